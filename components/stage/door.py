@@ -1,0 +1,83 @@
+"""The door of a component: ``python -m components.X COMMAND`` runs one stage of the graph.
+
+A door reads typed parameters, opens its inputs, calls the library and publishes its outputs. This module is
+the frame around it: the record, the exit code, the one-sentence error, and the order to die with the parent.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+
+from components.stage.errors import VitrineError
+from components.stage.record import Record, environment, peak_memory_bytes, save_record
+
+Command = Callable[[Record], None]
+
+
+def die_with_parent() -> None:
+    """Ask the kernel to kill this process when its parent goes (Linux; elsewhere nothing happens).
+
+    Without it a SIGKILL of the runner leaves a training process writing outputs behind its back.
+    """
+    if sys.platform != "linux":
+        return
+    PR_SET_PDEATHSIG = 1  # noqa: N806 - the kernel's name, from linux/prctl.h
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def stage_name(component: str, command: str) -> str:
+    """DVC's name of the running stage: ``DVC_STAGE`` as DVC exports it, else ``component.command``."""
+    return os.environ.get("DVC_STAGE") or f"{component}.{command}"
+
+
+def explain(error: BaseException) -> tuple[str, int]:
+    """One sentence and an exit code for an error."""
+    if isinstance(error, VitrineError):
+        return str(error), error.exit_code
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"The disk is full ({error.filename or 'while writing'}): free some space and run again; finished stages are kept.", 1
+    if isinstance(error, MemoryError):
+        return "The machine ran out of memory: lower batch_size or workers in params.yaml.", 1
+    return f"{type(error).__name__}: {error}", 1
+
+
+def run(component: str, commands: Mapping[str, Command], argv: Sequence[str] | None = None) -> int:
+    """Run ``argv[0]`` of ``commands`` as a stage and return its exit code; a record is always left behind."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] not in commands:
+        print(f"usage: python -m components.{component} {{{','.join(commands)}}}", file=sys.stderr)
+        return 2
+    if os.environ.get("VITRINE_RUNNER"):
+        die_with_parent()
+    record = Record(
+        stage=stage_name(component, arguments[0]),
+        parent=os.environ.get("VITRINE_PIPELINE_RUN", ""),
+        prefect_run=os.environ.get("VITRINE_PREFECT_RUN", ""),
+    )
+    start = time.perf_counter()
+    try:
+        commands[arguments[0]](record)
+        record.status = "finished"
+    except KeyboardInterrupt:
+        record.status, record.error, record.exit_code = "failed", "interrupted", 130
+    except Exception as error:
+        record.status = "failed"
+        record.error, record.exit_code = explain(error)
+        if not isinstance(error, VitrineError):
+            traceback.print_exc()
+        print(f"error: {record.error}", file=sys.stderr)
+    record.seconds = time.perf_counter() - start
+    record.peak_memory_bytes = peak_memory_bytes()
+    record.environment = environment()
+    try:
+        save_record(record)
+    except OSError as error:  # the stage's own outcome stands, whatever happens to its record
+        print(f"warning: the record of this run could not be written: {error}", file=sys.stderr)
+    return record.exit_code

@@ -1,0 +1,96 @@
+"""What one execution of a stage did: parameters, metrics, curves, timings, environment.
+
+Records are the only thing a stage tells the outside besides its outputs. They are written beside the graph
+(``.vitrine/records/<stage>/<uuid>.json``), never into it, so clocks and hosts stay out of DVC's hashes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from components.stage.publish import write_text
+
+STATE = Path(".vitrine")
+LIBRARIES = ("torch", "open_clip_torch", "transformers", "numpy", "pyarrow", "faiss-cpu", "great-expectations")
+
+
+class Interval(BaseModel):
+    """A figure with its 95% interval and the number of independent units it was computed from."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    n: int
+
+
+class Record(BaseModel):
+    """One execution of one stage. ``stage`` is DVC's name, with ``@item`` for matrix stages."""
+
+    id: str = Field(default_factory=lambda: uuid.uuid4().hex)
+    stage: str
+    status: str = "running"  # finished | failed
+    error: str = ""
+    exit_code: int = 0
+    started: float = Field(default_factory=time.time)  # Unix time, seconds
+    seconds: float = 0.0
+    peak_memory_bytes: int = 0  # resident set of the stage's process, and of its largest child
+    parameters: dict[str, Any] = {}
+    metrics: dict[str, float] = {}
+    # curve name -> list of {step, value}
+    curves: dict[str, list[dict[str, float]]] = {}
+    timings: dict[str, float] = {}  # part of the work -> seconds
+    outputs: list[str] = []
+    environment: dict[str, str] = {}
+    parent: str = ""  # pipeline run id: VITRINE_PIPELINE_RUN
+    prefect_run: str = ""  # VITRINE_PREFECT_RUN
+
+    def timing(self, name: str, seconds: float) -> None:
+        """Add seconds to a named part of the work."""
+        self.timings[name] = self.timings.get(name, 0.0) + seconds
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Time a block of code under ``name``."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.timing(name, time.perf_counter() - start)
+
+
+def environment() -> dict[str, str]:
+    """Versions and machine of this process, for the record only."""
+    found = {"python": platform.python_version(), "machine": platform.machine(), "cpus": str(os.cpu_count()), "host": platform.node()}
+    for name in LIBRARIES:
+        if name.replace("-", "_").split("_")[0] in {m.split(".")[0] for m in sys.modules} or name in ("numpy",):
+            try:
+                found[name] = metadata.version(name)
+            except metadata.PackageNotFoundError:
+                continue
+    return found
+
+
+def peak_memory_bytes() -> int:
+    """Largest resident set of this process and of any finished child, in bytes (Linux counts in KiB)."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) * unit
+
+
+def save_record(record: Record, state: Path = STATE) -> Path:
+    """Write a record under ``state/records/<stage>/<id>.json`` and return its path."""
+    path = state / "records" / record.stage / f"{record.id}.json"
+    write_text(path, json.dumps(record.model_dump(), indent=1, sort_keys=True))
+    return path
