@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -29,6 +30,11 @@ class Attribute(Row):
     values: tuple[str, ...] = ()
     required: bool = False
 
+    @cached_property
+    def allowed(self) -> frozenset[str]:
+        """``values`` as a set: thousands of products are held against thousands of values."""
+        return frozenset(self.values)
+
     @model_validator(mode="after")
     def _values_fit_type(self) -> Attribute:
         if self.type != "enum":
@@ -46,7 +52,7 @@ class Category(Row):
     """What a listing of this category may say."""
 
     product_types: tuple[str, ...] = Field(min_length=1)
-    attributes: dict[Name, Attribute] = {}
+    attributes: dict[Name, Attribute] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _names_are_usable(self) -> Category:
@@ -63,12 +69,12 @@ class CatalogSchema(Row):
     categories: dict[Name, Category] = Field(min_length=1)
 
     def to_json(self) -> str:
-        """The bytes of ``schema.json``: names sorted, values in their own order, so equal schemas are equal files."""
+        """The text of ``schema.json``: names sorted, values in their own order; equal schemas are equal files."""
         return json.dumps(self.model_dump(mode="json"), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 class Problem(NamedTuple):
-    """One way in which a product breaks its schema; ``field`` is ``category``, ``product_type`` or ``attributes.NAME``."""
+    """One way to break a schema; ``field`` is ``category``, ``product_type`` or ``attributes.NAME``."""
 
     field: str
     reason: str
@@ -87,7 +93,9 @@ def parse_schema(text: str, where: str = "schema.json") -> CatalogSchema:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"])) or "(top level)"
-        raise SchemaError(f"{where}, key {key}: {first['msg']}; see the catalogue contract in docs/architecture.md.") from None
+        raise SchemaError(
+            f"{where}, key {key}: {first['msg']}; docs/architecture.md gives its shape."
+        ) from None
 
 
 def read_schema(path: Path) -> CatalogSchema:
@@ -112,7 +120,7 @@ def attribute_problem(attribute: Attribute, value: str) -> str:
     """Why ``value`` does not fit ``attribute``; empty when it does."""
     if not value.strip():
         return "is blank"
-    if attribute.type == "enum" and value not in attribute.values:
+    if attribute.type == "enum" and value not in attribute.allowed:
         return f"{value[:80]!r} is not one of its {len(attribute.values)} values"
     if attribute.type == "number" and not _is_number(value):
         return f"{value[:80]!r} is not a finite number"
@@ -142,18 +150,20 @@ def listing_problems(
         problems.append(Problem("product_type", f"{product_type[:80]!r} is not a type of {category!r}"))
     for name, value in attributes.items():
         attribute = known.attributes.get(name)
-        reason = "is not an attribute of the category" if attribute is None else attribute_problem(attribute, value)
+        reason = attribute_problem(attribute, value) if attribute else "is not an attribute of the category"
         if reason:
             problems.append(Problem(f"attributes.{name}", reason))
     if require:
-        missing = [name for name, attribute in known.attributes.items() if attribute.required and name not in attributes]
-        problems += [Problem(f"attributes.{name}", "is required and missing") for name in missing]
+        for name, attribute in known.attributes.items():
+            if attribute.required and name not in attributes:
+                problems.append(Problem(f"attributes.{name}", "is required and missing"))
     return problems
 
 
 def product_problems(schema: CatalogSchema, product: Product, *, require: bool = False) -> list[Problem]:
     """Every way in which ``product`` breaks ``schema``; see ``listing_problems``."""
-    return listing_problems(schema, product.category, product.product_type, product.attributes, require=require)
+    listing = (product.category, product.product_type, product.attributes)
+    return listing_problems(schema, *listing, require=require)
 
 
 def _value_schema(attribute: Attribute) -> dict[str, Any]:
@@ -165,7 +175,7 @@ def _value_schema(attribute: Attribute) -> dict[str, Any]:
 
 
 def listing_json_schema(schema: CatalogSchema, category: str) -> dict[str, Any]:
-    """The JSON Schema (2020-12) of a generated listing: ``{"title": ..., "attributes": {...}}`` and nothing else.
+    """The JSON Schema (2020-12) of a generated listing: an object of ``title`` and ``attributes`` only.
 
     Properties keep the schema's order, so that a grammar built from it is deterministic.
 
