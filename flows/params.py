@@ -1,0 +1,32 @@
+"""Parameters of the flow itself: block ``runner`` of params.yaml."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from components.stage.params import Params
+
+
+class GpuParams(Params):
+    """Where stages with ``meta.pool: gpu`` run; with both names null they run here."""
+
+    # Prefect work pool whose workers stand on GPU machines
+    work_pool: str | None
+    # "flow/deployment" on that pool, as `prefect deploy` of prefect.yaml names it: gpu-stage/gpu
+    deployment: str | None
+    # Longest time one stage may take on the runner, from submission to the end, in seconds
+    timeout_s: float = Field(gt=0)
+    # Longest time without any live worker in the pool before the run is called off, in seconds
+    worker_timeout_s: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _both_or_neither(self) -> GpuParams:
+        if (self.work_pool is None) != (self.deployment is None):
+            raise ValueError("work_pool and deployment must both be set (run on a GPU runner) or both be null (run here)")
+        return self
+
+
+class RunnerParams(Params):
+    """Block ``runner``: where stages run."""
+
+    gpu: GpuParams
