@@ -1,0 +1,331 @@
+"""The FAISS index over product vectors: built once, checked on load, searched with filters.
+
+A folder: ``index.faiss``; ``products.parquet``, whose row i describes vector i; ``meta.json``, which binds
+    both to
+the model and preprocessing the vectors came from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from components.retrieval.errors import FilterError, IndexFileError, RetrievalDataError
+from components.retrieval.params import IndexParams
+
+PRODUCT_COLUMNS = ("product_id", "title", "category", "product_type", "attributes", "group_id", "split")
+PLAIN_FILTERS = ("category", "product_type", "split", "group_id")
+FILES = ("index.faiss", "products.parquet")
+EMBEDDING_KEYS = ("dimension", "count", "kind", "model_sha256", "preprocessing_sha256")
+
+
+def sha256(path: Path) -> str:
+    """Hex SHA-256 of a file's bytes."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _faiss() -> Any:
+    """FAISS, untyped: its stubs lag behind the classes it really has."""
+    return importlib.import_module("faiss")
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Let FAISS use ``count`` threads; its setting is global, so it is put back."""
+    faiss = _faiss()
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(count)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
+
+
+def _checked_vectors(vectors: NDArray[np.floating], what: str) -> NDArray[np.float32]:
+    array = np.ascontiguousarray(vectors, np.float32)
+    if array.ndim != 2:
+        raise RetrievalDataError(f"{what} must be an array [rows, dimension], not of shape {array.shape}.")
+    if not np.isfinite(array).all():
+        bad = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
+        raise RetrievalDataError(f"{what} hold a value that is not finite (first in row {bad}).")
+    return array
+
+
+def _faiss_index(vectors: NDArray[np.float32], params: IndexParams) -> Any:
+    faiss = _faiss()
+    dimension = vectors.shape[1]
+    if params.kind == "flat":
+        index = faiss.IndexFlatIP(dimension)
+    else:
+        index = faiss.IndexHNSWFlat(dimension, params.hnsw_m, faiss.METRIC_INNER_PRODUCT)
+        index.hnsw.efConstruction = params.ef_construction
+        index.hnsw.efSearch = params.ef_search
+    with _threads(1):  # parallel insertion links the graph in the order threads happen to run
+        index.add(vectors)
+    return index
+
+
+def build_index(
+    folder: Path,
+    vectors: NDArray[np.floating],
+    products: pa.Table,
+    embeddings: Mapping[str, Any],
+    params: IndexParams,
+) -> None:
+    """Write an index of ``vectors`` into the new folder ``folder``; equal input gives equal bytes.
+
+    Args:
+        folder: must not exist.
+        vectors: float32 ``[n, d]``, L2-normalised, so that the inner product is the cosine.
+        products: ``n`` rows in the order of the vectors, with at least the columns of ``PRODUCT_COLUMNS``.
+        embeddings: the embeddings' ``meta.json``; must name ``EMBEDDING_KEYS``.
+        params: kind and parameters of the index.
+
+    Raises:
+        RetrievalDataError: no vectors, counts or dimensions that differ, a missing column or key.
+    """
+    faiss = _faiss()
+    array = _checked_vectors(vectors, "The product vectors")
+    missing = [name for name in PRODUCT_COLUMNS if name not in products.column_names]
+    missing += [key for key in EMBEDDING_KEYS if key not in embeddings]
+    if missing:
+        raise RetrievalDataError(f"An index cannot be built without {', '.join(missing)}.")
+    stated = (embeddings["count"], embeddings["dimension"])
+    if not len(array) or array.shape != stated or products.num_rows != len(array):
+        raise RetrievalDataError(
+            f"An index needs as many products as vectors: {products.num_rows} products, vectors of shape "
+            f"{array.shape}, and the embeddings' meta.json states {stated}."
+        )
+    folder.mkdir(parents=True)
+    faiss.write_index(_faiss_index(array, params), str(folder / "index.faiss"))
+    pq.write_table(
+        products.select(PRODUCT_COLUMNS).replace_schema_metadata(None),
+        folder / "products.parquet",
+        compression="zstd",
+        row_group_size=16_384,
+    )
+    meta = {
+        "embeddings": dict(embeddings),
+        "index": params.model_dump(),
+        "sha256": {name: sha256(folder / name) for name in FILES},
+    }
+    (folder / "meta.json").write_text(json.dumps(meta, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class ProductIndex:
+    """A loaded index. ``products`` has the columns of ``PRODUCT_COLUMNS``; row i belongs to vector i."""
+
+    faiss_index: Any
+    products: pa.Table
+    embeddings: Mapping[str, Any]
+    params: IndexParams
+
+    def __len__(self) -> int:
+        return int(self.products.num_rows)
+
+    def search(
+        self, vectors: NDArray[np.floating], k: int, where: Mapping[str, str] | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """The ``k`` products nearest to each vector, among those that fulfil every condition of ``where``.
+
+        Args:
+            vectors: float ``[q, d]``, L2-normalised, from the model that the index was built with.
+            k: how many to find.
+            where: field -> value, the field being category, product_type, split, group_id or an attribute's
+                name.
+
+        Returns:
+            Scores float32 ``[q, k]`` and rows int64 ``[q, k]``, best first; where fewer than ``k`` products
+            fulfil ``where``, the rest is -inf and -1.
+
+        Raises:
+            RetrievalDataError: vectors of another dimension or not finite, or ``k`` < 1.
+            FilterError: ``where`` names a field or a value that the index does not have.
+        """
+        array = _checked_vectors(vectors, "The query vectors")
+        if array.shape[1] != self.faiss_index.d or k < 1:
+            raise RetrievalDataError(
+                f"The index holds vectors of {self.faiss_index.d} numbers and finds at least 1 product; "
+                f"asked were {array.shape[1]} numbers and k = {k}."
+            )
+        allowed = self.matching(where) if where else None
+        with _threads(self.params.threads):
+            scores, rows = self._nearest(array, k, allowed)
+        return np.where(rows < 0, -np.inf, scores).astype(np.float32), rows
+
+    def _nearest(
+        self, vectors: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        faiss = _faiss()
+        if self.params.kind == "flat" or allowed is None:
+            return self._exact_or_graph(self.faiss_index, vectors, k, allowed)
+        matching = int(allowed.sum())
+        exact = faiss.downcast_index(self.faiss_index.storage)
+        if matching < self.params.exact_filter_below * len(self):
+            return self._exact_or_graph(exact, vectors, k, allowed)
+        scores, rows = self._exact_or_graph(self.faiss_index, vectors, k, allowed)
+        # The graph may run out of allowed neighbours before it has found k: then nothing but reading all will
+        # do.
+        short = (rows >= 0).sum(axis=1) < min(k, matching)
+        if short.any():
+            scores[short], rows[short] = self._exact_or_graph(exact, vectors[short], k, allowed)
+        return scores, rows
+
+    def _exact_or_graph(
+        self, index: Any, vectors: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        faiss = _faiss()
+        graph = hasattr(index, "hnsw")
+        options: dict[str, Any] = {"efSearch": max(self.params.ef_search, k)} if graph else {}
+        if allowed is not None:
+            bits = np.packbits(allowed, bitorder="little")
+            options["sel"] = faiss.IDSelectorBitmap(bits)
+        kind = faiss.SearchParametersHNSW if graph else faiss.SearchParameters
+        scores, rows = index.search(vectors, k, params=kind(**options))
+        return scores, rows
+
+    def matching(self, where: Mapping[str, str]) -> NDArray[np.bool_]:
+        """Which products fulfil every condition of ``where``: bool ``[n]``.
+
+        Raises:
+            FilterError: an unknown field or value.
+        """
+        allowed = np.ones(len(self), np.bool_)
+        for field, value in where.items():
+            allowed &= self._equal(field, value)
+        return allowed
+
+    def _equal(self, field: str, value: str) -> NDArray[np.bool_]:
+        if field in PLAIN_FILTERS:
+            column = self.products[field].combine_chunks()
+            found = pc.fill_null(pc.equal(column, value), False).to_numpy(zero_copy_only=False)
+            values = column
+        else:
+            pairs = self.products["attributes"].combine_chunks()
+            flat = pairs.flatten()
+            named = pc.equal(flat.field("name"), field)
+            values = flat.field("value").filter(named)
+            if not len(values):
+                names = sorted(pc.unique(flat.field("name")).to_pylist())
+                raise FilterError(
+                    f"No field '{field}' to filter by (known: {_some([*PLAIN_FILTERS, *names])})."
+                )
+            hit = pc.and_(named, pc.equal(flat.field("value"), value)).to_numpy(zero_copy_only=False)
+            found = np.zeros(len(self), np.bool_)
+            found[pc.list_parent_indices(pairs).to_numpy()[hit.astype(np.bool_)]] = True
+        if not found.any():
+            known = sorted(str(v) for v in pc.unique(values).to_pylist())
+            raise FilterError(f"No product has {field} '{value}' (known: {_some(known)}).")
+        return np.asarray(found, np.bool_)
+
+    def row_of(self, product_id: str) -> int:
+        """Row of a product.
+
+        Raises:
+            RetrievalDataError: the index does not hold it.
+        """
+        row = pc.index(self.products["product_id"], product_id).as_py()
+        if row < 0:
+            raise RetrievalDataError(f"The index holds no product '{product_id}'.")
+        return int(row)
+
+    def vector(self, row: int) -> NDArray[np.float32]:
+        """The stored vector of a row, float32 ``[d]``."""
+        return np.asarray(self.faiss_index.reconstruct(row), np.float32)
+
+    def product(self, row: int) -> dict[str, Any]:
+        """One product's columns, ``attributes`` as name -> value."""
+        found: dict[str, Any] = self.products.slice(row, 1).to_pylist()[0]
+        found["attributes"] = {pair["name"]: pair["value"] for pair in found["attributes"] or []}
+        return found
+
+
+def _some(names: list[str], most: int = 20) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _read_meta(folder: Path) -> tuple[dict[str, Any], IndexParams, dict[str, str]]:
+    path = folder / "meta.json"
+    try:
+        meta = json.loads(path.read_text(encoding="utf-8"))
+        embeddings = meta["embeddings"]
+        if any(key not in embeddings for key in EMBEDDING_KEYS):
+            raise KeyError("embeddings")
+        return (
+            embeddings,
+            IndexParams.model_validate(meta["index"]),
+            {name: meta["sha256"][name] for name in FILES},
+        )
+    except FileNotFoundError:
+        raise IndexFileError(f"{path} does not exist: there is no index here; run the index stage.") from None
+    except (ValueError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise IndexFileError(
+            f"{path} is not an index's description ({reason}); build the index again."
+        ) from None
+
+
+def load_index(
+    folder: Path, model_sha256: str | None = None, preprocessing_sha256: str | None = None
+) -> ProductIndex:
+    """Load an index after checking its files and what it was made from.
+
+    Args:
+        folder: as written by :func:`build_index`.
+        model_sha256: hash of the model that will encode the queries; None skips the comparison.
+        preprocessing_sha256: hash of the preprocessing, likewise.
+
+    Raises:
+        IndexFileError: a file is missing or its hash differs, counts or dimensions disagree, or the index was
+            made with another model or preprocessing.
+    """
+    faiss = _faiss()
+    embeddings, params, hashes = _read_meta(folder)
+    for name, expected in hashes.items():
+        path = folder / name
+        if not path.is_file():
+            raise IndexFileError(f"{path} is missing; build the index again.")
+        if sha256(path) != expected:
+            raise IndexFileError(
+                f"{path} differs from what meta.json states; it is damaged, build the index again."
+            )
+    asked = {"model_sha256": model_sha256, "preprocessing_sha256": preprocessing_sha256}
+    for key, value in asked.items():
+        if value is not None and embeddings[key] != value:
+            raise IndexFileError(
+                f"{folder} was built with {key} {embeddings[key]}, the queries come from {value}; build the "
+                "index "
+                "again with this model, or search with the model it was built from."
+            )
+    try:
+        index = faiss.read_index(str(folder / "index.faiss"))
+        products = pq.read_table(folder / "products.parquet")
+    except (RuntimeError, pa.ArrowException) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise IndexFileError(f"{folder} cannot be read ({reason}); build the index again.") from None
+    counts = {index.ntotal, products.num_rows, embeddings["count"]}
+    if (
+        len(counts) != 1
+        or index.d != embeddings["dimension"]
+        or hasattr(index, "hnsw") != (params.kind == "hnsw")
+    ):
+        raise IndexFileError(
+            f"{folder} contradicts itself: {index.ntotal} vectors of {index.d} numbers, {products.num_rows} "
+            "products, "
+            f"meta.json states {embeddings['count']} of {embeddings['dimension']}; build the index again."
+        )
+    return ProductIndex(index, products, embeddings, params)

@@ -1,0 +1,113 @@
+"""Bootstrap intervals and tests against scipy and known truths."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from components.retrieval.errors import RetrievalDataError
+from components.retrieval.significance import bootstrap_interval, paired_bootstrap
+
+CASES = {
+    "hits": np.random.default_rng(1).random(400) < 0.3,
+    "reciprocal ranks": 1 / np.random.default_rng(2).integers(1, 20, 300),
+    "skewed reals": np.random.default_rng(3).exponential(size=60),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_interval_equals_scipys_percentile_bootstrap(name):
+    values = CASES[name].astype(float)
+    ours = bootstrap_interval(values, seed=5)
+    theirs = stats.bootstrap(
+        (values,), np.mean, n_resamples=10_000, method="percentile", rng=np.random.default_rng(9)
+    ).confidence_interval
+    width = theirs.high - theirs.low
+    assert ours.value == pytest.approx(values.mean())
+    assert ours.low == pytest.approx(theirs.low, abs=0.05 * width)
+    assert ours.high == pytest.approx(theirs.high, abs=0.05 * width)
+    assert ours.n == len(values)
+
+
+def test_paired_interval_equals_scipys_on_the_differences():
+    generator = np.random.default_rng(4)
+    a = generator.random(250)
+    b = a - 0.05 + 0.3 * generator.standard_normal(250)
+    ours = paired_bootstrap(a, b, seed=1)
+    theirs = stats.bootstrap(
+        (a - b,), np.mean, n_resamples=10_000, method="percentile", rng=2
+    ).confidence_interval
+    assert ours.difference == pytest.approx((a - b).mean())
+    assert (ours.low, ours.high) == pytest.approx(tuple(theirs), abs=0.05 * (theirs.high - theirs.low))
+
+
+def test_both_ways_of_drawing_agree():
+    few = np.repeat([0.0, 0.5, 1.0], 40)  # drawn by counts
+    many = few + np.random.default_rng(0).normal(0, 1e-7, 120)  # distinct: drawn one by one
+    a, b = bootstrap_interval(few, seed=3), bootstrap_interval(many, seed=3)
+    assert (a.low, a.high) == pytest.approx((b.low, b.high), abs=0.05 * (a.high - a.low))
+
+
+def test_clusters_of_copies_are_worth_one_unit_each():
+    values = np.random.default_rng(6).random(50)
+    alone = bootstrap_interval(values, seed=2)
+    copied = bootstrap_interval(np.repeat(values, 20), seed=2, clusters=np.repeat(np.arange(50), 20).tolist())
+    naive = bootstrap_interval(np.repeat(values, 20), seed=2)
+    assert copied.n == 50
+    assert (copied.value, copied.low, copied.high) == pytest.approx((alone.value, alone.low, alone.high))
+    assert naive.high - naive.low < 0.5 * (copied.high - copied.low)
+
+
+def test_clusters_of_unequal_size_equal_a_plain_loop():
+    values, labels = [1.0, 0.0, 0.5, 0.25, 1.0, 0.0], ["a", "a", "a", "b", "c", "c"]
+    ours = bootstrap_interval(values, seed=0, clusters=labels, samples=20_000)
+    generator = np.random.default_rng(8)
+    groups = [[1.0, 0.0, 0.5], [0.25], [1.0, 0.0]]
+    means = [np.mean(np.concatenate([groups[i] for i in generator.integers(0, 3, 3)])) for _ in range(20_000)]
+    assert (ours.low, ours.high) == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])), abs=0.03)
+
+
+def test_type_one_error_is_near_its_level_and_power_is_there():
+    generator = np.random.default_rng(11)
+    null = [paired_bootstrap(*generator.random((2, 80)), seed=i, samples=1000).p < 0.05 for i in range(200)]
+    assert 0.005 <= np.mean(null) <= 0.11
+    a = generator.random(400)
+    shifted = paired_bootstrap(a + 0.1, a + 0.2 * generator.standard_normal(400), seed=0)
+    assert shifted.low > 0
+    assert shifted.p < 0.001
+
+
+def test_undefined_values_are_left_out_and_pairs_with_them():
+    assert bootstrap_interval([1.0, math.nan, 0.0], seed=0).n == 2
+    assert paired_bootstrap([1.0, math.nan, 0.0], [0.0, 1.0, math.nan], seed=0).n == 1
+    nothing = bootstrap_interval([math.nan], seed=0)
+    assert math.isnan(nothing.value) and nothing.low is None and nothing.n == 0
+
+
+def test_equal_systems_have_no_difference():
+    same = paired_bootstrap([0.0, 1.0, 0.5], [0.0, 1.0, 0.5], seed=0)
+    assert (same.difference, same.low, same.high, same.p) == (0.0, 0.0, 0.0, 1.0)
+
+
+def test_equal_seeds_give_equal_results():
+    values = np.random.default_rng(0).random(30)
+    assert bootstrap_interval(values, seed=4) == bootstrap_interval(values, seed=4)
+    assert bootstrap_interval(values, seed=4) != bootstrap_interval(values, seed=5)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: paired_bootstrap([1.0], [1.0, 2.0], seed=0),
+        lambda: paired_bootstrap([math.nan], [1.0], seed=0),
+        lambda: bootstrap_interval([1.0], seed=0, samples=0),
+        lambda: bootstrap_interval([1.0], seed=0, level=1.0),
+        lambda: bootstrap_interval([1.0], seed=0, clusters=["a", "b"]),
+    ],
+)
+def test_wrong_input_is_refused(call):
+    with pytest.raises(RetrievalDataError):
+        call()
