@@ -1,0 +1,41 @@
+"""The errors of running the graph, and the exit code each one stands for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from components.stage.errors import ConfigurationError, VitrineError
+
+
+class FlowError(VitrineError):
+    """Base of what may go wrong around the stages (exit code 1)."""
+
+
+class WorkspaceError(FlowError, ConfigurationError):
+    """The folder is no Vitrine workspace, or git or DVC is not set up in it (exit code 2)."""
+
+    exit_code = 2
+
+
+class SelectionError(FlowError, ConfigurationError):
+    """A system, stage or profile that does not exist was asked for (exit code 2)."""
+
+    exit_code = 2
+
+
+class LockHeldError(FlowError):
+    """Another process kept a lock of the workspace for longer than the caller would wait."""
+
+
+class TrackerError(FlowError):
+    """Prefect's API did not start or does not answer."""
+
+
+class StageFailedError(FlowError):
+    """A stage ended with an error; carries the door's own exit code and the path of the stage log."""
+
+    def __init__(self, stage: str, error: str, exit_code: int, log: Path | None = None) -> None:
+        where = f" (log: {log})" if log else ""
+        super().__init__(f"Stage '{stage}' failed: {error}{where}")
+        self.stage = stage
+        self.exit_code = exit_code

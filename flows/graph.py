@@ -1,0 +1,246 @@
+"""The graph of dvc.yaml as DVC itself resolves it: stages in order, what is stale and why, what belongs where.
+
+DVC is asked once for everything: 33 questions for one stage each take 15 s, one for all 1.6 s.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from components.stage.params import Params, read_yaml, validate
+from flows.errors import LockHeldError, SelectionError, WorkspaceError
+from flows.locks import Say, clear_dead_locks, guard_lock_file
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
+
+SYSTEMS = ("all", "encoder", "opal", "fusion", "vlclip")
+LOCK_POLL_S = 0.5
+
+
+class StageMeta(Params):
+    """``meta`` of a stage in dvc.yaml: what DVC does not care about and the flow does."""
+
+    # the system, or systems, this stage is a target of; ancestors follow from the graph
+    system: str | list[str] = []
+    # where it runs: here, or on a GPU runner where one is configured
+    pool: Literal["cpu", "gpu"] = "cpu"
+    # how often a failed stage is tried again, and the pause before each try in seconds
+    retries: int = 0
+    retry_delay_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class StageNode:
+    """One stage: ``parents`` are the stages whose outputs it reads, ``lock`` the hash of its dvc.lock entry."""
+
+    name: str
+    parents: tuple[str, ...]
+    meta: StageMeta
+    lock: str
+    blocks: tuple[str, ...]  # top-level keys of params.yaml it depends on
+
+    @property
+    def systems(self) -> tuple[str, ...]:
+        """Systems that have this stage as a target."""
+        return (self.meta.system,) if isinstance(self.meta.system, str) else tuple(self.meta.system)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """``stages`` in topological order; ``reasons`` only for stages that changed themselves.
+
+    ``missing`` are data under DVC that are neither in the workspace nor brought back by a stage.
+    """
+
+    stages: dict[str, StageNode]
+    reasons: dict[str, tuple[str, ...]]
+    missing: tuple[str, ...] = ()
+
+    def ancestors(self, names: Iterable[str]) -> set[str]:
+        """``names`` and everything they are computed from."""
+        found: set[str] = set()
+        waiting = list(names)
+        while waiting:
+            name = waiting.pop()
+            if name not in found:
+                found.add(name)
+                waiting.extend(self.stages[name].parents)
+        return found
+
+    def descendants(self, names: Iterable[str]) -> set[str]:
+        """``names`` and everything computed from them."""
+        found = set(names)
+        for name, node in self.stages.items():  # parents come first
+            if found.intersection(node.parents):
+                found.add(name)
+        return found
+
+    def why(self, name: str) -> tuple[str, ...]:
+        """Why a stage has to be looked at again; empty when it is cached."""
+        if name in self.reasons:
+            return self.reasons[name]
+        stale = [n for n in self.stages if n in self.reasons and n in self.ancestors([name])]
+        return (f"downstream of {', '.join(stale)}",) if stale else ()
+
+
+def read_graph(root: Path, lock_timeout_s: float = 60.0, say: Say = lambda text: None) -> Graph:
+    """Ask DVC for the stages and their status.
+
+    Raises:
+        WorkspaceError: dvc.yaml or dvc.lock does not fit DVC, or a stage's ``meta`` is not ours.
+        LockHeldError: another process held DVC's lock for all of ``lock_timeout_s`` seconds.
+    """
+    from dvc.exceptions import DvcException, NotDvcRepoError
+    from dvc.repo import Repo
+
+    clear_dead_locks(root)
+    if guard_lock_file(root):
+        say("mended dvc.lock, which a killed run had cut short")
+    with contextlib.chdir(root):  # DVC names paths relative to the working directory
+        try:
+            with Repo(str(root)) as repo:
+                return _graph(repo, _status(repo, lock_timeout_s, say))
+        except NotDvcRepoError:
+            raise WorkspaceError(f"{root} is no DVC workspace; run 'dvc init' there.") from None
+        except DvcException as error:
+            raise WorkspaceError(f"DVC cannot read the graph in {root}: {_flat(error)}") from error
+
+
+def _flat(error: BaseException) -> str:
+    """An error and its cause on one line."""
+    texts = [str(e) for e in (error, error.__cause__) if e is not None and str(e)]
+    return " ".join(": ".join(texts).split())
+
+
+def _status(repo: Repo, timeout_s: float, say: Say) -> dict[str, Any]:
+    """``dvc status``, once; DVC's lock is waited out."""
+    from dvc.lock import LockError
+
+    deadline, told = time.monotonic() + timeout_s, False
+    while True:
+        try:
+            return dict(repo.status(targets=["dvc.yaml"], with_deps=True))
+        except LockError as error:
+            if time.monotonic() >= deadline:
+                raise LockHeldError(
+                    f"Another DVC process kept its lock for {timeout_s:g} s; wait for it to end, or stop it, "
+                    f"and run again ({_flat(error)})."
+                ) from None
+        if not told:
+            say(f"another DVC process holds its lock; waiting up to {timeout_s:g} s")
+            told = True
+        time.sleep(LOCK_POLL_S)
+
+
+def _graph(repo: Repo, status: dict[str, Any]) -> Graph:
+    """Stages in a stable topological order, with what DVC said of each."""
+    import networkx as nx
+    from dvc.stage import PipelineStage
+
+    edges = repo.index.graph  # stage -> the stages and .dvc files it reads from
+    here = str(Path(repo.root_dir) / "dvc.yaml")  # the graph of another dvc.yaml (studies) is not ours to run
+    place = {stage.addressing: i for i, stage in enumerate(repo.index.stages)}  # ties: as dvc.yaml lists them
+    order = nx.lexicographical_topological_sort(edges.reverse(), key=lambda stage: place[stage.addressing])
+    locks = lock_hashes(Path(repo.root_dir))
+    nodes: dict[str, StageNode] = {}
+    for stage in order:
+        if isinstance(stage, PipelineStage) and stage.path == here:
+            parents = sorted(p.addressing for p in edges.successors(stage) if isinstance(p, PipelineStage))
+            meta = validate(StageMeta, stage.meta or {}, f"dvc.yaml: stages.{stage.name}.meta")
+            nodes[stage.addressing] = StageNode(
+                stage.addressing, tuple(parents), meta, locks.get(stage.addressing, ""), _blocks(stage)
+            )
+    sources = {name: items for name, items in status.items() if name not in nodes}
+    reasons = {
+        name: _reasons(items) if nodes[name].lock else ("not computed yet",)
+        for name, items in status.items()
+        if name in nodes
+    }
+    return Graph(nodes, reasons, tuple(sorted(n for n, items in sources.items() if "deleted" in str(items))))
+
+
+def _blocks(stage: Any) -> tuple[str, ...]:
+    """Top-level keys of params.yaml that a stage depends on."""
+    keys = {str(key).split(".")[0] for p in stage.params if str(p.def_path) == "params.yaml" for key in p.params}
+    return tuple(sorted(keys))
+
+
+def lock_hashes(root: Path) -> dict[str, str]:
+    """Stage -> SHA-256 of its entry in dvc.lock; a stage without an entry is left out."""
+    path = root / "dvc.lock"
+    entries = (read_yaml(path).get("stages") if path.exists() else None) or {}
+    assert isinstance(entries, dict)
+    return {
+        name: hashlib.sha256(json.dumps(entry, sort_keys=True).encode()).hexdigest() for name, entry in entries.items()
+    }
+
+
+def _reasons(items: Iterable[Any]) -> tuple[str, ...]:
+    """DVC's status of one stage in words."""
+    found: list[str] = []
+    for item in items:
+        if isinstance(item, str):
+            found.append({"changed command": "command changed", "always changed": "always runs"}.get(item, item))
+            continue
+        for what, paths in item.items():
+            for path, state in paths.items():
+                found.extend(_reason(what, path, state))
+    return tuple(found) or ("changed",)
+
+
+def _reason(what: str, path: str, state: Any) -> list[str]:
+    """One line of DVC's status in words; parameters come as a mapping of keys."""
+    if isinstance(state, dict):
+        return [f"parameter {key} {value}" for key, value in state.items()]
+    if what == "changed outs":
+        return [f"output {path} {'missing' if state == 'deleted' else state}"]
+    return [f"{path} {'missing' if state == 'deleted' else state}"]
+
+
+def select(graph: Graph, system: str, first: str | None = None, last: str | None = None) -> tuple[str, ...]:
+    """Names of the stages to bring up to date, in topological order.
+
+    A system is its target stages (``meta.system``) and all their ancestors. ``first`` keeps that stage and its
+    descendants, ``last`` that stage and its ancestors.
+
+    Raises:
+        SelectionError: unknown system or stage, or nothing is left; the message lists what there is.
+    """
+    chosen = _system(graph, system)
+    for name in (first, last):
+        if name is not None and name not in chosen:
+            raise SelectionError(
+                f"'{name}' is no stage of system '{system}' (stages: {', '.join(n for n in graph.stages if n in chosen)})."
+            )
+    if first is not None:
+        chosen &= graph.descendants([first])
+    if last is not None:
+        chosen &= graph.ancestors([last])
+    if not chosen:
+        raise SelectionError(f"No stage lies between '{first}' and '{last}'.")
+    return tuple(name for name in graph.stages if name in chosen)
+
+
+def _system(graph: Graph, system: str) -> set[str]:
+    """All stages of a system."""
+    if system == "all":
+        return set(graph.stages)
+    targets = [name for name, node in graph.stages.items() if system in node.systems]
+    if targets:
+        return graph.ancestors(targets)
+    known = sorted({s for node in graph.stages.values() for s in node.systems})
+    raise SelectionError(f"No stage of dvc.yaml belongs to system '{system}' (known: all{''.join(', ' + k for k in known)}).")
+
+
+def stale(graph: Graph, chosen: Iterable[str]) -> tuple[str, ...]:
+    """Stages among ``chosen`` that have to be looked at again: changed, or downstream of a changed one."""
+    touched = graph.descendants(graph.reasons)
+    return tuple(name for name in chosen if name in touched)

@@ -1,0 +1,157 @@
+"""The flow: bring stages of the graph up to date, one Prefect task each.
+
+DVC has said what is stale; this says when and where it runs. A task gets names and paths, never data. Stages
+run one after the other, because a workspace bears one DVC process at a time; a stage of the ``gpu`` pool goes
+to a runner where ``runner.gpu.work_pool`` names one, and runs here where it does not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, task
+from prefect.artifacts import create_table_artifact
+from prefect.runtime import flow_run
+from prefect.states import State as PrefectState
+from prefect.states import StateType
+
+from components.stage.errors import VitrineError
+from flows.errors import StageFailedError
+from flows.graph import Graph, StageNode, lock_hashes, stale
+from flows.params import RunnerParams
+from flows.stages import QUIET, Stage, StageResult, Watcher, run_stage
+
+
+@dataclass
+class Run:
+    """One pipeline run: what was asked for, where, and how it comes out (``results``, filled as stages end)."""
+
+    id: str
+    root: Path
+    system: str
+    graph: Graph
+    stages: tuple[str, ...]  # in topological order
+    runner: RunnerParams
+    lock_timeout_s: float = 600.0
+    watcher: Watcher = QUIET
+    results: dict[str, StageResult] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"Run({self.id})"  # Prefect shows it as a parameter of the flow
+
+    def finish(self, result: StageResult) -> StageResult:
+        """Keep and show a result."""
+        self.results[result.stage] = result
+        self.watcher.ended(result)
+        return result
+
+
+@flow(name="vitrine", flow_run_name="{system}", validate_parameters=False, log_prints=False)
+def vitrine(system: str, stages: list[str], run: Run) -> None:
+    """Run the stale ones of ``stages``; the others are shown as cached.
+
+    Raises:
+        StageFailedError: the first stage that failed; what depends on nothing but finished stages stays done.
+    """
+    work = set(stale(run.graph, stages))
+    try:
+        for name in stages:
+            node = run.graph.stages[name]
+            if name in work:
+                stage_task(node)(name, run)
+            else:
+                cached_task(node)(name, run)
+    finally:
+        create_table_artifact(table=table(run), key="vitrine-stages", description=f"Run {run.id} of {system}")
+
+
+def stage_task(node: StageNode) -> Any:
+    """The Prefect task of a stale stage; only what its ``meta`` declares is tried again, and only crashes."""
+    return task(
+        bring_up_to_date,
+        name=node.name,
+        task_run_name=node.name,
+        retries=node.meta.retries,
+        retry_delay_seconds=node.meta.retry_delay_s,
+        retry_condition_fn=worth_another_try,
+        persist_result=False,
+        tags=[node.meta.pool],
+    )
+
+
+def cached_task(node: StageNode) -> Any:
+    """The Prefect task of a stage that DVC found up to date."""
+    return task(found_cached, name=node.name, task_run_name=node.name, persist_result=False, tags=[node.meta.pool])
+
+
+def found_cached(name: str, run: Run) -> PrefectState[Any]:
+    """Nothing to do; Prefect shows the state by this name."""
+    run.finish(StageResult(name, "cached"))
+    return PrefectState(type=StateType.COMPLETED, name="Cached", message="DVC: nothing changed")
+
+
+def bring_up_to_date(name: str, run: Run) -> PrefectState[Any]:
+    """Run one stage, here or on a runner.
+
+    Raises:
+        StageFailedError: it failed; carries the door's exit code.
+    """
+    result = run.finish(_remote(name, run) if _goes_out(name, run) else _here(name, run))
+    if result.state == "failed":
+        raise StageFailedError(name, result.error, result.exit_code, result.log)
+    shown = {"ran": "Completed", "restored": "Cached", "unchanged": "Cached"}[result.state]
+    return PrefectState(type=StateType.COMPLETED, name=shown, message=f"{result.state} in {result.seconds:.1f} s")
+
+
+def worth_another_try(_: Any, __: Any, state: PrefectState[Any]) -> bool:
+    """A gate, bad data or a wrong parameter fails the same way again; a crash may not."""
+    try:
+        error = state.result(raise_on_failure=False)
+    except Exception as raised:
+        error = raised
+    return not isinstance(error, VitrineError) or error.exit_code == 1
+
+
+def _here(name: str, run: Run) -> StageResult:
+    """Run the stage in this workspace."""
+    prefect_run = str(flow_run.id or "")
+    return run_stage(Stage(run.root, name, run.id, prefect_run, run.lock_timeout_s), run.watcher)
+
+
+def _goes_out(name: str, run: Run) -> bool:
+    """Whether a stage belongs on a runner, and there is one."""
+    return run.graph.stages[name].meta.pool == "gpu" and run.runner.gpu.work_pool is not None
+
+
+def _remote(name: str, run: Run) -> StageResult:
+    """Run the stage on a GPU runner; its outputs come back through DVC's run cache."""
+    import time
+
+    from flows.runner import run_remote
+
+    start = time.perf_counter()
+    run.watcher.follow(name, 0.0, f"waits for pool '{run.runner.gpu.work_pool}'")
+    try:
+        outcome = run_remote(name, run.root, run.runner)
+    except VitrineError as error:
+        return StageResult(name, "failed", error.exit_code, str(error), time.perf_counter() - start)
+    peak = int(outcome.get("peak_memory_bytes") or 0)
+    return StageResult(name, "ran", seconds=time.perf_counter() - start, peak_memory_bytes=peak)
+
+
+def table(run: Run) -> list[dict[str, Any]]:
+    """The run as rows: stage, state, seconds, peak memory in MiB, hash of the stage's dvc.lock entry."""
+    hashes = lock_hashes(run.root)
+    results = [run.results.get(name) or StageResult(name, "failed", error="not reached") for name in run.stages]
+    return [
+        {
+            "stage": r.stage,
+            "state": r.error if r.error == "not reached" else r.state,
+            "seconds": round(r.seconds, 2),
+            "peak memory MiB": round(r.peak_memory_bytes / 2**20, 1),
+            "lock": hashes.get(r.stage, "")[:12],
+        }
+        for r in results
+    ]

@@ -1,0 +1,114 @@
+"""Prefect's API for one run: the server the environment names, or a temporary one that dies with us.
+
+Prefect can start a temporary server by itself, but that one outlives a SIGKILL of its client and waits only
+20 s for a slow machine; this one is started early, so that it is up by the time the graph has been read.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from subprocess import Popen
+
+from components.stage.record import STATE
+from flows import processes
+from flows.errors import TrackerError
+
+STARTUP_TIMEOUT_S = 120.0
+POLL_S = 0.05
+
+
+def configure(root: Path) -> None:
+    """Set Prefect up through the environment; it reads it once, at import, so call this before.
+
+    No telemetry, no log noise on the terminal, its state under ``.vitrine/prefect``. What the user has set
+    stays as it is.
+    """
+    defaults = {
+        "PREFECT_HOME": str(root / STATE / "prefect"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "PREFECT_LOGGING_LEVEL": "CRITICAL",
+        "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
+        "PREFECT_LOGGING_TO_API_ENABLED": "false",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": str(int(STARTUP_TIMEOUT_S)),
+        "PREFECT_CLI_PROMPT": "false",
+    }
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+    hosts = os.environ.get("NO_PROXY", "")
+    if "127.0.0.1" not in hosts:  # a proxy of the environment must not catch calls to our own machine
+        os.environ["NO_PROXY"] = ",".join(filter(None, [hosts, "127.0.0.1,localhost"]))
+
+
+def free_port() -> int:
+    """A free TCP port on loopback."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class PrefectServer:
+    """``start`` returns at once, ``ready`` waits, ``stop`` ends it; nothing is started where PREFECT_API_URL is set."""
+
+    def __init__(self, root: Path) -> None:
+        self.log = root / STATE / "logs" / "prefect-server.log"
+        self._process: Popen[bytes] | None = None
+        self._url = os.environ.get("PREFECT_API_URL", "")
+        self._ours = not self._url
+
+    def start(self) -> PrefectServer:
+        """Start the server in the background (from the main thread: it dies with the thread that starts it)."""
+        if not self._ours:
+            return self
+        import importlib.util
+
+        spec = importlib.util.find_spec("prefect")
+        if spec is None or spec.origin is None:
+            raise TrackerError("Prefect is not installed; install the extra 'runner', or use 'dvc repro'.")
+        port = free_port()
+        self._url = f"http://127.0.0.1:{port}/api"
+        command = [sys.executable, "-m", "uvicorn", "--app-dir", str(Path(spec.origin).parents[1]), "--factory"]
+        command += ["prefect.server.api.server:create_app", "--host", "127.0.0.1", "--port", str(port)]
+        extra = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
+        extra["PREFECT_API_BLOCKS_REGISTER_ON_START"] = "false"
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
+        with self.log.open("wb") as output:
+            options = ["--log-level", "error", "--lifespan", "on"]
+            self._process = processes.start([*command, *options], self.log.parent, output, extra)
+        return self
+
+    def ready(self, timeout_s: float = STARTUP_TIMEOUT_S) -> str:
+        """Wait for the API and return its URL.
+
+        Raises:
+            TrackerError: it did not come up, or the server that PREFECT_API_URL names does not answer.
+        """
+        deadline = time.monotonic() + (timeout_s if self._ours else 10.0)
+        opener = urllib.request.build_opener(*([urllib.request.ProxyHandler({})] if self._ours else []))
+        while time.monotonic() < deadline:
+            try:
+                with opener.open(f"{self._url}/health", timeout=5):
+                    return self._url
+            except urllib.error.HTTPError as error:
+                if error.code in (401, 403):  # a server with authentication on; Prefect's client has the password
+                    return self._url
+            except OSError:
+                pass
+            if self._process is not None and self._process.poll() is not None:
+                break
+            time.sleep(POLL_S)
+        hint = f"see {self.log} and 'vitrine doctor --deep'" if self._ours else "check PREFECT_API_URL"
+        raise TrackerError(f"Prefect's API at {self._url} does not answer; {hint}. 'dvc repro' works without it.")
+
+    def stop(self) -> None:
+        """End a server of ours."""
+        if self._process is not None:
+            processes.stop(self._process, grace_s=0.5)
+            self._process = None

@@ -1,0 +1,61 @@
+"""Find the workspace and ask git about it."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from flows.errors import WorkspaceError
+
+
+def git(root: Path, *arguments: str, check: bool = True) -> str:
+    """Output of one git command in ``root``.
+
+    Raises:
+        WorkspaceError: git is not installed, or the command failed and ``check`` is set.
+    """
+    try:
+        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise WorkspaceError("git is not installed; Vitrine keeps code, parameters and dvc.lock in git.") from None
+    if check and done.returncode:
+        reason = " ".join((done.stderr or done.stdout).split())
+        raise WorkspaceError(f"git {' '.join(arguments[:2])} failed in {root}: {reason}.")
+    return done.stdout
+
+
+def find_workspace(start: Path) -> Path:
+    """The root of the workspace that holds ``start``: the nearest folder upwards with a dvc.yaml.
+
+    Raises:
+        WorkspaceError: no dvc.yaml, no git repository, or no initialised DVC; says which and what to do.
+    """
+    start = start.resolve()
+    root = next((folder for folder in (start, *start.parents) if (folder / "dvc.yaml").is_file()), None)
+    if root is None:
+        raise WorkspaceError(f"{start} lies in no Vitrine workspace (no dvc.yaml upwards); change to its root.")
+    if not git(root, "rev-parse", "--is-inside-work-tree", check=False).strip():
+        raise WorkspaceError(
+            f"{root} is no git repository; clone Vitrine with git, or run 'git init' and commit, then run again."
+        )
+    if not (root / ".dvc").is_dir():
+        raise WorkspaceError(f"{root} is no DVC workspace (no .dvc folder); run 'dvc init' there.")
+    return root
+
+
+def head_commit(root: Path) -> str:
+    """The commit of HEAD.
+
+    Raises:
+        WorkspaceError: the repository has no commit yet.
+    """
+    commit = git(root, "rev-parse", "--verify", "--quiet", "HEAD", check=False).strip()
+    if not commit:
+        raise WorkspaceError(f"The git repository {root} has no commit yet; commit the project first.")
+    return commit
+
+
+def is_dirty(root: Path) -> bool:
+    """Whether tracked files differ from HEAD; what a run itself writes (dvc.lock, metrics, results) is no dirt."""
+    outputs = (":!dvc.lock", ":!metrics", ":!results")
+    return bool(git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", *outputs).strip())
