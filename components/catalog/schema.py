@@ -69,7 +69,7 @@ class CatalogSchema(Row):
     categories: dict[Name, Category] = Field(min_length=1)
 
     def to_json(self) -> str:
-        """The text of ``schema.json``: names sorted, values in their own order; equal schemas, equal files."""
+        """The text of ``schema.json``: names sorted, values in their own order."""
         return json.dumps(self.model_dump(mode="json"), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
