@@ -1,0 +1,182 @@
+"""The figures of one system: variants, metrics with 95% intervals, paired tests, and what they support."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from components.report.errors import ReportInputError, ReportParamsError
+from components.stage.record import Interval
+
+Verdict = Literal["better", "worse", "unclear"]
+TESTS_KEY = "_tests"
+LOWER_IS_BETTER = frozenset({"hallucination_rate", "fallback_rate"})
+METRIC_NAMES = {
+    "mrr": "MRR",
+    "map": "MAP",
+    "iou": "IoU",
+    "hits": "HITS",
+    "ndcg": "nDCG",
+    "recall": "Recall",
+    "precision": "Precision",
+    "pointing": "Pointing accuracy",
+    "attribute_f1": "Attribute F1",
+    "attribute_macro_f1": "Attribute macro-F1",
+}
+
+
+class _Finite(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+class PairedTest(_Finite):
+    """A paired bootstrap of ``a − b`` on the same test cases, with its 95% interval."""
+
+    metric: str
+    a: str
+    b: str
+    difference: float
+    low: float
+    high: float
+    p: float = Field(ge=0, le=1)
+    n: int
+
+
+class _Figure(Interval):
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What ``metrics/<system>.json`` holds."""
+
+    system: str
+    variants: dict[str, dict[str, Interval]]
+    tests: tuple[PairedTest, ...]
+
+    @property
+    def metrics(self) -> list[str]:
+        """Every metric that any variant has, in the order of the file."""
+        return list(dict.fromkeys(name for row in self.variants.values() for name in row))
+
+
+def read_figures(path: Path, system: str) -> Figures:
+    """Read one metrics file.
+
+    Raises:
+        ReportInputError: missing, not JSON, not shaped variant → metric → {value, low, high, n}, or not finite.
+    """
+    loaded = read_json(path)
+    rows = {name: row for name, row in loaded.items() if not name.startswith("_")}
+    if not rows:
+        raise ReportInputError(f"{path} holds no variant; run the evaluation of {system} again.")
+    try:
+        variants: dict[str, dict[str, Interval]] = {
+            variant: {metric: _Figure.model_validate(cell) for metric, cell in dict(row).items()}
+            for variant, row in rows.items()
+        }
+        tests = tuple(PairedTest.model_validate(test) for test in loaded.get(TESTS_KEY, []))
+    except (ValidationError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ReportInputError(f"{path} is not a metrics file: {reason}.") from None
+    return Figures(system, variants, tests)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        ReportInputError: the file is missing, is not JSON, or is not an object.
+    """
+    try:
+        loaded = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ReportInputError(f"{path} does not exist; run the stage that makes it, or all with `dvc repro`.") from None
+    except ValueError as error:
+        raise ReportInputError(f"{path} is not valid JSON: {error}.") from None
+    if not isinstance(loaded, dict):
+        raise ReportInputError(f"{path} must hold a JSON object.")
+    return loaded
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether a smaller value of ``metric`` is the better one."""
+    return metric.split(".")[-1] in LOWER_IS_BETTER
+
+
+def verdict(figures: Figures, a: str, b: str, metric: str) -> Verdict | None:
+    """What the paired test says of ``a`` against ``b``; None when nobody tested the pair.
+
+    "better" needs the whole 95% interval of the difference on the good side of zero.
+    """
+    for test in figures.tests:
+        if test.metric != metric or {test.a, test.b} != {a, b}:
+            continue
+        towards_a = (test.a == a) != lower_is_better(metric)
+        if test.low > 0:
+            return "better" if towards_a else "worse"
+        if test.high < 0:
+            return "worse" if towards_a else "better"
+        return "unclear"
+    return None
+
+
+def supported_best(figures: Figures, metric: str) -> str | None:
+    """The variant that is better than every other one on ``metric`` by the paired tests, if there is one."""
+    having = [name for name, row in figures.variants.items() if metric in row]
+    for name in having:
+        if len(having) > 1 and all(verdict(figures, name, b, metric) == "better" for b in having if b != name):
+            return name
+    return None
+
+
+def headline(all_figures: dict[str, Figures], wanted: dict[str, str]) -> dict[str, float]:
+    """Pick the flat headline numbers: name → value of system.variant.metric.
+
+    Raises:
+        ReportParamsError: a wanted figure does not exist; the message lists those that do.
+    """
+    numbers = {}
+    for name, source in wanted.items():
+        system, variant, metric = source.split(".", 2)
+        row = all_figures[system].variants.get(variant)
+        if row is None or metric not in row:
+            known = ", ".join(row if row is not None else all_figures[system].variants)
+            what = f"metric '{metric}' of {system}.{variant}" if row is not None else f"variant '{variant}' of {system}"
+            raise ReportParamsError(f"report.headline.{name}: there is no {what} (known: {known}).")
+        numbers[name] = row[metric].value
+    return numbers
+
+
+def metric_label(metric: str) -> str:
+    """The field's way to write a metric: ``hits_at_5`` → HITS@5, ``visual.ndcg_at_10`` → Visual · nDCG@10."""
+    *prefix, name = metric.split(".")
+    found = re.fullmatch(r"(.+)_at_(\d+)", name)
+    stem, cut = (found[1], f"@{found[2]}") if found else (name, "")
+    label = METRIC_NAMES.get(stem) or METRIC_NAMES.get(stem.lower()) or stem.replace("_", " ").capitalize()
+    return " · ".join([*(part.replace("_", " ").capitalize() for part in prefix), label + cut])
+
+
+def number(value: float, digits: int = 3, signed: bool = False) -> str:
+    """A figure with a true minus sign, so that columns line up: ``0.612``, ``−0.030``, ``+0.210``."""
+    text = f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
+    if float(text) == 0:  # no "-0.000"
+        text = f"{0.0:+.{digits}f}" if signed else f"{0.0:.{digits}f}"
+    return text.replace("-", "−")
+
+
+def p_value(p: float) -> str:
+    """A p-value as it is written: ``p<0.001`` or ``p=0.012``."""
+    return "p<0.001" if p < 0.001 else f"p={p:.3f}"
+
+
+def in_words(test: PairedTest) -> str:
+    """``fine_tuned − colour_histogram, HITS@5: +0.210 [0.180, 0.240], p<0.001, n=1,050``."""
+    interval = f"[{number(test.low)}, {number(test.high)}]"
+    difference = number(test.difference, signed=True)
+    return f"{test.a} − {test.b}, {metric_label(test.metric)}: {difference} {interval}, {p_value(test.p)}, n={test.n:,}"

@@ -1,0 +1,201 @@
+"""The whole page: reads a workspace, draws the samples, and renders one self-contained HTML file."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components.report import curves as chart
+from components.report import figures as fig
+from components.report.catalogue import (
+    Listing,
+    Overview,
+    QueryRow,
+    count_rows,
+    listings,
+    read_overview,
+    read_queries,
+    read_truth,
+)
+from components.report.catalogue_gallery import attributes, noise_acts, shown_products
+from components.report.errors import ReportInputError, ReportParamsError
+from components.report.grounding_gallery import grounding_gallery
+from components.report.params import ReportParams
+from components.report.pictures import Picture, thumbnail
+from components.report.quality_summary import read_gate
+from components.report.reading import honest_reading
+from components.report.retrieval_gallery import query_text, read_searches, retrieval_gallery
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+CATALOGUE = Path("data/checked")
+TRUTH = Path("data/truth/truth.parquet")
+METRICS = Path("metrics")
+PER_QUERY = Path("results/per_query")
+PLOTS = Path("plots")
+QUALITY = Path("reports/quality")
+
+
+@dataclass(frozen=True)
+class Report:
+    """The page, the headline numbers, and how many pictures the page holds."""
+
+    html: str
+    headline: dict[str, float]
+    pictures: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """One system's table, tests and reading."""
+
+    figures: fig.Figures
+    reading: list[str]
+
+
+def build_report(root: Path, params: ReportParams) -> Report:
+    """Make the report of the workspace at ``root``; nothing is written.
+
+    The same inputs and parameters give the same text: no clock, host, path or order of files enters it.
+
+    Raises:
+        ReportInputError: an input is missing, broken, or does not fit the others.
+        ReportParamsError: the parameters ask for a figure that does not exist, or for too large a page.
+    """
+    all_figures = {system: fig.read_figures(root / METRICS / f"{system}.json", system) for system in params.systems}
+    numbers = fig.headline(all_figures, params.headline)
+    context = _shop(root, params) | _results(root, params, all_figures)
+    context |= _galleries(root, params, context["overview"], context["queries"])
+    context |= {"headline": numbers, "lead": _lead(params, context)}
+    html = _render(params, context)
+    size = len(html.encode())
+    if size > params.max_page_bytes:
+        raise ReportParamsError(
+            f"The page would have {size:,} bytes, above report.max_page_bytes ({params.max_page_bytes:,}): "
+            "lower report.thumbnail_px, report.jpeg_quality or the counts of report.retrieval and report.catalogue."
+        )
+    return Report(html, numbers, len(context["pictures"]))
+
+
+def _shop(root: Path, params: ReportParams) -> dict[str, Any]:
+    """What was run: counts of the checked catalogue, and the gates' word."""
+    overview = read_overview(root / CATALOGUE)
+    queries = read_queries(root / CATALOGUE)
+    kinds = Counter((query.kind, query.split) for query in queries.values())
+    tiles = [
+        ("products", len(overview.types)),
+        ("categories", len(overview.categories)),
+        ("product types", len(set(overview.types.values()))),
+        ("queries", len(queries)),
+        ("judgements", count_rows(root / CATALOGUE / "qrels.parquet")),
+    ]
+    return {
+        "overview": overview,
+        "queries": queries,
+        "query_counts": sorted(kinds.items()),
+        "tiles": tiles,
+        "gates": [read_gate(root / QUALITY, gate) for gate in params.quality],
+    }
+
+
+def _results(root: Path, params: ReportParams, all_figures: dict[str, fig.Figures]) -> dict[str, Any]:
+    """Tables, tests and honest readings of the systems, and the training curves."""
+    results = []
+    for system, subject in params.systems.items():
+        figures = all_figures[system]
+        if subject not in figures.variants:
+            known = ", ".join(figures.variants)
+            raise ReportParamsError(f"report.systems.{system}: there is no variant '{subject}' (known: {known}).")
+        results.append(Result(figures, honest_reading(figures, subject, params.pretrained)))
+    drawn = []
+    for stage in params.curves:
+        curves = chart.read_curves(root / PLOTS / f"{stage}.csv")
+        drawn.append((stage, chart.charts(curves, params.curve_points)))
+    return {"results": results, "curves": drawn}
+
+
+def _galleries(root: Path, params: ReportParams, overview: Overview, queries: dict[str, QueryRow]) -> dict[str, Any]:
+    """Samples to look at, with the listings and thumbnails they need."""
+    folder = root / CATALOGUE
+    searches = []
+    for system, subject in params.systems.items():
+        rows = read_searches(root / PER_QUERY / f"{system}.parquet", subject, params.retrieval.metric)
+        catalogue = (folder, overview, queries)
+        searches.append(retrieval_gallery(system, subject, rows, params.retrieval, params.seed, catalogue))
+    pointing = root / PER_QUERY / "pointing.parquet"
+    grounding = grounding_gallery(pointing, root / TRUTH, params.grounding, params.seed, overview)
+    shown = shown_products(overview, params.catalogue, params.seed)
+    in_catalogue = {each for ids in shown.values() for each in ids}
+    needed = {p for gallery in searches for p in gallery.products()} | in_catalogue
+    needed |= {p.product_id for p in grounding.pointings} if grounding else set()
+    listed: dict[str, Listing] = {}
+    pictures: dict[str, Picture] = {}
+    for listing, data in listings(folder, needed):
+        listed[listing.product_id] = listing
+        pictures[listing.product_id] = thumbnail(listing.product_id, data, params.thumbnail_px, params.jpeg_quality)
+    return {
+        "searches": searches,
+        "grounding": grounding,
+        "shown": shown,
+        "has_truth": (root / TRUTH).is_file(),
+        "truth": read_truth(root / TRUTH, in_catalogue),
+        "listings": listed,
+        "pictures": pictures,
+    }
+
+
+def _lead(params: ReportParams, context: dict[str, Any]) -> str:
+    products, queries = len(context["overview"].types), len(context["queries"])
+    return f"Profile {params.profile}: {products:,} products, {queries:,} queries."
+
+
+def clip(value: object, most: int) -> str:
+    """``value`` without control characters, cut to ``most`` characters: sellers' text is printed, never obeyed."""
+    text = "".join(" " if unicodedata.category(c) in ("Cc", "Cs") else c for c in str(value))
+    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
+
+
+def _filters(params: ReportParams, listed: dict[str, Listing]) -> dict[str, Callable[..., Any]]:
+    return {
+        "attributes": attributes,
+        "best": fig.supported_best,
+        "clip": lambda value: clip(value, params.text_chars),
+        "metric": fig.metric_label,
+        "noise_acts": noise_acts,
+        "number": fig.number,
+        "query_text": lambda search: query_text(search, listed),
+        "thousands": lambda count: f"{count:,}",
+        "verdict": lambda figures, test: fig.verdict(figures, test.a, test.b, test.metric),
+        "words": fig.in_words,
+    }
+
+
+def _environment() -> Environment:
+    """Jinja with autoescape on and every undefined name an error."""
+    from jinja2 import DictLoader, Environment, StrictUndefined
+
+    from components.report.page_template import TEMPLATES
+
+    return Environment(
+        loader=DictLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+
+
+def _render(params: ReportParams, context: dict[str, Any]) -> str:
+    from markupsafe import Markup
+
+    from components.report.style import CSS
+
+    environment = _environment()
+    environment.filters |= _filters(params, context["listings"])
+    frame = {"width": chart.WIDTH, "height": chart.HEIGHT, "left": chart.LEFT, "right": chart.RIGHT, "bottom": chart.BOTTOM}
+    page = environment.get_template("page.html").render(**context, **frame, params=params, css=Markup(CSS))
+    return page.strip() + "\n"
+
+
+__all__ = ["Report", "ReportInputError", "build_report", "clip"]

@@ -1,0 +1,59 @@
+"""The honest reading: sentences that say what the figures support, made from the figures alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from components.report.figures import Figures, metric_label, verdict
+
+CLAIM_N = 1_000  # fewer paired cases than this are an indication, not a claim
+UNTRAINED = "untrained"
+
+
+def listed(words: Iterable[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    items = list(words)
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+
+
+def against(figures: Figures, subject: str, other: str) -> str:
+    """One sentence on ``subject`` against ``other`` over every metric that both have."""
+    found: dict[str | None, list[str]] = {"better": [], "worse": [], "unclear": [], None: []}
+    for metric in figures.variants[subject]:
+        if metric in figures.variants[other]:
+            found[verdict(figures, subject, other, metric)].append(metric_label(metric))
+    parts = []
+    if found["better"]:
+        parts.append(f"better than {other} on {listed(found['better'])}")
+    if found["worse"]:
+        parts.append(f"worse {'' if found['better'] else f'than {other} '}on {listed(found['worse'])}")
+    if found["unclear"]:
+        parts.append(f"not shown to be better or worse {'' if parts else f'than {other} '}on {listed(found['unclear'])}")
+    if not parts:
+        return f"{subject} and {other} were not compared by a paired test, so their order here is no finding."
+    if found[None]:
+        parts.append(f"not tested on {listed(found[None])}")
+    return f"{subject} is {'; '.join(parts)}."
+
+
+def honest_reading(figures: Figures, subject: str, pretrained: bool) -> list[str]:
+    """What may be said of ``subject`` and what may not, one sentence per item."""
+    lines = []
+    for other in figures.variants:
+        if other == subject:
+            continue
+        line = against(figures, subject, other)
+        if other == UNTRAINED and not pretrained:
+            line += f" {other} has no pretrained weights: beating it shows that training took effect, nothing more."
+        lines.append(line)
+    small = [test for test in figures.tests if test.n < CLAIM_N]
+    if small:
+        fewest = min(test.n for test in small)
+        lines.append(
+            f"{len(small)} of {len(figures.tests)} paired tests rest on fewer than {CLAIM_N:,} cases "
+            f"(the smallest on {fewest:,}): read those as an indication."
+        )
+    if len(figures.tests) > 1:
+        lines.append(f"The {len(figures.tests)} p-values are not corrected for their number.")
+    lines.append("The intervals cover another draw of test cases, not another training with another seed.")
+    return lines

@@ -1,0 +1,180 @@
+"""Searches to look at: a query, the first products found, hits marked, failures first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components.report.catalogue import Listing, Overview, QueryRow, drawn, read_grades, read_table
+from components.report.errors import ReportInputError
+from components.report.figures import metric_label, number
+from components.report.params import RetrievalGalleryParams
+
+GRADES = {3: "exact", 2: "close", 1: "related"}
+KEYS = ("variant", "task", "query_id", "kind", "top")
+
+
+@dataclass(frozen=True)
+class Found:
+    """One product of the ranking; ``mark`` says in words how it answers the query."""
+
+    rank: int
+    product_id: str
+    hit: bool
+    mark: str
+
+
+@dataclass(frozen=True)
+class Search:
+    """One query and what was found for it."""
+
+    query_id: str
+    text: str | None  # None: the query is the product `query_id` itself, its title is shown
+    success: bool
+    scores: str
+    found: tuple[Found, ...]
+    sought: str | None  # a product that should have been found, when no hit is among the first
+
+    @property
+    def hits(self) -> int:
+        """Marked products among those shown."""
+        return sum(found.hit for found in self.found)
+
+    def products(self) -> set[str]:
+        """Every product that is shown."""
+        return {self.query_id if self.text is None else ""} - {""} | {f.product_id for f in self.found} | (
+            {self.sought} if self.sought else set()
+        )
+
+
+@dataclass(frozen=True)
+class SearchGroup:
+    """Searches of one task and kind of query, failures first."""
+
+    task: str
+    kind: str
+    total: int
+    failed: int
+    searches: tuple[Search, ...]
+
+
+@dataclass(frozen=True)
+class RetrievalGallery:
+    """What is shown of one system's searches."""
+
+    system: str
+    variant: str
+    metric: str
+    groups: tuple[SearchGroup, ...]
+    disagreeing: int  # searches whose marks and metric tell different things
+
+    def products(self) -> set[str]:
+        """Every product that is shown."""
+        return {p for group in self.groups for search in group.searches for p in search.products()}
+
+
+def read_searches(path: Path, variant: str, metric: str) -> list[dict[str, Any]]:
+    """Rows of ``variant`` that hold a ranking and a value of ``metric``, ordered by task, kind and query.
+
+    Raises:
+        ReportInputError: the file or a column is missing, or no row of the variant holds a ranking.
+    """
+    import pyarrow.parquet as pq
+
+    read_table(path, [*KEYS, metric])  # says what is missing before the file is read whole
+    rows = [
+        row
+        for row in pq.read_table(path).to_pylist()
+        if row["variant"] == variant and row["top"] and row[metric] is not None
+    ]
+    if not rows:
+        raise ReportInputError(
+            f"{path} has no row of variant '{variant}' with a ranking and {metric}; run the evaluation again."
+        )
+    return sorted(rows, key=lambda row: (row["task"] or "", row["kind"] or "", row["query_id"]))
+
+
+def retrieval_gallery(
+    system: str,
+    variant: str,
+    rows: list[dict[str, Any]],
+    params: RetrievalGalleryParams,
+    seed: int,
+    catalogue: tuple[Path, Overview, dict[str, QueryRow]],
+) -> RetrievalGallery:
+    """Draw searches per task and kind, and mark their hits by the catalogue's judgements.
+
+    Raises:
+        ReportInputError: a ranking names a query or product that the checked catalogue does not hold.
+    """
+    folder, overview, queries = catalogue
+    grouped: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+    for row in rows:
+        grouped.setdefault((row["task"] or "", row["kind"] or ""), {})[row["query_id"]] = row
+    chosen: dict[tuple[str, str], list[str]] = {}
+    for key, group in grouped.items():
+        failed = [each for each, row in group.items() if not row[params.metric] > 0]
+        passed = [each for each, row in group.items() if row[params.metric] > 0]
+        chosen[key] = drawn(failed, params.failures, seed) + drawn(passed, params.successes, seed)
+    grades = read_grades(folder, {each for ids in chosen.values() for each in ids if each in queries})
+    groups = []
+    for (task, kind), ids in chosen.items():
+        group = grouped[task, kind]
+        searches = tuple(_search(group[each], params, overview, queries, grades.get(each, {})) for each in ids)
+        failures = sum(not row[params.metric] > 0 for row in group.values())
+        groups.append(SearchGroup(task, kind, len(group), failures, searches))
+    shown = [search for each in groups for search in each.searches]
+    disagreeing = sum((search.hits > 0) != search.success for search in shown)
+    return RetrievalGallery(system, variant, params.metric, tuple(groups), disagreeing)
+
+
+def _search(
+    row: dict[str, Any],
+    params: RetrievalGalleryParams,
+    overview: Overview,
+    queries: dict[str, QueryRow],
+    grades: dict[str, int],
+) -> Search:
+    query_id = row["query_id"]
+    query = queries.get(query_id)
+    unknown = [each for each in row["top"] if each not in overview.types]
+    if unknown or (query is None and query_id not in overview.types):
+        what = f"product '{unknown[0]}'" if unknown else f"query '{query_id}'"
+        raise ReportInputError(f"The per-query results name {what}, which data/checked lacks; run the evaluation again.")
+    if query is None:
+        found = [_same(rank, each, query_id, overview) for rank, each in enumerate(row["top"], start=1)]
+        best: str | None = query_id
+    else:
+        found = [_graded(rank, each, grades, params.relevant_from) for rank, each in enumerate(row["top"], start=1)]
+        best = min(grades, key=lambda each: (-grades[each], each), default=None)
+    found = found[: params.top]
+    values = {name: value for name, value in row.items() if isinstance(value, float)}
+    return Search(
+        query_id=query_id,
+        text=None if query is None else query.text,
+        success=row[params.metric] > 0,
+        scores=" · ".join(f"{metric_label(name)} {number(value, 2)}" for name, value in values.items()),
+        found=tuple(found),
+        sought=None if any(each.hit for each in found) else best,
+    )
+
+
+def _graded(rank: int, product_id: str, grades: dict[str, int], relevant_from: int) -> Found:
+    grade = grades.get(product_id, 0)
+    return Found(rank, product_id, grade >= relevant_from, GRADES.get(grade, ""))
+
+
+def _same(rank: int, product_id: str, query_id: str, overview: Overview) -> Found:
+    if product_id == query_id:
+        return Found(rank, product_id, True, "this product")
+    same = bool(overview.groups[query_id]) and overview.groups[product_id] == overview.groups[query_id]
+    return Found(rank, product_id, same, "same group" if same else "")
+
+
+def query_text(search: Search, listed: dict[str, Listing]) -> str:
+    """What was searched for: the query's text, or the title of the product that stands for the query."""
+    if search.text is not None:
+        return search.text
+    listing = listed[search.query_id]
+    return listing.title or f"(no title; {listing.product_type})"
