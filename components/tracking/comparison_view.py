@@ -1,0 +1,92 @@
+"""A comparison on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from components.stage.record import Interval
+from components.tracking.compare import Change, Comparison, MetricRow, PairedTest
+
+SURE = 0.05
+HASH_SHOWN = 10
+
+
+def show(comparison: Comparison, console: Console) -> None:
+    """Print parameters, data, metrics and tests; what does not differ is said in one line."""
+    a, b = comparison.a, comparison.b
+    parts: list[Table | Text] = [
+        _changes("Parameters", comparison.parameters, a, b, shorten=False),
+        _changes("Data", comparison.data, a, b, shorten=True),
+    ]
+    if comparison.metrics:
+        parts.append(_metrics(comparison.metrics, a, b))
+    if comparison.tests:
+        parts.append(_tests(comparison.tests, a, b))
+    parts += [Text(f"Note: {note}", style="yellow") for note in comparison.notes]
+    console.print(Group(*parts))
+
+
+def _changes(title: str, changes: Iterable[Change], a: str, b: str, shorten: bool) -> Table | Text:
+    rows = list(changes)
+    if not rows:
+        return Text(f"{title}: no difference.\n", style="dim")
+    table = Table(title=f"{title} that differ", title_justify="left", title_style="bold")
+    table.add_column("name", overflow="fold")
+    table.add_column(Text(a), overflow="fold")
+    table.add_column(Text(b), overflow="fold")
+    for row in rows:
+        shown = [None if v is None else v[:HASH_SHOWN] if shorten else v for v in (row.a, row.b)]
+        table.add_row(
+            Text(row.name), *(Text(v, style="") if v is not None else Text("–", style="dim") for v in shown)
+        )
+    return table
+
+
+def _metrics(rows: list[MetricRow], a: str, b: str) -> Table:
+    table = Table(title="Metrics, with 95% intervals", title_justify="left", title_style="bold")
+    for name in ("results", "variant", "metric"):
+        table.add_column(name)
+    table.add_column(Text(a), justify="right")
+    table.add_column(Text(b), justify="right")
+    table.add_column("a − b", justify="right")
+    for row in rows:
+        known = row.a is not None and row.b is not None
+        gap = f"{row.a.value - row.b.value:+.4f}" if known and row.a and row.b else ""
+        table.add_row(row.table, row.variant, row.metric, interval(row.a), interval(row.b), gap)
+    return table
+
+
+def interval(figure: Interval | None) -> str:
+    """``0.512 [0.490, 0.534] n=1,050``, or a dash."""
+    if figure is None:
+        return "–"
+    limits = "" if figure.low is None or figure.high is None else f" [{figure.low:.3f}, {figure.high:.3f}]"
+    return f"{figure.value:.3f}{limits} n={figure.n:,}"
+
+
+def _tests(tests: list[PairedTest], a: str, b: str) -> Table:
+    title = "Paired bootstrap over the same queries"
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for name in ("results", "variant", "task", "metric"):
+        table.add_column(name)
+    for name in ("a − b", "95% interval", "p", "n"):
+        table.add_column(name, justify="right")
+    table.add_column("reading")
+    for t in tests:
+        limits = f"[{t.low:+.4f}, {t.high:+.4f}]"
+        figures = (f"{t.difference:+.4f}", limits, f"{t.p:.4f}", f"{t.n:,}")
+        table.add_row(t.table, t.variant, t.task, t.metric, *figures, reading(t, a, b))
+    return table
+
+
+def reading(test: PairedTest, a: str, b: str) -> Text:
+    """Which side is higher, if the interval of the difference leaves zero out."""
+    if test.low > 0 and test.p < SURE:
+        return Text(f"{a} is higher", style="green")
+    if test.high < 0 and test.p < SURE:
+        return Text(f"{b} is higher", style="green")
+    return Text("no difference shown", style="dim")

@@ -1,0 +1,25 @@
+"""The errors of tracking."""
+
+from __future__ import annotations
+
+from components.stage.errors import ConfigurationError, InvalidDataError, VitrineError
+
+
+class TrackingError(VitrineError):
+    """MLflow answered, and what it answered is of no use (exit code 1)."""
+
+
+class TrackerUnavailableError(TrackingError):
+    """The tracking store cannot be reached, is locked or is broken; records wait where they are (exit code 1)."""
+
+
+class UnknownReferenceError(ConfigurationError):
+    """A name given by the user is no run, profile, commit, model or alias (exit code 2)."""
+
+
+class LockFileError(InvalidDataError):
+    """dvc.lock cannot be read (exit code 4)."""
+
+
+class ModelFolderError(InvalidDataError):
+    """A model folder holds something that may not be registered, or lacks what must be there (exit code 4)."""

@@ -1,0 +1,197 @@
+"""dvc.lock, read as plain YAML, and DVC's cache, read as plain files.
+
+Importing DVC costs over a second and opens the workspace; the lock file's format (schema 2.0) and the cache's
+layout (``files/md5/ab/cdef...``, folders as JSON listings named ``....dir``) are small and stable.
+"""
+
+from __future__ import annotations
+
+import configparser
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict
+
+from components.tracking.errors import LockFileError
+
+CHUNK_BYTES = 1 << 20
+# lock file -> what DVC puts before the names of its stages
+LOCK_FILES = {"dvc.lock": "", "studies/dvc.lock": "studies/dvc.yaml:"}
+
+
+class Output(BaseModel):
+    """A dependency or output of a stage as dvc.lock states it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    path: str
+    md5: str = ""
+    size: int | None = None  # bytes
+    nfiles: int | None = None  # set for folders
+
+
+class LockEntry(BaseModel):
+    """What one stage was when its outputs were made: command, parameters, and the hash of all it read and wrote."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    cmd: Any = ""
+    deps: tuple[Output, ...] = ()
+    outs: tuple[Output, ...] = ()
+    params: dict[str, Any] = {}  # file -> {dotted key: value}
+
+    def digest(self) -> str:
+        """SHA-256 of the entry, equal for equal contents."""
+        return digest(self.model_dump())
+
+    def parameters(self) -> dict[str, Any]:
+        """All parameters of the entry in one mapping; keys of files other than params.yaml carry the file's name."""
+        merged: dict[str, Any] = {}
+        for file, values in self.params.items():
+            prefix = "" if Path(file).name == "params.yaml" else f"{file}:"
+            merged |= {f"{prefix}{key}": value for key, value in (values or {}).items()}
+        return merged
+
+
+def digest(value: object) -> str:
+    """SHA-256 over the canonical JSON of ``value``."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def parse_lock(text: str, where: str = "dvc.lock") -> dict[str, LockEntry]:
+    """Stage name -> entry.
+
+    Raises:
+        LockFileError: the text is no lock file (merge markers, broken YAML, wrong shape).
+    """
+    try:
+        loaded = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
+        return {name: LockEntry.model_validate(entry) for name, entry in (loaded.get("stages") or {}).items()}
+    except (yaml.YAMLError, ValueError, AttributeError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise LockFileError(
+            f"{where} cannot be read ({reason}); restore it with git, or run dvc repro again."
+        ) from None
+
+
+def read_lock(root: Path) -> dict[str, LockEntry]:
+    """The workspace's lock entries by the stage's name as DVC exports it; {} where nothing has run yet.
+
+    Stages of ``studies/dvc.yaml`` work in the root folder too; DVC calls them ``studies/dvc.yaml:NAME``.
+
+    Raises:
+        LockFileError: a lock file is there but cannot be read.
+    """
+    found: dict[str, LockEntry] = {}
+    for file, prefix in LOCK_FILES.items():
+        path = root / file
+        try:
+            text = path.read_bytes().decode("utf-8", errors="replace")
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise LockFileError(f"{path} cannot be read: {error.strerror}.") from None
+        found |= {f"{prefix}{name}": entry for name, entry in parse_lock(text, str(path)).items()}
+    return found
+
+
+def lock_time(root: Path, stage: str) -> float:
+    """Unix time of the last change of the lock file that holds ``stage``; infinity where there is none."""
+    path = root / ("studies/dvc.lock" if stage.startswith(LOCK_FILES["studies/dvc.lock"]) else "dvc.lock")
+    return path.stat().st_mtime if path.exists() else float("inf")
+
+
+def file_md5(path: Path) -> str:
+    """MD5 of a file's bytes: DVC's name for it."""
+    found = hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as handle:
+        while chunk := handle.read(CHUNK_BYTES):
+            found.update(chunk)
+    return found.hexdigest()
+
+
+def tree_md5(path: Path) -> str:
+    """DVC's hash of a file, or of a folder: MD5 of the JSON listing of its files, with ``.dir`` behind it."""
+    if path.is_file():
+        return file_md5(path)
+    files = [p for p in path.rglob("*") if p.is_file()]
+    listing = sorted(
+        ({"md5": file_md5(p), "relpath": p.relative_to(path).as_posix()} for p in files),
+        key=lambda e: e["relpath"],
+    )
+    return (
+        hashlib.md5(json.dumps(listing, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
+    )
+
+
+def _same_size(path: Path, output: Output) -> bool:
+    if path.is_file():
+        return output.size is None or path.stat().st_size == output.size
+    files = [p for p in path.rglob("*") if p.is_file()]
+    return output.nfiles in (None, len(files)) and output.size in (None, sum(p.stat().st_size for p in files))
+
+
+def disagreement(root: Path, entry: LockEntry, older: bool) -> str:
+    """Why ``entry`` cannot belong to the stage's last execution; "" if it can. ``older``: the lock is older than it.
+
+    DVC writes the lock after the door has exited. A kill between the two leaves the entry of an *earlier*
+    execution, and joining that one would give a run another run's hashes. So sizes must agree, and where the
+    lock is older (DVC leaves it untouched when nothing changed) the contents too.
+    """
+    for output in entry.outs:
+        path = root / output.path
+        if not path.exists():  # not checked out here: nothing to compare with
+            if older:
+                return f"dvc.lock is older than the execution and {output.path} is not here to compare"
+            continue
+        if not _same_size(path, output) or (older and output.md5 and tree_md5(path) != output.md5):
+            return f"{output.path} is not what dvc.lock says"
+    return ""
+
+
+def cache_folder(root: Path) -> Path:
+    """DVC's cache for this workspace: ``cache.dir`` of .dvc/config.local or .dvc/config, else ``.dvc/cache``."""
+    folder = root / ".dvc"
+    for name in ("config.local", "config"):
+        parser = configparser.ConfigParser(interpolation=None, strict=False)
+        try:
+            parser.read(folder / name, encoding="utf-8")
+        except (configparser.Error, UnicodeDecodeError):
+            continue
+        configured = parser.get("cache", "dir", fallback="")
+        if configured:
+            # normpath, not resolve: DVC joins as text, and the folder may be a link on purpose.
+            return Path(os.path.normpath(folder / configured))
+    return folder / "cache"
+
+
+def cached_file(root: Path, md5: str) -> Path | None:
+    """Path of the cache entry with this hash, or None when it is not here."""
+    path = cache_folder(root) / "files" / "md5" / md5[:2] / md5[2:]
+    return path if len(md5) > 2 and path.is_file() else None
+
+
+def located(root: Path, output: Output) -> dict[str, Path]:
+    """Relative path -> a local file with exactly the recorded bytes, for one output (a folder's files apart).
+
+    The workspace's file is taken when its hash is the recorded one, else the cache's; what is in neither is left out.
+    """
+    if not output.md5.endswith(".dir"):
+        path = root / output.path
+        if path.is_file() and _same_size(path, output) and file_md5(path) == output.md5:
+            return {output.path: path}
+        cached = cached_file(root, output.md5)
+        return {output.path: cached} if cached else {}
+    listing = cached_file(root, output.md5)
+    if listing is None:
+        return {}
+    files: dict[str, Path] = {}
+    for item in json.loads(listing.read_text(encoding="utf-8")):
+        cached = cached_file(root, item["md5"])
+        if cached:
+            files[f"{output.path.rstrip('/')}/{item['relpath']}"] = cached
+    return files

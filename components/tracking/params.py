@@ -1,0 +1,15 @@
+"""Parameters of tracking: block ``tracking`` of params.yaml."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from components.stage.params import Params
+
+
+class TrackingParams(Params):
+    """Where and how much is recorded. The store is ``MLFLOW_TRACKING_URI``, or the workspace's own SQLite file."""
+
+    experiment: str = Field(min_length=1, max_length=250)  # MLflow experiment that holds all runs
+    artifact_limit_bytes: int = Field(ge=0)  # results and pages above this size are not copied into MLflow
+    register_as: str = Field(min_length=1, pattern=r"^[\w.-]+$")  # registered model name of the encoder

@@ -1,0 +1,201 @@
+"""The tracking store: where it is, whether it answers, and MLflow's client for it.
+
+The embedded default is SQLite: ``<workspace>/mlruns/mlflow.db`` with artifacts beside it. MLflow is imported only
+in ``connect``, after ``check``: its import costs seconds, and its own retries against a store that is down cost minutes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+import sqlite3
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from components.stage.publish import published
+from components.tracking.errors import TrackerUnavailableError
+
+ANSWER_WITHIN_S = 5.0
+# MLflow's telemetry is off, its progress bars and hints are silent, and a server that stops answering costs
+# seconds, not the four minutes of its default retries. Whatever the user has set stands, but for telemetry.
+QUIET = {
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_PRINT_MODEL_URLS_ON_CREATION": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+
+
+@dataclass(frozen=True)
+class Store:
+    """A tracking store. ``database`` is the file behind an SQLite store, None for a server."""
+
+    uri: str
+    database: Path | None
+
+    @property
+    def key(self) -> str:
+        """Short name of the store for file names; independent of the user and password in the address."""
+        return hashlib.sha256(self.shown.encode()).hexdigest()[:12]
+
+    @property
+    def shown(self) -> str:
+        """The address without user and password."""
+        parts = urlsplit(self.uri)
+        return (
+            self.uri
+            if "@" not in parts.netloc
+            else urlunsplit(parts._replace(netloc=parts.netloc.rsplit("@", 1)[1]))
+        )
+
+    @property
+    def artifacts(self) -> Path | None:
+        """Absolute artifact folder beside an SQLite file; a server decides for itself (None)."""
+        return self.database.parent / "artifacts" if self.database else None
+
+    def missing(self) -> bool:
+        """An SQLite store that has not been made yet, or was deleted."""
+        return self.database is not None and not self.database.exists()
+
+
+def store_of(root: Path, environ: Mapping[str, str] = os.environ) -> Store:
+    """The store of the workspace at ``root``: ``MLFLOW_TRACKING_URI``, or its own SQLite file.
+
+    A profile's worktree ``<workspace>/.vitrine/work/<profile>`` shares the store of the main workspace.
+    """
+    root = root.resolve()
+    uri = environ.get("MLFLOW_TRACKING_URI", "")
+    if not uri:
+        database = (main_workspace(root) or root) / "mlruns" / "mlflow.db"
+    elif uri.startswith("sqlite:///"):
+        database = root / uri.removeprefix("sqlite:///").split("?")[0]
+    else:
+        return Store(uri.rstrip("/"), None)
+    return Store(f"sqlite:///{database}", database)
+
+
+def main_workspace(root: Path) -> Path | None:
+    """The workspace that a profile's worktree belongs to, or None when ``root`` is no such worktree."""
+    return root.parents[2] if root.parent.name == "work" and root.parents[1].name == ".vitrine" else None
+
+
+def profile_of(root: Path, environ: Mapping[str, str] = os.environ) -> str:
+    """Profile of a workspace: ``VITRINE_PROFILE``, the worktree's name, the file in conf/ that params.yaml equals, or ""."""
+    if environ.get("VITRINE_PROFILE"):
+        return environ["VITRINE_PROFILE"]
+    if main_workspace(root):
+        return root.name
+    try:
+        now = (root / "params.yaml").read_bytes()
+        return next(
+            (path.stem for path in sorted((root / "conf").glob("*.yaml")) if path.read_bytes() == now), ""
+        )
+    except OSError:
+        return ""
+
+
+def check(store: Store) -> None:
+    """Make sure the store answers.
+
+    Raises:
+        TrackerUnavailableError: server down, database locked or broken, or an address MLflow 3 does not take.
+    """
+    if store.database is not None:
+        _check_database(store.database)
+    elif store.uri.startswith(("http://", "https://")):
+        _check_server(store)
+    elif not re.match(r"^(postgresql|mysql|mssql)(\+\w+)?://", store.uri):
+        raise TrackerUnavailableError(
+            f"MLFLOW_TRACKING_URI={store.shown} is no tracking store: set sqlite:///PATH, http(s)://HOST:PORT or a database."
+        )
+
+
+def _check_database(database: Path) -> None:
+    if not database.exists():
+        return
+    try:
+        connection = sqlite3.connect(database, timeout=ANSWER_WITHIN_S, isolation_level=None)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            connection.execute("ROLLBACK")
+        finally:
+            connection.close()
+    except sqlite3.OperationalError as error:
+        raise TrackerUnavailableError(
+            f"{database} cannot be written ({error}): close what holds it, or mend its permissions or the disk."
+        ) from None
+    except sqlite3.DatabaseError as error:
+        raise TrackerUnavailableError(
+            f"{database} is damaged ({error}): move it away; the next sync makes a new one from the records."
+        ) from None
+
+
+def _check_server(store: Store) -> None:
+    try:
+        with urllib.request.urlopen(f"{store.uri}/health", timeout=ANSWER_WITHIN_S):
+            return
+    except urllib.error.HTTPError as error:
+        if error.code < 500:  # it answers; who may do what is decided at the first real call
+            return
+        reason = f"HTTP {error.code}"
+    except (OSError, ValueError) as error:
+        reason = str(getattr(error, "reason", error))
+    raise TrackerUnavailableError(f"{store.shown} does not answer ({reason}): start the MLflow server.")
+
+
+def connect(store: Store) -> Any:
+    """MLflow's client (``mlflow.MlflowClient``) for the store; a new SQLite store is made first (seconds, once).
+
+    Raises:
+        TrackerUnavailableError: as ``check``.
+    """
+    check(store)
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    from mlflow.tracking import MlflowClient
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    if store.missing() and store.database is not None:
+        # Made aside and renamed: a kill during the migrations would leave half a schema, which MLflow cannot mend.
+        with published(store.database) as temporary:
+            MlflowClient(tracking_uri=f"sqlite:///{temporary}").search_experiments(max_results=1)
+    return MlflowClient(
+        tracking_uri=store.uri, registry_uri=os.environ.get("MLFLOW_REGISTRY_URI") or store.uri
+    )
+
+
+def experiment_of(client: Any, store: Store, name: str, create: bool = True) -> str | None:
+    """Id of the experiment, made if it is missing; None if it is missing and must not be made.
+
+    Raises:
+        TrackerUnavailableError: the experiment was deleted, or an SQLite store lies elsewhere than when it was made
+            (artifact paths are absolute, and a copied workspace would write into the original).
+    """
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        if not create:
+            return None
+        location = store.artifacts.as_uri() if store.artifacts else None
+        return str(client.create_experiment(name, artifact_location=location))
+    if found.lifecycle_stage != "active":
+        raise TrackerUnavailableError(
+            f"Experiment '{name}' was deleted in MLflow: restore it, or name another in params.yaml."
+        )
+    if store.artifacts and found.artifact_location != store.artifacts.as_uri():
+        raise TrackerUnavailableError(
+            f"{store.database} keeps its artifacts in {found.artifact_location}: it was moved or copied; "
+            "move it back, or move the database away and sync again."
+        )
+    return str(found.experiment_id)
