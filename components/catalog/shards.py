@@ -74,7 +74,7 @@ class CatalogueWriter:
         """
         if product.product_id < self._last_id:
             raise CatalogueError(
-                f"product {product.product_id!r} came after {self._last_id!r}; write them in product_id order."
+                f"product {product.product_id!r} came after {self._last_id!r}; write by product_id."
             )
         if product.split is None:
             raise CatalogueError(
