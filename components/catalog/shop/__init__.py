@@ -1,0 +1,1 @@
+"""The synthetic shop: a rendered catalogue with known truth, deterministic by seed."""

@@ -1,0 +1,62 @@
+"""Parameters of the synthetic shop (block ``catalog.shop`` of params.yaml)."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from components.stage.params import Params
+
+
+class QueryCounts(Params):
+    """How many distinct queries each split gets."""
+
+    train: int = Field(ge=0)
+    validation: int = Field(ge=0)
+    test: int = Field(ge=1)
+
+
+class QueryParams(Params):
+    """What shoppers ask."""
+
+    count: QueryCounts
+    visual_share: float = Field(ge=0, le=1)  # the rest is textual
+    held_out_share: float = Field(ge=0, le=1)  # of the visual test queries, worded as no other split is
+    max_exact: int = Field(ge=1)  # a query is made narrower until at most this many products answer it
+
+
+class EngagementParams(Params):
+    """The shopper who looks at a result: each step of seen, click, cart, purchase is a logistic choice."""
+
+    relevance_weight: float = Field(ge=0)  # per grade above 2
+    appeal_weight: float = Field(ge=0)  # per standard deviation of a product's visible appeal
+    noise: float = Field(ge=0)  # standard deviation of one shopper's taste, in logits
+    step_logit: float  # how willing a shopper is, by default, to go one step further
+
+
+class ShopParams(Params):
+    """A shop that renders its own products."""
+
+    products: int = Field(ge=48, le=1_000_000)
+    variant_share: float = Field(ge=0, lt=0.8)  # products that are a variant of another one
+    recolour_share: float = Field(ge=0, le=1)  # of the variants: other colours; the rest is a second photo
+    test_fraction: float = Field(gt=0, lt=1)  # of the groups
+    validation_fraction: float = Field(gt=0, lt=1)
+    image_px: int = Field(ge=32, le=512)  # pictures are square
+    supersampling: int = Field(ge=1, le=4)  # products are drawn this much larger, then reduced
+    jpeg_quality: int = Field(ge=30, le=98)
+    cluttered_share: float = Field(ge=0, le=1)  # pictures among other products; the rest is on plain ground
+    neighbours_min: int = Field(ge=1, le=8)  # other products in a cluttered picture
+    neighbours_max: int = Field(ge=1, le=8)
+    neighbours_painted: int = Field(ge=24)  # different ones per split and light; each process paints them once
+    max_hidden: float = Field(ge=0, le=0.5)  # largest part of a product that a neighbour may cover
+    workers: int = Field(ge=1, le=256)  # processes that draw; the bytes are the same for any number
+    queries: QueryParams
+    engagement: EngagementParams
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ShopParams:
+        if self.test_fraction + self.validation_fraction >= 0.9:
+            raise ValueError("test_fraction + validation_fraction must leave at least a tenth for training")
+        if self.neighbours_min > self.neighbours_max:
+            raise ValueError("neighbours_min is larger than neighbours_max")
+        return self
