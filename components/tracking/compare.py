@@ -180,5 +180,6 @@ def _pair(
     queries = sorted(left)
     a, b = [left[q] for q in queries], [right[q] for q in queries]
     test = paired(a, b, seed)
-    figures = {name: float(getattr(test, name)) for name in ("difference", "low", "high", "p")}
-    found.tests.append(PairedTest(*key, a=sum(a) / len(a), b=sum(b) / len(b), n=int(test.n), **figures))
+    difference, low, high, p = (float(getattr(test, name)) for name in ("difference", "low", "high", "p"))
+    means = sum(a) / len(a), sum(b) / len(b)
+    found.tests.append(PairedTest(*key, *means, difference, low, high, p, int(test.n)))

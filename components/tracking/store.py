@@ -20,7 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from components.stage.publish import published
-from components.tracking.errors import TrackerUnavailableError
+from components.tracking.errors import TrackerUnavailableError, UnknownReferenceError
 
 ANSWER_WITHIN_S = 5.0
 # MLflow's telemetry is off, its progress bars and hints are silent, and a server that stops answering costs
@@ -199,3 +199,25 @@ def experiment_of(client: Any, store: Store, name: str, create: bool = True) -> 
             "move it back, or move the database away and sync again."
         )
     return str(found.experiment_id)
+
+
+def ui_command(root: Path, port: int) -> list[str]:
+    """The command that shows the store in a browser, on this machine only (127.0.0.1).
+
+    Raises:
+        UnknownReferenceError: the store is a server, which has a page of its own.
+    """
+    store = store_of(root)
+    if store.database is None and store.uri.startswith("http"):
+        raise UnknownReferenceError(f"The runs are on a server: open {store.shown} in a browser.")
+    command = [
+        "mlflow",
+        "server",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--backend-store-uri",
+        store.uri,
+    ]
+    return [*command, "--default-artifact-root", str(store.artifacts)] if store.artifacts else command

@@ -1,0 +1,171 @@
+"""``python -m components.tracking COMMAND``: what people ask the tracker for. No stage of the graph."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from components.stage.door import explain
+from components.stage.errors import VitrineError
+
+HERE = Path()
+
+
+def _sync(arguments: argparse.Namespace) -> int:
+    from components.tracking.publish import publish
+
+    result = publish(HERE)
+    for warning in result.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    if result.published or result.linked:
+        print(f"{len(result.published)} stage runs recorded, {len(result.linked)} cached stages linked.")
+    elif not result.waiting:
+        print("Everything is recorded already.")
+    if result.waiting:
+        print(f"{result.waiting} records wait in .vitrine/records/.", file=sys.stderr)
+    return 1 if result.waiting or result.warnings else 0
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from components.retrieval.significance import paired_bootstrap
+    from components.tracking.compare import compare
+
+    found = compare(
+        HERE, arguments.a, arguments.b, lambda a, b, seed: paired_bootstrap(a, b, seed=seed), arguments.seed
+    )
+    if arguments.json:
+        print(json.dumps(found.as_json(), indent=1))
+        return 0
+    from rich.console import Console
+
+    from components.tracking.comparison_view import show
+
+    show(found, Console())
+    return 0
+
+
+def _lineage(arguments: argparse.Namespace) -> int:
+    from components.tracking.lineage import lineage, tree
+
+    found = lineage(HERE, arguments.run)
+    if arguments.json:
+        print(json.dumps(found.as_json(), indent=1))
+        return 0
+    from rich.console import Console
+
+    Console().print(tree(found))
+    return 0
+
+
+def _register(arguments: argparse.Namespace) -> int:
+    from components.tracking.publish import tracking_params
+    from components.tracking.registry import register
+
+    name = arguments.name or tracking_params(HERE.resolve()).register_as
+    made = register(HERE, name, arguments.folder, arguments.alias, arguments.run)
+    print(
+        f"{made.name} version {made.version} from run {made.run_id}"
+        + (f", alias {made.alias}." if made.alias else ".")
+    )
+    return 0
+
+
+def _promote(arguments: argparse.Namespace) -> int:
+    from components.tracking.registry import promote
+
+    before = promote(HERE, arguments.name, arguments.version, arguments.alias)
+    print(
+        f"{arguments.name}@{arguments.alias} is now {arguments.version}"
+        + (f" (before: version {before})." if before else ".")
+    )
+    return 0
+
+
+def _path(arguments: argparse.Namespace) -> int:
+    from components.tracking.registry import load_path
+
+    print(load_path(HERE, arguments.name, arguments.alias))
+    return 0
+
+
+def _clean(arguments: argparse.Namespace) -> int:
+    from components.tracking.cleaning import clean
+
+    cleaned = clean(HERE, arguments.days)
+    print(f"{cleaned.records} published records and {cleaned.orphans} marks removed.")
+    return 0
+
+
+def _ui(arguments: argparse.Namespace) -> int:
+    from components.tracking.store import ui_command
+
+    command = ui_command(HERE, arguments.port)
+    if not arguments.start:
+        print(shlex.join(command))
+        return 0
+    quiet = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"}
+    return subprocess.run(command, env=quiet, check=False).returncode
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(prog="python -m components.tracking", description=__doc__)
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, action: object, about: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=about, description=about)
+        sub.set_defaults(action=action)
+        return sub
+
+    command("sync", _sync, "record in MLflow what is not recorded yet")
+    sub = command("compare", _compare, "compare two runs, profiles, commits, or . (the workspace)")
+    sub.add_argument("a")
+    sub.add_argument("b")
+    sub.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    sub.add_argument("--json", action="store_true")
+    sub = command("lineage", _lineage, "what a run stands on, and which models came from it")
+    sub.add_argument("run", help="id of a stage run or pipeline run; a prefix is enough")
+    sub.add_argument("--json", action="store_true")
+    sub = command("register", _register, "register a model folder and give it an alias")
+    sub.add_argument("--name", help="registered name; default: tracking.register_as of params.yaml")
+    sub.add_argument("--folder", type=Path, default=Path("models/encoder"))
+    sub.add_argument("--alias", default="challenger")
+    sub.add_argument("--run", help="the run that made the folder; default: found by its hash")
+    sub = command("promote", _promote, "point an alias at a version")
+    sub.add_argument("name")
+    sub.add_argument("version", help="a number, or an alias")
+    sub.add_argument("alias")
+    sub = command("path", _path, "print a local folder with a registered model")
+    sub.add_argument("name")
+    sub.add_argument("alias")
+    sub = command("clean", _clean, "remove old published records and orphaned marks")
+    sub.add_argument("--days", type=float, default=30.0, help="keep records younger than this")
+    sub = command("ui", _ui, "print the command that shows the recorded runs")
+    sub.add_argument("--port", type=int, default=5000)
+    sub.add_argument("--start", action="store_true", help="start it instead of printing it")
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; errors become one sentence and an exit code (0 ok, 2, 4, 130 interrupted, 1 other)."""
+    arguments = parser().parse_args(argv)
+    try:
+        return int(arguments.action(arguments))
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        sentence, code = explain(error)
+        if not isinstance(error, VitrineError):
+            sentence = " ".join(sentence.split())
+        print(f"error: {sentence}", file=sys.stderr)
+        return code
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

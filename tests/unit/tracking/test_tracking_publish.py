@@ -1,0 +1,272 @@
+"""Records become runs, once each, with everything that tells where they came from."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from components.stage.errors import ConfigurationError
+from components.tracking.publish import link_cached, pending, publish, start_pipeline
+
+
+def by_stage(runs):
+    return {run.data.tags["vitrine.stage"]: run for run in runs if run.data.tags["vitrine.kind"] == "stage"}
+
+
+def parents(runs):
+    return [run for run in runs if run.data.tags["vitrine.kind"] == "pipeline"]
+
+
+def test_one_run_per_execution_under_one_parent(workspace, runs_of):
+    records = workspace.pipeline(parent="p1")
+    result = publish(workspace.root)
+    assert result.warnings == [] and result.waiting == 0
+    runs = runs_of(workspace)
+    (parent,) = parents(runs)
+    stages = by_stage(runs)
+    assert set(stages) == {"catalog", "encoder", "encoder_eval"} and len(runs) == 4
+    assert {run.data.tags["mlflow.parentRunId"] for run in stages.values()} == {parent.info.run_id}
+    assert result.published == {records[name].id: run.info.run_id for name, run in stages.items()}
+    assert parent.data.tags["vitrine.pipeline_run"] == "p1" and parent.info.status == "FINISHED"
+    for name, run in stages.items():
+        assert run.info.status == "FINISHED"
+        assert run.info.start_time == round(records[name].started * 1000)
+        assert run.info.end_time - run.info.start_time == 5000
+
+
+def test_run_holds_hashes_parameters_figures_and_curves(workspace, runs_of):
+    workspace.pipeline(parent="p1")
+    publish(workspace.root)
+    run = by_stage(runs_of(workspace))["encoder"]
+    tags = run.data.tags
+    outs = {item["path"]: item["md5"] for item in workspace.lock["encoder"]["outs"]}
+    assert tags["vitrine.out.models/encoder"] == outs["models/encoder"]
+    assert tags["vitrine.dep.data/catalog"] == workspace.lock["catalog"]["outs"][0]["md5"]
+    assert "vitrine.dep.code/encoder.py" not in tags and len(tags["vitrine.code"]) == 64
+    assert tags["vitrine.git_commit"] == workspace.git("rev-parse", "HEAD")
+    assert run.data.params == {"encoder.lr": "0.1", "encoder.layers": "[1, 2]"}
+    assert run.data.metrics["last_loss"] == 0.2 and run.data.metrics["timing/reading_s"] == 1.5
+    assert run.data.metrics["system/seconds"] == 5.0
+    assert run.data.metrics["system/peak_memory_bytes"] == float(1 << 20)
+
+
+def test_curve_keeps_its_steps(workspace, runs_of):
+    from mlflow.tracking import MlflowClient
+
+    workspace.pipeline()
+    publish(workspace.root)
+    run = by_stage(runs_of(workspace))["encoder"]
+    client = MlflowClient(tracking_uri=f"sqlite:///{workspace.root}/mlruns/mlflow.db")
+    history = client.get_metric_history(run.info.run_id, "curve/loss")
+    assert sorted((m.step, m.value) for m in history) == [(i, 1 / (i + 1)) for i in range(5)]
+
+
+def test_evaluation_carries_intervals_and_small_files_but_no_model(workspace, runs_of):
+    workspace.pipeline()
+    publish(workspace.root)
+    stages = by_stage(runs_of(workspace))
+    metrics = stages["encoder_eval"].data.metrics
+    assert (metrics["fine_tuned/mrr"], metrics["fine_tuned/mrr_low"], metrics["fine_tuned/mrr_high"]) == (0.5, 0.4, 0.6)
+    kept = {p.relative_to(workspace.root / "mlruns") for p in (workspace.root / "mlruns/artifacts").rglob("*") if p.is_file()}
+    names = {"/".join(p.parts[3:]) for p in kept}
+    assert {"metrics/encoder.json", "results/per_query/encoder.parquet", "record.json", "lock_entry.json"} == names
+
+
+def test_files_above_the_limit_stay_with_dvc(workspace, params):
+    workspace.pipeline()
+    publish(workspace.root, params=params.model_copy(update={"artifact_limit_bytes": 200}))
+    names = {p.name for p in (workspace.root / "mlruns/artifacts").rglob("*") if p.is_file()}
+    assert "encoder.json" in names and "encoder.parquet" not in names
+
+
+def test_publishing_twice_changes_nothing(workspace, runs_of):
+    workspace.pipeline()
+    assert pending(workspace.root)
+    first = publish(workspace.root)
+    assert not pending(workspace.root)
+    again = publish(workspace.root)
+    assert len(first.published) == 3 and again.published == {}
+    assert len(runs_of(workspace)) == 4
+
+
+def test_lost_marks_make_no_second_run(workspace, runs_of):
+    """A kill after the run is complete and before its mark is written."""
+    workspace.pipeline(parent="p1")
+    first = publish(workspace.root)
+    for path in (workspace.root / ".vitrine/published").rglob("*.json"):
+        path.unlink()
+    assert publish(workspace.root).published == first.published
+    assert len(runs_of(workspace)) == 4
+
+
+def test_later_stages_join_the_same_parent(workspace, runs_of):
+    workspace.write("data/catalog/a", "1")
+    workspace.stage("catalog", ["data/catalog"], parent="it's p1")
+    publish(workspace.root)
+    workspace.write("models/encoder/a", "1")
+    workspace.stage("encoder", ["models/encoder"], parent="it's p1")
+    publish(workspace.root)
+    runs = runs_of(workspace)
+    assert len(parents(runs)) == 1 and len(by_stage(runs)) == 2
+
+
+def test_bare_repro_is_grouped_by_commit_and_lock(workspace, runs_of):
+    workspace.pipeline()
+    publish(workspace.root)
+    workspace.pipeline(seed=1)
+    publish(workspace.root)
+    groups = parents(runs_of(workspace))
+    assert len(groups) == 2
+    assert all(g.data.tags["vitrine.pipeline_run"].startswith("repro-") for g in groups)
+
+
+def test_failed_stage_is_recorded_without_hashes_and_fails_the_pipeline(workspace, runs_of):
+    workspace.pipeline(parent="p1")
+    workspace.record("encoder_eval", status="failed", error="boom in row 7", exit_code=4, parent="p1")
+    publish(workspace.root)
+    runs = runs_of(workspace)
+    failed = next(run for run in runs if run.info.status == "FAILED" and run.data.tags["vitrine.kind"] == "stage")
+    assert failed.data.tags["vitrine.error"] == "boom in row 7" and failed.data.tags["vitrine.exit_code"] == "4"
+    assert "vitrine.lock_entry" not in failed.data.tags
+    assert parents(runs)[0].info.status == "FAILED"
+
+
+def test_failure_mended_by_a_retry_leaves_a_finished_pipeline(workspace, runs_of):
+    workspace.record("catalog", status="failed", error="no network", exit_code=1, parent="p1")
+    workspace.pipeline(parent="p1")
+    publish(workspace.root)
+    assert parents(runs_of(workspace))[0].info.status == "FINISHED"
+
+
+def test_only_the_last_execution_owns_the_lock_entry(workspace, runs_of):
+    workspace.write("data/catalog/a", "1")
+    first = workspace.stage("catalog", ["data/catalog"])
+    workspace.write("data/catalog/a", "2")
+    second = workspace.stage("catalog", ["data/catalog"])
+    publish(workspace.root)
+    tags = {run.data.tags["vitrine.record"]: run.data.tags for run in runs_of(workspace) if "vitrine.record" in run.data.tags}
+    assert "vitrine.lock_entry" not in tags[first.id] and "later" in tags[first.id]["vitrine.no_lock_entry"]
+    assert tags[second.id]["vitrine.out.data/catalog"] == workspace.lock["catalog"]["outs"][0]["md5"]
+
+
+def test_execution_killed_before_dvc_noted_it_gets_no_foreign_hashes(workspace, runs_of):
+    """The door finished, DVC died before writing dvc.lock: same sizes, other bytes, an older lock."""
+    workspace.write("data/catalog/a", "1")
+    workspace.stage("catalog", ["data/catalog"])
+    publish(workspace.root)
+    workspace.write("data/catalog/a", "2")
+    orphan = workspace.record("catalog", started=(workspace.root / "dvc.lock").stat().st_mtime + 10)
+    publish(workspace.root)
+    run = next(r for r in runs_of(workspace) if r.data.tags.get("vitrine.record") == orphan.id)
+    assert "vitrine.lock_entry" not in run.data.tags
+    assert "data/catalog" in run.data.tags["vitrine.no_lock_entry"]
+
+
+def test_dirty_means_changes_other_than_those_runs_write(workspace, runs_of):
+    workspace.pipeline(parent="clean")
+    workspace.commit("results")
+    workspace.pipeline(parent="clean", seed=1)
+    publish(workspace.root)
+    workspace.write("code/other.py", "new\n")
+    workspace.pipeline(parent="dirty", seed=2)
+    publish(workspace.root)
+    dirty = {run.data.tags["vitrine.pipeline_run"]: run.data.tags["vitrine.dirty"] for run in runs_of(workspace)}
+    assert dirty == {"clean": "false", "dirty": "true"}
+
+
+def test_code_of_a_pipeline_run_is_that_of_its_start(workspace, runs_of):
+    commit = workspace.commit("before")
+    start_pipeline(workspace.root, "p1")
+    workspace.pipeline(parent="p1")
+    workspace.commit("edited while it ran")
+    publish(workspace.root)
+    assert {run.data.tags["vitrine.git_commit"] for run in runs_of(workspace)} == {commit}
+
+
+def test_profile_is_the_file_that_the_parameters_equal(workspace, runs_of):
+    workspace.write("conf/demo.yaml", (workspace.root / "params.yaml").read_bytes())
+    workspace.pipeline()
+    publish(workspace.root)
+    assert {run.data.tags["vitrine.profile"] for run in runs_of(workspace)} == {"demo"}
+
+
+def test_worktree_of_a_profile_shares_the_store(workspace, runs_of):
+    work = type(workspace)(workspace.root / ".vitrine/work/fashion")
+    work.pipeline()
+    assert publish(work.root).warnings == []
+    runs = runs_of(workspace)
+    assert len(runs) == 4 and {run.data.tags["vitrine.profile"] for run in runs} == {"fashion"}
+
+
+def test_cached_stages_link_to_the_run_that_made_them(workspace, runs_of):
+    workspace.pipeline(parent="p1")
+    first = publish(workspace.root)
+    made = {run.data.tags["vitrine.stage"]: run.info.run_id for run in by_stage(runs_of(workspace)).values()}
+    workspace.write("metrics/encoder.json", {"fine_tuned": {"mrr": {"value": 0.9, "n": 4}}})
+    workspace.stage("encoder_eval", ["metrics/encoder.json"], ["models/encoder"], parent="p2")
+    link_cached(workspace.root, "p2", ["catalog", "encoder", "never_ran"])
+    result = publish(workspace.root)
+    assert result.linked == {"catalog": made["catalog"], "encoder": made["encoder"]}
+    assert result.linked["catalog"] in first.published.values()
+    tags = next(run for run in runs_of(workspace) if run.info.run_id == result.parents["p2"]).data.tags
+    assert tags["cached.catalog"] == made["catalog"] and tags["cached.encoder"] == made["encoder"]
+    assert not pending(workspace.root)
+
+
+def test_cached_stage_made_elsewhere_is_linked_by_its_hash(workspace):
+    workspace.pipeline(parent="p1")
+    other = [p for p in (workspace.root / ".vitrine/records/catalog").glob("*.json")]
+    other[0].unlink()
+    link_cached(workspace.root, "p1", ["catalog"])
+    assert publish(workspace.root).linked["catalog"].startswith("lock:")
+
+
+def test_pipeline_run_that_executed_nothing_leaves_nothing(workspace):
+    workspace.pipeline(parent="p1")
+    publish(workspace.root)
+    link_cached(workspace.root, "p2", ["catalog", "encoder", "encoder_eval"])
+    assert not pending(workspace.root)
+
+
+def test_nothing_to_publish_never_imports_mlflow(bare):
+    code = (
+        "import sys; from pathlib import Path; from components.tracking.publish import pending, publish, link_cached;"
+        f"root = Path({str(bare.root)!r}); assert not pending(root); link_cached(root, 'p', ['catalog']); publish(root);"
+        "sys.exit('mlflow' in sys.modules)"
+    )
+    here = Path(__file__).parents[3]
+    assert subprocess.run([sys.executable, "-c", code], cwd=here, timeout=60).returncode == 0
+
+
+def test_missing_tracking_block_is_a_configuration_error(bare):
+    bare.write("params.yaml", "encoder: {}\n")
+    with pytest.raises(ConfigurationError, match="tracking"):
+        publish(bare.root)
+
+
+def test_outside_git_runs_are_recorded_without_a_commit(workspace, runs_of, monkeypatch):
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(workspace.root.parent))
+    (workspace.root / ".git").rename(workspace.root / "nogit")
+    workspace.pipeline(parent="p1")
+    assert publish(workspace.root).warnings == []
+    assert all("vitrine.git_commit" not in run.data.tags for run in runs_of(workspace))
+
+
+def test_given_records_alone_are_published(workspace, runs_of):
+    records = workspace.pipeline(parent="p1")
+    path = workspace.root / f".vitrine/records/encoder/{records['encoder'].id}.json"
+    result = publish(workspace.root, [path])
+    assert list(result.published) == [records["encoder"].id] and result.waiting == 0
+    assert set(by_stage(runs_of(workspace))) == {"encoder"} and pending(workspace.root)
+
+
+def test_record_survives_in_the_run_as_it_was_written(workspace, runs_of):
+    records = workspace.pipeline()
+    publish(workspace.root)
+    run = by_stage(runs_of(workspace))["encoder"]
+    kept = workspace.root / "mlruns/artifacts" / run.info.run_id / "artifacts/record.json"
+    assert json.loads(kept.read_text()) == records["encoder"].model_dump()
