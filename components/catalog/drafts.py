@@ -17,7 +17,7 @@ Fields = dict[str, Any]
 
 
 class RowProblem(Exception):  # noqa: N818 - not an error of the run: the row is set aside and counted
-    """Why a row is no product; ``field`` is Vitrine's name, ``reason`` a phrase that names the source's field."""
+    """Why a row is no product; ``field`` is Vitrine's name, ``reason`` a phrase with the source's name."""
 
     def __init__(self, field: str, reason: str, row_id: str = "") -> None:
         super().__init__(f"{field}: {reason}")

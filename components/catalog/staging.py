@@ -7,6 +7,7 @@ file beside it. Memory use is SQLite's page cache plus eight bytes per product, 
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from array import array
 from collections.abc import Iterator
@@ -85,6 +86,8 @@ class Staging:
 
     def group(self) -> None:
         """Join products that share a group key, through any chain of them (union-find)."""
+        self._spool.flush()
+        self._base.execute("CREATE INDEX by_id ON products (product_id, number)")
         parent = array("q", range(self.product_count))
 
         def root(number: int) -> int:
@@ -118,9 +121,8 @@ class Staging:
             yield Staged(Draft(*values), group_id, file, row)
 
     def image_bytes(self, place: list[int]) -> bytes:
-        """A spooled picture, by the place that stands for it in a staged draft."""
-        self._spool.seek(place[0])
-        return self._spool.read(place[1])
+        """A spooled picture, by the place that stands for it in a staged draft; safe from any thread."""
+        return os.pread(self._spool.fileno(), place[1], place[0])
 
     def queries(self) -> Iterator[dict[str, Any]]:
         """Yield queries by id."""
@@ -137,6 +139,13 @@ class Staging:
         names = ("kind", "file", "row", "field", "reason", "product_id")
         rows = self._base.cursor().execute("SELECT * FROM rejects ORDER BY kind, file, row, field")
         return (dict(zip(names, row, strict=True)) for row in rows)
+
+    def worst_reject(self) -> str:
+        """What is most often wrong with rejected rows, with one of the reasons and their number."""
+        row = self._base.execute(
+            "SELECT field, MIN(reason), COUNT(*) AS n FROM rejects GROUP BY kind, field ORDER BY n DESC, field"
+        ).fetchone()
+        return f"{row[0]} in {row[2]} rows, such as: {row[1]}" if row else "nothing was rejected"
 
 
 def _clean(text: str) -> str:
