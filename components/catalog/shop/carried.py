@@ -114,7 +114,7 @@ def hat(parts: Parts, form: Form) -> list[Part]:
     if parts["trim"] == "band" and style != "beanie":
         drawn.append(Part(ribbon(path([(left, low - 0.04), (0, low + 0.05), (right, low - 0.04)]), 0.17), "accent", 0.9, 1.0))
     if parts["trim"] == "band" and style == "beanie":
-        drawn.append(Part(box(-0.16, 0.26, 0.16, 0.48, 0.02), "pale", 1, 1.0))
+        drawn.append(Part(box(-0.60, -0.02, 0.60, 0.12, 0.03), "pale", 1, 1.0))
     if parts["trim"] == "pompom":
         peak = tall - (0.33 if style == "beanie" else 0.08)
         drawn.append(Part(ellipse(0, peak, 0.20, 0.18), "accent", 1.05, 1.0))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TypeVar
 
 import numpy as np
@@ -23,7 +23,7 @@ from components.catalog.shop.params import ShopParams
 T = TypeVar("T")
 Form = tuple[float, float, float, float]
 
-_SYLLABLES = ("al", "bren", "cor", "dal", "elm", "fen", "gar", "hol", "ister", "jor", "kel", "lun", "mar", "nor", "ost", "pel", "quil", "ros", "sten", "tov")
+_SYLLABLES = ("al", "bren", "cor", "dal", "elm", "fen", "gav", "hol", "ister", "jor", "kel", "lun", "mar", "nor", "ost", "pel", "quil", "ros", "sten", "tov")
 _ENDINGS = ("a", "by", "den", "ello", "ick", "ova", "rell", "sen", "tide", "wen")
 BRANDS = 40  # in the whole shop
 BRANDS_PER_CATEGORY = 8
@@ -97,9 +97,14 @@ class Plan:
         """The product type of product ``index``."""
         return _KINDS[self.kinds[self.members[index, 0]]]
 
-    def in_split(self, split: int) -> NDArray[np.int64]:
+    @cached_property
+    def _by_split(self) -> list[list[int]]:
+        of_product = self.splits[self.members[:, 0]]
+        return [np.flatnonzero(of_product == split).tolist() for split in range(len(SPLITS))]
+
+    def in_split(self, split: int) -> list[int]:
         """The products of a split, given by its place in SPLITS."""
-        return np.flatnonzero(self.splits[self.members[:, 0]] == split)
+        return self._by_split[split]
 
     def split(self, index: int) -> Split:
         """The split that the whole group of product ``index`` belongs to."""

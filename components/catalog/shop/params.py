@@ -30,7 +30,8 @@ class EngagementParams(Params):
     relevance_weight: float = Field(ge=0)  # per grade above 2
     appeal_weight: float = Field(ge=0)  # per standard deviation of a product's visible appeal
     noise: float = Field(ge=0)  # standard deviation of one shopper's taste, in logits
-    step_logit: float  # how willing a shopper is, by default, to go one step further
+    step_logit: float  # how willing a shopper is, by default, to look at a product of relevance 2
+    step_cost: float = Field(ge=0)  # how much harder each further step is, in logits
 
 
 class ShopParams(Params):

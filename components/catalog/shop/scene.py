@@ -169,13 +169,13 @@ def _neighbours(shop: Plan, what: Specification, rng: np.random.Generator, shot:
     count = int(rng.integers(shop.params.neighbours_min, shop.params.neighbours_max + 1))
     split = int(shop.splits[shop.members[what.index, 0]])
     light = min(range(len(LIGHTS)), key=lambda k: abs(np.cos(LIGHTS[k]) - shot.light[0]))
-    found: list[Sprite] = []
-    for _ in range(50 * count):
+    found: dict[str, Sprite] = {}
+    for _ in range(100 * count):
         name, sprite = _neighbour(shop, split, light, int(rng.integers(shop.params.neighbours_painted)))
         if name != what.kind.name:
-            found.append(sprite)
+            found.setdefault(name, sprite)  # one of a type: twins side by side look copied
         if len(found) == count:
-            return found
+            return list(found.values())
     raise ShopError("no neighbours of another type were found: raise shop.neighbours_painted.")
 
 

@@ -1,0 +1,135 @@
+"""The synthetic shop as a source of a catalogue: its schema, products with their truth, and queries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from itertools import islice
+from multiprocessing import get_context
+
+from components.catalog.records import Product, Qrel, Query, Truth
+from components.catalog.schema import Attribute, CatalogSchema, Category
+from components.catalog.shop.assortment import CATEGORIES, COLOURS, PATTERNS, REQUIRED, TYPES
+from components.catalog.shop.design import Plan, generator, plan, specification
+from components.catalog.shop.params import ShopParams
+from components.catalog.shop.queries import ask
+from components.catalog.shop.scene import picture
+from components.catalog.shop.text import write_listing
+
+CHUNK = 64  # products a worker draws at a time
+_Item = tuple[Product, Truth]
+
+
+def _item(shop: Plan, index: int) -> _Item:
+    """Product ``index`` as listed, and what is true of it."""
+    what = specification(shop, index)
+    listing = write_listing(what, generator(shop.seed, "listing", index))
+    taken = picture(shop, what)
+    product = Product(
+        product_id=what.product_id,
+        image=taken.jpeg(shop.params.jpeg_quality),
+        title=listing.title,
+        description=listing.description,
+        category=what.kind.category,
+        product_type=what.kind.name,
+        attributes=what.attributes,
+        group_id=what.group_id,
+        split=shop.split(index),
+    )
+    truth = Truth(
+        product_id=what.product_id,
+        title=listing.title,
+        description=listing.description,
+        attributes=what.attributes,
+        box=taken.box,
+        scene="cluttered" if taken.cluttered else "plain",
+    )
+    return product, truth
+
+
+_worker_shop: Plan | None = None
+
+
+def _start_worker(params: ShopParams, seed: int) -> None:
+    """Lay out the shop once per process; its layout is cheaper to make than to send."""
+    global _worker_shop
+    _worker_shop = plan(params, seed)
+
+
+def _chunk(start: int) -> list[_Item]:
+    assert _worker_shop is not None
+    return [_item(_worker_shop, index) for index in range(start, min(start + CHUNK, len(_worker_shop)))]
+
+
+class Shop:
+    """A shop of ``params.products`` rendered products; equal (params, seed) give equal bytes."""
+
+    def __init__(self, params: ShopParams, seed: int) -> None:
+        self.params = params
+        self.seed = seed
+        self._plan = plan(params, seed)
+
+    def schema(self) -> CatalogSchema:
+        """Category to product types and attributes; parts of all its types are attributes of a category."""
+        return CatalogSchema(categories={name: _category(name) for name in CATEGORIES})
+
+    def item(self, index: int) -> _Item:
+        """Product ``index`` (0-based, in product_id order) and its truth."""
+        return _item(self._plan, index)
+
+    def products(self) -> Iterator[_Item]:
+        """Products in product_id order, drawn by ``params.workers`` processes.
+
+        Only a few chunks are in flight at a time, so memory does not grow with the shop.
+        """
+        if self.params.workers == 1 or self.params.products <= CHUNK:
+            for index in range(len(self._plan)):
+                yield _item(self._plan, index)
+            return
+        # Forked children would inherit the locks of a parent's threads (Arrow, torch) in whatever state.
+        context = get_context("spawn")
+        workers = min(self.params.workers, -(-self.params.products // CHUNK))
+        with ProcessPoolExecutor(workers, context, _start_worker, (self.params, self.seed)) as pool:
+            starts = iter(range(0, len(self._plan), CHUNK))
+            waiting = [pool.submit(_chunk, start) for start in islice(starts, 2 * workers)]
+            try:
+                while waiting:
+                    items = waiting.pop(0).result()
+                    waiting.extend(pool.submit(_chunk, start) for start in islice(starts, 1))
+                    yield from items
+            finally:
+                for future in waiting:
+                    future.cancel()
+
+    def queries(self) -> tuple[list[Query], list[Qrel]]:
+        """Queries ordered by query_id; judgements ordered by query_id, then product_id.
+
+        Raises:
+            ShopError: the shop is too small for the number of queries asked.
+        """
+        asked = sorted(ask(self._plan), key=lambda entry: entry[0].query_id)
+        return [query for query, _, _ in asked], [qrel for _, _, qrels in asked for qrel in qrels]
+
+
+def _category(name: str) -> Category:
+    """Attributes of a category: what every product has, and the parts and measures of its types."""
+    kinds = [kind for kind in TYPES.values() if kind.category == name]
+    values: dict[str, dict[str, None]] = {
+        "colour": dict.fromkeys(COLOURS),
+        "accent_colour": dict.fromkeys(COLOURS),
+        "pattern": dict.fromkeys(PATTERNS),
+    }
+    for kind in kinds:
+        parts = {**kind.parts, "material": kind.materials, "use": kind.uses}
+        for part, choices in parts.items():
+            values.setdefault(part, {}).update(dict.fromkeys(choices))
+    attributes = {
+        part: Attribute(type="enum", values=tuple(choices), required=part in REQUIRED)
+        for part, choices in values.items()
+    }
+    # A brand is free text: a catalogue meets new ones.
+    attributes["brand"] = Attribute(type="string", required=True)
+    for kind in kinds:
+        if kind.measure:
+            attributes[kind.measure[0]] = Attribute(type="number")
+    return Category(product_types=tuple(kind.name for kind in kinds), attributes=dict(sorted(attributes.items())))
