@@ -6,7 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
-from components.report.catalogue import Listing, Overview, TruthRow, drawn
+from components.catalog.records import Product, Truth
+from components.report.catalogue import CheckedCatalogue, drawn
 from components.report.params import CatalogueGalleryParams
 
 State = Literal["given", "wrong", "missing", "added"]
@@ -19,20 +20,24 @@ class Attribute:
     name: str
     stated: str
     true: str
-    state: State  # given: as it is, or unknown; wrong; missing: not stated; added: stated, not known to be true
+    state: (
+        State  # given: as it is, or unknown; wrong; missing: not stated; added: stated, not known to be true
+    )
 
 
-def shown_products(overview: Overview, params: CatalogueGalleryParams, seed: int) -> dict[str, list[str]]:
+def shown_products(
+    checked: CheckedCatalogue, params: CatalogueGalleryParams, seed: int
+) -> dict[str, list[str]]:
     """Product type → product ids to show: the largest types, a random draw of each."""
     by_type: dict[str, list[str]] = {}
-    for product_id, product_type in overview.types.items():
+    for product_id, product_type in checked.types.items():
         by_type.setdefault(product_type, []).append(product_id)
     sizes = Counter({name: len(ids) for name, ids in by_type.items()})
     largest = sorted(sizes, key=lambda name: (-sizes[name], name))[: params.types]
     return {name: drawn(by_type[name], params.per_type, seed) for name in largest} if params.per_type else {}
 
 
-def attributes(listing: Listing, truth: TruthRow | None) -> list[Attribute]:
+def attributes(listing: Product, truth: Truth | None) -> list[Attribute]:
     """The listing's attributes by name, each told apart by what the truth says of it."""
     if truth is None:
         return [Attribute(name, value, "", "given") for name, value in sorted(listing.attributes.items())]
@@ -46,7 +51,7 @@ def attributes(listing: Listing, truth: TruthRow | None) -> list[Attribute]:
     return rows
 
 
-def noise_acts(truth: TruthRow | None) -> list[str]:
+def noise_acts(truth: Truth | None) -> list[str]:
     """What the seller-noise model did to the listing, in words, each once."""
-    acts = [] if truth is None else [f"{kind.replace('_', ' ')} ({where})" if where else kind for where, kind in truth.noise]
+    acts = [] if truth is None else [f"{act.kind.replace('_', ' ')} ({act.field})" for act in truth.noise]
     return list(dict.fromkeys(acts))

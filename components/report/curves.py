@@ -39,18 +39,22 @@ class Chart:
 
 
 def read_curves(path: Path) -> Curves:
-    """Read ``plots/STAGE.csv``: a column ``step`` and one column per curve; empty and non-finite cells are gaps.
+    """Read ``plots/STAGE.csv``: a column ``step`` and a column per curve; empty or non-finite cells are gaps.
 
     Raises:
         ReportInputError: no such file, no column ``step``, no other column, or a cell that is no number.
     """
     if not path.is_file():
-        raise ReportInputError(f"{path} does not exist; run the stage that draws it or take it out of report.curves.")
+        raise ReportInputError(
+            f"{path} does not exist; run the stage that draws it or take it out of report.curves."
+        )
     with path.open(encoding="utf-8", newline="") as handle:
         reader = csv.DictReader(handle)
         names = [name for name in reader.fieldnames or [] if name != "step"]
         if not names or "step" not in (reader.fieldnames or []):
-            raise ReportInputError(f"{path} must have a column 'step' and at least one curve; it has {reader.fieldnames}.")
+            raise ReportInputError(
+                f"{path} must have a column 'step' and at least one curve; it has {reader.fieldnames}."
+            )
         curves: Curves = {name: [] for name in names}
         for row in reader:
             step = _cell(path, reader.line_num, "step", row["step"])

@@ -69,7 +69,7 @@ def read_figures(path: Path, system: str) -> Figures:
     """Read one metrics file.
 
     Raises:
-        ReportInputError: missing, not JSON, not shaped variant → metric → {value, low, high, n}, or not finite.
+        ReportInputError: missing, not JSON, not finite, or not variant → metric → {value, low, high, n}.
     """
     loaded = read_json(path)
     rows = {name: row for name, row in loaded.items() if not name.startswith("_")}
@@ -96,7 +96,9 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         loaded = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ReportInputError(f"{path} does not exist; run the stage that makes it, or all with `dvc repro`.") from None
+        raise ReportInputError(
+            f"{path} does not exist; run the stage that makes it, or all with `dvc repro`."
+        ) from None
     except ValueError as error:
         raise ReportInputError(f"{path} is not valid JSON: {error}.") from None
     if not isinstance(loaded, dict):
@@ -130,7 +132,9 @@ def supported_best(figures: Figures, metric: str) -> str | None:
     """The variant that is better than every other one on ``metric`` by the paired tests, if there is one."""
     having = [name for name, row in figures.variants.items() if metric in row]
     for name in having:
-        if len(having) > 1 and all(verdict(figures, name, b, metric) == "better" for b in having if b != name):
+        if len(having) > 1 and all(
+            verdict(figures, name, b, metric) == "better" for b in having if b != name
+        ):
             return name
     return None
 
@@ -147,7 +151,11 @@ def headline(all_figures: dict[str, Figures], wanted: dict[str, str]) -> dict[st
         row = all_figures[system].variants.get(variant)
         if row is None or metric not in row:
             known = ", ".join(row if row is not None else all_figures[system].variants)
-            what = f"metric '{metric}' of {system}.{variant}" if row is not None else f"variant '{variant}' of {system}"
+            what = (
+                f"metric '{metric}' of {system}.{variant}"
+                if row is not None
+                else f"variant '{variant}' of {system}"
+            )
             raise ReportParamsError(f"report.headline.{name}: there is no {what} (known: {known}).")
         numbers[name] = row[metric].value
     return numbers
@@ -177,6 +185,6 @@ def p_value(p: float) -> str:
 
 def in_words(test: PairedTest) -> str:
     """``fine_tuned − colour_histogram, HITS@5: +0.210 [0.180, 0.240], p<0.001, n=1,050``."""
-    interval = f"[{number(test.low)}, {number(test.high)}]"
-    difference = number(test.difference, signed=True)
-    return f"{test.a} − {test.b}, {metric_label(test.metric)}: {difference} {interval}, {p_value(test.p)}, n={test.n:,}"
+    pair = f"{test.a} − {test.b}, {metric_label(test.metric)}"
+    figure = f"{number(test.difference, signed=True)} [{number(test.low)}, {number(test.high)}]"
+    return f"{pair}: {figure}, {p_value(test.p)}, n={test.n:,}"

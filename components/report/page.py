@@ -9,18 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.catalog.records import Product
 from components.report import curves as chart
 from components.report import figures as fig
-from components.report.catalogue import (
-    Listing,
-    Overview,
-    QueryRow,
-    count_rows,
-    listings,
-    read_overview,
-    read_queries,
-    read_truth,
-)
+from components.report.catalogue import CheckedCatalogue, listings, read_catalogue, read_truth
 from components.report.catalogue_gallery import attributes, noise_acts, shown_products
 from components.report.errors import ReportInputError, ReportParamsError
 from components.report.grounding_gallery import grounding_gallery
@@ -67,36 +59,36 @@ def build_report(root: Path, params: ReportParams) -> Report:
         ReportInputError: an input is missing, broken, or does not fit the others.
         ReportParamsError: the parameters ask for a figure that does not exist, or for too large a page.
     """
-    all_figures = {system: fig.read_figures(root / METRICS / f"{system}.json", system) for system in params.systems}
+    all_figures = {
+        system: fig.read_figures(root / METRICS / f"{system}.json", system) for system in params.systems
+    }
     numbers = fig.headline(all_figures, params.headline)
     context = _shop(root, params) | _results(root, params, all_figures)
-    context |= _galleries(root, params, context["overview"], context["queries"])
+    context |= _galleries(root, params, context["checked"])
     context |= {"headline": numbers, "lead": _lead(params, context)}
     html = _render(params, context)
     size = len(html.encode())
     if size > params.max_page_bytes:
         raise ReportParamsError(
             f"The page would have {size:,} bytes, above report.max_page_bytes ({params.max_page_bytes:,}): "
-            "lower report.thumbnail_px, report.jpeg_quality or the counts of report.retrieval and report.catalogue."
+            "lower report.thumbnail_px, report.jpeg_quality or the counts of the galleries."
         )
     return Report(html, numbers, len(context["pictures"]))
 
 
 def _shop(root: Path, params: ReportParams) -> dict[str, Any]:
     """What was run: counts of the checked catalogue, and the gates' word."""
-    overview = read_overview(root / CATALOGUE)
-    queries = read_queries(root / CATALOGUE)
-    kinds = Counter((query.kind, query.split) for query in queries.values())
+    checked = read_catalogue(root / CATALOGUE)
+    kinds = Counter((query.kind, query.split) for query in checked.queries.values())
     tiles = [
-        ("products", len(overview.types)),
-        ("categories", len(overview.categories)),
-        ("product types", len(set(overview.types.values()))),
-        ("queries", len(queries)),
-        ("judgements", count_rows(root / CATALOGUE / "qrels.parquet")),
+        ("products", len(checked.types)),
+        ("categories", len(checked.categories)),
+        ("product types", len(set(checked.types.values()))),
+        ("queries", len(checked.queries)),
+        ("judgements", checked.reader.qrels_table().num_rows),
     ]
     return {
-        "overview": overview,
-        "queries": queries,
+        "checked": checked,
         "query_counts": sorted(kinds.items()),
         "tiles": tiles,
         "gates": [read_gate(root / QUALITY, gate) for gate in params.quality],
@@ -110,7 +102,9 @@ def _results(root: Path, params: ReportParams, all_figures: dict[str, fig.Figure
         figures = all_figures[system]
         if subject not in figures.variants:
             known = ", ".join(figures.variants)
-            raise ReportParamsError(f"report.systems.{system}: there is no variant '{subject}' (known: {known}).")
+            raise ReportParamsError(
+                f"report.systems.{system}: there is no variant '{subject}' (known: {known})."
+            )
         results.append(Result(figures, honest_reading(figures, subject, params.pretrained)))
     drawn = []
     for stage in params.curves:
@@ -119,25 +113,26 @@ def _results(root: Path, params: ReportParams, all_figures: dict[str, fig.Figure
     return {"results": results, "curves": drawn}
 
 
-def _galleries(root: Path, params: ReportParams, overview: Overview, queries: dict[str, QueryRow]) -> dict[str, Any]:
+def _galleries(root: Path, params: ReportParams, checked: CheckedCatalogue) -> dict[str, Any]:
     """Samples to look at, with the listings and thumbnails they need."""
-    folder = root / CATALOGUE
     searches = []
     for system, subject in params.systems.items():
         rows = read_searches(root / PER_QUERY / f"{system}.parquet", subject, params.retrieval.metric)
-        catalogue = (folder, overview, queries)
-        searches.append(retrieval_gallery(system, subject, rows, params.retrieval, params.seed, catalogue))
+        searches.append(retrieval_gallery(system, subject, rows, params.retrieval, params.seed, checked))
     pointing = root / PER_QUERY / "pointing.parquet"
-    grounding = grounding_gallery(pointing, root / TRUTH, params.grounding, params.seed, overview)
-    shown = shown_products(overview, params.catalogue, params.seed)
+    variants = sorted(set(params.systems.values()))
+    grounding = grounding_gallery(pointing, root / TRUTH, variants, params.grounding, params.seed, checked)
+    shown = shown_products(checked, params.catalogue, params.seed)
     in_catalogue = {each for ids in shown.values() for each in ids}
     needed = {p for gallery in searches for p in gallery.products()} | in_catalogue
     needed |= {p.product_id for p in grounding.pointings} if grounding else set()
-    listed: dict[str, Listing] = {}
+    listed: dict[str, Product] = {}
     pictures: dict[str, Picture] = {}
-    for listing, data in listings(folder, needed):
+    for listing in listings(checked.reader, needed):
         listed[listing.product_id] = listing
-        pictures[listing.product_id] = thumbnail(listing.product_id, data, params.thumbnail_px, params.jpeg_quality)
+        pictures[listing.product_id] = thumbnail(
+            listing.product_id, listing.image, params.thumbnail_px, params.jpeg_quality
+        )
     return {
         "searches": searches,
         "grounding": grounding,
@@ -150,17 +145,17 @@ def _galleries(root: Path, params: ReportParams, overview: Overview, queries: di
 
 
 def _lead(params: ReportParams, context: dict[str, Any]) -> str:
-    products, queries = len(context["overview"].types), len(context["queries"])
+    products, queries = len(context["checked"].types), len(context["checked"].queries)
     return f"Profile {params.profile}: {products:,} products, {queries:,} queries."
 
 
 def clip(value: object, most: int) -> str:
-    """``value`` without control characters, cut to ``most`` characters: sellers' text is printed, never obeyed."""
+    """``value`` without control characters, cut to ``most`` characters: sellers may write anything."""
     text = "".join(" " if unicodedata.category(c) in ("Cc", "Cs") else c for c in str(value))
     return text if len(text) <= most else text[: most - 1].rstrip() + "…"
 
 
-def _filters(params: ReportParams, listed: dict[str, Listing]) -> dict[str, Callable[..., Any]]:
+def _filters(params: ReportParams, listed: dict[str, Product]) -> dict[str, Callable[..., Any]]:
     return {
         "attributes": attributes,
         "best": fig.supported_best,
@@ -182,7 +177,11 @@ def _environment() -> Environment:
     from components.report.page_template import TEMPLATES
 
     return Environment(
-        loader=DictLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=DictLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
 
 
@@ -193,7 +192,13 @@ def _render(params: ReportParams, context: dict[str, Any]) -> str:
 
     environment = _environment()
     environment.filters |= _filters(params, context["listings"])
-    frame = {"width": chart.WIDTH, "height": chart.HEIGHT, "left": chart.LEFT, "right": chart.RIGHT, "bottom": chart.BOTTOM}
+    frame = {
+        "width": chart.WIDTH,
+        "height": chart.HEIGHT,
+        "left": chart.LEFT,
+        "right": chart.RIGHT,
+        "bottom": chart.BOTTOM,
+    }
     page = environment.get_template("page.html").render(**context, **frame, params=params, css=Markup(CSS))
     return page.strip() + "\n"
 

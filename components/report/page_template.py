@@ -30,7 +30,7 @@ MACROS = """
 <span class="soft small">{% if c.averaged > 1 %}Each point is the mean of up to {{ c.averaged }} neighbours.{% endif %}</span>
 </figure>
 {%- endmacro %}
-"""
+"""  # noqa: E501
 
 SHOP = """
 <section id="run"><h2>What was run</h2>
@@ -40,10 +40,10 @@ quality gates let through.</p>
 {% for name, count in tiles %}<div><dt>{{ name }}</dt><dd>{{ count|thousands }}</dd></div>
 {% endfor %}</dl>
 <div class="side"><div class="scroll"><table><caption>Products by category and split</caption>
-<thead><tr><th scope="col">Category</th>{% for split in overview.splits %}<th scope="col">{{ split }}</th>{% endfor %}
+<thead><tr><th scope="col">Category</th>{% for split in checked.splits %}<th scope="col">{{ split }}</th>{% endfor %}
 <th scope="col">all</th></tr></thead><tbody>
-{% for category in overview.categories %}<tr><th scope="row">{{ text(category) }}</th>
-{% set ns = namespace(all=0) %}{% for split in overview.splits %}{% set count = overview.counts[(category, split)] %}
+{% for category in checked.categories %}<tr><th scope="row">{{ text(category) }}</th>
+{% set ns = namespace(all=0) %}{% for split in checked.splits %}{% set count = checked.counts[(category, split)] %}
 {% set ns.all = ns.all + count %}<td>{{ count|thousands }}</td>{% endfor %}<td>{{ ns.all|thousands }}</td></tr>
 {% endfor %}</tbody></table></div>
 {% if query_counts %}<div class="scroll"><table><caption>Queries by kind and split</caption><tbody>
@@ -60,7 +60,7 @@ quality gates let through.</p>
 {% for reason, count in gate.reasons %}<tr><th scope="row">{{ text(reason) }}</th><td>{{ count|thousands }}</td></tr>
 {% endfor %}</tbody></table></div>{% endif %}
 {% endfor %}</section>
-"""
+"""  # noqa: E501
 
 RESULTS = """
 <section id="results"><h2>Results</h2>
@@ -98,7 +98,7 @@ test cases.</p><ul class="tests">
 {% for stage, drawn in curves %}<h3>{{ stage|capitalize }}</h3><div class="charts">
 {% for c in drawn %}{{ chart(c) }}
 {% endfor %}</div>{% if not drawn %}<p class="empty">plots/{{ stage }}.csv holds no point.</p>{% endif %}{% endfor %}</section>{% endif %}
-"""
+"""  # noqa: E501
 
 GALLERIES = """
 <section id="searches"><h2>Searches</h2>
@@ -170,7 +170,7 @@ d="M{{ (p.x * pic.width - 6)|round(1) }} {{ (p.y * pic.height)|round(1) }}h12m-6
 {% for act in real|noise_acts %}{% if loop.first %}<p>{% endif %}<span class="badge plain">{{ act|clip }}</span>
 {% if loop.last %}</p>{% endif %}{% endfor %}</div></article>
 {% endfor %}</div>{% endfor %}</section>
-"""
+"""  # noqa: E501
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
@@ -189,7 +189,7 @@ PAGE = """<!doctype html>
 <main>{% include "shop.html" %}{% include "results.html" %}{% include "galleries.html" %}
 <footer>Made by Vitrine from this run's files alone: no script, no network, the same bytes for the same run.</footer>
 </main></body></html>
-"""
+"""  # noqa: E501
 
 TEMPLATES = {
     "macros.html": MACROS,

@@ -31,7 +31,7 @@ class GateSummary:
 
 
 def read_gate(folder: Path, gate: str) -> GateSummary:
-    """Read ``<gate>.json``: ``{"passed": bool, "kinds": {kind: {"rows", "quarantined", "reasons": {text: count}}}}``.
+    """Read ``{"passed": bool, "kinds": {kind: {"rows", "quarantined", "reasons": {text: count}}}}``.
 
     Only ``passed`` is needed; other keys may be there.
 

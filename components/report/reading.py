@@ -22,13 +22,14 @@ def against(figures: Figures, subject: str, other: str) -> str:
     for metric in figures.variants[subject]:
         if metric in figures.variants[other]:
             found[verdict(figures, subject, other, metric)].append(metric_label(metric))
-    parts = []
-    if found["better"]:
-        parts.append(f"better than {other} on {listed(found['better'])}")
+    if not any(found.values()):
+        return f"{subject} and {other} have no metric in common."
+    than = f"than {other} "
+    parts = [f"better {than}on {listed(found['better'])}"] if found["better"] else []
     if found["worse"]:
-        parts.append(f"worse {'' if found['better'] else f'than {other} '}on {listed(found['worse'])}")
+        parts.append(f"worse {'' if parts else than}on {listed(found['worse'])}")
     if found["unclear"]:
-        parts.append(f"not shown to be better or worse {'' if parts else f'than {other} '}on {listed(found['unclear'])}")
+        parts.append(f"not shown to be better or worse {'' if parts else than}on {listed(found['unclear'])}")
     if not parts:
         return f"{subject} and {other} were not compared by a paired test, so their order here is no finding."
     if found[None]:
@@ -44,7 +45,7 @@ def honest_reading(figures: Figures, subject: str, pretrained: bool) -> list[str
             continue
         line = against(figures, subject, other)
         if other == UNTRAINED and not pretrained:
-            line += f" {other} has no pretrained weights: beating it shows that training took effect, nothing more."
+            line += f" {other} has no pretrained weights: beating it shows only that training took effect."
         lines.append(line)
     small = [test for test in figures.tests if test.n < CLAIM_N]
     if small:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.report.catalogue import Listing, Overview, QueryRow, drawn, read_grades, read_table
+from components.catalog.records import Product
+from components.report.catalogue import CheckedCatalogue, drawn, read_grades
 from components.report.errors import ReportInputError
 from components.report.figures import metric_label, number
 from components.report.params import RetrievalGalleryParams
+from components.report.per_query import read_results
 
 GRADES = {3: "exact", 2: "close", 1: "related"}
 KEYS = ("variant", "task", "query_id", "kind", "top")
@@ -43,9 +46,8 @@ class Search:
 
     def products(self) -> set[str]:
         """Every product that is shown."""
-        return {self.query_id if self.text is None else ""} - {""} | {f.product_id for f in self.found} | (
-            {self.sought} if self.sought else set()
-        )
+        others = {self.query_id} if self.text is None else set()
+        return others | {found.product_id for found in self.found} | ({self.sought} if self.sought else set())
 
 
 @dataclass(frozen=True)
@@ -80,13 +82,10 @@ def read_searches(path: Path, variant: str, metric: str) -> list[dict[str, Any]]
     Raises:
         ReportInputError: the file or a column is missing, or no row of the variant holds a ranking.
     """
-    import pyarrow.parquet as pq
-
-    read_table(path, [*KEYS, metric])  # says what is missing before the file is read whole
     rows = [
         row
-        for row in pq.read_table(path).to_pylist()
-        if row["variant"] == variant and row["top"] and row[metric] is not None
+        for row in read_results(path, [*KEYS, metric])
+        if row["variant"] == variant and row["top"] and _defined(row[metric])
     ]
     if not rows:
         raise ReportInputError(
@@ -95,61 +94,59 @@ def read_searches(path: Path, variant: str, metric: str) -> list[dict[str, Any]]
     return sorted(rows, key=lambda row: (row["task"] or "", row["kind"] or "", row["query_id"]))
 
 
+def _defined(value: object) -> bool:
+    return isinstance(value, float) and not math.isnan(value)
+
+
 def retrieval_gallery(
     system: str,
     variant: str,
     rows: list[dict[str, Any]],
     params: RetrievalGalleryParams,
     seed: int,
-    catalogue: tuple[Path, Overview, dict[str, QueryRow]],
+    checked: CheckedCatalogue,
 ) -> RetrievalGallery:
     """Draw searches per task and kind, and mark their hits by the catalogue's judgements.
 
     Raises:
         ReportInputError: a ranking names a query or product that the checked catalogue does not hold.
     """
-    folder, overview, queries = catalogue
     grouped: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
     for row in rows:
         grouped.setdefault((row["task"] or "", row["kind"] or ""), {})[row["query_id"]] = row
-    chosen: dict[tuple[str, str], list[str]] = {}
-    for key, group in grouped.items():
+    groups = []
+    for (task, kind), group in grouped.items():
         failed = [each for each, row in group.items() if not row[params.metric] > 0]
         passed = [each for each, row in group.items() if row[params.metric] > 0]
-        chosen[key] = drawn(failed, params.failures, seed) + drawn(passed, params.successes, seed)
-    grades = read_grades(folder, {each for ids in chosen.values() for each in ids if each in queries})
-    groups = []
-    for (task, kind), ids in chosen.items():
-        group = grouped[task, kind]
-        searches = tuple(_search(group[each], params, overview, queries, grades.get(each, {})) for each in ids)
-        failures = sum(not row[params.metric] > 0 for row in group.values())
-        groups.append(SearchGroup(task, kind, len(group), failures, searches))
-    shown = [search for each in groups for search in each.searches]
+        ids = drawn(failed, params.failures, seed) + drawn(passed, params.successes, seed)
+        grades = read_grades(checked.reader, ids)
+        searches = tuple(_search(group[each], params, checked, grades[each]) for each in ids)
+        groups.append(SearchGroup(task, kind, len(group), len(failed), searches))
+    shown = [search for group_ in groups for search in group_.searches]
     disagreeing = sum((search.hits > 0) != search.success for search in shown)
     return RetrievalGallery(system, variant, params.metric, tuple(groups), disagreeing)
 
 
 def _search(
-    row: dict[str, Any],
-    params: RetrievalGalleryParams,
-    overview: Overview,
-    queries: dict[str, QueryRow],
-    grades: dict[str, int],
+    row: dict[str, Any], params: RetrievalGalleryParams, checked: CheckedCatalogue, grades: dict[str, int]
 ) -> Search:
-    query_id = row["query_id"]
-    query = queries.get(query_id)
-    unknown = [each for each in row["top"] if each not in overview.types]
-    if unknown or (query is None and query_id not in overview.types):
+    query_id, top = row["query_id"], row["top"][: params.top]
+    query = checked.queries.get(query_id)
+    unknown = [each for each in top if each not in checked.types]
+    if unknown or (query is None and query_id not in checked.types):
         what = f"product '{unknown[0]}'" if unknown else f"query '{query_id}'"
-        raise ReportInputError(f"The per-query results name {what}, which data/checked lacks; run the evaluation again.")
+        raise ReportInputError(
+            f"The per-query results name {what}, which data/checked lacks; run the evaluation again."
+        )
     if query is None:
-        found = [_same(rank, each, query_id, overview) for rank, each in enumerate(row["top"], start=1)]
+        found = [_same(rank, each, query_id, checked) for rank, each in enumerate(top, start=1)]
         best: str | None = query_id
     else:
-        found = [_graded(rank, each, grades, params.relevant_from) for rank, each in enumerate(row["top"], start=1)]
+        found = [_graded(rank, each, grades, params.relevant_from) for rank, each in enumerate(top, start=1)]
         best = min(grades, key=lambda each: (-grades[each], each), default=None)
-    found = found[: params.top]
-    values = {name: value for name, value in row.items() if isinstance(value, float)}
+    if best not in checked.types:  # a judgement of a product that the gate has set aside
+        best = None
+    values = {name: value for name, value in row.items() if _defined(value)}
     return Search(
         query_id=query_id,
         text=None if query is None else query.text,
@@ -165,14 +162,14 @@ def _graded(rank: int, product_id: str, grades: dict[str, int], relevant_from: i
     return Found(rank, product_id, grade >= relevant_from, GRADES.get(grade, ""))
 
 
-def _same(rank: int, product_id: str, query_id: str, overview: Overview) -> Found:
+def _same(rank: int, product_id: str, query_id: str, checked: CheckedCatalogue) -> Found:
     if product_id == query_id:
         return Found(rank, product_id, True, "this product")
-    same = bool(overview.groups[query_id]) and overview.groups[product_id] == overview.groups[query_id]
+    same = bool(checked.groups[query_id]) and checked.groups[product_id] == checked.groups[query_id]
     return Found(rank, product_id, same, "same group" if same else "")
 
 
-def query_text(search: Search, listed: dict[str, Listing]) -> str:
+def query_text(search: Search, listed: dict[str, Product]) -> str:
     """What was searched for: the query's text, or the title of the product that stands for the query."""
     if search.text is not None:
         return search.text

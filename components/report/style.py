@@ -13,7 +13,8 @@ body{margin:0;background:var(--ground);color:var(--ink);font:16px/1.55 system-ui
 Roboto,"Helvetica Neue",Arial,sans-serif;overflow-wrap:anywhere}
 main,header.top{max-width:70rem;margin:0 auto;padding:0 1.25rem}
 header.top{padding-top:2.75rem}
-h1,h2,h3{font-family:ui-serif,Georgia,"Times New Roman",serif;font-weight:600;line-height:1.2;text-wrap:balance}
+h1,h2,h3{font-family:ui-serif,Georgia,"Times New Roman",serif;font-weight:600;line-height:1.2;
+text-wrap:balance}
 h1{font-size:clamp(1.8rem,5vw,2.6rem);margin:0 0 .4rem}
 h2{font-size:1.55rem;margin:3.5rem 0 .8rem;padding-top:1.2rem;border-top:1px solid var(--rule)}
 h3{font-size:1.12rem;margin:2rem 0 .6rem}
@@ -23,17 +24,21 @@ p{margin:.5rem 0;max-width:46rem}
 .lead{font-size:1.08rem;color:var(--soft)}
 nav{display:flex;flex-wrap:wrap;gap:.25rem 1.25rem;margin-top:1rem;font-size:.95rem}
 a{color:var(--accent);text-decoration-thickness:1px;text-underline-offset:.2em}
-code,.name{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,"Liberation Mono",monospace;font-size:.9em}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(8.5rem,1fr));gap:.75rem;margin:1.2rem 0;padding:0}
+code,.name{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,"Liberation Mono",monospace;
+font-size:.9em}
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(8.5rem,1fr));gap:.75rem;margin:1.2rem 0;
+padding:0}
 .tiles div{background:var(--card);border:1px solid var(--rule);border-radius:10px;padding:.7rem .9rem}
 .tiles dt{font-size:.82rem;color:var(--soft)}
-.tiles dd{margin:0;font:600 1.45rem/1.25 ui-serif,Georgia,"Times New Roman",serif;font-variant-numeric:tabular-nums}
+.tiles dd{margin:0;font:600 1.45rem/1.25 ui-serif,Georgia,"Times New Roman",serif;
+font-variant-numeric:tabular-nums}
 .side{display:flex;flex-wrap:wrap;gap:0 4rem;align-items:flex-start}.side .scroll{max-width:100%}
 .headline dd{color:var(--accent)}
 .scroll{overflow-x:auto;margin:1rem 0}
 table{border-collapse:collapse;font-size:.94rem;font-variant-numeric:tabular-nums}
 caption{text-align:left;font-size:.88rem;padding-bottom:.5rem}
-th,td{padding:.42rem 1.4rem .42rem 0;text-align:right;vertical-align:top;border-bottom:1px solid var(--rule)}
+th,td{padding:.42rem 1.4rem .42rem 0;text-align:right;vertical-align:top;
+border-bottom:1px solid var(--rule)}
 th{font-weight:600}
 th:first-child,td.words{text-align:left}
 thead th{color:var(--soft);font-size:.85rem;vertical-align:bottom;white-space:nowrap}
@@ -43,7 +48,8 @@ tbody th{font-weight:500;overflow-wrap:normal}
 td .interval{display:block;font-size:.8rem;color:var(--soft);white-space:nowrap}
 td svg.strip{display:block;width:6.5rem;height:10px;margin:.2rem 0 0 auto}
 .best strong{color:var(--good)}
-.best em,.badge{font:600 .74rem/1.5 system-ui,-apple-system,"Segoe UI",Roboto,Arial,sans-serif;border-radius:99px;padding:.08rem .5rem;
+.best em,.badge{font:600 .74rem/1.5 system-ui,-apple-system,"Segoe UI",Roboto,Arial,sans-serif;
+border-radius:99px;padding:.08rem .5rem;
 white-space:nowrap}
 .best em,.badge.good{background:var(--good-ground);color:var(--good)}
 .badge.bad{background:var(--bad-ground);color:var(--bad)}
@@ -58,25 +64,33 @@ ul.tests .badge{display:inline-block;min-width:7.2rem;text-align:center;margin-r
 .reading{background:var(--card);border:1px solid var(--rule);border-left:3px solid var(--accent);
 border-radius:6px;padding:.4rem 1.1rem!important}
 .reading li:last-child{border-bottom:0!important}
-.charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,19rem),1fr));gap:1.5rem;margin:1rem 0}
+.charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,19rem),1fr));gap:1.5rem;
+margin:1rem 0}
 figure{margin:0}
 .charts figure{display:grid;grid-row:span 3;grid-template-rows:subgrid;align-items:end;row-gap:.2rem}
-.charts figcaption{font-size:.9rem;margin-bottom:.3rem}.charts figcaption b{color:var(--ink);margin-right:.4rem}
+.charts figcaption{font-size:.9rem;margin-bottom:.3rem}.charts figcaption b{color:var(--ink);
+margin-right:.4rem}
 .charts svg{width:100%;height:auto;display:block}
 .charts text{fill:var(--soft);font:11px system-ui,sans-serif;font-variant-numeric:tabular-nums}
 .grid{stroke:var(--rule);stroke-width:1}
 .line{fill:none;stroke-width:1.8;stroke-linejoin:round;stroke-linecap:round}
-.l0{stroke:var(--accent);color:var(--accent)}.l1{stroke:var(--second);color:var(--second);stroke-dasharray:6 4}
+.l0{stroke:var(--accent);color:var(--accent)}.l1{stroke:var(--second);color:var(--second);
+stroke-dasharray:6 4}
 .l2{stroke:var(--third);color:var(--third);stroke-dasharray:2 4}
 .l3{stroke:var(--fourth);color:var(--fourth);stroke-dasharray:9 3 2 3}
-.key{white-space:nowrap;margin-right:.9rem}.key svg{display:inline-block;width:22px;height:8px;margin-right:.3rem}
-.cases{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,30rem),1fr));gap:1.1rem;margin:1rem 0}
-.case,.product{background:var(--card);border:1px solid var(--rule);border-radius:10px;padding:.9rem 1rem 1rem}
+.key{white-space:nowrap;margin-right:.9rem}.key svg{display:inline-block;width:22px;height:8px;
+margin-right:.3rem}
+.cases{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,30rem),1fr));gap:1.1rem;
+margin:1rem 0}
+.case,.product{background:var(--card);border:1px solid var(--rule);border-radius:10px;
+padding:.9rem 1rem 1rem}
 .case h4{margin:0 0 .15rem;font:600 1rem/1.35 ui-serif,Georgia,"Times New Roman",serif}
 .case .badge{float:right;margin:.1rem 0 .3rem .6rem}
 .scores{font-size:.78rem;margin:0 0 .7rem}
-.found{display:grid;grid-template-columns:repeat(6,minmax(0,1fr));gap:.5rem;list-style:none;margin:0;padding:0}
-.found img,.product img{width:100%;height:auto;aspect-ratio:1;object-fit:contain;background:#fff;border-radius:6px;
+.found{display:grid;grid-template-columns:repeat(6,minmax(0,1fr));gap:.5rem;list-style:none;margin:0;
+padding:0}
+.found img,.product img{width:100%;height:auto;aspect-ratio:1;object-fit:contain;background:#fff;
+border-radius:6px;
 display:block;border:1px solid var(--rule)}
 .found .hit img{border-color:var(--good);box-shadow:0 0 0 2px var(--good)}
 .found .sought img{border:1px dashed var(--soft)}
@@ -84,11 +98,13 @@ display:block;border:1px solid var(--rule)}
 .found .mark{margin-top:.35rem;color:var(--soft)}.found .hit .mark{color:var(--good);font-weight:600}
 .found .sought .mark{font-style:italic}
 .clamp{display:-webkit-box!important;-webkit-line-clamp:2;-webkit-box-orient:vertical;overflow:hidden}
-.boxes,.products{display:grid;grid-template-columns:repeat(auto-fill,minmax(9.5rem,1fr));gap:1rem;margin:1rem 0}
+.boxes,.products{display:grid;grid-template-columns:repeat(auto-fill,minmax(9.5rem,1fr));gap:1rem;
+margin:1rem 0}
 .boxes svg{width:100%;height:auto;display:block;border-radius:6px;background:#fff}
 .boxes figcaption{font-size:.8rem;line-height:1.35;margin-top:.35rem}
 .true-under,.found-under,.cross-under{fill:none;stroke:#fff;stroke-opacity:.8;stroke-width:4}
-.true-box{fill:none;stroke:#12924f;stroke-width:2}.found-box{fill:none;stroke:#1d4ed8;stroke-width:2;stroke-dasharray:5 4}
+.true-box{fill:none;stroke:#12924f;stroke-width:2}.found-box{fill:none;stroke:#1d4ed8;stroke-width:2;
+stroke-dasharray:5 4}
 .cross{fill:none;stroke:#d6204e;stroke-width:2.2}
 .swatch{display:inline-block;width:46px;height:16px;vertical-align:-3px;background:#fff;border-radius:3px}
 .products{grid-template-columns:repeat(auto-fill,minmax(min(100%,24rem),1fr))}
@@ -99,13 +115,17 @@ display:block;border:1px solid var(--rule)}
 .product li{margin:.1rem 0}.product li>span:first-child{color:var(--soft)}
 .product del{color:var(--bad)}.product ins{text-decoration:none;color:var(--good);font-weight:600}
 .empty{color:var(--soft);font-style:italic}
-footer{color:var(--soft);font-size:.85rem;border-top:1px solid var(--rule);margin:4rem 0 2rem;padding-top:1rem}
+footer{color:var(--soft);font-size:.85rem;border-top:1px solid var(--rule);margin:4rem 0 2rem;
+padding-top:1rem}
 @media (max-width:34rem){.found{grid-template-columns:repeat(3,minmax(0,1fr))}
 .product{grid-template-columns:5.5rem minmax(0,1fr)}h2{margin-top:2.6rem}th,td{padding-right:1rem}
 ul.tests .badge{display:table;margin-bottom:.2rem}
-.results,.results tbody,.results tr,.results th,.results td{display:block;width:100%}.results thead{display:none}
-.results th{padding:1rem 0 .1rem;border:0;font-weight:600}.results td{display:grid;padding-right:0;gap:0 1rem;
-grid-template-columns:1fr auto;text-align:right}.results td::before{content:attr(data-variant);text-align:left;
+.results,.results tbody,.results tr,.results th,.results td{display:block;width:100%}.results thead{
+display:none}
+.results th{padding:1rem 0 .1rem;border:0;font-weight:600}.results td{display:grid;padding-right:0;
+gap:0 1rem;
+grid-template-columns:1fr auto;text-align:right}.results td::before{content:attr(data-variant);
+text-align:left;
 grid-row:1/4}.results td>*{grid-column:2}
 .found span{font-size:.76rem}}
 @media print{:root{--ground:#fff;--card:#fff}nav{display:none}.case,.product,figure{break-inside:avoid}}

@@ -1,4 +1,4 @@
-"""A small fabricated workspace: a drawn catalogue with truth, results of three variants, curves and gate reports."""
+"""A small fabricated workspace: drawn products and truth, results of three variants, curves, gates."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ def picture(colour: str, kind: str, px: int = 48) -> bytes:
     image = Image.new("RGB", (px, px), (238, 234, 226))
     box = [BOX[0] * px, BOX[1] * px, BOX[2] * px, BOX[3] * px]
     draw = ImageDraw.Draw(image)
-    (draw.ellipse if kind == "lamp" else draw.rectangle)(box, fill=COLOURS[colour], outline=(60, 50, 40), width=2)
+    (draw.ellipse if kind == "lamp" else draw.rectangle)(
+        box, fill=COLOURS[colour], outline=(60, 50, 40), width=2
+    )
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=90)
     return buffer.getvalue()
@@ -81,7 +83,9 @@ def per_query(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for query_id, top in found.items():
             task, kind = kinds[query_id]
             scores = {"hits_at_5": 0.0 if query_id == "q1" else 1.0, "mrr": 0.0 if query_id == "q1" else 0.5}
-            results.append({"variant": variant, "task": task, "query_id": query_id, "kind": kind} | scores | {"top": top})
+            results.append(
+                {"variant": variant, "task": task, "query_id": query_id, "kind": kind} | scores | {"top": top}
+            )
     return results
 
 
@@ -162,11 +166,17 @@ class Workspace:
         table(root / "results/per_query/encoder.parquet", self.per_query)
         table(root / "results/per_query/pointing.parquet", self.pointings)
         self.json("metrics/encoder.json", self.metrics)
-        kinds = {"products": {"rows": 30, "quarantined": 6, "reasons": {"unknown colour": 4, "no picture": 2}}}
+        kinds = {
+            "products": {"rows": 30, "quarantined": 6, "reasons": {"unknown colour": 4, "no picture": 2}}
+        }
         self.json("reports/quality/catalog.json", {"passed": True, "kinds": kinds, "more": [1]})
         (root / "plots").mkdir(exist_ok=True)
-        lines = [f"{step},{2 * math.exp(-step / 40):.4f},{'' if step % 10 else 0.01 * step}" for step in range(60)]
-        (root / "plots/encoder.csv").write_text("step,train_loss,validation_hits_at_5\n" + "\n".join(lines) + "\n")
+        lines = [
+            f"{step},{2 * math.exp(-step / 40):.4f},{'' if step % 10 else 0.01 * step}" for step in range(60)
+        ]
+        (root / "plots/encoder.csv").write_text(
+            "step,train_loss,validation_hits_at_5\n" + "\n".join(lines) + "\n"
+        )
         return root
 
     def write_catalogue(self) -> None:

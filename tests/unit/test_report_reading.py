@@ -1,0 +1,64 @@
+"""The honest reading follows from the figures, and says what does not hold as plainly as what does."""
+
+from __future__ import annotations
+
+from components.report.figures import Figures, PairedTest
+from components.report.reading import against, honest_reading
+from components.stage.record import Interval
+
+METRICS = ("hits_at_5", "mrr", "ndcg_at_10", "iou")
+
+
+def figures(*tests: tuple[str, str, float, float], n: int = 1050) -> Figures:
+    row = {metric: Interval(value=0.5, n=n) for metric in METRICS}
+    paired = [
+        PairedTest(
+            metric=metric, a="tuned", b=b, difference=(low + high) / 2, low=low, high=high, p=0.01, n=n
+        )
+        for metric, b, low, high in tests
+    ]
+    return Figures("encoder", {"untrained": row, "tuned": row, "histogram": row}, tuple(paired))
+
+
+def test_better_worse_unclear_and_untested_are_each_said() -> None:
+    held = figures(
+        ("hits_at_5", "histogram", 0.1, 0.2),
+        ("mrr", "histogram", -0.2, -0.1),
+        ("ndcg_at_10", "histogram", -0.1, 0.1),
+    )
+    assert against(held, "tuned", "histogram") == (
+        "tuned is better than histogram on HITS@5; worse on MRR; not shown to be better or worse on nDCG@10; "
+        "not tested on IoU."
+    )
+
+
+def test_a_row_that_is_not_better_is_said_so() -> None:
+    worse = figures(*((metric, "histogram", -0.2, -0.1) for metric in METRICS))
+    assert (
+        against(worse, "tuned", "histogram")
+        == "tuned is worse than histogram on HITS@5, MRR, nDCG@10 and IoU."
+    )
+    unclear = figures(("mrr", "histogram", -0.1, 0.1))
+    assert "not shown to be better or worse than histogram on MRR" in against(unclear, "tuned", "histogram")
+
+
+def test_without_a_test_the_order_is_no_finding() -> None:
+    assert "no finding" in against(figures(), "tuned", "histogram")
+
+
+def test_variants_without_a_common_metric_are_not_compared() -> None:
+    held = Figures("x", {"a": {"mrr": Interval(value=1, n=1)}, "b": {"iou": Interval(value=1, n=1)}}, ())
+    assert against(held, "a", "b") == "a and b have no metric in common."
+
+
+def test_untrained_is_labelled_only_where_nothing_was_pretrained() -> None:
+    held = figures(("mrr", "untrained", 0.1, 0.2))
+    assert any("no pretrained weights" in line for line in honest_reading(held, "tuned", pretrained=False))
+    assert not any("pretrained" in line for line in honest_reading(held, "tuned", pretrained=True))
+
+
+def test_few_cases_are_called_an_indication() -> None:
+    few = honest_reading(figures(("mrr", "histogram", 0.1, 0.2), n=879), "tuned", pretrained=True)
+    assert any("fewer than 1,000 cases (the smallest on 879)" in line for line in few)
+    many = honest_reading(figures(("mrr", "histogram", 0.1, 0.2), n=1000), "tuned", pretrained=True)
+    assert not any("indication" in line for line in many)
