@@ -1,4 +1,4 @@
-"""The graph of dvc.yaml as DVC itself resolves it: stages in order, what is stale and why, what belongs where.
+"""The graph of dvc.yaml as DVC resolves it: stages in order, what is stale and why, what belongs where.
 
 DVC is asked once for everything: 33 questions for one stage each take 15 s, one for all 1.6 s.
 """
@@ -29,7 +29,7 @@ class StageMeta(Params):
     """``meta`` of a stage in dvc.yaml: what DVC does not care about and the flow does."""
 
     # the system, or systems, this stage is a target of; ancestors follow from the graph
-    system: str | list[str] = []
+    system: str | tuple[str, ...] = ()
     # where it runs: here, or on a GPU runner where one is configured
     pool: Literal["cpu", "gpu"] = "cpu"
     # how often a failed stage is tried again, and the pause before each try in seconds
@@ -39,7 +39,7 @@ class StageMeta(Params):
 
 @dataclass(frozen=True)
 class StageNode:
-    """One stage: ``parents`` are the stages whose outputs it reads, ``lock`` the hash of its dvc.lock entry."""
+    """One stage; ``parents`` are the stages whose outputs it reads, ``lock`` hashes its dvc.lock entry."""
 
     name: str
     parents: tuple[str, ...]
@@ -50,7 +50,7 @@ class StageNode:
     @property
     def systems(self) -> tuple[str, ...]:
         """Systems that have this stage as a target."""
-        return (self.meta.system,) if isinstance(self.meta.system, str) else tuple(self.meta.system)
+        return (self.meta.system,) if isinstance(self.meta.system, str) else self.meta.system
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def _status(repo: Repo, timeout_s: float, say: Say) -> dict[str, Any]:
 
 def _graph(repo: Repo, status: dict[str, Any]) -> Graph:
     """Stages in a stable topological order, with what DVC said of each."""
-    import networkx as nx
+    import networkx as nx  # type: ignore[import-untyped]
     from dvc.stage import PipelineStage
 
     edges = repo.index.graph  # stage -> the stages and .dvc files it reads from
@@ -169,7 +169,9 @@ def _graph(repo: Repo, status: dict[str, Any]) -> Graph:
 
 def _blocks(stage: Any) -> tuple[str, ...]:
     """Top-level keys of params.yaml that a stage depends on."""
-    keys = {str(key).split(".")[0] for p in stage.params if str(p.def_path) == "params.yaml" for key in p.params}
+    keys = {
+        str(key).split(".")[0] for p in stage.params if str(p.def_path) == "params.yaml" for key in p.params
+    }
     return tuple(sorted(keys))
 
 
@@ -179,7 +181,8 @@ def lock_hashes(root: Path) -> dict[str, str]:
     entries = (read_yaml(path).get("stages") if path.exists() else None) or {}
     assert isinstance(entries, dict)
     return {
-        name: hashlib.sha256(json.dumps(entry, sort_keys=True).encode()).hexdigest() for name, entry in entries.items()
+        name: hashlib.sha256(json.dumps(entry, sort_keys=True).encode()).hexdigest()
+        for name, entry in entries.items()
     }
 
 
@@ -188,7 +191,9 @@ def _reasons(items: Iterable[Any]) -> tuple[str, ...]:
     found: list[str] = []
     for item in items:
         if isinstance(item, str):
-            found.append({"changed command": "command changed", "always changed": "always runs"}.get(item, item))
+            found.append(
+                {"changed command": "command changed", "always changed": "always runs"}.get(item, item)
+            )
             continue
         for what, paths in item.items():
             for path, state in paths.items():
@@ -208,8 +213,8 @@ def _reason(what: str, path: str, state: Any) -> list[str]:
 def select(graph: Graph, system: str, first: str | None = None, last: str | None = None) -> tuple[str, ...]:
     """Names of the stages to bring up to date, in topological order.
 
-    A system is its target stages (``meta.system``) and all their ancestors. ``first`` keeps that stage and its
-    descendants, ``last`` that stage and its ancestors.
+    A system is its target stages (``meta.system``) and all their ancestors. ``first`` keeps that stage and
+    its descendants, ``last`` that stage and its ancestors.
 
     Raises:
         SelectionError: unknown system or stage, or nothing is left; the message lists what there is.
@@ -217,9 +222,8 @@ def select(graph: Graph, system: str, first: str | None = None, last: str | None
     chosen = _system(graph, system)
     for name in (first, last):
         if name is not None and name not in chosen:
-            raise SelectionError(
-                f"'{name}' is no stage of system '{system}' (stages: {', '.join(n for n in graph.stages if n in chosen)})."
-            )
+            there = ", ".join(n for n in graph.stages if n in chosen)
+            raise SelectionError(f"'{name}' is no stage of system '{system}' (stages: {there}).")
     if first is not None:
         chosen &= graph.descendants([first])
     if last is not None:
@@ -237,7 +241,9 @@ def _system(graph: Graph, system: str) -> set[str]:
     if targets:
         return graph.ancestors(targets)
     known = sorted({s for node in graph.stages.values() for s in node.systems})
-    raise SelectionError(f"No stage of dvc.yaml belongs to system '{system}' (known: all{''.join(', ' + k for k in known)}).")
+    raise SelectionError(
+        f"No stage of dvc.yaml belongs to system '{system}' (known: all{''.join(', ' + k for k in known)})."
+    )
 
 
 def stale(graph: Graph, chosen: Iterable[str]) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ It is a plain script on purpose: it starts in about 20 ms and imports nothing of
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -48,7 +49,7 @@ def execute(command: list[str], parent: int) -> None:
     if os.getppid() != parent:
         os._exit(143)  # the launcher died before the kernel was told
     try:
-        os.execvp(command[0], command)  # noqa: S606
+        os.execvp(command[0], command)
     except OSError as error:
         print(f"ERROR: cannot start {command[0]}: {error.strerror}", file=sys.stderr, flush=True)
         os._exit(127)
@@ -97,10 +98,8 @@ def main(argv: list[str]) -> int:
     child = os.fork()
     if child == 0:
         execute(command, me)
-    try:
-        os.setpgid(child, child)  # either side may be first; both must be done before a signal is handed on
-    except (PermissionError, ProcessLookupError):
-        pass
+    with contextlib.suppress(PermissionError, ProcessLookupError):
+        os.setpgid(child, child)  # either side may be first; it must be done before a signal is handed on
     code = wait_for(child)
     reap(child)
     return code

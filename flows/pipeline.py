@@ -7,6 +7,7 @@ to a runner where ``runner.gpu.work_pool`` names one, and runs here where it doe
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,12 @@ from components.stage.errors import VitrineError
 from flows.errors import StageFailedError
 from flows.graph import Graph, StageNode, lock_hashes, stale
 from flows.params import RunnerParams
-from flows.stages import QUIET, Stage, StageResult, Watcher, run_stage
+from flows.stages import QUIET, Stage, StageResult, State, Watcher, run_stage
 
 
 @dataclass
 class Run:
-    """One pipeline run: what was asked for, where, and how it comes out (``results``, filled as stages end)."""
+    """One pipeline run: what was asked for, where, and how it comes out (``results`` fill as stages end)."""
 
     id: str
     root: Path
@@ -48,7 +49,7 @@ class Run:
         return result
 
 
-@flow(name="vitrine", flow_run_name="{system}", validate_parameters=False, log_prints=False)
+@flow(name="vitrine", flow_run_name="{system}", validate_parameters=False, log_prints=False)  # type: ignore[untyped-decorator]
 def vitrine(system: str, stages: list[str], run: Run) -> None:
     """Run the stale ones of ``stages``; the others are shown as cached.
 
@@ -83,7 +84,9 @@ def stage_task(node: StageNode) -> Any:
 
 def cached_task(node: StageNode) -> Any:
     """The Prefect task of a stage that DVC found up to date."""
-    return task(found_cached, name=node.name, task_run_name=node.name, persist_result=False, tags=[node.meta.pool])
+    return task(
+        found_cached, name=node.name, task_run_name=node.name, persist_result=False, tags=[node.meta.pool]
+    )
 
 
 def found_cached(name: str, run: Run) -> PrefectState[Any]:
@@ -102,7 +105,9 @@ def bring_up_to_date(name: str, run: Run) -> PrefectState[Any]:
     if result.state == "failed":
         raise StageFailedError(name, result.error, result.exit_code, result.log)
     shown = {"ran": "Completed", "restored": "Cached", "unchanged": "Cached"}[result.state]
-    return PrefectState(type=StateType.COMPLETED, name=shown, message=f"{result.state} in {result.seconds:.1f} s")
+    return PrefectState(
+        type=StateType.COMPLETED, name=shown, message=f"{result.state} in {result.seconds:.1f} s"
+    )
 
 
 def worth_another_try(_: Any, __: Any, state: PrefectState[Any]) -> bool:
@@ -127,24 +132,26 @@ def _goes_out(name: str, run: Run) -> bool:
 
 def _remote(name: str, run: Run) -> StageResult:
     """Run the stage on a GPU runner; its outputs come back through DVC's run cache."""
-    import time
-
     from flows.runner import run_remote
 
     start = time.perf_counter()
     run.watcher.follow(name, 0.0, f"waits for pool '{run.runner.gpu.work_pool}'")
     try:
-        outcome = run_remote(name, run.root, run.runner)
+        outcome = run_remote(name, run.root, run.runner, run.id)
     except VitrineError as error:
         return StageResult(name, "failed", error.exit_code, str(error), time.perf_counter() - start)
-    peak = int(outcome.get("peak_memory_bytes") or 0)
-    return StageResult(name, "ran", seconds=time.perf_counter() - start, peak_memory_bytes=peak)
+    seconds, record = time.perf_counter() - start, outcome["record"] or {}
+    state: State = "failed" if outcome["exit_code"] else "restored" if outcome["cached"] else "ran"
+    peak = int(record.get("peak_memory_bytes") or 0)
+    return StageResult(name, state, outcome["exit_code"], outcome["error"], seconds, peak)
 
 
 def table(run: Run) -> list[dict[str, Any]]:
     """The run as rows: stage, state, seconds, peak memory in MiB, hash of the stage's dvc.lock entry."""
     hashes = lock_hashes(run.root)
-    results = [run.results.get(name) or StageResult(name, "failed", error="not reached") for name in run.stages]
+    results = [
+        run.results.get(name) or StageResult(name, "failed", error="not reached") for name in run.stages
+    ]
     return [
         {
             "stage": r.stage,

@@ -54,7 +54,7 @@ def free_port() -> int:
 
 
 class PrefectServer:
-    """``start`` returns at once, ``ready`` waits, ``stop`` ends it; nothing is started where PREFECT_API_URL is set."""
+    """``start`` returns at once, ``ready`` waits, ``stop`` ends it; where PREFECT_API_URL is set, that is used."""
 
     def __init__(self, root: Path) -> None:
         self.log = root / STATE / "logs" / "prefect-server.log"
@@ -63,7 +63,7 @@ class PrefectServer:
         self._ours = not self._url
 
     def start(self) -> PrefectServer:
-        """Start the server in the background (from the main thread: it dies with the thread that starts it)."""
+        """Start the server in the background (from the main thread: it dies with its starter)."""
         if not self._ours:
             return self
         import importlib.util
@@ -73,7 +73,14 @@ class PrefectServer:
             raise TrackerError("Prefect is not installed; install the extra 'runner', or use 'dvc repro'.")
         port = free_port()
         self._url = f"http://127.0.0.1:{port}/api"
-        command = [sys.executable, "-m", "uvicorn", "--app-dir", str(Path(spec.origin).parents[1]), "--factory"]
+        command = [
+            sys.executable,
+            "-m",
+            "uvicorn",
+            "--app-dir",
+            str(Path(spec.origin).parents[1]),
+            "--factory",
+        ]
         command += ["prefect.server.api.server:create_app", "--host", "127.0.0.1", "--port", str(port)]
         extra = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
         extra["PREFECT_API_BLOCKS_REGISTER_ON_START"] = "false"
@@ -97,7 +104,10 @@ class PrefectServer:
                 with opener.open(f"{self._url}/health", timeout=5):
                     return self._url
             except urllib.error.HTTPError as error:
-                if error.code in (401, 403):  # a server with authentication on; Prefect's client has the password
+                if error.code in (
+                    401,
+                    403,
+                ):  # a server with authentication on; Prefect's client has the password
                     return self._url
             except OSError:
                 pass
@@ -105,7 +115,9 @@ class PrefectServer:
                 break
             time.sleep(POLL_S)
         hint = f"see {self.log} and 'vitrine doctor --deep'" if self._ours else "check PREFECT_API_URL"
-        raise TrackerError(f"Prefect's API at {self._url} does not answer; {hint}. 'dvc repro' works without it.")
+        raise TrackerError(
+            f"Prefect's API at {self._url} does not answer; {hint}. 'dvc repro' works without it."
+        )
 
     def stop(self) -> None:
         """End a server of ours."""

@@ -110,7 +110,11 @@ def _reproduce(stage: Stage, lock: int, watcher: Watcher) -> int:
     if guard_lock_file(stage.root):
         watcher.say("mended dvc.lock, which a killed run had cut short")
     command = [sys.executable, "-m", "dvc", "repro", "--single-item", stage.name]
-    extra = {"VITRINE_RUNNER": "1", "VITRINE_PIPELINE_RUN": stage.run, "VITRINE_PREFECT_RUN": stage.prefect_run}
+    extra = {
+        "VITRINE_RUNNER": "1",
+        "VITRINE_PIPELINE_RUN": stage.run,
+        "VITRINE_PREFECT_RUN": stage.prefect_run,
+    }
     with stage.log.open("ab") as output:
         start = time.perf_counter()
         process = processes.start(command, stage.root, output, extra, keep_open=[lock])
@@ -132,8 +136,8 @@ def _wait_for_dvc(stage: Stage, deadline: float, watcher: Watcher) -> None:
     """
     if time.monotonic() >= deadline:
         raise LockHeldError(
-            f"Another DVC process kept its lock for {stage.lock_timeout_s:g} s, so stage '{stage.name}' could not "
-            f"start; wait for that process to end, or stop it, and run again (log: {stage.log})."
+            f"Another DVC process kept its lock for {stage.lock_timeout_s:g} s, so stage '{stage.name}' could "
+            f"not start; wait for that process to end, or stop it, and run again (log: {stage.log})."
         )
     watcher.say(f"another DVC process holds its lock; stage '{stage.name}' waits")
     time.sleep(LOCK_RETRY_S)
@@ -181,7 +185,7 @@ def explain(text: str, code: int) -> str:
         return "the disk is full: free some space ('vitrine gc') and run again; finished stages are kept."
     missing = re.findall(r"missing data '([^']+)'", text)
     if missing:
-        return f"its input {missing[0]} is missing; run the stage that makes it, 'dvc pull', or 'vitrine import'."
+        return f"its input {missing[0]} is missing; run what makes it, 'dvc pull', or 'vitrine import'."
     if code in (137, 143):
         return "its process was killed from outside (out of memory?); run again, finished stages are kept."
     errors = [line.removeprefix("ERROR: ") for line in text.splitlines() if line.startswith("ERROR: ")]

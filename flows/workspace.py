@@ -17,7 +17,9 @@ def git(root: Path, *arguments: str, check: bool = True) -> str:
     try:
         done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False)
     except FileNotFoundError:
-        raise WorkspaceError("git is not installed; Vitrine keeps code, parameters and dvc.lock in git.") from None
+        raise WorkspaceError(
+            "git is not installed; Vitrine keeps code, parameters and dvc.lock in git."
+        ) from None
     if check and done.returncode:
         reason = " ".join((done.stderr or done.stdout).split())
         raise WorkspaceError(f"git {' '.join(arguments[:2])} failed in {root}: {reason}.")
@@ -33,10 +35,12 @@ def find_workspace(start: Path) -> Path:
     start = start.resolve()
     root = next((folder for folder in (start, *start.parents) if (folder / "dvc.yaml").is_file()), None)
     if root is None:
-        raise WorkspaceError(f"{start} lies in no Vitrine workspace (no dvc.yaml upwards); change to its root.")
+        raise WorkspaceError(
+            f"{start} lies in no Vitrine workspace (no dvc.yaml upwards); change to its root."
+        )
     if not git(root, "rev-parse", "--is-inside-work-tree", check=False).strip():
         raise WorkspaceError(
-            f"{root} is no git repository; clone Vitrine with git, or run 'git init' and commit, then run again."
+            f"{root} is no git repository; clone Vitrine with git, or run 'git init' and commit."
         )
     if not (root / ".dvc").is_dir():
         raise WorkspaceError(f"{root} is no DVC workspace (no .dvc folder); run 'dvc init' there.")
@@ -56,6 +60,6 @@ def head_commit(root: Path) -> str:
 
 
 def is_dirty(root: Path) -> bool:
-    """Whether tracked files differ from HEAD; what a run itself writes (dvc.lock, metrics, results) is no dirt."""
+    """Whether tracked files differ from HEAD; what a run writes (dvc.lock, metrics, results) is no dirt."""
     outputs = (":!dvc.lock", ":!metrics", ":!results")
     return bool(git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", *outputs).strip())

@@ -1,7 +1,7 @@
 """A small workspace with a real git repository, a real DVC graph and real doors, for the tests of the flow.
 
-Four stages on a line with a fork: ``make`` -> ``scale`` -> ``sum``, and ``note`` beside them. Their doors read
-``toy.yaml`` and write numbers, so that every output is a pure function of the parameters.
+Four stages on a line with a fork: ``make`` -> ``scale`` -> ``sum``, and ``note`` beside them. Their doors
+read ``toy.yaml`` and write numbers, so that every output is a pure function of the parameters.
 """
 
 from __future__ import annotations
@@ -94,27 +94,37 @@ GRAPH = """stages:
 """
 
 SETTINGS = "toy:\n  start: {start}\n  factor: {factor}\n  fail: '{fail}'\n"
-RUNNER = (
-    "runner:\n  gpu:\n    work_pool: null\n    deployment: null\n    timeout_s: 60.0\n    worker_timeout_s: 10.0\n"
-)
+RUNNER = """runner:
+  gpu:
+    work_pool: null
+    deployment: null
+    timeout_s: 60.0
+    worker_timeout_s: 10.0
+"""
 
 
 def command(root: Path, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
     """Run a command in the workspace and demand that it succeeds."""
-    done = subprocess.run(arguments, cwd=root, env=environment(**extra), capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        arguments, cwd=root, env=environment(**extra), capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, f"{arguments}: {done.stdout}\n{done.stderr}"
     return done
 
 
 def environment(**extra: str) -> dict[str, str]:
     """Environment with the project on the path and nothing of the outside that could leak in."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("VITRINE_", "PREFECT_", "MLFLOW_", "DVC_"))}
+    kept = {
+        k: v for k, v in os.environ.items() if not k.startswith(("VITRINE_", "PREFECT_", "MLFLOW_", "DVC_"))
+    }
     fixed = {
         "PYTHONPATH": str(PROJECT),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "DVC_NO_ANALYTICS": "1",
-        "GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@example.org",
-        "GIT_COMMITTER_NAME": "t", "GIT_COMMITTER_EMAIL": "t@example.org",
+        "GIT_AUTHOR_NAME": "t",
+        "GIT_AUTHOR_EMAIL": "t@example.org",
+        "GIT_COMMITTER_NAME": "t",
+        "GIT_COMMITTER_EMAIL": "t@example.org",
     }
     return {**kept, **fixed, **extra}
 

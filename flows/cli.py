@@ -1,0 +1,227 @@
+"""The command ``vitrine``.
+
+Heavy libraries are imported by the commands that need them, so that ``vitrine --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from components.stage.errors import VitrineError
+
+app = typer.Typer(
+    help="Train, compare, guard and ship the vision-language models of an online shop.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+Profile = Annotated[str | None, typer.Option(help="Profile of conf/, run in a worktree of its own.")]
+Interrupted = KeyboardInterrupt
+
+
+def console() -> Console:
+    """The terminal; 100 columns where its width is not known."""
+    out = Console(soft_wrap=False)
+    return out if out.is_terminal else Console(width=100)
+
+
+def workspace() -> Path:
+    """Root of the workspace we stand in."""
+    from flows.workspace import find_workspace
+
+    return find_workspace(Path.cwd())
+
+
+def _door(module: str, *arguments: str, profile: str | None = None) -> None:
+    """Hand a command on to a component's own process, in the workspace or in a profile's worktree."""
+    from flows.errors import SelectionError
+    from flows.importing import passed_on
+    from flows.profiles import worktree_path
+
+    root = workspace()
+    if profile is not None:
+        root = worktree_path(root, profile)
+        if not (root / "dvc.yaml").exists():
+            raise SelectionError(
+                f"Profile '{profile}' has not run here; start with: vitrine run --profile {profile}"
+            )
+    passed_on(root, [sys.executable, "-m", module, *arguments])
+
+
+@app.command()
+def run(
+    system: Annotated[str, typer.Argument(help="all, encoder, opal, fusion or vlclip.")] = "all",
+    profile: Profile = None,
+    first: Annotated[
+        str | None, typer.Option("--from", help="Only this stage and what is computed from it.")
+    ] = None,
+    last: Annotated[
+        str | None, typer.Option("--until", help="Only this stage and what it is computed from.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="block.key=value; runs in a worktree of its own. Repeatable."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would run, and why; run nothing.")
+    ] = False,
+    lock_timeout_s: Annotated[
+        float,
+        typer.Option("--lock-timeout", min=0, help="Seconds to wait for another run to free the workspace."),
+    ] = 600.0,
+) -> None:
+    """Bring the graph, or one system of it, up to date."""
+    from flows.running import Request
+    from flows.running import run as start
+
+    request = Request(system, profile, tuple(overrides or ()), first, last, dry_run, lock_timeout_s)
+    start(workspace(), request, console())
+
+
+@app.command(name="import")
+def import_(
+    source: Annotated[Path, typer.Argument(exists=True, help="Folder or file of the catalogue.")],
+    mapping: Annotated[
+        Path,
+        typer.Option(exists=True, dir_okay=False, help="How its fields map; see docs/your-catalogue.md."),
+    ],
+    profile: Profile = None,
+    link: Annotated[
+        bool, typer.Option("--link", help="Hard-link the files instead of copying them.")
+    ] = False,
+) -> None:
+    """Bring in a catalogue of your own: JSONL, CSV or Parquet with pictures."""
+    from flows.importing import import_source
+
+    import_source(workspace(), source, mapping, profile, link, console())
+
+
+@app.command()
+def sync(profile: Profile = None) -> None:
+    """Record in MLflow what a bare `dvc repro` ran, or what waited for a tracker that was down."""
+    _door("components.tracking", "sync", profile=profile)
+
+
+@app.command()
+def search(
+    text: Annotated[str, typer.Argument(help="What to look for.")] = "",
+    image: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Search with a picture.")
+    ] = None,
+    k: Annotated[int, typer.Option("--k", "-k", min=1, help="How many products.")] = 10,
+    where: Annotated[list[str] | None, typer.Option(help="name=value; repeatable.")] = None,
+    profile: Profile = None,
+) -> None:
+    """Find products by text, by a picture, or both."""
+    from flows.errors import SelectionError
+
+    if not text and image is None:
+        raise SelectionError('Nothing to search for: give a text ("red dress"), --image FILE, or both.')
+    arguments = [f"--k={k}", *(f"--where={w}" for w in where or [])]
+    arguments += [f"--image={image.resolve()}"] if image else []
+    _door("components.encoder", "search", *arguments, *(["--", text] if text else []), profile=profile)
+
+
+@app.command()
+def similar(
+    product: Annotated[str, typer.Argument(metavar="ID", help="product_id of the catalogue.")],
+    k: Annotated[int, typer.Option("--k", "-k", min=1, help="How many products.")] = 10,
+    where: Annotated[list[str] | None, typer.Option(help="name=value; repeatable.")] = None,
+    profile: Profile = None,
+) -> None:
+    """Find products that look like one of the catalogue."""
+    arguments = [f"--k={k}", *(f"--where={w}" for w in where or [])]
+    _door("components.encoder", "similar", *arguments, "--", product, profile=profile)
+
+
+@app.command()
+def compare(
+    a: Annotated[str, typer.Argument(metavar="A", help="Run, profile or commit.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Run, profile or commit.")],
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Compare two runs, profiles or commits: parameters, data, metrics, paired tests."""
+    _door("components.tracking", "compare", *(["--json"] if as_json else []), a, b)
+
+
+@app.command()
+def lineage(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="MLflow run id, or its beginning.")],
+) -> None:
+    """Trace a run back to commit, data and the runs before it."""
+    _door("components.tracking", "lineage", run)
+
+
+@app.command()
+def gc(
+    memo: Annotated[
+        bool, typer.Option("--memo", help="Also delete memo caches (pixels, embeddings).")
+    ] = False,
+    days: Annotated[
+        float, typer.Option(min=0, help="Age in days from which logs and resume state are old.")
+    ] = 14.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go; delete nothing.")] = False,
+) -> None:
+    """Free disk space: unused cache entries, old logs, old resume state."""
+    from flows.garbage import collect
+
+    collect(workspace(), console(), memo=memo, days=days, dry_run=dry_run)
+
+
+@app.command()
+def doctor(
+    deep: Annotated[bool, typer.Option("--deep", help="Also run a Prefect flow (about 10 s).")] = False,
+) -> None:
+    """Check this machine and workspace for everything known to go wrong, and say how to mend it."""
+    from flows.doctor import examine
+
+    raise typer.Exit(examine(Path.cwd(), console(), deep))
+
+
+def _on_signal(number: int, _: FrameType | None) -> None:
+    raise KeyboardInterrupt(signal.Signals(number).name)
+
+
+def guarded(command: Callable[[], object]) -> int:
+    """Run a command and turn its end into an exit code and, on failure, one sentence on standard error."""
+    try:
+        command()
+    except SystemExit as end:  # typer's own: usage errors are 2
+        return end.code if isinstance(end.code, int) else int(bool(end.code))
+    except KeyboardInterrupt:
+        return _tell("interrupted; finished stages are kept, and the next run goes on from there.", 130)
+    except VitrineError as error:
+        silent = type(error).__name__ == "CommandFailedError"  # the started command has told its own error
+        return error.exit_code if silent else _tell(str(error), error.exit_code)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return _tell(
+                "the disk is full: free some space ('vitrine gc') and run again; finished stages are kept.", 1
+            )
+        return _tell(f"{error.strerror or error} ({error.filename})" if error.filename else str(error), 1)
+    return 0
+
+
+def _tell(text: str, code: int) -> int:
+    print(f"error: {text}", file=sys.stderr, flush=True)
+    return code
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _on_signal)
+    sys.exit(guarded(app))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,260 @@
+"""``vitrine doctor``: everything known to go wrong on a machine or in a workspace, and how to mend it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+from packaging.version import Version
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from components.stage.errors import VitrineError
+from components.stage.record import STATE
+from flows import processes
+
+ENOUGH_GB = 10.0  # the environment takes 7 GB, a demo run about 1 GB
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check: ``warning`` is slow or risky, ``failed`` will not work; ``mend`` says what to do."""
+
+    what: str
+    state: Literal["ok", "warning", "failed"]
+    detail: str
+    mend: str = ""
+
+
+def version(package: str) -> Version | None:
+    """Installed version of a package."""
+    try:
+        return Version(metadata.version(package))
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def check_versions() -> list[Finding]:
+    """Versions that are known to break, or to be too old."""
+    bounds: tuple[tuple[str, str | None, str | None, str, str], ...] = (
+        ("fastapi", None, "0.154", "Prefect dies at the first flow", "pip install 'fastapi<0.154'"),
+        ("pandas", "3", None, "strings are of type object", "pip install 'pandas>=3'"),
+        (
+            "great-expectations",
+            "1.24",
+            None,
+            "older ones do not know pandas 3",
+            "pip install 'great-expectations>=1.24'",
+        ),
+        ("mlflow", "3.17", None, "the store has another layout", "pip install 'mlflow>=3.17'"),
+        ("prefect", "3.8", None, "other settings and states", "pip install 'prefect>=3.8'"),
+        ("dvc", "3.67", None, "other locks and messages", "pip install 'dvc>=3.67'"),
+        ("open_clip_torch", "3.3", None, "other classes and losses", "pip install 'open_clip_torch>=3.3'"),
+    )
+    return [version_finding(package, version(package), *rest) for package, *rest in bounds]
+
+
+def version_finding(
+    package: str, found: Version | None, low: str | None, below: str | None, trouble: str, mend: str
+) -> Finding:
+    """Judge one version: at least ``low``, less than ``below``."""
+    if found is None:
+        return Finding(
+            package, "warning", "not installed", f"{mend}, or 'pip install vitrine[all]', where it is needed"
+        )
+    if (low and found < Version(low)) or (below and found >= Version(below)):
+        return Finding(package, "failed", f"{found}: {trouble}", mend)
+    return Finding(package, "ok", str(found))
+
+
+def check_torch() -> list[Finding]:
+    """Whether torch and torchvision fit: a CUDA torchvision beside a CPU torch does not."""
+    if version("torch") is None:
+        return [
+            Finding("torch", "warning", "not installed", "pip install 'vitrine[train]', where training runs")
+        ]
+    code = "import torch, torchvision; torchvision.ops.nms(torch.rand(2, 4), torch.rand(2), 0.5)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    names = f"torch {version('torch')}, torchvision {version('torchvision')}"
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no output"])[-1]
+        return [
+            Finding(
+                "torch",
+                "failed",
+                f"{names}: {reason}",
+                "install both from the same index, as in constraints.txt",
+            )
+        ]
+    return [Finding("torch", "ok", names)]
+
+
+def check_cpu() -> list[Finding]:
+    """bf16 in hardware makes training on a CPU 2.5 times faster."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return [Finding("bf16", "warning", "cannot tell on this system", "expect slower training on the CPU")]
+    if "avx512_bf16" in flags or "amx_bf16" in flags:
+        return [Finding("bf16", "ok", "the CPU has it")]
+    return [
+        Finding(
+            "bf16",
+            "warning",
+            "the CPU lacks AVX512-BF16",
+            "training takes about 2.5 times as long, or use a GPU",
+        )
+    ]
+
+
+def check_disk(root: Path) -> list[Finding]:
+    """Free space where the workspace lies."""
+    free = shutil.disk_usage(root).free / 1e9
+    if free < ENOUGH_GB:
+        return [Finding("disk", "warning", f"{free:.1f} GB free", "free some space, e.g. with 'vitrine gc'")]
+    return [Finding("disk", "ok", f"{free:.0f} GB free")]
+
+
+def check_workspace(start: Path) -> list[Finding]:
+    """git, DVC, and what a killed run may have left."""
+    from flows.locks import clear_dead_locks, guard_lock_file
+    from flows.workspace import find_workspace, head_commit
+
+    if shutil.which("git") is None:
+        return [Finding("git", "failed", "not installed", "install git")]
+    try:
+        root = find_workspace(start)
+        found = [Finding("workspace", "ok", f"{root} at {head_commit(root)[:10]}")]
+        cleared, mended = clear_dead_locks(root), guard_lock_file(root)
+    except VitrineError as error:
+        return [Finding("workspace", "failed", str(error), "see the sentence")]
+    found.append(
+        Finding("DVC locks", "ok", "removed entries of dead processes" if cleared else "none left behind")
+    )
+    found.append(Finding("dvc.lock", "ok", "mended after a kill" if mended else "sound"))
+    return [*found, *check_ignores(root), *check_store(root), *check_disk(root)]
+
+
+def check_ignores(root: Path) -> list[Finding]:
+    """DVC must not walk through our own state, least of all through worktrees with graphs of their own."""
+    path = root / ".dvcignore"
+    listed = path.read_text(encoding="utf-8").split() if path.exists() else []
+    missing = [
+        n for n in (STATE.name, "__pycache__") if not {n, f"{n}/", f"/{n}", f"/{n}/"}.intersection(listed)
+    ]
+    if missing:
+        return [Finding(".dvcignore", "warning", f"lacks {', '.join(missing)}", "add a line for each")]
+    return [Finding(".dvcignore", "ok", "hides state and bytecode")]
+
+
+def check_store(root: Path) -> list[Finding]:
+    """MLflow's store: SQLite, sound, and not the file store that MLflow 3 refuses."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if uri and not uri.startswith(("sqlite:", "http:", "https:", "postgresql")):
+        return [Finding("MLflow store", "failed", f"MLFLOW_TRACKING_URI={uri}: MLflow 3 refuses file stores",
+                        "unset it, or use sqlite:///mlruns/mlflow.db")]  # fmt: skip
+    database = root / "mlruns" / "mlflow.db"
+    if uri or not database.exists():
+        return [Finding("MLflow store", "ok", uri or "made at the first run")]
+    try:
+        with sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=2) as connection:
+            answer = str(connection.execute("PRAGMA quick_check").fetchone()[0])
+    except sqlite3.Error as error:
+        answer = str(error)
+    if answer != "ok":
+        return [Finding("MLflow store", "failed", f"{database}: {answer}",
+                        "move the file away and run 'vitrine sync': the records make it anew")]  # fmt: skip
+    return [Finding("MLflow store", "ok", str(database))]
+
+
+def check_system() -> list[Finding]:
+    """What the runner needs of the operating system."""
+    found = [Finding("python", "ok", sys.version.split()[0])]
+    if sys.platform != "linux":
+        found.append(Finding("prctl", "warning", f"{sys.platform} cannot tie a child's life to its parent's",
+                             "after a SIGKILL of vitrine look for processes left behind"))  # fmt: skip
+    proxies = {
+        name for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY") if os.environ.get(name)
+    }
+    if proxies and "127.0.0.1" not in os.environ.get("NO_PROXY", os.environ.get("no_proxy", "")):
+        found.append(
+            Finding(
+                "proxy",
+                "warning",
+                f"{', '.join(sorted(proxies))} also catches loopback",
+                "export NO_PROXY=127.0.0.1,localhost",
+            )
+        )
+    return found
+
+
+FLOW = """
+import os, sys
+from pathlib import Path
+from flows.server import PrefectServer, configure
+configure(Path(sys.argv[1]))
+server = PrefectServer(Path(sys.argv[1])).start()
+try:
+    from prefect import flow
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+    with temporary_settings({PREFECT_API_URL: server.ready()}):
+        assert flow(lambda: 42, name="doctor")() == 42
+finally:
+    server.stop()
+"""
+
+
+def check_flow() -> list[Finding]:
+    """Run an empty flow: some versions install cleanly and die here."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.pathsep.join([str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")])
+        environment = processes.environment({"PYTHONPATH": path})
+        command = [sys.executable, "-c", FLOW, folder]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            return [Finding("flow", "ok", "an empty flow runs")]
+        log = Path(folder) / STATE / "logs" / "prefect-server.log"
+        text = (log.read_text(errors="replace") if log.exists() else "") + done.stderr
+    reason = next((line for line in reversed(text.splitlines()) if "Error" in line), "no output")
+    return [
+        Finding(
+            "flow",
+            "failed",
+            reason,
+            "install the versions of constraints.txt; 'dvc repro' works without Prefect",
+        )
+    ]
+
+
+def examine(start: Path, console: Console, deep: bool) -> int:
+    """Run every check, print the findings and return 0, or 1 when something will not work."""
+    checks: list[Callable[[], list[Finding]]] = [check_system, check_versions, check_torch, check_cpu]
+    checks.append(lambda: check_workspace(start))
+    if deep:
+        checks.append(check_flow)
+    found = [finding for check in checks for finding in check()]
+    table = Table(box=box.SIMPLE, show_header=False, padding=(0, 1))
+    marks = {"ok": "[green]ok", "warning": "[yellow]note", "failed": "[red]FAILED"}
+    for item in found:
+        mend = f"\n[bold]→ {item.mend}" if item.mend else ""
+        table.add_row(marks[item.state], item.what, item.detail.replace("[", "\\[") + mend)
+    console.print(table)
+    failed = sum(item.state == "failed" for item in found)
+    console.print(
+        f"{failed} of {len(found)} checks failed."
+        if failed
+        else "All well."
+        if all(i.state == "ok" for i in found)
+        else "It will run."
+    )
+    return int(bool(failed))

@@ -1,0 +1,207 @@
+"""Profiles: the same graph with other parameters and data, in a git worktree of its own.
+
+``.vitrine/work/X`` is a worktree on branch ``profile/X``. Code comes from the main working tree as it is,
+also uncommitted; parameters from ``conf/X.yaml``; results and sources are the worktree's own; DVC's cache, memo
+caches and MLflow's store are shared. So the main workspace stays as it was, and two profiles never mix.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from components.stage.publish import remove, write_text
+from components.stage.record import STATE
+from flows import processes
+from flows.errors import SelectionError, WorkspaceError
+from flows.parameters import overrides_name, with_overrides
+from flows.workspace import git, head_commit, is_dirty
+
+# The worktree's own: never overwritten from the main workspace.
+OWN_FILES = ("dvc.lock", "params.yaml")
+OWN_FOLDERS = ("metrics/", "results/", "data/source/")
+NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+
+
+def profile_names(root: Path) -> list[str]:
+    """Profiles there are: the files of conf/."""
+    return sorted(path.stem for path in (root / "conf").glob("*.yaml"))
+
+
+def profile_text(root: Path, profile: str | None, overrides: Sequence[str] = ()) -> str:
+    """The parameter file of a profile (None: the workspace's own params.yaml) with overrides applied.
+
+    Raises:
+        SelectionError: there is no such profile.
+        ConfigurationError: an override does not fit the file.
+    """
+    if profile is not None and profile not in profile_names(root):
+        raise SelectionError(
+            f"There is no profile '{profile}' (profiles: {', '.join(profile_names(root)) or 'none'})."
+        )
+    path = root / "params.yaml" if profile is None else root / "conf" / f"{profile}.yaml"
+    if not path.is_file():
+        raise SelectionError(f"{path} does not exist; copy a file of conf/ to it.")
+    text = path.read_text(encoding="utf-8")
+    return with_overrides(text, overrides) if overrides else text
+
+
+def work_name(profile: str | None, overrides: Sequence[str]) -> str | None:
+    """Name of the worktree a run needs; None where the main workspace itself will do."""
+    if not overrides:
+        return profile
+    return "-".join(filter(None, [profile, overrides_name(overrides)]))
+
+
+def worktree_path(root: Path, name: str) -> Path:
+    """Where the worktree of a profile lies."""
+    return root / STATE / "work" / name
+
+
+def prepare_worktree(root: Path, name: str, params: str) -> Path:
+    """Make or refresh the worktree of a profile and return its root.
+
+    Raises:
+        SelectionError: the name is no good file name.
+        WorkspaceError: git refuses, or the repository has no commit yet.
+    """
+    if not NAME.match(name):
+        raise SelectionError(f"'{name}' is no profile name; use letters, digits, '.', '_' and '-'.")
+    head_commit(root)
+    work = worktree_path(root, name)
+    if not (work / ".git").exists():
+        remove(work)
+        git(root, "worktree", "prune")
+        branch = f"profile/{name}"
+        known = git(root, "rev-parse", "--verify", "--quiet", f"refs/heads/{branch}", check=False).strip()
+        git(
+            root,
+            "worktree",
+            "add",
+            "-q",
+            *(["--force", str(work), branch] if known else ["-b", branch, str(work)]),
+        )
+    sync_tracked(root, work)
+    if not (work / "params.yaml").is_file() or (work / "params.yaml").read_text(encoding="utf-8") != params:
+        write_text(work / "params.yaml", params)
+    share_caches(root, work)
+    return work
+
+
+def _is_own(path: str) -> bool:
+    return path in OWN_FILES or path.startswith(OWN_FOLDERS)
+
+
+def _tracked(root: Path) -> set[str]:
+    """Tracked files that a worktree takes over."""
+    listed = git(root, "ls-files", "-z").split("\0")
+    return {path for path in listed if path and not _is_own(path)}
+
+
+def sync_tracked(root: Path, work: Path) -> None:
+    """Copy the tracked files of the main working tree as they are; delete those that are gone from it."""
+    ours = {path for path in _tracked(root) if (root / path).is_symlink() or (root / path).is_file()}
+    for path in sorted(_tracked(work) - ours):
+        remove(work / path)
+    for path in sorted(ours):
+        source, target = root / path, work / path
+        if target.is_file() and not target.is_symlink() and _same(source, target):
+            continue
+        remove(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source, target, follow_symlinks=False)
+
+
+def _same(source: Path, target: Path) -> bool:
+    """Whether two files are equal in bytes and mode."""
+    a, b = source.stat(), target.stat()
+    return a.st_size == b.st_size and a.st_mode == b.st_mode and source.read_bytes() == target.read_bytes()
+
+
+def share_caches(root: Path, work: Path) -> None:
+    """Point the worktree to the main workspace's DVC cache and remotes, and to its memo caches."""
+    ours, theirs = root / ".dvc" / "config.local", work / ".dvc" / "config.local"
+    cache = cache_folder(root)
+    done = work / STATE / "shared-from"
+    stamp = hashlib.sha256((ours.read_bytes() if ours.exists() else b"") + str(cache).encode()).hexdigest()
+    if not done.exists() or done.read_text() != stamp or not theirs.exists():
+        theirs.parent.mkdir(parents=True, exist_ok=True)
+        theirs.write_bytes(ours.read_bytes() if ours.exists() else b"")
+        dvc_output(work, "cache", "dir", "--local", str(cache))
+        write_text(done, stamp)
+    memo, link = root / STATE / "cache", work / STATE / "cache"
+    memo.mkdir(parents=True, exist_ok=True)
+    if not link.is_symlink():
+        remove(link)
+        link.symlink_to(memo, target_is_directory=True)
+
+
+def cache_folder(root: Path) -> Path:
+    """Absolute path of the workspace's DVC cache, wherever its configuration puts it."""
+    return (root / dvc_output(root, "cache", "dir").strip().splitlines()[-1]).resolve()
+
+
+def dvc_output(root: Path, *arguments: str) -> str:
+    """Output of one short DVC command.
+
+    Raises:
+        WorkspaceError: DVC refused.
+    """
+    command = [sys.executable, "-m", "dvc", *arguments]
+    done = subprocess.run(
+        command, cwd=root, env=processes.environment(), capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise WorkspaceError(
+            f"dvc {' '.join(arguments[:2])} failed in {root}: {' '.join(done.stderr.split())}."
+        )
+    return done.stdout
+
+
+def keep_results(root: Path, work: Path, profile: str) -> Path:
+    """Copy the metrics of a profile to ``results/<profile>/`` of the main workspace; returns that folder.
+
+    ``run.json`` says what they were computed from: commit, whether tracked files differed from it, and the
+    hashes of parameters and dvc.lock. No clock, no host.
+    """
+    folder = root / "results" / profile
+    folder.mkdir(parents=True, exist_ok=True)
+    found = sorted((work / "metrics").glob("*.json"))
+    for stale in set(folder.glob("*.json")) - {folder / path.name for path in found}:
+        stale.unlink()
+    for path in found:
+        write_text(folder / path.name, path.read_text(encoding="utf-8"))
+    facts = {
+        "profile": profile,
+        "commit": head_commit(root),
+        "dirty": is_dirty(root),
+        "params_sha256": _sha256(work / "params.yaml"),
+        "lock_sha256": _sha256(work / "dvc.lock"),
+    }
+    write_text(folder / "run.json", json.dumps(facts, indent=1, sort_keys=True) + "\n")
+    return folder
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else ""
+
+
+def commit_worktree(work: Path, message: str) -> bool:
+    """Commit everything in a profile's worktree on its branch; False when there was nothing to commit.
+
+    Raises:
+        WorkspaceError: git refused.
+    """
+    git(work, "add", "--all")
+    if not git(work, "status", "--porcelain").strip():
+        return False
+    known = git(work, "config", "user.email", check=False).strip()
+    who = [] if known else ["-c", "user.name=Vitrine", "-c", "user.email=vitrine@localhost"]
+    git(work, *who, "commit", "-q", "--no-verify", "-m", message)
+    return True

@@ -1,0 +1,194 @@
+"""``vitrine run`` from start to end: check, lock, ask DVC, run the flow, record, tell."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+
+from components.stage.errors import ConfigurationError, InvalidDataError, VitrineError
+from components.stage.record import STATE
+from flows.display import Display
+from flows.errors import FlowError
+from flows.graph import Graph, read_graph, select, stale
+from flows.locks import Say, held
+from flows.parameters import check_parameters
+from flows.params import RunnerParams
+from flows.profiles import (
+    commit_worktree,
+    dvc_output,
+    keep_results,
+    prepare_worktree,
+    profile_text,
+    work_name,
+)
+from flows.stages import StageResult
+from flows.summary import print_plan, print_summary
+
+HERE = RunnerParams.model_validate(
+    {"gpu": {"work_pool": None, "deployment": None, "timeout_s": 1.0, "worker_timeout_s": 1.0}}
+)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for."""
+
+    system: str = "all"
+    profile: str | None = None
+    overrides: Sequence[str] = ()
+    first: str | None = None
+    last: str | None = None
+    dry_run: bool = False
+    lock_timeout_s: float = 600.0
+
+
+def run(main: Path, request: Request, console: Console) -> None:
+    """Bring the selected stages of the workspace, or of a profile's worktree, up to date.
+
+    Raises:
+        ConfigurationError, FlowError, StageFailedError: see the modules that do each part.
+    """
+    start = time.perf_counter()
+    name = work_name(request.profile, request.overrides)
+    with ExitStack() as stack:
+        say = _sayer(console)
+        place = main / STATE / "locks" / f"run-{name or 'workspace'}"
+        stack.enter_context(held(place, f"Workspace {name or main}", request.lock_timeout_s, say))
+        root = main
+        if name is not None:
+            root = prepare_worktree(main, name, profile_text(main, request.profile, request.overrides))
+            console.print(f"[dim]profile {name}: {root}", highlight=False, soft_wrap=True)
+        checked = check_parameters(root / "params.yaml")
+        graph = read_graph(root, request.lock_timeout_s, say)
+        stages = select(graph, request.system, request.first, request.last)
+        _check_blocks(root, graph, stages, checked)
+        work = stale(graph, stages)
+        if request.dry_run:
+            print_plan(console, graph, stages, work)
+            return
+        _check_sources(root, graph, stages)
+        runner = checked.get("runner", HERE)
+        assert isinstance(runner, RunnerParams)
+        results = _execute(main, root, request, graph, stages, work, runner, console)
+    if request.profile is not None and not request.overrides:
+        folder = keep_results(main, root, request.profile)
+        console.print(f"[dim]results kept in {folder}", highlight=False, soft_wrap=True)
+    if name is not None and commit_worktree(root, f"Results of profile {name}"):
+        console.print(f"[dim]committed on branch profile/{name}", highlight=False)
+    print_summary(console, root, results, time.perf_counter() - start)
+
+
+def _sayer(console: Console) -> Say:
+    return partial(console.print, style="dim", highlight=False, soft_wrap=True)
+
+
+def _check_blocks(root: Path, graph: Graph, stages: Sequence[str], checked: object) -> None:
+    """Every block that a selected stage reads must be there: a missing one is told now, not after an hour.
+
+    Raises:
+        ConfigurationError: names the blocks and the stages.
+    """
+    assert isinstance(checked, dict)
+    missing = {b: name for name in stages for b in graph.stages[name].blocks if b not in checked}
+    if missing:
+        told = ", ".join(f"'{block}' (stage {stage})" for block, stage in missing.items())
+        raise ConfigurationError(
+            f"{root / 'params.yaml'} lacks the block {told}; see conf/ for complete files."
+        )
+
+
+def _check_sources(root: Path, graph: Graph, stages: Sequence[str]) -> None:
+    """Bring back sources that DVC tracks and the workspace lacks.
+
+    Raises:
+        InvalidDataError: they are not in the cache either.
+    """
+    if not graph.missing:
+        return
+    try:
+        dvc_output(root, "checkout", "--quiet", *graph.missing)
+    except FlowError as error:
+        raise InvalidDataError(
+            f"Source data of {', '.join(graph.missing)} is neither in {root} nor in DVC's cache; "
+            f"run 'dvc pull', or bring it in with 'vitrine import' ({error})"
+        ) from None
+
+
+def _execute(
+    main: Path,
+    root: Path,
+    request: Request,
+    graph: Graph,
+    stages: tuple[str, ...],
+    work: tuple[str, ...],
+    runner: RunnerParams,
+    console: Console,
+) -> list[StageResult]:
+    """Run the flow; with nothing to do there is none, unless a lasting Prefect server is there to keep it."""
+    if not work and not os.environ.get("PREFECT_API_URL"):
+        console.print("Nothing has changed: every stage is cached.", highlight=False)
+        return [StageResult(name, "cached") for name in stages]
+    from flows.server import PrefectServer, configure
+
+    configure(main)
+    server = PrefectServer(main).start()  # before heavy work, and while Prefect is being imported
+    try:
+        from prefect.settings import PREFECT_API_URL, temporary_settings
+
+        from flows.pipeline import Run, vitrine
+
+        display = Display(console, stages)
+        job = Run(
+            id=uuid.uuid4().hex,
+            root=root,
+            system=request.system,
+            graph=graph,
+            stages=stages,
+            runner=runner,
+            lock_timeout_s=request.lock_timeout_s,
+            watcher=display.watcher,
+        )
+        _start_record(root, job.id)
+        try:
+            with temporary_settings({PREFECT_API_URL: server.ready()}), display:
+                vitrine(request.system, list(stages), job)
+        finally:
+            record(root, job.id, list(job.results.values()), console)
+        return [job.results[name] for name in stages]
+    finally:
+        server.stop()
+
+
+def _start_record(root: Path, run_id: str) -> None:
+    """Note the code the run starts from."""
+    from components.tracking.pending import start_pipeline
+
+    start_pipeline(root, run_id)
+
+
+def record(root: Path, run_id: str, results: Sequence[StageResult], console: Console) -> None:
+    """Write what ran to MLflow, after the stages so that training is not delayed; a failure only warns."""
+    from components.tracking.pending import link_cached, pending
+
+    try:
+        link_cached(
+            root, run_id, [r.stage for r in results if r.state in ("cached", "unchanged", "restored")]
+        )
+        if not pending(root):
+            return
+        from components.tracking.publish import publish
+
+        for warning in publish(root).warnings:
+            console.print(f"[yellow]warning:[/] {warning}", highlight=False, soft_wrap=True)
+    except (VitrineError, OSError) as error:
+        console.print(
+            f"[yellow]warning:[/] not recorded in MLflow yet: {error}", highlight=False, soft_wrap=True
+        )

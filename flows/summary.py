@@ -1,0 +1,149 @@
+"""What a run prints at its end: results with intervals, the budget, and where the report is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from components.stage.record import STATE
+from flows.display import SHOWN, duration, memory
+from flows.graph import Graph
+from flows.stages import StageResult, newest_record
+
+COLUMNS = 4  # metrics beside each other: each takes 20 of 100 characters
+FLAT = "headline.json"  # numbers without intervals, for `dvc metrics`
+
+Metrics = Mapping[str, Mapping[str, Mapping[str, Any]]]
+
+
+def read_metrics(root: Path) -> dict[str, Metrics]:
+    """Every ``metrics/*.json`` of the shape variant -> metric -> {value, low, high, n}; others are left out."""
+    found: dict[str, Metrics] = {}
+    for path in sorted((root / "metrics").glob("*.json")):
+        if path.name == FLAT:
+            continue
+        try:
+            loaded = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if isinstance(loaded, dict):
+            variants = {k: v for k, v in loaded.items() if not k.startswith("_") and _is_row(v)}
+            if variants:
+                found[path.stem] = variants
+    return found
+
+
+def _is_row(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(v, dict) and "value" in v for v in value.values())
+
+
+def figure(cell: Mapping[str, Any] | None) -> str:
+    """``0.412 [0.390, 0.434]``, or a dash where there is no such figure."""
+    if cell is None or cell["value"] is None:
+        return "–"
+    value = _number(cell["value"])
+    if cell.get("low") is None or cell.get("high") is None:
+        return value
+    return f"{value} [{_number(cell['low'])}, {_number(cell['high'])}]"
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
+
+
+def results_tables(name: str, metrics: Metrics) -> list[Table]:
+    """One table per four metrics: a row per variant; n stands in the heading where all rows share it."""
+    names = list(dict.fromkeys(metric for row in metrics.values() for metric in row))
+    tables = []
+    for start in range(0, len(names), COLUMNS):
+        part = names[start : start + COLUMNS]
+        title = f"{name}, value and 95% interval" if start == 0 else None
+        table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE, padding=(0, 1))
+        table.add_column("", no_wrap=True)
+        for metric in part:
+            table.add_column(_heading(metric, metrics), justify="right")
+        for variant, row in metrics.items():
+            if any(metric in row for metric in part):
+                table.add_row(variant, *(figure(row.get(metric)) for metric in part))
+        tables.append(table)
+    return tables
+
+
+def _heading(metric: str, metrics: Metrics) -> str:
+    counts = sorted({int(row[metric].get("n") or 0) for row in metrics.values() if metric in row})
+    shown = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,}–{counts[-1]:,}"
+    return f"{metric}\n[dim]n = {shown}[/]"
+
+
+def budget_table(root: Path, results: Iterable[StageResult]) -> Table:
+    """Stage, what happened, seconds, peak memory; for a cached stage, what it cost when it last ran here."""
+    table = Table(title="Budget", title_justify="left", title_style="bold", box=box.SIMPLE, padding=(0, 1))
+    table.add_column("stage", no_wrap=True)
+    table.add_column("")
+    for heading in ("time", "peak memory", "when computed", "peak memory"):
+        table.add_column(heading, justify="right")
+    total, peak = 0.0, 0
+    for result in results:
+        then_s, then_bytes = last_cost(root, result.stage)
+        total, peak = total + result.seconds, max(peak, result.peak_memory_bytes)
+        earlier = (
+            ("", "")
+            if result.state in ("ran", "failed") or not then_s
+            else (duration(then_s), memory(then_bytes))
+        )
+        now = "" if result.state == "cached" else duration(result.seconds)
+        table.add_row(result.stage, SHOWN[result.state], now, memory(result.peak_memory_bytes), *earlier)
+    table.add_section()
+    table.add_row("[bold]total", "", f"[bold]{duration(total)}", f"[bold]{memory(peak)}", "", "")
+    return table
+
+
+def last_cost(root: Path, stage: str) -> tuple[float, int]:
+    """Seconds and peak memory (bytes) of the newest successful execution of a stage in this workspace."""
+    paths = sorted(
+        (root / STATE / "records" / stage).glob("*.json"), key=lambda p: p.stat().st_mtime, reverse=True
+    )
+    for path in paths[:20]:
+        record, _ = newest_record({path})
+        if record is not None and record.status == "finished":
+            return record.seconds, record.peak_memory_bytes
+    return 0.0, 0
+
+
+def print_summary(console: Console, root: Path, results: Iterable[StageResult], wall_s: float) -> None:
+    """Print results, budget and the place of the report."""
+    console.print()
+    for name, metrics in read_metrics(root).items():
+        for table in results_tables(name, metrics):
+            console.print(table)
+    console.print(budget_table(root, results))
+    console.print(f"wall time {duration(wall_s)}", style="dim", highlight=False)
+    report = root / "reports" / "index.html"
+    if report.exists():
+        console.print(f"Report: {report}", highlight=False, soft_wrap=True)
+
+
+def print_plan(console: Console, graph: Graph, stages: Iterable[str], work: Iterable[str]) -> None:
+    """What a run would do, and why."""
+    work = set(work)
+    table = Table(box=box.SIMPLE, padding=(0, 1))
+    for heading in ("stage", "", "why", "where"):
+        table.add_column(heading, no_wrap=heading == "stage")
+    for name in stages:
+        reasons = "; ".join(graph.why(name)[:4]) if name in work else ""
+        runs = name in graph.reasons
+        state = (
+            "[cyan]cached"
+            if name not in work
+            else "[yellow]runs"
+            if runs
+            else "[yellow]runs if its inputs change"
+        )
+        table.add_row(name, state, reasons, graph.stages[name].meta.pool)
+    console.print(table)
