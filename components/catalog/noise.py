@@ -39,13 +39,13 @@ KINDS = (
     "description_missing",
 )
 SYNONYMS = {
-    "big": "huge", "large": "oversize", "small": "tiny", "mini": "little", "long": "lengthy", "short": "cropped",
-    "red": "scarlet", "blue": "azure", "green": "emerald", "black": "jet", "white": "ivory", "grey": "ash",
-    "yellow": "lemon", "pink": "rose", "purple": "violet", "orange": "tangerine", "brown": "chocolate",
-    "beige": "sand", "shirt": "top", "trousers": "bottoms", "shoe": "footwear", "shoes": "footwear",
-    "bag": "carryall", "hat": "headwear", "dress": "frock", "cup": "beaker", "chair": "seat", "lamp": "luminaire",
-    "striped": "stripy", "checked": "chequered", "dotted": "spotty", "plain": "unpatterned", "floral": "flowery",
-    "wooden": "timber", "leather": "hide", "new": "unused", "men": "gents", "women": "ladies", "kids": "juniors",
+    "big": "jumbo", "large": "oversize", "small": "tiny", "long": "lengthy", "red": "vermilion",
+    "blue": "azure", "green": "emerald", "black": "onyx", "white": "ivory", "grey": "slate",
+    "yellow": "canary", "pink": "rose", "purple": "plum", "orange": "apricot", "brown": "umber",
+    "beige": "fawn", "shoe": "kicks", "shoes": "kicks", "bag": "carryall", "cup": "beaker",
+    "lamp": "luminaire", "trousers": "slacks", "striped": "stripy", "dotted": "spotty",
+    "plain": "unpatterned", "floral": "flowery", "wooden": "timber", "leather": "hide", "new": "unused",
+    "men": "gents", "women": "ladies", "kids": "juniors",
 }  # fmt: skip
 HEDGES = (
     "sort of {value}",
@@ -62,7 +62,7 @@ DISCLAIMERS = (
     "Shade may look different on your screen.", "Item as pictured, sold as seen.",
     "Measured by hand, allow 1-3 cm.", "Props are not part of the sale.",
 )  # fmt: skip
-HYPE = ("hot", "viral", "must have", "2026 style", "gift idea", "cheap", "premium", "wow", "best price")
+HYPE = ("hot", "viral", "must have", "2026 style", "gift idea", "cheapest", "premium", "wow", "best price")
 NEIGHBOUR_KEYS = {
     "a": "s", "b": "v", "c": "x", "d": "f", "e": "r", "f": "g", "g": "h", "h": "j", "i": "o", "j": "k",
     "k": "l", "l": "k", "m": "n", "n": "m", "o": "p", "p": "o", "q": "w", "r": "t", "s": "d", "t": "y",

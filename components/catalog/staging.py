@@ -143,7 +143,7 @@ class Staging:
     def worst_reject(self) -> str:
         """What is most often wrong with rejected rows, with one of the reasons and their number."""
         row = self._base.execute(
-            "SELECT field, MIN(reason), COUNT(*) AS n FROM rejects GROUP BY kind, field ORDER BY n DESC, field"
+            "SELECT field, MIN(reason), COUNT(*) FROM rejects GROUP BY kind, field ORDER BY 3 DESC, field"
         ).fetchone()
         return f"{row[0]} in {row[2]} rows, such as: {row[1]}" if row else "nothing was rejected"
 
