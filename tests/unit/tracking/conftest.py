@@ -210,3 +210,8 @@ def in_workspace(workspace: Workspace) -> Iterator[Workspace]:
     os.chdir(workspace.root)
     yield workspace
     os.chdir(before)
+
+
+@pytest.fixture
+def per_query_bytes() -> Callable[[int, int], bytes]:
+    return per_query
