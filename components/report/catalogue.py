@@ -23,6 +23,7 @@ class CheckedCatalogue:
     queries: dict[str, Query]  # by query_id
     types: dict[str, str] = field(default_factory=dict)  # product_id -> product type
     groups: dict[str, str] = field(default_factory=dict)  # product_id -> group
+    titles: dict[str, str] = field(default_factory=dict)  # product_id -> title, as titles are compared
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)  # (category, split) -> products
 
     @property
@@ -44,10 +45,11 @@ def read_catalogue(folder: Path) -> CheckedCatalogue:
     """
     reader = Catalogue(folder)
     checked = CheckedCatalogue(reader, {query.query_id: query for query in reader.queries()})
-    columns = ["product_id", "split", "category", "product_type", "group_id"]
+    columns = ["product_id", "split", "category", "product_type", "group_id", "title"]
     for row in reader.table(columns).to_pylist():
         checked.types[row["product_id"]] = row["product_type"] or ""
         checked.groups[row["product_id"]] = row["group_id"] or ""
+        checked.titles[row["product_id"]] = (row["title"] or "").strip().casefold()
         checked.counts[row["category"] or "", row["split"] or ""] += 1
     return checked
 

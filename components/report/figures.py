@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,14 +17,15 @@ Verdict = Literal["better", "worse", "unclear"]
 TESTS_KEY = "_tests"
 LOWER_IS_BETTER = frozenset({"hallucination_rate", "fallback_rate"})
 METRIC_NAMES = {
+    "hits": "HITS",
     "mrr": "MRR",
     "map": "MAP",
-    "iou": "IoU",
-    "hits": "HITS",
     "ndcg": "nDCG",
     "recall": "Recall",
     "precision": "Precision",
+    "iou": "IoU",
     "pointing": "Pointing accuracy",
+    "attribute_accuracy": "Attribute accuracy",
     "attribute_f1": "Attribute F1",
     "attribute_macro_f1": "Attribute macro-F1",
 }
@@ -60,6 +61,12 @@ class Figures:
     tests: tuple[PairedTest, ...]
 
     @property
+    def tested(self) -> list[str]:
+        """The metrics that a paired test speaks of; every metric where there is no test."""
+        spoken = {test.metric for test in self.tests}
+        return [name for name in self.metrics if name in spoken or not spoken]
+
+    @property
     def metrics(self) -> list[str]:
         """Every metric that any variant has, in the order of the file."""
         return list(dict.fromkeys(name for row in self.variants.values() for name in row))
@@ -85,6 +92,12 @@ def read_figures(path: Path, system: str) -> Figures:
         reason = " ".join(str(error).split())
         raise ReportInputError(f"{path} is not a metrics file: {reason}.") from None
     return Figures(system, variants, tests)
+
+
+def with_first(figures: Figures, variant: str) -> Figures:
+    """The same figures with ``variant`` before the others."""
+    rest = {name: row for name, row in figures.variants.items() if name != variant}
+    return replace(figures, variants={variant: figures.variants[variant]} | rest)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -162,12 +175,23 @@ def headline(all_figures: dict[str, Figures], wanted: dict[str, str]) -> dict[st
 
 
 def metric_label(metric: str) -> str:
-    """The field's way to write a metric: ``hits_at_5`` → HITS@5, ``visual.ndcg_at_10`` → Visual · nDCG@10."""
-    *prefix, name = metric.split(".")
-    found = re.fullmatch(r"(.+)_at_(\d+)", name)
-    stem, cut = (found[1], f"@{found[2]}") if found else (name, "")
-    label = METRIC_NAMES.get(stem) or METRIC_NAMES.get(stem.lower()) or stem.replace("_", " ").capitalize()
-    return " · ".join([*(part.replace("_", " ").capitalize() for part in prefix), label + cut])
+    """The field's way to write a metric: ``hits_at_5`` → HITS@5, ``visual_ndcg_at_10`` → Visual · nDCG@10.
+
+    What stands before or after a known name (a kind of query, an attribute, a scene) is set apart.
+    """
+    found = re.fullmatch(r"(.+)_at_(\d+)", metric)
+    stem, cut = (found[1], f"@{found[2]}") if found else (metric, "")
+    for name in sorted(METRIC_NAMES, key=len, reverse=True):
+        if stem == name or stem.endswith((f"_{name}", f".{name}")):
+            before = _plain(stem[: -len(name)])
+            return f"{before} · {METRIC_NAMES[name]}{cut}" if before else METRIC_NAMES[name] + cut
+        if stem.startswith(f"{name}_"):
+            return f"{METRIC_NAMES[name]} · {_plain(stem[len(name) :]).lower()}{cut}"
+    return _plain(stem) + cut
+
+
+def _plain(words: str) -> str:
+    return re.sub(r"[_.\s]+", " ", words).strip().capitalize()
 
 
 def number(value: float, digits: int = 3, signed: bool = False) -> str:

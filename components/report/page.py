@@ -105,6 +105,7 @@ def _results(root: Path, params: ReportParams, all_figures: dict[str, fig.Figure
             raise ReportParamsError(
                 f"report.systems.{system}: there is no variant '{subject}' (known: {known})."
             )
+        figures = fig.with_first(figures, subject)
         results.append(Result(figures, honest_reading(figures, subject, params.pretrained)))
     drawn = []
     for stage in params.curves:
@@ -117,15 +118,19 @@ def _galleries(root: Path, params: ReportParams, checked: CheckedCatalogue) -> d
     """Samples to look at, with the listings and thumbnails they need."""
     searches = []
     for system, subject in params.systems.items():
-        rows = read_searches(root / PER_QUERY / f"{system}.parquet", subject, params.retrieval.metric)
+        rows = read_searches(
+            root / PER_QUERY / system / f"{system}.parquet", subject, params.retrieval.metric
+        )
         searches.append(retrieval_gallery(system, subject, rows, params.retrieval, params.seed, checked))
-    pointing = root / PER_QUERY / "pointing.parquet"
-    variants = sorted(set(params.systems.values()))
-    grounding = grounding_gallery(pointing, root / TRUTH, variants, params.grounding, params.seed, checked)
+    groundings = []
+    for system, subject in params.systems.items():
+        path = root / PER_QUERY / system / "pointing.parquet"
+        gallery = grounding_gallery(path, subject, params.grounding, params.seed, checked)
+        groundings += [(system, gallery)] if gallery else []
     shown = shown_products(checked, params.catalogue, params.seed)
     in_catalogue = {each for ids in shown.values() for each in ids}
     needed = {p for gallery in searches for p in gallery.products()} | in_catalogue
-    needed |= {p.product_id for p in grounding.pointings} if grounding else set()
+    needed |= {pointing.product_id for _, gallery in groundings for pointing in gallery.pointings}
     listed: dict[str, Product] = {}
     pictures: dict[str, Picture] = {}
     for listing in listings(checked.reader, needed):
@@ -135,7 +140,7 @@ def _galleries(root: Path, params: ReportParams, checked: CheckedCatalogue) -> d
         )
     return {
         "searches": searches,
-        "grounding": grounding,
+        "groundings": groundings,
         "shown": shown,
         "has_truth": (root / TRUTH).is_file(),
         "truth": read_truth(root / TRUTH, in_catalogue),

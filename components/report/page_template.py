@@ -13,6 +13,24 @@ MACROS = """
 <circle class="dot" cx="{{ (2 + 100 * cell.value)|round(1) }}" cy="5" r="3"/></svg>
 {%- endif %}
 {%- endmacro %}
+{% macro table(figures, metrics) -%}
+<div class="scroll"><table class="results">
+<thead><tr><th scope="col">Metric</th>
+{% for variant in figures.variants %}<th scope="col"><span class="name">{{ variant }}</span>
+{% if variant == "untrained" and not params.pretrained %}<small>no pretrained weights</small>{% endif %}</th>{% endfor %}
+</tr></thead><tbody>
+{% for metric in metrics %}{% set best = figures|best(metric) %}
+<tr><th scope="row">{{ metric|metric }}</th>
+{% for variant, row in figures.variants.items() %}{% set cell = row.get(metric) %}
+{% set name = variant ~ (", no pretrained weights" if variant == "untrained" and not params.pretrained else "") -%}
+<td data-variant="{{ name }}"{% if variant == best %} class="best"{% endif %}>
+{% if cell is none %}<span class="soft">–</span>
+{% else %}<span>{% if variant == best %}<em>best</em> {% endif %}<strong>{{ cell.value|number }}</strong></span>
+<span class="interval">{% if cell.low is not none and cell.high is not none -%}
+[{{ cell.low|number }}, {{ cell.high|number }}], {% endif %}n={{ cell.n|thousands }}</span>{{ strip(cell) }}{% endif %}</td>
+{% endfor %}</tr>
+{% endfor %}</tbody></table></div>
+{%- endmacro %}
 {% macro chart(c) -%}
 <figure><figcaption><b>{{ c.title }}</b>
 {% for line in c.lines %}<span class="key"><svg viewBox="0 0 22 8" aria-hidden="true">
@@ -67,22 +85,10 @@ RESULTS = """
 {% for result in results %}<h3>{{ result.figures.system|capitalize }}</h3>
 <p class="soft">Value and 95% interval; n is the number of test cases. A figure is marked “best” only where paired
 tests put it ahead of every other variant.</p>
-<div class="scroll"><table class="results">
-<thead><tr><th scope="col">Metric</th>
-{% for variant in result.figures.variants %}<th scope="col"><span class="name">{{ variant }}</span>
-{% if variant == "untrained" and not params.pretrained %}<small>no pretrained weights</small>{% endif %}</th>{% endfor %}
-</tr></thead><tbody>
-{% for metric in result.figures.metrics %}{% set best = result.figures|best(metric) %}
-<tr><th scope="row">{{ metric|metric }}</th>
-{% for variant, row in result.figures.variants.items() %}{% set cell = row.get(metric) %}
-{% set name = variant ~ (", no pretrained weights" if variant == "untrained" and not params.pretrained else "") -%}
-<td data-variant="{{ name }}"{% if variant == best %} class="best"{% endif %}>
-{% if cell is none %}<span class="soft">–</span>
-{% else %}<span>{% if variant == best %}<em>best</em> {% endif %}<strong>{{ cell.value|number }}</strong></span>
-<span class="interval">{% if cell.low is not none and cell.high is not none -%}
-[{{ cell.low|number }}, {{ cell.high|number }}], {% endif %}n={{ cell.n|thousands }}</span>{{ strip(cell) }}{% endif %}</td>
-{% endfor %}</tr>
-{% endfor %}</tbody></table></div>
+{{ table(result.figures, result.figures.tested) }}
+{% set others = result.figures.metrics|reject("in", result.figures.tested)|list %}
+{% if others %}<details><summary>{{ others|length }} more, without a paired test</summary>
+{{ table(result.figures, others) }}</details>{% endif %}
 <h3>Honest reading</h3>
 <ul class="reading">{% for line in result.reading %}<li>{{ line }}</li>
 {% endfor %}</ul>
@@ -129,18 +135,20 @@ the marks (grade {{ params.retrieval.relevant_from }} and up, first {{ params.re
 </ol></article>
 {% endfor %}</div>{% endfor %}{% endfor %}</section>
 <section id="grounding"><h2>Grounding</h2>
-{% if grounding %}<p>Where the model looks when it reads a product's type:
+{% for system, grounding in groundings %}<p>Where <span class="name">{{ params.systems[system] }}</span>
+({{ system }}) looks when it reads a product's type:
 {{ grounding.missed|thousands }} of {{ grounding.total|thousands }} points miss the true box.
 Misses come first; all are drawn at random.</p>
 <p class="soft"><svg class="swatch" viewBox="0 0 46 16" aria-hidden="true"><rect class="true-box" x="3" y="3" width="40"
-height="10"/></svg> true box &ensp; <svg class="swatch" viewBox="0 0 46 16" aria-hidden="true"><rect class="found-box" x="3"
-y="3" width="40" height="10"/></svg> box found &ensp; <svg class="swatch" viewBox="0 0 46 16" aria-hidden="true"><path
+height="10"/></svg> true box &ensp; {% if grounding.pointings|selectattr("found_box")|list %}<svg class="swatch"
+viewBox="0 0 46 16" aria-hidden="true"><rect class="found-box" x="3" y="3" width="40" height="10"/></svg> box found
+&ensp; {% endif %}<svg class="swatch" viewBox="0 0 46 16" aria-hidden="true"><path
 class="cross" d="M17 8h12M23 2v12"/></svg> point found</p>
 <div class="boxes">
 {% for p in grounding.pointings %}{% set pic = pictures[p.product_id] %}{% set listing = listings[p.product_id] -%}
 <figure><svg viewBox="0 0 {{ pic.width }} {{ pic.height }}" role="img" aria-label="{{ listing.product_type|clip }}">
 <image href="{{ pic.uri }}" width="{{ pic.width }}" height="{{ pic.height }}"/>
-{% for name, box in [("true", p.truth), ("found", p.box)] %}{% if box %}{% for layer in ["under", "box"] -%}
+{% for name, box in [("true", p.box), ("found", p.found_box)] %}{% if box %}{% for layer in ["under", "box"] -%}
 <rect class="{{ name }}-{{ layer }}" x="{{ (box[0] * pic.width)|round(1) }}" y="{{ (box[1] * pic.height)|round(1) }}"
 width="{{ ((box[2] - box[0]) * pic.width)|round(1) }}" height="{{ ((box[3] - box[1]) * pic.height)|round(1) }}"/>
 {%- endfor %}{% endif %}{% endfor %}
@@ -148,8 +156,8 @@ width="{{ ((box[2] - box[0]) * pic.width)|round(1) }}" height="{{ ((box[3] - box
 d="M{{ (p.x * pic.width - 6)|round(1) }} {{ (p.y * pic.height)|round(1) }}h12m-6 -6v12"/>{% endfor %}</svg>
 <figcaption>{% if p.hit %}<span class="badge good">✓ hit</span>{% else %}<span class="badge bad">✗ miss</span>{% endif %}
 {{ text(listing.product_type) }}</figcaption></figure>
-{% endfor %}</div>
-{% else %}<p class="empty">Left out: this run has no pointing results, or its catalogue has no true boxes.</p>{% endif %}</section>
+{% endfor %}</div>{% endfor %}
+{% if not groundings %}<p class="empty">Left out: this run has no pointing results, or its catalogue has no true boxes.</p>{% endif %}</section>
 <section id="products"><h2>The catalogue</h2>
 {% if has_truth %}<p>What the models see, next to what is true. Seller's text is shown as it stands in the catalogue;
 <del>struck out</del> is stated and wrong, <ins>green</ins> is what is true.</p>
@@ -177,7 +185,7 @@ PAGE = """<!doctype html>
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{{ params.title|clip }}</title><link rel="icon" href="data:,"><style>{{ css }}</style></head>
-{% from "macros.html" import text, image, strip, chart with context %}
+{% from "macros.html" import text, image, strip, table, chart with context %}
 <body><header class="top"><h1>{{ params.title|clip }}</h1>
 <p class="lead">{{ lead }}</p>
 <dl class="tiles headline">

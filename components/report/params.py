@@ -15,7 +15,8 @@ class RetrievalGalleryParams(Params):
     """Which searches are shown: query, then the first products found."""
 
     metric: str  # per-query metric that tells success (above 0) from failure (0), e.g. hits_at_5
-    relevant_from: int = Field(ge=1, le=3)  # lowest grade that is marked as a hit
+    scores: list[str]  # further per-query metrics printed with each search
+    relevant_from: int = Field(ge=1, le=3)  # lowest grade that is marked as a hit; as the evaluation counts
     top: int = Field(ge=1, le=10)  # pictures per search
     failures: int = Field(ge=0)  # failed searches per kind of query, shown first
     successes: int = Field(ge=0)  # successful searches per kind of query
@@ -41,7 +42,7 @@ class ReportParams(Params):
     title: str = Field(min_length=1)
     profile: str = Field(min_length=1)  # name of the profile, shown on the page
     seed: int = Field(ge=0)  # draws the samples of all galleries
-    # System -> its main variant. A system `s` is read from metrics/s.json and results/per_query/s.parquet.
+    # System -> its main variant. A system `s` is read from metrics/s.json and results/per_query/s/s.parquet.
     systems: dict[str, str] = Field(min_length=1)
     pretrained: bool  # False: a variant named `untrained` is labelled as having no pretrained weights
     curves: list[str]  # stages whose plots/STAGE.csv is drawn

@@ -8,6 +8,7 @@ from components.report.figures import Figures, metric_label, verdict
 
 CLAIM_N = 1_000  # fewer paired cases than this are an indication, not a claim
 UNTRAINED = "untrained"
+FEW = 4  # this many metrics are named, more are counted
 
 
 def listed(words: Iterable[str]) -> str:
@@ -33,7 +34,9 @@ def against(figures: Figures, subject: str, other: str) -> str:
     if not parts:
         return f"{subject} and {other} were not compared by a paired test, so their order here is no finding."
     if found[None]:
-        parts.append(f"not tested on {listed(found[None])}")
+        count = len(found[None])
+        others = listed(found[None]) if count <= FEW else f"the other {count} metrics"
+        parts.append(f"not tested on {others}")
     return f"{subject} is {'; '.join(parts)}."
 
 

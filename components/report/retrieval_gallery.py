@@ -146,7 +146,7 @@ def _search(
         best = min(grades, key=lambda each: (-grades[each], each), default=None)
     if best not in checked.types:  # a judgement of a product that the gate has set aside
         best = None
-    values = {name: value for name, value in row.items() if _defined(value)}
+    values = {name: row[name] for name in [params.metric, *params.scores] if _defined(row.get(name))}
     return Search(
         query_id=query_id,
         text=None if query is None else query.text,
@@ -165,8 +165,10 @@ def _graded(rank: int, product_id: str, grades: dict[str, int], relevant_from: i
 def _same(rank: int, product_id: str, query_id: str, checked: CheckedCatalogue) -> Found:
     if product_id == query_id:
         return Found(rank, product_id, True, "this product")
-    same = bool(checked.groups[query_id]) and checked.groups[product_id] == checked.groups[query_id]
-    return Found(rank, product_id, same, "same group" if same else "")
+    for what, held in (("group", checked.groups), ("title", checked.titles)):
+        if held[query_id] and held[product_id] == held[query_id]:
+            return Found(rank, product_id, True, f"same {what}")
+    return Found(rank, product_id, False, "")
 
 
 def query_text(search: Search, listed: dict[str, Product]) -> str:

@@ -114,6 +114,7 @@ stroke-dasharray:5 4}
 .product ul{list-style:none;margin:.4rem 0 0;padding:0}
 .product li{margin:.1rem 0}.product li>span:first-child{color:var(--soft)}
 .product del{color:var(--bad)}.product ins{text-decoration:none;color:var(--good);font-weight:600}
+details{margin:1rem 0}summary{cursor:pointer;color:var(--accent)}
 .empty{color:var(--soft);font-style:italic}
 footer{color:var(--soft);font-size:.85rem;border-top:1px solid var(--rule);margin:4rem 0 2rem;
 padding-top:1rem}

@@ -46,6 +46,12 @@ def figures(*tests: PairedTest, metrics: tuple[str, ...] = ("hits_at_5",)) -> Fi
         ("iou", "IoU"),
         ("hallucination_rate", "Hallucination rate"),
         ("visual.hits_at_1", "Visual · HITS@1"),
+        ("titles_ndcg_at_10", "Titles · nDCG@10"),
+        ("encoder.pointing", "Encoder · Pointing accuracy"),
+        ("pointing_cluttered", "Pointing accuracy · cluttered"),
+        ("attribute_accuracy_neck_line", "Attribute accuracy · neck line"),
+        ("attribute_macro_f1", "Attribute macro-F1"),
+        ("train_loss", "Train loss"),
     ],
 )
 def test_metrics_are_written_as_the_field_writes_them(metric: str, written: str) -> None:

@@ -42,6 +42,16 @@ def test_a_row_that_is_not_better_is_said_so() -> None:
     assert "not shown to be better or worse than histogram on MRR" in against(unclear, "tuned", "histogram")
 
 
+def test_many_untested_metrics_are_counted_not_listed() -> None:
+    row = {f"metric_{i}": Interval(value=0.5, n=9) for i in range(30)} | {"mrr": Interval(value=0.5, n=9)}
+    test = PairedTest(metric="mrr", a="tuned", b="other", difference=0.2, low=0.1, high=0.3, p=0.01, n=9)
+    held = Figures("encoder", {"tuned": row, "other": row}, (test,))
+    assert (
+        against(held, "tuned", "other")
+        == "tuned is better than other on MRR; not tested on the other 30 metrics."
+    )
+
+
 def test_without_a_test_the_order_is_no_finding() -> None:
     assert "no finding" in against(figures(), "tuned", "histogram")
 

@@ -125,7 +125,14 @@ def parameters(**changes: Any) -> dict[str, Any]:
         "curves": ["encoder"],
         "quality": ["catalog"],
         "headline": {"encoder.hits_at_5": "encoder.fine_tuned.hits_at_5"},
-        "retrieval": {"metric": "hits_at_5", "relevant_from": 1, "top": 5, "failures": 2, "successes": 2},
+        "retrieval": {
+            "metric": "hits_at_5",
+            "scores": ["mrr"],
+            "relevant_from": 1,
+            "top": 5,
+            "failures": 2,
+            "successes": 2,
+        },
         "grounding": {"failures": 2, "successes": 2},
         "catalogue": {"per_type": 1, "types": 3},
         "thumbnail_px": 32,
@@ -155,16 +162,23 @@ class Workspace:
             {"query_id": "q1", "product_id": "p022", "relevance": 2, "desirability": None},
         ]
         self.pointings = [
-            {"product_id": "p001", "x": 0.5, "y": 0.5, "hit": True, "box": [0.3, 0.3, 0.7, 0.7]},
-            {"product_id": "p002", "x": 0.05, "y": 0.9, "hit": False, "box": None},
+            {
+                "product_id": "p001",
+                "x": 0.5,
+                "y": 0.5,
+                "hit": True,
+                "box": list(BOX),
+                "found_box": [0.3, 0.3, 0.7, 0.7],
+            },
+            {"product_id": "p002", "x": 0.05, "y": 0.9, "hit": False, "box": list(BOX), "found_box": None},
         ]
 
     def write(self) -> Path:
         root = self.root
         self.write_catalogue()
         table(root / "data/truth/truth.parquet", self.truth, TRUTH)
-        table(root / "results/per_query/encoder.parquet", self.per_query)
-        table(root / "results/per_query/pointing.parquet", self.pointings)
+        table(root / "results/per_query/encoder/encoder.parquet", self.per_query)
+        table(root / "results/per_query/encoder/pointing.parquet", self.pointings)
         self.json("metrics/encoder.json", self.metrics)
         kinds = {
             "products": {"rows": 30, "quarantined": 6, "reasons": {"unknown colour": 4, "no picture": 2}}

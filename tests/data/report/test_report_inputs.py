@@ -22,7 +22,7 @@ MakeParams = Callable[..., ReportParams]
     "name",
     [
         "metrics/encoder.json",
-        "results/per_query/encoder.parquet",
+        "results/per_query/encoder/encoder.parquet",
         "reports/quality/catalog.json",
         "plots/encoder.csv",
         "data/checked/queries.parquet",
@@ -43,7 +43,9 @@ def test_a_catalogue_without_shards_is_named(workspace: Workspace, params: MakeP
         build_report(workspace.root, params())
 
 
-@pytest.mark.parametrize("name", ["results/per_query/encoder.parquet", "results/per_query/pointing.parquet"])
+@pytest.mark.parametrize(
+    "name", ["results/per_query/encoder/encoder.parquet", "results/per_query/encoder/pointing.parquet"]
+)
 def test_a_damaged_result_file_is_named(workspace: Workspace, params: MakeParams, name: str) -> None:
     path = workspace.root / name
     path.write_bytes(path.read_bytes()[:-20])
@@ -129,7 +131,7 @@ def test_a_picture_that_cannot_be_read_is_named(
     [
         ({"x": 12.0}, r"pointing\.parquet, product 'p001', x: 12"),
         ({"y": float("nan")}, "y: nan"),
-        ({"box": [0.1, 0.2]}, "needs x0 y0 x1 y1, has 2"),
+        ({"found_box": [0.1, 0.2]}, "found_box: needs x0 y0 x1 y1, has 2"),
         ({"box": [0.1, 0.2, 0.3, 40.0]}, "box: 40"),
     ],
 )
@@ -146,7 +148,7 @@ def test_pointings_of_other_variants_are_left_out(workspace: Workspace, params: 
     rows = [row | {"variant": name} for row in workspace.pointings for name in ("untrained", "fine_tuned")]
     for row in rows:
         row["hit"] = row["variant"] == "fine_tuned"
-    table(workspace.root / "results/per_query/pointing.parquet", rows)
+    table(workspace.root / "results/per_query/encoder/pointing.parquet", rows)
     assert "0 of 2 points miss" in " ".join(build_report(workspace.root, params()).html.split())
 
 

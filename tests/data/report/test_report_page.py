@@ -244,7 +244,7 @@ def test_pointings_show_the_true_box_and_the_point(workspace: Workspace, params:
 
 
 def test_what_a_profile_lacks_is_left_out_and_said(workspace: Workspace, params: MakeParams) -> None:
-    (workspace.root / "results/per_query/pointing.parquet").unlink()
+    (workspace.root / "results/per_query/encoder/pointing.parquet").unlink()
     (workspace.root / "data/truth/truth.parquet").unlink()
     page = built(workspace, params(curves=[]))
     assert "Left out: this run has no pointing results" in page.words
@@ -306,8 +306,9 @@ def test_clipped_text_is_short_and_free_of_control_characters(text: str, most: i
 
 def test_other_systems_are_reported_side_by_side(workspace: Workspace, params: MakeParams) -> None:
     workspace.json("metrics/fusion.json", workspace.metrics)
-    path = workspace.root / "results/per_query"
-    (path / "fusion.parquet").write_bytes((path / "encoder.parquet").read_bytes())
+    source = workspace.root / "results/per_query/encoder/encoder.parquet"
+    (workspace.root / "results/per_query/fusion").mkdir()
+    (workspace.root / "results/per_query/fusion/fusion.parquet").write_bytes(source.read_bytes())
     numbers: dict[str, Any] = {"fusion.mrr": "fusion.fine_tuned.mrr"}
     report = build_report(
         workspace.root,
