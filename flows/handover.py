@@ -19,14 +19,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.stage.errors import ConfigurationError, InvalidDataError, VitrineError
+from components.stage.errors import ConfigurationError, InvalidDataError
+from flows.errors import FlowError
 
 # Prefect refuses flow parameters above 512 KiB; the fingerprint needs some room beside the patch.
 MAX_PATCH_BYTES = 384 * 1024
 CARRIED = ("dvc.yaml", "dvc.lock", "params.yaml")
 
 
-class RunnerError(VitrineError):
+class RunnerError(FlowError):
     """A stage could not be run on a GPU runner, or its results could not be brought back (exit code 1)."""
 
 
@@ -53,7 +54,9 @@ class Handover:
     pushed: tuple[str, ...]  # DVC outputs that the stage reads, relative to the workspace root
 
 
-def git(root: Path, *arguments: str, data: bytes | None = None, env: Mapping[str, str] | None = None) -> bytes:
+def git(
+    root: Path, *arguments: str, data: bytes | None = None, env: Mapping[str, str] | None = None
+) -> bytes:
     """Run git in ``root`` and return what it printed.
 
     Raises:
@@ -61,14 +64,25 @@ def git(root: Path, *arguments: str, data: bytes | None = None, env: Mapping[str
     """
     try:
         done = subprocess.run(
-            ["git", *arguments], cwd=root, input=data, capture_output=True, check=False, env={**os.environ, **(env or {})}
+            ["git", *arguments],
+            cwd=root,
+            input=data,
+            capture_output=True,
+            check=False,
+            env={**os.environ, **(env or {})},
         )
     except FileNotFoundError:
-        raise RunnerConfigurationError(f"git was not found, or {root} does not exist; a GPU runner needs both.") from None
+        raise RunnerConfigurationError(f"git was not found, or {root} does not exist; install git.") from None
     if done.returncode:
         said = " ".join(done.stderr.decode(errors="replace").split())
         raise RunnerConfigurationError(f"git {arguments[0]} failed in {root}: {said}")
     return done.stdout
+
+
+def stage_name(stage: Any) -> str:
+    """Name of a DVC stage, wherever we stand: its own, with the file before it outside the root graph."""
+    own: str = stage.name
+    return own if stage.path_in_repo == "dvc.yaml" else f"{stage.path_in_repo}:{own}"
 
 
 def load_stage(repo: Any, stage: str) -> Any:
@@ -80,10 +94,11 @@ def load_stage(repo: Any, stage: str) -> Any:
         RunnerConfigurationError: there is no such stage.
     """
     for found in repo.index.stages:
-        name = getattr(found, "name", None)
-        if name and stage == (name if found.path_in_repo == "dvc.yaml" else f"{found.path_in_repo}:{name}"):
+        if getattr(found, "name", None) and stage == stage_name(found):
             return found
-    raise RunnerConfigurationError(f"There is no stage '{stage}' in dvc.yaml of {repo.root_dir}; `dvc stage list` shows all.")
+    raise RunnerConfigurationError(
+        f"There is no stage '{stage}' in dvc.yaml of {repo.root_dir}; `dvc stage list` shows all."
+    )
 
 
 def check_portable(stage: Any) -> None:
@@ -92,20 +107,22 @@ def check_portable(stage: Any) -> None:
     Raises:
         RunnerConfigurationError: it has an uncached, persistent or external output, or no input at all.
     """
-    name = stage.addressing
+    name = stage_name(stage)
     for out in stage.outs:
         if not out.use_cache:
             raise RunnerConfigurationError(
-                f"Stage '{name}' declares output {out.def_path} with `cache: false`, and such outputs do not come back from "
-                "a GPU runner; let DVC cache it, or drop `meta.pool: gpu`."
+                f"Stage '{name}' declares output {out.def_path} with `cache: false`, and such outputs do not "
+                "come back from a GPU runner; let DVC cache it, or drop `meta.pool: gpu`."
             )
         if out.persist or not out.is_in_repo:
             raise RunnerConfigurationError(
-                f"Output {out.def_path} of stage '{name}' is persistent or outside the workspace, and DVC keeps no run cache "
-                "for it; make it an ordinary output, or drop `meta.pool: gpu`."
+                f"Output {out.def_path} of stage '{name}' is persistent or outside the workspace, and DVC "
+                "keeps no run cache for it; make it an ordinary output, or drop `meta.pool: gpu`."
             )
     if not stage.deps or stage.always_changed:
-        raise RunnerConfigurationError(f"Stage '{name}' declares no inputs, so DVC cannot recognise its results; give it deps.")
+        raise RunnerConfigurationError(
+            f"Stage '{name}' declares no inputs, so DVC cannot recognise its results; give it deps."
+        )
 
 
 def fingerprint(stage: Any) -> dict[str, str]:
@@ -120,12 +137,15 @@ def fingerprint(stage: Any) -> dict[str, str]:
     try:
         stage.save_deps()
     except DvcException as error:
-        raise RunnerInputError(f"An input of stage '{stage.addressing}' is missing: {error}; run the stages before it first.") from None
+        raise RunnerInputError(
+            f"An input of stage '{stage_name(stage)}' is missing: {error}; run the stages before it first."
+        ) from None
     entry = to_single_stage_lockfile(stage)
     facts = {"command": json.dumps(entry["cmd"])}
     facts |= {f"input {dep['path']}": str(dep.get("md5") or dep.get("etag")) for dep in entry["deps"]}
     for file, values in entry.get("params", {}).items():
-        facts |= {f"parameter {key} of {file}": json.dumps(value, sort_keys=True, default=str) for key, value in values.items()}
+        for key, value in values.items():
+            facts[f"parameter {key} of {file}"] = json.dumps(value, sort_keys=True, default=str)
     return facts | {f"output {out.def_path}": "declared" for out in stage.outs}
 
 
@@ -148,8 +168,12 @@ def _inputs(repo: Any, stage: Any, root: Path) -> tuple[list[str], list[str]]:
     for dep in stage.deps:
         path = Path(dep.fs_path)
         if dep.protocol != "local" or not path.is_relative_to(root):
-            raise RunnerConfigurationError(f"Input {dep.def_path} of stage '{stage.addressing}' lies outside the workspace; track it with `dvc add`.")
-        found = {str(Path(out.fs_path).relative_to(root)) for out in cached if _overlap(path, Path(out.fs_path))}
+            raise RunnerConfigurationError(
+                f"Input {dep.def_path} of stage '{stage_name(stage)}' lies outside the workspace; "
+                "`dvc import-url` it."
+            )
+        places = (Path(out.fs_path) for out in cached)
+        found = {str(place.relative_to(root)) for place in places if _overlap(path, place)}
         pushed |= found
         if isinstance(dep, ParamsDependency) or not found:
             carried.add(str(path.relative_to(root)))
@@ -165,11 +189,13 @@ def reachable_commit(root: Path) -> str:
     for commit in history:
         if commit not in unpushed:
             return commit
-    raise RunnerConfigurationError(f"No commit of {root} has been pushed yet; `git push` once, so that the runner can fetch it.")
+    raise RunnerConfigurationError(
+        f"No commit of {root} has been pushed yet; `git push`, so that the runner can fetch it."
+    )
 
 
 def working_patch(root: Path, commit: str, carried: list[str]) -> str:
-    """Difference between ``commit`` and the working tree: tracked files, and ``carried`` ones even if untracked.
+    """Difference between ``commit`` and the working tree: tracked files, and all of ``carried``.
 
     It is made with an index of its own, so what the user has staged stays as it is.
 
@@ -184,14 +210,15 @@ def working_patch(root: Path, commit: str, carried: list[str]) -> str:
             git(root, "add", "--", *carried, env=env)
         except RunnerConfigurationError as error:
             raise RunnerConfigurationError(
-                f"An input of the stage is neither in git nor an output of DVC, so a runner cannot get it; track it. ({error})"
+                f"An input is neither in git nor in DVC, so a runner cannot get it; track it ({error})"
             ) from None
-        patch = git(root, "diff", "--cached", "--binary", "--full-index", "--no-ext-diff", "--no-color", commit, env=env)
+        options = ("--cached", "--binary", "--full-index", "--no-ext-diff", "--no-color")
+        patch = git(root, "diff", *options, commit, env=env)
     text = base64.b64encode(zlib.compress(patch, 9)).decode() if patch else ""
     if len(text) > MAX_PATCH_BYTES:
         raise RunnerConfigurationError(
-            f"The working tree differs from commit {commit[:10]} by {len(text):,} bytes, and at most {MAX_PATCH_BYTES:,} can be "
-            "sent to a runner; commit and push your changes."
+            f"The working tree differs from commit {commit[:10]} by {len(text):,} bytes (compressed), and at "
+            f"most {MAX_PATCH_BYTES:,} can be sent to a runner; commit and push your changes."
         )
     return text
 
@@ -234,7 +261,7 @@ def check_out(clone: Path, commit: str, patch: str) -> None:
     """Bring the runner's clone to ``commit`` plus ``patch``; whatever stood there before is dropped.
 
     Raises:
-        RunnerConfigurationError: the clone is no git repository, or the commit is neither in it nor at its origin.
+        RunnerConfigurationError: no git repository, the commit is neither in it nor at its origin, no fit.
     """
     try:
         git(clone, "cat-file", "-e", f"{commit}^{{commit}}")
@@ -244,9 +271,11 @@ def check_out(clone: Path, commit: str, patch: str) -> None:
             git(clone, "cat-file", "-e", f"{commit}^{{commit}}")
         except RunnerConfigurationError:
             raise RunnerConfigurationError(
-                f"Commit {commit[:10]} is neither in the runner's clone {clone} nor at its origin; `git push` it and run again."
+                f"Commit {commit[:10]} is neither in the runner's clone {clone} nor at its origin; "
+                "`git push` it."
             ) from None
     git(clone, "checkout", "--quiet", "--force", "--detach", commit)
     if patch:
         # --index: the next checkout then removes files that only this patch brought.
-        git(clone, "apply", "--index", "--binary", "--whitespace=nowarn", data=zlib.decompress(base64.b64decode(patch)))
+        data = zlib.decompress(base64.b64decode(patch))
+        git(clone, "apply", "--index", "--binary", "--whitespace=nowarn", data=data)

@@ -22,7 +22,9 @@ class GpuParams(Params):
     @model_validator(mode="after")
     def _both_or_neither(self) -> GpuParams:
         if (self.work_pool is None) != (self.deployment is None):
-            raise ValueError("work_pool and deployment must both be set (run on a GPU runner) or both be null (run here)")
+            raise ValueError(
+                "work_pool and deployment must both be set (a GPU runner) or both be null (run here)"
+            )
         return self
 
 

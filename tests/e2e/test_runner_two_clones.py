@@ -1,7 +1,7 @@
 """A stage of the GPU pool runs in a second clone and comes back through DVC's run cache.
 
-A real Prefect server on loopback (with authentication), a real process worker, two clones of a small project and
-a folder as DVC remote. The deployment is the one prefect.yaml describes.
+A real Prefect server on loopback (with authentication), a real process worker, two clones of a small
+project and a folder as DVC remote. The deployment is the one prefect.yaml describes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import yaml
 PROJECT = Path(__file__).resolve().parents[2]
 PASSWORD = "admin:for-this-test-only"
 
-TOY = '''
+TOY = """
 import sys, time
 from pathlib import Path
 import yaml
@@ -53,32 +53,48 @@ def train(record):
     write_text(Path("model/weights.txt"), str(size * settings["factor"]))
 
 sys.exit(run("toy", {"prepare": prepare, "train": train, "measure": train}))
-'''
+"""
 PARAMS = {"size": 3, "train": {"factor": 2, "fail": False, "sleep": 0}}
 GRAPH = {
     "stages": {
-        "prepare": {"cmd": f"{sys.executable} toy.py prepare", "deps": ["toy.py"], "params": ["size"], "outs": ["data/prepared"]},
+        "prepare": {
+            "cmd": f"{sys.executable} toy.py prepare", "deps": ["toy.py"], "params": ["size"],
+            "outs": ["data/prepared"],
+        },
         "train": {
             "cmd": f"{sys.executable} toy.py train", "deps": ["toy.py", "data/prepared"], "params": ["train"],
             "outs": ["model"], "meta": {"pool": "gpu"},
         },
         "measure": {
-            "cmd": f"{sys.executable} toy.py measure", "deps": ["toy.py"], "outs": [{"metrics.json": {"cache": False}}],
-            "meta": {"pool": "gpu"},
+            "cmd": f"{sys.executable} toy.py measure", "deps": ["toy.py"],
+            "outs": [{"metrics.json": {"cache": False}}], "meta": {"pool": "gpu"},
         },
     }
 }  # fmt: skip
 
 
 def call(*command: str, cwd: Path, env: dict[str, str] | None = None) -> str:
-    done = subprocess.run(command, cwd=cwd, env={**os.environ, **(env or {})}, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=cwd, env={**os.environ, **(env or {})}, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
     return done.stdout
 
 
 def clone_of(source: Path, target: Path, remote: Path) -> Path:
     call("git", "clone", "--quiet", str(source), str(target), cwd=source.parent)
-    call(sys.executable, "-m", "dvc", "remote", "add", "--local", "--default", "storage", str(remote), cwd=target)
+    call(
+        sys.executable,
+        "-m",
+        "dvc",
+        "remote",
+        "add",
+        "--local",
+        "--default",
+        "storage",
+        str(remote),
+        cwd=target,
+    )
     return target
 
 
@@ -105,7 +121,9 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def running(*command: str, env: dict[str, str], log: Path, cwd: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A process of its own group, ended with the block."""
     with log.open("wb") as output:
-        process = subprocess.Popen(command, env=env, stdout=output, stderr=output, cwd=cwd, start_new_session=True)
+        process = subprocess.Popen(
+            command, env=env, stdout=output, stderr=output, cwd=cwd, start_new_session=True
+        )
         try:
             yield process
         finally:
@@ -126,8 +144,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     env = {
-        **os.environ, "PREFECT_HOME": str(home), "PREFECT_API_URL": f"http://127.0.0.1:{port}/api", "PYTHONPATH":
-        os.pathsep.join([str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]), "OMP_NUM_THREADS": "1",
+        **os.environ, "PREFECT_HOME": str(home), "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
+        "PYTHONPATH": os.pathsep.join([str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]),
+        "OMP_NUM_THREADS": "1",
         "PREFECT_SERVER_API_AUTH_STRING": PASSWORD, "PREFECT_API_AUTH_STRING": PASSWORD, "DO_NOT_TRACK": "1",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_WORKER_HEARTBEAT_SECONDS": "1",
         "PREFECT_WORKER_QUERY_SECONDS": "1", "PREFECT_WORKER_CANCELLATION_POLL_SECONDS": "1",
@@ -153,7 +172,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
 def worker(server: dict[str, str], clone: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     env = {**server, "VITRINE_RUNNER_CLONE": str(clone)}
     prefect = str(Path(sys.executable).parent / "prefect")
-    with running(prefect, "worker", "start", "--pool", "gpu", "--type", "process", env=env, log=log, cwd=clone) as process:
+    with running(
+        prefect, "worker", "start", "--pool", "gpu", "--type", "process", env=env, log=log, cwd=clone
+    ) as process:
         yield process
 
 
@@ -179,9 +200,9 @@ HERE = {"work_pool": None, "deployment": None, "timeout_s": 120.0, "worker_timeo
 def submit(stage: str, root: Path, server: dict[str, str], **gpu: Any) -> dict[str, Any]:
     """run_remote in a process of its own, as the pipeline of a user would call it."""
     settings = json.dumps({"gpu": {**GPU, **gpu}})
-    output = call(sys.executable, "-c", SUBMIT, stage, settings, cwd=root, env=server)
+    call(sys.executable, "-c", SUBMIT, stage, settings, cwd=root, env=server)
     answer: dict[str, Any] = json.loads((root / ".vitrine" / "answer.json").read_text())
-    return {**answer, "printed": output}
+    return answer
 
 
 def locked(root: Path, stage: str) -> Any:
@@ -215,8 +236,12 @@ def test_a_stage_runs_in_the_second_clone_and_comes_back_cached(
         assert answer["exit_code"] == 0, (answer, (tmp_path / "worker.log").read_text())
         assert answer["record"]["parameters"] == {"workspace": str(clone.resolve())}
         assert answer["record"]["parent"] == "pipeline-7" and answer["record"]["prefect_run"]
-        assert (clone / ".vitrine/trained-here").exists() and not (workspace / ".vitrine/trained-here").exists()
-        assert "Stage 'train' is cached - skipping run" in answer["printed"]
+        assert (clone / ".vitrine/trained-here").exists() and not (
+            workspace / ".vitrine/trained-here"
+        ).exists()
+        log = (workspace / ".vitrine/logs/pipeline-7/train.log").read_text()
+        assert "Running stage 'train'" in log.partition("---- here ----")[0]
+        assert "Stage 'train' is cached - skipping run" in log.partition("---- here ----")[2]
         assert (workspace / "model/weights.txt").read_text() == "15"
         assert locked(workspace, "train") == locked(clone, "train")
         kept = workspace / ".vitrine/records/train" / f"{answer['record']['id']}.json"
@@ -228,9 +253,10 @@ def test_a_stage_runs_in_the_second_clone_and_comes_back_cached(
         shutil.rmtree(workspace / "model")
         call(sys.executable, "-m", "dvc", "repro", "prepare", cwd=workspace, env={"PYTHONPATH": str(PROJECT)})
         again = submit("train", workspace, server)
-        assert again["cached"] and again["record"] == answer["record"] and again["outputs"] == answer["outputs"]
+        assert again["cached"]
+        assert (again["record"], again["outputs"]) == (answer["record"], answer["outputs"])
 
-        # A file that only the last patch brought is gone from the clone: the next stage sees what is sent, no more.
+        # The next hand-over replaces the last one in the clone: other code, the parameters of this workspace.
         (workspace / "toy.py").write_text(TOY.replace("size * settings", "1 + size * settings"))
         edited = submit("train", workspace, server)
         assert edited["exit_code"] == 0 and (workspace / "model/weights.txt").read_text() == "16"
@@ -252,16 +278,18 @@ def test_a_failure_on_the_runner_comes_back_as_its_code_and_sentence(
     set_train(workspace, fail=True)
     with worker(server, clone, tmp_path / "worker.log"):
         answer = submit("train", workspace, server)
-        assert answer["exit_code"] == 4
+        assert answer["exit_code"] == 4 and answer["state"] == "failed" and not answer["cached"]
         assert answer["error"] == "data/prepared/part.txt row 1 is not a number; correct it."
-        assert answer["record"]["status"] == "failed" and not (workspace / "model").exists()
-        assert (workspace / ".vitrine/records/train" / f"{answer['record']['id']}.json").exists()
+        (record,) = (workspace / ".vitrine/records/train").iterdir()
+        assert json.loads(record.read_text())["status"] == "failed" and not (workspace / "model").exists()
         set_train(workspace, fail=False)
         assert submit("train", workspace, server)["exit_code"] == 0
 
 
 @pytest.mark.slow
-def test_without_a_worker_the_stage_is_called_off(server: dict[str, str], workspace: Path, clone: Path, tmp_path: Path) -> None:
+def test_without_a_worker_the_stage_is_called_off(
+    server: dict[str, str], workspace: Path, clone: Path, tmp_path: Path
+) -> None:
     answer = submit("train", workspace, server, worker_timeout_s=3.0)
     assert answer["raised"] == "RunnerTimeoutError" and answer["exit_code"] == 1
     assert "no worker of pool 'gpu' is alive" in answer["error"]
@@ -286,24 +314,35 @@ def test_a_stage_that_takes_too_long_is_stopped_on_the_runner(
 
 
 @pytest.mark.slow
-def test_a_worker_that_is_killed_is_noticed(server: dict[str, str], workspace: Path, clone: Path, tmp_path: Path) -> None:
+def test_a_worker_that_is_killed_is_noticed(
+    server: dict[str, str], workspace: Path, clone: Path, tmp_path: Path
+) -> None:
     set_train(workspace, sleep=300)
     with worker(server, clone, tmp_path / "worker.log") as process:
         settings = json.dumps({"gpu": {**GPU, "worker_timeout_s": 5.0}})
-        client = subprocess.Popen([sys.executable, "-c", SUBMIT, "train", settings], cwd=workspace, env=server)
+        client = subprocess.Popen(
+            [sys.executable, "-c", SUBMIT, "train", settings], cwd=workspace, env=server
+        )
         deadline = time.monotonic() + 60
         while not doors(clone):
-            assert time.monotonic() < deadline and client.poll() is None, (tmp_path / "worker.log").read_text()
+            assert time.monotonic() < deadline and client.poll() is None, (
+                tmp_path / "worker.log"
+            ).read_text()
             time.sleep(0.2)
         os.killpg(process.pid, signal.SIGKILL)  # the worker and the engine of the flow run, without a word
         client.wait(90)
     answer = json.loads((workspace / ".vitrine/answer.json").read_text())
     assert answer["raised"] == "RunnerTimeoutError" and "no worker of pool 'gpu' is alive" in answer["error"]
-    assert not doors(clone), "the door outlived its runner"
+    deadline = time.monotonic() + 30
+    while doors(clone):  # the flow run, left alone, learns from the server that it was called off
+        assert time.monotonic() < deadline, "the door outlived its runner"
+        time.sleep(0.2)
 
 
 @pytest.mark.slow
-def test_what_is_set_up_wrongly_is_said_in_a_sentence(server: dict[str, str], workspace: Path, tmp_path: Path) -> None:
+def test_what_is_set_up_wrongly_is_said_in_a_sentence(
+    server: dict[str, str], workspace: Path, tmp_path: Path
+) -> None:
     nowhere = submit("train", workspace, server, deployment="gpu-stage/elsewhere")
     assert nowhere["exit_code"] == 2 and "no deployment 'gpu-stage/elsewhere'" in nowhere["error"]
     refused = submit("train", workspace, {**server, "PREFECT_API_AUTH_STRING": "admin:wrong"})
@@ -311,7 +350,11 @@ def test_what_is_set_up_wrongly_is_said_in_a_sentence(server: dict[str, str], wo
     silent = submit("train", workspace, {**server, "PREFECT_API_URL": "http://127.0.0.1:9/api"})
     assert silent["exit_code"] == 1 and "PREFECT_API_URL" in silent["error"]
     uncached = submit("measure", workspace, server)
-    assert uncached["exit_code"] == 2 and "metrics.json" in uncached["error"] and "cache: false" in uncached["error"]
+    assert (
+        uncached["exit_code"] == 2
+        and "metrics.json" in uncached["error"]
+        and "cache: false" in uncached["error"]
+    )
     unknown = submit("trian", workspace, server)
     assert unknown["exit_code"] == 2 and "trian" in unknown["error"]
 
@@ -321,7 +364,10 @@ def doors(clone: Path) -> list[int]:
     found = []
     for entry in Path("/proc").iterdir():
         try:
-            if b"toy.py" in (entry / "cmdline").read_bytes() and (entry / "cwd").readlink() == clone.resolve():
+            if (
+                b"toy.py" in (entry / "cmdline").read_bytes()
+                and (entry / "cwd").readlink() == clone.resolve()
+            ):
                 found.append(int(entry.name))
         except (OSError, ValueError):
             continue

@@ -1,0 +1,225 @@
+"""The flow a worker of the GPU pool executes: one handed-over stage, in the runner's own clone.
+
+Check out what was handed over, pull the inputs, ``dvc repro`` the one stage, push outputs and run cache. The
+outcome (exit code, sentence, record) becomes a Prefect artifact of the flow run, so that whoever asked needs
+nothing but the API and the DVC remote to have everything back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+from prefect import flow
+from prefect.states import Completed, Failed
+from pydantic import BaseModel, computed_field
+
+from components.stage.errors import VitrineError
+from components.stage.publish import write_text
+from components.stage.record import STATE
+from flows import processes
+from flows.handover import (
+    Handover,
+    RunnerConfigurationError,
+    RunnerError,
+    RunnerInputError,
+    check_out,
+    current_fingerprint,
+    differences,
+    lock_entry,
+)
+from flows.locks import held
+from flows.stages import LOCKED, QUIET, Stage, Watcher, run_stage
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+    from prefect.states import State
+
+CLONE_VARIABLE = "VITRINE_RUNNER_CLONE"
+ARTIFACT_TYPE = "stage-outcome"
+POLL_S = 2.0
+LOCK_RETRY_S = 1.0
+CLONE_WAIT_S = 86400.0  # stages queue for a clone; whoever asked gives up earlier, by its own timeout
+LOG_BYTES = 16 * 1024
+
+
+class Outcome(BaseModel):
+    """How a stage ended, wherever it ran."""
+
+    stage: str
+    exit_code: int = 0
+    error: str = ""
+    # ran: its door ran; otherwise DVC had the results (restored, unchanged); failed
+    state: str = "ran"
+    seconds: float = 0.0
+    peak_memory_bytes: int = 0
+    record: dict[str, Any] | None = None  # what the door left behind (components.stage.record.Record)
+    outputs: dict[str, str] = {}  # output path -> DVC hash
+    log: str = ""  # the end of what DVC and the door printed
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def cached(self) -> bool:
+        """Whether DVC had the results already."""
+        return self.state in ("restored", "unchanged")
+
+
+def run_dvc(stage: Stage, *arguments: str, what: str) -> None:
+    """Run DVC for a stage, into the stage's log; a lock held by another DVC process is waited out.
+
+    Raises:
+        RunnerError: it failed; ``what`` begins the sentence.
+    """
+    deadline = time.monotonic() + stage.lock_timeout_s
+    stage.log.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        with stage.log.open("ab") as output:
+            start = output.tell()
+            command = [sys.executable, "-m", "dvc", *arguments]
+            process = processes.start(command, stage.root, output, {"VITRINE_RUNNER": "1"})
+            try:
+                code = process.wait()
+            except BaseException:
+                processes.stop(process)
+                raise
+        said = stage.log.read_bytes()[start:].decode("utf-8", "replace")
+        if code == 0:
+            return
+        if not any(sign in said for sign in LOCKED) or time.monotonic() > deadline:
+            break
+        time.sleep(LOCK_RETRY_S)
+    errors = [line.removeprefix("ERROR: ") for line in said.splitlines() if line.startswith("ERROR: ")]
+    reason = " ".join(errors) or f"exit code {code}"
+    raise RunnerError(f"{what}: {reason} (`dvc {' '.join(arguments)}` in {stage.root}; log: {stage.log}).")
+
+
+def reproduce(stage: Stage, watcher: Watcher = QUIET) -> Outcome:
+    """``dvc repro`` one stage in its workspace and tell how it went, with its record and output hashes.
+
+    Raises:
+        LockHeldError: another process kept a lock for too long.
+    """
+    result = run_stage(stage, watcher)
+    record = json.loads(result.record.read_text(encoding="utf-8")) if result.record else None
+    return Outcome(
+        stage=stage.name,
+        exit_code=result.exit_code,
+        error=result.error,
+        state=result.state,
+        seconds=result.seconds,
+        peak_memory_bytes=result.peak_memory_bytes,
+        record=record,
+        outputs={} if result.exit_code else lock_entry(stage.name, stage.root),
+        log=stage.log.read_bytes()[-LOG_BYTES:].decode("utf-8", "replace"),
+    )
+
+
+def runner_clone() -> Path:
+    """The clone this runner works in, from its own environment.
+
+    Raises:
+        RunnerConfigurationError: the variable is not set, or names no git repository.
+    """
+    value = os.environ.get(CLONE_VARIABLE, "")
+    if not value or not (Path(value) / ".git").exists():
+        raise RunnerConfigurationError(
+            f"{CLONE_VARIABLE} is '{value}' on the runner; set it to a clone of the project and restart "
+            "the worker."
+        )
+    return Path(value).resolve()
+
+
+def _remembered(clone: Path, facts: Mapping[str, str], outcome: Outcome) -> Outcome:
+    """Keep the record of a finished stage, and give it again when the same stage is only found in the cache.
+
+    It matters when whoever asked first has died: the second to ask still gets the record of the real run.
+    """
+    key = hashlib.sha256(json.dumps(dict(facts), sort_keys=True).encode()).hexdigest()
+    path = clone / STATE / "outcomes" / f"{key}.json"
+    if outcome.record is not None and not outcome.exit_code:
+        write_text(path, json.dumps(outcome.record))
+    elif outcome.record is None and path.exists():
+        return outcome.model_copy(update={"record": json.loads(path.read_text(encoding="utf-8"))})
+    return outcome
+
+
+def execute(handover: Handover, stage: Stage, watcher: Watcher = QUIET) -> Outcome:
+    """Run a handed-over stage in the clone ``stage.root`` and push what it made.
+
+    Raises:
+        RunnerConfigurationError: the commit cannot be reached, or the patch does not fit.
+        RunnerInputError: an input, parameter or the command differs from what was handed over.
+        RunnerError: data could not be pulled or pushed.
+    """
+    clone = stage.root
+    with held(clone / STATE / "locks" / "clone.lock", f"Clone {clone}", CLONE_WAIT_S, watcher.say):
+        check_out(clone, handover.commit, handover.patch)
+        if handover.pushed:
+            what = f"The inputs of '{stage.name}' could not be pulled on the runner"
+            run_dvc(stage, "pull", "--force", *handover.pushed, what=what)
+        wrong = differences(handover.fingerprint, current_fingerprint(stage.name, clone))
+        if wrong:
+            raise RunnerInputError(
+                f"The runner's clone {clone} differs from the workspace in {', '.join(wrong)}; commit and "
+                f"push every file that '{stage.name}' reads, and give both sides the same DVC remote."
+            )
+        outcome = reproduce(stage, watcher)
+        if not outcome.exit_code:
+            what = f"The outputs of '{stage.name}' could not be pushed from the runner"
+            run_dvc(stage, "push", "--run-cache", stage.name, what=what)
+        return _remembered(clone, handover.fingerprint, outcome)
+
+
+def _until_called_off(client: SyncPrefectClient, run_id: Any) -> Callable[[str, float, str], None]:
+    """A follower of a running stage that raises once the flow run has been cancelled.
+
+    A worker kills a cancelled run by itself; but where the worker has died, only the run is left to notice.
+    """
+    asked = time.monotonic()
+
+    def follow(stage: str, seconds: float, line: str) -> None:
+        nonlocal asked
+        if time.monotonic() - asked < POLL_S:
+            return
+        asked = time.monotonic()
+        with suppress(httpx.HTTPError):  # a server that is away does not stop a training
+            state = client.read_flow_run(run_id).state
+            if state is not None and (state.is_cancelling() or state.is_cancelled()):
+                raise RunnerError(f"stage '{stage}' was called off after {seconds:.0f} s.")
+
+    return follow
+
+
+@flow(name="gpu-stage", flow_run_name="{stage}", persist_result=False, retries=0)  # type: ignore[untyped-decorator]
+def gpu_stage(
+    stage: str,
+    commit: str,
+    patch: str,
+    fingerprint: dict[str, str],
+    pushed: list[str],
+    pipeline_run: str = "",
+) -> State[Any]:
+    """The flow a worker of the GPU pool executes: one stage, in the clone ``VITRINE_RUNNER_CLONE`` names."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.actions import ArtifactCreate
+    from prefect.runtime import flow_run
+
+    run_id = str(flow_run.id)
+    with get_client(sync_client=True) as client:
+        watcher = Watcher(say=print, follow=_until_called_off(client, flow_run.id), ended=lambda result: None)
+        try:
+            here = Stage(runner_clone(), stage, pipeline_run or run_id, run_id)
+            outcome = execute(Handover(stage, commit, patch, fingerprint, tuple(pushed)), here, watcher)
+        except VitrineError as error:
+            outcome = Outcome(stage=stage, exit_code=error.exit_code, error=str(error), state="failed")
+        data = outcome.model_dump(mode="json")
+        client.create_artifact(ArtifactCreate(type=ARTIFACT_TYPE, data=data, flow_run_id=flow_run.id))
+    return Failed(message=outcome.error) if outcome.exit_code else Completed(message=outcome.state)

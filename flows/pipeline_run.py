@@ -1,0 +1,74 @@
+"""The flow a worker of the CPU pool executes: a run of the pipeline in the worker's own clone.
+
+It brings the clone to the newest commit of its origin (or to a given one), runs ``vitrine run`` there as a
+process of its own, and pushes outputs and run cache to the DVC remote, for ``dvc repro --pull`` anywhere.
+Schedule it, or start it with ``prefect deployment run pipeline/cpu --param system=encoder``.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prefect import flow
+from prefect.states import Completed, Failed
+
+from components.stage.errors import VitrineError
+from components.stage.record import STATE
+from flows import processes
+from flows.gpu_stage import CLONE_WAIT_S, LOG_BYTES, run_dvc, runner_clone
+from flows.handover import check_out, git
+from flows.locks import held
+from flows.stages import Stage, last_line
+
+if TYPE_CHECKING:
+    from prefect.states import State
+
+
+def newest_commit(clone: Path, revision: str) -> str:
+    """The commit a branch, tag or commit of the clone's origin stands for, after fetching.
+
+    Raises:
+        RunnerConfigurationError: the origin cannot be reached, or has no such revision.
+    """
+    git(clone, "fetch", "--quiet", "--prune", "--tags", "origin")
+    branch = f"refs/remotes/origin/{revision}"
+    known = git(clone, "for-each-ref", "--format=%(refname)", branch).decode().split()
+    name = branch if branch in known else revision
+    return git(clone, "rev-parse", "--verify", "--end-of-options", f"{name}^{{commit}}").decode().strip()
+
+
+def run_pipeline(clone: Path, system: str, log: Path) -> int:
+    """``vitrine run SYSTEM`` in ``clone``, into ``log``; the exit code is that of the command."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        process = processes.start([sys.executable, "-m", "flows.cli", "run", system], clone, output)
+        try:
+            return process.wait()
+        except BaseException:
+            processes.stop(process)
+            raise
+
+
+@flow(name="pipeline", flow_run_name="{system}", persist_result=False)  # type: ignore[untyped-decorator]
+def pipeline(system: str = "all", revision: str = "HEAD", push: bool = True) -> State[Any]:
+    """Run a system of the graph at ``revision`` (a branch, tag or commit; HEAD: the default branch)."""
+    from prefect.runtime import flow_run
+
+    try:
+        clone = runner_clone()
+        work = Stage(clone, "pipeline", str(flow_run.id))
+        with held(clone / STATE / "locks" / "clone.lock", f"Clone {clone}", CLONE_WAIT_S, print):
+            check_out(clone, newest_commit(clone, revision), "")
+            code = run_pipeline(clone, system, work.log)
+            print(work.log.read_bytes()[-LOG_BYTES:].decode("utf-8", "replace"))
+            if code:
+                return Failed(
+                    message=f"vitrine run {system} ended with exit code {code}: {last_line(work.log)}"
+                )
+            if push:
+                run_dvc(work, "push", "--run-cache", what="The results could not be pushed to the DVC remote")
+    except VitrineError as error:
+        return Failed(message=str(error))
+    return Completed(message=f"{system} at {revision}")

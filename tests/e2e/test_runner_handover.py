@@ -1,0 +1,235 @@
+"""What is handed to a runner's clone: the commit both can reach, the difference, the fingerprint."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from components.stage.errors import ConfigurationError
+from components.stage.params import validate
+from flows.handover import (
+    MAX_PATCH_BYTES,
+    RunnerConfigurationError,
+    RunnerInputError,
+    check_out,
+    current_fingerprint,
+    differences,
+    prepare,
+)
+from flows.params import RunnerParams
+from flows.pipeline_run import newest_commit
+
+GRAPH: dict[str, Any] = {
+    "stages": {
+        "prepare": {"cmd": "cp source.txt prepared.txt", "deps": ["source.txt"], "outs": ["prepared.txt"]},
+        "train": {
+            "cmd": "cp prepared.txt model.txt",
+            "deps": ["prepared.txt", "code"],
+            "params": ["rate"],
+            "outs": ["model.txt"],
+        },
+        "sweep": {
+            "matrix": {"size": ["small", "large"]},
+            "cmd": "cp prepared.txt ${item.size}.txt",
+            "deps": ["prepared.txt"],
+            "outs": ["${item.size}.txt"],
+        },
+        "uncached": {
+            "cmd": "true",
+            "deps": ["source.txt"],
+            "outs": [{"metrics.json": {"cache": False}}],
+        },
+        "persistent": {"cmd": "true", "deps": ["source.txt"], "outs": [{"state": {"persist": True}}]},
+        "no_inputs": {"cmd": "true", "outs": ["random.txt"]},
+        "local": {"cmd": "true", "deps": ["ignored.txt"], "outs": ["local.txt"]},
+    }
+}
+
+
+def call(*command: str, cwd: Path) -> str:
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def commit(root: Path) -> str:
+    call("git", "add", "--all", cwd=root)
+    call("git", "-c", "user.name=T", "-c", "user.email=t@example.org", "commit", "-qm", "A change", cwd=root)
+    return call("git", "rev-parse", "HEAD", cwd=root).strip()
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("made") / "toy"
+    root.mkdir()
+    call("git", "init", "-q", "-b", "main", cwd=root)
+    call(sys.executable, "-m", "dvc", "init", "-q", cwd=root)
+    (root / "code").mkdir()
+    (root / "code" / "train.py").write_text("print(1)\n")
+    (root / "source.txt").write_text("source\n")
+    (root / "ignored.txt").write_text("only here\n")
+    (root / "params.yaml").write_text("rate: 1\nother: 1\n")
+    (root / "dvc.yaml").write_text(yaml.safe_dump(GRAPH))
+    (root / ".gitignore").write_text("ignored.txt\n*.pyc\n/prepared.txt\n")
+    call(sys.executable, "-m", "dvc", "repro", "-q", "prepare", cwd=root)
+    commit(root)
+    return root
+
+
+@pytest.fixture
+def workspace(made: Path, tmp_path: Path) -> Path:
+    """A workspace that no git remote knows."""
+    call("cp", "-r", str(made), str(tmp_path / "workspace"), cwd=tmp_path)
+    return tmp_path / "workspace"
+
+
+@pytest.fixture
+def clone(workspace: Path, tmp_path: Path) -> Path:
+    call("git", "clone", "-q", str(workspace), str(tmp_path / "clone"), cwd=tmp_path)
+    return tmp_path / "clone"
+
+
+def files(root: Path) -> dict[str, bytes]:
+    names = call("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=root).split("\0")
+    return {name: (root / name).read_bytes() for name in names if name and (root / name).exists()}
+
+
+def test_a_clone_becomes_the_working_tree_and_what_the_last_one_brought_is_gone(
+    workspace: Path, clone: Path
+) -> None:
+    staged = call("git", "status", "--porcelain", cwd=workspace)
+    (workspace / "params.yaml").write_text("rate: 2\nother: 1\n")
+    (workspace / "code" / "new.py").write_text("untracked, but an input\n")
+    (workspace / "code" / "picture.bin").write_bytes(bytes(range(256)))
+    (workspace / "notes.txt").write_text("untracked, and no input\n")
+    first = prepare("train", workspace)
+    assert (
+        first.pushed == ("prepared.txt",) and call("git", "diff", "--cached", cwd=workspace) == "" == staged
+    )
+    check_out(clone, first.commit, first.patch)
+    assert files(clone) == {name: data for name, data in files(workspace).items() if name != "notes.txt"}
+
+    (workspace / "code" / "new.py").unlink()
+    (workspace / "code" / "train.py").unlink()
+    (workspace / "code" / "other.py").write_text("x = 1\n")
+    (clone / "params.yaml").write_text("somebody edited the clone\n")
+    second = prepare("train", workspace)
+    check_out(clone, second.commit, second.patch)
+    assert files(clone) == {name: data for name, data in files(workspace).items() if name != "notes.txt"}
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(texts=st.lists(st.binary(max_size=80), min_size=1, max_size=3))
+def test_any_contents_arrive_byte_for_byte(workspace: Path, clone: Path, texts: list[bytes]) -> None:
+    for old in (workspace / "code").glob("wild-*"):
+        old.unlink()
+    for number, text in enumerate(texts):
+        (workspace / "code" / f"wild-{number} ü.txt").write_bytes(text)
+    handover = prepare("train", workspace)
+    check_out(clone, handover.commit, handover.patch)
+    found = {path.name: path.read_bytes() for path in (clone / "code").iterdir()}
+    assert found == {path.name: path.read_bytes() for path in (workspace / "code").iterdir()}
+
+
+def test_the_commit_is_one_that_was_pushed_and_the_patch_has_the_rest(made: Path, tmp_path: Path) -> None:
+    call("git", "clone", "-q", str(made), str(tmp_path / "workspace"), cwd=tmp_path)
+    call("git", "clone", "-q", str(made), str(tmp_path / "clone"), cwd=tmp_path)
+    workspace, clone = tmp_path / "workspace", tmp_path / "clone"
+    (workspace / "prepared.txt").write_text("source\n")
+    pushed = call("git", "rev-parse", "HEAD", cwd=workspace).strip()
+    (workspace / "code" / "train.py").write_text("committed, not pushed\n")
+    commit(workspace)
+    (workspace / "params.yaml").write_text("rate: 9\nother: 1\n")
+    handover = prepare("train", workspace)
+    assert handover.commit == pushed
+    check_out(clone, handover.commit, handover.patch)
+    assert (clone / "code" / "train.py").read_text() == "committed, not pushed\n"
+    assert (clone / "params.yaml").read_text() == "rate: 9\nother: 1\n"
+
+
+def test_the_fingerprint_names_what_differs(workspace: Path) -> None:
+    before = prepare("train", workspace).fingerprint
+    (workspace / "params.yaml").write_text("rate: 1\nother: 2\n")
+    assert current_fingerprint("train", workspace) == before, "a parameter the stage does not read"
+    (workspace / "params.yaml").write_text("rate: 2\nother: 2\n")
+    (workspace / "code" / "train.py").write_text("print(2)\n")
+    after = current_fingerprint("train", workspace)
+    assert differences(before, after) == ["input code", "parameter rate of params.yaml"]
+
+
+def test_the_fingerprint_does_not_depend_on_the_folder_one_stands_in(workspace: Path, clone: Path) -> None:
+    handover = prepare("sweep@small", workspace)
+    check_out(clone, handover.commit, handover.patch)
+    (clone / "prepared.txt").write_text("source\n")
+    assert Path.cwd() not in (clone, workspace)
+    assert current_fingerprint("sweep@small", clone) == handover.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("stage", "said"),
+    [
+        ("uncached", "metrics.json with `cache: false`"),
+        ("persistent", "state of stage 'persistent' is persistent"),
+        ("no_inputs", "declares no inputs"),
+        ("local", "neither in git nor in DVC"),
+        ("nonesuch", "no stage 'nonesuch'"),
+        ("sweep", "no stage 'sweep'"),
+    ],
+)
+def test_a_stage_that_cannot_run_elsewhere_is_refused(workspace: Path, stage: str, said: str) -> None:
+    with pytest.raises(RunnerConfigurationError, match=said) as refused:
+        prepare(stage, workspace)
+    assert refused.value.exit_code == 2
+
+
+def test_a_missing_input_is_named(workspace: Path) -> None:
+    (workspace / "prepared.txt").unlink()
+    with pytest.raises(RunnerInputError, match=r"prepared\.txt") as missing:
+        prepare("train", workspace)
+    assert missing.value.exit_code == 4
+
+
+def test_a_difference_too_large_to_send_is_refused(workspace: Path) -> None:
+    (workspace / "code" / "noise.bin").write_bytes(os.urandom(MAX_PATCH_BYTES))
+    with pytest.raises(RunnerConfigurationError, match="commit and push"):
+        prepare("train", workspace)
+
+
+def test_a_commit_that_nobody_pushed_is_said(workspace: Path, clone: Path) -> None:
+    with pytest.raises(RunnerConfigurationError, match="git push"):
+        check_out(clone, "1" * 40, "")
+
+
+def test_a_pipeline_runs_at_the_newest_commit_of_a_branch_of_the_origin(workspace: Path, clone: Path) -> None:
+    before = newest_commit(clone, "HEAD")
+    (workspace / "source.txt").write_text("newer\n")
+    newer = commit(workspace)
+    assert newest_commit(clone, "main") == newest_commit(clone, "HEAD") == newer != before
+    assert newest_commit(clone, before) == before
+    with pytest.raises(RunnerConfigurationError):
+        newest_commit(clone, "--output=evil")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"work_pool": "gpu"}, "both"),
+        ({"deployment": "gpu-stage/gpu"}, "both"),
+        ({"timeout_s": 0}, "timeout_s"),
+        ({"worker_timeout_s": -1}, "worker_timeout_s"),
+        ({"workpool": "gpu"}, "workpool"),
+    ],
+)
+def test_runner_parameters_are_checked(changes: dict[str, Any], said: str) -> None:
+    values = {"work_pool": None, "deployment": None, "timeout_s": 1.0, "worker_timeout_s": 1.0}
+    assert validate(RunnerParams, {"gpu": values}, "runner").gpu.deployment is None
+    with pytest.raises(ConfigurationError, match=said):
+        validate(RunnerParams, {"gpu": {**values, **changes}}, "runner")
