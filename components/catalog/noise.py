@@ -129,7 +129,8 @@ class SellerNoise:
             listing.write("title", shouted, "shouting", f"{count} words")
         if listing.title and (kind := listing.variant(self._params.keyword_stuffing, "keyword_stuffing")):
             rivals = [name for name in self._types if name != listing.product_type] or list(HYPE)
-            words = [listing.pick(rivals if kind.endswith("types") else HYPE) for _ in range(3)]
+            pool = rivals if kind.endswith("types") else list(HYPE)
+            words = [pool[int(at)] for at in listing.random.permutation(len(pool))[:3]]
             listing.write("title", " ".join([listing.title, *words]), kind, " ".join(words))
 
     def _texts(self, listing: _Listing) -> None:
@@ -197,7 +198,7 @@ def _free_form(listing: _Listing, name: str, kind: str, *, in_table: bool) -> No
         listing.attributes[name] = own
     else:
         del listing.attributes[name]
-        said = f"{name.replace('_', ' ')} {own}."
+        said = f"{name.replace('_', ' ')} {own.rstrip('.')}."
         listing.write("description", f"{listing.description} {said}".strip(), kind, said)
     listing.act(f"attributes.{name}", kind, f"{value} → {own}")
 

@@ -22,7 +22,7 @@ class ObservedSchema:
         """Count one product."""
         self._products[category] += 1
         self._types.setdefault(category, set()).add(product_type)
-        self._filled.setdefault(category, Counter()).update(attributes)
+        self._filled.setdefault(category, Counter()).update(attributes.keys())
         for name, value in attributes.items():
             values = self._values.setdefault((category, name), set())
             if len(values) <= self.enum_max_values:  # one more than allowed tells a free string
