@@ -22,7 +22,15 @@ COLOURS: dict[str, tuple[float, float, float]] = {
     "grey": (215, 0.05, 0.56),
 }
 PATTERNS = ("plain", "striped", "checked", "dotted", "floral", "zigzag")
-_FABRIC = ("plain", "plain", "striped", "checked", "dotted", "floral", "zigzag")  # plain twice: it is commonest
+_FABRIC = (
+    "plain",
+    "plain",
+    "striped",
+    "checked",
+    "dotted",
+    "floral",
+    "zigzag",
+)  # plain twice: it is commonest
 _FIRM = ("plain", "plain", "plain", "striped", "checked", "dotted")
 _GLAZED = ("plain", "plain", "striped", "dotted", "floral", "zigzag")
 _PLAIN = ("plain",)
@@ -54,7 +62,11 @@ _TYPES = (
     ProductType(
         "shirt",
         "clothing",
-        {"sleeves": _SLEEVES, "neckline": ("round", "v-neck", "collar"), "pocket": ("chest pocket", "no pocket")},
+        {
+            "sleeves": _SLEEVES,
+            "neckline": ("round", "v-neck", "collar"),
+            "pocket": ("chest pocket", "no pocket"),
+        },
         _CLOTH,
         _FABRIC,
         _WEAR,
@@ -94,7 +106,11 @@ _TYPES = (
     ProductType(
         "boot",
         "footwear",
-        {"shaft": ("ankle", "knee"), "heel": ("flat", "block", "slim"), "closure": ("laces", "zip", "pull-on")},
+        {
+            "shaft": ("ankle", "knee"),
+            "heel": ("flat", "block", "slim"),
+            "closure": ("laces", "zip", "pull-on"),
+        },
         ("leather", "suede", "rubber"),
         _FIRM,
         _WALK,
@@ -131,7 +147,11 @@ _TYPES = (
     ProductType(
         "suitcase",
         "bags",
-        {"shell": ("ribbed", "smooth"), "handle": ("telescopic", "top handle"), "corners": ("capped", "bare")},
+        {
+            "shell": ("ribbed", "smooth"),
+            "handle": ("telescopic", "top handle"),
+            "corners": ("capped", "bare"),
+        },
         ("plastic", "aluminium", "leather"),
         _FIRM,
         ("travel", "business", "family"),
@@ -164,7 +184,10 @@ _TYPES = (
     ProductType(
         "mug",
         "kitchen",
-        {"handle": ("round handle", "square handle", "no handle"), "shape": ("straight", "tapered", "rounded")},
+        {
+            "handle": ("round handle", "square handle", "no handle"),
+            "shape": ("straight", "tapered", "rounded"),
+        },
         ("ceramic", "enamel", "glass"),
         _GLAZED,
         _KITCHEN,
@@ -182,7 +205,11 @@ _TYPES = (
     ProductType(
         "teapot",
         "kitchen",
-        {"spout": ("curved", "straight"), "handle": ("side handle", "top handle"), "shape": ("round", "tall")},
+        {
+            "spout": ("curved", "straight"),
+            "handle": ("side handle", "top handle"),
+            "shape": ("round", "tall"),
+        },
         ("ceramic", "enamel", "steel"),
         _GLAZED,
         _KITCHEN,
@@ -204,7 +231,11 @@ _TYPES = (
     ProductType(
         "table",
         "furniture",
-        {"top": ("round", "rectangular"), "base": ("four legs", "pedestal", "trestle"), "drawer": ("drawer", "no drawer")},
+        {
+            "top": ("round", "rectangular"),
+            "base": ("four legs", "pedestal", "trestle"),
+            "drawer": ("drawer", "no drawer"),
+        },
         ("wood", "steel", "plastic"),
         _PLAIN,
         _ROOM,

@@ -11,10 +11,12 @@ from components.catalog.records import Product, Qrel, Query, Truth
 from components.catalog.schema import Attribute, CatalogSchema, Category
 from components.catalog.shop.assortment import CATEGORIES, COLOURS, PATTERNS, REQUIRED, TYPES
 from components.catalog.shop.design import Plan, generator, plan, specification
+from components.catalog.shop.errors import ShopError
 from components.catalog.shop.params import ShopParams
 from components.catalog.shop.queries import ask
 from components.catalog.shop.scene import picture
 from components.catalog.shop.text import write_listing
+from components.stage.door import die_with_parent
 
 CHUNK = 64  # products a worker draws at a time
 _Item = tuple[Product, Truth]
@@ -51,7 +53,12 @@ _worker_shop: Plan | None = None
 
 
 def _start_worker(params: ShopParams, seed: int) -> None:
-    """Lay out the shop once per process; its layout is cheaper to make than to send."""
+    """Lay out the shop once per process; its layout is cheaper to make than to send.
+
+    A worker dies with its parent: both ends of the pool's queue are open in every worker, so that one that
+    waits for work would never learn that nobody is left to send any.
+    """
+    die_with_parent()
     global _worker_shop
     _worker_shop = plan(params, seed)
 
@@ -76,6 +83,17 @@ class Shop:
     def item(self, index: int) -> _Item:
         """Product ``index`` (0-based, in product_id order) and its truth."""
         return _item(self._plan, index)
+
+    def sample(self, count: int, product_type: str | None = None) -> Iterator[_Item]:
+        """The first ``count`` products, of one type if asked, drawn in this process.
+
+        Raises:
+            ShopError: the shop sells no such type.
+        """
+        if product_type is not None and product_type not in TYPES:
+            raise ShopError(f"the shop sells no {product_type!r}; its types are {', '.join(TYPES)}.")
+        wanted = (k for k in range(len(self._plan)) if product_type in (None, self._plan.kind(k).name))
+        return (self.item(index) for index in islice(wanted, count))
 
     def products(self) -> Iterator[_Item]:
         """Products in product_id order, drawn by ``params.workers`` processes.
@@ -132,4 +150,6 @@ def _category(name: str) -> Category:
     for kind in kinds:
         if kind.measure:
             attributes[kind.measure[0]] = Attribute(type="number")
-    return Category(product_types=tuple(kind.name for kind in kinds), attributes=dict(sorted(attributes.items())))
+    return Category(
+        product_types=tuple(kind.name for kind in kinds), attributes=dict(sorted(attributes.items()))
+    )

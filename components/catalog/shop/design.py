@@ -23,15 +23,24 @@ from components.catalog.shop.params import ShopParams
 T = TypeVar("T")
 Form = tuple[float, float, float, float]
 
-_SYLLABLES = ("al", "bren", "cor", "dal", "elm", "fen", "gav", "hol", "ister", "jor", "kel", "lun", "mar", "nor", "ost", "pel", "quil", "ros", "sten", "tov")
+_SYLLABLES = (
+    "al", "bren", "cor", "dal", "elm", "fen", "gav", "hol", "ister", "jor", "kel", "lun", "mar", "nor", "ost",
+    "pel", "quil", "ros", "sten", "tov",
+)  # fmt: skip
 _ENDINGS = ("a", "by", "den", "ello", "ick", "ova", "rell", "sen", "tide", "wen")
 BRANDS = 40  # in the whole shop
 BRANDS_PER_CATEGORY = 8
 ACCENTED_SHARE = 0.6  # of plain products: trimmed in a second colour; the rest is trimmed tone in tone
 _COLOUR_NAMES = tuple(COLOURS)
 _KINDS = tuple(TYPES.values())
-# Light and dark colours do not stand out from their like; a pattern in such a pair could not be seen.
-_ALIKE = (("black", "navy"), ("white", "beige"), ("teal", "green"), ("brown", "orange"), ("red", "brown"), ("purple", "navy"), ("yellow", "beige"), ("blue", "teal"), ("black", "brown"), ("navy", "blue"), ("pink", "beige"), ("orange", "red"), ("yellow", "orange"), ("pink", "white"), ("yellow", "white"), ("purple", "blue"), ("grey", "teal"), ("grey", "blue"))
+# Colours that do not stand out from each other: a pattern in such a pair could not be seen.
+_ALIKE = (
+    ("black", "navy"), ("white", "beige"), ("teal", "green"), ("brown", "orange"),
+    ("red", "brown"), ("purple", "navy"), ("yellow", "beige"), ("blue", "teal"),
+    ("black", "brown"), ("navy", "blue"), ("pink", "beige"), ("orange", "red"),
+    ("yellow", "orange"), ("pink", "white"), ("yellow", "white"), ("purple", "blue"),
+    ("grey", "teal"), ("grey", "blue"),
+)  # fmt: skip
 
 
 def generator(seed: int, *labels: str | int) -> np.random.Generator:
@@ -68,7 +77,8 @@ def pick(rng: np.random.Generator, values: Sequence[T]) -> T:
 
 
 @lru_cache(maxsize=64)
-def _contrasts(colour: str) -> tuple[str, ...]:
+def contrasting_colours(colour: str) -> tuple[str, ...]:
+    """Second colours that stand out from ``colour``."""
     clash = {colour, *(a if b == colour else b for a, b in _ALIKE if colour in (a, b))}
     return tuple(name for name in COLOURS if name not in clash)
 
@@ -76,7 +86,9 @@ def _contrasts(colour: str) -> tuple[str, ...]:
 @lru_cache(maxsize=64)
 def _category_brands(seed: int, category: str) -> tuple[str, ...]:
     names = brands(seed)
-    return tuple(names[k] for k in generator(seed, "stocks", category).permutation(BRANDS)[:BRANDS_PER_CATEGORY])
+    return tuple(
+        names[k] for k in generator(seed, "stocks", category).permutation(BRANDS)[:BRANDS_PER_CATEGORY]
+    )
 
 
 @dataclass(frozen=True, eq=False)  # compared by identity: it is a key of caches
@@ -95,7 +107,7 @@ class Plan:
 
     def kind(self, index: int) -> ProductType:
         """The product type of product ``index``."""
-        return _KINDS[self.kinds[self.members[index, 0]]]
+        return _KINDS[int(self.kinds[self.members[index, 0]])]
 
     @cached_property
     def _by_split(self) -> list[list[int]]:
@@ -108,7 +120,7 @@ class Plan:
 
     def split(self, index: int) -> Split:
         """The split that the whole group of product ``index`` belongs to."""
-        return SPLITS[self.splits[self.members[index, 0]]]
+        return SPLITS[int(self.splits[self.members[index, 0]])]
 
 
 def plan(params: ShopParams, seed: int) -> Plan:
@@ -154,7 +166,7 @@ def _colours(shop: Plan, group: int, place: int, pattern: str) -> tuple[str, str
         place = 0  # the same product, photographed again
     rng = generator(shop.seed, "colours", group, place)
     colour = pick(rng, _COLOUR_NAMES)
-    accent = pick(rng, _contrasts(colour))
+    accent = pick(rng, contrasting_colours(colour))
     return colour, accent if pattern != "plain" or rng.random() < ACCENTED_SHARE else ""
 
 

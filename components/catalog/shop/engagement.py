@@ -22,7 +22,9 @@ def fashion(seed: int) -> dict[str, float]:
     """How much this year's shoppers like each colour and each pattern (mean 0)."""
     rng = generator(seed, "fashion")
     liking = {name: float(value) for name, value in zip(COLOURS, rng.normal(0, 1, len(COLOURS)), strict=True)}
-    liking |= {name: float(value) for name, value in zip(PATTERNS, rng.normal(0, 0.6, len(PATTERNS)), strict=True)}
+    liking |= {
+        name: float(value) for name, value in zip(PATTERNS, rng.normal(0, 0.6, len(PATTERNS)), strict=True)
+    }
     return liking
 
 
@@ -30,7 +32,9 @@ def appeal(shop: Plan, products: list[Specification]) -> NDArray[np.float64]:
     """``[products]``: visible appeal, mean 0 and standard deviation 1 over the given products."""
     liking = fashion(shop.seed)
     clarity = np.array([camera(shop, what.index).clarity for what in products])
-    taste = np.array([liking[what.attributes["colour"]] + liking[what.attributes["pattern"]] for what in products])
+    taste = np.array(
+        [liking[what.attributes["colour"]] + liking[what.attributes["pattern"]] for what in products]
+    )
     raw: NDArray[np.float64] = _standard(clarity) + _standard(taste)
     return _standard(raw)
 
@@ -49,7 +53,9 @@ def desirability(
     """``[products]`` grades 0..4: the steps one shopper goes with each product of a query's answer."""
     count = len(relevance)
     taste = rng.normal(0, 1, count) * params.noise
-    logit = params.step_logit + params.relevance_weight * (relevance - 2) + params.appeal_weight * appeals + taste
+    logit = (
+        params.step_logit + params.relevance_weight * (relevance - 2) + params.appeal_weight * appeals + taste
+    )
     harder = params.step_cost * np.arange(STEPS)[:, None]
     goes_on = rng.random((STEPS, count)) < 1 / (1 + np.exp(harder - logit))
     steps: NDArray[np.int64] = np.cumprod(goes_on, axis=0).sum(0)

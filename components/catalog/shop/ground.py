@@ -25,30 +25,44 @@ def _rgb(hue: float, saturation: float, value: float) -> Floats:
 def studio(rng: np.random.Generator, px: int) -> Ground:
     """A sweep of paper: nearly white, grey or a pale tint, lighter around the middle."""
     tinted = rng.random() < 0.4
-    colour = _rgb(rng.random(), rng.uniform(0.05, 0.22) if tinted else rng.uniform(0, 0.04), rng.uniform(0.80, 0.97))
+    colour = _rgb(
+        rng.random(), rng.uniform(0.05, 0.22) if tinted else rng.uniform(0, 0.04), rng.uniform(0.80, 0.97)
+    )
     axis = np.linspace(-1, 1, px, dtype=np.float32)
     x, y = rng.uniform(-0.4, 0.4, 2)
     away = (axis[None, :] - np.float32(x)) ** 2 + (axis[:, None] - np.float32(y)) ** 2
     light = 1.03 - np.float32(rng.uniform(0.02, 0.10)) * away
     if rng.random() < 0.35:  # the edge where a table meets the wall
-        light = light * np.where(axis > rng.uniform(0.1, 0.7), np.float32(rng.uniform(0.88, 0.96)), np.float32(1))[:, None]
+        light = (
+            light
+            * np.where(axis > rng.uniform(0.1, 0.7), np.float32(rng.uniform(0.88, 0.96)), np.float32(1))[
+                :, None
+            ]
+        )
     return Ground(light * colour[:, None, None], float(rng.uniform(0.25, 0.55)))
 
 
 def _textured(rng: np.random.Generator, px: int, floor: bool) -> Floats:
     """A wall, floor or table top: a muted colour with a weave, boards, a print or clouds."""
     value = rng.uniform(0.40, 0.78) if floor else rng.uniform(0.62, 0.93)
-    colour = _rgb(rng.uniform(0.04, 0.13) if rng.random() < 0.6 else rng.random(), rng.uniform(0.08, 0.42), value)
+    colour = _rgb(
+        rng.uniform(0.04, 0.13) if rng.random() < 0.6 else rng.random(), rng.uniform(0.08, 0.42), value
+    )
     kind = int(rng.integers(0, 4))
     turn = float(rng.uniform(-0.4, 0.4)) if floor else 0.0
     grid = np.eye(2) / px
     if kind == 0:
-        grain = grain_tile("wood")[tile_index((px, px), grid, (0, 0), rng.uniform(0.8, 2.0), turn + np.pi / 2)] * 0.10
+        grain = (
+            grain_tile("wood")[tile_index((px, px), grid, (0, 0), rng.uniform(0.8, 2.0), turn + np.pi / 2)]
+            * 0.10
+        )
     elif kind == 1:
         grain = grain_tile("weave")[tile_index((px, px), grid, (0, 0), rng.uniform(3, 6), turn)] * 0.08
     elif kind == 2:
         print_ = ("striped", "checked", "dotted", "floral", "zigzag")[int(rng.integers(0, 5))]
-        grain = pattern_tile(print_)[tile_index((px, px), grid, (0, 0), rng.uniform(3, 7), turn)] * np.float32(rng.uniform(-0.16, 0.12))
+        grain = pattern_tile(print_)[
+            tile_index((px, px), grid, (0, 0), rng.uniform(3, 7), turn)
+        ] * np.float32(rng.uniform(-0.16, 0.12))
     else:
         grain = noise()[1][:px, :px] * np.float32(0.10)
     surface: Floats = (1 + grain.astype(np.float32)) * colour[:, None, None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from components.catalog.shop import carried, household, wearables
+from components.catalog.shop import carried, household, toys, wearables
 from components.catalog.shop.design import Specification
 from components.catalog.shop.shapes import Part
 from components.catalog.shop.wearables import Form, Parts
@@ -32,8 +32,8 @@ _DRAWN: dict[str, Callable[[Parts, Form], list[Part]]] = {
     "vase": household.vase,
     "lamp": household.lamp,
     "cushion": household.cushion,
-    "toy car": household.toy_car,
-    "teddy bear": household.teddy_bear,
+    "toy car": toys.toy_car,
+    "teddy bear": toys.teddy_bear,
 }
 
 

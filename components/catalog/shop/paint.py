@@ -21,7 +21,7 @@ NOISE_PX = 640
 
 @dataclass(frozen=True)
 class Finish:
-    """How a material looks: a grain of given strength, gloss (0..1), opacity, and a touch of its own colour."""
+    """How a material looks: grain of given strength, gloss (0..1), opacity, a touch of its own colour."""
 
     grain: str
     strength: float
@@ -55,7 +55,15 @@ FINISHES: dict[str, Finish] = {
     "tin": Finish("speckle", 0.10, 0.5),
     "plush": Finish("fuzz", 0.28, 0.0),
 }
-_GRAIN_PERIODS = {"weave": 3.0, "knit": 2.6, "twill": 2.0, "grid": 3.4, "basket": 2.4, "wood": 0.5, "sheen": 0.7}
+_GRAIN_PERIODS = {
+    "weave": 3.0,
+    "knit": 2.6,
+    "twill": 2.0,
+    "grid": 3.4,
+    "basket": 2.4,
+    "wood": 0.5,
+    "sheen": 0.7,
+}
 _FITTINGS: dict[str, tuple[float, float, float]] = {
     "metal": (0.80, 0.78, 0.72),
     "dark": (0.16, 0.15, 0.16),
@@ -143,11 +151,14 @@ def pattern_tile(name: str) -> NDArray[np.uint8]:
 
 @cache
 def noise() -> tuple[Floats, Floats]:
-    """Fine and cloudy noise, ``[NOISE_PX, NOISE_PX]``, mean 0, about -1..1; the same in every picture's world."""
+    """Fine and cloudy noise, ``[NOISE_PX, NOISE_PX]``, mean 0, about -1..1."""
     rng = np.random.Generator(np.random.SFC64(1))
     fine = rng.normal(0, 0.5, (NOISE_PX, NOISE_PX)).astype(np.float32)
-    coarse = Image.fromarray(rng.integers(0, 256, (24, 24), dtype=np.uint8)).resize((NOISE_PX, NOISE_PX), Image.Resampling.BICUBIC)
-    return fine.clip(-1, 1), (np.asarray(coarse, np.float32) / 255 - 0.5) * 2
+    coarse = Image.fromarray(rng.integers(0, 256, (24, 24), dtype=np.uint8)).resize(
+        (NOISE_PX, NOISE_PX), Image.Resampling.BICUBIC
+    )
+    cloudy = np.asarray(coarse, np.float32) * np.float32(2 / 255) - np.float32(1)
+    return fine.clip(-1, 1), cloudy
 
 
 @cache
@@ -167,15 +178,17 @@ def grain_tile(name: str) -> Floats:
         across = ((x * 4).astype(int) + (y * 4).astype(int)) % 2 == 0
         tile = np.where(across, np.cos(wave * (y * 4 % 1 - 0.5)), np.cos(wave * (x * 4 % 1 - 0.5)))
     elif name == "wood":
-        tile = np.sin(wave * (3 * x + 0.30 * np.sin(wave * y) + 0.12 * np.sin(wave * (2 * y + x)))) * 0.7 + 0.3 * np.sin(wave * 11 * x)
+        tile = np.sin(
+            wave * (3 * x + 0.30 * np.sin(wave * y) + 0.12 * np.sin(wave * (2 * y + x)))
+        ) * 0.7 + 0.3 * np.sin(wave * 11 * x)
     else:  # sheen of silk: broad soft folds
         tile = np.sin(wave * (x + y + 0.15 * np.sin(wave * y)))
-    return tile.astype(np.float32).ravel()
+    return np.asarray(tile, np.float32).ravel()
 
 
 def tile_index(
     shape: tuple[int, ...],
-    inverse: NDArray[np.float64],
+    inverse: NDArray[np.floating],
     origin: tuple[float, float],
     periods: float,
     turn: float = 0.0,
@@ -200,7 +213,7 @@ class _Frame:
     """Where a product's own frame lies on the drawing: ``inverse`` maps pixels, counted from ``origin``
     (x, y), back to it; ``size`` is the longer side in drawing pixels."""
 
-    inverse: NDArray[np.float64]
+    inverse: NDArray[np.floating]
     origin: tuple[float, float]
     size: float
 
@@ -229,7 +242,7 @@ def _grain(finish: Finish, shape: tuple[int, ...], frame: _Frame, offset: int) -
 def _place(
     parts: Sequence[Part], view: View, size: float
 ) -> tuple[list[NDArray[np.float64]], float, NDArray[np.float64]]:
-    """Outlines in pixels so that the longer side of all measures ``size``; the scale; and the top left corner."""
+    """Outlines in pixels, all within ``size``; the scale; and the top left corner in the product's frame."""
     points = np.concatenate([part.points for part in parts])
     turned = points @ view.matrix.T
     turned /= (1 + turned @ np.asarray(view.tilt))[:, None]
@@ -256,7 +269,7 @@ def _palette(parts: Sequence[Part], look: Look) -> Floats:
 
 @dataclass(frozen=True)
 class _Tables:
-    """Per part, with 0 for nothing: brightness, height (0..255), gloss, opacity, grain, and is it patterned."""
+    """Per part, with 0 for nothing: brightness, height (0..255), gloss, opacity, grain, patterned or not."""
 
     shade: Floats
     height: NDArray[np.uint8]
@@ -293,7 +306,7 @@ def _light(heights: NDArray[np.uint8], size: float, light: tuple[float, float], 
 
 
 def paint(parts: Sequence[Part], look: Look, view: View, size_px: float, ss: int) -> Sprite:
-    """Paint ``parts`` so that their longer side is ``size_px`` pixels, drawn ``ss`` times larger and reduced."""
+    """Paint ``parts`` with a longer side of ``size_px`` pixels, drawn ``ss`` times larger and reduced."""
     size = size_px * ss
     outlines, scale, low = _place(parts, view, size)
     pad = 2 * ss

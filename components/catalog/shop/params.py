@@ -48,7 +48,9 @@ class ShopParams(Params):
     cluttered_share: float = Field(ge=0, le=1)  # pictures among other products; the rest is on plain ground
     neighbours_min: int = Field(ge=1, le=8)  # other products in a cluttered picture
     neighbours_max: int = Field(ge=1, le=8)
-    neighbours_painted: int = Field(ge=24)  # different ones per split and light; each process paints them once
+    neighbours_painted: int = Field(
+        ge=24
+    )  # different ones per split and light; each process paints them once
     max_hidden: float = Field(ge=0, le=0.5)  # largest part of a product that a neighbour may cover
     workers: int = Field(ge=1, le=256)  # processes that draw; the bytes are the same for any number
     queries: QueryParams

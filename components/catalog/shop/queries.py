@@ -31,7 +31,7 @@ from components.catalog.shop.wording import (
 
 _NOUN_SHARE = 0.3  # of visual queries that name the type in words of their own
 _HUE_SHARE = 0.35  # the same for colours
-_TRIES = 60  # per wanted query, before the shop is called too small
+_TRIES = 2000  # in a row that give nothing new, before the shop is called too small
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,10 @@ class _Shelf:
         return total
 
 
-def _narrowed(rng: np.random.Generator, shelf: _Shelf, what: Specification, names: list[str], start: int, max_exact: int) -> dict[str, str] | None:
-    """The first ``start`` of ``names`` or more, until at most ``max_exact`` products match; None if none do."""
+def _narrowed(
+    rng: np.random.Generator, shelf: _Shelf, what: Specification, names: list[str], start: int, max_exact: int
+) -> dict[str, str] | None:
+    """The first ``start`` of ``names`` or more, until at most ``max_exact`` products match; else None."""
     for count in range(min(start, len(names)), len(names) + 1):
         wanted = {name: what.attributes[name] for name in names[:count]}
         if int((shelf.matched(wanted) == count).sum()) <= max_exact:
@@ -85,7 +87,9 @@ def _shuffled(rng: np.random.Generator, names: list[str]) -> list[str]:
     return [names[k] for k in rng.permutation(len(names))]
 
 
-def _visual(rng: np.random.Generator, shelf: _Shelf, what: Specification, shop: Plan, split: Split) -> tuple[str, Wish] | None:
+def _visual(
+    rng: np.random.Generator, shelf: _Shelf, what: Specification, shop: Plan, split: Split
+) -> tuple[str, Wish] | None:
     """A query in a shopper's own words for what is seen in the picture."""
     shown = [*what.kind.parts, *(["pattern"] if len(set(what.kind.patterns)) > 1 else [])]
     if what.attributes["pattern"] != "plain" and rng.random() < 0.5:
@@ -120,11 +124,18 @@ def _see(rng: np.random.Generator, what: Specification, wanted: dict[str, str], 
     return pick(rng, HELD_OUT_PLAIN if held_out else VISUAL_PLAIN).format(noun=noun, seen=seen)
 
 
-def _textual(rng: np.random.Generator, shelf: _Shelf, what: Specification, shop: Plan, split: Split) -> tuple[str, Wish] | None:
+def _textual(
+    rng: np.random.Generator, shelf: _Shelf, what: Specification, shop: Plan, split: Split
+) -> tuple[str, Wish] | None:
     """A query in the listing's words: attributes that the product's own title or description states."""
     listing = write_listing(what, generator(shop.seed, "listing", what.index))
     stated = sorted(listing.in_title | listing.in_description)
-    names = [name for name in stated if name in ("brand", "colour", "material", "use") or (name == "pattern" and what.attributes[name] != "plain")]
+    names = [
+        name
+        for name in stated
+        if name in ("brand", "colour", "material", "use")
+        or (name == "pattern" and what.attributes[name] != "plain")
+    ]
     if len(names) < 2 and "brand" not in names:
         return None
     names = _shuffled(rng, names)
@@ -146,7 +157,9 @@ def _shelves(shop: Plan, split: Split) -> dict[str, _Shelf]:
     return {name: _Shelf(items) for name, items in products.items()}
 
 
-def wishes(shop: Plan, split: Split, shelves: dict[str, _Shelf], taken: set[str]) -> Iterator[tuple[str, str, Wish]]:
+def wishes(
+    shop: Plan, split: Split, shelves: dict[str, _Shelf], taken: set[str]
+) -> Iterator[tuple[str, str, Wish]]:
     """Kind, text and wish of each query of a split; texts in ``taken`` are not used again.
 
     Raises:
@@ -157,10 +170,10 @@ def wishes(shop: Plan, split: Split, shelves: dict[str, _Shelf], taken: set[str]
     visual = round(total * shop.params.queries.visual_share)
     products = [what for shelf in shelves.values() for what in shelf.products]
     rng = generator(shop.seed, "queries", split)
-    made, tries = 0, 0
+    made, vain = 0, 0
     while made < total:
-        tries += 1
-        if tries > _TRIES * total or not products:
+        vain += 1
+        if vain > _TRIES or not products:
             raise ShopError(
                 f"only {made} different queries were found for the {len(products)} {split} products: "
                 f"lower shop.queries.count.{split} (now {total}) or raise shop.products."
@@ -170,7 +183,7 @@ def wishes(shop: Plan, split: Split, shelves: dict[str, _Shelf], taken: set[str]
         asked = (_visual if kind == "visual" else _textual)(rng, shelves[what.kind.name], what, shop, split)
         if asked is not None and asked[0] not in taken:
             taken.add(asked[0])
-            made += 1
+            made, vain = made + 1, 0
             yield kind, *asked
 
 
@@ -179,7 +192,9 @@ def _judged(shop: Plan, query_id: str, wish: Wish, shelf: _Shelf, appeals: dict[
     relevance = grades(shelf.matched(wish.attributes), len(wish.attributes))
     found = np.flatnonzero(relevance)
     liked = np.array([appeals[shelf.products[k].index] for k in found])
-    steps = desirability(relevance[found], liked, shop.params.engagement, generator(shop.seed, "shopper", query_id))
+    steps = desirability(
+        relevance[found], liked, shop.params.engagement, generator(shop.seed, "shopper", query_id)
+    )
     return [
         Qrel(query_id=query_id, product_id=shelf.products[k].product_id, relevance=grade, desirability=step)
         for k, grade, step in zip(found.tolist(), relevance[found].tolist(), steps.tolist(), strict=True)

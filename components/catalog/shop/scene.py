@@ -14,7 +14,17 @@ from components.catalog.shop.design import Plan, Specification, generator, pick,
 from components.catalog.shop.errors import ShopError
 from components.catalog.shop.ground import Ground, room, studio
 from components.catalog.shop.outlines import outlines
-from components.catalog.shop.paint import FINISHES, NOISE_PX, Floats, Look, Sprite, View, noise, paint, shade_of
+from components.catalog.shop.paint import (
+    FINISHES,
+    NOISE_PX,
+    Floats,
+    Look,
+    Sprite,
+    View,
+    noise,
+    paint,
+    shade_of,
+)
 
 _HEARTS = ((0.97, 0.86, 0.30), (0.98, 0.97, 0.92), (0.90, 0.45, 0.25))
 _MIRRORED_SHARE = 0.5
@@ -104,7 +114,11 @@ def _view(rng: np.random.Generator, light: tuple[float, float], loose: float) ->
     shear, stretch = rng.normal(0, 0.06), rng.normal(0, 0.05)
     side = -1.0 if rng.random() < _MIRRORED_SHARE else 1.0
     c, s = np.cos(turn), np.sin(turn)
-    matrix = np.array([[c, -s], [s, c]]) @ np.array([[1 + stretch, shear], [0, 1 - stretch]]) @ np.diag([side, 1.0])
+    matrix = (
+        np.array([[c, -s], [s, c]])
+        @ np.array([[1 + stretch, shear], [0, 1 - stretch]])
+        @ np.diag([side, 1.0])
+    )
     tilt = (_within(rng.normal(0, 0.05), -0.1, 0.1), _within(rng.normal(0, 0.05), -0.1, 0.1))
     return View(matrix, tilt, light)
 
@@ -115,7 +129,9 @@ def _look(shop: Plan, what: Specification) -> Look:
     colour = shade_of(what.attributes["colour"], rng)
     accent = what.attributes.get("accent_colour")
     design = generator(shop.seed, "pattern", what.group_id)
-    turns = {"striped": (0.0, np.pi / 2, np.pi / 4), "checked": (0.0, np.pi / 4)}.get(what.attributes["pattern"], (0.0,))
+    turns = {"striped": (0.0, np.pi / 2, np.pi / 4), "checked": (0.0, np.pi / 4)}.get(
+        what.attributes["pattern"], (0.0,)
+    )
     return Look(
         colour=colour,
         accent=shade_of(accent, rng) if accent else _tone(colour),
@@ -225,7 +241,9 @@ def _shadow(px: int, item: _Standing, light: tuple[float, float]) -> _Standing:
     rows, columns = item.sprite.alpha.shape
     padded = np.zeros((rows + 2 * margin, columns + 2 * margin), np.uint8)
     padded[margin:-margin, margin:-margin] = item.sprite.alpha * 150
-    soft = np.asarray(Image.fromarray(padded).filter(ImageFilter.BoxBlur(reach)), np.float32) / 255
+    soft = np.asarray(Image.fromarray(padded).filter(ImageFilter.BoxBlur(reach)), np.float32) * np.float32(
+        1 / 255
+    )
     x, y = item.x - margin - round(light[0] * fall), item.y - margin - round(light[1] * fall)
     return _Standing(Sprite(np.zeros((3, 1, 1), np.float32), soft), x, y)
 
@@ -261,12 +279,13 @@ def _arrange(
     whole[rows, columns] = own.alpha[inner_rows, inner_columns] > 0.5
     if not shot.cluttered:
         return [item], 0, whole
-    seen, standing, before, behind = whole, [item], [], []
+    seen, standing, before, behind = whole, [item], list[_Standing](), list[_Standing]()
+    least = (1 - shop.params.max_hidden) * whole.sum()
     for sprite in _neighbours(shop, what, rng, shot):
         placed = _beside(rng, sprite, px, standing)
         standing.append(placed)
         left = _covered(seen, placed)
-        in_front = rng.random() < 0.6 and left.sum() >= (1 - shop.params.max_hidden) * whole.sum()
+        in_front = rng.random() < 0.6 and (left > 0.5).sum() >= least
         seen = left if in_front else seen
         (before if in_front else behind).append(placed)
     return [*behind, item, *before], len(behind), seen
@@ -314,4 +333,9 @@ def bounds(mask: NDArray[np.bool_]) -> tuple[float, float, float, float]:
     """The smallest box around a mask's true pixels, as fractions x0 y0 x1 y1 of its sides."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     height, width = mask.shape
-    return float(columns[0] / width), float(rows[0] / height), float((columns[-1] + 1) / width), float((rows[-1] + 1) / height)
+    return (
+        float(columns[0] / width),
+        float(rows[0] / height),
+        float((columns[-1] + 1) / width),
+        float((rows[-1] + 1) / height),
+    )

@@ -31,16 +31,20 @@ class Part:
 def _catmull_rom(steps: int) -> NDArray[np.float64]:
     """Weights ``[steps, 4]`` of the four neighbouring points (uniform Catmull-Rom spline, tension 0.5)."""
     t = np.arange(steps) / steps
-    return np.stack(
-        [-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, -(t**2) + t**3], axis=1
-    ) / 2
+    return (
+        np.stack(
+            [-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, -(t**2) + t**3], axis=1
+        )
+        / 2
+    )
 
 
 def smooth(points: ArrayLike, steps: int = 5) -> Points:
     """A closed curve through ``points``, ``steps`` times as many."""
     p = np.asarray(points, float)
     around = np.stack([np.roll(p, 1, 0), p, np.roll(p, -1, 0), np.roll(p, -2, 0)])
-    return np.einsum("sk,knd->nsd", _catmull_rom(steps), around).reshape(-1, 2)
+    curve: Points = np.einsum("sk,knd->nsd", _catmull_rom(steps), around).reshape(-1, 2)
+    return curve
 
 
 def path(points: ArrayLike, steps: int = 6) -> Points:
@@ -107,7 +111,9 @@ def ribbon(line: ArrayLike, width: float, end_width: float | None = None) -> Poi
     return np.concatenate([p + across, (p - across)[::-1]])
 
 
-def ring(cx: float, cy: float, rx: float, ry: float, width: float, start: float = 0, end: float = 360) -> Points:
+def ring(
+    cx: float, cy: float, rx: float, ry: float, width: float, start: float = 0, end: float = 360
+) -> Points:
     """An elliptic band; a full turn closes on itself."""
     return ribbon(ellipse(cx, cy, rx, ry, start, end, 30), width)
 

@@ -40,7 +40,8 @@ _PRINTS: dict[str, tuple[str, ...]] = {
 }
 # How a part's value reads in a listing; parts not named here read as their value alone.
 _PART_NAMES = {
-    "sleeves": "{} sleeves", "neckline": "{} neckline", "length": "{} length", "leg": "{} leg", "hem": "{} hem",
+    "sleeves": "{} sleeves", "neckline": "{} neckline", "length": "{} length", "leg": "{} leg",
+    "hem": "{} hem",
     "cut": "{} cut", "closure": "{} closure", "sole": "{} sole", "shaft": "{} shaft", "heel": "{} heel",
     "toe": "{} toe", "shape": "{} shape", "shell": "{} shell", "corners": "{} corners", "style": "{} style",
     "dial": "{} dial", "frame": "{} frame", "lens": "{} lenses", "spout": "{} spout", "back": "{} back",
@@ -48,8 +49,21 @@ _PART_NAMES = {
     "body": "{} body", "pose": "{} pose",
 }  # fmt: skip
 _WHOLE_VALUES = {"sleeveless": "sleeveless cut", "rounded": "rounded arms", "square": "square arms"}
-_UNITS = {"capacity_ml": "{} ml", "capacity_l": "{} litres", "height_cm": "{} cm high", "width_cm": "{} cm wide", "length_cm": "{} cm long"}
-_PRAISE = ("A favourite of our regulars.", "Made to last.", "Pairs well with much you own.", "New this season.", "Lovingly finished.", "An easy present.")
+_UNITS = {
+    "capacity_ml": "{} ml",
+    "capacity_l": "{} litres",
+    "height_cm": "{} cm high",
+    "width_cm": "{} cm wide",
+    "length_cm": "{} cm long",
+}
+_PRAISE = (
+    "A favourite of our regulars.",
+    "Made to last.",
+    "Pairs well with much you own.",
+    "New this season.",
+    "Lovingly finished.",
+    "An easy present.",
+)
 _Rng = np.random.Generator
 
 
@@ -81,7 +95,14 @@ def _front(rng: _Rng, what: Specification, said: set[str]) -> list[str]:
         "pattern": pick(rng, _PRINTS[what.attributes["pattern"]]),
         "material": what.attributes["material"],
     }
-    order = pick(rng, (("colour", "pattern", "material"), ("material", "colour", "pattern"), ("pattern", "colour", "material")))
+    order = pick(
+        rng,
+        (
+            ("colour", "pattern", "material"),
+            ("material", "colour", "pattern"),
+            ("pattern", "colour", "material"),
+        ),
+    )
     return [words[name] for name in order if name in said]
 
 
@@ -114,7 +135,16 @@ def _sentences(rng: _Rng, what: Specification, said: set[str]) -> list[str]:
     shown = [_part(name, a[name]) for name in what.kind.parts if name in said]
     lines = []
     if "material" in said:
-        lines.append(pick(rng, (f"Made of {a['material']}.", f"The {noun} is made from {a['material']}.", f"We chose {a['material']} for it.")))
+        lines.append(
+            pick(
+                rng,
+                (
+                    f"Made of {a['material']}.",
+                    f"The {noun} is made from {a['material']}.",
+                    f"We chose {a['material']} for it.",
+                ),
+            )
+        )
     if shown:
         listed = " and ".join(shown) if len(shown) < 3 else ", ".join(shown[:-1]) + " and " + shown[-1]
         lines.append(pick(rng, (f"It comes with {listed}.", f"Features: {listed}.", f"Note the {listed}.")))
@@ -132,7 +162,13 @@ def _sentences(rng: _Rng, what: Specification, said: set[str]) -> list[str]:
 def write_listing(what: Specification, rng: _Rng) -> Listing:
     """Write a title and a description of a product."""
     title, in_title = _title(rng, what)
-    likely = {"material": 0.5, "colour": 0.35, "accent_colour": 0.5, "pattern": 0.25, "use": 0.4} | dict.fromkeys(what.kind.parts, 0.4)
+    likely = {
+        "material": 0.5,
+        "colour": 0.35,
+        "accent_colour": 0.5,
+        "pattern": 0.25,
+        "use": 0.4,
+    } | dict.fromkeys(what.kind.parts, 0.4)
     said = _said(rng, what, likely)
     if "colour" not in said:
         said.discard("accent_colour")

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 NOUNS: dict[str, str] = {
     "shirt": "upper wear", "dress": "gown", "trousers": "pants", "sneaker": "trainer", "pump": "heeled shoe",
-    "handbag": "purse", "backpack": "rucksack", "suitcase": "luggage", "hat": "headwear", "watch": "wristwatch",
+    "handbag": "purse", "backpack": "rucksack", "suitcase": "luggage", "hat": "headwear",
+    "watch": "wristwatch",
     "sunglasses": "shades", "mug": "cup", "bottle": "flask", "teapot": "tea kettle", "chair": "seat for one",
     "table": "desk", "sofa": "couch", "vase": "flower jar", "lamp": "light", "cushion": "pillow",
     "toy car": "little car", "teddy bear": "stuffed bear",
 }  # fmt: skip
 HUES: dict[str, str] = {
-    "red": "scarlet", "orange": "tangerine", "yellow": "lemon", "green": "grass coloured", "teal": "blue-green",
+    "red": "scarlet", "orange": "tangerine", "yellow": "lemon", "green": "grass coloured",
+    "teal": "blue-green",
     "blue": "sky coloured", "navy": "dark blue", "purple": "violet", "pink": "rosy", "brown": "chocolate",
     "beige": "sand coloured", "black": "jet dark", "white": "snowy", "grey": "ash coloured",
 }  # fmt: skip
@@ -247,8 +249,26 @@ SEEN: dict[str, dict[str, tuple[str, str]]] = {
     },
 }  # fmt: skip
 ACCENTS = ("with {} details", "and some {} on it")  # of all splits; of test queries only
-VISUAL = ("{colour} {noun} {seen}", "{noun} {seen} in {colour}", "a {noun} {seen}, {colour}", "{colour} one: {noun} {seen}")
+VISUAL = (
+    "{colour} {noun} {seen}",
+    "{noun} {seen} in {colour}",
+    "a {noun} {seen}, {colour}",
+    "{colour} one: {noun} {seen}",
+)
 VISUAL_PLAIN = ("{noun} {seen}", "a {noun} {seen}", "any {noun} {seen}")  # no colour asked
-HELD_OUT = ("show me a {noun} {seen}; it must be {colour}", "i saw a {colour} {noun} once, {seen}", "do you have this {noun}, {seen}, {colour}?")
-HELD_OUT_PLAIN = ("show me a {noun} {seen}", "i saw a {noun} once, {seen}", "do you have this {noun}, {seen}?")
-TEXTUAL = ("{front} {noun} {back}", "{noun} {front} {back}", "{back} {front} {noun}", "buy {front} {noun} {back}")
+HELD_OUT = (
+    "show me a {noun} {seen}; it must be {colour}",
+    "i saw a {colour} {noun} once, {seen}",
+    "do you have this {noun}, {seen}, {colour}?",
+)
+HELD_OUT_PLAIN = (
+    "show me a {noun} {seen}",
+    "i saw a {noun} once, {seen}",
+    "do you have this {noun}, {seen}?",
+)
+TEXTUAL = (
+    "{front} {noun} {back}",
+    "{noun} {front} {back}",
+    "{back} {front} {noun}",
+    "buy {front} {noun} {back}",
+)
