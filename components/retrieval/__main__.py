@@ -41,7 +41,7 @@ def _require_passed_gate() -> None:
 
 
 def index(record: Record) -> None:
-    """Stage ``index``: embeddings that passed their gate and the columns of their products -> models/index."""
+    """Stage ``index``: embeddings that passed their gate, with their products' columns -> models/index."""
     params = load_params("index", IndexParams)
     from components.retrieval.embeddings import read_embeddings
     from components.retrieval.index import build_index

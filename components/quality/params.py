@@ -1,0 +1,39 @@
+"""Parameters of the quality gates."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from components.catalog.params import ImageLimits
+from components.stage.params import Params
+
+
+class QualityParams(Params):
+    """Block ``quality`` of params.yaml: both gates."""
+
+    # Share of the rows of a kind (products, queries, qrels) that may go to quarantine before the gate fails.
+    max_bad_fraction: float = Field(ge=0, le=1)
+    min_products: int = Field(ge=1)  # left after quarantine
+    min_products_per_split: int = Field(ge=1)  # left after quarantine, in each of train, validation and test
+    min_test_queries: int = Field(ge=0)  # left after quarantine
+    max_title_chars: int = Field(ge=1)
+    max_description_chars: int = Field(ge=1)
+    max_query_chars: int = Field(ge=1)
+    # What happens to a product with an attribute value outside its category's schema, or without a required
+    # one: report leaves it in and counts it (sellers write free-form values), quarantine takes it out.
+    attribute_values: Literal["report", "quarantine"]
+    required_attributes: Literal["report", "quarantine"]
+    images: ImageLimits
+    # Share of the products whose picture also occurs, by its difference hash, in another split.
+    max_cross_split_pictures: float = Field(ge=0, le=1)
+    min_relevance: int = Field(ge=1, le=3)  # the grade that makes a product an answer to a test query
+    workers: int = Field(ge=1)  # threads that look at pictures
+    # How far from 1 the length of an embedding may be.
+    unit_norm_tolerance: float = Field(gt=0, lt=1)
+    max_identical_vectors: float = Field(gt=0, le=1)  # share of the embeddings that may equal each other
+    max_mean_cosine: float = Field(
+        gt=0, le=1
+    )  # mean cosine of all pairs; near 1 the model tells nothing apart
+    page_examples: int = Field(ge=1)  # quarantined rows shown per reason on the validation page

@@ -1,0 +1,155 @@
+"""What a gate found: quarantined rows, outcomes of the checks, and whether the data may pass."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from components.quality.expectations import Outcome
+from components.stage.errors import VitrineError
+
+
+class BadRow(NamedTuple):
+    """One reason why one row was set aside; ``row`` counts from 0 in its file or shards; of a source row
+    that never became a product it is ``-1 - row``, so that both kinds of number stay apart.
+
+    ``counted`` is false for a row that is sound itself but belongs to one that was set aside.
+    """
+
+    kind: str
+    product_id: str
+    query_id: str
+    row: int
+    field: str
+    reason: str
+    expectation: str
+    counted: bool = True
+
+
+@dataclass
+class Verdict:
+    """All that a gate found, in the order it looked."""
+
+    title: str
+    max_bad_fraction: float
+    rows: dict[str, int] = field(default_factory=dict)  # kind -> rows looked at
+    bad: list[BadRow] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+    facts: dict[str, dict[str, int]] = field(default_factory=dict)  # table title -> label -> count
+    inputs: dict[str, str] = field(default_factory=dict)  # file -> sha256 of what was judged
+    errors: list[str] = field(default_factory=list)  # why the checks ended early
+
+    def give_up(self, error: Exception) -> None:
+        """Note that the checks ended early; such a verdict has not passed."""
+        text = " ".join(str(error).split())
+        if isinstance(error, VitrineError):
+            self.errors.append(f"it could not be checked: {text}")
+        else:
+            what = f"{type(error).__name__}: {text[:200]}"
+            self.errors.append(f"it could not be checked ({what}), and nothing passes unchecked")
+
+    def bad_rows(self, kind: str, counted_only: bool = False) -> set[int]:
+        """Rows of a kind that were set aside; negative ones were never built."""
+        return {bad.row for bad in self.bad if bad.kind == kind and (bad.counted or not counted_only)}
+
+    def fraction(self, kind: str) -> float:
+        """Share of the rows of a kind that are bad in themselves."""
+        return len(self.bad_rows(kind, counted_only=True)) / max(1, self.rows.get(kind, 0))
+
+    def reasons(self, kind: str) -> dict[str, int]:
+        """How many rows of a kind failed each check, most frequent first."""
+        seen = {(bad.row, bad.expectation) for bad in self.bad if bad.kind == kind}
+        counts = Counter(expectation for _, expectation in seen)
+        return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+    def failures(self) -> list[str]:
+        """Why the gate fails, worst first; empty when it passes."""
+        found = list(self.errors)
+        found += [
+            f"the check '{o.check.says}' could not be done: {o.error}" for o in self.outcomes if o.error
+        ]
+        for outcome in self.outcomes:
+            if outcome.check.level == "set" and not outcome.success and not outcome.error:
+                first = next(iter(outcome.reasons.values()), outcome.observed)
+                example = (
+                    f" ({len(outcome.failing)} rows; first: {first})" if outcome.rows > 1 else f" ({first})"
+                )
+                found.append(f"'{outcome.check.says}' does not hold{example}")
+        for kind in self.rows:
+            if self.fraction(kind) > self.max_bad_fraction:
+                worst = ", ".join(
+                    f"{count} not '{name}'" for name, count in list(self.reasons(kind).items())[:3]
+                )
+                found.append(
+                    f"{len(self.bad_rows(kind, counted_only=True))} of {self.rows[kind]:,} {kind} are bad "
+                    f"({self.fraction(kind):.1%}, max_bad_fraction is {self.max_bad_fraction:.1%}): {worst}"
+                )
+        return found
+
+    @property
+    def passed(self) -> bool:
+        """Whether the data may go on."""
+        return not self.failures()
+
+    def summary(self) -> dict[str, Any]:
+        """The gate's JSON: ``{"passed", "failures", "max_bad_fraction", "inputs", "kinds": {kind: ...}}``."""
+        return {
+            "passed": self.passed,
+            "failures": self.failures(),
+            "max_bad_fraction": self.max_bad_fraction,
+            "inputs": self.inputs,
+            "facts": self.facts,
+            "kinds": {kind: self._kind_summary(kind) for kind in self.rows},
+        }
+
+    def _kind_summary(self, kind: str) -> dict[str, Any]:
+        return {
+            "rows": self.rows[kind],
+            "quarantined": len(self.bad_rows(kind)),
+            "bad_fraction": round(self.fraction(kind), 6),
+            "reasons": self.reasons(kind),
+            "expectations": [_described(o) for o in self.outcomes if o.check.kind == kind],
+        }
+
+
+def _described(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "expectation": outcome.check.expectation,
+        "field": outcome.check.field,
+        "says": outcome.check.says,
+        "level": outcome.check.level,
+        "success": outcome.success,
+        "rows": outcome.rows,
+        "failing": len(outcome.failing),
+        "observed": outcome.observed,
+        "error": outcome.error,
+    }
+
+
+def write_quarantine(path: Path, bad: Sequence[BadRow]) -> None:
+    """Write the quarantine: one row per reason, without pictures; an empty one has the columns all the same.
+
+    A source row that never became a product is given its own number; its reason says that it is a source row.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = pa.schema(
+        [
+            ("kind", pa.string()),
+            ("product_id", pa.string()),
+            ("query_id", pa.string()),
+            ("row", pa.int64()),
+            ("field", pa.string()),
+            ("reason", pa.string()),
+            ("expectation", pa.string()),
+            ("counted", pa.bool_()),
+        ]
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [entry._replace(row=entry.row if entry.row >= 0 else -1 - entry.row) for entry in bad]
+    columns: Mapping[str, list[Any]] = {name: [row[i] for row in rows] for i, name in enumerate(schema.names)}
+    pq.write_table(pa.table(columns, schema=schema), path, compression="zstd")

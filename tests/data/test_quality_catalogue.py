@@ -1,0 +1,514 @@
+"""The catalogue's gate, through its door: what is set aside, what stops the pipeline, what goes on."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from components.catalog.records import PRODUCTS, QRELS, QUERIES
+from components.quality import __main__ as quality_door
+from components.stage import door
+
+pytest.importorskip("great_expectations")
+
+SCHEMA = {
+    "categories": {
+        "clothes": {
+            "product_types": ["shirt", "skirt"],
+            "attributes": {
+                "colour": {"type": "enum", "values": ["red", "blue"], "required": True},
+                "length_cm": {"type": "number", "values": [], "required": False},
+            },
+        },
+        "home": {"product_types": ["lamp"], "attributes": {}},
+    }
+}
+PARAMS: dict[str, Any] = {
+    "max_bad_fraction": 0.1,
+    "min_products": 5,
+    "min_products_per_split": 2,
+    "min_test_queries": 1,
+    "max_title_chars": 60,
+    "max_description_chars": 100,
+    "max_query_chars": 40,
+    "attribute_values": "quarantine",
+    "required_attributes": "quarantine",
+    "images": {"max_bytes": 20_000, "max_pixels": 10_000, "min_side_px": 8},
+    "max_cross_split_pictures": 0.05,
+    "min_relevance": 2,
+    "workers": 1,
+    "unit_norm_tolerance": 0.001,
+    "max_identical_vectors": 0.667,
+    "max_mean_cosine": 0.99,
+    "page_examples": 3,
+}
+SPLIT_OF = ("train", "train", "validation", "test")
+
+
+def picture(seed: int, side: int = 24, form: str = "PNG") -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, form)
+    return buffer.getvalue()
+
+
+class Shop:
+    """A small sound catalogue to break: 40 products in 20 groups, 12 queries."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.params = copy.deepcopy(PARAMS)
+        self.products = [self.product(i) for i in range(40)]
+        self.queries = [
+            {"query_id": f"q{i:02d}", "text": f"text {i}", "kind": "textual", "split": SPLIT_OF[i % 4]}
+            for i in range(12)
+        ]
+        self.qrels = [
+            {
+                "query_id": f"q{i:02d}",
+                "product_id": f"p{i + j:02d}",
+                "relevance": 3 - j,
+                "desirability": j or None,
+            }
+            for i in range(12)
+            for j in range(3)
+        ]
+        self.rejects: list[dict[str, Any]] = []
+
+    @staticmethod
+    def product(i: int) -> dict[str, Any]:
+        return {
+            "product_id": f"p{i:02d}",
+            "split": SPLIT_OF[i // 2 % 4],
+            "image": {"bytes": picture(i), "path": f"{i}.png"},
+            "title": f"title {i}",
+            "description": "",
+            "category": "clothes",
+            "product_type": "shirt",
+            "attributes": [{"name": "colour", "value": "red"}],
+            "group_id": f"g{i // 2}",
+        }
+
+    def run(self, shards: int = 3, command: str = "catalog") -> int:
+        folder = self.root / "data/catalog"
+        (folder / "products").mkdir(parents=True)
+        for k in range(shards):
+            table = pa.Table.from_pylist(self.products[k::shards], schema=PRODUCTS)
+            pq.write_table(table, folder / f"products/part-{k:05d}.parquet", row_group_size=5)
+        pq.write_table(pa.Table.from_pylist(self.queries, schema=QUERIES), folder / "queries.parquet")
+        pq.write_table(pa.Table.from_pylist(self.qrels, schema=QRELS), folder / "qrels.parquet")
+        (folder / "schema.json").write_text(json.dumps(SCHEMA))
+        (folder / "manifest.json").write_text(json.dumps({"origin": "test", "products": len(self.products)}))
+        if self.rejects:
+            pq.write_table(pa.Table.from_pylist(self.rejects), folder / "rejects.parquet")
+        (self.root / "params.yaml").write_text(json.dumps({"quality": self.params}))
+        commands = {"catalog": quality_door.catalog, "embeddings": quality_door.embeddings}
+        return door.run("quality", commands, [command])
+
+    def checked(self) -> list[dict[str, Any]]:
+        files = sorted((self.root / "data/checked/products").glob("*.parquet"))
+        assert [f.name for f in files] == [f"part-{i:05d}.parquet" for i in range(len(files))]
+        return [row for file in files for row in pq.read_table(file).to_pylist()]
+
+    def ids(self) -> set[str]:
+        return {row["product_id"] for row in self.checked()}
+
+    def quarantine(self, failed: bool = False) -> list[dict[str, Any]]:
+        refused = self.root / ".vitrine/quality/quality.catalog/quarantine.parquet"
+        return pq.read_table(
+            refused if failed else self.root / "data/quarantine/quarantine.parquet"
+        ).to_pylist()
+
+    def summary(self) -> dict[str, Any]:
+        return json.loads((self.root / "reports/quality/catalog.json").read_text())
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DVC_STAGE", raising=False)
+    monkeypatch.delenv("VITRINE_PARAMS", raising=False)
+    return Shop(tmp_path)
+
+
+def change(**values: Any) -> Callable[[dict[str, Any]], None]:
+    return lambda product: product.update(values)
+
+
+def image(data: bytes | None) -> Callable[[dict[str, Any]], None]:
+    return change(image={"bytes": data, "path": "x.jpg"})
+
+
+def attributes(*pairs: tuple[str, str]) -> Callable[[dict[str, Any]], None]:
+    return change(attributes=[{"name": n, "value": v} for n, v in pairs])
+
+
+BAD_PRODUCTS = {
+    "no id": (change(product_id=""), "product_id", "missing"),
+    "unknown split": (change(split="dev"), "split", "'dev' is unknown"),
+    "no split": (change(split=None), "split", "missing"),
+    "no group": (change(group_id=""), "group_id", "missing"),
+    "long title": (change(title="x" * 61), "title", "61 characters"),
+    "long description": (change(description="x" * 101), "description", "101 characters"),
+    "unknown category": (change(category="toys"), "category", "'toys' is unknown"),
+    "no category": (change(category=None), "category", "missing"),
+    "type of another category": (change(product_type="lamp"), "product_type", "'lamp'"),
+    "unknown attribute": (
+        attributes(("colour", "red"), ("size", "XL")),
+        "attributes",
+        "attributes.size is not an attribute",
+    ),
+    "attribute twice": (attributes(("colour", "red"), ("colour", "blue")), "attributes", "given twice"),
+    "unknown value": (attributes(("colour", "{mauve}")), "attributes", "'{mauve}'"),
+    "not a number": (
+        attributes(("colour", "red"), ("length_cm", "long")),
+        "attributes",
+        "not a finite number",
+    ),
+    "required missing": (attributes(("length_cm", "3")), "attributes", "required and missing"),
+    "no image": (image(None), "image", "missing"),
+    "text as image": (image(b"<html>not found</html>"), "image", "not a JPEG, PNG or WebP"),
+    "gif as jpg": (image(picture(1, form="GIF")), "image", "not a JPEG, PNG or WebP"),
+    "truncated image": (image(picture(7)[:-600]), "image", "cannot be decoded"),
+    "truncated jpeg": (image(picture(7, form="JPEG")[:-300]), "image", "cannot be decoded"),
+    "huge image": (image(picture(1, side=101)), "image", "max_bytes"),
+    "many pixels": (image(picture(1, side=110, form="JPEG")), "image", "max_pixels"),
+    "tiny image": (image(picture(1, side=4)), "image", "min_side_px"),
+}
+
+
+def test_a_sound_catalogue_passes_byte_for_byte(shop):
+    assert shop.run() == 0
+    for file in (shop.root / "data/catalog").rglob("*.parquet"):
+        copied = shop.root / "data/checked" / file.relative_to(shop.root / "data/catalog")
+        assert copied.read_bytes() == file.read_bytes()
+    assert shop.quarantine() == []
+    assert shop.summary()["passed"] is True
+    assert shop.summary()["kinds"]["products"]["rows"] == 40
+    assert not (shop.root / ".vitrine/quality").exists()
+
+
+def test_each_bad_product_is_set_aside_with_its_reason_and_the_rest_goes_on(shop):
+    shop.params["max_bad_fraction"] = 0.5
+    for i, (breaks, _, _) in enumerate(BAD_PRODUCTS.values(), start=40):
+        shop.products.append(shop.product(i))
+        breaks(shop.products[-1])
+    assert shop.run() == 0
+    assert shop.ids() == {f"p{i:02d}" for i in range(40)}
+    manifest = json.loads((shop.root / "data/checked/manifest.json").read_text())
+    assert (manifest["products"], manifest["origin"]) == (40, "test")
+    rows = [row for k in range(3) for row in shop.products[k::3]]  # the order of the shards
+    found = {rows[bad["row"]]["title"]: bad for bad in shop.quarantine()}
+    assert len(found) == len(shop.quarantine()) == len(BAD_PRODUCTS)  # one reason each
+    for product, (name, (_, field, reason)) in zip(shop.products[40:], BAD_PRODUCTS.items(), strict=True):
+        bad = found[product["title"]]
+        assert (bad["kind"], bad["field"], bad["counted"]) == ("products", field, True), name
+        assert bad["product_id"] == product["product_id"], name
+        assert reason in bad["reason"], name
+
+
+def test_what_stays_is_unchanged_and_in_order(shop):
+    shop.products[0]["category"] = shop.products[39]["category"] = "toys"
+    assert shop.run(shards=1) == 0
+    assert shop.checked() == shop.products[1:39]
+
+
+def test_a_shard_that_loses_all_its_rows_leaves_no_gap(shop):
+    shop.params["max_bad_fraction"] = 0.5
+    for product in shop.products[0::3]:
+        product["title"] = "x" * 61
+    assert shop.run(shards=3) == 0
+    assert shop.ids() == {product["product_id"] for i, product in enumerate(shop.products) if i % 3}
+
+
+def test_duplicate_ids_are_all_set_aside(shop):
+    shop.products[30]["product_id"] = "p31"
+    assert shop.run() == 0
+    assert not shop.ids() & {"p30", "p31"} and len(shop.ids()) == 38
+    found = [bad for bad in shop.quarantine() if bad["kind"] == "products"]
+    assert [bad["product_id"] for bad in found] == ["p31", "p31"]
+    assert len({bad["row"] for bad in found}) == 2
+    assert "used by more than one row" in found[0]["reason"]
+
+
+def test_values_outside_the_schema_may_be_only_reported(shop):
+    shop.params |= {"attribute_values": "report", "required_attributes": "report"}
+    attributes(("colour", "mauve"))(shop.products[3])
+    attributes(("length_cm", "3"))(shop.products[4])
+    assert shop.run() == 0
+    assert len(shop.ids()) == 40
+    noted = [e for e in shop.summary()["kinds"]["products"]["expectations"] if e["level"] == "note"]
+    assert [e["failing"] for e in noted] == [1, 1]
+
+
+def test_rejects_of_the_import_count_and_are_shown(shop):
+    shop.rejects = [
+        {"product_id": "", "row": 7, "field": "image", "reason": "no file 'a.jpg'"},
+        {"product_id": "x", "row": 9, "field": "title", "reason": "missing"},
+    ]
+    assert shop.run() == 0
+    assert shop.summary()["kinds"]["products"]["rows"] == 42
+    assert shop.summary()["kinds"]["products"]["quarantined"] == 2
+    assert [(bad["row"], bad["field"]) for bad in shop.quarantine()] == [(7, "image"), (9, "title")]
+    assert "source row 7: no file 'a.jpg'" in shop.quarantine()[0]["reason"]
+
+
+def test_judgements_follow_their_product_and_do_not_count(shop):
+    shop.products[1]["category"] = "toys"  # p01 answers q00, q01 and nothing else
+    assert shop.run() == 0
+    left = pq.read_table(shop.root / "data/checked/qrels.parquet").to_pylist()
+    assert left == [row for row in shop.qrels if row["product_id"] != "p01"]
+    aside = [bad for bad in shop.quarantine() if bad["kind"] == "qrels"]
+    assert len(aside) == 2 and not any(bad["counted"] for bad in aside)
+    assert shop.summary()["kinds"]["qrels"]["bad_fraction"] == 0
+
+
+BAD_JUDGEMENTS = {
+    "unknown product": ({"product_id": "zz"}, "product_id", "'zz' is no product"),
+    "unknown query": ({"query_id": "zz"}, "query_id", "'zz' is no query"),
+    "grade too high": ({"relevance": 4}, "relevance", "relevance 4"),
+    "negative grade": ({"relevance": -1}, "relevance", "relevance -1"),
+    "no grade": ({"relevance": None}, "relevance", "missing"),
+    "desirability too high": ({"desirability": 5}, "desirability", "desirability 5"),
+}
+
+
+def test_each_bad_judgement_is_set_aside_with_its_reason(shop):
+    shop.params["max_bad_fraction"] = 0.5
+    rows = shop.qrels[2::3][: len(BAD_JUDGEMENTS)]  # each query keeps its better answers
+    for row, (values, _, _) in zip(rows, BAD_JUDGEMENTS.values(), strict=True):
+        row |= values
+    assert shop.run() == 0
+    found = shop.quarantine()
+    assert sorted(bad["row"] for bad in found) == [2, 5, 8, 11, 14, 17]
+    for bad in found:
+        name, (_, field, reason) = list(BAD_JUDGEMENTS.items())[(bad["row"] - 2) // 3]
+        assert (bad["field"], bad["counted"]) == (field, True), name
+        assert reason in bad["reason"], name
+    left = pq.read_table(shop.root / "data/checked/qrels.parquet").to_pylist()
+    assert left == [row for row in shop.qrels if row not in rows]
+
+
+def test_a_pair_judged_twice_is_set_aside(shop):
+    shop.qrels[2] |= {"product_id": shop.qrels[1]["product_id"]}
+    assert shop.run() == 0
+    assert {(bad["kind"], bad["row"]) for bad in shop.quarantine()} == {("qrels", 1), ("qrels", 2)}
+
+
+BAD_QUERIES = {
+    "empty text": (lambda q, r: q.update(text="  "), "text", "0 characters"),
+    "unknown split": (lambda q, r: q.update(split="dev"), "split", "'dev' is unknown"),
+    "no answer": (lambda q, r: [x.update(relevance=1) for x in r], "relevance", "relevance 2 or more"),
+}
+
+
+def test_each_bad_query_is_set_aside_with_its_judgements(shop):
+    shop.params["max_bad_fraction"] = 0.5
+    names = ("q03", "q07", "q11")  # of the split test, where a query must have an answer
+    shop.params["min_test_queries"] = 0
+    for name, (breaks, _, _) in zip(names, BAD_QUERIES.values(), strict=True):
+        query = next(row for row in shop.queries if row["query_id"] == name)
+        breaks(query, [row for row in shop.qrels if row["query_id"] == name])
+    assert shop.run() == 0
+    found = {bad["query_id"]: bad for bad in shop.quarantine() if bad["kind"] == "queries"}
+    assert list(found) == list(names)
+    for name, (_, field, reason) in zip(names, BAD_QUERIES.values(), strict=True):
+        assert found[name]["field"] == field
+        assert reason in found[name]["reason"]
+    for file in ("queries", "qrels"):
+        left = pq.read_table(shop.root / f"data/checked/{file}.parquet")["query_id"].to_pylist()
+        assert set(left) == {row["query_id"] for row in shop.queries} - set(names)
+
+
+def test_a_catalogue_without_queries_passes_when_none_are_asked_for(shop):
+    shop.queries, shop.qrels = [], []
+    shop.params["min_test_queries"] = 0
+    assert shop.run() == 0
+
+
+def refused(shop: Shop, capsys: pytest.CaptureFixture[str], **arguments: Any) -> str:
+    """Run a gate that must fail: exit code 3, a sentence, page and quarantine beside the graph."""
+    assert shop.run(**arguments) == 3
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    assert len(said) == 1
+    for output in ("data/checked", "data/quarantine", "reports"):
+        assert not (shop.root / output).exists()
+    folder = shop.root / ".vitrine/quality/quality.catalog"
+    assert f"see {folder.relative_to(shop.root)}/page.html" in said[0]
+    assert "Did not pass" in (folder / "page.html").read_text()
+    assert json.loads((folder / "summary.json").read_text())["passed"] is False
+    assert pq.read_schema(folder / "quarantine.parquet").names[:3] == ["kind", "product_id", "query_id"]
+    return said[0]
+
+
+def test_too_many_bad_rows_stop_the_pipeline_and_are_named(shop, capsys):
+    for i in (1, 5, 9, 13):
+        shop.products[i]["category"] = "toys"
+    shop.products[20]["image"]["bytes"] = b"no"
+    sentence = refused(shop, capsys)
+    assert (
+        "5 of 40 products are bad (12.5%, max_bad_fraction is 10.0%): 4 not 'category is one of" in sentence
+    )
+    assert len([bad for bad in shop.quarantine(failed=True) if bad["kind"] == "products"]) == 5
+
+
+def test_at_the_limit_the_rest_goes_on(shop):
+    for i in (1, 5, 9, 13):
+        shop.products[i]["category"] = "toys"
+    assert shop.run() == 0
+    assert len(shop.ids()) == 36
+
+
+def test_rejects_count_towards_the_limit(shop, capsys):
+    shop.rejects = [{"product_id": "", "row": i, "field": "image", "reason": "none"} for i in range(5)]
+    assert "5 of 45 products are bad" in refused(shop, capsys)
+
+
+def every(field: str, value: Any) -> Callable[[Shop], None]:
+    return lambda shop: [product.update({field: value}) for product in shop.products]
+
+
+def no_test_split(shop: Shop) -> None:
+    for row in [*shop.products, *shop.queries]:
+        row["split"] = "train" if row["split"] == "test" else row["split"]
+
+
+def twin_pictures(shop: Shop) -> None:
+    for i in range(0, 8, 2):
+        shop.products[i]["image"]["bytes"] = picture(99)
+
+
+BAD_SETS: dict[str, tuple[Callable[[Shop], Any], str]] = {
+    "group across splits": (
+        lambda s: s.products[8].update(group_id="g6"),
+        "'a group lies in one split' does not hold",
+    ),
+    "empty split": (no_test_split, "products in split test: 0, fewer than 2"),
+    "no test query": (lambda s: s.queries.clear() or s.qrels.clear(), "test queries left: 0"),
+    "too few products": (lambda s: s.params.update(min_products=41), "products left: 40, fewer than 41"),
+    "picture in two splits": (
+        twin_pictures,
+        "of the pictures occur in more than one split' does not hold (4 rows",
+    ),
+    "nothing left": (
+        lambda s: (every("category", "toys")(s), s.params.update(max_bad_fraction=1.0)),
+        "products left: 0",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD_SETS)
+def test_a_set_that_breaks_the_contract_stops_the_pipeline(shop, capsys, name):
+    breaks, words = BAD_SETS[name]
+    breaks(shop)
+    assert words in refused(shop, capsys)
+
+
+def test_few_twin_pictures_are_let_through_but_noted(shop):
+    shop.params["max_cross_split_pictures"] = 0.2
+    twin_pictures(shop)
+    assert shop.run() == 0
+    checks = shop.summary()["kinds"]["products"]["expectations"]
+    assert next(e for e in checks if "pictures" in e["says"])["failing"] == 4
+
+
+def test_no_products_at_all(shop, capsys):
+    shop.products = []
+    assert "holds no products" in refused(shop, capsys)
+
+
+def without_shards(root: Path) -> None:
+    for file in (root / "data/catalog/products").iterdir():
+        file.unlink()
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "no shards": (without_shards, "no products/part-*.parquet"),
+    "damaged shard": (
+        lambda r: (r / "data/catalog/products/part-00001.parquet").write_bytes(b"PAR1"),
+        "a shard of data/catalog is damaged",
+    ),
+    "no queries": (lambda r: (r / "data/catalog/queries.parquet").unlink(), "queries.parquet"),
+    "schema is no schema": (lambda r: (r / "data/catalog/schema.json").write_text("[]"), "schema.json"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_what_cannot_be_read_does_not_pass(shop, capsys, monkeypatch, name):
+    damage, words = DAMAGE[name]
+    monkeypatch.setattr(quality_door, "load_params", damaging(shop.root, damage))
+    assert words in refused(shop, capsys)
+
+
+def damaging(root: Path, damage: Callable[[Path], Any]) -> Callable[..., Any]:
+    """``load_params``, the first thing the stage does, with the damage done just before it."""
+    from components.stage.params import load_params
+
+    def load(*arguments: Any) -> Any:
+        damage(root)
+        return load_params(*arguments)
+
+    return load
+
+
+def test_an_expectation_that_raises_fails_closed(shop, capsys, monkeypatch):
+    from components.quality import catalogue_gate
+    from components.quality.expectations import Check
+
+    broken = Check("products", "title", "titles match", "note", "ExpectColumnValuesToMatchRegex",
+                   {"column": "product_id", "regex": "("}, "does not match")  # fmt: skip
+    monkeypatch.setattr(catalogue_gate, "product_checks", lambda schema, params: [broken])
+    sentence = refused(shop, capsys)
+    assert "the check 'titles match' could not be done" in sentence
+    assert "could not be checked" in (shop.root / ".vitrine/quality/quality.catalog/page.html").read_text()
+
+
+@pytest.mark.parametrize("error", [RuntimeError("boom"), MemoryError("full"), KeyError("x")])
+def test_an_error_while_checking_fails_closed(shop, capsys, monkeypatch, error):
+    from components.quality import expectations
+
+    def explode(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(expectations, "_validated", explode)
+    assert "nothing passes unchecked" in refused(shop, capsys)
+
+
+def test_a_check_without_a_result_fails_closed(shop, capsys, monkeypatch):
+    from components.quality import expectations
+
+    real = expectations._validated
+    monkeypatch.setattr(expectations, "_validated", lambda f, c: {k: v for k, v in real(f, c).items() if k})
+    assert "No result came back" in refused(shop, capsys)
+
+
+def test_the_same_catalogue_gives_the_same_bytes(tmp_path, monkeypatch):
+    outputs = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        shop = Shop(tmp_path / name)
+        shop.params["workers"] = 1 if name == "a" else 3
+        shop.products[5]["category"] = "<script>alert(1)</script>"
+        shop.qrels[30]["product_id"] = "zz"
+        assert shop.run() == 0
+        found = {}
+        for folder in ("data/checked", "data/quarantine", "reports"):
+            for file in sorted((tmp_path / name / folder).rglob("*")):
+                if file.is_file():
+                    found[file.relative_to(tmp_path / name).as_posix()] = file.read_bytes()
+        outputs.append(found)
+    assert outputs[0] == outputs[1]
+    page = outputs[0]["reports/quality/catalog.html"].decode()
+    assert "<script" not in page and "&lt;script&gt;" in page
+    assert "http" not in page
