@@ -42,7 +42,11 @@ def explain(error: BaseException) -> tuple[str, int]:
     if isinstance(error, VitrineError):
         return str(error), error.exit_code
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"The disk is full ({error.filename or 'while writing'}): free some space and run again; finished stages are kept.", 1
+        return (
+            f"The disk is full ({error.filename or 'while writing'}): free some space and run again; "
+            "finished stages are kept.",
+            1,
+        )
     if isinstance(error, MemoryError):
         return "The machine ran out of memory: lower batch_size or workers in params.yaml.", 1
     return f"{type(error).__name__}: {error}", 1

@@ -32,7 +32,9 @@ def read_yaml(path: Path) -> dict[str, object]:
     try:
         loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigurationError(f"{path} does not exist; run from the root of a Vitrine workspace.") from None
+        raise ConfigurationError(
+            f"{path} does not exist; run from the root of a Vitrine workspace."
+        ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from None
     if not isinstance(loaded, dict):
@@ -52,8 +54,16 @@ def validate(model: type[P], values: object, where: str) -> P:
         problems = []
         for item in error.errors():
             key = ".".join([where, *map(str, item["loc"])]).strip(".")
-            known = ", ".join(sorted(model.model_fields)) if item["type"] == "extra_forbidden" and len(item["loc"]) == 1 else ""
-            text = "unknown key" + (f" (known: {known})" if known else "") if item["type"] == "extra_forbidden" else item["msg"]
+            known = (
+                ", ".join(sorted(model.model_fields))
+                if item["type"] == "extra_forbidden" and len(item["loc"]) == 1
+                else ""
+            )
+            text = (
+                "unknown key" + (f" (known: {known})" if known else "")
+                if item["type"] == "extra_forbidden"
+                else item["msg"]
+            )
             problems.append(f"{key}: {text}")
         raise ConfigurationError("; ".join(problems) + ".") from None
 

@@ -30,7 +30,10 @@ class Progress:
         self._told = now
         rate = self.done / max(now - self._start, 1e-9)
         left = (self.total - self.done) / rate if rate else float("inf")
-        text = f"{self.what}: {self.done:,}/{self.total:,} {self.unit}, {rate:,.0f}/s, {left:.0f} s left {note}".rstrip()
+        text = (
+            f"{self.what}: {self.done:,}/{self.total:,} {self.unit}, {rate:,.0f}/s, {left:.0f} s left {note}"
+        )
+        text = text.rstrip()
         end = "\n" if not self._live or self.done >= self.total else ""
         print(("\r\x1b[2K" if self._live else "") + text, end=end, file=sys.stderr, flush=True)
 

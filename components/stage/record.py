@@ -24,7 +24,15 @@ from pydantic import BaseModel, Field
 from components.stage.publish import write_text
 
 STATE = Path(".vitrine")
-LIBRARIES = ("torch", "open_clip_torch", "transformers", "numpy", "pyarrow", "faiss-cpu", "great-expectations")
+LIBRARIES = (
+    "torch",
+    "open_clip_torch",
+    "transformers",
+    "numpy",
+    "pyarrow",
+    "faiss-cpu",
+    "great-expectations",
+)
 
 
 class Interval(BaseModel):
@@ -73,9 +81,16 @@ class Record(BaseModel):
 
 def environment() -> dict[str, str]:
     """Versions and machine of this process, for the record only."""
-    found = {"python": platform.python_version(), "machine": platform.machine(), "cpus": str(os.cpu_count()), "host": platform.node()}
+    found = {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "cpus": str(os.cpu_count()),
+        "host": platform.node(),
+    }
     for name in LIBRARIES:
-        if name.replace("-", "_").split("_")[0] in {m.split(".")[0] for m in sys.modules} or name in ("numpy",):
+        if name.replace("-", "_").split("_")[0] in {m.split(".")[0] for m in sys.modules} or name in (
+            "numpy",
+        ):
             try:
                 found[name] = metadata.version(name)
             except metadata.PackageNotFoundError:
@@ -86,7 +101,10 @@ def environment() -> dict[str, str]:
 def peak_memory_bytes() -> int:
     """Largest resident set of this process and of any finished child, in bytes (Linux counts in KiB)."""
     unit = 1 if sys.platform == "darwin" else 1024
-    return max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) * unit
+    return (
+        max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        * unit
+    )
 
 
 def save_record(record: Record, state: Path = STATE) -> Path:

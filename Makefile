@@ -1,0 +1,57 @@
+# One vocabulary for people, hooks and CI. `make` lists it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PROFILE ?= demo
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo test test-all lint deps format ui clean constraints verify
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
+
+$(BIN)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Vitrine needs Python 3.11 or newer (PYTHON=... make)"; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv || true
+	@# uv installs in a fraction of pip's time; where it cannot reach the index, pip does the same
+	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/uv pip install --quiet -c constraints.txt -e '.[dev]' \
+	  || $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+env: $(BIN)/.installed  ## the environment in .venv (7 GB: torch's index build carries CUDA)
+
+demo: env  ## the whole graph on the synthetic shop, results on the terminal
+	$(BIN)/vitrine run all
+
+test: env  ## the default test suite (up to 5 minutes)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+
+test-all: env  ## kills, services and other long tests too
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: env  ## style, types, the graph's code dependencies
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m flows.deps --check
+
+deps: env  ## write each stage's source files into dvc.yaml
+	$(BIN)/python -m flows.deps
+
+format: env  ## mend style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+ui: env  ## MLflow on the recorded runs, http://127.0.0.1:5000
+	$(BIN)/python -m components.tracking ui
+
+constraints: env  ## pin the newest set that fits pyproject.toml
+	( echo "# The tested set of versions (names and versions only). Made by: make constraints"; \
+	  $(BIN)/uv pip compile pyproject.toml --extra dev --no-annotate --no-header --quiet --python-version 3.11 \
+	  | grep -E '^[a-zA-Z0-9_.-]+==' ) > constraints.tmp && mv constraints.tmp constraints.txt
+
+clean:  ## remove what was computed; the environment and the DVC cache stay
+	rm -rf data/catalog data/truth data/checked data/quarantine data/embeddings models plots reports results/per_query
+	rm -rf .vitrine .mypy_cache .ruff_cache .hypothesis build *.egg-info
+	find mlruns -mindepth 1 ! -name .gitkeep -delete

@@ -1,0 +1,53 @@
+"""Door of the encoder: ``python -m components.encoder train|embed|evaluate|search|similar``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from components.stage.door import run
+from components.stage.params import load_params
+from components.stage.record import Record
+
+CATALOGUE, TRUTH = Path("data/checked"), Path("data/truth")
+MODEL, EMBEDDINGS = Path("models/encoder"), Path("data/embeddings")
+
+
+def train(record: Record) -> None:
+    """Stage ``encoder``: train on the train split, publish the model and its curves."""
+    from components.encoder.params import CACHE, EncoderParams
+    from components.encoder.publish_training import train_and_publish
+
+    params = load_params("encoder", EncoderParams)
+    record.parameters = params.model_dump(mode="json")
+    train_and_publish(params, CATALOGUE, MODEL, Path("plots/encoder.csv"), CACHE, record)
+
+
+def embed(record: Record) -> None:
+    """Stage ``embeddings``: the vector of every product's picture."""
+    from components.encoder.embed import embed_catalogue
+    from components.encoder.params import CACHE, EmbeddingsParams
+
+    params = load_params("embeddings", EmbeddingsParams)
+    record.parameters = params.model_dump(mode="json")
+    embed_catalogue(CATALOGUE, MODEL, EMBEDDINGS, params, CACHE, record)
+
+
+def evaluate(record: Record) -> None:
+    """Stage ``encoder_eval``: every row of the encoder's table on the held-out split."""
+    from components.encoder.params import CACHE, EncoderParams, EvaluationParams
+    from components.encoder.publish_evaluation import evaluate_and_publish
+
+    params = load_params("encoder_eval", EvaluationParams)
+    record.parameters = params.model_dump(mode="json")
+    evaluate_and_publish(
+        params, load_params("encoder", EncoderParams), CATALOGUE, TRUTH, MODEL, CACHE, record
+    )
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] in (["search"], ["similar"]):
+        from components.encoder.search_command import main
+
+        sys.exit(main(sys.argv[1:]))
+    sys.exit(run("encoder", {"train": train, "embed": embed, "evaluate": evaluate}))

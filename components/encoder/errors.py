@@ -1,0 +1,19 @@
+"""Errors of the encoder."""
+
+from components.stage.errors import ConfigurationError, InvalidDataError, VitrineError
+
+
+class EncoderConfigurationError(ConfigurationError):
+    """A parameter of the encoder cannot be used (exit code 2)."""
+
+
+class ModelFileError(InvalidDataError):
+    """A model folder is missing, cut, of another version, or holds a file not allowed (exit code 4)."""
+
+
+class TrainingDataError(InvalidDataError):
+    """There is nothing, or not enough, to train or evaluate on (exit code 4)."""
+
+
+class DivergedError(VitrineError):
+    """The loss is not finite; the message names the batch's products (exit code 1)."""

@@ -1,0 +1,45 @@
+"""Contrastive losses of the dual encoder."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def same_group(groups: Tensor) -> Tensor:
+    """``[B]`` group numbers to the mask ``[B, B]`` of no-negatives: equal group, not oneself."""
+    equal = groups[:, None] == groups[None, :]
+    return equal & ~torch.eye(len(groups), dtype=torch.bool, device=groups.device)
+
+
+def info_nce(logits: Tensor, excluded: Tensor) -> Tensor:
+    """Symmetric InfoNCE (van den Oord et al. 2018; Radford et al. 2021).
+
+    Args:
+        logits: ``[B, B]`` scaled similarities, row i's positive in column i.
+        excluded: ``[B, B]`` pairs taken out of the softmax (known not to be negatives).
+
+    Returns:
+        The mean over both directions, in nats. Without exclusions equal to ``open_clip.loss.ClipLoss``.
+    """
+    logits = logits.float().masked_fill(excluded, float("-inf"))
+    target = torch.arange(len(logits), device=logits.device)
+    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+
+
+def topk_similarity(patches: Tensor, texts: Tensor, k: int) -> Tensor:
+    """Mean of the ``k`` best patch-text similarities of each picture for each text.
+
+    Mean-pooled InfoNCE alone loses where things are as it trains; asking only the best patches to match keeps
+    the evidence in its place.
+
+    Args:
+        patches: ``[B, rows, columns, D]`` L2-normalised. texts: ``[T, D]`` L2-normalised.
+
+    Returns:
+        ``[B, T]`` cosine similarities.
+    """
+    flat = patches.flatten(1, 2)
+    similarity = torch.einsum("bpd,td->btp", flat, texts)
+    return similarity.topk(min(k, flat.shape[1]), dim=-1).values.mean(dim=-1)

@@ -1,0 +1,169 @@
+"""The dual encoder: open_clip's CLIP, with patch features for the text to find things in a picture."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
+from open_clip.transformer import VisionTransformer
+from torch import Tensor, nn
+
+from components.encoder.errors import EncoderConfigurationError
+
+if TYPE_CHECKING:
+    from components.encoder.params import EncoderParams
+
+# Fixed, and stored with the model: pixels are scaled to about unit variance.
+OWN_MEAN, OWN_STD = (0.45, 0.45, 0.45), (0.27, 0.27, 0.27)
+
+
+class PyramidPatches(nn.Module):
+    """Patch features of a convolutional trunk: its last two stages, on the finer grid of the two.
+
+    The last stage alone is too coarse (stride 32) to say where a thing is; the one before knows less of what
+    it is. Both are projected to the embedding and added, as in a feature pyramid (Lin et al. 2017).
+    """
+
+    def __init__(self, fine_channels: int, coarse_channels: int, embed_dim: int) -> None:
+        super().__init__()
+        self.fine = nn.Conv2d(fine_channels, embed_dim, kernel_size=1, bias=False)
+        self.coarse = nn.Conv2d(coarse_channels, embed_dim, kernel_size=1, bias=False)
+
+    def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
+        """``[B, Cf, H, W]`` and ``[B, Cc, h, w]`` to ``[B, embed_dim, H, W]``."""
+        up = F.interpolate(self.coarse(coarse), size=fine.shape[-2:], mode="bilinear", align_corners=False)
+        return self.fine(fine) + up
+
+
+class Encoder(nn.Module):
+    """Image tower and text tower with one embedding space; every output is L2-normalised float32.
+
+    Args:
+        clip: open_clip's model; its image tower is a ``VisionTransformer`` or a timm trunk.
+        image_px: side of the square input, pixels.
+        mean, std: per-channel normalisation of pixels in 0..1.
+    """
+
+    def __init__(self, clip: CLIP, image_px: int, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.clip = clip
+        self.image_px = image_px
+        self.mean, self.std = mean, std
+        self.embed_dim = int(clip.text_projection.shape[-1])
+        self.patches: PyramidPatches | None = None
+        if not isinstance(clip.visual, VisionTransformer):
+            channels = [stage["num_chs"] for stage in clip.visual.trunk.feature_info]
+            self.patches = PyramidPatches(channels[-2], channels[-1], self.embed_dim)
+
+    @property
+    def temperature(self) -> Tensor:
+        """The factor that similarities are multiplied by, ``exp(logit_scale)``."""
+        scale: Tensor = self.clip.logit_scale.exp()
+        return scale
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """Pixels ``[B, 3, H, W]`` in 0..255 (any dtype) to the tower's input, channels last."""
+        # One multiply-add on the batch: (x/255 - mean)/std.
+        scale = torch.tensor([1 / (255 * s) for s in self.std], device=pixels.device).view(1, 3, 1, 1)
+        shift = torch.tensor([m / s for m, s in zip(self.mean, self.std, strict=True)], device=pixels.device)
+        return (pixels.float() * scale - shift.view(1, 3, 1, 1)).contiguous(memory_format=torch.channels_last)
+
+    def encode_image(self, pixels: Tensor) -> Tensor:
+        """Pictures ``[B, 3, H, W]`` in 0..255 to vectors ``[B, D]``."""
+        return F.normalize(self.clip.visual(self.normalise(pixels)).float(), dim=-1)
+
+    def encode_patches(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Pictures to vectors ``[B, D]`` and patch vectors ``[B, rows, columns, D]``."""
+        images = self.normalise(pixels)
+        visual = self.clip.visual
+        if self.patches is not None:
+            final, (fine, coarse) = visual.trunk.forward_intermediates(images, indices=2)
+            pooled = visual.head(visual.trunk.forward_head(final))
+            grid = self.patches(fine, coarse).permute(0, 2, 3, 1)
+        else:
+            pooled, tokens = self._vision_tokens(images)
+            rows, columns = visual.grid_size
+            grid = (tokens @ visual.proj).unflatten(1, (rows, columns))
+        return F.normalize(pooled.float(), dim=-1), F.normalize(grid.float(), dim=-1)
+
+    def _vision_tokens(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        visual = self.clip.visual
+        pooled, tokens = visual._pool(visual.transformer(visual._embeds(images)))
+        return pooled @ visual.proj, tokens
+
+    def encode_text(self, tokens: Tensor) -> Tensor:
+        """Tokens ``[B, L]`` to vectors ``[B, D]``.
+
+        Trailing padding is cut to the longest text of the batch: attention is causal and the text is pooled
+        at its end token, so what follows that token cannot change the result.
+        """
+        clip = self.clip
+        length = int(tokens.argmax(dim=-1).max()) + 1
+        tokens = tokens[:, :length]
+        mask = clip.attn_mask
+        x = clip.token_embedding(tokens) + clip.positional_embedding[:length]
+        x = clip.transformer(x, attn_mask=None if mask is None else mask[:length, :length])
+        x = clip.ln_final(x)[torch.arange(len(tokens), device=tokens.device), tokens.argmax(dim=-1)]
+        return F.normalize((x @ clip.text_projection).float(), dim=-1)
+
+
+def create_encoder(params: EncoderParams, vocabulary_size: int) -> Encoder:
+    """A new encoder with random weights drawn from ``params.seed``, or with pretrained ones.
+
+    Raises:
+        EncoderConfigurationError: the vision tower is unknown to open_clip, or weights cannot be loaded.
+    """
+    torch.manual_seed(params.seed)
+    if params.model.pretrained is not None:
+        return _pretrained(params)
+    text = params.model.text
+    text_cfg = CLIPTextCfg(
+        context_length=text.context_length,
+        vocab_size=vocabulary_size,
+        width=text.width,
+        heads=text.heads,
+        layers=text.layers,
+    )
+    clip = build_clip(params.model.embed_dim, params.model.vision, text_cfg, params.image_px)
+    clip.logit_scale.data.fill_(math.log(1 / params.training.initial_temperature))
+    encoder: Encoder = Encoder(clip, params.image_px, OWN_MEAN, OWN_STD).to(memory_format=torch.channels_last)
+    return encoder
+
+
+def build_clip(embed_dim: int, vision: dict[str, Any], text: CLIPTextCfg, image_px: int) -> CLIP:
+    """open_clip's model from its own configuration classes.
+
+    Raises:
+        EncoderConfigurationError: a key or a timm name that open_clip does not know.
+    """
+    try:
+        vision_cfg = CLIPVisionCfg(**{**vision, "image_size": image_px})
+        return CLIP(embed_dim, vision_cfg, text)
+    except (TypeError, RuntimeError, AssertionError, ValueError) as error:
+        raise EncoderConfigurationError(
+            f"encoder.model.vision cannot be built by open_clip: {error}."
+        ) from None
+
+
+def _pretrained(params: EncoderParams) -> Encoder:
+    import open_clip
+
+    pretrained = params.model.pretrained
+    assert pretrained is not None
+    try:
+        clip, _, _ = open_clip.create_model_and_transforms(
+            pretrained.architecture, pretrained=pretrained.weights, force_image_size=params.image_px
+        )
+    except (RuntimeError, OSError, ValueError) as error:
+        raise EncoderConfigurationError(
+            f"encoder.model.pretrained {pretrained.architecture}/{pretrained.weights} does not load: {error}."
+        ) from None
+    if not isinstance(clip, CLIP):
+        raise EncoderConfigurationError(
+            f"{pretrained.architecture} is not one of open_clip's CLIP models with its own text transformer."
+        )
+    size = getattr(clip.visual, "preprocess_cfg", None) or open_clip.get_model_preprocess_cfg(clip)
+    return Encoder(clip, params.image_px, tuple(size["mean"]), tuple(size["std"]))

@@ -1,0 +1,219 @@
+"""Contrastive training of the dual encoder, exactly resumable at any step."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from components.encoder.captions import Captions
+from components.encoder.errors import DivergedError
+from components.encoder.losses import info_nce, same_group, topk_similarity
+from components.encoder.model import Encoder
+from components.encoder.params import EncoderParams
+from components.encoder.pixels import PixelCache
+from components.encoder.schedule import Schedule
+from components.encoder.views import random_views
+from components.stage.progress import Progress
+from components.stage.publish import published
+
+STATE_FILE = "state.pt"
+Validate = Callable[[Encoder], dict[str, float]]
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """The train split, row by row: ids, catalogue rows of the pixels, captions and group numbers."""
+
+    product_ids: list[str]
+    rows: npt.NDArray[np.int64]  # positions in the pixel cache
+    groups: npt.NDArray[np.int64]
+    captions: Captions
+    pixels: PixelCache
+
+
+@dataclass
+class History:
+    """What the run looked like: one entry per step, and what it waited for."""
+
+    steps: list[dict[str, float]] = field(default_factory=list)
+    validation: list[dict[str, float]] = field(default_factory=list)
+    data_seconds: float = 0.0
+    train_seconds: float = 0.0
+    resumed_from: int = 0
+
+
+def device() -> torch.device:
+    """The accelerator if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def build_optimizer(encoder: nn.Module, params: EncoderParams) -> torch.optim.AdamW:
+    """AdamW; gains, biases, positions and the temperature are not decayed."""
+    decayed: list[Tensor] = []
+    free: list[Tensor] = []
+    for name, parameter in encoder.named_parameters():
+        plain = parameter.ndim >= 2 and "positional_embedding" not in name and "class_embedding" not in name
+        (decayed if plain else free).append(parameter)
+    training = params.training
+    return torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": training.weight_decay}, {"params": free, "weight_decay": 0.0}],
+        lr=training.learning_rate,
+        betas=training.betas,
+        eps=1e-6,
+        fused=True,
+    )
+
+
+def contrastive_loss(
+    encoder: Encoder, pixels: Tensor, tokens: Tensor, groups: Tensor, params: EncoderParams
+) -> tuple[Tensor, dict[str, float]]:
+    """Pooled InfoNCE + lambda x top-k patch-text InfoNCE; lambda = 0 skips the patches.
+
+    Args:
+        pixels: ``[B, 3, H, W]`` in 0..255. tokens: ``[B, L]``. groups: ``[B]``, equal for products that must
+            not be each other's negatives.
+    """
+    training = params.training
+    with torch.autocast(pixels.device.type, dtype=torch.bfloat16, enabled=training.precision == "bf16"):
+        texts = encoder.encode_text(tokens)
+        if training.topk_weight:
+            images, patches = encoder.encode_patches(pixels)
+        else:
+            images = encoder.encode_image(pixels)
+    excluded = same_group(groups)
+    pooled = info_nce(encoder.temperature * images @ texts.T, excluded)
+    if not training.topk_weight:
+        return pooled, {"pooled": pooled.item()}
+    local = info_nce(encoder.temperature * topk_similarity(patches, texts, training.topk_patches), excluded)
+    return pooled + training.topk_weight * local, {"pooled": pooled.item(), "topk": local.item()}
+
+
+class Trainer:
+    """One training run.
+
+    Args:
+        encoder: trained in place. data: the train split. params: block ``encoder``.
+        resume: folder for the state that lets an interrupted run go on; None keeps nothing.
+        validate: called every ``validate_every_epochs``; its figures become curves and choose nothing.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        data: TrainingSet,
+        params: EncoderParams,
+        resume: Path | None = None,
+        validate: Validate | None = None,
+    ) -> None:
+        self.device = device()
+        self.encoder = encoder.to(self.device)
+        self.data, self.params, self.resume, self.validate = data, params, resume, validate
+        self.optimizer = build_optimizer(encoder, params)
+        self.schedule = Schedule(params.training, params.seed, len(data.rows), params.image_px)
+        self.history = History()
+        self.step = 0
+
+    def run(self, until: int | None = None) -> History:
+        """Train to the end (or up to step ``until``) and return the curves.
+
+        Raises:
+            DivergedError: a loss was not finite; names the products of the batch.
+        """
+        self._restore()
+        end = self.schedule.steps if until is None else min(until, self.schedule.steps)
+        progress = Progress("training", end * self.schedule.batch_size, "pairs")
+        progress.done = self.step * self.schedule.batch_size
+        saved = time.monotonic()
+        self.encoder.train()
+        while self.step < end:
+            parts = self._one_step()
+            self.step += 1
+            self._maybe_validate()
+            progress.advance(self.schedule.batch_size, self._note(parts))
+            if time.monotonic() - saved > self.params.training.checkpoint_every_s:
+                self.save_state()
+                saved = time.monotonic()
+        self.encoder.eval()
+        return self.history
+
+    def _note(self, parts: dict[str, float]) -> str:
+        wait = self.history.data_seconds / max(self.history.train_seconds, 1e-9)
+        return f"loss {parts['loss']:.3f}, {wait:.0%} of the time in data"
+
+    def _batch(self) -> tuple[Tensor, Tensor, Tensor, npt.NDArray[np.int64]]:
+        rows = self.schedule.batch(self.step)
+        rng = self.schedule.rng(self.step)
+        tokens = torch.from_numpy(self.data.captions.draw(rows, rng)).to(self.device)
+        pixels = torch.from_numpy(self.data.pixels.take(self.data.rows[rows])).to(self.device)
+        views = random_views(pixels, self.schedule.side_px(self.step), self.params.augmentation, rng)
+        return views, tokens, torch.from_numpy(self.data.groups[rows]).to(self.device), rows
+
+    def _one_step(self) -> dict[str, float]:
+        start = time.perf_counter()
+        views, tokens, groups, rows = self._batch()
+        self.history.data_seconds += time.perf_counter() - start
+        rate = self.schedule.learning_rate(self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        loss, parts = contrastive_loss(self.encoder, views, tokens, groups, self.params)
+        parts = {"loss": loss.item(), **parts}
+        if not math.isfinite(parts["loss"]):
+            self._diverged(rows)
+        loss.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        highest = math.log(1 / self.params.training.minimum_temperature)
+        self.encoder.clip.logit_scale.data.clamp_(0, highest)
+        self.history.train_seconds += time.perf_counter() - start
+        self.history.steps.append({"step": self.step, "learning_rate": rate, **parts})
+        return parts
+
+    def _diverged(self, rows: npt.NDArray[np.int64]) -> None:
+        ids = [self.data.product_ids[r] for r in rows]
+        shown = ", ".join(ids[:16]) + (f" and {len(ids) - 16} more" if len(ids) > 16 else "")
+        raise DivergedError(
+            f"The loss is not finite at step {self.step}; lower encoder.training.learning_rate or look at "
+            f"the batch's products: {shown}."
+        )
+
+    def _maybe_validate(self) -> None:
+        every = self.params.training.validate_every_epochs * self.schedule.steps_per_epoch
+        if self.validate is None or (self.step % every and self.step != self.schedule.steps):
+            return
+        self.encoder.eval()
+        self.history.validation.append({"step": self.step, **self.validate(self.encoder)})
+        self.encoder.train()
+
+    def save_state(self) -> None:
+        """Write the resume state; a kill leaves the old state or the new one."""
+        if self.resume is None:
+            return
+        state = {
+            "step": self.step,
+            "model": self.encoder.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "steps": self.history.steps,
+            "validation": self.history.validation,
+        }
+        with published(self.resume / STATE_FILE) as temporary:
+            torch.save(state, temporary)
+
+    def _restore(self) -> None:
+        if self.resume is None or not (self.resume / STATE_FILE).exists():
+            return
+        state: dict[str, Any] = torch.load(
+            self.resume / STATE_FILE, map_location=self.device, weights_only=True, mmap=False
+        )
+        self.encoder.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step = self.history.resumed_from = state["step"]
+        self.history.steps, self.history.validation = state["steps"], state["validation"]

@@ -1,0 +1,110 @@
+"""From a checked catalogue to what training reads: captions, group numbers, and where the pixels are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from components.encoder.captions import KINDS, Captions, caption
+from components.encoder.errors import TrainingDataError
+from components.encoder.heldout import read_rows, title_task
+from components.encoder.model import Encoder
+from components.encoder.params import EncoderParams
+from components.encoder.pixels import PixelCache
+from components.encoder.tokenizer import AnyTokenizer, ClipTokenizer, learn_tokenizer
+from components.encoder.train import TrainingSet, Validate
+from components.encoder.views import resized
+from components.retrieval.metrics import judge, reciprocal_rank
+from components.retrieval.ranking import top_k
+
+
+def split_rows(rows: list[dict[str, Any]], split: str) -> tuple[list[dict[str, Any]], np.ndarray[Any, Any]]:
+    """The rows of one split and their positions in the catalogue."""
+    at = np.array([i for i, r in enumerate(rows) if r["split"] == split], dtype=np.int64)
+    return [rows[i] for i in at], at
+
+
+def make_tokenizer(train_rows: list[dict[str, Any]], params: EncoderParams) -> AnyTokenizer:
+    """CLIP's own tokenizer for pretrained weights, else a BPE learned from every kind of training caption."""
+    if params.model.pretrained is not None:
+        return ClipTokenizer(params.model.text.context_length)
+    texts: Iterator[str] = (caption(r, k) for r in train_rows for k in KINDS)
+    return learn_tokenizer(texts, params.model.text.vocabulary_size, params.model.text.context_length)
+
+
+def make_training_set(
+    catalogue: Path, params: EncoderParams, cache: Path
+) -> tuple[TrainingSet, AnyTokenizer, Validate | None]:
+    """The train split, the tokenizer, and the check on the validation split.
+
+    Products of equal title count as one group: a product must not be pushed away from its own title.
+
+    Raises:
+        TrainingDataError: the train split is empty.
+    """
+    rows = read_rows(catalogue)
+    train, at = split_rows(rows, "train")
+    if not train:
+        raise TrainingDataError(f"{catalogue} has no product in the train split; change the split fractions.")
+    tokenizer = make_tokenizer(train, params)
+    pixels = PixelCache(catalogue, params.image_px, cache, params.threads)
+    data = TrainingSet(
+        product_ids=[r["product_id"] for r in train],
+        rows=at,
+        groups=group_numbers(train),
+        captions=Captions(train, params.captions, tokenizer),
+        pixels=pixels,
+    )
+    return data, tokenizer, _validation(rows, params, tokenizer, pixels)
+
+
+def group_numbers(rows: list[dict[str, Any]]) -> np.ndarray[Any, Any]:
+    """A number per row, equal where ``group_id`` is equal or the titles are, through any chain of the two."""
+    parent = list(range(len(rows)))
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = parent[i]
+        return i
+
+    first: dict[tuple[str, str], int] = {}
+    for i, row in enumerate(rows):
+        title = row["title"].strip().casefold()
+        for key in [("group", row["group_id"]), *([("title", title)] if title else [])]:
+            parent[root(i)] = root(first.setdefault(key, i))
+    return np.array([root(i) for i in range(len(rows))], dtype=np.int64)
+
+
+def _validation(
+    rows: list[dict[str, Any]], params: EncoderParams, tokenizer: AnyTokenizer, pixels: PixelCache
+) -> Validate | None:
+    held_out, at = split_rows(rows, "validation")
+    if len(held_out) < 2:
+        return None
+    task = title_task(held_out)
+    if not task.texts:
+        return None
+    tokens = torch.from_numpy(tokenizer(task.texts))
+    batch = params.training.batch_size
+
+    def validate(encoder: Encoder) -> dict[str, float]:
+        bf16 = params.training.precision == "bf16"
+        device = next(encoder.parameters()).device
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            images = [
+                encoder.encode_image(
+                    resized(torch.from_numpy(pixels.take(at[i : i + batch])).to(device), params.image_px)
+                )
+                for i in range(0, len(at), batch)
+            ]
+            texts = [encoder.encode_text(t.to(device)) for t in tokens.split(batch)]
+        scores = (torch.cat(texts) @ torch.cat(images).T).float().cpu().numpy()
+        ranks = reciprocal_rank(judge(top_k(scores, min(100, scores.shape[1])), task.qrels))
+        return {"validation_titles_mrr": float(ranks.mean())}
+
+    return validate
