@@ -38,7 +38,9 @@ PRODUCTS = pa.schema(
         ("group_id", pa.string()),
     ]
 )
-QUERIES = pa.schema([("query_id", pa.string()), ("text", pa.string()), ("kind", pa.string()), ("split", pa.string())])
+QUERIES = pa.schema(
+    [("query_id", pa.string()), ("text", pa.string()), ("kind", pa.string()), ("split", pa.string())]
+)
 QRELS = pa.schema(
     [
         ("query_id", pa.string()),
@@ -54,9 +56,14 @@ TRUTH = pa.schema(
         ("title", pa.string()),
         ("description", pa.string()),
         ("attributes", PAIRS),
-        ("box", pa.list_(pa.float32(), 4)),  # x0 y0 x1 y1 as fractions of width and height; null when unknown
+        # x0 y0 x1 y1 as fractions of width and height; null when unknown. Of variable length by type only:
+        # Arrow cannot read back a Parquet column of fixed-size lists that holds nulls.
+        ("box", pa.list_(pa.float32())),
         ("scene", pa.string()),  # plain | cluttered | unknown
-        ("noise", pa.list_(pa.struct([("field", pa.string()), ("kind", pa.string()), ("detail", pa.string())]))),
+        (
+            "noise",
+            pa.list_(pa.struct([("field", pa.string()), ("kind", pa.string()), ("detail", pa.string())])),
+        ),
     ]
 )
 
