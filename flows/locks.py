@@ -135,6 +135,11 @@ def _is_sound(text: str) -> bool:
     """Whether the text of a dvc.lock can be read, and every stage in it has its command."""
     try:
         loaded = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        return "schema" in loaded and all("cmd" in entry for entry in loaded.get("stages", {}).values())
+        whole = text.endswith("\n")  # DVC ends the file with one
+        return (
+            whole
+            and "schema" in loaded
+            and all("cmd" in entry for entry in loaded.get("stages", {}).values())
+        )
     except (yaml.YAMLError, TypeError, AttributeError):
         return False

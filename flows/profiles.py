@@ -1,8 +1,8 @@
 """Profiles: the same graph with other parameters and data, in a git worktree of its own.
 
 ``.vitrine/work/X`` is a worktree on branch ``profile/X``. Code comes from the main working tree as it is,
-also uncommitted; parameters from ``conf/X.yaml``; results and sources are the worktree's own; DVC's cache, memo
-caches and MLflow's store are shared. So the main workspace stays as it was, and two profiles never mix.
+also uncommitted; parameters from ``conf/X.yaml``; results and sources are the worktree's own; DVC's cache,
+memo caches and MLflow's store are shared. So the main workspace stays as it was, and two profiles never mix.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ def free_port() -> int:
 
 
 class PrefectServer:
-    """``start`` returns at once, ``ready`` waits, ``stop`` ends it; where PREFECT_API_URL is set, that is used."""
+    """``start`` returns at once, ``ready`` waits, ``stop`` ends it; PREFECT_API_URL goes first."""
 
     def __init__(self, root: Path) -> None:
         self.log = root / STATE / "logs" / "prefect-server.log"

@@ -136,8 +136,8 @@ def _wait_for_dvc(stage: Stage, deadline: float, watcher: Watcher) -> None:
     """
     if time.monotonic() >= deadline:
         raise LockHeldError(
-            f"Another DVC process kept its lock for {stage.lock_timeout_s:g} s, so stage '{stage.name}' could "
-            f"not start; wait for that process to end, or stop it, and run again (log: {stage.log})."
+            f"Another DVC process kept its lock for {stage.lock_timeout_s:g} s, so stage '{stage.name}' "
+            f"could not start; wait for that process to end, or stop it, and run again (log: {stage.log})."
         )
     watcher.say(f"another DVC process holds its lock; stage '{stage.name}' waits")
     time.sleep(LOCK_RETRY_S)
@@ -183,7 +183,7 @@ def explain(text: str, code: int) -> str:
     """One sentence for a stage that failed without a record of its own, from what DVC printed."""
     if "No space left on device" in text or "Disk quota exceeded" in text:
         return "the disk is full: free some space ('vitrine gc') and run again; finished stages are kept."
-    missing = re.findall(r"missing data '([^']+)'", text)
+    missing = re.findall(r"(?:missing data|No such file or directory:) '([^']+)'", text)
     if missing:
         return f"its input {missing[0]} is missing; run what makes it, 'dvc pull', or 'vitrine import'."
     if code in (137, 143):

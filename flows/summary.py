@@ -23,7 +23,7 @@ Metrics = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 
 def read_metrics(root: Path) -> dict[str, Metrics]:
-    """Every ``metrics/*.json`` of the shape variant -> metric -> {value, low, high, n}; others are left out."""
+    """Every ``metrics/*.json`` of the shape variant -> metric -> {value, low, high, n}; no others."""
     found: dict[str, Metrics] = {}
     for path in sorted((root / "metrics").glob("*.json")):
         if path.name == FLAT:

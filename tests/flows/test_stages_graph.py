@@ -1,0 +1,125 @@
+"""The graph as DVC resolves it: order, reasons, systems, --from and --until."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flows.errors import SelectionError, WorkspaceError
+from flows.graph import Graph, StageMeta, StageNode, read_graph, select, stale
+from flows.locks import clear_dead_locks
+from tests.flows.toy_workspace import command, make_workspace, settings
+
+
+@pytest.fixture(scope="module")
+def computed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace in which plain DVC has computed everything."""
+    root = make_workspace(tmp_path_factory.mktemp("graph") / "toy")
+    (root / "studies").mkdir()
+    study = "stages:\n  ablation:\n    wdir: ..\n    cmd: python -m toy note\n    outs: [out/ablation.txt]\n"
+    (root / "studies" / "dvc.yaml").write_text(study)
+    command(root, "dvc", "repro", "-q", "dvc.yaml")
+    return root
+
+
+def test_order_parents_and_what_is_fresh(computed: Path) -> None:
+    graph = read_graph(computed)
+    assert list(graph.stages) == ["make", "scale", "sum", "note"]  # and nothing of studies/
+    assert graph.stages["sum"].parents == ("scale",)
+    assert graph.stages["scale"].meta == StageMeta(retries=1, retry_delay_s=0.1)
+    assert graph.reasons == {} and stale(graph, graph.stages) == ()
+    assert all(len(node.lock) == 64 for node in graph.stages.values())
+
+
+def test_a_changed_parameter_names_itself_and_what_lies_downstream(computed: Path) -> None:
+    settings(computed, factor=5)
+    try:
+        graph = read_graph(computed)
+        assert graph.reasons == {"scale": ("parameter toy.factor modified",)}
+        assert stale(graph, select(graph, "all")) == ("scale", "sum")
+        assert graph.why("sum") == ("downstream of scale",) and graph.why("note") == ()
+    finally:
+        settings(computed)
+
+
+def test_a_missing_output_and_an_edited_door_are_reasons(computed: Path) -> None:
+    kept = (computed / "out" / "note.txt").read_bytes()
+    door = computed / "toy" / "__main__.py"
+    text = door.read_text()
+    (computed / "out" / "note.txt").unlink()
+    door.write_text(text + "\n# edited\n")
+    try:
+        graph = read_graph(computed)
+        assert set(graph.reasons["note"]) == {"toy/__main__.py modified", "output out/note.txt missing"}
+        assert graph.reasons["make"] == ("toy/__main__.py modified",)
+    finally:
+        door.write_text(text)
+        (computed / "out" / "note.txt").write_bytes(kept)
+
+
+def test_selection(computed: Path) -> None:
+    graph = read_graph(computed)
+    assert select(graph, "encoder") == ("make", "scale", "sum")
+    assert select(graph, "opal") == ("make",)
+    assert select(graph, "all", first="scale") == ("scale", "sum")
+    assert select(graph, "all", last="scale") == ("make", "scale")
+    assert select(graph, "all", "scale", "scale") == ("scale",)
+    for arguments, text in [
+        (("fusion",), "known: all, encoder, opal"),
+        (("all", "sacle"), "stages: make, scale, sum, note"),
+        (("opal", "sum"), "no stage of system 'opal'"),
+        (("all", "note", "sum"), "No stage lies between"),
+    ]:
+        with pytest.raises(SelectionError, match=text) as caught:
+            select(graph, *arguments)
+        assert caught.value.exit_code == 2
+
+
+def test_a_wrong_meta_key_and_a_broken_graph_are_configuration_errors(tmp_path: Path) -> None:
+    root = make_workspace(tmp_path / "toy")
+    text = (root / "dvc.yaml").read_text()
+    (root / "dvc.yaml").write_text(text.replace("retries: 1", "retrys: 1"))
+    with pytest.raises(Exception, match=r"stages\.scale\.meta\.retrys: unknown key") as caught:
+        read_graph(root)
+    assert getattr(caught.value, "exit_code", None) == 2
+    (root / "dvc.yaml").write_text(text.replace("deps: [out/scale.json]", "deps: [metrics/toy.json]"))
+    with pytest.raises(WorkspaceError, match="DVC cannot read the graph"):
+        read_graph(root)
+    assert not clear_dead_locks(root)
+
+
+@st.composite
+def graphs(draw: st.DrawFn) -> Graph:
+    """Any acyclic graph: each stage may read from any stage before it."""
+    names = [f"s{i}" for i in range(draw(st.integers(1, 8)))]
+    nodes = {}
+    for i, name in enumerate(names):
+        parents = draw(st.sets(st.sampled_from(names[:i]))) if i else set()
+        nodes[name] = StageNode(name, tuple(sorted(parents)), StageMeta(), "", ())
+    changed = draw(st.sets(st.sampled_from(names)))
+    return Graph(nodes, dict.fromkeys(changed, ("changed",)))
+
+
+@given(graphs(), st.data())
+def test_what_is_left_out_of_work_depends_on_nothing_that_changed(graph: Graph, data: st.DataObject) -> None:
+    import networkx as nx
+
+    plain = nx.DiGraph([(parent, name) for name, node in graph.stages.items() for parent in node.parents])
+    plain.add_nodes_from(graph.stages)
+    work = set(stale(graph, graph.stages))
+    assert work == set(graph.reasons).union(*(nx.descendants(plain, name) for name in graph.reasons))
+    assert all(bool(graph.why(name)) == (name in work) for name in graph.stages)
+    first, last = (data.draw(st.sampled_from(list(graph.stages))) for _ in range(2))
+    between = ({first} | nx.descendants(plain, first)) & ({last} | nx.ancestors(plain, last))
+    if between:
+        chosen = select(graph, "all", first, last)
+        assert set(chosen) == between
+        assert all(
+            chosen.index(p) < chosen.index(n) for n in chosen for p in graph.stages[n].parents if p in chosen
+        )
+    else:
+        with pytest.raises(SelectionError):
+            select(graph, "all", first, last)
