@@ -52,6 +52,9 @@ def attributes(listing: Product, truth: Truth | None) -> list[Attribute]:
 
 
 def noise_acts(truth: Truth | None) -> list[str]:
-    """What the seller-noise model did to the listing, in words, each once."""
-    acts = [] if truth is None else [f"{act.kind.replace('_', ' ')} ({act.field})" for act in truth.noise]
+    """What the seller-noise model did, in words, each once: ``misspelling: doubled (title)``."""
+    acts = []
+    for act in truth.noise if truth is not None else ():
+        kind = act.kind.replace("_", " ").replace(".", ": ")
+        acts.append(f"{kind} ({act.field.removeprefix('attributes.').replace('_', ' ')})")
     return list(dict.fromkeys(acts))

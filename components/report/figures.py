@@ -62,9 +62,9 @@ class Figures:
 
     @property
     def tested(self) -> list[str]:
-        """The metrics that a paired test speaks of; every metric where there is no test."""
-        spoken = {test.metric for test in self.tests}
-        return [name for name in self.metrics if name in spoken or not spoken]
+        """The metrics that paired tests speak of, in their order; every metric where there is no test."""
+        spoken = dict.fromkeys(test.metric for test in self.tests)
+        return [name for name in spoken or self.metrics if name in self.metrics]
 
     @property
     def metrics(self) -> list[str]:
@@ -179,10 +179,12 @@ def metric_label(metric: str) -> str:
 
     What stands before or after a known name (a kind of query, an attribute, a scene) is set apart.
     """
+    if "." in metric:
+        return " · ".join([_plain(metric.split(".")[0]), metric_label(metric.split(".", 1)[1])])
     found = re.fullmatch(r"(.+)_at_(\d+)", metric)
     stem, cut = (found[1], f"@{found[2]}") if found else (metric, "")
     for name in sorted(METRIC_NAMES, key=len, reverse=True):
-        if stem == name or stem.endswith((f"_{name}", f".{name}")):
+        if stem == name or stem.endswith(f"_{name}"):
             before = _plain(stem[: -len(name)])
             return f"{before} · {METRIC_NAMES[name]}{cut}" if before else METRIC_NAMES[name] + cut
         if stem.startswith(f"{name}_"):
@@ -191,7 +193,7 @@ def metric_label(metric: str) -> str:
 
 
 def _plain(words: str) -> str:
-    return re.sub(r"[_.\s]+", " ", words).strip().capitalize()
+    return re.sub(r"[_\s]+", " ", words).strip().capitalize()
 
 
 def number(value: float, digits: int = 3, signed: bool = False) -> str:

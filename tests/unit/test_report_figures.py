@@ -52,6 +52,7 @@ def figures(*tests: PairedTest, metrics: tuple[str, ...] = ("hits_at_5",)) -> Fi
         ("attribute_accuracy_neck_line", "Attribute accuracy · neck line"),
         ("attribute_macro_f1", "Attribute macro-F1"),
         ("train_loss", "Train loss"),
+        ("encoder.titles_hits_at_5", "Encoder · Titles · HITS@5"),
     ],
 )
 def test_metrics_are_written_as_the_field_writes_them(metric: str, written: str) -> None:
@@ -116,6 +117,12 @@ def test_best_needs_a_test_won_against_every_other_variant() -> None:
     assert supported_best(figures(won[0]), "hits_at_5") is None  # untested against untrained
     drawn = paired("hits_at_5", "tuned", "histogram", -0.01, 0.2)
     assert supported_best(figures(drawn, won[1]), "hits_at_5") is None
+
+
+def test_tested_metrics_come_in_the_order_of_their_tests() -> None:
+    tests = paired("mrr", "tuned", "untrained", 0, 1), paired("hits_at_5", "tuned", "untrained", 0, 1)
+    assert figures(*tests, metrics=("hits_at_5", "iou", "mrr")).tested == ["mrr", "hits_at_5"]
+    assert figures(metrics=("hits_at_5", "iou")).tested == ["hits_at_5", "iou"]
 
 
 def test_a_single_variant_is_never_best() -> None:

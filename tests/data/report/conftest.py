@@ -67,7 +67,7 @@ def truth(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             "attributes": pairs({"colour": "crimson", "material": "clay"}),
             "box": list(BOX),
             "scene": "plain",
-            "noise": [{"field": "colour", "kind": "wrong_attribute", "detail": ""}],
+            "noise": [{"field": "attributes.colour", "kind": "attribute_wrong.other", "detail": ""}],
         }
         for row in rows
     ]

@@ -258,7 +258,7 @@ def test_the_seller_is_told_apart_from_the_truth(workspace: Workspace, params: M
     assert re.search(r"colour: (red|green|blue|yellow) crimson", words)
     assert "material: not stated clay" in words
     assert "True " in words
-    assert "wrong attribute (colour)" in words
+    assert "attribute wrong: other (colour)" in words
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
