@@ -37,7 +37,9 @@ class Workspace:
 
     def git(self, *arguments: str) -> str:
         who = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false"]
-        done = subprocess.run(["git", *who, *arguments], cwd=self.root, check=True, capture_output=True, text=True)
+        done = subprocess.run(
+            ["git", *who, *arguments], cwd=self.root, check=True, capture_output=True, text=True
+        )
         return done.stdout.strip()
 
     def commit(self, message: str) -> str:
@@ -75,7 +77,9 @@ class Workspace:
         item["size"] = sum(f.stat().st_size for f in files)
         return item | ({"nfiles": len(files)} if where.is_dir() else {})
 
-    def stage(self, name: str, outs: list[str], deps: list[str] = [], params: dict[str, Any] = {}, **record: Any) -> Record:  # noqa: B006
+    def stage(
+        self, name: str, outs: list[str], deps: list[str] = [], params: dict[str, Any] = {}, **record: Any
+    ) -> Record:  # noqa: B006
         """Pretend that a stage ran and DVC noted it; the outputs have been written before."""
         made = self.record(name, **record)
         for path in outs:
@@ -166,6 +170,19 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     database = tmp_path_factory.mktemp("store") / "mlflow.db"
     connect(Store(f"sqlite:///{database}", database)).search_experiments()
     return database
+
+
+@pytest.fixture(scope="session")
+def new_workspace(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Workspace]:
+    """Makes workspaces with a store, for modules whose tests only read what one publish left."""
+
+    def make() -> Workspace:
+        made = Workspace(tmp_path_factory.mktemp("shared") / "shop")
+        (made.root / "mlruns").mkdir()
+        shutil.copyfile(migrated, made.root / "mlruns/mlflow.db")
+        return made
+
+    return make
 
 
 @pytest.fixture

@@ -18,11 +18,14 @@ from components.tracking.sides import Side
 def mean_difference(a, b, seed):
     """A stand-in for the paired test: it shows which values were paired, in which order."""
     gaps = [x - y for x, y in zip(a, b, strict=True)]
-    return SimpleNamespace(difference=sum(gaps) / len(gaps), low=min(gaps), high=max(gaps), p=0.5, n=len(gaps))
+    return SimpleNamespace(
+        difference=sum(gaps) / len(gaps), low=min(gaps), high=max(gaps), p=0.5, n=len(gaps)
+    )
 
 
-@pytest.fixture
-def two_commits(workspace):
+@pytest.fixture(scope="module")
+def two_commits(new_workspace):
+    workspace = new_workspace()
     workspace.pipeline(parent="p1")
     first = workspace.commit("first")
     publish(workspace.root)
@@ -66,7 +69,10 @@ def test_run_counts_its_cached_stages(workspace):
     publish(workspace.root)
     workspace.write("metrics/encoder.json", {"fine_tuned": {"mrr": {"value": 0.9, "n": 4}}})
     workspace.stage(
-        "encoder_eval", ["metrics/encoder.json", "results/per_query/encoder.parquet"], ["models/encoder"], parent="p2"
+        "encoder_eval",
+        ["metrics/encoder.json", "results/per_query/encoder.parquet"],
+        ["models/encoder"],
+        parent="p2",
     )
     link_cached(workspace.root, "p2", ["catalog", "encoder"])
     publish(workspace.root)
@@ -159,6 +165,8 @@ def test_terminal_shows_intervals_differences_and_notes(two_commits):
     found = compare(workspace.root, first, second, mean_difference)
     show(found, console)
     text = console.export_text()
-    assert "0.500 [0.400, 0.600] n=4" in text and "encoder.lr" in text and "-0.0200" in text and "Note:" in text
+    assert (
+        "0.500 [0.400, 0.600] n=4" in text and "encoder.lr" in text and "-0.0200" in text and "Note:" in text
+    )
     assert interval(None) == "–"
     assert json.loads(json.dumps(found.as_json()))["metrics"][0]["a"]["value"] == 0.5

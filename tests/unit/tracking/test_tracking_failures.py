@@ -56,7 +56,9 @@ def test_what_a_record_belongs_to_is_fixed_while_the_tracker_is_down(workspace, 
     assert run.data.params["encoder.lr"] == "0.1"
 
 
-def test_evaluation_files_come_from_the_cache_when_the_workspace_has_moved_on(workspace, runs_of, monkeypatch):
+def test_evaluation_files_come_from_the_cache_when_the_workspace_has_moved_on(
+    workspace, runs_of, monkeypatch
+):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{closed_port()}")
     first = workspace.pipeline(parent="p1")
     publish(workspace.root)
@@ -90,8 +92,15 @@ def test_damaged_database_is_told_and_replaced_when_moved_away(workspace, migrat
     database.unlink()
     assert pending(workspace.root)
     shutil.copyfile(migrated, database)
-    sync = [sys.executable, "-m", "components.tracking", "sync"]  # anew: MLflow holds open files by their address
-    told = subprocess.run(sync, cwd=workspace.root, env=os.environ | {"PYTHONPATH": str(HERE)}, capture_output=True, text=True)
+    sync = [
+        sys.executable,
+        "-m",
+        "components.tracking",
+        "sync",
+    ]  # anew: MLflow holds open files by their address
+    told = subprocess.run(
+        sync, cwd=workspace.root, env=os.environ | {"PYTHONPATH": str(HERE)}, capture_output=True, text=True
+    )
     # The old records too: the new store knows none of them.
     assert told.stdout.startswith("4 stage runs recorded") and told.returncode == 0, told.stderr
     assert not pending(workspace.root)
@@ -119,7 +128,14 @@ def test_address_mlflow_does_not_take_is_told(workspace, monkeypatch):
 
 @pytest.mark.parametrize(
     ("call", "at"),
-    [("create_run", 1), ("create_run", 2), ("log_batch", 2), ("log_artifacts", 1), ("set_terminated", 1), ("set_tag", 2)],
+    [
+        ("create_run", 1),
+        ("create_run", 2),
+        ("log_batch", 2),
+        ("log_artifacts", 1),
+        ("set_terminated", 1),
+        ("set_tag", 2),
+    ],
 )
 def test_interrupted_publish_is_completed_by_the_next(workspace, runs_of, monkeypatch, call, at):
     from mlflow.tracking import MlflowClient
@@ -142,7 +158,9 @@ def test_interrupted_publish_is_completed_by_the_next(workspace, runs_of, monkey
     stages = sorted(r.data.tags["vitrine.stage"] for r in runs if r.data.tags["vitrine.kind"] == "stage")
     assert stages == ["catalog", "encoder", "encoder_eval"] and len(runs) == 4
     assert all(r.info.status == "FINISHED" for r in runs)
-    assert all(r.data.tags.get("vitrine.complete") == "true" for r in runs if r.data.tags["vitrine.kind"] == "stage")
+    assert all(
+        r.data.tags.get("vitrine.complete") == "true" for r in runs if r.data.tags["vitrine.kind"] == "stage"
+    )
     encoder = next(r for r in runs if r.data.tags.get("vitrine.stage") == "encoder")
     client = MlflowClient(tracking_uri=f"sqlite:///{workspace.root}/mlruns/mlflow.db")
     assert len(client.get_metric_history(encoder.info.run_id, "curve/loss")) == 5
@@ -215,7 +233,9 @@ publish(Path(sys.argv[1]))
 @pytest.mark.parametrize("call", ["log_batch", "log_artifacts"])
 def test_sigkill_half_way_is_mended_by_the_next_sync(workspace, runs_of, call):
     workspace.pipeline(parent="p1")
-    done = subprocess.run([sys.executable, "-c", KILLED.format(call=call), str(workspace.root)], cwd=HERE, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED.format(call=call), str(workspace.root)], cwd=HERE, timeout=120
+    )
     assert done.returncode == -signal.SIGKILL
     assert publish(workspace.root).waiting == 0
     runs = runs_of(workspace)
@@ -225,8 +245,13 @@ def test_sigkill_half_way_is_mended_by_the_next_sync(workspace, runs_of, call):
 @pytest.mark.slow
 def test_sigkill_while_the_store_is_made_leaves_no_half_schema(bare, runs_of):
     bare.pipeline(parent="p1")
-    code = "from pathlib import Path; from components.tracking.publish import publish; publish(Path(%r))" % str(bare.root)
-    child = subprocess.Popen([sys.executable, "-c", code], cwd=HERE, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    code = (
+        "from pathlib import Path; from components.tracking.publish import publish; publish(Path(%r))"
+        % str(bare.root)
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=HERE, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
     end = time.monotonic() + 120
     while time.monotonic() < end and not list((bare.root / "mlruns").glob(".mlflow.db*.tmp")):
         time.sleep(0.01)

@@ -21,9 +21,16 @@ def parents(runs):
     return [run for run in runs if run.data.tags["vitrine.kind"] == "pipeline"]
 
 
-def test_one_run_per_execution_under_one_parent(workspace, runs_of):
+@pytest.fixture(scope="module")
+def done(new_workspace):
+    """A workspace that is published and only looked at, its records, and what publishing it gave."""
+    workspace = new_workspace()
     records = workspace.pipeline(parent="p1")
-    result = publish(workspace.root)
+    return workspace, records, publish(workspace.root)
+
+
+def test_one_run_per_execution_under_one_parent(done, runs_of):
+    workspace, records, result = done
     assert result.warnings == [] and result.waiting == 0
     runs = runs_of(workspace)
     (parent,) = parents(runs)
@@ -38,9 +45,8 @@ def test_one_run_per_execution_under_one_parent(workspace, runs_of):
         assert run.info.end_time - run.info.start_time == 5000
 
 
-def test_run_holds_hashes_parameters_figures_and_curves(workspace, runs_of):
-    workspace.pipeline(parent="p1")
-    publish(workspace.root)
+def test_run_holds_hashes_parameters_figures_and_curves(done, runs_of):
+    workspace, _, _ = done
     run = by_stage(runs_of(workspace))["encoder"]
     tags = run.data.tags
     outs = {item["path"]: item["md5"] for item in workspace.lock["encoder"]["outs"]}
@@ -54,26 +60,37 @@ def test_run_holds_hashes_parameters_figures_and_curves(workspace, runs_of):
     assert run.data.metrics["system/peak_memory_bytes"] == float(1 << 20)
 
 
-def test_curve_keeps_its_steps(workspace, runs_of):
+def test_curve_keeps_its_steps(done, runs_of):
     from mlflow.tracking import MlflowClient
 
-    workspace.pipeline()
-    publish(workspace.root)
+    workspace, _, _ = done
     run = by_stage(runs_of(workspace))["encoder"]
     client = MlflowClient(tracking_uri=f"sqlite:///{workspace.root}/mlruns/mlflow.db")
     history = client.get_metric_history(run.info.run_id, "curve/loss")
     assert sorted((m.step, m.value) for m in history) == [(i, 1 / (i + 1)) for i in range(5)]
 
 
-def test_evaluation_carries_intervals_and_small_files_but_no_model(workspace, runs_of):
-    workspace.pipeline()
-    publish(workspace.root)
+def test_evaluation_carries_intervals_and_small_files_but_no_model(done, runs_of):
+    workspace, _, _ = done
     stages = by_stage(runs_of(workspace))
     metrics = stages["encoder_eval"].data.metrics
-    assert (metrics["fine_tuned/mrr"], metrics["fine_tuned/mrr_low"], metrics["fine_tuned/mrr_high"]) == (0.5, 0.4, 0.6)
-    kept = {p.relative_to(workspace.root / "mlruns") for p in (workspace.root / "mlruns/artifacts").rglob("*") if p.is_file()}
+    assert (metrics["fine_tuned/mrr"], metrics["fine_tuned/mrr_low"], metrics["fine_tuned/mrr_high"]) == (
+        0.5,
+        0.4,
+        0.6,
+    )
+    kept = {
+        p.relative_to(workspace.root / "mlruns")
+        for p in (workspace.root / "mlruns/artifacts").rglob("*")
+        if p.is_file()
+    }
     names = {"/".join(p.parts[3:]) for p in kept}
-    assert {"metrics/encoder.json", "results/per_query/encoder.parquet", "record.json", "lock_entry.json"} == names
+    assert {
+        "metrics/encoder.json",
+        "results/per_query/encoder.parquet",
+        "record.json",
+        "lock_entry.json",
+    } == names
 
 
 def test_files_above_the_limit_stay_with_dvc(workspace, params):
@@ -129,8 +146,12 @@ def test_failed_stage_is_recorded_without_hashes_and_fails_the_pipeline(workspac
     workspace.record("encoder_eval", status="failed", error="boom in row 7", exit_code=4, parent="p1")
     publish(workspace.root)
     runs = runs_of(workspace)
-    failed = next(run for run in runs if run.info.status == "FAILED" and run.data.tags["vitrine.kind"] == "stage")
-    assert failed.data.tags["vitrine.error"] == "boom in row 7" and failed.data.tags["vitrine.exit_code"] == "4"
+    failed = next(
+        run for run in runs if run.info.status == "FAILED" and run.data.tags["vitrine.kind"] == "stage"
+    )
+    assert (
+        failed.data.tags["vitrine.error"] == "boom in row 7" and failed.data.tags["vitrine.exit_code"] == "4"
+    )
     assert "vitrine.lock_entry" not in failed.data.tags
     assert parents(runs)[0].info.status == "FAILED"
 
@@ -148,7 +169,11 @@ def test_only_the_last_execution_owns_the_lock_entry(workspace, runs_of):
     workspace.write("data/catalog/a", "2")
     second = workspace.stage("catalog", ["data/catalog"])
     publish(workspace.root)
-    tags = {run.data.tags["vitrine.record"]: run.data.tags for run in runs_of(workspace) if "vitrine.record" in run.data.tags}
+    tags = {
+        run.data.tags["vitrine.record"]: run.data.tags
+        for run in runs_of(workspace)
+        if "vitrine.record" in run.data.tags
+    }
     assert "vitrine.lock_entry" not in tags[first.id] and "later" in tags[first.id]["vitrine.no_lock_entry"]
     assert tags[second.id]["vitrine.out.data/catalog"] == workspace.lock["catalog"]["outs"][0]["md5"]
 
@@ -174,7 +199,9 @@ def test_dirty_means_changes_other_than_those_runs_write(workspace, runs_of):
     workspace.write("code/other.py", "new\n")
     workspace.pipeline(parent="dirty", seed=2)
     publish(workspace.root)
-    dirty = {run.data.tags["vitrine.pipeline_run"]: run.data.tags["vitrine.dirty"] for run in runs_of(workspace)}
+    dirty = {
+        run.data.tags["vitrine.pipeline_run"]: run.data.tags["vitrine.dirty"] for run in runs_of(workspace)
+    }
     assert dirty == {"clean": "false", "dirty": "true"}
 
 
@@ -264,9 +291,8 @@ def test_given_records_alone_are_published(workspace, runs_of):
     assert set(by_stage(runs_of(workspace))) == {"encoder"} and pending(workspace.root)
 
 
-def test_record_survives_in_the_run_as_it_was_written(workspace, runs_of):
-    records = workspace.pipeline()
-    publish(workspace.root)
+def test_record_survives_in_the_run_as_it_was_written(done, runs_of):
+    workspace, records, _ = done
     run = by_stage(runs_of(workspace))["encoder"]
     kept = workspace.root / "mlruns/artifacts" / run.info.run_id / "artifacts/record.json"
     assert json.loads(kept.read_text()) == records["encoder"].model_dump()

@@ -1,0 +1,111 @@
+"""The command line: one sentence and an exit code for everything that goes wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+import pytest
+
+from components.tracking.__main__ import main
+from components.tracking.cleaning import clean
+from components.tracking.publish import pending, publish
+
+
+def test_sync_compare_lineage_register_promote(in_workspace, capsys):
+    in_workspace.write("data/checked/queries.parquet", "queries")
+    in_workspace.stage("catalog_quality", ["data/checked"])
+    in_workspace.pipeline(parent="p1")
+    in_workspace.commit("one")
+    in_workspace.pipeline(parent="p2", seed=1)
+    in_workspace.commit("two")
+    assert main(["sync"]) == 0 and "7 stage runs recorded" in capsys.readouterr().out
+    assert main(["sync"]) == 0 and "already" in capsys.readouterr().out
+    assert main(["lineage", "p2", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["nodes"]) == 3
+    assert main(["register"]) == 0 and "encoder version 1" in capsys.readouterr().out
+    assert main(["promote", "encoder", "1", "champion"]) == 0
+    assert main(["path", "encoder", "champion"]) == 0
+    assert "config.json" in os.listdir(capsys.readouterr().out.split("\n")[-2])
+
+
+def test_compare_tests_differences_per_query(in_workspace, capsys):
+    pytest.importorskip("components.retrieval.significance")
+    in_workspace.write("data/checked/queries.parquet", "queries")
+    in_workspace.stage("catalog_quality", ["data/checked"])
+    for seed in (0, 1):
+        in_workspace.pipeline(seed=seed)
+        in_workspace.commit(str(seed))
+    assert main(["compare", "HEAD~1", "HEAD", "--json"]) == 0
+    tests = {t["metric"]: t for t in json.loads(capsys.readouterr().out)["tests"]}
+    assert tests["ndcg"]["difference"] == pytest.approx(-0.1) and tests["ndcg"]["n"] == 3
+    assert tests["mrr"]["low"] <= tests["mrr"]["difference"] <= tests["mrr"]["high"]
+    assert main(["compare", "HEAD~1", "HEAD"]) == 0
+    assert "Paired bootstrap" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "said"),
+    [
+        (["compare", "HEAD", "profile:nothing"], 2, "profile:nothing"),
+        (["lineage", "nothing"], 2, "vitrine sync"),
+        (["register", "--folder", "data"], 4, "no model folder"),
+    ],
+)
+def test_errors_are_one_sentence_with_a_code(in_workspace, capsys, command, code, said):
+    in_workspace.write("metrics/encoder.json", {})
+    in_workspace.lock = {"a": {"cmd": "x"}}
+    in_workspace.write_lock()
+    in_workspace.commit("lock")
+    assert main(command) == code
+    told = capsys.readouterr().err
+    assert told.startswith("error: ") and said in told and told.count("\n") == 1
+
+
+def test_store_that_is_down_is_told_by_sync(in_workspace, capsys, monkeypatch):
+    in_workspace.pipeline()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    assert main(["sync"]) == 1
+    assert "3 records wait" in capsys.readouterr().err
+    assert main(["promote", "a", "1", "b"]) == 1 and "does not answer" in capsys.readouterr().err
+
+
+def test_ui_is_local_and_shows_this_store(in_workspace, capsys, monkeypatch):
+    assert main(["ui", "--port", "5999"]) == 0
+    printed = capsys.readouterr().out
+    assert (
+        "--host 127.0.0.1" in printed
+        and "5999" in printed
+        and f"sqlite:///{in_workspace.root}/mlruns/mlflow.db" in printed
+    )
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    assert main(["ui"]) == 2
+
+
+def test_clean_drops_old_published_records_and_orphans_only(workspace, capsys):
+    old = workspace.pipeline()
+    publish(workspace.root)
+    records = workspace.root / ".vitrine/records"
+    for path in records.rglob("*.json"):
+        os.utime(path, (time.time() - 40 * 86400,) * 2)
+    waiting = workspace.record("encoder")
+    young = records / "encoder" / f"{waiting.id}.json"
+    os.utime(young, (time.time() - 40 * 86400,) * 2)
+    (records / "catalog" / f"{old['catalog'].id}.json").unlink()
+    cleaned = clean(workspace.root, 30)
+    assert cleaned.records == 2 and young.exists()
+    marks = [
+        p.stem
+        for p in (workspace.root / ".vitrine").rglob("*.json")
+        if p.parts[-2] in ("joined",) or "published" in p.parts
+    ]
+    assert marks == [] and cleaned.orphans == 6
+    assert pending(workspace.root)
+
+
+def test_clean_keeps_the_young(workspace):
+    workspace.pipeline()
+    publish(workspace.root)
+    assert clean(workspace.root, 30).records == 0
+    assert not pending(workspace.root)

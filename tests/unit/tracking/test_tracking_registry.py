@@ -1,0 +1,227 @@
+"""Only allow-listed, honest model folders become versions, and come back as they went in."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from components.tracking.errors import ModelFolderError, UnknownReferenceError
+from components.tracking.model_folder import checked_files, content_hash
+from components.tracking.publish import publish
+from components.tracking.registry import load_path, promote, register
+
+MODEL = Path("models/encoder")
+
+
+@pytest.fixture
+def trained(workspace):
+    records = workspace.pipeline(parent="p1")
+    workspace.run_id = publish(workspace.root).published[records["encoder"].id]
+    return workspace
+
+
+def test_registered_model_comes_back_whole_with_its_card(trained):
+    made = register(trained.root, "encoder", MODEL, "challenger")
+    assert (made.version, made.run_id) == ("1", trained.run_id)
+    folder = load_path(trained.root, "encoder", "challenger")
+    for path in (trained.root / MODEL).iterdir():
+        assert (folder / path.name).read_bytes() == path.read_bytes()
+    card = (folder / "README.md").read_text()
+    for fact in (trained.git("rev-parse", "HEAD"), trained.run_id, "encoder.lr", "last_loss", "data/catalog"):
+        assert fact in card
+    assert {p.name for p in folder.iterdir()} == {"config.json", "model.safetensors", "README.md"}
+
+
+def test_weights_load_with_the_safetensors_library(trained):
+    from safetensors.numpy import load_file
+
+    register(trained.root, "encoder", MODEL, "challenger")
+    assert list(load_file(load_path(trained.root, "encoder", "challenger") / "model.safetensors")) == ["w"]
+
+
+def test_same_model_keeps_its_version_and_another_gets_the_next(trained):
+    register(trained.root, "encoder", MODEL, "challenger")
+    assert register(trained.root, "encoder", MODEL, "other").version == "1"
+    trained.pipeline(parent="p2", seed=1)
+    publish(trained.root)
+    assert register(trained.root, "encoder", MODEL, "challenger").version == "2"
+    first, second = (load_path(trained.root, "encoder", alias) for alias in ("other", "challenger"))
+    assert (first / "model.safetensors").read_bytes() != (second / "model.safetensors").read_bytes()
+
+
+def test_promotion_moves_the_alias_and_tells_the_one_before(trained):
+    register(trained.root, "encoder", MODEL, "challenger")
+    assert promote(trained.root, "encoder", "challenger", "champion") == ""
+    trained.pipeline(parent="p2", seed=1)
+    publish(trained.root)
+    register(trained.root, "encoder", MODEL, "challenger")
+    assert promote(trained.root, "encoder", "2", "champion") == "1"
+    assert load_path(trained.root, "encoder", "champion") == load_path(trained.root, "encoder", "challenger")
+
+
+def test_folder_that_the_run_did_not_make_is_refused(trained):
+    (trained.root / MODEL / "config.json").write_text('{"edited": true}')
+    with pytest.raises(UnknownReferenceError, match="No recorded run made"):
+        register(trained.root, "encoder", MODEL, "challenger")
+    with pytest.raises(ModelFolderError, match="is not what run"):
+        register(trained.root, "encoder", MODEL, "challenger", trained.run_id)
+
+
+def test_tampered_version_does_not_load(trained):
+    register(trained.root, "encoder", MODEL, "challenger")
+    folder = load_path(trained.root, "encoder", "challenger")
+    (folder / "config.json").write_text('{"tampered": true}')
+    with pytest.raises(ModelFolderError, match="not the model that was registered"):
+        load_path(trained.root, "encoder", "challenger")
+
+
+def test_unknown_names_are_told(trained):
+    register(trained.root, "encoder", MODEL, "challenger")
+    for call in (
+        lambda root: load_path(root, "encoder", "champion"),
+        lambda root: load_path(root, "nothing", "champion"),
+        lambda root: promote(root, "encoder", "7", "champion"),
+        lambda root: promote(root, "encoder", "1", "latest"),
+        lambda root: register(root, "encoder", MODEL, "bad alias!"),
+        lambda root: register(root, "encoder", MODEL, "a", "ffffffff"),
+    ):
+        with pytest.raises(UnknownReferenceError):
+            call(trained.root)
+
+
+def model(tmp_path: Path) -> Path:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    header = json.dumps({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+    (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    (folder / "config.json").write_text("{}")
+    return folder
+
+
+def test_tokenizer_files_and_subfolders_pass(tmp_path):
+    folder = model(tmp_path)
+    (folder / "merges.txt").write_text("a b")
+    (folder / "text").mkdir()
+    (folder / "text/tokenizer.json").write_text("{}")
+    assert set(checked_files(folder)) == {
+        "config.json",
+        "model.safetensors",
+        "merges.txt",
+        "text/tokenizer.json",
+    }
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model.pt",
+        "optimizer.bin",
+        "model.pkl",
+        "model.ckpt",
+        "code.py",
+        ".hidden.json",
+        "notes.txt",
+        "a.JSON5",
+    ],
+)
+def test_files_off_the_list_are_refused(tmp_path, name):
+    folder = model(tmp_path)
+    (folder / name).write_bytes(b"{}")
+    with pytest.raises(ModelFolderError, match="may not be registered"):
+        checked_files(folder)
+
+
+def test_disguised_cut_and_broken_files_are_refused(tmp_path):
+    whole = (model(tmp_path) / "model.safetensors").read_bytes()
+    huge = (1 << 60).to_bytes(8, "little") + whole[8:]
+    for content in (
+        pickle.dumps({"w": 1}),
+        b"",
+        whole[:-1],
+        whole + b"x",
+        huge,
+        whole[:8] + b"[1]" + whole[11:],
+    ):
+        (tmp_path / "model/model.safetensors").write_bytes(content)
+        with pytest.raises(ModelFolderError, match="no safetensors file"):
+            checked_files(tmp_path / "model")
+
+
+def test_links_and_incomplete_folders_are_refused(tmp_path):
+    folder = model(tmp_path)
+    (folder / "vocab.txt").symlink_to("/etc/passwd")
+    with pytest.raises(ModelFolderError, match="symbolic link"):
+        checked_files(folder)
+    (folder / "vocab.txt").unlink()
+    (folder / "loop").symlink_to(tmp_path, target_is_directory=True)
+    with pytest.raises(ModelFolderError, match="symbolic link"):
+        checked_files(folder)
+    (folder / "loop").unlink()
+    (folder / "config.json").write_text("{")
+    with pytest.raises(ModelFolderError, match="not valid JSON"):
+        checked_files(folder)
+    (folder / "config.json").unlink()
+    with pytest.raises(ModelFolderError, match="no complete model"):
+        checked_files(folder)
+    with pytest.raises(ModelFolderError, match="no model folder"):
+        checked_files(tmp_path / "nothing")
+
+
+def test_hash_is_of_the_model_not_of_its_card(tmp_path):
+    folder = model(tmp_path)
+    before = content_hash(checked_files(folder))
+    (folder / "README.md").write_text("card")
+    assert content_hash(checked_files(folder)) == before
+    (folder / "config.json").write_text("{ }")
+    assert content_hash(checked_files(folder)) != before
+
+
+@pytest.mark.slow
+def test_all_of_it_through_a_tracking_server(bare, migrated, tmp_path, monkeypatch):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    store = tmp_path / "server"
+    store.mkdir()
+    (store / "mlflow.db").write_bytes(migrated.read_bytes())
+    command = [
+        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+        "--backend-store-uri", f"sqlite:///{store}/mlflow.db", "--artifacts-destination", str(store / "artifacts"),
+    ]  # fmt: skip
+    quiet = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"}
+    server = subprocess.Popen(
+        command, cwd=store, start_new_session=True, env=quiet, stderr=subprocess.DEVNULL
+    )
+    try:
+        address = f"http://127.0.0.1:{port}"
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(f"{address}/health", timeout=1).close()
+                break
+            except OSError:
+                time.sleep(0.2)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        bare.pipeline(parent="p1")
+        result = publish(bare.root)
+        assert result.warnings == [] and len(result.published) == 3
+        register(bare.root, "encoder", MODEL, "challenger")
+        assert promote(bare.root, "encoder", "1", "champion") == ""
+        folder = load_path(bare.root, "encoder", "champion")
+        assert (folder / "model.safetensors").read_bytes() == (
+            bare.root / MODEL / "model.safetensors"
+        ).read_bytes()
+        assert folder.is_relative_to(bare.root / ".vitrine/models")
+        assert load_path(bare.root, "encoder", "champion") == folder
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()

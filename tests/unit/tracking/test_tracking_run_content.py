@@ -1,0 +1,109 @@
+"""Names, values and curves that MLflow takes, whatever a stage hands over."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.stage.record import Record
+from components.tracking.pending import Join
+from components.tracking.revision import Revision
+from components.tracking.run_content import (
+    CURVE_POINTS, KEY_LENGTH, clean_key, figures, flattened, metric_figures, parameters, shortened, tags, thinned,
+)  # fmt: skip
+
+WILD = st.text(min_size=1, max_size=300)
+
+
+@given(st.one_of(WILD, st.text("./ a:-_", min_size=1)))
+def test_any_name_becomes_one_that_mlflow_takes(name):
+    from mlflow.utils.validation import _validate_metric_name, _validate_param_name, _validate_tag_name
+
+    cleaned = clean_key(name)
+    assert len(cleaned) <= KEY_LENGTH
+    _validate_metric_name(cleaned)
+    _validate_param_name(cleaned)
+    _validate_tag_name(cleaned)
+    assert clean_key(cleaned) == cleaned
+
+
+@given(WILD, WILD)
+def test_distinct_names_stay_distinct(a, b):
+    assert (clean_key(a) == clean_key(b)) == (a == b)
+
+
+def test_good_names_stay_as_they_are():
+    for name in ("encoder.lr", "fine_tuned/hits_at_5", "vitrine.out.data/checked", "a b:c-d"):
+        assert clean_key(name) == name
+
+
+@given(st.text(max_size=400), st.integers(100, 300))
+def test_long_values_are_cut_but_still_told_apart(value, limit):
+    cut = shortened(value, limit)
+    assert len(cut) <= limit
+    assert (cut == value) == (len(value) <= limit) or cut == value
+    assert shortened(value + "x", limit) != cut
+
+
+def test_nested_parameters_become_dotted():
+    nested = {"a": {"b": 1, "c": {"d": [1, 2], "e": {}}}, "f": None, "g": "text", "h": True}
+    assert flattened(nested) == {
+        "a.b": "1",
+        "a.c.d": "[1, 2]",
+        "a.c.e": "{}",
+        "f": "null",
+        "g": "text",
+        "h": "true",
+    }
+
+
+def test_metrics_file_becomes_figures():
+    table = {
+        "full": {
+            "mrr": {"value": 0.5, "low": None, "high": 0.6, "n": 3},
+            "rate": 0.25,
+            "name": "text",
+            "ok": True,
+        },
+        "_tests": [{"p": 0.1}],
+        "encoder.mrr": 0.5,
+    }
+    assert metric_figures(table) == {
+        "full/mrr": 0.5,
+        "full/mrr_high": 0.6,
+        "full/rate": 0.25,
+        "encoder.mrr": 0.5,
+    }
+
+
+@given(st.integers(0, 5000))
+def test_thinned_curves_keep_their_ends_and_order(length):
+    points = [{"step": float(i), "value": 0.0} for i in range(length)]
+    kept = [p["step"] for p in thinned(points)]
+    assert len(kept) == min(length, CURVE_POINTS) and kept == sorted(set(kept))
+    assert length == 0 or (kept[0], kept[-1]) == (0.0, length - 1.0)
+
+
+def test_curve_and_metric_of_one_name_do_not_meet():
+    record = Record(
+        stage="s", metrics={"loss": 1.0}, curves={"loss": [{"step": 0, "value": 9.0}, {"step": 1}]}
+    )
+    found = [(f.key, f.value) for f in figures(record, []) if "loss" in f.key]
+    assert found == [("loss", 1.0), ("curve/loss", 9.0)]
+
+
+def test_without_a_lock_entry_the_doors_parameters_are_kept_and_empty_tags_left_out():
+    record = Record(stage="s", status="failed", error="x" * 9000, parameters={"lr": 0.1})
+    join = Join(
+        record=record.id,
+        stage="s",
+        status="failed",
+        started=0,
+        seconds=0,
+        pipeline="p",
+        code=Revision(),
+        profile="",
+    )
+    assert parameters(record, join) == {"lr": "0.1"}
+    found = tags(record, join)
+    assert len(found["vitrine.error"]) == 5000 and "vitrine.git_commit" not in found
