@@ -1,4 +1,4 @@
-"""Throw away what is of no more use under ``.vitrine/``: old published records, and marks without a record."""
+"""Throw away what is of no more use under ``.vitrine/``: old published records, marks without a record."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Cleaned:
 
 
 def clean(root: Path, older_than_days: float) -> Cleaned:
-    """Remove records that the store holds and that are older than so many days, with their marks; and orphaned marks.
+    """Remove published records older than so many days with their marks, and orphaned marks.
 
     A record that is not published is never removed, however old.
     """

@@ -1,4 +1,4 @@
-"""Compare two runs, profiles or commits: parameters, data, metrics with intervals, and paired tests per query."""
+"""Compare two runs, profiles or commits: parameters, data, metrics with intervals, paired tests."""
 
 from __future__ import annotations
 
@@ -142,7 +142,10 @@ def unpairable(a: Side, b: Side) -> str:
         )
     hashes = [side.data.get(QUERIES, "") for side in (a, b)]
     if "" in hashes or hashes[0] != hashes[1]:
-        return f"No paired tests: nothing here shows that {a.name} and {b.name} answer the same queries ({QUERIES} differs)."
+        return (
+            f"No paired tests: nothing here shows that {a.name} and {b.name} answer the same queries "
+            f"({QUERIES} differs)."
+        )
     return ""
 
 

@@ -10,7 +10,7 @@ class TrackingError(VitrineError):
 
 
 class TrackerUnavailableError(TrackingError):
-    """The tracking store cannot be reached, is locked or is broken; records wait where they are (exit code 1)."""
+    """The tracking store cannot be reached, is locked or is broken; records wait (exit code 1)."""
 
 
 class UnknownReferenceError(ConfigurationError):
@@ -22,4 +22,4 @@ class LockFileError(InvalidDataError):
 
 
 class ModelFolderError(InvalidDataError):
-    """A model folder holds something that may not be registered, or lacks what must be there (exit code 4)."""
+    """A model folder holds what may not be registered, or lacks what must be there (exit code 4)."""

@@ -1,4 +1,4 @@
-"""From a run back to what it stands on: code, data, the runs that made its inputs, and forward to registered models."""
+"""From a run back to code, data and the runs that made its inputs, and forward to registered models."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ class Lineage:
 def lineage(root: Path, run: str) -> Lineage:
     """Trace a run: its own inputs if it is a stage's, those of all its stages if it is a pipeline's.
 
-    An input is traced to the run whose output has its hash: of the same pipeline run if there is one, else the first
-    that made it.
+    An input is traced to the run whose output has its hash: of the same pipeline run if there is one, else
+    the first that made it.
 
     Raises:
         UnknownReferenceError: no such run.

@@ -35,7 +35,7 @@ class Output(BaseModel):
 
 
 class LockEntry(BaseModel):
-    """What one stage was when its outputs were made: command, parameters, and the hash of all it read and wrote."""
+    """What one stage was when its outputs were made: command, parameters, hashes of all it read and wrote."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -49,7 +49,7 @@ class LockEntry(BaseModel):
         return digest(self.model_dump())
 
     def parameters(self) -> dict[str, Any]:
-        """All parameters of the entry in one mapping; keys of files other than params.yaml carry the file's name."""
+        """All parameters in one mapping; keys of files other than params.yaml carry the file's name."""
         merged: dict[str, Any] = {}
         for file, values in self.params.items():
             prefix = "" if Path(file).name == "params.yaml" else f"{file}:"
@@ -136,8 +136,9 @@ def _same_size(path: Path, output: Output) -> bool:
 
 
 def disagreement(root: Path, entry: LockEntry, older: bool) -> str:
-    """Why ``entry`` cannot belong to the stage's last execution; "" if it can. ``older``: the lock is older than it.
+    """Why ``entry`` cannot belong to the stage's last execution, which the lock may be ``older`` than.
 
+    "" when it can.
     DVC writes the lock after the door has exited. A kill between the two leaves the entry of an *earlier*
     execution, and joining that one would give a run another run's hashes. So sizes must agree, and where the
     lock is older (DVC leaves it untouched when nothing changed) the contents too.
@@ -154,7 +155,7 @@ def disagreement(root: Path, entry: LockEntry, older: bool) -> str:
 
 
 def cache_folder(root: Path) -> Path:
-    """DVC's cache for this workspace: ``cache.dir`` of .dvc/config.local or .dvc/config, else ``.dvc/cache``."""
+    """DVC's cache of this workspace: ``cache.dir`` of .dvc/config.local or .dvc/config, or ``.dvc/cache``."""
     folder = root / ".dvc"
     for name in ("config.local", "config"):
         parser = configparser.ConfigParser(interpolation=None, strict=False)
@@ -178,7 +179,8 @@ def cached_file(root: Path, md5: str) -> Path | None:
 def located(root: Path, output: Output) -> dict[str, Path]:
     """Relative path -> a local file with exactly the recorded bytes, for one output (a folder's files apart).
 
-    The workspace's file is taken when its hash is the recorded one, else the cache's; what is in neither is left out.
+    The workspace's file is taken when its hash is the recorded one, else the cache's; what is in neither is
+    left out.
     """
     if not output.md5.endswith(".dir"):
         path = root / output.path

@@ -20,8 +20,8 @@ def checked_files(folder: Path) -> dict[str, str]:
     """Relative path -> SHA-256 of every file of a model folder that may be published.
 
     Raises:
-        ModelFolderError: the folder is missing or a link, holds a link, a hidden file, or a file that is not on the
-            allow-list or is not what its name says, or has no weights or no config.json.
+        ModelFolderError: the folder is missing or a link, holds a link, a hidden file, or a file that is
+            not on the allow-list or is not what its name says, or has no weights or no config.json.
     """
     if folder.is_symlink() or not folder.is_dir():
         raise ModelFolderError(
@@ -61,7 +61,7 @@ def _check(path: Path) -> None:
 
 
 def _check_weights(path: Path) -> None:
-    """Read the safetensors header: eight bytes of length, a JSON object, and data exactly as long as it says."""
+    """Read the safetensors header: eight bytes of length, a JSON object, data as long as it says."""
     try:
         with path.open("rb") as handle:
             length = int.from_bytes(handle.read(8), "little")

@@ -8,7 +8,7 @@ from components.stage.params import Params
 
 
 class TrackingParams(Params):
-    """Where and how much is recorded. The store is ``MLFLOW_TRACKING_URI``, or the workspace's own SQLite file."""
+    """What is recorded under which names; the store is ``MLFLOW_TRACKING_URI`` or the workspace's own."""
 
     experiment: str = Field(min_length=1, max_length=250)  # MLflow experiment that holds all runs
     artifact_limit_bytes: int = Field(ge=0)  # results and pages above this size are not copied into MLflow

@@ -1,12 +1,12 @@
-"""What waits to be recorded, kept as small files under ``.vitrine/`` so that a tracker that is down loses nothing.
+"""What waits to be recorded, as small files under ``.vitrine/``: a tracker that is down loses nothing.
 
 ::
 
-    records/<stage>/<id>.json         written by doors (components.stage.record)
-    joined/<id>.json                  what the record belongs to, fixed at the first look at it: code, lock entry, pipeline
-    links/<key>.json                  cached stages of a pipeline run, until they are written into MLflow
-    pipelines/<key>.json              the code a pipeline run started from
-    published/<store>/<id>.json       the MLflow run of a record, one folder per tracking store
+    records/<stage>/<id>.json     written by doors (components.stage.record)
+    joined/<id>.json              what a record belongs to, fixed at first sight: code, lock entry, pipeline
+    links/<key>.json              cached stages of a pipeline run, until they are written into MLflow
+    pipelines/<key>.json          the code a pipeline run started from
+    published/<store>/<id>.json   the MLflow run of a record, one folder per tracking store
 
 Nothing here imports MLflow: a run with nothing to tell must not pay for its import.
 """
@@ -34,7 +34,7 @@ POLL_S = 0.1
 
 
 class Join(BaseModel):
-    """Where a record belongs. Fixed at the first look, because dvc.lock and git move on while a tracker is down."""
+    """Where a record belongs; fixed at first sight, for dvc.lock and git move on meanwhile."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -234,7 +234,7 @@ def _own_entry(
 
 
 def _executed(root: Path, pipeline: str) -> bool:
-    """Did the pipeline run execute any stage? Reads the records that no join has been made of, then the joins."""
+    """Did the pipeline run execute any stage? Records without a join are read first, then the joins."""
     folder = state(root) / "joined"
     fresh = (_read(path, Record) for path in record_files(root) if not (folder / path.name).exists())
     if any(record is not None and record.parent == pipeline for record in fresh):
@@ -243,10 +243,10 @@ def _executed(root: Path, pipeline: str) -> bool:
 
 
 def link_cached(root: Path, parent: str, stages: list[str]) -> None:
-    """Queue, for the next ``publish``, links from pipeline run ``parent`` to the runs that made its cached stages.
+    """Queue links from pipeline run ``parent`` to the runs that made its cached stages.
 
-    A pipeline run that executed nothing has nothing to tell: it is not recorded, and nothing is queued. Call it
-    when the stages have run and before ``publish``. Stages without a lock entry are left out.
+    A pipeline run that executed nothing has nothing to tell: it is not recorded, and nothing is queued.
+    Call it when the stages have run and before ``publish``. Stages without a lock entry are left out.
 
     Raises:
         LockFileError: dvc.lock cannot be read.

@@ -1,8 +1,9 @@
 """Records become MLflow runs: one run per execution of a stage, under one parent per pipeline run.
 
-Doors know nothing of MLflow, and DVC hashes outputs only after a door has exited; so runs are made afterwards, by
-joining a record with dvc.lock. Publishing may fail, be killed or be repeated at any moment: a record counts as
-published when its mark is written, which is the last thing that happens, and writing a run again completes it.
+Doors know nothing of MLflow, and DVC hashes outputs only after a door has exited; so runs are made
+afterwards, by joining a record with dvc.lock. Publishing may fail, be killed or be repeated at any moment:
+a record counts as published when its mark is written, which is the last thing that happens, and writing a
+run again completes it.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from components.tracking.store import Store, check, connect, experiment_of, stor
 __all__ = ["PublishResult", "link_cached", "pending", "publish", "start_pipeline", "tracking_params"]
 
 WAIT_FOR_OTHER_S = 60.0
+INTERRUPTED = 130  # exit code of a stage that Ctrl-C stopped
 PER_BATCH = {
     "metrics": 800,
     "params": 100,
@@ -36,7 +38,7 @@ PER_BATCH = {
 
 @dataclass
 class PublishResult:
-    """What a publish did. ``waiting`` records are still to be published; ``warnings`` says why, a sentence each."""
+    """What a publish did; ``waiting`` records are still to be published, and ``warnings`` say why."""
 
     published: dict[str, str] = field(default_factory=dict)  # record id -> MLflow run id
     parents: dict[str, str] = field(default_factory=dict)  # pipeline run id -> MLflow run id
@@ -59,8 +61,8 @@ def publish(
 ) -> PublishResult:
     """Publish the workspace's waiting records and links (or the given record files) to MLflow.
 
-    A store that is down, locked or broken is no failure: records wait, and ``warnings`` says so. Imports MLflow only
-    when there is something to publish and the store answers.
+    A store that is down, locked or broken is no failure: records wait, and ``warnings`` says so. Imports
+    MLflow only when there is something to publish and the store answers.
 
     Raises:
         ConfigurationError: params.yaml has no valid block ``tracking`` (and ``params`` is not given).
@@ -87,7 +89,8 @@ def publish(
 
 def _told(store: Store, error: Exception) -> str:
     text = " ".join(str(error).split())
-    return f"Publishing to {store.shown} failed ({type(error).__name__}: {text[:300]}); records wait, run vitrine sync again."
+    what = f"{type(error).__name__}: {text[:300]}"
+    return f"Publishing to {store.shown} failed ({what}); records wait, run vitrine sync again."
 
 
 def _publish(
@@ -129,7 +132,7 @@ class _Publisher:
     result: PublishResult
 
     def guarded(self, what: str, action: Any) -> None:
-        """Do one record; a record MLflow refuses does not keep the next ones waiting, a store that is gone does."""
+        """Do one record; one that MLflow refuses does not hold up the next, a store that is gone does."""
         try:
             action()
         except Exception as error:
@@ -152,11 +155,9 @@ class _Publisher:
             if run is None:
                 own = {key: value for key, value in tags.items() if value}
                 own |= {"vitrine.kind": "pipeline", "vitrine.pipeline": plain}
-                name = (
-                    f"{tags.get('vitrine.profile') or 'run'} {tags.get('vitrine.git_commit', '')[:7]}".strip()
-                )
+                name = f"{tags.get('vitrine.profile') or 'run'} {tags.get('vitrine.git_commit', '')[:7]}"
                 run = self.client.create_run(
-                    self.experiment, start_time=_ms(started), tags=own, run_name=name
+                    self.experiment, start_time=_ms(started), tags=own, run_name=name.strip()
                 )
             self.result.parents[pipeline] = run.info.run_id
         return self.result.parents[pipeline]
@@ -182,20 +183,16 @@ class _Publisher:
         figures = content.figures(record, content.metric_tables(files))
         ended = _ms(record.started + record.seconds)
         log(self.client, run_id, figures, ended, params=content.parameters(record, join))
-        if join.stage and any(path.startswith("metrics/headline") for path in files):
-            headline = content.metric_tables(
-                {p: f for p, f in files.items() if p.startswith("metrics/headline")}
-            )
-            log(self.client, self.result.parents[join.pipeline], [
-                content.Figure(key=content.clean_key(key), value=value)
-                for table in headline for key, value in content.metric_figures(table).items()
-            ], ended)  # fmt: skip
+        headline = {path: file for path, file in files.items() if path.startswith("metrics/headline")}
+        if headline:
+            parent = self.result.parents[join.pipeline]
+            log(self.client, parent, content.table_figures(content.metric_tables(headline)), ended)
         with tempfile.TemporaryDirectory(prefix="vitrine-") as folder:
             content.lay_out(Path(folder), record, join, files)
             self.client.log_artifacts(run_id, folder)
-        status = (
-            "FINISHED" if record.status == "finished" else "KILLED" if record.exit_code == 130 else "FAILED"
-        )
+        status = "FINISHED" if record.status == "finished" else "FAILED"
+        if record.exit_code == INTERRUPTED:
+            status = "KILLED"
         self.client.set_terminated(run_id, status, end_time=ended)
         self.client.set_tag(run_id, "vitrine.complete", "true")
 
@@ -210,15 +207,10 @@ class _Publisher:
         found: dict[str, str] = {}
         for stage, entry in links.stages.items():
             run = self.find("vitrine.lock_entry", entry)
-            # An entry made elsewhere (a clone, another store) has no run here; its hash still says what it is.
+            # An entry made elsewhere (a clone, another store) has no run here; its hash says what it is.
             found[stage] = run.info.run_id if run else f"lock:{entry}"
-        log(
-            self.client,
-            parent,
-            [],
-            0,
-            tags={content.clean_key(f"cached.{stage}"): run for stage, run in found.items()},
-        )
+        cached = {content.clean_key(f"cached.{stage}"): run for stage, run in found.items()}
+        log(self.client, parent, [], 0, tags=cached)
         self.result.linked |= found
         path.unlink(missing_ok=True)
 
@@ -242,7 +234,7 @@ def log(
     params: Mapping[str, str] | None = None,
     tags: Mapping[str, str] | None = None,
 ) -> None:
-    """Write figures, parameters and tags in as few calls as MLflow's limits allow. ``timestamp``: Unix milliseconds."""
+    """Write figures, parameters and tags in few calls. ``timestamp``: Unix time in milliseconds."""
     from mlflow.entities import Metric, Param, RunTag
 
     batches = {

@@ -1,6 +1,7 @@
 """The registry: models as versions of a name, with aliases such as ``challenger`` and ``champion``.
 
-A model's bytes enter MLflow only here. A version belongs to the run that made it, so its lineage is the run's.
+A model's bytes enter MLflow only here. A version belongs to the run that made it, so its lineage is the
+run's.
 """
 
 from __future__ import annotations
@@ -63,8 +64,9 @@ def register(
 ) -> ModelVersion:
     """Register a model folder as a new version of ``name`` and give it the alias.
 
-    ``run_id`` (a prefix is enough) is the stage run that made the folder; without it the run is found by the folder's
-    hash. A run that made something else is refused. The same model of the same run keeps its version.
+    ``run_id`` (a prefix is enough) is the stage run that made the folder; without it the run is found by
+    the folder's hash. A run that made something else is refused. The same model of the same run keeps its
+    version.
 
     Raises:
         ModelFolderError: the folder may not be published, or is not what the run made.

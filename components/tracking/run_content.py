@@ -1,6 +1,7 @@
-"""What a stage's MLflow run says: parameters, figures, curves, tags and files, from its record and its lock entry.
+"""What a stage's MLflow run says: parameters, figures, curves, tags, files.
 
-Everything here is a pure function of the record and of files named by hash, so writing a run twice writes the same.
+Everything here is a pure function of the record, its lock entry and files named by hash: writing a
+run twice writes the same.
 """
 
 from __future__ import annotations
@@ -37,10 +38,10 @@ class Figure(BaseModel):
 
 
 def clean_key(key: str) -> str:
-    """A name MLflow takes for a parameter, metric or tag, at most 250 characters; distinct names stay distinct.
+    """A name MLflow takes for a parameter, metric or tag; distinct names stay distinct.
 
-    Letters, digits, ``_ - . : /`` and spaces pass; others become ``_``. A name that had to change in a way that
-    could meet another carries six digits of its hash.
+    Letters, digits, ``_ - . : /`` and spaces pass; others become ``_``. A name that had to change in a way
+    that could meet another carries six digits of its hash.
     """
     cleaned = posixpath.normpath(re.sub(r"[^/\w.\- :]", "_", key, flags=re.ASCII)).strip("/.") or "_"
     if cleaned == key and len(key) <= KEY_LENGTH:
@@ -49,7 +50,7 @@ def clean_key(key: str) -> str:
 
 
 def shortened(value: str, limit: int) -> str:
-    """The value, cut to ``limit`` characters with the hash of the whole behind it, so that equality still shows."""
+    """The value, cut to ``limit`` characters; the hash of the whole behind it lets equality still show."""
     if len(value) <= limit:
         return value
     tail = f"... sha256:{hashlib.sha256(value.encode()).hexdigest()}"
@@ -78,7 +79,7 @@ def parameters(record: Record, join: Join) -> dict[str, str]:
 
 
 def metric_figures(table: Mapping[str, Any]) -> dict[str, float]:
-    """Figures of a metrics file: ``variant/metric`` with ``_low`` and ``_high``, or the flat file's own names."""
+    """Figures of a metrics file: ``variant/metric`` with ``_low`` and ``_high``, or a flat file's names."""
     found: dict[str, float] = {}
     for variant, metrics in table.items():
         if variant.startswith("_"):
@@ -97,15 +98,23 @@ def _number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def table_figures(tables: list[Mapping[str, Any]]) -> list[Figure]:
+    """Figures of metrics files."""
+    return [
+        Figure(key=clean_key(key), value=value)
+        for table in tables
+        for key, value in metric_figures(table).items()
+    ]
+
+
 def figures(record: Record, tables: list[Mapping[str, Any]]) -> list[Figure]:
     """All figures of the run: what the door noted, the metrics files, time and memory, curves."""
     single = dict(record.metrics)
-    for table in tables:
-        single |= metric_figures(table)
     single["system/seconds"] = record.seconds
     single["system/peak_memory_bytes"] = float(record.peak_memory_bytes)
     single |= {f"timing/{part}_s": seconds for part, seconds in record.timings.items()}
     found = [Figure(key=clean_key(key), value=value) for key, value in single.items()]
+    found += table_figures(tables)
     for name, points in record.curves.items():
         key = clean_key(f"curve/{name}")
         found += [
@@ -162,7 +171,7 @@ def is_code(path: str) -> bool:
 
 
 def entry_tags(entry: LockEntry) -> dict[str, str]:
-    """Hashes of a lock entry as tags: the entry, its outputs, its data dependencies one by one, its code as a whole."""
+    """Hashes as tags: the entry, its outputs and data dependencies one by one, its code as a whole."""
     code = sorted((dep.path, dep.md5) for dep in entry.deps if is_code(dep.path))
     found = {"vitrine.lock_entry": entry.digest(), "vitrine.code": digest(code)}
     found |= {f"vitrine.out.{data_name(out)}": out.md5 for out in entry.outs}
@@ -175,7 +184,7 @@ def data_name(output: Output) -> str:
 
 
 def evidence(root: Path, join: Join, limit_bytes: int) -> dict[str, Path]:
-    """Files of the entry worth keeping in MLflow: metrics, per-query results, pages, plots; never model bytes.
+    """Files of the entry worth keeping in MLflow: metrics, per-query results, pages, plots; no models.
 
     Relative path -> a local file with the recorded bytes. Files above ``limit_bytes`` stay in DVC alone.
     """
@@ -195,7 +204,7 @@ def evidence(root: Path, join: Join, limit_bytes: int) -> dict[str, Path]:
 
 
 def metric_tables(files: Mapping[str, Path]) -> list[Mapping[str, Any]]:
-    """The metrics files among ``files``, parsed; one that is no JSON mapping is skipped (it is kept as a file)."""
+    """The metrics files among ``files``, parsed; one that is no JSON mapping is kept as a file only."""
     tables: list[Mapping[str, Any]] = []
     for path, file in sorted(files.items()):
         if path.startswith("metrics/") and path.endswith(".json"):
@@ -209,7 +218,7 @@ def metric_tables(files: Mapping[str, Path]) -> list[Mapping[str, Any]]:
 
 
 def lay_out(folder: Path, record: Record, join: Join, files: Mapping[str, Path]) -> None:
-    """Put the run's files into ``folder`` under their own names, with the record and the lock entry beside them."""
+    """Put the run's files into ``folder`` under their own names, record and lock entry beside them."""
     for path, file in files.items():
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -90,7 +90,7 @@ class Runs:
             return None
 
     def members(self, run: Any) -> list[Any]:
-        """Stage runs of a pipeline run: the last execution of each stage, and the runs its cached stages link to.
+        """Stage runs of a pipeline run: the last execution of each, and those its cached stages link to.
 
         A stage's run is its own only member.
         """

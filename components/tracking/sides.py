@@ -1,4 +1,4 @@
-"""One side of a comparison: what a run, a profile or a commit measured, with which parameters, on which data."""
+"""One side of a comparison: figures, parameters and data of a run, a profile or a commit."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Key = tuple[str, str, str]  # table (stem of the metrics file), variant, metric
 
 @dataclass
 class Side:
-    """What is compared. ``queries`` is the hash of the queries the per-query results answer, "" if unknown."""
+    """What is compared; ``queries`` is the hash of the queries behind ``per_query``, "" if unknown."""
 
     name: str
     kind: str  # run | profile | commit | workspace
@@ -40,7 +40,7 @@ class Side:
 
 
 def side_of(root: Path, name: str) -> Side:
-    """Find what ``name`` means: ``.`` (the workspace), a profile with results, a git branch or commit, or a run id.
+    """Find what ``name`` means: ``.`` (the workspace), a profile, a git branch or commit, or a run.
 
     ``profile:X``, ``git:X`` and ``run:X`` say which is meant where a name could be several.
 
@@ -65,7 +65,7 @@ def side_of(root: Path, name: str) -> Side:
 
 
 def from_lock(root: Path, name: str, kind: str, lock: Mapping[str, LockEntry], fetch: Fetch) -> Side:
-    """Everything a lock file knows; contents of files come from ``fetch``, which answers None for what is not here."""
+    """All a lock file knows; ``fetch`` gives the contents of a file, or None when it is not here."""
     side = Side(name, kind)
     for entry in lock.values():
         side.parameters |= {clean_key(k): v for k, v in flattened(entry.parameters()).items()}
@@ -86,7 +86,7 @@ def _take(side: Side, out: Output, fetch: Fetch) -> None:
 
 
 def figures_of(table: str, raw: bytes | str) -> dict[Key, Interval]:
-    """Figures of one metrics file; flat files (the headline) repeat others and are left out, as is broken JSON."""
+    """Figures of one metrics file; flat files (the headline repeats others) and broken JSON give none."""
     try:
         loaded = json.loads(raw)
     except ValueError:
@@ -102,7 +102,7 @@ def figures_of(table: str, raw: bytes | str) -> dict[Key, Interval]:
 
 
 def _queries(root: Path, md5: str) -> str:
-    """Hash of queries.parquet inside a catalogue folder of this hash, read from the cache's listing of the folder."""
+    """Hash of queries.parquet in a catalogue folder of this hash, from the cache's listing of the folder."""
     listing = cached_file(root, md5) if md5.endswith(".dir") else None
     if listing is None:
         return ""
@@ -147,7 +147,7 @@ def _lock_at(root: Path, commit: str) -> dict[str, LockEntry]:
 
 
 def _profile(root: Path, name: str) -> Side | None:
-    """Results of a profile: ``results/<name>/*.json`` with the lock of its branch, worktree or this workspace."""
+    """Results of a profile: ``results/<name>/*.json`` with the lock of its worktree, branch or this one."""
     if not name or Path(name).name != name or name == "per_query":
         return None
     files = sorted((root / "results" / name).glob("*.json"))

@@ -1,7 +1,8 @@
 """The tracking store: where it is, whether it answers, and MLflow's client for it.
 
-The embedded default is SQLite: ``<workspace>/mlruns/mlflow.db`` with artifacts beside it. MLflow is imported only
-in ``connect``, after ``check``: its import costs seconds, and its own retries against a store that is down cost minutes.
+The embedded default is SQLite: ``<workspace>/mlruns/mlflow.db`` with artifacts beside it. MLflow is
+imported only in ``connect``, after ``check``: its import costs seconds, and its own retries against a store
+that is down cost minutes.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ def main_workspace(root: Path) -> Path | None:
 
 
 def profile_of(root: Path, environ: Mapping[str, str] = os.environ) -> str:
-    """Profile of a workspace: ``VITRINE_PROFILE``, the worktree's name, the file in conf/ that params.yaml equals, or ""."""
+    """Profile here: ``VITRINE_PROFILE``, the worktree's name, or the conf/ file params.yaml equals."""
     if environ.get("VITRINE_PROFILE"):
         return environ["VITRINE_PROFILE"]
     if main_workspace(root):
@@ -115,7 +116,8 @@ def check(store: Store) -> None:
         _check_server(store)
     elif not re.match(r"^(postgresql|mysql|mssql)(\+\w+)?://", store.uri):
         raise TrackerUnavailableError(
-            f"MLFLOW_TRACKING_URI={store.shown} is no tracking store: set sqlite:///PATH, http(s)://HOST:PORT or a database."
+            f"MLFLOW_TRACKING_URI={store.shown} is no tracking store: "
+            "set sqlite:///PATH, http(s)://HOST:PORT or a database."
         )
 
 
@@ -132,7 +134,7 @@ def _check_database(database: Path) -> None:
             connection.close()
     except sqlite3.OperationalError as error:
         raise TrackerUnavailableError(
-            f"{database} cannot be written ({error}): close what holds it, or mend its permissions or the disk."
+            f"{database} cannot be written ({error}): close what holds it, or mend its permissions or disk."
         ) from None
     except sqlite3.DatabaseError as error:
         raise TrackerUnavailableError(
@@ -154,7 +156,7 @@ def _check_server(store: Store) -> None:
 
 
 def connect(store: Store) -> Any:
-    """MLflow's client (``mlflow.MlflowClient``) for the store; a new SQLite store is made first (seconds, once).
+    """MLflow's client (``mlflow.MlflowClient``) for the store; a new SQLite store is made first.
 
     Raises:
         TrackerUnavailableError: as ``check``.
@@ -168,7 +170,7 @@ def connect(store: Store) -> Any:
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
     if store.missing() and store.database is not None:
-        # Made aside and renamed: a kill during the migrations would leave half a schema, which MLflow cannot mend.
+        # Made aside and renamed: a kill during the migrations must not leave half a schema.
         with published(store.database) as temporary:
             MlflowClient(tracking_uri=f"sqlite:///{temporary}").search_experiments(max_results=1)
     return MlflowClient(
@@ -180,7 +182,8 @@ def experiment_of(client: Any, store: Store, name: str, create: bool = True) -> 
     """Id of the experiment, made if it is missing; None if it is missing and must not be made.
 
     Raises:
-        TrackerUnavailableError: the experiment was deleted, or an SQLite store lies elsewhere than when it was made
+        TrackerUnavailableError: the experiment was deleted, or an SQLite store lies elsewhere than when it
+        was made
             (artifact paths are absolute, and a copied workspace would write into the original).
     """
     found = client.get_experiment_by_name(name)

@@ -1,4 +1,6 @@
-"""A workspace with records, dvc.lock, a DVC cache and git, and a tracking store that is migrated once per session."""
+"""A workspace with records, dvc.lock, a DVC cache and git, and a tracking store that is migrated once per
+session.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,9 @@ START = 1_700_000_000.0
 
 
 class Workspace:
-    """A workspace whose stages are fabricated: outputs, lock entry and record, as DVC and a door leave them."""
+    """A workspace whose stages are fabricated: outputs, lock entry and record, as DVC and a door leave
+    them.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -78,8 +82,13 @@ class Workspace:
         return item | ({"nfiles": len(files)} if where.is_dir() else {})
 
     def stage(
-        self, name: str, outs: list[str], deps: list[str] = [], params: dict[str, Any] = {}, **record: Any
-    ) -> Record:  # noqa: B006
+        self,
+        name: str,
+        outs: list[str],
+        deps: Sequence[str] = (),
+        params: dict[str, Any] | None = None,
+        **record: Any,
+    ) -> Record:
         """Pretend that a stage ran and DVC noted it; the outputs have been written before."""
         made = self.record(name, **record)
         for path in outs:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from pathlib import Path
 
 import pytest
 
@@ -27,7 +28,7 @@ def test_sync_compare_lineage_register_promote(in_workspace, capsys):
     assert main(["register"]) == 0 and "encoder version 1" in capsys.readouterr().out
     assert main(["promote", "encoder", "1", "champion"]) == 0
     assert main(["path", "encoder", "champion"]) == 0
-    assert "config.json" in os.listdir(capsys.readouterr().out.split("\n")[-2])
+    assert (Path(capsys.readouterr().out.strip().split("\n")[-1]) / "config.json").exists()
 
 
 def test_compare_tests_differences_per_query(in_workspace, capsys):

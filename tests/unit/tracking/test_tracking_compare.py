@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from types import SimpleNamespace
 
@@ -161,7 +162,7 @@ def test_terminal_shows_intervals_differences_and_notes(two_commits):
     from rich.console import Console
 
     workspace, first, second = two_commits
-    console = Console(width=160, record=True, file=open("/dev/null", "w"))
+    console = Console(width=160, record=True, file=io.StringIO())
     found = compare(workspace.root, first, second, mean_difference)
     show(found, console)
     text = console.export_text()

@@ -246,11 +246,11 @@ def test_sigkill_half_way_is_mended_by_the_next_sync(workspace, runs_of, call):
 def test_sigkill_while_the_store_is_made_leaves_no_half_schema(bare, runs_of):
     bare.pipeline(parent="p1")
     code = (
-        "from pathlib import Path; from components.tracking.publish import publish; publish(Path(%r))"
-        % str(bare.root)
+        "import sys; from pathlib import Path; from components.tracking.publish import publish;"
+        "publish(Path(sys.argv[1]))"
     )
     child = subprocess.Popen(
-        [sys.executable, "-c", code], cwd=HERE, env=os.environ | {"OMP_NUM_THREADS": "1"}
+        [sys.executable, "-c", code, str(bare.root)], cwd=HERE, env=os.environ | {"OMP_NUM_THREADS": "1"}
     )
     end = time.monotonic() + 120
     while time.monotonic() < end and not list((bare.root / "mlruns").glob(".mlflow.db*.tmp")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ def run_ids(workspace, **named):
 def text_of(found):
     from rich.console import Console
 
-    console = Console(width=200, record=True, file=Path("/dev/null").open("w"))
+    console = Console(width=200, record=True, file=io.StringIO())
     console.print(tree(found))
     return console.export_text()
 

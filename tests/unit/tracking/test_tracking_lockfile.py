@@ -9,8 +9,16 @@ from hypothesis import strategies as st
 
 from components.tracking.errors import LockFileError
 from components.tracking.lockfile import (
-    LockEntry, Output, cache_folder, disagreement, file_md5, located, parse_lock, read_lock, tree_md5,
-)  # fmt: skip
+    LockEntry,
+    Output,
+    cache_folder,
+    disagreement,
+    file_md5,
+    located,
+    parse_lock,
+    read_lock,
+    tree_md5,
+)
 
 
 def test_hash_of_a_folder_is_dvcs_own(tmp_path):

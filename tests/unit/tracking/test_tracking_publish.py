@@ -93,6 +93,14 @@ def test_evaluation_carries_intervals_and_small_files_but_no_model(done, runs_of
     } == names
 
 
+def test_headline_stands_on_the_pipeline_run(workspace, runs_of):
+    workspace.write("metrics/headline.json", {"encoder.mrr": 0.5, "encoder.note": "text"})
+    workspace.stage("report", ["metrics/headline.json"], parent="p1")
+    publish(workspace.root)
+    (parent,) = parents(runs_of(workspace))
+    assert parent.data.metrics == {"encoder.mrr": 0.5}
+
+
 def test_files_above_the_limit_stay_with_dvc(workspace, params):
     workspace.pipeline()
     publish(workspace.root, params=params.model_copy(update={"artifact_limit_bytes": 200}))
@@ -246,7 +254,7 @@ def test_cached_stages_link_to_the_run_that_made_them(workspace, runs_of):
 
 def test_cached_stage_made_elsewhere_is_linked_by_its_hash(workspace):
     workspace.pipeline(parent="p1")
-    other = [p for p in (workspace.root / ".vitrine/records/catalog").glob("*.json")]
+    other = list((workspace.root / ".vitrine/records/catalog").glob("*.json"))
     other[0].unlink()
     link_cached(workspace.root, "p1", ["catalog"])
     assert publish(workspace.root).linked["catalog"].startswith("lock:")
@@ -261,8 +269,10 @@ def test_pipeline_run_that_executed_nothing_leaves_nothing(workspace):
 
 def test_nothing_to_publish_never_imports_mlflow(bare):
     code = (
-        "import sys; from pathlib import Path; from components.tracking.publish import pending, publish, link_cached;"
-        f"root = Path({str(bare.root)!r}); assert not pending(root); link_cached(root, 'p', ['catalog']); publish(root);"
+        "import sys; from pathlib import Path;"
+        "from components.tracking.publish import pending, publish, link_cached;"
+        f"root = Path({str(bare.root)!r}); assert not pending(root);"
+        "link_cached(root, 'p', ['catalog']); publish(root);"
         "sys.exit('mlflow' in sys.modules)"
     )
     here = Path(__file__).parents[3]

@@ -195,8 +195,9 @@ def test_all_of_it_through_a_tracking_server(bare, migrated, tmp_path, monkeypat
     store.mkdir()
     (store / "mlflow.db").write_bytes(migrated.read_bytes())
     command = [
-        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-        "--backend-store-uri", f"sqlite:///{store}/mlflow.db", "--artifacts-destination", str(store / "artifacts"),
+        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port),
+        "--workers", "1", "--backend-store-uri", f"sqlite:///{store}/mlflow.db",
+        "--artifacts-destination", str(store / "artifacts"),
     ]  # fmt: skip
     quiet = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"}
     server = subprocess.Popen(

@@ -9,8 +9,17 @@ from components.stage.record import Record
 from components.tracking.pending import Join
 from components.tracking.revision import Revision
 from components.tracking.run_content import (
-    CURVE_POINTS, KEY_LENGTH, clean_key, figures, flattened, metric_figures, parameters, shortened, tags, thinned,
-)  # fmt: skip
+    CURVE_POINTS,
+    KEY_LENGTH,
+    clean_key,
+    figures,
+    flattened,
+    metric_figures,
+    parameters,
+    shortened,
+    tags,
+    thinned,
+)
 
 WILD = st.text(min_size=1, max_size=300)
 
