@@ -1,0 +1,135 @@
+"""``vitrine run`` through its door: two real runs of the flow, exit codes, what is shown and what is kept."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flows.locks import held
+from tests.flows.toy_workspace import RUNNER, environment, make_workspace, settings
+
+
+def vitrine(root: Path, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "flows.cli", *arguments],
+        cwd=root, env=environment(**extra), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_workspace(tmp_path_factory.mktemp("cli") / "toy")
+
+
+def rows(text: str, heading: str) -> dict[str, str]:
+    """First word -> line of a printed table."""
+    part = text[text.index(heading) :]
+    return {line.split()[0]: line for line in part.splitlines()[1:] if line.strip()}
+
+
+def states(root: Path) -> list[tuple[str, str]]:
+    """Name and state of Prefect's task runs, oldest first, from its own database."""
+    with sqlite3.connect(root / ".vitrine" / "prefect" / "prefect.db") as database:
+        query = "SELECT name, state_name FROM task_run ORDER BY expected_start_time"
+        return [(str(name), str(state)) for name, state in database.execute(query)]
+
+
+def test_a_failed_gate_then_a_run_from_where_it_stopped_then_nothing_to_do(root: Path) -> None:
+    settings(root, fail="gate")
+    failed = vitrine(root, "run")
+    assert failed.returncode == 3, failed.stderr
+    assert "error: Stage 'scale' failed: too many bad rows in out/make.json" in failed.stderr
+    assert "Traceback" not in failed.stdout + failed.stderr
+    log = Path(failed.stderr.partition("(log: ")[2].partition(")")[0])
+    assert log.name == "scale.log" and "too many bad rows" in log.read_text()
+    assert len(list((root / ".vitrine" / "records" / "scale").glob("*.json"))) == 1, (
+        "a gate is not tried again"
+    )
+
+    shutil.rmtree(root / ".vitrine" / "prefect")
+    settings(root, fail="once")
+    ran = vitrine(root, "run")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert len(list((root / ".vitrine" / "records" / "scale").glob("*.json"))) == 3, (
+        "a crash is, as meta declares"
+    )
+    budget = rows(ran.stdout, "Budget")
+    assert "cached" in budget["make"] and "done" in budget["scale"] and "done" in budget["sum"]
+    assert "45.0 [43.5, 46.5]" in rows(ran.stdout, "toy, value")["summed"] and "n = 5" in ran.stdout
+    assert states(root) == [
+        ("make", "Cached"),
+        ("scale", "Completed"),
+        ("sum", "Completed"),
+        ("note", "Completed"),
+    ]
+    with sqlite3.connect(root / ".vitrine" / "prefect" / "prefect.db") as database:
+        kept = database.execute("SELECT data FROM artifact WHERE key = 'vitrine-stages'").fetchone()[0]
+    kept = json.loads(kept)
+    table = {row["stage"]: row for row in (json.loads(kept) if isinstance(kept, str) else kept)}
+    assert table["make"]["state"] == "cached" and table["scale"]["state"] == "ran"
+    assert all(len(row["lock"]) == 12 for row in table.values())
+
+    nothing = vitrine(root, "run", "encoder")
+    assert nothing.returncode == 0 and "every stage is cached" in nothing.stdout
+    assert set(rows(nothing.stdout, "Budget")) >= {"make", "scale", "sum"}
+    assert "note" not in rows(nothing.stdout, "Budget")
+
+
+def test_dry_run_says_what_and_why_and_runs_nothing(root: Path) -> None:
+    settings(root, start=2, factor=7)
+    before = sorted((root / ".vitrine" / "records").rglob("*.json"))
+    shown = vitrine(root, "run", "--dry-run", "--until", "sum")
+    assert shown.returncode == 0, shown.stderr
+    assert "toy.start modified" in rows(shown.stdout, "why")["make"] or "not computed yet" in shown.stdout
+    assert "runs" in rows(shown.stdout, "why")["sum"] and "note" not in rows(shown.stdout, "why")
+    assert sorted((root / ".vitrine" / "records").rglob("*.json")) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["run", "fusion"], "No stage of dvc.yaml belongs to system 'fusion'"),
+        (["run", "--from", "sacle"], "'sacle' is no stage of system 'all'"),
+        (["run", "--profile", "nowhere"], "There is no profile 'nowhere' (profiles: small)"),
+        (["run", "--set", "runner.gpu.timeout=3"], "did you mean timeout_s?"),
+        (["search"], "Nothing to search for"),
+        (["similar", "p1", "--profile", "small"], "Profile 'small' has not run here"),
+        (["run", "--frm"], "No such option"),
+    ],
+)
+def test_what_cannot_be_is_a_configuration_error(root: Path, arguments: list[str], told: str) -> None:
+    done = vitrine(root, *arguments)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert told in done.stderr
+
+
+def test_a_wrong_parameter_file_stops_before_anything_runs(root: Path) -> None:
+    (root / "params.yaml").write_text(RUNNER + "catalogue: {}\n")
+    try:
+        done = vitrine(root, "run")
+    finally:
+        (root / "params.yaml").write_text(RUNNER)
+    assert done.returncode == 2 and "unknown block 'catalogue' (did you mean catalog?)" in done.stderr
+
+
+def test_outside_of_a_workspace_git_or_dvc(tmp_path: Path) -> None:
+    nowhere = vitrine(tmp_path, "run")
+    assert nowhere.returncode == 2 and "no dvc.yaml upwards" in nowhere.stderr
+    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
+    no_git = vitrine(tmp_path, "run", GIT_CEILING_DIRECTORIES=str(tmp_path.parent))
+    assert no_git.returncode == 2 and "is no git repository" in no_git.stderr
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    no_dvc = vitrine(tmp_path, "run")
+    assert no_dvc.returncode == 2 and "is no DVC workspace" in no_dvc.stderr and "dvc init" in no_dvc.stderr
+
+
+def test_a_workspace_in_use_names_the_process(root: Path) -> None:
+    with held(root / ".vitrine" / "locks" / "run-workspace", "w", 0.0, print):
+        done = vitrine(root, "run", "--lock-timeout", "0")
+    assert done.returncode == 1 and "is in use by process" in done.stderr

@@ -1,0 +1,139 @@
+"""A profile runs beside the main workspace: code as it is, parameters and results its own, caches shared."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from rich.console import Console
+
+from components.stage.errors import ConfigurationError
+from flows.errors import SelectionError, WorkspaceError
+from flows.garbage import collect
+from flows.profiles import (
+    cache_folder,
+    commit_worktree,
+    keep_results,
+    prepare_worktree,
+    profile_text,
+    work_name,
+)
+from flows.workspace import git, is_dirty
+from tests.flows.toy_workspace import command, make_workspace, settings
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = make_workspace(tmp_path_factory.mktemp("profiles") / "toy")
+    (root / "data" / "source").mkdir(parents=True)
+    (root / "data" / "source" / "manifest.yaml").write_text("kind: synthetic\n")
+    (root / "old.txt").write_text("old")
+    command(root, "git", "add", "-A")
+    command(root, "git", "commit", "-q", "-m", "a source")
+    return root
+
+
+def test_worktree_follows_the_main_tree_and_keeps_what_is_its_own(root: Path) -> None:
+    work = prepare_worktree(root, "small", profile_text(root, "small"))
+    assert work == root / ".vitrine" / "work" / "small"
+    assert git(work, "branch", "--show-current").strip() == "profile/small"
+    assert yaml.safe_load((work / "params.yaml").read_text())["runner"]["gpu"]["timeout_s"] == 30.0
+    assert git(root, "status", "--porcelain") == "", "the main workspace stays as it was"
+    assert cache_folder(work) == cache_folder(root)
+    assert (work / ".vitrine" / "cache").resolve() == root / ".vitrine" / "cache"
+
+    (work / "dvc.lock").write_text("own")
+    (work / "data" / "source" / "manifest.yaml").write_text("kind: files\n")
+    (work / "metrics").mkdir()
+    (work / "metrics" / "toy.json").write_text("{}")
+    settings(root, factor=11)  # edited, not committed
+    git(root, "rm", "-q", "--cached", "old.txt")
+    (root / "old.txt").unlink()
+    (root / "untracked.py").write_text("")
+    prepare_worktree(root, "small", profile_text(root, "small"))
+    assert (work / "toy.yaml").read_text() == (root / "toy.yaml").read_text()
+    assert not (work / "old.txt").exists() and not (work / "untracked.py").exists()
+    assert (work / "dvc.lock").read_text() == "own"
+    assert (work / "data" / "source" / "manifest.yaml").read_text() == "kind: files\n"
+    assert (work / "metrics" / "toy.json").exists()
+
+    assert commit_worktree(work, "Results") and not commit_worktree(work, "Results")
+    assert git(work, "show", "HEAD:toy.yaml") == (root / "toy.yaml").read_text()
+    assert git(root, "show", "HEAD:toy.yaml") != (root / "toy.yaml").read_text()
+    command(root, "git", "checkout", "-q", "HEAD", "--", ".")
+    (root / "untracked.py").unlink()
+
+
+def test_results_are_kept_with_what_they_came_from_and_the_same_twice(root: Path) -> None:
+    work = prepare_worktree(root, "small", profile_text(root, "small"))
+    (work / "metrics").mkdir(exist_ok=True)
+    (work / "metrics" / "toy.json").write_text('{"a": 1}')
+    folder = keep_results(root, work, "small")
+    (folder / "gone.json").write_text("{}")
+    first = {p.name: p.read_bytes() for p in keep_results(root, work, "small").iterdir()}
+    assert first == {p.name: p.read_bytes() for p in keep_results(root, work, "small").iterdir()}
+    assert set(first) == {"toy.json", "run.json"}
+    facts = json.loads(first["run.json"])
+    assert facts["commit"] == git(root, "rev-parse", "HEAD").strip() and facts["dirty"] is False
+    settings(root, factor=12)
+    assert is_dirty(root)
+    settings(root)
+
+
+def test_a_deleted_worktree_is_made_again_on_its_branch(root: Path) -> None:
+    import shutil
+
+    work = prepare_worktree(root, "small", profile_text(root, "small"))
+    commit_worktree(work, "before")
+    head = git(work, "rev-parse", "HEAD")
+    shutil.rmtree(work)
+    again = prepare_worktree(root, "small", profile_text(root, "small"))
+    assert git(again, "rev-parse", "HEAD") == head
+
+
+def test_names_of_worktrees(root: Path, tmp_path: Path) -> None:
+    assert work_name(None, []) is None and work_name("small", []) == "small"
+    assert str(work_name(None, ["a.b=1"])).startswith("set-")
+    assert str(work_name("small", ["a.b=1"])).startswith("small-set-")
+    with pytest.raises(SelectionError, match="no profile 'big'"):
+        profile_text(root, "big")
+    with pytest.raises(ConfigurationError, match="no such key"):
+        profile_text(root, "small", ["runner.cpu=1"])
+    with pytest.raises(SelectionError, match="no profile name"):
+        prepare_worktree(root, "../out", "")
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    with pytest.raises(WorkspaceError, match="no commit yet"):
+        prepare_worktree(tmp_path, "small", "")
+
+
+@pytest.mark.slow
+def test_a_profile_and_an_override_run_beside_the_main_workspace(tmp_path: Path) -> None:
+    root = make_workspace(tmp_path / "toy")
+    vitrine = [sys.executable, "-m", "flows.cli"]
+    command(root, *vitrine, "run", "--profile", "small")
+    kept = json.loads((root / "results" / "small" / "toy.json").read_text())
+    assert kept["summed"]["hits_at_5"]["value"] == 45
+    assert not (root / "out").exists() and not (root / "dvc.lock").exists()
+    work = root / ".vitrine" / "work" / "small"
+    assert git(work, "status", "--porcelain") == "" and "make" in git(work, "show", "HEAD:dvc.lock")
+
+    # An override of the flow's own parameters changes no stage: DVC's shared run cache gives everything back.
+    done = command(root, *vitrine, "run", "--set", "runner.gpu.timeout_s=5")
+    assert "from cache" in done.stdout and "done" not in done.stdout
+
+    # gc keeps what the branches refer to, and takes the override's worktree when it is old.
+    objects = set((root / ".dvc" / "cache" / "files").rglob("*"))
+    collect(root, Console(quiet=True), memo=True, days=0.0, dry_run=True)
+    assert set((root / ".dvc" / "cache" / "files").rglob("*")) == objects
+    assert len(list((root / ".vitrine" / "work").glob("*"))) == 2
+    collect(root, Console(quiet=True), memo=True, days=0.0, dry_run=False)
+    assert [path.name for path in (root / ".vitrine" / "work").glob("*")] == ["small"]
+    assert {p.name for p in objects if p.is_file()} == {
+        p.name for p in (root / ".dvc" / "cache" / "files").rglob("*") if p.is_file()
+    }
+    again = command(root, *vitrine, "run", "--profile", "small")
+    assert "every stage is cached" in again.stdout
