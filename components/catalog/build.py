@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
+import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -85,6 +88,10 @@ def opened(
     try:
         with FileSource(root / "files", manifest.mapping, params, work) as source:
             yield source, source.product_count
+    except sqlite3.OperationalError as error:
+        if "full" in str(error):  # SQLite's words for a full disk, in those of the operating system
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(work)) from None
+        raise
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
