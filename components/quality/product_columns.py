@@ -107,7 +107,9 @@ def product_columns(catalogue: Path, schema: CatalogSchema, params: QualityParam
         for file in source.shards:
             for table in row_groups(file, PRODUCTS.names):
                 data = [image and image["bytes"] for image in table["image"].to_pylist()]
-                pictures = pool.map(lambda d: _picture(d, params.images), data)
+                # One worker looks itself: handing small pictures to a thread costs more than decoding them.
+                each = map if params.workers == 1 else pool.map
+                pictures = each(lambda d: _picture(d, params.images), data)
                 rows = table.drop_columns(["image"]).to_pylist()
                 columns += [_columns(r, p, schema) for r, p in zip(rows, pictures, strict=True)]
                 progress.advance(len(rows))

@@ -66,18 +66,11 @@ class Verdict:
         return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
     def failures(self) -> list[str]:
-        """Why the gate fails, worst first; empty when it passes."""
+        """Why the gate fails, causes before what follows from them; empty when it passes."""
         found = list(self.errors)
         found += [
             f"the check '{o.check.says}' could not be done: {o.error}" for o in self.outcomes if o.error
         ]
-        for outcome in self.outcomes:
-            if outcome.check.level == "set" and not outcome.success and not outcome.error:
-                first = next(iter(outcome.reasons.values()), outcome.observed)
-                example = (
-                    f" ({len(outcome.failing)} rows; first: {first})" if outcome.rows > 1 else f" ({first})"
-                )
-                found.append(f"'{outcome.check.says}' does not hold{example}")
         for kind in self.rows:
             if self.fraction(kind) > self.max_bad_fraction:
                 worst = ", ".join(
@@ -87,6 +80,13 @@ class Verdict:
                     f"{len(self.bad_rows(kind, counted_only=True))} of {self.rows[kind]:,} {kind} are bad "
                     f"({self.fraction(kind):.1%}, max_bad_fraction is {self.max_bad_fraction:.1%}): {worst}"
                 )
+        for outcome in self.outcomes:
+            if outcome.check.level == "set" and not outcome.success and not outcome.error:
+                first = next(iter(outcome.reasons.values()), outcome.observed)
+                example = (
+                    f" ({len(outcome.failing)} rows; first: {first})" if outcome.rows > 1 else f" ({first})"
+                )
+                found.append(f"'{outcome.check.says}' does not hold{example}")
         return found
 
     @property
