@@ -127,7 +127,12 @@ def test_free_form_leaves_closed_lists_to_the_text() -> None:
 @given(title=st.text(max_size=60), description=st.text(max_size=60), value=st.text(min_size=1, max_size=12))
 def test_any_text_survives_and_foreign_attributes_too(title: str, description: str, value: str) -> None:
     given = product(1).model_copy(
-        update={"title": title, "description": description, "attributes": {"foreign": value}, "category": "Other"}
+        update={
+            "title": title,
+            "description": description,
+            "attributes": {"foreign": value},
+            "category": "Other",
+        }
     )
     listed, acts = SellerNoise(ALL, SCHEMA, seed=2).apply(given)
     assert changed_fields(given, listed) <= {act.field for act in acts}
