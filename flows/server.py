@@ -20,6 +20,8 @@ from flows import processes
 from flows.errors import TrackerError
 
 STARTUP_TIMEOUT_S = 120.0
+# A machine busy with other work starts the server slowly: one that still computes is waited for longer.
+STARVED_TIMEOUT_S = 600.0
 POLL_S = 0.05
 
 
@@ -97,7 +99,8 @@ class PrefectServer:
         Raises:
             TrackerError: it did not come up, or the server that PREFECT_API_URL names does not answer.
         """
-        deadline = time.monotonic() + (timeout_s if self._ours else 10.0)
+        start, computed = time.monotonic(), 0.0
+        deadline = start + (timeout_s if self._ours else 10.0)
         opener = urllib.request.build_opener(*([urllib.request.ProxyHandler({})] if self._ours else []))
         while time.monotonic() < deadline:
             try:
@@ -113,11 +116,23 @@ class PrefectServer:
                 pass
             if self._process is not None and self._process.poll() is not None:
                 break
+            if time.monotonic() > deadline - 1.0 and (now := self._computed()) > computed + 0.1:
+                computed, deadline = now, min(time.monotonic() + 30.0, start + STARVED_TIMEOUT_S)
             time.sleep(POLL_S)
         hint = f"see {self.log} and 'vitrine doctor --deep'" if self._ours else "check PREFECT_API_URL"
         raise TrackerError(
             f"Prefect's API at {self._url} does not answer; {hint}. 'dvc repro' works without it."
         )
+
+    def _computed(self) -> float:
+        """Processor time the server has had, in seconds."""
+        import psutil
+
+        try:
+            children = psutil.Process(self._process.pid).children(recursive=True) if self._process else []
+            return sum(sum(child.cpu_times()[:2]) for child in children)
+        except psutil.Error:
+            return 0.0
 
     def stop(self) -> None:
         """End a server of ours."""

@@ -16,7 +16,7 @@ from flows.display import SHOWN, duration, memory
 from flows.graph import Graph
 from flows.stages import StageResult, newest_record
 
-COLUMNS = 4  # metrics beside each other: each takes 20 of 100 characters
+COLUMNS = 3  # metrics beside each other: each takes 22 of 100 characters
 FLAT = "headline.json"  # numbers without intervals, for `dvc metrics`
 
 Metrics = Mapping[str, Mapping[str, Mapping[str, Any]]]
@@ -58,7 +58,7 @@ def _number(value: float) -> str:
 
 
 def results_tables(name: str, metrics: Metrics) -> list[Table]:
-    """One table per four metrics: a row per variant; n stands in the heading where all rows share it."""
+    """One table per three metrics: a row per variant; n stands in the heading where all rows share it."""
     names = list(dict.fromkeys(metric for row in metrics.values() for metric in row))
     tables = []
     for start in range(0, len(names), COLUMNS):

@@ -20,7 +20,7 @@ from tests.flows.toy_workspace import command, environment, make_workspace
 
 pytestmark = pytest.mark.slow
 PATIENCE_S = 300.0
-SOON_S = 30.0
+SOON_S = 60.0
 VITRINE = ("-m", "flows.cli", "run")
 # The same stages through the same runner, without the seconds Prefect takes to start.
 STAGES = """
@@ -106,7 +106,7 @@ def test_sigkill_leaves_no_process_and_a_rerun_ends_as_if_nothing_had_happened(
         SOON_S,
         f"the end of every process of the stage after {victim}",
     )
-    output, _ = caught.runner.communicate(timeout=60)
+    output, _ = caught.runner.communicate(timeout=PATIENCE_S)
     until(lambda: not caught.alive(), SOON_S, f"the end of every process after {victim} was killed")
     if victim in ("vitrine", "runner"):
         assert caught.runner.returncode == -signal.SIGKILL
@@ -125,7 +125,7 @@ def test_ctrl_c_stops_every_child_and_the_door_still_writes_its_record(
 ) -> None:
     caught = Caught(root, VITRINE)
     caught.runner.send_signal(number)
-    output, _ = caught.runner.communicate(timeout=120)
+    output, _ = caught.runner.communicate(timeout=PATIENCE_S)
     assert caught.runner.returncode == 130, output
     assert "error: interrupted" in output and "Traceback" not in output
     until(lambda: not caught.alive(), SOON_S, "the end of every process")

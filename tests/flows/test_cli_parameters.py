@@ -89,7 +89,7 @@ def test_a_wrong_override_is_a_configuration_error(override: str, told: str) -> 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20)
 
 
-@hypothesis.settings(deadline=None)
+@hypothesis.settings(deadline=None, max_examples=40)
 @given(scalars | st.lists(scalars, max_size=3))
 def test_an_override_reaches_the_file_as_the_value_it_says(value: object) -> None:
     flow = (

@@ -116,7 +116,7 @@ def test_a_rwlock_being_written_is_left_alone(tmp_path: Path) -> None:
     assert path.read_text() == ""
 
 
-@hypothesis.settings(deadline=None)
+@hypothesis.settings(deadline=None, max_examples=50)
 @given(cut=st.integers(0, len(LOCK)))
 def test_a_cut_dvc_lock_comes_back_or_is_whole_as_far_as_it_goes(
     tmp_path_factory: pytest.TempPathFactory, cut: int
@@ -132,7 +132,9 @@ def test_a_cut_dvc_lock_comes_back_or_is_whole_as_far_as_it_goes(
         assert now == whole
     else:  # cut at the end of a line: DVC can read it, and asks its run cache for what is lost
         assert now["schema"] == "2.0"
-        assert all(entry["cmd"] == whole["stages"][name]["cmd"] for name, entry in now.get("stages", {}).items())
+        assert all(
+            entry["cmd"] == whole["stages"][name]["cmd"] for name, entry in now.get("stages", {}).items()
+        )
 
 
 def test_a_broken_dvc_lock_without_a_copy_is_put_aside(tmp_path: Path) -> None:
