@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 from prefect import flow
@@ -48,7 +48,9 @@ ARTIFACT_TYPE = "stage-outcome"
 POLL_S = 2.0
 LOCK_RETRY_S = 1.0
 CLONE_WAIT_S = 86400.0  # stages queue for a clone; whoever asked gives up earlier, by its own timeout
+SERVER_PATIENCE_S = 600.0  # hours of training are not thrown away because the server restarts
 LOG_BYTES = 16 * 1024
+T = TypeVar("T")
 
 
 class Outcome(BaseModel):
@@ -70,6 +72,26 @@ class Outcome(BaseModel):
     def cached(self) -> bool:
         """Whether DVC had the results already."""
         return self.state in ("restored", "unchanged")
+
+
+def patiently(call: Callable[[], T], client: SyncPrefectClient, patience_s: float) -> T:
+    """Call Prefect's API; a server that is away or overloaded is given ``patience_s`` seconds to come back.
+
+    Raises:
+        RunnerError: it did not, or it refused the request.
+    """
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            return call()
+        except httpx.HTTPError as error:
+            status = error.response.status_code if isinstance(error, httpx.HTTPStatusError) else 503
+            if status < 500 or time.monotonic() > deadline:
+                raise RunnerError(
+                    f"the Prefect server at {client.api_url} is unusable ({type(error).__name__}, {status}); "
+                    "check PREFECT_API_URL and PREFECT_API_AUTH_STRING, and that it runs."
+                ) from None
+        time.sleep(POLL_S)
 
 
 def run_dvc(stage: Stage, *arguments: str, what: str) -> None:
@@ -221,5 +243,6 @@ def gpu_stage(
         except VitrineError as error:
             outcome = Outcome(stage=stage, exit_code=error.exit_code, error=str(error), state="failed")
         data = outcome.model_dump(mode="json")
-        client.create_artifact(ArtifactCreate(type=ARTIFACT_TYPE, data=data, flow_run_id=flow_run.id))
+        artifact = ArtifactCreate(type=ARTIFACT_TYPE, data=data, flow_run_id=flow_run.id)
+        patiently(lambda: client.create_artifact(artifact), client, SERVER_PATIENCE_S)
     return Failed(message=outcome.error) if outcome.exit_code else Completed(message=outcome.state)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import time
+import uuid
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ import httpx
 
 from components.stage.publish import write_text
 from components.stage.record import STATE
-from flows.gpu_stage import ARTIFACT_TYPE, POLL_S, Outcome, reproduce, run_dvc
+from flows.gpu_stage import ARTIFACT_TYPE, POLL_S, SERVER_PATIENCE_S, Outcome, patiently, reproduce, run_dvc
 from flows.handover import (
     Handover,
     RunnerConfigurationError,
@@ -49,17 +50,24 @@ def _submit(handover: Handover, gpu: GpuParams, pipeline_run: str, client: SyncP
         "pushed": list(handover.pushed),
         "pipeline_run": pipeline_run,
     }
-    try:
+    once = uuid.uuid4().hex  # a request that is sent again makes no second run
+
+    def create() -> FlowRun:
         client.read_work_pool(str(gpu.work_pool))
-        # Creates and returns at once; the waiting is ours, because it watches the workers as well.
-        run: FlowRun = run_deployment(str(gpu.deployment), parameters=parameters, timeout=0, _sync=True)
+        # Returns at once (timeout=0); the waiting is ours, because it watches the workers as well.
+        made: FlowRun = run_deployment(
+            str(gpu.deployment), parameters=parameters, timeout=0, idempotency_key=once, _sync=True
+        )
+        return made
+
+    try:
+        return patiently(create, client, gpu.worker_timeout_s)
     except ObjectNotFound:
         raise RunnerConfigurationError(
             f"The Prefect server at {client.api_url} has no work pool '{gpu.work_pool}' or no deployment "
             f"'{gpu.deployment}'; make them with infra/pools.sh, or set runner.gpu.work_pool and "
             "runner.gpu.deployment to null to run here."
         ) from None
-    return run
 
 
 def _workers(client: SyncPrefectClient, pool: str) -> int:
@@ -120,11 +128,12 @@ def _outcome(client: SyncPrefectClient, run: FlowRun, stage: str) -> Outcome:
     from prefect.client.schemas.filters import FlowRunFilter as RunFilter
     from prefect.client.schemas.filters import FlowRunFilterId as RunFilterId
 
-    found = client.read_artifacts(
-        artifact_filter=ArtifactFilter(type=ArtifactFilterType(any_=[ARTIFACT_TYPE])),
-        flow_run_filter=RunFilter(id=RunFilterId(any_=[run.id])),
-        limit=1,
-        offset=0,
+    kind = ArtifactFilter(type=ArtifactFilterType(any_=[ARTIFACT_TYPE]))
+    ours = RunFilter(id=RunFilterId(any_=[run.id]))
+    found = patiently(
+        lambda: client.read_artifacts(artifact_filter=kind, flow_run_filter=ours, limit=1, offset=0),
+        client,
+        SERVER_PATIENCE_S,
     )
     if found:
         return Outcome.model_validate(found[0].data)
@@ -163,9 +172,7 @@ def _bring_back(handover: Handover, stage: Stage, outcome: Outcome) -> None:
     run_dvc(stage, "repro", "--pull", "--single-item", stage.name, what=what)
     wrong = differences(outcome.outputs, lock_entry(stage.name, stage.root))
     if wrong:
-        raise RunnerError(
-            f"stage '{stage.name}' came back with other contents than on the runner: {wrong}."
-        )
+        raise RunnerError(f"stage '{stage.name}' came back with other contents than on the runner: {wrong}.")
 
 
 def run_remote(
@@ -201,13 +208,7 @@ def _remote(stage: Stage, gpu: GpuParams, watcher: Watcher) -> Outcome:
 
     handover = prepare(stage.name, stage.root)
     with get_client(sync_client=True) as client:
-        try:
-            client.read_work_pools(limit=1, offset=0)
-        except httpx.HTTPError as error:
-            raise RunnerError(
-                f"The Prefect server at {client.api_url} cannot be used ({type(error).__name__}); check "
-                "PREFECT_API_URL and PREFECT_API_AUTH_STRING."
-            ) from None
+        patiently(lambda: client.read_work_pools(limit=1, offset=0), client, 0.0)
         if handover.pushed:
             run_dvc(stage, "push", *handover.pushed, what=f"The inputs of '{stage.name}' could not be pushed")
         run = _submit(handover, gpu, stage.run, client)
