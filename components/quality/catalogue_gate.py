@@ -26,7 +26,8 @@ from components.quality.verdict import BadRow, Verdict
 if TYPE_CHECKING:
     import pandas as pd
 
-IMPORTER = "the source row can be read as a product"
+IMPORTER = "the source row can be read"
+REJECTED_KINDS = {"product": "products", "query": "queries", "qrel": "qrels"}
 FOLLOWS = "its product and its query pass"
 
 
@@ -56,12 +57,10 @@ class _CatalogueGate:
         self.qrels = qrel_columns(catalogue, set(self.queries["query_id"]), set(self.products["product_id"]))
 
     def judge(self) -> None:
-        rejects = list(_rejects(self.catalogue / "rejects.parquet"))
-        self.verdict.bad += rejects
+        self.verdict.bad += _rejects(self.catalogue / "rejects.parquet")
+        frames = {"products": self.products, "queries": self.queries, "qrels": self.qrels}
         self.verdict.rows = {
-            "products": len(self.products) + len(self.verdict.bad_rows("products")),
-            "queries": len(self.queries),
-            "qrels": len(self.qrels),
+            kind: len(frame) + len(self.verdict.bad_rows(kind)) for kind, frame in frames.items()
         }
         self._rows("products", self.products, product_checks(self.schema, self.params))
         self._rows("queries", self.queries, query_checks(self.params))
@@ -156,11 +155,14 @@ def _name(value: object) -> str:
 
 
 def _rejects(file: Path) -> Iterable[BadRow]:
-    """Source rows that the importer could not read as products; a catalogue without such a file has none."""
+    """Source rows that the importer could not read; a catalogue without such a file has none."""
     if not file.exists():
         return
-    for table in row_groups(file, ["product_id", "row", "field", "reason"]):
+    places: dict[tuple[str, str, int], int] = {}
+    for table in row_groups(file, ["kind", "product_id", "file", "row", "field", "reason"]):
         for entry in table.to_pylist():
-            reason = f"source row {entry['row']}: {entry['reason']}"
-            names = (entry["product_id"] or "", "", -1 - entry["row"], entry["field"] or "")
-            yield BadRow("products", *names, reason, IMPORTER)
+            kind, source, row = entry["kind"], entry["file"] or "", entry["row"] or 0
+            place = places.setdefault((kind, source, row), -1 - len(places))
+            reason = f"{source}, row {row}: {entry['reason']}"
+            ids = (entry["product_id"] or "", "")
+            yield BadRow(REJECTED_KINDS[kind], *ids, place, entry["field"] or "", reason, IMPORTER)

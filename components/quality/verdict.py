@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,8 +13,8 @@ from components.stage.errors import VitrineError
 
 
 class BadRow(NamedTuple):
-    """One reason why one row was set aside; ``row`` counts from 0 in its file or shards; of a source row
-    that never became a product it is ``-1 - row``, so that both kinds of number stay apart.
+    """One reason why one row was set aside; ``row`` counts from 0 in its file or shards; a source row
+    that never became one of them has a negative number of its own, and its place in the reason.
 
     ``counted`` is false for a row that is sound itself but belongs to one that was set aside.
     """
@@ -132,7 +132,7 @@ def _described(outcome: Outcome) -> dict[str, Any]:
 def write_quarantine(path: Path, bad: Sequence[BadRow]) -> None:
     """Write the quarantine: one row per reason, without pictures; an empty one has the columns all the same.
 
-    A source row that never became a product is given its own number; its reason says that it is a source row.
+    ``row`` is null for a source row that never came so far; its reason names its place in the source.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -150,6 +150,6 @@ def write_quarantine(path: Path, bad: Sequence[BadRow]) -> None:
         ]
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    rows = [entry._replace(row=entry.row if entry.row >= 0 else -1 - entry.row) for entry in bad]
-    columns: Mapping[str, list[Any]] = {name: [row[i] for row in rows] for i, name in enumerate(schema.names)}
+    columns: dict[str, list[Any]] = {name: [row[i] for row in bad] for i, name in enumerate(schema.names)}
+    columns["row"] = [row if row >= 0 else None for row in columns["row"]]
     pq.write_table(pa.table(columns, schema=schema), path, compression="zstd")

@@ -251,16 +251,24 @@ def test_values_outside_the_schema_may_be_only_reported(shop):
     assert [e["failing"] for e in noted] == [1, 1]
 
 
+def reject(kind: str, row: int, field: str, reason: str) -> dict[str, Any]:
+    return {"kind": kind, "product_id": "", "file": "a.csv", "row": row, "field": field, "reason": reason}
+
+
 def test_rejects_of_the_import_count_and_are_shown(shop):
     shop.rejects = [
-        {"product_id": "", "row": 7, "field": "image", "reason": "no file 'a.jpg'"},
-        {"product_id": "x", "row": 9, "field": "title", "reason": "missing"},
+        reject("product", 7, "image", "no file 'a.jpg'"),
+        reject("product", 7, "title", "missing"),
+        reject("product", 9, "title", "missing"),
+        reject("query", 7, "text", "missing"),
     ]
     assert shop.run() == 0
-    assert shop.summary()["kinds"]["products"]["rows"] == 42
-    assert shop.summary()["kinds"]["products"]["quarantined"] == 2
-    assert [(bad["row"], bad["field"]) for bad in shop.quarantine()] == [(7, "image"), (9, "title")]
-    assert "source row 7: no file 'a.jpg'" in shop.quarantine()[0]["reason"]
+    kinds = shop.summary()["kinds"]
+    counts = {kind: (said["rows"], said["quarantined"]) for kind, said in kinds.items()}
+    assert counts == {"products": (42, 2), "queries": (13, 1), "qrels": (36, 0)}
+    assert [bad["row"] for bad in shop.quarantine()] == [None] * 4
+    assert shop.quarantine()[0]["reason"] == "a.csv, row 7: no file 'a.jpg'"
+    assert len(shop.ids()) == 40
 
 
 def test_judgements_follow_their_product_and_do_not_count(shop):
@@ -370,7 +378,7 @@ def test_at_the_limit_the_rest_goes_on(shop):
 
 
 def test_rejects_count_towards_the_limit(shop, capsys):
-    shop.rejects = [{"product_id": "", "row": i, "field": "image", "reason": "none"} for i in range(5)]
+    shop.rejects = [reject("product", i, "image", "none") for i in range(5)]
     assert "5 of 45 products are bad" in refused(shop, capsys)
 
 
