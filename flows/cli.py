@@ -25,7 +25,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 Profile = Annotated[str | None, typer.Option(help="Profile of conf/, run in a worktree of its own.")]
-Interrupted = KeyboardInterrupt
 
 
 def console() -> Console:
@@ -119,6 +118,7 @@ def search(
     ] = None,
     k: Annotated[int, typer.Option("--k", "-k", min=1, help="How many products.")] = 10,
     where: Annotated[list[str] | None, typer.Option(help="name=value; repeatable.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
     profile: Profile = None,
 ) -> None:
     """Find products by text, by a picture, or both."""
@@ -126,7 +126,7 @@ def search(
 
     if not text and image is None:
         raise SelectionError('Nothing to search for: give a text ("red dress"), --image FILE, or both.')
-    arguments = [f"--k={k}", *(f"--where={w}" for w in where or [])]
+    arguments = [f"--k={k}", *(f"--where={w}" for w in where or []), *(["--json"] if as_json else [])]
     arguments += [f"--image={image.resolve()}"] if image else []
     _door("components.encoder", "search", *arguments, *(["--", text] if text else []), profile=profile)
 
@@ -136,10 +136,11 @@ def similar(
     product: Annotated[str, typer.Argument(metavar="ID", help="product_id of the catalogue.")],
     k: Annotated[int, typer.Option("--k", "-k", min=1, help="How many products.")] = 10,
     where: Annotated[list[str] | None, typer.Option(help="name=value; repeatable.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
     profile: Profile = None,
 ) -> None:
     """Find products that look like one of the catalogue."""
-    arguments = [f"--k={k}", *(f"--where={w}" for w in where or [])]
+    arguments = [f"--k={k}", *(f"--where={w}" for w in where or []), *(["--json"] if as_json else [])]
     _door("components.encoder", "similar", *arguments, "--", product, profile=profile)
 
 

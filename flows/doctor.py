@@ -61,7 +61,7 @@ def check_versions() -> list[Finding]:
         ("dvc", "3.67", None, "other locks and messages", "pip install 'dvc>=3.67'"),
         ("open_clip_torch", "3.3", None, "other classes and losses", "pip install 'open_clip_torch>=3.3'"),
     )
-    return [version_finding(package, version(package), *rest) for package, *rest in bounds]
+    return [version_finding(b[0], version(b[0]), *b[1:]) for b in bounds]
 
 
 def version_finding(

@@ -19,7 +19,7 @@ import pytest
 from tests.flows.toy_workspace import command, environment, make_workspace
 
 pytestmark = pytest.mark.slow
-PATIENCE_S = 300.0
+PATIENCE_S = 600.0  # a bound for a machine that is busy with other work, not an expectation
 SOON_S = 60.0
 VITRINE = ("-m", "flows.cli", "run")
 # The same stages through the same runner, without the seconds Prefect takes to start.
