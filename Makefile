@@ -44,7 +44,7 @@ format: env  ## mend style
 	$(BIN)/ruff format .
 
 ui: env  ## MLflow on the recorded runs, http://127.0.0.1:5000
-	$(BIN)/python -m components.tracking ui
+	$(BIN)/python -m components.tracking ui --start
 
 constraints: env  ## pin the newest set that fits pyproject.toml
 	( echo "# The tested set of versions (names and versions only). Made by: make constraints"; \

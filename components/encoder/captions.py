@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from components.encoder.params import CaptionShares
 from components.encoder.tokenizer import AnyTokenizer, Tokens
 
 KINDS = ("product_type", "title", "title_attributes", "attributes", "description")
+SUBSETS = 4  # random sets of attribute values that stand for a product, besides its title
 
 
 def attribute_text(attributes: Sequence[dict[str, str]]) -> str:
@@ -32,25 +34,107 @@ def caption(row: dict[str, Any], kind: str) -> str:
     return texts[kind] or title or str(row["product_type"])
 
 
+def attribute_subsets(row: dict[str, Any]) -> list[list[dict[str, str]]]:
+    """Random non-empty sets of a product's attributes, a pure function of its id.
+
+    One value alone is as likely as all of them, so that a prompt that names a single value is nothing new to
+    the encoder.
+    """
+    known = [a for a in row["attributes"] if a["value"]]
+    if not known:
+        return [[] for _ in range(SUBSETS)]
+    rng = np.random.default_rng(list(row["product_id"].encode()))
+    sizes = rng.integers(1, len(known) + 1, SUBSETS)
+    return [[known[i] for i in rng.permutation(len(known))[:size]] for size in sizes]
+
+
+def _facts(row: dict[str, Any], attributes: Sequence[dict[str, str]]) -> list[tuple[str, str]]:
+    return [("product_type", row["product_type"]), *((a["name"], a["value"]) for a in attributes)]
+
+
+@dataclass(frozen=True)
+class CaptionBatch:
+    """One caption per product of a batch.
+
+    Attributes:
+        tokens: ``[B, context]``.
+        entailed: bool ``[B, B]``; ``[i, j]`` says that the caption of product j is true of product i as well,
+            by what the sellers state: "red shirt" of every red shirt. Such a pair is no negative.
+    """
+
+    tokens: Tokens
+    entailed: npt.NDArray[np.bool_]
+
+
 class Captions:
-    """Tokenised captions of every kind, and the draw of one per product and step."""
+    """Tokenised captions of every kind, what each one states, and the draw of one per product and step."""
 
     def __init__(
         self, rows: Sequence[dict[str, Any]], shares: CaptionShares, tokenizer: AnyTokenizer
     ) -> None:
-        weights = shares.model_dump()
-        self._kinds = [k for k in KINDS if weights[k] > 0]
-        p = np.array([weights[k] for k in self._kinds], dtype=float)
-        self._edges = np.cumsum(p / p.sum())
-        # [kinds, products, context]; int32 halves what a big catalogue keeps in memory
-        self._tokens = np.stack([tokenizer([caption(r, k) for r in rows]) for k in self._kinds]).astype(
-            np.int32
+        self._fact_ids: dict[tuple[str, str], int] = {}
+        texts: list[list[str]] = []
+        stated: list[npt.NDArray[np.int32]] = []
+        weights: list[float] = []
+        subsets = list(zip(*(attribute_subsets(r) for r in rows), strict=True))
+        nothing = [list[tuple[str, str]]() for _ in rows]
+        for kind, share in shares.model_dump().items():
+            if not share:
+                continue
+            if kind == "attributes":
+                for subset in subsets:
+                    texts.append([_subset_text(r, s) for r, s in zip(rows, subset, strict=True)])
+                    stated.append(self._numbers([_facts(r, s) for r, s in zip(rows, subset, strict=True)]))
+                weights += [share / SUBSETS] * SUBSETS
+            else:
+                texts.append([caption(r, kind) for r in rows])
+                stated.append(
+                    self._numbers([_facts(r, []) for r in rows] if kind == "product_type" else nothing)
+                )
+                weights.append(share)
+        self._edges = np.cumsum(weights) / sum(weights)
+        # [texts, products, ...]; int32 halves what a big catalogue keeps in memory
+        self._tokens = np.stack([tokenizer(t) for t in texts]).astype(np.int32)
+        width = max(s.shape[1] for s in stated)
+        self._stated = np.stack(
+            [np.pad(s, ((0, 0), (0, width - s.shape[1])), constant_values=-1) for s in stated]
         )
+        self._known = self._numbers([_facts(r, r["attributes"]) for r in rows])
 
-    def draw(self, rows: npt.NDArray[np.int64], rng: np.random.Generator) -> Tokens:
-        """Tokens ``[len(rows), context]``."""
-        kind = np.searchsorted(self._edges, rng.random(len(rows)), side="right").clip(
-            max=len(self._kinds) - 1
-        )
-        tokens: Tokens = self._tokens[kind, rows].astype(np.int64)
-        return tokens
+    def _numbers(self, facts: Sequence[Sequence[tuple[str, str]]]) -> npt.NDArray[np.int32]:
+        """Facts as numbers ``[products, most facts]``, padded with -1."""
+        out = np.full((len(facts), max(map(len, facts), default=0)), -1, dtype=np.int32)
+        for row, own in zip(out, facts, strict=True):
+            row[: len(own)] = [self._fact_ids.setdefault(f, len(self._fact_ids)) for f in own]
+        return out
+
+    def draw(self, rows: npt.NDArray[np.int64], rng: np.random.Generator) -> CaptionBatch:
+        """One caption for each of ``rows``."""
+        chosen = np.searchsorted(self._edges, rng.random(len(rows)), side="right")
+        chosen = chosen.clip(max=len(self._tokens) - 1)
+        tokens: Tokens = self._tokens[chosen, rows].astype(np.int64)
+        return CaptionBatch(tokens, entailed(self._known[rows], self._stated[chosen, rows]))
+
+
+def entailed(known: npt.NDArray[np.int32], stated: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
+    """``[i, j]``: all that text j states is known of product i; a text that states nothing entails nothing.
+
+    Args:
+        known: ``[B, K]`` fact numbers of products. stated: ``[B, S]`` of texts; both padded with -1.
+    """
+    numbers = np.unique(np.concatenate([known.ravel(), stated.ravel()]))
+    products, texts = (_multi_hot(x, numbers) for x in (known, stated))
+    count = texts.sum(axis=1)
+    every: npt.NDArray[np.bool_] = (products @ texts.T == count) & (count > 0)
+    return every
+
+
+def _multi_hot(facts: npt.NDArray[np.int32], numbers: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
+    out = np.zeros((len(facts), len(numbers)), dtype=np.float32)
+    row, _ = np.nonzero(facts >= 0)
+    out[row, np.searchsorted(numbers, facts[facts >= 0])] = 1.0
+    return out
+
+
+def _subset_text(row: dict[str, Any], attributes: Sequence[dict[str, str]]) -> str:
+    return " ".join([*(a["value"] for a in attributes), row["product_type"]])

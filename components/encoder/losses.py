@@ -7,10 +7,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def same_group(groups: Tensor) -> Tensor:
-    """``[B]`` group numbers to the mask ``[B, B]`` of no-negatives: equal group, not oneself."""
-    equal = groups[:, None] == groups[None, :]
-    return equal & ~torch.eye(len(groups), dtype=torch.bool, device=groups.device)
+def no_negatives(groups: Tensor, entailed: Tensor) -> Tensor:
+    """Pairs of picture i and text j that must not push each other away; never a positive (i = j).
+
+    Args:
+        groups: ``[B]`` numbers; products of one group show the same thing.
+        entailed: bool ``[B, B]``, text j is true of product i.
+    """
+    excluded = (groups[:, None] == groups[None, :]) | entailed
+    return excluded & ~torch.eye(len(groups), dtype=torch.bool, device=groups.device)
 
 
 def info_nce(logits: Tensor, excluded: Tensor) -> Tensor:

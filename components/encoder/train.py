@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from components.encoder.captions import Captions
 from components.encoder.errors import DivergedError
-from components.encoder.losses import info_nce, same_group, topk_similarity
+from components.encoder.losses import info_nce, no_negatives, topk_similarity
 from components.encoder.model import Encoder
 from components.encoder.params import EncoderParams
 from components.encoder.pixels import PixelCache
@@ -74,22 +74,23 @@ def build_optimizer(encoder: nn.Module, params: EncoderParams) -> torch.optim.Ad
 
 
 def contrastive_loss(
-    encoder: Encoder, pixels: Tensor, tokens: Tensor, groups: Tensor, params: EncoderParams
+    encoder: Encoder, pixels: Tensor, tokens: Tensor, excluded: Tensor, params: EncoderParams
 ) -> tuple[Tensor, dict[str, float]]:
     """Pooled InfoNCE + lambda x top-k patch-text InfoNCE; lambda = 0 skips the patches.
 
     Args:
-        pixels: ``[B, 3, H, W]`` in 0..255. tokens: ``[B, L]``. groups: ``[B]``, equal for products that must
-            not be each other's negatives.
+        pixels: ``[B, 3, H, W]`` in 0..255. tokens: ``[B, L]``.
+        excluded: bool ``[B, B]``, pairs of picture i and text j that are no negatives.
     """
     training = params.training
     with torch.autocast(pixels.device.type, dtype=torch.bfloat16, enabled=training.precision == "bf16"):
-        texts = encoder.encode_text(tokens)
+        # Many products of a batch share a caption ("mug"): each text is encoded once.
+        distinct, place = torch.unique(tokens, dim=0, return_inverse=True)
+        texts = encoder.encode_text(distinct)[place]
         if training.topk_weight:
             images, patches = encoder.encode_patches(pixels)
         else:
             images = encoder.encode_image(pixels)
-    excluded = same_group(groups)
     pooled = info_nce(encoder.temperature * images @ texts.T, excluded)
     if not training.topk_weight:
         return pooled, {"pooled": pooled.item()}
@@ -150,21 +151,23 @@ class Trainer:
         return f"loss {parts['loss']:.3f}, {wait:.0%} of the time in data"
 
     def _batch(self) -> tuple[Tensor, Tensor, Tensor, npt.NDArray[np.int64]]:
+        """Views, tokens, excluded pairs and rows of the current step."""
         rows = self.schedule.batch(self.step)
         rng = self.schedule.rng(self.step)
-        tokens = torch.from_numpy(self.data.captions.draw(rows, rng)).to(self.device)
+        captions = self.data.captions.draw(rows, rng)
         pixels = torch.from_numpy(self.data.pixels.take(self.data.rows[rows])).to(self.device)
         views = random_views(pixels, self.schedule.side_px(self.step), self.params.augmentation, rng)
-        return views, tokens, torch.from_numpy(self.data.groups[rows]).to(self.device), rows
+        excluded = no_negatives(torch.from_numpy(self.data.groups[rows]), torch.from_numpy(captions.entailed))
+        return views, torch.from_numpy(captions.tokens).to(self.device), excluded.to(self.device), rows
 
     def _one_step(self) -> dict[str, float]:
         start = time.perf_counter()
-        views, tokens, groups, rows = self._batch()
+        views, tokens, excluded, rows = self._batch()
         self.history.data_seconds += time.perf_counter() - start
         rate = self.schedule.learning_rate(self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        loss, parts = contrastive_loss(self.encoder, views, tokens, groups, self.params)
+        loss, parts = contrastive_loss(self.encoder, views, tokens, excluded, self.params)
         parts = {"loss": loss.item(), **parts}
         if not math.isfinite(parts["loss"]):
             self._diverged(rows)

@@ -1,0 +1,261 @@
+"""The dual encoder: equal to open_clip where it should be, safe on disk, and the same bits in any company."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from components.encoder.captions import Captions, entailed
+from components.encoder.encode import BatchEncoder
+from components.encoder.errors import EncoderConfigurationError, ModelFileError
+from components.encoder.files import LoadedEncoder, load_encoder, save_encoder
+from components.encoder.losses import info_nce, no_negatives, topk_similarity
+from components.encoder.model import create_encoder
+from components.encoder.params import EncoderParams
+from components.encoder.tokenizer import CaptionTokenizer, ClipTokenizer, learn_tokenizer
+
+TEXTS = ["red square", "blue bar number 7", "white", "a green square beside a red bar"]
+VIT = {"layers": 2, "width": 64, "head_width": 32, "patch_size": 12, "pool_type": "avg"}
+
+
+@pytest.fixture
+def tokenizer() -> CaptionTokenizer:
+    return learn_tokenizer(TEXTS * 4, vocabulary_size=300, context_length=12)
+
+
+def vit(params: EncoderParams) -> EncoderParams:
+    return params.model_copy(update={"model": params.model.model_copy(update={"vision": VIT})})
+
+
+def png(seed: int) -> bytes:
+    out = io.BytesIO()
+    pixels = np.random.default_rng(seed).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(out, "PNG")
+    return out.getvalue()
+
+
+def pictures(count: int, side: int = 48) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(1).integers(0, 256, (count, 3, side, side), dtype=np.uint8))
+
+
+@pytest.mark.parametrize("tower", ["convolutional", "transformer"])
+def test_vectors_are_those_of_open_clip(tiny: EncoderParams, tokenizer: CaptionTokenizer, tower: str) -> None:
+    params = tiny if tower == "convolutional" else vit(tiny)
+    encoder = create_encoder(params, tokenizer.vocabulary_size).eval()
+    tokens = torch.from_numpy(tokenizer(TEXTS))
+    with torch.inference_mode():
+        ours = encoder.encode_text(tokens)
+        theirs = encoder.clip.encode_text(tokens, normalize=True)
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+        images = pictures(3)
+        theirs = encoder.clip.encode_image(encoder.normalise(images), normalize=True)
+        torch.testing.assert_close(encoder.encode_image(images), theirs, atol=1e-5, rtol=1e-4)
+        pooled, patches = encoder.encode_patches(images)
+    torch.testing.assert_close(pooled, theirs, atol=1e-5, rtol=1e-4)
+    assert patches.shape[0] == 3 and patches.shape[-1] == 32
+    torch.testing.assert_close(patches.norm(dim=-1), torch.ones(patches.shape[:3]))
+
+
+def test_patches_know_their_place(tiny: EncoderParams, tokenizer: CaptionTokenizer) -> None:
+    """A change in one corner changes that corner's patch more than the opposite one's."""
+    encoder = create_encoder(vit(tiny), tokenizer.vocabulary_size).eval()
+    before = pictures(1)
+    after = before.clone()
+    after[:, :, :12, :12] = 255
+    with torch.inference_mode():
+        moved = (encoder.encode_patches(before)[1] - encoder.encode_patches(after)[1]).norm(dim=-1)[0]
+    assert moved[0, 0] > 2 * moved[-1, -1]
+
+
+def test_info_nce_equals_open_clips_loss() -> None:
+    generator = torch.Generator().manual_seed(0)
+    images, texts = (
+        torch.nn.functional.normalize(torch.randn(8, 16, generator=generator), dim=-1) for _ in "ab"
+    )
+    scale = torch.tensor(14.3)
+    theirs = open_clip.loss.ClipLoss()(images, texts, scale)
+    ours = info_nce(scale * images @ texts.T, torch.zeros(8, 8, dtype=torch.bool))
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_excluded_pairs_do_not_count() -> None:
+    logits = torch.randn(6, 6, generator=torch.Generator().manual_seed(0))
+    groups = torch.tensor([0, 0, 1, 2, 3, 4])
+    excluded = no_negatives(groups, torch.zeros(6, 6, dtype=torch.bool))
+    changed = logits.clone()
+    changed[0, 1] = changed[1, 0] = 50.0
+    torch.testing.assert_close(info_nce(logits, excluded), info_nce(changed, excluded))
+    assert not torch.isclose(
+        info_nce(logits, torch.zeros_like(excluded)), info_nce(changed, torch.zeros_like(excluded))
+    )
+
+
+def test_topk_similarity_against_a_plain_loop() -> None:
+    generator = torch.Generator().manual_seed(2)
+    patches = torch.nn.functional.normalize(torch.randn(3, 2, 4, 5, generator=generator), dim=-1)
+    texts = torch.nn.functional.normalize(torch.randn(6, 5, generator=generator), dim=-1)
+    got = topk_similarity(patches, texts, 3)
+    for i in range(3):
+        for t in range(6):
+            similar = sorted((float(p @ texts[t]) for p in patches[i].reshape(-1, 5)), reverse=True)
+            assert float(got[i, t]) == pytest.approx(np.mean(similar[:3]), abs=1e-5)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.sets(st.integers(0, 6), max_size=4), min_size=2, max_size=6).flatmap(
+        lambda known: st.tuples(
+            st.just(known),
+            st.lists(st.sets(st.integers(0, 6), max_size=3), min_size=len(known), max_size=len(known)),
+        )
+    )
+)
+def test_entailment_is_the_subset_relation(case: tuple[list[set[int]], list[set[int]]]) -> None:
+    def padded(sets: list[set[int]]) -> np.ndarray:
+        out = np.full((len(sets), 5), -1, dtype=np.int32)
+        for row, values in zip(out, sets, strict=True):
+            row[: len(values)] = sorted(values)
+        return out
+
+    known, stated = case
+    expected = [[bool(s) and s <= k for s in stated] for k in known]
+    assert entailed(padded(known), padded(stated)).tolist() == expected
+
+
+def test_captions_of_a_product_state_what_the_product_is(
+    tiny: EncoderParams, tokenizer: CaptionTokenizer
+) -> None:
+    rows = [
+        {"product_id": f"p{i}", "title": f"thing {i}", "description": "", "product_type": "square",
+         "attributes": [{"name": "colour", "value": colour}]}
+        for i, colour in enumerate(["red", "red", "blue"])
+    ]  # fmt: skip
+    only = tiny.captions.model_copy(update={"title": 0.0, "title_attributes": 0.0, "product_type": 0.0})
+    batch = Captions(rows, only, tokenizer).draw(np.arange(3), np.random.default_rng(0))
+    # every caption is "<colour> square": true of the products of that colour, and of no other
+    assert batch.entailed.tolist() == [[True, True, False], [True, True, False], [False, False, True]]
+
+
+@given(st.lists(st.text(max_size=60), min_size=1, max_size=5))
+@settings(max_examples=50, deadline=None)
+def test_any_text_becomes_tokens_that_end(texts: list[str]) -> None:
+    tokenizer = learn_tokenizer(TEXTS, vocabulary_size=300, context_length=12)
+    tokens = tokenizer(texts)
+    assert tokens.shape == (len(texts), 12)
+    assert (tokens.max(axis=1) == tokenizer.end).all() and (tokens[:, 0] == tokenizer.start).all()
+
+
+def test_a_saved_model_computes_the_same(
+    tiny: EncoderParams, tokenizer: CaptionTokenizer, tmp_path: Path
+) -> None:
+    encoder = create_encoder(tiny, tokenizer.vocabulary_size).eval()
+    save_encoder(encoder, tokenizer, tiny, tmp_path / "model")
+    loaded = load_encoder(tmp_path / "model")
+    with torch.inference_mode():
+        assert torch.equal(encoder.encode_image(pictures(2)), loaded.encoder.encode_image(pictures(2)))
+    assert loaded.tokenizer(TEXTS).tolist() == tokenizer(TEXTS).tolist()
+    assert sorted(p.name for p in (tmp_path / "model").iterdir()) == [
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+    ]
+
+
+def _break(folder: Path, how: str) -> None:
+    weights = folder / "model.safetensors"
+    if how == "cut":
+        weights.write_bytes(weights.read_bytes()[:-1000])
+    elif how == "pickle":
+        (folder / "optimizer.pt").write_bytes(b"\x80\x04")
+    elif how == "missing":
+        (folder / "tokenizer.json").unlink()
+    elif how == "other sizes":
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | {"embed_dim": 64}))
+    elif how == "newer format":
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | {"format": 99}))
+
+
+@pytest.mark.parametrize("how", ["cut", "pickle", "missing", "other sizes", "newer format"])
+def test_a_broken_model_folder_is_refused(
+    tiny: EncoderParams, tokenizer: CaptionTokenizer, tmp_path: Path, how: str
+) -> None:
+    folder = tmp_path / "model"
+    save_encoder(create_encoder(tiny, tokenizer.vocabulary_size), tokenizer, tiny, folder)
+    _break(folder, how)
+    with pytest.raises(ModelFileError, match=str(folder)):
+        load_encoder(folder)
+
+
+def test_an_unknown_tower_is_a_configuration_error(tiny: EncoderParams) -> None:
+    model = tiny.model.model_copy(update={"vision": {"timm_model_name": "resnet_of_my_dreams"}})
+    with pytest.raises(EncoderConfigurationError, match="resnet_of_my_dreams"):
+        create_encoder(tiny.model_copy(update={"model": model}), 300)
+
+
+def test_pretrained_weights_come_from_a_local_file(tiny: EncoderParams, tmp_path: Path) -> None:
+    """The path of the gpu profile, on a random checkpoint of a real architecture."""
+    from safetensors.torch import save_file
+
+    clip = open_clip.create_model("ViT-B-32-256", pretrained=None, force_image_size=64)
+    save_file({k: v.contiguous() for k, v in clip.state_dict().items()}, tmp_path / "weights.safetensors")
+    pretrained = {"architecture": "ViT-B-32-256", "weights": str(tmp_path / "weights.safetensors")}
+    params = EncoderParams.model_validate(
+        tiny.model_dump() | {"image_px": 64, "model": tiny.model.model_dump() | {"pretrained": pretrained}}
+    )
+    encoder = create_encoder(params, 0).eval()
+    tokenizer = ClipTokenizer(77)
+    save_encoder(encoder, tokenizer, params, tmp_path / "model")
+    loaded = load_encoder(tmp_path / "model")
+    tokens = torch.from_numpy(tokenizer(TEXTS))
+    with torch.inference_mode():
+        expected = clip.eval().encode_text(tokens, normalize=True)
+        torch.testing.assert_close(loaded.encoder.encode_text(tokens), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_vectors_do_not_depend_on_their_neighbours(
+    tiny: EncoderParams, tokenizer: CaptionTokenizer, tmp_path: Path
+) -> None:
+    encoder = create_encoder(tiny, tokenizer.vocabulary_size).eval()
+    model = LoadedEncoder(encoder, tokenizer, "weights", "preprocessing")
+    batch = BatchEncoder(model, 8, "bf16")
+    pixels = pictures(11).permute(0, 2, 3, 1).numpy()
+    together = batch.pixel_vectors(pixels)
+    alone = np.concatenate([batch.pixel_vectors(pixels[i : i + 1]) for i in range(11)])
+    assert np.array_equal(together, alone)
+    texts = [f"{t} {i}" for i in range(5) for t in TEXTS]
+    fresh = np.concatenate([BatchEncoder(model, 8, "bf16").texts([t]) for t in texts])
+    assert np.array_equal(batch.texts(texts), fresh)
+
+
+def test_the_memo_changes_no_vector_and_every_key_part_counts(
+    tiny: EncoderParams, tokenizer: CaptionTokenizer, tmp_path: Path
+) -> None:
+    encoder = create_encoder(tiny, tokenizer.vocabulary_size).eval()
+    images = [png(i) for i in range(5)]
+
+    def encode(
+        memo: Path | None, weights: str = "w", preprocessing: str = "p", precision: str = "fp32"
+    ) -> tuple:
+        batch = BatchEncoder(LoadedEncoder(encoder, tokenizer, weights, preprocessing), 4, precision, memo)
+        vectors = np.concatenate(list(batch.images(images)))
+        return vectors, batch.memo.hits
+
+    plain, _ = encode(None)
+    first, hits = encode(tmp_path / "memo.sqlite")
+    assert hits == 0
+    again, hits = encode(tmp_path / "memo.sqlite")
+    assert hits == 5
+    assert np.array_equal(plain, first) and np.array_equal(first, again)
+    for change in ({"weights": "x"}, {"preprocessing": "x"}, {"precision": "bf16"}):
+        assert encode(tmp_path / "memo.sqlite", **change)[1] == 0
