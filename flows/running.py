@@ -141,6 +141,7 @@ def _execute(
     configure(main)
     server = PrefectServer(main).start()  # before heavy work, and while Prefect is being imported
     try:
+        from prefect.exceptions import TerminationSignal
         from prefect.settings import PREFECT_API_URL, temporary_settings
 
         from flows.pipeline import Run, vitrine
@@ -160,6 +161,8 @@ def _execute(
         try:
             with temporary_settings({PREFECT_API_URL: server.ready()}), display:
                 vitrine(request.system, list(stages), job)
+        except TerminationSignal:  # Prefect's own answer to SIGTERM while a flow runs
+            raise KeyboardInterrupt("SIGTERM") from None
         finally:
             record(root, job.id, list(job.results.values()), console)
         return [job.results[name] for name in stages]
