@@ -50,8 +50,8 @@ def _metrics(rows: list[MetricRow], a: str, b: str) -> Table:
     table = Table(title="Metrics, with 95% intervals", title_justify="left", title_style="bold")
     for name in ("results", "variant", "metric"):
         table.add_column(name)
-    table.add_column(Text(a), justify="right")
-    table.add_column(Text(b), justify="right")
+    table.add_column(Text(a), justify="right", no_wrap=True)
+    table.add_column(Text(b), justify="right", no_wrap=True)
     table.add_column("a − b", justify="right")
     for row in rows:
         known = row.a is not None and row.b is not None

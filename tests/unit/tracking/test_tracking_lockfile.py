@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.tracking.errors import LockFileError
@@ -55,6 +55,7 @@ def test_lock_of_studies_carries_dvcs_names(tmp_path):
     assert set(read_lock(tmp_path)) == {"train@a", "studies/dvc.yaml:train@a"}
 
 
+@settings(deadline=None)  # the clock of a busy machine says nothing here
 @given(
     st.dictionaries(st.text(min_size=1), st.one_of(st.integers(), st.text(), st.none()), max_size=4),
     st.text(),

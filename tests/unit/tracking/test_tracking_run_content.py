@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.stage.record import Record
@@ -24,6 +24,7 @@ from components.tracking.run_content import (
 WILD = st.text(min_size=1, max_size=300)
 
 
+@settings(deadline=None)  # the clock of a busy machine says nothing here
 @given(st.one_of(WILD, st.text("./ a:-_", min_size=1)))
 def test_any_name_becomes_one_that_mlflow_takes(name):
     from mlflow.utils.validation import _validate_metric_name, _validate_param_name, _validate_tag_name
@@ -36,6 +37,7 @@ def test_any_name_becomes_one_that_mlflow_takes(name):
     assert clean_key(cleaned) == cleaned
 
 
+@settings(deadline=None)  # the clock of a busy machine says nothing here
 @given(WILD, WILD)
 def test_distinct_names_stay_distinct(a, b):
     assert (clean_key(a) == clean_key(b)) == (a == b)
@@ -46,6 +48,7 @@ def test_good_names_stay_as_they_are():
         assert clean_key(name) == name
 
 
+@settings(deadline=None)  # the clock of a busy machine says nothing here
 @given(st.text(max_size=400), st.integers(100, 300))
 def test_long_values_are_cut_but_still_told_apart(value, limit):
     cut = shortened(value, limit)
@@ -85,6 +88,7 @@ def test_metrics_file_becomes_figures():
     }
 
 
+@settings(deadline=None)  # the clock of a busy machine says nothing here
 @given(st.integers(0, 5000))
 def test_thinned_curves_keep_their_ends_and_order(length):
     points = [{"step": float(i), "value": 0.0} for i in range(length)]
