@@ -24,6 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+INTERRUPTED = "interrupted; finished stages are kept, and the next run goes on from there."
 Profile = Annotated[str | None, typer.Option(help="Profile of conf/, run in a worktree of its own.")]
 
 
@@ -196,10 +197,12 @@ def guarded(command: Callable[[], object]) -> int:
     """Run a command and turn its end into an exit code and, on failure, one sentence on standard error."""
     try:
         command()
-    except SystemExit as end:  # typer's own: usage errors are 2
+    except SystemExit as end:  # typer's own: 2 for a usage error, 130 for a KeyboardInterrupt it has caught
+        if end.code == 130:
+            return _tell(INTERRUPTED, 130)
         return end.code if isinstance(end.code, int) else int(bool(end.code))
     except KeyboardInterrupt:
-        return _tell("interrupted; finished stages are kept, and the next run goes on from there.", 130)
+        return _tell(INTERRUPTED, 130)
     except VitrineError as error:
         silent = type(error).__name__ == "CommandFailedError"  # the started command has told its own error
         return error.exit_code if silent else _tell(str(error), error.exit_code)

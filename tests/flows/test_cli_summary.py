@@ -95,5 +95,6 @@ def test_exit_codes_and_one_sentence(capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().err == "error: Stage 's' failed: bad rows. (log: s.log)\n"
     assert fail(OSError(errno.ENOSPC, "No space left on device")) == 1
     assert "the disk is full" in capsys.readouterr().err
-    assert fail(KeyboardInterrupt()) == 130
+    assert fail(KeyboardInterrupt()) == 130 and fail(SystemExit(130)) == 130  # typer turns one into the other
+    assert capsys.readouterr().err.count("error: interrupted; finished stages are kept") == 2
     assert fail(SystemExit(2)) == 2 and guarded(lambda: None) == 0
