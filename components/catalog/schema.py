@@ -68,6 +68,11 @@ class CatalogSchema(Row):
 
     categories: dict[Name, Category] = Field(min_length=1)
 
+    def closed_attributes(self) -> set[str]:
+        """Names of the attributes that have a closed list of values in some category."""
+        every = (pair for category in self.categories.values() for pair in category.attributes.items())
+        return {name for name, attribute in every if attribute.values}
+
     def to_json(self) -> str:
         """The text of ``schema.json``: names sorted, values in their own order."""
         return json.dumps(self.model_dump(mode="json"), indent=1, sort_keys=True, ensure_ascii=False) + "\n"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,16 @@ from components.encoder.tokenizer import AnyTokenizer, Tokens
 
 KINDS = ("product_type", "title", "title_attributes", "attributes", "description")
 SUBSETS = 4  # random sets of attribute values that stand for a product, besides its title
+
+
+def attribute_phrase(name: str, value: str, names: Collection[str]) -> str:
+    """How a value is said: itself, or with its qualifier where the plain attribute exists beside it.
+
+    ``colour: blue`` is "blue"; ``accent_colour: blue`` is "accent blue", for "blue" alone would say another
+    thing.
+    """
+    qualifier, sign, plain = name.rpartition("_")
+    return f"{qualifier.replace('_', ' ')} {value}" if sign and plain in names else value
 
 
 def attribute_text(attributes: Sequence[dict[str, str]]) -> str:
@@ -34,13 +44,15 @@ def caption(row: dict[str, Any], kind: str) -> str:
     return texts[kind] or title or str(row["product_type"])
 
 
-def attribute_subsets(row: dict[str, Any]) -> list[list[dict[str, str]]]:
-    """Random non-empty sets of a product's attributes, a pure function of its id.
+def attribute_subsets(row: dict[str, Any], closed: Collection[str]) -> list[list[dict[str, str]]]:
+    """Random non-empty sets of the attributes with a closed list of values, a pure function of the id.
+
+    Free text and numbers (a brand, a volume) name nothing that many pictures share, so they stay out.
 
     One value alone is as likely as all of them, so that a prompt that names a single value is nothing new to
     the encoder.
     """
-    known = [a for a in row["attributes"] if a["value"]]
+    known = [a for a in row["attributes"] if a["value"] and a["name"] in closed]
     if not known:
         return [[] for _ in range(SUBSETS)]
     rng = np.random.default_rng(list(row["product_id"].encode()))
@@ -70,20 +82,24 @@ class Captions:
     """Tokenised captions of every kind, what each one states, and the draw of one per product and step."""
 
     def __init__(
-        self, rows: Sequence[dict[str, Any]], shares: CaptionShares, tokenizer: AnyTokenizer
+        self,
+        rows: Sequence[dict[str, Any]],
+        shares: CaptionShares,
+        tokenizer: AnyTokenizer,
+        closed: Collection[str],
     ) -> None:
         self._fact_ids: dict[tuple[str, str], int] = {}
         texts: list[list[str]] = []
         stated: list[npt.NDArray[np.int32]] = []
         weights: list[float] = []
-        subsets = list(zip(*(attribute_subsets(r) for r in rows), strict=True))
+        subsets = list(zip(*(attribute_subsets(r, closed) for r in rows), strict=True))
         nothing = [list[tuple[str, str]]() for _ in rows]
         for kind, share in shares.model_dump().items():
             if not share:
                 continue
             if kind == "attributes":
                 for subset in subsets:
-                    texts.append([_subset_text(r, s) for r, s in zip(rows, subset, strict=True)])
+                    texts.append([_subset_text(r, s, closed) for r, s in zip(rows, subset, strict=True)])
                     stated.append(self._numbers([_facts(r, s) for r, s in zip(rows, subset, strict=True)]))
                 weights += [share / SUBSETS] * SUBSETS
             else:
@@ -136,5 +152,6 @@ def _multi_hot(facts: npt.NDArray[np.int32], numbers: npt.NDArray[np.int32]) -> 
     return out
 
 
-def _subset_text(row: dict[str, Any], attributes: Sequence[dict[str, str]]) -> str:
-    return " ".join([*(a["value"] for a in attributes), row["product_type"]])
+def _subset_text(row: dict[str, Any], attributes: Sequence[dict[str, str]], names: Collection[str]) -> str:
+    phrases = (attribute_phrase(a["name"], a["value"], names) for a in attributes)
+    return " ".join([*phrases, row["product_type"]])

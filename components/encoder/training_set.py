@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from components.catalog.schema import read_schema
 from components.encoder.captions import KINDS, Captions, caption
 from components.encoder.errors import TrainingDataError
 from components.encoder.heldout import read_rows, title_task
@@ -56,7 +57,9 @@ def make_training_set(
         product_ids=[r["product_id"] for r in train],
         rows=at,
         groups=group_numbers(train),
-        captions=Captions(train, params.captions, tokenizer),
+        captions=Captions(
+            train, params.captions, tokenizer, read_schema(catalogue / "schema.json").closed_attributes()
+        ),
         pixels=pixels,
     )
     return data, tokenizer, _validation(rows, params, tokenizer, pixels)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from components.encoder.captions import attribute_phrase
 from components.encoder.encode import BatchEncoder
 from components.encoder.heldout import HeldOut
 from components.encoder.memo import Vectors
@@ -53,10 +54,15 @@ def attribute_answers(
         images: ``[products, D]`` vectors of the split. prompt: text with {value}, {name}, {product_type}.
     """
     known = known_attributes(held_out)
+    closed = held_out.schema.closed_attributes()
     texts: dict[str, int] = {}
 
     def text_of(row: dict[str, Any], name: str, value: str) -> int:
-        text = prompt.format(value=value, name=name.replace("_", " "), product_type=row["product_type"])
+        text = prompt.format(
+            value=attribute_phrase(name, value, closed),
+            name=name.replace("_", " "),
+            product_type=row["product_type"],
+        )
         return texts.setdefault(text, len(texts))
 
     asked = [[text_of(held_out.rows[i], name, v) for v in values] for i, name, _, values in known]

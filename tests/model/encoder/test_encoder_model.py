@@ -140,7 +140,7 @@ def test_captions_of_a_product_state_what_the_product_is(
         for i, colour in enumerate(["red", "red", "blue"])
     ]  # fmt: skip
     only = tiny.captions.model_copy(update={"title": 0.0, "title_attributes": 0.0, "product_type": 0.0})
-    batch = Captions(rows, only, tokenizer).draw(np.arange(3), np.random.default_rng(0))
+    batch = Captions(rows, only, tokenizer, {"colour"}).draw(np.arange(3), np.random.default_rng(0))
     # every caption is "<colour> square": true of the products of that colour, and of no other
     assert batch.entailed.tolist() == [[True, True, False], [True, True, False], [False, False, True]]
 

@@ -1,0 +1,226 @@
+"""Contrastive training beside open_clip's own loop: same network, data, batch and precision.
+
+Two cases, runs alternating, medians over ``--runs``:
+
+* ``from_jpeg``: five epochs from JPEG files. Ours counts building the shards and the pixel cache; the peer is
+  ``open_clip_train.train_one_epoch`` over its ``CsvDataset`` (random resized crop, one loader worker).
+* ``ready_tensors``: the same steps on pictures that are already decoded, for both.
+
+Run: ``python -m benchmarks.training [--products 3000] [--epochs 5] [--runs 3] [--quick]``
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+from components.catalog.records import Product
+from components.catalog.schema import CatalogSchema, write_schema
+from components.catalog.shards import CatalogueWriter
+from components.encoder.model import create_encoder
+from components.encoder.params import EncoderParams
+from components.encoder.tokenizer import AnyTokenizer
+from components.encoder.train import Trainer, build_optimizer
+from components.encoder.training_set import make_training_set
+
+COLOURS = ("red", "green", "blue", "white", "black", "yellow")
+RESULTS = Path("benchmarks/results/training.json")
+
+
+def parameters(epochs: int) -> EncoderParams:
+    """The demo's encoder without what the peer lacks: no patch loss, one resolution, titles only."""
+    block = yaml.safe_load(Path("conf/demo.yaml").read_text())["encoder"]
+    block["captions"] = dict.fromkeys(block["captions"], 0.0) | {"title": 1.0}
+    block["training"] |= {"epochs": epochs, "topk_weight": 0.0, "low_resolution_px": None, "batch_size": 64}
+    block["training"] |= {"validate_every_epochs": 1000, "checkpoint_every_s": 1e9}
+    return EncoderParams.model_validate(block)
+
+
+def title(number: int) -> str:
+    """About ten words."""
+    return f"{COLOURS[number % 6]} cotton shirt with long sleeves, number {number}, for the office"
+
+
+def write_pictures(folder: Path, count: int) -> list[tuple[Path, str]]:
+    """JPEG files of 224 px with a title of about ten words each."""
+    from PIL import Image
+
+    rng = np.random.default_rng(1)
+    found = []
+    for i in range(count):
+        small = rng.integers(0, 256, (14, 14, 3), dtype=np.uint8)
+        file = folder / f"{i:06d}.jpg"
+        Image.fromarray(small).resize((224, 224), Image.Resampling.BICUBIC).save(file, quality=88)
+        found.append((file, title(i)))
+    return found
+
+
+def write_catalogue(folder: Path, pictures: list[tuple[Path, str]]) -> None:
+    """The same pictures as a catalogue."""
+    with CatalogueWriter(folder, rows_per_shard=4096) as writer:
+        for i, (file, words) in enumerate(pictures):
+            writer.add(
+                Product(
+                    product_id=f"p{i:06d}",
+                    image=file.read_bytes(),
+                    title=words,
+                    category="c",
+                    product_type="shirt",
+                    group_id=f"g{i}",
+                    split="train",
+                )
+            )
+    category = {"product_types": ["shirt"], "attributes": {}}
+    write_schema(folder / "schema.json", CatalogSchema.model_validate({"categories": {"c": category}}))
+
+
+class _Loader:
+    """Batches as open_clip's loop wants them."""
+
+    def __init__(self, batches: Callable[[], Any], count: int, samples: int) -> None:
+        self._batches, self.num_batches, self.num_samples = batches, count, samples
+
+    def __iter__(self) -> Any:
+        return iter(self._batches())
+
+
+def peer_epochs(params: EncoderParams, vocabulary: int, loader: Any, epochs: int) -> float:
+    """Seconds that open_clip's loop takes over ``loader``."""
+    from open_clip.loss import ClipLoss
+    from open_clip_train.train import train_one_epoch
+
+    clip = create_encoder(params, vocabulary).clip
+    clip.output_dict = True
+    optimizer = build_optimizer(clip, params)
+    arguments = SimpleNamespace(
+        device="cpu",
+        precision="amp_bf16",
+        distill=False,
+        accum_freq=1,
+        skip_scheduler=True,
+        grad_clip_norm=None,
+        horovod=False,
+        rank=0,
+        local_rank=0,
+        log_local=False,
+        world_size=1,
+        log_every_n_steps=1000,
+        batch_size=params.training.batch_size,
+        wandb=False,
+    )
+    data = {"train": SimpleNamespace(dataloader=loader, set_epoch=lambda _: None)}
+    start = time.perf_counter()
+    for epoch in range(epochs):
+        train_one_epoch(clip, data, ClipLoss(), epoch, optimizer, None, None, None, arguments)
+    return time.perf_counter() - start
+
+
+def peer_from_jpeg(params: EncoderParams, tokenizer: AnyTokenizer, table: Path, epochs: int) -> float:
+    """open_clip's CSV dataset, its training transform and a worker process to decode."""
+    from open_clip import image_transform
+    from open_clip_train.data import get_csv_dataset
+
+    arguments = SimpleNamespace(
+        train_data=str(table),
+        csv_img_key="image",
+        csv_caption_key="title",
+        csv_separator="\t",
+        distributed=False,
+        batch_size=params.training.batch_size,
+        workers=1,
+    )
+    transform = image_transform(params.image_px, is_train=True)
+    info = get_csv_dataset(
+        arguments, transform, True, tokenizer=lambda texts: torch.from_numpy(tokenizer(texts))
+    )
+    return peer_epochs(params, tokenizer.vocabulary_size, info.dataloader, epochs)
+
+
+def ours(params: EncoderParams, catalogue: Path, cache: Path) -> float:
+    """Seconds of our training on a catalogue; the pixel cache is built unless ``cache`` holds it."""
+    start = time.perf_counter()
+    data, tokenizer, _ = make_training_set(catalogue, params, cache)
+    Trainer(create_encoder(params, tokenizer.vocabulary_size), data, params).run()
+    return time.perf_counter() - start
+
+
+def ready_batches(params: EncoderParams, catalogue: Path, cache: Path) -> tuple[_Loader, AnyTokenizer]:
+    """Decoded, normalised batches in memory, in the order that our training takes them."""
+    data, tokenizer, _ = make_training_set(catalogue, params, cache)
+    trainer = Trainer(create_encoder(params, tokenizer.vocabulary_size), data, params)
+    tokens = torch.from_numpy(tokenizer([title(i) for i in range(len(data.rows))]))
+    batches = []
+    for step in range(trainer.schedule.steps_per_epoch):
+        rows = trainer.schedule.batch(step)
+        pixels = torch.from_numpy(data.pixels.take(data.rows[rows])).permute(0, 3, 1, 2)
+        batches.append((trainer.encoder.normalise(pixels), tokens[rows]))
+    return _Loader(lambda: batches, len(batches), len(data.rows)), tokenizer
+
+
+def rows_of(times: dict[str, tuple[list[float], list[float]]], pairs: int) -> list[dict[str, Any]]:
+    """The benchmark's rows: pairs per second, medians of alternating runs."""
+    out = []
+    for case, (mine, peer) in times.items():
+        a, b = (pairs / statistics.median(t) for t in (mine, peer))
+        spread = (max(mine) - min(mine)) / statistics.median(mine)
+        row = {"case": case, "ours": round(a, 1), "peer": round(b, 1), "peer_name": "open_clip_train"}
+        out.append(
+            row | {"unit": "pairs/s", "ratio": round(a / b, 3), "runs": len(mine), "spread": round(spread, 3)}
+        )
+    return out
+
+
+def main() -> None:
+    """Measure, print a table, write ``benchmarks/results/training.json``."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--products", type=int, default=3000)
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="a smoke run; writes nothing")
+    arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.products, arguments.epochs, arguments.runs = 256, 1, 1
+    logging.disable(logging.INFO)
+    torch.set_num_threads(2)
+    params = parameters(arguments.epochs)
+    times: dict[str, tuple[list[float], list[float]]] = {"from_jpeg": ([], []), "ready_tensors": ([], [])}
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        (work / "jpeg").mkdir()
+        pictures = write_pictures(work / "jpeg", arguments.products)
+        table = work / "pairs.csv"
+        table.write_text("image\ttitle\n" + "".join(f"{f}\t{t}\n" for f, t in pictures))
+        for run in range(arguments.runs):
+            catalogue, cache = work / f"catalogue{run}", work / f"cache{run}"
+            start = time.perf_counter()
+            write_catalogue(catalogue, pictures)
+            built = time.perf_counter() - start
+            times["from_jpeg"][0].append(built + ours(params, catalogue, cache))
+            loader, tokenizer = ready_batches(params, catalogue, cache)
+            times["from_jpeg"][1].append(peer_from_jpeg(params, tokenizer, table, arguments.epochs))
+            times["ready_tensors"][0].append(ours(params, catalogue, cache))
+            peer = peer_epochs(params, tokenizer.vocabulary_size, loader, arguments.epochs)
+            times["ready_tensors"][1].append(peer)
+    steps = arguments.products // params.training.batch_size
+    rows = rows_of(times, steps * params.training.batch_size * arguments.epochs)
+    for row in rows:
+        print("{case:15s} ours {ours:8.1f}  {peer_name} {peer:8.1f} {unit}  ratio {ratio:.2f}".format(**row))
+    if not arguments.quick:
+        RESULTS.parent.mkdir(parents=True, exist_ok=True)
+        RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
