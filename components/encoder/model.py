@@ -20,22 +20,31 @@ if TYPE_CHECKING:
 OWN_MEAN, OWN_STD = (0.45, 0.45, 0.45), (0.27, 0.27, 0.27)
 
 
-class PyramidPatches(nn.Module):
-    """Patch features of a convolutional trunk: its last two stages, on the finer grid of the two.
+PYRAMID_STAGES = 3
 
-    The last stage alone is too coarse (stride 32) to say where a thing is; the one before knows less of what
-    it is. Both are projected to the embedding and added, as in a feature pyramid (Lin et al. 2017).
+
+class PyramidPatches(nn.Module):
+    """Patch features of a convolutional trunk: its last three stages, on the finest grid of them.
+
+    The last stage alone is too coarse (stride 32) to say where a thing is; the ones before know less of what
+    it is. All are projected to the embedding and added, as in a feature pyramid (Lin et al. 2017).
+
+    Args:
+        channels: of the trunk's stages that are used, finest first.
     """
 
-    def __init__(self, fine_channels: int, coarse_channels: int, embed_dim: int) -> None:
+    def __init__(self, channels: list[int], embed_dim: int) -> None:
         super().__init__()
-        self.fine = nn.Conv2d(fine_channels, embed_dim, kernel_size=1, bias=False)
-        self.coarse = nn.Conv2d(coarse_channels, embed_dim, kernel_size=1, bias=False)
+        self.projections = nn.ModuleList(nn.Conv2d(c, embed_dim, kernel_size=1, bias=False) for c in channels)
 
-    def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
-        """``[B, Cf, H, W]`` and ``[B, Cc, h, w]`` to ``[B, embed_dim, H, W]``."""
-        up = F.interpolate(self.coarse(coarse), size=fine.shape[-2:], mode="bilinear", align_corners=False)
-        return self.fine(fine) + up
+    def forward(self, stages: list[Tensor]) -> Tensor:
+        """Stages ``[B, C, h, w]``, finest first, to ``[B, embed_dim, H, W]`` of the finest."""
+        total: Tensor = self.projections[0](stages[0])
+        for project, stage in zip(self.projections[1:], stages[1:], strict=True):
+            total = total + F.interpolate(
+                project(stage), size=total.shape[-2:], mode="bilinear", align_corners=False
+            )
+        return total
 
 
 class Encoder(nn.Module):
@@ -56,7 +65,7 @@ class Encoder(nn.Module):
         self.patches: PyramidPatches | None = None
         if not isinstance(clip.visual, VisionTransformer):
             channels = [stage["num_chs"] for stage in clip.visual.trunk.feature_info]
-            self.patches = PyramidPatches(channels[-2], channels[-1], self.embed_dim)
+            self.patches = PyramidPatches(channels[-PYRAMID_STAGES:], self.embed_dim)
 
     @property
     def temperature(self) -> Tensor:
@@ -80,9 +89,9 @@ class Encoder(nn.Module):
         images = self.normalise(pixels)
         visual = self.clip.visual
         if self.patches is not None:
-            final, (fine, coarse) = visual.trunk.forward_intermediates(images, indices=2)
+            final, stages = visual.trunk.forward_intermediates(images, indices=PYRAMID_STAGES)
             pooled = visual.head(visual.trunk.forward_head(final))
-            grid = self.patches(fine, coarse).permute(0, 2, 3, 1)
+            grid = self.patches(stages).permute(0, 2, 3, 1)
         else:
             pooled, tokens = self._vision_tokens(images)
             rows, columns = visual.grid_size
