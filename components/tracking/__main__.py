@@ -109,7 +109,8 @@ def _ui(arguments: argparse.Namespace) -> int:
     if not arguments.start:
         print(shlex.join(command))
         return 0
-    quiet = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"}
+    # Seven job-queue processes beside the page would serve nothing here, and outlive a killed server.
+    quiet = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     return subprocess.run(command, env=quiet, check=False).returncode
 
 

@@ -199,7 +199,7 @@ def test_all_of_it_through_a_tracking_server(bare, migrated, tmp_path, monkeypat
         "--workers", "1", "--backend-store-uri", f"sqlite:///{store}/mlflow.db",
         "--artifacts-destination", str(store / "artifacts"),
     ]  # fmt: skip
-    quiet = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"}
+    quiet = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     server = subprocess.Popen(
         command, cwd=store, start_new_session=True, env=quiet, stderr=subprocess.DEVNULL
     )
