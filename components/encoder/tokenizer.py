@@ -78,13 +78,16 @@ def learn_tokenizer(captions: Iterable[str], vocabulary_size: int, context_lengt
     """Learn a BPE from training captions only; ``vocabulary_size`` is an upper bound."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
-    tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN, continuing_subword_prefix="##"))
+    # Word starts are marked in the text itself. With a subword prefix or suffix the trainer numbers its first
+    # symbols in the order of a randomly seeded hash map: two runs would learn two vocabularies.
+    tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.BertPreTokenizer(), pre_tokenizers.Metaspace(prepend_scheme="always")]
+    )
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary_size - 1,
         special_tokens=[PAD, UNKNOWN, START],
-        continuing_subword_prefix="##",
         show_progress=False,
     )
     tokenizer.train_from_iterator(captions, trainer)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from PIL import Image
 from components.catalog.records import Product, Qrel, Query, Truth
 from components.catalog.schema import CatalogSchema, write_schema
 from components.catalog.shards import CatalogueWriter, write_qrels, write_queries
-from components.catalog.truth import write_truth
+from components.catalog.truth import TruthWriter
 from components.encoder.params import EncoderParams
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 180, 40), "blue": (40, 60, 220), "white": (240, 240, 240)}
@@ -63,7 +65,10 @@ def write_catalogue(root: Path, products: int = 160) -> None:
     values = {"type": "enum", "values": sorted(COLOURS), "required": True}
     category = {"product_types": sorted(TYPES), "attributes": {"colour": values}}
     write_schema(folder / "schema.json", CatalogSchema.model_validate({"categories": {"shapes": category}}))
-    write_truth(root / "data/truth/truth.parquet", truths)
+    (root / "data/truth").mkdir()
+    with TruthWriter(root / "data/truth/truth.parquet") as writer:
+        for truth in truths:
+            writer.add(truth)
 
 
 @pytest.fixture(scope="session")
@@ -72,6 +77,12 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("shapes")
     write_catalogue(root)
     return root
+
+
+@pytest.fixture(scope="session")
+def tiny_block() -> dict[str, Any]:
+    """``tiny`` as it stands in params.yaml."""
+    return copy.deepcopy(TINY)
 
 
 @pytest.fixture

@@ -154,6 +154,12 @@ def test_any_text_becomes_tokens_that_end(texts: list[str]) -> None:
     assert (tokens.max(axis=1) == tokenizer.end).all() and (tokens[:, 0] == tokenizer.start).all()
 
 
+def test_the_same_captions_teach_the_same_tokens() -> None:
+    texts = [f"{a}{b} {b}{c}" for a in "abcd" for b in "efgh" for c in "ijkl"]
+    learned = {learn_tokenizer(texts, vocabulary_size=300, context_length=12).to_json() for _ in range(8)}
+    assert len(learned) == 1
+
+
 def test_a_saved_model_computes_the_same(
     tiny: EncoderParams, tokenizer: CaptionTokenizer, tmp_path: Path
 ) -> None:

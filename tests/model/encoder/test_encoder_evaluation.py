@@ -1,0 +1,216 @@
+"""Evaluation, embeddings and search, from files on disk to figures."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from components.encoder.colour_histogram import ColourHistogram, histograms
+from components.encoder.errors import TrainingDataError
+from components.encoder.heldout import read_held_out, title_task
+from components.encoder.params import EmbeddingsParams, EncoderParams, EvaluationParams
+from components.encoder.pixels import PixelCache, square
+from components.stage.resume import sha256_file, sha256_folder
+
+ROOT = Path(__file__).parents[3]
+EVALUATION = {
+    "seed": 1, "threads": 1, "batch_size": 16, "precision": "fp32", "split": "test", "relevant_grade": 3,
+    "bootstrap_samples": 500, "attribute_prompt": "{value} {product_type}", "histogram_bins": 4,
+}  # fmt: skip
+INDEX = {"kind": "flat", "hnsw_m": 8, "ef_construction": 40, "ef_search": 16}
+INDEX |= {"exact_filter_below": 0.2, "threads": 1}
+
+
+@pytest.fixture(scope="module")
+def trained(shapes: Path, tiny_block: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace where every door of the encoder has run, in graph order."""
+    root = tmp_path_factory.mktemp("trained")
+    shutil.copytree(shapes / "data", root / "data")
+    encoder = tiny_block | {"training": tiny_block["training"] | {"epochs": 40}}
+    embeddings = {"threads": 1, "batch_size": 16, "precision": "fp32"}
+    blocks = {"encoder": encoder, "embeddings": embeddings, "encoder_eval": EVALUATION, "index": INDEX}
+    (root / "params.yaml").write_text(yaml.safe_dump(blocks))
+    for component, command in (
+        ("encoder", "train"),
+        ("encoder", "embed"),
+        ("retrieval", "index"),
+        ("encoder", "evaluate"),
+    ):
+        if command == "index":
+            pass_the_gate(root)
+        done = run(root, f"components.{component}", command)
+        assert done.returncode == 0, done.stderr
+    return root
+
+
+def pass_the_gate(root: Path) -> None:
+    """What the stage embeddings_quality writes; the gate has tests of its own."""
+    file = "data/embeddings/embeddings.parquet"
+    (root / "reports/quality").mkdir(parents=True)
+    verdict = {"passed": True, "inputs": {file: sha256_file(root / file)}}
+    (root / "reports/quality/embeddings.json").write_text(json.dumps(verdict))
+
+
+def run(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {
+        "PYTHONPATH": str(ROOT),
+        "PATH": "/usr/bin:/bin",
+        "OMP_NUM_THREADS": "1",
+        "HOME": str(root),
+    }
+    command = [sys.executable, "-m", *arguments]
+    return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
+
+
+def test_training_beats_no_training_on_what_it_was_shown(trained: Path) -> None:
+    metrics = json.loads((trained / "metrics/encoder.json").read_text())
+    assert {"untrained", "fine_tuned", "colour_histogram", "image_centre"} <= set(metrics)
+    tuned, untrained = metrics["fine_tuned"], metrics["untrained"]
+    assert tuned["attribute_accuracy"]["value"] > max(0.5, untrained["attribute_accuracy"]["value"])
+    assert tuned["hits_at_5"]["n"] == 8  # queries
+    assert tuned["pointing"]["n"] == 32  # test products with a box
+    for row in tuned.values():
+        assert row["low"] <= row["value"] <= row["high"]
+
+
+def test_per_query_results_carry_the_metrics(trained: Path) -> None:
+    rows = pq.read_table(trained / "results/per_query/encoder/encoder.parquet").to_pylist()
+    metrics = json.loads((trained / "metrics/encoder.json").read_text())
+    mine = [r for r in rows if r["variant"] == "fine_tuned" and r["task"] == "queries"]
+    assert np.mean([r["mrr"] for r in mine]) == pytest.approx(metrics["fine_tuned"]["mrr"]["value"])
+    assert all(len(r["top"]) == 10 for r in mine)
+
+
+def test_a_second_evaluation_and_no_caches_change_nothing(trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(
+        trained, tmp_path / "again", ignore=shutil.ignore_patterns(".vitrine", "metrics", "results")
+    )
+    shutil.rmtree(tmp_path / "again/data/embeddings")
+    for command in ("embed", "evaluate"):
+        assert run(tmp_path / "again", "components.encoder", command).returncode == 0
+    for folder in ("data/embeddings", "metrics", "results"):
+        assert sha256_folder(trained / folder) == sha256_folder(tmp_path / "again" / folder), folder
+    memo = tmp_path / "again/.vitrine/cache/vectors.sqlite"
+    assert memo.exists()
+    before = sha256_folder(tmp_path / "again/data/embeddings")
+    assert run(tmp_path / "again", "components.encoder", "embed").returncode == 0
+    assert sha256_folder(tmp_path / "again/data/embeddings") == before
+
+
+def test_search_and_similar_answer_without_the_graph(trained: Path, tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    shutil.copytree(trained / "models", bare / "models")
+    found = run(
+        bare, "components.encoder", "search", "red square", "--k", "5", "--where", "colour=red", "--json"
+    )
+    assert found.returncode == 0, found.stderr
+    hits = json.loads(found.stdout)
+    assert len(hits) == 5 and {h["attributes"]["colour"] for h in hits} == {"red"}
+    assert [h["rank"] for h in hits] == [1, 2, 3, 4, 5]
+    like = json.loads(
+        run(bare, "components.encoder", "similar", hits[0]["product_id"], "--k", "3", "--json").stdout
+    )
+    assert len(like) == 3 and hits[0]["product_id"] not in {h["product_id"] for h in like}
+
+
+def test_a_picture_finds_itself(trained: Path, tmp_path: Path) -> None:
+    shard = sorted((trained / "data/checked/products").glob("*.parquet"))[0]
+    row = pq.read_table(shard).slice(3, 1).to_pylist()[0]
+    (tmp_path / "photo.png").write_bytes(row["image"]["bytes"])
+    found = run(
+        trained, "components.encoder", "search", "--image", str(tmp_path / "photo.png"), "--k", "1", "--json"
+    )
+    hit = json.loads(found.stdout)[0]
+    assert hit["product_id"] == row["product_id"] and hit["score"] == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence", "code"),
+    [
+        (["search"], "Say what to search for", 4),
+        (["search", "red", "--where", "colour"], "--where takes name=value", 2),
+        (["search", "red", "--where", "smell=sweet"], "smell", None),
+        (["search", "red", "--k", "0"], "--k must be", 2),
+        (["search", "--image", "nowhere.jpg"], "nowhere.jpg", 4),
+        (["similar", "nobody"], "nobody", None),
+    ],
+)
+def test_a_wrong_search_is_told_in_a_sentence(
+    trained: Path, arguments: list[str], sentence: str, code: int | None
+) -> None:
+    done = run(trained, "components.encoder", *arguments)
+    assert done.returncode == code if code is not None else done.returncode in (2, 4)
+    assert sentence in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_photo_that_is_no_picture_is_refused(trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.jpg").write_text("<html>")
+    done = run(trained, "components.encoder", "search", "--image", str(tmp_path / "x.jpg"))
+    assert done.returncode == 4 and "Traceback" not in done.stderr
+
+
+def test_an_index_of_another_model_is_refused(trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained / "models", tmp_path / "models")
+    weights = tmp_path / "models/encoder/model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(bytes(data))
+    done = run(tmp_path, "components.encoder", "search", "red")
+    assert done.returncode == 4 and "model" in done.stderr
+
+
+def test_pixels_are_the_same_from_cache_and_fresh(shapes: Path, tmp_path: Path) -> None:
+    catalogue = shapes / "data/checked"
+    first = PixelCache(catalogue, 32, tmp_path / "a", threads=2)
+    rows = np.array([0, 70, 159, 3, 64])
+    again = PixelCache(catalogue, 32, tmp_path / "a", threads=1)
+    assert np.array_equal(first.take(rows), again.take(rows)) and len(first) == 160
+    shards = sorted((catalogue / "products").glob("*.parquet"))
+    every = [r["image"]["bytes"] for s in shards for r in pq.read_table(s, columns=["image"]).to_pylist()]
+    assert np.array_equal(first.take(rows), np.stack([square(every[i], 32) for i in rows]))
+    other = PixelCache(catalogue, 24, tmp_path / "a", threads=1)
+    assert other.take(rows).shape == (5, 24, 24, 3)
+
+
+def test_the_colour_rival_knows_colours_and_types(shapes: Path, tmp_path: Path) -> None:
+    held_out = read_held_out(shapes / "data/checked", shapes / "data/truth", "test", 3)
+    pixels = PixelCache(shapes / "data/checked", 48, tmp_path, 1)
+    rival = ColourHistogram(held_out.train_rows, histograms(pixels.take(held_out.train_positions), 4))
+    scores = rival.scores(
+        ["red square", "blue bars"], held_out.rows, histograms(pixels.take(held_out.positions), 4)
+    )
+    best = [held_out.rows[int(i)] for i in scores.argmax(axis=1)]
+    assert [b["product_type"] for b in best] == ["square", "bar"]
+    assert [b["attributes"][0]["value"] for b in best] == ["red", "blue"]
+
+
+def test_equal_titles_are_all_hits() -> None:
+    rows = [{"product_id": str(i), "title": t, "group_id": g} for i, (t, g) in enumerate(
+        [("Red mug", "a"), ("red mug", "b"), ("Blue", "b"), ("", "c")])]  # fmt: skip
+    task = title_task(rows)
+    assert task.query_ids == ["0", "1", "2"]
+    judged = {(int(q), int(p)) for q, p in zip(task.qrels.query, task.qrels.product, strict=True)}
+    assert judged == {(0, 0), (0, 1), (1, 0), (1, 1), (1, 2), (2, 1), (2, 2)}
+
+
+def test_a_folder_without_products_is_said(tmp_path: Path) -> None:
+    with pytest.raises(TrainingDataError, match="no product shard"):
+        read_held_out(tmp_path, tmp_path, "test", 3)
+
+
+def test_parameters_are_strict(tiny: EncoderParams) -> None:
+    for model, values in ((EncoderParams, tiny.model_dump()), (EvaluationParams, EVALUATION)):
+        with pytest.raises(ValueError, match="extra"):
+            model.model_validate(values | {"epocs": 3})
+    with pytest.raises(ValueError, match="value"):
+        EvaluationParams.model_validate(EVALUATION | {"attribute_prompt": "no place"})
+    assert EmbeddingsParams(threads=1, batch_size=4, precision="fp32").batch_size == 4
