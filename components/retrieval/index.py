@@ -28,6 +28,7 @@ from components.retrieval.params import IndexParams
 PRODUCT_COLUMNS = ("product_id", "title", "category", "product_type", "attributes", "group_id", "split")
 PLAIN_FILTERS = ("category", "product_type", "split", "group_id")
 # From this many queries on a matrix product beats one dot product after another, 3 times at 100 queries.
+# FAISS counts queries times dimension, and would begin at 500 queries of 256 numbers.
 BLAS_FROM_QUERIES = 20
 FILES = ("index.faiss", "products.parquet")
 EMBEDDING_KEYS = ("dimension", "count", "kind", "model_sha256", "preprocessing_sha256")
@@ -45,12 +46,12 @@ def _faiss() -> Any:
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def _threads(count: int, dimension: int) -> Iterator[None]:
     """Let FAISS use ``count`` threads and its fast way for batches; both settings are global and put back."""
     faiss = _faiss()
     before = faiss.omp_get_max_threads(), faiss.cvar.distance_compute_blas_threshold
     faiss.omp_set_num_threads(count)
-    faiss.cvar.distance_compute_blas_threshold = BLAS_FROM_QUERIES
+    faiss.cvar.distance_compute_blas_threshold = BLAS_FROM_QUERIES * dimension
     try:
         yield
     finally:
@@ -77,7 +78,7 @@ def _faiss_index(vectors: NDArray[np.float32], params: IndexParams) -> Any:
         index = faiss.IndexHNSWFlat(dimension, params.hnsw_m, faiss.METRIC_INNER_PRODUCT)
         index.hnsw.efConstruction = params.ef_construction
         index.hnsw.efSearch = params.ef_search
-    with _threads(1):  # parallel insertion links the graph in the order threads happen to run
+    with _threads(1, dimension):  # parallel insertion links the graph in the order threads happen to run
         index.add(vectors)
     return index
 
@@ -167,7 +168,7 @@ class ProductIndex:
                 f"asked were {array.shape[1]} numbers and k = {k}."
             )
         allowed = self.matching(where) if where else None
-        with _threads(self.params.threads):
+        with _threads(self.params.threads, array.shape[1]):
             scores, rows = self._nearest(array, k, allowed)
         return np.where(rows < 0, -np.inf, scores).astype(np.float32), rows
 
