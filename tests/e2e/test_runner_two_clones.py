@@ -327,6 +327,10 @@ def test_a_worker_that_is_killed_is_noticed(
 ) -> None:
     set_train(workspace, sleep=300)
     with worker(server, origin, clone, tmp_path / "worker.log") as process:
+        deadline = time.monotonic() + 600
+        while "started!" not in (tmp_path / "worker.log").read_text():
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.5)
         settings = json.dumps({"gpu": {**GPU, "worker_timeout_s": 60.0}})
         client = subprocess.Popen(
             [sys.executable, "-c", SUBMIT, "train", settings], cwd=workspace, env=server
