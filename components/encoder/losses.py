@@ -40,10 +40,10 @@ def topk_similarity(patches: Tensor, texts: Tensor, k: int) -> Tensor:
     the evidence in its place.
 
     Args:
-        patches: ``[B, rows, columns, D]`` L2-normalised. texts: ``[T, D]`` L2-normalised.
+        patches: ``[B, rows, columns, D]``, see ``Encoder.encode_patches``. texts: ``[T, D]`` L2-normalised.
 
     Returns:
-        ``[B, T]`` cosine similarities.
+        ``[B, T]`` similarities.
     """
     flat = patches.flatten(1, 2)
     similarity = torch.einsum("bpd,td->btp", flat, texts)

@@ -20,14 +20,16 @@ if TYPE_CHECKING:
 OWN_MEAN, OWN_STD = (0.45, 0.45, 0.45), (0.27, 0.27, 0.27)
 
 
-PYRAMID_STAGES = 3
+# Which stages of a convolutional trunk see patches. Its last stage is left out: each of its cells sees the
+# whole picture, and would say "mug" from an empty corner.
+PATCH_STAGES = slice(-3, -1)
 
 
 class PyramidPatches(nn.Module):
-    """Patch features of a convolutional trunk: its last three stages, on the finest grid of them.
+    """Patch features of a convolutional trunk: its middle stages, on the finest grid of them.
 
-    The last stage alone is too coarse (stride 32) to say where a thing is; the ones before know less of what
-    it is. All are projected to the embedding and added, as in a feature pyramid (Lin et al. 2017).
+    The finer stage says where, the coarser what; both are projected to the embedding and added, as in a
+    feature pyramid (Lin et al. 2017).
 
     Args:
         channels: of the trunk's stages that are used, finest first.
@@ -48,7 +50,7 @@ class PyramidPatches(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Image tower and text tower with one embedding space; every output is L2-normalised float32.
+    """Image tower and text tower with one embedding space; vectors are L2-normalised float32.
 
     Args:
         clip: open_clip's model; its image tower is a ``VisionTransformer`` or a timm trunk.
@@ -65,7 +67,7 @@ class Encoder(nn.Module):
         self.patches: PyramidPatches | None = None
         if not isinstance(clip.visual, VisionTransformer):
             channels = [stage["num_chs"] for stage in clip.visual.trunk.feature_info]
-            self.patches = PyramidPatches(channels[-PYRAMID_STAGES:], self.embed_dim)
+            self.patches = PyramidPatches(channels[PATCH_STAGES], self.embed_dim)
 
     @property
     def temperature(self) -> Tensor:
@@ -85,18 +87,24 @@ class Encoder(nn.Module):
         return F.normalize(self.clip.visual(self.normalise(pixels)).float(), dim=-1)
 
     def encode_patches(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Pictures to vectors ``[B, D]`` and patch vectors ``[B, rows, columns, D]``."""
+        """Pictures to vectors ``[B, D]`` and patch vectors ``[B, rows, columns, D]``.
+
+        Patch vectors have a mean length of 1 in each picture, not each: a patch with nothing to say may be
+        short.
+        """
         images = self.normalise(pixels)
         visual = self.clip.visual
         if self.patches is not None:
-            final, stages = visual.trunk.forward_intermediates(images, indices=PYRAMID_STAGES)
+            final, stages = visual.trunk.forward_intermediates(images, indices=-PATCH_STAGES.start)
             pooled = visual.head(visual.trunk.forward_head(final))
-            grid = self.patches(stages).permute(0, 2, 3, 1)
+            grid = self.patches(stages[: PATCH_STAGES.stop]).permute(0, 2, 3, 1)
         else:
             pooled, tokens = self._vision_tokens(images)
             rows, columns = visual.grid_size
             grid = (tokens @ visual.proj).unflatten(1, (rows, columns))
-        return F.normalize(pooled.float(), dim=-1), F.normalize(grid.float(), dim=-1)
+        grid = grid.float()
+        length = grid.norm(dim=-1, keepdim=True).mean(dim=(1, 2), keepdim=True)
+        return F.normalize(pooled.float(), dim=-1), grid / length.clamp_min(1e-6)
 
     def _vision_tokens(self, images: Tensor) -> tuple[Tensor, Tensor]:
         visual = self.clip.visual
