@@ -1,6 +1,6 @@
 """How fast a catalogue is imported and built, and how its memory grows with its size.
 
-    python benchmarks/catalogue.py [--quick] [--large] [--work FOLDER]
+    python benchmarks/catalogue.py [--quick] [--large] [--part files|sizes] [--work FOLDER]
 
 Every measurement is a process of its own. The peer for building from a folder is Hugging Face ``datasets``
 (imagefolder → Parquet with the pictures inside), which decodes nothing and checks nothing. ``--large`` adds
@@ -264,19 +264,33 @@ def main() -> None:
         "--quick", action="store_true", help="small sizes, one run each; writes no results file"
     )
     parser.add_argument("--large", action="store_true", help="add 200,000 products")
+    parser.add_argument(
+        "--part", choices=("files", "sizes"), help="picture files with the peer, or growing sizes"
+    )
     parser.add_argument("--work", type=Path, help="folder for sources and outputs (default: the system's)")
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
         return child(arguments.child[0], Path(arguments.child[1]), Path(arguments.child[2]))
+    table: list[dict[str, Any]] = []
+    sizes = [500, 2000] if arguments.quick else [20_000, *([200_000] if arguments.large else [])]
     with tempfile.TemporaryDirectory(dir=arguments.work) as work:
-        table = folder_cases(Path(work), 300 if arguments.quick else 4000, 1 if arguments.quick else 3)
-        sizes = [500, 2000] if arguments.quick else [20_000, *([200_000] if arguments.large else [])]
-        table += size_cases(Path(work), sizes)
+        if arguments.part != "sizes":
+            table += folder_cases(Path(work), 300 if arguments.quick else 4000, 1 if arguments.quick else 3)
+        if arguments.part != "files":
+            table += size_cases(Path(work), sizes)
     show(table)
     if not arguments.quick:
-        RESULTS.write_text(json.dumps(table, indent=1) + "\n")
+        save(table)
     return None
+
+
+def save(table: list[dict[str, Any]]) -> None:
+    """Write the results file; rows that were not measured this time stay."""
+    measured = {(row["case"], row["unit"]) for row in table}
+    known = json.loads(RESULTS.read_text()) if RESULTS.is_file() else []
+    kept = [row for row in known if (row["case"], row["unit"]) not in measured]
+    RESULTS.write_text(json.dumps([*kept, *table], indent=1) + "\n")
 
 
 if __name__ == "__main__":
