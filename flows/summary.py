@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from components.stage.errors import VitrineError
+from components.stage.params import read_yaml
 from components.stage.record import STATE
 from flows.display import SHOWN, duration, memory
 from flows.graph import Graph
@@ -39,6 +41,16 @@ def read_metrics(root: Path) -> dict[str, Metrics]:
     return found
 
 
+def headline_metrics(root: Path, system: str) -> list[str]:
+    """Metrics of a system that the report's headline names; the terminal shows these, the page shows all."""
+    try:
+        headline = read_yaml(root / "params.yaml")["report"]["headline"]  # type: ignore[index]
+        paths = [str(path).split(".") for path in headline.values()]
+    except (VitrineError, KeyError, TypeError, AttributeError):
+        return []
+    return list(dict.fromkeys(path[-1] for path in paths if path[0] == system))
+
+
 def _is_row(value: object) -> bool:
     return isinstance(value, dict) and all(isinstance(v, dict) and "value" in v for v in value.values())
 
@@ -57,9 +69,13 @@ def _number(value: float) -> str:
     return f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
 
 
-def results_tables(name: str, metrics: Metrics) -> list[Table]:
-    """One table per three metrics: a row per variant; n stands in the heading where all rows share it."""
-    names = list(dict.fromkeys(metric for row in metrics.values() for metric in row))
+def results_tables(name: str, metrics: Metrics, chosen: Sequence[str] = ()) -> list[Table]:
+    """One table per three metrics: a row per variant; n stands in the heading where all rows share it.
+
+    ``chosen`` metrics are shown, in that order; without any of them, all are.
+    """
+    every = list(dict.fromkeys(metric for row in metrics.values() for metric in row))
+    names = [metric for metric in chosen if metric in every] or every
     tables = []
     for start in range(0, len(names), COLUMNS):
         part = names[start : start + COLUMNS]
@@ -120,12 +136,13 @@ def print_summary(console: Console, root: Path, results: Iterable[StageResult], 
     """Print results, budget and the place of the report."""
     console.print()
     for name, metrics in read_metrics(root).items():
-        for table in results_tables(name, metrics):
+        for table in results_tables(name, metrics, headline_metrics(root, name)):
             console.print(table)
     console.print(budget_table(root, results))
     console.print(f"wall time {duration(wall_s)}", style="dim", highlight=False)
     report = root / "reports" / "index.html"
     if report.exists():
+        console.print("All figures, paired tests and pictures are in the report.", style="dim")
         console.print(f"Report: {report}", highlight=False, soft_wrap=True)
 
 

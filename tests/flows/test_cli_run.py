@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from flows.cli import app, guarded
+from flows.errors import StageFailedError
 from flows.locks import held
-from tests.flows.toy_workspace import RUNNER, environment, make_workspace, settings
+from tests.flows.toy_workspace import RUNNER, command, environment, make_workspace, settings
 
 
 def vitrine(root: Path, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
@@ -42,7 +43,9 @@ def states(root: Path) -> list[tuple[str, str]]:
         return [(str(name), str(state)) for name, state, _ in found]
 
 
-def test_a_failed_gate_then_a_run_from_where_it_stopped_then_nothing_to_do(root: Path) -> None:
+@pytest.mark.slow
+def test_a_failed_gate_stops_the_run_with_its_code_and_its_log(tmp_path: Path) -> None:
+    root = make_workspace(tmp_path / "toy")
     settings(root, fail="gate")
     failed = vitrine(root, "run")
     assert failed.returncode == 3, failed.stderr
@@ -54,6 +57,9 @@ def test_a_failed_gate_then_a_run_from_where_it_stopped_then_nothing_to_do(root:
         "a gate is not tried again"
     )
 
+
+def test_a_run_goes_on_from_what_is_there_and_tries_again_what_crashed(root: Path) -> None:
+    command(root, "dvc", "repro", "-q", "make")
     settings(root, fail="once")
     ran = vitrine(root, "run")
     assert ran.returncode == 0, ran.stdout + ran.stderr
@@ -143,3 +149,13 @@ def test_a_workspace_in_use_names_the_process(root: Path) -> None:
     with held(root / ".vitrine" / "locks" / "run-workspace", "w", 0.0, print):
         done = vitrine(root, "run", "--lock-timeout", "0")
     assert done.returncode == 1 and "is in use by process" in done.stderr
+
+
+def test_only_a_crash_is_worth_another_try() -> None:
+    from prefect.states import Failed
+
+    from flows.pipeline import worth_another_try
+
+    for exit_code, again in ((1, True), (2, False), (3, False), (4, False)):
+        failed = Failed(data=StageFailedError("scale", "x.", exit_code))
+        assert worth_another_try(None, None, failed) is again
