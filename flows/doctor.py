@@ -47,7 +47,7 @@ def version(package: str) -> Version | None:
 def check_versions() -> list[Finding]:
     """Versions that are known to break, or to be too old."""
     bounds: tuple[tuple[str, str | None, str | None, str, str], ...] = (
-        ("fastapi", None, "0.154", "Prefect dies at the first flow", "pip install 'fastapi<0.154'"),
+        ("fastapi", None, "0.151", "Prefect refuses flows and deployments", "pip install 'fastapi<0.151'"),
         ("pandas", "3", None, "strings are of type object", "pip install 'pandas>=3'"),
         (
             "great-expectations",
