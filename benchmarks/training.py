@@ -6,7 +6,8 @@ Two cases, runs alternating, medians over ``--runs``:
   ``open_clip_train.train_one_epoch`` over its ``CsvDataset`` (random resized crop, one loader worker).
 * ``ready_tensors``: the same steps on pictures that are already decoded, for both.
 
-Needs ``pip install -e '.[benchmarks]'``. Run: ``python -m benchmarks.training [--products 3000] [--epochs 5] [--runs 3] [--quick]``
+Needs ``pip install -e '.[benchmarks]'``. Run:
+``python -m benchmarks.training [--products 3000] [--epochs 5] [--runs 3] [--quick]``
 """
 
 from __future__ import annotations
