@@ -1,13 +1,16 @@
-"""The door of a component: ``python -m components.X COMMAND`` runs one stage of the graph.
+"""The door of a component: ``python -m components.X COMMAND [ITEM]`` runs one stage of the graph.
 
 A door reads typed parameters, opens its inputs, calls the library and publishes its outputs. This module is
 the frame around it: the record, the exit code, the one-sentence error, and the order to die with the parent.
+A command whose function takes more than the record is given the words after its name: for a stage with a
+``matrix``, ``cmd: python -m components.X train ${item}`` and ``def train(record, item)``.
 """
 
 from __future__ import annotations
 
 import ctypes
 import errno
+import inspect
 import os
 import signal
 import sys
@@ -18,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from components.stage.errors import VitrineError
 from components.stage.record import Record, environment, peak_memory_bytes, save_record
 
-Command = Callable[[Record], None]
+Command = Callable[..., None]  # (record) or (record, item: str)
 
 
 def die_with_parent() -> None:
@@ -32,9 +35,20 @@ def die_with_parent() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def stage_name(component: str, command: str) -> str:
-    """DVC's name of the running stage: ``DVC_STAGE`` as DVC exports it, else ``component.command``."""
-    return os.environ.get("DVC_STAGE") or f"{component}.{command}"
+def stage_name(component: str, command: str, *items: str) -> str:
+    """DVC's name of the running stage: ``DVC_STAGE`` as DVC exports it, else ``component.command@item``."""
+    return os.environ.get("DVC_STAGE") or "@".join((f"{component}.{command}", *items))
+
+
+def wanted_items(command: Command) -> list[str]:
+    """Names of the words that a command wants after its own: the parameters behind the record."""
+    return list(inspect.signature(command).parameters)[1:]
+
+
+def usage(component: str, commands: Mapping[str, Command]) -> str:
+    """One line that says which commands there are and which words each one wants."""
+    forms = (" ".join((name, *map(str.upper, wanted_items(command)))) for name, command in commands.items())
+    return f"usage: python -m components.{component} {{{','.join(forms)}}}"
 
 
 def explain(error: BaseException) -> tuple[str, int]:
@@ -53,21 +67,21 @@ def explain(error: BaseException) -> tuple[str, int]:
 
 
 def run(component: str, commands: Mapping[str, Command], argv: Sequence[str] | None = None) -> int:
-    """Run ``argv[0]`` of ``commands`` as a stage and return its exit code; a record is always left behind."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    if not arguments or arguments[0] not in commands:
-        print(f"usage: python -m components.{component} {{{','.join(commands)}}}", file=sys.stderr)
+    """Run ``argv[0]`` of ``commands`` on ``argv[1:]`` as a stage; the exit code; a record is left behind."""
+    name, *items = list(sys.argv[1:] if argv is None else argv) or [""]
+    if name not in commands or len(items) != len(wanted_items(commands[name])):
+        print(usage(component, commands), file=sys.stderr)
         return 2
     if os.environ.get("VITRINE_RUNNER"):
         die_with_parent()
     record = Record(
-        stage=stage_name(component, arguments[0]),
+        stage=stage_name(component, name, *items),
         parent=os.environ.get("VITRINE_PIPELINE_RUN", ""),
         prefect_run=os.environ.get("VITRINE_PREFECT_RUN", ""),
     )
     start = time.perf_counter()
     try:
-        commands[arguments[0]](record)
+        commands[name](record, *items)
         record.status = "finished"
     except KeyboardInterrupt:
         record.status, record.error, record.exit_code = "failed", "interrupted", 130
