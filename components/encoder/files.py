@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from components.encoder.errors import ModelFileError
 from components.encoder.model import Encoder, build_clip
-from components.encoder.params import EncoderParams
+from components.encoder.params import ModelParams
 from components.encoder.tokenizer import AnyTokenizer, read_tokenizer
 from components.stage.resume import sha256_file
 
@@ -29,6 +29,7 @@ class LoadedEncoder:
 
     encoder: Encoder
     tokenizer: AnyTokenizer
+    vision: dict[str, Any]  # open_clip's CLIPVisionCfg, for saving what is trained from here
     model_sha256: str
     preprocessing_sha256: str
 
@@ -47,14 +48,19 @@ def _text_cfg(encoder: Encoder) -> dict[str, Any]:
     )
 
 
-def save_encoder(encoder: Encoder, tokenizer: AnyTokenizer, params: EncoderParams, folder: Path) -> None:
-    """Write the model folder; ``folder`` must not exist."""
-    folder.mkdir(parents=True)
-    vision = params.model.vision
-    if params.model.pretrained is not None:
-        import open_clip
+def vision_config(model: ModelParams) -> dict[str, Any]:
+    """open_clip's configuration of the vision tower: as given, or that of the pretrained architecture."""
+    if model.pretrained is None:
+        return model.vision
+    import open_clip
 
-        vision = open_clip.get_model_config(params.model.pretrained.architecture)["vision_cfg"]
+    config: dict[str, Any] = open_clip.get_model_config(model.pretrained.architecture)["vision_cfg"]
+    return config
+
+
+def save_encoder(encoder: Encoder, tokenizer: AnyTokenizer, vision: dict[str, Any], folder: Path) -> None:
+    """Write the model folder; ``folder`` must not exist. ``vision`` is open_clip's configuration of the tower."""
+    folder.mkdir(parents=True)
     config = {
         "format": FORMAT,
         "embed_dim": encoder.embed_dim,
@@ -104,6 +110,7 @@ def load_encoder(folder: Path) -> LoadedEncoder:
     return LoadedEncoder(
         encoder=encoder.to(memory_format=torch.channels_last).eval(),
         tokenizer=read_tokenizer(folder / "tokenizer.json"),
+        vision=config["vision"],
         model_sha256=sha256_file(folder / "model.safetensors"),
         preprocessing_sha256=hashlib.sha256(json.dumps(preprocessing, sort_keys=True).encode()).hexdigest(),
     )

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import torch
 
-from components.encoder.files import save_encoder
+from components.encoder.files import save_encoder, vision_config
 from components.encoder.model import create_encoder
 from components.encoder.params import EncoderParams
 from components.encoder.train import History, Trainer
 from components.encoder.training_set import make_training_set
+from components.stage.memory import keep_freed_memory
 from components.stage.publish import published, write_text
 from components.stage.record import Record
 from components.stage.resume import code_sha256, resume_folder, sha256_folder
@@ -44,6 +45,7 @@ def train_and_publish(
 ) -> None:
     """Train, or go on from where a killed run stopped, and publish model and curves."""
     torch.set_num_threads(params.threads)
+    keep_freed_memory()
     with record.timed("prepare"):
         data, tokenizer, validate = make_training_set(catalogue, params, cache)
         encoder = create_encoder(params, tokenizer.vocabulary_size)
@@ -53,7 +55,7 @@ def train_and_publish(
         history = Trainer(encoder, data, params, resume, validate).run()
     encoder.cpu()
     with published(model) as folder:
-        save_encoder(encoder, tokenizer, params, folder)
+        save_encoder(encoder, tokenizer, vision_config(params.model), folder)
     write_text(curves, curves_csv(history))
     for state in resume.iterdir():
         state.unlink()

@@ -17,7 +17,7 @@ from PIL import Image
 from components.encoder.captions import Captions, entailed
 from components.encoder.encode import BatchEncoder
 from components.encoder.errors import EncoderConfigurationError, ModelFileError
-from components.encoder.files import LoadedEncoder, load_encoder, save_encoder
+from components.encoder.files import LoadedEncoder, load_encoder, save_encoder, vision_config
 from components.encoder.losses import info_nce, no_negatives, topk_similarity
 from components.encoder.model import create_encoder
 from components.encoder.params import EncoderParams
@@ -164,7 +164,7 @@ def test_a_saved_model_computes_the_same(
     tiny: EncoderParams, tokenizer: CaptionTokenizer, tmp_path: Path
 ) -> None:
     encoder = create_encoder(tiny, tokenizer.vocabulary_size).eval()
-    save_encoder(encoder, tokenizer, tiny, tmp_path / "model")
+    save_encoder(encoder, tokenizer, vision_config(tiny.model), tmp_path / "model")
     loaded = load_encoder(tmp_path / "model")
     with torch.inference_mode():
         assert torch.equal(encoder.encode_image(pictures(2)), loaded.encoder.encode_image(pictures(2)))
@@ -197,7 +197,7 @@ def test_a_broken_model_folder_is_refused(
     tiny: EncoderParams, tokenizer: CaptionTokenizer, tmp_path: Path, how: str
 ) -> None:
     folder = tmp_path / "model"
-    save_encoder(create_encoder(tiny, tokenizer.vocabulary_size), tokenizer, tiny, folder)
+    save_encoder(create_encoder(tiny, tokenizer.vocabulary_size), tokenizer, vision_config(tiny.model), folder)
     _break(folder, how)
     with pytest.raises(ModelFileError, match=str(folder)):
         load_encoder(folder)
@@ -221,7 +221,7 @@ def test_pretrained_weights_come_from_a_local_file(tiny: EncoderParams, tmp_path
     )
     encoder = create_encoder(params, 0).eval()
     tokenizer = ClipTokenizer(77)
-    save_encoder(encoder, tokenizer, params, tmp_path / "model")
+    save_encoder(encoder, tokenizer, vision_config(params.model), tmp_path / "model")
     loaded = load_encoder(tmp_path / "model")
     tokens = torch.from_numpy(tokenizer(TEXTS))
     with torch.inference_mode():
@@ -233,7 +233,7 @@ def test_vectors_do_not_depend_on_their_neighbours(
     tiny: EncoderParams, tokenizer: CaptionTokenizer, tmp_path: Path
 ) -> None:
     encoder = create_encoder(tiny, tokenizer.vocabulary_size).eval()
-    model = LoadedEncoder(encoder, tokenizer, "weights", "preprocessing")
+    model = LoadedEncoder(encoder, tokenizer, {}, "weights", "preprocessing")
     batch = BatchEncoder(model, 8, "bf16")
     pixels = pictures(11).permute(0, 2, 3, 1).numpy()
     together = batch.pixel_vectors(pixels)
@@ -253,7 +253,7 @@ def test_the_memo_changes_no_vector_and_every_key_part_counts(
     def encode(
         memo: Path | None, weights: str = "w", preprocessing: str = "p", precision: str = "fp32"
     ) -> tuple:
-        batch = BatchEncoder(LoadedEncoder(encoder, tokenizer, weights, preprocessing), 4, precision, memo)
+        batch = BatchEncoder(LoadedEncoder(encoder, tokenizer, {}, weights, preprocessing), 4, precision, memo)
         vectors = np.concatenate(list(batch.images(images)))
         return vectors, batch.memo.hits
 

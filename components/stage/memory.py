@@ -1,0 +1,25 @@
+"""How this process gives memory back to the system."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # mallopt(3)
+LARGEST_HEAP_BLOCK = 32 * 2**20  # above it, some versions of the C library refuse the option
+
+
+def keep_freed_memory() -> None:
+    """Ask the C library to reuse freed blocks instead of returning them (glibc; elsewhere nothing happens).
+
+    A training step frees and asks for the same tens of megabytes again. Handed back each time, they come as
+    fresh zeroed pages: millions of page faults, a tenth of the step. The process stays at its peak size.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
+    if mallopt is None:
+        return
+    mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+    if not mallopt(M_MMAP_THRESHOLD, 2**30):
+        mallopt(M_MMAP_THRESHOLD, LARGEST_HEAP_BLOCK)
