@@ -59,7 +59,7 @@ def vision_config(model: ModelParams) -> dict[str, Any]:
 
 
 def save_encoder(encoder: Encoder, tokenizer: AnyTokenizer, vision: dict[str, Any], folder: Path) -> None:
-    """Write the model folder; ``folder`` must not exist. ``vision`` is open_clip's configuration of the tower."""
+    """Write the model folder; ``folder`` must not exist."""
     folder.mkdir(parents=True)
     config = {
         "format": FORMAT,

@@ -13,7 +13,6 @@ from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from components.encoder import patch_stem as patch_stem  # makes its trunk known to timm
 from components.encoder.errors import EncoderConfigurationError
 
 if TYPE_CHECKING:
