@@ -164,6 +164,43 @@ def lineage(
 
 
 @app.command()
+def register(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Of tracking.models; default: all made.")
+    ] = None,
+    alias: Annotated[str, typer.Option(help="Alias of the new version.")] = "challenger",
+    profile: Profile = None,
+) -> None:
+    """Register the models as safetensors, with a model card and an alias each."""
+    _door("components.tracking", "register", f"--alias={alias}", *(names or []), profile=profile)
+
+
+@app.command()
+def promote(
+    name: Annotated[str, typer.Argument(help="Registered model, e.g. vitrine-vlclip.")],
+    version: Annotated[str, typer.Argument(help="A version, or an alias it has now.")] = "challenger",
+    alias: Annotated[str, typer.Argument(help="Alias that will point at it.")] = "champion",
+) -> None:
+    """Point an alias of a registered model at a version."""
+    _door("components.tracking", "promote", name, version, alias)
+
+
+@app.command()
+def describe(
+    photo: Annotated[Path, typer.Argument(exists=True, help="A photo, or a folder of photos.")],
+    category: Annotated[str, typer.Option(help="Category of the schema; needed for one photo.")],
+    out: Annotated[
+        Path | None, typer.Option(help="For a folder: where listings.jsonl and gallery.html go.")
+    ] = None,
+    profile: Profile = None,
+) -> None:
+    """Write a listing from a photo: title and attributes that obey the category's schema."""
+    arguments = [str(photo.resolve()), "--category", category]
+    arguments += ["--out", str(out.resolve())] if out else []
+    _door("components.opal", "describe", *arguments, profile=profile)
+
+
+@app.command()
 def gc(
     memo: Annotated[
         bool, typer.Option("--memo", help="Also delete memo caches (pixels, embeddings).")

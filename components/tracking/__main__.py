@@ -13,6 +13,7 @@ from pathlib import Path
 
 from components.stage.door import explain
 from components.stage.errors import VitrineError
+from components.tracking.errors import UnknownReferenceError
 
 HERE = Path()
 
@@ -65,14 +66,20 @@ def _lineage(arguments: argparse.Namespace) -> int:
 
 def _register(arguments: argparse.Namespace) -> int:
     from components.tracking.publish import tracking_params
-    from components.tracking.registry import register
+    from components.tracking.registry import chosen_models, register
 
-    name = arguments.name or tracking_params(HERE.resolve()).register_as
-    made = register(HERE, name, arguments.folder, arguments.alias, arguments.run)
-    print(
-        f"{made.name} version {made.version} from run {made.run_id}"
-        + (f", alias {made.alias}." if made.alias else ".")
+    known = tracking_params(HERE.resolve()).models
+    if arguments.folder is not None and len(arguments.names) != 1:
+        raise UnknownReferenceError("--folder goes with one NAME to register it as.")
+    models = (
+        {arguments.names[0]: arguments.folder}
+        if arguments.folder is not None
+        else chosen_models(HERE, known, arguments.names)
     )
+    for name, folder in models.items():
+        made = register(HERE, name, folder, arguments.alias, arguments.run)
+        alias = f", alias {made.alias}" if made.alias else ""
+        print(f"{made.name} version {made.version} from run {made.run_id}{alias}.")
     return 0
 
 
@@ -133,9 +140,9 @@ def parser() -> argparse.ArgumentParser:
     sub = command("lineage", _lineage, "what a run stands on, and which models came from it")
     sub.add_argument("run", help="id of a stage run or pipeline run; a prefix is enough")
     sub.add_argument("--json", action="store_true")
-    sub = command("register", _register, "register a model folder and give it an alias")
-    sub.add_argument("--name", help="registered name; default: tracking.register_as of params.yaml")
-    sub.add_argument("--folder", type=Path, default=Path("models/encoder"))
+    sub = command("register", _register, "register models and give them an alias")
+    sub.add_argument("names", nargs="*", metavar="NAME", help="of tracking.models; default: all made here")
+    sub.add_argument("--folder", type=Path, help="register this folder under the one NAME given")
     sub.add_argument("--alias", default="challenger")
     sub.add_argument("--run", help="the run that made the folder; default: found by its hash")
     sub = command("promote", _promote, "point an alias at a version")

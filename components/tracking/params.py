@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 from pydantic import Field
 
 from components.stage.params import Params
@@ -12,4 +15,4 @@ class TrackingParams(Params):
 
     experiment: str = Field(min_length=1, max_length=250)  # MLflow experiment that holds all runs
     artifact_limit_bytes: int = Field(ge=0)  # results and pages above this size are not copied into MLflow
-    register_as: str = Field(min_length=1, pattern=r"^[\w.-]+$")  # registered model name of the encoder
+    models: dict[Annotated[str, Field(pattern=r"^[\w.-]+$")], Path] = Field(min_length=1)  # name -> folder

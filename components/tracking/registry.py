@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +59,24 @@ def _registry_call(what: str) -> Iterator[None]:
         raise TrackingError(f"{what}: {reason}") from None
 
 
+def chosen_models(root: Path, known: Mapping[str, Path], names: Sequence[str]) -> dict[str, Path]:
+    """Registered name -> folder: those named, or every known model whose folder stands in the workspace.
+
+    Raises:
+        UnknownReferenceError: a name that ``tracking.models`` does not hold, or no model has been made.
+    """
+    if unknown := [name for name in names if name not in known]:
+        raise UnknownReferenceError(
+            f"tracking.models has no '{unknown[0]}' (known: {', '.join(known)}); or name a --folder."
+        )
+    chosen = {name: known[name] for name in names} or {
+        name: folder for name, folder in known.items() if (root / folder).is_dir()
+    }
+    if not chosen:
+        raise UnknownReferenceError("No model of tracking.models has been made here: run vitrine run first.")
+    return chosen
+
+
 def register(
     root: Path, name: str, model_folder: Path, alias: str, run_id: str | None = None
 ) -> ModelVersion:
@@ -77,7 +95,7 @@ def register(
     folder = model_folder if model_folder.is_absolute() else root / model_folder
     sha256 = content_hash(checked_files(folder))
     runs = Runs.open(store_of(root), tracking_params(root).experiment)
-    run = _maker(runs, folder, run_id)
+    run = _maker(runs, root, folder, run_id)
     with _registry_call(f"{name} was not registered"):
         version = _existing(runs.client, name, run.info.run_id, sha256) or _new(
             runs, name, folder, run, sha256
@@ -87,11 +105,12 @@ def register(
     return ModelVersion(name, version, alias, run.info.run_id, sha256)
 
 
-def _maker(runs: Runs, folder: Path, run_id: str | None) -> Any:
+def _maker(runs: Runs, root: Path, folder: Path, run_id: str | None) -> Any:
     """The stage run that made a folder with exactly these bytes."""
     md5 = tree_md5(folder)
     if run_id is None:
-        made = runs.search(f"tags.`{OUT}models/{folder.name}` = '{md5}'")
+        place = folder.relative_to(root) if folder.is_relative_to(root) else Path("models") / folder.name
+        made = runs.search(f"tags.`{OUT}{place.as_posix()}` = '{md5}'")
         if not made:
             raise UnknownReferenceError(
                 f"No recorded run made {folder} as it is now: run vitrine sync, or name the run."

@@ -197,7 +197,9 @@ def test_a_broken_model_folder_is_refused(
     tiny: EncoderParams, tokenizer: CaptionTokenizer, tmp_path: Path, how: str
 ) -> None:
     folder = tmp_path / "model"
-    save_encoder(create_encoder(tiny, tokenizer.vocabulary_size), tokenizer, vision_config(tiny.model), folder)
+    save_encoder(
+        create_encoder(tiny, tokenizer.vocabulary_size), tokenizer, vision_config(tiny.model), folder
+    )
     _break(folder, how)
     with pytest.raises(ModelFileError, match=str(folder)):
         load_encoder(folder)
@@ -253,7 +255,9 @@ def test_the_memo_changes_no_vector_and_every_key_part_counts(
     def encode(
         memo: Path | None, weights: str = "w", preprocessing: str = "p", precision: str = "fp32"
     ) -> tuple:
-        batch = BatchEncoder(LoadedEncoder(encoder, tokenizer, {}, weights, preprocessing), 4, precision, memo)
+        batch = BatchEncoder(
+            LoadedEncoder(encoder, tokenizer, {}, weights, preprocessing), 4, precision, memo
+        )
         vectors = np.concatenate(list(batch.images(images)))
         return vectors, batch.memo.hits
 

@@ -19,7 +19,13 @@ from components.stage.record import Record, save_record
 from components.tracking.lockfile import file_md5, tree_md5
 from components.tracking.params import TrackingParams
 
-PARAMS = {"tracking": {"experiment": "vitrine", "artifact_limit_bytes": 100_000, "register_as": "encoder"}}
+PARAMS = {
+    "tracking": {
+        "experiment": "vitrine",
+        "artifact_limit_bytes": 100_000,
+        "models": {"encoder": "models/encoder"},
+    }
+}
 START = 1_700_000_000.0
 
 

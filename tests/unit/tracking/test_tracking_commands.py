@@ -51,7 +51,7 @@ def test_compare_tests_differences_per_query(in_workspace, capsys):
     [
         (["compare", "HEAD", "profile:nothing"], 2, "profile:nothing"),
         (["lineage", "nothing"], 2, "vitrine sync"),
-        (["register", "--folder", "data"], 4, "no model folder"),
+        (["register", "encoder", "--folder", "data"], 4, "no model folder"),
     ],
 )
 def test_errors_are_one_sentence_with_a_code(in_workspace, capsys, command, code, said):
