@@ -1,0 +1,195 @@
+"""Any OpenAI-compatible endpoint: pictures as data URLs, JSON Schema as ``response_format``, retries."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import math
+import os
+import random
+from collections import Counter
+from typing import Any
+
+import httpx
+
+from components.llm.chat import Message, Reply, Request, Usage
+from components.llm.errors import ChatConfigurationError, EndpointError, ReplyError
+from components.llm.params import EndpointParams
+
+RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504, 529})
+FATAL = frozenset({401, 403, 404, 405})  # key, permission or address: no request will fare better
+SIGNATURES = {b"\xff\xd8\xff": "jpeg", b"\x89PNG": "png", b"RIFF": "webp"}
+
+
+class EndpointModel:
+    """A chat model behind HTTP.
+
+    Raises:
+        ChatConfigurationError: an environment variable that ``params`` names is not set, or is no URL.
+    """
+
+    keeps_answers = True
+
+    def __init__(self, params: EndpointParams, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        self._params = params
+        self.identity = f"endpoint:{params.model}:{params.structured_output}"
+        self.concurrency, self.sees_pictures = params.concurrency, params.pictures
+        self.counts: dict[str, int] = Counter()
+        self._exhausted = 0  # requests in a row that used up their retries
+        self._not_before = 0.0  # loop time that a Retry-After has asked everybody to wait for
+        key = _environment(params.key_env) if params.key_env else ""
+        self._client = httpx.AsyncClient(
+            base_url=_url(params.url_env),
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            timeout=httpx.Timeout(params.timeout_s),
+            limits=httpx.Limits(max_connections=params.concurrency),
+            transport=transport,
+        )
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def reply(self, request: Request) -> Reply:
+        """See ``ChatModel``."""
+        body, problem = self._body(request), ""
+        for retry in range(self._params.retries + 1):
+            await self._turn(retry)
+            outcome = await self._attempt(body)
+            if isinstance(outcome, Reply):
+                self._exhausted = 0
+                return outcome
+            problem = outcome
+        self._exhausted += 1
+        tried = f"{problem} after {self._params.retries + 1} attempts"
+        if self._exhausted >= self._params.unreachable_after:
+            raise EndpointError(
+                f"The endpoint of ${self._params.url_env} does not answer ({tried}, {self._exhausted} "
+                "requests in a row); every answer so far is kept. Bring it back and run again."
+            )
+        raise ReplyError(tried)
+
+    async def _turn(self, retry: int) -> None:
+        """Wait before an attempt: full jitter, and for everybody what a Retry-After has asked for."""
+        wait = backoff(retry, self._params.backoff_s, self._params.backoff_max_s) if retry else 0.0
+        wait += max(0.0, self._not_before - asyncio.get_running_loop().time())
+        if wait:
+            await asyncio.sleep(wait)
+
+    async def _attempt(self, body: dict[str, Any]) -> Reply | str:
+        """One exchange: a reply, or why there is none and another attempt may help."""
+        try:
+            # httpx times each read; a server that drips one byte a minute is caught only by this.
+            async with asyncio.timeout(self._params.timeout_s):
+                response = await self._client.post("chat/completions", json=body)
+        except (TimeoutError, httpx.TimeoutException):
+            return self._count("timeout")
+        except httpx.HTTPError as error:
+            return self._count("connection", type(error).__name__)
+        status = response.status_code
+        if status in FATAL:
+            raise EndpointError(
+                f"The endpoint of ${self._params.url_env} refuses with status {status} for model "
+                f"'{self._params.model}'; check its URL, model name and key."
+            )
+        if status in RETRIED:
+            self._heed(response.headers.get("retry-after", ""))
+            return self._count(f"status_{status}")
+        if status != 200:
+            raise ReplyError(f"refused with status {status}")
+        return read_reply(response) or self._count("broken_envelope")
+
+    def _count(self, cause: str, detail: str = "") -> str:
+        self.counts[cause] = self.counts.get(cause, 0) + 1
+        return f"{cause.replace('_', ' ')} {detail}".strip()
+
+    def _heed(self, header: str) -> None:
+        seconds = retry_after(header)
+        if seconds > self._params.backoff_max_s:
+            raise EndpointError(
+                f"The endpoint of ${self._params.url_env} asks to wait {seconds:.0f} s, longer than "
+                "llm.endpoint.backoff_max_s; every answer so far is kept. Run again later."
+            )
+        self._not_before = max(self._not_before, asyncio.get_running_loop().time() + seconds)
+
+    def _body(self, request: Request) -> dict[str, Any]:
+        body: dict[str, Any] = {
+            "model": self._params.model,
+            "messages": [_turn_of(m) for m in request.messages],
+            "temperature": request.temperature,
+            "max_tokens": request.max_tokens,
+            "seed": request.seed,
+        }
+        if self._params.structured_output == "json_schema":
+            form = {"name": request.task, "schema": dict(request.schema), "strict": True}
+            body["response_format"] = {"type": "json_schema", "json_schema": form}
+        elif self._params.structured_output == "json_object":
+            body["response_format"] = {"type": "json_object"}
+        return body
+
+
+def backoff(retry: int, base_s: float, most_s: float) -> float:
+    """Seconds before retry 1, 2, ...: uniform in 0..min(most_s, base_s * 2**retry).
+
+    Full jitter (Brooker, "Exponential Backoff And Jitter", 2015): after a storm, clients that back off in
+    step would return in step.
+    """
+    return random.uniform(0, min(most_s, base_s * 2**retry))
+
+
+def retry_after(header: str) -> float:
+    """Seconds that a ``Retry-After`` header asks for (RFC 9110 §10.2.3); 0 when it is absent or unusable."""
+    try:
+        seconds = float(header)
+        return max(0.0, seconds) if math.isfinite(seconds) else 0.0
+    except ValueError:
+        pass
+    from datetime import UTC, datetime
+    from email.utils import parsedate_to_datetime
+
+    try:
+        return max(0.0, (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError):
+        return 0.0
+
+
+def read_reply(response: httpx.Response) -> Reply | None:
+    """The reply in a 200 response; None when the envelope is cut or of another shape."""
+    try:
+        data = response.json()
+        choice = data["choices"][0]
+        text = choice["message"].get("content") or ""
+        usage = data.get("usage") or {}
+        counted = Usage(int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0))
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+        return None
+    if not isinstance(text, str):
+        return None
+    return Reply(text, choice.get("finish_reason") == "length", counted)
+
+
+def _turn_of(message: Message) -> dict[str, Any]:
+    if message.picture is None:
+        return {"role": message.role, "content": message.text}
+    picture = {"type": "image_url", "image_url": {"url": data_url(message.picture)}}
+    return {"role": message.role, "content": [picture, {"type": "text", "text": message.text}]}
+
+
+def data_url(picture: bytes) -> str:
+    """A picture as a ``data:`` URL (RFC 2397), typed by its leading bytes."""
+    kind = next((name for start, name in SIGNATURES.items() if picture.startswith(start)), "jpeg")
+    return f"data:image/{kind};base64,{base64.b64encode(picture).decode('ascii')}"
+
+
+def _environment(name: str) -> str:
+    value = os.environ.get(name, "")
+    if not value:
+        raise ChatConfigurationError(f"The environment variable {name}, named in the block llm, is not set.")
+    return value
+
+
+def _url(name: str) -> str:
+    url = _environment(name)
+    if not url.startswith(("http://", "https://")):
+        raise ChatConfigurationError(f"${name} must be a URL such as http://host:8000/v1.")
+    return url.rstrip("/") + "/"

@@ -1,0 +1,197 @@
+"""Asking a chat model for JSON: kept answers, budget, bounded re-asks, and the count of it all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from components.llm.budget import Spending
+from components.llm.chat import ChatModel, Message, Reply, Request
+from components.llm.errors import BudgetSpentError, EndpointError, ReplyError, TooManyFailuresError
+from components.llm.json_answer import SchemaCheck, parse_answer
+from components.llm.params import LLMParams
+from components.llm.response_cache import ResponseCache
+
+T = TypeVar("T")
+R = TypeVar("R")
+QUOTED = 400  # characters of a bad answer that are shown to the model again
+WINDOW = 4  # items taken up per request under way, so that a slow one holds up nobody
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A JSON object that obeys the schema, or the reason why there is none (``value`` is None)."""
+
+    value: dict[str, Any] | None
+    reason: str
+    attempts: int
+
+
+class ChatSession:
+    """One stage's conversation with one model; close it when done.
+
+    Args:
+        cache: the file of kept answers; None keeps nothing.
+    """
+
+    def __init__(self, model: ChatModel, params: LLMParams, cache: Path | None) -> None:
+        self.model, self.params = model, params
+        self.spending = Spending(params.budget)
+        self.counts: dict[str, int] = Counter()
+        self._cache = ResponseCache(cache) if cache is not None and model.keeps_answers else None
+        self._checks: dict[int, tuple[Mapping[str, Any], SchemaCheck]] = {}
+        self._pending: dict[bytes, asyncio.Future[Reply]] = {}
+        self._slots = asyncio.Semaphore(model.concurrency)
+        self._stop: BudgetSpentError | EndpointError | None = None
+
+    async def close(self) -> None:
+        """Close the model and the file."""
+        await self.model.close()
+        if self._cache is not None:
+            self._cache.close()
+
+    async def ask(self, task: str, messages: tuple[Message, ...], schema: Mapping[str, Any]) -> Answer:
+        """Ask, and ask again with the problem named, until the answer obeys ``schema`` or ``reasks`` is up.
+
+        Raises:
+            BudgetSpentError, EndpointError: nothing more can be asked in this session.
+        """
+        check, turns, problem = self._check(schema), messages, ""
+        for attempt in range(self.params.reasks + 1):
+            request = self._request(task, turns, schema, attempt)
+            try:
+                reply = await self._reply(request)
+            except ReplyError as error:
+                self.counts["unanswered"] += 1
+                return Answer(None, str(error), attempt + 1)
+            value, problem = (None, "cut at max_tokens") if reply.cut else parse_answer(reply.text, check)
+            if value is not None:
+                return Answer(value, "", attempt + 1)
+            self.counts["cut" if reply.cut else "malformed"] += 1
+            turns = (*messages, *_again(reply, problem))
+        return Answer(None, f"no usable answer in {self.params.reasks + 1} attempts: {problem}", attempt + 1)
+
+    def figures(self) -> dict[str, float]:
+        """Counts for the record."""
+        usage = self.spending.usage
+        return {
+            "requests": float(self.spending.requests),
+            "prompt_tokens": float(usage.prompt_tokens),
+            "completion_tokens": float(usage.completion_tokens),
+            **{name: float(self.counts[name]) for name in ("kept", "malformed", "cut", "unanswered")},
+            **{f"retries.{cause}": float(n) for cause, n in sorted(self.model.counts.items())},
+        }
+
+    def _check(self, schema: Mapping[str, Any]) -> SchemaCheck:
+        # keyed by identity: a stage asks with a handful of schemas, thousands of times each
+        known = self._checks.get(id(schema))
+        if known is None or known[0] is not schema:
+            known = self._checks[id(schema)] = (schema, SchemaCheck(schema))
+        return known[1]
+
+    def _request(
+        self, task: str, messages: tuple[Message, ...], schema: Mapping[str, Any], attempt: int
+    ) -> Request:
+        params = self.params
+        return Request(task, messages, schema, params.temperature, params.max_tokens, params.seed + attempt)
+
+    async def _reply(self, request: Request) -> Reply:
+        if self._cache is None:
+            return await self._paid(request)
+        key = request.key(self.model.identity)
+        if (waiting := self._pending.get(key)) is not None:  # the same question is under way: pay once
+            return await asyncio.shield(waiting)
+        if (known := self._cache.get(key)) is not None:
+            self.counts["kept"] += 1
+            self.spending.count(known.usage)
+            return known
+        return await self._paid_once(key, request)
+
+    async def _paid_once(self, key: bytes, request: Request) -> Reply:
+        future = self._pending[key] = asyncio.get_running_loop().create_future()
+        try:
+            reply = await self._paid(request)
+        except BaseException as error:
+            future.set_exception(error if isinstance(error, Exception) else ReplyError("interrupted"))
+            future.exception()  # nobody may be waiting for it
+            raise
+        else:
+            assert self._cache is not None
+            self._cache.put(key, reply)
+            future.set_result(reply)
+            return reply
+        finally:
+            del self._pending[key]
+
+    async def _paid(self, request: Request) -> Reply:
+        async with self._slots:
+            if self._stop is not None:
+                raise self._stop
+            try:
+                reservation = self.spending.reserve(request)
+            except BudgetSpentError as error:
+                self._stop = error
+                raise
+            reply = None
+            try:
+                reply = await self.model.reply(request)
+            except EndpointError as error:
+                self._stop = error
+                raise
+            finally:
+                self.spending.settle(reservation, None if reply is None else reply.usage)
+            return reply
+
+
+def _again(reply: Reply, problem: str) -> tuple[Message, Message]:
+    told = (
+        f"That answer cannot be used: {problem}. Answer again, with one JSON object that obeys the schema "
+        "and nothing else."
+    )
+    return Message("assistant", reply.text[:QUOTED]), Message("user", told)
+
+
+async def in_order(
+    work: Callable[[T], Awaitable[R]], items: Iterable[T], concurrency: int
+) -> AsyncIterator[R]:
+    """Results of ``work`` on ``items`` in their order, many at once; few items are held at any time.
+
+    The first error ends it, after the work under way has come to its own end: an answer that is paid for is
+    still received and kept.
+    """
+    running: deque[asyncio.Task[R]] = deque()
+
+    async def one(item: T) -> R:
+        return await work(item)
+
+    try:
+        for item in items:
+            running.append(asyncio.create_task(one(item)))
+            if len(running) >= WINDOW * concurrency:
+                yield await running.popleft()
+        while running:
+            yield await running.popleft()
+    except (asyncio.CancelledError, GeneratorExit):  # somebody wants to stop now
+        for task in running:
+            task.cancel()
+        raise
+    finally:
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+def check_failures(failed: int, total: int, params: LLMParams, example: str) -> None:
+    """Let a stage through only when few enough of its items have failed.
+
+    Raises:
+        TooManyFailuresError: the share of failures is above ``max_failed_fraction``.
+    """
+    if total and failed / total > params.max_failed_fraction:
+        raise TooManyFailuresError(
+            f"{failed:,} of {total:,} items got no usable answer, more than llm.max_failed_fraction="
+            f"{params.max_failed_fraction} (first: {example}); raise llm.max_tokens or llm.reasks, change "
+            "llm.seed, or use a model that follows JSON Schemas."
+        )
