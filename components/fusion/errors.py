@@ -1,0 +1,19 @@
+"""Errors of fusion retrieval."""
+
+from components.stage.errors import ConfigurationError, InvalidDataError, VitrineError
+
+
+class FusionConfigurationError(ConfigurationError):
+    """A parameter or a command of fusion retrieval cannot be used (exit code 2)."""
+
+
+class FusionDataError(InvalidDataError):
+    """There is nothing, or not enough, to align, fuse, evaluate or search (exit code 4)."""
+
+
+class NetworkFileError(InvalidDataError):
+    """A network folder is missing, cut, or made for other towers than those beside it (exit code 4)."""
+
+
+class FusionDivergedError(VitrineError):
+    """The loss is not finite; the message names the batch's queries and products (exit code 1)."""

@@ -1,0 +1,162 @@
+"""Every row of fusion's table on one held-out split: metrics, slices, conditions, paired tests, gates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from components.encoder.heldout import Task
+from components.fusion.params import FusionEvaluationParams
+from components.fusion.rivals import Scores
+from components.fusion.towers import Flags, Items
+from components.retrieval.metrics import Qrels, judge, ndcg_at, recall_at, reciprocal_rank
+from components.retrieval.ranking import top_k
+from components.retrieval.significance import bootstrap_interval, paired_bootstrap
+
+Floats = npt.NDArray[np.float64]
+DEPTH = 100
+Scorer = Callable[[Items], Scores]
+# (ours, rival, metric): what the table is asked
+TESTED = [
+    *(
+        ("moe_bilinear", rival, metric)
+        for rival in ("text_only", "average", "fixed_weights", "concat_mlp", "bm25")
+        for metric in ("ndcg_at_10", "desirability_ndcg_at_10")
+    ),
+    ("moe_bilinear", "text_only", "textual_ndcg_at_10"),
+    ("moe_bilinear", "text_only", "visual_ndcg_at_10"),
+    ("moe_bilinear", "text_only", "sparse_text_ndcg_at_10"),
+    ("moe_bilinear", "text_only", "picture_missing_ndcg_at_10"),
+    ("moe_bilinear", "text_only", "text_degraded_ndcg_at_10"),
+    ("moe_bilinear", "image_only", "ndcg_at_10"),
+]
+
+
+@dataclass(frozen=True)
+class Question:
+    """The split's queries with both label sets."""
+
+    task: Task
+    desirability: Qrels
+
+
+@dataclass
+class Table:
+    """Per-query values of every variant and metric; NaN where a query does not count."""
+
+    params: FusionEvaluationParams
+    question: Question
+    values: dict[str, dict[str, Floats]] = field(default_factory=dict)
+    _rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, variant: str, items: Items, score: Scorer, few_words: Flags) -> None:
+        """Metrics of a variant on all queries, on textual and visual ones, and among sparse products."""
+        scores = score(items)
+        own = self.values.setdefault(variant, {})
+        ranking = top_k(scores, min(DEPTH, scores.shape[1]))
+        own |= self._metrics(ranking)
+        kinds = np.array(self.question.task.kinds)
+        for kind in sorted(set(kinds)) if len(set(kinds)) > 1 else []:
+            for name in ("ndcg_at_1", "ndcg_at_10", "desirability_ndcg_at_10", "mrr"):
+                own[f"{kind}_{name}"] = np.where(kinds == kind, own[name], np.nan)
+        own["sparse_text_ndcg_at_10"] = self._among(scores, few_words)
+        self._keep(variant, items, ranking)
+
+    def add_condition(self, variant: str, name: str, items: Items, score: Scorer) -> None:
+        """nDCG@10 on both label sets under a condition."""
+        scores = score(items)
+        found = self._metrics(top_k(scores, min(DEPTH, scores.shape[1])))
+        for metric in ("ndcg_at_10", "desirability_ndcg_at_10"):
+            self.values[variant][f"{name}_{metric}"] = found[metric]
+
+    def _metrics(self, ranking: npt.NDArray[np.int64]) -> dict[str, Floats]:
+        judged = judge(ranking, self.question.task.qrels)
+        wanted = judge(ranking, self.question.desirability)
+        level = self.params.relevant_grade
+        return {
+            "ndcg_at_1": ndcg_at(judged, 1),
+            "ndcg_at_10": ndcg_at(judged, 10),
+            "recall_at_100": recall_at(judged, DEPTH, level),
+            "mrr": reciprocal_rank(judged, level),
+            "desirability_ndcg_at_1": ndcg_at(wanted, 1),
+            "desirability_ndcg_at_10": ndcg_at(wanted, 10),
+        }
+
+    def _among(self, scores: Scores, chosen: Flags) -> Floats:
+        """nDCG@10 in a smaller shop that holds the chosen products alone; NaN where none is relevant."""
+        qrels = self.question.task.qrels
+        place = np.full(qrels.products + 1, -1)
+        place[:-1][chosen] = np.arange(int(chosen.sum()))
+        kept = place[qrels.product] >= 0
+        few = Qrels.from_arrays(
+            qrels.query[kept], place[qrels.product[kept]], qrels.grade[kept], qrels.queries, int(chosen.sum())
+        )
+        return ndcg_at(judge(top_k(scores[:, chosen], 10), few), 10)
+
+    def _keep(self, variant: str, items: Items, ranking: npt.NDArray[np.int64]) -> None:
+        ids, task, own = items.product_ids, self.question.task, self.values[variant]
+        names = ("ndcg_at_1", "ndcg_at_10", "recall_at_100", "mrr", "desirability_ndcg_at_1")
+        names = (*names, "desirability_ndcg_at_10")
+        for i, query_id in enumerate(task.query_ids):
+            row = {"variant": variant, "task": "queries", "query_id": query_id, "kind": task.kinds[i]}
+            row |= {name: float(own[name][i]) for name in names}
+            self._rows.append(row | {"text": task.texts[i], "top": [ids[p] for p in ranking[i, :10]]})
+
+    def per_query(self) -> pa.Table:
+        """One row per variant and query, in the layout of the other systems' files."""
+        return pa.Table.from_pylist(self._rows)
+
+    def metrics(self) -> dict[str, Any]:
+        """variant -> metric -> {value, low, high, n}, and the paired tests under ``_tests``."""
+        seed, samples = self.params.seed, self.params.bootstrap_samples
+        out: dict[str, Any] = {
+            variant: {
+                name: bootstrap_interval(values, seed, samples).model_dump()
+                for name, values in metrics.items()
+                if not np.isnan(values).all()
+            }
+            for variant, metrics in self.values.items()
+        }
+        return out | {"_tests": self._tests()}
+
+    def _tests(self) -> list[dict[str, Any]]:
+        found = []
+        for ours, rival, metric in TESTED:
+            a, b = (self.values.get(name, {}).get(metric) for name in (ours, rival))
+            if a is not None and b is not None and not np.isnan(a - b).all():
+                test = paired_bootstrap(a, b, self.params.seed, self.params.bootstrap_samples)
+                found.append({"metric": metric, "a": ours, "b": rival, **test.model_dump()})
+        return found
+
+
+GATES = pa.schema(
+    [
+        *((name, pa.string()) for name in ("variant", "query_id", "kind", "product_id", "category")),
+        ("rank", pa.int16()),
+        *((name, pa.float32()) for name in ("text", "image", "cross")),
+    ]
+)
+
+
+def gate_rows(
+    variant: str,
+    task: Task,
+    items: Items,
+    scores: Scores,
+    gates: npt.NDArray[np.float32],
+    top: int,
+) -> list[Mapping[str, Any]]:
+    """Gate weights of the ``top`` products of each query; gates ``[N, 3]`` are of the products alone."""
+    ranking = top_k(scores, min(top, scores.shape[1]))
+    rows: list[Mapping[str, Any]] = []
+    for q, ranked in enumerate(ranking):
+        for rank, p in enumerate(ranked, start=1):
+            row = {"variant": variant, "query_id": task.query_ids[q], "kind": task.kinds[q], "rank": rank}
+            row |= {"product_id": items.rows[p]["product_id"], "category": items.rows[p]["category"]}
+            rows.append(row | dict(zip(("text", "image", "cross"), map(float, gates[p]), strict=True)))
+    return rows

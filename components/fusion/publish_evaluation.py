@@ -1,0 +1,221 @@
+"""The stage ``fusion_eval``: one pass over the products, every row, as metrics and per-query files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from components.catalog.schema import read_schema
+from components.encoder.files import load_encoder
+from components.encoder.heldout import query_task
+from components.encoder.memo import Vectors
+from components.fusion.conditions import carelessly_written, sparse, without_pictures, without_texts
+from components.fusion.errors import FusionDataError
+from components.fusion.evaluate import GATES, Question, Scorer, Table, gate_rows
+from components.fusion.fuse import fused_vectors, gate_weights
+from components.fusion.network_files import LoadedNetwork, load_network
+from components.fusion.params import FusionEvaluationParams, FusionParams
+from components.fusion.rivals import average, best_text_share, bm25_scores, cosine, weighted
+from components.fusion.towers import Items, Towers, joined
+from components.retrieval.metrics import Qrels
+from components.stage.publish import published, write_text
+from components.stage.record import Record
+
+STUDY_NETWORKS = ("concat_mlp", "gated_sum", "cross_attention", "moe", "bilinear", "moe_bilinear")
+# ablation -> (towers, network), below models/fusion
+ABLATIONS = {
+    "no_domain": ("no_domain/align_image", "no_domain/moe_bilinear"),
+    "no_query_text": ("no_query_text/align_image", "no_query_text/moe_bilinear"),
+    "no_query_image": ("align_text", "no_query_image/moe_bilinear"),
+}
+
+
+def desirability_qrels(catalogue: Path, query_ids: list[str], product_ids: list[str]) -> Qrels:
+    """Engagement grades of the queries' products; a query without any engagement is not judged."""
+    rows = [
+        (row["query_id"], row["product_id"], row["desirability"])
+        for row in pq.read_table(catalogue / "qrels.parquet").to_pylist()
+        if row["desirability"]
+    ]
+    inside = set(product_ids)
+    return Qrels.from_ids([row for row in rows if row[1] in inside], query_ids, product_ids)
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split's products with their vectors, and the queries asked of them."""
+
+    items: Items
+    question: Question
+    queries: Vectors
+
+
+def read_split(catalogue: Path, towers: Towers, split: str, relevant_grade: int) -> Split:
+    """Encode the products and the queries of a split.
+
+    Raises:
+        FusionDataError: the split has no products, or no query with a relevant one.
+    """
+    items = joined(towers.stream(catalogue, split))  # type: ignore[arg-type]
+    task = query_task(catalogue, split, items.product_ids, relevant_grade)
+    if not task.texts:
+        raise FusionDataError(
+            f"No query of the {split} split has a product of relevance {relevant_grade} there; add qrels or "
+            "lower fusion_eval.relevant_grade."
+        )
+    wanted = desirability_qrels(catalogue, task.query_ids, items.product_ids)
+    return Split(items, Question(task, wanted), towers.queries(task.texts))
+
+
+def network_scorer(queries: Vectors, loaded: LoadedNetwork) -> Scorer:
+    """Scores of a fusion network's item vectors."""
+    return lambda items: cosine(
+        queries, fused_vectors(loaded.network, items), items.has_text | items.has_image
+    )
+
+
+def plain_scorers(
+    split: Split, text_share: float, fusion: FusionParams, params: FusionEvaluationParams
+) -> dict[str, Scorer]:
+    """The rows that train nothing."""
+    queries, texts = split.queries, split.question.task.texts
+    return {
+        "bm25": lambda items: bm25_scores(texts, items, items.has_text, fusion.text.fields, params.bm25),
+        "text_only": lambda items: cosine(queries, items.text, items.has_text),
+        "image_only": lambda items: cosine(queries, items.image, items.has_image),
+        "average": lambda items: cosine(queries, average(items), items.has_text | items.has_image),
+        "fixed_weights": lambda items: cosine(
+            queries, weighted(items, text_share), items.has_text | items.has_image
+        ),
+    }
+
+
+def conditions(
+    items: Items, towers: Towers, catalogue: Path, params: FusionEvaluationParams
+) -> Iterator[tuple[str, Items]]:
+    """Name and products of each condition."""
+    yield "picture_missing", without_pictures(items, params.missing_share, params.seed)
+    yield "text_missing", without_texts(items, params.missing_share, params.seed)
+    schema = read_schema(catalogue / "schema.json")
+    yield "text_degraded", carelessly_written(items, towers, schema, params.noise, params.seed)
+
+
+def open_towers(folder: Path, fusion: FusionParams, params: FusionEvaluationParams, cache: Path) -> Towers:
+    """The towers of a model folder, with the memo of vectors."""
+    loaded = load_encoder(folder)
+    return Towers(loaded, fusion.text, params.encode, cache / "vectors.sqlite", params.threads)
+
+
+def measure(
+    table: Table,
+    scorers: Mapping[str, Scorer],
+    split: Split,
+    worse: list[tuple[str, Items]],
+    sparse_share: float,
+) -> None:
+    """All rows of ``scorers``, as they are and under worse conditions."""
+    few_words = sparse(split.items, sparse_share)
+    for variant, scorer in scorers.items():
+        table.add(variant, split.items, scorer, few_words)
+        for name, items in worse:
+            table.add_condition(variant, name, items, scorer)
+
+
+def measure_ablations(
+    table: Table,
+    fusion: FusionParams,
+    params: FusionEvaluationParams,
+    catalogue: Path,
+    models: Path,
+    cache: Path,
+) -> None:
+    """moe_bilinear and text_only of each ablation, on its own towers."""
+    for ablation, (towers_name, network_name) in ABLATIONS.items():
+        towers = open_towers(models / towers_name, fusion, params, cache)
+        split = read_split(catalogue, towers, params.split, params.relevant_grade)
+        loaded = load_network(models / network_name, towers.model.model_sha256)
+        text_only: Scorer = lambda items, q=split.queries: cosine(q, items.text, items.has_text)  # type: ignore[misc]  # noqa: E731
+        scorers = {
+            f"moe_bilinear_{ablation}": network_scorer(split.queries, loaded),
+            f"text_only_{ablation}": text_only,
+        }
+        worse = list(conditions(split.items, towers, catalogue, params))
+        measure(table, scorers, split, worse, params.sparse_share)
+        towers.close()
+
+
+def evaluate_and_publish(
+    fusion: FusionParams,
+    params: FusionEvaluationParams,
+    catalogue: Path,
+    models: Path,
+    study: bool,
+    cache: Path,
+    record: Record,
+) -> None:
+    """Measure every row on the held-out split and publish the figures.
+
+    ``study`` measures all networks and the ablations, and publishes under the name ``fusion_study``.
+    """
+    torch.set_num_threads(params.threads)
+    name = "fusion_study" if study else "fusion"
+    with record.timed("vectors"):
+        towers = open_towers(models / "align_image", fusion, params, cache)
+        split = read_split(catalogue, towers, params.split, params.relevant_grade)
+        worse = list(conditions(split.items, towers, catalogue, params))
+        tuning = read_split(catalogue, towers, "validation", params.relevant_grade)
+    share = best_text_share(tuning.queries, tuning.items, tuning.question.task.qrels, params.text_shares)
+    names = STUDY_NETWORKS if study else params.networks
+    networks = {n: load_network(models / n, towers.model.model_sha256) for n in names}
+    scorers = plain_scorers(split, share, fusion, params)
+    scorers |= {n: network_scorer(split.queries, loaded) for n, loaded in networks.items()}
+    table = Table(params, split.question)
+    with record.timed("rows"):
+        measure(table, scorers, split, worse, params.sparse_share)
+        gates = _gates(networks, scorers, split, params)
+        towers.close()
+        if study:
+            measure_ablations(table, fusion, params, catalogue, models, cache)
+    with record.timed("intervals"):
+        metrics = table.metrics()
+    files = {f"{name}.parquet": table.per_query(), "gates.parquet": gates}
+    _publish(name, metrics, files, record)
+    record.metrics["fixed_text_share"] = share
+
+
+def _gates(
+    networks: Mapping[str, LoadedNetwork],
+    scorers: Mapping[str, Scorer],
+    split: Split,
+    params: FusionEvaluationParams,
+) -> pa.Table:
+    rows: list[Mapping[str, Any]] = []
+    for name, loaded in networks.items():
+        weights = gate_weights(loaded.network, split.items)
+        if weights is not None:
+            scores = scorers[name](split.items)
+            rows += gate_rows(name, split.question.task, split.items, scores, weights, params.gate_top)
+    return pa.Table.from_pylist(rows, schema=GATES)
+
+
+def _publish(name: str, metrics: dict[str, Any], files: Mapping[str, pa.Table], record: Record) -> None:
+    target, per_query = Path(f"metrics/{name}.json"), Path(f"results/per_query/{name}")
+    write_text(target, json.dumps(metrics, indent=1, sort_keys=True) + "\n")
+    with published(per_query) as folder:
+        folder.mkdir(parents=True)
+        for file, table in files.items():
+            pq.write_table(table, folder / file, compression="zstd")
+    record.outputs = [str(target), str(per_query)]
+    record.metrics = {
+        f"{variant}.{metric}": figure["value"]
+        for variant, row in metrics.items()
+        if variant != "_tests"
+        for metric, figure in row.items()
+    }

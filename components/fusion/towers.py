@@ -1,0 +1,141 @@
+"""The towers' vectors of queries and products: one pass over the shards, never computed twice.
+
+A missing picture or text is a normal case: its vector is zero and a flag says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from components.catalog.parquet import row_groups
+from components.catalog.records import Split
+from components.encoder.encode import BatchEncoder
+from components.encoder.files import LoadedEncoder
+from components.encoder.heldout import TEXT_COLUMNS
+from components.encoder.memo import Vectors, key_of
+from components.encoder.pixels import shard_paths, square
+from components.fusion.errors import FusionDataError
+from components.fusion.params import EncodeParams, ProductTextParams
+from components.fusion.product_text import markers_of, plain, product_text
+
+Flags = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Items:
+    """Products with the vectors of both towers ``[N, D]``; zero where ``has_text``/``has_image`` is false."""
+
+    rows: list[dict[str, Any]]
+    text: Vectors
+    image: Vectors
+    has_text: Flags
+    has_image: Flags
+
+    @property
+    def product_ids(self) -> list[str]:
+        """Ids of the products, in order."""
+        return [row["product_id"] for row in self.rows]
+
+
+def joined(parts: Iterable[Items]) -> Items:
+    """Many parts as one.
+
+    Raises:
+        FusionDataError: there is no part.
+    """
+    found = list(parts)
+    if not found:
+        raise FusionDataError("There is no product to encode: the split, or the catalogue, is empty.")
+    return Items(
+        rows=[row for part in found for row in part.rows],
+        text=np.concatenate([part.text for part in found]),
+        image=np.concatenate([part.image for part in found]),
+        has_text=np.concatenate([part.has_text for part in found]),
+        has_image=np.concatenate([part.has_image for part in found]),
+    )
+
+
+class Towers:
+    """Frozen towers.
+
+    Args:
+        model: the aligned encoder. text: how a product's fields become its text.
+        memo: file of known vectors; None keeps them in memory. threads: that decode pictures.
+    """
+
+    def __init__(
+        self,
+        model: LoadedEncoder,
+        text: ProductTextParams,
+        params: EncodeParams,
+        memo: Path | None,
+        threads: int,
+    ) -> None:
+        self.model, self.fields, self.threads = model, text.fields, threads
+        self.encoder = BatchEncoder(model, params.batch_size, params.precision, memo)
+        self.dimension = model.encoder.embed_dim
+        self._markers = markers_of(model.tokenizer)
+        self._key = (
+            "image",
+            model.model_sha256,
+            model.preprocessing_sha256,
+            params.precision,
+            str(params.batch_size),
+            self.encoder.device.type,
+        )
+
+    def queries(self, texts: Sequence[str]) -> Vectors:
+        """Vectors ``[Q, D]`` of queries."""
+        return self.encoder.texts([plain(text) for text in texts])
+
+    def texts(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Vectors, Flags]:
+        """Vectors ``[N, D]`` of product texts, and which products have one."""
+        texts = [product_text(row, self.fields, self._markers) for row in rows]
+        return self._where_present(texts, self.encoder.texts)
+
+    def images(self, pictures: Sequence[bytes]) -> tuple[Vectors, Flags]:
+        """Vectors ``[N, D]`` of encoded pictures, and which are there."""
+        return self._where_present(pictures, self._pictures)
+
+    def _where_present(self, items: Sequence[Any], encode: Any) -> tuple[Vectors, Flags]:
+        present = np.array([bool(item) for item in items], dtype=bool)
+        out = np.zeros((len(items), self.dimension), dtype=np.float32)
+        if present.any():
+            out[present] = encode([item for item in items if item])
+        return out, present
+
+    def _pictures(self, pictures: Sequence[bytes]) -> Vectors:
+        side = self.model.encoder.image_px
+        items = [(key_of(*self._key, data), data) for data in pictures]
+
+        def compute(missing: list[object]) -> Vectors:
+            with ThreadPoolExecutor(self.threads) as pool:
+                pixels = list(pool.map(lambda data: square(data, side), missing))  # type: ignore[arg-type]
+            return self.encoder.pixel_vectors(np.stack(pixels))
+
+        return np.concatenate(list(self.encoder.memo.fill(items, compute, self.encoder.batch_size)))
+
+    def stream(self, catalogue: Path, split: Split | None = None) -> Iterator[Items]:
+        """Products of a catalogue (of one split, or all), in its order, a row group at a time.
+
+        Memory holds one row group, however large the catalogue.
+        """
+        for shard in shard_paths(catalogue):
+            for table in row_groups(shard, [*TEXT_COLUMNS, "image"], split):
+                pictures = [(image or {}).get("bytes") or b"" for image in table["image"].to_pylist()]
+                rows = table.drop_columns(["image"]).to_pylist()
+                if rows:
+                    text, has_text = self.texts(rows)
+                    image, has_image = self.images(pictures)
+                    yield Items(rows, text, image, has_text, has_image)
+
+    def close(self) -> None:
+        """Close the memo."""
+        self.encoder.memo.close()
