@@ -35,6 +35,7 @@ from components.encoder.params import EncoderParams
 from components.encoder.tokenizer import AnyTokenizer
 from components.encoder.train import Trainer, build_optimizer
 from components.encoder.training_set import make_training_set
+from components.stage.memory import keep_freed_memory
 
 COLOURS = ("red", "green", "blue", "white", "black", "yellow")
 RESULTS = Path("benchmarks/results/training.json")
@@ -203,6 +204,7 @@ def main() -> None:
     if arguments.quick:
         arguments.products, arguments.epochs, arguments.runs = 256, 1, 1
     logging.disable(logging.INFO)
+    keep_freed_memory()  # for both sides: they share this process
     torch.set_num_threads(2)
     params = parameters(arguments.epochs)
     times: dict[str, tuple[list[float], list[float]]] = {"from_jpeg": ([], []), "ready_tensors": ([], [])}

@@ -4,8 +4,8 @@ Problem: a shop's picture shows more than the product, and a seller's text says 
 the truth. A model trained on such pairs learns the clutter and the noise.
 
 Solution: the encoder says where the product is (``ground``), a text agent writes what record and picture
-both support (``clarify``), and the encoder is trained on, once on the raw pairs and once on crops and clarified
-texts, so that ``vlclip_eval`` can say what the two steps are worth.
+both support (``clarify``), and the encoder is trained on, once on the raw pairs and once on crops and
+clarified texts, so that ``vlclip_eval`` can say what the two steps are worth.
 
 Run it with ``vitrine run vlclip``, or from Python::
 

@@ -13,7 +13,7 @@ import torch
 from components.encoder.encode import BatchEncoder
 from components.encoder.files import load_encoder
 from components.encoder.params import EmbeddingsParams
-from components.encoder.pixels import ROWS_AT_ONCE, shard_paths
+from components.encoder.pixels import ROWS_AT_ONCE, PixelCache, shard_paths
 from components.stage.progress import Progress
 from components.stage.publish import published
 from components.stage.record import Record
@@ -35,14 +35,14 @@ def embed_catalogue(
     dimension = loaded.encoder.embed_dim
     schema = pa.schema([("product_id", pa.string()), ("vector", pa.list_(pa.float32(), dimension))])
     encoder = BatchEncoder(loaded, params.batch_size, params.precision, cache / "vectors.sqlite")
-    total = sum(pq.ParquetFile(s).metadata.num_rows for s in shard_paths(catalogue))
-    progress = Progress("encoding", total, "pictures")
+    pixels = PixelCache(catalogue, loaded.encoder.image_px, cache, params.threads)
+    progress = Progress("encoding", len(pixels), "pictures")
     ids: list[str] = []
     done = 0
     with published(target) as folder:
         folder.mkdir(parents=True)
         with pq.ParquetWriter(folder / "embeddings.parquet", schema, compression="none") as writer:
-            for vectors in encoder.images(_pictures(catalogue, ids)):
+            for vectors in encoder.catalogue_images(_pictures(catalogue, ids), pixels):
                 names = ids[done : done + len(vectors)]
                 column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), dimension)
                 writer.write_batch(pa.record_batch([pa.array(names), column], schema=schema))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from components.encoder.files import LoadedEncoder
 from components.encoder.memo import VectorMemo, Vectors, key_of
-from components.encoder.pixels import square
+from components.encoder.pixels import PixelCache, square
 from components.encoder.train import device
 
 
@@ -87,6 +87,15 @@ class BatchEncoder:
         """Vectors of encoded pictures, ``[<= batch_size, D]`` at a time."""
         items = ((key_of("image", *self._identity, data), data) for data in images)
         return self.memo.fill(items, self._image_bytes, self.batch_size)
+
+    def catalogue_images(self, images: Iterable[bytes], pixels: PixelCache) -> Iterator[Vectors]:
+        """The same for the pictures of a catalogue in its order, read where they lie decoded."""
+        items = ((key_of("image", *self._identity, data), row) for row, data in enumerate(images))
+
+        def vectors(rows: Sequence[Any]) -> Vectors:
+            return self.pixel_vectors(pixels.take(np.asarray(rows, dtype=np.int64)))
+
+        return self.memo.fill(items, vectors, self.batch_size)
 
     def _image_bytes(self, images: Sequence[Any]) -> Vectors:
         return self.pixel_vectors(np.stack([square(data, self.encoder.image_px) for data in images]))
