@@ -28,6 +28,8 @@ BLOCKS: Mapping[str, str] = {
     "ground": "components.vlclip.params:GroundParams",
     "vlclip": "components.vlclip.params:VlclipParams",
     "vlclip_eval": "components.vlclip.params:VlclipEvaluationParams",
+    "refine": "components.opal.refine_params:RefineParams",
+    "refine_eval": "components.opal.refine_params:RefineEvalParams",
     "index": "components.retrieval.params:IndexParams",
     "report": "components.report.params:ReportParams",
     "tracking": "components.tracking.params:TrackingParams",

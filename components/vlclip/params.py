@@ -1,0 +1,97 @@
+"""Parameters of VL-CLIP's stages. Nothing has a default here that params.yaml does not show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from components.encoder.params import Augmentation, CaptionShares, Share, TrainingParams
+from components.stage.params import Params
+from components.vlclip.errors import VlclipConfigurationError
+
+CACHE = Path(".vitrine/cache")
+
+
+class EncoderGrounding(Params):
+    """Boxes from the encoder's own patches; see :class:`components.vlclip.windows.Windows`."""
+
+    image_px: int | None = Field(ge=32, le=1024)  # side of the square pictures; null = the encoder's own
+    grid: int = Field(ge=4, le=32)  # cells per side that windows are made of
+    smallest_side: Share  # shortest side of a window, as a share of the picture's
+    level_deviations: float  # how far above its mean a similarity must be to speak for a window
+    compactness: Share  # 0: the window with the largest sum; 1: with the largest mean
+    threshold: float  # least contrast of similarity, inside minus outside, for a box to be used
+
+
+class DetectorGrounding(Params):
+    """Boxes from an open-vocabulary detector: Grounding DINO or OWLv2, through transformers."""
+
+    checkpoint: str = Field(min_length=1)  # a folder, or a name on the hub
+    revision: str | None  # commit of the hub's repository; null for a folder
+    prompt: str  # with {product_type}
+    threshold: Share  # least confidence for a box to be used
+    text_threshold: Share  # Grounding DINO only: least confidence for a word to name a box
+
+    @model_validator(mode="after")
+    def _prompt_names_the_type(self) -> Self:
+        if "{product_type}" not in self.prompt:
+            raise ValueError("prompt must contain {product_type}")
+        self.prompt.format(product_type="")
+        return self
+
+
+class GroundParams(Params):
+    """Block ``ground``: where each product is in its picture. One of ``encoder`` and ``detector`` is set."""
+
+    threads: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    precision: Literal["bf16", "fp32"]
+    encoder: EncoderGrounding | None
+    detector: DetectorGrounding | None
+    minimum_area: Share  # a smaller box is not used
+
+    @model_validator(mode="after")
+    def _one_method(self) -> Self:
+        if (self.encoder is None) == (self.detector is None):
+            raise ValueError("set exactly one of encoder and detector, and the other to null")
+        return self
+
+
+class VlclipParams(Params):
+    """Block ``vlclip``: contrastive training that goes on from the encoder; the same for every variant."""
+
+    seed: int
+    threads: int = Field(ge=1)
+    margin: float = Field(ge=0, le=1)  # a crop is its box, this share of its sides wider on each side
+    captions: CaptionShares  # of product type, the variant's text, and the attributes that the text states
+    augmentation: Augmentation
+    training: TrainingParams
+
+
+class VlclipEvaluationParams(Params):
+    """Block ``vlclip_eval``: what is measured on the held-out split."""
+
+    seed: int
+    threads: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    precision: Literal["bf16", "fp32"]
+    split: Literal["validation", "test"]
+    relevant_grade: int = Field(ge=1, le=3)  # from which relevance a hit is a hit
+    bootstrap_samples: int = Field(ge=100)
+    attribute_prompt: str  # with {value}, {name}, {product_type}
+    similar_k: int = Field(ge=1)  # precision@k of similar items
+    similar_attributes: list[str]  # a similar item shares the product type and all of these
+    centre_side: float = Field(gt=0, le=1)  # side of the rival centre_crop
+
+
+def with_seed(params: VlclipParams, seed: str) -> VlclipParams:
+    """The same block with another seed, ``own`` for its own; for studies.
+
+    Raises:
+        VlclipConfigurationError: ``seed`` is neither a whole number nor ``own``.
+    """
+    if seed != "own" and not seed.isdecimal():
+        raise VlclipConfigurationError(f"'{seed}' is no seed; give a whole number, or 'own'.")
+    return params if seed == "own" else params.model_copy(update={"seed": int(seed)})

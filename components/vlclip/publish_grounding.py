@@ -1,0 +1,114 @@
+"""The grounding stage: a box or a fallback for every product, streamed from the catalogue's shards."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from components.catalog.parquet import RowWriter
+from components.catalog.schema import read_schema
+from components.encoder.pixels import ROWS_AT_ONCE, shard_paths
+from components.stage.progress import Progress
+from components.stage.publish import published
+from components.stage.record import Record
+from components.vlclip.errors import GroundingDataError
+from components.vlclip.grounding import EncoderGrounder, Grounder, ground
+from components.vlclip.params import GroundParams
+
+# Lists of variable length by type only: Arrow cannot read back fixed-size lists that hold nulls.
+BOXES = pa.schema(
+    [
+        ("product_id", pa.string()),
+        ("box", pa.list_(pa.float32())),  # x0 y0 x1 y1 as fractions; null when the whole picture is used
+        ("score", pa.float32()),
+        ("fallback", pa.bool_()),
+        ("reason", pa.string()),  # why the whole picture is used; empty when the box is
+        ("point", pa.list_(pa.float32())),  # x y, the most telling point; null when there is none
+    ]
+)
+
+
+def make_grounder(params: GroundParams, model: Path) -> Grounder:
+    """The method that the parameters name; the encoder's folder is read only if it is the encoder's."""
+    if params.detector is not None:
+        from components.vlclip.detectors import DetectorGrounder
+
+        return DetectorGrounder(params.detector, params.precision, params.batch_size)
+    from components.encoder.encode import BatchEncoder
+    from components.encoder.files import load_encoder
+
+    assert params.encoder is not None
+    encoder = BatchEncoder(load_encoder(model), params.batch_size, params.precision)
+    return EncoderGrounder(encoder, params.encoder, params.threads)
+
+
+def _batches(catalogue: Path) -> Iterator[tuple[list[str], list[str], list[bytes]]]:
+    for shard in shard_paths(catalogue):
+        columns = ["product_id", "product_type", "image"]
+        for batch in pq.ParquetFile(shard).iter_batches(ROWS_AT_ONCE, columns=columns):
+            images = [data or b"" for data in batch.column("image").field("bytes").to_pylist()]
+            yield batch.column("product_id").to_pylist(), batch.column("product_type").to_pylist(), images
+
+
+def ground_catalogue(
+    params: GroundParams, catalogue: Path, model: Path, target: Path, record: Record
+) -> None:
+    """Write ``boxes.parquet`` and ``meta.json``; memory holds one batch of pictures at a time.
+
+    Raises:
+        GroundingDataError: the catalogue holds no product shard.
+    """
+    torch.set_num_threads(params.threads)
+    shards = shard_paths(catalogue)
+    if not shards:
+        raise GroundingDataError(
+            f"{catalogue} holds no product shard; run 'vitrine run --until catalog_quality'."
+        )
+    schema = read_schema(catalogue / "schema.json")
+    known = {t for category in schema.categories.values() for t in category.product_types}
+    with record.timed("load"):
+        grounder = make_grounder(params, model)
+    progress = Progress("grounding", sum(pq.ParquetFile(s).metadata.num_rows for s in shards), "pictures")
+    reasons: Counter[str] = Counter()
+    with published(target) as folder, record.timed("ground"):
+        folder.mkdir(parents=True)
+        with RowWriter(folder / "boxes.parquet", BOXES) as writer:
+            for ids, types, images in _batches(catalogue):
+                for name, found in zip(
+                    ids, ground(grounder, images, types, known, params.minimum_area), strict=True
+                ):
+                    reasons[found.reason] += 1
+                    writer.add(
+                        {
+                            "product_id": name,
+                            "box": found.box,
+                            "score": found.score,
+                            "fallback": found.fallback,
+                            "reason": found.reason,
+                            "point": found.point,
+                        }
+                    )
+                progress.advance(len(ids))
+        (folder / "meta.json").write_text(_meta(params, reasons), encoding="utf-8")
+    total = sum(reasons.values())
+    record.outputs = [str(target)]
+    record.metrics = {
+        "products": float(total),
+        "fallback_rate": 1 - reasons[""] / max(1, total),
+        "products_per_second": total / max(record.timings["ground"], 1e-9),
+    }
+
+
+def _meta(params: GroundParams, reasons: Counter[str]) -> str:
+    """What made the boxes, and how often each reason to fall back occurred."""
+    settings: dict[str, Any] = params.model_dump(mode="json", exclude={"threads", "batch_size"})
+    fallbacks = {reason: count for reason, count in sorted(reasons.items()) if reason}
+    meta = {"count": sum(reasons.values()), "fallbacks": fallbacks, "parameters": settings}
+    return json.dumps(meta, indent=1, sort_keys=True) + "\n"
