@@ -15,7 +15,7 @@ REFINED = Path("data/refined")
 
 
 def refine(record: Record) -> None:
-    """Stage ``refine``: sellers' listings cleaned by judges (MACE), and instruction samples of them (LACU)."""
+    """Stage ``refine``: listings cleaned by judges (MACE), and instruction samples of them (LACU)."""
     from components.opal.publish_refinement import refine_and_publish
     from components.opal.refine_params import RefineParams
 

@@ -1,4 +1,4 @@
-"""What judges decide about a listing: keep, normalise or drop, never add (MACE, arXiv 2508.10116 [P], [C])."""
+"""What judges decide about a listing: keep, normalise or drop, never add (MACE, arXiv 2508.10116)."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Refined:
 
 
 def applied(listing: Listing, decisions: Sequence[Decision]) -> Listing:
-    """The listing after ``decisions``; those about attributes it has not are ignored, for nothing is added."""
+    """The listing after ``decisions``; those about attributes it has not are ignored: nothing is added."""
     attributes = dict(listing.attributes)
     for decision in decisions:
         if decision.field != "attributes" or decision.name not in attributes:

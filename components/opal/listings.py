@@ -14,9 +14,10 @@ import pyarrow.parquet as pq
 
 from components.catalog.parquet import row_groups
 from components.catalog.shards import Catalogue
-from components.opal.errors import ListingDataError
+from components.opal.listing_errors import ListingDataError
 
 Vector = npt.NDArray[np.float32]
+NO_VECTOR: Vector = np.zeros(0, np.float32)
 COLUMNS = (
     "product_id",
     "split",
@@ -41,17 +42,26 @@ class Listing:
     product_type: str
     attributes: dict[str, str]
     group_id: str
-    vector: Vector = field(default_factory=lambda: np.zeros(0, np.float32), compare=False)
+    vector: Vector = field(default_factory=lambda: NO_VECTOR, compare=False)
     image: bytes = field(default=b"", repr=False)
 
 
 def listing_of(row: dict[str, Any], vector: Vector | None = None) -> Listing:
     """A listing from a catalogue row; a text that is missing is empty."""
-    texts = {name: row[name] or "" for name in COLUMNS if name != "attributes"}
-    pairs = {pair["name"]: pair["value"] for pair in row["attributes"] or () if pair["value"]}
-    image = (row.get("image") or {}).get("bytes") or b""
-    more = {} if vector is None else {"vector": vector}
-    return Listing(**texts, attributes=pairs, image=image, **more)
+    text = {name: str(row[name] or "") for name in COLUMNS if name != "attributes"}
+    stated = {pair["name"]: pair["value"] for pair in row["attributes"] or () if pair["value"]}
+    return Listing(
+        product_id=text["product_id"],
+        split=text["split"],
+        title=text["title"],
+        description=text["description"],
+        category=text["category"],
+        product_type=text["product_type"],
+        attributes=stated,
+        group_id=text["group_id"],
+        vector=NO_VECTOR if vector is None else vector,
+        image=(row.get("image") or {}).get("bytes") or b"",
+    )
 
 
 def _vectors(folder: Path) -> Iterator[tuple[str, Vector]]:
@@ -92,8 +102,8 @@ def listing_batches(
                 product_id, vector = next(vectors, ("", None)) if vectors else (row["product_id"], None)
                 if product_id != row["product_id"]:
                     raise ListingDataError(
-                        f"{embeddings} has the vector of {product_id!r} where {row['product_id']!r} stands in "
-                        f"{catalogue}; embed this catalogue again."
+                        f"{embeddings} has the vector of {product_id!r} where {catalogue} has "
+                        f"{row['product_id']!r}; embed this catalogue again."
                     )
                 if wanted is not None and not wanted(row):
                     continue

@@ -1,8 +1,8 @@
-"""Parameters of the refinement and of its evaluation. Nothing has a default that params.yaml does not show."""
+"""Parameters of the refinement and of its evaluation. Nothing has a default that is not in params.yaml."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -46,10 +46,9 @@ class SupportParams(Params):
 
 
 class MllmParams(Params):
-    """The judge that asks a chat model with eyes (components/llm)."""
+    """The judge that asks the chat model of block ``llm``, shown the picture."""
 
     doubt_below: Share  # asked only about values whose support is lower; 1 = about all
-    settings: dict[str, Any]  # block of components/llm
 
 
 class InstructionParams(Params):

@@ -1,0 +1,211 @@
+"""The refinement stage: judges over every listing, then instruction samples, streamed batch by batch."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from components.catalog.records import PAIRS
+from components.catalog.shards import Catalogue, pairs
+from components.encoder.encode import BatchEncoder
+from components.encoder.files import load_encoder
+from components.encoder.params import CACHE
+from components.opal.decisions import DECISIONS, Judge, Refined, decision_table, refine
+from components.opal.instructions import INSTRUCTIONS, InstructionWriter, instruction_table
+from components.opal.listings import listing_batches
+from components.opal.observed import Observed, observe
+from components.opal.refine_params import RefineParams, SupportParams
+from components.opal.schema_judge import SchemaJudge
+from components.opal.support_calibration import Calibration, calibrate
+from components.opal.support_evidence import Evidence, EvidenceReader
+from components.opal.support_judge import SupportJudge
+from components.opal.title_judge import TitleJudge
+from components.stage.progress import Progress
+from components.stage.publish import published
+from components.stage.record import Record
+
+PRODUCTS = pa.schema(
+    [
+        *[(n, pa.string()) for n in ("product_id", "split", "category", "product_type", "title")],
+        ("attributes", PAIRS),  # sorted by name
+        ("visible", pa.list_(pa.string())),  # names of those whose values a picture can tell
+    ]
+)
+
+
+@dataclass
+class Tally:
+    """Counts for the record."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def add(self, refined: Refined) -> None:
+        """Count one listing's decisions."""
+        self.counts["products"] += 1
+        for decision in refined.decisions:
+            self.counts[f"{decision.field}.{decision.decision}"] += 1
+
+    def metrics(self) -> dict[str, float]:
+        """Counts, and the share of values and of title words that stayed as they were or in another form."""
+        out = {name: float(count) for name, count in sorted(self.counts.items())}
+        for name in ("attributes", "title"):
+            parts = [self.counts[f"{name}.{verb}"] for verb in ("keep", "normalise", "drop")]
+            if sum(parts):
+                out[f"{name}.keep_rate"] = (parts[0] + parts[1]) / sum(parts)
+        return out
+
+
+class Writers:
+    """The stage's three files, open for appending; use as a context manager."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True)
+        self._files = {
+            name: pq.ParquetWriter(folder / f"{name}.parquet", schema, compression="zstd")
+            for name, schema in (
+                ("products", PRODUCTS), ("decisions", DECISIONS), ("instructions", INSTRUCTIONS)
+            )
+        }  # fmt: skip
+
+    def write(self, name: str, table: pa.Table) -> None:
+        """Append rows."""
+        if len(table):
+            self._files[name].write_table(table)
+
+    def __enter__(self) -> Writers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self._files.values():
+            file.close()
+
+
+def _products(refined: list[Refined], visible: frozenset[str]) -> pa.Table:
+    rows = [
+        {
+            **{name: getattr(r.listing, name) for name in PRODUCTS.names[:5]},
+            "attributes": pairs(r.listing.attributes),
+            "visible": sorted(visible & set(r.listing.attributes)),
+        }
+        for r in refined
+    ]
+    return pa.Table.from_pylist(rows, schema=PRODUCTS)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The judges in the order they are asked, and which attributes a picture can tell."""
+
+    judges: list[Judge]
+    visible: frozenset[str]
+    report: dict[str, Any]  # weights and figures of the calibration
+
+
+def _support(
+    params: RefineParams,
+    support: SupportParams,
+    catalogue: Path,
+    encoder: Path,
+    embeddings: Path,
+    observed: Observed,
+    before: list[Judge],
+) -> tuple[SupportJudge, Calibration]:
+    """The judge of content, calibrated on validation listings as the judges before it leave them."""
+    loaded = load_encoder(encoder)
+    texts = BatchEncoder(loaded, support.batch_size, support.precision, CACHE / "vectors.sqlite")
+    schema = Catalogue(catalogue).schema
+    reader = EvidenceReader(texts, observed, schema, support.prompt, support.folds)
+    evidence: list[Evidence] = []
+    left = support.calibration_products
+    validation = listing_batches(
+        catalogue, embeddings, params.batch_products, wanted=lambda row: bool(row["split"] == "validation")
+    )
+    for batch in validation:
+        evidence += reader.read([r.listing for r in refine(batch[:left], before)])
+        left -= len(batch)
+        if left <= 0:
+            break
+    calibration = calibrate(evidence, support)
+    return SupportJudge(reader, calibration, support.keep_above), calibration
+
+
+def _bench(
+    params: RefineParams, catalogue: Path, encoder: Path, embeddings: Path, observed: Observed
+) -> Bench:
+    schema = Catalogue(catalogue).schema
+    judges: list[Judge] = [
+        TitleJudge(observed.words, observed.synonyms, params.title),
+        SchemaJudge(schema, observed.values),
+    ]
+    visible, report = frozenset(schema.closed_attributes()), dict[str, Any]()
+    if params.support:
+        judge, calibration = _support(
+            params, params.support, catalogue, encoder, embeddings, observed, list(judges)
+        )
+        judges.append(judge)
+        visible, report = calibration.visible(params.support.visible_above), calibration.to_json()
+    return Bench(judges, visible, report)
+
+
+def refine_and_publish(
+    params: RefineParams, catalogue: Path, encoder: Path, embeddings: Path, target: Path, record: Record
+) -> None:
+    """Refine every listing of ``catalogue`` and write products, decisions, instructions and calibration.
+
+    Memory holds one batch of listings, and what the schema's size decides; products do not add to it.
+
+    Raises:
+        ListingDataError: picture vectors are missing or are not those of this catalogue.
+        CatalogueError, ModelFileError: an input is missing or damaged.
+    """
+    torch.set_num_threads(params.threads)
+    source, vectors = Catalogue(catalogue), embeddings if params.support else None
+    tally = Tally()
+    with tempfile.TemporaryDirectory(prefix="vitrine-refine-") as scratch:
+        with record.timed("observe"):
+            batches = listing_batches(catalogue, vectors, params.batch_products)
+            observed = observe(batches, source.schema, params, Path(scratch))
+        with record.timed("calibrate"):
+            bench = _bench(params, catalogue, encoder, embeddings, observed)
+        writer = InstructionWriter(params.instructions, source.schema, bench.visible, params.seed)
+        with published(target) as folder:
+            with record.timed("refine"):
+                _write(params, catalogue, vectors, bench, writer, tally, folder)
+            text = json.dumps(bench.report, indent=1, sort_keys=True) + "\n"
+            (folder / "calibration.json").write_text(text, encoding="utf-8")
+        observed.siblings.close()
+    record.metrics = tally.metrics() | {f"refused.{g}": float(n) for g, n in sorted(writer.refused.items())}
+    seconds = record.timings["observe"] + record.timings["calibrate"] + record.timings["refine"]
+    record.metrics["products_per_second"] = tally.counts["products"] / max(seconds, 1e-9)
+    record.outputs = [str(target)]
+
+
+def _write(
+    params: RefineParams,
+    catalogue: Path,
+    vectors: Path | None,
+    bench: Bench,
+    writer: InstructionWriter,
+    tally: Tally,
+    folder: Path,
+) -> None:
+    progress = Progress("refining", Catalogue(catalogue).product_count, "listings")
+    with Writers(folder) as files:
+        for batch in listing_batches(catalogue, vectors, params.batch_products):
+            refined = refine(batch, bench.judges)
+            files.write("products", _products(refined, bench.visible))
+            files.write("decisions", decision_table(refined))
+            samples = [sample for r in refined for sample in writer.write(r.listing)]
+            files.write("instructions", instruction_table(samples))
+            tally.counts["instructions"] += len(samples)
+            for r in refined:
+                tally.add(r)
+            progress.advance(len(batch))

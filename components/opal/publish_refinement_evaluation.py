@@ -1,0 +1,141 @@
+"""The evaluation of the refinement: rows ``seller`` and ``refined`` against the truth."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from components.catalog.shards import Catalogue
+from components.catalog.truth import read_truth
+from components.opal.listing_errors import ListingDataError
+from components.opal.listing_text import Listing, attributes_of
+from components.opal.refine_params import RefineEvalParams
+from components.opal.refinement_figures import (
+    Case,
+    Floats,
+    intervals,
+    judged_titles,
+    judged_values,
+    macro_f1,
+    product_figures,
+)
+from components.retrieval.significance import bootstrap_interval, paired_bootstrap
+from components.stage.publish import published, write_text
+from components.stage.record import Record
+
+METRICS, PER_QUERY = Path("metrics/refine.json"), Path("results/per_query/refine")
+VARIANTS = ("seller", "refined")
+TESTED = ("attribute_f1", "precision", "recall", "title_rouge_l", "title_exact")
+
+
+def read_cases(catalogue: Path, truth: Path, refined: Path, split: str) -> list[Case]:
+    """The products of one split, as sold, as refined and as they are.
+
+    Raises:
+        ListingDataError: the refined file is missing or lacks products, or the split is empty.
+    """
+    file = refined / "products.parquet"
+    try:
+        rows = pq.read_table(file, filters=[("split", "=", split)]).to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise ListingDataError(f"{file} cannot be read ({error}); run the refine stage.") from None
+    now = {r["product_id"]: Listing(r["title"], attributes_of(r["attributes"])) for r in rows}
+    columns = ["title", "category", "attributes", "group_id"]
+    sold = {p.product_id: p for p in Catalogue(catalogue).products(columns, split=split)}  # type: ignore[arg-type]
+    if missing := sorted(set(sold) - set(now)):
+        raise ListingDataError(
+            f"{file} lacks {len(missing)} products of {catalogue}, such as {missing[0]}; refine it again."
+        )
+    cases = [
+        Case(p.product_id, p.category, p.group_id, Listing(p.title, p.attributes), now[p.product_id], t)
+        for t in read_truth(truth / "truth.parquet")
+        if (p := sold.get(t.product_id)) is not None and (t.attributes or t.title)
+    ]
+    if not cases:
+        raise ListingDataError(f"{truth} knows nothing of the {split} split of {catalogue}.")
+    return cases
+
+
+def _figures(cases: Sequence[Case]) -> dict[str, dict[str, Floats]]:
+    """variant -> metric -> one number per case."""
+    every = {v: [product_figures(case, v) for case in cases] for v in VARIANTS}
+    return {v: {m: np.array([row[m] for row in rows]) for m in rows[0]} for v, rows in every.items()}
+
+
+def _metrics(cases: Sequence[Case], figures: dict[str, dict[str, Floats]], params: RefineEvalParams) -> Any:
+    groups = [case.group_id for case in cases]
+    categories = np.array([case.category for case in cases])
+    how = (params.seed, params.bootstrap_samples)
+    out: dict[str, Any] = {}
+    for variant, metrics in figures.items():
+        row = {m: bootstrap_interval(v, *how, clusters=groups).model_dump() for m, v in metrics.items()}
+        row["attribute_macro_f1"] = macro_f1(cases, variant, *how).model_dump()
+        for category in sorted(set(categories)):
+            inside = categories == category
+            row[f"attribute_f1_{category}"] = bootstrap_interval(
+                metrics["attribute_f1"][inside],
+                *how,
+                clusters=[g for g, i in zip(groups, inside, strict=True) if i],
+            ).model_dump()
+        out[variant] = {m: figure for m, figure in row.items() if figure["n"]}
+    out["refined"] |= intervals(judged_values(cases) | judged_titles(cases), *how)
+    out["_tests"] = [
+        {
+            "metric": m,
+            "a": "refined",
+            "b": "seller",
+            **paired_bootstrap(
+                figures["refined"][m], figures["seller"][m], *how, clusters=groups
+            ).model_dump(),
+        }
+        for m in TESTED
+        if not np.isnan(figures["refined"][m] - figures["seller"][m]).all()
+    ]
+    return out
+
+
+def _per_product(cases: Sequence[Case], figures: dict[str, dict[str, Floats]]) -> pa.Table:
+    rows = [
+        {
+            "variant": variant,
+            "product_id": case.product_id,
+            "category": case.category,
+            **{m: None if np.isnan(v[i]) else float(v[i]) for m, v in metrics.items()},
+            "title": case.listing(variant).title,
+            "true_title": case.truth.title,
+            "attributes": json.dumps(case.listing(variant).attributes, sort_keys=True, ensure_ascii=False),
+            "true_attributes": json.dumps(case.truth.attributes, sort_keys=True, ensure_ascii=False),
+            "noise": sorted({noise.kind for noise in case.truth.noise}),
+        }
+        for variant, metrics in figures.items()
+        for i, case in enumerate(cases)
+    ]
+    return pa.Table.from_pylist(rows)
+
+
+def evaluate_and_publish(
+    params: RefineEvalParams, catalogue: Path, truth: Path, refined: Path, record: Record
+) -> None:
+    """Measure sellers' and refined listings on the held-out split, and publish the figures."""
+    cases = read_cases(catalogue, truth, refined, params.split)
+    with record.timed("figures"):
+        figures = _figures(cases)
+    with record.timed("intervals"):
+        metrics = _metrics(cases, figures, params)
+    write_text(METRICS, json.dumps(metrics, indent=1, sort_keys=True) + "\n")
+    with published(PER_QUERY) as folder:
+        folder.mkdir(parents=True)
+        pq.write_table(_per_product(cases, figures), folder / "refine.parquet", compression="zstd")
+    record.outputs = [str(METRICS), str(PER_QUERY)]
+    record.metrics = {
+        f"{variant}.{name}": figure["value"]
+        for variant, row in metrics.items()
+        if variant != "_tests"
+        for name, figure in row.items()
+    }
