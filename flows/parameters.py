@@ -28,6 +28,7 @@ BLOCKS: Mapping[str, str] = {
     "ground": "components.vlclip.params:GroundParams",
     "vlclip": "components.vlclip.params:VlclipParams",
     "vlclip_eval": "components.vlclip.params:VlclipEvaluationParams",
+    "listing_quality": "components.quality.listing_params:ListingQualityParams",
     "refine": "components.opal.refine_params:RefineParams",
     "refine_eval": "components.opal.refine_params:RefineEvalParams",
     "index": "components.retrieval.params:IndexParams",

@@ -1,4 +1,4 @@
-"""Door of quality: ``python -m components.quality catalog`` and ``embeddings``."""
+"""Door of quality: ``python -m components.quality catalog|embeddings|refined|preferences``."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 CATALOGUE = Path("data/catalog")
 CHECKED = Path("data/checked")
 EMBEDDINGS = Path("data/embeddings")
+REFINED = Path("data/refined")
+PREFERENCES = Path("data/preferences/pairs.parquet")
 QUARANTINE = Path("data/quarantine/quarantine.parquet")
 REPORTS = Path("reports/quality")
 
@@ -96,5 +98,41 @@ def embeddings(record: Record) -> None:
     record.outputs = _publish_reports(verdict, "embeddings", params.page_examples)
 
 
+def _gate(record: Record, verdict: Verdict, name: str, page_examples: int) -> None:
+    """Publish the reports of a gate without quarantine, or refuse."""
+    _measure(record, verdict)
+    if not verdict.passed:
+        _refuse(verdict, record.stage, page_examples)
+    record.outputs = _publish_reports(verdict, name, page_examples)
+
+
+def refined(record: Record) -> None:
+    """Stage ``refined_quality``: data/refined and data/checked -> the validation page."""
+    from components.quality.listing_params import ListingQualityParams
+
+    params = load_params("listing_quality", ListingQualityParams)
+    record.parameters = params.model_dump()
+    from components.quality.refined_gate import check_refined
+
+    with record.timed("check"):
+        verdict = check_refined(REFINED, CHECKED, params)
+    _gate(record, verdict, "refined", params.page_examples)
+
+
+def preferences(record: Record) -> None:
+    """Stage ``preferences_quality``: the pairs and data/checked -> the validation page."""
+    from components.quality.listing_params import ListingQualityParams
+
+    params = load_params("listing_quality", ListingQualityParams)
+    record.parameters = params.model_dump()
+    from components.quality.preferences_gate import check_preferences
+
+    with record.timed("check"):
+        verdict = check_preferences(PREFERENCES, CHECKED, params)
+    _gate(record, verdict, "preferences", params.page_examples)
+
+
+COMMANDS = {"catalog": catalog, "embeddings": embeddings, "refined": refined, "preferences": preferences}
+
 if __name__ == "__main__":
-    raise SystemExit(door.run("quality", {"catalog": catalog, "embeddings": embeddings}))
+    raise SystemExit(door.run("quality", COMMANDS))
