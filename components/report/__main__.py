@@ -1,4 +1,7 @@
-"""``python -m components.report build``: the stage that makes the page and the headline numbers."""
+"""``python -m components.report build``: the stage that makes the page and the headline numbers.
+
+``python -m components.report tables [FOLDER]`` prints the figures of a folder (default: metrics) as Markdown.
+"""
 
 from __future__ import annotations
 
@@ -32,4 +35,9 @@ def build(record: Record) -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["tables"]:
+        from components.report.markdown import tables
+
+        print(tables(Path(sys.argv[2] if len(sys.argv) > 2 else "metrics")))
+        sys.exit()
     sys.exit(run("report", {"build": build}))

@@ -1,0 +1,63 @@
+"""The same tables as Markdown, for docs: ``python -m components.report tables [FOLDER]``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from components.report.figures import Figures, PairedTest, read_figures
+from components.stage.record import Interval
+
+
+def cell(figure: Interval | None) -> str:
+    """``0.412 [0.390, 0.434]``, or a dash where there is no such figure."""
+    if figure is None:
+        return "–"
+    value = f"{figure.value:.3f}"
+    if figure.low is None or figure.high is None:
+        return value
+    return f"{value} [{figure.low:.3f}, {figure.high:.3f}]"
+
+
+def count(figures: Figures, metric: str) -> str:
+    """The number of cases behind a metric, as a range where variants differ."""
+    counts = sorted({row[metric].n for row in figures.variants.values() if metric in row})
+    return f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,}–{counts[-1]:,}"
+
+
+def results_table(figures: Figures) -> str:
+    """A row per metric, a column per variant."""
+    variants = list(figures.variants)
+    lines = [f"| metric | {' | '.join(variants)} | n |", "|---" * (len(variants) + 2) + "|"]
+    for metric in figures.metrics:
+        cells = " | ".join(cell(figures.variants[v].get(metric)) for v in variants)
+        lines.append(f"| `{metric}` | {cells} | {count(figures, metric)} |")
+    return "\n".join(lines)
+
+
+def _test_row(test: PairedTest) -> str:
+    p = "< 0.001" if test.p < 0.001 else f"{test.p:.3f}"
+    difference = f"{test.difference:+.3f} [{test.low:+.3f}, {test.high:+.3f}]"
+    return f"| `{test.metric}`: {test.a} − {test.b} | {difference} | {p} | {test.n:,} |"
+
+
+def tests_table(tests: Sequence[PairedTest]) -> str:
+    """A row per paired test: the difference, its 95% interval, p and n."""
+    return "\n".join(["| paired test | difference | p | n |", "|---|---|---|---|", *map(_test_row, tests)])
+
+
+def tables(folder: Path) -> str:
+    """Every system's tables, from ``folder/*.json`` of the shape variant -> metric -> interval.
+
+    Raises:
+        ReportInputError: a file is not of that shape.
+    """
+    parts = []
+    for path in sorted(folder.glob("*.json")):
+        if path.stem == "headline":
+            continue
+        figures = read_figures(path, path.stem)
+        parts.append(f"## {path.stem}\n\n{results_table(figures)}\n")
+        if figures.tests:
+            parts.append(f"{tests_table(figures.tests)}\n")
+    return "\n".join(parts)

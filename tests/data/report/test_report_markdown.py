@@ -1,0 +1,15 @@
+"""Tables for docs: every figure of the metrics files, and nothing else."""
+
+from __future__ import annotations
+
+from conftest import Workspace
+
+from components.report.markdown import tables
+
+
+def test_every_figure_and_test_is_in_the_tables(workspace: Workspace) -> None:
+    text = tables(workspace.root / "metrics")
+    assert "## encoder" in text
+    assert "0.610 [0.580, 0.640]" in text and "0.400 [0.370, 0.430]" in text
+    assert "| `pointing` |" in text and "–" in text
+    assert "| `mrr`: fine_tuned − colour_histogram | +0.010 [-0.020, +0.040] | < 0.001 | 1,050 |" in text
