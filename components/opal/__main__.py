@@ -16,12 +16,16 @@ REFINED = Path("data/refined")
 
 def refine(record: Record) -> None:
     """Stage ``refine``: listings cleaned by judges (MACE), and instruction samples of them (LACU)."""
+    from components.llm.params import LLMParams
     from components.opal.publish_refinement import refine_and_publish
     from components.opal.refine_params import RefineParams
 
     params = load_params("refine", RefineParams)
     record.parameters = params.model_dump(mode="json")
-    refine_and_publish(params, CATALOGUE, ENCODER, EMBEDDINGS, REFINED, record)
+    chat = load_params("llm", LLMParams)
+    if params.mllm:
+        record.parameters |= {"llm": chat.model_dump(mode="json")}
+    refine_and_publish(params, chat, CATALOGUE, ENCODER, EMBEDDINGS, REFINED, record)
 
 
 def refine_eval(record: Record) -> None:

@@ -67,17 +67,20 @@ class Refined:
 
 def applied(listing: Listing, decisions: Sequence[Decision]) -> Listing:
     """The listing after ``decisions``; those about attributes it has not are ignored: nothing is added."""
-    attributes = dict(listing.attributes)
+    attributes, support = dict(listing.attributes), dict(listing.support)
     for decision in decisions:
         if decision.field != "attributes" or decision.name not in attributes:
             continue
+        if decision.support is not None:
+            support[decision.name] = decision.support
         if decision.decision == "drop":
             del attributes[decision.name]
         else:
             attributes[decision.name] = decision.new_value
     words = [d.new_value for d in decisions if d.field == "title" and d.decision != "drop"]
     about_title = any(d.field == "title" for d in decisions)
-    return replace(listing, attributes=attributes, title=" ".join(words) if about_title else listing.title)
+    title = " ".join(words) if about_title else listing.title
+    return replace(listing, attributes=attributes, title=title, support=support)
 
 
 def _joined(before: Decision | None, now: Decision) -> Decision:

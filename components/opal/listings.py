@@ -44,6 +44,7 @@ class Listing:
     group_id: str
     vector: Vector = field(default_factory=lambda: NO_VECTOR, compare=False)
     image: bytes = field(default=b"", repr=False)
+    support: dict[str, float] = field(default_factory=dict, compare=False)  # by attribute, so far measured
 
 
 def listing_of(row: dict[str, Any], vector: Vector | None = None) -> Listing:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import tempfile
 from collections import Counter
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,19 +15,13 @@ import torch
 
 from components.catalog.records import PAIRS
 from components.catalog.shards import Catalogue, pairs
-from components.encoder.encode import BatchEncoder
-from components.encoder.files import load_encoder
-from components.encoder.params import CACHE
-from components.opal.decisions import DECISIONS, Judge, Refined, decision_table, refine
+from components.llm.params import LLMParams
+from components.opal.bench import Bench, open_bench
+from components.opal.decisions import DECISIONS, Refined, decision_table, refine
 from components.opal.instructions import INSTRUCTIONS, InstructionWriter, instruction_table
 from components.opal.listings import listing_batches
-from components.opal.observed import Observed, observe
-from components.opal.refine_params import RefineParams, SupportParams
-from components.opal.schema_judge import SchemaJudge
-from components.opal.support_calibration import Calibration, calibrate
-from components.opal.support_evidence import Evidence, EvidenceReader
-from components.opal.support_judge import SupportJudge
-from components.opal.title_judge import TitleJudge
+from components.opal.observed import observe
+from components.opal.refine_params import RefineParams
 from components.stage.progress import Progress
 from components.stage.publish import published
 from components.stage.record import Record
@@ -100,63 +94,14 @@ def _products(refined: list[Refined], visible: frozenset[str]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=PRODUCTS)
 
 
-@dataclass(frozen=True)
-class Bench:
-    """The judges in the order they are asked, and which attributes a picture can tell."""
-
-    judges: list[Judge]
-    visible: frozenset[str]
-    report: dict[str, Any]  # weights and figures of the calibration
-
-
-def _support(
+def refine_and_publish(
     params: RefineParams,
-    support: SupportParams,
+    chat: LLMParams,
     catalogue: Path,
     encoder: Path,
     embeddings: Path,
-    observed: Observed,
-    before: list[Judge],
-) -> tuple[SupportJudge, Calibration]:
-    """The judge of content, calibrated on validation listings as the judges before it leave them."""
-    loaded = load_encoder(encoder)
-    texts = BatchEncoder(loaded, support.batch_size, support.precision, CACHE / "vectors.sqlite")
-    schema = Catalogue(catalogue).schema
-    reader = EvidenceReader(texts, observed, schema, support.prompt, support.folds)
-    evidence: list[Evidence] = []
-    left = support.calibration_products
-    validation = listing_batches(
-        catalogue, embeddings, params.batch_products, wanted=lambda row: bool(row["split"] == "validation")
-    )
-    for batch in validation:
-        evidence += reader.read([r.listing for r in refine(batch[:left], before)])
-        left -= len(batch)
-        if left <= 0:
-            break
-    calibration = calibrate(evidence, support)
-    return SupportJudge(reader, calibration, support.keep_above), calibration
-
-
-def _bench(
-    params: RefineParams, catalogue: Path, encoder: Path, embeddings: Path, observed: Observed
-) -> Bench:
-    schema = Catalogue(catalogue).schema
-    judges: list[Judge] = [
-        TitleJudge(observed.words, observed.synonyms, params.title),
-        SchemaJudge(schema, observed.values),
-    ]
-    visible, report = frozenset(schema.closed_attributes()), dict[str, Any]()
-    if params.support:
-        judge, calibration = _support(
-            params, params.support, catalogue, encoder, embeddings, observed, list(judges)
-        )
-        judges.append(judge)
-        visible, report = calibration.visible(params.support.visible_above), calibration.to_json()
-    return Bench(judges, visible, report)
-
-
-def refine_and_publish(
-    params: RefineParams, catalogue: Path, encoder: Path, embeddings: Path, target: Path, record: Record
+    target: Path,
+    record: Record,
 ) -> None:
     """Refine every listing of ``catalogue`` and write products, decisions, instructions and calibration.
 
@@ -165,6 +110,8 @@ def refine_and_publish(
     Raises:
         ListingDataError: picture vectors are missing or are not those of this catalogue.
         CatalogueError, ModelFileError: an input is missing or damaged.
+        BudgetSpentError, EndpointError, TooManyFailuresError: the chat model gave no more, or no usable,
+            answers; the ones it gave are kept for the next run.
     """
     torch.set_num_threads(params.threads)
     source, vectors = Catalogue(catalogue), embeddings if params.support else None
@@ -174,15 +121,17 @@ def refine_and_publish(
             batches = listing_batches(catalogue, vectors, params.batch_products)
             observed = observe(batches, source.schema, params, Path(scratch))
         with record.timed("calibrate"):
-            bench = _bench(params, catalogue, encoder, embeddings, observed)
+            bench = open_bench(params, chat, catalogue, encoder, embeddings, observed)
         writer = InstructionWriter(params.instructions, source.schema, bench.visible, params.seed)
-        with published(target) as folder:
+        with closing(bench), closing(observed.siblings), published(target) as folder:
             with record.timed("refine"):
                 _write(params, catalogue, vectors, bench, writer, tally, folder)
+            figures = bench.figures()
             text = json.dumps(bench.report, indent=1, sort_keys=True) + "\n"
             (folder / "calibration.json").write_text(text, encoding="utf-8")
-        observed.siblings.close()
-    record.metrics = tally.metrics() | {f"refused.{g}": float(n) for g, n in sorted(writer.refused.items())}
+    record.metrics = (
+        tally.metrics() | figures | {f"refused.{g}": float(n) for g, n in sorted(writer.refused.items())}
+    )
     seconds = record.timings["observe"] + record.timings["calibrate"] + record.timings["refine"]
     record.metrics["products_per_second"] = tally.counts["products"] / max(seconds, 1e-9)
     record.outputs = [str(target)]
@@ -199,7 +148,8 @@ def _write(
 ) -> None:
     progress = Progress("refining", Catalogue(catalogue).product_count, "listings")
     with Writers(folder) as files:
-        for batch in listing_batches(catalogue, vectors, params.batch_products):
+        pictures = params.mllm is not None
+        for batch in listing_batches(catalogue, vectors, params.batch_products, pictures):
             refined = refine(batch, bench.judges)
             files.write("products", _products(refined, bench.visible))
             files.write("decisions", decision_table(refined))

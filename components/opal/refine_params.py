@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from components.catalog.params import ReencodeParams
 from components.stage.params import Params
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -48,7 +49,10 @@ class SupportParams(Params):
 class MllmParams(Params):
     """The judge that asks the chat model of block ``llm``, shown the picture."""
 
-    doubt_below: Share  # asked only about values whose support is lower; 1 = about all
+    # Asked about values of lower support only, and about those that no judge measured; 1 = about all.
+    doubt_below: Share
+    picture: ReencodeParams  # as it is shown
+    most_characters: int = Field(ge=1)  # of a name or value that is shown
 
 
 class InstructionParams(Params):
