@@ -28,6 +28,15 @@ METRIC_NAMES = {
     "attribute_accuracy": "Attribute accuracy",
     "attribute_f1": "Attribute F1",
     "attribute_macro_f1": "Attribute macro-F1",
+    "rouge_l": "ROUGE-L",
+    "bleu": "BLEU",
+}
+SYSTEM_NAMES = {
+    "ground": "Grounding",
+    "vlclip": "VL-CLIP",
+    "fusion": "Fusion retrieval",
+    "refine": "OPAL, refinement",
+    "listing": "OPAL, listings",
 }
 
 
@@ -121,7 +130,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def lower_is_better(metric: str) -> bool:
     """Whether a smaller value of ``metric`` is the better one."""
-    return metric.split(".")[-1] in LOWER_IS_BETTER
+    words = f"_{metric.split('.')[-1]}_"  # raw_hallucination_rate and the like: slices of one metric
+    return any(f"_{name}_" in words for name in LOWER_IS_BETTER)
 
 
 def verdict(figures: Figures, a: str, b: str, metric: str) -> Verdict | None:
@@ -139,6 +149,13 @@ def verdict(figures: Figures, a: str, b: str, metric: str) -> Verdict | None:
             return "worse" if towards_a else "better"
         return "unclear"
     return None
+
+
+def verdict_counts(figures: Figures) -> dict[str, int]:
+    """How many paired tests found their first variant better, worse, or neither."""
+    found = [verdict(figures, test.a, test.b, test.metric) for test in figures.tests]
+    said: tuple[Verdict, ...] = ("better", "unclear", "worse")
+    return {each: found.count(each) for each in said}
 
 
 def supported_best(figures: Figures, metric: str) -> str | None:
@@ -174,6 +191,17 @@ def headline(all_figures: dict[str, Figures], wanted: dict[str, str]) -> dict[st
     return numbers
 
 
+def system_label(system: str) -> str:
+    """A system's name in words."""
+    return SYSTEM_NAMES.get(system) or _plain(system)
+
+
+def shared_n(figures: Figures, metric: str) -> int | None:
+    """The number of cases that every variant's figure of ``metric`` rests on; None where they differ."""
+    counts = {row[metric].n for row in figures.variants.values() if metric in row}
+    return counts.pop() if len(counts) == 1 else None
+
+
 def metric_label(metric: str) -> str:
     """The field's way to write a metric: ``hits_at_5`` → HITS@5, ``visual_ndcg_at_10`` → Visual · nDCG@10.
 
@@ -181,15 +209,14 @@ def metric_label(metric: str) -> str:
     """
     if "." in metric:
         return " · ".join([_plain(metric.split(".")[0]), metric_label(metric.split(".", 1)[1])])
-    found = re.fullmatch(r"(.+)_at_(\d+)", metric)
-    stem, cut = (found[1], f"@{found[2]}") if found else (metric, "")
-    for name in sorted(METRIC_NAMES, key=len, reverse=True):
-        if stem == name or stem.endswith(f"_{name}"):
-            before = _plain(stem[: -len(name)])
-            return f"{before} · {METRIC_NAMES[name]}{cut}" if before else METRIC_NAMES[name] + cut
-        if stem.startswith(f"{name}_"):
-            return f"{METRIC_NAMES[name]} · {_plain(stem[len(name) :]).lower()}{cut}"
-    return _plain(stem) + cut
+    names = "|".join(sorted(METRIC_NAMES, key=len, reverse=True))
+    found = re.fullmatch(rf"(?:(.+?)_)?({names})(?:_at_(\d+))?(?:_(.+))?", metric)
+    if found is None:
+        stem, at, cut = metric.rpartition("_at_")
+        return f"{_plain(stem)}@{cut}" if at and cut.isdigit() else _plain(metric)
+    before, name, cut, after = found.groups(default="")
+    words = [_plain(before), METRIC_NAMES[name] + (f"@{cut}" if cut else ""), _plain(after).lower()]
+    return " · ".join(word for word in words if word)
 
 
 def _plain(words: str) -> str:

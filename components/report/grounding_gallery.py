@@ -23,22 +23,36 @@ class Pointing:
     product_id: str
     x: float
     y: float
-    hit: bool
+    missed: bool
     box: Box
     found_box: Box | None
+    iou: float | None
+    fallback: str | None  # why the whole picture was kept; "" when no reason was written down
+
+    @property
+    def verdict(self) -> str:
+        """In two words, for the badge."""
+        if self.fallback is not None:
+            return "○ fallback"
+        return "✗ miss" if self.missed else "✓ hit"
 
 
 @dataclass(frozen=True)
 class GroundingGallery:
-    """Pointings shown, misses first."""
+    """Pointings shown: fallbacks first, then misses, then hits."""
 
+    folder: str
+    variant: str
     total: int
     missed: int
+    fallbacks: int
+    boxed: bool  # whether boxes were measured, or points alone
     pointings: tuple[Pointing, ...]
 
 
 def grounding_gallery(
     path: Path,
+    reasons: Path,
     variant: str,
     params: GroundingGalleryParams,
     seed: int,
@@ -46,10 +60,12 @@ def grounding_gallery(
 ) -> GroundingGallery | None:
     """Draw pointings that have a true ``box``; None where there is no pointing file or no true box.
 
-    Columns ``variant`` (then only the rows of ``variant`` count) and ``found_box`` may be there.
+    Columns ``variant`` (then only the rows of ``variant`` count), ``found_box``, ``iou`` and ``fallback`` may
+    be there. ``reasons`` is the file of boxes that says why pictures fell back; read where some shown did.
 
     Raises:
-        ReportInputError: a coordinate is missing or outside 0..1, or a product is not in the catalogue.
+        ReportInputError: a coordinate is missing or outside 0..1, a box is turned inside out, a product is
+            not in the catalogue, or a file is broken.
     """
     if not path.is_file():
         return None
@@ -57,28 +73,57 @@ def grounding_gallery(
     rows = {row["product_id"]: row for row in found if row["box"] and row.get("variant") in (None, variant)}
     if not rows:
         return None
-    misses = [each for each, row in rows.items() if not row["hit"]]
-    hits = [each for each, row in rows.items() if row["hit"]]
-    ids = drawn(misses, params.failures, seed) + drawn(hits, params.successes, seed)
+    fallbacks = [each for each, row in rows.items() if row.get("fallback")]
+    missed = [each for each, row in rows.items() if _missed(row, params) and not row.get("fallback")]
+    hits = [each for each, row in rows.items() if not _missed(row, params) and not row.get("fallback")]
+    first = drawn(fallbacks, params.fallbacks, seed)
+    why = _reasons(reasons, first) if first else {}
+    ids = first + drawn(missed, params.failures, seed) + drawn(hits, params.successes, seed)
     return GroundingGallery(
-        len(rows), len(misses), tuple(_pointing(path, rows[each], checked) for each in ids)
+        folder=path.parent.name,
+        variant=variant,
+        total=len(rows),
+        missed=len(missed),
+        fallbacks=len(fallbacks),
+        boxed=any(row.get("iou") is not None for row in rows.values()),
+        pointings=tuple(_pointing(path, rows[each], params, why.get(each), checked) for each in ids),
     )
 
 
-def _pointing(path: Path, row: dict[str, Any], checked: CheckedCatalogue) -> Pointing:
+def _missed(row: dict[str, Any], params: GroundingGalleryParams) -> bool:
+    """A box that covers too little of the true one; where only points were found, a point outside it."""
+    iou = row.get("iou")
+    return not row["hit"] if iou is None else bool(iou < params.minimum_iou)
+
+
+def _reasons(path: Path, ids: list[str]) -> dict[str, str]:
+    wanted = set(ids)
+    rows = read_results(path, ["product_id", "reason"])
+    return {row["product_id"]: row["reason"] or "" for row in rows if row["product_id"] in wanted}
+
+
+def _pointing(
+    path: Path,
+    row: dict[str, Any],
+    params: GroundingGalleryParams,
+    reason: str | None,
+    checked: CheckedCatalogue,
+) -> Pointing:
     product_id = row["product_id"]
     if product_id not in checked.types:
         raise ReportInputError(
             f"{path} names product '{product_id}', which data/checked lacks; run the evaluation again."
         )
-    found_box = row.get("found_box")
+    found_box, iou = row.get("found_box"), row.get("iou")
     return Pointing(
         product_id=product_id,
         x=_fraction(path, product_id, "x", row["x"]),
         y=_fraction(path, product_id, "y", row["y"]),
-        hit=bool(row["hit"]),
+        missed=_missed(row, params),
         box=_box(path, product_id, "box", row["box"]),
         found_box=None if found_box is None else _box(path, product_id, "found_box", found_box),
+        iou=None if iou is None else _fraction(path, product_id, "iou", iou),
+        fallback=(reason or "") if row.get("fallback") else None,
     )
 
 
@@ -96,4 +141,6 @@ def _box(path: Path, product_id: str, name: str, edges: list[float]) -> Box:
             f"{path}, product '{product_id}', {name}: needs x0 y0 x1 y1, has {len(edges)} numbers."
         )
     x0, y0, x1, y1 = (_fraction(path, product_id, name, edge) for edge in edges)
+    if x1 < x0 or y1 < y0:
+        raise ReportInputError(f"{path}, product '{product_id}', {name}: {edges} is turned inside out.")
     return x0, y0, x1, y1

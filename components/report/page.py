@@ -14,8 +14,11 @@ from components.report import curves as chart
 from components.report import figures as fig
 from components.report.catalogue import CheckedCatalogue, listings, read_catalogue, read_truth
 from components.report.catalogue_gallery import attributes, noise_acts, shown_products
+from components.report.claims import judged_claims
 from components.report.errors import ReportInputError, ReportParamsError
+from components.report.gate_plot import gate_plot
 from components.report.grounding_gallery import grounding_gallery
+from components.report.listing_gallery import listing_gallery
 from components.report.params import ReportParams
 from components.report.pictures import Picture, thumbnail
 from components.report.quality_summary import read_gate
@@ -30,7 +33,9 @@ TRUTH = Path("data/truth/truth.parquet")
 METRICS = Path("metrics")
 PER_QUERY = Path("results/per_query")
 PLOTS = Path("plots")
+LISTINGS = Path("listing/listing.parquet")
 QUALITY = Path("reports/quality")
+BOXES = Path("data/grounding/boxes.parquet")
 
 
 @dataclass(frozen=True)
@@ -63,9 +68,10 @@ def build_report(root: Path, params: ReportParams) -> Report:
         system: fig.read_figures(root / METRICS / f"{system}.json", system) for system in params.systems
     }
     numbers = fig.headline(all_figures, params.headline)
+    claims = judged_claims(all_figures, params.claims, params.claim_margin)
     context = _shop(root, params) | _results(root, params, all_figures)
     context |= _galleries(root, params, context["checked"])
-    context |= {"headline": numbers, "lead": _lead(params, context)}
+    context |= {"headline": numbers, "claims": claims, "lead": _lead(params, context)}
     html = _render(params, context)
     size = len(html.encode())
     if size > params.max_page_bytes:
@@ -116,21 +122,28 @@ def _results(root: Path, params: ReportParams, all_figures: dict[str, fig.Figure
 
 def _galleries(root: Path, params: ReportParams, checked: CheckedCatalogue) -> dict[str, Any]:
     """Samples to look at, with the listings and thumbnails they need."""
+    per_query = root / PER_QUERY
     searches = []
-    for system, subject in params.systems.items():
-        rows = read_searches(
-            root / PER_QUERY / system / f"{system}.parquet", subject, params.retrieval.metric
-        )
+    for system, success in params.retrieval.systems.items():
+        subject = params.systems[system]
+        rows = read_searches(per_query / system / f"{system}.parquet", subject, success.metric)
         searches.append(retrieval_gallery(system, subject, rows, params.retrieval, params.seed, checked))
     groundings = []
-    for system, subject in params.systems.items():
-        path = root / PER_QUERY / system / "pointing.parquet"
-        gallery = grounding_gallery(path, subject, params.grounding, params.seed, checked)
-        groundings += [(system, gallery)] if gallery else []
+    for folder, variant in params.grounding.variants.items():
+        path = per_query / folder / "pointing.parquet"
+        gallery = grounding_gallery(path, root / BOXES, variant, params.grounding, params.seed, checked)
+        groundings += [gallery] if gallery else []
+    generated, gates = None, None
+    if params.listings:
+        generated = listing_gallery(per_query / LISTINGS, params.listings, params.seed, checked)
+    if params.gates:
+        path = per_query / params.gates.system / "gates.parquet"
+        gates = gate_plot(path, params.gates.system, params.gates.variant)
     shown = shown_products(checked, params.catalogue, params.seed)
     in_catalogue = {each for ids in shown.values() for each in ids}
     needed = {p for gallery in searches for p in gallery.products()} | in_catalogue
-    needed |= {pointing.product_id for _, gallery in groundings for pointing in gallery.pointings}
+    needed |= {pointing.product_id for gallery in groundings for pointing in gallery.pointings}
+    needed |= {case.product_id for case in generated.cases} if generated else set()
     listed: dict[str, Product] = {}
     pictures: dict[str, Picture] = {}
     for listing in listings(checked.reader, needed):
@@ -141,6 +154,8 @@ def _galleries(root: Path, params: ReportParams, checked: CheckedCatalogue) -> d
     return {
         "searches": searches,
         "groundings": groundings,
+        "generated": generated,
+        "gates_plot": gates,
         "shown": shown,
         "has_truth": (root / TRUTH).is_file(),
         "truth": read_truth(root / TRUTH, in_catalogue),
@@ -166,11 +181,17 @@ def _filters(params: ReportParams, listed: dict[str, Product]) -> dict[str, Call
         "best": fig.supported_best,
         "clip": lambda value: clip(value, params.text_chars),
         "metric": fig.metric_label,
+        "percent": lambda share: f"{share:.0%}",
         "noise_acts": noise_acts,
         "number": fig.number,
         "query_text": lambda search: query_text(search, listed),
+        "shared_n": fig.shared_n,
+        "signed": lambda value: fig.number(value, signed=True),
+        "system": fig.system_label,
         "thousands": lambda count: f"{count:,}",
+        "two_digits": lambda value: fig.number(value, 2),
         "verdict": lambda figures, test: fig.verdict(figures, test.a, test.b, test.metric),
+        "verdict_counts": fig.verdict_counts,
         "words": fig.in_words,
     }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -11,11 +11,44 @@ from components.stage.params import Params
 HEADLINE_MAX = 12
 
 
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]  # of a system: a file, an anchor
+Standing = Literal["shown", "open", "opposite"]
+
+
+class Claim(Params):
+    """A sentence for the paired tests to bear out: ``ours`` is ``relation`` ``rival`` on ``metric``."""
+
+    system: Name
+    metric: str
+    ours: str
+    relation: Literal["above", "below", "not_below", "not_above"]
+    rival: str
+
+    def standing(self, low: float, high: float, margin: float) -> Standing:
+        """What the 95% interval of ``ours − rival`` says: the claim, nothing either way, or its opposite.
+
+        above and below need the whole interval on their side of zero; not_below and not_above (no loss worth
+        the name) need it on their side of ``margin``.
+        """
+        if self.relation in ("below", "not_above"):
+            low, high = -high, -low
+        bound = 0.0 if self.relation in ("above", "below") else -margin
+        holds = low > bound or (bound < 0 and low == bound)
+        return "shown" if holds else "opposite" if high < bound else "open"
+
+
+class SearchGalleryOf(Params):
+    """How a system's searches are told apart."""
+
+    metric: str  # per-query metric that tells success from failure
+    success_from: float = Field(gt=0)  # lowest value of a success; mrr from 0.2: a hit among the first five
+
+
 class RetrievalGalleryParams(Params):
     """Which searches are shown: query, then the first products found."""
 
-    metric: str  # per-query metric that tells success (above 0) from failure (0), e.g. hits_at_5
-    scores: list[str]  # further per-query metrics printed with each search
+    systems: dict[Name, SearchGalleryOf]  # those whose per-query file holds rankings
+    scores: list[str]  # further per-query metrics printed with each search, where a system has them
     relevant_from: int = Field(ge=1, le=3)  # lowest grade that is marked as a hit; as the evaluation counts
     top: int = Field(ge=1, le=10)  # pictures per search
     failures: int = Field(ge=0)  # failed searches per kind of query, shown first
@@ -25,8 +58,27 @@ class RetrievalGalleryParams(Params):
 class GroundingGalleryParams(Params):
     """Which pointings are shown: the true box, the point found, and the box found."""
 
-    failures: int = Field(ge=0)  # points outside the true box, shown first
+    # Folder under results/per_query whose pointing.parquet is shown -> variant shown
+    variants: dict[Name, str]
+    minimum_iou: float = Field(ge=0, le=1)  # a box that overlaps the true one by less counts as missed
+    fallbacks: int = Field(ge=0)  # pictures where no box was found, shown first
+    failures: int = Field(ge=0)  # misses: points outside the true box, or boxes below minimum_iou
     successes: int = Field(ge=0)
+
+
+class ListingGalleryParams(Params):
+    """Which generated listings are shown beside what the seller wrote and what is true."""
+
+    variant: str
+    failures: int = Field(ge=0)  # listings with a wrong value, or no listing at all; shown first
+    successes: int = Field(ge=0)
+
+
+class GatePlotParams(Params):
+    """Which network's gate is drawn, from results/per_query/SYSTEM/gates.parquet."""
+
+    system: Name
+    variant: str
 
 
 class CatalogueGalleryParams(Params):
@@ -42,8 +94,10 @@ class ReportParams(Params):
     title: str = Field(min_length=1)
     profile: str = Field(min_length=1)  # name of the profile, shown on the page
     seed: int = Field(ge=0)  # draws the samples of all galleries
-    # System -> its main variant. A system `s` is read from metrics/s.json and results/per_query/s/s.parquet.
-    systems: dict[str, str] = Field(min_length=1)
+    # System -> its main variant. A system `s` is read from metrics/s.json.
+    systems: dict[Name, str] = Field(min_length=1)
+    claims: list[Claim]  # the headline table, on the page and on the terminal
+    claim_margin: float = Field(ge=0)  # a loss up to this counts as none: not_below, not_above
     pretrained: bool  # False: a variant named `untrained` is labelled as having no pretrained weights
     curves: list[str]  # stages whose plots/STAGE.csv is drawn
     quality: list[str]  # gates whose reports/quality/GATE.json is summed up
@@ -51,6 +105,8 @@ class ReportParams(Params):
     headline: dict[str, str] = Field(min_length=1, max_length=HEADLINE_MAX)
     retrieval: RetrievalGalleryParams
     grounding: GroundingGalleryParams
+    listings: ListingGalleryParams | None  # null: no gallery of generated listings
+    gates: GatePlotParams | None  # null: no plot of gate weights
     catalogue: CatalogueGalleryParams
     thumbnail_px: int = Field(ge=16, le=1024)  # longer side of every picture
     jpeg_quality: int = Field(ge=10, le=95)
@@ -67,8 +123,11 @@ class ReportParams(Params):
         return headline
 
     @model_validator(mode="after")
-    def _headline_of_known_systems(self) -> Self:
-        for name, source in self.headline.items():
-            if source.split(".")[0] not in self.systems:
-                raise ValueError(f"headline '{name}: {source}' names a system that is not under systems")
+    def _only_known_systems(self) -> Self:
+        named = {f"headline.{name}": source.split(".")[0] for name, source in self.headline.items()}
+        named |= {f"claims.{i}": claim.system for i, claim in enumerate(self.claims)}
+        named |= {f"retrieval.systems.{name}": name for name in self.retrieval.systems}
+        for where, system in named.items():
+            if system not in self.systems:
+                raise ValueError(f"{where} names '{system}', which is not under systems")
         return self

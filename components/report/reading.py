@@ -40,6 +40,22 @@ def against(figures: Figures, subject: str, other: str) -> str:
     return f"{subject} is {'; '.join(parts)}."
 
 
+def _between_others(figures: Figures, subject: str) -> list[str]:
+    """What the paired tests that leave ``subject`` aside say, one sentence per pair."""
+    pairs = dict.fromkeys((test.a, test.b) for test in figures.tests if subject not in (test.a, test.b))
+    lines = []
+    for a, b in pairs:
+        tested = {test.metric for test in figures.tests if {test.a, test.b} == {a, b}}
+        rows = {
+            name: {metric: cell for metric, cell in figures.variants[name].items() if metric in tested}
+            for name in (a, b)
+            if name in figures.variants
+        }
+        if len(rows) == 2:
+            lines.append(against(Figures(figures.system, rows, figures.tests), a, b))
+    return lines
+
+
 def honest_reading(figures: Figures, subject: str, pretrained: bool) -> list[str]:
     """What may be said of ``subject`` and what may not, one sentence per item."""
     lines = []
@@ -50,6 +66,7 @@ def honest_reading(figures: Figures, subject: str, pretrained: bool) -> list[str
         if other == UNTRAINED and not pretrained:
             line += f" {other} has no pretrained weights: beating it shows only that training took effect."
         lines.append(line)
+    lines += _between_others(figures, subject)
     small = [test for test in figures.tests if test.n < CLAIM_N]
     if small:
         fewest = min(test.n for test in small)

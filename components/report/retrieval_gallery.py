@@ -11,7 +11,7 @@ from components.catalog.records import Product
 from components.report.catalogue import CheckedCatalogue, drawn, read_grades
 from components.report.errors import ReportInputError
 from components.report.figures import metric_label, number
-from components.report.params import RetrievalGalleryParams
+from components.report.params import RetrievalGalleryParams, SearchGalleryOf
 from components.report.per_query import read_results
 
 GRADES = {3: "exact", 2: "close", 1: "related"}
@@ -67,7 +67,7 @@ class RetrievalGallery:
 
     system: str
     variant: str
-    metric: str
+    success: SearchGalleryOf
     groups: tuple[SearchGroup, ...]
     disagreeing: int  # searches whose marks and metric tell different things
 
@@ -111,24 +111,33 @@ def retrieval_gallery(
     Raises:
         ReportInputError: a ranking names a query or product that the checked catalogue does not hold.
     """
+    success = params.systems[system]
     grouped: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
     for row in rows:
         grouped.setdefault((row["task"] or "", row["kind"] or ""), {})[row["query_id"]] = row
     groups = []
     for (task, kind), group in grouped.items():
-        failed = [each for each, row in group.items() if not row[params.metric] > 0]
-        passed = [each for each, row in group.items() if row[params.metric] > 0]
+        failed = [each for each, row in group.items() if not _succeeded(row, success)]
+        passed = [each for each, row in group.items() if _succeeded(row, success)]
         ids = drawn(failed, params.failures, seed) + drawn(passed, params.successes, seed)
         grades = read_grades(checked.reader, ids)
-        searches = tuple(_search(group[each], params, checked, grades[each]) for each in ids)
+        searches = tuple(_search(group[each], params, success, checked, grades[each]) for each in ids)
         groups.append(SearchGroup(task, kind, len(group), len(failed), searches))
     shown = [search for group_ in groups for search in group_.searches]
     disagreeing = sum((search.hits > 0) != search.success for search in shown)
-    return RetrievalGallery(system, variant, params.metric, tuple(groups), disagreeing)
+    return RetrievalGallery(system, variant, success, tuple(groups), disagreeing)
+
+
+def _succeeded(row: dict[str, Any], success: SearchGalleryOf) -> bool:
+    return bool(row[success.metric] >= success.success_from)
 
 
 def _search(
-    row: dict[str, Any], params: RetrievalGalleryParams, checked: CheckedCatalogue, grades: dict[str, int]
+    row: dict[str, Any],
+    params: RetrievalGalleryParams,
+    success: SearchGalleryOf,
+    checked: CheckedCatalogue,
+    grades: dict[str, int],
 ) -> Search:
     query_id, top = row["query_id"], row["top"][: params.top]
     query = checked.queries.get(query_id)
@@ -146,11 +155,11 @@ def _search(
         best = min(grades, key=lambda each: (-grades[each], each), default=None)
     if best not in checked.types:  # a judgement of a product that the gate has set aside
         best = None
-    values = {name: row[name] for name in [params.metric, *params.scores] if _defined(row.get(name))}
+    values = {name: row[name] for name in [success.metric, *params.scores] if _defined(row.get(name))}
     return Search(
         query_id=query_id,
         text=None if query is None else query.text,
-        success=row[params.metric] > 0,
+        success=_succeeded(row, success),
         scores=" · ".join(f"{metric_label(name)} {number(value, 2)}" for name, value in values.items()),
         found=tuple(found),
         sought=None if any(each.hit for each in found) else best,

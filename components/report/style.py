@@ -22,7 +22,32 @@ p{margin:.5rem 0;max-width:46rem}
 .small{font:400 .85rem system-ui,sans-serif}
 .soft,figcaption,caption,.scores{color:var(--soft)}
 .lead{font-size:1.08rem;color:var(--soft)}
-nav{display:flex;flex-wrap:wrap;gap:.25rem 1.25rem;margin-top:1rem;font-size:.95rem}
+.toc{margin-top:1.4rem;font-size:.95rem}.toc ol,.toc ul{list-style:none;margin:0;padding:0}
+.toc ol{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,13rem),1fr));gap:.15rem 1.5rem}
+.toc ul{display:flex;flex-wrap:wrap;gap:0 .8rem;font-size:.86rem}
+section[id]{scroll-margin-top:.5rem}h3.system{font-size:1.3rem;margin-top:2.6rem}
+h4{font-size:.95rem;margin:1.4rem 0 .4rem}
+.claims th .words{display:block;font-weight:400;text-align:left}.claims td{white-space:nowrap}
+.claims th[scope=row]{text-align:left;padding-right:1.6rem}
+.claims td[data-name=on]{white-space:normal;min-width:7rem}.claims .badge{margin:0}
+.claims td .small{display:block;white-space:normal}
+tbody th small{display:block;font-weight:400;color:var(--soft);font-size:.78rem}
+summary{padding:.35rem 0}summary b{color:var(--ink);font-family:ui-serif,Georgia,"Times New Roman",serif}
+table.gates{width:100%;max-width:46rem}table.gates .wide,table.gates td.words{width:60%}
+table.gates th[scope=row]{white-space:nowrap}
+svg.bar{display:block;width:100%;height:1.3rem;border-radius:4px}.spot{width:10px;height:10px}
+.g0{fill:var(--accent)}.g1{fill:var(--second)}.g2{fill:var(--third)}
+.writings{display:grid;gap:1.1rem;margin:1rem 0}
+.writing{display:grid;grid-template-columns:8.5rem minmax(0,1fr);gap:1.2rem;align-items:start}
+.writing .photo img{width:100%;height:auto;aspect-ratio:1;object-fit:contain;background:#fff;
+border-radius:6px;display:block;border:1px solid var(--rule);margin-bottom:.5rem}
+.writing .photo .badge{float:none;display:inline-block;margin:0 0 .2rem;white-space:normal;border-radius:6px}
+.writing .photo .small{display:block}
+.writing .scroll{margin:0}.writing table{width:100%;font-size:.86rem}
+.writing th,.writing td{text-align:left;padding:.25rem .9rem .25rem 0;min-width:6.5rem}
+.writing th[scope=row]{color:var(--soft);font-weight:400;min-width:5rem}
+.writing tr.title td{font-weight:500;min-width:9rem}
+.writing del{color:var(--bad)}.writing ins{text-decoration:none;color:var(--good);font-weight:600}
 a{color:var(--accent);text-decoration-thickness:1px;text-underline-offset:.2em}
 code,.name{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,"Liberation Mono",monospace;
 font-size:.9em}
@@ -123,6 +148,14 @@ padding-top:1rem}
 ul.tests .badge{display:table;margin-bottom:.2rem}
 .results,.results tbody,.results tr,.results th,.results td{display:block;width:100%}.results thead{
 display:none}
+.claims,.claims tbody,.claims tr,.claims th,.claims td{display:block;width:100%}.claims thead{display:none}
+.claims tr{padding:.7rem 0;border-bottom:1px solid var(--rule)}.claims th[scope=row],.claims td{border:0;
+padding:.08rem 0}.claims td{display:grid;grid-template-columns:6.5rem 1fr;text-align:left}
+.claims td::before{content:attr(data-name);color:var(--soft)}.claims td>*{grid-column:2}
+.claims .badge{justify-self:start}
+.writing{grid-template-columns:1fr}.writing .photo{display:grid;grid-template-columns:6rem 1fr;
+gap:0 .8rem;align-items:start}
+.writing .photo img{grid-row:1/3}
 .results th{padding:1rem 0 .1rem;border:0;font-weight:600}.results td{display:grid;padding-right:0;
 gap:0 1rem;
 grid-template-columns:1fr auto;text-align:right}.results td::before{content:attr(data-variant);

@@ -125,15 +125,34 @@ def parameters(**changes: Any) -> dict[str, Any]:
         "curves": ["encoder"],
         "quality": ["catalog"],
         "headline": {"encoder.hits_at_5": "encoder.fine_tuned.hits_at_5"},
+        "claims": [
+            {
+                "system": "encoder",
+                "metric": metric,
+                "ours": "fine_tuned",
+                "relation": "above",
+                "rival": "colour_histogram",
+            }
+            for metric in ("hits_at_5", "mrr")
+        ],
+        "claim_margin": 0.01,
         "retrieval": {
-            "metric": "hits_at_5",
+            "systems": {"encoder": {"metric": "hits_at_5", "success_from": 1.0}},
             "scores": ["mrr"],
             "relevant_from": 1,
             "top": 5,
             "failures": 2,
             "successes": 2,
         },
-        "grounding": {"failures": 2, "successes": 2},
+        "grounding": {
+            "variants": {"encoder": "fine_tuned"},
+            "minimum_iou": 0.5,
+            "fallbacks": 1,
+            "failures": 2,
+            "successes": 2,
+        },
+        "listings": None,
+        "gates": None,
         "catalogue": {"per_type": 1, "types": 3},
         "thumbnail_px": 32,
         "jpeg_quality": 70,

@@ -84,7 +84,8 @@ def test_results_of_another_catalogue_are_refused(
 
 
 def test_a_metric_that_was_not_measured_is_refused(workspace: Workspace, params: MakeParams) -> None:
-    retrieval = parameters()["retrieval"] | {"metric": "ndcg_at_1"}
+    measure = {"metric": "ndcg_at_1", "success_from": 1.0}
+    retrieval = parameters()["retrieval"] | {"systems": {"encoder": measure}}
     with pytest.raises(ReportInputError, match=r"no column ndcg_at_1 \(it has variant, task, query_id"):
         build_report(workspace.root, params(retrieval=retrieval))
 

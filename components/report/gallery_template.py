@@ -1,0 +1,128 @@
+"""The HTML of the page's pictures: searches, gates, grounding, listings, the catalogue."""
+
+from __future__ import annotations
+
+SEARCHES = """
+{% if searches %}<section id="searches"><h2>Searches</h2>
+{% for gallery in searches %}<details id="searches-{{ gallery.system }}"{% if loop.first %} open{% endif %}>
+<summary><b>{{ gallery.system|system }}</b> <span class="soft small">{% for group in gallery.groups %}
+{{- group.kind or group.task }}: {{ group.failed|thousands }} of {{ group.total|thousands }} failed
+{%- if not loop.last %}; {% endif %}{% endfor %}</span></summary>
+<p>The first {{ params.retrieval.top }} products that
+<span class="name">{{ gallery.variant }}</span> ({{ gallery.system }}) found. A search fails when its
+{{ gallery.success.metric|metric }} is below {{ gallery.success.success_from }}. Failures come first; all are drawn at random, none is chosen.
+A green frame with ✓ marks a product judged relevant, ✗ one that is not.</p>
+{% if gallery.disagreeing %}<p><span class="badge bad">note</span> For {{ gallery.disagreeing }} of the searches shown,
+the marks (grade {{ params.retrieval.relevant_from }} and up, first {{ params.retrieval.top }}) and
+{{ gallery.success.metric|metric }} tell different things: report.retrieval does not fit how the evaluation counts.</p>{% endif %}
+{% for group in gallery.groups %}<h3>{{ text(group.kind or group.task) }}{% if group.kind and group.task %}
+ <span class="soft small">{{ text(group.task) }}</span>{% endif %}
+<span class="badge plain">{{ group.failed|thousands }} of {{ group.total|thousands }} failed</span></h3>
+<div class="cases">
+{% for search in group.searches %}<article class="case">
+{% if search.success %}<span class="badge good">✓ {{ search.hits }} of {{ search.found|length }}</span>
+{% else %}<span class="badge bad">✗ failed</span>{% endif %}
+<h4>{{ text(search|query_text) }}</h4><p class="scores">{{ search.scores }}</p>
+<ol class="found">
+{% for found in search.found %}{% set listing = listings[found.product_id] %}
+<li{% if found.hit %} class="hit"{% endif %}>{{ image(found.product_id, listing.title) }}
+<span class="mark">{{ found.rank }} {{ "✓" if found.hit else "✗" }} {{ found.mark }}</span>
+<span class="clamp soft">{{ text(listing.title or listing.product_type) }}</span></li>
+{% endfor %}
+{% if search.sought %}{% set listing = listings[search.sought] %}
+<li class="sought">{{ image(search.sought, listing.title) }}<span class="mark">was sought</span>
+<span class="clamp soft">{{ text(listing.title or listing.product_type) }}</span></li>{% endif %}
+</ol></article>
+{% endfor %}</div>{% endfor %}</details>{% endfor %}</section>{% endif %}
+"""  # noqa: E501
+
+EVIDENCE = """
+{% macro bar(b) -%}
+<tr><th scope="row">{{ text(b.name or "other") }}<small>n={{ b.count|thousands }}</small></th><td class="words">
+<svg class="bar" viewBox="0 0 1000 60" preserveAspectRatio="none" role="img" aria-label="{% for name, start, length in b.parts -%}
+{{ name }} {{ length|percent }}{{ ", " if not loop.last }}{% endfor %}">
+{% for name, start, length in b.parts %}<rect class="g{{ loop.index0 }}" x="{{ (start * 1000)|round(1) }}" y="0"
+width="{{ (length * 1000)|round(1) }}" height="60"/>{% endfor %}</svg></td>
+{% for name, start, length in b.parts %}<td>{{ length|percent }}</td>{% endfor %}</tr>
+{%- endmacro %}
+{% if gates_plot %}<section id="gates"><h2>Gate weights</h2>
+<p>How much <span class="name">{{ gates_plot.variant }}</span> ({{ gates_plot.system }}) trusts each of its experts: mean gate
+weights of the products that its searches found. The gate sees the product alone; a kind of query shows through the products it finds.</p>
+{% for title, bars in [("By category, each product once", gates_plot.categories), ("By kind of query, as often as found", gates_plot.kinds)] %}
+<div class="scroll"><table class="gates"><caption>{{ title }}</caption><thead><tr><th scope="col"></th><th scope="col" class="wide"></th>
+{% for name, start, length in bars[0].parts %}<th scope="col"><svg class="spot" viewBox="0 0 10 10" aria-hidden="true"><rect
+class="g{{ loop.index0 }}" width="10" height="10" rx="2"/></svg> {{ name }}</th>{% endfor %}</tr></thead>
+<tbody>{% for b in bars %}{{ bar(b) }}
+{% endfor %}</tbody></table></div>{% endfor %}</section>{% endif %}
+<section id="grounding"><h2>Grounding</h2>
+{% for grounding in groundings %}<h3>{{ grounding.folder|system }} <span class="soft small">{{ grounding.variant }}</span></h3>
+<p>Where <span class="name">{{ grounding.variant }}</span>
+({{ grounding.folder }}) looks when it reads a product's type:
+{% if grounding.boxed %}{{ grounding.missed|thousands }} of {{ grounding.total|thousands }} boxes overlap the true one by an IoU below
+{{ params.grounding.minimum_iou }}; for {{ grounding.fallbacks|thousands }} no box was found and the whole picture was kept.
+{% else %}{{ grounding.missed|thousands }} of {{ grounding.total|thousands }} points miss the true box.{% endif %}
+Misses come first; all are drawn at random.</p>
+<p class="soft"><svg class="swatch" viewBox="0 0 46 16" aria-hidden="true"><rect class="true-box" x="3" y="3" width="40"
+height="10"/></svg> true box &ensp; {% if grounding.pointings|selectattr("found_box")|list %}<svg class="swatch"
+viewBox="0 0 46 16" aria-hidden="true"><rect class="found-box" x="3" y="3" width="40" height="10"/></svg> box found
+&ensp; {% endif %}<svg class="swatch" viewBox="0 0 46 16" aria-hidden="true"><path
+class="cross" d="M17 8h12M23 2v12"/></svg> point found</p>
+<div class="boxes">
+{% for p in grounding.pointings %}{% set pic = pictures[p.product_id] %}{% set listing = listings[p.product_id] -%}
+<figure><svg viewBox="0 0 {{ pic.width }} {{ pic.height }}" role="img" aria-label="{{ listing.product_type|clip }}">
+<image href="{{ pic.uri }}" width="{{ pic.width }}" height="{{ pic.height }}"/>
+{% for name, box in [("true", p.box), ("found", p.found_box)] %}{% if box %}{% for layer in ["under", "box"] -%}
+<rect class="{{ name }}-{{ layer }}" x="{{ (box[0] * pic.width)|round(1) }}" y="{{ (box[1] * pic.height)|round(1) }}"
+width="{{ ((box[2] - box[0]) * pic.width)|round(1) }}" height="{{ ((box[3] - box[1]) * pic.height)|round(1) }}"/>
+{%- endfor %}{% endif %}{% endfor %}
+{% for layer in ["cross-under", "cross"] %}<path class="{{ layer }}"
+d="M{{ (p.x * pic.width - 6)|round(1) }} {{ (p.y * pic.height)|round(1) }}h12m-6 -6v12"/>{% endfor %}</svg>
+<figcaption><span class="badge {{ "plain" if p.fallback is not none else "bad" if p.missed else "good" }}">{{ p.verdict }}</span>
+{{ text(listing.product_type) }}{% if p.iou is not none %} <span class="soft">IoU {{ p.iou|two_digits }}</span>{% endif %}
+{% if p.fallback %}<span class="soft">{{ text(p.fallback) }}</span>{% endif %}</figcaption></figure>
+{% endfor %}</div>{% endfor %}
+{% if not groundings %}<p class="empty">Left out: this run has no pointing results, or its catalogue has no true boxes.</p>{% endif %}</section>
+{% if generated %}<section id="listings"><h2>Generated listings</h2>
+<p>What <span class="name">{{ generated.variant }}</span> ({{ generated.system }}) writes of a photo, beside what the seller wrote, what
+refinement made of that, and what is true. {{ generated.failed|thousands }} of {{ generated.total|thousands }} generated listings state
+something wrong, or could not be read. Those come first; all are drawn at random.
+<del>Struck out</del> is stated and wrong, <ins>green</ins> is right, – is not stated.</p>
+<div class="writings">
+{% for case in generated.cases %}<article class="case writing"><div class="photo">{{ image(case.product_id, case.category) }}
+{% if case.failed %}<span class="badge bad">✗ {{ case.summary }}</span>{% else %}<span class="badge good">✓ {{ case.summary }}</span>{% endif %}
+<span class="soft small">{{ text(case.category) }}</span></div>
+<div class="scroll"><table><thead><tr><td></td>{% for v in case.versions %}<th scope="col">{{ v.name }}</th>{% endfor %}
+{% if case.truth %}<th scope="col">truth</th>{% endif %}</tr></thead><tbody>
+<tr class="title"><th scope="row">title</th>{% for v in case.versions %}<td>{% if v.problem %}<span class="empty">{{ text(v.problem) }}</span>
+{% elif v.title %}{{ text(v.title) }}{% else %}<span class="soft">–</span>{% endif %}</td>{% endfor %}
+{% if case.truth %}<td>{{ text(case.truth.title) }}</td>{% endif %}</tr>
+{% for name, cells, actual in case.rows %}<tr><th scope="row">{{ text(name) }}</th>
+{% for c in cells %}<td>{% if c.state == "absent" %}<span class="soft">–</span>{% elif c.state == "right" %}<ins>{{ text(c.text) }}</ins>
+{%- elif c.state == "wrong" %}<del>{{ text(c.text) }}</del>{% else %}{{ text(c.text) }}{% endif %}</td>{% endfor %}
+{% if case.truth %}<td>{% if actual %}{{ text(actual) }}{% else %}<span class="soft">–</span>{% endif %}</td>{% endif %}</tr>
+{% endfor %}</tbody></table></div></article>
+{% endfor %}</div></section>{% endif %}
+"""  # noqa: E501
+
+PRODUCTS = """
+<section id="products"><h2>The catalogue</h2>
+{% if has_truth %}<p>What the models see, next to what is true. Seller's text is shown as it stands in the catalogue;
+<del>struck out</del> is stated and wrong, <ins>green</ins> is what is true.</p>
+{% else %}<p>Seller's text is shown as it stands in the catalogue.
+<span class="empty">Differences are left out: this catalogue has no truth.</span></p>{% endif %}
+{% for product_type, ids in shown.items() %}<h3>{{ text(product_type) }}</h3><div class="products">
+{% for product_id in ids %}{% set listing = listings[product_id] %}{% set real = truth.get(product_id) -%}
+<article class="product"><div>{{ image(product_id, listing.product_type) }}</div><div>
+<h4>{% if listing.title %}{{ text(listing.title) }}{% else %}<span class="empty">(no title)</span>{% endif %}</h4>
+{% if real and real.title and real.title != listing.title %}<p><ins>{{ text(real.title) }}</ins></p>{% endif %}
+{% if listing.description %}<p class="soft">{{ text(listing.description) }}</p>{% endif %}
+<ul>{% for a in listing|attributes(real) %}<li><span>{{ text(a.name) }}:</span>
+{% if a.state == "given" %}{{ text(a.stated) }}
+{% elif a.state == "missing" %}<span class="empty">not stated</span> <ins>{{ text(a.true) }}</ins>
+{% elif a.state == "wrong" %}<del>{{ text(a.stated) }}</del> <ins>{{ text(a.true) }}</ins>
+{% else %}{{ text(a.stated) }} <span class="empty">(not in the truth)</span>{% endif %}</li>
+{% endfor %}</ul>
+{% for act in real|noise_acts %}{% if loop.first %}<p>{% endif %}<span class="badge plain">{{ act|clip }}</span>
+{% if loop.last %}</p>{% endif %}{% endfor %}</div></article>
+{% endfor %}</div>{% endfor %}</section>
+"""  # noqa: E501

@@ -1,0 +1,171 @@
+"""Generated listings to look at: photo, seller's text, refined, raw and constrained answers, the truth."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from components.report.catalogue import CheckedCatalogue, drawn
+from components.report.errors import ReportInputError
+from components.report.params import ListingGalleryParams
+from components.report.per_query import read_results
+
+KEYS = ["variant", "product_id", "category"]
+GIVEN = {"seller": "seller", "refined": "refined", "truth": "true"}  # version -> prefix of its columns
+GENERATED = ("raw", "constrained")  # columns with a model's answer as it was written
+State = Literal["right", "wrong", "absent", "plain"]
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of a listing; ``problem`` says why there is none to show."""
+
+    name: str
+    title: str
+    attributes: dict[str, str]
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One attribute of one version: right or wrong by the truth, absent, or plain where truth is unknown."""
+
+    text: str
+    state: State
+
+
+@dataclass(frozen=True)
+class ListingCase:
+    """One product: its versions side by side, and a row of cells per attribute."""
+
+    product_id: str
+    category: str
+    failed: bool
+    summary: str  # what is wrong with the generated listing, in numbers
+    versions: tuple[Version, ...]
+    truth: Version | None
+
+    @property
+    def rows(self) -> list[tuple[str, list[Cell], str]]:
+        """(attribute, a cell per version, its true value), by name."""
+        true = self.truth.attributes if self.truth else {}
+        names = sorted({*true, *(name for version in self.versions for name in version.attributes)})
+        return [
+            (name, [cell(version, name, self.truth) for version in self.versions], true.get(name, ""))
+            for name in names
+        ]
+
+
+@dataclass(frozen=True)
+class ListingGallery:
+    """Listings shown, failures first."""
+
+    system: str
+    variant: str
+    total: int
+    failed: int
+    cases: tuple[ListingCase, ...]
+
+
+def same(stated: str, true: str) -> bool:
+    """Whether two values are the same but for case and blanks."""
+    return " ".join(stated.split()).casefold() == " ".join(true.split()).casefold()
+
+
+def cell(version: Version, name: str, truth: Version | None) -> Cell:
+    """What a version says of an attribute; a value that the truth does not know at all is wrong."""
+    stated = version.attributes.get(name)
+    if stated is None:
+        return Cell("", "absent")
+    if truth is None:
+        return Cell(stated, "plain")
+    return Cell(stated, "right" if same(stated, truth.attributes.get(name, "\0")) else "wrong")
+
+
+def listing_gallery(
+    path: Path, params: ListingGalleryParams, seed: int, checked: CheckedCatalogue
+) -> ListingGallery:
+    """Draw products of ``params.variant`` and lay the versions of their listings side by side.
+
+    Raises:
+        ReportInputError: the file or a column is missing, the variant has no rows, a cell is no attributes,
+            or a product is not in the catalogue.
+    """
+    given = [f"{prefix}_{part}" for prefix in GIVEN.values() for part in ("title", "attributes")]
+    rows = {
+        row["product_id"]: row
+        for row in read_results(path, [*KEYS, *given, *GENERATED])
+        if row["variant"] == params.variant
+    }
+    if not rows:
+        raise ReportInputError(f"{path} has no row of variant '{params.variant}'; run the evaluation again.")
+    cases = {each: _case(path, row) for each, row in sorted(rows.items())}
+    failed = [each for each, case in cases.items() if case.failed]
+    passed = [each for each, case in cases.items() if not case.failed]
+    ids = drawn(failed, params.failures, seed) + drawn(passed, params.successes, seed)
+    if unknown := [each for each in ids if each not in checked.types]:
+        raise ReportInputError(
+            f"{path} names product '{unknown[0]}', which data/checked lacks; run the evaluation again."
+        )
+    shown = tuple(cases[each] for each in ids)
+    return ListingGallery(path.parent.name, params.variant, len(cases), len(failed), shown)
+
+
+def _case(path: Path, row: dict[str, Any]) -> ListingCase:
+    given = {
+        name: Version(name, row[f"{prefix}_title"] or "", _attributes(path, row, f"{prefix}_attributes"))
+        for name, prefix in GIVEN.items()
+    }
+    generated = [_answer(name, row[name]) for name in GENERATED]
+    truth = given.pop("truth")
+    known = truth if truth.title or truth.attributes else None
+    failed, summary = _judged(generated, known)
+    return ListingCase(
+        row["product_id"], row["category"] or "", failed, summary, (*given.values(), *generated), known
+    )
+
+
+def _attributes(path: Path, row: dict[str, Any], column: str) -> dict[str, str]:
+    """A cell of ``{name, value}`` pairs, or of a JSON object, as a mapping."""
+    value = row[column]
+    try:
+        loaded = json.loads(value) if isinstance(value, str) else value
+        if not isinstance(loaded, Mapping):
+            loaded = {pair["name"]: pair["value"] for pair in loaded or ()}
+        return {str(name): str(each) for name, each in loaded.items()}
+    except (ValueError, TypeError, KeyError):
+        raise ReportInputError(
+            f"{path}, product '{row['product_id']}', {column}: {str(value)[:80]!r} holds no attributes."
+        ) from None
+
+
+def _answer(name: str, text: str | None) -> Version:
+    """A model's answer read as a listing; what cannot be read is said and shown as it stands."""
+    try:
+        loaded = json.loads(text or "")
+        attributes = {str(key): _plain(value) for key, value in loaded["attributes"].items()}
+        return Version(name, str(loaded["title"]), attributes)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return Version(name, "", {}, f"no listing: {text or 'nothing was written'}")
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _judged(generated: list[Version], truth: Version | None) -> tuple[bool, str]:
+    """Whether a generated version failed, and the constrained one's account, which a shop would use."""
+    unreadable = [version.name for version in generated if version.problem]
+    if unreadable:
+        return True, f"{' and '.join(unreadable)}: no listing"
+    if truth is None:
+        return False, "readable"
+    wrong = {v.name: sum(cell(v, name, truth).state == "wrong" for name in v.attributes) for v in generated}
+    last = generated[-1]
+    right = len(last.attributes) - wrong[last.name]
+    return any(wrong.values()), f"{right} of {len(truth.attributes)} right, {wrong[last.name]} wrong"
