@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from components.encoder.memo import Vectors
 from components.encoder.model import Encoder
 from components.encoder.pixels import PixelCache
 from components.encoder.tokenizer import AnyTokenizer
@@ -39,6 +40,7 @@ class AlignmentData:
     Attributes:
         product_ids: of the split's products. rows: ``[P]`` their places in the pixel cache.
         tokens: their texts. query_tokens: ``[Q, L]``.
+        images: ``[P, D]`` vectors of their pictures, where the image tower is not trained.
     """
 
     product_ids: list[str]
@@ -46,6 +48,7 @@ class AlignmentData:
     tokens: ProductTokens
     query_tokens: npt.NDArray[np.int64]
     pixels: PixelCache
+    images: Vectors | None
     sampler: PairSampler
 
 
@@ -73,13 +76,16 @@ class Alignment:
         self.device = device()
         self.encoder, self.data, self.params = encoder.to(self.device), data, params
         for parameter in encoder.clip.visual.parameters():
-            parameter.requires_grad_(params.image_weight > 0)
+            parameter.requires_grad_(params.train_images and params.image_weight > 0)
         if encoder.patches is not None:  # patches are not aligned; what finds boxes stays as it was trained
             for parameter in encoder.patches.parameters():
                 parameter.requires_grad_(False)
 
     def _tensors(self, step: int) -> tuple[PairBatch, Tensor, Tensor, Tensor]:
-        """Pairs, query tokens, product tokens and views of one step; what a stage does not use is empty."""
+        """Pairs, query tokens, product tokens and views of one step; what a stage does not use is empty.
+
+        In place of views stand the pictures' vectors where the image tower is not trained.
+        """
         schedule = self.data.sampler.schedule
         rng = schedule.rng(step)
         batch = self.data.sampler.batch(step, rng)
@@ -87,7 +93,9 @@ class Alignment:
         tokens, views = torch.empty(0), torch.empty(0)
         if self.params.text_weight:
             tokens = torch.from_numpy(self.data.tokens.draw(batch.products, rng))
-        if self.params.image_weight:
+        if self.data.images is not None:
+            views = torch.from_numpy(self.data.images[batch.products]).to(self.device)
+        elif self.params.image_weight:
             pixels = torch.from_numpy(self.data.pixels.take(self.data.rows[batch.products])).to(self.device)
             views = random_views(pixels, self.encoder.image_px, self.params.augmentation, rng)
         return batch, queries.to(self.device), tokens.to(self.device), views
@@ -105,7 +113,7 @@ class Alignment:
             queries = self.encoder.encode_text(query_ids)
             products = {
                 "text": self.encoder.encode_text(tokens) if self.params.text_weight else None,
-                "image": self.encoder.encode_image(views) if self.params.image_weight else None,
+                "image": self._images(views) if self.params.image_weight else None,
             }
         for name, weight in (("text", self.params.text_weight), ("image", self.params.image_weight)):
             vectors = products[name]
@@ -114,6 +122,9 @@ class Alignment:
                 parts[name] = part.item()
                 total = total + weight * part
         return total, parts
+
+    def _images(self, views: Tensor) -> Tensor:
+        return views if self.data.images is not None else self.encoder.encode_image(views)
 
     def names(self, step: int) -> str:
         """The queries and products of a step."""

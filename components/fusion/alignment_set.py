@@ -18,7 +18,7 @@ from components.encoder.training_set import split_rows
 from components.encoder.views import resized
 from components.fusion.align import AlignmentData, query_tokens
 from components.fusion.errors import FusionDataError
-from components.fusion.judgements import Ints, read_judgements
+from components.fusion.judgements import Ints, Judgements, read_judgements
 from components.fusion.mining import Mined, mine, mining_pool
 from components.fusion.pairs import PairSampler, Schedule
 from components.fusion.params import AlignmentParams, FusionParams
@@ -33,6 +33,12 @@ def group_places(rows: Rows) -> Ints:
     """``[P]`` a number per product, equal where ``group_id`` is."""
     numbers: dict[str, int] = {}
     return np.array([numbers.setdefault(row["group_id"], len(numbers)) for row in rows], dtype=np.int64)
+
+
+def topic_numbers(rows: Rows, judgements: Judgements) -> Ints:
+    """``[Q]`` a number per query: the product type of its best product."""
+    types = np.array([row["product_type"] for row in rows])
+    return np.unique(types[judgements.best_product()], return_inverse=True)[1]
 
 
 def _encode(encoder: Encoder, tokens: Any, batch: int, bf16: bool, image_px: int | None = None) -> Vectors:
@@ -51,19 +57,28 @@ def _encode(encoder: Encoder, tokens: Any, batch: int, bf16: bool, image_px: int
     return np.concatenate(out)
 
 
+def _picture_vectors(encoder: Encoder, pixels: PixelCache, at: Ints, params: AlignmentParams) -> Vectors:
+    """Vectors ``[len(at), D]`` of catalogue rows, a few pictures in memory at a time."""
+    batch, bf16 = params.encode.batch_size, params.encode.precision == "bf16"
+    parts = (pixels.take(at[start : start + batch]) for start in range(0, len(at), batch))
+    return np.concatenate([_encode(encoder, part, batch, bf16, encoder.image_px) for part in parts])
+
+
 def _mined(
     loaded: LoadedEncoder,
     queries: Any,
-    data: tuple[ProductTokens, PixelCache, Ints, Ints],
-    judgements: Any,
+    data: tuple[ProductTokens, PixelCache, Vectors | None, Ints, Ints],
+    judgements: Judgements,
     fusion: FusionParams,
     params: AlignmentParams,
 ) -> Mined:
     """Hard negatives by the starting encoder: near by picture in the picture stage, else by text."""
-    tokens, pixels, at, groups = data
+    tokens, pixels, images, at, groups = data
     pool = mining_pool(len(groups), fusion.pairs.mining_pool, params.seed)
     batch, bf16 = params.encode.batch_size, params.encode.precision == "bf16"
-    if params.image_weight > params.text_weight:
+    if images is not None:
+        vectors = images[pool]
+    elif params.image_weight > params.text_weight:
         vectors = _encode(loaded.encoder, pixels.take(at[pool]), batch, bf16, loaded.encoder.image_px)
     else:
         vectors = _encode(loaded.encoder, tokens.draw(pool, None), batch, bf16)
@@ -89,10 +104,14 @@ def make_alignment_set(
     tokens = ProductTokens(train, fusion.text, loaded.tokenizer)
     queries = query_tokens(loaded.tokenizer, judgements.texts)
     groups = group_places(train)
-    mined = _mined(loaded, queries, (tokens, pixels, at, groups), judgements, fusion, params)
-    schedule = Schedule(params.optimisation, params.seed, len(judgements))
+    images = None
+    if params.image_weight and not params.train_images:
+        images = _picture_vectors(loaded.encoder, pixels, at, params)
+    mined = _mined(loaded, queries, (tokens, pixels, images, at, groups), judgements, fusion, params)
+    topics = topic_numbers(train, judgements)
+    schedule = Schedule(params.optimisation, params.seed, topics, fusion.pairs.topic_size)
     sampler = PairSampler(judgements, groups, mined, fusion.pairs, schedule)
-    data = AlignmentData(ids, at, tokens, queries, pixels, sampler)
+    data = AlignmentData(ids, at, tokens, queries, pixels, images, sampler)
     return data, _validation(catalogue, rows, loaded, fusion, params, pixels)
 
 

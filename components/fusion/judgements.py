@@ -24,12 +24,15 @@ def pair_weights(
 ) -> npt.NDArray[np.float64]:
     """Weight of each judgement: purchase > cart > click > relevance alone [S: arXiv 2609.31498].
 
+    [C] Engagement multiplies relevance: otherwise the many products that match a query half, and are bought
+    now and then, outweigh the few that match it wholly.
+
     Args:
         relevance: ``[n]`` grades 0..3. desirability: ``[n]`` 0..4, below 0 where unknown.
     """
     by_grade = np.array([0.0, *weights.relevance])[relevance]
-    by_step = np.array([0.0, 0.0, weights.click, weights.cart, weights.purchase])[desirability.clip(min=0)]
-    return np.maximum(by_grade, by_step)
+    by_step = np.array([1.0, 1.0, weights.click, weights.cart, weights.purchase])[desirability.clip(min=0)]
+    return np.asarray(by_grade * by_step, np.float64)
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,12 @@ class Judgements:
         query = np.repeat(np.arange(len(self)), np.diff(self.starts))
         share = self.weight / np.bincount(query, self.weight, len(self))[query]
         return np.bincount(self.product, share, products) / max(1, len(self))
+
+    def best_product(self) -> Ints:
+        """A product of the highest weight of each query, the first of equals."""
+        query = np.repeat(np.arange(len(self)), np.diff(self.starts))
+        order = np.lexsort((self.product, -self.weight, query))
+        return self.product[order[self.starts[:-1]]]
 
     def best_grade(self) -> npt.NDArray[np.int8]:
         """The highest grade of each query."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -35,13 +36,19 @@ class PairBatch:
     correction: npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # hashed by identity
 class Schedule:
     """What depends on the step number alone, so that a run can go on from any step."""
 
     params: OptimisationParams
     seed: int
-    examples: int
+    topics: Ints  # ``[Q]`` a number per query; queries of one number are about the same type of product
+    topic_size: int
+
+    @property
+    def examples(self) -> int:
+        """Number of queries."""
+        return len(self.topics)
 
     @property
     def batch_size(self) -> int:
@@ -49,10 +56,9 @@ class Schedule:
         return min(self.params.batch_size, self.examples)
 
     def queries(self, step: int) -> Ints:
-        """Places ``[batch_size]`` of one step: a slice of the epoch's permutation."""
+        """Places ``[batch_size]`` of one step: a slice of the epoch's order."""
         epoch, at = divmod(step, self.examples // self.batch_size)
-        order = np.random.default_rng((self.seed, 0, epoch)).permutation(self.examples)
-        return order[at * self.batch_size : (at + 1) * self.batch_size]
+        return epoch_order(self, epoch)[at * self.batch_size : (at + 1) * self.batch_size]
 
     def rng(self, step: int) -> np.random.Generator:
         """The random numbers of one step."""
@@ -69,6 +75,22 @@ class Schedule:
             return self.params.learning_rate * (step + 1) / warmup
         share = (step - warmup) / max(1, self.params.steps - warmup)
         return self.params.learning_rate * (1 + math.cos(math.pi * share)) / 2
+
+
+@lru_cache(maxsize=1)
+def epoch_order(schedule: Schedule, epoch: int) -> Ints:
+    """All queries in random order, except that ``topic_size`` of one topic stand together."""
+    rng = np.random.default_rng((schedule.seed, 0, epoch))
+    shuffled = rng.permutation(schedule.examples)
+    if schedule.topic_size == 1:
+        return shuffled
+    by_topic = shuffled[np.argsort(schedule.topics[shuffled], kind="stable")]
+    topic = schedule.topics[by_topic]
+    place = np.arange(len(topic)) - np.searchsorted(topic, topic)
+    starts = np.flatnonzero(place % schedule.topic_size == 0)
+    chunk = np.searchsorted(starts, np.arange(len(topic)), side="right") - 1
+    order: Ints = by_topic[np.argsort(rng.permutation(len(starts))[chunk], kind="stable")]
+    return order
 
 
 class PairSampler:

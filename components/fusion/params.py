@@ -19,18 +19,22 @@ CACHE = Path(".vitrine/cache")
 
 
 class SignalWeights(Params):
-    """How often a judged product is drawn as a query's positive, by its strongest signal."""
+    """How often a judged product is drawn as a query's positive: its relevance times its engagement."""
 
-    purchase: float = Field(ge=0)
-    cart: float = Field(ge=0)
-    click: float = Field(ge=0)
     relevance: tuple[float, float, float]  # of grades 1, 2 and 3, where nobody clicked
+    click: float  # times as often as by relevance alone
+    cart: float
+    purchase: float
 
     @model_validator(mode="after")
     def _stronger_signals_weigh_more(self) -> Self:
         low, middle, high = self.relevance
-        if not 0 <= low <= middle <= high <= self.click <= self.cart <= self.purchase or not self.purchase:
-            raise ValueError("weights must not fall from relevance to click, cart and purchase")
+        if not 0 <= low <= middle <= high or not high:
+            raise ValueError(
+                "relevance must not fall from grade 1 to grade 3, and grade 3 must be above zero"
+            )
+        if not 1 <= self.click <= self.cart <= self.purchase:
+            raise ValueError("weights must not fall from relevance alone (1) to click, cart and purchase")
         return self
 
 
@@ -42,6 +46,9 @@ class PairParams(Params):
     # How much of the log-probability of being drawn is taken off a product's logit: without it (0) whatever
     # is often bought is pushed away as the negative of other queries (Yi et al. 2019); 1 corrects fully.
     popularity_correction: Share
+    # Queries of one product type that stand together in a batch, so that its other products are hard
+    # negatives too (topic-aware sampling, Hofstätter et al. 2021, arXiv 2104.06967); 1 mixes freely.
+    topic_size: int = Field(ge=1)
     mined_per_query: int = Field(ge=1)  # nearest products that hard negatives are drawn from
     mining_pool: int = Field(ge=2)  # train products that are searched for them; bounds time and memory
     # A mined product that nobody judged, yet more similar than this share of the mean similarity of the
@@ -101,6 +108,8 @@ class AlignmentParams(Params):
     threads: int = Field(ge=1)
     text_weight: float = Field(ge=0)
     image_weight: float = Field(ge=0)
+    # false: the image tower stays as it is and its vectors are computed once; only the query tower moves
+    train_images: bool
     minimum_temperature: float = Field(gt=0)
     precision: Literal["bf16", "fp32"]
     augmentation: Augmentation

@@ -11,7 +11,7 @@ import torch
 from components.encoder.files import load_encoder
 from components.encoder.heldout import query_task
 from components.encoder.publish_training import curves_csv
-from components.fusion.alignment_set import group_places
+from components.fusion.alignment_set import group_places, topic_numbers
 from components.fusion.fuse import FuseData, Fusing, fused_vectors
 from components.fusion.judgements import read_judgements
 from components.fusion.mining import mine, mining_pool
@@ -46,7 +46,8 @@ def make_fuse_data(catalogue: Path, towers: Towers, fusion: FusionParams, params
     groups = group_places(items.rows)
     pool = mining_pool(len(groups), fusion.pairs.mining_pool, params.seed)
     mined = mine(queries, average(items)[pool], pool, judgements, groups, fusion.pairs)
-    schedule = Schedule(params.optimisation, params.seed, len(judgements))
+    topics = topic_numbers(items.rows, judgements)
+    schedule = Schedule(params.optimisation, params.seed, topics, fusion.pairs.topic_size)
     return FuseData(queries, items, PairSampler(judgements, groups, mined, fusion.pairs, schedule))
 
 
