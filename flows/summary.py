@@ -11,8 +11,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from components.report.params import Claim, ReportParams
 from components.stage.errors import VitrineError
-from components.stage.params import read_yaml
+from components.stage.params import load_params
 from components.stage.record import STATE
 from flows.display import SHOWN, duration, memory
 from flows.graph import Graph
@@ -20,6 +21,9 @@ from flows.stages import StageResult, newest_record
 
 COLUMNS = 3  # metrics beside each other: each takes 22 of 100 characters
 FLAT = "headline.json"  # numbers without intervals, for `dvc metrics`
+MARKS = {"shown": "[green]✓[/]", "open": "○", "opposite": "[red]✗[/]"}
+SIGNS = {"above": ">", "below": "<", "not_below": "≥", "not_above": "≤"}  # the claim, before its rival
+LEGEND = "✓ shown by a paired test (95%)  ○ not shown  ✗ the opposite shown  – not tested"
 
 Metrics = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
@@ -27,6 +31,25 @@ Metrics = Mapping[str, Mapping[str, Mapping[str, Any]]]
 def read_metrics(root: Path) -> dict[str, Metrics]:
     """Every ``metrics/*.json`` of the shape variant -> metric -> {value, low, high, n}; no others."""
     found: dict[str, Metrics] = {}
+    for name, loaded in _metrics_files(root).items():
+        variants = {k: v for k, v in loaded.items() if not k.startswith("_") and _is_row(v)}
+        if variants:
+            found[name] = variants
+    return found
+
+
+def read_tests(root: Path) -> dict[str, list[Mapping[str, Any]]]:
+    """The paired tests of every metrics file that has some."""
+    tests = {name: loaded.get("_tests") for name, loaded in _metrics_files(root).items()}
+    return {
+        name: [test for test in found if isinstance(test, dict) and {"a", "b", "low", "high"} <= test.keys()]
+        for name, found in tests.items()
+        if isinstance(found, list)
+    }
+
+
+def _metrics_files(root: Path) -> dict[str, dict[str, Any]]:
+    found = {}
     for path in sorted((root / "metrics").glob("*.json")):
         if path.name == FLAT:
             continue
@@ -35,20 +58,76 @@ def read_metrics(root: Path) -> dict[str, Metrics]:
         except (OSError, ValueError):
             continue
         if isinstance(loaded, dict):
-            variants = {k: v for k, v in loaded.items() if not k.startswith("_") and _is_row(v)}
-            if variants:
-                found[path.stem] = variants
+            found[path.stem] = loaded
     return found
 
 
-def headline_metrics(root: Path, system: str) -> list[str]:
-    """Metrics of a system that the report's headline names; the terminal shows these, the page shows all."""
+def report_params(root: Path) -> ReportParams | None:
+    """What the page is asked to show; None where nobody says, and then the terminal shows everything."""
     try:
-        headline = read_yaml(root / "params.yaml")["report"]["headline"]  # type: ignore[index]
-        paths = [str(path).split(".") for path in headline.values()]
-    except (VitrineError, KeyError, TypeError, AttributeError):
-        return []
-    return list(dict.fromkeys(path[-1] for path in paths if path[0] == system))
+        return load_params("report", ReportParams, root / "params.yaml")
+    except VitrineError:
+        return None
+
+
+def shown_metrics(params: ReportParams, system: str) -> list[str]:
+    """Metrics of a system in its table: those that claims rest on, then those of the headline."""
+    claimed = [claim.metric for claim in params.claims if claim.system == system]
+    sources = [source.split(".", 2) for source in params.headline.values()]
+    return list(dict.fromkeys([*claimed, *(metric for name, _, metric in sources if name == system)]))[
+        :COLUMNS
+    ]
+
+
+def shown_variants(params: ReportParams, system: str) -> set[str]:
+    """Rows of a system's table: its main variant, both sides of its claims, and those of the headline."""
+    claims = [claim for claim in params.claims if claim.system == system]
+    sources = [source.split(".", 2) for source in params.headline.values()]
+    found = {side for claim in claims for side in (claim.ours, claim.rival)} | {params.systems[system]}
+    return found | {variant for name, variant, _ in sources if name == system}
+
+
+def headline_table(
+    params: ReportParams, metrics: Mapping[str, Metrics], tests: Mapping[str, list[Mapping[str, Any]]]
+) -> Table | None:
+    """One row per claim whose figures are there, in the parameters' order; None where there are none."""
+    table = Table(
+        title="Headline",
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE,
+        padding=(0, 1, 0, 0),  # six columns have to fit a hundred characters
+        pad_edge=False,
+    )
+    for heading in ("system", "variant", "metric"):
+        table.add_column(heading, overflow="fold")
+    table.add_column("value", justify="right", no_wrap=True)
+    table.add_column("rival", overflow="fold")
+    table.add_column("difference", justify="right", no_wrap=True)
+    before = ""
+    for claim in params.claims:
+        row, other = (metrics.get(claim.system, {}).get(side, {}) for side in (claim.ours, claim.rival))
+        if claim.metric not in row or claim.metric not in other:
+            continue
+        system = claim.system if claim.system != before else ""
+        before = claim.system
+        difference = _difference(claim, params.claim_margin, tests.get(claim.system, []))
+        rival = f"{SIGNS[claim.relation]} {claim.rival}"
+        table.add_row(system, claim.ours, claim.metric, figure(row[claim.metric]), rival, difference)
+    table.caption, table.caption_justify, table.caption_style = LEGEND, "left", "dim"
+    return table if table.row_count else None
+
+
+def _difference(claim: Claim, margin: float, tests: Iterable[Mapping[str, Any]]) -> str:
+    """``+0.021 ✓``: ours − rival, and what the paired test says of the claim."""
+    for test in tests:
+        if test.get("metric") != claim.metric or {test["a"], test["b"]} != {claim.ours, claim.rival}:
+            continue
+        sign = 1.0 if test["a"] == claim.ours else -1.0
+        low, high = sorted((sign * test["low"], sign * test["high"]))
+        value = f"{sign * test['difference']:+.3f}".replace("-", "−")
+        return f"{value} {MARKS[claim.standing(low, high, margin)]}"
+    return "–"
 
 
 def _is_row(value: object) -> bool:
@@ -89,6 +168,20 @@ def results_tables(name: str, metrics: Metrics, chosen: Sequence[str] = ()) -> l
                 table.add_row(variant, *(figure(row.get(metric)) for metric in part))
         tables.append(table)
     return tables
+
+
+def _tables(params: ReportParams | None, name: str, metrics: Metrics) -> list[Table]:
+    """Everything of a system where nobody chose; else few metrics, of the variants that they compare."""
+    if params is None:
+        return results_tables(name, metrics)
+    chosen = shown_metrics(params, name)
+    wanted = shown_variants(params, name) if name in params.systems else set()
+    rows = {
+        variant: row
+        for variant, row in metrics.items()
+        if variant in wanted and any(metric in row for metric in chosen)
+    }
+    return results_tables(name, rows, chosen) if rows else []
 
 
 def _heading(metric: str, metrics: Metrics) -> str:
@@ -135,8 +228,11 @@ def last_cost(root: Path, stage: str) -> tuple[float, int]:
 def print_summary(console: Console, root: Path, results: Iterable[StageResult], wall_s: float) -> None:
     """Print results, budget and the place of the report."""
     console.print()
-    for name, metrics in read_metrics(root).items():
-        for table in results_tables(name, metrics, headline_metrics(root, name)):
+    params, found = report_params(root), read_metrics(root)
+    if params is not None and (headline := headline_table(params, found, read_tests(root))) is not None:
+        console.print(headline)
+    for name, metrics in found.items():
+        for table in _tables(params, name, metrics):
             console.print(table)
     console.print(budget_table(root, results))
     console.print(f"wall time {duration(wall_s)}", style="dim", highlight=False)

@@ -70,19 +70,14 @@ class ListingGallery:
     cases: tuple[ListingCase, ...]
 
 
-def same(stated: str, true: str) -> bool:
-    """Whether two values are the same but for case and blanks."""
-    return " ".join(stated.split()).casefold() == " ".join(true.split()).casefold()
-
-
 def cell(version: Version, name: str, truth: Version | None) -> Cell:
-    """What a version says of an attribute; a value that the truth does not know at all is wrong."""
+    """What a version says of an attribute; right is equal to the truth, as the evaluation counts it."""
     stated = version.attributes.get(name)
     if stated is None:
         return Cell("", "absent")
     if truth is None:
         return Cell(stated, "plain")
-    return Cell(stated, "right" if same(stated, truth.attributes.get(name, "\0")) else "wrong")
+    return Cell(stated, "right" if truth.attributes.get(name) == stated else "wrong")
 
 
 def listing_gallery(

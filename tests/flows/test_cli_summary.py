@@ -8,6 +8,7 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+import yaml
 from rich.console import Console
 
 from components.stage.record import Record, save_record
@@ -46,6 +47,78 @@ def test_results_budget_and_report(tmp_path: Path) -> None:
     assert "n = 879–1,500" in text and "n = 1,500" in text and "–" in text
     assert "1 min 15 s" in text and "3.0 GiB" in text and "_tests" not in text
     assert str(tmp_path / "reports" / "index.html") in text.replace("\n", "")
+
+
+def shop_of_two(root: Path) -> str:
+    """A workspace with claims on two systems, one of them not measured yet; what its end prints."""
+
+    def row(value: float, *names: str) -> dict[str, object]:
+        return {
+            name: {"value": value, "low": value - 0.02, "high": value + 0.02, "n": 1500} for name in names
+        }
+
+    def paired(metric: str, a: str, b: str, low: float, high: float) -> dict[str, object]:
+        return {"metric": metric, "a": a, "b": b, "difference": (low + high) / 2, "low": low, "high": high}
+
+    parameters = yaml.safe_load((Path(__file__).parents[2] / "conf/demo.yaml").read_text())
+    report = parameters["report"]
+    report["systems"] = {"listing": "dpo", "fusion": "moe_bilinear", "vlclip": "full"}
+    report["headline"] = {"listing.completion": "listing.dpo.completion_rate"}
+    report["retrieval"]["systems"] = {}
+    sentences = [
+        ("listing", "dpo", "hallucination_rate", "below", "sft_refined"),
+        ("listing", "dpo", "completion_rate", "not_below", "sft_refined"),
+        ("listing", "sft_refined", "attribute_macro_f1", "above", "nearest_neighbour"),
+        ("listing", "sft_refined", "attribute_macro_f1", "above", "sft_raw"),
+        ("fusion", "moe_bilinear", "ndcg_at_10", "above", "text_only"),
+        ("vlclip", "full", "mrr", "above", "raw"),
+    ]
+    keys = ("system", "ours", "metric", "relation", "rival")
+    report["claims"] = [dict(zip(keys, each, strict=True)) for each in sentences]
+    (root / "params.yaml").write_text(yaml.safe_dump(parameters))
+    (root / "metrics").mkdir()
+    names = ("attribute_macro_f1", "hallucination_rate", "completion_rate", "title_bleu")
+    variants = ("nearest_neighbour", "zero_shot", "sft_raw", "sft_refined", "dpo")
+    listing: dict[str, object] = {variant: row(0.4, *names) for variant in variants}
+    listing["_tests"] = [
+        paired("hallucination_rate", "sft_refined", "dpo", 0.02, 0.06),
+        paired("completion_rate", "dpo", "sft_refined", -0.03, -0.02),
+        paired("attribute_macro_f1", "sft_refined", "nearest_neighbour", -0.01, 0.03),
+    ]
+    (root / "metrics" / "listing.json").write_text(json.dumps(listing))
+    fusion = {variant: row(0.7, "ndcg_at_10") for variant in ("moe_bilinear", "text_only", "bm25")}
+    fusion["_tests"] = [paired("ndcg_at_10", "moe_bilinear", "text_only", 0.01, 0.03)]  # type: ignore[assignment]
+    (root / "metrics" / "fusion.json").write_text(json.dumps(fusion))
+    (root / "metrics" / "fusion_study.json").write_text(json.dumps({"moe": row(0.7, "ndcg_at_10")}))
+    return printed(root, [StageResult("a", "ran", seconds=1)])
+
+
+def test_the_headline_says_of_each_claim_whether_it_holds(tmp_path: Path) -> None:
+    text = shop_of_two(tmp_path)
+    assert all(len(line) <= 100 for line in text.splitlines())
+    table = text[text.index("Headline") : text.index("shown by a paired test")]
+    found = [line.split() for line in table.splitlines() if "0." in line]
+    assert [words[-2:] for words in found] == [
+        ["−0.040", "✓"],  # tested the other way round, and less is what was claimed
+        ["−0.025", "✗"],
+        ["+0.010", "○"],
+        ["sft_raw", "–"],
+        ["+0.020", "✓"],
+    ]
+    assert found[0][:3] == ["listing", "dpo", "hallucination_rate"]
+    assert "< sft_refined" in table and "≥ sft_refined" in table and "> text_only" in table
+    assert text.index("Headline") < text.index("fusion, value and 95% interval")
+
+
+def test_a_systems_table_keeps_to_what_the_headline_speaks_of(tmp_path: Path) -> None:
+    text = shop_of_two(tmp_path)
+    assert "title_bleu" not in text and "zero_shot" not in text and "bm25" not in text
+    assert "fusion_study" not in text and "vlclip" not in text
+    tables = text[text.index("value and 95% interval") : text.index("Budget")]
+    assert {line.split()[0] for line in tables.splitlines() if "0.4" in line or "0.7" in line} == {
+        *("dpo", "sft_refined", "sft_raw", "nearest_neighbour"),
+        *("moe_bilinear", "text_only"),
+    }
 
 
 def test_figures_without_interval_or_value() -> None:

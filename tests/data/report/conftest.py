@@ -235,3 +235,93 @@ def workspace(tmp_path: Path) -> Workspace:
 @pytest.fixture
 def params() -> Callable[..., ReportParams]:
     return lambda **changes: ReportParams.model_validate(parameters(**changes))
+
+
+def cell(value: float) -> dict[str, float]:
+    return {"value": value, "low": value - 0.03, "high": value + 0.03, "n": 1050}
+
+
+def gates(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Textual queries find the first half of the products, which the gate reads; visual ones the other."""
+    found = []
+    for index, row in enumerate(rows):
+        kind, text = ("textual", 0.7) if index < len(rows) // 2 else ("visual", 0.2)
+        found.append(
+            {"variant": "moe", "query_id": f"q{index % 2}", "kind": kind, "rank": 1}
+            | {"product_id": row["product_id"], "category": row["category"]}
+            | {"text": text, "image": 0.9 - text, "cross": 0.1}
+        )
+    return found
+
+
+def listing_rows(rows: list[dict[str, Any]], variant: str = "dpo") -> list[dict[str, Any]]:
+    """p000 is written rightly, p001 invents a value, p002 is cut short; the seller has a wrong colour."""
+    right = '{"title":"Red mug","attributes":{"colour":"crimson","handles":2}}'
+    answers = [right, right.replace("crimson", "teal"), '{"title":"Red m']
+    return [
+        {"variant": variant, "product_id": row["product_id"], "category": row["category"]}
+        | {"seller_title": "SELLER'S WORDS", "seller_attributes": pairs({"colour": "puce"})}
+        | {"refined_title": "Refined words", "refined_attributes": pairs({"colour": "crimson"})}
+        | {"true_title": "True words", "true_attributes": pairs({"colour": "crimson", "handles": "2"})}
+        | {"raw": answer, "constrained": right if index == 2 else answer}
+        for index, (row, answer) in enumerate(zip(rows, answers, strict=False))
+    ]
+
+
+class ShopOfAll(Workspace):
+    """Systems with rankings and without, boxes with fallbacks, generated listings, gate weights."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.gates = gates(self.products)
+        self.listings = listing_rows(self.products)
+        self.listing_metrics: dict[str, Any] = {
+            "nearest": {"attribute_macro_f1": cell(0.5), "hallucination_rate": cell(0.3)},
+            "dpo": {"attribute_macro_f1": cell(0.6), "hallucination_rate": cell(0.2)},
+            "_tests": [
+                {"metric": "attribute_macro_f1", "a": "dpo", "b": "nearest", "p": 0.001, "n": 900}
+                | {"difference": 0.1, "low": 0.05, "high": 0.15},
+                {"metric": "hallucination_rate", "a": "nearest", "b": "dpo", "p": 0.001, "n": 1050}
+                | {"difference": 0.1, "low": 0.05, "high": 0.15},
+            ],
+        }
+        boxed = {"x": 0.5, "y": 0.5, "hit": True, "box": list(BOX), "variant": "encoder"}
+        self.boxes: list[dict[str, Any]] = [
+            boxed | {"product_id": "p003", "found_box": list(BOX), "iou": 1.0, "fallback": False},
+            boxed | {"product_id": "p004", "found_box": [0.0, 0.0, 0.4, 0.4], "iou": 0.1, "fallback": False},
+            boxed | {"product_id": "p005", "found_box": [0.0, 0.0, 1.0, 1.0], "iou": 0.3, "fallback": True},
+        ]
+        self.reasons = [{"product_id": "p005", "reason": "no patch stands out"}]
+
+    def write(self) -> Path:
+        root = super().write()
+        self.json("metrics/listing.json", self.listing_metrics)
+        table(root / "results/per_query/fusion/gates.parquet", self.gates)
+        table(root / "results/per_query/listing/listing.parquet", self.listings)
+        table(root / "results/per_query/vlclip/pointing.parquet", self.boxes)
+        table(root / "data/grounding/boxes.parquet", self.reasons)
+        return root
+
+
+def every_system(**changes: Any) -> dict[str, Any]:
+    """Parameters that show all of ``ShopOfAll``."""
+    claim = {"system": "listing", "ours": "dpo", "rival": "nearest"}
+    base = parameters()
+    return base | {
+        "systems": {"encoder": "fine_tuned", "listing": "dpo"},
+        "claims": [
+            *base["claims"],
+            claim | {"metric": "attribute_macro_f1", "relation": "above"},
+            claim | {"metric": "hallucination_rate", "relation": "below"},
+        ],
+        "grounding": base["grounding"] | {"variants": {"encoder": "fine_tuned", "vlclip": "encoder"}},
+        "listings": {"variant": "dpo", "failures": 5, "successes": 5},
+        "gates": {"system": "fusion", "variant": "moe"},
+    } | changes  # fmt: skip
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> ShopOfAll:
+    made = ShopOfAll(tmp_path / "shop")
+    made.write()
+    return made

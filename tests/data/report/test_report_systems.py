@@ -1,0 +1,218 @@
+"""The page of all systems: claims first, systems without rankings, boxes, gates, generated listings."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from conftest import ShopOfAll, every_system, pairs, table
+from pydantic import ValidationError
+from test_report_page import HOSTILE, Page, assert_inert
+
+from components.report.errors import ReportInputError, ReportParamsError
+from components.report.page import build_report, clip
+from components.report.params import Claim, ReportParams
+
+
+def built(shop: ShopOfAll, **changes: Any) -> Page:
+    return Page(build_report(shop.root, ReportParams.model_validate(every_system(**changes))).html)
+
+
+def test_every_link_of_the_contents_leads_somewhere(shop: ShopOfAll) -> None:
+    page = built(shop)
+    assert_inert(page)
+    ids = [attrs["id"] for _, attrs in page.elements if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    links = {uri[1:] for uri in page.uris() if uri.startswith("#")}
+    assert links <= set(ids)
+    assert {
+        "headline",
+        "results-encoder",
+        "results-listing",
+        "searches-encoder",
+        "gates",
+        "listings",
+    } <= links
+
+
+def test_claims_come_first_and_say_whether_they_hold(shop: ShopOfAll) -> None:
+    words = built(shop).words
+    table = words[words.rindex("What this run shows") : words.index("The claims were written down")]
+    assert (
+        "Encoder fine_tuned is above colour_histogram HITS@5 0.610 [0.580, 0.640] 0.400 [0.370, 0.430] "
+        "+0.210 [0.180, 0.240] 1,050 ✓ shown" in table
+    )
+    assert re.search(r"MRR .* \+0\.010 \[−0\.020, 0\.040\] 1,050 ○ not shown", table)
+    # Tested the other way round, and less is better: both are turned.
+    assert "dpo is below nearest Hallucination rate" in table
+    assert "−0.100 [−0.150, −0.050] 1,050 ✓ shown" in table
+    assert "900 ✓ shown few cases: an indication" in table
+    assert words.rindex("What this run shows") < words.index("Honest reading")
+
+
+@pytest.mark.parametrize(
+    ("relation", "low", "high", "standing"),
+    [
+        ("above", 0.01, 0.2, "shown"),
+        ("above", -0.1, 0.2, "open"),
+        ("above", 0.0, 0.2, "open"),
+        ("above", -0.2, -0.1, "opposite"),
+        ("below", -0.2, -0.1, "shown"),
+        ("below", 0.1, 0.2, "opposite"),
+        ("not_below", -0.01, 0.2, "shown"),
+        ("not_below", -0.03, 0.2, "open"),
+        ("not_below", -0.03, -0.02, "opposite"),
+        ("not_above", -0.2, 0.01, "shown"),
+        ("not_above", -0.2, 0.03, "open"),
+    ],
+)
+def test_what_an_interval_says_of_a_claim(relation: Any, low: float, high: float, standing: str) -> None:
+    claim = Claim(system="s", metric="m", ours="a", relation=relation, rival="b")
+    assert claim.standing(low, high, 0.01) == standing
+
+
+def test_a_claim_nobody_tested_is_called_so(shop: ShopOfAll) -> None:
+    shop.listing_metrics["_tests"] = []
+    shop.write()
+    words = built(shop).words
+    assert "– – not tested" in words
+    assert "No paired test was recorded for listing." in words
+
+
+def test_a_claim_about_figures_that_are_not_there_is_refused(shop: ShopOfAll) -> None:
+    claim = {"system": "listing", "metric": "mrr", "ours": "dpo", "relation": "above", "rival": "nearest"}
+    with pytest.raises(
+        ReportParamsError, match=r"report\.claims\.0: .*'mrr' of dpo in listing \(known: attr"
+    ):
+        built(shop, claims=[claim])
+    with pytest.raises(ReportParamsError, match=r"no variant 'sft' in listing \(known: nearest, dpo\)"):
+        built(shop, claims=[claim | {"rival": "sft", "metric": "hallucination_rate"}])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"claims": [{"system": "x", "metric": "m", "ours": "a", "relation": "above", "rival": "b"}]},
+        {"claims": [{"system": "listing", "metric": "m", "ours": "a", "relation": "over", "rival": "b"}]},
+        {"retrieval": every_system()["retrieval"] | {"systems": {"x": {"metric": "m", "success_from": 1}}}},
+        {"systems": {"../../etc": "a", "encoder": "fine_tuned", "listing": "dpo"}},
+    ],
+)
+def test_systems_that_are_not_reported_are_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        ReportParams.model_validate(every_system(**change))
+
+
+def test_a_system_without_rankings_has_table_reading_and_tests(shop: ShopOfAll) -> None:
+    words = built(shop).words
+    assert "best 0.600 [0.570, 0.630]" in words
+    assert "dpo is better than nearest on Attribute macro-F1 and Hallucination rate." in words
+    assert "2 paired tests: 1 better, 0 not shown, 1 worse" in words
+    assert "(listing) found" not in words
+
+
+def test_a_system_that_nothing_could_be_measured_of_is_said_so(shop: ShopOfAll) -> None:
+    shop.listing_metrics = {"dpo": {}, "nearest": {}}
+    shop.write()
+    words = built(shop, claims=[]).words
+    assert "Nothing could be measured: this catalogue lacks what listing is scored against." in words
+
+
+def test_boxes_come_with_fallbacks_first_and_their_reason(shop: ShopOfAll) -> None:
+    words = built(shop).words
+    assert "1 of 3 boxes overlap the true one by an IoU below 0.5; for 1 no box was found" in words
+    order = [words.index(each) for each in ("○ fallback", "IoU 0.10", "IoU 1.00")]
+    assert order == sorted(order)
+    assert "no patch stands out" in words
+
+
+def test_gate_weights_are_averaged_by_category_and_kind(shop: ShopOfAll) -> None:
+    page = built(shop)
+    assert "textual n=12 70% 20% 10%" in page.words and "visual n=12 20% 70% 10%" in page.words
+    assert "kitchen n=8 45% 45% 10%" in page.words
+    bars = [attrs for tag, attrs in page.elements if tag == "rect" and attrs.get("height") == "60"]
+    assert len(bars) == 3 * (3 + 2)
+    assert [float(bar["width"]) for bar in bars[-3:]] == pytest.approx([200, 700, 100])
+
+
+def test_generated_listings_stand_beside_what_is_true_failures_first(shop: ShopOfAll) -> None:
+    page = built(shop)
+    words = page.words
+    assert "2 of 3 generated listings state something wrong, or could not be read" in words
+    assert words.index("✗ 1 of 2 right, 1 wrong") < words.index("✓ 2 of 2 right, 0 wrong")
+    assert "✗ raw: no listing" in words and 'no listing: {"title":"Red m' in words
+    assert "seller refined raw constrained truth" in words
+    assert "colour puce crimson teal teal crimson" in words
+    assert "handles – – 2 2 2" in words
+    html = build_report(shop.root, ReportParams.model_validate(every_system())).html
+    assert "<del><bdi>puce</bdi></del>" in html and "<ins><bdi>crimson</bdi></ins>" in html
+
+
+def test_listings_without_truth_are_shown_unjudged(shop: ShopOfAll) -> None:
+    for row in shop.listings:
+        row |= {"true_title": "", "true_attributes": []}
+    shop.write()
+    words = built(shop).words
+    assert "✓ readable" in words and "seller refined raw constrained title" in words
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_what_models_and_gates_say_is_printed_and_never_obeyed(shop: ShopOfAll, hostile: str) -> None:
+    for row in shop.listings:
+        row |= {"category": hostile, "seller_title": hostile, "true_title": hostile, "raw": hostile}
+        row["refined_attributes"] = pairs({hostile: hostile})
+    for row in shop.gates:
+        row |= {"category": hostile, "kind": hostile}
+    shop.reasons[0]["reason"] = hostile
+    shop.write()
+    page = built(shop)
+    assert_inert(page)
+    assert page.words.count(" ".join(clip(hostile, 120).split())) > 10
+
+
+BROKEN_FILES = [
+    "results/per_query/fusion/gates.parquet",
+    "results/per_query/listing/listing.parquet",
+    "results/per_query/vlclip/pointing.parquet",
+    "data/grounding/boxes.parquet",
+    "metrics/listing.json",
+]
+
+
+@pytest.mark.parametrize("name", BROKEN_FILES)
+def test_a_damaged_file_is_named(shop: ShopOfAll, name: str) -> None:
+    path = shop.root / name
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(ReportInputError, match=path.name):
+        built(shop)
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "says"),
+    [
+        ("gates", {"text": 0.9}, r"gates\.parquet, product 'p000': the gate weights .* are no shares of 1"),
+        ("gates", {"image": float("nan")}, "are no shares of 1"),
+        ("gates", {"variant": "other"}, "no gate weights of variant 'moe'"),
+        ("listings", {"product_id": "gone"}, "product 'gone', which data/checked lacks"),
+        ("listings", {"variant": "sft"}, r"listing\.parquet has no row of variant 'dpo'"),
+        ("listings", {"seller_attributes": "[1, 2]"}, "seller_attributes: '.1, 2.' holds no attributes"),
+        ("boxes", {"found_box": [0.5, 0.5, 0.2, 0.9]}, "found_box: .* is turned inside out"),
+        ("boxes", {"found_box": [0.1, 0.1, 7.0, 0.9]}, "found_box: 7"),
+        ("boxes", {"iou": float("nan")}, "iou: nan"),
+    ],
+)
+def test_broken_values_are_named(shop: ShopOfAll, part: str, change: dict[str, Any], says: str) -> None:
+    rows = getattr(shop, part)
+    for row in rows if "variant" in change or "seller_attributes" in change else rows[:1]:
+        row |= change
+    shop.write()
+    with pytest.raises(ReportInputError, match=says):
+        built(shop)
+
+
+def test_a_missing_column_is_named(shop: ShopOfAll) -> None:
+    rows = [{k: v for k, v in row.items() if k != "constrained"} for row in shop.listings]
+    table(shop.root / "results/per_query/listing/listing.parquet", rows)
+    with pytest.raises(ReportInputError, match=r"listing\.parquet has no column constrained"):
+        built(shop)
