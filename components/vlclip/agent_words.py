@@ -146,7 +146,7 @@ class Lexicon:
         best = max(scores.values())
         # a name right beside the value leaves no doubt; one a word further may belong to the next phrase
         left = [f for f in facts if scores[f] == best] if best >= ADJACENT else facts
-        return tuple(sorted(left, key=lambda fact: (-scores[fact], len(self._names[fact[0]]))))
+        return tuple(sorted(left, key=lambda fact: (len(self._names[fact[0]]), -scores[fact])))
 
     def _nearness(self, tokens: Sequence[str], start: int, end: int, name: str) -> int:
         score = 0

@@ -10,18 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 
 from components.catalog.errors import ImageError
 from components.catalog.images import reencode
 from components.catalog.parquet import RowWriter
 from components.catalog.records import PAIRS
 from components.catalog.schema import read_schema
-from components.encoder.encode import BatchEncoder
-from components.encoder.files import load_encoder
 from components.encoder.heldout import read_rows
 from components.encoder.params import CACHE
 from components.encoder.pixels import LIMITS, ROWS_AT_ONCE, shard_paths
@@ -32,12 +28,14 @@ from components.retrieval.embeddings import read_embeddings
 from components.stage.progress import Progress
 from components.stage.publish import published
 from components.stage.record import Record
+from components.stage.resume import sha256_file
 from components.vlclip.agent import Agent, Clarified
 from components.vlclip.agent_offline import VERSION, offline_rules
 from components.vlclip.clarify_evidence import Evidence
 from components.vlclip.clarify_params import ClarifyParams
 from components.vlclip.errors import TextDataError
 from components.vlclip.fact_book import FactBook
+from components.vlclip.picture_judges import TextEncoder, Vectors
 
 TEXTS = pa.schema(
     [
@@ -87,7 +85,6 @@ def clarify_catalogue(
         BudgetSpentError, EndpointError: the work stops; run again, and it goes on.
         TooManyFailuresError: too many products got no usable answer.
     """
-    torch.set_num_threads(params.threads)
     with record.timed("facts"):
         rows = read_rows(catalogue)
         book = _fact_book(params, rows, catalogue, embeddings, model, cache)
@@ -111,24 +108,47 @@ def _fact_book(
     model: Path,
     cache: Path,
 ) -> FactBook:
-    loaded = load_encoder(model)
     ids, images, meta = read_embeddings(embeddings)
-    if ids != [r["product_id"] for r in rows] or meta.get("model_sha256") != loaded.model_sha256:
+    if ids != [r["product_id"] for r in rows] or meta.get("model_sha256") != _model_sha256(model):
         raise TextDataError(
             f"{embeddings} was not made from {catalogue} with {model}; run the embeddings stage again."
         )
-    encoder = BatchEncoder(loaded, params.batch_size, params.precision, cache / "vectors.sqlite")
     schema = read_schema(catalogue / "schema.json")
-    try:
-        evidence = Evidence(rows, _unit(images), encoder.texts, schema, params.evidence)
-    finally:
-        encoder.memo.close()
+    evidence = Evidence(rows, _unit(images), _text_encoder(params, model, cache), schema, params.evidence)
     return FactBook(rows, evidence, schema, params)
 
 
-def _unit(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def _model_sha256(model: Path) -> str:
+    try:
+        return sha256_file(model / "model.safetensors")
+    except OSError:
+        raise TextDataError(f"There is no encoder at {model}; run 'vitrine run encoder'.") from None
+
+
+def _text_encoder(params: ClarifyParams, model: Path, cache: Path) -> TextEncoder:
+    """Encodes texts; the model is read at the first call, for the probe makes none."""
+
+    def encode(texts: Sequence[str]) -> Vectors:
+        import torch
+
+        from components.encoder.encode import BatchEncoder
+        from components.encoder.files import load_encoder
+
+        torch.set_num_threads(params.threads)
+        encoder = BatchEncoder(
+            load_encoder(model), params.batch_size, params.precision, cache / "vectors.sqlite"
+        )
+        try:
+            return encoder.texts(texts)
+        finally:
+            encoder.memo.close()
+
+    return encode
+
+
+def _unit(vectors: Vectors) -> Vectors:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    out: npt.NDArray[np.float32] = vectors / np.maximum(lengths, 1e-9)
+    out: Vectors = vectors / np.maximum(lengths, 1e-9)
     return out
 
 

@@ -51,7 +51,7 @@ class FactBook:
         """Writes texts from this catalogue's facts."""
         uses = Counter(name for c in self._schema.categories.values() for name in c.attributes)
         half = len(self._schema.categories) / 2
-        common = frozenset(name for name, n in uses.items() if n >= half)
+        common = frozenset(name for name, n in uses.items() if n > half)
         closed = frozenset(self._schema.closed_attributes())
         return Composer(common, closed, self._params.max_characters)
 

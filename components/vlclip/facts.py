@@ -20,6 +20,7 @@ FUNCTION_WORDS = frozenset(
     for line in ("a an and at by for from in is it its", "no of on or the this to with without")
     for word in line.split()
 )
+LEADING = frozenset(("a", "an", "no", "the"))  # may follow a function word: "with a", "with no"
 PLAIN = re.compile(r"[\w\s,.;:'()/-]*")  # beyond these, a text holds markup or shouting
 
 
@@ -119,7 +120,8 @@ def _trim(tokens: Sequence[str]) -> str:
     """Tokens as a text, without function words that have lost what they led to or stand twice."""
     kept: list[str] = []
     for token in tokens:
-        if kept and token in FUNCTION_WORDS and kept[-1] in FUNCTION_WORDS and token != "no":
+        joins = token in FUNCTION_WORDS and token not in LEADING
+        if kept and joins and kept[-1] in FUNCTION_WORDS:
             kept[-1] = token
         elif not kept or kept[-1] != token:
             kept.append(token)

@@ -1,0 +1,193 @@
+"""Which facts hold, and what the check leaves of a text."""
+
+from __future__ import annotations
+
+import string
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lamps import CLARIFY, COLOURS, SCHEMA, book_of, listing, rows_of
+
+from components.catalog.schema import CatalogSchema
+from components.vlclip.agent_words import Lexicon, Spelling, words
+from components.vlclip.clarify_evidence import Evidence
+from components.vlclip.clarify_params import ClarifyParams, SpellingParams
+from components.vlclip.facts import FUNCTION_WORDS, ProductFacts
+
+BOOK = book_of({})
+LAMP = 0  # red round glass lamp, train split
+
+
+def change(number: int, **fields: Any) -> dict[int, dict[str, Any]]:
+    attributes = {**listing(number)["attributes"], **fields.pop("attributes", {})}
+    return {number: {**fields, "attributes": {n: v for n, v in attributes.items() if v}}}
+
+
+def best(facts: ProductFacts) -> dict[str, str]:
+    return {f.name: f.value for f in facts.best}
+
+
+def test_an_honest_listing_keeps_its_facts() -> None:
+    assert best(BOOK.of(LAMP)) == {"colour": "red", "shade": "round", "material": "glass"}
+
+
+@pytest.mark.parametrize("number", [0, 24, 36], ids=["train", "validation", "test"])
+def test_a_value_that_the_picture_contradicts_is_no_fact(number: int) -> None:
+    honest = listing(number)
+    wrong = next(c for c in COLOURS if c != honest["attributes"]["colour"])
+    lying = change(number, title=honest["product_type"], attributes={"colour": wrong})
+    facts = book_of(lying).of(number)
+    # in the train split too: a wrong value must find no support in itself
+    assert ("colour", wrong) not in facts.allowed
+    assert not facts.check(f"{wrong} {honest['product_type']}", 80).supported
+
+
+def test_a_picture_that_shows_nothing_of_an_attribute_is_not_heard() -> None:
+    wrong = change(LAMP, attributes={"material": "steel"}, title="lamp", description="")
+    facts = book_of(wrong).of(LAMP)
+    assert best(facts)["material"] == "steel"  # only the seller can know
+    assert facts.support["material", "steel"] == pytest.approx(0.95)
+    assert not next(f for f in facts.best if f.name == "material").visible
+
+
+def test_silent_facts_can_be_left_out() -> None:
+    assert "material" not in best(book_of({}, silent_facts=False).of(LAMP))
+
+
+def test_what_the_picture_shows_may_be_added() -> None:
+    missing = change(LAMP, title="lamp", description="", attributes={"colour": "", "material": ""})
+    assert best(book_of(missing).of(LAMP)) == {"colour": "red", "shade": "round"}
+    never = {"evidence": {**CLARIFY["evidence"], "added_support": 1.0}}
+    assert best(book_of(missing, **never).of(LAMP)) == {"shade": "round"}
+
+
+@pytest.mark.parametrize(
+    "told",
+    ["material glass or so.", "Made of GLASS!!", "glsas lamp", "glass-ish", "A glasss one", "ｇｌａｓｓ"],
+    ids=["hedged", "shouted", "swapped", "hyphen", "doubled", "full width"],
+)
+def test_a_fact_is_found_in_the_description(told: str) -> None:
+    missing = change(LAMP, title="lamp", description=told, attributes={"material": ""})
+    assert best(book_of(missing).of(LAMP))["material"] == "glass"
+
+
+def test_values_of_two_attributes_are_told_apart_by_the_name_beside_them() -> None:
+    lexicon = Lexicon("lamp", {"colour": COLOURS, "accent_colour": COLOURS, "shade": ("round",)})
+
+    def first(text: str) -> list[tuple[str, str]]:
+        return [m.facts[0] for m in lexicon.mentions(words(text))]
+
+    assert first("red lamp, accent blue") == [("colour", "red"), ("accent_colour", "blue")]
+    assert first("Colour: red") == [("colour", "red")]
+    assert first("accent colour red. round shade") == [("accent_colour", "red"), ("shade", "round")]
+
+
+def test_a_product_type_is_no_value() -> None:
+    lexicon = Lexicon("table lamp", {"use": ("table", "wall")})
+    assert not lexicon.mentions(words("A table lamp"))
+    assert lexicon.mentions(words("lamp for a table"))
+
+
+def test_common_words_are_no_slips() -> None:
+    params = SpellingParams(minimum_letters=4, minimum_similarity=0.75, rarer=10)
+    spelling = Spelling(
+        {"black", "shirt"}, {"black": 100, "shirt": 50, "back": 60, "blakc": 2, "shrit": 3}, params
+    )
+    assert spelling.correct(["blakc", "back", "shrit", "blue"]) == ["black", "back", "shirt", "blue"]
+
+
+def test_prompts_are_a_judge_too() -> None:
+    rows, vectors = rows_of({})
+    schema = CatalogSchema.model_validate(SCHEMA)
+    params = ClarifyParams.model_validate(
+        {**CLARIFY, "evidence": {**CLARIFY["evidence"], "judge": "prompts"}}
+    ).evidence
+
+    def texts(asked: Any) -> Any:  # a text encoder that knows colours and nothing else
+        return np.array(
+            [[float(f"{c} " in f"{t} ") for c in COLOURS] + [0.0] * 12 for t in asked], np.float32
+        )
+
+    evidence = Evidence(rows, vectors, texts, schema, params)
+    assert evidence.tells(LAMP, "colour") and not evidence.tells(LAMP, "material")
+    weighed = evidence.probabilities(LAMP, "colour", "blue", [])
+    assert weighed is not None
+    values, probabilities = weighed
+    assert values[int(probabilities.argmax())] == "red"
+
+
+def test_the_check_takes_out_what_has_no_ground() -> None:
+    facts = BOOK.of(LAMP)
+    check = facts.check("Waterproof BLUE glass lamp with a round shade and free shipping", 80)
+    assert check.supported == (("material", "glass"), ("shade", "round"))
+    assert check.unsupported == (("colour", "blue"),)
+    assert set(check.strange) == {"waterproof", "free", "shipping"}
+    assert check.missing == (("colour", "red"),)
+    assert check.clean == "glass lamp with a round shade"
+
+
+def test_a_clean_text_stays_as_it_is() -> None:
+    text = "red glass lamp, round shade"
+    check = BOOK.of(LAMP).check(text, 80)
+    assert check.clean == text and not check.unsupported and not check.strange and not check.missing
+
+
+@pytest.mark.parametrize("text", ["red <b>lamp</b>", "RED GLASS LAMP", "red lamp ☎", "red_lamp #1"])
+def test_markup_and_shouting_do_not_pass(text: str) -> None:
+    clean = BOOK.of(LAMP).check(text, 80).clean
+    assert clean == clean.lower() and set(clean) <= set(string.ascii_lowercase + " -")
+
+
+def test_words_that_the_shop_uses_may_stay_and_others_may_not() -> None:
+    facts = BOOK.of(LAMP)
+    assert facts.title_words == ("bedside",)
+    assert facts.check("red lamp for the bedside", 80).clean == "red lamp for the bedside"
+    odd = change(LAMP, title="red lamp, call 555 now")
+    assert book_of(odd).of(LAMP).title_words == ()
+
+
+@pytest.mark.parametrize("number", range(0, 48, 5))
+def test_what_the_composer_writes_passes_the_check(number: int) -> None:
+    facts = BOOK.of(number)
+    stated = [(f.name, f.value) for f in facts.best]
+    text = BOOK.composer.text(facts.lexicon.product_type, stated, facts.title_words)
+    check = facts.check(text, 80)
+    assert not check.unsupported and not check.strange and not check.missing
+    assert check.clean == text
+
+
+ALPHABET = st.sampled_from(
+    [
+        "red",
+        "blue",
+        "round",
+        "shade",
+        "lamp",
+        "mug",
+        "glass",
+        "ignore",
+        "with",
+        "no",
+        "!!",
+        "<b>",
+        "\n",
+        "é",
+        "x" * 90,
+    ]
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(ALPHABET, max_size=25).map(" ".join) | st.text(max_size=120), st.integers(20, 80))
+def test_nothing_leaves_the_check_without_ground(text: str, most: int) -> None:
+    facts = BOOK.of(LAMP)
+    clean = facts.check(text, most).clean
+    assert len(clean) <= most
+    values = {w for _, value in facts.allowed for w in words(value)}
+    names = {"colour", "accent", "shade", "material"}
+    ground = FUNCTION_WORDS | values | names | {"lamp", "bedside"}
+    assert set(words(clean)) <= ground | {w + "s" for w in names}
+    assert not facts.check(clean, most).unsupported

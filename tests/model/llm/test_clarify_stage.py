@@ -1,0 +1,286 @@
+"""The stage: from a catalogue to texts and traces, with written rules and with a server."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from faulty_server import Act, FaultyServer, Script
+from lamps import CLARIFY, listing, write_shop
+
+from components.llm.errors import BudgetSpentError, EndpointError, TooManyFailuresError
+from components.llm.params import LLMParams
+from components.stage.record import Record
+from components.stage.resume import sha256_folder
+from components.vlclip.clarify import clarify_catalogue
+from components.vlclip.clarify_params import ClarifyParams
+from components.vlclip.errors import TextDataError
+
+ROOT = Path(__file__).parents[3]
+Serve = Callable[[Script], FaultyServer]
+Make = Callable[..., LLMParams]
+MESSY: dict[int, dict[str, Any]] = {
+    2: {"title": "BLEU GLASS LAMP WOW SALE", "description": "Best price!! Call me."},
+    5: {"title": "", "description": ""},
+    7: {"attributes": {"colour": "red", "material": "glass"}},  # a white one
+    9: {"title": "x" * 400},
+}
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("shop")
+    write_shop(root, MESSY)
+    return root
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("small")
+    write_shop(root, {}, products=80)
+    return root
+
+
+def clarify(shop: Path, out: Path, llm: LLMParams, cache: Path, **params: Any) -> Record:
+    record = Record(stage="clarify")
+    made = ClarifyParams.model_validate({**CLARIFY, **params})
+    folders = shop / "checked", shop / "embeddings", shop / "encoder"
+    clarify_catalogue(made, llm, *folders, out, record, cache)
+    return record
+
+
+def texts(out: Path) -> list[dict[str, Any]]:
+    return pq.read_table(out / "texts.parquet").to_pylist()
+
+
+def honest(_: int, body: dict[str, Any]) -> Act:
+    """A language model that does its work: it writes the record's facts, and heeds the critique."""
+    data = json.loads(body["messages"][1]["content"][1]["text"])
+    record = data["record"]
+    role = body["response_format"]["json_schema"]["name"]
+    if role == "summarizer":
+        return Act(
+            json.dumps({"text": f"shiny {record['attributes'].get('colour', '')} {record['product_type']}"})
+        )
+    if role == "evaluator":
+        bad = data["checks"]["unsupported"] or data["checks"]["strange"]
+        return Act(json.dumps({"critique": "Take out what has no ground." if bad else "<STOP>"}))
+    said = " ".join(f["value"] for f in data["evidence"] if f["name"] == "colour")
+    return Act(json.dumps({"text": f"{said} {record['product_type']}"}))
+
+
+def test_written_rules_write_clean_texts(shop: Path, llm_params: Make, tmp_path: Path) -> None:
+    record = clarify(shop, tmp_path / "out", llm_params(backend="offline"), tmp_path / "cache")
+    rows = texts(tmp_path / "out")
+    assert [r["product_id"] for r in rows] == [listing(i)["product_id"] for i in range(160)]
+    assert rows[0]["text"] == "red glass lamp, round shade, bedside"
+    assert rows[2]["text"] == "blue glass lamp, round shade"  # shouting, stuffing, boilerplate, a slip
+    assert rows[7]["text"].startswith("white") and rows[7]["facts_removed"] == 1
+    assert rows[5]["text"] and "x" * 20 not in rows[9]["text"]
+    assert all(r["stopped"] and not r["reason"] and len(r["text"]) <= 80 for r in rows)
+    assert {"name": "colour", "value": "red"} in rows[0]["facts"]
+    assert record.metrics["llm.requests"] > 160 and record.metrics["failed"] == 0
+
+
+def test_traces_tell_every_step(shop: Path, llm_params: Make, tmp_path: Path) -> None:
+    clarify(shop, tmp_path / "out", llm_params(backend="offline"), tmp_path / "cache")
+    steps = [
+        r for r in pq.read_table(tmp_path / "out/traces.parquet").to_pylist() if r["product_id"] == "P0007"
+    ]
+    assert [(s["round"], s["role"]) for s in steps] == [
+        (0, "summarizer"),
+        (1, "evaluator"),
+        (1, "refiner"),
+        (2, "evaluator"),
+    ]
+    assert "red" in steps[0]["output"] and "Take out: colour red" in steps[1]["output"]
+    assert steps[-1]["output"] == "<STOP>"
+
+
+def test_equal_input_gives_equal_bytes_without_queries_truth_or_cache(
+    shop: Path, llm_params: Make, tmp_path: Path
+) -> None:
+    offline = llm_params(backend="offline")
+    clarify(shop, tmp_path / "a", offline, tmp_path / "cache")
+    blind = tmp_path / "blind"
+    shutil.copytree(shop, blind)
+    (blind / "checked/queries.parquet").unlink()
+    (blind / "checked/qrels.parquet").unlink()
+    clarify(blind, tmp_path / "b", offline, tmp_path / "other")
+    assert sha256_folder(tmp_path / "a") == sha256_folder(tmp_path / "b")
+
+
+def test_a_language_model_is_shown_the_picture_and_checked(
+    small: Path, serve: Serve, llm_params: Make, tmp_path: Path
+) -> None:
+    server = serve(honest)
+    clarify(small, tmp_path / "out", llm_params(), tmp_path / "cache")
+    rows = texts(tmp_path / "out")
+    assert rows[0] == {
+        "product_id": "P0000",
+        "text": "red lamp",
+        "rounds": 2,
+        "stopped": True,
+        "facts_removed": 1,  # shiny
+        "facts": [{"name": "colour", "value": "red"}],
+        "reason": "",
+    }
+    assert server.bodies[0]["messages"][1]["content"][0]["image_url"]["url"].startswith("data:image/")
+    assert "lantern" not in str(server.bodies)  # of the query
+
+
+def test_rounds_are_bounded(small: Path, serve: Serve, llm_params: Make, tmp_path: Path) -> None:
+    def never(n: int, body: dict[str, Any]) -> Act:
+        content = body["response_format"]["json_schema"]["schema"]["properties"]
+        return Act(json.dumps({"text": "a shiny lamp"} if "text" in content else {"critique": "Again."}))
+
+    server = serve(never)
+    clarify(small, tmp_path / "out", llm_params(), tmp_path / "cache", max_rounds=2)
+    rows = texts(tmp_path / "out")
+    assert all(r["rounds"] == 2 and not r["stopped"] and "shiny" not in r["text"] for r in rows)
+    assert len(server.bodies) == 80 * (1 + 2)  # of an unchanged text nobody is asked twice
+
+
+def test_an_item_that_fails_keeps_the_sellers_text_with_a_reason(
+    small: Path, serve: Serve, llm_params: Make, tmp_path: Path
+) -> None:
+    def script(n: int, body: dict[str, Any]) -> Act:
+        return Act("I would rather not.") if '"blue wood mug' in str(body) else honest(n, body)
+
+    serve(script)
+    record = clarify(small, tmp_path / "out", llm_params(), tmp_path / "cache")
+    failed = [r for r in texts(tmp_path / "out") if r["reason"]]
+    assert failed and record.metrics["failed"] == len(failed)
+    assert all(r["text"] == "blue wood mug for the bedside" and "not JSON" in r["reason"] for r in failed)
+
+
+def test_too_many_failures_leave_no_output(
+    small: Path, serve: Serve, llm_params: Make, tmp_path: Path
+) -> None:
+    serve(lambda *_: Act("no"))
+    with pytest.raises(TooManyFailuresError, match="80 of 80"):
+        clarify(small, tmp_path / "out", llm_params(), tmp_path / "cache")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("how", ["gone", "budget"])
+def test_work_that_stops_is_kept_and_goes_on_with_equal_bytes(
+    small: Path, serve: Serve, llm_params: Make, tmp_path: Path, how: str
+) -> None:
+    whole = serve(honest)
+    clarify(small, tmp_path / "whole", llm_params(), tmp_path / "cache-whole")
+    first = serve(lambda n, body: Act(close=True) if how == "gone" and n >= 90 else honest(n, body))
+    budget = {"requests": 90 if how == "budget" else None, "tokens": None}
+    with pytest.raises((EndpointError, BudgetSpentError)):
+        clarify(small, tmp_path / "out", llm_params(budget=budget), tmp_path / "cache")
+    assert not (tmp_path / "out").exists()
+    second = serve(honest)
+    clarify(small, tmp_path / "out", llm_params(), tmp_path / "cache")
+    assert sha256_folder(tmp_path / "out") == sha256_folder(tmp_path / "whole")
+    both = first.paid + second.paid
+    assert sum(first.paid.values()) == 90 and max(both.values()) == 1 and set(both) == set(whole.paid)
+
+
+def test_vectors_of_another_catalogue_or_encoder_are_refused(
+    small: Path, llm_params: Make, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(small, other)
+    (other / "encoder/model.safetensors").write_bytes(b"others")
+    with pytest.raises(TextDataError, match="embeddings stage"):
+        clarify(other, tmp_path / "out", llm_params(backend="offline"), tmp_path / "cache")
+    (other / "encoder/model.safetensors").unlink()
+    with pytest.raises(TextDataError, match="vitrine run encoder"):
+        clarify(other, tmp_path / "out", llm_params(backend="offline"), tmp_path / "cache")
+
+
+def constants(path: Path) -> set[str]:
+    """Phrases and words of a module's text constants, without docstrings."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    docs = {
+        node.body[0].value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    found = {
+        n.value.strip().lower()
+        for n in ast.walk(tree)
+        if isinstance(n, ast.Constant) and isinstance(n.value, str) and n not in docs
+    }
+    return {word for text in found for word in (text, *text.split()) if len(word) > 3 and word.isalpha()} | {
+        text for text in found if " " in text
+    }
+
+
+# Names of columns, attributes of the record and words of code; they say nothing about a product.
+NEUTRAL = {"attributes", "category", "description", "product_type", "title", "train", "value", "values"}
+
+
+def test_the_written_rules_share_no_words_with_noise_and_shop() -> None:
+    ours = [*(ROOT / "components/vlclip").glob("agent*.py"), *(ROOT / "components/vlclip").glob("fact*.py")]
+    theirs = [
+        ROOT / "components/catalog/noise.py",
+        *(ROOT / f"components/catalog/shop/{name}.py" for name in ("text", "wording")),
+    ]
+    # prompts are sentences for language models: of them, whole phrases are compared
+    rules = {w for file in ours if file.name != "agent_prompts.py" for w in constants(file)}
+    phrases = {w for file in ours for w in constants(file) if " " in w}
+    foreign = {w for file in theirs for w in constants(file)}
+    shared = (rules | phrases) & foreign - NEUTRAL - {"from", "with", "this", "without"}
+    assert not shared
+    for file in [*ours, *(ROOT / "components/vlclip").glob("clarify*.py")]:
+        text = file.read_text(encoding="utf-8")
+        assert "catalog.noise" not in text and "catalog.shop" not in text and "truth" not in text.lower()
+        assert "read_queries" not in text and "qrels" not in text
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_with_equal_bytes(
+    small: Path, serve: Serve, llm_params: Make, tmp_path: Path
+) -> None:
+    def slow(n: int, body: dict[str, Any]) -> Act:
+        act = honest(n, body)
+        return Act(act.text, hang_s=0.05)
+
+    server = serve(slow)
+    whole = tmp_path / "whole"
+    clarify(small, whole, llm_params(), tmp_path / "cache-whole")
+    once = set(server.paid)
+    server.paid.clear()
+    work = tmp_path / "work"
+    (work / "data").mkdir(parents=True)
+    (work / "models").mkdir()
+    (work / "data/checked").symlink_to(small / "checked")
+    (work / "data/embeddings").symlink_to(small / "embeddings")
+    (work / "models/encoder").symlink_to(small / "encoder")
+    blocks = {"llm": llm_params().model_dump(mode="json"), "clarify": CLARIFY}
+    (work / "params.yaml").write_text(yaml.safe_dump(blocks))
+    command = [sys.executable, "-m", "components.vlclip", "clarify"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, cwd=work, env=environment)
+    deadline = time.monotonic() + 60
+    while sum(server.paid.values()) < 60 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    paid = sum(server.paid.values())
+    assert 60 <= paid < len(once) and not (work / "data/clarified").exists()
+    subprocess.run(command, cwd=work, env=environment, check=True)
+    assert sha256_folder(work / "data/clarified") == sha256_folder(whole)
+    assert set(server.paid) == once
+    # at most what was under way at the kill is asked again
+    assert sum(server.paid.values()) <= len(once) + 4
