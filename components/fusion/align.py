@@ -40,14 +40,14 @@ class AlignmentData:
     Attributes:
         product_ids: of the split's products. rows: ``[P]`` their places in the pixel cache.
         tokens: their texts. query_tokens: ``[Q, L]``.
-        images: ``[P, D]`` vectors of their pictures, where the image tower is not trained.
+        pixels: of their pictures, if the image tower is trained; images: else their vectors ``[P, D]``.
     """
 
     product_ids: list[str]
     rows: Ints
     tokens: ProductTokens
     query_tokens: npt.NDArray[np.int64]
-    pixels: PixelCache
+    pixels: PixelCache | None
     images: Vectors | None
     sampler: PairSampler
 
@@ -95,7 +95,7 @@ class Alignment:
             tokens = torch.from_numpy(self.data.tokens.draw(batch.products, rng))
         if self.data.images is not None:
             views = torch.from_numpy(self.data.images[batch.products]).to(self.device)
-        elif self.params.image_weight:
+        elif self.data.pixels is not None:
             pixels = torch.from_numpy(self.data.pixels.take(self.data.rows[batch.products])).to(self.device)
             views = random_views(pixels, self.encoder.image_px, self.params.augmentation, rng)
         return batch, queries.to(self.device), tokens.to(self.device), views

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from components.encoder.encode import BatchEncoder
 from components.encoder.files import LoadedEncoder
 from components.encoder.heldout import query_task, read_rows
 from components.encoder.memo import Vectors
@@ -23,6 +24,7 @@ from components.fusion.mining import Mined, mine, mining_pool
 from components.fusion.pairs import PairSampler, Schedule
 from components.fusion.params import AlignmentParams, FusionParams
 from components.fusion.product_text import ProductTokens
+from components.fusion.towers import PictureTower
 from components.retrieval.metrics import judge, ndcg_at
 from components.retrieval.ranking import top_k
 
@@ -57,17 +59,10 @@ def _encode(encoder: Encoder, tokens: Any, batch: int, bf16: bool, image_px: int
     return np.concatenate(out)
 
 
-def _picture_vectors(encoder: Encoder, pixels: PixelCache, at: Ints, params: AlignmentParams) -> Vectors:
-    """Vectors ``[len(at), D]`` of catalogue rows, a few pictures in memory at a time."""
-    batch, bf16 = params.encode.batch_size, params.encode.precision == "bf16"
-    parts = (pixels.take(at[start : start + batch]) for start in range(0, len(at), batch))
-    return np.concatenate([_encode(encoder, part, batch, bf16, encoder.image_px) for part in parts])
-
-
 def _mined(
     loaded: LoadedEncoder,
     queries: Any,
-    data: tuple[ProductTokens, PixelCache, Vectors | None, Ints, Ints],
+    data: tuple[ProductTokens, PixelCache | None, Vectors | None, Ints, Ints],
     judgements: Judgements,
     fusion: FusionParams,
     params: AlignmentParams,
@@ -78,7 +73,7 @@ def _mined(
     batch, bf16 = params.encode.batch_size, params.encode.precision == "bf16"
     if images is not None:
         vectors = images[pool]
-    elif params.image_weight > params.text_weight:
+    elif pixels is not None and params.image_weight > params.text_weight:
         vectors = _encode(loaded.encoder, pixels.take(at[pool]), batch, bf16, loaded.encoder.image_px)
     else:
         vectors = _encode(loaded.encoder, tokens.draw(pool, None), batch, bf16)
@@ -100,19 +95,32 @@ def make_alignment_set(
         raise FusionDataError(f"{catalogue} has no product in the train split; change the split fractions.")
     ids = [row["product_id"] for row in train]
     judgements = read_judgements(catalogue, "train", ids, fusion.pairs.weights)
-    pixels = PixelCache(catalogue, loaded.encoder.image_px, cache, params.threads)
     tokens = ProductTokens(train, fusion.text, loaded.tokenizer)
     queries = query_tokens(loaded.tokenizer, judgements.texts)
     groups = group_places(train)
-    images = None
-    if params.image_weight and not params.train_images:
-        images = _picture_vectors(loaded.encoder, pixels, at, params)
+    images, pixels, pictures = None, None, None
+    if params.train_images and params.image_weight:
+        pixels = PixelCache(catalogue, loaded.encoder.image_px, cache, params.threads)
+    else:
+        pictures = picture_tower(loaded, params, cache)
+    if params.image_weight and pictures is not None:
+        images = pictures.of_split(catalogue, "train")
     mined = _mined(loaded, queries, (tokens, pixels, images, at, groups), judgements, fusion, params)
     topics = topic_numbers(train, judgements)
     schedule = Schedule(params.optimisation, params.seed, topics, fusion.pairs.topic_size)
     sampler = PairSampler(judgements, groups, mined, fusion.pairs, schedule)
     data = AlignmentData(ids, at, tokens, queries, pixels, images, sampler)
-    return data, _validation(catalogue, rows, loaded, fusion, params, pixels)
+    check = _validation(catalogue, rows, loaded, fusion, params, pixels, pictures)
+    if pictures is not None:
+        pictures.encoder.memo.close()
+    return data, check
+
+
+def picture_tower(loaded: LoadedEncoder, params: AlignmentParams, cache: Path) -> PictureTower:
+    """The image tower with the memo that all stages share."""
+    encode = params.encode
+    encoder = BatchEncoder(loaded, encode.batch_size, encode.precision, cache / "vectors.sqlite")
+    return PictureTower(encoder, params.threads)
 
 
 def _validation(
@@ -121,9 +129,13 @@ def _validation(
     loaded: LoadedEncoder,
     fusion: FusionParams,
     params: AlignmentParams,
-    pixels: PixelCache,
+    pixels: PixelCache | None,
+    pictures: PictureTower | None,
 ) -> Callable[[], dict[str, float]] | None:
-    """nDCG@10 of the validation queries among the validation products: by text, and by picture."""
+    """nDCG@10 of the validation queries among the validation products: by text, and by picture.
+
+    ``pixels`` if the image tower is trained, else ``pictures``: its vectors are computed once.
+    """
     held_out, at = split_rows(rows, "validation")
     if len(held_out) < 2:
         return None
@@ -133,13 +145,16 @@ def _validation(
     queries = query_tokens(loaded.tokenizer, task.texts)
     texts = ProductTokens(held_out, fusion.text, loaded.tokenizer).draw(np.arange(len(held_out)), None)
     batch, bf16 = params.encode.batch_size, params.encode.precision == "bf16"
+    images = None if pictures is None else pictures.of_split(catalogue, "validation")
 
     def validate() -> dict[str, float]:
         encoder = loaded.encoder
         asked = _encode(encoder, queries, batch, bf16)
         products = {
             "text": _encode(encoder, texts, batch, bf16),
-            "image": _encode(encoder, pixels.take(at), batch, bf16, encoder.image_px),
+            "image": _encode(encoder, pixels.take(at), batch, bf16, encoder.image_px)
+            if pixels is not None
+            else images,
         }
         out = {}
         for name, vectors in products.items():

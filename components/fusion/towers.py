@@ -5,7 +5,8 @@ A missing picture or text is a normal case: its vector is zero and a flag says s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,63 @@ def joined(parts: Iterable[Items]) -> Items:
     )
 
 
+class PictureTower:
+    """The image tower alone. Its memo is keyed by its own weights: an encoder of which only the text tower
+    was trained further has the same picture vectors.
+
+    Args:
+        encoder: batches and their memo. threads: that decode pictures.
+    """
+
+    def __init__(self, encoder: BatchEncoder, threads: int) -> None:
+        self.encoder, self.threads = encoder, threads
+        digest = hashlib.sha256()
+        for name, weights in sorted(encoder.encoder.clip.visual.state_dict().items()):
+            digest.update(name.encode() + weights.detach().cpu().contiguous().numpy().tobytes())
+        self._key = (
+            "image tower",
+            digest.hexdigest(),
+            encoder.model.preprocessing_sha256,
+            encoder.precision,
+            str(encoder.batch_size),
+            encoder.device.type,
+        )
+
+    def vectors(self, pictures: Sequence[bytes]) -> Vectors:
+        """Vectors ``[N, D]`` of encoded pictures."""
+        side = self.encoder.model.encoder.image_px
+        items = [(key_of(*self._key, data), data) for data in pictures]
+
+        def compute(missing: list[object]) -> Vectors:
+            with ThreadPoolExecutor(self.threads) as pool:
+                pixels = list(pool.map(lambda data: square(data, side), missing))  # type: ignore[arg-type]
+            return self.encoder.pixel_vectors(np.stack(pixels))
+
+        return np.concatenate(list(self.encoder.memo.fill(items, compute, self.encoder.batch_size)))
+
+    def of_split(self, catalogue: Path, split: Split) -> Vectors:
+        """Vectors ``[N, D]`` of a split's pictures in catalogue order, zero where there is no picture."""
+        pictures = (
+            [(image or {}).get("bytes") or b"" for image in table["image"].to_pylist()]
+            for shard in shard_paths(catalogue)
+            for table in row_groups(shard, ["image"], split)
+        )
+        dimension = self.encoder.model.encoder.embed_dim
+        none = np.zeros((0, dimension), dtype=np.float32)
+        return np.concatenate([none, *(where_present(p, dimension, self.vectors)[0] for p in pictures)])
+
+
+def where_present(
+    items: Sequence[Any], dimension: int, encode: Callable[[list[Any]], Vectors]
+) -> tuple[Vectors, Flags]:
+    """Vectors ``[N, dimension]``, zero for empty items, and which are not empty."""
+    present = np.array([bool(item) for item in items], dtype=bool)
+    out = np.zeros((len(items), dimension), dtype=np.float32)
+    if present.any():
+        out[present] = encode([item for item in items if item])
+    return out, present
+
+
 class Towers:
     """Frozen towers.
 
@@ -78,18 +136,11 @@ class Towers:
         memo: Path | None,
         threads: int,
     ) -> None:
-        self.model, self.fields, self.threads = model, text.fields, threads
+        self.model, self.fields = model, text.fields
         self.encoder = BatchEncoder(model, params.batch_size, params.precision, memo)
         self.dimension = model.encoder.embed_dim
         self._markers = markers_of(model.tokenizer)
-        self._key = (
-            "image",
-            model.model_sha256,
-            model.preprocessing_sha256,
-            params.precision,
-            str(params.batch_size),
-            self.encoder.device.type,
-        )
+        self.pictures = PictureTower(self.encoder, threads)
 
     def queries(self, texts: Sequence[str]) -> Vectors:
         """Vectors ``[Q, D]`` of queries."""
@@ -98,29 +149,11 @@ class Towers:
     def texts(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Vectors, Flags]:
         """Vectors ``[N, D]`` of product texts, and which products have one."""
         texts = [product_text(row, self.fields, self._markers) for row in rows]
-        return self._where_present(texts, self.encoder.texts)
+        return where_present(texts, self.dimension, self.encoder.texts)
 
     def images(self, pictures: Sequence[bytes]) -> tuple[Vectors, Flags]:
         """Vectors ``[N, D]`` of encoded pictures, and which are there."""
-        return self._where_present(pictures, self._pictures)
-
-    def _where_present(self, items: Sequence[Any], encode: Any) -> tuple[Vectors, Flags]:
-        present = np.array([bool(item) for item in items], dtype=bool)
-        out = np.zeros((len(items), self.dimension), dtype=np.float32)
-        if present.any():
-            out[present] = encode([item for item in items if item])
-        return out, present
-
-    def _pictures(self, pictures: Sequence[bytes]) -> Vectors:
-        side = self.model.encoder.image_px
-        items = [(key_of(*self._key, data), data) for data in pictures]
-
-        def compute(missing: list[object]) -> Vectors:
-            with ThreadPoolExecutor(self.threads) as pool:
-                pixels = list(pool.map(lambda data: square(data, side), missing))  # type: ignore[arg-type]
-            return self.encoder.pixel_vectors(np.stack(pixels))
-
-        return np.concatenate(list(self.encoder.memo.fill(items, compute, self.encoder.batch_size)))
+        return where_present(pictures, self.dimension, self.pictures.vectors)
 
     def stream(self, catalogue: Path, split: Split | None = None) -> Iterator[Items]:
         """Products of a catalogue (of one split, or all), in its order, a row group at a time.
