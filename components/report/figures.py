@@ -15,6 +15,8 @@ from components.stage.record import Interval
 
 Verdict = Literal["better", "worse", "unclear"]
 TESTS_KEY = "_tests"
+UNTRAINED = "untrained"
+PRETRAINED = "pretrained"  # no figure but a flag, 0 or 1, beside those of a variant that was not trained here
 LOWER_IS_BETTER = frozenset({"hallucination_rate", "fallback_rate"})
 METRIC_NAMES = {
     "hits": "HITS",
@@ -78,7 +80,13 @@ class Figures:
     @property
     def metrics(self) -> list[str]:
         """Every metric that any variant has, in the order of the file."""
-        return list(dict.fromkeys(name for row in self.variants.values() for name in row))
+        names = dict.fromkeys(name for row in self.variants.values() for name in row)
+        return [name for name in names if name != PRETRAINED]
+
+    def knows_nothing(self, variant: str, pretrained: bool) -> bool:
+        """Whether a variant was neither trained here nor elsewhere; ``pretrained``: of the run's encoder."""
+        flag = self.variants[variant].get(PRETRAINED)
+        return not flag.value if flag is not None else variant == UNTRAINED and not pretrained
 
 
 def read_figures(path: Path, system: str) -> Figures:

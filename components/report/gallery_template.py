@@ -86,7 +86,7 @@ d="M{{ (p.x * pic.width - 6)|round(1) }} {{ (p.y * pic.height)|round(1) }}h12m-6
 <p>What <span class="name">{{ generated.variant }}</span> ({{ generated.system }}) writes of a photo, beside what the seller wrote, what
 refinement made of that, and what is true. {{ generated.failed|thousands }} of {{ generated.total|thousands }} generated listings state
 something wrong, or could not be read. Those come first; all are drawn at random.
-<del>Struck out</del> is stated and wrong, <ins>green</ins> is right, – is not stated.</p>
+<del>Struck out</del> is stated and wrong, <ins>green</ins> is right, – is not stated; a percentage is how sure the model was.</p>
 <div class="writings">
 {% for case in generated.cases %}<article class="case writing"><div class="photo">{{ image(case.product_id, case.category) }}
 {% if case.failed %}<span class="badge bad">✗ {{ case.summary }}</span>{% else %}<span class="badge good">✓ {{ case.summary }}</span>{% endif %}
@@ -98,7 +98,8 @@ something wrong, or could not be read. Those come first; all are drawn at random
 {% if case.truth %}<td>{{ text(case.truth.title) }}</td>{% endif %}</tr>
 {% for name, cells, actual in case.rows %}<tr><th scope="row">{{ text(name) }}</th>
 {% for c in cells %}<td>{% if c.state == "absent" %}<span class="soft">–</span>{% elif c.state == "right" %}<ins>{{ text(c.text) }}</ins>
-{%- elif c.state == "wrong" %}<del>{{ text(c.text) }}</del>{% else %}{{ text(c.text) }}{% endif %}</td>{% endfor %}
+{%- elif c.state == "wrong" %}<del>{{ text(c.text) }}</del>{% else %}{{ text(c.text) }}{% endif %}
+{% if c.confidence is not none %} <span class="soft small">{{ c.confidence|percent }}</span>{% endif %}</td>{% endfor %}
 {% if case.truth %}<td>{% if actual %}{{ text(actual) }}{% else %}<span class="soft">–</span>{% endif %}</td>{% endif %}</tr>
 {% endfor %}</tbody></table></div></article>
 {% endfor %}</div></section>{% endif %}

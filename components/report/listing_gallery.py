@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,9 +13,9 @@ from components.report.errors import ReportInputError
 from components.report.params import ListingGalleryParams
 from components.report.per_query import read_results
 
-KEYS = ["variant", "product_id", "category"]
-GIVEN = {"seller": "seller", "refined": "refined", "truth": "true"}  # version -> prefix of its columns
-GENERATED = ("raw", "constrained")  # columns with a model's answer as it was written
+KEYS = ["product_id", "category"]
+GIVEN = ("seller", "refined", "truth")  # each has a column of titles and one of attributes
+GENERATED = ("raw", "constrained")  # each has a column of texts, as the model wrote them
 State = Literal["right", "wrong", "absent", "plain"]
 
 
@@ -27,6 +27,7 @@ class Version:
     title: str
     attributes: dict[str, str]
     problem: str = ""
+    confidence: dict[str, float] = field(default_factory=dict)  # by attribute, 0..1
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Cell:
 
     text: str
     state: State
+    confidence: float | None = None
 
 
 @dataclass(frozen=True)
@@ -72,31 +74,29 @@ class ListingGallery:
 
 def cell(version: Version, name: str, truth: Version | None) -> Cell:
     """What a version says of an attribute; right is equal to the truth, as the evaluation counts it."""
-    stated = version.attributes.get(name)
+    stated, sure = version.attributes.get(name), version.confidence.get(name)
     if stated is None:
         return Cell("", "absent")
     if truth is None:
-        return Cell(stated, "plain")
-    return Cell(stated, "right" if truth.attributes.get(name) == stated else "wrong")
+        return Cell(stated, "plain", sure)
+    return Cell(stated, "right" if truth.attributes.get(name) == stated else "wrong", sure)
 
 
 def listing_gallery(
-    path: Path, params: ListingGalleryParams, seed: int, checked: CheckedCatalogue
+    folder: Path, params: ListingGalleryParams, seed: int, checked: CheckedCatalogue
 ) -> ListingGallery:
-    """Draw products of ``params.variant`` and lay the versions of their listings side by side.
+    """Draw products of ``folder/VARIANT.parquet`` and lay the versions of their listings side by side.
 
     Raises:
-        ReportInputError: the file or a column is missing, the variant has no rows, a cell is no attributes,
-            or a product is not in the catalogue.
+        ReportInputError: the file or a column is missing or the file empty, a cell is no attributes, or a
+            product is not in the catalogue.
     """
-    given = [f"{prefix}_{part}" for prefix in GIVEN.values() for part in ("title", "attributes")]
-    rows = {
-        row["product_id"]: row
-        for row in read_results(path, [*KEYS, *given, *GENERATED])
-        if row["variant"] == params.variant
-    }
+    path = folder / f"{params.variant}.parquet"
+    columns = [f"{name}_{part}" for name in GIVEN for part in ("title", "attributes")]
+    columns += [f"{name}_text" for name in GENERATED]
+    rows = {row["product_id"]: row for row in read_results(path, [*KEYS, *columns])}
     if not rows:
-        raise ReportInputError(f"{path} has no row of variant '{params.variant}'; run the evaluation again.")
+        raise ReportInputError(f"{path} holds no listing; run the evaluation again.")
     cases = {each: _case(path, row) for each, row in sorted(rows.items())}
     failed = [each for each, case in cases.items() if case.failed]
     passed = [each for each, case in cases.items() if not case.failed]
@@ -106,15 +106,17 @@ def listing_gallery(
             f"{path} names product '{unknown[0]}', which data/checked lacks; run the evaluation again."
         )
     shown = tuple(cases[each] for each in ids)
-    return ListingGallery(path.parent.name, params.variant, len(cases), len(failed), shown)
+    return ListingGallery(folder.name, params.variant, len(cases), len(failed), shown)
 
 
 def _case(path: Path, row: dict[str, Any]) -> ListingCase:
     given = {
-        name: Version(name, row[f"{prefix}_title"] or "", _attributes(path, row, f"{prefix}_attributes"))
-        for name, prefix in GIVEN.items()
+        name: Version(name, row[f"{name}_title"] or "", _attributes(path, row, f"{name}_attributes"))
+        for name in GIVEN
     }
-    generated = [_answer(name, row[name]) for name in GENERATED]
+    generated = [_answer(name, row[f"{name}_text"]) for name in GENERATED]
+    sure = {pair["name"]: pair["value"] for pair in row.get("confidence") or ()}
+    generated[-1] = replace(generated[-1], confidence=sure)  # the confidences are of the last answer
     truth = given.pop("truth")
     known = truth if truth.title or truth.attributes else None
     failed, summary = _judged(generated, known)

@@ -33,7 +33,7 @@ TRUTH = Path("data/truth/truth.parquet")
 METRICS = Path("metrics")
 PER_QUERY = Path("results/per_query")
 PLOTS = Path("plots")
-LISTINGS = Path("listing/listing.parquet")
+LISTINGS = Path("listing")
 QUALITY = Path("reports/quality")
 BOXES = Path("data/grounding/boxes.parquet")
 

@@ -24,12 +24,12 @@ MACROS = """
 <div class="scroll"><table class="results">
 <thead><tr><th scope="col">Metric</th>
 {% for variant in figures.variants %}<th scope="col"><span class="name">{{ variant }}</span>
-{% if variant == "untrained" and not params.pretrained %}<small>no pretrained weights</small>{% endif %}</th>{% endfor %}
+{% if figures.knows_nothing(variant, params.pretrained) %}<small>no pretrained weights</small>{% endif %}</th>{% endfor %}
 </tr></thead><tbody>
 {% for metric in metrics %}{% set best = figures|best(metric) %}{% set n = figures|shared_n(metric) %}
 <tr><th scope="row">{{ metric|metric }}{% if n is not none %}<small>n={{ n|thousands }}</small>{% endif %}</th>
 {% for variant, row in figures.variants.items() %}{% set cell = row.get(metric) %}
-{% set name = variant ~ (", no pretrained weights" if variant == "untrained" and not params.pretrained else "") -%}
+{% set name = variant ~ (", no pretrained weights" if figures.knows_nothing(variant, params.pretrained) else "") -%}
 <td data-variant="{{ name }}"{% if variant == best %} class="best"{% endif %}>
 {% if cell is none %}<span class="soft">–</span>
 {% else %}<span>{% if variant == best %}<em>best</em> {% endif %}<strong>{{ cell.value|number }}</strong></span>

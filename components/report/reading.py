@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from components.report.figures import Figures, metric_label, verdict
+from components.report.figures import PRETRAINED, Figures, metric_label, verdict
 
 CLAIM_N = 1_000  # fewer paired cases than this are an indication, not a claim
-UNTRAINED = "untrained"
 FEW = 4  # this many metrics are named, more are counted
 
 
@@ -21,7 +20,7 @@ def against(figures: Figures, subject: str, other: str) -> str:
     """One sentence on ``subject`` against ``other`` over every metric that both have."""
     found: dict[str | None, list[str]] = {"better": [], "worse": [], "unclear": [], None: []}
     for metric in figures.variants[subject]:
-        if metric in figures.variants[other]:
+        if metric in figures.variants[other] and metric != PRETRAINED:
             found[verdict(figures, subject, other, metric)].append(metric_label(metric))
     if not any(found.values()):
         return f"{subject} and {other} have no metric in common."
@@ -63,7 +62,7 @@ def honest_reading(figures: Figures, subject: str, pretrained: bool) -> list[str
         if other == subject:
             continue
         line = against(figures, subject, other)
-        if other == UNTRAINED and not pretrained:
+        if figures.knows_nothing(other, pretrained):
             line += f" {other} has no pretrained weights: beating it shows only that training took effect."
         lines.append(line)
     lines += _between_others(figures, subject)

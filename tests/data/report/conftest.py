@@ -262,8 +262,9 @@ def listing_rows(rows: list[dict[str, Any]], variant: str = "dpo") -> list[dict[
         {"variant": variant, "product_id": row["product_id"], "category": row["category"]}
         | {"seller_title": "SELLER'S WORDS", "seller_attributes": pairs({"colour": "puce"})}
         | {"refined_title": "Refined words", "refined_attributes": pairs({"colour": "crimson"})}
-        | {"true_title": "True words", "true_attributes": pairs({"colour": "crimson", "handles": "2"})}
-        | {"raw": answer, "constrained": right if index == 2 else answer}
+        | {"truth_title": "True words", "truth_attributes": pairs({"colour": "crimson", "handles": "2"})}
+        | {"raw_text": answer, "constrained_text": right if index == 2 else answer}
+        | {"confidence": [{"name": "colour", "value": 0.875}]}
         for index, (row, answer) in enumerate(zip(rows, answers, strict=False))
     ]
 
@@ -297,7 +298,7 @@ class ShopOfAll(Workspace):
         root = super().write()
         self.json("metrics/listing.json", self.listing_metrics)
         table(root / "results/per_query/fusion/gates.parquet", self.gates)
-        table(root / "results/per_query/listing/listing.parquet", self.listings)
+        table(root / "results/per_query/listing/dpo.parquet", self.listings)
         table(root / "results/per_query/vlclip/pointing.parquet", self.boxes)
         table(root / "data/grounding/boxes.parquet", self.reasons)
         return root

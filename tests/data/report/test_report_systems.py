@@ -143,7 +143,7 @@ def test_generated_listings_stand_beside_what_is_true_failures_first(shop: ShopO
     assert words.index("✗ 1 of 2 right, 1 wrong") < words.index("✓ 2 of 2 right, 0 wrong")
     assert "✗ raw: no listing" in words and 'no listing: {"title":"Red m' in words
     assert "seller refined raw constrained truth" in words
-    assert "colour puce crimson teal teal crimson" in words
+    assert "colour puce crimson teal teal 88% crimson" in words
     assert "handles – – 2 2 2" in words
     html = build_report(shop.root, ReportParams.model_validate(every_system())).html
     assert "<del><bdi>puce</bdi></del>" in html and "<ins><bdi>crimson</bdi></ins>" in html
@@ -151,7 +151,7 @@ def test_generated_listings_stand_beside_what_is_true_failures_first(shop: ShopO
 
 def test_listings_without_truth_are_shown_unjudged(shop: ShopOfAll) -> None:
     for row in shop.listings:
-        row |= {"true_title": "", "true_attributes": []}
+        row |= {"truth_title": "", "truth_attributes": []}
     shop.write()
     words = built(shop).words
     assert "✓ readable" in words and "seller refined raw constrained title" in words
@@ -160,7 +160,7 @@ def test_listings_without_truth_are_shown_unjudged(shop: ShopOfAll) -> None:
 @pytest.mark.parametrize("hostile", HOSTILE)
 def test_what_models_and_gates_say_is_printed_and_never_obeyed(shop: ShopOfAll, hostile: str) -> None:
     for row in shop.listings:
-        row |= {"category": hostile, "seller_title": hostile, "true_title": hostile, "raw": hostile}
+        row |= {"category": hostile, "seller_title": hostile, "truth_title": hostile, "raw_text": hostile}
         row["refined_attributes"] = pairs({hostile: hostile})
     for row in shop.gates:
         row |= {"category": hostile, "kind": hostile}
@@ -173,7 +173,7 @@ def test_what_models_and_gates_say_is_printed_and_never_obeyed(shop: ShopOfAll, 
 
 BROKEN_FILES = [
     "results/per_query/fusion/gates.parquet",
-    "results/per_query/listing/listing.parquet",
+    "results/per_query/listing/dpo.parquet",
     "results/per_query/vlclip/pointing.parquet",
     "data/grounding/boxes.parquet",
     "metrics/listing.json",
@@ -195,7 +195,6 @@ def test_a_damaged_file_is_named(shop: ShopOfAll, name: str) -> None:
         ("gates", {"image": float("nan")}, "are no shares of 1"),
         ("gates", {"variant": "other"}, "no gate weights of variant 'moe'"),
         ("listings", {"product_id": "gone"}, "product 'gone', which data/checked lacks"),
-        ("listings", {"variant": "sft"}, r"listing\.parquet has no row of variant 'dpo'"),
         ("listings", {"seller_attributes": "[1, 2]"}, "seller_attributes: '.1, 2.' holds no attributes"),
         ("boxes", {"found_box": [0.5, 0.5, 0.2, 0.9]}, "found_box: .* is turned inside out"),
         ("boxes", {"found_box": [0.1, 0.1, 7.0, 0.9]}, "found_box: 7"),
@@ -212,7 +211,7 @@ def test_broken_values_are_named(shop: ShopOfAll, part: str, change: dict[str, A
 
 
 def test_a_missing_column_is_named(shop: ShopOfAll) -> None:
-    rows = [{k: v for k, v in row.items() if k != "constrained"} for row in shop.listings]
-    table(shop.root / "results/per_query/listing/listing.parquet", rows)
-    with pytest.raises(ReportInputError, match=r"listing\.parquet has no column constrained"):
+    rows = [{k: v for k, v in row.items() if k != "constrained_text"} for row in shop.listings]
+    table(shop.root / "results/per_query/listing/dpo.parquet", rows)
+    with pytest.raises(ReportInputError, match=r"dpo\.parquet has no column constrained_text"):
         built(shop)
