@@ -1,0 +1,230 @@
+"""Judges of form and of titles, and the rule that stands over all of them: nothing is added."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from components.catalog.schema import CatalogSchema
+from components.opal.decisions import Decision, applied, refine
+from components.opal.listings import Listing
+from components.opal.refine_params import TitleParams, WordParams
+from components.opal.schema_judge import KnownValues, SchemaJudge, recognised
+from components.opal.synonyms import Synonyms
+from components.opal.title_judge import TitleJudge
+from components.opal.units import in_unit, unit_of
+from components.opal.words import Words
+
+ROOT = Path(__file__).parents[2]
+WORDS = WordParams(
+    most_words=500, min_count=3, typo_ratio=8, min_chars=4, synonym_purity=0.8, synonym_ratio=0.4
+)
+SCHEMA = CatalogSchema.model_validate(
+    {
+        "categories": {
+            "tools": {
+                "product_types": ["hammer", "saw", "pair of pliers"],
+                "attributes": {
+                    "grip": {"type": "enum", "values": ["rubber", "bare wood", "no grip"]},
+                    "hue": {"type": "enum", "values": ["ochre", "teal"]},
+                    "maker": {"type": "string"},
+                    "length_cm": {"type": "number"},
+                },
+            }
+        }
+    }
+)
+
+
+def listing(title: str = "", kind: str = "hammer", description: str = "", **attributes: str) -> Listing:
+    return Listing("p", "train", title, description, "tools", kind, attributes, "g")
+
+
+def schema_judge() -> SchemaJudge:
+    known = KnownValues(100, 3)
+    for maker in ("Quenby", "Rosvik", "Rosvall", "Tarnow & Sons"):
+        for _ in range(4):
+            known.add(listing(maker=maker), SCHEMA)
+    return SchemaJudge(SCHEMA, known)
+
+
+@pytest.mark.parametrize(
+    ("stated", "verb", "new"),
+    [
+        ({"grip": "rubber"}, "keep", "rubber"),
+        ({"grip": "Rubber"}, "normalise", "rubber"),
+        ({"grip": "BARE_WOOD"}, "normalise", "bare wood"),
+        ({"grip": "a bare wood grip"}, "normalise", "bare wood"),
+        ({"grip": "ruber"}, "normalise", "rubber"),
+        ({"grip": "b wd"}, "normalise", "bare wood"),
+        ({"grip": "rubber or bare wood"}, "drop", ""),
+        ({"grip": "velvet"}, "drop", ""),
+        ({"weight": "heavy"}, "drop", ""),
+        ({"maker": "Quenby"}, "keep", "Quenby"),
+        ({"maker": "the famous Quenby"}, "normalise", "Quenby"),
+        ({"maker": "Qnb."}, "normalise", "Quenby"),
+        ({"maker": "Rsv."}, "drop", ""),  # of Rosvik or of Rosvall
+        ({"maker": "Somebody new"}, "keep", "Somebody new"),
+        ({"length_cm": "30"}, "keep", "30"),
+        ({"length_cm": "0.3 m"}, "normalise", "30"),
+        ({"length_cm": "300mm"}, "normalise", "30"),
+        ({"length_cm": "30 cm."}, "normalise", "30"),
+        ({"length_cm": "3 kg"}, "drop", ""),
+        ({"length_cm": "long"}, "drop", ""),
+        ({"length_cm": "nan"}, "drop", ""),
+    ],
+)
+def test_values_are_brought_into_the_form_of_the_schema(stated: dict[str, str], verb: str, new: str) -> None:
+    ((decision,),) = schema_judge().judge([listing(**stated)])
+    assert (decision.decision, decision.new_value) == (verb, new)
+    assert decision.reason and decision.judge == "schema"
+
+
+def test_the_listings_own_text_tells_an_abbreviation_apart() -> None:
+    ((decision,),) = schema_judge().judge([listing("Hammer by Rosvall", maker="Rsv.")])
+    assert decision.new_value == "Rosvall"
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=40), st.lists(st.text(min_size=1, max_size=12), max_size=5, unique=True))
+def test_what_is_recognised_is_one_of_the_values(value: str, values: list[str]) -> None:
+    new, reason = recognised(value, [v for v in values if v.strip()], "")
+    assert (new in values and bool(reason)) or (new, reason) == ("", "")
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.dictionaries(st.sampled_from(["grip", "hue", "maker", "length_cm", "x"]), st.text(max_size=30)))
+def test_whatever_sellers_state_the_result_fits_the_schema(stated: dict[str, str]) -> None:
+    from components.catalog.schema import listing_problems
+
+    (refined,) = refine([listing(**stated)], [schema_judge()])
+    left = refined.listing.attributes
+    assert set(left) <= set(stated)
+    assert not listing_problems(SCHEMA, "tools", "hammer", left, require=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "unit", "number"),
+    [
+        ("500", "ml", 500), ("0.5 l", "ml", 500), ("0,5 l", "ml", 500), ("1,500", "g", 1500),
+        ("2 kg", "g", 2000), ("12 in", "cm", 30.48), ("5 parsecs of doom", "cm", None), ("", "cm", None),
+        ("5 kg", "cm", None), ("5 __import__", "cm", None), ("5 cm", "", None), ("-3", "cm", -3),
+    ],
+)  # fmt: skip
+def test_measures_are_converted_by_their_units(text: str, unit: str, number: float | None) -> None:
+    found = in_unit(text, unit)
+    assert found == (None if number is None else pytest.approx(number))
+
+
+def test_units_stand_at_the_end_of_names() -> None:
+    assert [unit_of(n) for n in ("length_cm", "volume_ml", "colour", "neck_line", "_cm")] == [
+        "cm", "ml", "", "", ""
+    ]  # fmt: skip
+
+
+def title_judge() -> TitleJudge:
+    words, synonyms = Words(WORDS, SCHEMA), Synonyms(WORDS, SCHEMA)
+    for i in range(120):
+        hue = ("ochre", "teal")[i % 2]
+        said = {"ochre": "amberish", "teal": "petrol"}[hue] if i % 10 < 2 else hue
+        one = listing(f"{said.capitalize()} hammer with rubber grip by Quenby", hue=hue, maker="Quenby")
+        if i % 3 == 0:
+            one = listing(f"Saw {said} for carpenters by Quenby", "saw", hue=hue, maker="Quenby")
+        words.add(one.title, "Solid work from Germany.", one.product_type)
+        synonyms.add(one)
+    words.finish()
+    synonyms.finish(words.counts)
+    return TitleJudge(words, synonyms, TitleParams(own_share=0.05, stuffing_run=3))
+
+
+@pytest.mark.parametrize(
+    ("title", "mended"),
+    [
+        ("Teal hammer by Quenby", "Teal hammer by Quenby"),
+        ("TEAL HAMMER by Quenby", "Teal hammer by Quenby"),
+        ("Teal hamer, by Quenby", "Teal hammer, by Quenby"),
+        ("Teal hammmer by Qeunby", "Teal hammer by Quenby"),
+        ("Teal hmamer by Quenby", "Teal hammer by Quenby"),
+        ("Petrol hammer by Quenby", "Teal hammer by Quenby"),
+        ("Teal hammer by Quenby saw pair of pliers", "Teal hammer by Quenby"),
+        ("Teal hammer by Quenby hot viral gift", "Teal hammer by Quenby"),
+        ("Teal hammer by Quenby !!!", "Teal hammer by Quenby !!!"),
+        ("Teal hammer by Zorro", "Teal hammer by Zorro"),  # one new word is no stuffing
+        ("", ""),
+    ],
+)
+def test_titles_are_mended(title: str, mended: str) -> None:
+    (refined,) = refine([listing(title, hue="teal", maker="Quenby")], [title_judge()])
+    assert refined.listing.title == mended
+
+
+def test_a_synonym_of_a_value_that_is_not_stated_stays() -> None:
+    (refined,) = refine([listing("Petrol hammer by Quenby", maker="Quenby")], [title_judge()])
+    assert refined.listing.title == "Petrol hammer by Quenby"
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(max_size=80))
+def test_no_title_gains_words_and_each_has_its_decision(title: str) -> None:
+    (refined,) = refine([listing(title)], [_JUDGE])
+    told = [d for d in refined.decisions if d.field == "title"]
+    assert [d.value for d in told] == title.split()
+    assert len(refined.listing.title.split()) <= len(title.split())
+
+
+_JUDGE = title_judge()
+DECISION = st.builds(
+    Decision,
+    field=st.sampled_from(["attributes", "title"]),
+    name=st.sampled_from(["a", "b", "c", "0", "1"]),
+    value=st.just("old"),
+    decision=st.sampled_from(["keep", "normalise", "drop"]),
+    new_value=st.just("new"),
+    judge=st.just("wild"),
+    reason=st.just("because"),
+)
+
+
+@given(st.lists(DECISION, max_size=8), st.dictionaries(st.sampled_from(["a", "b"]), st.just("old")))
+def test_no_decision_of_any_judge_adds_an_attribute(
+    decisions: list[Decision], stated: dict[str, str]
+) -> None:
+    assert set(applied(listing("x", **stated), decisions).attributes) <= set(stated)
+
+
+def _strings(file: Path) -> set[str]:
+    """Every text that stands in a module, docstrings left out, in small letters."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    docs = {ast.get_docstring(node, clean=False) for node in ast.walk(tree) if isinstance(node, documented)}
+    texts = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant))
+    return {text.casefold() for text in texts if isinstance(text, str) and text not in docs}
+
+
+def test_the_refinement_shares_no_words_with_those_who_write_and_spoil_listings() -> None:
+    from components.catalog import noise
+
+    writers = [noise.SYNONYMS.keys(), noise.SYNONYMS.values(), noise.HYPE, noise.SERVICE, noise.DISCLAIMERS]
+    theirs = {word.casefold() for words in writers for word in words}
+    theirs |= {h.replace("{value}", "").strip(" -").casefold() for h in noise.HEDGES}
+    for name in ("text", "wording", "assortment"):
+        theirs |= _strings(ROOT / f"components/catalog/shop/{name}.py")
+    theirs = {text for text in theirs if any(c.isalpha() for c in text)}
+    files = [ROOT / "components/opal" / name for name in sorted(REFINEMENT)]
+    for file in files:
+        ours = _strings(file)
+        ours |= {word for text in ours for word in text.split()}
+        assert not ours & (theirs - ENGLISH), f"{file.name}: {sorted(ours & (theirs - ENGLISH))}"
+
+
+# An article, a conjunction, a byte order, and a word of SQL.
+ENGLISH = {"a", " and ", "big", "table"}
+REFINEMENT = {
+    "bench.py", "decisions.py", "entailment.py", "example_pictures.py", "instructions.py", "mentions.py",
+    "mllm_judge.py", "observed.py", "schema_judge.py", "sibling_values.py", "support_calibration.py",
+    "support_evidence.py", "support_judge.py", "synonyms.py", "title_judge.py", "units.py", "words.py",
+}  # fmt: skip
