@@ -63,7 +63,7 @@ def _support(
     loaded = load_encoder(encoder)
     texts = BatchEncoder(loaded, support.batch_size, support.precision, CACHE / "vectors.sqlite")
     schema = Catalogue(catalogue).schema
-    reader = EvidenceReader(texts, observed, schema, support.prompt, support.folds)
+    reader = EvidenceReader(texts, observed, schema, support)
     evidence: list[Evidence] = []
     left = support.calibration_products
     validation = listing_batches(

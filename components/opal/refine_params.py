@@ -10,6 +10,8 @@ from components.catalog.params import ReencodeParams
 from components.stage.params import Params
 
 Share = Annotated[float, Field(ge=0, le=1)]
+# What can speak for or against a value (components/opal/support_evidence.py says how).
+Source = Literal["prompt", "examples", "type", "mention", "named_mention", "siblings"]
 Grain = Literal["listing", "attribute", "attributes", "title", "visible", "not_visible"]
 
 
@@ -36,6 +38,7 @@ class SupportParams(Params):
 
     batch_size: int = Field(ge=1)
     precision: Literal["bf16", "fp32"]
+    evidence: tuple[Source, ...] = Field(min_length=1)  # what is asked; fewer sources are an ablation
     prompt: str  # with {value}, {name}, {product_type}
     max_values: int = Field(ge=2)  # an attribute with more allowed values is not judged
     shrinkage: float = Field(gt=0, le=1)  # of the covariance of picture vectors, towards a sphere

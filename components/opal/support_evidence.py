@@ -16,6 +16,7 @@ from components.opal.example_pictures import ALL, ExamplePictures, fold_of
 from components.opal.listings import Listing
 from components.opal.mentions import Mentions
 from components.opal.observed import Observed
+from components.opal.refine_params import SupportParams
 
 # The features of one value of one attribute of one listing, in this order.
 FEATURES = ("prompt", "examples", "type", "mention", "named_mention", "siblings")
@@ -46,10 +47,11 @@ class EvidenceReader:
     """Gathers evidence for batches of listings."""
 
     def __init__(
-        self, encoder: BatchEncoder, observed: Observed, schema: CatalogSchema, prompt: str, folds: int
+        self, encoder: BatchEncoder, observed: Observed, schema: CatalogSchema, params: SupportParams
     ) -> None:
         assert observed.pictures is not None
-        self._encoder, self._prompt, self._folds = encoder, prompt, folds
+        self._encoder, self._prompt, self._folds = encoder, params.prompt, params.folds
+        self._silent = [i for i, name in enumerate(FEATURES) if name not in params.evidence]
         self._pictures: ExamplePictures = observed.pictures
         self._siblings = observed.siblings
         self._mentions = Mentions(schema, observed.words, observed.synonyms)
@@ -83,6 +85,7 @@ class EvidenceReader:
                         features[at, v, 4] = float(mentions[i][(name, value)])
                     if count := siblings[i].get((name, value), 0):
                         features[at, v, 5] = min(count, MOST_SIBLINGS)
+            features[:, :, self._silent] = 0.0
             stated = np.array([values.index(m.attributes[name]) for m in members], np.int64)
             plausible = usual > 0.25 / len(values)
             found.append(Evidence(name, values, np.array(rows, np.int64), stated, features, plausible))

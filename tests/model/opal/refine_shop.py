@@ -38,6 +38,7 @@ BLOCK: dict[str, Any] = {
     "support": {
         "batch_size": 16,
         "precision": "fp32",
+        "evidence": ["prompt", "examples", "type", "mention", "named_mention", "siblings"],
         "prompt": "{value} {product_type}",
         "max_values": 64,
         "shrinkage": 0.3,
