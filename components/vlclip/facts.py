@@ -158,7 +158,7 @@ class Composer:
         front = [v for n, v in facts if n in self.common and "_" not in n]
         behind = [self._phrase(n, v) for n, v in facts if not (n in self.common and "_" not in n)]
         behind.sort(key=lambda phrase: phrase.startswith("no "))  # what is absent comes last
-        text = " ".join([*front, product_type])
+        text = " ".join([*front, product_type]).strip()
         for phrase in [*behind, " ".join(title_words)]:
             if phrase and len(text) + 2 + len(phrase) <= self.most_characters:
                 text += f", {phrase}"

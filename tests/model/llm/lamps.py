@@ -148,11 +148,13 @@ def rows_of(changes: dict[int, dict[str, Any]], products: int = 160) -> tuple[li
     return listings, np.stack([vector(row, i) for i, row in enumerate(listings)])
 
 
-def book_of(changes: dict[int, dict[str, Any]], **params: Any) -> FactBook:
-    """The facts of the shop."""
+def book_of(
+    changes: dict[int, dict[str, Any]], schema_values: dict[str, Any] | None = None, **params: Any
+) -> FactBook:
+    """The facts of the shop, under another schema if one is given."""
     rows, vectors = rows_of(changes)
     made = ClarifyParams.model_validate({**CLARIFY, **params})
-    schema = CatalogSchema.model_validate(SCHEMA)
+    schema = CatalogSchema.model_validate(schema_values or SCHEMA)
 
     def no_texts(texts: Sequence[str]) -> Any:
         raise AssertionError("the probe needs no texts")

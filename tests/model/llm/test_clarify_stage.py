@@ -175,6 +175,31 @@ def test_too_many_failures_leave_no_output(
     assert not (tmp_path / "out").exists()
 
 
+def test_one_request_at_a_time_gives_the_same_bytes(
+    small: Path, serve: Serve, llm_params: Make, tmp_path: Path
+) -> None:
+    serve(lambda n, body: Act(honest(n, body).text, hang_s=0.004 * (n % 3)))
+    for name, concurrency in (("one", 1), ("many", 16)):
+        params = llm_params(endpoint={"concurrency": concurrency})
+        clarify(small, tmp_path / name, params, tmp_path / f"cache-{name}", max_rounds=1)
+    assert sha256_folder(tmp_path / "one") == sha256_folder(tmp_path / "many")
+
+
+def test_a_picture_that_cannot_be_read_is_not_shown(
+    serve: Serve, llm_params: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lamps.picture", lambda colour: b"no picture")
+    write_shop(tmp_path, {}, products=40)
+
+    def blind(n: int, body: dict[str, Any]) -> Act:
+        assert isinstance(body["messages"][1]["content"], str)
+        return Act('{"text": "lamp"}' if "summarizer" in str(body) else '{"critique": "<STOP>"}')
+
+    serve(blind)
+    record = clarify(tmp_path, tmp_path / "out", llm_params(), tmp_path / "cache")
+    assert record.metrics["failed"] == 0
+
+
 @pytest.mark.parametrize("how", ["gone", "budget"])
 def test_work_that_stops_is_kept_and_goes_on_with_equal_bytes(
     small: Path, serve: Serve, llm_params: Make, tmp_path: Path, how: str
