@@ -216,7 +216,8 @@ def metric_label(metric: str) -> str:
     What stands before or after a known name (a kind of query, an attribute, a scene) is set apart.
     """
     if "." in metric:
-        return " · ".join([_plain(metric.split(".")[0]), metric_label(metric.split(".", 1)[1])])
+        first, rest = metric.split(".", 1)
+        return " · ".join([system_label(first), metric_label(rest)])
     names = "|".join(sorted(METRIC_NAMES, key=len, reverse=True))
     found = re.fullmatch(rf"(?:(.+?)_)?({names})(?:_at_(\d+))?(?:_(.+))?", metric)
     if found is None:

@@ -71,7 +71,8 @@ def build_report(root: Path, params: ReportParams) -> Report:
     claims = judged_claims(all_figures, params.claims, params.claim_margin)
     context = _shop(root, params) | _results(root, params, all_figures)
     context |= _galleries(root, params, context["checked"])
-    context |= {"headline": numbers, "claims": claims, "lead": _lead(params, context)}
+    context |= {"headline": numbers, "claims": claims}
+    context["lead"] = _lead(params, context)
     html = _render(params, context)
     size = len(html.encode())
     if size > params.max_page_bytes:
@@ -166,7 +167,18 @@ def _galleries(root: Path, params: ReportParams, checked: CheckedCatalogue) -> d
 
 def _lead(params: ReportParams, context: dict[str, Any]) -> str:
     products, queries = len(context["checked"].types), len(context["checked"].queries)
-    return f"Profile {params.profile}: {products:,} products, {queries:,} queries."
+    sentences = [f"Profile {params.profile}: {products:,} products, {queries:,} queries."]
+    standings = [row.standing for row in context["claims"]]
+    if standings:
+        opposite = standings.count("opposite")
+        against = f", of {opposite} the opposite" if opposite else ""
+        sentences.append(f"{standings.count('shown')} of {len(standings)} claims are shown{against}.")
+    failed = [gate.gate for gate in context["gates"] if not gate.passed]
+    if failed:
+        sentences.append(f"Quality gates that failed: {', '.join(failed)}.")
+    elif context["gates"]:
+        sentences.append("Every quality gate passed.")
+    return " ".join(sentences)
 
 
 def clip(value: object, most: int) -> str:

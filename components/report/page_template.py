@@ -23,12 +23,12 @@ MACROS = """
 {% macro table(figures, metrics) -%}
 <div class="scroll"><table class="results">
 <thead><tr><th scope="col">Metric</th>
-{% for variant in figures.variants %}<th scope="col"><span class="name">{{ variant }}</span>
+{% for variant, row in figures.variants.items() if row %}<th scope="col"><span class="name">{{ variant }}</span>
 {% if figures.knows_nothing(variant, params.pretrained) %}<small>no pretrained weights</small>{% endif %}</th>{% endfor %}
 </tr></thead><tbody>
 {% for metric in metrics %}{% set best = figures|best(metric) %}{% set n = figures|shared_n(metric) %}
 <tr><th scope="row">{{ metric|metric }}{% if n is not none %}<small>n={{ n|thousands }}</small>{% endif %}</th>
-{% for variant, row in figures.variants.items() %}{% set cell = row.get(metric) %}
+{% for variant, row in figures.variants.items() if row %}{% set cell = row.get(metric) %}
 {% set name = variant ~ (", no pretrained weights" if figures.knows_nothing(variant, params.pretrained) else "") -%}
 <td data-variant="{{ name }}"{% if variant == best %} class="best"{% endif %}>
 {% if cell is none %}<span class="soft">–</span>
@@ -59,7 +59,7 @@ MACROS = """
 """  # noqa: E501
 
 HEADLINE = """
-{% if claims %}<section id="headline"><h2>What this run shows</h2>
+<section id="headline">{% if claims %}<h2>What this run shows</h2>
 <div class="scroll"><table class="claims">
 <thead><tr><th scope="col">Claim</th><th scope="col">On</th><th scope="col">Ours</th><th scope="col">Rival</th>
 <th scope="col">Difference</th><th scope="col">n</th><th scope="col">Verdict</th></tr></thead><tbody>
@@ -79,12 +79,14 @@ HEADLINE = """
 {% endfor %}</tbody></table></div>
 <p class="soft small">Differences are of means over the same test cases, with 95% intervals by paired bootstrap. A claim is shown
 when its whole interval lies on the claimed side of zero; “is not below” and “is not above” allow a loss of
-{{ params.claim_margin|number }}. The claims were written down before the run; all of them stand here, held or not.</p></section>{% endif %}
+{{ params.claim_margin|number }}. The claims were written down before the run; all of them stand here, held or not.</p>{% endif %}
+<dl class="tiles headline">
+{% for name, value in headline.items() %}<div><dt>{{ name|metric }}</dt><dd>{{ value|number }}</dd></div>
+{% endfor %}</dl></section>
 """  # noqa: E501
 
 CONTENTS = """
 <nav class="toc" aria-label="Contents"><ol>
-{% if claims %}<li><a href="#headline">What this run shows</a></li>{% endif %}
 <li><a href="#results">Results</a><ul>
 {% for result in results %}<li><a href="#results-{{ result.figures.system }}">{{ result.figures.system|system }}</a></li>{% endfor %}</ul></li>
 {% if curves %}<li><a href="#curves">Training curves</a></li>{% endif %}
@@ -165,11 +167,8 @@ PAGE = """<!doctype html>
 {% from "macros.html" import text, image, strip, bounds, table, chart with context %}
 <body><header class="top"><h1>{{ params.title|clip }}</h1>
 <p class="lead">{{ lead }}</p>
-<dl class="tiles headline">
-{% for name, value in headline.items() %}<div><dt>{{ name|metric }}</dt><dd>{{ value|number }}</dd></div>
-{% endfor %}</dl>
-{% include "contents.html" %}</header>
-<main>{% include "headline.html" %}{% include "results.html" %}{% include "searches.html" %}{% include "evidence.html" %}
+</header>
+<main>{% include "headline.html" %}{% include "contents.html" %}{% include "results.html" %}{% include "searches.html" %}{% include "evidence.html" %}
 {% include "products.html" %}{% include "shop.html" %}
 <footer>Made by Vitrine from this run's files alone: no script, no network, the same bytes for the same run.</footer>
 </main></body></html>

@@ -26,6 +26,7 @@ p{margin:.5rem 0;max-width:46rem}
 .toc ol{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,13rem),1fr));gap:.15rem 1.5rem}
 .toc ul{display:flex;flex-wrap:wrap;gap:0 .8rem;font-size:.86rem}
 section[id]{scroll-margin-top:.5rem}h3.system{font-size:1.3rem;margin-top:2.6rem}
+#headline h2{margin:1.6rem 0 .4rem;padding:0;border:0}#headline .scroll{margin:.4rem 0}
 h4{font-size:.95rem;margin:1.4rem 0 .4rem}
 .claims th .words{display:block;font-weight:400;text-align:left}.claims td{white-space:nowrap}
 .claims th[scope=row]{text-align:left;padding-right:1.6rem}
