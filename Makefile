@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PROFILE ?= demo
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-all lint deps format ui clean constraints verify
+.PHONY: help env demo study test test-all lint deps format ui clean constraints verify
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -24,6 +24,9 @@ env: $(BIN)/.installed  ## the environment in .venv (7 GB: torch's index build c
 
 demo: env  ## the whole graph on the synthetic shop, results on the terminal
 	$(BIN)/vitrine run all
+
+study: env  ## ablations, extra rows and further seeds, after the demo (results in metrics/study_*.json)
+	$(BIN)/dvc repro studies/dvc.yaml
 
 test: env  ## the default test suite (up to 5 minutes)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.stage.door import run
+from components.stage.door import Command, run
 from components.stage.params import load_params
 from components.stage.record import Record
 
@@ -17,6 +17,8 @@ CATALOGUE, TRUTH = Path("data/checked"), Path("data/truth")
 ENCODER, EMBEDDINGS = Path("models/encoder"), Path("data/embeddings")
 GROUNDING, CLARIFIED = Path("data/grounding"), Path("data/clarified")
 MODELS, STUDY = Path("models/vlclip"), Path("models/study/vlclip")
+ENCODER_LAMBDA_ZERO = Path("models/study/encoder_lambda_zero")
+GROUNDING_LAMBDA_ZERO = Path("data/study/grounding_lambda_zero")
 
 
 def _sources(truth: Path | None = None) -> Sources:
@@ -24,6 +26,14 @@ def _sources(truth: Path | None = None) -> Sources:
     from components.vlclip.variants import Sources
 
     return Sources(CATALOGUE, GROUNDING, CLARIFIED, CACHE, truth)
+
+
+def _study_sources(variant: str) -> Sources:
+    """Studies may read the truth, and one of them has boxes of its own."""
+    from dataclasses import replace
+
+    own = _sources(TRUTH)
+    return replace(own, grounding=GROUNDING_LAMBDA_ZERO) if variant == "lambda_zero" else own
 
 
 def ground(record: Record) -> None:
@@ -50,30 +60,70 @@ def train(record: Record, variant: str) -> None:
 
 
 def study(record: Record, variant: str, seed: str) -> None:
-    """Study stages: any variant with any seed; ``true_box`` reads the true boxes."""
+    """Study stages: any variant with any seed, ``own`` for the block's; ``true_box`` reads the true boxes."""
     from components.vlclip.params import VlclipParams, with_seed
     from components.vlclip.publish_training import train_and_publish
-    from components.vlclip.variants import variant_named
+    from components.vlclip.variants import study_name, variant_named
 
     chosen = variant_named(variant)
     params = with_seed(load_params("vlclip", VlclipParams), seed)
     record.parameters = params.model_dump(mode="json")
-    name = f"{variant}_{params.seed}"
+    name = study_name(variant, seed)
     curves = Path(f"plots/study/vlclip_{name}.csv")
-    train_and_publish(chosen, params, _sources(TRUTH), ENCODER, STUDY / name, curves, record)
+    train_and_publish(chosen, params, _study_sources(variant), ENCODER, STUDY / name, curves, record)
+
+
+def study_lambda_zero(record: Record) -> None:
+    """Study stage: an encoder trained without the patch loss, and the boxes that it finds."""
+    from components.encoder.params import EncoderParams
+    from components.encoder.publish_training import train_and_publish
+    from components.vlclip.params import CACHE, GroundParams
+    from components.vlclip.publish_grounding import ground_catalogue
+
+    params = load_params("encoder", EncoderParams)
+    params = params.model_copy(update={"training": params.training.model_copy(update={"topk_weight": 0.0})})
+    record.parameters = params.model_dump(mode="json")
+    curves = Path("plots/study/encoder_lambda_zero.csv")
+    train_and_publish(params, CATALOGUE, ENCODER_LAMBDA_ZERO, curves, CACHE, record)
+    outputs = record.outputs
+    boxes = load_params("ground", GroundParams)
+    ground_catalogue(boxes, CATALOGUE, ENCODER_LAMBDA_ZERO, GROUNDING_LAMBDA_ZERO, record)
+    record.outputs = outputs + record.outputs
 
 
 def evaluate(record: Record) -> None:
     """Stage ``vlclip_eval``: raw and full beside the encoder they started from, and the boxes."""
+    _evaluate(record, [])
+
+
+def evaluate_study(record: Record) -> None:
+    """Study stage: the same tables with every row that a study has trained."""
+    _evaluate(record, sorted(p.name for p in STUDY.iterdir() if p.is_dir()) if STUDY.is_dir() else [])
+
+
+def _evaluate(record: Record, studied: list[str]) -> None:
     from components.vlclip.params import VlclipEvaluationParams, VlclipParams
-    from components.vlclip.publish_evaluation import evaluate_and_publish
+    from components.vlclip.publish_evaluation import Entrant, Outputs, evaluate_and_publish
+    from components.vlclip.variants import UNTRAINED, VARIANTS, split_study_name
 
     params = load_params("vlclip_eval", VlclipEvaluationParams)
     margin = load_params("vlclip", VlclipParams).margin
     record.parameters = params.model_dump(mode="json")
-    models = {name: MODELS / name for name in ("raw", "full")}
-    outputs = (Path("metrics/vlclip.json"), Path("metrics/ground.json"), Path("results/per_query/vlclip"))
-    evaluate_and_publish(params, margin, _sources(TRUTH), TRUTH, ENCODER, models, outputs, record)
+    entrants = {"untrained": Entrant(UNTRAINED, ENCODER, _sources())}
+    entrants |= {name: Entrant(VARIANTS[name], MODELS / name, _sources()) for name in ("raw", "full")}
+    for name in studied:
+        variant, _ = split_study_name(name)
+        entrants[name] = Entrant(VARIANTS[variant], STUDY / name, _study_sources(variant))
+    groundings = {"encoder": GROUNDING}
+    if "lambda_zero" in studied:
+        groundings["encoder_lambda_zero"] = GROUNDING_LAMBDA_ZERO
+    kind = "study_" if studied else ""
+    outputs = Outputs(
+        Path(f"metrics/{kind}vlclip.json"),
+        Path(f"metrics/{kind}ground.json"),
+        Path(f"results/per_query/{kind}vlclip"),
+    )
+    evaluate_and_publish(params, margin, entrants, groundings, _sources(TRUTH), outputs, record)
 
 
 def clarify(record: Record) -> None:
@@ -90,10 +140,15 @@ def clarify(record: Record) -> None:
     clarify_catalogue(params, llm_params, CATALOGUE, EMBEDDINGS, ENCODER, CLARIFIED, record)
 
 
+COMMANDS: dict[str, Command] = {
+    "ground": ground,
+    "clarify": clarify,
+    "train": train,
+    "evaluate": evaluate,
+    "study": study,
+    "study_lambda_zero": study_lambda_zero,
+    "evaluate_study": evaluate_study,
+}
+
 if __name__ == "__main__":
-    sys.exit(
-        run(
-            "vlclip",
-            {"ground": ground, "clarify": clarify, "train": train, "study": study, "evaluate": evaluate},
-        )
-    )
+    sys.exit(run("vlclip", COMMANDS))

@@ -60,6 +60,15 @@ def paired_tests(
     return tests
 
 
+def compared(variants: Sequence[str]) -> list[tuple[str, str]]:
+    """Which rows are held against which: full against each, halves against raw, and full and raw by seed."""
+    seeds = [v.removeprefix("full_") for v in variants if v.startswith("full_")]
+    single = [v for v in variants if v not in ("full", "chance") and not v.endswith(tuple(seeds or ["?"]))]
+    pairs = [("full", v) for v in single] + [("raw", "untrained")]
+    pairs += [(v, "raw") for v in ("grounded", "clarified", "true_box", "lambda_zero") if v in variants]
+    return pairs + [(f"full_{seed}", f"raw_{seed}") for seed in seeds]
+
+
 class VlclipEvaluation:
     """Collects the metrics and per-query results of several variants on one held-out split."""
 
@@ -143,10 +152,7 @@ class VlclipEvaluation:
 
     def metrics(self) -> dict[str, Any]:
         """variant -> metric -> {value, low, high, n}, and the paired tests under ``_tests``."""
-        names = [v for v in self.measured if v not in ("full", "chance")]
-        pairs = [("full", v) for v in names] + [("raw", "untrained")]
-        pairs += [(v, "raw") for v in ("grounded", "clarified", "true_box")]
-        tests = paired_tests(self.measured, pairs, TESTED, self.params)
+        tests = paired_tests(self.measured, compared(list(self.measured)), TESTED, self.params)
         return {**interval_table(self.measured, self.params), "_tests": tests}
 
     def tables(self) -> Mapping[str, pa.Table]:

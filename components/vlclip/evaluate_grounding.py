@@ -1,7 +1,8 @@
-"""How good the boxes are: overlap and pointing against true boxes, beside boxes that no text was asked for."""
+"""How good the boxes are: overlap and pointing against true boxes, beside boxes that need no text."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,18 +46,21 @@ def centred(boxes: Boxes) -> FoundBoxes:
 
 
 def every_row(
-    held_out: HeldOut, grounding: Grounding, pixels: PixelCache, params: VlclipEvaluationParams
+    held_out: HeldOut, groundings: Mapping[str, Grounding], pixels: PixelCache, params: VlclipEvaluationParams
 ) -> tuple[list[int], dict[str, FoundBoxes]]:
-    """Rows of the split with a true box, and the boxes of ``encoder`` and of each rival for them."""
+    """Rows of the split with a true box, and the boxes of each grounding and of each rival for them."""
     chosen = boxed_products(held_out)
     at = held_out.positions[chosen]
     count = len(chosen)
-    return chosen, {
+    rivals = {
         "whole_image": centred(whole_images(count)),
         "centre_crop": centred(centre_crops(count, params.centre_side)),
         "random_box": centred(random_boxes(count, params.seed)),
         "foreground": centred(foregrounds(pixels.take(at))),
-        "encoder": FoundBoxes(grounding.boxes[at], grounding.points[at], [grounding.fallback[i] for i in at]),
+    }
+    return chosen, rivals | {
+        name: FoundBoxes(found.boxes[at], found.points[at], [found.fallback[i] for i in at])
+        for name, found in groundings.items()
     }
 
 

@@ -32,7 +32,6 @@ class DetectorGrounding(Params):
     revision: str | None  # commit of the hub's repository; null for a folder
     prompt: str  # with {product_type}
     threshold: Share  # least confidence for a box to be used
-    text_threshold: Share  # Grounding DINO only: least confidence for a word to name a box
 
     @model_validator(mode="after")
     def _prompt_names_the_type(self) -> Self:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,65 +22,79 @@ from components.vlclip.evaluate import VlclipEvaluation
 from components.vlclip.evaluate_grounding import GroundingEvaluation, every_row
 from components.vlclip.grounding_file import read_grounding
 from components.vlclip.params import VlclipEvaluationParams
-from components.vlclip.variants import VARIANTS, Sources, Variant, pictures_of
+from components.vlclip.variants import Sources, Variant, pictures_of
 
-UNTRAINED = Variant("whole", "seller")  # the encoder as VL-CLIP's training finds it
+
+@dataclass(frozen=True)
+class Entrant:
+    """One row of the table: a model folder, and what it is shown."""
+
+    variant: Variant
+    folder: Path
+    sources: Sources
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where the figures go; ``per_query`` is a folder."""
+
+    metrics: Path
+    ground: Path
+    per_query: Path
 
 
 def evaluate_and_publish(
     params: VlclipEvaluationParams,
     margin: float,
+    entrants: Mapping[str, Entrant],
+    groundings: Mapping[str, Path],
     sources: Sources,
-    truth: Path,
-    encoder: Path,
-    models: Mapping[str, Path],
-    outputs: tuple[Path, Path, Path],
+    outputs: Outputs,
     record: Record,
 ) -> None:
-    """Measure the encoder and each variant whose folder is given, and the boxes; publish the figures.
+    """Measure every entrant and every grounding on the held-out split, and publish the figures.
 
     Args:
-        margin: as in training. models: variant to model folder.
-        outputs: the files of VL-CLIP's and of the grounding's metrics, and the folder of per-query results.
+        margin: as in training. groundings: row of the grounding's table to folder of boxes.
+        sources: ``truth`` is needed.
     """
     torch.set_num_threads(params.threads)
     rows = read_rows(sources.catalogue)
+    truth = sources.truth or Path()
     held_out = read_held_out(sources.catalogue, truth, params.split, params.relevant_grade)
     evaluation = VlclipEvaluation(held_out, params)
-    folders = {"untrained": (UNTRAINED, encoder)} | {v: (VARIANTS[v], path) for v, path in models.items()}
-    for name, (variant, folder) in folders.items():
+    image_px = 0
+    for name, each in entrants.items():
         with record.timed(name):
-            loaded = load_encoder(folder)
-            pixels = pictures_of(variant, rows, sources, margin, loaded.encoder.image_px, params.threads)
+            loaded = load_encoder(each.folder)
+            image_px = loaded.encoder.image_px
+            pixels = pictures_of(each.variant, rows, each.sources, margin, image_px, params.threads)
             batch = BatchEncoder(loaded, params.batch_size, params.precision)
             evaluation.add(name, batch, batch.pixel_vectors(pixels.take(held_out.positions)))
     evaluation.add_chance()
     with record.timed("grounding"):
-        grounding = read_grounding(sources.grounding, [r["product_id"] for r in rows])
-        whole = PixelCache(
-            sources.catalogue, load_encoder(encoder).encoder.image_px, sources.cache, params.threads
-        )
-        boxes = GroundingEvaluation(held_out, *every_row(held_out, grounding, whole, params), params)
+        ids = [r["product_id"] for r in rows]
+        found = {name: read_grounding(folder, ids) for name, folder in groundings.items()}
+        whole = PixelCache(sources.catalogue, image_px, sources.cache, params.threads)
+        boxes = GroundingEvaluation(held_out, *every_row(held_out, found, whole, params), params)
     with record.timed("intervals"):
         metrics, ground = evaluation.metrics(), boxes.metrics()
-    tables = {**evaluation.tables(), "pointing.parquet": boxes.table()}
-    _publish(metrics, ground, tables, outputs)
-    record.outputs = [str(o) for o in outputs]
-    record.metrics = {
-        f"{v}.{m}": f["value"] for v, row in metrics.items() if v != "_tests" for m, f in row.items()
-    }
-    record.metrics |= {
-        f"ground.{v}.{m}": f["value"] for v, row in ground.items() if v != "_tests" for m, f in row.items()
-    }
+    _publish(metrics, ground, {**evaluation.tables(), "pointing.parquet": boxes.table()}, outputs)
+    record.outputs = [str(o) for o in (outputs.metrics, outputs.ground, outputs.per_query)]
+    record.metrics = _values("", metrics) | _values("ground.", ground)
+
+
+def _values(prefix: str, table: Mapping[str, Any]) -> dict[str, float]:
+    rows = ((variant, row) for variant, row in table.items() if variant != "_tests")
+    return {f"{prefix}{v}.{name}": figure["value"] for v, row in rows for name, figure in row.items()}
 
 
 def _publish(
-    metrics: dict[str, Any], ground: dict[str, Any], tables: Mapping[str, pa.Table],
-    outputs: tuple[Path, Path, Path],
-) -> None:  # fmt: skip
-    for target, figures in zip(outputs, (metrics, ground), strict=False):
-        write_text(target, json.dumps(figures, indent=1, sort_keys=True) + "\n")
-    with published(outputs[2]) as folder:
+    metrics: dict[str, Any], ground: dict[str, Any], tables: Mapping[str, pa.Table], outputs: Outputs
+) -> None:
+    write_text(outputs.metrics, json.dumps(metrics, indent=1, sort_keys=True) + "\n")
+    write_text(outputs.ground, json.dumps(ground, indent=1, sort_keys=True) + "\n")
+    with published(outputs.per_query) as folder:
         folder.mkdir(parents=True)
         for name, table in tables.items():
             pq.write_table(table, folder / name, compression="zstd")

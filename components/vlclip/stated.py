@@ -12,8 +12,8 @@ class StatedFacts:
     """Finds a category's closed attribute values in texts.
 
     A value counts where its phrase (see ``attribute_phrase``: "blue", but "accent blue") stands as whole
-    words. Longer phrases are looked for first and take their words with them: "accent blue" does not also say that
-    the product is blue.
+    words. Longer phrases are looked for first and take their words with them: "accent blue" does not also say
+    that the product is blue.
     """
 
     def __init__(self, schema: CatalogSchema) -> None:

@@ -30,7 +30,8 @@ RELEVANT = 3  # the grade that validation counts as a hit: the product has every
 def encoder_params(params: VlclipParams, model: LoadedEncoder) -> EncoderParams:
     """The encoder's parameters with this block's training in the place of its own."""
     clip = model.encoder.clip
-    text = TextTower(
+    # As it stands: the limits of these parameters are for a new model, and this one is made.
+    text = TextTower.model_construct(
         context_length=int(clip.positional_embedding.shape[0]),
         vocabulary_size=model.tokenizer.vocabulary_size,
         width=int(clip.transformer.width),

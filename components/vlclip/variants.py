@@ -37,8 +37,11 @@ VARIANTS = {
     "grounded": Variant("crop", "seller"),
     "clarified": Variant("whole", "clarified"),
     "full": Variant("crop", "clarified"),
-    "true_box": Variant("true_crop", "clarified"),  # the ceiling of grounding; reads truth, for a study only
+    # studies only: the ceiling of grounding, which reads truth, and boxes of an encoder without patch loss
+    "true_box": Variant("true_crop", "clarified"),
+    "lambda_zero": Variant("crop", "clarified"),
 }
+UNTRAINED = Variant("whole", "seller")  # the encoder as VL-CLIP's training finds it
 
 
 def variant_named(name: str, allowed: tuple[str, ...] = tuple(VARIANTS)) -> Variant:
@@ -50,6 +53,24 @@ def variant_named(name: str, allowed: tuple[str, ...] = tuple(VARIANTS)) -> Vari
     if name not in allowed:
         raise VlclipConfigurationError(f"'{name}' is no variant here; choose from {', '.join(allowed)}.")
     return VARIANTS[name]
+
+
+def study_name(variant: str, seed: str) -> str:
+    """Name of a study's row: the variant, and the seed unless it is the block's own."""
+    return variant if seed == "own" else f"{variant}_{seed}"
+
+
+def split_study_name(name: str) -> tuple[str, str]:
+    """Variant and seed (``own`` if none is named) of a study's row.
+
+    Raises:
+        VlclipConfigurationError: no such variant.
+    """
+    variant, _, seed = name.rpartition("_")
+    if not seed.isdecimal():
+        variant, seed = name, "own"
+    variant_named(variant)
+    return variant, seed
 
 
 @dataclass(frozen=True)

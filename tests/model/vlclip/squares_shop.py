@@ -1,0 +1,199 @@
+"""A shop of coloured squares and bars, some beside other things, with boxes; and a tiny encoder for it."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+from PIL import Image
+
+from components.catalog.records import Product, Qrel, Query, Truth
+from components.catalog.schema import CatalogSchema, write_schema
+from components.catalog.shards import CatalogueWriter, write_qrels, write_queries
+from components.catalog.truth import TruthWriter
+from components.encoder.files import save_encoder
+from components.encoder.heldout import read_rows
+from components.encoder.model import create_encoder
+from components.encoder.params import EncoderParams
+from components.encoder.tokenizer import learn_tokenizer
+
+ROOT = Path(__file__).parents[3]
+COLOURS = {"red": (220, 30, 30), "green": (30, 180, 40), "blue": (40, 60, 220), "white": (240, 240, 240)}
+TYPES = ("square", "bar")
+SPLITS = ("train", "train", "validation", "test")
+PRODUCTS, SIDE = 96, 48
+
+
+def picture(colour: str, shape: str, x: int, y: int, seed: int, cluttered: bool) -> bytes:
+    """A PNG of 48 px: noise, a coloured shape at (x, y), and another one in a far corner if cluttered."""
+    pixels = np.random.default_rng(seed).integers(90, 130, (SIDE, SIDE, 3)).astype(np.uint8)
+    if cluttered:
+        pixels[2:8, 2:8] = COLOURS[list(COLOURS)[seed % 4]]
+    pixels[y : y + 16, x : x + (16 if shape == "square" else 6)] = COLOURS[colour]
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG")
+    return out.getvalue()
+
+
+def write_catalogue(root: Path) -> None:
+    """``root/data/checked`` and ``root/data/truth``."""
+    folder = root / "data/checked"
+    folder.mkdir(parents=True)
+    (root / "data/truth").mkdir()
+    rng = np.random.default_rng(3)
+    qrels = []
+    with (
+        CatalogueWriter(folder, rows_per_shard=40) as products,
+        TruthWriter(root / "data/truth/truth.parquet") as truths,
+    ):
+        for i in range(PRODUCTS):
+            colour, shape = list(COLOURS)[i % 4], TYPES[(i // 4) % 2]
+            x, y = (int(v) for v in rng.integers(10, 32, 2))
+            name, split = f"p{i:04d}", SPLITS[(i // 8) % 4]
+            products.add(
+                Product(
+                    product_id=name, image=picture(colour, shape, x, y, i, i % 3 == 0),
+                    title=f"{colour} {shape} number {i}", category="shapes", product_type=shape,
+                    attributes={"colour": colour}, group_id=f"g{i}", split=split,
+                )
+            )  # fmt: skip
+            box = (x / SIDE, y / SIDE, (x + (16 if shape == "square" else 6)) / SIDE, (y + 16) / SIDE)
+            scene = "cluttered" if i % 3 == 0 else "plain"
+            truths.add(Truth(product_id=name, attributes={"colour": colour}, box=box, scene=scene))
+            if split in ("test", "validation"):
+                qrels.append(Qrel(query_id=f"{split}-{colour}-{shape}", product_id=name, relevance=3))
+    write_queries(folder, [
+        Query(query_id=f"{split}-{c}-{s}", text=f"{c} {s}", split=split)
+        for split in ("test", "validation") for c in COLOURS for s in TYPES
+    ])  # fmt: skip
+    write_qrels(folder, qrels)
+    values = {"type": "enum", "values": sorted(COLOURS), "required": True}
+    category = {"product_types": sorted(TYPES), "attributes": {"colour": values}}
+    write_schema(folder / "schema.json", CatalogSchema.model_validate({"categories": {"shapes": category}}))
+
+
+def write_clarified(root: Path) -> None:
+    """Texts such as an agent would leave: nothing but what the record states."""
+    rows = read_rows(root / "data/checked")
+    texts = [f"{r['attributes'][0]['value']} {r['product_type']}" for r in rows]
+    (root / "data/clarified").mkdir()
+    table = pa.table({"product_id": [r["product_id"] for r in rows], "text": texts})
+    pq.write_table(table, root / "data/clarified/texts.parquet")
+
+
+def write_encoder(folder: Path) -> None:
+    """A tiny encoder with random weights."""
+    params = EncoderParams.model_validate(ENCODER)
+    texts = [f"{c} {s} number 7" for c in COLOURS for s in TYPES]
+    tokenizer = learn_tokenizer(texts * 4, 300, params.model.text.context_length)
+    encoder = create_encoder(params, tokenizer.vocabulary_size)
+    save_encoder(encoder.eval(), tokenizer, params.model.vision, folder)
+
+
+def write_params(root: Path, **changes: Any) -> dict[str, Any]:
+    """``params.yaml`` with the three blocks; ``changes`` maps ``block__key__key`` to a value."""
+    blocks = copy.deepcopy(BLOCKS)
+    for path, value in changes.items():
+        *way, last = path.split("__")
+        at = blocks
+        for key in way:
+            at = at[key]
+        at[last] = value
+    (root / "params.yaml").write_text(yaml.safe_dump(blocks))
+    return blocks
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command of the door ended."""
+
+    returncode: int
+    stderr: str
+
+
+def run_door(root: Path, *arguments: str) -> Done:
+    """The door of VL-CLIP in ``root``, in this process: another one would spend its time on imports."""
+    from components.stage.door import run
+    from components.vlclip.__main__ import COMMANDS
+
+    told = io.StringIO()
+    with contextlib.chdir(root), contextlib.redirect_stderr(told):
+        return Done(run("vlclip", COMMANDS, arguments), told.getvalue())
+
+
+ENCODER = {
+    "seed": 5,
+    "threads": 1,
+    "image_px": 32,
+    "model": {
+        "pretrained": None,
+        "embed_dim": 16,
+        "vision": {"timm_model_name": "test_resnet", "timm_pool": "avg", "timm_proj": "linear"},
+        "text": {"context_length": 12, "vocabulary_size": 300, "width": 32, "heads": 2, "layers": 1},
+    },
+    "captions": dict.fromkeys(
+        ("product_type", "title", "title_attributes", "attributes", "description"), 1.0
+    ),
+    "augmentation": {"minimum_area": 0.8, "aspect_jitter": 0.1, "flip": True, "brightness": 0.1},
+    "training": {
+        "epochs": 3,
+        "batch_size": 16,
+        "learning_rate": 0.002,
+        "weight_decay": 0.05,
+        "betas": [0.9, 0.98],
+        "warmup_share": 0.1,
+        "low_resolution_px": None,
+        "low_resolution_share": 0.0,
+        "precision": "fp32",
+        "initial_temperature": 0.1,
+        "minimum_temperature": 0.01,
+        "topk_weight": 0.5,
+        "topk_patches": 2,
+        "checkpoint_every_s": 1000,
+        "validate_every_epochs": 2,
+    },
+}
+BLOCKS: dict[str, Any] = {
+    "ground": {
+        "threads": 1,
+        "batch_size": 32,
+        "precision": "fp32",
+        "encoder": {
+            "image_px": 48,
+            "grid": 6,
+            "smallest_side": 0.2,
+            "level_deviations": 0.5,
+            "compactness": 0.1,
+            "threshold": 0.0,
+        },
+        "detector": None,
+        "minimum_area": 0.02,
+    },
+    "vlclip": {
+        "seed": 7,
+        "threads": 1,
+        "margin": 0.1,
+        **{k: ENCODER[k] for k in ("captions", "augmentation", "training")},
+    },
+    "vlclip_eval": {
+        "seed": 3,
+        "threads": 1,
+        "batch_size": 32,
+        "precision": "fp32",
+        "split": "test",
+        "relevant_grade": 3,
+        "bootstrap_samples": 200,
+        "attribute_prompt": "{value} {product_type}",
+        "similar_k": 2,
+        "similar_attributes": ["colour"],
+        "centre_side": 0.75,
+    },
+}

@@ -1,0 +1,201 @@
+"""The table: slices, similar items and rivals against plain loops, and the doors from end to end."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from components.catalog.schema import read_schema
+from components.encoder.heldout import HeldOut, Task
+from components.retrieval.metrics import Qrels, judge, reciprocal_rank
+from components.retrieval.ranking import top_k
+from components.stage.resume import sha256_folder
+from components.vlclip.params import VlclipEvaluationParams
+from components.vlclip.rival_boxes import centre_crops, foregrounds, otsu, random_boxes
+from components.vlclip.similar import chance, likeness, precision_at
+from components.vlclip.slices import scene_slice
+from tests.model.vlclip.squares_shop import BLOCKS, run_door, write_params
+
+
+@pytest.fixture(scope="module")
+def evaluated(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace where every door of VL-CLIP but the agent's has run, in graph order."""
+    root = tmp_path_factory.mktemp("evaluated")
+    for name in ("data", "models"):
+        shutil.copytree(shop / name, root / name)
+    write_params(root)
+    for arguments in (["ground"], ["train", "raw"], ["train", "full"], ["evaluate"]):
+        done = run_door(root, *arguments)
+        assert done.returncode == 0, done.stderr
+    return root
+
+
+def read(root: Path, name: str) -> dict[str, Any]:
+    figures: dict[str, Any] = json.loads((root / "metrics" / name).read_text())
+    return figures
+
+
+def test_every_row_is_measured_on_the_same_questions(evaluated: Path) -> None:
+    metrics = read(evaluated, "vlclip.json")
+    rows = {v: r for v, r in metrics.items() if v not in ("_tests", "chance")}
+    assert set(rows) == {"untrained", "raw", "full"}
+    for name in ("hits_at_1", "hits_at_5", "hits_at_10", "mrr", "mrr_cluttered", "mrr_plain", "titles_mrr",
+                 "similar_precision", "attribute_accuracy"):  # fmt: skip
+        counts = {row[name]["n"] for row in rows.values()}
+        assert len(counts) == 1, name
+        assert all(row[name]["low"] <= row[name]["value"] <= row[name]["high"] for row in rows.values())
+    pairs = {(t["a"], t["b"], t["metric"]) for t in metrics["_tests"]}
+    assert ("full", "raw", "mrr_cluttered") in pairs and ("full", "untrained", "mrr") in pairs
+
+
+def test_boxes_are_measured_beside_their_rivals(evaluated: Path) -> None:
+    ground = read(evaluated, "ground.json")
+    assert set(ground) == {"whole_image", "centre_crop", "random_box", "foreground", "encoder", "_tests"}
+    for row in (r for v, r in ground.items() if v != "_tests"):
+        assert {"iou", "pointing", "fallback_rate", "iou_cluttered", "pointing_cluttered"} <= set(row)
+        assert row["iou"]["n"] == 24
+    assert ground["foreground"]["iou_plain"]["value"] > 0.8 > ground["whole_image"]["iou_plain"]["value"]
+
+
+def test_per_query_files_carry_the_figures(evaluated: Path) -> None:
+    folder = evaluated / "results/per_query/vlclip"
+    rows = pq.read_table(folder / "vlclip.parquet").to_pylist()
+    metrics = read(evaluated, "vlclip.json")
+    mine = [r for r in rows if r["variant"] == "full" and r["task"] == "queries"]
+    assert np.mean([r["mrr"] for r in mine]) == pytest.approx(metrics["full"]["mrr"]["value"])
+    sliced = [r["mrr_cluttered"] for r in mine if r["mrr_cluttered"] is not None]
+    assert np.mean(sliced) == pytest.approx(metrics["full"]["mrr_cluttered"]["value"])
+    assert len(sliced) == metrics["full"]["mrr_cluttered"]["n"]
+    pointing = pq.read_table(folder / "pointing.parquet").to_pylist()
+    ious = [r["iou"] for r in pointing if r["variant"] == "encoder"]
+    assert np.mean(ious) == pytest.approx(read(evaluated, "ground.json")["encoder"]["iou"]["value"])
+
+
+def test_a_second_run_without_caches_changes_nothing(evaluated: Path, tmp_path: Path) -> None:
+    ignored = shutil.ignore_patterns(".vitrine", "metrics", "results", "grounding", "vlclip", "plots")
+    shutil.copytree(evaluated, tmp_path / "again", ignore=ignored)
+    for arguments in (["ground"], ["train", "raw"], ["train", "full"], ["evaluate"]):
+        assert run_door(tmp_path / "again", *arguments).returncode == 0
+    for folder in ("data/grounding", "models/vlclip", "metrics", "results", "plots"):
+        assert sha256_folder(evaluated / folder) == sha256_folder(tmp_path / "again" / folder), folder
+
+
+def test_a_study_adds_its_rows(evaluated: Path, tmp_path: Path) -> None:
+    root = tmp_path / "study"
+    shutil.copytree(evaluated, root)
+    for variant, seed in (("grounded", "own"), ("full", "11"), ("raw", "11")):
+        assert run_door(root, "study", variant, seed).returncode == 0
+    done = run_door(root, "evaluate_study")
+    assert done.returncode == 0, done.stderr
+    study = read(root, "study_vlclip.json")
+    assert {"untrained", "raw", "full", "grounded", "full_11"} <= set(study)
+    assert any((t["a"], t["b"]) == ("full_11", "raw_11") for t in study["_tests"])
+    assert study["full"] == read(root, "vlclip.json")["full"]
+
+
+def test_what_is_missing_is_said_in_a_sentence(shop: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").symlink_to(shop / "data")
+    (tmp_path / "models").symlink_to(shop / "models")
+    write_params(tmp_path)
+    for arguments, sentence in (
+        (["train", "full"], "run the ground stage"),
+        (["evaluate"], "models/vlclip/raw"),
+    ):
+        done = run_door(tmp_path, *arguments)
+        assert done.returncode == 4 and sentence in done.stderr and "Traceback" not in done.stderr
+
+
+def slice_case() -> tuple[Task, list[str], np.ndarray]:
+    rng = np.random.default_rng(0)
+    queries, products = 12, 30
+    found = [
+        (q, p, int(g)) for q in range(queries) for p in range(products) if (g := rng.integers(0, 8)) in (2, 3)
+    ]
+    q, p, g = zip(*found, strict=True)
+    task = Task(
+        "queries", [str(i) for i in range(queries)], ["x"] * queries, ["k"] * queries,
+        Qrels.from_arrays(q, p, g, queries, products), None,
+    )  # fmt: skip
+    scenes = [["cluttered", "plain"][int(v)] for v in rng.integers(0, 2, products)]
+    return task, scenes, rng.uniform(-1, 1, (queries, products)).astype(np.float32)
+
+
+@pytest.mark.parametrize("scene", ["cluttered", "plain"])
+def test_a_scenes_reciprocal_rank_is_that_of_a_plain_loop(scene: str) -> None:
+    task, scenes, scores = slice_case()
+    part = scene_slice(task, scenes, scene, level=3)
+    got = reciprocal_rank(judge(top_k(part.scores(scores), 30), part.qrels), 3)
+    grade = {
+        (q, p): g for q, p, g in zip(task.qrels.query, task.qrels.product, task.qrels.grade, strict=True)
+    }
+    expected = {}
+    for q in range(12):
+        hits = {p for p in range(30) if grade.get((q, p)) == 3}
+        wanted = {p for p in hits if scenes[p] == scene}
+        if wanted:
+            order = [p for p in np.argsort(-scores[q]) if p not in hits - wanted]
+            expected[q] = 1 / (1 + min(order.index(p) for p in wanted))
+    assert part.queries.tolist() == sorted(expected)
+    assert got.tolist() == pytest.approx([expected[q] for q in sorted(expected)])
+
+
+def likeness_case(catalogue: Path) -> HeldOut:
+    rng = np.random.default_rng(2)
+    rows = [
+        {
+            "product_id": f"p{i:02d}", "product_type": ["mug", "hat"][i % 2],
+            "group_id": f"g{i // 2 if i < 8 else i}",
+            "attributes": [{"name": "colour", "value": ["red", "blue"][int(rng.integers(2))]}],
+        }
+        for i in range(20)
+    ]  # fmt: skip
+    nothing = np.zeros(0, dtype=np.int64)
+    return HeldOut(rows, np.arange(20), [], nothing, read_schema(catalogue / "schema.json"), {}, [])
+
+
+def test_precision_of_similar_items_is_that_of_a_plain_loop(shop: Path) -> None:
+    held_out = likeness_case(shop / "data/checked")
+    like = likeness(held_out, ["colour"])
+    vectors = np.random.default_rng(0).standard_normal((20, 4)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+
+    def same(i: int, j: int) -> bool:
+        a, b = held_out.rows[i], held_out.rows[j]
+        return (a["product_type"], a["attributes"]) == (b["product_type"], b["attributes"])
+
+    expected = []
+    for i in range(20):
+        others = [j for j in range(20) if held_out.rows[j]["group_id"] != held_out.rows[i]["group_id"]]
+        similar = sum(same(i, j) for j in others)
+        if similar:
+            best = sorted(others, key=lambda j: -float(vectors[i] @ vectors[j]))[:3]
+            expected.append(sum(same(i, j) for j in best) / min(3, similar))
+    assert precision_at(vectors, like, 3).tolist() == pytest.approx(expected)
+    assert 0 < chance(like, 3).mean() < 0.6
+
+
+def test_foreground_finds_a_thing_on_plain_ground_and_keeps_an_empty_picture() -> None:
+    pictures = np.full((2, 40, 40, 3), 230, dtype=np.uint8)
+    pictures[0, 10:30, 4:20] = (200, 20, 20)
+    pictures[0, 36:38, 36:38] = 0  # a speck, no product
+    boxes = foregrounds(pictures)
+    assert boxes[0] == pytest.approx([0.1, 0.25, 0.5, 0.75]) and boxes[1].tolist() == [0, 0, 1, 1]
+    assert 0.1 < otsu(np.array([0.0] * 50 + [0.1] * 50 + [1.0] * 20)) < 1.0
+
+
+def test_random_and_centre_boxes_are_boxes() -> None:
+    boxes = random_boxes(500, seed=1)
+    assert (boxes[:, 2:] >= boxes[:, :2]).all() and boxes.min() >= 0 and boxes.max() <= 1
+    assert np.array_equal(boxes, random_boxes(500, seed=1))
+    assert centre_crops(2, 0.5)[0].tolist() == [0.25, 0.25, 0.75, 0.75]
+
+
+def test_parameters_are_strict() -> None:
+    with pytest.raises(ValueError, match="extra"):
+        VlclipEvaluationParams.model_validate(BLOCKS["vlclip_eval"] | {"spilt": "test"})

@@ -1,0 +1,242 @@
+"""Boxes: the best window by a plain loop, bad input, and a reason wherever the whole picture is used."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from PIL import Image
+
+from components.catalog.parquet import write_rows
+from components.encoder.encode import BatchEncoder
+from components.encoder.files import load_encoder
+from components.stage.record import Record
+from components.vlclip.boxes import areas, box_problem, checked_box, iou, widened
+from components.vlclip.errors import BoxError, GroundingDataError, VlclipConfigurationError
+from components.vlclip.grounding import EncoderGrounder, Proposals, ground
+from components.vlclip.grounding_file import read_grounding
+from components.vlclip.params import EncoderGrounding, GroundParams
+from components.vlclip.publish_grounding import BOXES, ground_catalogue
+from components.vlclip.windows import Windows, peak
+from tests.model.vlclip.squares_shop import BLOCKS, picture
+
+METHOD = EncoderGrounding(**BLOCKS["ground"]["encoder"])
+SPAN = st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted)
+BOX = st.tuples(SPAN, SPAN).map(lambda s: [s[0][0], s[1][0], s[0][1], s[1][1]])
+
+
+class Fixed:
+    """A grounder that answers as it is told."""
+
+    def __init__(self, box: Sequence[float], score: float = 0.9, problem: str = "") -> None:
+        self.box, self.score, self.problem, self.threshold = box, score, problem, 0.5
+
+    def propose(self, pictures: Sequence[bytes], product_types: Sequence[str]) -> Proposals:
+        n = len(pictures)
+        return Proposals(
+            np.array([self.box] * n, float), np.full(n, self.score), np.full((n, 2), 0.5), [self.problem] * n
+        )
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    arrays.arrays(np.float32, (2, 4, 4), elements=st.floats(-1, 1, width=16)),
+    st.sampled_from([0.0, 0.3, 1.0]),
+)
+def test_the_best_window_is_that_of_a_plain_loop(maps: np.ndarray, compactness: float) -> None:
+    windows = Windows(grid=4, smallest_side=0.25, level_deviations=0.5, compactness=compactness)
+    boxes, contrast = windows.best(maps)
+    for m, box, found in zip(maps, boxes, contrast, strict=True):
+        level = m.mean() + 0.5 * m.std()
+
+        def value(x0: int, y0: int, x1: int, y1: int, m: np.ndarray = m, level: float = level) -> float:
+            part = m[y0:y1, x0:x1]
+            return float((part - level).sum()) / part.size**compactness
+
+        best = max(value(*e) for e in windows.edges.tolist())
+        x0, y0, x1, y1 = (box * 4).round().astype(int)
+        assert value(x0, y0, x1, y1) == pytest.approx(best, abs=1e-4)
+        inner = m[y0:y1, x0:x1]
+        outside = (m.sum() - inner.sum()) / max(1, 16 - inner.size)
+        assert found == pytest.approx(inner.mean() - outside if inner.size < 16 else 0, abs=1e-4)
+
+
+def test_a_bright_patch_is_boxed_and_pointed_at() -> None:
+    maps = np.zeros((1, 6, 6), np.float32)
+    maps[0, 1:3, 3:6] = 1.0
+    maps[0, 2, 4] = 2.0
+    boxes, contrast = Windows(6, 0.15, 0.5, 0.1).best(maps)
+    assert np.allclose(boxes[0] * 6, [3, 1, 6, 3]) and contrast[0] > 1
+    assert np.allclose(peak(maps)[0], [4.5 / 6, 2.5 / 6])
+
+
+@pytest.mark.parametrize(
+    ("box", "problem"),
+    [
+        ([0.5, 0.1, 0.2, 0.9], "inverted"),
+        ([0.1, 0.1, 0.1, 0.9], "inverted"),
+        ([0.1, float("nan"), 0.5, 0.9], "not finite"),
+        ([0.1, 0.1, float("inf"), 0.9], "not finite"),
+        ([-0.2, 0.1, 0.5, 0.9], "outside"),
+        ([0.1, 0.1, 0.5, 1.4], "outside"),
+        ([0.1, 0.1, 0.5], "3 numbers"),
+    ],
+)
+def test_a_bad_box_is_named(box: list[float], problem: str) -> None:
+    assert problem in (box_problem(box) or "")
+    with pytest.raises(BoxError, match=f"product p7.*{problem}"):
+        checked_box(box, "product p7")
+
+
+def test_a_rounding_error_outside_is_clipped() -> None:
+    assert checked_box([-1e-6, 0.0, 0.5, 1.0000004], "x") == (0.0, 0.0, 0.5, 1.0)
+
+
+@settings(max_examples=50, deadline=None)
+@given(BOX, BOX, st.floats(0, 1))
+def test_overlap_and_margins_keep_their_laws(a: list[float], b: list[float], margin: float) -> None:
+    first, second = np.array([a]), np.array([b])
+    assert 0 <= iou(first, second)[0] <= 1 + 1e-9
+    assert iou(first, second)[0] == pytest.approx(iou(second, first)[0])
+    wide = widened(first, margin)
+    assert areas(wide)[0] >= areas(first)[0] - 1e-9 and wide.min() >= 0 and wide.max() <= 1
+    if areas(first)[0] > 1e-6:
+        assert iou(first, first)[0] == pytest.approx(1)
+
+
+def one(grounder: Fixed, product_type: str = "square", minimum_area: float = 0.02):
+    return ground(grounder, [b"x"], [product_type], {"square"}, minimum_area)[0]
+
+
+@pytest.mark.parametrize(
+    ("grounder", "product_type", "reason"),
+    [
+        (Fixed([0.1, 0.1, 0.6, 0.6]), "", "no product type"),
+        (Fixed([0.1, 0.1, 0.6, 0.6]), "   ", "no product type"),
+        (Fixed([0.1, 0.1, 0.6, 0.6]), "spaceship", "not in the schema"),
+        (Fixed([0.1, 0.1, 0.6, 0.6], score=0.4), "square", "below the threshold"),
+        (Fixed([0.1, 0.1, 0.2, 0.2]), "square", "minimum area"),
+        (Fixed([0.6, 0.1, 0.2, 0.2]), "square", "inverted"),
+        (Fixed([1.2, 1.2, 1.6, 1.6]), "square", "inverted"),  # nothing is left of it inside the picture
+        (Fixed([0.1, float("nan"), 0.6, 0.6]), "square", "not finite"),
+        (Fixed([0.1, 0.1, 0.6, 0.6], score=float("nan")), "square", "nothing found"),
+        (Fixed([0.1, 0.1, 0.6, 0.6], problem="picture cannot be read"), "square", "cannot be read"),
+    ],
+)
+def test_what_cannot_be_used_falls_back_with_a_reason(
+    grounder: Fixed, product_type: str, reason: str
+) -> None:
+    found = one(grounder, product_type)
+    assert found.fallback and found.box is None and reason in found.reason
+
+
+def test_a_box_over_the_edge_is_cut_to_the_picture() -> None:
+    found = one(Fixed([0.5, 0.5, 1.3, 1.3]))
+    assert found.box == (0.5, 0.5, 1.0, 1.0) and not found.fallback and not found.reason
+
+
+@pytest.fixture(scope="module")
+def grounder(shop: Path) -> EncoderGrounder:
+    encoder = BatchEncoder(load_encoder(shop / "models/encoder"), 8, "fp32")
+    return EncoderGrounder(encoder, METHOD.model_copy(update={"threshold": 0.01}), threads=1)
+
+
+def jpeg(array: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(array).save(out, "JPEG", quality=98, subsampling=0)
+    return out.getvalue()
+
+
+def test_a_photo_of_nothing_and_a_broken_one_fall_back(grounder: EncoderGrounder) -> None:
+    nothing = jpeg(np.full((64, 64, 3), 200, np.uint8))
+    good = picture("red", "square", 20, 20, 1, False)
+    found = ground(grounder, [nothing, b"<html>", good, b""], ["square"] * 4, {"square"}, 0.0)
+    # random weights see the picture's edge even in nothing; what matters is that no box is made up
+    assert found[1].reason == found[3].reason == "picture cannot be read"
+    assert found[0].score < 0.5 and (found[0].fallback or areas(np.array([found[0].box]))[0] > 0)
+    alone = ground(grounder, [good], ["square"], {"square"}, 0.0)[0]
+    assert alone.box == found[2].box, "a broken neighbour changed a picture's box"
+
+
+def test_a_flat_map_has_no_contrast() -> None:
+    _, contrast = Windows(6, 0.2, 0.5, 0.1).best(np.full((3, 6, 6), 0.3, np.float32))
+    assert np.abs(contrast).max() < 1e-5
+
+
+def test_a_photo_of_40_megabytes_is_grounded_within_bounded_memory(grounder: EncoderGrounder) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (3600, 5400, 3), dtype=np.uint8)
+    data = jpeg(noise)
+    assert len(data) > 40_000_000
+    found = ground(grounder, [data], ["square"], {"square"}, 0.0)[0]
+    assert found.reason in ("", "score is below the threshold")
+
+
+def test_a_vision_transformer_keeps_its_own_size(shop: Path, grounder: EncoderGrounder) -> None:
+    encoder = grounder.encoder
+    patches, encoder.encoder.patches = encoder.encoder.patches, None
+    try:
+        with pytest.raises(VlclipConfigurationError, match="image_px is 48"):
+            EncoderGrounder(encoder, METHOD, 1)
+    finally:
+        encoder.encoder.patches = patches
+
+
+def test_exactly_one_method_is_set() -> None:
+    both = BLOCKS["ground"] | {"encoder": None}
+    with pytest.raises(ValueError, match="exactly one"):
+        GroundParams.model_validate(both)
+
+
+def test_every_product_gets_a_row_in_catalogue_order_and_the_same_bytes_twice(
+    shop: Path, tmp_path: Path
+) -> None:
+    params = GroundParams.model_validate(BLOCKS["ground"])
+    contents = []
+    for name in ("one", "two"):
+        record = Record(stage="ground")
+        ground_catalogue(params, shop / "data/checked", shop / "models/encoder", tmp_path / name, record)
+        contents.append([(tmp_path / name / f).read_bytes() for f in ("boxes.parquet", "meta.json")])
+    assert contents[0] == contents[1]
+    rows = pq.read_table(tmp_path / "one/boxes.parquet").to_pylist()
+    ids = [r["product_id"] for r in rows]
+    assert ids == sorted(ids) and len(ids) == 96
+    assert all((r["box"] is None) == r["fallback"] == bool(r["reason"]) for r in rows)
+    meta = json.loads((tmp_path / "one/meta.json").read_text())
+    assert meta["count"] == 96 and meta["parameters"]["encoder"]["threshold"] == 0.0
+    assert read_grounding(tmp_path / "one", ids).boxes.shape == (96, 4)
+    with pytest.raises(GroundingDataError, match="not the catalogue's"):
+        read_grounding(tmp_path / "one", ids[:-1])
+
+
+@pytest.mark.parametrize(
+    ("box", "message"),
+    [([0.5, 0.5, 0.2, 0.9], "inverted"), ([0.1, 0.1, 3.0, 0.9], "outside"), (None, "0 numbers")],
+)
+def test_a_file_with_a_bad_box_names_the_product(tmp_path: Path, box: object, message: str) -> None:
+    row = {"product_id": "p1", "box": box, "score": 1.0, "fallback": False, "reason": "", "point": None}
+    write_rows(tmp_path / "boxes.parquet", BOXES, [row])
+    with pytest.raises(BoxError, match=f"product p1.*{message}"):
+        read_grounding(tmp_path, ["p1"])
+
+
+def test_a_missing_or_damaged_file_is_said(tmp_path: Path) -> None:
+    with pytest.raises(GroundingDataError, match="run the ground stage"):
+        read_grounding(tmp_path, [])
+    (tmp_path / "boxes.parquet").write_bytes(b"PAR1 cut")
+    with pytest.raises(GroundingDataError, match="damaged"):
+        read_grounding(tmp_path, [])
+
+
+def test_an_empty_catalogue_is_said(tmp_path: Path) -> None:
+    params = GroundParams.model_validate(BLOCKS["ground"])
+    with pytest.raises(GroundingDataError, match="no product shard"):
+        ground_catalogue(params, tmp_path, tmp_path, tmp_path / "out", Record(stage="ground"))
+    assert not (tmp_path / "out").exists()

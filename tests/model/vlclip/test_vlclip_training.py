@@ -1,0 +1,239 @@
+"""Variants: what each sees and reads, and a training that goes on exactly from where it was killed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from components.catalog.schema import CatalogSchema, read_schema
+from components.encoder.files import load_encoder
+from components.encoder.heldout import read_rows
+from components.encoder.pixels import square
+from components.stage.record import Record
+from components.stage.resume import sha256_file
+from components.vlclip.boxes import widened
+from components.vlclip.crops import CropCache, crop_square
+from components.vlclip.errors import GroundingDataError, TextDataError, VlclipConfigurationError
+from components.vlclip.params import VlclipParams, with_seed
+from components.vlclip.publish_training import train_and_publish
+from components.vlclip.stated import StatedFacts
+from components.vlclip.variants import VARIANTS, Sources, pictures_of, texts_of, variant_named
+from tests.model.vlclip.squares_shop import BLOCKS, ROOT, run_door, write_params
+
+PARAMS = VlclipParams.model_validate(BLOCKS["vlclip"])
+
+
+@pytest.fixture(scope="module")
+def grounded(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace of its own, with boxes."""
+    root = tmp_path_factory.mktemp("grounded")
+    for name in ("data", "models"):
+        shutil.copytree(shop / name, root / name)
+    write_params(root)
+    done = run_door(root, "ground")
+    assert done.returncode == 0, done.stderr
+    return root
+
+
+def sources(root: Path, cache: Path, truth: bool = False) -> Sources:
+    data = root / "data"
+    return Sources(
+        data / "checked", data / "grounding", data / "clarified", cache, data / "truth" if truth else None
+    )
+
+
+def test_a_crop_is_cut_from_the_original_and_not_from_a_small_copy() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (200, 100, 3), dtype=np.uint8)
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG")
+    assert np.array_equal(crop_square(out.getvalue(), (0.2, 0.5, 0.7, 0.75), 50), pixels[100:150, 20:70])
+    assert np.array_equal(crop_square(out.getvalue(), (0, 0, 1, 1), 32), square(out.getvalue(), 32))
+
+
+def test_crops_come_from_the_cache_as_they_come_fresh(shop: Path, tmp_path: Path) -> None:
+    catalogue = shop / "data/checked"
+    rng = np.random.default_rng(1)
+    low = rng.uniform(0, 0.4, (96, 2))
+    boxes = widened(np.concatenate([low, low + 0.5], axis=1), 0.1)
+    first = CropCache(catalogue, boxes, 24, tmp_path, threads=2)
+    rows = np.array([0, 39, 40, 95, 7])
+    images = [
+        r["image"]["bytes"]
+        for shard in sorted((catalogue / "products").glob("*.parquet"))
+        for r in pq.read_table(shard, columns=["image"]).to_pylist()
+    ]
+    fresh = np.stack([crop_square(images[i], boxes[i], 24) for i in rows])
+    assert np.array_equal(first.take(rows), fresh)
+    assert np.array_equal(CropCache(catalogue, boxes, 24, tmp_path, 1).take(rows), fresh)
+    other = boxes.copy()
+    other[95] = (0, 0, 1, 1)
+    moved = CropCache(catalogue, other, 24, tmp_path, 1).take(rows)
+    assert not np.array_equal(moved[3], fresh[3]) and np.array_equal(moved[0], fresh[0])
+
+
+def test_each_variant_sees_and_reads_its_own(grounded: Path, tmp_path: Path) -> None:
+    rows = read_rows(grounded / "data/checked")
+    schema = read_schema(grounded / "data/checked/schema.json")
+    some = np.arange(8)
+    pixels, titles = {}, {}
+    for name, variant in VARIANTS.items():
+        own = sources(grounded, tmp_path, truth=True)
+        pixels[name] = pictures_of(variant, rows, own, 0.1, 32, 1).take(some)
+        titles[name] = [r["title"] for r in texts_of(variant, rows, own, schema)]
+    assert np.array_equal(pixels["raw"], pixels["clarified"])
+    assert np.array_equal(pixels["grounded"], pixels["full"])
+    assert not np.array_equal(pixels["raw"], pixels["full"])
+    assert not np.array_equal(pixels["true_box"], pixels["full"])
+    assert titles["raw"] == titles["grounded"] and titles["raw"][0] == "red square number 0. red"
+    assert titles["full"] == titles["clarified"] == titles["true_box"] and titles["full"][0] == "red square"
+
+
+def test_true_boxes_are_for_studies_only(grounded: Path, tmp_path: Path) -> None:
+    rows = read_rows(grounded / "data/checked")
+    with pytest.raises(GroundingDataError, match="studies"):
+        pictures_of(VARIANTS["true_box"], rows, sources(grounded, tmp_path), 0.1, 32, 1)
+    assert run_door(grounded, "train", "true_box").returncode == 2
+
+
+def test_a_wrong_variant_or_seed_is_said() -> None:
+    with pytest.raises(VlclipConfigurationError, match="raw, full"):
+        variant_named("grounded", ("raw", "full"))
+    with pytest.raises(VlclipConfigurationError, match="'x1' is no seed"):
+        with_seed(PARAMS, "x1")
+    assert with_seed(PARAMS, "own") == PARAMS and with_seed(PARAMS, "11").seed == 11
+
+
+def test_texts_of_another_catalogue_are_refused(grounded: Path, tmp_path: Path) -> None:
+    rows = read_rows(grounded / "data/checked")
+    schema = read_schema(grounded / "data/checked/schema.json")
+    own = Sources(grounded / "data/checked", grounded / "data/grounding", tmp_path, tmp_path)
+    with pytest.raises(TextDataError, match="run the clarify stage"):
+        texts_of(VARIANTS["full"], rows, own, schema)
+    pq.write_table(pa.table({"product_id": ["p0000"], "text": ["red"]}), tmp_path / "texts.parquet")
+    with pytest.raises(TextDataError, match="no text for 95 products, such as p0001"):
+        texts_of(VARIANTS["full"], rows, own, schema)
+
+
+def shirts() -> StatedFacts:
+    colours = {"type": "enum", "values": ["navy", "blue", "red"]}
+    attributes = {
+        "colour": colours, "accent_colour": colours,
+        "trim": {"type": "enum", "values": ["red stripe", "none"]}, "brand": {"type": "string"},
+    }  # fmt: skip
+    category = {"product_types": ["shirt"], "attributes": attributes}
+    return StatedFacts(CatalogSchema.model_validate({"categories": {"shirts": category}}))
+
+
+def test_a_text_states_what_its_words_say() -> None:
+    def said(text: str) -> dict[str, str]:
+        return {a["name"]: a["value"] for a in shirts().of(text, "shirts")}
+
+    assert said("Blue shirt") == {"colour": "blue"}
+    assert said("shirt, accent blue") == {"accent_colour": "blue"}
+    assert said("navy shirt with a red stripe, accent red") == {
+        "colour": "navy", "trim": "red stripe", "accent_colour": "red",
+    }  # fmt: skip
+    assert said("bluebell and redder") == said("") == {}
+    assert said("red, then blue")["colour"] == "red"
+    assert shirts().of("blue", "hats") == []
+
+
+@given(st.text(max_size=80))
+def test_no_text_breaks_the_reading_of_facts(text: str) -> None:
+    assert all(set(a) == {"name", "value"} for a in shirts().of(text, "shirts"))
+
+
+def trained(root: Path, variant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *stops: int) -> Path:
+    """Train in ``tmp_path``, interrupted at each of ``stops``; the model's folder."""
+    torch.set_num_threads(1)
+    tmp_path.mkdir()
+    monkeypatch.chdir(tmp_path)
+    for until in (*stops, None):
+        record = Record(stage=f"vlclip@{variant}")
+        train_and_publish(
+            VARIANTS[variant], PARAMS, sources(root, tmp_path / "cache"), root / "models/encoder",
+            Path("model"), Path("plots/curve.csv"), record, until,
+        )  # fmt: skip
+        assert (until is None) == Path("model").exists()
+    assert record.metrics["resumed_from_step"] == (stops[-1] if stops else 0)
+    return tmp_path / "model"
+
+
+@pytest.mark.parametrize("variant", ["raw", "full"])
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(
+    grounded: Path, variant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = trained(grounded, variant, tmp_path / "whole", monkeypatch)
+    pieces = trained(grounded, variant, tmp_path / "pieces", monkeypatch, 1, 5)
+    for file in ("model.safetensors", "config.json", "tokenizer.json", "../plots/curve.csv"):
+        assert sha256_file(whole / file) == sha256_file(pieces / file), file
+    rows = list(csv.DictReader((whole.parent / "plots/curve.csv").read_text().splitlines()))
+    assert len(rows) == 9 and {"loss", "pooled", "topk", "validation_mrr"} <= set(rows[0])
+    assert not list((pieces.parent / ".vitrine/resume").rglob("state.pt")), "resume state outlived the stage"
+    before = load_encoder(grounded / "models/encoder").encoder.state_dict()
+    after = load_encoder(whole).encoder.state_dict()
+    assert set(before) == set(after) and any(not torch.equal(before[k], after[k]) for k in before)
+
+
+def test_state_of_other_boxes_is_not_gone_on_from(
+    grounded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(grounded / "data", tmp_path / "data")
+    own = sources(tmp_path, tmp_path / "cache")
+    arguments = (grounded / "models/encoder", Path("model"), Path("plots/c.csv"))
+    train_and_publish(VARIANTS["full"], PARAMS, own, *arguments, Record(stage="s"), 2)
+    table = pq.read_table(tmp_path / "data/grounding/boxes.parquet").to_pylist()
+    table[0] |= {"box": [0.0, 0.0, 0.5, 0.5], "fallback": False}
+    schema = pq.read_schema(tmp_path / "data/grounding/boxes.parquet")
+    pq.write_table(pa.Table.from_pylist(table, schema=schema), tmp_path / "data/grounding/boxes.parquet")
+    record = Record(stage="s")
+    train_and_publish(VARIANTS["full"], PARAMS, own, *arguments, record)
+    assert record.metrics["resumed_from_step"] == 0
+
+
+@pytest.mark.slow
+def test_sigkill_in_the_middle_and_a_rerun_give_identical_results(grounded: Path, tmp_path: Path) -> None:
+    def start(root: Path) -> subprocess.Popen[bytes]:
+        environment = os.environ | {
+            "PYTHONPATH": str(ROOT),
+            "OMP_NUM_THREADS": "1",
+            "DVC_STAGE": "vlclip@full",
+        }
+        command = [sys.executable, "-m", "components.vlclip", "train", "full"]
+        return subprocess.Popen(command, cwd=root, env=environment, stderr=subprocess.DEVNULL)
+
+    roots = tmp_path / "whole", tmp_path / "killed"
+    for root in roots:
+        root.mkdir()
+        for name in ("data", "models"):
+            (root / name).mkdir()
+        for name in ("data/checked", "data/grounding", "data/clarified", "models/encoder"):
+            (root / name).symlink_to(grounded / name)
+        write_params(root, vlclip__training__epochs=60, vlclip__training__checkpoint_every_s=0.01)
+    assert start(roots[0]).wait(300) == 0
+    process = start(roots[1])
+    deadline = time.monotonic() + 120
+    while not list(roots[1].glob(".vitrine/resume/vlclip@full/*/state.pt")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait(30) == -signal.SIGKILL and not (roots[1] / "models/vlclip/full").exists()
+    assert start(roots[1]).wait(300) == 0
+    for file in ("models/vlclip/full/model.safetensors", "plots/vlclip_full.csv"):
+        assert sha256_file(roots[0] / file) == sha256_file(roots[1] / file)
