@@ -23,7 +23,7 @@ COLUMNS = 3  # metrics beside each other: each takes 22 of 100 characters
 FLAT = "headline.json"  # numbers without intervals, for `dvc metrics`
 MARKS = {"shown": "[green]✓[/]", "open": "○", "opposite": "[red]✗[/]"}
 SIGNS = {"above": ">", "below": "<", "not_below": "≥", "not_above": "≤"}  # the claim, before its rival
-LEGEND = "✓ shown by a paired test (95%)  ○ not shown  ✗ the opposite shown  – not tested"
+LEGEND = "✓ shown by a paired test (95%)  ○ not shown  ✗ contradicted  – not tested"
 
 Metrics = Mapping[str, Mapping[str, Mapping[str, Any]]]
 

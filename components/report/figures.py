@@ -15,7 +15,9 @@ from components.stage.record import Interval
 
 Verdict = Literal["better", "worse", "unclear"]
 TESTS_KEY = "_tests"
-UNTRAINED = "untrained"
+# (system, variant) -> what to know of it beside its name
+NOTES = {("vlclip", "untrained"): "the encoder, before training"}
+UNTRAINED = ("encoder", "untrained")  # nothing has trained it, unless the run's encoder was pretrained
 PRETRAINED = "pretrained"  # no figure but a flag, 0 or 1, beside those of a variant that was not trained here
 LOWER_IS_BETTER = frozenset({"hallucination_rate", "fallback_rate"})
 METRIC_NAMES = {
@@ -86,7 +88,13 @@ class Figures:
     def knows_nothing(self, variant: str, pretrained: bool) -> bool:
         """Whether a variant was neither trained here nor elsewhere; ``pretrained``: of the run's encoder."""
         flag = self.variants[variant].get(PRETRAINED)
-        return not flag.value if flag is not None else variant == UNTRAINED and not pretrained
+        return not flag.value if flag is not None else (self.system, variant) == UNTRAINED and not pretrained
+
+    def note(self, variant: str, pretrained: bool) -> str:
+        """What stands under a variant's name; empty where the name is enough."""
+        if self.knows_nothing(variant, pretrained):
+            return "no pretrained weights"
+        return NOTES.get((self.system, variant), "")
 
 
 def read_figures(path: Path, system: str) -> Figures:

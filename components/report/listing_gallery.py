@@ -156,13 +156,12 @@ def _plain(value: Any) -> str:
 
 
 def _judged(generated: list[Version], truth: Version | None) -> tuple[bool, str]:
-    """Whether a generated version failed, and the constrained one's account, which a shop would use."""
+    """Whether generation failed, in words: any version unreadable, or the last, which a shop would use, wrong."""
     unreadable = [version.name for version in generated if version.problem]
     if unreadable:
         return True, f"{' and '.join(unreadable)}: no listing"
     if truth is None:
         return False, "readable"
-    wrong = {v.name: sum(cell(v, name, truth).state == "wrong" for name in v.attributes) for v in generated}
     last = generated[-1]
-    right = len(last.attributes) - wrong[last.name]
-    return any(wrong.values()), f"{right} of {len(truth.attributes)} right, {wrong[last.name]} wrong"
+    wrong = sum(cell(last, name, truth).state == "wrong" for name in last.attributes)
+    return wrong > 0, f"{len(last.attributes) - wrong} of {len(truth.attributes)} right, {wrong} wrong"

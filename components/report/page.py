@@ -170,9 +170,9 @@ def _lead(params: ReportParams, context: dict[str, Any]) -> str:
     sentences = [f"Profile {params.profile}: {products:,} products, {queries:,} queries."]
     standings = [row.standing for row in context["claims"]]
     if standings:
-        opposite = standings.count("opposite")
-        against = f", of {opposite} the opposite" if opposite else ""
-        sentences.append(f"{standings.count('shown')} of {len(standings)} claims are shown{against}.")
+        said = [(standings.count("opposite"), "contradicted"), (standings.count("open"), "not shown")]
+        rest = "".join(f", {count} {word}" for count, word in said if count)
+        sentences.append(f"Of {len(standings)} claims {standings.count('shown')} are shown{rest}.")
     failed = [gate.gate for gate in context["gates"] if not gate.passed]
     if failed:
         sentences.append(f"Quality gates that failed: {', '.join(failed)}.")

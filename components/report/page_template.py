@@ -24,12 +24,12 @@ MACROS = """
 <div class="scroll"><table class="results">
 <thead><tr><th scope="col">Metric</th>
 {% for variant, row in figures.variants.items() if row %}<th scope="col"><span class="name">{{ variant }}</span>
-{% if figures.knows_nothing(variant, params.pretrained) %}<small>no pretrained weights</small>{% endif %}</th>{% endfor %}
+{% set note = figures.note(variant, params.pretrained) %}{% if note %}<small>{{ note }}</small>{% endif %}</th>{% endfor %}
 </tr></thead><tbody>
 {% for metric in metrics %}{% set best = figures|best(metric) %}{% set n = figures|shared_n(metric) %}
 <tr><th scope="row">{{ metric|metric }}{% if n is not none %}<small>n={{ n|thousands }}</small>{% endif %}</th>
 {% for variant, row in figures.variants.items() if row %}{% set cell = row.get(metric) %}
-{% set name = variant ~ (", no pretrained weights" if figures.knows_nothing(variant, params.pretrained) else "") -%}
+{% set note = figures.note(variant, params.pretrained) %}{% set name = variant ~ (", " ~ note if note else "") -%}
 <td data-variant="{{ name }}"{% if variant == best %} class="best"{% endif %}>
 {% if cell is none %}<span class="soft">–</span>
 {% else %}<span>{% if variant == best %}<em>best</em> {% endif %}<strong>{{ cell.value|number }}</strong></span>
@@ -72,14 +72,14 @@ HEADLINE = """
 {% if row.test %}<td data-name="difference"><strong>{{ row.test.difference|signed }}</strong>{{ bounds(row.test) }}</td>
 <td data-name="n">{{ row.test.n|thousands }}</td>
 <td class="words" data-name="verdict"><span class="badge {{ {'shown': 'good', 'opposite': 'bad'}.get(row.standing, 'plain') }}">
-{{- {'shown': '✓ shown', 'opposite': '✗ the opposite', 'open': '○ not shown'}[row.standing] }}</span>
+{{- {'shown': '✓ shown', 'opposite': '✗ contradicted', 'open': '○ not shown'}[row.standing] }}</span>
 {% if row.few %}<span class="soft small">few cases: an indication</span>{% endif %}</td>
 {% else %}<td data-name="difference"><span class="soft">–</span></td><td data-name="n"><span class="soft">–</span></td>
 <td class="words" data-name="verdict"><span class="badge plain">not tested</span></td>{% endif %}</tr>
 {% endfor %}</tbody></table></div>
 <p class="soft small">Differences are of means over the same test cases, with 95% intervals by paired bootstrap. A claim is shown
 when its whole interval lies on the claimed side of zero; “is not below” and “is not above” allow a loss of
-{{ params.claim_margin|number }}. The claims were written down before the run; all of them stand here, held or not.</p>{% endif %}
+{{ params.claim_margin|number }}. The claims are parameters, written down before the run; all of them stand here, held or not.</p>{% endif %}
 <dl class="tiles headline">
 {% for name, value in headline.items() %}<div><dt>{{ name|metric }}</dt><dd>{{ value|number }}</dd></div>
 {% endfor %}</dl></section>
@@ -131,7 +131,8 @@ quality gates let through.</p>
 RESULTS = """
 <section id="results"><h2>Results</h2>
 <p class="soft">Value and 95% interval; n is the number of test cases. A figure is marked “best” only where paired
-tests put it ahead of every other variant.</p>
+tests put it ahead of every other variant. Intervals cover another draw of test cases, not another training with another
+seed; p-values are not corrected for their number.</p>
 {% for result in results %}{% set figures = result.figures %}<section id="results-{{ figures.system }}">
 <h3 class="system">{{ figures.system|system }}</h3>
 {% if figures.metrics %}{{ table(figures, figures.tested) }}

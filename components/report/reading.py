@@ -73,7 +73,4 @@ def honest_reading(figures: Figures, subject: str, pretrained: bool) -> list[str
             f"{len(small)} of {len(figures.tests)} paired tests rest on fewer than {CLAIM_N:,} cases "
             f"(the smallest on {fewest:,}): read those as an indication."
         )
-    if len(figures.tests) > 1:
-        lines.append(f"The {len(figures.tests)} p-values are not corrected for their number.")
-    lines.append("The intervals cover another draw of test cases, not another training with another seed.")
     return lines

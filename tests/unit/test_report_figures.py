@@ -16,6 +16,7 @@ from components.report.figures import (
     PairedTest,
     headline,
     in_words,
+    lower_is_better,
     metric_label,
     number,
     read_figures,
@@ -53,6 +54,13 @@ def figures(*tests: PairedTest, metrics: tuple[str, ...] = ("hits_at_5",)) -> Fi
         ("attribute_macro_f1", "Attribute macro-F1"),
         ("train_loss", "Train loss"),
         ("encoder.titles_hits_at_5", "Encoder · Titles · HITS@5"),
+        ("hits_at_1_cluttered", "HITS@1 · cluttered"),
+        ("titles_mrr_cluttered", "Titles · MRR · cluttered"),
+        ("vlclip.raw_mrr", "VL-CLIP · Raw · MRR"),
+        ("title_rouge_l", "Title · ROUGE-L"),
+        ("constrained_attribute_f1_category_bags", "Constrained · Attribute F1 · category bags"),
+        ("drop_recall_misspelling", "Drop · Recall · misspelling"),
+        ("novelty_at_3", "Novelty@3"),
     ],
 )
 def test_metrics_are_written_as_the_field_writes_them(metric: str, written: str) -> None:
@@ -174,3 +182,32 @@ def test_the_headline_is_flat_and_unknown_figures_are_named() -> None:
         headline(held, {"x": "encoder.tuned.iou"})
     with pytest.raises(ReportParamsError, match=r"'best'.*known: untrained, tuned, histogram"):
         headline(held, {"x": "encoder.best.mrr"})
+
+
+def test_who_knows_nothing_is_said_by_the_figures_or_is_the_untrained_encoder() -> None:
+    flag = {"pretrained": Interval(value=0.0, n=9), "mrr": Interval(value=0.5, n=9)}
+    row = {"mrr": Interval(value=0.5, n=9)}
+    listing = Figures("listing", {"zero_shot": flag, "untrained": row}, ())
+    assert listing.knows_nothing("zero_shot", pretrained=True)
+    assert not listing.knows_nothing("untrained", pretrained=False)
+    assert listing.metrics == ["mrr"]
+    encoder = Figures("encoder", {"untrained": row}, ())
+    assert encoder.note("untrained", pretrained=False) == "no pretrained weights"
+    assert encoder.note("untrained", pretrained=True) == ""
+    assert (
+        Figures("vlclip", {"untrained": row}, ()).note("untrained", False) == "the encoder, before training"
+    )
+
+
+@pytest.mark.parametrize(
+    ("metric", "lower"),
+    [
+        ("hallucination_rate", True),
+        ("constrained_hallucination_rate_category_bags", True),
+        ("fallback_rate_cluttered", True),
+        ("completion_rate", False),
+        ("hits_at_5", False),
+    ],
+)
+def test_slices_of_a_rate_are_read_like_the_rate(metric: str, lower: bool) -> None:
+    assert lower_is_better(metric) == lower
