@@ -116,7 +116,7 @@ def evaluate(record: Record) -> None:
 
 
 def evaluate_study(record: Record) -> None:
-    """Stage ``fusion_study``: all networks and ablations on the held-out split."""
+    """Stage ``study_fusion``: all networks and ablations on the held-out split."""
     _evaluate(record, study=True)
 
 

@@ -145,17 +145,18 @@ def _validation(
     queries = query_tokens(loaded.tokenizer, task.texts)
     texts = ProductTokens(held_out, fusion.text, loaded.tokenizer).draw(np.arange(len(held_out)), None)
     batch, bf16 = params.encode.batch_size, params.encode.precision == "bf16"
-    images = None if pictures is None else pictures.of_split(catalogue, "validation")
+    known = None if pictures is None else pictures.of_split(catalogue, "validation")
+
+    def images(encoder: Encoder) -> Vectors:
+        if known is not None:
+            return known
+        assert pixels is not None
+        return _encode(encoder, pixels.take(at), batch, bf16, encoder.image_px)
 
     def validate() -> dict[str, float]:
         encoder = loaded.encoder
         asked = _encode(encoder, queries, batch, bf16)
-        products = {
-            "text": _encode(encoder, texts, batch, bf16),
-            "image": _encode(encoder, pixels.take(at), batch, bf16, encoder.image_px)
-            if pixels is not None
-            else images,
-        }
+        products = {"text": _encode(encoder, texts, batch, bf16), "image": images(encoder)}
         out = {}
         for name, vectors in products.items():
             ranking = top_k(asked @ vectors.T, min(100, len(vectors)))

@@ -55,4 +55,5 @@ def sparse(items: Items, share: float) -> Flags:
     """About ``share`` of the products: those with the fewest words in title, attributes and description."""
     fields = ("title", "attributes", "description")
     words = np.array([sum(len(field_text(row, f).split()) for f in fields) for row in items.rows])
-    return words <= np.quantile(words, share, method="lower")
+    few: Flags = words <= np.quantile(words, share, method="lower")
+    return few

@@ -20,6 +20,15 @@ from components.retrieval.significance import bootstrap_interval, paired_bootstr
 
 Floats = npt.NDArray[np.float64]
 DEPTH = 100
+# metrics of the per-query file
+KEPT = (
+    "ndcg_at_1",
+    "ndcg_at_10",
+    "recall_at_100",
+    "mrr",
+    "desirability_ndcg_at_1",
+    "desirability_ndcg_at_10",
+)
 Scorer = Callable[[Items], Scores]
 # (ours, rival, metric): what the table is asked
 TESTED = [
@@ -100,11 +109,10 @@ class Table:
 
     def _keep(self, variant: str, items: Items, ranking: npt.NDArray[np.int64]) -> None:
         ids, task, own = items.product_ids, self.question.task, self.values[variant]
-        names = ("ndcg_at_1", "ndcg_at_10", "recall_at_100", "mrr", "desirability_ndcg_at_1")
-        names = (*names, "desirability_ndcg_at_10")
         for i, query_id in enumerate(task.query_ids):
-            row = {"variant": variant, "task": "queries", "query_id": query_id, "kind": task.kinds[i]}
-            row |= {name: float(own[name][i]) for name in names}
+            row: dict[str, Any] = {"variant": variant, "task": "queries", "query_id": query_id}
+            row["kind"] = task.kinds[i]
+            row |= {name: float(own[name][i]) for name in KEPT}
             self._rows.append(row | {"text": task.texts[i], "top": [ids[p] for p in ranking[i, :10]]})
 
     def per_query(self) -> pa.Table:

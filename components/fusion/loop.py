@@ -95,7 +95,7 @@ class Loop:
             group["lr"] = rate
         torch.manual_seed(self.schedule.torch_seed(self.step))
         loss, parts = self.loss(self.step)
-        value = loss.item()
+        value = float(loss.item())
         if not math.isfinite(value):
             raise FusionDivergedError(
                 f"The loss is not finite at step {self.step}; lower its learning_rate or look at the "

@@ -32,7 +32,7 @@ class Mined:
         asked = np.resize(queries, round(per_query * len(queries)))
         known = (self.products[asked] >= 0).sum(axis=1)
         column = (rng.random(len(asked)) * known).astype(np.int64)
-        drawn = self.products[asked, column]
+        drawn: Ints = self.products[asked, column]
         return drawn[drawn >= 0]
 
     def frequency(self, products: int) -> npt.NDArray[np.float64]:

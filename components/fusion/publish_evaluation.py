@@ -162,10 +162,10 @@ def evaluate_and_publish(
 ) -> None:
     """Measure every row on the held-out split and publish the figures.
 
-    ``study`` measures all networks and the ablations, and publishes under the name ``fusion_study``.
+    ``study`` measures all networks and the ablations, and publishes under the name ``study_fusion``.
     """
     torch.set_num_threads(params.threads)
-    name = "fusion_study" if study else "fusion"
+    name = "study_fusion" if study else "fusion"
     with record.timed("vectors"):
         towers = open_towers(models / "align_image", fusion, params, cache)
         split = read_split(catalogue, towers, params.split, params.relevant_grade)

@@ -20,18 +20,13 @@ from components.fusion.networks import FusionNetwork, create_network
 from components.fusion.pairs import PairSampler, Schedule
 from components.fusion.params import FuseParams, FusionParams, NetworkName
 from components.fusion.publish_alignment import record_history
-from components.fusion.towers import Items, Towers, joined
+from components.fusion.rivals import average
+from components.fusion.towers import Towers, joined
 from components.retrieval.metrics import judge, ndcg_at
 from components.retrieval.ranking import top_k
 from components.stage.publish import published, write_text
 from components.stage.record import Record
 from components.stage.resume import code_sha256, resume_folder, sha256_folder
-
-
-def average(items: Items) -> np.ndarray:  # type: ignore[type-arg]
-    """Mean of the modalities that are there, normalised ``[N, D]``; zero where there is none."""
-    total = items.text + items.image
-    return total / np.linalg.norm(total, axis=1, keepdims=True).clip(1e-12)
 
 
 def make_fuse_data(catalogue: Path, towers: Towers, fusion: FusionParams, params: FuseParams) -> FuseData:

@@ -92,7 +92,7 @@ class PictureTower:
 
         def compute(missing: list[object]) -> Vectors:
             with ThreadPoolExecutor(self.threads) as pool:
-                pixels = list(pool.map(lambda data: square(data, side), missing))  # type: ignore[arg-type]
+                pixels = list(pool.map(lambda data: square(data, side), missing))
             return self.encoder.pixel_vectors(np.stack(pixels))
 
         return np.concatenate(list(self.encoder.memo.fill(items, compute, self.encoder.batch_size)))

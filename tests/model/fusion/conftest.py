@@ -1,0 +1,231 @@
+"""A shop of coloured squares with queries and shoppers: small enough for every stage in a second."""
+
+from __future__ import annotations
+
+import copy
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from components.catalog.records import Product, Qrel, Query
+from components.catalog.schema import CatalogSchema, write_schema
+from components.catalog.shards import CatalogueWriter, write_qrels, write_queries
+from components.encoder.files import load_encoder, save_encoder
+from components.encoder.model import create_encoder
+from components.encoder.params import EncoderParams
+from components.encoder.tokenizer import learn_tokenizer
+from components.fusion.params import AlignmentParams, FuseParams, FusionEvaluationParams, FusionParams
+from components.fusion.publish_alignment import align_and_publish
+from components.fusion.publish_evaluation import evaluate_and_publish
+from components.fusion.publish_network import fuse_and_publish
+from components.stage.record import Record
+
+COLOURS = {"red": (220, 30, 30), "green": (30, 180, 40), "blue": (40, 60, 220), "white": (240, 240, 240)}
+TYPES = ("mug", "lamp")
+SPLITS = ("train", "train", "train", "validation", "test")
+WITHOUT_PICTURE, WITHOUT_TITLE = "p0033", "p0034"
+
+
+def picture(colour: str, kind: str, seed: int) -> bytes:
+    """A PNG of 32 px: noise, and a coloured block."""
+    pixels = np.random.default_rng(seed).integers(90, 130, (32, 32, 3)).astype(np.uint8)
+    pixels[8:24, 8 : (24 if kind == "mug" else 14)] = COLOURS[colour]
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG")
+    return out.getvalue()
+
+
+def product(i: int) -> Product:
+    """The i-th product; colour, type and split go round."""
+    colour, kind, name = list(COLOURS)[i % 4], TYPES[(i // 4) % 2], f"p{i:04d}"
+    return Product(
+        product_id=name,
+        image=b"" if name == WITHOUT_PICTURE else picture(colour, kind, i),
+        title="" if name == WITHOUT_TITLE else f"{colour} {kind} number {i}",
+        description="made to last" if i % 3 else "",
+        category="home",
+        product_type=kind,
+        attributes={"colour": colour} if i % 5 else {},
+        group_id=f"g{i // 2}" if i % 16 == 0 else f"h{i}",
+        split=SPLITS[(i // 8) % 5],
+    )
+
+
+def write_shop(folder: Path, products: int = 80) -> None:
+    """A checked catalogue; a query of a split judges that split's products."""
+    folder.mkdir(parents=True)
+    items = [product(i) for i in range(products)]
+    with CatalogueWriter(folder, rows_per_shard=32) as writer:
+        for item in items:
+            writer.add(item)
+    queries, qrels = [], []
+    for split in ("test", "train", "validation"):
+        for n, (colour, kind) in enumerate((c, t) for c in COLOURS for t in TYPES):
+            name = f"q-{split}-{n}"
+            text = f"{colour} {kind}" if n % 2 else f"{kind} in {colour}"
+            queries.append(
+                Query(query_id=name, text=text, kind="visual" if n % 2 else "textual", split=split)
+            )
+            for i, item in enumerate(items):
+                shown = list(COLOURS)[i % 4]
+                if item.split == split and item.product_type == kind:
+                    grade = 3 if shown == colour else 1
+                    step = (i // 8) % 5 if grade == 3 else None
+                    qrels.append(
+                        Qrel(query_id=name, product_id=item.product_id, relevance=grade, desirability=step)
+                    )
+    write_queries(folder, queries)
+    write_qrels(folder, qrels)
+    values = {"type": "enum", "values": sorted(COLOURS), "required": True}
+    category = {"product_types": sorted(TYPES), "attributes": {"colour": values}}
+    write_schema(folder / "schema.json", CatalogSchema.model_validate({"categories": {"home": category}}))
+
+
+ENCODER = {
+    "seed": 5, "threads": 1, "image_px": 32,
+    "model": {
+        "pretrained": None, "embed_dim": 16,
+        "vision": {"timm_model_name": "test_resnet", "timm_pool": "avg", "timm_proj": "linear"},
+        "text": {"context_length": 8, "vocabulary_size": 300, "width": 32, "heads": 2, "layers": 1},
+    },
+    "captions": {
+        "product_type": 0.2, "title": 0.3, "title_attributes": 0.1, "attributes": 0.4, "description": 0.0
+    },
+    "augmentation": {"minimum_area": 0.8, "aspect_jitter": 0.1, "flip": True, "brightness": 0.1},
+    "training": {
+        "epochs": 1, "batch_size": 8, "learning_rate": 0.002, "weight_decay": 0.05, "betas": [0.9, 0.98],
+        "warmup_share": 0.1, "low_resolution_px": None, "low_resolution_share": 0.0, "precision": "fp32",
+        "initial_temperature": 0.1, "minimum_temperature": 0.01, "topk_weight": 0.0, "topk_patches": 2,
+        "checkpoint_every_s": 1000, "validate_every_epochs": 2,
+    },
+}  # fmt: skip
+ENCODE = {"batch_size": 16, "precision": "fp32"}
+OPTIMISATION = {
+    "steps": 12, "batch_size": 6, "learning_rate": 0.003, "weight_decay": 0.05, "betas": [0.9, 0.98],
+    "warmup_share": 0.1, "checkpoint_every_s": 1000, "validate_every_steps": 6,
+}  # fmt: skip
+NOISE = {
+    "attribute_dropped": 0.5, "attribute_wrong": 0.2, "attribute_free_form": 0.2, "synonym": 0.5,
+    "misspelling": 0.5, "shouting": 0.2, "boilerplate": 0.5, "keyword_stuffing": 0.3, "title_missing": 0.2,
+    "description_missing": 0.4, "test_only": [],
+}  # fmt: skip
+BLOCKS: dict[str, Any] = {
+    "fusion": {
+        "pairs": {
+            "weights": {"relevance": [0.0, 0.2, 1.0], "click": 1.5, "cart": 2.0, "purchase": 3.0},
+            "hard_negatives": 0.5, "popularity_correction": 1.0, "topic_size": 2, "mined_per_query": 4,
+            "mining_pool": 40, "suspect_ratio": 0.9, "drop_suspected": False,
+        },
+        "text": {
+            "fields": ["title", "product_type", "attributes", "description"],
+            "context_length": 20,
+            "masking": {"title": 0.2, "product_type": 0.1, "attributes": 0.2, "description": 0.3},
+        },
+    },
+    "align_text": {
+        "seed": 1, "threads": 1, "text_weight": 1.0, "image_weight": 0.0, "train_images": False,
+        "minimum_temperature": 0.01, "precision": "fp32", "augmentation": ENCODER["augmentation"],
+        "optimisation": OPTIMISATION, "encode": ENCODE,
+    },
+    "fuse": {
+        "seed": 3, "threads": 1, "temperature": 0.1,
+        "network": {"hidden": 8, "heads": 2, "bilinear_rank": 4, "dropout": 0.1},
+        "modality_dropout": {"text": 0.1, "image": 0.1},
+        "optimisation": OPTIMISATION | {"batch_size": 8}, "encode": ENCODE,
+    },
+    "fusion_eval": {
+        "seed": 4, "threads": 1, "split": "test", "relevant_grade": 3, "bootstrap_samples": 200,
+        "networks": ["concat_mlp", "moe_bilinear"], "bm25": {"k1": 1.2, "b": 0.75},
+        "text_shares": [0.3, 0.7], "sparse_share": 0.25, "missing_share": 0.5, "noise": NOISE, "gate_top": 3,
+        "encode": ENCODE,
+    },
+}  # fmt: skip
+BLOCKS["align_image"] = BLOCKS["align_text"] | {"seed": 2, "text_weight": 0.5, "image_weight": 1.0}
+
+
+@pytest.fixture
+def blocks() -> dict[str, Any]:
+    """Fusion's blocks as they stand in params.yaml; a test may change its copy."""
+    return copy.deepcopy(BLOCKS)
+
+
+def write_encoder(folder: Path) -> None:
+    """An untrained encoder folder."""
+    params = EncoderParams.model_validate(ENCODER)
+    captions = [f"{c} {t} number made to last in" for c in COLOURS for t in TYPES]
+    tokenizer = learn_tokenizer(captions, 300, 8)
+    encoder = create_encoder(params, tokenizer.vocabulary_size)
+    save_encoder(encoder, tokenizer, params.model.vision, folder)
+
+
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``data/checked`` and ``models/encoder``; tests must not write into it."""
+    torch.set_num_threads(1)
+    root = tmp_path_factory.mktemp("shop")
+    write_shop(root / "data/checked")
+    write_encoder(root / "models/encoder")
+    return root
+
+
+def run_align(shop: Path, root: Path, stage: str, blocks: dict[str, Any], **more: Any) -> Record:
+    """One alignment stage in the current folder; models and plots below ``root``."""
+    record = Record(stage=stage)
+    start = shop / "models/encoder" if stage == "align_text" else root / "models/fusion/align_text"
+    align_and_publish(
+        FusionParams.model_validate(blocks["fusion"]),
+        AlignmentParams.model_validate(blocks[stage]),
+        shop / "data/checked",
+        more.get("start", start),
+        more.get("untrained", False),
+        root / "models/fusion" / stage,
+        root / f"plots/{stage}.csv",
+        root / "cache",
+        record,
+    )
+    return record
+
+
+def run_fuse(shop: Path, root: Path, network: Any, blocks: dict[str, Any]) -> Record:
+    """The stage ``fuse`` in the current folder."""
+    record = Record(stage=f"fuse@{network}")
+    fuse_and_publish(
+        network,
+        FusionParams.model_validate(blocks["fusion"]),
+        FuseParams.model_validate(blocks["fuse"]),
+        shop / "data/checked",
+        root / "models/fusion/align_image",
+        root / "models/fusion" / network,
+        root / f"plots/fuse_{network}.csv",
+        root / "cache",
+        record,
+    )
+    return record
+
+
+@pytest.fixture(scope="session")
+def trained(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace where every stage of the root graph has run, in order; tests must not write into it."""
+    root = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        for stage in ("align_text", "align_image"):
+            run_align(shop, root, stage, BLOCKS)
+        for network in ("concat_mlp", "moe_bilinear"):
+            run_fuse(shop, root, network, BLOCKS)
+        evaluate_and_publish(
+            FusionParams.model_validate(BLOCKS["fusion"]),
+            FusionEvaluationParams.model_validate(BLOCKS["fusion_eval"]),
+            shop / "data/checked",
+            root / "models/fusion",
+            False,
+            root / "cache",
+            Record(stage="fusion_eval"),
+        )
+    load_encoder(root / "models/fusion/align_image")
+    return root
