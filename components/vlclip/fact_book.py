@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from components.catalog.schema import CatalogSchema
-from components.vlclip.agent_words import Fact, Lexicon, Spelling, document_frequency, words
+from components.vlclip.agent_words import Fact, Lexicon, Spelling, document_frequency, stem, words
 from components.vlclip.clarify_evidence import Evidence, kind_of
 from components.vlclip.clarify_params import ClarifyParams
 from components.vlclip.facts import FUNCTION_WORDS, Composer, KnownFact, ProductFacts, seller_facts
@@ -123,12 +123,14 @@ class FactBook:
         if not self._params.title_words:
             return ()
         counts = self._titles[kind_of(product)]
+        own = set(map(stem, words(product["product_type"])))
         kept = [
             w
             for w in dict.fromkeys(title)
             if counts[w] >= self._params.title_word_products
             and w not in FUNCTION_WORDS
             and w not in self._schema_words
+            and stem(w) not in own
             and not w.isdigit()
             and len(w) > 1
         ]

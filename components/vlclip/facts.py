@@ -84,6 +84,8 @@ class ProductFacts:
             else:
                 unsupported[mention.facts[0]] = None
         kept += self._grounded(tokens[at:], strange)
+        if self._names_type(tokens):
+            supported |= dict.fromkeys(sorted(self.lexicon.implied & self.allowed))
         clean = text if self._is_plain(text, tokens) and not unsupported and not strange else _trim(kept)
         return Check(
             tuple(supported),
@@ -92,6 +94,11 @@ class ProductFacts:
             tuple((f.name, f.value) for f in self.best if (f.name, f.value) not in supported),
             capped(" ".join(clean.split()), most_characters),
         )
+
+    def _names_type(self, tokens: Sequence[str]) -> bool:
+        size = len(self.lexicon.type_words)
+        places = range(len(tokens) - size + 1)
+        return size > 0 and any(tuple(tokens[k : k + size]) == self.lexicon.type_words for k in places)
 
     def _grounded(self, tokens: Sequence[str], strange: list[str]) -> list[str]:
         """Tokens that need no fact behind them; the others are added to ``strange``."""
@@ -155,8 +162,10 @@ class Composer:
 
     def text(self, product_type: str, facts: Sequence[Fact], title_words: Sequence[str]) -> str:
         """The text; what does not fit is left out from its end."""
-        front = [v for n, v in facts if n in self.common and "_" not in n]
-        behind = [self._phrase(n, v) for n, v in facts if not (n in self.common and "_" not in n)]
+        own = set(map(stem, words(product_type)))
+        told = [f for f in facts if not own.issuperset(map(stem, words(f[1])))]  # the type says those itself
+        front = [v for n, v in told if n in self.common and "_" not in n]
+        behind = [self._phrase(n, v) for n, v in told if not (n in self.common and "_" not in n)]
         behind.sort(key=lambda phrase: phrase.startswith("no "))  # what is absent comes last
         text = " ".join([*front, product_type]).strip()
         for phrase in [*behind, " ".join(title_words)]:

@@ -99,6 +99,26 @@ def test_common_words_are_no_slips() -> None:
     assert spelling.correct(["blakc", "back", "shrit", "blue"]) == ["black", "back", "shirt", "blue"]
 
 
+def test_a_slip_keeps_its_first_letter() -> None:
+    params = SpellingParams(minimum_letters=4, minimum_similarity=0.75, rarer=10)
+    spelling = Spelling(
+        {"socks", "pink"}, {"socks": 90, "pink": 90, "rocks": 1, "link": 1, "scoks": 1}, params
+    )
+    assert spelling.correct(["rocks", "link", "scoks"]) == ["rocks", "link", "socks"]
+
+
+def test_what_the_type_says_itself_is_not_said_twice() -> None:
+    home = SCHEMA["categories"]["home"]
+    schema = {"categories": {"home": {**home, "product_types": ["lamp", "mug", "red lamps"]}}}
+    named = {i: {"product_type": "red lamps"} for i in range(0, 160, 4)}  # all of them red
+    book = book_of(named, schema)
+    facts = book.of(LAMP)
+    text = book.composer.text("red lamps", [(f.name, f.value) for f in facts.best], ())
+    check = facts.check(text, 80)
+    assert text.count("red") == 1
+    assert ("colour", "red") in check.supported and not check.missing
+
+
 def test_prompts_are_a_judge_too() -> None:
     rows, vectors = rows_of({})
     schema = CatalogSchema.model_validate(SCHEMA)
