@@ -58,12 +58,14 @@ class="g{{ loop.index0 }}" width="10" height="10" rx="2"/></svg> {{ name }}</th>
 {% for grounding in groundings %}<h3>{{ grounding.folder|system }} <span class="soft small">{{ grounding.variant }}</span></h3>
 <p>Where <span class="name">{{ grounding.variant }}</span>
 ({{ grounding.folder }}) looks when it reads a product's type:
-{% if grounding.boxed %}{{ grounding.missed|thousands }} of {{ grounding.total|thousands }} boxes overlap the true one by an IoU below
+{% if not grounding.judged %}this catalogue has no true boxes, so nothing here is judged; of {{ grounding.total|thousands }} pictures
+{{ grounding.fallbacks|thousands }} were kept whole because no box was found.
+{% elif grounding.boxed %}{{ grounding.missed|thousands }} of {{ grounding.total|thousands }} boxes overlap the true one by an IoU below
 {{ params.grounding.minimum_iou }}; for {{ grounding.fallbacks|thousands }} no box was found and the whole picture was kept.
 {% else %}{{ grounding.missed|thousands }} of {{ grounding.total|thousands }} points miss the true box.{% endif %}
-Misses come first; all are drawn at random.</p>
-<p class="soft"><svg class="swatch" viewBox="0 0 46 16" aria-hidden="true"><rect class="true-box" x="3" y="3" width="40"
-height="10"/></svg> true box &ensp; {% if grounding.pointings|selectattr("found_box")|list %}<svg class="swatch"
+{{ "Misses" if grounding.judged else "Those" }} come first; all are drawn at random.</p>
+<p class="soft">{% if grounding.judged %}<svg class="swatch" viewBox="0 0 46 16" aria-hidden="true"><rect class="true-box" x="3" y="3" width="40"
+height="10"/></svg> true box &ensp; {% endif %}{% if grounding.pointings|selectattr("found_box")|list %}<svg class="swatch"
 viewBox="0 0 46 16" aria-hidden="true"><rect class="found-box" x="3" y="3" width="40" height="10"/></svg> box found
 &ensp; {% endif %}<svg class="swatch" viewBox="0 0 46 16" aria-hidden="true"><path
 class="cross" d="M17 8h12M23 2v12"/></svg> point found</p>
@@ -75,17 +77,17 @@ class="cross" d="M17 8h12M23 2v12"/></svg> point found</p>
 <rect class="{{ name }}-{{ layer }}" x="{{ (box[0] * pic.width)|round(1) }}" y="{{ (box[1] * pic.height)|round(1) }}"
 width="{{ ((box[2] - box[0]) * pic.width)|round(1) }}" height="{{ ((box[3] - box[1]) * pic.height)|round(1) }}"/>
 {%- endfor %}{% endif %}{% endfor %}
-{% for layer in ["cross-under", "cross"] %}<path class="{{ layer }}"
-d="M{{ (p.x * pic.width - 6)|round(1) }} {{ (p.y * pic.height)|round(1) }}h12m-6 -6v12"/>{% endfor %}</svg>
-<figcaption><span class="badge {{ "plain" if p.fallback is not none else "bad" if p.missed else "good" }}">{{ p.verdict }}</span>
+{% if p.x is not none %}{% for layer in ["cross-under", "cross"] %}<path class="{{ layer }}"
+d="M{{ (p.x * pic.width - 6)|round(1) }} {{ (p.y * pic.height)|round(1) }}h12m-6 -6v12"/>{% endfor %}{% endif %}</svg>
+<figcaption><span class="badge {{ "plain" if p.fallback is not none or not p.box else "bad" if p.missed else "good" }}">{{ p.verdict }}</span>
 {{ text(listing.product_type) }}{% if p.iou is not none %} <span class="soft">IoU {{ p.iou|two_digits }}</span>{% endif %}
 {% if p.fallback %}<span class="soft">{{ text(p.fallback) }}</span>{% endif %}</figcaption></figure>
 {% endfor %}</div>{% endfor %}
 {% if not groundings %}<p class="empty">Left out: this run has no pointing results, or its catalogue has no true boxes.</p>{% endif %}</section>
 {% if generated %}<section id="listings"><h2>Generated listings</h2>
 <p>What <span class="name">{{ generated.variant }}</span> ({{ generated.system }}) writes of a photo, beside what the seller wrote, what
-refinement made of that, and what is true. {{ generated.failed|thousands }} of {{ generated.total|thousands }} generated listings state
-something wrong, or could not be read. Those come first; all are drawn at random.
+refinement made of that, and what is true. Of {{ generated.total|thousands }} products,
+{{ generated.failed|thousands }} got a constrained listing that states something wrong, or one that could not be read. Those come first; all are drawn at random.
 <del>Struck out</del> is stated and wrong, <ins>green</ins> is right, – is not stated; a percentage is how sure the model was.</p>
 <div class="writings">
 {% for case in generated.cases %}<article class="case writing"><div class="photo">{{ image(case.product_id, case.category) }}

@@ -21,10 +21,10 @@ class Pointing:
     """Where a model saw the product; all coordinates in fractions of width and height."""
 
     product_id: str
-    x: float
-    y: float
+    x: float | None
+    y: float | None
     missed: bool
-    box: Box
+    box: Box | None  # the true one, where it is known
     found_box: Box | None
     iou: float | None
     fallback: str | None  # why the whole picture was kept; "" when no reason was written down
@@ -34,6 +34,8 @@ class Pointing:
         """In two words, for the badge."""
         if self.fallback is not None:
             return "○ fallback"
+        if self.box is None:
+            return "○ box"
         return "✗ miss" if self.missed else "✓ hit"
 
 
@@ -47,6 +49,7 @@ class GroundingGallery:
     missed: int
     fallbacks: int
     boxed: bool  # whether boxes were measured, or points alone
+    judged: bool  # whether true boxes are known
     pointings: tuple[Pointing, ...]
 
 
@@ -86,7 +89,34 @@ def grounding_gallery(
         missed=len(missed),
         fallbacks=len(fallbacks),
         boxed=any(row.get("iou") is not None for row in rows.values()),
+        judged=True,
         pointings=tuple(_pointing(path, rows[each], params, why.get(each), checked) for each in ids),
+    )
+
+
+def unjudged_gallery(
+    path: Path, params: GroundingGalleryParams, seed: int, checked: CheckedCatalogue
+) -> GroundingGallery | None:
+    """Draw boxes of ``data/grounding`` for a catalogue without true ones; None where no box was looked for.
+
+    Raises:
+        ReportInputError: as for judged boxes.
+    """
+    if not params.unjudged or not path.is_file():
+        return None
+    found = read_results(path, ["product_id", "box", "point", "fallback", "reason"])
+    rows = {row["product_id"]: row for row in found}
+    fallbacks = [each for each, row in rows.items() if row["fallback"]]
+    boxed = [each for each, row in rows.items() if not row["fallback"]]
+    ids = drawn(fallbacks, params.fallbacks, seed) + drawn(boxed, params.unjudged, seed)
+    shown = []
+    for each in ids:
+        row = rows[each]
+        x, y = row["point"] or (None, None)
+        pointed = {"x": x, "y": y, "hit": True, "box": None, "found_box": row["box"]}
+        shown.append(_pointing(path, row | pointed, params, row["reason"], checked))
+    return GroundingGallery(
+        path.parent.name, "ground", len(rows), 0, len(fallbacks), True, False, tuple(shown)
     )
 
 
@@ -117,10 +147,10 @@ def _pointing(
     found_box, iou = row.get("found_box"), row.get("iou")
     return Pointing(
         product_id=product_id,
-        x=_fraction(path, product_id, "x", row["x"]),
-        y=_fraction(path, product_id, "y", row["y"]),
+        x=None if row["box"] is None and row["x"] is None else _fraction(path, product_id, "x", row["x"]),
+        y=None if row["box"] is None and row["y"] is None else _fraction(path, product_id, "y", row["y"]),
         missed=_missed(row, params),
-        box=_box(path, product_id, "box", row["box"]),
+        box=None if row["box"] is None else _box(path, product_id, "box", row["box"]),
         found_box=None if found_box is None else _box(path, product_id, "found_box", found_box),
         iou=None if iou is None else _fraction(path, product_id, "iou", iou),
         fallback=(reason or "") if row.get("fallback") else None,

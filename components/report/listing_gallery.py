@@ -156,7 +156,7 @@ def _plain(value: Any) -> str:
 
 
 def _judged(generated: list[Version], truth: Version | None) -> tuple[bool, str]:
-    """Whether generation failed, in words: any version unreadable, or the last, which a shop would use, wrong."""
+    """Whether generation failed, in words: a version unreadable, or the last, which a shop uses, wrong."""
     unreadable = [version.name for version in generated if version.problem]
     if unreadable:
         return True, f"{' and '.join(unreadable)}: no listing"

@@ -17,13 +17,18 @@ from components.report.catalogue_gallery import attributes, noise_acts, shown_pr
 from components.report.claims import judged_claims
 from components.report.errors import ReportInputError, ReportParamsError
 from components.report.gate_plot import gate_plot
-from components.report.grounding_gallery import grounding_gallery
+from components.report.grounding_gallery import GroundingGallery, grounding_gallery, unjudged_gallery
 from components.report.listing_gallery import listing_gallery
 from components.report.params import ReportParams
 from components.report.pictures import Picture, thumbnail
 from components.report.quality_summary import read_gate
 from components.report.reading import honest_reading
-from components.report.retrieval_gallery import query_text, read_searches, retrieval_gallery
+from components.report.retrieval_gallery import (
+    RetrievalGallery,
+    query_text,
+    read_searches,
+    retrieval_gallery,
+)
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -121,37 +126,45 @@ def _results(root: Path, params: ReportParams, all_figures: dict[str, fig.Figure
     return {"results": results, "curves": drawn}
 
 
-def _galleries(root: Path, params: ReportParams, checked: CheckedCatalogue) -> dict[str, Any]:
-    """Samples to look at, with the listings and thumbnails they need."""
-    per_query = root / PER_QUERY
-    searches = []
+def _searches(root: Path, params: ReportParams, checked: CheckedCatalogue) -> list[RetrievalGallery]:
+    """Searches of every system that ranks products."""
+    found = []
     for system, success in params.retrieval.systems.items():
         subject = params.systems[system]
-        rows = read_searches(per_query / system / f"{system}.parquet", subject, success.metric)
-        searches.append(retrieval_gallery(system, subject, rows, params.retrieval, params.seed, checked))
-    groundings = []
+        rows = read_searches(root / PER_QUERY / system / f"{system}.parquet", subject, success.metric)
+        found.append(retrieval_gallery(system, subject, rows, params.retrieval, params.seed, checked))
+    return found
+
+
+def _groundings(root: Path, params: ReportParams, checked: CheckedCatalogue) -> list[GroundingGallery]:
+    """Boxes beside true ones; where no true one is known, the boxes alone."""
+    found = []
     for folder, variant in params.grounding.variants.items():
-        path = per_query / folder / "pointing.parquet"
+        path = root / PER_QUERY / folder / "pointing.parquet"
         gallery = grounding_gallery(path, root / BOXES, variant, params.grounding, params.seed, checked)
-        groundings += [gallery] if gallery else []
+        found += [gallery] if gallery else []
+    if not found:
+        unjudged = unjudged_gallery(root / BOXES, params.grounding, params.seed, checked)
+        found += [unjudged] if unjudged else []
+    return found
+
+
+def _galleries(root: Path, params: ReportParams, checked: CheckedCatalogue) -> dict[str, Any]:
+    """Samples to look at, with the listings and thumbnails they need."""
+    searches, groundings = _searches(root, params, checked), _groundings(root, params, checked)
     generated, gates = None, None
     if params.listings:
-        generated = listing_gallery(per_query / LISTINGS, params.listings, params.seed, checked)
+        folder = root / PER_QUERY / LISTINGS
+        generated = listing_gallery(folder, params.listings, params.seed, checked)
     if params.gates:
-        path = per_query / params.gates.system / "gates.parquet"
+        path = root / PER_QUERY / params.gates.system / "gates.parquet"
         gates = gate_plot(path, params.gates.system, params.gates.variant)
     shown = shown_products(checked, params.catalogue, params.seed)
     in_catalogue = {each for ids in shown.values() for each in ids}
     needed = {p for gallery in searches for p in gallery.products()} | in_catalogue
     needed |= {pointing.product_id for gallery in groundings for pointing in gallery.pointings}
     needed |= {case.product_id for case in generated.cases} if generated else set()
-    listed: dict[str, Product] = {}
-    pictures: dict[str, Picture] = {}
-    for listing in listings(checked.reader, needed):
-        listed[listing.product_id] = listing
-        pictures[listing.product_id] = thumbnail(
-            listing.product_id, listing.image, params.thumbnail_px, params.jpeg_quality
-        )
+    listed, pictures = _pictured(checked, needed, params)
     return {
         "searches": searches,
         "groundings": groundings,
@@ -163,6 +176,20 @@ def _galleries(root: Path, params: ReportParams, checked: CheckedCatalogue) -> d
         "listings": listed,
         "pictures": pictures,
     }
+
+
+def _pictured(
+    checked: CheckedCatalogue, needed: set[str], params: ReportParams
+) -> tuple[dict[str, Product], dict[str, Picture]]:
+    """Listings and thumbnails by product id."""
+    listed: dict[str, Product] = {}
+    pictures: dict[str, Picture] = {}
+    for listing in listings(checked.reader, needed):
+        listed[listing.product_id] = listing
+        pictures[listing.product_id] = thumbnail(
+            listing.product_id, listing.image, params.thumbnail_px, params.jpeg_quality
+        )
+    return listed, pictures
 
 
 def _lead(params: ReportParams, context: dict[str, Any]) -> str:

@@ -64,6 +64,7 @@ class GroundingGalleryParams(Params):
     fallbacks: int = Field(ge=0)  # pictures where no box was found, shown first
     failures: int = Field(ge=0)  # misses: points outside the true box, or boxes below minimum_iou
     successes: int = Field(ge=0)
+    unjudged: int = Field(ge=0)  # boxes of data/grounding shown where the catalogue has no true ones
 
 
 class ListingGalleryParams(Params):

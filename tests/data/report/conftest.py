@@ -150,6 +150,7 @@ def parameters(**changes: Any) -> dict[str, Any]:
             "fallbacks": 1,
             "failures": 2,
             "successes": 2,
+            "unjudged": 2,
         },
         "listings": None,
         "gates": None,
@@ -292,7 +293,9 @@ class ShopOfAll(Workspace):
             boxed | {"product_id": "p004", "found_box": [0.0, 0.0, 0.4, 0.4], "iou": 0.1, "fallback": False},
             boxed | {"product_id": "p005", "found_box": [0.0, 0.0, 1.0, 1.0], "iou": 0.3, "fallback": True},
         ]
-        self.reasons = [{"product_id": "p005", "reason": "no patch stands out"}]
+        found = {"box": [0.1, 0.2, 0.6, 0.9], "point": [0.3, 0.4], "fallback": False, "reason": ""}
+        whole = {"box": None, "point": None, "fallback": True, "reason": "no patch stands out"}
+        self.reasons = [{"product_id": "p004"} | found, {"product_id": "p005"} | whole]
 
     def write(self) -> Path:
         root = super().write()

@@ -128,6 +128,22 @@ def test_boxes_come_with_fallbacks_first_and_their_reason(shop: ShopOfAll) -> No
     assert "no patch stands out" in words
 
 
+def test_without_true_boxes_the_boxes_found_are_shown_unjudged(shop: ShopOfAll) -> None:
+    shop.boxes, shop.pointings = [row | {"box": []} for row in shop.boxes], shop.pointings[:0]
+    shop.write()
+    (shop.root / "results/per_query/encoder/pointing.parquet").unlink()
+    page = built(shop)
+    assert "nothing here is judged; of 2 pictures 1 were kept whole" in page.words
+    assert "○ box" in page.words
+    assert "✓ hit" not in page.words and "true box &" not in page.words
+    assert not [attrs for _, attrs in page.elements if attrs.get("class") == "true-box"]
+    shop.reasons[0]["box"] = [0.1, 0.2, 4.0, 0.9]
+    shop.write()
+    (shop.root / "results/per_query/encoder/pointing.parquet").unlink()
+    with pytest.raises(ReportInputError, match=r"boxes\.parquet, product 'p004', found_box: 4"):
+        built(shop)
+
+
 def test_gate_weights_are_averaged_by_category_and_kind(shop: ShopOfAll) -> None:
     page = built(shop)
     assert "textual n=12 70% 20% 10%" in page.words and "visual n=12 20% 70% 10%" in page.words
@@ -140,7 +156,7 @@ def test_gate_weights_are_averaged_by_category_and_kind(shop: ShopOfAll) -> None
 def test_generated_listings_stand_beside_what_is_true_failures_first(shop: ShopOfAll) -> None:
     page = built(shop)
     words = page.words
-    assert "2 of 3 generated listings state something wrong, or could not be read" in words
+    assert "Of 3 products, 2 got a constrained listing that states something wrong" in words
     assert words.index("✗ 1 of 2 right, 1 wrong") < words.index("✓ 2 of 2 right, 0 wrong")
     assert "✗ raw: no listing" in words and 'no listing: {"title":"Red m' in words
     assert "seller refined raw constrained truth" in words
@@ -165,7 +181,7 @@ def test_what_models_and_gates_say_is_printed_and_never_obeyed(shop: ShopOfAll, 
         row["refined_attributes"] = pairs({hostile: hostile})
     for row in shop.gates:
         row |= {"category": hostile, "kind": hostile}
-    shop.reasons[0]["reason"] = hostile
+    shop.reasons[1]["reason"] = hostile
     shop.write()
     page = built(shop)
     assert_inert(page)
