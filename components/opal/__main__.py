@@ -1,17 +1,18 @@
-"""Door of OPAL: ``python -m components.opal refine|refine_eval``."""
+"""Door of OPAL: ``python -m components.opal refine|sft|preferences|dpo|evaluate|describe …``."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-from components.stage.door import run
+from components.stage.door import Command, run
 from components.stage.params import load_params
 from components.stage.record import Record
 
 CATALOGUE, TRUTH = Path("data/checked"), Path("data/truth")
 ENCODER, EMBEDDINGS = Path("models/encoder"), Path("data/embeddings")
 REFINED = Path("data/refined")
+PREFERENCES, LISTING_MODELS = Path("data/preferences"), Path("models/listing")
 
 
 def refine(record: Record) -> None:
@@ -38,7 +39,63 @@ def refine_eval(record: Record) -> None:
     evaluate_and_publish(params, CATALOGUE, TRUTH, REFINED, record)
 
 
-COMMANDS = {"refine": refine, "refine_eval": refine_eval}
+def sft(record: Record, variant: str) -> None:
+    """Stage ``sft@VARIANT``: visual instruction tuning on sellers' (raw) or refined listings."""
+    from components.opal.listing_params import CACHE, ListingParams, SftParams
+    from components.opal.publish_sft import sft_and_publish
+
+    listing, params = load_params("listing", ListingParams), load_params("sft", SftParams)
+    record.parameters = {"listing": listing.model_dump(mode="json"), "sft": params.model_dump(mode="json")}
+    out, curves = LISTING_MODELS / f"sft_{variant}", Path(f"plots/sft_{variant}.csv")
+    sft_and_publish(variant, listing, params, CATALOGUE, REFINED, ENCODER, out, curves, CACHE, record)
+
+
+def preferences(record: Record) -> None:
+    """Stage ``preferences``: refined listings beside worse ones, each checked to be worse."""
+    from components.opal.listing_params import CACHE, PreferencesParams
+    from components.opal.publish_preferences import make_and_publish
+
+    params = load_params("preferences", PreferencesParams)
+    record.parameters = params.model_dump(mode="json")
+    tuned = LISTING_MODELS / "sft_refined"
+    make_and_publish(params, CATALOGUE, REFINED, EMBEDDINGS, tuned, PREFERENCES, CACHE, record)
+
+
+def dpo(record: Record) -> None:
+    """Stage ``dpo``: direct preference optimisation of the tuned model."""
+    from components.opal.listing_params import CACHE, DpoParams, ListingParams
+    from components.opal.publish_dpo import dpo_and_publish
+
+    listing, params = load_params("listing", ListingParams), load_params("dpo", DpoParams)
+    record.parameters = {"listing": listing.model_dump(mode="json"), "dpo": params.model_dump(mode="json")}
+    tuned, out, curves = LISTING_MODELS / "sft_refined", LISTING_MODELS / "dpo", Path("plots/dpo.csv")
+    dpo_and_publish(listing, params, CATALOGUE, PREFERENCES, tuned, out, curves, CACHE, record)
+
+
+def evaluate(record: Record) -> None:
+    """Stage ``listing_eval``: every way to write a listing, on held-out products."""
+    from components.opal.listing_params import CACHE, ListingEvalParams, ListingParams, SftParams
+    from components.opal.publish_listing_evaluation import Inputs, evaluate_and_publish
+
+    params = load_params("listing_eval", ListingEvalParams)
+    listing, tuning = load_params("listing", ListingParams), load_params("sft", SftParams)
+    record.parameters = params.model_dump(mode="json")
+    inputs = Inputs(CATALOGUE, TRUTH, REFINED, ENCODER, EMBEDDINGS, LISTING_MODELS, CACHE)
+    evaluate_and_publish(params, listing, tuning, inputs, record)
+
+
+COMMANDS: dict[str, Command] = {
+    "refine": refine,
+    "refine_eval": refine_eval,
+    "sft": sft,
+    "preferences": preferences,
+    "dpo": dpo,
+    "evaluate": evaluate,
+}
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["describe"]:
+        from components.opal.describe_command import main
+
+        sys.exit(main(sys.argv[2:]))
     sys.exit(run("opal", COMMANDS))

@@ -1,0 +1,187 @@
+"""The evaluation stage of listings: every row of the table, as metrics and per-product files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+import torch
+
+from components.catalog.schema import CatalogSchema, read_schema
+from components.encoder.heldout import read_rows, read_truth
+from components.encoder.pixels import PixelCache
+from components.opal.evaluate_listings import HeldOutListings, ListingEvaluation
+from components.opal.generate import Decoding, Generated, ListingGenerator
+from components.opal.listing_errors import ListingDataError
+from components.opal.listing_files import load_listing_model, read_note
+from components.opal.listing_measures import Target, noise_kinds
+from components.opal.listing_model import ListingModel
+from components.opal.listing_params import ListingEvalParams, ListingParams, SftParams
+from components.opal.listing_rows import listing_of, refined_listings
+from components.opal.listing_text import Listing, answer_text, attributes_of
+from components.opal.nearest_listing import copied, nearest_rows, voted
+from components.opal.publish_sft import note_of, samples_of, starting_model, tokenizer_texts
+from components.retrieval.embeddings import read_embeddings
+from components.stage.publish import published, write_text
+from components.stage.record import Record
+
+METRICS, PER_QUERY = Path("metrics/listing.json"), Path("results/per_query/listing")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Where the stage reads from."""
+
+    catalogue: Path
+    truth: Path
+    refined: Path
+    encoder: Path
+    embeddings: Path
+    models: Path  # holds sft_raw, sft_refined, dpo
+    cache: Path
+
+
+def held_out_rows(rows: Sequence[dict[str, Any]], params: ListingEvalParams) -> npt.NDArray[np.int64]:
+    """Catalogue positions of the measured products: the first ``products`` of a seeded order, in row order.
+
+    Raises:
+        ListingDataError: the split is empty.
+    """
+    inside = [i for i, row in enumerate(rows) if row["split"] == params.split]
+    if not inside:
+        raise ListingDataError(f"the catalogue has no product in the {params.split} split.")
+    order = np.random.default_rng(params.seed).permutation(len(inside))[: params.products]
+    return np.array(sorted(inside[i] for i in order), dtype=np.int64)
+
+
+def read_held_out_listings(
+    rows: Sequence[dict[str, Any]], positions: npt.NDArray[np.int64], truth: Path, refined: dict[str, Listing]
+) -> HeldOutListings:
+    """Truth where there is one; else the seller's own listing stands in for it (real catalogues)."""
+    known = read_truth(truth)
+    chosen = [rows[i] for i in positions]
+    true = [
+        Listing(t["title"] or r["title"], attributes_of(t["attributes"]) or attributes_of(r["attributes"]))
+        if (t := known.get(r["product_id"]))
+        else listing_of(r)
+        for r in chosen
+    ]
+    return HeldOutListings(
+        targets=[Target(r["product_id"], r["category"], t) for r, t in zip(chosen, true, strict=True)],
+        groups=[r["group_id"] for r in chosen],
+        noise=[noise_kinds(known.get(r["product_id"], {}).get("noise")) for r in chosen],
+        seller=[listing_of(r) for r in chosen],
+        refined=[refined.get(r["product_id"]) for r in chosen],
+    )
+
+
+def neighbour_rows(
+    rows: Sequence[dict[str, Any]],
+    positions: npt.NDArray[np.int64],
+    refined: dict[str, Listing],
+    embeddings: Path,
+    k: int,
+) -> list[list[Listing]]:
+    """Refined listings of the ``k`` nearest training pictures of the category, per measured product."""
+    ids, vectors, _ = read_embeddings(embeddings)
+    at = {name: i for i, name in enumerate(ids)}
+    train = [
+        i
+        for i, row in enumerate(rows)
+        if row["split"] == "train" and row["product_id"] in refined and refined[row["product_id"]].title
+    ]
+    near = nearest_rows(
+        vectors[[at[rows[i]["product_id"]] for i in positions]],
+        [rows[i]["category"] for i in positions],
+        vectors[[at[rows[i]["product_id"]] for i in train]],
+        [rows[i]["category"] for i in train],
+        k,
+    )
+    return [[refined[rows[train[j]]["product_id"]] for j in found] for found in near]
+
+
+def as_generated(
+    listings: Sequence[Listing | None], targets: Sequence[Target], schema: CatalogSchema
+) -> list[Generated]:
+    """Copied listings in the form of written ones."""
+    return [
+        Generated(answer_text(listing, schema.categories[t.category]) if listing else "", listing)
+        for listing, t in zip(listings, targets, strict=True)
+    ]
+
+
+def evaluate_and_publish(
+    params: ListingEvalParams, listing: ListingParams, sft: SftParams, inputs: Inputs, record: Record
+) -> None:
+    """Measure every row on the held-out split, and publish the figures."""
+    torch.set_num_threads(params.threads)
+    rows, schema = read_rows(inputs.catalogue), read_schema(inputs.catalogue / "schema.json")
+    refined = refined_listings(inputs.refined)
+    positions = held_out_rows(rows, params)
+    held_out = read_held_out_listings(rows, positions, inputs.truth, refined)
+    evaluation = ListingEvaluation(held_out, schema, params.seed, params.bootstrap_samples)
+    with record.timed("nearest"):
+        near = neighbour_rows(rows, positions, refined, inputs.embeddings, params.neighbours)
+        for name, listings in (
+            ("nearest_neighbour", [copied(n[:1]) for n in near]),
+            ("nearest_vote", [voted(n) for n in near]),
+        ):
+            same = as_generated(listings, held_out.targets, schema)
+            evaluation.add(name, same, same)
+    _evaluate_models(evaluation, params, listing, sft, inputs, positions, record)
+    with record.timed("intervals"):
+        metrics = evaluation.metrics()
+    write_text(METRICS, json.dumps(metrics, indent=1, sort_keys=True) + "\n")
+    with published(PER_QUERY) as folder:
+        folder.mkdir(parents=True)
+        for name, table in evaluation.tables().items():
+            pq.write_table(table, folder / name, compression="zstd")
+    record.outputs = [str(METRICS), str(PER_QUERY)]
+    record.metrics |= {
+        f"{variant}.{name}": figure["value"]
+        for variant, row in metrics.items()
+        if variant != "_tests"
+        for name, figure in row.items()
+        if "_category_" not in name and "_noise_" not in name and "_f1_" not in name
+    }
+
+
+def _evaluate_models(
+    evaluation: ListingEvaluation,
+    params: ListingEvalParams,
+    listing: ListingParams,
+    sft: SftParams,
+    inputs: Inputs,
+    positions: npt.NDArray[np.int64],
+    record: Record,
+) -> None:
+    categories = [t.category for t in evaluation.held_out.targets]
+    for name in ("zero_shot", "sft_raw", "sft_refined", "dpo"):
+        if name == "zero_shot":
+            model, note = _untrained(listing, sft, inputs)
+        else:
+            model, note = load_listing_model(inputs.models / name), read_note(inputs.models / name)
+        pixels = PixelCache(inputs.catalogue, note["image_px"], inputs.cache, params.threads).take(positions)
+        decoding = Decoding(params.batch_size, note["max_new_tokens"], note["precision"])
+        generator = ListingGenerator(model, note, evaluation.schema, decoding)
+        with record.timed(name):
+            raw = generator(pixels, categories, constrained=False, what=f"{name}, free")
+            held = generator(pixels, categories, constrained=True, what=f"{name}, by schema")
+        tokens = sum(g.tokens for g in (*raw, *held))
+        record.metrics[f"{name}.tokens_per_second"] = tokens / max(record.timings[name], 1e-9)
+        pretrained = listing.pretrained is not None if name == "zero_shot" else None
+        evaluation.add(name, raw, held, pretrained)
+
+
+def _untrained(listing: ListingParams, sft: SftParams, inputs: Inputs) -> tuple[ListingModel, dict[str, Any]]:
+    """The model before its first step. Without pretrained weights it knows nothing, and its row says so."""
+    samples = samples_of("refined", inputs.catalogue, inputs.refined, listing, sft)
+    texts = tokenizer_texts(inputs.catalogue, inputs.refined, listing, "refined")
+    model, pixels = starting_model(listing, inputs.encoder, texts, samples, inputs.catalogue, inputs.cache)
+    return model, note_of(listing, pixels.image_px)

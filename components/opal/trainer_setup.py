@@ -1,0 +1,187 @@
+"""What the two TRL trainings share: arguments, pictures for the collator, checkpoints and resuming."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from components.opal.listing_errors import ListingDivergedError
+from components.opal.listing_params import LoraParams, OptimiserParams
+from components.stage.progress import Progress
+
+Pictures = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.uint8]]
+SWITCH = "_use_triton"  # TRL's own name for "score only what has a label"
+COMPLETE = "complete"  # written last into a checkpoint: one that was cut by a kill has none
+
+
+def common_arguments(training: OptimiserParams, seed: int, precision: str, output: Path) -> dict[str, Any]:
+    """Arguments of SFTConfig and DPOConfig alike; nothing is left to a library's default that matters."""
+    import torch
+
+    return {
+        "output_dir": str(output),
+        "max_steps": training.steps,
+        "per_device_train_batch_size": training.batch_size,
+        "gradient_accumulation_steps": training.accumulation,
+        "learning_rate": training.learning_rate,
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": math.ceil(training.warmup_share * training.steps),
+        "weight_decay": training.weight_decay,
+        "adam_beta1": training.betas[0],
+        "adam_beta2": training.betas[1],
+        "max_grad_norm": training.max_grad_norm,
+        "optim": "adamw_torch_fused",
+        "bf16": precision == "bf16",
+        "use_cpu": not torch.cuda.is_available(),
+        "gradient_checkpointing": training.gradient_checkpointing,
+        "train_sampling_strategy": "sequential",  # the rows come in the order of the steps
+        "seed": seed,
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "save_strategy": "no",  # the callback saves, by the clock
+        "report_to": "none",
+        "disable_tqdm": True,
+        "remove_unused_columns": False,
+        "dataloader_num_workers": 0,
+        "dataloader_pin_memory": False,
+        "max_length": None,  # never cut image tokens
+    }
+
+
+@contextmanager
+def answers_scored_only() -> Iterator[None]:
+    """Let TRL's fused head score only the positions that have a label, on a CPU as it does on a GPU.
+
+    TRL scores every position where there is no Triton, to keep shapes fixed for compilers; on a CPU that only
+    doubles the work. The loss is the same number (tested). A TRL without this switch works unchanged.
+    """
+    from trl.trainer import utils
+
+    found = getattr(utils, SWITCH, None)
+    if found is None:
+        yield
+        return
+    setattr(utils, SWITCH, lambda device: device.type == "cpu" or found(device))
+    try:
+        yield
+    finally:
+        setattr(utils, SWITCH, found)
+
+
+def lora_config(lora: LoraParams | None) -> Any:
+    """peft's configuration, or None for full training."""
+    if lora is None:
+        return None
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=lora.targets,
+        task_type="CAUSAL_LM",
+    )
+
+
+class PictureCollator:
+    """Puts pictures where a sample has the row of its product, then leaves the batch to TRL's collator.
+
+    The rows of a dataset would otherwise hold every picture, or be a transform that TRL refuses.
+    """
+
+    def __init__(self, collator: Callable[[list[dict[str, Any]]], Any], pictures: Pictures) -> None:
+        self.collator, self.pictures = collator, pictures
+        self.seconds = 0.0
+
+    def __call__(self, examples: list[dict[str, Any]]) -> Any:
+        start = time.perf_counter()
+        rows = np.array([example["images"][0] for example in examples], dtype=np.int64)
+        pixels = self.pictures(rows)
+        filled = [
+            {**example, "images": [Image.fromarray(picture)]}
+            for example, picture in zip(examples, pixels, strict=True)
+        ]
+        batch = self.collator(filled)
+        self.seconds += time.perf_counter() - start
+        return batch
+
+
+class Checkpoints(TrainerCallback):
+    """Saves by the clock, stops at ``until``, tells the progress, and refuses a loss that is not finite."""
+
+    def __init__(self, every_s: float, until: int | None, what: str, steps: int, names: Callable[[int], str]):
+        self.every_s, self.until, self.names = every_s, until, names
+        self.progress = Progress(what, steps, "steps")
+        self._saved = time.monotonic()
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Count from where a resumed run starts."""
+        self.progress.done = state.global_step
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Save when it is time; stop where asked."""
+        stop = self.until is not None and state.global_step >= self.until
+        control.should_training_stop = control.should_training_stop or stop
+        if time.monotonic() - self._saved > self.every_s or stop:
+            control.should_save = True
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **arguments: Any
+    ) -> None:
+        """One line of progress; a loss that is not finite ends the run."""
+        loss = (arguments.get("logs") or {}).get("loss")
+        if loss is None:
+            return
+        if not math.isfinite(float(loss)):
+            raise ListingDivergedError(
+                f"the loss is {loss} at step {state.global_step}; lower learning_rate. Products of the "
+                f"batch: {self.names(state.global_step - 1)}."
+            )
+        self.progress.advance(1, f"loss {float(loss):.3f}")
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Mark the checkpoint as whole, then drop older ones: a kill at any moment leaves one."""
+        folder = Path(args.output_dir)
+        newest = folder / f"checkpoint-{state.global_step}"
+        (newest / COMPLETE).touch()
+        for other in folder.glob("checkpoint-*"):
+            if other != newest:
+                shutil.rmtree(other, ignore_errors=True)
+        self._saved = time.monotonic()
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest whole checkpoint; ones that a kill cut are removed."""
+    whole = []
+    for path in folder.glob("checkpoint-*"):
+        if (path / COMPLETE).exists():
+            whole.append(path)
+        else:
+            shutil.rmtree(path, ignore_errors=True)
+    return max(whole, key=lambda p: int(p.name.split("-")[1]), default=None)
+
+
+def curves_of(log: Iterable[dict[str, Any]], wanted: dict[str, str]) -> list[dict[str, float]]:
+    """One row per step of the trainer's log, with columns renamed by ``wanted`` (theirs -> ours)."""
+    return [
+        {"step": float(entry["step"] - 1)}
+        | {ours: float(entry[theirs]) for theirs, ours in wanted.items() if theirs in entry}
+        for entry in log
+        if "loss" in entry
+    ]
