@@ -11,10 +11,11 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-GROUND = {"catalog", "retrieval", "tracking"}
+GROUND = {"catalog", "llm", "retrieval", "tracking"}
 MAY_IMPORT = {
     "stage": set(),
     "catalog": {"stage"},
+    "llm": {"stage"},
     "retrieval": {"stage"},
     "tracking": {"stage"},
     "quality": {"stage", *GROUND},

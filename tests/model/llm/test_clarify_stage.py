@@ -22,6 +22,7 @@ from lamps import CLARIFY, listing, write_shop
 
 from components.llm.errors import BudgetSpentError, EndpointError, TooManyFailuresError
 from components.llm.params import LLMParams
+from components.stage.params import load_params
 from components.stage.record import Record
 from components.stage.resume import sha256_folder
 from components.vlclip.clarify import clarify_catalogue
@@ -173,6 +174,21 @@ def test_too_many_failures_leave_no_output(
     with pytest.raises(TooManyFailuresError, match="80 of 80"):
         clarify(small, tmp_path / "out", llm_params(), tmp_path / "cache")
     assert not (tmp_path / "out").exists()
+
+
+def test_the_blocks_of_the_gpu_profile_meet_a_server(
+    small: Path, serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve(honest)
+    monkeypatch.setenv("VITRINE_LLM_URL", server.url)
+    monkeypatch.setenv("VITRINE_LLM_KEY", "the-key")
+    llm = load_params("llm", LLMParams, ROOT / "conf/gpu.yaml")
+    block = load_params("clarify", ClarifyParams, ROOT / "conf/gpu.yaml").model_dump()
+    record = clarify(small, tmp_path / "out", llm, tmp_path / "cache", **block)
+    assert record.metrics["failed"] == 0 and server.bodies[0]["model"] == "Qwen/Qwen3-VL-8B-Instruct"
+    assert server.headers[0]["authorization"] == "Bearer the-key"
+    written = b"".join(f.read_bytes() for f in tmp_path.rglob("*") if f.is_file())
+    assert b"the-key" not in written and "the-key" not in record.model_dump_json()
 
 
 def test_one_request_at_a_time_gives_the_same_bytes(
