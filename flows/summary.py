@@ -11,7 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from components.report.params import Claim, ReportParams
+from components.report.params import CLAIM_N, Claim, ReportParams
 from components.stage.errors import VitrineError
 from components.stage.params import load_params
 from components.stage.record import STATE
@@ -20,10 +20,12 @@ from flows.graph import Graph
 from flows.stages import StageResult, newest_record
 
 COLUMNS = 3  # metrics beside each other: each takes 22 of 100 characters
+LONGEST_METRIC = 22  # characters of a metric's name on one line of the headline table
 FLAT = "headline.json"  # numbers without intervals, for `dvc metrics`
 MARKS = {"shown": "[green]✓[/]", "open": "○", "opposite": "[red]✗[/]"}
 SIGNS = {"above": ">", "below": "<", "not_below": "≥", "not_above": "≤"}  # the claim, before its rival
 LEGEND = "✓ shown by a paired test (95%)  ○ not shown  ✗ contradicted  – not tested"
+FEW = f"  * few cases (n < {CLAIM_N:,})"
 
 Metrics = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
@@ -113,9 +115,14 @@ def headline_table(
         before = claim.system
         difference = _difference(claim, params.claim_margin, tests.get(claim.system, []))
         rival = f"{SIGNS[claim.relation]} {claim.rival}"
-        table.add_row(system, claim.ours, claim.metric, figure(row[claim.metric]), rival, difference)
-    table.caption, table.caption_justify, table.caption_style = LEGEND, "left", "dim"
+        table.add_row(system, claim.ours, _folded(claim.metric), figure(row[claim.metric]), rival, difference)
+    table.caption, table.caption_justify, table.caption_style = LEGEND + FEW, "left", "dim"
     return table if table.row_count else None
+
+
+def _folded(metric: str) -> str:
+    """A metric's name, on two lines where it is long: rich would cut it anywhere."""
+    return metric if len(metric) <= LONGEST_METRIC else metric.replace("_", "_\n", 1)
 
 
 def _difference(claim: Claim, margin: float, tests: Iterable[Mapping[str, Any]]) -> str:
@@ -126,7 +133,8 @@ def _difference(claim: Claim, margin: float, tests: Iterable[Mapping[str, Any]])
         sign = 1.0 if test["a"] == claim.ours else -1.0
         low, high = sorted((sign * test["low"], sign * test["high"]))
         value = f"{sign * test['difference']:+.3f}".replace("-", "−")
-        return f"{value} {MARKS[claim.standing(low, high, margin)]}"
+        few = "*" if test.get("n", CLAIM_N) < CLAIM_N else " "
+        return f"{value} {MARKS[claim.standing(low, high, margin)]}{few}"
     return "–"
 
 

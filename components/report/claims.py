@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from components.report.errors import ReportParamsError
 from components.report.figures import Figures, PairedTest
-from components.report.params import Claim, Standing
-from components.report.reading import CLAIM_N
+from components.report.params import CLAIM_N, Claim, Standing
 from components.stage.record import Interval
 
 RELATIONS = {

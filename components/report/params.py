@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from components.stage.params import Params
 
 HEADLINE_MAX = 12
+CLAIM_N = 1_000  # fewer paired cases than this are an indication, not a claim
 
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]  # of a system: a file, an anchor

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from components.report.figures import PRETRAINED, Figures, metric_label, verdict
+from components.report.params import CLAIM_N
 
-CLAIM_N = 1_000  # fewer paired cases than this are an indication, not a claim
 FEW = 4  # this many metrics are named, more are counted
 
 
