@@ -1,6 +1,6 @@
 """``python -m components.report build``: the stage that makes the page and the headline numbers.
 
-``python -m components.report tables [FOLDER]`` prints the figures of a folder (default: metrics) as Markdown.
+``python -m components.report tables [FOLDER [METRIC...]]`` prints figures (default: all) as Markdown.
 """
 
 from __future__ import annotations
@@ -38,6 +38,6 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["tables"]:
         from components.report.markdown import tables
 
-        print(tables(Path(sys.argv[2] if len(sys.argv) > 2 else "metrics")))
+        print(tables(Path(sys.argv[2] if len(sys.argv) > 2 else "metrics"), sys.argv[3:]))
         sys.exit()
     sys.exit(run("report", {"build": build}))

@@ -1,4 +1,4 @@
-"""The same tables as Markdown, for docs: ``python -m components.report tables [FOLDER]``."""
+"""The same tables as Markdown, for docs: ``python -m components.report tables [FOLDER [METRIC...]]``."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def count(figures: Figures, metric: str) -> str:
     return f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,}–{counts[-1]:,}"
 
 
-def results_table(figures: Figures) -> str:
+def results_table(figures: Figures, metrics: Sequence[str]) -> str:
     """A row per metric, a column per variant."""
     variants = list(figures.variants)
     lines = [f"| metric | {' | '.join(variants)} | n |", "|---" * (len(variants) + 2) + "|"]
-    for metric in figures.metrics:
+    for metric in metrics:
         cells = " | ".join(cell(figures.variants[v].get(metric)) for v in variants)
         lines.append(f"| `{metric}` | {cells} | {count(figures, metric)} |")
     return "\n".join(lines)
@@ -46,8 +46,10 @@ def tests_table(tests: Sequence[PairedTest]) -> str:
     return "\n".join(["| paired test | difference | p | n |", "|---|---|---|---|", *map(_test_row, tests)])
 
 
-def tables(folder: Path) -> str:
+def tables(folder: Path, chosen: Sequence[str] = ()) -> str:
     """Every system's tables, from ``folder/*.json`` of the shape variant -> metric -> interval.
+
+    ``chosen`` metrics only, where any are named.
 
     Raises:
         ReportInputError: a file is not of that shape.
@@ -57,7 +59,10 @@ def tables(folder: Path) -> str:
         if path.stem == "headline":
             continue
         figures = read_figures(path, path.stem)
-        parts.append(f"## {path.stem}\n\n{results_table(figures)}\n")
-        if figures.tests:
-            parts.append(f"{tests_table(figures.tests)}\n")
+        metrics = [name for name in figures.metrics if not chosen or name in chosen]
+        tests = [test for test in figures.tests if not chosen or test.metric in chosen]
+        if metrics:
+            parts.append(f"## {path.stem}\n\n{results_table(figures, metrics)}\n")
+        if tests:
+            parts.append(f"{tests_table(tests)}\n")
     return "\n".join(parts)
