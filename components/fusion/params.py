@@ -106,6 +106,9 @@ class AlignmentParams(Params):
 
     seed: int
     threads: int = Field(ge=1)
+    # Weight of the starting text tower against a newly drawn one ("shrink and perturb", Ash and Adams 2020,
+    # arXiv 1910.08475): a tower that learned to name what pictures show is slow to learn other words.
+    keep_text_tower: Share
     text_weight: float = Field(ge=0)
     image_weight: float = Field(ge=0)
     # false: the image tower stays as it is and its vectors are computed once; only the query tower moves

@@ -62,7 +62,9 @@ def align_and_publish(
     keep_freed_memory()
     with record.timed("prepare"):
         loaded = load_encoder(start)
-        starting = starting_encoder(loaded, fusion.text.context_length, params.seed, untrained)
+        starting = starting_encoder(
+            loaded, fusion.text.context_length, params.seed, params.keep_text_tower, untrained
+        )
         data, validate = make_alignment_set(catalogue, starting, fusion, params, cache)
         blocks = (fusion.model_dump_json(), params.model_dump_json(), str(untrained))
         inputs = (sha256_folder(catalogue), loaded.model_sha256, code_sha256(), torch.__version__)

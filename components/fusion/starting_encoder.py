@@ -48,13 +48,20 @@ def _positions(old: Tensor, length: int) -> Tensor:
     return torch.cat([old, old[-1:].expand(max(0, length - len(old)), -1)])[:length].clone()
 
 
+def _of_text_tower(name: str) -> bool:
+    return name.startswith("clip.") and not name.startswith(("clip.visual.", "clip.logit_scale"))
+
+
 def starting_encoder(
-    loaded: LoadedEncoder, context_length: int, seed: int, untrained: bool = False
+    loaded: LoadedEncoder, context_length: int, seed: int, keep_text_tower: float, untrained: bool
 ) -> LoadedEncoder:
     """``loaded`` with the markers and with room for ``context_length`` tokens; its weights if it has both.
 
-    Until it is trained it encodes every text of the old length without markers as before. ``untrained``
-    keeps the vocabulary and the network's shape and draws new weights from ``seed``.
+    Until it is trained it encodes every text of the old length without markers as before.
+
+    Args:
+        seed: of markers and new weights. keep_text_tower: share of the text tower's old weights; the rest is
+            newly drawn. untrained: keep the vocabulary and the network's shape alone.
     """
     tokenizer = marked_tokenizer(loaded.tokenizer, context_length)
     old, clip = loaded.encoder, loaded.encoder.clip
@@ -76,5 +83,9 @@ def starting_encoder(
     state = old.state_dict()
     state[EMBEDDING] = _embedding(state[EMBEDDING], tokenizer.vocabulary_size, seed)
     state[POSITIONS] = _positions(state[POSITIONS], context_length)
+    if keep_text_tower < 1:
+        drawn = new.state_dict()
+        for name in (n for n in state if _of_text_tower(n)):
+            state[name] = keep_text_tower * state[name] + (1 - keep_text_tower) * drawn[name]
     new.load_state_dict(state)
     return replace(loaded, encoder=new.to(memory_format=torch.channels_last), tokenizer=tokenizer)

@@ -128,7 +128,8 @@ BLOCKS: dict[str, Any] = {
         },
     },
     "align_text": {
-        "seed": 1, "threads": 1, "text_weight": 1.0, "image_weight": 0.0, "train_images": False,
+        "seed": 1, "threads": 1, "keep_text_tower": 0.5, "text_weight": 1.0,
+        "image_weight": 0.0, "train_images": False,
         "minimum_temperature": 0.01, "precision": "fp32", "augmentation": ENCODER["augmentation"],
         "optimisation": OPTIMISATION, "encode": ENCODE,
     },
@@ -145,7 +146,12 @@ BLOCKS: dict[str, Any] = {
         "encode": ENCODE,
     },
 }  # fmt: skip
-BLOCKS["align_image"] = BLOCKS["align_text"] | {"seed": 2, "text_weight": 0.5, "image_weight": 1.0}
+BLOCKS["align_image"] = BLOCKS["align_text"] | {
+    "seed": 2,
+    "keep_text_tower": 1.0,
+    "text_weight": 0.5,
+    "image_weight": 1.0,
+}
 
 
 @pytest.fixture

@@ -65,7 +65,7 @@ def test_masking_hides_whole_fields_and_never_all(shop: Path, text: ProductTextP
 
 def test_the_starting_encoder_reads_old_texts_as_before(shop: Path) -> None:
     loaded = load_encoder(shop / "models/encoder")
-    started = starting_encoder(loaded, 20, seed=1)
+    started = starting_encoder(loaded, 20, 1, 1.0, False)
     texts = ["red mug", "lamp in blue"]
     with torch.inference_mode():
         before = loaded.encoder.encode_text(torch.from_numpy(loaded.tokenizer(texts)))
@@ -75,13 +75,25 @@ def test_the_starting_encoder_reads_old_texts_as_before(shop: Path) -> None:
         )
     assert torch.allclose(before, after, atol=1e-6)
     assert not torch.allclose(marked[0], marked[1], atol=1e-3)
-    again = starting_encoder(started, 20, seed=9)
+    again = starting_encoder(started, 20, 9, 1.0, False)
     pairs = zip(started.encoder.state_dict().items(), again.encoder.state_dict().values(), strict=True)
     assert all(torch.equal(a, b) for (_, a), b in pairs), "an encoder that has markers keeps its weights"
 
 
 def test_an_untrained_start_keeps_nothing_but_the_shape(shop: Path) -> None:
     loaded = load_encoder(shop / "models/encoder")
-    started = starting_encoder(loaded, 20, seed=1, untrained=True)
+    started = starting_encoder(loaded, 20, 1, 1.0, True)
     old, new = loaded.encoder.clip.text_projection, started.encoder.clip.text_projection
     assert old.shape == new.shape and not torch.allclose(old, new)
+
+
+def test_a_shrunk_start_lies_between_the_old_and_a_new_text_tower(shop: Path) -> None:
+    loaded = load_encoder(shop / "models/encoder")
+    old, half, new = (
+        starting_encoder(loaded, 20, 1, keep, untrained).encoder.state_dict()
+        for keep, untrained in ((1.0, False), (0.5, False), (1.0, True))
+    )
+    name = "clip.text_projection"
+    assert torch.allclose(half[name], (old[name] + new[name]) / 2, atol=1e-6)
+    seen = [key for key in old if key.startswith("clip.visual.")]
+    assert seen and all(torch.equal(half[key], old[key]) for key in seen), "pictures are seen as before"

@@ -38,7 +38,7 @@ def aligned(
 ) -> Weights:
     fusion = FusionParams.model_validate(blocks["fusion"])
     params = AlignmentParams.model_validate(blocks["align_image"])
-    started = starting_encoder(load_encoder(shop / "models/encoder"), 20, 1)
+    started = starting_encoder(load_encoder(shop / "models/encoder"), 20, 1, 1.0, False)
     data, validate = make_alignment_set(shop / "data/checked", started, fusion, params, cache)
     loop = Alignment(started.encoder, data, params).loop(validate, resume)
     loop.run(until)
@@ -60,7 +60,7 @@ def fused(shop: Path, blocks: dict[str, Any], cache: Path, resume: Path | None, 
 
 def make_fusing(shop: Path, blocks: dict[str, Any]) -> Fusing:
     fusion, params = FusionParams.model_validate(blocks["fusion"]), FuseParams.model_validate(blocks["fuse"])
-    started = starting_encoder(load_encoder(shop / "models/encoder"), 20, 1)
+    started = starting_encoder(load_encoder(shop / "models/encoder"), 20, 1, 1.0, False)
     data = make_fuse_data(
         shop / "data/checked", Towers(started, fusion.text, params.encode, None, 1), fusion, params
     )
@@ -110,7 +110,7 @@ def test_a_trained_image_tower_moves_and_a_frozen_one_does_not(
         fusion = FusionParams.model_validate(blocks["fusion"])
         params = AlignmentParams.model_validate(blocks["align_image"])
         loaded = load_encoder(shop / "models/encoder")
-        started = starting_encoder(loaded, 20, 1)
+        started = starting_encoder(loaded, 20, 1, 1.0, False)
         data, validate = make_alignment_set(catalogue, started, fusion, params, tmp_path / "cache")
         Alignment(started.encoder, data, params).loop(validate, None).run()
         old, new = (m.encoder.clip.visual.state_dict() for m in (loaded, started))
