@@ -24,7 +24,7 @@ SCENES = ("cluttered", "plain")
 SLICED = ("hits_at_1", "hits_at_5", "hits_at_10", "mrr")  # nDCG would need the ideal without other scenes
 TESTED = (
     *("hits_at_5", "mrr", "mrr_cluttered", "mrr_plain", "titles_mrr", "titles_mrr_cluttered"),
-    *("similar_precision", "attribute_accuracy"),
+    *("pooled_mrr_cluttered", "pooled_mrr_plain", "similar_precision", "attribute_accuracy"),
 )
 
 
@@ -92,6 +92,8 @@ class VlclipEvaluation:
         """Every figure of one variant; ``images [products, D]`` are its vectors of its own pictures."""
         for task in self.held_out.tasks:
             self._add_task(variant, task, encoder.texts(task.texts) @ images.T)
+        for scene in SCENES:
+            self._add_pooled(variant, scene)
         self._add_similar(variant, images)
         self._add_answers(
             variant, attribute_answers(encoder, images, self.held_out, self.params.attribute_prompt)
@@ -124,6 +126,18 @@ class VlclipEvaluation:
         for name in SLICED:
             self._of(variant).add(f"{prefix}{name}_{part.scene}", metrics[name], clusters)
         return dict(zip(part.queries.tolist(), metrics["mrr"].tolist(), strict=True))
+
+    def _add_pooled(self, variant: str, scene: str) -> None:
+        """MRR of one scene over queries and titles together; a title's unit is its product's group."""
+        measured = self._of(variant)
+        values: list[npt.NDArray[np.float64]] = []
+        clusters: list[object] = []
+        for prefix in ("", "titles_"):
+            name = f"{prefix}mrr_{scene}"
+            part = measured.values.get(name, np.zeros(0))
+            values.append(part)
+            clusters += [(prefix, c) for c in measured.clusters.get(name) or range(len(part))]
+        measured.add(f"pooled_mrr_{scene}", np.concatenate(values), clusters)
 
     def _add_similar(self, variant: str, images: npt.NDArray[np.float32]) -> None:
         precision = precision_at(images, self._like, self.params.similar_k)

@@ -50,6 +50,11 @@ def test_every_row_is_measured_on_the_same_questions(evaluated: Path) -> None:
         counts = {row[name]["n"] for row in rows.values()}
         assert len(counts) == 1, name
         assert all(row[name]["low"] <= row[name]["value"] <= row[name]["high"] for row in rows.values())
+    full = rows["full"]
+    pooled = full["pooled_mrr_cluttered"]
+    parts = [full["mrr_cluttered"], full["titles_mrr_cluttered"]]
+    assert pooled["n"] == sum(p["n"] for p in parts)
+    assert pooled["value"] == pytest.approx(sum(p["value"] * p["n"] for p in parts) / pooled["n"])
     pairs = {(t["a"], t["b"], t["metric"]) for t in metrics["_tests"]}
     assert ("full", "raw", "mrr_cluttered") in pairs and ("full", "untrained", "mrr") in pairs
 
