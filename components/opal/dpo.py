@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from datasets import Dataset
 from PIL import Image
+from transformers import PrinterCallback
 from trl import DPOConfig, DPOTrainer
 from trl.trainer.dpo_trainer import DataCollatorForVisionPreference
 
@@ -116,6 +117,7 @@ def prefer(
             )
         ],
     )
+    trainer.remove_callback(PrinterCallback)  # the progress line and the curves say it
     checkpoint = last_checkpoint(resume)
     with answers_scored_only():
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)

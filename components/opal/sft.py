@@ -9,6 +9,7 @@ from typing import Any
 
 from datasets import Dataset
 from PIL import Image
+from transformers import PrinterCallback
 from trl import SFTConfig, SFTTrainer
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
@@ -117,6 +118,7 @@ def tune(
             )
         ],
     )
+    trainer.remove_callback(PrinterCallback)  # the progress line and the curves say it
     checkpoint = last_checkpoint(resume)
     with answers_scored_only():
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)

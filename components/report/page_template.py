@@ -79,7 +79,7 @@ HEADLINE = """
 {% endfor %}</tbody></table></div>
 <p class="soft small">Differences are of means over the same test cases, with 95% intervals by paired bootstrap. A claim is shown
 when its whole interval lies on the claimed side of zero; “is not below” and “is not above” allow a loss of
-{{ params.claim_margin|number }}. The claims are parameters, written down before the run; all of them stand here, held or not.</p>{% endif %}
+{{ params.claim_margin|number }}. The claims are parameters (report.claims); all of them stand here, held or not.</p>{% endif %}
 <dl class="tiles headline">
 {% for name, value in headline.items() %}<div><dt>{{ name|metric }}</dt><dd>{{ value|number }}</dd></div>
 {% endfor %}</dl></section>
