@@ -61,6 +61,18 @@ def closure(start: Iterable[Path]) -> set[Path]:
     return found
 
 
+def _used(chosen: ast.FunctionDef, tree: ast.Module, functions: dict[str, ast.FunctionDef]) -> set[str]:
+    """Names of the door's private functions that ``chosen``, or the module itself, comes to call."""
+    found: set[str] = set()
+    todo: list[ast.AST] = [chosen, *(n for n in tree.body if not isinstance(n, ast.FunctionDef))]
+    while todo:
+        named = {n.id for n in ast.walk(todo.pop()) if isinstance(n, ast.Name)}
+        new = {n for n in named if n.startswith("_") and n in functions} - found
+        found |= new
+        todo += [functions[n] for n in new]
+    return found
+
+
 def door_code(component: str, command: str) -> list[str]:
     """The source files behind one command of a door, sorted.
 
@@ -73,7 +85,8 @@ def door_code(component: str, command: str) -> list[str]:
     chosen = functions.get(command) or functions.get(f"{command}_command")
     if chosen is None:
         raise LookupError(f"{door} has no function '{command}', which dvc.yaml runs.")
-    others = [f for f in functions.values() if f is not chosen and not f.name.startswith("_")]
+    used = _used(chosen, tree, functions)
+    others = [f for f in functions.values() if f is not chosen and f.name not in used]
     hidden = {id(n) for f in others for n in ast.walk(f)}
     visible = [n for n in ast.walk(tree) if id(n) not in hidden and not _under_main_guard(tree, n)]
     return sorted(f.as_posix() for f in {door, *closure(_files(_imported(visible)))})

@@ -110,8 +110,9 @@ def test_an_edit_reruns_what_it_can_change_and_nothing_else() -> None:
     assert "encoder" in users("components/encoder/losses.py")
     assert "catalog" not in users("components/encoder/losses.py")
     assert users("components/catalog/shop/paint.py") == {"catalog"}
-    assert users("components/encoder/pointing.py") == {"encoder_eval"}
-    assert users("components/quality/page.py") == {"catalog_quality", "embeddings_quality"}
+    assert users("components/encoder/pointing.py") == {"encoder_eval", "vlclip_eval"}
+    gates = {"catalog_quality", "embeddings_quality", "refined_quality", "preferences_quality"}
+    assert users("components/quality/page.py") == gates
     assert users("components/report/style.py") == {"report"}
 
 
