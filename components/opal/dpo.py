@@ -21,6 +21,7 @@ from components.opal.preference_pairs import Pair, check_pairs
 from components.opal.sft import Tuned, batch_names, finished
 from components.opal.trainer_setup import (
     Checkpoints,
+    ExactResume,
     PictureCollator,
     Pictures,
     answers_scored_only,
@@ -40,6 +41,10 @@ CURVES = {
     "logps/rejected": "logp_rejected",
     "learning_rate": "learning_rate",
 }
+
+
+class ResumableDPO(ExactResume, DPOTrainer):  # type: ignore[misc]
+    """TRL's trainer, resuming from the very weights it had."""
 
 
 def ordered_pairs(pairs: Sequence[Pair], needed: int, seed: int) -> list[Pair]:
@@ -94,7 +99,7 @@ def prefer(
     conversation = Conversation(model)
     longest = _check(model, ordered, positions, pictures, conversation)
     collator = PictureCollator(DataCollatorForVisionPreference(model.processor, max_length=None), pictures)
-    trainer = DPOTrainer(
+    trainer = ResumableDPO(
         model=model.model,
         ref_model=copy.deepcopy(model.model) if lora is None else None,
         args=DPOConfig(

@@ -30,6 +30,7 @@ class Generated:
     listing: Listing | None
     confidence: dict[str, float] = field(default_factory=dict)  # per attribute, and of the title
     tokens: int = 0
+    ended: bool = True  # by the model itself, not by the limit of tokens
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ class ListingGenerator:
         if listing is not None:
             ends = np.cumsum(self._bytes[kept])
             confidence = span_confidence(text, np.concatenate([[0], ends[:-1]]), ends, scores[: len(kept)])
-        return Generated(text, listing, confidence, len(kept))
+        return Generated(text, listing, confidence, len(kept), bool(len(ended)))
 
 
 def span_confidence(

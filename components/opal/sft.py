@@ -19,6 +19,7 @@ from components.opal.listing_params import LoraParams, OptimiserParams
 from components.opal.listing_rows import Sample
 from components.opal.trainer_setup import (
     Checkpoints,
+    ExactResume,
     PictureCollator,
     Pictures,
     answers_scored_only,
@@ -34,6 +35,10 @@ CURVES = {
     "learning_rate": "learning_rate",
     "grad_norm": "gradient_norm",
 }
+
+
+class ResumableSFT(ExactResume, SFTTrainer):  # type: ignore[misc]
+    """TRL's trainer, resuming from the very weights it had."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,7 @@ def tune(
     longest = check_lengths(model, texts, first, "training samples")
     collator = sft_collator(model, pictures)
     per_step = training.batch_size * training.accumulation
-    trainer = SFTTrainer(
+    trainer = ResumableSFT(
         model=model.model,
         args=SFTConfig(
             **common_arguments(training, seed, precision, resume),

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from PIL import Image
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
@@ -21,13 +22,12 @@ from components.stage.progress import Progress
 
 Pictures = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.uint8]]
 SWITCH = "_use_triton"  # TRL's own name for "score only what has a label"
+WEIGHTS = "exact.pt"  # private resume state: every tensor under the name it has in the running model
 COMPLETE = "complete"  # written last into a checkpoint: one that was cut by a kill has none
 
 
 def common_arguments(training: OptimiserParams, seed: int, precision: str, output: Path) -> dict[str, Any]:
     """Arguments of SFTConfig and DPOConfig alike; nothing is left to a library's default that matters."""
-    import torch
-
     return {
         "output_dir": str(output),
         "max_steps": training.steps,
@@ -116,6 +116,18 @@ class PictureCollator:
         return batch
 
 
+class ExactResume:
+    """Loads the weights of a checkpoint by their own names.
+
+    transformers saves a LLaVA under the names of its published form and the Trainer loads them as they are:
+    nothing fits, nothing is said, and a resumed run goes on from the first weights.
+    """
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        state = torch.load(Path(resume_from_checkpoint) / WEIGHTS, map_location="cpu", weights_only=True)
+        (model if model is not None else self.model).load_state_dict(state)  # type: ignore[attr-defined]
+
+
 class Checkpoints(TrainerCallback):
     """Saves by the clock, stops at ``until``, tells the progress, and refuses a loss that is not finite."""
 
@@ -154,11 +166,12 @@ class Checkpoints(TrainerCallback):
         self.progress.advance(1, f"loss {float(loss):.3f}")
 
     def on_save(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
     ) -> None:
         """Mark the checkpoint as whole, then drop older ones: a kill at any moment leaves one."""
         folder = Path(args.output_dir)
         newest = folder / f"checkpoint-{state.global_step}"
+        torch.save(given["model"].state_dict(), newest / WEIGHTS)
         (newest / COMPLETE).touch()
         for other in folder.glob("checkpoint-*"):
             if other != newest:

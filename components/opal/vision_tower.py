@@ -89,6 +89,7 @@ class EncoderVisionTower(PreTrainedModel):
         Contrastive vectors share a large mean and a few strong directions (mostly the product type): without
         this a language model needs many times the steps until it sees colours [C].
         """
+        self.eval()  # a batch norm in training mode would learn from these pictures, and whiten other tokens
         batches = [self._features(batch) for batch in pixels.split(SAMPLE_BATCH)]
         for i in range(2):
             rows = torch.cat([batch[i].flatten(0, 1) for batch in batches]).double()

@@ -1,0 +1,231 @@
+"""A workspace of coloured squares with refined listings, an encoder of a few weights, and tiny blocks."""
+
+from __future__ import annotations
+
+import copy
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+import yaml
+from PIL import Image
+
+from components.catalog.records import PAIRS, Product, Truth
+from components.catalog.schema import CatalogSchema, write_schema
+from components.catalog.shards import CatalogueWriter, write_qrels, write_queries
+from components.catalog.truth import TruthWriter
+from components.encoder.files import save_encoder
+from components.encoder.model import create_encoder
+from components.encoder.params import EncoderParams
+from components.encoder.tokenizer import learn_tokenizer
+from components.opal.listing_text import Listing, answer_text, pairs_of
+
+COLOURS = {"red": (220, 30, 30), "green": (30, 180, 40), "blue": (40, 60, 220), "white": (240, 240, 240)}
+SPLITS = ("train", "train", "train", "validation", "test")
+SCHEMA = {
+    "categories": {
+        "shapes": {
+            "product_types": ["bar", "square"],
+            "attributes": {
+                "brand": {"type": "string", "required": True},
+                "colour": {"type": "enum", "values": sorted(COLOURS), "required": True},
+                "size_cm": {"type": "number"},
+            },
+        }
+    }
+}
+ENCODER = {
+    "seed": 5,
+    "threads": 1,
+    "image_px": 32,
+    "model": {
+        "pretrained": None,
+        "embed_dim": 16,
+        "vision": {"timm_model_name": "test_resnet", "timm_pool": "avg", "timm_proj": "linear"},
+        "text": {"context_length": 12, "vocabulary_size": 300, "width": 32, "heads": 2, "layers": 1},
+    },
+    "captions": {
+        "product_type": 0.2,
+        "title": 0.3,
+        "title_attributes": 0.1,
+        "attributes": 0.4,
+        "description": 0.0,
+    },
+    "augmentation": {"minimum_area": 0.8, "aspect_jitter": 0.1, "flip": True, "brightness": 0.1},
+    "training": {
+        "epochs": 1,
+        "batch_size": 32,
+        "learning_rate": 0.002,
+        "weight_decay": 0.05,
+        "betas": [0.9, 0.98],
+        "warmup_share": 0.1,
+        "low_resolution_px": None,
+        "low_resolution_share": 0.4,
+        "precision": "fp32",
+        "initial_temperature": 0.1,
+        "minimum_temperature": 0.01,
+        "topk_weight": 0.5,
+        "topk_patches": 2,
+        "checkpoint_every_s": 1000,
+        "validate_every_epochs": 2,
+    },
+}
+TRAINING = {
+    "steps": 6,
+    "batch_size": 8,
+    "accumulation": 1,
+    "learning_rate": 0.003,
+    "warmup_share": 0.1,
+    "weight_decay": 0.01,
+    "betas": [0.9, 0.98],
+    "max_grad_norm": 1.0,
+    "gradient_checkpointing": False,
+    "checkpoint_every_s": 1000,
+}
+BLOCKS: dict[str, Any] = {
+    "listing": {
+        "seed": 1,
+        "pretrained": None,
+        "vision": {"grid": 2, "frozen": True, "whitening_pictures": 32},
+        "language": {
+            "vocabulary_size": 400,
+            "context_length": 160,
+            "width": 16,
+            "heads": 2,
+            "layers": 1,
+            "feed_forward": 32,
+            "aligned_start": True,
+        },
+        "lora": None,
+        "prompt": "List this {category} item.",
+        "taught": {"stated": "refined", "title_attributes": ["colour"]},
+        "require_attributes": False,
+        "max_title_chars": 24,
+        "max_new_tokens": 120,
+        "precision": "fp32",
+    },
+    "sft": {"seed": 2, "threads": 1, "instruction_share": 0.25, "training": TRAINING},
+    "preferences": {
+        "seed": 3,
+        "threads": 1,
+        "pairs": 24,
+        "shares": {"sampled": 0.5, "seller": 0.25, "swapped": 0.25},
+        "temperature": 1.0,
+        "top_p": 0.95,
+        "batch_size": 16,
+        "neighbours": 4,
+        "max_swapped": 2,
+    },
+    "dpo": {
+        "seed": 4,
+        "threads": 1,
+        "beta": 0.1,
+        "sft_weight": 0.2,
+        "training": {**TRAINING, "batch_size": 4},
+    },
+    "listing_eval": {
+        "seed": 5,
+        "threads": 1,
+        "split": "test",
+        "products": 12,
+        "batch_size": 16,
+        "neighbours": 3,
+        "bootstrap_samples": 200,
+    },
+    "describe": {
+        "threads": 1,
+        "model": "models/listing/sft_refined",
+        "batch_size": 8,
+        "max_bytes": 1_000_000,
+        "max_pixels": 1_000_000,
+        "min_side_px": 16,
+        "low_confidence": 0.4,
+    },
+}
+
+
+def blocks() -> dict[str, Any]:
+    """The blocks as they stand in params.yaml; a copy to change."""
+    return copy.deepcopy(BLOCKS)
+
+
+def picture(colour: str, wide: bool, seed: int) -> bytes:
+    """A PNG of 32 px: noise, and a coloured shape."""
+    pixels = np.random.default_rng(seed).integers(90, 130, (32, 32, 3)).astype(np.uint8)
+    pixels[8:24, 8 : (24 if wide else 14)] = COLOURS[colour]
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG")
+    return out.getvalue()
+
+
+def write_workspace(root: Path, products: int = 60) -> None:
+    """data/checked, data/truth, data/refined, data/embeddings, models/encoder and params.yaml."""
+    catalogue, refined, instructions, truths, ids = root / "data/checked", [], [], [], []
+    catalogue.mkdir(parents=True)
+    category = CatalogSchema.model_validate(SCHEMA).categories["shapes"]
+    with CatalogueWriter(catalogue, rows_per_shard=32) as writer:
+        for i in range(products):
+            colour, wide, split = list(COLOURS)[i % 4], bool((i // 4) % 2), SPLITS[i % 5]
+            name, kind = f"p{i:03d}", "square" if wide else "bar"
+            seller = {"colour": "red" if i % 7 == 0 else colour, "brand": "Acme", "size_cm": str(10 + i % 3)}
+            writer.add(
+                Product(
+                    product_id=name,
+                    image=picture(colour, wide, i),
+                    title=f"{colour} {kind} by Acme",
+                    category="shapes",
+                    product_type=kind,
+                    attributes=seller,
+                    group_id=f"g{i // 2}",
+                    split=split,
+                )
+            )
+            clean = {"colour": colour, "brand": "Acme", "size_cm": str(10 + i % 3)}
+            truths.append(Truth(product_id=name, title=f"{colour} {kind}", attributes=clean, scene="plain"))
+            row = {"product_id": name, "split": split, "category": "shapes", "product_type": kind}
+            kept = {n: v for n, v in clean.items() if n != "brand"}
+            title = f"{colour} {kind}"
+            refined.append({**row, "title": title, "attributes": pairs_of(kept), "visible": ["colour"]})
+            asked = {"product_id": name, "split": split}
+            instructions.append({**asked, "grain": "attribute", "prompt": "Colour?", "answer": colour})
+            whole = answer_text(Listing(title, kept), category)
+            instructions.append({**asked, "grain": "listing", "prompt": "All?", "answer": whole})
+            ids.append(name)
+    write_queries(catalogue, [])
+    write_qrels(catalogue, [])
+    write_schema(catalogue / "schema.json", CatalogSchema.model_validate(SCHEMA))
+    (root / "data/truth").mkdir()
+    with TruthWriter(root / "data/truth/truth.parquet") as writer:
+        for truth in truths:
+            writer.add(truth)
+    _write_tables(root, refined, instructions, ids)
+    write_encoder(root / "models/encoder")
+    (root / "params.yaml").write_text(yaml.safe_dump(BLOCKS))
+
+
+def _write_tables(root: Path, refined: list[Any], instructions: list[Any], ids: list[str]) -> None:
+    (root / "data/refined").mkdir()
+    text = [(n, pa.string()) for n in ("product_id", "split", "category", "product_type", "title")]
+    schema = pa.schema([*text, ("attributes", PAIRS), ("visible", pa.list_(pa.string()))])
+    pq.write_table(pa.Table.from_pylist(refined, schema=schema), root / "data/refined/products.parquet")
+    pq.write_table(pa.Table.from_pylist(instructions), root / "data/refined/instructions.parquet")
+    vectors = np.random.default_rng(0).normal(size=(len(ids), 8)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    folder = root / "data/embeddings"
+    folder.mkdir()
+    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), 8)
+    pq.write_table(pa.table({"product_id": ids, "vector": column}), folder / "embeddings.parquet")
+    (folder / "meta.json").write_text(f'{{"count": {len(ids)}, "dimension": 8}}')
+
+
+def write_encoder(folder: Path) -> None:
+    """An untrained encoder of some thousand weights."""
+    torch.manual_seed(0)
+    params = EncoderParams.model_validate(ENCODER)
+    tokenizer = learn_tokenizer([f"{c} square bar" for c in COLOURS] * 3, 300, 12)
+    encoder = create_encoder(params, tokenizer.vocabulary_size)
+    save_encoder(encoder, tokenizer, ENCODER["model"]["vision"], folder)

@@ -1,0 +1,135 @@
+"""The evaluation stage and the describe command, through their doors."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from components.opal.describe_command import main
+from components.opal.listing_params import ListingEvalParams, ListingParams, SftParams
+from components.opal.publish_listing_evaluation import Inputs, evaluate_and_publish
+from components.opal.publish_sft import sft_and_publish
+from components.stage.record import Record
+from tests.model.opal.listing_shop import blocks, picture, write_workspace
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with one tuned model under all names."""
+    torch.set_num_threads(1)
+    root = tmp_path_factory.mktemp("evaluation")
+    write_workspace(root)
+    made = blocks()
+    sft_and_publish(
+        "refined",
+        ListingParams.model_validate(made["listing"]),
+        SftParams.model_validate(made["sft"]),
+        root / "data/checked",
+        root / "data/refined",
+        root / "models/encoder",
+        root / "models/listing/sft_refined",
+        root / "plots/sft.csv",
+        root / "cache",
+        Record(stage="sft@refined"),
+    )
+    for name in ("sft_raw", "dpo"):
+        (root / "models/listing" / name).symlink_to(root / "models/listing/sft_refined")
+    return root
+
+
+def test_every_row_is_measured_and_kept(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(shop)
+    made = blocks()
+    inputs = Inputs(
+        *(Path(p) for p in ("data/checked", "data/truth", "data/refined", "models/encoder")),
+        Path("data/embeddings"),
+        Path("models/listing"),
+        Path("cache"),
+    )
+    evaluate_and_publish(
+        ListingEvalParams.model_validate(made["listing_eval"]),
+        ListingParams.model_validate(made["listing"]),
+        SftParams.model_validate(made["sft"]),
+        inputs,
+        Record(stage="listing_eval"),
+    )
+    metrics = json.loads(Path("metrics/listing.json").read_text())
+    rows = {"nearest_neighbour", "nearest_vote", "zero_shot", "sft_raw", "sft_refined", "dpo"}
+    assert set(metrics) == rows | {"_tests"}
+    assert metrics["zero_shot"]["pretrained"]["value"] == 0, "without pretrained weights it must say so"
+    for name in rows:
+        assert metrics[name]["constrained_valid"]["value"] == 1.0, name
+        assert metrics[name]["attribute_macro_f1"]["n"] > 0
+        assert {"raw_valid", "completion_rate", "constrained_attribute_f1_category_shapes"} <= set(
+            metrics[name]
+        )
+    tested = {(t["a"], t["b"], t["metric"]) for t in metrics["_tests"]}
+    assert ("sft_refined", "nearest_neighbour", "constrained_attribute_macro_f1") in tested
+    assert ("dpo", "sft_refined", "constrained_hallucination_rate") in tested
+    kept = pq.read_table("results/per_query/listing/dpo.parquet").to_pylist()
+    assert len(kept) == 12 and kept[0]["constrained_text"].startswith('{"title":"')
+    assert {p["name"] for p in kept[0]["truth_attributes"]} == {"brand", "colour", "size_cm"}
+
+
+def described(shop: Path, monkeypatch: pytest.MonkeyPatch, *words: str, **changes: object) -> int:
+    monkeypatch.chdir(shop)
+    made = blocks()
+    made["describe"] |= changes
+    (shop / "params.yaml").write_text(yaml.safe_dump(made))
+    return main([*words, "--category", "shapes"])
+
+
+def test_a_photo_becomes_a_listing(
+    shop: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "a.png").write_bytes(picture("red", True, 1))
+    assert described(shop, monkeypatch, str(tmp_path / "a.png")) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert set(shown["listing"]) == {"title", "attributes"} and shown["category"] == "shapes"
+
+
+def test_a_folder_becomes_lines_and_a_page_and_bad_photos_are_told(
+    shop: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "a<b>.png").write_bytes(picture("red", True, 1))
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff nothing")
+    noise = np.random.default_rng(0).integers(0, 255, (600, 600, 3)).astype(np.uint8)
+    Image.fromarray(noise).save(tmp_path / "large.png")
+    assert described(shop, monkeypatch, str(tmp_path)) == 0
+    lines = [json.loads(x) for x in (tmp_path / "listings/listings.jsonl").read_text().splitlines()]
+    problems = {line["photo"]: line.get("error", "") for line in lines}
+    assert "more than max_bytes" in problems["large.png"] and "header" in problems["broken.jpg"]
+    page = (tmp_path / "listings/index.html").read_text()
+    assert "a&lt;b&gt;.png" in page and "data:image/jpeg" in page and "http" not in page
+    assert "2 photos refused" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "photo", "told"),
+    [
+        ({}, "nowhere.jpg", "no photo or folder"),
+        ({}, "broken.jpg", "header"),
+        ({"max_bytes": 10}, "good.png", "more than max_bytes=10"),
+        ({"model": "models/nothing"}, "good.png", "There is no model"),
+    ],
+)
+def test_what_cannot_be_described_is_one_clear_error(
+    shop: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    change: dict[str, object],
+    photo: str,
+    told: str,
+) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff nothing")
+    (tmp_path / "good.png").write_bytes(picture("blue", False, 1))
+    assert described(shop, monkeypatch, str(tmp_path / photo), **change) == 4
+    assert told in capsys.readouterr().err
