@@ -51,8 +51,11 @@ SMOL_TEMPLATE = (
 
 
 def tokenizer(extra: tuple[str, ...], end: str) -> PreTrainedTokenizerFast:
-    made = learn_listing_tokenizer(['{"title":"red bar","attributes":{"colour":"red"}}'] * 3, 400, 512)
-    made.add_special_tokens({"additional_special_tokens": list(extra)})
+    learned = learn_listing_tokenizer(['{"title":"red bar","attributes":{"colour":"red"}}'] * 3, 400, 512)
+    made = PreTrainedTokenizerFast(
+        tokenizer_object=learned.backend_tokenizer, pad_token="<pad>", eos_token="<end>"
+    )
+    made.add_tokens(list(extra), special_tokens=True)
     made.eos_token = end
     return made
 
