@@ -43,7 +43,7 @@ CURVES = {
 }
 
 
-class ResumableDPO(ExactResume, DPOTrainer):  # type: ignore[misc]
+class ResumableDPO(ExactResume, DPOTrainer):
     """TRL's trainer, resuming from the very weights it had."""
 
 

@@ -37,7 +37,7 @@ CURVES = {
 }
 
 
-class ResumableSFT(ExactResume, SFTTrainer):  # type: ignore[misc]
+class ResumableSFT(ExactResume, SFTTrainer):
     """TRL's trainer, resuming from the very weights it had."""
 
 
