@@ -1,0 +1,123 @@
+"""Writing listings in batches beside a plain loop of one ``model.generate`` per picture.
+
+Same model, pictures, prompts, precision and limit of tokens, greedy on both sides, runs alternating. The
+peer is what the model's card would tell a user to write: processor, ``generate``, decode, one picture at a
+time. Case ``free`` decodes freely on both sides; case ``by_schema`` holds ours to the category's JSON
+Schema, the peer to nothing, so there ours does more work. Both sides' texts are compared: batches are
+padded, and bf16 rounds differently with the shape of a batch, so a few of them may differ.
+
+Needs a workspace with ``data/checked`` and ``models/listing/sft_refined``. Run:
+``python -m benchmarks.listing [--products 256] [--runs 3] [--model models/listing/sft_refined]``
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+
+from components.catalog.schema import read_schema
+from components.encoder.heldout import read_rows
+from components.encoder.pixels import PixelCache
+from components.opal.conversation import Conversation
+from components.opal.generate import Decoding, ListingGenerator
+from components.opal.listing_files import load_listing_model, read_note
+from components.opal.listing_model import ListingModel
+from components.stage.memory import keep_freed_memory
+
+CATALOGUE, CACHE = Path("data/checked"), Path(".vitrine/cache")
+RESULTS = Path("benchmarks/results/listing.json")
+
+
+def plain_loop(
+    model: ListingModel,
+    note: dict[str, Any],
+    pixels: npt.NDArray[np.uint8],
+    categories: list[str],
+    decoding: Decoding,
+) -> list[str]:
+    """The peer: one picture, one call."""
+    conversation, texts = Conversation(model), []
+    for picture, category in zip(pixels, categories, strict=True):
+        inputs = model.processor(
+            images=[[Image.fromarray(picture)]],
+            text=[conversation.prompt(note["prompt"].format(category=category))],
+            add_special_tokens=False,
+            return_tensors="pt",
+        )
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+            out = model.model.generate(
+                **inputs,
+                max_new_tokens=decoding.max_new_tokens,
+                do_sample=False,
+                pad_token_id=model.tokenizer.pad_token_id,
+                eos_token_id=model.tokenizer.eos_token_id,
+            )
+        written = out[0, inputs["input_ids"].shape[1] :]
+        texts.append(
+            model.tokenizer.decode(written, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        )
+    return texts
+
+
+def row(case: str, ours: list[float], peer: list[float], products: int) -> dict[str, Any]:
+    """One result: listings per second, medians, and the spread of ours."""
+    fast, slow = products / statistics.median(ours), products / statistics.median(peer)
+    return {
+        "case": case,
+        "ours": round(fast, 1),
+        "peer": round(slow, 1),
+        "peer_name": "one model.generate per picture",
+        "unit": "listings/s",
+        "ratio": round(fast / slow, 2),
+        "runs": len(ours),
+        "spread": round((max(ours) - min(ours)) / statistics.median(ours), 3),
+    }
+
+
+def main() -> None:
+    """Run the cases, print and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--products", type=int, default=256)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--model", type=Path, default=Path("models/listing/sft_refined"))
+    arguments = parser.parse_args()
+    keep_freed_memory()
+    torch.set_num_threads(2)
+    model, note = load_listing_model(arguments.model), read_note(arguments.model)
+    rows = read_rows(CATALOGUE)
+    chosen = [i for i, r in enumerate(rows) if r["split"] == "test"][: arguments.products]
+    pixels = PixelCache(CATALOGUE, note["image_px"], CACHE, 2).take(np.array(chosen, dtype=np.int64))
+    categories = [rows[i]["category"] for i in chosen]
+    decoding = Decoding(64, note["max_new_tokens"], "bf16")
+    generator = ListingGenerator(model, note, read_schema(CATALOGUE / "schema.json"), decoding)
+    times: dict[str, list[float]] = {"free": [], "by_schema": [], "peer": []}
+    same = 0
+    for _ in range(arguments.runs):
+        for case in ("free", "by_schema"):
+            start = time.perf_counter()
+            written = generator(pixels, categories, constrained=case == "by_schema")
+            times[case].append(time.perf_counter() - start)
+            if case == "free":
+                free = [w.text for w in written]
+        start = time.perf_counter()
+        plain = plain_loop(model, note, pixels, categories, decoding)
+        times["peer"].append(time.perf_counter() - start)
+        same = sum(a == b for a, b in zip(free, plain, strict=True))
+    results = [row(case, times[case], times["peer"], len(chosen)) for case in ("free", "by_schema")]
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    for result in results:
+        print(result)
+    print(f"{same} of {len(chosen)} texts are the same, free decoding")
+
+
+if __name__ == "__main__":
+    main()
