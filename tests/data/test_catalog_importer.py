@@ -29,7 +29,7 @@ from components.catalog.source import import_source, read_source
 from components.stage.errors import ConfigurationError
 
 ROOT = Path(__file__).parents[2]
-FASHION = Path("/work/shared/data/fashion_products")
+FASHION = Path(os.environ.get("VITRINE_FASHION_DATA", "no-such-folder"))
 
 
 def jpeg(number: int, side: int = 24) -> bytes:
@@ -461,7 +461,7 @@ def test_import_command_speaks_one_sentence(tmp_path: Path) -> None:
         assert result.stderr.count("\n") == 1
 
 
-@pytest.mark.skipif(not FASHION.is_dir(), reason="the fashion catalogue is not on this machine")
+@pytest.mark.skipif(not FASHION.is_dir(), reason="VITRINE_FASHION_DATA names no folder")
 def test_fashion_mapping_fits_its_source() -> None:
     from components.catalog.drafts import Draft
     from components.catalog.importer import product_drafts
