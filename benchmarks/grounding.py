@@ -98,6 +98,7 @@ def rows(items: Sequence[Item], ours: Answers, others: dict[str, Answers]) -> li
     photos = [i.image for i in items]
 
     def values(answers: Answers) -> dict[str, Any]:
+        """IoU and pointing hit of each item."""
         return {"iou": iou(answers.boxes, true), "pointing": inside(*answers.points.T, true)}
 
     out = []

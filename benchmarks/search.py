@@ -66,6 +66,7 @@ def brute_force(vectors: Any) -> Search:
     import numpy as np
 
     def search(queries: Any) -> Any:
+        """Rows of the ``K`` best vectors of each query."""
         scores = queries @ vectors.T
         best = np.argpartition(scores, -K, axis=1)[:, -K:]
         order = np.argsort(-np.take_along_axis(scores, best, axis=1), axis=1)
@@ -123,6 +124,7 @@ def measure(count: int, query_count: int, runs: int) -> list[dict[str, Any]]:
             print(f"{kind}: {count:,} vectors built in {seconds:.1f} s of CPU time")
 
             def ours(asked: Any, index: Any = index) -> Any:
+                """The same by our index; bound now, for the loop goes on to another."""
                 return index.search(asked, K)[1]
 
             name = f"{kind}, {count:,} products"
