@@ -74,6 +74,9 @@ class TrainingParams(Params):
 
     epochs: int = Field(ge=1)
     batch_size: int = Field(ge=2)
+    # So many products of one type stand together in a batch, so that its negatives differ in colour and form
+    # and not in type alone (topic-aware sampling, Hofstätter et al. 2021, arXiv 2104.06967); 1 mixes freely.
+    topic_size: int = Field(ge=1)
     learning_rate: float = Field(gt=0)
     weight_decay: float = Field(ge=0)
     betas: tuple[float, float]

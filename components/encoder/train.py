@@ -36,6 +36,7 @@ class TrainingSet:
     product_ids: list[str]
     rows: npt.NDArray[np.int64]  # positions in the pixel cache
     groups: npt.NDArray[np.int64]
+    topics: npt.NDArray[np.int64]  # a number per product type
     captions: Captions
     pixels: PixelCache
 
@@ -119,7 +120,7 @@ class Trainer:
         self.encoder = encoder.to(self.device)
         self.data, self.params, self.resume, self.validate = data, params, resume, validate
         self.optimizer = build_optimizer(encoder, params)
-        self.schedule = Schedule(params.training, params.seed, len(data.rows), params.image_px)
+        self.schedule = Schedule(params.training, params.seed, data.topics, params.image_px)
         self.history = History()
         self.step = 0
 

@@ -57,12 +57,19 @@ def make_training_set(
         product_ids=[r["product_id"] for r in train],
         rows=at,
         groups=group_numbers(train),
+        topics=type_numbers(train),
         captions=Captions(
             train, params.captions, tokenizer, read_schema(catalogue / "schema.json").closed_attributes()
         ),
         pixels=pixels,
     )
     return data, tokenizer, _validation(rows, params, tokenizer, pixels)
+
+
+def type_numbers(rows: list[dict[str, Any]]) -> np.ndarray[Any, Any]:
+    """A number per row, equal where the product type is."""
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(r["product_type"], len(numbers)) for r in rows], dtype=np.int64)
 
 
 def group_numbers(rows: list[dict[str, Any]]) -> np.ndarray[Any, Any]:

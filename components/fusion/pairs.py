@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from components.encoder.schedule import topic_order
 from components.fusion.errors import FusionDataError
 from components.fusion.judgements import Ints, Judgements
 from components.fusion.mining import Mined
@@ -81,16 +82,7 @@ class Schedule:
 def epoch_order(schedule: Schedule, epoch: int) -> Ints:
     """All queries in random order, except that ``topic_size`` of one topic stand together."""
     rng = np.random.default_rng((schedule.seed, 0, epoch))
-    shuffled = rng.permutation(schedule.examples)
-    if schedule.topic_size == 1:
-        return shuffled
-    by_topic = shuffled[np.argsort(schedule.topics[shuffled], kind="stable")]
-    topic = schedule.topics[by_topic]
-    place = np.arange(len(topic)) - np.searchsorted(topic, topic)
-    starts = np.flatnonzero(place % schedule.topic_size == 0)
-    chunk = np.searchsorted(starts, np.arange(len(topic)), side="right") - 1
-    order: Ints = by_topic[np.argsort(rng.permutation(len(starts))[chunk], kind="stable")]
-    return order
+    return topic_order(schedule.topics, schedule.topic_size, rng)
 
 
 class PairSampler:

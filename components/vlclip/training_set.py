@@ -18,7 +18,7 @@ from components.encoder.model import Encoder
 from components.encoder.params import EncoderParams, ModelParams, TextTower
 from components.encoder.pixels import PixelCache
 from components.encoder.train import TrainingSet, Validate
-from components.encoder.training_set import group_numbers, split_rows
+from components.encoder.training_set import group_numbers, split_rows, type_numbers
 from components.retrieval.metrics import judge, reciprocal_rank
 from components.retrieval.ranking import top_k
 from components.vlclip.params import VlclipParams
@@ -72,6 +72,7 @@ def make_training_set(
         product_ids=[r["product_id"] for r in train],
         rows=at,
         groups=group_numbers(train),
+        topics=type_numbers(train),
         captions=Captions(texts, params.captions, model.tokenizer, schema.closed_attributes()),
         pixels=pixels,
     )

@@ -112,6 +112,7 @@ TINY = {
     "training": {
         "epochs": 4,
         "batch_size": 32,
+        "topic_size": 1,
         "learning_rate": 0.002,
         "weight_decay": 0.05,
         "betas": [0.9, 0.98],

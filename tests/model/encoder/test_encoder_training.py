@@ -20,13 +20,15 @@ from components.encoder.errors import DivergedError, TrainingDataError
 from components.encoder.model import create_encoder
 from components.encoder.params import EncoderParams
 from components.encoder.publish_training import train_and_publish
-from components.encoder.schedule import Schedule
+from components.encoder.schedule import Schedule, topic_order
 from components.encoder.train import Trainer, TrainingSet
 from components.encoder.training_set import group_numbers, make_training_set
 from components.stage.record import Record
 from components.stage.resume import sha256_file
 
 ROOT = Path(__file__).parents[3]
+
+ONE_TOPIC = np.zeros(100, dtype=np.int64)
 
 
 def prepared(shapes: Path, params: EncoderParams, cache: Path) -> tuple[TrainingSet, int]:
@@ -103,19 +105,30 @@ def test_a_loss_that_is_not_finite_names_the_products(
 
 
 def test_order_and_views_depend_on_the_step_alone(tiny: EncoderParams) -> None:
-    schedule = Schedule(tiny.training, seed=3, examples=100, image_px=48)
+    schedule = Schedule(tiny.training, seed=3, topics=ONE_TOPIC, image_px=48)
     epoch = np.concatenate([schedule.batch(s) for s in range(schedule.steps_per_epoch)])
     assert len(set(epoch.tolist())) == len(epoch) == 96
-    assert np.array_equal(schedule.batch(5), Schedule(tiny.training, 3, 100, 48).batch(5))
+    assert np.array_equal(schedule.batch(5), Schedule(tiny.training, 3, ONE_TOPIC, 48).batch(5))
     assert not np.array_equal(schedule.batch(0), schedule.batch(3))
     rates = [schedule.learning_rate(s) for s in range(schedule.steps)]
     assert max(rates) == pytest.approx(tiny.training.learning_rate) and rates[-1] < rates[2]
     assert schedule.side_px(0) == 32 and schedule.side_px(schedule.steps - 1) == 48
 
 
+def test_products_of_one_type_stand_together_and_none_is_lost() -> None:
+    topics = np.repeat(np.arange(5), [40, 30, 20, 9, 1])
+    order = topic_order(topics, 8, np.random.default_rng(1))
+    assert sorted(order.tolist()) == list(range(100))
+    runs = np.split(topics[order], np.flatnonzero(np.diff(topics[order])) + 1)
+    assert np.mean([len(r) for r in runs]) > 6
+    mixed = topic_order(topics, 1, np.random.default_rng(1))
+    assert np.mean(topics[mixed][1:] == topics[mixed][:-1]) < 0.5
+    assert np.array_equal(order, topic_order(topics, 8, np.random.default_rng(1)))
+
+
 def test_one_product_cannot_be_trained_on(tiny: EncoderParams) -> None:
     with pytest.raises(TrainingDataError, match="at least 2"):
-        Schedule(tiny.training, 3, examples=1, image_px=48)
+        Schedule(tiny.training, 3, ONE_TOPIC[:1], 48)
 
 
 def test_groups_follow_chains_of_groups_and_titles() -> None:

@@ -59,6 +59,7 @@ ENCODER = {
     "training": {
         "epochs": 1,
         "batch_size": 32,
+        "topic_size": 1,
         "learning_rate": 0.002,
         "weight_decay": 0.05,
         "betas": [0.9, 0.98],

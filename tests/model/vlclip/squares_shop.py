@@ -146,6 +146,7 @@ ENCODER = {
     "training": {
         "epochs": 3,
         "batch_size": 16,
+        "topic_size": 1,
         "learning_rate": 0.002,
         "weight_decay": 0.05,
         "betas": [0.9, 0.98],
