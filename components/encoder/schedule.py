@@ -11,7 +11,6 @@ import numpy.typing as npt
 from components.encoder.errors import TrainingDataError
 from components.encoder.params import TrainingParams
 
-
 Ints = npt.NDArray[np.int64]
 
 

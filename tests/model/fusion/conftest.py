@@ -98,7 +98,8 @@ ENCODER = {
     },
     "augmentation": {"minimum_area": 0.8, "aspect_jitter": 0.1, "flip": True, "brightness": 0.1},
     "training": {
-        "epochs": 1, "batch_size": 8, "topic_size": 1, "learning_rate": 0.002, "weight_decay": 0.05, "betas": [0.9, 0.98],
+        "epochs": 1, "batch_size": 8, "topic_size": 1, "learning_rate": 0.002,
+        "weight_decay": 0.05, "betas": [0.9, 0.98],
         "warmup_share": 0.1, "low_resolution_px": None, "low_resolution_share": 0.0, "precision": "fp32",
         "initial_temperature": 0.1, "minimum_temperature": 0.01, "topk_weight": 0.0, "topk_patches": 2,
         "checkpoint_every_s": 1000, "validate_every_epochs": 2,
