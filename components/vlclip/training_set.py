@@ -67,7 +67,7 @@ def make_training_set(
             f"{sources.catalogue} has no product in the train split; change the split fractions."
         )
     pixels = pictures_of(variant, rows, sources, params.margin, model.encoder.image_px, params.threads)
-    texts = texts_of(variant, train, sources, schema)
+    texts = texts_of(variant, train, sources)
     data = TrainingSet(
         product_ids=[r["product_id"] for r in train],
         rows=at,

@@ -13,7 +13,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.catalog.schema import CatalogSchema
 from components.encoder.captions import caption
 from components.encoder.heldout import read_truth
 from components.encoder.pixels import PixelCache
@@ -21,7 +20,8 @@ from components.vlclip.boxes import WHOLE, checked_box, widened
 from components.vlclip.crops import CropCache
 from components.vlclip.errors import GroundingDataError, TextDataError, VlclipConfigurationError
 from components.vlclip.grounding_file import read_grounding
-from components.vlclip.stated import StatedFacts
+
+TEXT_COLUMNS = {"product_id", "text", "facts"}
 
 
 @dataclass(frozen=True)
@@ -110,41 +110,46 @@ def _true_boxes(truth: Path, rows: list[dict[str, Any]]) -> np.ndarray[Any, Any]
     return np.array([checked_box(b, n) if b else WHOLE for b, n in zip(found, names, strict=True)])
 
 
-def read_texts(folder: Path, product_ids: list[str]) -> list[str]:
+@dataclass(frozen=True)
+class ClarifiedText:
+    """A product's clarified text, and the attributes ``[{name, value}]`` that it states, as checked."""
+
+    text: str
+    facts: list[dict[str, str]]
+
+
+def read_texts(folder: Path, product_ids: list[str]) -> list[ClarifiedText]:
     """The clarified text of each product, in this order.
 
     Raises:
-        TextDataError: the file is missing or damaged, or lacks a product.
+        TextDataError: the file is missing or damaged, lacks a column or lacks a product.
     """
     file = folder / "texts.parquet"
     try:
-        table = pq.read_table(file, columns=["product_id", "text"])
+        table = pq.read_table(file)
     except FileNotFoundError:
         raise TextDataError(f"{file} does not exist; run the clarify stage.") from None
     except (OSError, pa.ArrowException) as error:
         raise TextDataError(f"{file} is damaged ({' '.join(str(error).split())[:150]}).") from None
-    texts = dict(zip(table["product_id"].to_pylist(), table["text"].to_pylist(), strict=True))
+    if absent := sorted(TEXT_COLUMNS - set(table.column_names)):
+        raise TextDataError(f"{file} has no column {', '.join(absent)}; run the clarify stage again.")
+    columns = [table[name].to_pylist() for name in ("product_id", "text", "facts")]
+    texts = {i: ClarifiedText(text or "", facts or []) for i, text, facts in zip(*columns, strict=True)}
     if missing := [p for p in product_ids if p not in texts]:
         raise TextDataError(
             f"{file} has no text for {len(missing):,} products, such as {missing[0]}; "
             "run the clarify stage again."
         )
-    return [texts[p] or "" for p in product_ids]
+    return [texts[p] for p in product_ids]
 
 
-def texts_of(
-    variant: Variant, rows: list[dict[str, Any]], sources: Sources, schema: CatalogSchema
-) -> list[dict[str, Any]]:
+def texts_of(variant: Variant, rows: list[dict[str, Any]], sources: Sources) -> list[dict[str, Any]]:
     """The rows with the variant's text as their title, and with the attributes that this text states.
 
-    The seller's text is title and attribute values in one line. A clarified text's attributes are read from
-    the text itself, so that nothing the agent removed comes back through the record.
+    The seller's text is title and attribute values in one line. A clarified text's attributes are those that
+    the agent's own check found in it, so that nothing the agent removed comes back through the record.
     """
     if variant.text == "seller":
         return [{**r, "title": caption(r, "title_attributes")} for r in rows]
     texts = read_texts(sources.clarified, [r["product_id"] for r in rows])
-    facts = StatedFacts(schema)
-    return [
-        {**r, "title": text, "attributes": facts.of(text, r["category"])}
-        for r, text in zip(rows, texts, strict=True)
-    ]
+    return [{**r, "title": t.text, "attributes": t.facts} for r, t in zip(rows, texts, strict=True)]

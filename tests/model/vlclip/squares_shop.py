@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import yaml
 from PIL import Image
 
-from components.catalog.records import Product, Qrel, Query, Truth
+from components.catalog.records import PAIRS, Product, Qrel, Query, Truth
 from components.catalog.schema import CatalogSchema, write_schema
 from components.catalog.shards import CatalogueWriter, write_qrels, write_queries
 from components.catalog.truth import TruthWriter
@@ -85,7 +85,8 @@ def write_clarified(root: Path) -> None:
     rows = read_rows(root / "data/checked")
     texts = [f"{r['attributes'][0]['value']} {r['product_type']}" for r in rows]
     (root / "data/clarified").mkdir()
-    table = pa.table({"product_id": [r["product_id"] for r in rows], "text": texts})
+    facts = pa.array([r["attributes"] for r in rows], PAIRS)
+    table = pa.table({"product_id": [r["product_id"] for r in rows], "text": texts, "facts": facts})
     pq.write_table(table, root / "data/clarified/texts.parquet")
 
 
@@ -147,6 +148,7 @@ ENCODER = {
         "epochs": 3,
         "batch_size": 16,
         "topic_size": 1,
+        "swapped_captions": False,
         "learning_rate": 0.002,
         "weight_decay": 0.05,
         "betas": [0.9, 0.98],

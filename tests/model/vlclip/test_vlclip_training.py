@@ -17,11 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
-from components.catalog.schema import CatalogSchema, read_schema
+from components.catalog.records import PAIRS
 from components.encoder.files import load_encoder
 from components.encoder.heldout import read_rows
 from components.encoder.pixels import square
@@ -32,7 +30,6 @@ from components.vlclip.crops import CropCache, crop_square
 from components.vlclip.errors import GroundingDataError, TextDataError, VlclipConfigurationError
 from components.vlclip.params import VlclipParams, with_seed
 from components.vlclip.publish_training import train_and_publish
-from components.vlclip.stated import StatedFacts
 from components.vlclip.variants import VARIANTS, Sources, pictures_of, texts_of, variant_named
 from tests.model.vlclip.squares_shop import BLOCKS, ROOT, run_door, write_params
 
@@ -89,13 +86,12 @@ def test_crops_come_from_the_cache_as_they_come_fresh(shop: Path, tmp_path: Path
 
 def test_each_variant_sees_and_reads_its_own(grounded: Path, tmp_path: Path) -> None:
     rows = read_rows(grounded / "data/checked")
-    schema = read_schema(grounded / "data/checked/schema.json")
     some = np.arange(8)
     pixels, titles = {}, {}
     for name, variant in VARIANTS.items():
         own = sources(grounded, tmp_path, truth=True)
         pixels[name] = pictures_of(variant, rows, own, 0.1, 32, 1).take(some)
-        titles[name] = [r["title"] for r in texts_of(variant, rows, own, schema)]
+        titles[name] = [r["title"] for r in texts_of(variant, rows, own)]
     assert np.array_equal(pixels["raw"], pixels["clarified"])
     assert np.array_equal(pixels["grounded"], pixels["full"])
     assert not np.array_equal(pixels["raw"], pixels["full"])
@@ -121,42 +117,27 @@ def test_a_wrong_variant_or_seed_is_said() -> None:
 
 def test_texts_of_another_catalogue_are_refused(grounded: Path, tmp_path: Path) -> None:
     rows = read_rows(grounded / "data/checked")
-    schema = read_schema(grounded / "data/checked/schema.json")
     own = Sources(grounded / "data/checked", grounded / "data/grounding", tmp_path, tmp_path)
     with pytest.raises(TextDataError, match="run the clarify stage"):
-        texts_of(VARIANTS["full"], rows, own, schema)
-    pq.write_table(pa.table({"product_id": ["p0000"], "text": ["red"]}), tmp_path / "texts.parquet")
+        texts_of(VARIANTS["full"], rows, own)
+    table = pa.table({"product_id": ["p0000"], "text": ["red"]})
+    pq.write_table(table, tmp_path / "texts.parquet")
+    with pytest.raises(TextDataError, match="no column facts"):
+        texts_of(VARIANTS["full"], rows, own)
+    pq.write_table(table.append_column("facts", pa.array([None], PAIRS)), tmp_path / "texts.parquet")
     with pytest.raises(TextDataError, match="no text for 95 products, such as p0001"):
-        texts_of(VARIANTS["full"], rows, own, schema)
+        texts_of(VARIANTS["full"], rows, own)
 
 
-def shirts() -> StatedFacts:
-    colours = {"type": "enum", "values": ["navy", "blue", "red"]}
-    attributes = {
-        "colour": colours, "accent_colour": colours,
-        "trim": {"type": "enum", "values": ["red stripe", "none"]}, "brand": {"type": "string"},
-    }  # fmt: skip
-    category = {"product_types": ["shirt"], "attributes": attributes}
-    return StatedFacts(CatalogSchema.model_validate({"categories": {"shirts": category}}))
-
-
-def test_a_text_states_what_its_words_say() -> None:
-    def said(text: str) -> dict[str, str]:
-        return {a["name"]: a["value"] for a in shirts().of(text, "shirts")}
-
-    assert said("Blue shirt") == {"colour": "blue"}
-    assert said("shirt, accent blue") == {"accent_colour": "blue"}
-    assert said("navy shirt with a red stripe, accent red") == {
-        "colour": "navy", "trim": "red stripe", "accent_colour": "red",
-    }  # fmt: skip
-    assert said("bluebell and redder") == said("") == {}
-    assert said("red, then blue")["colour"] == "red"
-    assert shirts().of("blue", "hats") == []
-
-
-@given(st.text(max_size=80))
-def test_no_text_breaks_the_reading_of_facts(text: str) -> None:
-    assert all(set(a) == {"name", "value"} for a in shirts().of(text, "shirts"))
+def test_a_clarified_texts_attributes_are_those_its_check_found(grounded: Path, tmp_path: Path) -> None:
+    rows = read_rows(grounded / "data/checked")
+    columns = {"product_id": [r["product_id"] for r in rows], "text": ["a thing"] * len(rows)}
+    facts = [[{"name": "colour", "value": "red"}]] + [None] * (len(rows) - 1)
+    pq.write_table(pa.table(columns | {"facts": facts}), tmp_path / "texts.parquet")
+    own = Sources(grounded / "data/checked", grounded / "data/grounding", tmp_path, tmp_path)
+    read = texts_of(VARIANTS["full"], rows, own)
+    assert read[0]["attributes"] == [{"name": "colour", "value": "red"}] and read[1]["attributes"] == []
+    assert all(r["title"] == "a thing" for r in read)
 
 
 def trained(root: Path, variant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *stops: int) -> Path:
