@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
+from components.catalog.derived_queries import Described, derived_queries
 from components.catalog.drafts import (
     Draft,
     RowProblem,
@@ -138,6 +139,16 @@ class FileSource:
         if qrels := self._mapping.qrels:
             keep = self._staging.add_qrel
             self._stage_rows("qrel", qrels.file, field_paths(qrels.fields), qrels.fields, qrel_row, keep)
+        if self._mapping.derive_queries:
+            for query, judged in derived_queries(self._described(), self._mapping.derive_queries):
+                self._staging.add_query(query.model_dump())
+                for qrel in judged:
+                    self._staging.add_qrel(qrel.model_dump())
+
+    def _described(self) -> Iterator[Described]:
+        for draft, group_id, *_ in self._staging.products():
+            split = draft.split or split_of(group_id, self._params.splits, self._params.seed)
+            yield Described(draft.product_id, split, draft.product_type, draft.attributes)
 
     def _stage_rows(
         self,

@@ -8,11 +8,12 @@ holds dots is found under its whole name first.
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
+from string import Formatter
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
-from components.catalog.records import SPLITS
+from components.catalog.records import SPLITS, Split
 from components.stage.params import Params, read_yaml, validate
 
 EVERY = ".*"
@@ -138,6 +139,33 @@ class QrelRule(Params):
     fields: QrelFields
 
 
+class DerivedQueries(Params):
+    """Queries made from products' attributes (components/catalog/derived_queries.py)."""
+
+    # "{colour} {product_type}": the names of attributes and of the product type, in braces
+    templates: tuple[str, ...] = Field(min_length=1)
+    kind: str = "derived"
+    splits: tuple[Split, ...] = SPLITS
+
+    @model_validator(mode="after")
+    def _templates_ask_for_a_type(self) -> DerivedQueries:
+        for template in self.templates:
+            try:
+                names = {name for _, name, _, _ in Formatter().parse(template) if name is not None}
+            except ValueError as error:
+                raise ValueError(f"template {template!r}: {error}") from None
+            if "product_type" not in names:
+                raise ValueError(f"template {template!r} must hold {{product_type}}")
+            if odd := sorted(name for name in names if not name or set(name) & set(".[]")):
+                raise ValueError(f"template {template!r}: {odd[0]!r} is no name of an attribute")
+        return self
+
+    def attributes(self) -> set[str]:
+        """Every attribute that a template names."""
+        parsed = (Formatter().parse(template) for template in self.templates)
+        return {name for parts in parsed for _, name, _, _ in parts if name} - {"product_type"}
+
+
 class Mapping(Params):
     """A whole mapping file. Files are relative to the source folder; ``products`` may hold ``*``."""
 
@@ -151,6 +179,7 @@ class Mapping(Params):
     group: Annotated[GroupRule, BeforeValidator(_union_shorthand)] | None = None  # none: each product alone
     queries: QueryRule | None = None
     qrels: QrelRule | None = None
+    derive_queries: DerivedQueries | None = None  # besides those of ``queries``
     # A schema.json of the source's own; without one the schema is what the products show.
     schema_file: RelativePath | None = Field(default=None, alias="schema")
 
@@ -161,6 +190,9 @@ class Mapping(Params):
                 raise ValueError(f"attributes.{name}: the name '*' and a field ending in '.*' go together")
         if self.qrels and not self.queries:
             raise ValueError("qrels need queries: map the file of queries too")
+        asked = self.derive_queries.attributes() if self.derive_queries else set[str]()
+        if "*" not in self.attributes and (unknown := sorted(asked - set(self.attributes))):
+            raise ValueError(f"derive_queries asks for {', '.join(unknown)}: no attribute of the mapping")
         return self
 
     def product_fields(self) -> list[str]:

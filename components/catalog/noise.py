@@ -25,6 +25,7 @@ KINDS = (
     "attribute_wrong",
     "attribute_free_form.hedged",
     "attribute_free_form.clipped",
+    "title_value_missing",
     "synonym",
     "misspelling.swapped",
     "misspelling.omitted",
@@ -93,6 +94,7 @@ class SellerNoise:
     def apply(self, product: Product) -> tuple[Product, tuple[Noise, ...]]:
         """The listing a seller would write, and every act that made it differ from ``product``."""
         listing = _Listing(product, self._params, self._random(product.product_id))
+        self._untold(listing)
         self._attributes(listing)
         self._title(listing)
         self._texts(listing)
@@ -101,6 +103,13 @@ class SellerNoise:
     def _random(self, product_id: str) -> np.random.Generator:
         digest = hashlib.sha256(f"seller-noise\x1f{self._seed}\x1f{product_id}".encode()).digest()
         return np.random.default_rng(int.from_bytes(digest[:16], "big"))
+
+    def _untold(self, listing: _Listing) -> None:
+        if not self._params.title_value_missing:  # a draw would shift all that follow
+            return
+        for name in sorted(listing.attributes):
+            if listing.chance(self._params.title_value_missing, "title_value_missing"):
+                _leave_out(listing, listing.attributes[name])
 
     def _attributes(self, listing: _Listing) -> None:
         category = self._schema.categories.get(listing.category)
@@ -201,6 +210,21 @@ def _free_form(listing: _Listing, name: str, kind: str, *, in_table: bool) -> No
         said = f"{name.replace('_', ' ')} {own.rstrip('.')}."
         listing.write("description", f"{listing.description} {said}".strip(), kind, said)
     listing.act(f"attributes.{name}", kind, f"{value} → {own}")
+
+
+def _bare(word: str) -> str:
+    """A word for comparing: small letters, no punctuation, no possessive (``Men's`` is ``men``)."""
+    return word.casefold().strip(".,;:!?()'").removesuffix("'s")
+
+
+def _leave_out(listing: _Listing, value: str) -> None:
+    """Take the words of a value out of the title; words that name the product type stay."""
+    said = {_bare(word) for word in value.split()} - {_bare(word) for word in listing.product_type.split()}
+    words = listing.title.split(" ")
+    kept = [word for word in words if _bare(word) not in said]
+    if kept:
+        gone = " ".join(word for word in words if _bare(word) in said)
+        listing.write("title", " ".join(kept), "title_value_missing", gone)
 
 
 def _clipped(value: str) -> str:

@@ -46,6 +46,7 @@ class NoiseParams(Params):
     attribute_dropped: float = Share  # per attribute: left out of the table
     attribute_wrong: float = Share  # per attribute with a closed list: another value of that list
     attribute_free_form: float = Share  # per attribute: told in the seller's own words instead of the table's
+    title_value_missing: float = Share  # per attribute: the title's words for its value are left out
     synonym: float = Share  # per product: title words replaced by words of like meaning
     misspelling: float = Share  # per product: one or two words of the title or description
     shouting: float = Share  # per product: part of the title in capitals

@@ -31,6 +31,7 @@ NOISE = {
     "attribute_dropped": 0.3,
     "attribute_wrong": 0.3,
     "attribute_free_form": 0.2,
+    "title_value_missing": 0.1,
     "synonym": 0.3,
     "misspelling": 0.3,
     "shouting": 0.2,

@@ -136,3 +136,15 @@ def test_any_text_survives_and_foreign_attributes_too(title: str, description: s
     )
     listed, acts = SellerNoise(ALL, SCHEMA, seed=2).apply(given)
     assert changed_fields(given, listed) <= {act.field for act in acts}
+
+
+def test_words_of_a_value_leave_the_title_and_those_of_the_type_stay() -> None:
+    told = product(1).model_copy(update={"title": "Men's Red Boot, red", "attributes": {"colour": "red"}})
+    for_men = told.model_copy(update={"attributes": {"colour": "red", "for": "Men", "use": "boot walks"}})
+    noise = SellerNoise(params(title_value_missing=1.0), SCHEMA, 1)
+    assert noise.apply(told)[0].title == "Men's Boot,"
+    listed, acts = noise.apply(for_men)
+    assert listed.title == "Boot," and listed.attributes == for_men.attributes
+    assert [(a.field, a.detail) for a in acts] == [("title", "Red red"), ("title", "Men's")]
+    only = told.model_copy(update={"title": "red"})
+    assert noise.apply(only) == (only, ())  # a title is never emptied

@@ -111,7 +111,8 @@ OPTIMISATION = {
     "warmup_share": 0.1, "checkpoint_every_s": 1000, "validate_every_steps": 6,
 }  # fmt: skip
 NOISE = {
-    "attribute_dropped": 0.5, "attribute_wrong": 0.2, "attribute_free_form": 0.2, "synonym": 0.5,
+    "attribute_dropped": 0.5, "attribute_wrong": 0.2, "attribute_free_form": 0.2, "title_value_missing": 0.2,
+    "synonym": 0.5,
     "misspelling": 0.5, "shouting": 0.2, "boilerplate": 0.5, "keyword_stuffing": 0.3, "title_missing": 0.2,
     "description_missing": 0.4, "test_only": [],
 }  # fmt: skip
