@@ -31,7 +31,7 @@ from components.stage.record import Record
 
 METRICS, PER_QUERY = Path("metrics/refine.json"), Path("results/per_query/refine")
 VARIANTS = ("seller", "refined")
-TESTED = ("attribute_f1", "precision", "recall", "title_rouge_l", "title_exact")
+TESTED = ("attribute_f1", "untold_attribute_f1", "precision", "recall", "title_rouge_l", "title_exact")
 
 
 def read_cases(catalogue: Path, truth: Path, refined: Path, split: str) -> list[Case]:

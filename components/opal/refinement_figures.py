@@ -45,6 +45,17 @@ def pair_f1(stated: Mapping[str, str], true: Mapping[str, str]) -> tuple[float, 
     return precision, recall, 2 * hits / both if both else np.nan
 
 
+def _words(text: str) -> set[str]:
+    """Words for comparing: small letters, no punctuation, no possessive (``Men's`` is ``men``)."""
+    return {word.strip(".,;:!?()'").removesuffix("'s") for word in text.casefold().split()}
+
+
+def untold(true: Mapping[str, str], title: str) -> set[str]:
+    """Attributes whose true value the title does not state in full."""
+    said = _words(title)
+    return {name for name, value in true.items() if not _words(value) <= said}
+
+
 @cache
 def _scorer() -> Any:
     from rouge_score.rouge_scorer import RougeScorer
@@ -62,8 +73,15 @@ def product_figures(case: Case, variant: str) -> dict[str, float]:
     listing = case.listing(variant)
     precision, recall, f1 = pair_f1(listing.attributes, case.truth.attributes)
     titled = bool(case.seller.title) and bool(case.truth.title)
+    hidden = untold(case.truth.attributes, case.seller.title)
+    stated, true = (
+        {n: v for n, v in attributes.items() if n in hidden}
+        for attributes in (listing.attributes, case.truth.attributes)
+    )
     return {
         "attribute_f1": f1,
+        # of the values that nobody could copy from the seller's title
+        "untold_attribute_f1": pair_f1(stated, true)[2],
         "precision": precision,
         "recall": recall,
         "title_rouge_l": rouge_l(listing.title, case.truth.title) if titled else np.nan,

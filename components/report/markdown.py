@@ -8,6 +8,8 @@ from pathlib import Path
 from components.report.figures import Figures, PairedTest, read_figures
 from components.stage.record import Interval
 
+NO_FIGURES = ("headline", "run")  # numbers without intervals, and what a profile's run was made from
+
 
 def cell(figure: Interval | None) -> str:
     """``0.412 [0.390, 0.434]``, or a dash where there is no such figure."""
@@ -56,7 +58,7 @@ def tables(folder: Path, chosen: Sequence[str] = ()) -> str:
     """
     parts = []
     for path in sorted(folder.glob("*.json")):
-        if path.stem == "headline":
+        if path.stem in NO_FIGURES:
             continue
         figures = read_figures(path, path.stem)
         metrics = [name for name in figures.metrics if not chosen or name in chosen]

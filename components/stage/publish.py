@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import glob
+import hashlib
 import os
 import shutil
+import socket
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -26,6 +29,31 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def _machine() -> str:
+    """Which machine's process numbers we know; folders may be shared with others."""
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is another user's
+        return True
+    return True
+
+
+def _sweep(target: Path) -> None:
+    """Remove what a killed process of this machine left of ``target``: nobody else ever would."""
+    for stale in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):
+        machine, _, rest = stale.suffixes[-2].removeprefix(".").partition("-")
+        process = rest.partition("-")[0]
+        if machine == _machine() and process.isdigit() and not _runs(int(process)):
+            with suppress(OSError):  # another process was quicker
+                remove(stale)
+
+
 @contextmanager
 def published(target: Path) -> Iterator[Path]:
     """Yield a temporary sibling path; on success move it to ``target``, on failure leave ``target`` alone.
@@ -34,8 +62,10 @@ def published(target: Path) -> Iterator[Path]:
     removed just before the rename: a kill between the two leaves no output, never half of one.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(target)
     # Hidden and unique: DVC never takes it for an output, and two processes never share it.
-    temporary = target.parent / f".{target.name}.{uuid.uuid4().hex[:8]}.tmp"
+    owner = f"{_machine()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    temporary = target.parent / f".{target.name}.{owner}.tmp"
     try:
         yield temporary
         _flush(temporary)

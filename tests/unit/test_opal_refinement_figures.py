@@ -7,7 +7,16 @@ import pytest
 
 from components.catalog.records import Noise, Truth
 from components.opal.listing_text import Listing
-from components.opal.refinement_figures import Case, judged_titles, judged_values, macro_f1, pair_f1, rouge_l
+from components.opal.refinement_figures import (
+    Case,
+    judged_titles,
+    judged_values,
+    macro_f1,
+    pair_f1,
+    product_figures,
+    rouge_l,
+    untold,
+)
 
 
 def case(i: int, seller: dict[str, str], refined: dict[str, str], true: dict[str, str], **more: str) -> Case:
@@ -66,6 +75,16 @@ def test_titles_are_mended_only_when_they_are_the_true_ones() -> None:
     shouted = Case(**{**shouted.__dict__, "truth": shouted.truth.model_copy(update={"noise": (noisy,)})})
     found = judged_titles([shouted, CASES[0]])
     assert {k: v[0] for k, v in found.items()} == {"title_mended_shouting": [1.0], "title_unharmed": [1.0]}
+
+
+def test_a_value_that_the_title_states_is_no_finding_of_the_refinement() -> None:
+    true = {"hue": "navy blue", "sex": "Men", "size": "1"}
+    assert untold(true, "Blue shirt for men's sizes") == {"hue", "size"}
+    told = case(5, {"hue": "red", "size": "2"}, {"size": "1"}, {"hue": "red", "size": "1"}, sold="Red saw")
+    assert product_figures(told, "seller")["untold_attribute_f1"] == 0
+    assert product_figures(told, "refined")["untold_attribute_f1"] == 1
+    all_told = case(6, {"hue": "red"}, {}, {"hue": "red"}, sold="Red saw")
+    assert np.isnan(product_figures(all_told, "refined")["untold_attribute_f1"])
 
 
 def test_rouge_l_is_the_share_of_the_longest_common_subsequence() -> None:

@@ -13,3 +13,11 @@ def test_every_figure_and_test_is_in_the_tables(workspace: Workspace) -> None:
     assert "0.610 [0.580, 0.640]" in text and "0.400 [0.370, 0.430]" in text
     assert "| `pointing` |" in text and "–" in text
     assert "| `mrr`: fine_tuned − colour_histogram | +0.010 [-0.020, +0.040] | < 0.001 | 1,050 |" in text
+
+
+def test_the_folder_of_a_profile_holds_files_without_intervals(workspace: Workspace) -> None:
+    folder = workspace.root / "metrics"
+    before = tables(folder)
+    (folder / "run.json").write_text('{"profile": "fashion", "dirty": false}')
+    (folder / "ground.json").write_text('{"encoder": {}, "_tests": []}')  # no true boxes
+    assert tables(folder) == before
