@@ -55,10 +55,15 @@ class Answers:
 
 def grounded(folder: Path, items: Sequence[Item], params: Any, model: Path) -> tuple[Answers, float, float]:
     """The grounder's answers, its fallback rate, and photos per second."""
-    from components.vlclip.grounding import ground
+    from components.vlclip.grounding import Examples, ground
     from components.vlclip.publish_grounding import make_grounder
 
-    grounder = make_grounder(params, model)
+    def examples(empty: Any) -> Examples:
+        """Photos whose grounds say what a picture of nothing scores; no box is read."""
+        chosen = items[:: max(1, len(items) // empty.pictures)][: empty.pictures]
+        return Examples([(folder / i.image).read_bytes() for i in chosen], [i.label for i in chosen])
+
+    grounder = make_grounder(params, model, examples)
     known = {i.label for i in items}
     found = []
     start = time.perf_counter()

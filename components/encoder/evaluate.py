@@ -13,7 +13,7 @@ import pyarrow as pa
 from components.encoder.colour_histogram import ColourHistogram, histograms
 from components.encoder.encode import BatchEncoder
 from components.encoder.heldout import HeldOut, Task
-from components.encoder.params import EvaluationParams
+from components.encoder.params import EvaluationParams, HeldOutParams
 from components.encoder.pixels import PixelCache
 from components.encoder.pointing import Points, centre_points, text_points
 from components.encoder.zero_shot import AttributeAnswers, attribute_answers
@@ -51,6 +51,52 @@ class Measured:
         if len(values):
             self.values[name] = values
             self.clusters[name] = clusters
+
+    def add_answers(self, answers: AttributeAnswers) -> None:
+        """Zero-shot attribute accuracy, overall and by attribute; a product's answers are one unit."""
+        correct, names = answers.correct, np.array(answers.names)
+        self.add("attribute_accuracy", correct, answers.product_ids)
+        for name in sorted(set(answers.names)):
+            self.add(f"attribute_accuracy_{name}", correct[names == name])
+
+
+def answer_rows(variant: str, answers: AttributeAnswers) -> list[dict[str, Any]]:
+    """Rows of ``attributes.parquet``."""
+    columns = zip(answers.product_ids, answers.names, answers.truth, answers.predicted, strict=True)
+    names = ("product_id", "attribute", "truth", "predicted")
+    return [{"variant": variant, **dict(zip(names, row, strict=True))} for row in columns]
+
+
+def interval_table(measured: Mapping[str, Measured], params: HeldOutParams) -> dict[str, Any]:
+    """variant -> metric -> {value, low, high, n}."""
+    return {
+        variant: {
+            name: bootstrap_interval(
+                values, params.seed, params.bootstrap_samples, clusters=row.clusters[name]
+            ).model_dump()
+            for name, values in row.values.items()
+        }
+        for variant, row in measured.items()
+    }
+
+
+def paired_tests(
+    measured: Mapping[str, Measured], pairs: Sequence[tuple[str, str]], metrics: Sequence[str],
+    params: HeldOutParams,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """A paired bootstrap of each metric that both variants of a pair have."""
+    tests = []
+    for ours, rival in pairs:
+        if ours not in measured or rival not in measured:
+            continue
+        a, b = measured[ours], measured[rival]
+        for metric in (m for m in metrics if m in a.values and m in b.values):
+            difference = paired_bootstrap(
+                a.values[metric], b.values[metric], params.seed, params.bootstrap_samples,
+                clusters=b.clusters[metric],
+            )  # fmt: skip
+            tests.append({"metric": metric, "a": ours, "b": rival, **difference.model_dump()})
+    return tests
 
 
 def _prefixed(task: Task, name: str) -> str:
@@ -90,15 +136,9 @@ class Evaluation:
             self._per_query.append(row | {"text": task.texts[i], "top": [ids[p] for p in ranking[i, :10]]})
 
     def add_answers(self, variant: str, answers: AttributeAnswers) -> None:
-        """Zero-shot attribute accuracy, overall and by attribute; a product's answers are one unit."""
-        correct, names = answers.correct, np.array(answers.names)
-        self.of(variant).add("attribute_accuracy", correct, answers.product_ids)
-        for name in sorted(set(answers.names)):
-            self.of(variant).add(f"attribute_accuracy_{name}", correct[names == name])
-        columns = zip(answers.product_ids, answers.names, answers.truth, answers.predicted, strict=True)
-        for product_id, name, truth, predicted in columns:
-            row = {"variant": variant, "product_id": product_id, "attribute": name}
-            self._per_attribute.append(row | {"truth": truth, "predicted": predicted})
+        """Zero-shot attribute accuracy, and which value was chosen for each product."""
+        self.of(variant).add_answers(answers)
+        self._per_attribute += answer_rows(variant, answers)
 
     def add_points(self, variant: str, points: Points) -> None:
         """Pointing accuracy, over all pictures with a box and by scene."""
@@ -118,31 +158,9 @@ class Evaluation:
 
     def metrics(self) -> dict[str, Any]:
         """variant -> metric -> {value, low, high, n}, and the paired tests under ``_tests``."""
-        out: dict[str, Any] = {}
-        for variant, measured in self.measured.items():
-            out[variant] = {
-                name: bootstrap_interval(
-                    values, self.params.seed, self.params.bootstrap_samples, clusters=measured.clusters[name]
-                ).model_dump()
-                for name, values in measured.values.items()
-            }
-        out["_tests"] = self._tests("fine_tuned")
-        return out
-
-    def _tests(self, ours: str) -> list[dict[str, Any]]:
-        tests = []
-        for rival, measured in self.measured.items():
-            shared = [m for m in TESTED if m in measured.values and m in self.of(ours).values]
-            for metric in shared if rival != ours else []:
-                difference = paired_bootstrap(
-                    self.of(ours).values[metric],
-                    measured.values[metric],
-                    self.params.seed,
-                    self.params.bootstrap_samples,
-                    clusters=measured.clusters[metric],
-                )
-                tests.append({"metric": metric, "a": ours, "b": rival, **difference.model_dump()})
-        return tests
+        pairs = [("fine_tuned", rival) for rival in self.measured if rival != "fine_tuned"]
+        tests = paired_tests(self.measured, pairs, TESTED, self.params)
+        return {**interval_table(self.measured, self.params), "_tests": tests}
 
     def tables(self) -> Mapping[str, pa.Table]:
         """Per-query, per-attribute and per-point results, by file name."""

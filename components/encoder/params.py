@@ -112,8 +112,8 @@ class EmbeddingsParams(Params):
     precision: Literal["bf16", "fp32"]
 
 
-class EvaluationParams(Params):
-    """Block ``encoder_eval``: what is measured on the held-out split."""
+class HeldOutParams(Params):
+    """What every evaluation on a held-out split is asked the same way."""
 
     seed: int
     threads: int = Field(ge=1)
@@ -123,7 +123,6 @@ class EvaluationParams(Params):
     relevant_grade: int = Field(ge=1, le=3)  # from which relevance a hit is a hit
     bootstrap_samples: int = Field(ge=100)
     attribute_prompt: str  # with {value}, {name}, {product_type}
-    histogram_bins: int = Field(ge=2, le=16)  # per colour channel, of the rival colour_histogram
 
     @model_validator(mode="after")
     def _prompt_is_usable(self) -> Self:
@@ -131,6 +130,12 @@ class EvaluationParams(Params):
             raise ValueError("attribute_prompt must contain {value}")
         self.attribute_prompt.format(value="", name="", product_type="")
         return self
+
+
+class EvaluationParams(HeldOutParams):
+    """Block ``encoder_eval``: what is measured on the held-out split."""
+
+    histogram_bins: int = Field(ge=2, le=16)  # per colour channel, of the rival colour_histogram
 
 
 CACHE = Path(".vitrine/cache")

@@ -8,7 +8,7 @@ delete them and nothing changes but time.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
+from components.catalog.errors import ImageError
 from components.catalog.images import decode_image
 from components.catalog.params import ImageLimits
 from components.stage.progress import Progress
@@ -36,6 +37,21 @@ def square(data: bytes, image_px: int) -> Pixels:
 
     image = decode_image(data, LIMITS, target_px=image_px)
     return np.asarray(image.resize((image_px, image_px), Image.Resampling.BICUBIC))
+
+
+def named_square(product_id: str, decode: Callable[[], Pixels]) -> Pixels:
+    """What ``decode`` gives.
+
+    Raises:
+        ImageError: the picture cannot be read; names the product.
+    """
+    try:
+        return decode()
+    except ImageError as error:
+        raise ImageError(
+            f"The picture of product {product_id} {error}; such rows are set apart by 'vitrine run --until "
+            "catalog_quality'."
+        ) from None
 
 
 def shard_paths(catalogue: Path) -> list[Path]:
@@ -80,9 +96,13 @@ class PixelCache:
 
     def _decoded(self, shard: Path) -> Iterator[list[Pixels]]:
         with ThreadPoolExecutor(self.threads) as pool:
-            for batch in pq.ParquetFile(shard).iter_batches(ROWS_AT_ONCE, columns=["image"]):
+            for batch in pq.ParquetFile(shard).iter_batches(ROWS_AT_ONCE, columns=["product_id", "image"]):
+                ids = batch.column("product_id").to_pylist()
                 data = batch.column("image").field("bytes").to_pylist()
-                yield list(pool.map(lambda d: square(d, self.image_px), data))
+                yield list(pool.map(self._square, ids, data))
+
+    def _square(self, product_id: str, data: bytes | None) -> Pixels:
+        return named_square(product_id, lambda: square(data or b"", self.image_px))
 
     def __len__(self) -> int:
         return int(self._starts[-1])

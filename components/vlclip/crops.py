@@ -12,7 +12,15 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from components.catalog.images import decode_image
-from components.encoder.pixels import LIMITS, ROWS_AT_ONCE, VERSION, PixelCache, Pixels, shard_paths
+from components.encoder.pixels import (
+    LIMITS,
+    ROWS_AT_ONCE,
+    VERSION,
+    PixelCache,
+    Pixels,
+    named_square,
+    shard_paths,
+)
 from components.stage.resume import sha256_file
 from components.vlclip.boxes import Boxes
 
@@ -57,8 +65,12 @@ class CropCache(PixelCache):
     def _decoded(self, shard: Path) -> Iterator[list[Pixels]]:
         at = self._rows(shard).start
         with ThreadPoolExecutor(self.threads) as pool:
-            for batch in pq.ParquetFile(shard).iter_batches(ROWS_AT_ONCE, columns=["image"]):
+            for batch in pq.ParquetFile(shard).iter_batches(ROWS_AT_ONCE, columns=["product_id", "image"]):
+                ids = batch.column("product_id").to_pylist()
                 data = batch.column("image").field("bytes").to_pylist()
                 boxes = self._boxes[at : at + len(data)]
                 at += len(data)
-                yield list(pool.map(lambda d, b: crop_square(d, b, self.image_px), data, boxes))
+                yield list(pool.map(self._crop, ids, data, boxes))
+
+    def _crop(self, product_id: str, data: bytes | None, box: Sequence[float]) -> Pixels:
+        return named_square(product_id, lambda: crop_square(data or b"", box, self.image_px))

@@ -10,12 +10,19 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from components.encoder.encode import BatchEncoder
-from components.encoder.evaluate import ATTRIBUTES, DEPTH, Measured, task_metrics
+from components.encoder.evaluate import (
+    ATTRIBUTES,
+    DEPTH,
+    Measured,
+    answer_rows,
+    interval_table,
+    paired_tests,
+    task_metrics,
+)
 from components.encoder.heldout import HeldOut, Task
-from components.encoder.zero_shot import AttributeAnswers, attribute_answers
+from components.encoder.zero_shot import attribute_answers
 from components.retrieval.metrics import judge
 from components.retrieval.ranking import top_k
-from components.retrieval.significance import bootstrap_interval, paired_bootstrap
 from components.vlclip.params import VlclipEvaluationParams
 from components.vlclip.similar import Likeness, chance, likeness, precision_at
 from components.vlclip.slices import SceneSlice, scene_slice
@@ -28,45 +35,41 @@ TESTED = (
 )
 
 
-def interval_table(measured: Mapping[str, Measured], params: VlclipEvaluationParams) -> dict[str, Any]:
-    """variant -> metric -> {value, low, high, n}."""
-    return {
-        variant: {
-            name: bootstrap_interval(
-                values, params.seed, params.bootstrap_samples, clusters=row.clusters[name]
-            ).model_dump()
-            for name, values in row.values.items()
-        }
-        for variant, row in measured.items()
-    }
+# What has to be shown in every seed and over all of them.
+CLAIMS = {
+    "pooled_mrr_cluttered": "full > raw on cluttered pictures",
+    "mrr": "full is not below raw over all pictures",
+}
+ALL_SEEDS = "_all_seeds"
 
 
-def paired_tests(
-    measured: Mapping[str, Measured], pairs: Sequence[tuple[str, str]], metrics: Sequence[str],
-    params: VlclipEvaluationParams,
-) -> list[dict[str, Any]]:  # fmt: skip
-    """A paired bootstrap of each metric that both variants of a pair have."""
-    tests = []
-    for ours, rival in pairs:
-        if ours not in measured or rival not in measured:
-            continue
-        a, b = measured[ours], measured[rival]
-        for metric in (m for m in metrics if m in a.values and m in b.values):
-            difference = paired_bootstrap(
-                a.values[metric], b.values[metric], params.seed, params.bootstrap_samples,
-                clusters=b.clusters[metric],
-            )  # fmt: skip
-            tests.append({"metric": metric, "a": ours, "b": rival, **difference.model_dump()})
-    return tests
+def seeds_of(variant: str, rows: Sequence[str]) -> dict[str, str]:
+    """Seed to row of a variant's trainings; the block's own seed is ``own``."""
+    named = {v.removeprefix(f"{variant}_"): v for v in rows if v.startswith(f"{variant}_")}
+    seeds = {seed: row for seed, row in named.items() if seed.isdecimal()}
+    return ({"own": variant} if variant in rows else {}) | seeds
 
 
-def compared(variants: Sequence[str]) -> list[tuple[str, str]]:
-    """Which rows are held against which: full against each, halves against raw, and full and raw by seed."""
-    seeds = [v.removeprefix("full_") for v in variants if v.startswith("full_")]
-    single = [v for v in variants if v not in ("full", "chance") and not v.endswith(tuple(seeds or ["?"]))]
-    pairs = [("full", v) for v in single] + [("raw", "untrained")]
-    pairs += [(v, "raw") for v in ("grounded", "clarified", "true_box", "lambda_zero") if v in variants]
-    return pairs + [(f"full_{seed}", f"raw_{seed}") for seed in seeds]
+def compared(rows: Sequence[str]) -> list[tuple[str, str]]:
+    """Which rows are held against which: full against each, halves against raw, full and raw by seed."""
+    fulls, raws = seeds_of("full", rows), seeds_of("raw", rows)
+    by_seed = [(fulls[seed], raws[seed]) for seed in fulls if seed in raws]
+    others = {*fulls.values(), *raws.values(), "chance", *(f"{v}{ALL_SEEDS}" for v in ("full", "raw"))}
+    single = [row for row in rows if row not in others]
+    pairs = by_seed[:1] + [("full", row) for row in single] + [("raw", "untrained")] + by_seed[1:]
+    pairs += [(row, "raw") for row in single if row != "untrained"]
+    return [*pairs, (f"full{ALL_SEEDS}", f"raw{ALL_SEEDS}")]
+
+
+def claimed(test: dict[str, Any], rows: Sequence[str]) -> dict[str, Any]:
+    """A paired test, marked with the claim it belongs to and with its seed (``pooled`` for all of them)."""
+    fulls, raws = seeds_of("full", rows), seeds_of("raw", rows)
+    pairs = {(fulls[seed], raws[seed]): seed for seed in fulls if seed in raws}
+    pairs[f"full{ALL_SEEDS}", f"raw{ALL_SEEDS}"] = "pooled"
+    seed = pairs.get((test["a"], test["b"]))
+    if seed is None or test["metric"] not in CLAIMS or f"full{ALL_SEEDS}" not in rows:
+        return test
+    return test | {"claim": CLAIMS[test["metric"]], "seed": seed}
 
 
 class VlclipEvaluation:
@@ -95,9 +98,9 @@ class VlclipEvaluation:
         for scene in SCENES:
             self._add_pooled(variant, scene)
         self._add_similar(variant, images)
-        self._add_answers(
-            variant, attribute_answers(encoder, images, self.held_out, self.params.attribute_prompt)
-        )
+        answers = attribute_answers(encoder, images, self.held_out, self.params.attribute_prompt)
+        self._of(variant).add_answers(answers)
+        self._per_attribute += answer_rows(variant, answers)
 
     def _add_task(self, variant: str, task: Task, scores: npt.NDArray[np.float32]) -> None:
         """Every metric of one task, over all pictures and for each scene."""
@@ -153,20 +156,19 @@ class VlclipEvaluation:
         values = chance(self._like, self.params.similar_k)
         self._of("chance").add("similar_precision", values, self._like.groups[self._like.asked].tolist())
 
-    def _add_answers(self, variant: str, answers: AttributeAnswers) -> None:
-        """Zero-shot attribute accuracy, overall and by attribute; a product's answers are one unit."""
-        correct, names = answers.correct, np.array(answers.names)
-        self._of(variant).add("attribute_accuracy", correct, answers.product_ids)
-        for name in sorted(set(answers.names)):
-            self._of(variant).add(f"attribute_accuracy_{name}", correct[names == name])
-        columns = zip(answers.product_ids, answers.names, answers.truth, answers.predicted, strict=True)
-        for product_id, name, truth, predicted in columns:
-            row = {"variant": variant, "product_id": product_id, "attribute": name}
-            self._per_attribute.append(row | {"truth": truth, "predicted": predicted})
+    def add_seeds(self) -> None:
+        """Rows ``full_all_seeds`` and ``raw_all_seeds``: each question's mean over a variant's seeds."""
+        for variant in ("full", "raw"):
+            rows = [self.measured[row] for row in seeds_of(variant, list(self.measured)).values()]
+            for name in rows[0].values if len(rows) > 1 else ():
+                mean = np.mean([row.values[name] for row in rows], axis=0)
+                self._of(f"{variant}{ALL_SEEDS}").add(name, mean, rows[0].clusters[name])
 
     def metrics(self) -> dict[str, Any]:
         """variant -> metric -> {value, low, high, n}, and the paired tests under ``_tests``."""
-        tests = paired_tests(self.measured, compared(list(self.measured)), TESTED, self.params)
+        rows = list(self.measured)
+        tests = paired_tests(self.measured, compared(rows), TESTED, self.params)
+        tests = [claimed(test, rows) for test in tests]
         return {**interval_table(self.measured, self.params), "_tests": tests}
 
     def tables(self) -> Mapping[str, pa.Table]:

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from components.encoder.evaluate import Measured
+from components.encoder.evaluate import Measured, interval_table, paired_tests
 from components.encoder.heldout import HeldOut
 from components.encoder.pixels import PixelCache
 from components.encoder.pointing import boxed_products
 from components.vlclip.boxes import Boxes, inside, iou
-from components.vlclip.evaluate import SCENES, interval_table, paired_tests
+from components.vlclip.evaluate import SCENES
 from components.vlclip.grounding_file import Grounding
 from components.vlclip.params import VlclipEvaluationParams
 from components.vlclip.rival_boxes import centre_crops, foregrounds, random_boxes, whole_images

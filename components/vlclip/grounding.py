@@ -19,7 +19,8 @@ from components.catalog.errors import ImageError
 from components.encoder.encode import BatchEncoder
 from components.encoder.pixels import square
 from components.vlclip.boxes import Boxes, areas, box_problem, clipped
-from components.vlclip.errors import VlclipConfigurationError
+from components.vlclip.empty_pictures import empty_pictures
+from components.vlclip.errors import GroundingDataError, VlclipConfigurationError
 from components.vlclip.params import EncoderGrounding
 from components.vlclip.windows import Windows, peak
 
@@ -76,10 +77,28 @@ class Grounded:
         return self.box is None
 
 
-class EncoderGrounder:
-    """Boxes from the similarity of the encoder's patches to the product type."""
+@dataclass(frozen=True)
+class Examples:
+    """Encoded pictures and their product types, for a grounder that has to learn what nothing scores."""
 
-    def __init__(self, encoder: BatchEncoder, params: EncoderGrounding, threads: int) -> None:
+    pictures: Sequence[bytes]
+    product_types: Sequence[str]
+
+
+class EncoderGrounder:
+    """Boxes from the similarity of the encoder's patches to the product type.
+
+    Args:
+        examples: whose grounds set ``threshold``; half of them only check it.
+
+    Attributes:
+        threshold: least contrast of similarity, inside minus outside.
+        empty_fallback: share of the pictures of nothing that did not set it and fall below it; NaN if none.
+    """
+
+    def __init__(
+        self, encoder: BatchEncoder, params: EncoderGrounding, threads: int, examples: Examples
+    ) -> None:
         own = encoder.encoder.image_px
         self.image_px = params.image_px or own
         if self.image_px != own and encoder.encoder.patches is None:
@@ -89,11 +108,25 @@ class EncoderGrounder:
             )
         self.encoder, self.params, self.threads = encoder, params, threads
         self.windows = Windows(params.grid, params.smallest_side, params.level_deviations, params.compactness)
+        self.threshold, self.empty_fallback = self._on_empty(examples)
 
-    @property
-    def threshold(self) -> float:
-        """Least contrast of similarity, inside minus outside."""
-        return self.params.threshold
+    def _on_empty(self, examples: Examples) -> tuple[float, float]:
+        """Threshold, and share of the pictures of nothing below it that had no part in it."""
+        known = [t for t in examples.product_types if t.strip()]
+        with ThreadPoolExecutor(self.threads) as pool:
+            squares = [s for s in pool.map(self._square, examples.pictures) if s is not None]
+        if not squares or not known:
+            raise GroundingDataError(
+                f"The {self.params.empty.split} split has no readable picture of a known type to learn from "
+                "what a picture of nothing scores; choose the other split in ground.encoder.empty.split."
+            )
+        rng = np.random.default_rng(self.params.empty.seed)
+        pictures = empty_pictures(np.stack(squares), rng)
+        types = [known[i % len(known)] for i in range(len(pictures))]
+        _, contrast = self.windows.best(self.maps(pictures, types))
+        half = np.arange(len(pictures)) % len(squares) % 2 == 1
+        threshold = float(np.quantile(contrast[~half], self.params.empty.quantile))
+        return threshold, float(np.mean(contrast[half] < threshold)) if half.any() else float("nan")
 
     def maps(self, pixels: npt.NDArray[np.uint8], product_types: Sequence[str]) -> npt.NDArray[np.float32]:
         """Similarity of each patch to the product type, ``[N, rows, columns]``."""

@@ -7,11 +7,24 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from components.encoder.params import Augmentation, CaptionShares, Share, TrainingParams
+from components.encoder.params import Augmentation, CaptionShares, HeldOutParams, Share, TrainingParams
 from components.stage.params import Params
 from components.vlclip.errors import VlclipConfigurationError
 
 CACHE = Path(".vitrine/cache")
+
+
+class EmptyPictures(Params):
+    """What a box must score to be used: more than most boxes on pictures of nothing do.
+
+    Such pictures are made from the grounds of the catalogue's own; see
+    :func:`components.vlclip.empty_pictures.empty_pictures`.
+    """
+
+    split: Literal["train", "validation"]  # whose pictures give their grounds
+    pictures: int = Field(ge=10)  # of the split; half of them set the threshold, the others check it
+    seed: int
+    quantile: Share  # share of pictures of nothing that fall back to the whole picture
 
 
 class EncoderGrounding(Params):
@@ -22,7 +35,7 @@ class EncoderGrounding(Params):
     smallest_side: Share  # shortest side of a window, as a share of the picture's
     level_deviations: float  # how far above its mean a similarity must be to speak for a window
     compactness: Share  # 0: the window with the largest sum; 1: with the largest mean
-    threshold: float  # least contrast of similarity, inside minus outside, for a box to be used
+    empty: EmptyPictures  # the least contrast of similarity, inside minus outside, for a box to be used
 
 
 class DetectorGrounding(Params):
@@ -69,17 +82,9 @@ class VlclipParams(Params):
     training: TrainingParams
 
 
-class VlclipEvaluationParams(Params):
+class VlclipEvaluationParams(HeldOutParams):
     """Block ``vlclip_eval``: what is measured on the held-out split."""
 
-    seed: int
-    threads: int = Field(ge=1)
-    batch_size: int = Field(ge=1)
-    precision: Literal["bf16", "fp32"]
-    split: Literal["validation", "test"]
-    relevant_grade: int = Field(ge=1, le=3)  # from which relevance a hit is a hit
-    bootstrap_samples: int = Field(ge=100)
-    attribute_prompt: str  # with {value}, {name}, {product_type}
     similar_k: int = Field(ge=1)  # precision@k of similar items
     similar_attributes: list[str]  # a similar item shares the product type and all of these
     centre_side: float = Field(gt=0, le=1)  # side of the rival centre_crop

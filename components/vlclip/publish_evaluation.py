@@ -16,6 +16,7 @@ from components.encoder.encode import BatchEncoder
 from components.encoder.files import load_encoder
 from components.encoder.heldout import read_held_out, read_rows
 from components.encoder.pixels import PixelCache
+from components.stage.memory import keep_freed_memory
 from components.stage.publish import published, write_text
 from components.stage.record import Record
 from components.vlclip.evaluate import VlclipEvaluation
@@ -59,6 +60,7 @@ def evaluate_and_publish(
         sources: ``truth`` is needed.
     """
     torch.set_num_threads(params.threads)
+    keep_freed_memory()
     rows = read_rows(sources.catalogue)
     truth = sources.truth or Path()
     held_out = read_held_out(sources.catalogue, truth, params.split, params.relevant_grade)
@@ -72,6 +74,7 @@ def evaluate_and_publish(
             batch = BatchEncoder(loaded, params.batch_size, params.precision)
             evaluation.add(name, batch, batch.pixel_vectors(pixels.take(held_out.positions)))
     evaluation.add_chance()
+    evaluation.add_seeds()
     with record.timed("grounding"):
         ids = [r["product_id"] for r in rows]
         found = {name: read_grounding(folder, ids) for name, folder in groundings.items()}

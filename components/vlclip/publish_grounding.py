@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,13 @@ import torch
 from components.catalog.parquet import RowWriter
 from components.catalog.schema import read_schema
 from components.encoder.pixels import ROWS_AT_ONCE, shard_paths
+from components.stage.memory import keep_freed_memory
 from components.stage.progress import Progress
 from components.stage.publish import published
 from components.stage.record import Record
 from components.vlclip.errors import GroundingDataError
-from components.vlclip.grounding import EncoderGrounder, Grounder, ground
-from components.vlclip.params import GroundParams
+from components.vlclip.grounding import EncoderGrounder, Examples, Grounder, ground
+from components.vlclip.params import EmptyPictures, GroundParams
 
 # Lists of variable length by type only: Arrow cannot read back fixed-size lists that hold nulls.
 BOXES = pa.schema(
@@ -35,8 +36,10 @@ BOXES = pa.schema(
 )
 
 
-def make_grounder(params: GroundParams, model: Path) -> Grounder:
-    """The method that the parameters name; the encoder's folder is read only if it is the encoder's."""
+def make_grounder(
+    params: GroundParams, model: Path, examples: Callable[[EmptyPictures], Examples]
+) -> Grounder:
+    """The method that the parameters name; only the encoder's reads its folder and asks for examples."""
     if params.detector is not None:
         from components.vlclip.detectors import DetectorGrounder
 
@@ -46,7 +49,23 @@ def make_grounder(params: GroundParams, model: Path) -> Grounder:
 
     assert params.encoder is not None
     encoder = BatchEncoder(load_encoder(model), params.batch_size, params.precision)
-    return EncoderGrounder(encoder, params.encoder, params.threads)
+    return EncoderGrounder(encoder, params.encoder, params.threads, examples(params.encoder.empty))
+
+
+def spread_examples(catalogue: Path, params: EmptyPictures) -> Examples:
+    """Pictures of the split, evenly spread over the catalogue."""
+    splits = [
+        s for p in shard_paths(catalogue) for s in pq.read_table(p, columns=["split"])["split"].to_pylist()
+    ]
+    inside = [i for i, split in enumerate(splits) if split == params.split]
+    chosen = set(inside[:: max(1, len(inside) // params.pictures)][: params.pictures])
+    pictures, types, at = list[bytes](), list[str](), 0
+    for _, product_types, images in _batches(catalogue):
+        taken = [i for i in range(len(images)) if at + i in chosen]
+        pictures += [images[i] for i in taken]
+        types += [product_types[i] for i in taken]
+        at += len(images)
+    return Examples(pictures, types)
 
 
 def _batches(catalogue: Path) -> Iterator[tuple[list[str], list[str], list[bytes]]]:
@@ -66,6 +85,7 @@ def ground_catalogue(
         GroundingDataError: the catalogue holds no product shard.
     """
     torch.set_num_threads(params.threads)
+    keep_freed_memory()
     shards = shard_paths(catalogue)
     if not shards:
         raise GroundingDataError(
@@ -74,7 +94,7 @@ def ground_catalogue(
     schema = read_schema(catalogue / "schema.json")
     known = {t for category in schema.categories.values() for t in category.product_types}
     with record.timed("load"):
-        grounder = make_grounder(params, model)
+        grounder = make_grounder(params, model, lambda empty: spread_examples(catalogue, empty))
     progress = Progress("grounding", sum(pq.ParquetFile(s).metadata.num_rows for s in shards), "pictures")
     reasons: Counter[str] = Counter()
     with published(target) as folder, record.timed("ground"):
@@ -96,19 +116,23 @@ def ground_catalogue(
                         }
                     )
                 progress.advance(len(ids))
-        (folder / "meta.json").write_text(_meta(params, reasons), encoding="utf-8")
+        (folder / "meta.json").write_text(_meta(params, reasons, grounder), encoding="utf-8")
     total = sum(reasons.values())
     record.outputs = [str(target)]
     record.metrics = {
         "products": float(total),
         "fallback_rate": 1 - reasons[""] / max(1, total),
+        "threshold": grounder.threshold,
         "products_per_second": total / max(record.timings["ground"], 1e-9),
     }
 
 
-def _meta(params: GroundParams, reasons: Counter[str]) -> str:
-    """What made the boxes, and how often each reason to fall back occurred."""
+def _meta(params: GroundParams, reasons: Counter[str], grounder: Grounder) -> str:
+    """What made the boxes, from which score on, and how often each reason to fall back occurred."""
     settings: dict[str, Any] = params.model_dump(mode="json", exclude={"threads", "batch_size"})
     fallbacks = {reason: count for reason, count in sorted(reasons.items()) if reason}
     meta = {"count": sum(reasons.values()), "fallbacks": fallbacks, "parameters": settings}
+    meta |= {"threshold": grounder.threshold}
+    if isinstance(grounder, EncoderGrounder):
+        meta |= {"empty_fallback": grounder.empty_fallback}
     return json.dumps(meta, indent=1, sort_keys=True) + "\n"

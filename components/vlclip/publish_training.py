@@ -9,6 +9,7 @@ import torch
 from components.encoder.files import load_encoder, save_encoder
 from components.encoder.publish_training import curves_csv
 from components.encoder.train import History, Trainer
+from components.stage.memory import keep_freed_memory
 from components.stage.publish import published, write_text
 from components.stage.record import Record
 from components.stage.resume import code_sha256, resume_folder, sha256_file, sha256_folder
@@ -48,6 +49,7 @@ def train_and_publish(
         until: stop after this step, keep the state and publish nothing (tests of interruption).
     """
     torch.set_num_threads(params.threads)
+    keep_freed_memory()
     with record.timed("prepare"):
         loaded = load_encoder(model)
         data, validate = make_training_set(variant, params, loaded, sources)

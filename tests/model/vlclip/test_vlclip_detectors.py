@@ -12,7 +12,7 @@ from PIL import Image
 
 from components.vlclip.detectors import DetectorGrounder, best_boxes
 from components.vlclip.errors import DetectorError
-from components.vlclip.grounding import ground
+from components.vlclip.grounding import Examples, ground
 from components.vlclip.params import DetectorGrounding, GroundParams
 from components.vlclip.publish_grounding import make_grounder
 from tests.model.vlclip.squares_shop import BLOCKS, picture
@@ -98,12 +98,16 @@ def settings(kind: str, folder: Path, threshold: float = 0.0) -> DetectorGroundi
     return DetectorGrounding(checkpoint=str(folder), revision=None, prompt=PROMPTS[kind], threshold=threshold)
 
 
+def no_examples(_: object) -> Examples:
+    raise AssertionError("a detector has a threshold of its own")
+
+
 @pytest.mark.parametrize("kind", sorted(PROMPTS))
 def test_a_checkpoint_folder_grounds_pictures_through_the_stages_own_way(
     kind: str, checkpoints: dict[str, Path], tmp_path: Path
 ) -> None:
     block = BLOCKS["ground"] | {"encoder": None, "detector": settings(kind, checkpoints[kind]).model_dump()}
-    grounder = make_grounder(GroundParams.model_validate(block), tmp_path / "no_encoder_is_read")
+    grounder = make_grounder(GroundParams.model_validate(block), tmp_path / "no_encoder_is_read", no_examples)
     assert isinstance(grounder, DetectorGrounder) and grounder.kind == kind
     pictures = [
         picture("red", "square", 20, 20, 1, False),

@@ -100,8 +100,14 @@ def test_a_study_adds_its_rows(evaluated: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     study = read(root, "study_vlclip.json")
     assert {"untrained", "raw", "full", "grounded", "full_11"} <= set(study)
-    assert any((t["a"], t["b"]) == ("full_11", "raw_11") for t in study["_tests"])
     assert study["full"] == read(root, "vlclip.json")["full"]
+    claims = {(t["claim"], t["seed"]): t for t in study["_tests"] if "claim" in t}
+    assert {seed for _, seed in claims} == {"own", "11", "pooled"} and len(claims) == 6
+    parts = [claims["full > raw on cluttered pictures", seed] for seed in ("own", "11")]
+    pooled = claims["full > raw on cluttered pictures", "pooled"]
+    assert pooled["difference"] == pytest.approx(np.mean([t["difference"] for t in parts]))
+    assert pooled["n"] == parts[0]["n"]  # the same questions, not three times as many
+    assert all("claim" not in t for t in read(root, "vlclip.json")["_tests"])
 
 
 def test_what_is_missing_is_said_in_a_sentence(shop: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,13 +21,14 @@ from components.encoder.encode import BatchEncoder
 from components.encoder.files import load_encoder
 from components.stage.record import Record
 from components.vlclip.boxes import areas, box_problem, checked_box, iou, widened
+from components.vlclip.empty_pictures import empty_pictures
 from components.vlclip.errors import BoxError, GroundingDataError, VlclipConfigurationError
-from components.vlclip.grounding import EncoderGrounder, Proposals, ground
+from components.vlclip.grounding import EncoderGrounder, Examples, Proposals, ground
 from components.vlclip.grounding_file import read_grounding
 from components.vlclip.params import EncoderGrounding, GroundParams
-from components.vlclip.publish_grounding import BOXES, ground_catalogue
+from components.vlclip.publish_grounding import BOXES, ground_catalogue, spread_examples
 from components.vlclip.windows import Windows, peak
-from tests.model.vlclip.squares_shop import BLOCKS, picture
+from tests.model.vlclip.squares_shop import BLOCKS, COLOURS, picture, run_door, write_params
 
 METHOD = EncoderGrounding(**BLOCKS["ground"]["encoder"])
 SPAN = st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted)
@@ -146,7 +148,7 @@ def test_a_box_over_the_edge_is_cut_to_the_picture() -> None:
 @pytest.fixture(scope="module")
 def grounder(shop: Path) -> EncoderGrounder:
     encoder = BatchEncoder(load_encoder(shop / "models/encoder"), 8, "fp32")
-    return EncoderGrounder(encoder, METHOD.model_copy(update={"threshold": 0.01}), threads=1)
+    return EncoderGrounder(encoder, METHOD, 1, spread_examples(shop / "data/checked", METHOD.empty))
 
 
 def jpeg(array: np.ndarray) -> bytes:
@@ -155,15 +157,62 @@ def jpeg(array: np.ndarray) -> bytes:
     return out.getvalue()
 
 
-def test_a_photo_of_nothing_and_a_broken_one_fall_back(grounder: EncoderGrounder) -> None:
-    nothing = jpeg(np.full((64, 64, 3), 200, np.uint8))
+@pytest.fixture(scope="module")
+def trained_grounder(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> EncoderGrounder:
+    """The tiny encoder after a little training, with a threshold that 95% of empty pictures stay below."""
+    root = tmp_path_factory.mktemp("trained")
+    (root / "data").symlink_to(shop / "data")
+    shutil.copytree(shop / "models", root / "models")
+    write_params(root, vlclip__training__epochs=40, vlclip__captions__product_type=6.0)
+    assert run_door(root, "train", "raw").returncode == 0
+    method = METHOD.model_copy(
+        update={"empty": METHOD.empty.model_copy(update={"quantile": 0.95, "pictures": 48})}
+    )
+    encoder = BatchEncoder(load_encoder(root / "models/vlclip/raw"), 32, "fp32")
+    return EncoderGrounder(encoder, method, 1, spread_examples(shop / "data/checked", method.empty))
+
+
+def test_a_photo_of_nothing_falls_back(trained_grounder: EncoderGrounder) -> None:
+    """Blank, noisy and textured ground that no calibration has seen; squares and bars keep their boxes."""
+    rng = np.random.default_rng(99)
+    blank = [np.full((48, 48, 3), level, np.uint8) for level in range(95, 130, 5)]
+    noise = [rng.integers(90, 130, (48, 48, 3)).astype(np.uint8) for _ in range(20)]
+    larger = [rng.integers(90, 130, (64, 96, 3)).astype(np.uint8) for _ in range(5)]
+    empty = [jpeg(p) for p in [*blank, *noise, *larger]]
+    kinds = ["square", "bar"] * len(empty)
+    found = ground(trained_grounder, empty, kinds[: len(empty)], {"square", "bar"}, 0.02)
+    fallen = [f.fallback and f.reason == "score is below the threshold" for f in found]
+    assert np.mean(fallen) > 0.85 and all(fallen[: len(blank)]), [f.score for f in found]
+    things = [picture(c, k, 20, 16, 7 + i, False) for i, (c, k) in enumerate(THINGS)]
+    kept = ground(trained_grounder, things, [k for _, k in THINGS], {"square", "bar"}, 0.02)
+    assert sum(f.fallback for f in kept) <= 1, [f.score for f in kept]
+    assert trained_grounder.empty_fallback > 0.8
+
+
+THINGS = [(colour, kind) for colour in COLOURS for kind in ("square", "bar")]
+
+
+def test_a_split_without_pictures_cannot_say_what_nothing_scores(grounder: EncoderGrounder) -> None:
+    for examples in (Examples([], []), Examples([b"broken"], ["square"]), Examples([b""], [" "])):
+        with pytest.raises(GroundingDataError, match="what a picture of nothing scores"):
+            EncoderGrounder(grounder.encoder, METHOD, 1, examples)
+
+
+def test_pictures_of_nothing_hold_no_thing() -> None:
+    pixels = np.full((2, 48, 48, 3), 120, np.uint8)
+    pixels[:, 10:40, 10:40] = (220, 30, 30)
+    pixels[1, :12] = (30, 30, 220)  # something stands in two corners
+    empty = empty_pictures(pixels, np.random.default_rng(0))
+    assert empty.shape == (6, 48, 48, 3) and empty.dtype == np.uint8
+    assert np.abs(empty.astype(int) - 120).max() < 20
+
+
+def test_a_broken_picture_changes_no_neighbour(grounder: EncoderGrounder) -> None:
     good = picture("red", "square", 20, 20, 1, False)
-    found = ground(grounder, [nothing, b"<html>", good, b""], ["square"] * 4, {"square"}, 0.0)
-    # random weights see the picture's edge even in nothing; what matters is that no box is made up
-    assert found[1].reason == found[3].reason == "picture cannot be read"
-    assert found[0].score < 0.5 and (found[0].fallback or areas(np.array([found[0].box]))[0] > 0)
+    found = ground(grounder, [b"<html>", good, b""], ["square"] * 3, {"square"}, 0.0)
+    assert found[0].reason == found[2].reason == "picture cannot be read"
     alone = ground(grounder, [good], ["square"], {"square"}, 0.0)[0]
-    assert alone.box == found[2].box, "a broken neighbour changed a picture's box"
+    assert alone.box == found[1].box, "a broken neighbour changed a picture's box"
 
 
 def test_a_flat_map_has_no_contrast() -> None:
@@ -184,7 +233,7 @@ def test_a_vision_transformer_keeps_its_own_size(shop: Path, grounder: EncoderGr
     patches, encoder.encoder.patches = encoder.encoder.patches, None
     try:
         with pytest.raises(VlclipConfigurationError, match="image_px is 48"):
-            EncoderGrounder(encoder, METHOD, 1)
+            EncoderGrounder(encoder, METHOD, 1, Examples([], []))
     finally:
         encoder.encoder.patches = patches
 
@@ -210,7 +259,8 @@ def test_every_product_gets_a_row_in_catalogue_order_and_the_same_bytes_twice(
     assert ids == sorted(ids) and len(ids) == 96
     assert all((r["box"] is None) == r["fallback"] == bool(r["reason"]) for r in rows)
     meta = json.loads((tmp_path / "one/meta.json").read_text())
-    assert meta["count"] == 96 and meta["parameters"]["encoder"]["threshold"] == 0.0
+    assert meta["count"] == 96 and meta["parameters"]["encoder"]["empty"]["quantile"] == 0.0
+    assert meta["threshold"] > 0 and meta["empty_fallback"] >= 0
     assert read_grounding(tmp_path / "one", ids).boxes.shape == (96, 4)
     with pytest.raises(GroundingDataError, match="not the catalogue's"):
         read_grounding(tmp_path / "one", ids[:-1])
