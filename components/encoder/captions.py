@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,8 +60,74 @@ def attribute_subsets(row: dict[str, Any], closed: Collection[str]) -> list[list
     return [[known[i] for i in rng.permutation(len(known))[:size]] for size in sizes]
 
 
-def _facts(row: dict[str, Any], attributes: Sequence[dict[str, str]]) -> list[tuple[str, str]]:
+Attributes = list[dict[str, str]]
+Facts = list[tuple[str, str]]
+
+
+def swapped_values(rows: Sequence[dict[str, Any]], subsets: Sequence[Attributes]) -> list[Attributes]:
+    """Each set of attributes with one value changed: ``blue, striped`` becomes ``red, striped``.
+
+    The other value is one that other products of the type have. A set stays empty where it was, or where
+    no attribute of it has a second value in the type. A pure function of the ids.
+    """
+    values: dict[tuple[str, str], set[str]] = {}
+    for row in rows:
+        for a in row["attributes"]:
+            values.setdefault((row["product_type"], a["name"]), set()).add(a["value"])
+    others = {key: sorted(v) for key, v in values.items()}
+    return [_one_swapped(row, own, others) for row, own in zip(rows, subsets, strict=True)]
+
+
+def _one_swapped(
+    row: dict[str, Any], own: Attributes, values: Mapping[tuple[str, str], Sequence[str]]
+) -> Attributes:
+    choice = [(i, a, values[row["product_type"], a["name"]]) for i, a in enumerate(own)]
+    choice = [c for c in choice if len(c[2]) > 1]
+    if not choice:
+        return []
+    named = f"{row['product_id']} {' '.join(a['value'] for a in own)}"
+    rng = np.random.default_rng(list(named.encode()))
+    at, old, candidates = choice[rng.integers(len(choice))]
+    value = [v for v in candidates if v != old["value"]][rng.integers(len(candidates) - 1)]
+    return [*own[:at], {**old, "value": value}, *own[at + 1 :]]
+
+
+def _facts(row: dict[str, Any], attributes: Attributes) -> Facts:
     return [("product_type", row["product_type"]), *((a["name"], a["value"]) for a in attributes)]
+
+
+@dataclass(frozen=True)
+class _Version:
+    """One text per product, what it states, and the same with a value changed."""
+
+    share: float
+    texts: list[str]
+    stated: list[Facts]
+    swapped_texts: list[str]
+    swapped_stated: list[Facts]  # nothing where nothing could be changed
+
+
+def _versions(
+    rows: Sequence[dict[str, Any]], shares: CaptionShares, closed: Collection[str]
+) -> Iterator[_Version]:
+    nothing: list[Facts] = [[] for _ in rows]
+    for kind, share in shares.model_dump().items():
+        if not share:
+            continue
+        if kind != "attributes":
+            texts = [caption(r, kind) for r in rows]
+            stated = [_facts(r, []) for r in rows] if kind == "product_type" else nothing
+            yield _Version(share, texts, stated, texts, nothing)
+            continue
+        for own in zip(*(attribute_subsets(r, closed) for r in rows), strict=True):
+            changed = swapped_values(rows, own)
+            yield _Version(
+                share / SUBSETS,
+                [_subset_text(r, a, closed) for r, a in zip(rows, own, strict=True)],
+                [_facts(r, a) for r, a in zip(rows, own, strict=True)],
+                [_subset_text(r, a, closed) for r, a in zip(rows, changed, strict=True)],
+                [_facts(r, a) if a else [] for r, a in zip(rows, changed, strict=True)],
+            )
 
 
 @dataclass(frozen=True)
@@ -72,10 +138,15 @@ class CaptionBatch:
         tokens: ``[B, context]``.
         entailed: bool ``[B, B]``; ``[i, j]`` says that the caption of product j is true of product i as well,
             by what the sellers state: "red shirt" of every red shirt. Such a pair is no negative.
+        swapped: ``[S, context]`` captions of the batch with one attribute value changed: "red mug" for
+            "blue mug".
+        swapped_entailed: bool ``[B, S]``, likewise.
     """
 
     tokens: Tokens
     entailed: npt.NDArray[np.bool_]
+    swapped: Tokens
+    swapped_entailed: npt.NDArray[np.bool_]
 
 
 class Captions:
@@ -89,35 +160,23 @@ class Captions:
         closed: Collection[str],
     ) -> None:
         self._fact_ids: dict[tuple[str, str], int] = {}
-        texts: list[list[str]] = []
-        stated: list[npt.NDArray[np.int32]] = []
-        weights: list[float] = []
-        subsets = list(zip(*(attribute_subsets(r, closed) for r in rows), strict=True))
-        nothing = [list[tuple[str, str]]() for _ in rows]
-        for kind, share in shares.model_dump().items():
-            if not share:
-                continue
-            if kind == "attributes":
-                for subset in subsets:
-                    texts.append([_subset_text(r, s, closed) for r, s in zip(rows, subset, strict=True)])
-                    stated.append(self._numbers([_facts(r, s) for r, s in zip(rows, subset, strict=True)]))
-                weights += [share / SUBSETS] * SUBSETS
-            else:
-                texts.append([caption(r, kind) for r in rows])
-                stated.append(
-                    self._numbers([_facts(r, []) for r in rows] if kind == "product_type" else nothing)
-                )
-                weights.append(share)
+        versions = list(_versions(rows, shares, closed))
+        weights = [v.share for v in versions]
         self._edges = np.cumsum(weights) / sum(weights)
-        # [texts, products, ...]; int32 halves what a big catalogue keeps in memory
-        self._tokens = np.stack([tokenizer(t) for t in texts]).astype(np.int32)
-        width = max(s.shape[1] for s in stated)
-        self._stated = np.stack(
-            [np.pad(s, ((0, 0), (0, width - s.shape[1])), constant_values=-1) for s in stated]
-        )
+        # [versions, products, ...]; int32 halves what a big catalogue keeps in memory
+        self._tokens = np.stack([tokenizer(v.texts) for v in versions]).astype(np.int32)
+        self._stated = self._padded([v.stated for v in versions])
+        self._swapped = np.stack([tokenizer(v.swapped_texts) for v in versions]).astype(np.int32)
+        self._swapped_stated = self._padded([v.swapped_stated for v in versions])
         self._known = self._numbers([_facts(r, r["attributes"]) for r in rows])
 
-    def _numbers(self, facts: Sequence[Sequence[tuple[str, str]]]) -> npt.NDArray[np.int32]:
+    def _padded(self, facts: Sequence[Sequence[Facts]]) -> npt.NDArray[np.int32]:
+        """Facts of versions as numbers ``[versions, products, most facts]``, padded with -1."""
+        found = [self._numbers(f) for f in facts]
+        width = max(f.shape[1] for f in found)
+        return np.stack([np.pad(f, ((0, 0), (0, width - f.shape[1])), constant_values=-1) for f in found])
+
+    def _numbers(self, facts: Sequence[Facts]) -> npt.NDArray[np.int32]:
         """Facts as numbers ``[products, most facts]``, padded with -1."""
         out = np.full((len(facts), max(map(len, facts), default=0)), -1, dtype=np.int32)
         for row, own in zip(out, facts, strict=True):
@@ -128,8 +187,14 @@ class Captions:
         """One caption for each of ``rows``."""
         chosen = np.searchsorted(self._edges, rng.random(len(rows)), side="right")
         chosen = chosen.clip(max=len(self._tokens) - 1)
-        tokens: Tokens = self._tokens[chosen, rows].astype(np.int64)
-        return CaptionBatch(tokens, entailed(self._known[rows], self._stated[chosen, rows]))
+        known, swapped = self._known[rows], self._swapped_stated[chosen, rows]
+        some = (swapped >= 0).any(axis=1)
+        return CaptionBatch(
+            self._tokens[chosen, rows].astype(np.int64),
+            entailed(known, self._stated[chosen, rows]),
+            self._swapped[chosen, rows][some].astype(np.int64),
+            entailed(known, swapped[some]),
+        )
 
 
 def entailed(known: npt.NDArray[np.int32], stated: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:

@@ -20,7 +20,7 @@ from components.encoder.tokenizer import AnyTokenizer, read_tokenizer
 from components.stage.resume import sha256_file
 
 FILES = ("config.json", "model.safetensors", "tokenizer.json")
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)

@@ -18,19 +18,22 @@ def no_negatives(groups: Tensor, entailed: Tensor) -> Tensor:
     return excluded & ~torch.eye(len(groups), dtype=torch.bool, device=groups.device)
 
 
-def info_nce(logits: Tensor, excluded: Tensor) -> Tensor:
+def info_nce(logits: Tensor, excluded: Tensor, texts_only: int = 0) -> Tensor:
     """Symmetric InfoNCE (van den Oord et al. 2018; Radford et al. 2021).
 
     Args:
-        logits: ``[B, B]`` scaled similarities, row i's positive in column i.
-        excluded: ``[B, B]`` pairs taken out of the softmax (known not to be negatives).
+        logits: ``[B, B + texts_only]`` scaled similarities, row i's positive in column i.
+        excluded: like ``logits``, pairs taken out of the softmax (known not to be negatives).
+        texts_only: texts at the end that no picture belongs to: negatives of pictures (Yuksekgonul et al.
+            2023, arXiv 2210.01936).
 
     Returns:
         The mean over both directions, in nats. Without exclusions equal to ``open_clip.loss.ClipLoss``.
     """
     logits = logits.float().masked_fill(excluded, float("-inf"))
     target = torch.arange(len(logits), device=logits.device)
-    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+    square = logits[:, : logits.shape[1] - texts_only]
+    return (F.cross_entropy(logits, target) + F.cross_entropy(square.T, target)) / 2
 
 
 def topk_similarity(patches: Tensor, texts: Tensor, k: int) -> Tensor:

@@ -22,32 +22,50 @@ if TYPE_CHECKING:
 OWN_MEAN, OWN_STD = (0.45, 0.45, 0.45), (0.27, 0.27, 0.27)
 
 
-# Which stages of a convolutional trunk see patches. Its last stage is left out: each of its cells sees the
-# whole picture, and would say "mug" from an empty corner.
-PATCH_STAGES = slice(-3, -1)
+# Which stage of a convolutional trunk gives the grid of patches; the next one is added to it, and so are all
+# finer ones, averaged. The last stage is left out: each of its cells sees the whole picture, and would say
+# "mug" from an empty corner.
+GRID_STAGE = -3
+COLOUR_CHANNELS = 64
 
 
 class PyramidPatches(nn.Module):
-    """Patch features of a convolutional trunk: its middle stages, on the finest grid of them.
+    """Patch features of a convolutional trunk: all stages but the last, and colours, on one grid.
 
-    The finer stage says where, the coarser what; both are projected to the embedding and added, as in a
-    feature pyramid (Lin et al. 2017).
+    The finer stages say where, the coarser what; all are projected to the embedding and added, as in a
+    feature pyramid (Lin et al. 2017). What colour a pixel has takes no neighbours to say and many thresholds,
+    which the few filters of a small trunk's first layer do not have: two layers over single pixels give the
+    grid a learned histogram of colours.
 
     Args:
-        channels: of the trunk's stages that are used, finest first.
+        channels: of the trunk's stages, finest first, the last one left out.
     """
 
     def __init__(self, channels: list[int], embed_dim: int) -> None:
         super().__init__()
         self.projections = nn.ModuleList(nn.Conv2d(c, embed_dim, kernel_size=1, bias=False) for c in channels)
+        self.colours = nn.Sequential(
+            nn.AvgPool2d(2),
+            nn.Conv2d(3, COLOUR_CHANNELS // 2, kernel_size=1),
+            nn.ReLU(),
+            nn.Conv2d(COLOUR_CHANNELS // 2, COLOUR_CHANNELS, kernel_size=1, bias=False),
+            nn.BatchNorm2d(COLOUR_CHANNELS),
+            nn.ReLU(),
+        )
+        self.colour_projection = nn.Conv2d(COLOUR_CHANNELS, embed_dim, kernel_size=1, bias=False)
+        # How much of the patches' mean a picture's vector gets. Patches with nothing to say are short, so the
+        # mean is that of what the picture shows.
+        self.pooled_share = nn.Parameter(torch.ones(()))
 
-    def forward(self, stages: list[Tensor]) -> Tensor:
-        """Stages ``[B, C, h, w]``, finest first, to ``[B, embed_dim, H, W]`` of the finest."""
-        total: Tensor = self.projections[0](stages[0])
-        for project, stage in zip(self.projections[1:], stages[1:], strict=True):
-            total = total + F.interpolate(
-                project(stage), size=total.shape[-2:], mode="bilinear", align_corners=False
-            )
+    def forward(self, images: Tensor, stages: list[Tensor]) -> Tensor:
+        """Pictures ``[B, 3, h, w]`` and stages ``[B, C, h, w]`` to ``[B, embed_dim, H, W]``."""
+        size = stages[GRID_STAGE + 1].shape[-2:]
+        total: Tensor = self.colour_projection(F.adaptive_avg_pool2d(self.colours(images), size))
+        for project, stage in zip(self.projections, stages, strict=True):
+            if stage.shape[-1] >= size[-1]:
+                total = total + project(F.adaptive_avg_pool2d(stage, size))
+            else:
+                total = total + F.interpolate(project(stage), size=size, mode="bilinear", align_corners=False)
         return total
 
 
@@ -69,7 +87,7 @@ class Encoder(nn.Module):
         self.patches: PyramidPatches | None = None
         if not isinstance(clip.visual, VisionTransformer):
             channels = [stage["num_chs"] for stage in clip.visual.trunk.feature_info]
-            self.patches = PyramidPatches(channels[PATCH_STAGES], self.embed_dim)
+            self.patches = PyramidPatches(channels[:-1], self.embed_dim)
 
     @property
     def temperature(self) -> Tensor:
@@ -86,6 +104,8 @@ class Encoder(nn.Module):
 
     def encode_image(self, pixels: Tensor) -> Tensor:
         """Pictures ``[B, 3, H, W]`` in 0..255 to vectors ``[B, D]``."""
+        if self.patches is not None:
+            return self.encode_patches(pixels)[0]
         return F.normalize(self.clip.visual(self.normalise(pixels)).float(), dim=-1)
 
     def encode_patches(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
@@ -97,9 +117,10 @@ class Encoder(nn.Module):
         images = self.normalise(pixels)
         visual = self.clip.visual
         if self.patches is not None:
-            final, stages = visual.trunk.forward_intermediates(images, indices=-PATCH_STAGES.start)
+            final, stages = visual.trunk.forward_intermediates(images)
+            grid = self.patches(images, stages[:-1]).permute(0, 2, 3, 1)
             pooled = visual.head(visual.trunk.forward_head(final))
-            grid = self.patches(stages[: PATCH_STAGES.stop]).permute(0, 2, 3, 1)
+            pooled = pooled + self.patches.pooled_share * grid.mean(dim=(1, 2))
         else:
             pooled, tokens = self._vision_tokens(images)
             rows, columns = visual.grid_size
@@ -192,4 +213,8 @@ def _pretrained(params: EncoderParams) -> Encoder:
             f"{pretrained.architecture} is not one of open_clip's CLIP models with its own text transformer."
         )
     size = getattr(clip.visual, "preprocess_cfg", None) or open_clip.get_model_preprocess_cfg(clip)
-    return Encoder(clip, params.image_px, tuple(size["mean"]), tuple(size["std"]))
+    encoder = Encoder(clip, params.image_px, tuple(size["mean"]), tuple(size["std"]))
+    if encoder.patches is not None:
+        # New patches must not disturb vectors that are already good.
+        encoder.patches.pooled_share.data.zero_()
+    return encoder

@@ -77,6 +77,9 @@ class TrainingParams(Params):
     # So many products of one type stand together in a batch, so that its negatives differ in colour and form
     # and not in type alone (topic-aware sampling, Hofstätter et al. 2021, arXiv 2104.06967); 1 mixes freely.
     topic_size: int = Field(ge=1)
+    # Captions with one attribute value changed are further negatives of pictures (Yuksekgonul et al. 2023,
+    # arXiv 2210.01936).
+    swapped_captions: bool
     learning_rate: float = Field(gt=0)
     weight_decay: float = Field(ge=0)
     betas: tuple[float, float]

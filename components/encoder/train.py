@@ -75,13 +75,18 @@ def build_optimizer(encoder: nn.Module, params: EncoderParams) -> torch.optim.Ad
 
 
 def contrastive_loss(
-    encoder: Encoder, pixels: Tensor, tokens: Tensor, excluded: Tensor, params: EncoderParams
+    encoder: Encoder,
+    pixels: Tensor,
+    tokens: Tensor,
+    excluded: Tensor,
+    params: EncoderParams,
 ) -> tuple[Tensor, dict[str, float]]:
     """Pooled InfoNCE + lambda x top-k patch-text InfoNCE; lambda = 0 skips the patches.
 
     Args:
-        pixels: ``[B, 3, H, W]`` in 0..255. tokens: ``[B, L]``.
-        excluded: bool ``[B, B]``, pairs of picture i and text j that are no negatives.
+        pixels: ``[B, 3, H, W]`` in 0..255.
+        tokens: ``[B + S, L]``; the last S are texts of no picture, negatives of all.
+        excluded: bool ``[B, B + S]``, pairs of picture i and text j that are no negatives.
     """
     training = params.training
     with torch.autocast(pixels.device.type, dtype=torch.bfloat16, enabled=training.precision == "bf16"):
@@ -92,10 +97,13 @@ def contrastive_loss(
             images, patches = encoder.encode_patches(pixels)
         else:
             images = encoder.encode_image(pixels)
-    pooled = info_nce(encoder.temperature * images @ texts.T, excluded)
+    texts_only = len(tokens) - len(pixels)
+    pooled = info_nce(encoder.temperature * images @ texts.T, excluded, texts_only)
     if not training.topk_weight:
         return pooled, {"pooled": pooled.item()}
-    local = info_nce(encoder.temperature * topk_similarity(patches, texts, training.topk_patches), excluded)
+    local = info_nce(
+        encoder.temperature * topk_similarity(patches, texts, training.topk_patches), excluded, texts_only
+    )
     return pooled + training.topk_weight * local, {"pooled": pooled.item(), "topk": local.item()}
 
 
@@ -159,7 +167,11 @@ class Trainer:
         pixels = torch.from_numpy(self.data.pixels.take(self.data.rows[rows])).to(self.device)
         views = random_views(pixels, self.schedule.side_px(self.step), self.params.augmentation, rng)
         excluded = no_negatives(torch.from_numpy(self.data.groups[rows]), torch.from_numpy(captions.entailed))
-        return views, torch.from_numpy(captions.tokens).to(self.device), excluded.to(self.device), rows
+        tokens = torch.from_numpy(captions.tokens)
+        if self.params.training.swapped_captions:
+            tokens = torch.cat([tokens, torch.from_numpy(captions.swapped)])
+            excluded = torch.cat([excluded, torch.from_numpy(captions.swapped_entailed)], dim=1)
+        return views, tokens.to(self.device), excluded.to(self.device), rows
 
     def _one_step(self) -> dict[str, float]:
         start = time.perf_counter()
