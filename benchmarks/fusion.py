@@ -22,7 +22,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from components.encoder.files import load_encoder
 from components.encoder.heldout import read_rows
 from components.encoder.pixels import PixelCache
 from components.encoder.training_set import split_rows
@@ -35,6 +34,7 @@ from components.fusion.networks import create_network
 from components.fusion.params import CACHE, AlignmentParams, FuseParams, FusionParams
 from components.fusion.product_text import ProductTokens
 from components.fusion.publish_network import make_fuse_data
+from components.fusion.tower_files import load_towers
 from components.fusion.towers import Towers
 from components.stage.memory import keep_freed_memory
 from components.stage.params import load_params
@@ -48,7 +48,7 @@ class ThroughTowers:
 
     def __init__(self, fusing: Fusing, fusion: FusionParams, align: AlignmentParams) -> None:
         self.fusing, self.align = fusing, align
-        loaded = load_encoder(TOWERS)
+        loaded = load_towers(TOWERS)
         self.encoder = loaded.encoder
         rows, self.at = split_rows(read_rows(CATALOGUE), "train")
         self.tokens = ProductTokens(rows, fusion.text, loaded.tokenizer)
@@ -90,7 +90,7 @@ def measure(name: Any, runs: int, steps: int) -> list[dict[str, Any]]:
     align = load_params("align_image", AlignmentParams)
     torch.set_num_threads(params.threads)
     keep_freed_memory()
-    towers = Towers(load_encoder(TOWERS), fusion.text, params.encode, None, params.threads)
+    towers = Towers(load_towers(TOWERS), fusion.text, params.encode, None, params.threads)
     start = time.perf_counter()
     data = make_fuse_data(CATALOGUE, towers, fusion, params)
     filling = time.perf_counter() - start

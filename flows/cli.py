@@ -119,17 +119,24 @@ def search(
     ] = None,
     k: Annotated[int, typer.Option("--k", "-k", min=1, help="How many products.")] = 10,
     where: Annotated[list[str] | None, typer.Option(help="name=value; repeatable.")] = None,
+    system: Annotated[
+        str, typer.Option(help="encoder (text or picture), or fusion (text; ranks by text and picture).")
+    ] = "encoder",
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
     profile: Profile = None,
 ) -> None:
     """Find products by text, by a picture, or both."""
     from flows.errors import SelectionError
 
+    if system not in ("encoder", "fusion"):
+        raise SelectionError(f"'{system}' does not search; --system takes encoder or fusion.")
+    if system == "fusion" and (image is not None or not text):
+        raise SelectionError("Fusion answers a text alone: give one, or search by --image without --system.")
     if not text and image is None:
         raise SelectionError('Nothing to search for: give a text ("red dress"), --image FILE, or both.')
     arguments = [f"--k={k}", *(f"--where={w}" for w in where or []), *(["--json"] if as_json else [])]
     arguments += [f"--image={image.resolve()}"] if image else []
-    _door("components.encoder", "search", *arguments, *(["--", text] if text else []), profile=profile)
+    _door(f"components.{system}", "search", *arguments, *(["--", text] if text else []), profile=profile)
 
 
 @app.command()

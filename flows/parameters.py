@@ -36,6 +36,7 @@ BLOCKS: Mapping[str, str] = {
     "align_image": "components.fusion.params:AlignmentParams",
     "fuse": "components.fusion.params:FuseParams",
     "fusion_eval": "components.fusion.params:FusionEvaluationParams",
+    "fusion_search": "components.fusion.params:SearchParams",
     "listing": "components.opal.listing_params:ListingParams",
     "sft": "components.opal.listing_params:SftParams",
     "preferences": "components.opal.listing_params:PreferencesParams",

@@ -1,13 +1,12 @@
 """Door of fusion retrieval: ``python -m components.fusion align_text|align_image|fuse NETWORK|evaluate``.
 
-The commands that end in ``_without`` are the ablations of ``studies/dvc.yaml``; their models lie in a folder
-of the ablation's name. ``evaluate_study`` measures all networks and ablations.
+``study_align STAGE VARIANT SEED``, ``study VARIANT SEED`` and ``evaluate_study`` serve ``studies/dvc.yaml``;
+``search`` is no stage.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -15,121 +14,102 @@ from components.stage.door import run
 from components.stage.params import load_params
 from components.stage.record import Record
 
-CATALOGUE, ENCODER, MODELS = Path("data/checked"), Path("models/encoder"), Path("models/fusion")
+CATALOGUE, ENCODER, CURVES = Path("data/checked"), Path("models/encoder"), Path("plots")
+MODELS, STUDY = Path("models/fusion"), Path("models/study/fusion")
 
 
-def _folder(ablation: str) -> Path:
-    return MODELS / ablation if ablation else MODELS
-
-
-def _curves(stage: str, ablation: str) -> Path:
-    return Path("plots") / ("_".join(filter(None, (stage, ablation))) + ".csv")
-
-
-def _known(word: str, known: Sequence[str]) -> str:
-    """``word`` if it is one of ``known``.
-
-    Raises:
-        FusionConfigurationError: it is not.
-    """
-    from components.fusion.errors import FusionConfigurationError
-
-    if word not in known:
-        raise FusionConfigurationError(f"'{word}' is none of {', '.join(known)}.")
-    return word
-
-
-def align(record: Record, stage: str, ablation: str = "") -> None:
-    """One of the two stages that align the towers with queries."""
+def _align(
+    record: Record, stage: str, start: Path, model: Path, curves: Path, variant: str, seed: str
+) -> None:
     from components.fusion.params import CACHE, AlignmentParams, FusionParams
     from components.fusion.publish_alignment import align_and_publish
+    from components.fusion.studies import alignment_params
 
-    fusion, params = load_params("fusion", FusionParams), load_params(stage, AlignmentParams)
+    fusion = load_params("fusion", FusionParams)
+    params = alignment_params(load_params(stage, AlignmentParams), variant, seed)
     record.parameters = {"fusion": fusion.model_dump(mode="json"), stage: params.model_dump(mode="json")}
-    if ablation == "no_query_text":
-        params = params.model_copy(update={"text_weight": 0.0})
-    first = stage == "align_text"
-    start = ENCODER if first or ablation == "no_query_text" else _folder(ablation) / "align_text"
-    untrained = first and ablation == "no_domain"
-    model, curves = _folder(ablation) / stage, _curves(stage, ablation)
+    untrained = (stage, variant) == ("align_text", "no_domain")
     align_and_publish(fusion, params, CATALOGUE, start, untrained, model, curves, CACHE, record)
 
 
 def align_text(record: Record) -> None:
     """Stage ``align_text``: queries with product texts."""
-    align(record, "align_text")
+    _align(record, "align_text", ENCODER, MODELS / "align_text", CURVES / "align_text.csv", "whole", "own")
 
 
 def align_image(record: Record) -> None:
     """Stage ``align_image``: queries with product pictures."""
-    align(record, "align_image")
+    start, model = MODELS / "align_text", MODELS / "align_image"
+    _align(record, "align_image", start, model, CURVES / "align_image.csv", "whole", "own")
 
 
-def align_text_without(record: Record, ablation: str) -> None:
-    """The first stage of an ablation that has one."""
-    align(record, "align_text", _known(ablation, ("no_domain",)))
+def study_align(record: Record, stage: str, variant: str, seed: str) -> None:
+    """Study stages: an alignment stage of an ablation, or of the whole (``whole``) with another seed."""
+    from components.fusion.studies import checked_alignment, study_name, towers_before
+
+    checked_alignment(stage, variant)
+    name = study_name(stage, variant, seed)
+    start = towers_before(stage, variant, seed, ENCODER, STUDY)
+    _align(record, stage, start, STUDY / name, CURVES / f"study/fusion_{name}.csv", variant, seed)
 
 
-def align_image_without(record: Record, ablation: str) -> None:
-    """The second stage of an ablation that has one."""
-    align(record, "align_image", _known(ablation, ("no_domain", "no_query_text")))
-
-
-def _fuse(record: Record, network: str, ablation: str) -> None:
-    from components.fusion.params import CACHE, FuseParams, FusionParams
+def _fuse(record: Record, network: str, towers: Path, model: Path, curves: Path, seed: str) -> None:
+    from components.fusion.params import CACHE, FuseParams, FusionParams, with_seed
     from components.fusion.publish_network import fuse_and_publish
 
-    fusion, params = load_params("fusion", FusionParams), load_params("fuse", FuseParams)
+    fusion, params = load_params("fusion", FusionParams), with_seed(load_params("fuse", FuseParams), seed)
     record.parameters = {"fusion": fusion.model_dump(mode="json"), "fuse": params.model_dump(mode="json")}
-    towers = MODELS / "align_text" if ablation == "no_query_image" else _folder(ablation) / "align_image"
-    model, curves = _folder(ablation) / network, _curves(f"fuse_{network}", ablation)
     fuse_and_publish(network, fusion, params, CATALOGUE, towers, model, curves, CACHE, record)  # type: ignore[arg-type]
 
 
 def fuse(record: Record, network: str) -> None:
     """Stage ``fuse@NETWORK``: a network in the item tower, on frozen towers."""
-    from components.fusion.params import NetworkName
+    from components.fusion.params import NetworkName, one_of
 
-    _fuse(record, _known(network, get_args(NetworkName)), "")
-
-
-def fuse_without(record: Record, ablation: str) -> None:
-    """moe_bilinear on an ablation's towers."""
-    from components.fusion.params import Ablation
-
-    _fuse(record, "moe_bilinear", _known(ablation, get_args(Ablation)))
+    known = one_of(network, get_args(NetworkName))
+    _fuse(record, known, MODELS / "align_image", MODELS / known, CURVES / f"fuse_{known}.csv", "own")
 
 
-def _evaluate(record: Record, study: bool) -> None:
-    from components.fusion.params import CACHE, FusionEvaluationParams, FusionParams
-    from components.fusion.publish_evaluation import evaluate_and_publish
+def study(record: Record, variant: str, seed: str) -> None:
+    """Study stages: a network, or an ablation's ``moe_bilinear``, with any seed; ``own`` for the block's."""
+    from components.fusion.studies import network_of, study_name, towers_of
 
-    fusion, params = load_params("fusion", FusionParams), load_params("fusion_eval", FusionEvaluationParams)
-    blocks = {"fusion": fusion, "fusion_eval": params}
-    record.parameters = {name: block.model_dump(mode="json") for name, block in blocks.items()}
-    evaluate_and_publish(fusion, params, CATALOGUE, MODELS, study, CACHE, record)
+    network, towers = network_of(variant), towers_of(variant, seed, MODELS, STUDY)
+    name = study_name("", variant, seed)
+    _fuse(record, network, towers, STUDY / name, CURVES / f"study/fusion_{name}.csv", seed)
 
 
 def evaluate(record: Record) -> None:
     """Stage ``fusion_eval``: every row of the table on the held-out split."""
-    _evaluate(record, study=False)
+    from components.fusion.params import CACHE, FusionEvaluationParams, FusionParams
+    from components.fusion.publish_evaluation import evaluate_and_publish
+
+    fusion, params = load_params("fusion", FusionParams), load_params("fusion_eval", FusionEvaluationParams)
+    record.parameters = {
+        "fusion": fusion.model_dump(mode="json"),
+        "fusion_eval": params.model_dump(mode="json"),
+    }
+    evaluate_and_publish(fusion, params, CATALOGUE, MODELS, CACHE, record)
 
 
 def evaluate_study(record: Record) -> None:
-    """Stage ``study_fusion``: all networks and ablations on the held-out split."""
-    _evaluate(record, study=True)
+    """Study stage: all networks, ablations and seeds on the held-out split."""
+    from components.fusion.params import CACHE, FusionEvaluationParams, FusionParams
+    from components.fusion.publish_study import evaluate_study_and_publish
+
+    fusion, params = load_params("fusion", FusionParams), load_params("fusion_eval", FusionEvaluationParams)
+    record.parameters = {
+        "fusion": fusion.model_dump(mode="json"),
+        "fusion_eval": params.model_dump(mode="json"),
+    }
+    evaluate_study_and_publish(fusion, params, CATALOGUE, MODELS, STUDY, CACHE, record)
 
 
-COMMANDS = (
-    align_text,
-    align_image,
-    fuse,
-    evaluate,
-    align_text_without,
-    align_image_without,
-    fuse_without,
-    evaluate_study,
-)
+COMMANDS = (align_text, align_image, fuse, evaluate, study_align, study, evaluate_study)
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["search"]:
+        from components.fusion.search_command import main
+
+        sys.exit(main(sys.argv[2:]))
     sys.exit(run("fusion", {command.__name__: command for command in COMMANDS}))

@@ -11,6 +11,10 @@ class FusionDataError(InvalidDataError):
     """There is nothing, or not enough, to align, fuse, evaluate or search (exit code 4)."""
 
 
+class TowerFileError(InvalidDataError):
+    """The word path of aligned towers is damaged, or something foreign lies beside it (exit code 4)."""
+
+
 class NetworkFileError(InvalidDataError):
     """A network folder is missing, cut, or made for other towers than those beside it (exit code 4)."""
 

@@ -46,6 +46,14 @@ TESTED = [
 ]
 
 
+# what the study asks of every seed: (metric, claim about moe_bilinear and text_only)
+CLAIMS = {
+    "ndcg_at_10": "moe_bilinear > text_only",
+    "textual_ndcg_at_10": "moe_bilinear is not below text_only on textual queries",
+}
+ALL_SEEDS = "all_seeds"
+
+
 @dataclass(frozen=True)
 class Question:
     """The split's queries with both label sets."""
@@ -61,6 +69,7 @@ class Table:
     params: FusionEvaluationParams
     question: Question
     values: dict[str, dict[str, Floats]] = field(default_factory=dict)
+    seeds: list[str] = field(default_factory=list)  # whose rows end in their name, besides the blocks' own
     _rows: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, variant: str, items: Items, score: Scorer, few_words: Flags) -> None:
@@ -115,6 +124,13 @@ class Table:
             row |= {name: float(own[name][i]) for name in KEPT}
             self._rows.append(row | {"text": task.texts[i], "top": [ids[p] for p in ranking[i, :10]]})
 
+    def add_mean(self, variant: str, suffix: str) -> None:
+        """The row ``VARIANT_SUFFIX``: each query's mean over the seeds; n stays the number of queries."""
+        rows = [self.values[name] for name in (variant, *(f"{variant}_{seed}" for seed in self.seeds))]
+        self.values[f"{variant}_{suffix}"] = {
+            name: np.mean([row[name] for row in rows], axis=0) for name in rows[0]
+        }
+
     def per_query(self) -> pa.Table:
         """One row per variant and query, in the layout of the other systems' files."""
         return pa.Table.from_pylist(self._rows)
@@ -135,11 +151,23 @@ class Table:
     def _tests(self) -> list[dict[str, Any]]:
         found = []
         for ours, rival, metric in TESTED:
-            a, b = (self.values.get(name, {}).get(metric) for name in (ours, rival))
-            if a is not None and b is not None and not np.isnan(a - b).all():
-                test = paired_bootstrap(a, b, self.params.seed, self.params.bootstrap_samples)
-                found.append({"metric": metric, "a": ours, "b": rival, **test.model_dump()})
+            found += self._test(ours, rival, metric, {})
+        for seed in (*self.seeds, ALL_SEEDS) if self.seeds else ():
+            for metric, claim in CLAIMS.items():
+                named = "pooled" if seed == ALL_SEEDS else seed
+                more = {"claim": claim, "seed": named}
+                found += self._test(f"moe_bilinear_{seed}", f"text_only_{seed}", metric, more)
         return found
+
+    def _test(self, ours: str, rival: str, metric: str, more: dict[str, str]) -> list[dict[str, Any]]:
+        """A paired bootstrap, if both rows have the metric; a study marks what belongs to a claim."""
+        a, b = (self.values.get(name, {}).get(metric) for name in (ours, rival))
+        if a is None or b is None or np.isnan(a - b).all():
+            return []
+        if self.seeds and (ours, rival) == ("moe_bilinear", "text_only") and metric in CLAIMS:
+            more = {"claim": CLAIMS[metric], "seed": "own"}
+        test = paired_bootstrap(a, b, self.params.seed, self.params.bootstrap_samples)
+        return [{"metric": metric, "a": ours, "b": rival, **test.model_dump(), **more}]
 
 
 GATES = pa.schema(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
 from components.catalog.params import NoiseParams
 from components.encoder.params import Augmentation
+from components.fusion.errors import FusionConfigurationError
 from components.stage.params import Params
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -73,11 +75,18 @@ class ProductTextParams(Params):
         return self
 
 
+class WordPathParams(Params):
+    """The sum of word vectors beside the text transformer, of the query tower and of product texts."""
+
+    weight: float = Field(gt=0)  # against the transformer's vector, at the start; learned from there
+
+
 class FusionParams(Params):
     """Block ``fusion``: what all its stages share."""
 
     pairs: PairParams
     text: ProductTextParams
+    word_path: WordPathParams | None  # null: the transformer alone
 
 
 class OptimisationParams(Params):
@@ -183,3 +192,36 @@ class FusionEvaluationParams(Params):
     noise: NoiseParams  # what the degraded text suffers on top of what the catalogue has
     gate_top: int = Field(ge=1)  # ranked products per query whose gates are kept
     encode: EncodeParams
+
+
+class SearchParams(Params):
+    """Block ``fusion_search``: ``vitrine search --system fusion``."""
+
+    network: NetworkName
+    threads: int = Field(ge=1)
+    encode: EncodeParams  # vectors that the stages made alike are in the memo
+
+
+Seeded = TypeVar("Seeded", AlignmentParams, FuseParams)
+
+
+def with_seed(params: Seeded, seed: str) -> Seeded:
+    """The same block with another seed, ``own`` for its own; for studies.
+
+    Raises:
+        FusionConfigurationError: ``seed`` is neither a whole number nor ``own``.
+    """
+    if seed != "own" and not seed.isdecimal():
+        raise FusionConfigurationError(f"'{seed}' is no seed; give a whole number, or 'own'.")
+    return params if seed == "own" else params.model_copy(update={"seed": int(seed)})
+
+
+def one_of(word: str, known: Sequence[str]) -> str:
+    """``word`` if it is one of ``known``.
+
+    Raises:
+        FusionConfigurationError: it is not.
+    """
+    if word not in known:
+        raise FusionConfigurationError(f"'{word}' is none of {', '.join(known)}.")
+    return word

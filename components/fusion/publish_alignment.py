@@ -6,13 +6,13 @@ from pathlib import Path
 
 import torch
 
-from components.encoder.files import load_encoder, save_encoder
 from components.encoder.publish_training import curves_csv
 from components.encoder.train import History
 from components.fusion.align import Alignment
 from components.fusion.alignment_set import make_alignment_set
 from components.fusion.params import AlignmentParams, FusionParams
 from components.fusion.starting_encoder import starting_encoder
+from components.fusion.tower_files import load_towers, save_towers
 from components.stage.memory import keep_freed_memory
 from components.stage.publish import published, write_text
 from components.stage.record import Record
@@ -61,10 +61,8 @@ def align_and_publish(
     torch.set_num_threads(params.threads)
     keep_freed_memory()
     with record.timed("prepare"):
-        loaded = load_encoder(start)
-        starting = starting_encoder(
-            loaded, fusion.text.context_length, params.seed, params.keep_text_tower, untrained
-        )
+        loaded = load_towers(start)
+        starting = starting_encoder(loaded, fusion, params.seed, params.keep_text_tower, untrained)
         data, validate = make_alignment_set(catalogue, starting, fusion, params, cache)
         blocks = (fusion.model_dump_json(), params.model_dump_json(), str(untrained))
         inputs = (sha256_folder(catalogue), loaded.model_sha256, code_sha256(), torch.__version__)
@@ -73,7 +71,7 @@ def align_and_publish(
         history = Alignment(starting.encoder, data, params).loop(validate, resume).run()
     starting.encoder.cpu()
     with published(model) as folder:
-        save_encoder(starting.encoder, starting.tokenizer, starting.vision, folder)
+        save_towers(starting, folder)
     write_text(curves, curves_csv(history))
     for state in resume.iterdir():
         state.unlink()

@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 import torch
 
 from components.catalog.schema import read_schema
-from components.encoder.files import load_encoder
 from components.encoder.heldout import query_task
 from components.encoder.memo import Vectors
 from components.fusion.conditions import carelessly_written, sparse, without_pictures, without_texts
@@ -23,18 +22,11 @@ from components.fusion.fuse import fused_vectors, gate_weights
 from components.fusion.network_files import LoadedNetwork, load_network
 from components.fusion.params import FusionEvaluationParams, FusionParams
 from components.fusion.rivals import average, best_text_share, bm25_scores, cosine, weighted
+from components.fusion.tower_files import load_towers
 from components.fusion.towers import Items, Towers, joined
 from components.retrieval.metrics import Qrels
 from components.stage.publish import published, write_text
 from components.stage.record import Record
-
-STUDY_NETWORKS = ("concat_mlp", "gated_sum", "cross_attention", "moe", "bilinear", "moe_bilinear")
-# ablation -> (towers, network), below models/fusion
-ABLATIONS = {
-    "no_domain": ("no_domain/align_image", "no_domain/moe_bilinear"),
-    "no_query_text": ("no_query_text/align_image", "no_query_text/moe_bilinear"),
-    "no_query_image": ("align_text", "no_query_image/moe_bilinear"),
-}
 
 
 def desirability_qrels(catalogue: Path, query_ids: list[str], product_ids: list[str]) -> Qrels:
@@ -109,7 +101,7 @@ def conditions(
 
 def open_towers(folder: Path, fusion: FusionParams, params: FusionEvaluationParams, cache: Path) -> Towers:
     """The towers of a model folder, with the memo of vectors."""
-    loaded = load_encoder(folder)
+    loaded = load_towers(folder)
     return Towers(loaded, fusion.text, params.encode, cache / "vectors.sqlite", params.threads)
 
 
@@ -128,66 +120,49 @@ def measure(
             table.add_condition(variant, name, items, scorer)
 
 
-def measure_ablations(
-    table: Table,
-    fusion: FusionParams,
-    params: FusionEvaluationParams,
-    catalogue: Path,
-    models: Path,
-    cache: Path,
-) -> None:
-    """moe_bilinear and text_only of each ablation, on its own towers."""
-    for ablation, (towers_name, network_name) in ABLATIONS.items():
-        towers = open_towers(models / towers_name, fusion, params, cache)
-        split = read_split(catalogue, towers, params.split, params.relevant_grade)
-        loaded = load_network(models / network_name, towers.model.model_sha256)
-        text_only: Scorer = lambda items, q=split.queries: cosine(q, items.text, items.has_text)  # type: ignore[misc]  # noqa: E731
-        scorers = {
-            f"moe_bilinear_{ablation}": network_scorer(split.queries, loaded),
-            f"text_only_{ablation}": text_only,
-        }
-        worse = list(conditions(split.items, towers, catalogue, params))
-        measure(table, scorers, split, worse, params.sparse_share)
-        towers.close()
-
-
 def evaluate_and_publish(
     fusion: FusionParams,
     params: FusionEvaluationParams,
     catalogue: Path,
     models: Path,
-    study: bool,
     cache: Path,
     record: Record,
 ) -> None:
-    """Measure every row on the held-out split and publish the figures.
-
-    ``study`` measures all networks and the ablations, and publishes under the name ``study_fusion``.
-    """
+    """Measure every row of the root graph on the held-out split and publish the figures."""
     torch.set_num_threads(params.threads)
-    name = "study_fusion" if study else "fusion"
+    folders = {name: models / name for name in params.networks}
+    table, gates = main_table(fusion, params, catalogue, models / "align_image", folders, cache, record)
+    with record.timed("intervals"):
+        metrics = table.metrics()
+    publish("fusion", metrics, {"fusion.parquet": table.per_query(), "gates.parquet": gates}, record)
+
+
+def main_table(
+    fusion: FusionParams,
+    params: FusionEvaluationParams,
+    catalogue: Path,
+    towers_folder: Path,
+    networks: Mapping[str, Path],
+    cache: Path,
+    record: Record,
+) -> tuple[Table, pa.Table]:
+    """The rows that train nothing and those of ``networks`` on one pair of towers, and the gates."""
     with record.timed("vectors"):
-        towers = open_towers(models / "align_image", fusion, params, cache)
+        towers = open_towers(towers_folder, fusion, params, cache)
         split = read_split(catalogue, towers, params.split, params.relevant_grade)
         worse = list(conditions(split.items, towers, catalogue, params))
         tuning = read_split(catalogue, towers, "validation", params.relevant_grade)
     share = best_text_share(tuning.queries, tuning.items, tuning.question.task.qrels, params.text_shares)
-    names = STUDY_NETWORKS if study else params.networks
-    networks = {n: load_network(models / n, towers.model.model_sha256) for n in names}
+    record.metrics["fixed_text_share"] = share
+    loaded = {n: load_network(folder, towers.model.model_sha256) for n, folder in networks.items()}
     scorers = plain_scorers(split, share, fusion, params)
-    scorers |= {n: network_scorer(split.queries, loaded) for n, loaded in networks.items()}
+    scorers |= {n: network_scorer(split.queries, network) for n, network in loaded.items()}
     table = Table(params, split.question)
     with record.timed("rows"):
         measure(table, scorers, split, worse, params.sparse_share)
-        gates = _gates(networks, scorers, split, params)
-        towers.close()
-        if study:
-            measure_ablations(table, fusion, params, catalogue, models, cache)
-    with record.timed("intervals"):
-        metrics = table.metrics()
-    files = {f"{name}.parquet": table.per_query(), "gates.parquet": gates}
-    _publish(name, metrics, files, record)
-    record.metrics["fixed_text_share"] = share
+        gates = _gates(loaded, scorers, split, params)
+    towers.close()
+    return table, gates
 
 
 def _gates(
@@ -205,7 +180,8 @@ def _gates(
     return pa.Table.from_pylist(rows, schema=GATES)
 
 
-def _publish(name: str, metrics: dict[str, Any], files: Mapping[str, pa.Table], record: Record) -> None:
+def publish(name: str, metrics: dict[str, Any], files: Mapping[str, pa.Table], record: Record) -> None:
+    """Write ``metrics/NAME.json`` and ``results/per_query/NAME/``, and what the record says of them."""
     target, per_query = Path(f"metrics/{name}.json"), Path(f"results/per_query/{name}")
     write_text(target, json.dumps(metrics, indent=1, sort_keys=True) + "\n")
     with published(per_query) as folder:
@@ -213,7 +189,7 @@ def _publish(name: str, metrics: dict[str, Any], files: Mapping[str, pa.Table], 
         for file, table in files.items():
             pq.write_table(table, folder / file, compression="zstd")
     record.outputs = [str(target), str(per_query)]
-    record.metrics = {
+    record.metrics |= {
         f"{variant}.{metric}": figure["value"]
         for variant, row in metrics.items()
         if variant != "_tests"

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from components.encoder.files import load_encoder
 from components.encoder.heldout import query_task
 from components.encoder.publish_training import curves_csv
 from components.fusion.alignment_set import group_places, topic_numbers
@@ -21,6 +20,7 @@ from components.fusion.pairs import PairSampler, Schedule
 from components.fusion.params import FuseParams, FusionParams, NetworkName
 from components.fusion.publish_alignment import record_history
 from components.fusion.rivals import average
+from components.fusion.tower_files import load_towers
 from components.fusion.towers import Towers, joined
 from components.retrieval.metrics import judge, ndcg_at
 from components.retrieval.ranking import top_k
@@ -81,7 +81,7 @@ def fuse_and_publish(
     """Train one network, or go on from where a killed run stopped, and publish it and its curves."""
     torch.set_num_threads(params.threads)
     with record.timed("vectors"):
-        loaded = load_encoder(towers_folder)
+        loaded = load_towers(towers_folder)
         towers = Towers(loaded, fusion.text, params.encode, cache / "vectors.sqlite", params.threads)
         data = make_fuse_data(catalogue, towers, fusion, params)
         network = create_network(name, towers.dimension, params.network, params.seed)

@@ -18,7 +18,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.encoder.files import load_encoder
 from components.encoder.memo import Vectors
 from components.encoder.search import Hit
 from components.fusion.errors import FusionDataError
@@ -26,6 +25,7 @@ from components.fusion.fuse import fused_vectors
 from components.fusion.network_files import LoadedNetwork, load_network
 from components.fusion.params import EncodeParams
 from components.fusion.product_text import plain
+from components.fusion.tower_files import load_towers
 from components.fusion.towers import Items, Towers
 from components.stage.publish import published
 from components.stage.resume import sha256_file
@@ -55,7 +55,7 @@ def open_model(
     Raises:
         ModelFileError, NetworkFileError: a folder is missing, damaged, or they do not belong together.
     """
-    loaded = load_encoder(models / "align_image")
+    loaded = load_towers(models / "align_image")
     found = load_network(models / network, loaded.model_sha256)
     parts = f"{loaded.model_sha256} {sha256_file(models / network / 'model.safetensors')}"
     return FusionModel(

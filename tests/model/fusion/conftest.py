@@ -15,7 +15,7 @@ from PIL import Image
 from components.catalog.records import Product, Qrel, Query
 from components.catalog.schema import CatalogSchema, write_schema
 from components.catalog.shards import CatalogueWriter, write_qrels, write_queries
-from components.encoder.files import load_encoder, save_encoder
+from components.encoder.files import save_encoder
 from components.encoder.model import create_encoder
 from components.encoder.params import EncoderParams
 from components.encoder.tokenizer import learn_tokenizer
@@ -23,6 +23,7 @@ from components.fusion.params import AlignmentParams, FuseParams, FusionEvaluati
 from components.fusion.publish_alignment import align_and_publish
 from components.fusion.publish_evaluation import evaluate_and_publish
 from components.fusion.publish_network import fuse_and_publish
+from components.fusion.tower_files import load_towers
 from components.stage.record import Record
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 180, 40), "blue": (40, 60, 220), "white": (240, 240, 240)}
@@ -98,7 +99,7 @@ ENCODER = {
     },
     "augmentation": {"minimum_area": 0.8, "aspect_jitter": 0.1, "flip": True, "brightness": 0.1},
     "training": {
-        "epochs": 1, "batch_size": 8, "topic_size": 1, "learning_rate": 0.002,
+        "epochs": 1, "batch_size": 8, "topic_size": 1, "swapped_captions": False, "learning_rate": 0.002,
         "weight_decay": 0.05, "betas": [0.9, 0.98],
         "warmup_share": 0.1, "low_resolution_px": None, "low_resolution_share": 0.0, "precision": "fp32",
         "initial_temperature": 0.1, "minimum_temperature": 0.01, "topk_weight": 0.0, "topk_patches": 2,
@@ -128,6 +129,7 @@ BLOCKS: dict[str, Any] = {
             "context_length": 20,
             "masking": {"title": 0.2, "product_type": 0.1, "attributes": 0.2, "description": 0.3},
         },
+        "word_path": {"weight": 1.0},
     },
     "align_text": {
         "seed": 1, "threads": 1, "keep_text_tower": 0.5, "text_weight": 1.0,
@@ -231,9 +233,8 @@ def trained(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             FusionEvaluationParams.model_validate(BLOCKS["fusion_eval"]),
             shop / "data/checked",
             root / "models/fusion",
-            False,
             root / "cache",
             Record(stage="fusion_eval"),
         )
-    load_encoder(root / "models/fusion/align_image")
+    load_towers(root / "models/fusion/align_image")
     return root

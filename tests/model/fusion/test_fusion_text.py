@@ -8,12 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from components.encoder.files import load_encoder
+from components.encoder.errors import ModelFileError
+from components.encoder.files import LoadedEncoder, load_encoder
 from components.encoder.tokenizer import ClipTokenizer
-from components.fusion.params import ProductTextParams
+from components.fusion.errors import TowerFileError
+from components.fusion.params import FusionParams, ProductTextParams
 from components.fusion.product_text import MARKER_TOKENS, ProductTokens, markers_of, plain, product_text
 from components.fusion.starting_encoder import marked_tokenizer, starting_encoder
+from components.fusion.tower_files import load_towers, save_towers
 
 ROWS: list[dict[str, Any]] = [
     {"title": "Red mug", "product_type": "mug", "description": "made to last",
@@ -63,34 +67,98 @@ def test_masking_hides_whole_fields_and_never_all(shop: Path, text: ProductTextP
     assert np.array_equal(masked, tokenizer([expected]))
 
 
-def test_the_starting_encoder_reads_old_texts_as_before(shop: Path) -> None:
-    loaded = load_encoder(shop / "models/encoder")
-    started = starting_encoder(loaded, 20, 1, 1.0, False)
-    texts = ["red mug", "lamp in blue"]
+def start(loaded: LoadedEncoder, blocks: dict[str, Any], keep: float = 1.0, **more: Any) -> LoadedEncoder:
+    """Towers before any training; ``words=False`` leaves the word path out."""
+    if not more.get("words", True):
+        blocks = {**blocks["fusion"], "word_path": None}
+    fusion = FusionParams.model_validate(blocks.get("fusion", blocks))
+    return starting_encoder(loaded, fusion, more.get("seed", 1), keep, more.get("untrained", False))
+
+
+def vectors(towers: LoadedEncoder, texts: list[str]) -> torch.Tensor:
     with torch.inference_mode():
-        before = loaded.encoder.encode_text(torch.from_numpy(loaded.tokenizer(texts)))
-        after = started.encoder.eval().encode_text(torch.from_numpy(started.tokenizer(texts)))
-        marked = started.encoder.encode_text(
-            torch.from_numpy(started.tokenizer(["<title> red mug", "<type> red mug"]))
-        )
-    assert torch.allclose(before, after, atol=1e-6)
-    assert not torch.allclose(marked[0], marked[1], atol=1e-3)
-    again = starting_encoder(started, 20, 9, 1.0, False)
-    pairs = zip(started.encoder.state_dict().items(), again.encoder.state_dict().values(), strict=True)
-    assert all(torch.equal(a, b) for (_, a), b in pairs), "an encoder that has markers keeps its weights"
+        return towers.encoder.eval().encode_text(torch.from_numpy(towers.tokenizer(texts)))
 
 
-def test_an_untrained_start_keeps_nothing_but_the_shape(shop: Path) -> None:
+def test_the_starting_encoder_reads_old_texts_as_before(shop: Path, blocks: dict[str, Any]) -> None:
     loaded = load_encoder(shop / "models/encoder")
-    started = starting_encoder(loaded, 20, 1, 1.0, True)
+    started = start(loaded, blocks, words=False)
+    texts = ["red mug", "lamp in blue"]
+    assert torch.allclose(vectors(loaded, texts), vectors(started, texts), atol=1e-6)
+    marked = vectors(started, ["<title> red mug", "<type> red mug"])
+    assert not torch.allclose(marked[0], marked[1], atol=1e-3)
+    started = start(loaded, blocks)
+    again = start(started, blocks, seed=9)
+    pairs = zip(started.encoder.state_dict().items(), again.encoder.state_dict().values(), strict=True)
+    assert all(torch.equal(a, b) for (_, a), b in pairs), "towers that have all of it keep their weights"
+
+
+def test_the_word_path_finds_a_name_by_the_word_itself(shop: Path, blocks: dict[str, Any]) -> None:
+    started = start(load_encoder(shop / "models/encoder"), blocks, untrained=True)
+    asked = started.encoder.words(torch.from_numpy(started.tokenizer(["green"])))  # type: ignore[operator,union-attr]
+    titles = ["green lamp made to last", "red lamp made to last", "lamp made to last green"]
+    found = started.encoder.words(torch.from_numpy(started.tokenizer(titles)))  # type: ignore[operator,union-attr]
+    likeness = (found @ asked.T)[:, 0].tolist()
+    assert likeness[0] > likeness[1] + 0.2 and likeness[0] == pytest.approx(likeness[2], abs=1e-5)
+
+
+def test_padding_and_neighbours_do_not_change_a_text(shop: Path, blocks: dict[str, Any]) -> None:
+    started = start(load_encoder(shop / "models/encoder"), blocks)
+    alone = vectors(started, ["red mug"])
+    beside = vectors(started, ["red mug", "lamp in blue made to last number 3", ""])
+    assert torch.allclose(alone[0], beside[0], atol=1e-6) and torch.isfinite(beside).all()
+    tokens = torch.from_numpy(started.tokenizer(["red mug"]))
+    with torch.inference_mode():
+        cut = started.encoder.encode_text(tokens[:, : int(tokens.argmax()) + 1])
+    assert torch.allclose(alone, cut, atol=1e-6)
+
+
+@pytest.mark.parametrize("words", [True, False])
+def test_saved_towers_read_the_same(words: bool, shop: Path, blocks: dict[str, Any], tmp_path: Path) -> None:
+    started = start(load_encoder(shop / "models/encoder"), blocks, words=words)
+    save_towers(started, tmp_path / "towers")
+    files = {p.relative_to(tmp_path / "towers").as_posix() for p in (tmp_path / "towers").rglob("*.*")}
+    plain = {"encoder/config.json", "encoder/model.safetensors", "encoder/tokenizer.json"}
+    assert files == plain | ({"words.safetensors"} if words else set())
+    found = load_towers(tmp_path / "towers")
+    texts = ["red mug", "<title> lamp in blue"]
+    assert torch.equal(vectors(found, texts), vectors(started, texts))
+    assert (found.model_sha256 == load_encoder(tmp_path / "towers/encoder").model_sha256) != words
+
+
+def test_broken_or_foreign_tower_files_are_refused(
+    shop: Path, blocks: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = tmp_path / "towers"
+    save_towers(start(load_encoder(shop / "models/encoder"), blocks), folder)
+    whole = (folder / "words.safetensors").read_bytes()
+    (folder / "words.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(TowerFileError, match=r"words\.safetensors cannot be loaded"):
+        load_towers(folder)
+    save_file({"table": torch.zeros(3, 2), "weight": torch.tensor(1.0)}, folder / "words.safetensors")
+    with pytest.raises(TowerFileError, match="cannot be loaded"):
+        load_towers(folder)
+    (folder / "words.safetensors").write_bytes(whole)
+    (folder / "optimizer.pkl").write_bytes(b"")
+    with pytest.raises(TowerFileError, match=r"alone, not optimizer\.pkl"):
+        load_towers(folder)
+    (folder / "optimizer.pkl").unlink()
+    (folder / "encoder/model.safetensors").write_bytes(b"cut")
+    with pytest.raises(ModelFileError, match="cannot be loaded"):
+        load_towers(folder)
+
+
+def test_an_untrained_start_keeps_nothing_but_the_shape(shop: Path, blocks: dict[str, Any]) -> None:
+    loaded = load_encoder(shop / "models/encoder")
+    started = start(loaded, blocks, untrained=True)
     old, new = loaded.encoder.clip.text_projection, started.encoder.clip.text_projection
     assert old.shape == new.shape and not torch.allclose(old, new)
 
 
-def test_a_shrunk_start_lies_between_the_old_and_a_new_text_tower(shop: Path) -> None:
+def test_a_shrunk_start_lies_between_the_old_and_a_new_text_tower(shop: Path, blocks: dict[str, Any]) -> None:
     loaded = load_encoder(shop / "models/encoder")
     old, half, new = (
-        starting_encoder(loaded, 20, 1, keep, untrained).encoder.state_dict()
+        start(loaded, blocks, keep, untrained=untrained).encoder.state_dict()
         for keep, untrained in ((1.0, False), (0.5, False), (1.0, True))
     )
     name = "clip.text_projection"

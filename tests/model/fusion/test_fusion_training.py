@@ -26,11 +26,13 @@ from components.fusion.params import AlignmentParams, FuseParams, FusionParams
 from components.fusion.publish_network import make_fuse_data
 from components.fusion.starting_encoder import starting_encoder
 from components.fusion.towers import Towers
-from components.stage.resume import sha256_file
+from components.stage.resume import sha256_file, sha256_folder
 from tests.model.fusion.conftest import run_align, run_fuse
 
 ROOT = Path(__file__).parents[3]
 Weights = dict[str, torch.Tensor]
+# what a published model consists of, below models/fusion, without ".safetensors"
+STAGES = ("align_text/encoder/model", "align_text/words", "align_image/encoder/model", "align_image/words")
 
 
 def aligned(
@@ -38,7 +40,7 @@ def aligned(
 ) -> Weights:
     fusion = FusionParams.model_validate(blocks["fusion"])
     params = AlignmentParams.model_validate(blocks["align_image"])
-    started = starting_encoder(load_encoder(shop / "models/encoder"), 20, 1, 1.0, False)
+    started = starting_encoder(load_encoder(shop / "models/encoder"), fusion, 1, 1.0, False)
     data, validate = make_alignment_set(shop / "data/checked", started, fusion, params, cache)
     loop = Alignment(started.encoder, data, params).loop(validate, resume)
     loop.run(until)
@@ -60,7 +62,7 @@ def fused(shop: Path, blocks: dict[str, Any], cache: Path, resume: Path | None, 
 
 def make_fusing(shop: Path, blocks: dict[str, Any]) -> Fusing:
     fusion, params = FusionParams.model_validate(blocks["fusion"]), FuseParams.model_validate(blocks["fuse"])
-    started = starting_encoder(load_encoder(shop / "models/encoder"), 20, 1, 1.0, False)
+    started = starting_encoder(load_encoder(shop / "models/encoder"), fusion, 1, 1.0, False)
     data = make_fuse_data(
         shop / "data/checked", Towers(started, fusion.text, params.encode, None, 1), fusion, params
     )
@@ -88,7 +90,7 @@ def test_two_runs_give_the_same_files_with_and_without_the_memo(
     for path in (tmp_path / "cache").glob("vectors.sqlite*"):
         path.unlink()
     run_fuse(shop, tmp_path, "moe_bilinear", blocks)
-    files = [f"models/fusion/{m}/model.safetensors" for m in ("align_text", "align_image", "moe_bilinear")]
+    files = [f"models/fusion/{m}.safetensors" for m in (*STAGES, "moe_bilinear/model")]
     for file in [*files, "plots/align_image.csv", "plots/fuse_moe_bilinear.csv"]:
         assert sha256_file(tmp_path / file) == sha256_file(trained / file), file
     assert not list(Path(".vitrine/resume").glob("*/*/*")), "resume state outlived a stage"
@@ -110,7 +112,7 @@ def test_a_trained_image_tower_moves_and_a_frozen_one_does_not(
         fusion = FusionParams.model_validate(blocks["fusion"])
         params = AlignmentParams.model_validate(blocks["align_image"])
         loaded = load_encoder(shop / "models/encoder")
-        started = starting_encoder(loaded, 20, 1, 1.0, False)
+        started = starting_encoder(loaded, fusion, 1, 1.0, False)
         data, validate = make_alignment_set(catalogue, started, fusion, params, tmp_path / "cache")
         Alignment(started.encoder, data, params).loop(validate, None).run()
         old, new = (m.encoder.clip.visual.state_dict() for m in (loaded, started))
@@ -157,7 +159,7 @@ def test_a_killed_stage_completes_as_if_it_had_not_been(
         newest = max((root / ".vitrine/records").rglob("*.json"), key=lambda p: p.stat().st_mtime)
         resumed = json.loads(newest.read_text())["metrics"]["resumed_from_step"]
         assert (resumed > 0) == kill
-        hashes.append(sha256_file(root / f"models/fusion/{stage[-1]}/model.safetensors"))
+        hashes.append(sha256_folder(root / f"models/fusion/{stage[-1]}"))
     assert hashes[0] == hashes[1]
 
 

@@ -1,0 +1,89 @@
+"""``vitrine search --system fusion``: from a trained workspace to a table and to JSON."""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from components.fusion.fuse import fused_vectors
+from components.fusion.params import EncodeParams
+from components.fusion.search import open_model
+from components.fusion.search_command import main
+from components.fusion.towers import joined
+from flows.cli import app, guarded
+from tests.model.fusion.conftest import BLOCKS, ENCODE
+
+
+@pytest.fixture
+def root(shop: Path, trained: Path, tmp_path: Path) -> Path:
+    """A workspace with the trained models, as git and DVC see one."""
+    blocks = copy.deepcopy(BLOCKS) | {
+        "fusion_search": {"network": "moe_bilinear", "threads": 1, "encode": ENCODE}
+    }
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(blocks))
+    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
+    (tmp_path / ".dvc").mkdir()
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    (tmp_path / "models").mkdir()
+    (tmp_path / "data").symlink_to(shop / "data")
+    (tmp_path / "models/fusion").symlink_to(trained / "models/fusion")
+    return tmp_path
+
+
+def vitrine(*words: str) -> int:
+    """The exit code of a command line."""
+    return guarded(lambda: app(list(words)))
+
+
+def test_the_command_ranks_by_fused_vectors(
+    root: Path, shop: Path, trained: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(root)
+    assert vitrine("search", "red mug", "--system", "fusion", "--k", "5", "--json") == 0
+    found = json.loads(capfd.readouterr().out)
+    model = open_model(
+        trained / "models/fusion", "moe_bilinear", EncodeParams.model_validate(ENCODE), None, 1
+    )
+    items = joined(model.towers.stream(shop / "data/checked"))
+    scores = fused_vectors(model.network.network, items) @ model.towers.queries(["red mug"])[0]
+    expected = [items.product_ids[at] for at in np.argsort(-scores)[:5]]
+    assert [hit["product_id"] for hit in found] == expected
+    assert [hit["rank"] for hit in found] == [1, 2, 3, 4, 5]
+    assert set(found[0]) == {"rank", "score", "product_id", "title", "product_type", "attributes"}
+
+
+def test_the_table_and_its_conditions(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(root)
+    assert main(["--k=3", "--where=colour=red", "--where=product_type=mug", "--", "mug for tea"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("mug") >= 3 and "red" in shown and "score" in shown
+    assert main(["--where=colour=invisible", "--", "mug"]) == 0
+    assert "Nothing found" in capsys.readouterr().out
+    for words, told, code in (
+        (["--where=colour", "mug"], "--where takes name=value", 2),
+        (["--k=0", "mug"], "k of at least 1", 4),
+        (["<>"], "not empty", 4),
+    ):
+        assert main(words) == code
+        assert told in capsys.readouterr().err
+
+
+def test_what_search_cannot_do_is_told(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(root)
+    assert vitrine("search", "mug", "--system", "opal") == 2
+    assert "--system takes encoder or fusion" in " ".join(capfd.readouterr().err.split())
+    assert vitrine("search", "--system", "fusion") == 2
+    assert "Fusion answers a text alone" in " ".join(capfd.readouterr().err.split())
+    (root / "models/fusion").unlink()
+    assert main(["mug"]) == 4
+    assert "There is no model" in capfd.readouterr().err
