@@ -112,7 +112,8 @@ TINY = {
     "training": {
         "epochs": 4,
         "batch_size": 32,
-        "topic_size": 1,
+        "topic_size": 4,
+        "swapped_captions": True,
         "learning_rate": 0.002,
         "weight_decay": 0.05,
         "betas": [0.9, 0.98],

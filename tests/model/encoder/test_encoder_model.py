@@ -51,6 +51,8 @@ def pictures(count: int, side: int = 48) -> torch.Tensor:
 def test_vectors_are_those_of_open_clip(tiny: EncoderParams, tokenizer: CaptionTokenizer, tower: str) -> None:
     params = tiny if tower == "convolutional" else vit(tiny)
     encoder = create_encoder(params, tokenizer.vocabulary_size).eval()
+    if encoder.patches is not None:
+        encoder.patches.pooled_share.data.zero_()  # as with pretrained weights: the trunk's vector alone
     tokens = torch.from_numpy(tokenizer(TEXTS))
     with torch.inference_mode():
         ours = encoder.encode_text(tokens)
@@ -74,6 +76,37 @@ def test_patches_know_their_place(tiny: EncoderParams, tokenizer: CaptionTokeniz
     with torch.inference_mode():
         moved = (encoder.encode_patches(before)[1] - encoder.encode_patches(after)[1]).norm(dim=-1)[0]
     assert moved[0, 0] > 2 * moved[-1, -1]
+
+
+def test_a_picture_vector_carries_what_its_patches_say(
+    tiny: EncoderParams, tokenizer: CaptionTokenizer
+) -> None:
+    encoder = create_encoder(tiny, tokenizer.vocabulary_size).eval()
+    assert encoder.patches is not None
+    with torch.inference_mode():
+        whole, patches = encoder.encode_patches(pictures(3))
+        torch.testing.assert_close(encoder.encode_image(pictures(3)), whole)
+        encoder.patches.pooled_share.data.fill_(1e6)
+        mostly = encoder.encode_image(pictures(3))
+    mean = torch.nn.functional.normalize(patches.mean(dim=(1, 2)), dim=-1)
+    torch.testing.assert_close(mostly, mean, atol=1e-4, rtol=1e-3)
+    assert not torch.allclose(whole, mean, atol=1e-2)
+
+
+def test_texts_of_no_picture_are_negatives_of_pictures_alone() -> None:
+    """The oracle is a cross entropy of PyTorch in each direction."""
+    generator = torch.Generator().manual_seed(0)
+    square, more = torch.randn(5, 5, generator=generator), torch.randn(5, 3, generator=generator)
+    excluded = torch.zeros(5, 8, dtype=torch.bool)
+    excluded[1, 6] = True
+    target = torch.arange(5)
+    seen = torch.cat([square, more], dim=1)
+    seen[1, 6] = float("-inf")
+    expected = (
+        torch.nn.functional.cross_entropy(seen, target) + torch.nn.functional.cross_entropy(square.T, target)
+    ) / 2
+    ours = info_nce(torch.cat([square, more], dim=1), excluded, texts_only=3)
+    torch.testing.assert_close(ours, expected)
 
 
 def test_info_nce_equals_open_clips_loss() -> None:
@@ -143,6 +176,23 @@ def test_captions_of_a_product_state_what_the_product_is(
     batch = Captions(rows, only, tokenizer, {"colour"}).draw(np.arange(3), np.random.default_rng(0))
     # every caption is "<colour> square": true of the products of that colour, and of no other
     assert batch.entailed.tolist() == [[True, True, False], [True, True, False], [False, False, True]]
+    # with the value changed it is true of the products of the other colour alone
+    assert (batch.swapped_entailed == ~batch.entailed).all()
+    assert np.array_equal(batch.swapped[0], batch.tokens[2]) and np.array_equal(
+        batch.swapped[2], batch.tokens[0]
+    )
+
+
+def test_a_product_type_of_one_colour_has_no_changed_captions(
+    tiny: EncoderParams, tokenizer: CaptionTokenizer
+) -> None:
+    rows = [
+        {"product_id": f"p{i}", "title": "", "description": "", "product_type": kind,
+         "attributes": [{"name": "colour", "value": "red"}]}
+        for i, kind in enumerate(["square", "square", "circle"])
+    ]  # fmt: skip
+    batch = Captions(rows, tiny.captions, tokenizer, {"colour"}).draw(np.arange(3), np.random.default_rng(0))
+    assert batch.swapped.shape[0] == 0 and batch.swapped_entailed.shape == (3, 0)
 
 
 @given(st.lists(st.text(max_size=60), min_size=1, max_size=5))
