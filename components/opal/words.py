@@ -38,6 +38,11 @@ def _deletions(word: str) -> set[str]:
     return {word, *(word[:i] + word[i + 1 :] for i in range(len(word)))}
 
 
+def _same_noun(a: str, b: str) -> bool:
+    """One of them is the other's plural: no slip, however a catalogue names its types."""
+    return a == b or a + "s" == b or b + "s" == a
+
+
 def cased_like(word: str, model: str) -> str:
     """``word`` with the first letter, or all letters, as large as in ``model``."""
     if len(model) > 1 and model.isupper():
@@ -123,7 +128,7 @@ class Words:
         if word in own:
             return ""
         count = max(1, self.counts[word])
-        near = [r for r in own if OSA.distance(word, r, score_cutoff=1) == 1]
+        near = [r for r in own if OSA.distance(word, r, score_cutoff=1) == 1 and not _same_noun(word, r)]
         if near and count < self._params.min_count * self._params.typo_ratio:
             return near[0]
         return self._frequent_neighbour(word, count)
@@ -131,7 +136,7 @@ class Words:
     @lru_cache(maxsize=65_536)  # noqa: B019 - lives as long as the one stage that uses it
     def _frequent_neighbour(self, word: str, count: int) -> str:
         found = {w for part in _deletions(word) for w in self._near.get(part, ())}
-        near = [w for w in found if w != word and OSA.distance(word, w, score_cutoff=1) == 1]
+        near = [w for w in found if OSA.distance(word, w, score_cutoff=1) == 1 and not _same_noun(word, w)]
         ranked = sorted(near, key=lambda w: (-self.counts[w], w))
         if not ranked or self.counts[ranked[0]] < self._params.typo_ratio * count:
             return ""

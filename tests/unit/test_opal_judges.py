@@ -154,6 +154,7 @@ def title_judge() -> TitleJudge:
         ("Teal hammer by Quenby hot viral gift", "Teal hammer by Quenby"),
         ("Teal hammer by Quenby !!!", "Teal hammer by Quenby !!!"),
         ("Teal hammer by Zorro", "Teal hammer by Zorro"),  # one new word is no stuffing
+        ("Teal hammers by Quenby", "Teal hammers by Quenby"),  # a plural is no slip
         ("", ""),
     ],
 )
