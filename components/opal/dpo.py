@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from datasets import Dataset
 from PIL import Image
-from transformers import PrinterCallback
 from trl import DPOConfig, DPOTrainer
 from trl.trainer.dpo_trainer import DataCollatorForVisionPreference
 
@@ -18,18 +17,16 @@ from components.opal.listing_errors import ListingDataError
 from components.opal.listing_model import ListingModel
 from components.opal.listing_params import DpoParams, LoraParams
 from components.opal.preference_pairs import Pair, check_pairs
-from components.opal.sft import Tuned, batch_names, finished
+from components.opal.sft import batch_names
 from components.opal.trainer_setup import (
     Checkpoints,
     ExactResume,
     PictureCollator,
     Pictures,
-    answers_scored_only,
     common_arguments,
-    curves_of,
-    last_checkpoint,
     lora_config,
 )
+from components.opal.tuned_model import Tuned, trained
 
 CURVES = {
     "loss": "loss",
@@ -122,17 +119,8 @@ def prefer(
             )
         ],
     )
-    trainer.remove_callback(PrinterCallback)  # the progress line and the curves say it
-    checkpoint = last_checkpoint(resume)
-    with answers_scored_only():
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    return Tuned(
-        model=finished(trainer, model),
-        curves=curves_of(trainer.state.log_history, CURVES),
-        resumed_from=int(checkpoint.name.split("-")[1]) if checkpoint else 0,
-        data_seconds=collator.seconds,
-        longest=longest,
-    )
+    trainer.muon = training.optimiser == "muon"
+    return trained(trainer, model, collator, CURVES, resume, longest)
 
 
 def _check(

@@ -49,6 +49,16 @@ class HeldOutListings:
     seller: list[Listing]
     refined: list[Listing | None]
 
+    def of(self, chosen: Sequence[int]) -> HeldOutListings:
+        """The same of some of the products."""
+        return HeldOutListings(
+            targets=[self.targets[i] for i in chosen],
+            groups=[self.groups[i] for i in chosen],
+            noise=[self.noise[i] for i in chosen],
+            seller=[self.seller[i] for i in chosen],
+            refined=[self.refined[i] for i in chosen],
+        )
+
 
 @dataclass
 class Measured:
@@ -120,9 +130,11 @@ class ListingEvaluation:
 
     def metrics(self) -> dict[str, Any]:
         """variant -> metric -> {value, low, high, n}, and the paired tests under ``_tests``."""
-        out: dict[str, Any] = {variant: self._figures(variant) for variant in self.measured}
-        out["_tests"] = self._tests()
-        return out
+        return {**self.figures(), "_tests": self._tests()}
+
+    def figures(self) -> dict[str, Any]:
+        """variant -> metric -> {value, low, high, n}."""
+        return {variant: self._figures(variant) for variant in self.measured}
 
     def _interval(self, values: Floats, chosen: npt.NDArray[np.bool_] | None = None) -> dict[str, Any]:
         groups = self.held_out.groups

@@ -31,6 +31,7 @@ class Generated:
     confidence: dict[str, float] = field(default_factory=dict)  # per attribute, and of the title
     tokens: int = 0
     ended: bool = True  # by the model itself, not by the limit of tokens
+    ids: tuple[int, ...] = ()  # the tokens, without the one that ends
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,37 @@ class ListingGenerator:
                 progress.advance(len(chosen))
         return [generated for generated in out if generated is not None]
 
+    def both(
+        self, pixels: npt.NDArray[np.uint8], categories: Sequence[str], what: str = ""
+    ) -> tuple[list[Generated], list[Generated]]:
+        """Greedy listings written freely, and held to the schema.
+
+        Where the grammar allows every token of a free answer it would have changed none, so only the other
+        answers are written again. A confidence is then the model's own, before any token is forbidden.
+        """
+        free = self(pixels, categories, constrained=False, what=f"{what}, free" if what else "")
+        held = list(free)
+        bad = [i for i, g in enumerate(free) if not self._allowed(g, categories[i])]
+        if bad:
+            again = self(
+                pixels[bad],
+                [categories[i] for i in bad],
+                constrained=True,
+                what=f"{what}, by schema" if what else "",
+            )
+            for i, generated in zip(bad, again, strict=True):
+                held[i] = generated
+        return free, held
+
+    def _allowed(self, generated: Generated, category: str) -> bool:
+        matcher = self.grammars.matcher(category)
+        count = len(generated.ids)
+        return (
+            generated.ended
+            and matcher.try_consume_tokens(list(generated.ids)) == count
+            and bool(matcher.is_accepting())
+        )
+
     def _inputs(self, pixels: npt.NDArray[np.uint8], categories: Sequence[str]) -> Any:
         questions = [self.note["prompt"].format(category=category) for category in categories]
         return self.model.processor(
@@ -130,7 +162,7 @@ class ListingGenerator:
         if listing is not None:
             ends = np.cumsum(self._bytes[kept])
             confidence = span_confidence(text, np.concatenate([[0], ends[:-1]]), ends, scores[: len(kept)])
-        return Generated(text, listing, confidence, len(kept), bool(len(ended)))
+        return Generated(text, listing, confidence, len(kept), bool(len(ended)), tuple(kept.tolist()))
 
 
 def span_confidence(

@@ -26,10 +26,11 @@ from transformers import (
 )
 
 from components.encoder.files import LoadedEncoder
-from components.opal.aligned_start import align
+from components.opal.aligned_start import align, start_as_a_wire
 from components.opal.listing_errors import ListingConfigurationError
 from components.opal.listing_params import LanguageModel, ListingParams, Pretrained
 from components.opal.listing_tokenizer import CHAT_TEMPLATE, IMAGE, learn_listing_tokenizer
+from components.opal.tower_memo import remember_pictures
 from components.opal.vision_tower import load_encoder_weights, register_tower, tower_config
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
@@ -54,6 +55,7 @@ def create_listing_model(
     encoder: LoadedEncoder,
     texts: Iterable[str],
     pixels: npt.NDArray[np.uint8],
+    cache: Path | None = None,
 ) -> ListingModel:
     """The model before its first step.
 
@@ -61,6 +63,7 @@ def create_listing_model(
         encoder: its image side becomes the vision tower.
         texts: training texts that the tokenizer is learned from.
         pixels: training pictures ``[N, px, px, 3]`` that the tower's tokens are whitened on.
+        cache: where a frozen tower's features of pictures are kept, if anywhere.
 
     Raises:
         ListingConfigurationError: pretrained weights cannot be loaded.
@@ -78,7 +81,10 @@ def create_listing_model(
         attn_implementation={"text_config": "eager", "vision_config": "eager"},
     )
     load_encoder_weights(model.model.vision_tower, encoder)
+    model.model.vision_tower.eval()
+    remember_pictures(model, params.precision, cache)
     model.model.vision_tower.whiten(torch.from_numpy(pixels).permute(0, 3, 1, 2))
+    start_as_a_wire(model.model.language_model, params.seed)
     if language.aligned_start:
         names = [tokenizer.decode([i]) for i in range(len(tokenizer))]
         align(model, encoder, names, params.seed)

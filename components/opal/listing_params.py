@@ -102,6 +102,7 @@ class OptimiserParams(Params):
     max_grad_norm: float = Field(gt=0)
     gradient_checkpointing: bool
     checkpoint_every_s: float = Field(gt=0)  # resume state; costs nothing but the write
+    optimiser: Literal["adamw", "muon"]  # muon: of the matrices; embeddings, norms and biases keep AdamW
 
 
 class SftParams(Params):
@@ -139,6 +140,7 @@ class PreferencesParams(Params):
     batch_size: int = Field(ge=1)
     neighbours: int = Field(ge=1)  # visually nearest products that swapped attributes come from
     max_swapped: int = Field(ge=1)  # attributes of one pair
+    values_only: bool  # a rejected answer states the attributes of the chosen one, with wrong values
 
 
 class DpoParams(Params):
@@ -158,6 +160,7 @@ class ListingEvalParams(Params):
     threads: int = Field(ge=1)
     split: Literal["validation", "test"]
     products: int | None = Field(ge=1)  # the first so many of a seeded order; null: all
+    untrained_products: int = Field(ge=1)  # of them in the row of a model that nothing has taught to end
     batch_size: int = Field(ge=1)
     neighbours: int = Field(ge=1)  # of the voting row
     bootstrap_samples: int = Field(ge=100)

@@ -88,6 +88,22 @@ def check_pairs(pairs: Sequence[Pair]) -> None:
             raise ListingDataError(f"{len(bad)} preference pairs {reason}: {names}; make them again.")
 
 
+def contradicting(chosen: Listing, other: Mapping[str, str]) -> Listing | None:
+    """The refined listing with every value that ``other`` states otherwise; None if there is none.
+
+    Both sides then state the same attributes in the same order. Were one side shorter, a model would learn to
+    say less (or more) instead of saying what is right: that is the easier difference [C].
+    """
+    wrong = {n: v for n, v in other.items() if chosen.attributes.get(n, v) != v}
+    if not wrong:
+        return None
+    title = chosen.title
+    for name, value in wrong.items():
+        title = title.replace(chosen.attributes[name], value)
+        title = title.replace(chosen.attributes[name].capitalize(), value.capitalize())
+    return Listing(title, {**chosen.attributes, **wrong})
+
+
 def swapped_listing(
     chosen: Listing, near: Mapping[str, str], most: int, random: np.random.Generator
 ) -> Listing | None:
@@ -97,12 +113,7 @@ def swapped_listing(
         return None
     count = int(random.integers(1, min(most, len(differing)) + 1))
     names = random.choice(len(differing), size=count, replace=False)
-    swapped = {differing[i]: near[differing[i]] for i in names}
-    title = chosen.title
-    for name, value in swapped.items():
-        title = title.replace(chosen.attributes[name], value)
-        title = title.replace(chosen.attributes[name].capitalize(), value.capitalize())
-    return Listing(title, {**chosen.attributes, **swapped})
+    return contradicting(chosen, {differing[i]: near[differing[i]] for i in names})
 
 
 def shared_out(total: int, shares: Mapping[str, float]) -> dict[str, int]:

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from components.encoder.heldout import read_rows
@@ -15,7 +16,8 @@ from components.opal.listing_files import load_listing_model, read_note, save_li
 from components.opal.listing_params import DpoParams, ListingParams
 from components.opal.listing_rows import read_parquet
 from components.opal.preference_pairs import Pair
-from components.opal.publish_sft import curves_csv
+from components.opal.publish_sft import curves_csv, look_at
+from components.opal.tower_memo import remember_pictures
 from components.stage.publish import published, write_text
 from components.stage.record import Record
 from components.stage.resume import code_sha256, resume_folder, sha256_folder
@@ -57,6 +59,9 @@ def dpo_and_publish(
         pairs = read_pairs(preferences)
         positions = {row["product_id"]: i for i, row in enumerate(read_rows(catalogue))}
         pixels = PixelCache(catalogue, note["image_px"], cache, params.threads)
+        remember_pictures(model.model, note["precision"], cache)
+        known = [positions[p.product_id] for p in pairs if p.product_id in positions]
+        look_at(model, pixels, np.array(known))
         key = [listing.model_dump_json(), params.model_dump_json(), torch.__version__, code_sha256()]
         key += [sha256_folder(catalogue), sha256_folder(preferences), sha256_folder(tuned)]
         resume = resume_folder(record.stage, key)

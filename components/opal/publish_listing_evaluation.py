@@ -27,6 +27,7 @@ from components.opal.listing_rows import listing_of, refined_listings
 from components.opal.listing_text import Listing, answer_text, attributes_of
 from components.opal.nearest_listing import copied, nearest_rows, voted
 from components.opal.publish_sft import note_of, samples_of, starting_model, tokenizer_texts
+from components.opal.tower_memo import remember_pictures
 from components.retrieval.embeddings import read_embeddings
 from components.stage.publish import published, write_text
 from components.stage.record import Record
@@ -134,13 +135,17 @@ def evaluate_and_publish(
         ):
             same = as_generated(listings, held_out.targets, schema)
             evaluation.add(name, same, same)
-    _evaluate_models(evaluation, params, listing, sft, inputs, positions, record)
+    for name in ("sft_raw", "sft_refined", "dpo"):
+        folder = inputs.models / name
+        model, note = load_listing_model(folder), read_note(folder)
+        _evaluate_model(evaluation, name, model, note, params, inputs, positions, record)
+    untrained = _evaluate_untrained(evaluation, params, listing, sft, inputs, positions, record)
     with record.timed("intervals"):
-        metrics = evaluation.metrics()
+        metrics = {**evaluation.metrics(), **untrained.figures()}
     write_text(METRICS, json.dumps(metrics, indent=1, sort_keys=True) + "\n")
     with published(PER_QUERY) as folder:
         folder.mkdir(parents=True)
-        for name, table in evaluation.tables().items():
+        for name, table in {**evaluation.tables(), **untrained.tables()}.items():
             pq.write_table(table, folder / name, compression="zstd")
     record.outputs = [str(METRICS), str(PER_QUERY)]
     record.metrics |= {
@@ -152,7 +157,30 @@ def evaluate_and_publish(
     }
 
 
-def _evaluate_models(
+def _evaluate_model(
+    evaluation: ListingEvaluation,
+    name: str,
+    model: ListingModel,
+    note: dict[str, Any],
+    params: ListingEvalParams,
+    inputs: Inputs,
+    positions: npt.NDArray[np.int64],
+    record: Record,
+    pretrained: bool | None = None,
+) -> None:
+    remember_pictures(model.model, note["precision"], inputs.cache)
+    categories = [t.category for t in evaluation.held_out.targets]
+    pixels = PixelCache(inputs.catalogue, note["image_px"], inputs.cache, params.threads).take(positions)
+    decoding = Decoding(params.batch_size, note["max_new_tokens"], note["precision"])
+    generator = ListingGenerator(model, note, evaluation.schema, decoding)
+    with record.timed(name):
+        raw, held = generator.both(pixels, categories, what=name)
+    tokens = sum(g.tokens for g in raw) + sum(h.tokens for g, h in zip(raw, held, strict=True) if h is not g)
+    record.metrics[f"{name}.tokens_per_second"] = tokens / max(record.timings[name], 1e-9)
+    evaluation.add(name, raw, held, pretrained)
+
+
+def _evaluate_untrained(
     evaluation: ListingEvaluation,
     params: ListingEvalParams,
     listing: ListingParams,
@@ -160,23 +188,22 @@ def _evaluate_models(
     inputs: Inputs,
     positions: npt.NDArray[np.int64],
     record: Record,
-) -> None:
-    categories = [t.category for t in evaluation.held_out.targets]
-    for name in ("zero_shot", "sft_raw", "sft_refined", "dpo"):
-        if name == "zero_shot":
-            model, note = _untrained(listing, sft, inputs)
-        else:
-            model, note = load_listing_model(inputs.models / name), read_note(inputs.models / name)
-        pixels = PixelCache(inputs.catalogue, note["image_px"], inputs.cache, params.threads).take(positions)
-        decoding = Decoding(params.batch_size, note["max_new_tokens"], note["precision"])
-        generator = ListingGenerator(model, note, evaluation.schema, decoding)
-        with record.timed(name):
-            raw = generator(pixels, categories, constrained=False, what=f"{name}, free")
-            held = generator(pixels, categories, constrained=True, what=f"{name}, by schema")
-        tokens = sum(g.tokens for g in (*raw, *held))
-        record.metrics[f"{name}.tokens_per_second"] = tokens / max(record.timings[name], 1e-9)
-        pretrained = listing.pretrained is not None if name == "zero_shot" else None
-        evaluation.add(name, raw, held, pretrained)
+) -> ListingEvaluation:
+    """Row ``zero_shot``, on a seeded sample where nothing is pretrained.
+
+    A model that nobody taught writes to the limit of tokens, for every product, and knows nothing: its row
+    took a third of the stage's time. It has its own n, and no test compares it.
+    """
+    count = len(positions)
+    wanted = count if listing.pretrained else min(params.untrained_products, count)
+    chosen = np.sort(np.random.default_rng(params.seed).permutation(count)[:wanted])
+    held_out = evaluation.held_out.of(chosen.tolist())
+    untrained = ListingEvaluation(held_out, evaluation.schema, params.seed, params.bootstrap_samples)
+    model, note = _untrained(listing, sft, inputs)
+    pretrained = listing.pretrained is not None
+    shared = (params, inputs, positions[chosen], record, pretrained)
+    _evaluate_model(untrained, "zero_shot", model, note, *shared)
+    return untrained
 
 
 def _untrained(listing: ListingParams, sft: SftParams, inputs: Inputs) -> tuple[ListingModel, dict[str, Any]]:

@@ -21,15 +21,17 @@ from components.opal.generate import Decoding, ListingGenerator
 from components.opal.listing_files import load_listing_model, read_note
 from components.opal.listing_params import PreferencesParams, Taught
 from components.opal.listing_rows import listing_of, refined_listings
-from components.opal.listing_text import Listing, answer_text
+from components.opal.listing_text import Listing, answer_text, parse_answer
 from components.opal.preference_pairs import (
     Pair,
     check_pairs,
+    contradicting,
     make_pair,
     nearest,
     shared_out,
     swapped_listing,
 )
+from components.opal.tower_memo import remember_pictures
 from components.retrieval.embeddings import read_embeddings
 from components.stage.publish import published
 from components.stage.record import Record
@@ -70,6 +72,13 @@ class PairMaker:
         row = self.rows[position]
         question = self.prompt.format(category=row["category"])
         chosen = self._refined(position)
+        if self.params.values_only and (written := parse_answer(rejected)) is not None:
+            wrong = contradicting(chosen, written.attributes)
+            if wrong is None:
+                return None
+            rejected = answer_text(wrong, self.schema.categories[row["category"]])
+        elif self.params.values_only:
+            return None
         return make_pair(self.schema, row["product_id"], row["category"], question, chosen, rejected, kind)
 
     def seller(self) -> Iterator[Pair]:
@@ -140,6 +149,7 @@ def make_and_publish(
     """Make the pairs of every kind and publish them."""
     torch.set_num_threads(params.threads)
     model, note = load_listing_model(model_folder), read_note(model_folder)
+    remember_pictures(model.model, note["precision"], cache)
     maker = PairMaker(catalogue, refined, embeddings, note, params)
     counts = shared_out(params.pairs, params.shares.model_dump())
     pairs: list[Pair] = []

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from components.catalog.schema import read_schema
@@ -99,7 +100,14 @@ def starting_model(
     seen = sorted({sample.position for sample in samples})
     chosen = np.random.default_rng(params.seed).permutation(seen)[: params.vision.whitening_pictures]
     shown = pixels.take(np.sort(chosen)) if params.pretrained is None else np.empty((0,), np.uint8)
-    return create_listing_model(params, loaded, texts, shown), pixels
+    return create_listing_model(params, loaded, texts, shown, cache), pixels
+
+
+def look_at(model: ListingModel, pixels: PixelCache, positions: npt.NDArray[np.int64]) -> None:
+    """Show a tower that remembers every picture it is going to be asked about."""
+    memo = getattr(getattr(getattr(model.model, "model", None), "vision_tower", None), "memo", None)
+    if memo is not None:
+        memo.fill(pixels.take(np.unique(positions)).transpose(0, 3, 1, 2), "seeing pictures")
 
 
 def tokenizer_texts(catalogue: Path, refined: Path, listing: ListingParams, variant: str) -> list[str]:
@@ -139,6 +147,7 @@ def sft_and_publish(
         samples = samples_of(variant, catalogue, refined, listing, params)
         texts = tokenizer_texts(catalogue, refined, listing, variant)
         model, pixels = starting_model(listing, encoder, texts, samples, catalogue, cache)
+        look_at(model, pixels, np.array([sample.position for sample in samples]))
         key = [variant, listing.model_dump_json(), params.model_dump_json(), torch.__version__, code_sha256()]
         key += [sha256_folder(catalogue), sha256_folder(refined), sha256_folder(encoder)]
         resume = resume_folder(record.stage, key)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch.nn.functional as F
 from datasets import Dataset
 from PIL import Image
-from transformers import PrinterCallback
 from trl import SFTConfig, SFTTrainer
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
@@ -22,12 +21,12 @@ from components.opal.trainer_setup import (
     ExactResume,
     PictureCollator,
     Pictures,
-    answers_scored_only,
     common_arguments,
-    curves_of,
-    last_checkpoint,
     lora_config,
 )
+from components.opal.tuned_model import Tuned, trained
+
+IGNORED = -100  # a label that is not scored
 
 CURVES = {
     "loss": "loss",
@@ -38,18 +37,43 @@ CURVES = {
 
 
 class ResumableSFT(ExactResume, SFTTrainer):
-    """TRL's trainer, resuming from the very weights it had."""
+    """TRL's trainer, resuming from the very weights it had, and scoring the answers' positions alone."""
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._right: list[tuple[int, int]] = []  # tokens right, tokens in all, since the last line of the log
 
-@dataclass(frozen=True)
-class Tuned:
-    """A finished training: the model with adapters merged, and what the run looked like."""
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Mean negative log-likelihood of the answers' tokens, from the logits behind the prompt.
 
-    model: ListingModel
-    curves: list[dict[str, float]]
-    resumed_from: int
-    data_seconds: float
-    longest: int
+        TRL's own scores every position where there is no Triton, in pieces that are computed anew for the
+        gradient; answers this short need neither. The loss is the same number (tested).
+        """
+        labels = inputs["labels"]
+        first = int((labels != IGNORED).any(dim=0).nonzero()[0])  # a prompt stands before it
+        rest = {name: value for name, value in inputs.items() if name != "labels"}
+        keep = labels.shape[1] - first + 1
+        outputs = model(**rest, use_cache=False, logits_to_keep=keep)
+        logits, wanted = outputs.logits[:, :-1], labels[:, first:]
+        loss = F.cross_entropy(
+            logits.float().flatten(0, 1), wanted.flatten(), ignore_index=IGNORED, reduction="sum"
+        )
+        scored = wanted != IGNORED
+        right = ((logits.detach().argmax(dim=-1) == wanted) & scored).sum()
+        self._right.append((int(right), int(scored.sum())))
+        loss = loss / (scored.sum() if num_items_in_batch is None else num_items_in_batch)
+        if self.args.average_tokens_across_devices and num_items_in_batch is not None:
+            loss = loss * self.accelerator.num_processes  # the mean of gradients divides by it again
+        return (loss, outputs) if return_outputs else loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """TRL's line of the log, with the share of tokens that were the likeliest."""
+        if self._right and "loss" in logs:
+            logs["mean_token_accuracy"] = sum(r for r, _ in self._right) / sum(n for _, n in self._right)
+            self._right.clear()
+        super().log(logs, start_time)
 
 
 def sft_dataset(samples: Sequence[Sample], conversation: Conversation) -> Dataset:
@@ -123,31 +147,11 @@ def tune(
             )
         ],
     )
-    trainer.remove_callback(PrinterCallback)  # the progress line and the curves say it
-    checkpoint = last_checkpoint(resume)
-    with answers_scored_only():
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    return Tuned(
-        model=finished(trainer, model),
-        curves=curves_of(trainer.state.log_history, CURVES),
-        resumed_from=int(checkpoint.name.split("-")[1]) if checkpoint else 0,
-        data_seconds=collator.seconds,
-        longest=longest,
-    )
+    trainer.muon = training.optimiser == "muon"
+    return trained(trainer, model, collator, CURVES, resume, longest)
 
 
 def _row(sample: Any) -> Any:
     import numpy as np
 
     return np.array([sample.position], dtype=np.int64)
-
-
-def finished(trainer: Any, model: ListingModel) -> ListingModel:
-    """The trained model on the CPU, adapters merged, without what the trainer put on it."""
-    trained = trainer.accelerator.unwrap_model(trainer.model)
-    if hasattr(trained, "merge_and_unload"):
-        trained = trained.merge_and_unload()
-    trained = trained.cpu().eval()
-    vars(trained).pop("forward", None)  # TRL's fused head and accelerate's autocast are for training only
-    trained.config.use_cache = True
-    return ListingModel(trained, model.processor, model.context_length)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,10 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from components.opal.listing_errors import ListingDivergedError
 from components.opal.listing_params import LoraParams, OptimiserParams
+from components.opal.orthogonal_momentum import MuonAdamW
 from components.stage.progress import Progress
 
 Pictures = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.uint8]]
-SWITCH = "_use_triton"  # TRL's own name for "score only what has a label"
 WEIGHTS = "exact.pt"  # private resume state: every tensor under the name it has in the running model
 COMPLETE = "complete"  # written last into a checkpoint: one that was cut by a kill has none
 
@@ -56,26 +55,6 @@ def common_arguments(training: OptimiserParams, seed: int, precision: str, outpu
         "dataloader_pin_memory": False,
         "max_length": None,  # never cut image tokens
     }
-
-
-@contextmanager
-def answers_scored_only() -> Iterator[None]:
-    """Let TRL's fused head score only the positions that have a label, on a CPU as it does on a GPU.
-
-    TRL scores every position where there is no Triton, to keep shapes fixed for compilers; on a CPU that only
-    doubles the work. The loss is the same number (tested). A TRL without this switch works unchanged.
-    """
-    from trl.trainer import utils
-
-    found = getattr(utils, SWITCH, None)
-    if found is None:
-        yield
-        return
-    setattr(utils, SWITCH, lambda device: device.type == "cpu" or found(device))
-    try:
-        yield
-    finally:
-        setattr(utils, SWITCH, found)
 
 
 def lora_config(lora: LoraParams | None) -> Any:
@@ -117,11 +96,24 @@ class PictureCollator:
 
 
 class ExactResume:
-    """Loads the weights of a checkpoint by their own names.
+    """Loads the weights of a checkpoint by their own names, and trains with Muon where asked to.
 
     transformers saves a LLaVA under the names of its published form and the Trainer loads them as they are:
     nothing fits, nothing is said, and a resumed run goes on from the first weights.
     """
+
+    muon = False  # set before training
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        """The Trainer's AdamW, or Muon with AdamW."""
+        if not self.muon:
+            return super().create_optimizer(model)  # type: ignore[misc]
+        if self.optimizer is None:  # type: ignore[has-type]
+            args, network = self.args, self.model  # type: ignore[attr-defined]
+            betas = (args.adam_beta1, args.adam_beta2)
+            rate, decay = args.learning_rate, args.weight_decay
+            self.optimizer = MuonAdamW(network.named_parameters(), rate, betas, decay)
+        return self.optimizer
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         state = torch.load(Path(resume_from_checkpoint) / WEIGHTS, map_location="cpu", weights_only=True)

@@ -6,6 +6,7 @@ classes is all it takes. The tower gives one token for the whole picture and a g
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -57,6 +58,7 @@ class EncoderVisionTower(PreTrainedModel):
         self.register_buffer("centre", torch.zeros(2, size))  # of the whole, of the parts
         self.register_buffer("whitening", torch.eye(size).repeat(2, 1, 1))
         self.requires_grad_(not config.frozen)
+        self.memo: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None  # of a frozen tower's features
         self.post_init()
 
     def _init_weights(self, module: torch.nn.Module) -> None:
@@ -70,13 +72,13 @@ class EncoderVisionTower(PreTrainedModel):
     def forward(self, pixel_values: Tensor, return_dict: bool = True, **_: Any) -> BaseModelOutputWithPooling:
         """Whitened tokens, as ``hidden_states[-1]``."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.frozen):
-            whole, parts = self._features(pixel_values)
+            whole, parts = (self.memo or self.features)(pixel_values)
         whole = (whole - self.centre[0]) @ self.whitening[0]
         parts = (parts - self.centre[1]) @ self.whitening[1]
         tokens = torch.cat([whole, parts], dim=1)
         return BaseModelOutputWithPooling(last_hidden_state=tokens, hidden_states=(tokens,))
 
-    def _features(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    def features(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """The pooled vector ``[B, 1, D]`` and the patch grid ``[B, grid², D]`` of the encoder."""
         pooled, patches = self.encoder.encode_patches(pixels)
         parts = F.adaptive_avg_pool2d(patches.permute(0, 3, 1, 2), self.config.grid)
@@ -90,7 +92,7 @@ class EncoderVisionTower(PreTrainedModel):
         this a language model needs many times the steps until it sees colours [C].
         """
         self.eval()  # a batch norm in training mode would learn from these pictures, and whiten other tokens
-        batches = [self._features(batch) for batch in pixels.split(SAMPLE_BATCH)]
+        batches = [(self.memo or self.features)(batch) for batch in pixels.split(SAMPLE_BATCH)]
         for i in range(2):
             rows = torch.cat([batch[i].flatten(0, 1) for batch in batches]).double()
             centred = rows - rows.mean(dim=0)

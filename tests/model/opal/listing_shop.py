@@ -60,6 +60,7 @@ ENCODER = {
         "epochs": 1,
         "batch_size": 32,
         "topic_size": 1,
+        "swapped_captions": False,
         "learning_rate": 0.002,
         "weight_decay": 0.05,
         "betas": [0.9, 0.98],
@@ -86,6 +87,7 @@ TRAINING = {
     "max_grad_norm": 1.0,
     "gradient_checkpointing": False,
     "checkpoint_every_s": 1000,
+    "optimiser": "muon",
 }
 BLOCKS: dict[str, Any] = {
     "listing": {
@@ -120,6 +122,7 @@ BLOCKS: dict[str, Any] = {
         "batch_size": 16,
         "neighbours": 4,
         "max_swapped": 2,
+        "values_only": False,
     },
     "dpo": {
         "seed": 4,
@@ -133,6 +136,7 @@ BLOCKS: dict[str, Any] = {
         "threads": 1,
         "split": "test",
         "products": 12,
+        "untrained_products": 6,
         "batch_size": 16,
         "neighbours": 3,
         "bootstrap_samples": 200,

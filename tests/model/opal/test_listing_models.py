@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from trl import SFTConfig
 
 from components.catalog.schema import CatalogSchema, read_schema
 from components.encoder.files import load_encoder
@@ -27,8 +28,8 @@ from components.opal.listing_params import DpoParams, ListingParams, SftParams
 from components.opal.publish_dpo import dpo_and_publish, read_pairs
 from components.opal.publish_preferences import make_and_publish
 from components.opal.publish_sft import samples_of, sft_and_publish, starting_model, tokenizer_texts
-from components.opal.sft import sft_collator, sft_dataset, tune
-from components.opal.trainer_setup import answers_scored_only, last_checkpoint
+from components.opal.sft import ResumableSFT, sft_collator, sft_dataset, tune
+from components.opal.trainer_setup import common_arguments, last_checkpoint
 from components.stage.record import Record
 from components.stage.resume import sha256_file
 from tests.model.opal.listing_shop import blocks, write_workspace
@@ -103,19 +104,27 @@ def test_the_tower_starts_as_the_encoder_and_stays_so(shop: Path) -> None:
         assert torch.equal(weight, encoder[name]), name
 
 
-def test_scoring_only_answers_is_the_same_loss(shop: Path) -> None:
-    from trl.trainer.utils import add_fused_lm_head
+def test_scoring_only_answers_is_the_same_loss(shop: Path, tmp_path: Path) -> None:
+    from trl import SFTTrainer
 
-    model, pixels, samples, _ = started(shop)
-    conversation = Conversation(model)
-    dataset = sft_dataset(samples[:4], conversation)
-    batch = sft_collator(model, pixels.take)([dataset[i] for i in range(4)])
-    plain = model.model(**batch).loss
-    add_fused_lm_head(model.model)
-    whole = model.model(**batch, fused_lm_head=True).loss
-    with answers_scored_only():
-        compact = model.model(**batch, fused_lm_head=True).loss
-    assert torch.allclose(whole, plain, atol=1e-5) and torch.allclose(compact, plain, atol=1e-5)
+    model, pixels, samples, sft = started(shop)
+    dataset = sft_dataset(samples[:4], Conversation(model))
+    collator = sft_collator(model, pixels.take)
+    arguments = common_arguments(sft.training, 1, "fp32", tmp_path)
+    options = {"dataset_kwargs": {"skip_prepare_dataset": True}, "completion_only_loss": True}
+    trainer = ResumableSFT(
+        model=model.model,
+        args=SFTConfig(**arguments, **options),
+        train_dataset=dataset,
+        data_collator=collator,
+        processing_class=model.processor,
+    )
+    batch = collator([dataset[i] for i in range(4)])
+    ours = trainer.compute_loss(trainer.model, dict(batch))
+    theirs = SFTTrainer.compute_loss(trainer, trainer.model, dict(batch))
+    assert torch.allclose(ours, theirs, atol=1e-5)
+    halves = [trainer.compute_loss(trainer.model, dict(batch), num_items_in_batch=n) for n in (10, 20)]
+    assert torch.allclose(halves[0], 2 * halves[1])
 
 
 def test_a_sequence_over_the_context_is_refused_before_training_with_ids(shop: Path, tmp_path: Path) -> None:
