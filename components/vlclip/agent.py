@@ -96,7 +96,7 @@ class Agent:
         # Whatever the roles agreed on, only what the check supports leaves this room.
         final = facts.check(text, self._params.max_characters)
         removed.update([*final.unsupported, *final.strange])
-        clean = final.clean or facts.lexicon.product_type or row["category"]
+        clean = final.clean or facts.lexicon.product_type
         kept = facts.check(clean, self._params.max_characters).supported
         return Clarified(clean, kept, rounds, stopped, len(removed), "", tuple(steps))
 
@@ -123,7 +123,7 @@ class Agent:
     def _seller(
         self, row: Mapping[str, Any], facts: ProductFacts, steps: list[Step], reason: str
     ) -> Clarified:
-        text = " ".join(str(row["title"]).split()) or facts.lexicon.product_type or row["category"]
+        text = " ".join(str(row["title"]).split()) or facts.lexicon.product_type
         table = seller_facts(row)
         stated = tuple((n, v) for n, v in table.items() if (n, v) in facts.support)
         judged = sum(s.role == "evaluator" for s in steps)

@@ -13,7 +13,7 @@ from components.llm.offline import Rule
 from components.vlclip.agent_prompts import CRITIQUE_CHARACTERS, STOP
 from components.vlclip.facts import Composer
 
-VERSION = "clarify-1"  # raise it when a rule changes
+VERSION = "clarify-2"  # raise it when a rule changes
 
 
 def offline_rules(composer: Composer) -> dict[str, Rule]:
@@ -22,16 +22,21 @@ def offline_rules(composer: Composer) -> dict[str, Rule]:
     def summarizer(data: dict[str, Any]) -> dict[str, Any]:
         record = data["record"]
         facts = [(n, v) for n, v in record["attributes"].items() if n in composer.closed]
-        return {"text": composer.text(record["product_type"], facts, data["title_words"])}
+        return {"text": composer.text(_kind(record), facts, data["title_words"])}
 
     def refiner(data: dict[str, Any]) -> dict[str, Any]:
         checks = data["checks"]
         wanted = {(f["name"], f["value"]) for f in data["evidence"]}
         told = {tuple(f) for f in [*checks["supported"], *checks["missing"]]}
         facts = sorted(f for f in told if f in wanted)
-        return {"text": composer.text(data["record"]["product_type"], facts, data["title_words"])}
+        return {"text": composer.text(_kind(data["record"]), facts, data["title_words"])}
 
     return {"summarizer": summarizer, "evaluator": evaluate, "refiner": refiner}
+
+
+def _kind(record: dict[str, Any]) -> str:
+    """What the product is called: an empty type leaves its category."""
+    return str(record["product_type"]).strip() or str(record["category"])
 
 
 def evaluate(data: dict[str, Any]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ class FactBook:
         texts = (f"{r['title']} {r['description']}" for r in rows)
         self.spelling = Spelling(self._schema_words, document_frequency(texts), params.spelling)
         self._lexicons = {
-            kind: Lexicon(kind[1], {a.name: a.values for a in attributes})
+            kind: Lexicon(kind[1].strip() or kind[0], {a.name: a.values for a in attributes})
             for kind, attributes in evidence.kinds.items()
         }
         self._titles = self._title_counts() if params.title_words else {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import io
 import json
 import os
 import shutil
@@ -14,11 +15,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import lamps
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
 from faulty_server import Act, FaultyServer, Script
 from lamps import CLARIFY, listing, write_shop
+from PIL import Image
 
 from components.llm.errors import BudgetSpentError, EndpointError, TooManyFailuresError
 from components.llm.params import LLMParams
@@ -214,6 +218,35 @@ def test_a_picture_that_cannot_be_read_is_not_shown(
     serve(blind)
     record = clarify(tmp_path, tmp_path / "out", llm_params(), tmp_path / "cache")
     assert record.metrics["failed"] == 0
+
+
+def test_a_photo_of_40_megabytes_is_shown_small(
+    serve: Serve, llm_params: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (3600, 5400, 3), dtype=np.uint8)
+    out = io.BytesIO()
+    Image.fromarray(noise).save(out, "JPEG", quality=98, subsampling=0)
+    pictures = iter([out.getvalue()])
+    small_one = lamps.picture
+    monkeypatch.setattr("lamps.picture", lambda colour: next(pictures, None) or small_one(colour))
+    write_shop(tmp_path, {}, products=40)
+    server = serve(honest)
+    clarify(tmp_path, tmp_path / "out", llm_params(), tmp_path / "cache")
+    assert len(out.getvalue()) > 40_000_000
+    assert max(len(json.dumps(body)) for body in server.bodies) < 50_000
+    assert texts(tmp_path / "out")[0]["text"] == "red lamp"
+
+
+def test_products_of_no_type_and_no_words_get_a_text_of_their_category(
+    llm_params: Make, tmp_path: Path
+) -> None:
+    nothing = {"title": "", "description": "", "attributes": {}}
+    changes = {3: {"product_type": "", **nothing}, 4: {"product_type": "spaceship", **nothing}}
+    write_shop(tmp_path, changes, products=80)
+    clarify(tmp_path, tmp_path / "out", llm_params(backend="offline"), tmp_path / "cache")
+    rows = texts(tmp_path / "out")
+    assert rows[3]["text"] == "home" and rows[4]["text"] == "spaceship" and not rows[4]["facts"]
+    assert all(r["text"] for r in rows)
 
 
 @pytest.mark.parametrize("how", ["gone", "budget"])

@@ -148,6 +148,7 @@ ENCODER = {
         "epochs": 3,
         "batch_size": 16,
         "topic_size": 1,
+        "swapped_captions": False,
         "learning_rate": 0.002,
         "weight_decay": 0.05,
         "betas": [0.9, 0.98],
