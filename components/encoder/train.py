@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,11 +20,11 @@ from components.encoder.model import Encoder
 from components.encoder.params import EncoderParams
 from components.encoder.pixels import PixelCache
 from components.encoder.schedule import Schedule
+from components.encoder.training_state import History as History
+from components.encoder.training_state import adamw, restore_state, save_state
 from components.encoder.views import random_views
 from components.stage.progress import Progress
-from components.stage.publish import published
 
-STATE_FILE = "state.pt"
 Validate = Callable[[Encoder], dict[str, float]]
 
 
@@ -41,37 +40,15 @@ class TrainingSet:
     pixels: PixelCache
 
 
-@dataclass
-class History:
-    """What the run looked like: one entry per step, and what it waited for."""
-
-    steps: list[dict[str, float]] = field(default_factory=list)
-    validation: list[dict[str, float]] = field(default_factory=list)
-    data_seconds: float = 0.0
-    train_seconds: float = 0.0
-    resumed_from: int = 0
-
-
 def device() -> torch.device:
     """The accelerator if there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def build_optimizer(encoder: nn.Module, params: EncoderParams) -> torch.optim.AdamW:
-    """AdamW; gains, biases, positions and the temperature are not decayed."""
-    decayed: list[Tensor] = []
-    free: list[Tensor] = []
-    for name, parameter in encoder.named_parameters():
-        plain = parameter.ndim >= 2 and "positional_embedding" not in name and "class_embedding" not in name
-        (decayed if plain else free).append(parameter)
+    """The optimizer of a training block."""
     training = params.training
-    return torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": training.weight_decay}, {"params": free, "weight_decay": 0.0}],
-        lr=training.learning_rate,
-        betas=training.betas,
-        eps=1e-6,
-        fused=True,
-    )
+    return adamw(encoder, training.learning_rate, training.weight_decay, training.betas)
 
 
 def contrastive_loss(
@@ -138,7 +115,7 @@ class Trainer:
         Raises:
             DivergedError: a loss was not finite; names the products of the batch.
         """
-        self._restore()
+        self.step = restore_state(self.resume, self.encoder, self.optimizer, self.history) or self.step
         end = self.schedule.steps if until is None else min(until, self.schedule.steps)
         progress = Progress("training", end * self.schedule.batch_size, "pairs")
         progress.done = self.step * self.schedule.batch_size
@@ -211,25 +188,4 @@ class Trainer:
 
     def save_state(self) -> None:
         """Write the resume state; a kill leaves the old state or the new one."""
-        if self.resume is None:
-            return
-        state = {
-            "step": self.step,
-            "model": self.encoder.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "steps": self.history.steps,
-            "validation": self.history.validation,
-        }
-        with published(self.resume / STATE_FILE) as temporary:
-            torch.save(state, temporary)
-
-    def _restore(self) -> None:
-        if self.resume is None or not (self.resume / STATE_FILE).exists():
-            return
-        state: dict[str, Any] = torch.load(
-            self.resume / STATE_FILE, map_location=self.device, weights_only=True, mmap=False
-        )
-        self.encoder.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step = self.history.resumed_from = state["step"]
-        self.history.steps, self.history.validation = state["steps"], state["validation"]
+        save_state(self.resume, self.step, self.encoder, self.optimizer, self.history)

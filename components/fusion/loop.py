@@ -6,34 +6,16 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from components.encoder.train import History
+from components.encoder.training_state import History, adamw, restore_state, save_state
 from components.fusion.errors import FusionDivergedError
 from components.fusion.pairs import Schedule
-from components.fusion.params import OptimisationParams
 from components.stage.progress import Progress
-from components.stage.publish import published
 
-STATE_FILE = "state.pt"
 StepLoss = Callable[[int], tuple[Tensor, dict[str, float]]]
-
-
-def adamw(module: nn.Module, params: OptimisationParams) -> torch.optim.AdamW:
-    """AdamW; gains, biases, positions and the temperature are not decayed."""
-    decayed: list[Tensor] = []
-    free: list[Tensor] = []
-    for name, parameter in module.named_parameters():
-        plain = parameter.ndim >= 2 and "positional_embedding" not in name and "class_embedding" not in name
-        if parameter.requires_grad:
-            (decayed if plain else free).append(parameter)
-    groups = [{"params": decayed, "weight_decay": params.weight_decay}, {"params": free, "weight_decay": 0.0}]
-    return torch.optim.AdamW(
-        [g for g in groups if g["params"]], lr=params.learning_rate, betas=params.betas, eps=1e-6, fused=True
-    )
 
 
 class Loop:
@@ -60,7 +42,8 @@ class Loop:
     ) -> None:
         self.module, self.schedule, self.loss, self.names = module, schedule, loss, names
         self.after, self.validate, self.resume = after, validate, resume
-        self.optimizer = adamw(module, schedule.params)
+        params = schedule.params
+        self.optimizer = adamw(module, params.learning_rate, params.weight_decay, params.betas)
         self.history = History()
         self.step = 0
 
@@ -70,7 +53,7 @@ class Loop:
         Raises:
             FusionDivergedError: a loss was not finite.
         """
-        self._restore()
+        self.step = restore_state(self.resume, self.module, self.optimizer, self.history) or self.step
         params = self.schedule.params
         end = params.steps if until is None else min(until, params.steps)
         progress = Progress("training", end * self.schedule.batch_size, "pairs")
@@ -120,26 +103,4 @@ class Loop:
 
     def save_state(self) -> None:
         """Write the resume state; a kill leaves the old state or the new one."""
-        if self.resume is None:
-            return
-        state = {
-            "step": self.step,
-            "model": self.module.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "steps": self.history.steps,
-            "validation": self.history.validation,
-        }
-        with published(self.resume / STATE_FILE) as temporary:
-            torch.save(state, temporary)
-
-    def _restore(self) -> None:
-        if self.resume is None or not (self.resume / STATE_FILE).exists():
-            return
-        device = next(self.module.parameters()).device
-        state: dict[str, Any] = torch.load(
-            self.resume / STATE_FILE, map_location=device, weights_only=True, mmap=False
-        )
-        self.module.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step = self.history.resumed_from = state["step"]
-        self.history.steps, self.history.validation = state["steps"], state["validation"]
+        save_state(self.resume, self.step, self.module, self.optimizer, self.history)

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from components.encoder.publish_training import curves_csv
-from components.encoder.train import History
+from components.encoder.training_state import History
 from components.fusion.align import Alignment
 from components.fusion.alignment_set import make_alignment_set
 from components.fusion.params import AlignmentParams, FusionParams
