@@ -130,7 +130,7 @@ def evaluate_and_publish(
 ) -> None:
     """Measure every row of the root graph on the held-out split and publish the figures."""
     torch.set_num_threads(params.threads)
-    folders = {name: models / name for name in params.networks}
+    folders: dict[str, Path] = {name: models / name for name in params.networks}
     table, gates = main_table(fusion, params, catalogue, models / "align_image", folders, cache, record)
     with record.timed("intervals"):
         metrics = table.metrics()

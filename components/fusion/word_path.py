@@ -63,4 +63,5 @@ def two_paths(encoder: Encoder, words: WordPath | None) -> TwoPathEncoder:
     """``encoder`` with a word path beside it; the weights are shared with the one given."""
     out = TwoPathEncoder(encoder.clip, encoder.image_px, encoder.mean, encoder.std)
     out.patches, out.words = encoder.patches, words
-    return out.to(memory_format=torch.channels_last)
+    moved: TwoPathEncoder = out.to(memory_format=torch.channels_last)
+    return moved

@@ -137,11 +137,12 @@ def test_what_is_not_finite_stops_with_the_ids_of_the_batch(shop: Path, blocks: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", [("align_text",), ("fuse", "moe_bilinear")])
+@pytest.mark.parametrize("stage", [("align_text",), ("align_image",), ("fuse", "moe_bilinear")])
 def test_a_killed_stage_completes_as_if_it_had_not_been(
     stage: tuple[str, ...], shop: Path, trained: Path, blocks: dict[str, Any], tmp_path: Path
 ) -> None:
-    name = "align_text" if len(stage) == 1 else "fuse"
+    name = stage[0]
+    before = {"align_image": "align_text", "fuse": "align_image"}.get(name)
     blocks[name]["optimisation"] |= {"steps": 400, "checkpoint_every_s": 0.05}
     hashes = []
     for kill in (True, False):
@@ -149,8 +150,8 @@ def test_a_killed_stage_completes_as_if_it_had_not_been(
         (root / "models/fusion").mkdir(parents=True)
         (root / "data").symlink_to(shop / "data")
         (root / "models/encoder").symlink_to(shop / "models/encoder")
-        if name == "fuse":
-            (root / "models/fusion/align_image").symlink_to(trained / "models/fusion/align_image")
+        if before is not None:
+            (root / "models/fusion" / before).symlink_to(trained / "models/fusion" / before)
         (root / "params.yaml").write_text(yaml.safe_dump(blocks))
         if kill:
             killed_once(root, stage)
