@@ -26,6 +26,7 @@ from components.encoder.views import random_views
 from components.stage.progress import Progress
 
 Validate = Callable[[Encoder], dict[str, float]]
+LENGTH_PARTS = 4  # of a step's texts
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,13 @@ def build_optimizer(encoder: nn.Module, params: EncoderParams) -> torch.optim.Ad
     return adamw(encoder, training.learning_rate, training.weight_decay, training.betas)
 
 
+def _texts_by_length(encoder: Encoder, tokens: Tensor) -> Tensor:
+    """``encoder.encode_text`` on parts of like length, since it cuts padding to the longest of its texts."""
+    order = tokens.argmax(dim=-1).argsort(stable=True)
+    parts = [encoder.encode_text(tokens[at]) for at in order.tensor_split(min(LENGTH_PARTS, len(tokens)))]
+    return torch.cat(parts)[order.argsort()]
+
+
 def contrastive_loss(
     encoder: Encoder,
     pixels: Tensor,
@@ -69,7 +77,7 @@ def contrastive_loss(
     with torch.autocast(pixels.device.type, dtype=torch.bfloat16, enabled=training.precision == "bf16"):
         # Many products of a batch share a caption ("mug"): each text is encoded once.
         distinct, place = torch.unique(tokens, dim=0, return_inverse=True)
-        texts = encoder.encode_text(distinct)[place]
+        texts = _texts_by_length(encoder, distinct)[place]
         if training.topk_weight:
             images, patches = encoder.encode_patches(pixels)
         else:
