@@ -7,7 +7,7 @@ worse by the record and the schema, and never if both sides say the same.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,6 +68,13 @@ def make_pair(
     if not checks or rejected.strip() == wanted.strip():
         return None
     return Pair(product_id, category, prompt, wanted, rejected, kind, checks)
+
+
+def first_new(pairs: Iterable[Pair], count: int, known: Sequence[Pair]) -> list[Pair]:
+    """The first ``count`` pairs that are not among ``known``: a sampled and a swapped answer may be one."""
+    seen = {(pair.product_id, pair.rejected) for pair in known}
+    new = (pair for pair in pairs if (pair.product_id, pair.rejected) not in seen)
+    return [pair for pair, _ in zip(new, range(count), strict=False)] if count else []
 
 
 def check_pairs(pairs: Sequence[Pair]) -> None:

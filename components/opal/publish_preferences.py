@@ -26,6 +26,7 @@ from components.opal.preference_pairs import (
     Pair,
     check_pairs,
     contradicting,
+    first_new,
     make_pair,
     nearest,
     shared_out,
@@ -160,10 +161,11 @@ def make_and_publish(
             )
             generator = ListingGenerator(model, note, maker.schema, decoding)
             pixels = PixelCache(catalogue, note["image_px"], cache, params.threads)
-            pairs += _first(maker.sampled(generator, pixels, counts["sampled"]), counts["sampled"])
+            sampled = maker.sampled(generator, pixels, counts["sampled"])
+            pairs += first_new(sampled, counts["sampled"], pairs)
     with record.timed("seller_and_swapped"):
-        pairs += _first(maker.seller(), counts["seller"])
-        pairs += _first(maker.swapped(), counts["swapped"])
+        pairs += first_new(maker.seller(), counts["seller"], pairs)
+        pairs += first_new(maker.swapped(), counts["swapped"], pairs)
     check_pairs(pairs)
     write_pairs(pairs, out)
     record.outputs = [str(out)]
@@ -171,7 +173,3 @@ def make_and_publish(
     record.metrics = {"pairs": float(len(pairs))} | {f"pairs_{k}": float(n) for k, n in sorted(kinds.items())}
     reasons = Counter(check.split(":")[0] for pair in pairs for check in set(pair.checks))
     record.metrics |= {f"checks_{json.dumps(k)[1:-1]}": float(n) for k, n in sorted(reasons.items())}
-
-
-def _first(pairs: Iterator[Pair], count: int) -> list[Pair]:
-    return [pair for pair, _ in zip(pairs, range(count), strict=False)] if count else []
