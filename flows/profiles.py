@@ -87,6 +87,9 @@ def prepare_worktree(root: Path, name: str, params: str) -> Path:
             "-q",
             *(["--force", str(work), branch] if known else ["-b", branch, str(work)]),
         )
+        if not known and name in profile_names(root):
+            # The commit's figures are of another catalogue; nobody may read them as this profile's.
+            remove(work / "metrics")
     sync_tracked(root, work)
     if not (work / "params.yaml").is_file() or (work / "params.yaml").read_text(encoding="utf-8") != params:
         write_text(work / "params.yaml", params)

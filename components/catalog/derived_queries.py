@@ -51,7 +51,7 @@ def derived_queries(
             for asked in sorted({values for _, values in held if all(values)}):
                 text = template.format(product_type=kind, **dict(zip(names, asked, strict=True))).lower()
                 query_id = "-".join((rule.kind, split, str(number), text.replace(" ", "_")))
-                query = Query(query_id=query_id, text=text, kind=rule.kind, split=split)  # type: ignore[arg-type]
+                query = Query(query_id=query_id, text=text, kind=rule.kind, split=split)
                 yield query, [*_judged(query_id, asked, held)]
 
 

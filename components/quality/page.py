@@ -25,7 +25,7 @@ p { margin: .4rem 0; } .soft { color: var(--soft); }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-size: .92rem; }
 th, td { text-align: left; padding: .4rem .7rem; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { color: var(--soft); font-weight: 600; } .number { text-align: right; font-variant-numeric: tabular-nums;
-} td.said { overflow-wrap: anywhere; } code { font-size: .9em; }
+} td.said { overflow-wrap: anywhere; min-width: 9rem; } code { font-size: .9em; }
 details { margin: .8rem 0; } summary { cursor: pointer; }
 """
 LEVELS = {"row": "sets rows aside", "set": "stops the pipeline", "note": "reported only"}

@@ -30,6 +30,7 @@ section[id]{scroll-margin-top:.5rem}h3.system{font-size:1.3rem;margin-top:2.6rem
 h4{font-size:.95rem;margin:1.4rem 0 .4rem}
 .claims th .words{display:block;font-weight:400;text-align:left}.claims td{white-space:nowrap}
 .claims th[scope=row]{text-align:left;padding-right:1.6rem}
+.claims thead th:nth-child(2),.claims thead th:last-child{text-align:left}
 .claims td[data-name=on]{white-space:normal;min-width:7rem}.claims .badge{margin:0}
 .claims td .small{display:block;white-space:normal}
 tbody th small{display:block;font-weight:400;color:var(--soft);font-size:.78rem}

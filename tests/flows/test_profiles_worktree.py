@@ -32,6 +32,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "data" / "source").mkdir(parents=True)
     (root / "data" / "source" / "manifest.yaml").write_text("kind: synthetic\n")
     (root / "old.txt").write_text("old")
+    (root / "metrics").mkdir(exist_ok=True)
+    (root / "metrics" / "demo.json").write_text("{}")
     command(root, "git", "add", "-A")
     command(root, "git", "commit", "-q", "-m", "a source")
     return root
@@ -46,6 +48,7 @@ def test_worktree_follows_the_main_tree_and_keeps_what_is_its_own(root: Path) ->
     assert cache_folder(work) == cache_folder(root)
     assert (work / ".vitrine" / "cache").resolve() == root / ".vitrine" / "cache"
 
+    assert not (work / "metrics").exists(), "figures of another catalogue"
     (work / "dvc.lock").write_text("own")
     (work / "data" / "source" / "manifest.yaml").write_text("kind: files\n")
     (work / "metrics").mkdir()
