@@ -21,8 +21,11 @@ from components.encoder.pixels import square
 from components.vlclip.boxes import Boxes, areas, box_problem, clipped
 from components.vlclip.empty_pictures import empty_pictures
 from components.vlclip.errors import GroundingDataError, VlclipConfigurationError
+from components.vlclip.foreground import drawn_around
 from components.vlclip.params import EncoderGrounding
 from components.vlclip.windows import Windows, peak
+
+Patches = npt.NDArray[np.float32]
 
 NO_TYPE = "no product type"
 UNKNOWN_TYPE = "product type is not in the schema"
@@ -92,6 +95,7 @@ class EncoderGrounder:
         examples: whose grounds set ``threshold``; half of them only check it.
 
     Attributes:
+        nothing: mean patches ``[rows, columns, D]`` of pictures of nothing.
         threshold: least contrast of similarity, inside minus outside.
         empty_fallback: share of the pictures of nothing that did not set it and fall below it; NaN if none.
     """
@@ -108,10 +112,10 @@ class EncoderGrounder:
             )
         self.encoder, self.params, self.threads = encoder, params, threads
         self.windows = Windows(params.grid, params.smallest_side, params.level_deviations, params.compactness)
-        self.threshold, self.empty_fallback = self._on_empty(examples)
+        self.nothing, self.threshold, self.empty_fallback = self._on_empty(examples)
 
-    def _on_empty(self, examples: Examples) -> tuple[float, float]:
-        """Threshold, and share of the pictures of nothing below it that had no part in it."""
+    def _on_empty(self, examples: Examples) -> tuple[Patches, float, float]:
+        """Mean patches of nothing, the threshold, and the share of other empty pictures below it."""
         known = [t for t in examples.product_types if t.strip()]
         with ThreadPoolExecutor(self.threads) as pool:
             squares = [s for s in pool.map(self._square, examples.pictures) if s is not None]
@@ -122,29 +126,42 @@ class EncoderGrounder:
             )
         rng = np.random.default_rng(self.params.empty.seed)
         pictures = empty_pictures(np.stack(squares), rng)
-        types = [known[i % len(known)] for i in range(len(pictures))]
-        _, contrast = self.windows.best(self.maps(pictures, types))
+        patches = self.encoder.patch_vectors(pictures)
         half = np.arange(len(pictures)) % len(squares) % 2 == 1
+        mean: Patches = patches[~half].mean(axis=0)
+        types = [known[i % len(known)] for i in range(len(pictures))]
+        _, contrast = self.windows.best(self._similarity(patches - mean, types))
         threshold = float(np.quantile(contrast[~half], self.params.empty.quantile))
-        return threshold, float(np.mean(contrast[half] < threshold)) if half.any() else float("nan")
+        return mean, threshold, float(np.mean(contrast[half] < threshold)) if half.any() else float("nan")
 
-    def maps(self, pixels: npt.NDArray[np.uint8], product_types: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Similarity of each patch to the product type, ``[N, rows, columns]``."""
+    def _similarity(self, patches: Patches, product_types: Sequence[str]) -> Patches:
         types = sorted(set(product_types))
         number = {t: i for i, t in enumerate(types)}
         texts = self.encoder.texts(types)[[number[t] for t in product_types]]
-        patches = self.encoder.patch_vectors(pixels)
-        found: npt.NDArray[np.float32] = np.einsum("nhwd,nd->nhw", patches, texts, optimize=True)
+        found: Patches = np.einsum("nhwd,nd->nhw", patches, texts, optimize=True)
         return found
 
+    def maps(self, pixels: npt.NDArray[np.uint8], product_types: Sequence[str]) -> Patches:
+        """How much more each patch says the product type than one of nothing, ``[N, rows, columns]``.
+
+        What a patch of nothing says in its place (a convolution sees the picture's edge) is subtracted.
+        """
+        return self._similarity(self.encoder.patch_vectors(pixels) - self.nothing, product_types)
+
     def propose(self, pictures: Sequence[bytes], product_types: Sequence[str]) -> Proposals:
-        """The best window of each picture's map; the contrast is its score."""
+        """The best window of each map, drawn around what stands in it; the contrast is the score."""
         with ThreadPoolExecutor(self.threads) as pool:
             squares = list(pool.map(self._square, pictures))
-        pixels = np.stack([s if s is not None else self._blank() for s in squares])
-        maps = self.maps(pixels, product_types)
-        boxes, contrast = self.windows.best(maps)
+            pixels = np.stack([s if s is not None else self._blank() for s in squares])
+            maps = self.maps(pixels, product_types)
+            boxes, contrast = self.windows.best(maps)
+            if self.params.part_share is not None:
+                boxes = np.array(list(pool.map(self._drawn, boxes, pixels)))
         return Proposals(boxes, contrast, peak(maps), ["" if s is not None else NO_PICTURE for s in squares])
+
+    def _drawn(self, box: Sequence[float], picture: npt.NDArray[np.uint8]) -> tuple[float, ...]:
+        assert self.params.part_share is not None
+        return drawn_around(box, picture, self.params.part_share, self.params.part_area)
 
     def _blank(self) -> npt.NDArray[np.uint8]:
         return np.zeros((self.image_px, self.image_px, 3), dtype=np.uint8)

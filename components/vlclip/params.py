@@ -35,6 +35,9 @@ class EncoderGrounding(Params):
     smallest_side: Share  # shortest side of a window, as a share of the picture's
     level_deviations: float  # how far above its mean a similarity must be to speak for a window
     compactness: Share  # 0: the window with the largest sum; 1: with the largest mean
+    # From this share inside the window on a part of the foreground belongs to the box; null = plain windows.
+    part_share: Share | None
+    part_area: Share  # smaller parts are specks, as a share of the picture
     empty: EmptyPictures  # the least contrast of similarity, inside minus outside, for a box to be used
 
 

@@ -175,6 +175,8 @@ BLOCKS: dict[str, Any] = {
             "smallest_side": 0.2,
             "level_deviations": 0.5,
             "compactness": 0.1,
+            "part_share": 0.5,
+            "part_area": 0.01,
             "empty": {"split": "train", "pictures": 12, "seed": 1, "quantile": 0.0},
         },
         "detector": None,

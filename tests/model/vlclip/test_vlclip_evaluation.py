@@ -16,8 +16,9 @@ from components.encoder.heldout import HeldOut, Task
 from components.retrieval.metrics import Qrels, judge, reciprocal_rank
 from components.retrieval.ranking import top_k
 from components.stage.resume import sha256_folder
+from components.vlclip.foreground import drawn_around, otsu
 from components.vlclip.params import VlclipEvaluationParams
-from components.vlclip.rival_boxes import centre_crops, foregrounds, otsu, random_boxes
+from components.vlclip.rival_boxes import centre_crops, foregrounds, random_boxes
 from components.vlclip.similar import chance, likeness, precision_at
 from components.vlclip.slices import scene_slice
 from tests.model.vlclip.squares_shop import BLOCKS, run_door, write_params
@@ -198,6 +199,21 @@ def test_foreground_finds_a_thing_on_plain_ground_and_keeps_an_empty_picture() -
     boxes = foregrounds(pictures)
     assert boxes[0] == pytest.approx([0.1, 0.25, 0.5, 0.75]) and boxes[1].tolist() == [0, 0, 1, 1]
     assert 0.1 < otsu(np.array([0.0] * 50 + [0.1] * 50 + [1.0] * 20)) < 1.0
+
+
+def test_a_window_is_drawn_around_the_things_that_stand_in_it() -> None:
+    picture = np.full((40, 40, 3), 230, dtype=np.uint8)
+    picture[10:30, 4:20] = (200, 20, 20)
+    picture[5:35, 26:38] = (20, 20, 200)  # another thing, mostly outside the window
+    picture[20, 12] = 230
+    thing = pytest.approx([0.1, 0.25, 0.5, 0.75])
+    assert drawn_around((0.0, 0.3, 0.7, 0.7), picture, 0.5, 0.01) == thing
+    assert drawn_around((0.0, 0.1, 1.0, 0.9), picture, 0.5, 0.01) == pytest.approx([0.1, 0.125, 0.95, 0.875])
+    for box in ((0.0, 0.0, 0.3, 0.2), (0.0, 0.3, 0.25, 0.4)):  # nothing lies mostly inside
+        assert drawn_around(box, picture, 0.5, 0.01) == box
+    assert drawn_around((0.0, 0.2, 0.6, 0.8), picture, 0.5, 0.9) == (0.0, 0.2, 0.6, 0.8)  # all are specks
+    empty = np.full((40, 40, 3), 7, dtype=np.uint8)
+    assert drawn_around((0.2, 0.2, 0.6, 0.8), empty, 0.5, 0.01) == (0.2, 0.2, 0.6, 0.8)
 
 
 def test_random_and_centre_boxes_are_boxes() -> None:
