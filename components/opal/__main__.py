@@ -1,4 +1,4 @@
-"""Door of OPAL: ``python -m components.opal refine|sft|preferences|dpo|evaluate|describe …``."""
+"""Door of OPAL: ``python -m components.opal refine|sft|preferences|dpo|evaluate|study SEED|describe …``."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ CATALOGUE, TRUTH = Path("data/checked"), Path("data/truth")
 ENCODER, EMBEDDINGS = Path("models/encoder"), Path("data/embeddings")
 REFINED = Path("data/refined")
 PREFERENCES, LISTING_MODELS = Path("data/preferences"), Path("models/listing")
+STUDY_DATA, STUDY_MODELS = Path("data/study/opal"), Path("models/study/opal")
 
 
 def refine(record: Record) -> None:
@@ -84,6 +85,40 @@ def evaluate(record: Record) -> None:
     evaluate_and_publish(params, listing, tuning, inputs, record)
 
 
+def study(record: Record, seed: str) -> None:
+    """Study stage: refinement, both tunings, pairs and preferences once more, with another seed."""
+    from components.llm.params import LLMParams
+    from components.opal.listing_params import CACHE, DpoParams, ListingParams, PreferencesParams, SftParams
+    from components.opal.refine_params import RefineParams
+    from components.opal.study import Blocks, Places, repeat_with_seed, seed_of
+
+    blocks = Blocks(
+        load_params("refine", RefineParams),
+        load_params("llm", LLMParams),
+        load_params("listing", ListingParams),
+        load_params("sft", SftParams),
+        load_params("preferences", PreferencesParams),
+        load_params("dpo", DpoParams),
+    ).seeded(seed_of(seed))
+    record.parameters = {"seed": int(seed)}
+    made = (STUDY_DATA / seed, STUDY_MODELS / seed, Path(f"plots/study/opal_{seed}"))
+    repeat_with_seed(blocks, Places(CATALOGUE, ENCODER, EMBEDDINGS, CACHE, *made), record)
+
+
+def evaluate_study(record: Record) -> None:
+    """Study stage: every claim about listings in each seed, and pooled."""
+    from components.opal.listing_params import CACHE, ListingEvalParams
+    from components.opal.publish_study import StudyInputs, evaluate_study_and_publish
+
+    params = load_params("listing_eval", ListingEvalParams)
+    record.parameters = params.model_dump(mode="json")
+    found = sorted(p.name for p in STUDY_MODELS.iterdir() if p.is_dir()) if STUDY_MODELS.is_dir() else []
+    seeds = {seed: (STUDY_DATA / seed, STUDY_MODELS / seed) for seed in found}
+    per_query = Path("results/per_query/listing")
+    inputs = StudyInputs(CATALOGUE, TRUTH, REFINED, EMBEDDINGS, per_query, CACHE, seeds)
+    evaluate_study_and_publish(params, inputs, record)
+
+
 COMMANDS: dict[str, Command] = {
     "refine": refine,
     "refine_eval": refine_eval,
@@ -91,6 +126,8 @@ COMMANDS: dict[str, Command] = {
     "preferences": preferences,
     "dpo": dpo,
     "evaluate": evaluate,
+    "study": study,
+    "evaluate_study": evaluate_study,
 }
 
 if __name__ == "__main__":

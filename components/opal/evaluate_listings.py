@@ -203,7 +203,7 @@ class ListingEvaluation:
 
     def _macro_test(self, a: Measured, b: Measured) -> dict[str, Any]:
         groups = self.held_out.groups
-        pair = by_group(a.counts, groups), by_group(b.counts, groups)
+        pair = [by_group(a.counts, groups)], [by_group(b.counts, groups)]
         return macro_f1_test(*pair, self.seed, self.samples).model_dump()
 
     def _paired(self, a: Floats, b: Floats) -> dict[str, Any] | None:

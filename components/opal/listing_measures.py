@@ -167,16 +167,24 @@ def macro_f1_interval(counts: Counts, seed: int, samples: int) -> Interval:
     return Interval(value=float(macro_f1(counts, np.ones((1, n)))[0]), low=float(low), high=float(high), n=n)
 
 
-def macro_f1_test(a: Counts, b: Counts, seed: int, samples: int) -> Difference:
-    """Paired bootstrap of the difference of two macro-F1 over the same products."""
-    n = len(a.right)
-    blocks = _resamples(n, seed, samples)
-    drawn = np.concatenate([macro_f1(a, w) - macro_f1(b, w) for w in blocks])
+def macro_f1_test(a: Sequence[Counts], b: Sequence[Counts], seed: int, samples: int) -> Difference:
+    """Paired bootstrap of the difference of two macro-F1 over the same products.
+
+    Args:
+        a, b: one side each; several counts of a side are of several seeds, whose differences are averaged.
+    """
+    n = len(a[0].right)
+
+    def difference(weights: Floats) -> Floats:
+        each = [macro_f1(x, weights) - macro_f1(y, weights) for x, y in zip(a, b, strict=True)]
+        mean: Floats = np.mean(each, axis=0)
+        return mean
+
+    drawn = np.concatenate([difference(w) for w in _resamples(n, seed, samples)])
     low, high = np.quantile(drawn, [0.025, 0.975])
     side = min(np.count_nonzero(drawn <= 0), np.count_nonzero(drawn >= 0))
-    one = np.ones((1, n))
     return Difference(
-        difference=float((macro_f1(a, one) - macro_f1(b, one))[0]),
+        difference=float(difference(np.ones((1, n)))[0]),
         low=float(low),
         high=float(high),
         p=min(1.0, 2 * (int(side) + 1) / (samples + 1)),

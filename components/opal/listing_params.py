@@ -140,7 +140,8 @@ class PreferencesParams(Params):
     batch_size: int = Field(ge=1)
     neighbours: int = Field(ge=1)  # visually nearest products that swapped attributes come from
     max_swapped: int = Field(ge=1)  # attributes of one pair
-    values_only: bool  # a rejected answer states the attributes of the chosen one, with wrong values
+    # as_written; or the chosen answer with the wrong values of it: any, or only of what pictures can tell
+    rejected: Literal["as_written", "values", "visible_values"]
 
 
 class DpoParams(Params):

@@ -20,7 +20,7 @@ from components.encoder.pixels import PixelCache
 from components.opal.generate import Decoding, ListingGenerator
 from components.opal.listing_files import load_listing_model, read_note
 from components.opal.listing_params import PreferencesParams, Taught
-from components.opal.listing_rows import listing_of, refined_listings
+from components.opal.listing_rows import listing_of, read_parquet, refined_listings
 from components.opal.listing_text import Listing, answer_text, parse_answer
 from components.opal.preference_pairs import (
     Pair,
@@ -57,6 +57,8 @@ class PairMaker:
         self.params, self.prompt = params, note["prompt"]
         self.rows, self.schema = read_rows(catalogue), read_schema(catalogue / "schema.json")
         self.listings = refined_listings(refined, Taught.model_validate(note["taught"]))
+        told = read_parquet(refined / "products.parquet", ("product_id", "visible"))
+        self.visible = {row["product_id"]: frozenset(row["visible"] or ()) for row in told}
         self.embeddings = embeddings
         usable = [
             i
@@ -73,14 +75,21 @@ class PairMaker:
         row = self.rows[position]
         question = self.prompt.format(category=row["category"])
         chosen = self._refined(position)
-        if self.params.values_only and (written := parse_answer(rejected)) is not None:
-            wrong = contradicting(chosen, written.attributes)
+        if self.params.rejected != "as_written":
+            written = parse_answer(rejected)
+            wrong = contradicting(chosen, self._told(row["product_id"], written)) if written else None
             if wrong is None:
                 return None
             rejected = answer_text(wrong, self.schema.categories[row["category"]])
-        elif self.params.values_only:
-            return None
         return make_pair(self.schema, row["product_id"], row["category"], question, chosen, rejected, kind)
+
+    def _told(self, product_id: str, listing: Listing) -> dict[str, str]:
+        """What a listing says of attributes that may be contradicted.
+
+        ``visible_values`` leaves out what no picture shows, such as a brand: it can only be learned by heart.
+        """
+        allowed = self.visible.get(product_id, ()) if self.params.rejected == "visible_values" else None
+        return {n: v for n, v in listing.attributes.items() if allowed is None or n in allowed}
 
     def seller(self) -> Iterator[Pair]:
         """The seller's own listing, where refinement changed it."""

@@ -122,7 +122,7 @@ BLOCKS: dict[str, Any] = {
         "batch_size": 16,
         "neighbours": 4,
         "max_swapped": 2,
-        "values_only": False,
+        "rejected": "as_written",
     },
     "dpo": {
         "seed": 4,

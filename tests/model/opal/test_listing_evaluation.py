@@ -16,6 +16,7 @@ from components.opal.describe_command import main
 from components.opal.listing_params import ListingEvalParams, ListingParams, SftParams
 from components.opal.publish_listing_evaluation import Inputs, evaluate_and_publish
 from components.opal.publish_sft import sft_and_publish
+from components.opal.publish_study import StudyInputs, evaluate_study_and_publish
 from components.stage.record import Record
 from tests.model.opal.listing_shop import blocks, picture, write_workspace
 
@@ -133,3 +134,59 @@ def test_what_cannot_be_described_is_one_clear_error(
     (tmp_path / "good.png").write_bytes(picture("blue", False, 1))
     assert described(shop, monkeypatch, str(tmp_path / photo), **change) == 4
     assert told in capsys.readouterr().err
+
+
+def test_a_study_repeats_everything_with_a_seed_and_tests_each_claim(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_workspace(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    made = blocks()
+    own, other = Path("models/listing"), Path("models/study/opal/59")
+    sft_and_publish(
+        "refined",
+        ListingParams.model_validate(made["listing"]),
+        SftParams.model_validate(made["sft"]),
+        *(Path(p) for p in ("data/checked", "data/refined", "models/encoder")),
+        own / "sft_refined",
+        Path("plots/sft.csv"),
+        Path("cache"),
+        Record(stage="sft@refined"),
+    )
+    other.mkdir(parents=True)
+    for name in ("sft_raw", "sft_refined", "dpo"):
+        (other / name).symlink_to(tmp_path / own / "sft_refined")
+        if name != "sft_refined":
+            (own / name).symlink_to(tmp_path / own / "sft_refined")
+    Path("data/study/opal/59").mkdir(parents=True)
+    Path("data/study/opal/59/refined").symlink_to(tmp_path / "data/refined")
+    params = ListingEvalParams.model_validate(made["listing_eval"])
+    shared = [Path(p) for p in ("data/checked", "data/truth", "data/refined")]
+    inputs = Inputs(*shared, Path("models/encoder"), Path("data/embeddings"), own, Path("cache"))
+    listing, sft = ListingParams.model_validate(made["listing"]), SftParams.model_validate(made["sft"])
+    evaluate_and_publish(params, listing, sft, inputs, Record(stage="listing_eval"))
+    seeds = {"59": (Path("data/study/opal/59"), other)}
+    study = StudyInputs(*shared, Path("data/embeddings"), Path("results/per_query/listing"), Path("c"), seeds)
+    evaluate_study_and_publish(params, study, Record(stage="study"))
+    metrics = json.loads(Path("metrics/study_opal.json").read_text())
+    claims = {(t["claim"], t["seed"]) for t in metrics["_tests"]}
+    wanted = ["refined > seller", "sft_refined > sft_raw", "dpo hallucinates less than sft_refined"]
+    assert {(claim, seed) for claim in wanted for seed in ("own", "59", "pooled")} <= claims
+    same = [t for t in metrics["_tests"] if t["a"].startswith("dpo")]
+    assert same and all(t["difference"] == 0 for t in same), "one model under three names"
+    assert metrics["dpo_59"]["attribute_f1"] == metrics["dpo"]["attribute_f1"]
+
+
+def test_a_photo_of_40_megabytes_becomes_a_listing_and_one_over_the_limit_is_told(
+    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo = tmp_path / "large.png"
+    pixels = np.random.default_rng(0).integers(0, 256, (3700, 3700, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(photo, compress_level=0)
+    size = photo.stat().st_size
+    assert size > 40_000_000
+    roomy = {"max_bytes": 67_108_864, "max_pixels": 200_000_000}
+    assert described(shop, monkeypatch, str(photo), **roomy) == 0
+    assert set(json.loads(capsys.readouterr().out)) >= {"listing", "confidence"}
+    assert described(shop, monkeypatch, str(photo), **(roomy | {"max_bytes": size - 1})) == 4
+    assert f"{size:,} bytes, more than max_bytes" in capsys.readouterr().err

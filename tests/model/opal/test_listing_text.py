@@ -144,10 +144,12 @@ def test_a_macro_f1_test_finds_a_real_difference_and_none_where_there_is_none() 
     right, wrong = Listing("x", {"colour": "red"}), Listing("x", {"colour": "blue"})
     good = count_values(truth, [right if i % 4 else wrong for i in range(60)])
     bad = count_values(truth, [right if i % 2 else wrong for i in range(60)])
-    found = macro_f1_test(good, bad, 1, 500)
+    found = macro_f1_test([good], [bad], 1, 500)
     assert found.difference == pytest.approx(0.25) and found.low > 0
-    same = macro_f1_test(good, good, 1, 500)
+    same = macro_f1_test([good], [good], 1, 500)
     assert same.difference == 0 and same.p == 1
+    seeds = macro_f1_test([good, bad], [bad, bad], 1, 500)
+    assert seeds.difference == pytest.approx(0.125) and seeds.low > 0
 
 
 def test_neighbours_stay_in_their_category_and_vote() -> None:

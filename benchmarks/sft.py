@@ -1,0 +1,132 @@
+"""Visual instruction tuning by our door's loop beside TRL's plain SFTTrainer: same model, batches, precision.
+
+The peer is TRL's example for vision-language models (its documentation, "Training vision language models"):
+``SFTTrainer`` with pictures in the dataset and the collator that it makes itself. Both train the same model
+from the same first weights on the same listings in the same order, by AdamW, runs alternating. Case
+``frozen_tower``: ours remembers what a frozen tower saw in a picture; the peer looks again each time. Ours
+counts getting to know the pictures. Losses of both are printed: they differ by rounding only.
+
+Needs a workspace with ``data/checked``, ``data/refined`` and ``models/encoder``. Run:
+``python -m benchmarks.sft [--steps 40] [--runs 3]``
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from PIL import Image
+from trl import SFTConfig, SFTTrainer
+
+from components.encoder.pixels import PixelCache
+from components.opal.conversation import Conversation
+from components.opal.listing_model import ListingModel
+from components.opal.listing_params import ListingParams, SftParams
+from components.opal.listing_rows import Sample
+from components.opal.publish_sft import samples_of, starting_model, tokenizer_texts
+from components.opal.sft import tune
+from components.opal.tower_memo import remember_pictures
+from components.opal.trainer_setup import common_arguments
+from components.stage.memory import keep_freed_memory
+from components.stage.params import load_params
+
+CATALOGUE, REFINED, ENCODER = Path("data/checked"), Path("data/refined"), Path("models/encoder")
+CACHE = Path(".vitrine/cache")
+RESULTS = Path("benchmarks/results/sft.json")
+
+
+def ours(
+    model: ListingModel, samples: list[Sample], pixels: PixelCache, params: SftParams, precision: str
+) -> tuple[float, float]:
+    """Seconds and last loss of our loop, the first look at every picture included."""
+    remember_pictures(model.model, precision, None)
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        done = tune(model, samples, pixels.take, params.training, None, precision, params.seed, Path(folder))
+        return time.perf_counter() - start, done.curves[-1]["loss"]
+
+
+def plain(
+    model: ListingModel, samples: list[Sample], pixels: PixelCache, params: SftParams, precision: str
+) -> tuple[float, float]:
+    """Seconds and last loss of TRL's trainer as its documentation writes it; pictures are ready in memory."""
+    conversation = Conversation(model)
+    shown = pixels.take(np.array([s.position for s in samples]))
+    data = Dataset.from_dict(
+        {
+            "prompt": [conversation.prompt(s.question) for s in samples],
+            "completion": [conversation.answer(s.answer) for s in samples],
+            "images": [[Image.fromarray(picture)] for picture in shown],
+        }
+    )
+    model.model.model.vision_tower.memo = None
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = common_arguments(params.training, params.seed, precision, Path(folder))
+        trainer = SFTTrainer(
+            model=model.model,
+            args=SFTConfig(**arguments),
+            train_dataset=data,
+            processing_class=model.processor,
+        )
+        start = time.perf_counter()
+        trainer.train()
+        seconds = time.perf_counter() - start
+    return seconds, [entry["loss"] for entry in trainer.state.log_history if "loss" in entry][-1]
+
+
+def main() -> None:
+    """Run the case, print and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--runs", type=int, default=3)
+    arguments = parser.parse_args()
+    keep_freed_memory()
+    torch.set_num_threads(2)
+    listing, sft = load_params("listing", ListingParams), load_params("sft", SftParams)
+    new = {"steps": arguments.steps, "optimiser": "adamw", "learning_rate": 0.003}
+    params = sft.model_copy(
+        update={"instruction_share": 0.0, "training": sft.training.model_copy(update=new)}
+    )
+    samples = samples_of("refined", CATALOGUE, REFINED, listing, params)
+    texts = tokenizer_texts(CATALOGUE, REFINED, listing, "refined")
+    first, pixels = starting_model(listing, ENCODER, texts, samples, CATALOGUE, CACHE)
+    first.model.model.vision_tower.memo = None
+    times: dict[str, list[float]] = {"ours": [], "peer": []}
+    losses: dict[str, float] = {}
+    for _ in range(arguments.runs):
+        for name, loop in (("ours", ours), ("peer", plain)):
+            model = ListingModel(copy.deepcopy(first.model), first.processor, first.context_length)
+            seconds, losses[name] = loop(model, samples, pixels, params, listing.precision)
+            times[name].append(seconds)
+    rows = [row("frozen_tower", times["ours"], times["peer"], len(samples))]
+    RESULTS.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    print(rows[0])
+    print(f"last loss: {losses}")
+
+
+def row(case: str, ours_s: list[float], peer_s: list[float], samples: int) -> dict[str, Any]:
+    """One result: samples per second, medians, and the spread of ours."""
+    fast, slow = samples / statistics.median(ours_s), samples / statistics.median(peer_s)
+    return {
+        "case": case,
+        "ours": round(fast, 1),
+        "peer": round(slow, 1),
+        "peer_name": "TRL's SFTTrainer with its own collator",
+        "unit": "samples/s",
+        "ratio": round(fast / slow, 2),
+        "runs": len(ours_s),
+        "spread": round((max(ours_s) - min(ours_s)) / statistics.median(ours_s), 3),
+    }
+
+
+if __name__ == "__main__":
+    main()
