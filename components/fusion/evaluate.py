@@ -43,6 +43,8 @@ TESTED = [
     ("moe_bilinear", "text_only", "picture_missing_ndcg_at_10"),
     ("moe_bilinear", "text_only", "text_degraded_ndcg_at_10"),
     ("moe_bilinear", "image_only", "ndcg_at_10"),
+    ("moe_bilinear", "moe_bilinear_no_pictures", "ndcg_at_10"),
+    ("moe_bilinear", "moe_bilinear_no_pictures", "visual_ndcg_at_10"),
 ]
 
 

@@ -22,6 +22,7 @@ from components.fusion.fuse import fused_vectors, gate_weights
 from components.fusion.network_files import LoadedNetwork, load_network
 from components.fusion.params import FusionEvaluationParams, FusionParams
 from components.fusion.rivals import average, best_text_share, bm25_scores, cosine, weighted
+from components.fusion.studies import MAIN
 from components.fusion.tower_files import load_towers
 from components.fusion.towers import Items, Towers, joined
 from components.retrieval.metrics import Qrels
@@ -71,6 +72,11 @@ def network_scorer(queries: Vectors, loaded: LoadedNetwork) -> Scorer:
     return lambda items: cosine(
         queries, fused_vectors(loaded.network, items), items.has_text | items.has_image
     )
+
+
+def without_sight(scorer: Scorer) -> Scorer:
+    """The same network shown no picture: how much of its gain over text alone is not the picture's."""
+    return lambda items: scorer(without_pictures(items, share=1.0, seed=0))
 
 
 def plain_scorers(
@@ -157,6 +163,8 @@ def main_table(
     loaded = {n: load_network(folder, towers.model.model_sha256) for n, folder in networks.items()}
     scorers = plain_scorers(split, share, fusion, params)
     scorers |= {n: network_scorer(split.queries, network) for n, network in loaded.items()}
+    if MAIN in loaded:
+        scorers[f"{MAIN}_no_pictures"] = without_sight(scorers[MAIN])
     table = Table(params, split.question)
     with record.timed("rows"):
         measure(table, scorers, split, worse, params.sparse_share)
