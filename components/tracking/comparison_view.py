@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from rich import box
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
@@ -46,17 +47,30 @@ def _changes(title: str, changes: Iterable[Change], a: str, b: str, shorten: boo
     return table
 
 
-def _metrics(rows: list[MetricRow], a: str, b: str) -> Table:
-    table = Table(title="Metrics, with 95% intervals", title_justify="left", title_style="bold")
-    for name in ("results", "variant", "metric"):
-        table.add_column(name)
-    table.add_column(Text(a), justify="right", no_wrap=True)
-    table.add_column(Text(b), justify="right", no_wrap=True)
-    table.add_column("a − b", justify="right")
-    for row in rows:
-        known = row.a is not None and row.b is not None
-        gap = f"{row.a.value - row.b.value:+.4f}" if known and row.a and row.b else ""
-        table.add_row(row.table, row.variant, row.metric, interval(row.a), interval(row.b), gap)
+def _metrics(rows: list[MetricRow], a: str, b: str) -> Table | Text:
+    """Figures that differ; a run has hundreds that do not."""
+    different = [row for row in rows if row.a != row.b]
+    equal = len(rows) - len(different)
+    if not different:
+        return Text(f"Metrics: no difference in {equal:,} figures.\n", style="dim")
+    # Narrow enough for 80 columns, as where no terminal says how wide it is.
+    table = Table(title="Metrics that differ, with 95% intervals", box=box.SIMPLE, padding=(0, 1, 0, 0))
+    table.title_justify, table.title_style = "left", "bold"
+    for name in ("results", "metric"):
+        table.add_column(name, overflow="fold")
+    for side in (a, b):
+        table.add_column(Text(side), justify="right", no_wrap=True)
+    table.add_column("a − b", justify="right", no_wrap=True)
+    for row in different:
+        gap = f"{row.a.value - row.b.value:+.4f}" if row.a is not None and row.b is not None else ""
+        sides = (interval(side).replace(" [", "\n[").replace(" n=", "\nn=") for side in (row.a, row.b))
+        table.add_row(f"{row.table}\n{row.variant}", row.metric, *sides, gap)
+    if equal:
+        table.caption, table.caption_justify, table.caption_style = (
+            f"{equal:,} others are equal",
+            "left",
+            "dim",
+        )
     return table
 
 
