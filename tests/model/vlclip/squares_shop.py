@@ -165,6 +165,7 @@ ENCODER = {
     },
 }
 BLOCKS: dict[str, Any] = {
+    "encoder": ENCODER,
     "ground": {
         "threads": 1,
         "batch_size": 32,

@@ -95,12 +95,15 @@ def test_a_second_run_without_caches_changes_nothing(evaluated: Path, tmp_path: 
 def test_a_study_adds_its_rows(evaluated: Path, tmp_path: Path) -> None:
     root = tmp_path / "study"
     shutil.copytree(evaluated, root)
-    for variant, seed in (("grounded", "own"), ("full", "11"), ("raw", "11")):
+    assert run_door(root, "study_lambda_zero").returncode == 0
+    variants = ("grounded", "clarified", "true_box", "lambda_zero")
+    for variant, seed in (*((v, "own") for v in variants), ("full", "11"), ("raw", "11")):
         assert run_door(root, "study", variant, seed).returncode == 0
     done = run_door(root, "evaluate_study")
     assert done.returncode == 0, done.stderr
     study = read(root, "study_vlclip.json")
-    assert {"untrained", "raw", "full", "grounded", "full_11"} <= set(study)
+    assert {"untrained", "raw", "full", *variants, "full_11", "full_all_seeds"} <= set(study)
+    assert "encoder_lambda_zero" in read(root, "study_ground.json")
     assert study["full"] == read(root, "vlclip.json")["full"]
     claims = {(t["claim"], t["seed"]): t for t in study["_tests"] if "claim" in t}
     assert {seed for _, seed in claims} == {"own", "11", "pooled"} and len(claims) == 6

@@ -159,7 +159,7 @@ def jpeg(array: np.ndarray) -> bytes:
 
 @pytest.fixture(scope="module")
 def trained_grounder(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> EncoderGrounder:
-    """The tiny encoder after a little training, with a threshold that no empty picture of its own exceeded."""
+    """The tiny encoder after a little training, with a threshold that none of its empty pictures exceeded."""
     root = tmp_path_factory.mktemp("trained")
     (root / "data").symlink_to(shop / "data")
     shutil.copytree(shop / "models", root / "models")
