@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from components.catalog.errors import ImageError
 from components.catalog.images import decode_image
 from components.catalog.params import ImageLimits
+from components.stage.placement import leave_place
 from components.stage.progress import Progress
 from components.stage.publish import published
 from components.stage.resume import sha256_file
@@ -95,7 +96,7 @@ class PixelCache:
                 array.flush()
 
     def _decoded(self, shard: Path) -> Iterator[list[Pixels]]:
-        with ThreadPoolExecutor(self.threads) as pool:
+        with ThreadPoolExecutor(self.threads, initializer=leave_place) as pool:
             for batch in pq.ParquetFile(shard).iter_batches(ROWS_AT_ONCE, columns=["product_id", "image"]):
                 ids = batch.column("product_id").to_pylist()
                 data = batch.column("image").field("bytes").to_pylist()

@@ -25,6 +25,7 @@ from components.encoder.pixels import shard_paths, square
 from components.fusion.errors import FusionDataError
 from components.fusion.params import EncodeParams, ProductTextParams
 from components.fusion.product_text import markers_of, plain, product_text
+from components.stage.placement import leave_place
 
 Flags = npt.NDArray[np.bool_]
 
@@ -91,7 +92,7 @@ class PictureTower:
         items = [(key_of(*self._key, data), data) for data in pictures]
 
         def compute(missing: list[object]) -> Vectors:
-            with ThreadPoolExecutor(self.threads) as pool:
+            with ThreadPoolExecutor(self.threads, initializer=leave_place) as pool:
                 pixels = list(pool.map(lambda data: square(data, side), missing))
             return self.encoder.pixel_vectors(np.stack(pixels))
 

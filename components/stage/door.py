@@ -19,6 +19,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 
 from components.stage.errors import VitrineError
+from components.stage.placement import hold_threads_in_place
 from components.stage.record import Record, environment, peak_memory_bytes, save_record
 
 Command = Callable[..., None]  # (record) or (record, item: str)
@@ -74,6 +75,7 @@ def run(component: str, commands: Mapping[str, Command], argv: Sequence[str] | N
         return 2
     if os.environ.get("VITRINE_RUNNER"):
         die_with_parent()
+    hold_threads_in_place()
     record = Record(
         stage=stage_name(component, name, *items),
         parent=os.environ.get("VITRINE_PIPELINE_RUN", ""),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from components.stage.door import run
+from components.stage.placement import hold_threads_in_place
 from components.stage.record import Record
 
 
@@ -34,3 +36,19 @@ def test_words_after_the_command_reach_functions_that_take_them_and_no_others(
         assert run("toy", commands, wrong) == 2
         assert "{train ITEM,evaluate}" in capsys.readouterr().err
     assert len(seen) == 2
+
+
+def test_a_stage_holds_its_threads_in_place_and_other_processes_do_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("DVC_STAGE", "OMP_PROC_BIND"):
+        monkeypatch.delenv(name, raising=False)
+    hold_threads_in_place()
+    assert "OMP_PROC_BIND" not in os.environ
+    monkeypatch.setenv("DVC_STAGE", "encoder")
+    monkeypatch.setenv("OMP_PROC_BIND", "false")
+    hold_threads_in_place()
+    assert os.environ["OMP_PROC_BIND"] == "false"
+    monkeypatch.delenv("OMP_PROC_BIND")
+    hold_threads_in_place()
+    assert os.environ["OMP_PROC_BIND"] == "true"
