@@ -115,6 +115,7 @@ def with_overrides(text: str, overrides: Sequence[str]) -> str:
     editor = YAML()
     editor.preserve_quotes = True
     editor.width = 4096
+    editor.allow_unicode = False  # a line separator of Unicode, written as it is, would be read as a space
     document = editor.load(text)
     for override in overrides:
         keys, value = parse_override(override)
