@@ -115,6 +115,7 @@ def with_overrides(text: str, overrides: Sequence[str]) -> str:
     editor = YAML()
     editor.preserve_quotes = True
     editor.width = 4096
+    editor.representer.add_representer(float, _as_yaml_1_1)
     editor.allow_unicode = False  # a line separator of Unicode, written as it is, would be read as a space
     document = editor.load(text)
     for override in overrides:
@@ -129,6 +130,11 @@ def with_overrides(text: str, overrides: Sequence[str]) -> str:
     out = StringIO()
     editor.dump(document, out)
     return out.getvalue()
+
+
+def _as_yaml_1_1(representer: Any, value: float) -> Any:
+    """A float as YAML 1.1 reads it, for that is how parameters are read: 1.0e-05, where 1e-05 is a string."""
+    return representer.represent_scalar("tag:yaml.org,2002:float", yaml.safe_dump(value).split()[0])
 
 
 def _no_such_key(keys: list[str], place: object) -> str:

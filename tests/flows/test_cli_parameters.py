@@ -91,6 +91,8 @@ scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False)
 
 @hypothesis.settings(deadline=None, max_examples=40)
 @hypothesis.example("\x85")
+@hypothesis.example(1e-05)
+@hypothesis.example([1e22, float("-inf")])
 @hypothesis.example(["\u2028", "é"])
 @given(scalars | st.lists(scalars, max_size=3))
 def test_an_override_reaches_the_file_as_the_value_it_says(value: object) -> None:
