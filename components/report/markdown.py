@@ -1,14 +1,15 @@
-"""The same tables as Markdown, for docs: ``python -m components.report tables [FOLDER [METRIC...]]``."""
+"""The same tables as Markdown, for docs: ``python -m components.report tables [FOLDER|FILE [METRIC...]]``."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from components.report.figures import Figures, PairedTest, read_figures
+from components.report.figures import TESTS_KEY, Figures, PairedTest, read_figures, read_json
 from components.stage.record import Interval
 
 NO_FIGURES = ("headline", "run")  # numbers without intervals, and what a profile's run was made from
+STUDY = "study_"  # of a folder, these are left to be asked for by file
 
 
 def cell(figure: Interval | None) -> str:
@@ -48,23 +49,42 @@ def tests_table(tests: Sequence[PairedTest]) -> str:
     return "\n".join(["| paired test | difference | p | n |", "|---|---|---|---|", *map(_test_row, tests)])
 
 
-def tables(folder: Path, chosen: Sequence[str] = ()) -> str:
-    """Every system's tables, from ``folder/*.json`` of the shape variant -> metric -> interval.
+def claims_table(path: Path) -> str:
+    """A row per claim, metric and seed of a study's file; ``""`` where it tests none."""
+    lines = [
+        f"| {test['claim']} | `{test['metric']}` | {test['seed']} | {test['difference']:+.3f} "
+        f"[{test['low']:+.3f}, {test['high']:+.3f}] | {test['n']:,} |"
+        for test in read_json(path).get(TESTS_KEY, [])
+        if "claim" in test
+    ]
+    return (
+        "\n".join(["| claim | metric | seed | difference | n |", "|---|---|---|---|---|", *lines])
+        if lines
+        else ""
+    )
 
-    ``chosen`` metrics only, where any are named.
+
+def tables(place: Path, chosen: Sequence[str] = ()) -> str:
+    """Every system's tables, from ``place/*.json`` (variant -> metric -> interval) or from one such file.
+
+    ``chosen`` metrics only, where any are named. A study's file adds its claims, in every seed and pooled.
 
     Raises:
         ReportInputError: a file is not of that shape.
     """
     parts = []
-    for path in sorted(folder.glob("*.json")):
+    files = [p for p in sorted(place.glob("*.json")) if not p.stem.startswith(STUDY)]
+    for path in [place] if place.is_file() else files:
         if path.stem in NO_FIGURES:
             continue
         figures = read_figures(path, path.stem)
         metrics = [name for name in figures.metrics if not chosen or name in chosen]
-        tests = [test for test in figures.tests if not chosen or test.metric in chosen]
+        claims = claims_table(path)
+        tests = [] if claims else [t for t in figures.tests if not chosen or t.metric in chosen]
         if metrics:
             parts.append(f"## {path.stem}\n\n{results_table(figures, metrics)}\n")
+        if claims:
+            parts.append(f"{claims}\n")
         if tests:
             parts.append(f"{tests_table(tests)}\n")
     return "\n".join(parts)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from conftest import Workspace
 
 from components.report.markdown import tables
@@ -21,3 +23,18 @@ def test_the_folder_of_a_profile_holds_files_without_intervals(workspace: Worksp
     (folder / "run.json").write_text('{"profile": "fashion", "dirty": false}')
     (folder / "ground.json").write_text('{"encoder": {}, "_tests": []}')  # no true boxes
     assert tables(folder) == before
+
+
+def test_a_study_is_asked_for_by_its_file_and_shows_its_claims(workspace: Workspace) -> None:
+    folder = workspace.root / "metrics"
+    before = tables(folder)
+    test = {"metric": "mrr", "a": "full_43", "b": "raw_43", "difference": 0.02, "low": 0.01, "high": 0.03}
+    study = {
+        "full_43": {"mrr": {"value": 0.2, "low": 0.1, "high": 0.3, "n": 1050}},
+        "_tests": [{**test, "p": 0.001, "n": 1050, "claim": "full > raw", "seed": "43"}],
+    }
+    (folder / "study_vlclip.json").write_text(json.dumps(study))
+    assert tables(folder) == before
+    text = tables(folder / "study_vlclip.json")
+    assert "| full > raw | `mrr` | 43 | +0.020 [+0.010, +0.030] | 1,050 |" in text
+    assert "0.200 [0.100, 0.300]" in text
