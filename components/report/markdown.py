@@ -38,6 +38,14 @@ def results_table(figures: Figures, metrics: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
+def rows_table(figures: Figures, metrics: Sequence[str]) -> str:
+    """A row per variant, a column per metric: for studies, which have many rows."""
+    lines = [f"| row | {' | '.join(f'`{m}`' for m in metrics)} |", "|---" * (len(metrics) + 1) + "|"]
+    for name, row in figures.variants.items():
+        lines.append(f"| {name} | {' | '.join(cell(row.get(m)) for m in metrics)} |")
+    return "\n".join([*lines, f"| n | {' | '.join(count(figures, m) for m in metrics)} |"])
+
+
 def _test_row(test: PairedTest) -> str:
     p = "< 0.001" if test.p < 0.001 else f"{test.p:.3f}"
     difference = f"{test.difference:+.3f} [{test.low:+.3f}, {test.high:+.3f}]"
@@ -82,7 +90,8 @@ def tables(place: Path, chosen: Sequence[str] = ()) -> str:
         claims = claims_table(path)
         tests = [] if claims else [t for t in figures.tests if not chosen or t.metric in chosen]
         if metrics:
-            parts.append(f"## {path.stem}\n\n{results_table(figures, metrics)}\n")
+            shape = rows_table if claims else results_table
+            parts.append(f"## {path.stem}\n\n{shape(figures, metrics)}\n")
         if claims:
             parts.append(f"{claims}\n")
         if tests:
