@@ -44,8 +44,8 @@ class Display:
         self.console = console
         self._stages = stages
         self._ended: dict[str, StageResult] = {}
-        self._running: tuple[str, float, str] | None = None
-        self._told = 0.0
+        self._running: dict[str, tuple[float, str]] = {}  # stage -> seconds, newest line
+        self._told: dict[str, float] = {}
         self._spinner = Spinner("dots")
         live = console.is_terminal and not console.is_dumb_terminal
         self._live = (
@@ -75,20 +75,20 @@ class Display:
         self.console.print(Text(f"  {text}", style="dim"), soft_wrap=True)
 
     def follow(self, stage: str, seconds: float, line: str) -> None:
-        """The running stage and the newest line of its log."""
-        if self._running is None or self._running[0] != stage:
-            self._told = time.monotonic()
+        """A running stage and the newest line of its log."""
+        if stage not in self._running:
+            self._told[stage] = time.monotonic()
             if self._live is None:
                 self.console.print(f"{stage}: running", highlight=False)
-        self._running = (stage, seconds, line)
-        if self._live is None and time.monotonic() - self._told >= HEARTBEAT_S:
-            self._told = time.monotonic()
+        self._running[stage] = (seconds, line)
+        if self._live is None and time.monotonic() - self._told[stage] >= HEARTBEAT_S:
+            self._told[stage] = time.monotonic()
             self.console.print(f"{stage}: {duration(seconds)}  {line[:160]}", highlight=False, markup=False)
 
     def ended(self, result: StageResult) -> None:
         """A stage is through."""
         self._ended[result.stage] = result
-        self._running = None
+        self._running.pop(result.stage, None)
         if self._live is None:
             spent = (
                 ""
@@ -110,7 +110,7 @@ class Display:
             result = self._ended[name]
             spent = "" if result.state == "cached" else duration(result.seconds)
             return name, SHOWN[result.state], spent, Text(memory(result.peak_memory_bytes), style="dim")
-        if self._running is not None and self._running[0] == name:
-            _, seconds, line = self._running
+        if (running := self._running.get(name)) is not None:
+            seconds, line = running
             return Text(name, style="bold"), self._spinner, duration(seconds), Text(line, style="dim")
         return Text(name, style="dim"), "", "", Text("")

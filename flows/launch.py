@@ -1,7 +1,8 @@
 """Run one command that must not outlive the process that asked for it.
 
-``python -I launch.py PARENT_PID COMMAND [ARGUMENT ...]``, started in a session of its own. It stands between
-the flow and DVC, because DVC can neither be told to die with its parent nor to take its children along:
+``python -I launch.py PARENT_PID CORES COMMAND [ARGUMENT ...]``, started in a session of its own. It stands
+between the flow and DVC, because DVC can neither be told to die with its parent nor to take its children
+along:
 
 - the flow dies (even by SIGKILL): the kernel sends SIGTERM here, and the command's whole group is killed;
 - the command dies: whatever it left behind in its group is killed, and only then does this process end;
@@ -78,8 +79,8 @@ def wait_for(child: int) -> int:
 
 
 def main(argv: list[str]) -> int:
-    """Run ``argv[1:]``; ``argv[0]`` is the process to die with."""
-    parent, command = int(argv[0]), argv[1:]
+    """Run ``argv[2:]``; ``argv[0]`` is the process to die with, ``argv[1]`` cores like ``0,3`` or nothing."""
+    parent, cores, command = int(argv[0]), argv[1], argv[2:]
     child = 0
 
     def stop(number: int, _: FrameType | None) -> None:
@@ -94,6 +95,8 @@ def main(argv: list[str]) -> int:
     control(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
         return 143
+    if cores and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {int(number) for number in cores.split(",")})
     me = os.getpid()
     child = os.fork()
     if child == 0:

@@ -1,4 +1,6 @@
-"""Locks of a workspace: one run at a time, one process per stage, and mending what a killed DVC left."""
+"""Locks of a workspace: one run at a time, one process per stage, whom DVC waits for, and mending what a
+killed DVC left.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +20,7 @@ from components.stage.publish import write_text
 from flows.errors import LockHeldError, WorkspaceError
 
 POLL_S = 0.25
+LOOK_S = 1.0
 Say = Callable[[str], None]
 
 
@@ -106,11 +109,60 @@ def clear_dead_locks(root: Path) -> bool:
         return lock is None or bool(lock.get("write") or lock.get("read"))
 
 
+def dvc_lock(root: Path) -> Path:
+    """The file DVC locks while it reads or writes the workspace's metadata (dvc/lock.py)."""
+    return root / ".dvc" / "tmp" / "lock"
+
+
+@contextmanager
+def dvc_stands_still(root: Path) -> Iterator[bool]:
+    """Hold DVC's own lock; yields False, holding nothing, while a living DVC has it."""
+    path = dvc_lock(root)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+class StrangersLock:
+    """How long a process that is not ours has kept DVC's lock, looked up once a second."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._looked = time.monotonic()
+        self._since: float | None = None
+        self.told = False
+
+    def waited_s(self) -> float:
+        """Seconds since a stranger was first seen with the lock; 0 while it is free or ours."""
+        now = time.monotonic()
+        if now - self._looked >= LOOK_S:
+            self._looked = now
+            since = now if self._since is None else self._since
+            self._since = since if self._stranger() else None
+        return 0.0 if self._since is None else now - self._since
+
+    def _stranger(self) -> bool:
+        with dvc_stands_still(self._root) as still:
+            if still:
+                return False
+        try:  # whoever took it last wrote its process id
+            holder = psutil.Process(int(dvc_lock(self._root).read_text(encoding="utf-8")))
+            return os.getpid() not in {parent.pid for parent in holder.parents()}
+        except (OSError, ValueError, psutil.Error):
+            return True
+
+
 def guard_lock_file(root: Path) -> bool:
     """Keep a copy of a sound dvc.lock, or mend one that a kill cut short; True when it was mended.
 
     DVC rewrites dvc.lock in place, so a SIGKILL at that moment leaves half a file. Without a copy the half is
-    put aside: DVC's run cache then gives the results back without running anything.
+    put aside: DVC's run cache then gives the results back without running anything. While another DVC is
+    at work nothing is looked at: half a file is then one that is just being written.
 
     Raises:
         WorkspaceError: dvc.lock holds a merge conflict, which only a person can resolve.
@@ -118,6 +170,11 @@ def guard_lock_file(root: Path) -> bool:
     path, copy = root / "dvc.lock", root / ".vitrine" / "dvc.lock.copy"
     if not path.exists():
         return False
+    with dvc_stands_still(root) as still:
+        return still and _mend(path, copy)
+
+
+def _mend(path: Path, copy: Path) -> bool:
     text = path.read_text(encoding="utf-8", errors="replace")
     copy.parent.mkdir(parents=True, exist_ok=True)
     if _is_sound(text):

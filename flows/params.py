@@ -29,6 +29,9 @@ class GpuParams(Params):
 
 
 class RunnerParams(Params):
-    """Block ``runner``: where stages run."""
+    """Block ``runner``: where stages run, and how many beside each other."""
 
+    # Stages that do not need each other run at the same time, each on as many cores as its block says
+    # (`threads`, `workers`), up to this many: 1 where they share one accelerator
+    stages_at_once: int = Field(ge=1)
     gpu: GpuParams

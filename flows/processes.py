@@ -39,14 +39,17 @@ def start(
     output: IO[bytes],
     extra: Mapping[str, str] | None = None,
     keep_open: Sequence[int] = (),
+    cores: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
     """Start ``command`` under the launcher; both its streams go to ``output``.
 
     ``keep_open`` are file descriptors the launcher inherits: a lock among them is held until the last process
-    of the command is gone. Call it from a thread that lives as long as the command: the kernel ties a child's
-    life to the thread that made it.
+    of the command is gone. ``cores`` are numbers of those it is bound to, all of this process's if empty.
+    Call it from a thread that lives as long as the command: the kernel ties a child's life to the thread that
+    made it.
     """
-    launcher = [sys.executable, "-I", str(LAUNCHER), str(os.getpid()), *command]
+    bound = ",".join(map(str, cores))
+    launcher = [sys.executable, "-I", str(LAUNCHER), str(os.getpid()), bound, *command]
     return subprocess.Popen(
         launcher,
         cwd=cwd,

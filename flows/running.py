@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from pydantic import BaseModel
 from rich.console import Console
 
 from components.stage.errors import ConfigurationError, InvalidDataError, VitrineError
@@ -33,7 +34,10 @@ from flows.stages import StageResult
 from flows.summary import print_plan, print_summary
 
 HERE = RunnerParams.model_validate(
-    {"gpu": {"work_pool": None, "deployment": None, "timeout_s": 1.0, "worker_timeout_s": 1.0}}
+    {
+        "stages_at_once": 1,
+        "gpu": {"work_pool": None, "deployment": None, "timeout_s": 1.0, "worker_timeout_s": 1.0},
+    }
 )
 
 
@@ -77,7 +81,7 @@ def run(main: Path, request: Request, console: Console) -> None:
         _check_sources(root, graph, stages)
         runner = checked.get("runner", HERE)
         assert isinstance(runner, RunnerParams)
-        results = _execute(main, root, request, graph, stages, work, runner, console)
+        results = _execute(main, root, request, graph, stages, work, runner, checked, console)
     if request.profile is not None and not request.overrides:
         folder = keep_results(main, root, request.profile)
         console.print(f"[dim]results kept in {folder}", highlight=False, soft_wrap=True)
@@ -130,6 +134,7 @@ def _execute(
     stages: tuple[str, ...],
     work: tuple[str, ...],
     runner: RunnerParams,
+    parameters: Mapping[str, BaseModel],
     console: Console,
 ) -> list[StageResult]:
     """Run the flow; with nothing to do there is none, unless a lasting Prefect server is there to keep it."""
@@ -154,6 +159,7 @@ def _execute(
             graph=graph,
             stages=stages,
             runner=runner,
+            parameters=parameters,
             lock_timeout_s=request.lock_timeout_s,
             watcher=display.watcher,
         )

@@ -9,22 +9,24 @@ from __future__ import annotations
 import json
 import re
 import sys
+import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NoReturn
 
 from components.stage.record import STATE, Record
 from flows import processes
 from flows.errors import LockHeldError
-from flows.locks import clear_dead_locks, guard_lock_file, held
+from flows.locks import StrangersLock, clear_dead_locks, guard_lock_file, held
 
 State = Literal["ran", "restored", "unchanged", "cached", "failed"]
 # What DVC prints (dvc/stage/__init__.py, dvc/stage/cache.py, dvc/lock.py, dvc/rwlock.py).
 UNCHANGED = "didn't change, skipping"
 RESTORED = "is cached - skipping run"
 LOCKED = ("Unable to acquire lock", "is busy, it is being blocked by")
+BEGUN = "Running stage '"
 POLL_S = 0.1
 LOCK_RETRY_S = 1.0
 TAIL_BYTES = 4096
@@ -39,8 +41,12 @@ class Stage:
     name: str
     run: str
     prefect_run: str = ""
-    # how long another process's lock is waited out, in seconds
+    # how long a stranger's lock is waited out before the stage begins, in seconds
     lock_timeout_s: float = 600.0
+    # numbers of the cores it is bound to; empty: all
+    cores: tuple[int, ...] = ()
+    # set from another thread: stop, as at Ctrl-C
+    called_off: threading.Event = field(default_factory=threading.Event)
 
     @property
     def log(self) -> Path:
@@ -95,7 +101,7 @@ def run_stage(stage: Stage, watcher: Watcher = QUIET) -> StageResult:
         while True:
             before = _records(stage)
             start, offset = time.perf_counter(), stage.log.stat().st_size if stage.log.exists() else 0
-            code = _reproduce(stage, handle, watcher)
+            code = _reproduce(stage, handle, watcher, offset)
             seconds, text = time.perf_counter() - start, _text(stage.log, offset)
             new = _records(stage) - before
             if not code or new or not any(sign in text for sign in LOCKED):
@@ -103,13 +109,14 @@ def run_stage(stage: Stage, watcher: Watcher = QUIET) -> StageResult:
             _wait_for_dvc(stage, deadline, watcher)
 
 
-def _reproduce(stage: Stage, lock: int, watcher: Watcher) -> int:
+def _reproduce(stage: Stage, lock: int, watcher: Watcher, offset: int) -> int:
     """Start DVC for one stage, follow its log and return its exit code; leave no process behind."""
     if clear_dead_locks(stage.root):
         watcher.say("removed DVC's locks of a process that is gone")
     if guard_lock_file(stage.root):
         watcher.say("mended dvc.lock, which a killed run had cut short")
-    command = [sys.executable, "-m", "dvc", "repro", "--single-item", stage.name]
+    # DVC gives up a lock it waits for after 3 s, also after the command: then the stage's work would be lost.
+    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", stage.name]
     extra = {
         "VITRINE_RUNNER": "1",
         "VITRINE_PIPELINE_RUN": stage.run,
@@ -117,9 +124,14 @@ def _reproduce(stage: Stage, lock: int, watcher: Watcher) -> int:
     }
     with stage.log.open("ab") as output:
         start = time.perf_counter()
-        process = processes.start(command, stage.root, output, extra, keep_open=[lock])
+        process = processes.start(command, stage.root, output, extra, keep_open=[lock], cores=stage.cores)
+        strangers = StrangersLock(stage.root)
         try:
             while process.poll() is None:
+                if stage.called_off.is_set():
+                    raise KeyboardInterrupt
+                if strangers.waited_s() > 0 and BEGUN not in _text(stage.log, offset):
+                    _sit_out(stage, strangers, watcher)
                 watcher.follow(stage.name, time.perf_counter() - start, last_line(stage.log))
                 time.sleep(POLL_S)
         except BaseException:
@@ -128,17 +140,34 @@ def _reproduce(stage: Stage, lock: int, watcher: Watcher) -> int:
     return process.returncode
 
 
+def _sit_out(stage: Stage, strangers: StrangersLock, watcher: Watcher) -> None:
+    """Tell once that the stage waits for a DVC process that is not ours, and for how long at most.
+
+    Raises:
+        LockHeldError: the timeout has passed.
+    """
+    if strangers.waited_s() > stage.lock_timeout_s:
+        _give_up(stage)
+    if not strangers.told:
+        watcher.say(f"another DVC process holds its lock; stage '{stage.name}' waits")
+        strangers.told = True
+
+
+def _give_up(stage: Stage) -> NoReturn:
+    raise LockHeldError(
+        f"Another DVC process kept its lock for {stage.lock_timeout_s:g} s, so stage '{stage.name}' "
+        f"could not start; wait for that process to end, or stop it, and run again (log: {stage.log})."
+    )
+
+
 def _wait_for_dvc(stage: Stage, deadline: float, watcher: Watcher) -> None:
-    """Sit out DVC's own lock.
+    """Sit out DVC's lock on the paths of a stage.
 
     Raises:
         LockHeldError: the deadline has passed.
     """
     if time.monotonic() >= deadline:
-        raise LockHeldError(
-            f"Another DVC process kept its lock for {stage.lock_timeout_s:g} s, so stage '{stage.name}' "
-            f"could not start; wait for that process to end, or stop it, and run again (log: {stage.log})."
-        )
+        _give_up(stage)
     watcher.say(f"another DVC process holds its lock; stage '{stage.name}' waits")
     time.sleep(LOCK_RETRY_S)
 

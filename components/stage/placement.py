@@ -13,10 +13,12 @@ def hold_threads_in_place() -> None:
     A training step is hundreds of short parallel loops. Where two of their threads share a core for a while,
     each loop waits for the slower one: on two virtual cores a step took 174 ms, and 101 ms with threads held.
     For a stage of the graph only, which has its machine to itself; what the environment says already stays
-    (``OMP_PROC_BIND=false`` where several runs share a machine).
+    (``OMP_PROC_BIND=false`` where several runs share a machine). NumPy's OpenBLAS gets one thread, so that
+    its sums do not depend on how many cores a stage was given.
     """
     if "DVC_STAGE" in os.environ:
         os.environ.setdefault("OMP_PROC_BIND", "true")
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def leave_place() -> None:

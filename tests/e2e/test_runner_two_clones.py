@@ -204,7 +204,7 @@ HERE = {"work_pool": None, "deployment": None, "timeout_s": 600.0, "worker_timeo
 
 def submit(stage: str, root: Path, server: dict[str, str], **gpu: Any) -> dict[str, Any]:
     """run_remote in a process of its own, as the pipeline of a user would call it."""
-    settings = json.dumps({"gpu": {**GPU, **gpu}})
+    settings = json.dumps({"stages_at_once": 1, "gpu": {**GPU, **gpu}})
     call(sys.executable, "-c", SUBMIT, stage, settings, cwd=root, env=server)
     answer: dict[str, Any] = json.loads((root / ".vitrine" / "answer.json").read_text())
     return answer
@@ -331,7 +331,7 @@ def test_a_worker_that_is_killed_is_noticed(
         while "started!" not in (tmp_path / "worker.log").read_text():
             assert time.monotonic() < deadline and process.poll() is None
             time.sleep(0.5)
-        settings = json.dumps({"gpu": {**GPU, "worker_timeout_s": 60.0}})
+        settings = json.dumps({"stages_at_once": 1, "gpu": {**GPU, "worker_timeout_s": 60.0}})
         client = subprocess.Popen(
             [sys.executable, "-c", SUBMIT, "train", settings], cwd=workspace, env=server
         )

@@ -62,6 +62,8 @@ def sum_(record):
     write_text(Path("metrics/toy.json"), json.dumps({"summed": {"hits_at_5": figure}, "_tests": []}))
 
 def note(record):
+    Path("out").mkdir(exist_ok=True)
+    pause("note")
     write_text(Path("out/note.txt"), "start " + str(settings()["start"]))
 
 if __name__ == "__main__":
@@ -95,6 +97,7 @@ GRAPH = """stages:
 
 SETTINGS = "toy:\n  start: {start}\n  factor: {factor}\n  fail: '{fail}'\n"
 RUNNER = """runner:
+  stages_at_once: 2
   gpu:
     work_pool: null
     deployment: null
