@@ -26,7 +26,7 @@ demo: env  ## the whole graph on the synthetic shop, results on the terminal
 	$(BIN)/vitrine run all
 
 study: env  ## ablations, extra rows and further seeds, after the demo (results in metrics/study_*.json)
-	$(BIN)/dvc repro studies/dvc.yaml
+	$(BIN)/vitrine run study
 
 test: env  ## the default test suite (up to 5 minutes)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"

@@ -59,7 +59,7 @@ def _door(module: str, *arguments: str, profile: str | None = None) -> None:
 
 @app.command()
 def run(
-    system: Annotated[str, typer.Argument(help="all, encoder, opal, fusion or vlclip.")] = "all",
+    system: Annotated[str, typer.Argument(help="all, encoder, opal, fusion, vlclip or study.")] = "all",
     profile: Profile = None,
     first: Annotated[
         str | None, typer.Option("--from", help="Only this stage and what is computed from it.")

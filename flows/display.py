@@ -37,6 +37,11 @@ def memory(size: int) -> str:
     return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
 
 
+def title(stage: str) -> str:
+    """A stage's name without the file DVC puts before it."""
+    return stage.rpartition(":")[2]
+
+
 class Display:
     """Shows the stages of one run; use as a context manager around it."""
 
@@ -79,11 +84,13 @@ class Display:
         if stage not in self._running:
             self._told[stage] = time.monotonic()
             if self._live is None:
-                self.console.print(f"{stage}: running", highlight=False)
+                self.console.print(f"{title(stage)}: running", highlight=False)
         self._running[stage] = (seconds, line)
         if self._live is None and time.monotonic() - self._told[stage] >= HEARTBEAT_S:
             self._told[stage] = time.monotonic()
-            self.console.print(f"{stage}: {duration(seconds)}  {line[:160]}", highlight=False, markup=False)
+            self.console.print(
+                f"{title(stage)}: {duration(seconds)}  {line[:160]}", highlight=False, markup=False
+            )
 
     def ended(self, result: StageResult) -> None:
         """A stage is through."""
@@ -95,7 +102,9 @@ class Display:
                 if result.state == "cached"
                 else f"  {duration(result.seconds)}  {memory(result.peak_memory_bytes)}"
             )
-            self.console.print(f"{result.stage}: {SHOWN[result.state]}[/]{spent.rstrip()}", highlight=False)
+            self.console.print(
+                f"{title(result.stage)}: {SHOWN[result.state]}[/]{spent.rstrip()}", highlight=False
+            )
 
     def _table(self) -> Table:
         table = Table(box=None, padding=(0, 2, 0, 0), show_header=False, width=min(self.console.width, 110))
@@ -109,8 +118,13 @@ class Display:
         if name in self._ended:
             result = self._ended[name]
             spent = "" if result.state == "cached" else duration(result.seconds)
-            return name, SHOWN[result.state], spent, Text(memory(result.peak_memory_bytes), style="dim")
+            return (
+                title(name),
+                SHOWN[result.state],
+                spent,
+                Text(memory(result.peak_memory_bytes), style="dim"),
+            )
         if (running := self._running.get(name)) is not None:
             seconds, line = running
-            return Text(name, style="bold"), self._spinner, duration(seconds), Text(line, style="dim")
-        return Text(name, style="dim"), "", "", Text("")
+            return Text(title(name), style="bold"), self._spinner, duration(seconds), Text(line, style="dim")
+        return Text(title(name), style="dim"), "", "", Text("")

@@ -21,7 +21,9 @@ from flows.locks import Say, clear_dead_locks, guard_lock_file
 if TYPE_CHECKING:
     from dvc.repo import Repo
 
-SYSTEMS = ("all", "encoder", "opal", "fusion", "vlclip")
+STUDY = "study"  # what stands in a graph of its own: ablations, further networks and seeds
+STUDY_FILE = "studies/dvc.yaml"
+SYSTEMS = ("all", "encoder", "opal", "fusion", "vlclip", STUDY)
 LOCK_POLL_S = 0.5
 
 
@@ -46,6 +48,11 @@ class StageNode:
     meta: StageMeta
     lock: str
     blocks: tuple[str, ...]  # top-level keys of params.yaml it depends on
+
+    @property
+    def in_study(self) -> bool:
+        """Whether the study's graph has it; DVC then puts the file before the name."""
+        return self.name.startswith(f"{STUDY_FILE}:")
 
     @property
     def systems(self) -> tuple[str, ...]:
@@ -91,8 +98,10 @@ class Graph:
         return (f"downstream of {', '.join(stale)}",) if stale else ()
 
 
-def read_graph(root: Path, lock_timeout_s: float = 60.0, say: Say = lambda text: None) -> Graph:
-    """Ask DVC for the stages and their status.
+def read_graph(
+    root: Path, lock_timeout_s: float = 60.0, say: Say = lambda text: None, study: bool = False
+) -> Graph:
+    """Ask DVC for the stages of dvc.yaml, with ``study`` for those of studies/dvc.yaml too, and their status.
 
     Raises:
         WorkspaceError: dvc.yaml or dvc.lock does not fit DVC, or a stage's ``meta`` is not ours.
@@ -107,7 +116,8 @@ def read_graph(root: Path, lock_timeout_s: float = 60.0, say: Say = lambda text:
     with contextlib.chdir(root):  # DVC names paths relative to the working directory
         try:
             with Repo(str(root)) as repo:
-                return _graph(repo, _status(repo, lock_timeout_s, say))
+                files = ("dvc.yaml", STUDY_FILE) if study else ("dvc.yaml",)
+                return _graph(repo, _status(repo, files, lock_timeout_s, say), files)
         except NotDvcRepoError:
             raise WorkspaceError(f"{root} is no DVC workspace; run 'dvc init' there.") from None
         except DvcException as error:
@@ -120,14 +130,14 @@ def _flat(error: BaseException) -> str:
     return " ".join(": ".join(texts).split())
 
 
-def _status(repo: Repo, timeout_s: float, say: Say) -> dict[str, Any]:
+def _status(repo: Repo, files: tuple[str, ...], timeout_s: float, say: Say) -> dict[str, Any]:
     """``dvc status``, once; DVC's lock is waited out."""
     from dvc.lock import LockError
 
     deadline, told = time.monotonic() + timeout_s, False
     while True:
         try:
-            return dict(repo.status(targets=["dvc.yaml"], with_deps=True))
+            return dict(repo.status(targets=list(files), with_deps=True))
         except LockError as error:
             if time.monotonic() >= deadline:
                 raise LockHeldError(
@@ -140,21 +150,22 @@ def _status(repo: Repo, timeout_s: float, say: Say) -> dict[str, Any]:
         time.sleep(LOCK_POLL_S)
 
 
-def _graph(repo: Repo, status: dict[str, Any]) -> Graph:
-    """Stages in a stable topological order, with what DVC said of each."""
+def _graph(repo: Repo, status: dict[str, Any], files: tuple[str, ...]) -> Graph:
+    """Stages of ``files`` in a stable topological order, with what DVC said of each."""
     import networkx as nx  # type: ignore[import-untyped]
     from dvc.stage import PipelineStage
 
     edges = repo.index.graph  # stage -> the stages and .dvc files it reads from
-    here = str(Path(repo.root_dir) / "dvc.yaml")  # the graph of another dvc.yaml (studies) is not ours to run
+    ours = {str(Path(repo.root_dir) / file) for file in files}  # other graphs are not ours to run
     place = {stage.addressing: i for i, stage in enumerate(repo.index.stages)}  # ties: as dvc.yaml lists them
     order = nx.lexicographical_topological_sort(edges.reverse(), key=lambda stage: place[stage.addressing])
     locks = lock_hashes(Path(repo.root_dir))
     nodes: dict[str, StageNode] = {}
     for stage in order:
-        if isinstance(stage, PipelineStage) and stage.path == here:
+        if isinstance(stage, PipelineStage) and stage.path in ours:
             parents = sorted(p.addressing for p in edges.successors(stage) if isinstance(p, PipelineStage))
-            meta = validate(StageMeta, stage.meta or {}, f"dvc.yaml: stages.{stage.name}.meta")
+            where = f"{Path(stage.path).relative_to(repo.root_dir)}: stages.{stage.name}.meta"
+            meta = validate(StageMeta, stage.meta or {}, where)
             nodes[stage.addressing] = StageNode(
                 stage.addressing, tuple(parents), meta, locks.get(stage.addressing, ""), _blocks(stage)
             )
@@ -176,14 +187,14 @@ def _blocks(stage: Any) -> tuple[str, ...]:
 
 
 def lock_hashes(root: Path) -> dict[str, str]:
-    """Stage -> SHA-256 of its entry in dvc.lock; a stage without an entry is left out."""
-    path = root / "dvc.lock"
-    entries = (read_yaml(path).get("stages") if path.exists() else None) or {}
-    assert isinstance(entries, dict)
-    return {
-        name: hashlib.sha256(json.dumps(entry, sort_keys=True).encode()).hexdigest()
-        for name, entry in entries.items()
-    }
+    """Stage -> SHA-256 of its entry in dvc.lock, the study's too; a stage without an entry is left out."""
+    found: dict[str, str] = {}
+    for prefix, path in (("", root / "dvc.lock"), (f"{STUDY_FILE}:", root / "studies" / "dvc.lock")):
+        entries = (read_yaml(path).get("stages") if path.exists() else None) or {}
+        assert isinstance(entries, dict)
+        for name, entry in entries.items():
+            found[prefix + name] = hashlib.sha256(json.dumps(entry, sort_keys=True).encode()).hexdigest()
+    return found
 
 
 def _reasons(items: Iterable[Any]) -> tuple[str, ...]:
@@ -236,8 +247,10 @@ def select(graph: Graph, system: str, first: str | None = None, last: str | None
 def _system(graph: Graph, system: str) -> set[str]:
     """All stages of a system."""
     if system == "all":
-        return set(graph.stages)
-    targets = [name for name, node in graph.stages.items() if system in node.systems]
+        return {name for name, node in graph.stages.items() if not node.in_study}
+    if system == STUDY:
+        return graph.ancestors(name for name, node in graph.stages.items() if node.in_study)
+    targets = [name for name, node in graph.stages.items() if system in node.systems and not node.in_study]
     if targets:
         return graph.ancestors(targets)
     known = sorted({s for node in graph.stages.values() for s in node.systems})

@@ -157,8 +157,11 @@ class StrangersLock:
             return True
 
 
+LOCK_FILES = {"dvc.lock": "dvc.lock.copy", "studies/dvc.lock": "studies.lock.copy"}
+
+
 def guard_lock_file(root: Path) -> bool:
-    """Keep a copy of a sound dvc.lock, or mend one that a kill cut short; True when it was mended.
+    """Keep a copy of a sound dvc.lock, or mend one that a kill cut short; True when one was mended.
 
     DVC rewrites dvc.lock in place, so a SIGKILL at that moment leaves half a file. Without a copy the half is
     put aside: DVC's run cache then gives the results back without running anything. While another DVC is
@@ -167,11 +170,10 @@ def guard_lock_file(root: Path) -> bool:
     Raises:
         WorkspaceError: dvc.lock holds a merge conflict, which only a person can resolve.
     """
-    path, copy = root / "dvc.lock", root / ".vitrine" / "dvc.lock.copy"
-    if not path.exists():
-        return False
     with dvc_stands_still(root) as still:
-        return still and _mend(path, copy)
+        there = [(root / name, root / ".vitrine" / copy) for name, copy in LOCK_FILES.items()]
+        mended = [_mend(path, copy) for path, copy in there if path.exists()] if still else []
+        return any(mended)
 
 
 def _mend(path: Path, copy: Path) -> bool:

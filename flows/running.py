@@ -18,7 +18,7 @@ from components.stage.errors import ConfigurationError, InvalidDataError, Vitrin
 from components.stage.record import STATE
 from flows.display import Display
 from flows.errors import FlowError
-from flows.graph import Graph, read_graph, select, stale
+from flows.graph import STUDY, Graph, read_graph, select, stale
 from flows.locks import Say, held
 from flows.parameters import check_parameters
 from flows.params import RunnerParams
@@ -71,7 +71,7 @@ def run(main: Path, request: Request, console: Console) -> None:
             root = prepare_worktree(main, name, profile_text(main, request.profile, request.overrides))
             console.print(f"[dim]profile {name}: {root}", highlight=False, soft_wrap=True)
         checked = check_parameters(root / "params.yaml")
-        graph = read_graph(root, request.lock_timeout_s, say)
+        graph = read_graph(root, request.lock_timeout_s, say, study=request.system == STUDY)
         stages = select(graph, request.system, request.first, request.last)
         _check_blocks(root, graph, stages, checked)
         work = stale(graph, stages)

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, NoReturn
 
@@ -67,6 +67,7 @@ class StageResult:
     peak_memory_bytes: int = 0
     log: Path | None = None
     record: Path | None = None
+    started: float = 0.0  # seconds on the clock of time.perf_counter; 0 for nothing run here
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def run_stage(stage: Stage, watcher: Watcher = QUIET) -> StageResult:
             seconds, text = time.perf_counter() - start, _text(stage.log, offset)
             new = _records(stage) - before
             if not code or new or not any(sign in text for sign in LOCKED):
-                return _result(stage, code, seconds, text, new)
+                return replace(_result(stage, code, seconds, text, new), started=start)
             _wait_for_dvc(stage, deadline, watcher)
 
 

@@ -15,7 +15,7 @@ from components.report.params import CLAIM_N, Claim, ReportParams
 from components.stage.errors import VitrineError
 from components.stage.params import load_params
 from components.stage.record import STATE
-from flows.display import SHOWN, duration, memory
+from flows.display import SHOWN, duration, memory, title
 from flows.graph import Graph
 from flows.stages import StageResult, newest_record
 
@@ -199,26 +199,42 @@ def _heading(metric: str, metrics: Metrics) -> str:
 
 
 def budget_table(root: Path, results: Iterable[StageResult]) -> Table:
-    """Stage, what happened, seconds, peak memory; for a cached stage, what it cost when it last ran here."""
+    """Stage, what happened, seconds, peak memory; for a cached stage, what it cost when it last ran here.
+
+    The total is the seconds of all stages, some of which ran side by side, and the memory of those.
+    """
     table = Table(title="Budget", title_justify="left", title_style="bold", box=box.SIMPLE, padding=(0, 1))
     table.add_column("stage", no_wrap=True)
     table.add_column("")
     for heading in ("time", "peak memory", "when computed", "peak memory"):
         table.add_column(heading, justify="right")
-    total, peak = 0.0, 0
+    results = list(results)
+    total, peak = sum(result.seconds for result in results), memory_at_once(results)
     for result in results:
         then_s, then_bytes = last_cost(root, result.stage)
-        total, peak = total + result.seconds, max(peak, result.peak_memory_bytes)
         earlier = (
             ("", "")
             if result.state in ("ran", "failed") or not then_s
             else (duration(then_s), memory(then_bytes))
         )
         now = "" if result.state == "cached" else duration(result.seconds)
-        table.add_row(result.stage, SHOWN[result.state], now, memory(result.peak_memory_bytes), *earlier)
+        table.add_row(
+            title(result.stage), SHOWN[result.state], now, memory(result.peak_memory_bytes), *earlier
+        )
     table.add_section()
     table.add_row("[bold]total", "", f"[bold]{duration(total)}", f"[bold]{memory(peak)}", "", "")
     return table
+
+
+def memory_at_once(results: Sequence[StageResult]) -> int:
+    """Bytes that stages at work at the same time took at most, each counted with its own peak."""
+    return max(
+        (
+            sum(r.peak_memory_bytes for r in results if r.started <= one.started <= r.started + r.seconds)
+            for one in results
+        ),
+        default=0,
+    )
 
 
 def last_cost(root: Path, stage: str) -> tuple[float, int]:
@@ -266,5 +282,5 @@ def print_plan(console: Console, graph: Graph, stages: Iterable[str], work: Iter
             if runs
             else "[yellow]runs if its inputs change"
         )
-        table.add_row(name, state, reasons, graph.stages[name].meta.pool)
+        table.add_row(title(name), state, reasons, graph.stages[name].meta.pool)
     console.print(table)

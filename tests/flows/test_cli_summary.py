@@ -16,7 +16,7 @@ from flows.cli import guarded
 from flows.display import Display, duration, memory
 from flows.errors import StageFailedError
 from flows.stages import StageResult
-from flows.summary import budget_table, figure, print_summary, read_metrics
+from flows.summary import budget_table, figure, memory_at_once, print_summary, read_metrics
 
 
 def printed(root: Path, results: list[StageResult]) -> str:
@@ -175,3 +175,14 @@ def test_exit_codes_and_one_sentence(capsys: pytest.CaptureFixture[str]) -> None
     assert fail(KeyboardInterrupt()) == 130 and fail(SystemExit(130)) == 130  # typer turns one into the other
     assert capsys.readouterr().err.count("error: interrupted; finished stages are kept") == 2
     assert fail(SystemExit(2)) == 2 and guarded(lambda: None) == 0
+
+
+def test_memory_of_stages_at_work_together_is_added() -> None:
+    gib = 2**30
+    results = [
+        StageResult("a", "ran", seconds=10, peak_memory_bytes=2 * gib, started=100),
+        StageResult("b", "ran", seconds=5, peak_memory_bytes=gib, started=104),
+        StageResult("c", "ran", seconds=5, peak_memory_bytes=2 * gib, started=111),
+    ]
+    assert memory_at_once(results) == 3 * gib
+    assert memory_at_once([StageResult("a", "cached")]) == memory_at_once([]) == 0

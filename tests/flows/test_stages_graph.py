@@ -34,6 +34,14 @@ def test_order_parents_and_what_is_fresh(computed: Path) -> None:
     assert all(len(node.lock) == 64 for node in graph.stages.values())
 
 
+def test_the_study_is_a_system_of_its_own(computed: Path) -> None:
+    graph = read_graph(computed, study=True)
+    ablation = "studies/dvc.yaml:ablation"
+    assert graph.stages[ablation].in_study and "not computed yet" in graph.reasons[ablation]
+    assert select(graph, "study") == (ablation,)
+    assert ablation not in select(graph, "all")
+
+
 def test_a_changed_parameter_names_itself_and_what_lies_downstream(computed: Path) -> None:
     settings(computed, factor=5)
     try:
