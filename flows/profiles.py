@@ -90,7 +90,7 @@ def prepare_worktree(root: Path, name: str, params: str) -> Path:
         if not known and name in profile_names(root):
             # The commit's figures are of another catalogue; nobody may read them as this profile's.
             remove(work / "metrics")
-    sync_tracked(root, work)
+    sync_files(root, work)
     if not (work / "params.yaml").is_file() or (work / "params.yaml").read_text(encoding="utf-8") != params:
         write_text(work / "params.yaml", params)
     share_caches(root, work)
@@ -101,16 +101,17 @@ def _is_own(path: str) -> bool:
     return path in OWN_FILES or path.startswith(OWN_FOLDERS)
 
 
-def _tracked(root: Path) -> set[str]:
-    """Tracked files that a worktree takes over."""
+def _taken_over(root: Path) -> set[str]:
+    """Files that a worktree takes over: the tracked ones, and modules in folders that nobody has added yet."""
     listed = git(root, "ls-files", "-z").split("\0")
-    return {path for path in listed if path and not _is_own(path)}
+    new = git(root, "ls-files", "-z", "--others", "--exclude-standard", "--", "*/*.py").split("\0")
+    return {path for path in (*listed, *new) if path and not _is_own(path)}
 
 
-def sync_tracked(root: Path, work: Path) -> None:
-    """Copy the tracked files of the main working tree as they are; delete those that are gone from it."""
-    ours = {path for path in _tracked(root) if (root / path).is_symlink() or (root / path).is_file()}
-    for path in sorted(_tracked(work) - ours):
+def sync_files(root: Path, work: Path) -> None:
+    """Copy the files of the main working tree as they are; delete those that are gone from it."""
+    ours = {path for path in _taken_over(root) if (root / path).is_symlink() or (root / path).is_file()}
+    for path in sorted(_taken_over(work) - ours):
         remove(work / path)
     for path in sorted(ours):
         source, target = root / path, work / path

@@ -57,9 +57,11 @@ def test_worktree_follows_the_main_tree_and_keeps_what_is_its_own(root: Path) ->
     git(root, "rm", "-q", "--cached", "old.txt")
     (root / "old.txt").unlink()
     (root / "untracked.py").write_text("")
+    (root / "toy" / "new_module.py").write_text("VALUE = 1\n")  # which an edited file may import
     prepare_worktree(root, "small", profile_text(root, "small"))
     assert (work / "toy.yaml").read_text() == (root / "toy.yaml").read_text()
     assert not (work / "old.txt").exists() and not (work / "untracked.py").exists()
+    assert (work / "toy" / "new_module.py").exists()
     assert (work / "dvc.lock").read_text() == "own"
     assert (work / "data" / "source" / "manifest.yaml").read_text() == "kind: files\n"
     assert (work / "metrics" / "toy.json").exists()
@@ -69,6 +71,9 @@ def test_worktree_follows_the_main_tree_and_keeps_what_is_its_own(root: Path) ->
     assert git(root, "show", "HEAD:toy.yaml") != (root / "toy.yaml").read_text()
     command(root, "git", "checkout", "-q", "HEAD", "--", ".")
     (root / "untracked.py").unlink()
+    (root / "toy" / "new_module.py").unlink()
+    prepare_worktree(root, "small", profile_text(root, "small"))
+    assert not (work / "toy" / "new_module.py").exists()
 
 
 def test_results_are_kept_with_what_they_came_from_and_the_same_twice(root: Path) -> None:
