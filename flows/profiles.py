@@ -102,7 +102,7 @@ def _is_own(path: str) -> bool:
 
 
 def _taken_over(root: Path) -> set[str]:
-    """Files that a worktree takes over: the tracked ones, and modules in folders that nobody has added yet."""
+    """Files that a worktree takes over: the tracked ones, and new modules in folders."""
     listed = git(root, "ls-files", "-z").split("\0")
     new = git(root, "ls-files", "-z", "--others", "--exclude-standard", "--", "*/*.py").split("\0")
     return {path for path in (*listed, *new) if path and not _is_own(path)}
