@@ -19,7 +19,7 @@ from components.catalog.importer import FileSource
 from components.catalog.noise import SellerNoise
 from components.catalog.params import CatalogParams
 from components.catalog.parquet import write_rows
-from components.catalog.records import Product, Qrel, Query, Truth
+from components.catalog.records import MadeQrel, Product, Qrel, Query, Truth
 from components.catalog.schema import CatalogSchema, write_schema
 from components.catalog.shards import CatalogueWriter, write_manifest, write_qrels, write_queries
 from components.catalog.source import SourceManifest
@@ -49,7 +49,7 @@ class CatalogueSource(Protocol):
     def products(self) -> Iterator[tuple[Product, Truth]]:
         """Products in ``product_id`` order, each with its truth."""
 
-    def queries(self) -> tuple[Iterable[Query], Iterable[Qrel]]:
+    def queries(self) -> tuple[Iterable[Query], Iterable[Qrel | MadeQrel]]:
         """Queries in ``query_id`` order, judgements by query and product."""
 
 

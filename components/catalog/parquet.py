@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,6 +16,7 @@ import pyarrow.parquet as pq
 from components.catalog.errors import CatalogueError
 
 ROWS_PER_GROUP = 256
+SMALL_ROWS_PER_GROUP = 65_536  # of queries and judgements
 # A group is closed early when its pictures grow large, so that memory is bounded by bytes too.
 BYTES_PER_GROUP = 32 * 2**20
 
@@ -27,15 +30,7 @@ class RowWriter:
         self._buffer: list[dict[str, Any]] = []
         self._buffered_bytes = 0
         path.parent.mkdir(parents=True, exist_ok=True)
-        # No dictionaries and no statistics: both would keep copies of picture bytes in the footer's reach.
-        self._file = pq.ParquetWriter(
-            path,
-            schema,
-            compression="zstd",
-            compression_level=1,
-            use_dictionary=False,
-            write_statistics=False,
-        )
+        self._file = _writer(path, schema)
 
     def add(self, row: dict[str, Any], size: int = 0) -> None:
         """Append one row; ``size`` is the bytes of its large fields."""
@@ -75,6 +70,33 @@ def write_rows(path: Path, schema: pa.Schema, rows: Iterable[dict[str, Any]]) ->
     return writer.rows
 
 
+def write_columns(path: Path, schema: pa.Schema, rows: Iterable[object]) -> int:
+    """Write a whole file of small rows, whose attributes are the columns; returns their number.
+
+    A reader of short texts and numbers pays by the row group, so there are few.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    iterator, count = iter(rows), 0
+    with _writer(path, schema) as file:
+        while chunk := list(islice(iterator, SMALL_ROWS_PER_GROUP)):
+            columns = [pa.array(list(map(attrgetter(f.name), chunk)), f.type) for f in schema]
+            file.write_table(pa.Table.from_arrays(columns, schema=schema), row_group_size=len(chunk))
+            count += len(chunk)
+    return count
+
+
+def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    # No dictionaries and no statistics: both would keep copies of picture bytes in the footer's reach.
+    return pq.ParquetWriter(
+        path,
+        schema,
+        compression="zstd",
+        compression_level=1,
+        use_dictionary=False,
+        write_statistics=False,
+    )
+
+
 def open_parquet(path: Path) -> pq.ParquetFile:
     """Open a file for reading by row group.
 
@@ -96,11 +118,12 @@ def row_groups(
     columns: Sequence[str] | None = None,
     split: str | None = None,
     wanted: Callable[[pa.Table], pa.Array] | None = None,
+    groups: Sequence[int] | None = None,
 ) -> Iterator[pa.Table]:
     """Yield the rows of a file, one table per row group; only one group is in memory.
 
     ``wanted`` maps a group's ``product_id`` column table to a boolean mask; groups without a wanted row are
-    skipped before their other columns are read.
+    skipped before their other columns are read. ``groups`` are the row groups to look at, else all.
 
     Raises:
         CatalogueError: the file is missing or broken, or lacks a column.
@@ -113,7 +136,7 @@ def row_groups(
         )
     read = names if split is None or "split" in names else [*names, "split"]
     try:
-        for group in range(file.num_row_groups):
+        for group in range(file.num_row_groups) if groups is None else groups:
             mask = wanted(file.read_row_group(group, columns=["product_id"])) if wanted else None
             if mask is not None and not pc.any(mask).as_py():
                 continue

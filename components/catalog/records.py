@@ -13,7 +13,7 @@ Rows are ordered by ``product_id`` / ``query_id``, so equal input gives equal by
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
@@ -105,6 +105,15 @@ class Qrel(Row):
     product_id: str
     relevance: int = Field(ge=0, le=3)
     desirability: int | None = Field(default=None, ge=0, le=4)
+
+
+class MadeQrel(NamedTuple):
+    """A judgement that the synthetic shop makes itself, hundreds of thousands at a time: nothing to check."""
+
+    query_id: str
+    product_id: str
+    relevance: int
+    desirability: int
 
 
 class Noise(Row):

@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from components.catalog.errors import CatalogueError
-from components.catalog.parquet import RowWriter, row_groups, write_rows
-from components.catalog.records import PRODUCTS, QRELS, QUERIES, SPLITS, Product, Qrel, Query, Split
+from components.catalog.parquet import RowWriter, row_groups, write_columns
+from components.catalog.records import PRODUCTS, QRELS, QUERIES, SPLITS, MadeQrel, Product, Qrel, Query, Split
 from components.catalog.schema import CatalogSchema, read_schema
 from components.stage.publish import write_text
 
@@ -105,12 +105,12 @@ class CatalogueWriter:
 
 def write_queries(path: Path, queries: Iterable[Query]) -> int:
     """Write ``queries.parquet`` in the order given, which should be by query_id; returns the count."""
-    return write_rows(path / "queries.parquet", QUERIES, (query.model_dump() for query in queries))
+    return write_columns(path / "queries.parquet", QUERIES, queries)
 
 
-def write_qrels(path: Path, qrels: Iterable[Qrel]) -> int:
+def write_qrels(path: Path, qrels: Iterable[Qrel | MadeQrel]) -> int:
     """Write ``qrels.parquet`` in the order given, which should be by query and product; returns the count."""
-    return write_rows(path / "qrels.parquet", QRELS, (qrel.model_dump() for qrel in qrels))
+    return write_columns(path / "qrels.parquet", QRELS, qrels)
 
 
 def write_manifest(path: Path, manifest: dict[str, object]) -> None:

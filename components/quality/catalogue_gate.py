@@ -17,7 +17,7 @@ from components.quality.catalogue_checks import (
     query_checks,
     set_checks,
 )
-from components.quality.expectations import Check, Outcome, validate
+from components.quality.expectations import Check, Outcome, open_context, validate
 from components.quality.judgement_columns import qrel_columns, query_columns, relevant_products
 from components.quality.params import QualityParams
 from components.quality.product_columns import product_columns
@@ -52,7 +52,7 @@ class _CatalogueGate:
     def __init__(self, catalogue: Path, params: QualityParams, verdict: Verdict) -> None:
         self.catalogue, self.params, self.verdict = catalogue, params, verdict
         self.schema: CatalogSchema = read_schema(catalogue / "schema.json")
-        self.products = product_columns(catalogue, self.schema, params)
+        self.products = product_columns(catalogue, self.schema, params, meanwhile=open_context)
         self.queries = query_columns(catalogue)
         self.qrels = qrel_columns(catalogue, set(self.queries["query_id"]), set(self.products["product_id"]))
 

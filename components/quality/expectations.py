@@ -113,7 +113,7 @@ def validate(frame: pd.DataFrame, checks: Sequence[Check]) -> list[Outcome]:
 
 def _validated(frame: pd.DataFrame, checks: Sequence[Check]) -> dict[int, Any]:
     """Great Expectations' result of each check, by position (it returns them grouped by column)."""
-    context = _context()
+    context = open_context()
     import great_expectations as gx
     import great_expectations.expectations as gxe
 
@@ -133,8 +133,12 @@ def _validated(frame: pd.DataFrame, checks: Sequence[Check]) -> dict[int, Any]:
 
 
 @cache
-def _context() -> Any:
-    """The process's one context, in memory only; making one takes as long as a hundred checks."""
+def open_context() -> Any:
+    """Great Expectations' one context of the process, in memory only; loading it takes seconds, once.
+
+    Raises:
+        GateError: Great Expectations is not installed.
+    """
     try:
         import great_expectations as gx
     except ImportError as error:

@@ -41,10 +41,12 @@ def qrel_columns(catalogue: Path, queries: Collection[str], products: Collection
     """
     frame = _frame(catalogue / "qrels.parquet", QRELS.names)
     for name, known in (("query_id", queries), ("product_id", products)):
-        unknown = ~frame[name].isin(list(known))
+        unknown = frame.loc[~frame[name].isin(list(known)), name].fillna("").astype(str)
         thing = name.removesuffix("_id")
-        problem = f"{name} '" + frame[name].fillna("").astype(str) + f"' is no {thing} of the catalogue"
-        frame[f"{thing}_problem"] = problem.where(unknown, "")
+        frame[f"{thing}_problem"] = ""
+        frame.loc[unknown.index, f"{thing}_problem"] = (
+            f"{name} '" + unknown + f"' is no {thing} of the catalogue"
+        )
     return frame
 
 

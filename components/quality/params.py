@@ -29,7 +29,7 @@ class QualityParams(Params):
     # Share of the products whose picture also occurs, by its difference hash, in another split.
     max_cross_split_pictures: float = Field(ge=0, le=1)
     min_relevance: int = Field(ge=1, le=3)  # the grade that makes a product an answer to a test query
-    workers: int = Field(ge=1)  # threads that look at pictures
+    workers: int = Field(ge=1)  # processes that look at pictures; 1 = the stage's own
     # How far from 1 the length of an embedding may be.
     unit_norm_tolerance: float = Field(gt=0, lt=1)
     max_identical_vectors: float = Field(gt=0, le=1)  # share of the embeddings that may equal each other

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +14,13 @@ import numpy as np
 from components.catalog.errors import ImageError
 from components.catalog.images import decode_image
 from components.catalog.params import ImageLimits
-from components.catalog.parquet import row_groups
+from components.catalog.parquet import open_parquet, row_groups
 from components.catalog.records import PRODUCTS
 from components.catalog.schema import CatalogSchema, listing_problems
 from components.catalog.shards import Catalogue
 from components.quality.errors import GateError
 from components.quality.params import QualityParams
+from components.stage.door import die_with_parent
 from components.stage.progress import Progress
 
 if TYPE_CHECKING:
@@ -88,11 +92,37 @@ def _columns(row: dict[str, Any], picture: tuple[str, str], schema: CatalogSchem
     }
 
 
-def product_columns(catalogue: Path, schema: CatalogSchema, params: QualityParams) -> pd.DataFrame:
+def _group_columns(task: tuple[Path, int, CatalogSchema, ImageLimits]) -> list[dict[str, Any]]:
+    """Columns of one row group of a shard."""
+    file, group, schema, limits = task
+    columns = []
+    for table in row_groups(file, PRODUCTS.names, groups=[group]):
+        data = [image and image["bytes"] for image in table["image"].to_pylist()]
+        rows = table.drop_columns(["image"]).to_pylist()
+        columns += [_columns(row, _picture(d, limits), schema) for row, d in zip(rows, data, strict=True)]
+    return columns
+
+
+@contextmanager
+def _each(workers: int) -> Iterator[Callable[..., Iterator[list[dict[str, Any]]]]]:
+    """``map``, in this process or in ``workers`` others; decoding small pictures holds Python's lock."""
+    if workers == 1:
+        yield map
+        return
+    with ProcessPoolExecutor(workers, get_context("spawn"), die_with_parent) as pool:
+        yield pool.map
+
+
+def product_columns(
+    catalogue: Path, schema: CatalogSchema, params: QualityParams, meanwhile: Callable[[], object] = int
+) -> pd.DataFrame:
     """One row per product, in the order of the shards: values and problems that the checks look at.
 
-    Pictures are decoded here, ``workers`` at a time, and only their problem and fingerprint are kept; memory
-    holds the pictures of one row group.
+    Pictures are decoded here, and only their problem and fingerprint are kept; each worker's memory holds the
+    pictures of one row group.
+
+    Args:
+        meanwhile: is done in this process while the workers are at it.
 
     Raises:
         GateError: no rows.
@@ -103,16 +133,13 @@ def product_columns(catalogue: Path, schema: CatalogSchema, params: QualityParam
     source = Catalogue(catalogue)
     progress = Progress("checking products", source.product_count, "products")
     columns: list[dict[str, Any]] = []
-    with ThreadPoolExecutor(params.workers) as pool:
-        for file in source.shards:
-            for table in row_groups(file, PRODUCTS.names):
-                data = [image and image["bytes"] for image in table["image"].to_pylist()]
-                # One worker looks itself: handing small pictures to a thread costs more than decoding them.
-                each = map if params.workers == 1 else pool.map
-                pictures = each(lambda d: _picture(d, params.images), data)
-                rows = table.drop_columns(["image"]).to_pylist()
-                columns += [_columns(r, p, schema) for r, p in zip(rows, pictures, strict=True)]
-                progress.advance(len(rows))
+    groups = [(file, group) for file in source.shards for group in range(open_parquet(file).num_row_groups)]
+    with _each(params.workers) as each:
+        found = each(_group_columns, [(*group, schema, params.images) for group in groups])
+        meanwhile()
+        for part in found:
+            columns += part
+            progress.advance(len(part))
     if not columns:
         raise GateError(f"{catalogue} holds no products; mend the source and build the catalogue again.")
     return pd.DataFrame(columns)

@@ -92,16 +92,17 @@ def _facts(
     import pandas as pd
 
     ids = [row["product_id"] for row in listings]
+    have = set(ids)
     verbs = _verbs(decisions)
     kept = {
         field: _share(verbs[f"{field}: keep"] + verbs[f"{field}: normalise"], verbs[f"{field}: drop"])
         for field in ("attributes", "title")
     }
     facts = {
-        "missing": len(set(sold) - set(ids)),
-        "strange": len(set(ids) - set(sold)),
-        "repeated": len(ids) - len(set(ids)),
-        "disordered": int([name for name in sold if name in set(ids)] != [n for n in ids if n in sold]),
+        "missing": len(set(sold) - have),
+        "strange": len(have - set(sold)),
+        "repeated": len(ids) - len(have),
+        "disordered": int([name for name in sold if name in have] != [n for n in ids if n in sold]),
         "orphans": sum(row["product_id"] not in sold for row in decisions),
         "kept_values": kept["attributes"],
         "kept_words": kept["title"],

@@ -58,7 +58,9 @@ def items() -> Items:
 
 
 def test_any_number_of_workers_gives_the_same_bytes(items: Items) -> None:
-    assert list(Shop(PARAMS.model_copy(update={"workers": 2}), 7).products()) == items
+    shop = Shop(PARAMS.model_copy(update={"workers": 2}), 7)
+    assert list(shop.products()) == items
+    assert shop.queries() == Shop(PARAMS, 7).queries()  # made by a worker meanwhile
 
 
 def test_a_product_drawn_alone_equals_the_one_drawn_in_order(items: Items) -> None:

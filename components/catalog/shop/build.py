@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from itertools import islice
 from multiprocessing import get_context
 
-from components.catalog.records import Product, Qrel, Query, Truth
+from components.catalog.records import MadeQrel, Product, Query, Truth
 from components.catalog.schema import Attribute, CatalogSchema, Category
 from components.catalog.shop.assortment import CATEGORIES, COLOURS, PATTERNS, REQUIRED, TYPES
 from components.catalog.shop.design import Plan, generator, plan, specification
@@ -68,6 +68,16 @@ def _chunk(start: int) -> list[_Item]:
     return [_item(_worker_shop, index) for index in range(start, min(start + CHUNK, len(_worker_shop)))]
 
 
+def _asked(shop: Plan) -> tuple[list[Query], list[MadeQrel]]:
+    asked = sorted(ask(shop), key=lambda entry: entry[0].query_id)
+    return [query for query, _, _ in asked], [qrel for _, _, qrels in asked for qrel in qrels]
+
+
+def _asked_in_worker() -> tuple[list[Query], list[MadeQrel]]:
+    assert _worker_shop is not None
+    return _asked(_worker_shop)
+
+
 class Shop:
     """A shop of ``params.products`` rendered products; equal (params, seed) give equal bytes."""
 
@@ -75,6 +85,7 @@ class Shop:
         self.params = params
         self.seed = seed
         self._plan = plan(params, seed)
+        self._being_asked: Future[tuple[list[Query], list[MadeQrel]]] | None = None
 
     def schema(self) -> CatalogSchema:
         """Category to product types and attributes; parts of all its types are attributes of a category."""
@@ -98,7 +109,8 @@ class Shop:
     def products(self) -> Iterator[_Item]:
         """Products in product_id order, drawn by ``params.workers`` processes.
 
-        Only a few chunks are in flight at a time, so memory does not grow with the shop.
+        Only a few chunks are in flight at a time, so memory does not grow with the shop. The queries, which
+        need no picture, are made meanwhile.
         """
         if self.params.workers == 1 or self.params.products <= CHUNK:
             for index in range(len(self._plan)):
@@ -108,6 +120,7 @@ class Shop:
         context = get_context("spawn")
         workers = min(self.params.workers, -(-self.params.products // CHUNK))
         with ProcessPoolExecutor(workers, context, _start_worker, (self.params, self.seed)) as pool:
+            being_asked = pool.submit(_asked_in_worker)
             starts = iter(range(0, len(self._plan), CHUNK))
             waiting = [pool.submit(_chunk, start) for start in islice(starts, 2 * workers)]
             try:
@@ -115,18 +128,18 @@ class Shop:
                     items = waiting.pop(0).result()
                     waiting.extend(pool.submit(_chunk, start) for start in islice(starts, 1))
                     yield from items
+                self._being_asked = being_asked
             finally:
                 for future in waiting:
                     future.cancel()
 
-    def queries(self) -> tuple[list[Query], list[Qrel]]:
+    def queries(self) -> tuple[list[Query], list[MadeQrel]]:
         """Queries ordered by query_id; judgements ordered by query_id, then product_id.
 
         Raises:
             ShopError: the shop is too small for the number of queries asked.
         """
-        asked = sorted(ask(self._plan), key=lambda entry: entry[0].query_id)
-        return [query for query, _, _ in asked], [qrel for _, _, qrels in asked for qrel in qrels]
+        return _asked(self._plan) if self._being_asked is None else self._being_asked.result()
 
 
 def _category(name: str) -> Category:

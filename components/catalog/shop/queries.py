@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from components.catalog.records import SPLITS, Qrel, Query, Split
+from components.catalog.records import SPLITS, MadeQrel, Query, Split
 from components.catalog.shop.design import Plan, Specification, generator, pick, specification
 from components.catalog.shop.engagement import appeal, desirability
 from components.catalog.shop.errors import ShopError
@@ -187,7 +187,9 @@ def wishes(
             yield kind, *asked
 
 
-def _judged(shop: Plan, query_id: str, wish: Wish, shelf: _Shelf, appeals: dict[int, float]) -> list[Qrel]:
+def _judged(
+    shop: Plan, query_id: str, wish: Wish, shelf: _Shelf, appeals: dict[int, float]
+) -> list[MadeQrel]:
     """The judgements of one query: every product of its split with a relevance above 0."""
     relevance = grades(shelf.matched(wish.attributes), len(wish.attributes))
     found = np.flatnonzero(relevance)
@@ -196,12 +198,12 @@ def _judged(shop: Plan, query_id: str, wish: Wish, shelf: _Shelf, appeals: dict[
         relevance[found], liked, shop.params.engagement, generator(shop.seed, "shopper", query_id)
     )
     return [
-        Qrel(query_id=query_id, product_id=shelf.products[k].product_id, relevance=grade, desirability=step)
+        MadeQrel(query_id, shelf.products[k].product_id, grade, step)
         for k, grade, step in zip(found.tolist(), relevance[found].tolist(), steps.tolist(), strict=True)
     ]
 
 
-def ask(shop: Plan) -> Iterator[tuple[Query, Wish, list[Qrel]]]:
+def ask(shop: Plan) -> Iterator[tuple[Query, Wish, list[MadeQrel]]]:
     """All queries, what each one asks for, and its judgements (in product order).
 
     Test queries are worded first, so that no other split's query has the text of a test query.
