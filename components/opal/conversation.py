@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -76,11 +76,9 @@ def check_lengths(
     if not texts:
         return 0
     extra = image_tokens(model, picture)
-    distinct = sorted({text for _, text in texts})
-    encoded = model.tokenizer(distinct, add_special_tokens=False)["input_ids"]
-    lengths = {text: len(ids) + extra for text, ids in zip(distinct, encoded, strict=True)}
-    long = sorted({name for name, text in texts if lengths[text] > model.context_length})
-    longest = max(lengths.values())
+    lengths = [count + extra for count in token_counts(model, [text for _, text in texts])]
+    long = sorted({name for (name, _), n in zip(texts, lengths, strict=True) if n > model.context_length})
+    longest = max(lengths)
     if long:
         raise ListingDataError(
             f"{len(long)} {what} are longer than the model's {model.context_length} tokens (up to {longest}, "
@@ -90,6 +88,9 @@ def check_lengths(
     return longest
 
 
-def distinct_questions(questions: Iterable[str]) -> list[str]:
-    """Each question once, in order of appearance."""
-    return list(dict.fromkeys(questions))
+def token_counts(model: ListingModel, texts: Sequence[str]) -> list[int]:
+    """Tokens of each text, without those of pictures."""
+    distinct = list(dict.fromkeys(texts))
+    encoded = model.tokenizer(distinct, add_special_tokens=False)["input_ids"]
+    counts = {text: len(ids) for text, ids in zip(distinct, encoded, strict=True)}
+    return [counts[text] for text in texts]

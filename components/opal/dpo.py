@@ -23,6 +23,7 @@ from components.opal.trainer_setup import (
     ExactResume,
     PictureCollator,
     Pictures,
+    by_processor,
     common_arguments,
     lora_config,
 )
@@ -95,7 +96,8 @@ def prefer(
     ordered = ordered_pairs(pairs, training.steps * per_step, params.seed)
     conversation = Conversation(model)
     longest = _check(model, ordered, positions, pictures, conversation)
-    collator = PictureCollator(DataCollatorForVisionPreference(model.processor, max_length=None), pictures)
+    inner = DataCollatorForVisionPreference(model.processor, max_length=None)
+    collator = PictureCollator(by_processor(inner), pictures)
     trainer = ResumableDPO(
         model=model.model,
         ref_model=copy.deepcopy(model.model) if lora is None else None,

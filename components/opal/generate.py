@@ -16,6 +16,7 @@ from transformers import LogitsProcessorList
 from components.catalog.schema import CatalogSchema
 from components.encoder.train import device
 from components.opal.conversation import Conversation
+from components.opal.growing_cache import growing_cache
 from components.opal.listing_grammar import ChosenProbabilities, Grammars, ListingGrammar
 from components.opal.listing_model import ListingModel
 from components.opal.listing_text import Listing, compact_json, parse_answer
@@ -147,6 +148,7 @@ class ListingGenerator:
                 logits_processor=LogitsProcessorList([*grammar, chosen]),
                 pad_token_id=self.model.tokenizer.pad_token_id,
                 eos_token_id=self.model.tokenizer.eos_token_id,
+                past_key_values=growing_cache(self.network.config),
                 **options,
             )
         answers = sequences[:, length:].cpu().numpy()

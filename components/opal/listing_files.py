@@ -12,7 +12,12 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from transformers.utils import logging
 
 from components.opal.listing_errors import ListingModelFileError
-from components.opal.listing_model import ListingModel, context_length, offline_if_local
+from components.opal.listing_model import (
+    ListingModel,
+    context_length,
+    offline_if_local,
+    plain_attention,
+)
 from components.opal.vision_tower import register_tower
 
 FORMAT = 1
@@ -130,4 +135,5 @@ def load_listing_model(folder: Path) -> ListingModel:
         ) from None
     if model.dtype == torch.float32:
         model = model.float()
+    plain_attention(model)
     return ListingModel(model.eval(), processor, context_length(model))

@@ -31,7 +31,12 @@ from components.opal.listing_errors import ListingConfigurationError
 from components.opal.listing_params import LanguageModel, ListingParams, Pretrained
 from components.opal.listing_tokenizer import CHAT_TEMPLATE, IMAGE, learn_listing_tokenizer
 from components.opal.tower_memo import remember_pictures
-from components.opal.vision_tower import load_encoder_weights, register_tower, tower_config
+from components.opal.vision_tower import (
+    EncoderVisionTower,
+    load_encoder_weights,
+    register_tower,
+    tower_config,
+)
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
@@ -75,11 +80,8 @@ def create_listing_model(
     tokenizer = learn_listing_tokenizer(texts, language.vocabulary_size, language.context_length)
     tower = tower_config(encoder, params.vision.grid, params.vision.frozen)
     torch.manual_seed(params.seed)
-    # Plain attention: on a CPU the fused kernel's backward takes four times as long on sequences this short.
-    model = LlavaForConditionalGeneration._from_config(
-        _config(language, tokenizer, tower),
-        attn_implementation={"text_config": "eager", "vision_config": "eager"},
-    )
+    model = LlavaForConditionalGeneration._from_config(_config(language, tokenizer, tower))
+    plain_attention(model)
     load_encoder_weights(model.model.vision_tower, encoder)
     model.model.vision_tower.eval()
     remember_pictures(model, params.precision, cache)
@@ -163,6 +165,16 @@ def _pretrained(params: Pretrained) -> ListingModel:
             f"listing.pretrained.model {params.model} does not load: {' '.join(str(error).split())[:300]}."
         ) from None
     return ListingModel(model, processor, context_length(model))
+
+
+def plain_attention(model: Any) -> None:
+    """Let a model built here attend by two plain products; others keep what their library chose.
+
+    On a CPU the fused kernel's backward takes four times as long on sequences this short, and one token's
+    look back at a batch of them three times as long.
+    """
+    if isinstance(getattr(getattr(model, "model", None), "vision_tower", None), EncoderVisionTower):
+        model.set_attn_implementation({"text_config": "eager"})
 
 
 def context_length(model: PreTrainedModel) -> int:

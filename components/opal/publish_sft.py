@@ -17,6 +17,7 @@ from components.catalog.schema import read_schema
 from components.encoder.files import load_encoder
 from components.encoder.heldout import read_rows
 from components.encoder.pixels import PixelCache
+from components.opal.conversation import token_counts
 from components.opal.listing_errors import ListingConfigurationError
 from components.opal.listing_files import save_listing_model
 from components.opal.listing_model import ListingModel, create_listing_model
@@ -26,6 +27,7 @@ from components.opal.listing_rows import (
     instruction_samples,
     listing_of,
     listing_samples,
+    of_one_length,
     refined_listings,
     training_order,
 )
@@ -49,9 +51,8 @@ def samples_of(
         listings = refined_listings(refined, listing.taught)
         asked = instruction_samples(rows, refined / "instructions.parquet", schema, "train")
     whole = listing_samples(rows, listings, schema, listing.prompt, "train")
-    training = params.training
-    batch = training.batch_size * training.accumulation
-    return training_order(whole, asked, params.instruction_share, batch, training.steps, params.seed)
+    steps = params.training.steps
+    return training_order(whole, asked, params.instruction_share, _per_step(params), steps, params.seed)
 
 
 def picture_px(params: ListingParams, encoder_px: int) -> int:
@@ -111,18 +112,31 @@ def look_at(model: ListingModel, pixels: PixelCache, positions: npt.NDArray[np.i
 
 
 def tokenizer_texts(catalogue: Path, refined: Path, listing: ListingParams, variant: str) -> list[str]:
-    """Texts that the small model's tokenizer is learned from: every training text of the variant once."""
+    """Texts that the small model's tokenizer is learned from: every training text of the variant."""
     rows, schema = read_rows(catalogue), read_schema(catalogue / "schema.json")
     listings = (
         {row["product_id"]: listing_of(row) for row in rows}
         if variant == "raw"
         else refined_listings(refined, listing.taught)
     )
-    texts = [s.answer for s in listing_samples(rows, listings, schema, listing.prompt, "train")]
+    samples = listing_samples(rows, listings, schema, listing.prompt, "train")
+    # The question as often as it is asked: a sentence read in every step should be few tokens.
+    texts = [text for s in samples for text in (s.question, s.answer)]
     if variant != "raw":
         asked = instruction_samples(rows, refined / "instructions.parquet", schema, "train")
         texts += [text for s in asked for text in (s.question, s.answer)]
     return texts + [listing.prompt.format(category=category) for category in sorted(schema.categories)]
+
+
+def _per_step(params: SftParams) -> int:
+    return params.training.batch_size * params.training.accumulation
+
+
+def _tokens(model: ListingModel, samples: Sequence[Sample]) -> list[int]:
+    """Tokens of each sample, without those that all have in common."""
+    asked = token_counts(model, [s.question for s in samples])
+    answered = token_counts(model, [s.answer for s in samples])
+    return [a + b for a, b in zip(asked, answered, strict=True)]
 
 
 def sft_and_publish(
@@ -147,6 +161,7 @@ def sft_and_publish(
         samples = samples_of(variant, catalogue, refined, listing, params)
         texts = tokenizer_texts(catalogue, refined, listing, variant)
         model, pixels = starting_model(listing, encoder, texts, samples, catalogue, cache)
+        samples = of_one_length(samples, _tokens(model, samples), _per_step(params), params.seed)
         look_at(model, pixels, np.array([sample.position for sample in samples]))
         key = [variant, listing.model_dump_json(), params.model_dump_json(), torch.__version__, code_sha256()]
         key += [sha256_folder(catalogue), sha256_folder(refined), sha256_folder(encoder)]
@@ -172,7 +187,7 @@ def sft_and_publish(
     steps = params.training.steps - tuned.resumed_from
     record.timing("waiting_for_data", tuned.data_seconds)
     record.metrics = {
-        "samples_per_second": steps * params.training.batch_size * params.training.accumulation / seconds,
+        "samples_per_second": steps * _per_step(params) / seconds,
         "parameters": float(sum(p.numel() for p in tuned.model.model.parameters())),
         "longest_sequence": float(tuned.longest),
         "final_loss": tuned.curves[-1]["loss"],

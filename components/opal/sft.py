@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch.nn.functional as F
 from datasets import Dataset
 from PIL import Image
@@ -16,17 +17,17 @@ from components.opal.conversation import Conversation, check_lengths
 from components.opal.listing_model import ListingModel
 from components.opal.listing_params import LoraParams, OptimiserParams
 from components.opal.listing_rows import Sample
+from components.opal.ready_tokens import IGNORED, ReadyCollator, pictures_are_alike
 from components.opal.trainer_setup import (
     Checkpoints,
     ExactResume,
     PictureCollator,
     Pictures,
+    by_processor,
     common_arguments,
     lora_config,
 )
 from components.opal.tuned_model import Tuned, trained
-
-IGNORED = -100  # a label that is not scored
 
 CURVES = {
     "loss": "loss",
@@ -87,10 +88,20 @@ def sft_dataset(samples: Sequence[Sample], conversation: Conversation) -> Datase
     )
 
 
-def sft_collator(model: ListingModel, pictures: Pictures) -> PictureCollator:
-    """TRL's own collator, with loss on the completion and without any cutting."""
-    inner = DataCollatorForVisionLanguageModeling(model.processor, max_length=None, completion_only_loss=True)
-    return PictureCollator(inner, pictures)
+def sft_collator(model: ListingModel, pictures: Pictures, data: Dataset) -> PictureCollator:
+    """Makes batches of ``data``, with loss on the completion and without any cutting.
+
+    TRL's collator, or the same batch from tokens known beforehand where the processor allows it.
+    """
+    side = int(pictures(np.array([data[0]["images"][0]]))[0].shape[0])
+    if pictures_are_alike(model, side):
+        return PictureCollator(ReadyCollator(model, data["prompt"], data["completion"], side), pictures)
+    return PictureCollator(by_processor(trl_collator(model)), pictures)
+
+
+def trl_collator(model: ListingModel) -> DataCollatorForVisionLanguageModeling:
+    """TRL's own."""
+    return DataCollatorForVisionLanguageModeling(model.processor, max_length=None, completion_only_loss=True)
 
 
 def batch_names(samples: Sequence[Any], size: int, step: int) -> str:
@@ -123,7 +134,8 @@ def tune(
     first = Image.fromarray(pictures(_row(samples[0]))[0])
     texts = [(s.product_id, conversation.prompt(s.question) + conversation.answer(s.answer)) for s in samples]
     longest = check_lengths(model, texts, first, "training samples")
-    collator = sft_collator(model, pictures)
+    data = sft_dataset(samples, conversation)
+    collator = sft_collator(model, pictures, data)
     per_step = training.batch_size * training.accumulation
     trainer = ResumableSFT(
         model=model.model,
@@ -133,7 +145,7 @@ def tune(
             packing=False,
             dataset_kwargs={"skip_prepare_dataset": True},
         ),
-        train_dataset=sft_dataset(samples, conversation),
+        train_dataset=data,
         data_collator=collator,
         processing_class=model.processor,
         peft_config=lora_config(lora),
@@ -152,6 +164,4 @@ def tune(
 
 
 def _row(sample: Any) -> Any:
-    import numpy as np
-
     return np.array([sample.position], dtype=np.int64)

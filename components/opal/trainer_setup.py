@@ -73,26 +73,43 @@ def lora_config(lora: LoraParams | None) -> Any:
 
 
 class PictureCollator:
-    """Puts pictures where a sample has the row of its product, then leaves the batch to TRL's collator.
+    """Fetches the pictures of a batch, whose samples have the row of their product, and has it put together.
 
     The rows of a dataset would otherwise hold every picture, or be a transform that TRL refuses.
+
+    Args:
+        together: makes a batch of examples and their pictures ``[B, px, px, 3]``.
     """
 
-    def __init__(self, collator: Callable[[list[dict[str, Any]]], Any], pictures: Pictures) -> None:
-        self.collator, self.pictures = collator, pictures
+    def __init__(
+        self, together: Callable[[list[dict[str, Any]], npt.NDArray[np.uint8]], Any], pictures: Pictures
+    ) -> None:
+        self.together, self.pictures = together, pictures
         self.seconds = 0.0
 
     def __call__(self, examples: list[dict[str, Any]]) -> Any:
+        """The batch of ``examples``; ``seconds`` adds up what all of them took."""
         start = time.perf_counter()
         rows = np.array([example["images"][0] for example in examples], dtype=np.int64)
-        pixels = self.pictures(rows)
-        filled = [
-            {**example, "images": [Image.fromarray(picture)]}
-            for example, picture in zip(examples, pixels, strict=True)
-        ]
-        batch = self.collator(filled)
+        batch = self.together(examples, self.pictures(rows))
         self.seconds += time.perf_counter() - start
         return batch
+
+
+def by_processor(
+    collator: Callable[[list[dict[str, Any]]], Any],
+) -> Callable[[list[dict[str, Any]], npt.NDArray[np.uint8]], Any]:
+    """TRL's own collator, which asks the processor for each batch anew: it fits every model."""
+
+    def together(examples: list[dict[str, Any]], pictures: npt.NDArray[np.uint8]) -> Any:
+        return collator(
+            [
+                {**example, "images": [Image.fromarray(picture)]}
+                for example, picture in zip(examples, pictures, strict=True)
+            ]
+        )
+
+    return together
 
 
 class ExactResume:

@@ -15,21 +15,25 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from transformers import DynamicCache
 from trl import SFTConfig
 
 from components.catalog.schema import CatalogSchema, read_schema
 from components.encoder.files import load_encoder
+from components.opal import generate, growing_cache
 from components.opal.conversation import Conversation, image_tokens
 from components.opal.generate import Decoding, ListingGenerator
 from components.opal.listing_errors import ListingConfigurationError, ListingDataError, ListingModelFileError
 from components.opal.listing_files import check_listing_folder, load_listing_model, read_note
 from components.opal.listing_grammar import Grammars, generation_schema
 from components.opal.listing_params import DpoParams, ListingParams, SftParams
+from components.opal.listing_rows import of_one_length
 from components.opal.publish_dpo import dpo_and_publish, read_pairs
 from components.opal.publish_preferences import make_and_publish
 from components.opal.publish_sft import samples_of, sft_and_publish, starting_model, tokenizer_texts
-from components.opal.sft import ResumableSFT, sft_collator, sft_dataset, tune
-from components.opal.trainer_setup import common_arguments, last_checkpoint
+from components.opal.ready_tokens import ReadyCollator, pictures_are_alike
+from components.opal.sft import ResumableSFT, sft_collator, sft_dataset, trl_collator, tune
+from components.opal.trainer_setup import PictureCollator, by_processor, common_arguments, last_checkpoint
 from components.stage.record import Record
 from components.stage.resume import sha256_file
 from tests.model.opal.listing_shop import blocks, write_workspace
@@ -86,7 +90,7 @@ def test_the_loss_is_on_the_answer_alone_and_no_image_token_is_cut(shop: Path) -
     model, pixels, samples, _ = started(shop)
     conversation = Conversation(model)
     dataset = sft_dataset(samples[:8], conversation)
-    batch = sft_collator(model, pixels.take)([dataset[i] for i in range(8)])
+    batch = sft_collator(model, pixels.take, dataset)([dataset[i] for i in range(8)])
     image = model.model.config.image_token_id
     for row, labels, sample in zip(batch["input_ids"], batch["labels"], samples, strict=False):
         learned = model.tokenizer.decode(labels[labels != -100], skip_special_tokens=False)
@@ -95,6 +99,62 @@ def test_the_loss_is_on_the_answer_alone_and_no_image_token_is_cut(shop: Path) -
         assert (labels[row == image] == -100).all()
     shown = torch.from_numpy(pixels.take(np.array([s.position for s in samples[:8]])))
     assert torch.equal(batch["pixel_values"], shown.permute(0, 3, 1, 2))
+
+
+def test_tokens_known_beforehand_make_trls_own_batch(shop: Path) -> None:
+    model, pixels, samples, _ = started(shop)
+    dataset = sft_dataset(samples[:12], Conversation(model))
+    ready = sft_collator(model, pixels.take, dataset)
+    assert isinstance(ready.together, ReadyCollator)
+    theirs = PictureCollator(by_processor(trl_collator(model)), pixels.take)
+    for rows in (range(8), range(3, 12)):
+        examples = [dataset[i] for i in rows]
+        ours, expected = ready(examples), theirs(examples)
+        assert set(ours) == set(expected)
+        for name, tensor in expected.items():
+            assert ours[name].dtype == tensor.dtype and torch.equal(ours[name], tensor), name
+
+
+def test_a_processor_that_changes_pictures_is_asked_each_time(shop: Path) -> None:
+    model, _, _, _ = started(shop)
+    images = model.processor.image_processor
+    side = images.size["height"]
+    assert pictures_are_alike(model, side) and not pictures_are_alike(model, side + 1)
+    images.do_rescale = True
+    assert not pictures_are_alike(model, side)
+
+
+def test_samples_of_a_step_are_about_equally_long_and_all_are_kept(shop: Path) -> None:
+    _, _, samples, _ = started(shop)
+    samples = samples * 5
+    lengths = [len(s.answer) for s in samples]
+    moved = of_one_length(samples, lengths, 4, 1)
+    assert sorted(map(repr, moved)) == sorted(map(repr, samples))
+    assert moved == of_one_length(samples, lengths, 4, 1) and moved != of_one_length(samples, lengths, 4, 2)
+
+    def padding(order: list[Any]) -> int:
+        steps = [order[at : at + 4] for at in range(0, len(order), 4)]
+        return sum(max(len(s.answer) for s in step) * len(step) for step in steps)
+
+    assert padding(moved) < padding(samples)
+    kinds = [[s.grain == "listing" for s in order[::4]] for order in (samples, moved)]
+    assert kinds[0] == kinds[1], "a step keeps its kind"
+
+
+def test_a_growing_cache_writes_what_transformers_own_does(
+    shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shop / "models/listing/sft_refined"
+    model, note = load_listing_model(folder), read_note(folder)
+    _, pixels, _, _ = started(shop)
+    schema = read_schema(shop / CATALOGUE / "schema.json")
+    generator = ListingGenerator(model, note, schema, Decoding(4, 100, "bf16"))
+    asked = (pixels.take(np.arange(6)), ["shapes"] * 6)
+    monkeypatch.setattr(growing_cache, "ROOM", 3)
+    ours = generator(*asked, constrained=True)
+    monkeypatch.setattr(generate, "growing_cache", lambda config: DynamicCache(config=config))
+    theirs = generator(*asked, constrained=True)
+    assert [g.ids for g in ours] == [g.ids for g in theirs] and max(len(g.ids) for g in ours) > 6
 
 
 def test_the_tower_starts_as_the_encoder_and_stays_so(shop: Path) -> None:
@@ -109,7 +169,7 @@ def test_scoring_only_answers_is_the_same_loss(shop: Path, tmp_path: Path) -> No
 
     model, pixels, samples, sft = started(shop)
     dataset = sft_dataset(samples[:4], Conversation(model))
-    collator = sft_collator(model, pixels.take)
+    collator = sft_collator(model, pixels.take, dataset)
     arguments = common_arguments(sft.training, 1, "fp32", tmp_path)
     options = {"dataset_kwargs": {"skip_prepare_dataset": True}, "completion_only_loss": True}
     trainer = ResumableSFT(
