@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +15,9 @@ from components.stage.record import Interval
 # Random draws held at once: 250,000 int64 are 2 MB and stay in the processor's cache, which halves the time;
 # the blocks' size changes no result.
 BLOCK_DRAWS = 250_000
+FEW_UNITS = 8  # distinct ones, below which their counts are drawn
+MOST_TABLE_CELLS = 24_000_000  # of one table of draws, a byte each
+KEPT_TABLES = 12
 
 
 class Difference(BaseModel):
@@ -41,30 +45,70 @@ def _units(values: NDArray[np.float64], clusters: Sequence[object] | None) -> ND
     return np.stack([sums, np.bincount(unit, minlength=len(places))], axis=1)
 
 
+@lru_cache(maxsize=KEPT_TABLES)
+def _drawn_counts(n: int, seed: int, samples: int) -> NDArray[np.uint8]:
+    """How often each of ``n`` units is in each bootstrap sample, ``[samples, n]``.
+
+    Many metrics of one evaluation are measured on the same units: drawing once serves them all, and each one
+    is then a product with this table, twenty times faster than drawing again.
+    """
+    generator = np.random.Generator(np.random.PCG64(seed))
+    counts = np.empty((samples, n), np.uint8)
+    block = max(1, BLOCK_DRAWS // n)
+    for start in range(0, samples, block):
+        size = min(block, samples - start)
+        drawn = generator.integers(0, n, size=(size, n)) + np.arange(size)[:, None] * n
+        # A count above 255 takes more than 255 units, and has then a probability below 1e-500.
+        found = np.bincount(drawn.ravel(), minlength=size * n)
+        counts[start : start + size] = found.clip(max=255).reshape(size, n)
+    return counts
+
+
 def _resampled_means(units: NDArray[np.float64], seed: int, samples: int) -> NDArray[np.float64]:
     """Mean of each bootstrap sample of ``len(units)`` units, float64 ``[samples]``.
 
     Equal units are interchangeable: where few distinct ones exist (hits are 0 or 1) drawing how often each
-        occurs
-    from a multinomial is the same distribution and far less work than drawing every unit.
+    occurs from a multinomial is the same distribution and far less work than drawing every unit.
     """
-    generator = np.random.Generator(np.random.PCG64(seed))
     distinct, counts = np.unique(units, axis=0, return_counts=True)
     n = len(units)
-    multinomial = len(distinct) * 8 <= n
-    width = len(distinct) if multinomial else n
-    block = max(1, BLOCK_DRAWS // width)
-    means = np.empty(samples)
-    for start in range(0, samples, block):
-        size = min(block, samples - start)
-        if multinomial:
-            totals = generator.multinomial(n, counts / n, size=size) @ distinct
-            total, weight = totals[:, 0], totals[:, 1]
-        else:
-            drawn = generator.integers(0, n, size=(size, n))
-            total, weight = units[:, 0][drawn].sum(axis=1), units[:, 1][drawn].sum(axis=1)
-        means[start : start + size] = total / weight
+    kept = n > 1 and n * samples <= MOST_TABLE_CELLS
+    if len(distinct) * 8 <= n and (len(distinct) <= FEW_UNITS or not kept):
+        return _means_of(_multinomial(distinct, counts, seed, samples))
+    if not kept:
+        return _means_of(_one_by_one(units, seed, samples))
+    table, block = _drawn_counts(n, seed, samples), max(1, BLOCK_DRAWS // n)
+    # In blocks, for floats of the whole table would be eight times its size.
+    parts = (table[i : i + block].astype(np.float64) @ units for i in range(0, samples, block))
+    return _means_of(np.concatenate(list(parts)))
+
+
+def _means_of(totals: NDArray[np.float64]) -> NDArray[np.float64]:
+    means: NDArray[np.float64] = totals[:, 0] / totals[:, 1]
     return means
+
+
+def _multinomial(
+    distinct: NDArray[np.float64], counts: NDArray[np.int64], seed: int, samples: int
+) -> NDArray[np.float64]:
+    """Sums and sizes ``[samples, 2]``, from how often each distinct unit is drawn."""
+    generator = np.random.Generator(np.random.PCG64(seed))
+    n = int(counts.sum())
+    block = max(1, BLOCK_DRAWS // len(distinct))
+    sizes = (min(block, samples - start) for start in range(0, samples, block))
+    return np.concatenate([generator.multinomial(n, counts / n, size=size) @ distinct for size in sizes])
+
+
+def _one_by_one(units: NDArray[np.float64], seed: int, samples: int) -> NDArray[np.float64]:
+    """Sums and sizes ``[samples, 2]``, for more units than a table holds."""
+    generator = np.random.Generator(np.random.PCG64(seed))
+    n = len(units)
+    block = max(1, BLOCK_DRAWS // n)
+    totals = np.empty((samples, 2))
+    for start in range(0, samples, block):
+        drawn = generator.integers(0, n, size=(min(block, samples - start), n))
+        totals[start : start + len(drawn)] = units[drawn].sum(axis=1)
+    return totals
 
 
 def _limits(means: NDArray[np.float64], level: float) -> tuple[float, float]:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from components.retrieval import significance
 from components.retrieval.errors import RetrievalDataError
 from components.retrieval.significance import bootstrap_interval, paired_bootstrap
 
@@ -111,3 +112,12 @@ def test_equal_seeds_give_equal_results():
 def test_wrong_input_is_refused(call):
     with pytest.raises(RetrievalDataError):
         call()
+
+
+@pytest.mark.parametrize("n", [1, 2, 300])
+def test_a_table_of_draws_equals_drawing_one_by_one(n, monkeypatch):
+    values = np.random.default_rng(n).random(n)
+    tabled = bootstrap_interval(values, seed=6)
+    monkeypatch.setattr(significance, "MOST_TABLE_CELLS", 0)
+    plain = bootstrap_interval(values, seed=6)
+    assert (tabled.low, tabled.high) == pytest.approx((plain.low, plain.high), rel=1e-12)
