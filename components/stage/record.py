@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import resource
 import sys
 import time
@@ -99,12 +100,20 @@ def environment() -> dict[str, str]:
 
 
 def peak_memory_bytes() -> int:
-    """Largest resident set of this process and of any finished child, in bytes (Linux counts in KiB)."""
+    """Largest resident set of this process and of any finished child, in bytes.
+
+    Linux starts ``ru_maxrss`` of a new program at what the process that started it held, so this process's
+    own peak is read from ``/proc`` where there is one.
+    """
     unit = 1 if sys.platform == "darwin" else 1024
-    return (
-        max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-        * unit
+    own, children = (
+        resource.getrusage(who).ru_maxrss * unit for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     )
+    status = Path("/proc/self/status")
+    if status.exists():
+        found = re.search(r"^VmHWM:\s+(\d+) kB$", status.read_text(), re.MULTILINE)
+        own = int(found[1]) * 1024 if found else own
+    return max(own, children)
 
 
 def save_record(record: Record, state: Path = STATE) -> Path:

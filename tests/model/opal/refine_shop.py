@@ -103,7 +103,7 @@ class Shop:
         colour, kind, maker = COLOURS[i % 4], TYPES[i // 4 % 2], MAKERS[i // 8 % 3]
         title = f"{colour.capitalize()} {kind} by {maker}"
         return Product(
-            product_id=f"k{i:04d}",
+            product_id=f"k{i:05d}",
             image=b"",
             title=title if i % 3 else f"Enamel {kind} in {colour} by {maker}",
             description=f"A {colour} {kind} for every kitchen.",
@@ -172,7 +172,7 @@ class Shop:
         rows = [
             row
             for row in self.read("decisions")
-            if (row["product_id"], row["name"], row["field"]) == (f"k{i:04d}", name, field)
+            if (row["product_id"], row["name"], row["field"]) == (f"k{i:05d}", name, field)
         ]
         assert len(rows) == 1, rows
         return rows[0]
