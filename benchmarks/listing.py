@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import time
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
+from benchmarks.result import rate_row
 from components.catalog.schema import read_schema
 from components.encoder.heldout import read_rows
 from components.encoder.pixels import PixelCache
@@ -68,21 +68,6 @@ def plain_loop(
     return texts
 
 
-def row(case: str, ours: list[float], peer: list[float], products: int) -> dict[str, Any]:
-    """One result: listings per second, medians, and the spread of ours."""
-    fast, slow = products / statistics.median(ours), products / statistics.median(peer)
-    return {
-        "case": case,
-        "ours": round(fast, 1),
-        "peer": round(slow, 1),
-        "peer_name": "one model.generate per picture",
-        "unit": "listings/s",
-        "ratio": round(fast / slow, 2),
-        "runs": len(ours),
-        "spread": round((max(ours) - min(ours)) / statistics.median(ours), 3),
-    }
-
-
 def main() -> None:
     """Run the cases, print and write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -112,7 +97,8 @@ def main() -> None:
         plain = plain_loop(model, note, pixels, categories, decoding)
         times["peer"].append(time.perf_counter() - start)
         same = sum(a == b for a, b in zip(free, plain, strict=True))
-    results = [row(case, times[case], times["peer"], len(chosen)) for case in ("free", "by_schema")]
+    named = (len(chosen), "one model.generate per picture", "listings/s")
+    results = [rate_row(case, times[case], times["peer"], *named) for case in ("free", "by_schema")]
     RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     for result in results:
         print(result)

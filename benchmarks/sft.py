@@ -15,11 +15,9 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import statistics
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +25,7 @@ from datasets import Dataset
 from PIL import Image
 from trl import SFTConfig, SFTTrainer
 
+from benchmarks.result import rate_row
 from components.encoder.pixels import PixelCache
 from components.opal.conversation import Conversation
 from components.opal.listing_model import ListingModel
@@ -107,25 +106,11 @@ def main() -> None:
             model = ListingModel(copy.deepcopy(first.model), first.processor, first.context_length)
             seconds, losses[name] = loop(model, samples, pixels, params, listing.precision)
             times[name].append(seconds)
-    rows = [row("frozen_tower", times["ours"], times["peer"], len(samples))]
+    named = (len(samples), "TRL's SFTTrainer with its own collator", "samples/s")
+    rows = [rate_row("frozen_tower", times["ours"], times["peer"], *named)]
     RESULTS.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     print(rows[0])
     print(f"last loss: {losses}")
-
-
-def row(case: str, ours_s: list[float], peer_s: list[float], samples: int) -> dict[str, Any]:
-    """One result: samples per second, medians, and the spread of ours."""
-    fast, slow = samples / statistics.median(ours_s), samples / statistics.median(peer_s)
-    return {
-        "case": case,
-        "ours": round(fast, 1),
-        "peer": round(slow, 1),
-        "peer_name": "TRL's SFTTrainer with its own collator",
-        "unit": "samples/s",
-        "ratio": round(fast / slow, 2),
-        "runs": len(ours_s),
-        "spread": round((max(ours_s) - min(ours_s)) / statistics.median(ours_s), 3),
-    }
 
 
 if __name__ == "__main__":

@@ -106,6 +106,7 @@ def describe(
 def _describe_batch(
     photos: Sequence[Path], category: str, generator: ListingGenerator, limits: ImageLimits
 ) -> list[Described]:
+    """Read and describe some photos; one that cannot be read gets its problem instead of a listing."""
     pixels, problems = [], {}
     for photo in photos:
         try:

@@ -40,6 +40,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _describe(asked: argparse.Namespace) -> int:
+    """Print one photo's listing, or write lines and a page for a folder; returns the exit code."""
     import torch
 
     from components.catalog.params import ImageLimits

@@ -32,6 +32,7 @@ def _thumbnail(path: Path, limits: ImageLimits) -> str:
 
 
 def _card(described: Described, path: Path, limits: ImageLimits, low: float) -> str:
+    """One photo with its listing as HTML, or with the reason why it has none."""
     name = escape(described.photo)
     if described.generated is None or described.generated.listing is None:
         return f"<article><h2>{name}</h2><p class=low>{escape(described.row()['error'])}</p></article>"

@@ -132,6 +132,7 @@ def _check(
     pictures: Pictures,
     conversation: Conversation,
 ) -> int:
+    """Length of the longest answer with its prompt; refuses what the model cannot read."""
     first = Image.fromarray(pictures(np.array([positions[pairs[0].product_id]]))[0])
     texts = [
         (p.product_id, conversation.prompt(p.prompt) + conversation.answer(side))

@@ -23,6 +23,7 @@ def _states(attributes: object, record: Mapping[str, str], category: Category | 
 
 
 def _same(stated: str | None, said: object) -> bool:
+    """Whether an answer's value is the record's."""
     if stated is None or said is None:
         return False
     text = as_text(said)

@@ -105,6 +105,7 @@ class ListingEvaluation:
     def _row(
         self, variant: str, i: int, target: Target, raw: Generated, constrained: Generated
     ) -> dict[str, Any]:
+        """What is kept of one product: what was written, what it is held against, and its measures."""
         shown, refined = constrained.listing or Listing(""), self.held_out.refined[i] or Listing("")
         row: dict[str, Any] = {
             "variant": variant,
@@ -143,6 +144,7 @@ class ListingEvaluation:
         return bootstrap_interval(values, self.seed, self.samples, clusters=groups).model_dump()
 
     def _figures(self, variant: str) -> dict[str, Any]:
+        """Every figure of one variant, in both ways of decoding."""
         figures: dict[str, Any] = {}
         for mode, measured in self.measured[variant].items():
             for name, values in measured.values.items():
@@ -163,6 +165,7 @@ class ListingEvaluation:
         return figures
 
     def _by_attribute(self, variant: str) -> dict[str, Any]:
+        """F1 of each attribute under constrained decoding; ``n`` is how many products have it."""
         counts = self.measured[variant]["constrained"].counts
         known = (counts.right + counts.missed).sum(axis=0)
         return {
@@ -187,6 +190,7 @@ class ListingEvaluation:
         }
 
     def _tests(self) -> list[dict[str, Any]]:
+        """The paired tests between the variants that were measured."""
         tests = []
         for a, b in COMPARED:
             if a not in self.measured or b not in self.measured:
@@ -222,6 +226,7 @@ class ListingEvaluation:
         }
 
     def _schema(self, variant: str) -> pa.Schema:
+        """Columns of a variant's file, in the order of its rows."""
         text = ["variant", "product_id", "category", "group_id"]
         fields = [(name, pa.string()) for name in text] + [("noise", pa.list_(pa.string()))]
         fields += [("raw_text", pa.string()), ("constrained_text", pa.string())]

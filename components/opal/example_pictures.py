@@ -88,6 +88,7 @@ class ExamplePictures:
             self._add(key, parts[key])
 
     def _add(self, key: tuple[str, int], members: Sequence[Listing]) -> None:
+        """Add listings of one category and fold to its sums."""
         x = np.stack([m.vector for m in members]).astype(np.float64)
         x = np.concatenate([x, np.ones((len(x), 1))], axis=1)
         sums = self._sums.setdefault(key, _Sums(np.zeros((x.shape[1], x.shape[1]))))
@@ -124,6 +125,7 @@ class ExamplePictures:
         return self._solved[key]
 
     def _solve(self, category: str, total: _Sums) -> Discriminants:
+        """Discriminants of a category: the within-type covariance, shrunk, solved for each value's mean."""
         means = {kind: s[:-1] / s[-1] for kind, s in total.of_type.items()}
         n = sum(s[-1] for s in total.of_type.values())
         within = total.outer[:-1, :-1] / n

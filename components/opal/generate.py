@@ -20,6 +20,7 @@ from components.opal.growing_cache import growing_cache
 from components.opal.listing_grammar import ChosenProbabilities, Grammars, ListingGrammar
 from components.opal.listing_model import ListingModel
 from components.opal.listing_text import Listing, compact_json, parse_answer
+from components.opal.ready_tokens import pictures_are_alike, prompt_tokens, raw_pixels
 from components.stage.progress import Progress
 
 
@@ -66,6 +67,7 @@ class ListingGenerator:
         )
         decode = self.grammars.tokenizer.decode_bytes
         self._bytes = np.array([len(decode([token])) for token in range(len(model.tokenizer))], np.int64)
+        self._prompts: dict[str, list[int]] = {}  # their tokens, pictures' included
         self._ends = {int(model.tokenizer.eos_token_id), int(model.tokenizer.pad_token_id)}
 
     def __call__(
@@ -110,6 +112,7 @@ class ListingGenerator:
         return free, held
 
     def _allowed(self, generated: Generated, category: str) -> bool:
+        """Whether the category's grammar would have let every token of an answer pass."""
         matcher = self.grammars.matcher(category)
         count = len(generated.ids)
         return (
@@ -119,19 +122,39 @@ class ListingGenerator:
         )
 
     def _inputs(self, pixels: npt.NDArray[np.uint8], categories: Sequence[str]) -> Any:
+        """What the model reads: prompts padded on the left, with pictures."""
         questions = [self.note["prompt"].format(category=category) for category in categories]
+        prompts = [self.conversation.prompt(question) for question in questions]
+        side = int(pixels.shape[1])
+        if pictures_are_alike(self.model, side):
+            return self._ready(pixels, prompts, side)
         return self.model.processor(
             images=[[Image.fromarray(picture)] for picture in pixels],
-            text=[self.conversation.prompt(question) for question in questions],
+            text=prompts,
             padding=True,
             padding_side="left",
             add_special_tokens=False,
             return_tensors="pt",
         ).to(self.device)
 
+    def _ready(self, pixels: npt.NDArray[np.uint8], prompts: Sequence[str], side: int) -> dict[str, Any]:
+        """The processor's batch from prompts whose tokens are known."""
+        new = [prompt for prompt in prompts if prompt not in self._prompts]
+        self._prompts |= prompt_tokens(self.model, new, side)
+        rows = [self._prompts[prompt] for prompt in prompts]
+        shape = (len(rows), max(map(len, rows)))
+        ids = np.full(shape, self.model.tokenizer.pad_token_id, np.int64)
+        mask = np.zeros(shape, np.int64)
+        for place, row in enumerate(rows):
+            ids[place, -len(row) :], mask[place, -len(row) :] = row, 1
+        made = {"input_ids": ids, "attention_mask": mask}
+        inputs = {name: torch.from_numpy(array).to(self.device) for name, array in made.items()}
+        return {**inputs, "pixel_values": raw_pixels(pixels).to(self.device)}
+
     def _batch(
         self, pixels: npt.NDArray[np.uint8], categories: Sequence[str], constrained: bool
     ) -> list[Generated]:
+        """Decode one batch."""
         inputs = self._inputs(pixels, categories)
         length = int(inputs["input_ids"].shape[1])
         chosen = ChosenProbabilities()
@@ -156,6 +179,7 @@ class ListingGenerator:
         return [self._generated(ids, row) for ids, row in zip(answers, scores, strict=True)]
 
     def _generated(self, ids: npt.NDArray[np.int64], scores: npt.NDArray[np.float32]) -> Generated:
+        """One row's tokens as text, and as a listing with confidences where it is one."""
         ended = np.flatnonzero(np.isin(ids, list(self._ends)))
         kept = ids[: ended[0]] if len(ended) else ids
         text = self.model.tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False)

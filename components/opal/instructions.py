@@ -140,6 +140,7 @@ class InstructionWriter:
         return [sample for sample in written if sample is not None]
 
     def _sample(self, record: _Record, grain: str) -> Instruction | None:
+        """One question of a grain with its answer; None where the record cannot answer it."""
         found = GRAINS[grain](record)
         if found is None:
             return None

@@ -87,6 +87,7 @@ def check_listing_folder(folder: Path) -> None:
 
 
 def _weight_files(folder: Path, present: set[str]) -> list[str]:
+    """Names of the weight files that the folder must hold, one or several with an index."""
     index = "model.safetensors.index.json"
     if index not in present:
         return ["model.safetensors"]

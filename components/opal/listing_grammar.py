@@ -91,6 +91,7 @@ class ListingGrammar(LogitsProcessor):
         self.executor = LLExecutor(num_threads=max(1, min(torch.get_num_threads(), os.cpu_count() or 1)))
 
     def _consume(self, tokens: list[int]) -> None:
+        """Move every row's matcher over its newest token."""
         for row, token in enumerate(tokens):
             if self.ended[row]:
                 continue

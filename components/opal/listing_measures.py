@@ -106,24 +106,30 @@ def product_measures(
 
 def title_measures(truth: Sequence[str], said: Sequence[str]) -> dict[str, Floats]:
     """ROUGE-L F1 (rouge-score) and sentence BLEU (sacrebleu, effective order) of titles, 0..1."""
-    from rouge_score.rouge_scorer import RougeScorer
-    from sacrebleu.metrics.bleu import BLEU
-
-    rouge, bleu = RougeScorer(["rougeL"], use_stemmer=False), BLEU(effective_order=True)
-
-    @cache
-    def both(expected: str, found: str) -> tuple[float, float]:
-        return (
-            float(rouge.score(expected, found)["rougeL"].fmeasure),
-            bleu.sentence_score(found, [expected]).score / 100 if found.strip() else 0.0,
-        )
-
     pairs = [
-        both(a.casefold(), b.casefold()) if a.strip() else (float("nan"),) * 2
+        _title_scores(a.casefold(), b.casefold()) if a.strip() else (float("nan"),) * 2
         for a, b in zip(truth, said, strict=True)
     ]
     scores = np.array(pairs, np.float64).reshape(-1, 2)
     return {"title_rouge_l": scores[:, 0], "title_bleu": scores[:, 1]}
+
+
+@cache
+def _title_scorers() -> tuple[Any, Any]:
+    from rouge_score.rouge_scorer import RougeScorer
+    from sacrebleu.metrics.bleu import BLEU
+
+    return RougeScorer(["rougeL"], use_stemmer=False), BLEU(effective_order=True)
+
+
+@lru_cache(maxsize=100_000)
+def _title_scores(expected: str, found: str) -> tuple[float, float]:
+    """Of one pair: free and constrained decoding, and the models among each other, mostly write the same."""
+    rouge, bleu = _title_scorers()
+    return (
+        float(rouge.score(expected, found)["rougeL"].fmeasure),
+        bleu.sentence_score(found, [expected]).score / 100 if found.strip() else 0.0,
+    )
 
 
 def macro_f1(counts: Counts, weights: npt.NDArray[Any]) -> Floats:

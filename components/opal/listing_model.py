@@ -96,6 +96,7 @@ def create_listing_model(
 
 
 def _config(language: LanguageModel, tokenizer: PreTrainedTokenizerFast, tower: Any) -> LlavaConfig:
+    """Configuration of a LLaVA on this tower with this tokenizer."""
     ids = {
         "pad_token_id": tokenizer.pad_token_id,
         "eos_token_id": tokenizer.eos_token_id,
@@ -153,6 +154,7 @@ def _processor(tokenizer: PreTrainedTokenizerFast, image_px: int, grid: int) -> 
 
 
 def _pretrained(params: Pretrained) -> ListingModel:
+    """A model and its processor from a folder or the hub, as they come."""
     register_tower()
     options: dict[str, Any] = {"revision": params.revision} if params.revision else {}
     try:

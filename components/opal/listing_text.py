@@ -19,6 +19,7 @@ class Listing:
 
 
 def _json_value(category: Category | None, name: str, value: str) -> str | int | float:
+    """A number where the schema says so and the text is one; else the text."""
     attribute = category.attributes.get(name) if category else None
     if attribute is None or attribute.type != "number":
         return value

@@ -13,21 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.catalog.parquet import row_groups
+from components.catalog.records import PRODUCTS
 from components.catalog.shards import Catalogue
 from components.opal.listing_errors import ListingDataError
 
 Vector = npt.NDArray[np.float32]
 NO_VECTOR: Vector = np.zeros(0, np.float32)
-COLUMNS = (
-    "product_id",
-    "split",
-    "title",
-    "description",
-    "category",
-    "product_type",
-    "attributes",
-    "group_id",
-)
+COLUMNS = tuple(name for name in PRODUCTS.names if name != "image")  # pictures are asked for apart
 
 
 @dataclass(frozen=True)

@@ -115,6 +115,7 @@ class MllmJudge:
         return [_decision(n, v, answer) for n, v in sorted(asked.items())]
 
     def _messages(self, listing: Listing, asked: dict[str, str], picture: bytes) -> tuple[Message, ...]:
+        """The question about one picture; a seller's words go in as data, cut to length."""
         most = self._params.most_characters
         data = {
             "product_type": listing.product_type[:most],
@@ -125,6 +126,7 @@ class MllmJudge:
 
 
 def _decision(name: str, value: str, answer: Answer) -> Decision:
+    """Drop a value that the model calls contradicted; keep it after anything else it says."""
     if answer.value is None:
         return kept("attributes", name, value, NAME, "no usable answer")
     said = [v["verdict"] for v in answer.value["verdicts"] if v["attribute"] == name]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.parquet as pq
 import torch
 
 from components.catalog.schema import CatalogSchema, read_schema
@@ -29,7 +27,7 @@ from components.opal.nearest_listing import copied, nearest_rows, voted
 from components.opal.publish_sft import note_of, samples_of, starting_model, tokenizer_texts
 from components.opal.tower_memo import remember_pictures
 from components.retrieval.embeddings import read_embeddings
-from components.stage.publish import published, write_text
+from components.retrieval.published_figures import flat_figures, publish_figures
 from components.stage.record import Record
 
 METRICS, PER_QUERY = Path("metrics/listing.json"), Path("results/per_query/listing")
@@ -142,17 +140,11 @@ def evaluate_and_publish(
     untrained = _evaluate_untrained(evaluation, params, listing, sft, inputs, positions, record)
     with record.timed("intervals"):
         metrics = {**evaluation.metrics(), **untrained.figures()}
-    write_text(METRICS, json.dumps(metrics, indent=1, sort_keys=True) + "\n")
-    with published(PER_QUERY) as folder:
-        folder.mkdir(parents=True)
-        for name, table in {**evaluation.tables(), **untrained.tables()}.items():
-            pq.write_table(table, folder / name, compression="zstd")
-    record.outputs = [str(METRICS), str(PER_QUERY)]
+    tables = {**evaluation.tables(), **untrained.tables()}
+    record.outputs = publish_figures(metrics, tables, METRICS, PER_QUERY)
     record.metrics |= {
-        f"{variant}.{name}": figure["value"]
-        for variant, row in metrics.items()
-        if variant != "_tests"
-        for name, figure in row.items()
+        name: value
+        for name, value in flat_figures(metrics).items()
         if "_category_" not in name and "_noise_" not in name and "_f1_" not in name
     }
 
@@ -168,6 +160,7 @@ def _evaluate_model(
     record: Record,
     pretrained: bool | None = None,
 ) -> None:
+    """Let one model write about every measured product, in both ways, and measure it."""
     remember_pictures(model.model, note["precision"], inputs.cache)
     categories = [t.category for t in evaluation.held_out.targets]
     pixels = PixelCache(inputs.catalogue, note["image_px"], inputs.cache, params.threads).take(positions)

@@ -72,6 +72,7 @@ class PairMaker:
         return self.listings.get(self.rows[position]["product_id"], Listing(""))
 
     def _pair(self, position: int, rejected: str, kind: str) -> Pair | None:
+        """The pair of a product's refined listing and a rejected answer; None where it is not worse."""
         row = self.rows[position]
         question = self.prompt.format(category=row["category"])
         chosen = self._refined(position)

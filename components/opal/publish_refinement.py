@@ -83,6 +83,7 @@ class Writers:
 
 
 def _products(refined: list[Refined], visible: frozenset[str]) -> pa.Table:
+    """Refined listings as rows of ``PRODUCTS``."""
     rows = [
         {
             **{name: getattr(r.listing, name) for name in PRODUCTS.names[:5]},
@@ -146,6 +147,7 @@ def _write(
     tally: Tally,
     folder: Path,
 ) -> None:
+    """Refine the catalogue batch by batch into the folder's files."""
     progress = Progress("refining", Catalogue(catalogue).product_count, "listings")
     with Writers(folder) as files:
         pictures = params.mllm is not None

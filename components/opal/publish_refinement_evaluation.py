@@ -25,8 +25,8 @@ from components.opal.refinement_figures import (
     macro_f1,
     product_figures,
 )
+from components.retrieval.published_figures import flat_figures, publish_figures
 from components.retrieval.significance import bootstrap_interval, paired_bootstrap
-from components.stage.publish import published, write_text
 from components.stage.record import Record
 
 METRICS, PER_QUERY = Path("metrics/refine.json"), Path("results/per_query/refine")
@@ -69,6 +69,7 @@ def _figures(cases: Sequence[Case]) -> dict[str, dict[str, Floats]]:
 
 
 def _metrics(cases: Sequence[Case], figures: dict[str, dict[str, Floats]], params: RefineEvalParams) -> Any:
+    """Every figure with its interval, and the tests of refined against seller's listings."""
     groups = [case.group_id for case in cases]
     categories = np.array([case.category for case in cases])
     how = (params.seed, params.bootstrap_samples)
@@ -101,6 +102,7 @@ def _metrics(cases: Sequence[Case], figures: dict[str, dict[str, Floats]], param
 
 
 def _per_product(cases: Sequence[Case], figures: dict[str, dict[str, Floats]]) -> pa.Table:
+    """One row per variant and product: its measures, its listing, the truth."""
     rows = [
         {
             "variant": variant,
@@ -128,14 +130,6 @@ def evaluate_and_publish(
         figures = _figures(cases)
     with record.timed("intervals"):
         metrics = _metrics(cases, figures, params)
-    write_text(METRICS, json.dumps(metrics, indent=1, sort_keys=True) + "\n")
-    with published(PER_QUERY) as folder:
-        folder.mkdir(parents=True)
-        pq.write_table(_per_product(cases, figures), folder / "refine.parquet", compression="zstd")
-    record.outputs = [str(METRICS), str(PER_QUERY)]
-    record.metrics = {
-        f"{variant}.{name}": figure["value"]
-        for variant, row in metrics.items()
-        if variant != "_tests"
-        for name, figure in row.items()
-    }
+    tables = {"refine.parquet": _per_product(cases, figures)}
+    record.outputs = publish_figures(metrics, tables, METRICS, PER_QUERY)
+    record.metrics = flat_figures(metrics)

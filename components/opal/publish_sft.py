@@ -31,7 +31,6 @@ from components.opal.listing_rows import (
     refined_listings,
     training_order,
 )
-from components.opal.sft import tune
 from components.stage.publish import published, write_text
 from components.stage.record import Record
 from components.stage.resume import code_sha256, resume_folder, sha256_folder
@@ -156,6 +155,8 @@ def sft_and_publish(
         raise ListingConfigurationError(
             f"There is no variant {variant!r} to tune; use {' or '.join(VARIANTS)}."
         )
+    from components.opal.sft import tune  # TRL and datasets take a second that no evaluation has to wait
+
     torch.set_num_threads(params.threads)
     with record.timed("prepare"):
         samples = samples_of(variant, catalogue, refined, listing, params)

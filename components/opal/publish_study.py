@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 
 from components.catalog.schema import read_schema
@@ -33,8 +31,8 @@ from components.opal.publish_listing_evaluation import (
 from components.opal.publish_refinement_evaluation import read_cases
 from components.opal.refinement_figures import product_figures
 from components.opal.tower_memo import remember_pictures
+from components.retrieval.published_figures import publish_figures
 from components.retrieval.significance import bootstrap_interval, paired_bootstrap
-from components.stage.publish import published, write_text
 from components.stage.record import Record
 
 METRICS, PER_QUERY = Path("metrics/study_opal.json"), Path("results/per_query/study_opal")
@@ -92,6 +90,7 @@ class StudyEvaluation:
         return paired_bootstrap(left, right, *self.how, clusters=self.groups).model_dump()
 
     def _claim_tests(self, metric: str, a: str, b: str, mode: str) -> list[dict[str, Any]]:
+        """A claim's test in each seed, and pooled where there are several."""
         first, second = self._rows(a, mode), self._rows(b, mode)
         parts = [
             (seed, row_name(a, seed), row_name(b, seed), [x], [y])
@@ -116,6 +115,7 @@ class StudyEvaluation:
         return {name: self._figures(both) for name, both in self.evaluation.measured.items()}
 
     def _figures(self, both: Mapping[str, Measured]) -> dict[str, Any]:
+        """Figures of one row in both ways of decoding."""
         out: dict[str, Any] = {}
         for mode, measured in both.items():
             for name in SHOWN:
@@ -190,12 +190,7 @@ def evaluate_study_and_publish(params: ListingEvalParams, inputs: StudyInputs, r
     with record.timed("intervals"):
         tests = study.tests() + _refined_tests(params, inputs, tables)
         metrics = {**study.figures(), "_tests": tests}
-    write_text(METRICS, json.dumps(metrics, indent=1, sort_keys=True) + "\n")
-    with published(PER_QUERY) as folder:
-        folder.mkdir(parents=True)
-        for name, table in evaluation.tables().items():
-            pq.write_table(table, folder / name, compression="zstd")
-    record.outputs = [str(METRICS), str(PER_QUERY)]
+    record.outputs = publish_figures(metrics, evaluation.tables(), METRICS, PER_QUERY)
     record.metrics = {f"{t['claim']}.{t['metric']}.{t['seed']}": t["difference"] for t in tests}
 
 
@@ -206,6 +201,7 @@ def _generated(
     inputs: StudyInputs,
     positions: Any,
 ) -> tuple[list[Generated], list[Generated]]:
+    """What one seed's model writes about every measured product, freely and held to the schema."""
     model, note = load_listing_model(folder), read_note(folder)
     remember_pictures(model.model, note["precision"], inputs.cache)
     pixels = PixelCache(inputs.catalogue, note["image_px"], inputs.cache, params.threads).take(positions)

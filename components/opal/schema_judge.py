@@ -87,6 +87,7 @@ class SchemaJudge:
         ]
 
     def _attribute(self, listing: Listing, name: str, value: str) -> Decision:
+        """The decision about one value, by the kind of attribute that the schema says it is."""
         category = self._schema.categories.get(listing.category)
         attribute = category.attributes.get(name) if category else None
         if attribute is None:
@@ -118,6 +119,7 @@ class SchemaJudge:
         return self._drop(name, value, f"is not one of the {len(attribute.values)} allowed values")
 
     def _free_text(self, listing: Listing, name: str, value: str) -> Decision:
+        """A value the schema leaves open: held against what other listings state."""
         usual = self._known.usual(listing.category, name)
         if value in usual:
             return kept("attributes", name, value, NAME, "a value that other listings state")

@@ -101,6 +101,7 @@ def _refine(blocks: Blocks, places: Places, record: Record) -> None:
 
 
 def _tune(variant: str, blocks: Blocks, places: Places, record: Record) -> None:
+    """One variant's tuning with the seed."""
     from components.opal.publish_sft import sft_and_publish
 
     name = f"sft_{variant}"
@@ -111,6 +112,7 @@ def _tune(variant: str, blocks: Blocks, places: Places, record: Record) -> None:
 
 
 def _prefer(blocks: Blocks, places: Places, record: Record) -> None:
+    """Pairs and preference optimisation with the seed."""
     from components.opal.publish_dpo import dpo_and_publish
     from components.opal.publish_preferences import make_and_publish
 

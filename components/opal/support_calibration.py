@@ -93,6 +93,7 @@ class _Problem:
 
 
 def _problem(evidence: Sequence[Evidence], names: Sequence[str], scales: Floats) -> _Problem:
+    """Evidence of several attributes as one padded problem of choice."""
     n, k = sum(len(e.rows) for e in evidence), max(len(e.values) for e in evidence)
     x = np.zeros((n, k, len(FEATURES)))
     mask = np.full((n, k), -np.inf)

@@ -29,6 +29,7 @@ class TitleJudge:
         return [self._title(listing) for listing in listings]
 
     def _title(self, listing: Listing) -> list[Decision]:
+        """A decision for each word of the title."""
         record = record_words(listing)
         tokens = listing.title.split()
         mended = [self._mended(token, at, listing, record) for at, token in enumerate(tokens)]

@@ -45,6 +45,7 @@ def in_unit(text: str, unit: str) -> float | None:
 
 
 def _converted(number: float, said: str, unit: str) -> float | None:
+    """A quantity in ``unit``; None where it has another dimension or is none."""
     registry = _registry()
     for name in (said, said.casefold()):
         try:

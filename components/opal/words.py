@@ -80,6 +80,7 @@ class Words:
             self._forget()
 
     def _forget(self) -> None:
+        """Drop all but the most frequent words, so that memory has a bound."""
         kept = sorted(self.counts.items(), key=lambda item: (-item[1], item[0]))[: self._params.most_words]
         self.counts = Counter(dict(kept))
         for rare in [w for w in self._cases if w not in self.counts]:
@@ -135,6 +136,7 @@ class Words:
 
     @lru_cache(maxsize=65_536)  # noqa: B019 - lives as long as the one stage that uses it
     def _frequent_neighbour(self, word: str, count: int) -> str:
+        """A word one slip away that is so much more frequent that it was meant; empty if none or unclear."""
         found = {w for part in _deletions(word) for w in self._near.get(part, ())}
         near = [w for w in found if OSA.distance(word, w, score_cutoff=1) == 1 and not _same_noun(word, w)]
         ranked = sorted(near, key=lambda w: (-self.counts[w], w))
@@ -145,6 +147,7 @@ class Words:
 
 
 def _schema_words(schema: CatalogSchema) -> Iterable[str]:
+    """Every word that the schema itself uses."""
     for category in schema.categories.values():
         for name in category.product_types:
             yield from cores(name)

@@ -141,6 +141,24 @@ def test_samples_of_a_step_are_about_equally_long_and_all_are_kept(shop: Path) -
     assert kinds[0] == kinds[1], "a step keeps its kind"
 
 
+def test_a_generator_that_knows_its_prompts_gives_the_processors_batch(
+    shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shop / "models/listing/sft_refined"
+    model, note = load_listing_model(folder), read_note(folder)
+    _, pixels, _, _ = started(shop)
+    generator = ListingGenerator(
+        model, note, read_schema(shop / CATALOGUE / "schema.json"), Decoding(4, 9, "fp32")
+    )
+    categories = ["shapes", "one of a longer name", "shapes"]  # so that prompts are padded
+    ready = generator._inputs(pixels.take(np.arange(3)), categories)
+    monkeypatch.setattr(generate, "pictures_are_alike", lambda *_: False)
+    asked = generator._inputs(pixels.take(np.arange(3)), categories)
+    assert set(ready) == set(asked) and (ready["attention_mask"] == 0).any()
+    for name, tensor in asked.items():
+        assert ready[name].dtype == tensor.dtype and torch.equal(ready[name], tensor), name
+
+
 def test_a_growing_cache_writes_what_transformers_own_does(
     shop: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
