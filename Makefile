@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PROFILE ?= demo
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo study test test-all lint deps format ui clean constraints verify
+.PHONY: help env demo study test test-all lint deps tables format ui clean constraints verify
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -42,6 +42,9 @@ lint: env  ## style, types, the graph's code dependencies
 
 deps: env  ## write each stage's source files into dvc.yaml
 	$(BIN)/python -m flows.deps
+
+tables: env  ## the tables in docs/results from metrics/ and results/
+	$(BIN)/python -m components.report refresh docs/results/*.md
 
 format: env  ## mend style
 	$(BIN)/ruff check --fix .

@@ -1,6 +1,7 @@
 """``python -m components.report build``: the stage that makes the page and the headline numbers.
 
-``python -m components.report tables [FOLDER [METRIC...]]`` prints figures (default: all) as Markdown.
+``python -m components.report tables [FOLDER [METRIC...]]`` prints figures (default: all) as Markdown;
+``python -m components.report refresh PAGE...`` does so in pages of docs, between their marks.
 """
 
 from __future__ import annotations
@@ -39,5 +40,11 @@ if __name__ == "__main__":
         from components.report.markdown import tables
 
         print(tables(Path(sys.argv[2] if len(sys.argv) > 2 else "metrics"), sys.argv[3:]))
+        sys.exit()
+    if sys.argv[1:2] == ["refresh"]:
+        from components.report.refresh import refreshed
+
+        for page in map(Path, sys.argv[2:]):
+            write_text(page, refreshed(page.read_text(encoding="utf-8"), Path()))
         sys.exit()
     sys.exit(run("report", {"build": build}))
