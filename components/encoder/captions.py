@@ -103,12 +103,12 @@ class _Version:
     share: float
     texts: list[str]
     stated: list[Facts]
-    swapped_texts: list[str]
+    swapped_texts: list[str] | None  # None where nothing is changed in any text
     swapped_stated: list[Facts]  # nothing where nothing could be changed
 
 
 def _versions(
-    rows: Sequence[dict[str, Any]], shares: CaptionShares, closed: Collection[str]
+    rows: Sequence[dict[str, Any]], shares: CaptionShares, closed: Collection[str], swapped: bool
 ) -> Iterator[_Version]:
     nothing: list[Facts] = [[] for _ in rows]
     for kind, share in shares.model_dump().items():
@@ -117,14 +117,19 @@ def _versions(
         if kind != "attributes":
             texts = [caption(r, kind) for r in rows]
             stated = [_facts(r, []) for r in rows] if kind == "product_type" else nothing
-            yield _Version(share, texts, stated, texts, nothing)
+            yield _Version(share, texts, stated, None, nothing)
             continue
         for own in zip(*(attribute_subsets(r, closed) for r in rows), strict=True):
+            texts = [_subset_text(r, a, closed) for r, a in zip(rows, own, strict=True)]
+            stated = [_facts(r, a) for r, a in zip(rows, own, strict=True)]
+            if not swapped:
+                yield _Version(share / SUBSETS, texts, stated, None, nothing)
+                continue
             changed = swapped_values(rows, own)
             yield _Version(
                 share / SUBSETS,
-                [_subset_text(r, a, closed) for r, a in zip(rows, own, strict=True)],
-                [_facts(r, a) for r, a in zip(rows, own, strict=True)],
+                texts,
+                stated,
                 [_subset_text(r, a, closed) for r, a in zip(rows, changed, strict=True)],
                 [_facts(r, a) if a else [] for r, a in zip(rows, changed, strict=True)],
             )
@@ -150,7 +155,13 @@ class CaptionBatch:
 
 
 class Captions:
-    """Tokenised captions of every kind, what each one states, and the draw of one per product and step."""
+    """Tokenised captions of every kind, what each one states, and the draw of one per product and step.
+
+    Args:
+        rows: products. shares: weights of the kinds. tokenizer: of the encoder.
+        closed: names of the attributes with a closed list of values.
+        swapped: whether to make captions with one value changed; without, a draw has none.
+    """
 
     def __init__(
         self,
@@ -158,15 +169,19 @@ class Captions:
         shares: CaptionShares,
         tokenizer: AnyTokenizer,
         closed: Collection[str],
+        swapped: bool,
     ) -> None:
         self._fact_ids: dict[tuple[str, str], int] = {}
-        versions = list(_versions(rows, shares, closed))
+        versions = list(_versions(rows, shares, closed, swapped))
         weights = [v.share for v in versions]
         self._edges = np.cumsum(weights) / sum(weights)
         # [versions, products, ...]; int32 halves what a big catalogue keeps in memory
         self._tokens = np.stack([tokenizer(v.texts) for v in versions]).astype(np.int32)
         self._stated = self._padded([v.stated for v in versions])
-        self._swapped = np.stack([tokenizer(v.swapped_texts) for v in versions]).astype(np.int32)
+        # only of the versions that have changed texts, and which of them a version's are
+        changed = [tokenizer(v.swapped_texts) for v in versions if v.swapped_texts is not None]
+        self._swapped = np.array(changed, dtype=np.int32).reshape(len(changed), *self._tokens.shape[1:])
+        self._swapped_at = np.cumsum([v.swapped_texts is not None for v in versions]) - 1
         self._swapped_stated = self._padded([v.swapped_stated for v in versions])
         self._known = self._numbers([_facts(r, r["attributes"]) for r in rows])
 
@@ -192,7 +207,7 @@ class Captions:
         return CaptionBatch(
             self._tokens[chosen, rows].astype(np.int64),
             entailed(known, self._stated[chosen, rows]),
-            self._swapped[chosen, rows][some].astype(np.int64),
+            self._swapped[self._swapped_at[chosen[some]], rows[some]].astype(np.int64),
             entailed(known, swapped[some]),
         )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -43,11 +45,35 @@ def topk_similarity(patches: Tensor, texts: Tensor, k: int) -> Tensor:
     the evidence in its place.
 
     Args:
-        patches: ``[B, rows, columns, D]``, see ``Encoder.encode_patches``. texts: ``[T, D]`` L2-normalised.
+        patches: ``[B, rows, columns, D]`` of any length, see ``Encoder.encode_grid``. texts: ``[T, D]``
+            L2-normalised.
 
     Returns:
-        ``[B, T]`` similarities.
+        float32 ``[B, T]`` similarities.
     """
-    flat = patches.flatten(1, 2)
-    similarity = torch.einsum("bpd,td->btp", flat, texts)
-    return similarity.topk(min(k, flat.shape[1]), dim=-1).values.mean(dim=-1)
+    count, per_picture = len(patches), patches.shape[1] * patches.shape[2]
+    similarity = (texts @ patches.reshape(count * per_picture, -1).T).view(len(texts), count, per_picture)
+    best = similarity.topk(min(k, per_picture), dim=-1, sorted=False).values
+    return best.float().mean(dim=-1).T
+
+
+class _MeanLength(torch.autograd.Function):
+    """``norm(dim=-1).mean(dim=(1, 2))`` in one pass each way, in the patches' own precision."""
+
+    @staticmethod
+    def forward(ctx: Any, patches: Tensor) -> Tensor:
+        lengths = torch.linalg.vector_norm(patches, dim=-1, keepdim=True, dtype=torch.float32)
+        ctx.save_for_backward(patches, lengths)
+        return lengths.mean(dim=(1, 2, 3))
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        patches, lengths = ctx.saved_tensors
+        scale = gradient.view(-1, 1, 1, 1) / (lengths * lengths[0].numel()).clamp_min(1e-12)
+        return patches * scale.to(patches.dtype)
+
+
+def mean_length(patches: Tensor) -> Tensor:
+    """The mean Euclidean length of each picture's patches: ``[B, rows, columns, D]`` to float32 ``[B]``."""
+    length: Tensor = _MeanLength.apply(patches)
+    return length.clamp_min(1e-6)

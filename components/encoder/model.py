@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from components.encoder.errors import EncoderConfigurationError
+from components.encoder.losses import mean_length
+from components.encoder.packed_texts import can_pack, encode_packed
 
 if TYPE_CHECKING:
     from components.encoder.params import EncoderParams
@@ -27,6 +29,14 @@ OWN_MEAN, OWN_STD = (0.45, 0.45, 0.45), (0.27, 0.27, 0.27)
 # "mug" from an empty corner.
 GRID_STAGE = -3
 COLOUR_CHANNELS = 64
+
+
+def _pooled(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """``adaptive_avg_pool2d``; where all windows are equal by the plain one, whose backward is faster."""
+    window = (x.shape[-2] // size[0], x.shape[-1] // size[1])
+    if (window[0] * size[0], window[1] * size[1]) != tuple(x.shape[-2:]):
+        return F.adaptive_avg_pool2d(x, size)
+    return x if window == (1, 1) else F.avg_pool2d(x, window)
 
 
 class PyramidPatches(nn.Module):
@@ -47,10 +57,10 @@ class PyramidPatches(nn.Module):
         self.colours = nn.Sequential(
             nn.AvgPool2d(2),
             nn.Conv2d(3, COLOUR_CHANNELS // 2, kernel_size=1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(COLOUR_CHANNELS // 2, COLOUR_CHANNELS, kernel_size=1, bias=False),
             nn.BatchNorm2d(COLOUR_CHANNELS),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
         )
         self.colour_projection = nn.Conv2d(COLOUR_CHANNELS, embed_dim, kernel_size=1, bias=False)
         # How much of the patches' mean a picture's vector gets. Patches with nothing to say are short, so the
@@ -60,12 +70,19 @@ class PyramidPatches(nn.Module):
     def forward(self, images: Tensor, stages: list[Tensor]) -> Tensor:
         """Pictures ``[B, 3, h, w]`` and stages ``[B, C, h, w]`` to ``[B, embed_dim, H, W]``."""
         size = stages[GRID_STAGE + 1].shape[-2:]
-        total: Tensor = self.colour_projection(F.adaptive_avg_pool2d(self.colours(images), size))
+        fine = [_pooled(self.colours(images), size)]
+        weights = [self.colour_projection.weight]
+        coarse = []
         for project, stage in zip(self.projections, stages, strict=True):
             if stage.shape[-1] >= size[-1]:
-                total = total + project(F.adaptive_avg_pool2d(stage, size))
+                fine.append(_pooled(stage, size))
+                weights.append(project.weight)
             else:
-                total = total + F.interpolate(project(stage), size=size, mode="bilinear", align_corners=False)
+                coarse.append(F.interpolate(project(stage), size=size, mode="bilinear", align_corners=False))
+        # The sum of the projections is the projection of all channels together.
+        total = F.conv2d(torch.cat(fine, dim=1), torch.cat(weights, dim=1))
+        for part in coarse:
+            total = total + part
         return total
 
 
@@ -114,6 +131,11 @@ class Encoder(nn.Module):
         Patch vectors have a mean length of 1 in each picture, not each: a patch with nothing to say may be
         short.
         """
+        vectors, grid = self.encode_grid(pixels)
+        return vectors, grid.float() / mean_length(grid).view(-1, 1, 1, 1)
+
+    def encode_grid(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """``encode_patches`` before patches are divided by their mean length, in autocast's precision."""
         images = self.normalise(pixels)
         visual = self.clip.visual
         if self.patches is not None:
@@ -125,9 +147,7 @@ class Encoder(nn.Module):
             pooled, tokens = self._vision_tokens(images)
             rows, columns = visual.grid_size
             grid = (tokens @ visual.proj).unflatten(1, (rows, columns))
-        grid = grid.float()
-        length = grid.norm(dim=-1, keepdim=True).mean(dim=(1, 2), keepdim=True)
-        return F.normalize(pooled.float(), dim=-1), grid / length.clamp_min(1e-6)
+        return F.normalize(pooled.float(), dim=-1), grid
 
     def _vision_tokens(self, images: Tensor) -> tuple[Tensor, Tensor]:
         visual = self.clip.visual
@@ -150,6 +170,12 @@ class Encoder(nn.Module):
             x = clip.transformer(x, attn_mask=mask)
         x = clip.ln_final(x)[torch.arange(len(tokens), device=tokens.device), tokens.argmax(dim=-1)]
         return F.normalize((x @ clip.text_projection).float(), dim=-1)
+
+    def encode_packed_text(self, tokens: Tensor) -> Tensor:
+        """What ``encode_text`` gives but for rounding, which depends on the other texts: for training."""
+        if not can_pack(self.clip):
+            return self.encode_text(tokens)
+        return F.normalize(encode_packed(self.clip, tokens).float(), dim=-1)
 
 
 def _attention(x: Tensor) -> AbstractContextManager[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +47,7 @@ class Schedule:
     seed: int
     topics: Ints  # ``[examples]`` a number per example; those of one number may stand together in a batch
     image_px: int
+    _last_order: dict[int, Ints] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.examples < 2:
@@ -77,8 +78,16 @@ class Schedule:
     def batch(self, step: int) -> npt.NDArray[np.int64]:
         """Rows ``[batch_size]`` of one step: a slice of the epoch's order."""
         epoch, at = divmod(step, self.steps_per_epoch)
-        order = topic_order(self.topics, self.params.topic_size, np.random.default_rng((self.seed, 0, epoch)))
+        order = self._order(epoch)
         return order[at * self.batch_size : (at + 1) * self.batch_size]
+
+    def _order(self, epoch: int) -> Ints:
+        """The epoch's order; the last one asked for is kept."""
+        if epoch not in self._last_order:
+            self._last_order.clear()
+            rng = np.random.default_rng((self.seed, 0, epoch))
+            self._last_order[epoch] = topic_order(self.topics, self.params.topic_size, rng)
+        return self._last_order[epoch]
 
     def rng(self, step: int) -> np.random.Generator:
         """The random numbers of one step (captions, views)."""

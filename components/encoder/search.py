@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +12,10 @@ from components.encoder.errors import ModelFileError
 from components.encoder.files import load_encoder
 from components.encoder.memo import Vectors
 from components.encoder.pixels import LIMITS
+from components.retrieval.hits import Hit
 from components.retrieval.index import ProductIndex, load_index
 
 MODEL, INDEX = Path("models/encoder"), Path("models/index")
-
-
-@dataclass(frozen=True)
-class Hit:
-    """One product found; ``score`` is a cosine similarity."""
-
-    rank: int
-    score: float
-    product_id: str
-    title: str
-    product_type: str
-    attributes: dict[str, str]
 
 
 def _hits(index: ProductIndex, scores: Vectors, rows: Any, leave_out: int | None = None) -> list[Hit]:

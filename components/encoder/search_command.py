@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 from components.encoder.errors import EncoderConfigurationError
-from components.encoder.search import Hit, search, similar
+from components.encoder.search import search, similar
+from components.retrieval.hits import conditions, print_hits
 from components.stage.door import explain
-
-
-def _conditions(pairs: list[str]) -> dict[str, str]:
-    found = {}
-    for pair in pairs:
-        name, sign, value = pair.partition("=")
-        if not sign or not name or not value:
-            raise EncoderConfigurationError(f"--where takes name=value, such as colour=red, not '{pair}'.")
-        found[name.strip()] = value.strip()
-    return found
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -37,25 +26,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def show(hits: list[Hit]) -> None:
-    """A table on the terminal."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("", "score", "product", "type", "title", "attributes")
-    for hit in hits:
-        attributes = ", ".join(f"{k}: {v}" for k, v in hit.attributes.items())
-        table.add_row(
-            str(hit.rank), f"{hit.score:.3f}", hit.product_id, hit.product_type, hit.title, attributes
-        )
-    Console().print(table if hits else "Nothing found: no product fulfils every --where.")
-
-
 def main(argv: list[str]) -> int:
     """Run the command; returns the exit code."""
     arguments = _parser().parse_args(argv)
     try:
-        where = _conditions(arguments.where)
+        where = conditions(arguments.where)
         if arguments.k < 1:
             raise EncoderConfigurationError("--k must be at least 1.")
         if arguments.command == "search":
@@ -66,8 +41,5 @@ def main(argv: list[str]) -> int:
         message, code = explain(error)
         print(f"error: {message}", file=sys.stderr)
         return code
-    if arguments.json:
-        print(json.dumps([asdict(h) for h in hits], indent=1))
-    else:
-        show(hits)
+    print_hits(hits, arguments.json)
     return 0

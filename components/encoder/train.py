@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from components.encoder.captions import Captions
 from components.encoder.errors import DivergedError
-from components.encoder.losses import info_nce, no_negatives, topk_similarity
+from components.encoder.losses import info_nce, mean_length, no_negatives, topk_similarity
 from components.encoder.model import Encoder
 from components.encoder.params import EncoderParams
 from components.encoder.pixels import PixelCache
@@ -26,7 +26,6 @@ from components.encoder.views import random_views
 from components.stage.progress import Progress
 
 Validate = Callable[[Encoder], dict[str, float]]
-LENGTH_PARTS = 4  # of a step's texts
 
 
 @dataclass(frozen=True)
@@ -52,13 +51,6 @@ def build_optimizer(encoder: nn.Module, params: EncoderParams) -> torch.optim.Ad
     return adamw(encoder, training.learning_rate, training.weight_decay, training.betas)
 
 
-def _texts_by_length(encoder: Encoder, tokens: Tensor) -> Tensor:
-    """``encoder.encode_text`` on parts of like length, since it cuts padding to the longest of its texts."""
-    order = tokens.argmax(dim=-1).argsort(stable=True)
-    parts = [encoder.encode_text(tokens[at]) for at in order.tensor_split(min(LENGTH_PARTS, len(tokens)))]
-    return torch.cat(parts)[order.argsort()]
-
-
 def contrastive_loss(
     encoder: Encoder,
     pixels: Tensor,
@@ -77,18 +69,19 @@ def contrastive_loss(
     with torch.autocast(pixels.device.type, dtype=torch.bfloat16, enabled=training.precision == "bf16"):
         # Many products of a batch share a caption ("mug"): each text is encoded once.
         distinct, place = torch.unique(tokens, dim=0, return_inverse=True)
-        texts = _texts_by_length(encoder, distinct)[place]
+        texts = encoder.encode_packed_text(distinct)[place]
         if training.topk_weight:
-            images, patches = encoder.encode_patches(pixels)
+            images, grid = encoder.encode_grid(pixels)
+            similarity = topk_similarity(grid, texts, training.topk_patches)
+            # Dividing similarities by the patches' mean length is dividing the patches, on fewer numbers.
+            similarity = similarity / mean_length(grid)[:, None]
         else:
             images = encoder.encode_image(pixels)
     texts_only = len(tokens) - len(pixels)
     pooled = info_nce(encoder.temperature * images @ texts.T, excluded, texts_only)
     if not training.topk_weight:
         return pooled, {"pooled": pooled.item()}
-    local = info_nce(
-        encoder.temperature * topk_similarity(patches, texts, training.topk_patches), excluded, texts_only
-    )
+    local = info_nce(encoder.temperature * similarity, excluded, texts_only)
     return pooled + training.topk_weight * local, {"pooled": pooled.item(), "topk": local.item()}
 
 
@@ -153,7 +146,7 @@ class Trainer:
         views = random_views(pixels, self.schedule.side_px(self.step), self.params.augmentation, rng)
         excluded = no_negatives(torch.from_numpy(self.data.groups[rows]), torch.from_numpy(captions.entailed))
         tokens = torch.from_numpy(captions.tokens)
-        if self.params.training.swapped_captions:
+        if len(captions.swapped):
             tokens = torch.cat([tokens, torch.from_numpy(captions.swapped)])
             excluded = torch.cat([excluded, torch.from_numpy(captions.swapped_entailed)], dim=1)
         return views, tokens.to(self.device), excluded.to(self.device), rows

@@ -59,7 +59,11 @@ def make_training_set(
         groups=group_numbers(train),
         topics=type_numbers(train),
         captions=Captions(
-            train, params.captions, tokenizer, read_schema(catalogue / "schema.json").closed_attributes()
+            train,
+            params.captions,
+            tokenizer,
+            read_schema(catalogue / "schema.json").closed_attributes(),
+            params.training.swapped_captions,
         ),
         pixels=pixels,
     )

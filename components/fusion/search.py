@@ -19,7 +19,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.encoder.memo import Vectors
-from components.encoder.search import Hit
 from components.fusion.errors import FusionDataError
 from components.fusion.fuse import fused_vectors
 from components.fusion.network_files import LoadedNetwork, load_network
@@ -27,6 +26,7 @@ from components.fusion.params import EncodeParams
 from components.fusion.product_text import plain
 from components.fusion.tower_files import load_towers
 from components.fusion.towers import Items, Towers
+from components.retrieval.hits import Hit
 from components.stage.publish import published
 from components.stage.resume import sha256_file
 

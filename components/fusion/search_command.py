@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict
 
-from components.encoder.search_command import show
 from components.fusion.errors import FusionConfigurationError
 from components.fusion.params import CACHE, SearchParams
 from components.fusion.search import CATALOGUE, MODELS, open_model, search
+from components.retrieval.hits import conditions, print_hits
 from components.stage.door import explain
 from components.stage.params import load_params
 
@@ -23,21 +20,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--where", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--json", action="store_true")
     return parser
-
-
-def conditions(pairs: Sequence[str]) -> dict[str, str]:
-    """What ``--where`` asks for.
-
-    Raises:
-        FusionConfigurationError: it is no name=value.
-    """
-    found = {}
-    for pair in pairs:
-        name, _, value = (part.strip() for part in pair.partition("="))
-        if not name or not value:
-            raise FusionConfigurationError(f"--where takes name=value, such as colour=red, not '{pair}'.")
-        found[name] = value
-    return found
 
 
 def main(argv: list[str]) -> int:
@@ -57,8 +39,5 @@ def main(argv: list[str]) -> int:
         message, code = explain(error)
         print(f"error: {message}", file=sys.stderr)
         return code
-    if arguments.json:
-        print(json.dumps([asdict(hit) for hit in hits], indent=1))
-    else:
-        show(hits)
+    print_hits(hits, arguments.json)
     return 0

@@ -73,7 +73,13 @@ def make_training_set(
         rows=at,
         groups=group_numbers(train),
         topics=type_numbers(train),
-        captions=Captions(texts, params.captions, model.tokenizer, schema.closed_attributes()),
+        captions=Captions(
+            texts,
+            params.captions,
+            model.tokenizer,
+            schema.closed_attributes(),
+            params.training.swapped_captions,
+        ),
         pixels=pixels,
     )
     return data, _validation(rows, params, model, pixels, sources)

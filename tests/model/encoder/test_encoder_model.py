@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,11 @@ from components.encoder.captions import Captions, entailed
 from components.encoder.encode import BatchEncoder
 from components.encoder.errors import EncoderConfigurationError, ModelFileError
 from components.encoder.files import LoadedEncoder, load_encoder, save_encoder, vision_config
-from components.encoder.losses import info_nce, no_negatives, topk_similarity
+from components.encoder.losses import info_nce, mean_length, no_negatives, topk_similarity
 from components.encoder.model import create_encoder
 from components.encoder.params import EncoderParams
-from components.encoder.tokenizer import CaptionTokenizer, ClipTokenizer, learn_tokenizer
+from components.encoder.tokenizer import CaptionTokenizer, ClipTokenizer, Tokens, learn_tokenizer
+from components.encoder.views import crop_grid
 
 TEXTS = ["red square", "blue bar number 7", "white", "a green square beside a red bar"]
 VIT = {"layers": 2, "width": 64, "head_width": 32, "patch_size": 12, "pool_type": "avg"}
@@ -132,6 +134,60 @@ def test_excluded_pairs_do_not_count() -> None:
     )
 
 
+@pytest.mark.parametrize("layers", [1, 3])
+def test_packed_texts_are_encoded_and_taught_as_padded_ones(
+    tiny: EncoderParams, tokenizer: CaptionTokenizer, layers: int
+) -> None:
+    text = tiny.model.text.model_copy(update={"layers": layers})
+    params = tiny.model_copy(update={"model": tiny.model.model_copy(update={"text": text})})
+    encoder = create_encoder(params, tokenizer.vocabulary_size)
+    tokens = torch.from_numpy(tokenizer([*TEXTS, "", "a long text that is cut before its very end " * 3]))
+    weight = torch.randn(len(tokens), encoder.embed_dim, generator=torch.Generator().manual_seed(0))
+    found = []
+    for encode in (encoder.encode_text, encoder.encode_packed_text):
+        encoder.zero_grad()
+        vectors = encode(tokens)
+        (vectors * weight).sum().backward()
+        found.append((vectors, {n: p.grad for n, p in encoder.named_parameters() if p.grad is not None}))
+    (padded, slopes), (packed, packed_slopes) = found
+    torch.testing.assert_close(packed, padded, atol=1e-5, rtol=1e-4)
+    assert slopes.keys() == packed_slopes.keys()
+    for name, slope in slopes.items():
+        torch.testing.assert_close(packed_slopes[name], slope, atol=1e-4, rtol=1e-3)
+
+
+def test_a_text_tower_of_another_kind_is_not_packed(tiny: EncoderParams, tokenizer: CaptionTokenizer) -> None:
+    encoder = create_encoder(tiny, tokenizer.vocabulary_size).eval()
+    encoder.clip.attn_mask = None  # texts that see their padding
+    tokens = torch.from_numpy(tokenizer(TEXTS))
+    with torch.inference_mode():
+        assert torch.equal(encoder.encode_packed_text(tokens), encoder.encode_text(tokens))
+
+
+def test_mean_length_and_its_slope() -> None:
+    patches = torch.randn(3, 2, 4, 5, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    torch.testing.assert_close(mean_length(patches), patches.norm(dim=-1).mean(dim=(1, 2)))
+    weight = torch.tensor([1.0, -2.0, 0.5])
+    (ours,) = torch.autograd.grad((mean_length(patches) * weight).sum(), patches)
+    (theirs,) = torch.autograd.grad((patches.norm(dim=-1).mean(dim=(1, 2)) * weight).sum(), patches)
+    torch.testing.assert_close(ours, theirs)
+    empty = torch.zeros(1, 2, 2, 3, requires_grad=True)
+    (slope,) = torch.autograd.grad(mean_length(empty).sum(), empty)
+    assert torch.equal(slope, torch.zeros_like(empty))
+
+
+def test_views_lie_where_affine_grid_puts_them() -> None:
+    """The oracle is PyTorch's own grid of a scaling and a shift."""
+    rng = np.random.default_rng(0)
+    width, height, x, y = (rng.uniform(-0.9, 0.9, 4) for _ in range(4))
+    theta = torch.zeros(4, 2, 3)
+    for row, column, value in ((0, 0, width), (1, 1, height), (0, 2, x), (1, 2, y)):
+        theta[:, row, column] = torch.from_numpy(value).float()
+    theirs = torch.nn.functional.affine_grid(theta, [4, 3, 24, 24], align_corners=False)
+    ours = torch.from_numpy(crop_grid(width, height, x, y, 24))
+    torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
+
+
 def test_topk_similarity_against_a_plain_loop() -> None:
     generator = torch.Generator().manual_seed(2)
     patches = torch.nn.functional.normalize(torch.randn(3, 2, 4, 5, generator=generator), dim=-1)
@@ -173,7 +229,9 @@ def test_captions_of_a_product_state_what_the_product_is(
         for i, colour in enumerate(["red", "red", "blue"])
     ]  # fmt: skip
     only = tiny.captions.model_copy(update={"title": 0.0, "title_attributes": 0.0, "product_type": 0.0})
-    batch = Captions(rows, only, tokenizer, {"colour"}).draw(np.arange(3), np.random.default_rng(0))
+    batch = Captions(rows, only, tokenizer, {"colour"}, swapped=True).draw(
+        np.arange(3), np.random.default_rng(0)
+    )
     # every caption is "<colour> square": true of the products of that colour, and of no other
     assert batch.entailed.tolist() == [[True, True, False], [True, True, False], [False, False, True]]
     # with the value changed it is true of the products of the other colour alone
@@ -181,6 +239,32 @@ def test_captions_of_a_product_state_what_the_product_is(
     assert np.array_equal(batch.swapped[0], batch.tokens[2]) and np.array_equal(
         batch.swapped[2], batch.tokens[0]
     )
+
+
+def test_nothing_is_swapped_unless_asked_for(tiny: EncoderParams, tokenizer: CaptionTokenizer) -> None:
+    rows = [
+        {"product_id": f"p{i}", "title": "thing", "description": "", "product_type": "square",
+         "attributes": [{"name": "colour", "value": colour}]}
+        for i, colour in enumerate(["red", "green", "blue"])
+    ]  # fmt: skip
+    read: list[str] = []
+
+    class Listening(CaptionTokenizer):
+        def __call__(self, texts: Sequence[str]) -> Tokens:
+            read.extend(texts)
+            return super().__call__(texts)
+
+    listening = Listening(tokenizer._tokenizer, tokenizer.context_length)
+    only = tiny.captions.model_copy(update={"title": 0.0})
+    draws = []
+    for swapped in (False, True):
+        read.clear()
+        captions = Captions(rows, only, listening, {"colour"}, swapped=swapped)
+        draws.append((captions.draw(np.arange(3), np.random.default_rng(0)), len(read)))
+    (without, few), (with_swaps, many) = draws
+    assert few < many and without.swapped.shape == (0, 12) and without.swapped_entailed.shape == (3, 0)
+    assert len(with_swaps.swapped) and np.array_equal(without.tokens, with_swaps.tokens)
+    assert np.array_equal(without.entailed, with_swaps.entailed)
 
 
 def test_a_product_type_of_one_colour_has_no_changed_captions(
@@ -191,7 +275,8 @@ def test_a_product_type_of_one_colour_has_no_changed_captions(
          "attributes": [{"name": "colour", "value": "red"}]}
         for i, kind in enumerate(["square", "square", "circle"])
     ]  # fmt: skip
-    batch = Captions(rows, tiny.captions, tokenizer, {"colour"}).draw(np.arange(3), np.random.default_rng(0))
+    captions = Captions(rows, tiny.captions, tokenizer, {"colour"}, swapped=True)
+    batch = captions.draw(np.arange(3), np.random.default_rng(0))
     assert batch.swapped.shape[0] == 0 and batch.swapped_entailed.shape == (3, 0)
 
 

@@ -1,0 +1,53 @@
+"""What a search finds, what ``--where`` asks for, and how both search commands print it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from components.retrieval.errors import FilterError
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One product found; ``score`` is what the search ranks by, higher first."""
+
+    rank: int
+    score: float
+    product_id: str
+    title: str
+    product_type: str
+    attributes: dict[str, str]
+
+
+def conditions(pairs: Sequence[str]) -> dict[str, str]:
+    """What ``--where NAME=VALUE`` asks for.
+
+    Raises:
+        FilterError: it is no name=value.
+    """
+    found = {}
+    for pair in pairs:
+        name, _, value = (part.strip() for part in pair.partition("="))
+        if not name or not value:
+            raise FilterError(f"--where takes name=value, such as colour=red, not '{pair}'.")
+        found[name] = value
+    return found
+
+
+def print_hits(hits: Sequence[Hit], as_json: bool) -> None:
+    """A table on the terminal for people, or a JSON list for programs."""
+    if as_json:
+        print(json.dumps([asdict(hit) for hit in hits], indent=1))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("", "score", "product", "type", "title", "attributes")
+    for hit in hits:
+        attributes = ", ".join(f"{k}: {v}" for k, v in hit.attributes.items())
+        table.add_row(
+            str(hit.rank), f"{hit.score:.3f}", hit.product_id, hit.product_type, hit.title, attributes
+        )
+    Console().print(table if hits else "Nothing found: no product fulfils every --where.")
