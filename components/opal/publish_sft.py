@@ -103,11 +103,13 @@ def starting_model(
     return create_listing_model(params, loaded, texts, shown, cache), pixels
 
 
-def look_at(model: ListingModel, pixels: PixelCache, positions: npt.NDArray[np.int64]) -> None:
+def look_at(
+    model: ListingModel, pixels: PixelCache, positions: npt.NDArray[np.int64], backwards: bool = False
+) -> None:
     """Show a tower that remembers every picture it is going to be asked about."""
     memo = getattr(getattr(getattr(model.model, "model", None), "vision_tower", None), "memo", None)
     if memo is not None:
-        memo.fill(pixels.take(np.unique(positions)).transpose(0, 3, 1, 2), "seeing pictures")
+        memo.fill(pixels.take(np.unique(positions)).transpose(0, 3, 1, 2), "seeing pictures", backwards)
 
 
 def tokenizer_texts(catalogue: Path, refined: Path, listing: ListingParams, variant: str) -> list[str]:
@@ -163,7 +165,8 @@ def sft_and_publish(
         texts = tokenizer_texts(catalogue, refined, listing, variant)
         model, pixels = starting_model(listing, encoder, texts, samples, catalogue, cache)
         samples = of_one_length(samples, _tokens(model, samples), _per_step(params), params.seed)
-        look_at(model, pixels, np.array([sample.position for sample in samples]))
+        shown = np.array([sample.position for sample in samples])
+        look_at(model, pixels, shown, backwards=variant == VARIANTS[-1])  # both variants may start together
         key = [variant, listing.model_dump_json(), params.model_dump_json(), torch.__version__, code_sha256()]
         key += [sha256_folder(catalogue), sha256_folder(refined), sha256_folder(encoder)]
         resume = resume_folder(record.stage, key)

@@ -8,6 +8,8 @@ frozen tower. Features are kept by the tower's weights and the picture's pixels,
 from __future__ import annotations
 
 import hashlib
+import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,25 @@ from components.stage.progress import Progress
 
 FILE = Path("picture_features.sqlite")
 VERSION = "1"  # of the tower's code: raise it when the same weights and pixels give other features
+TRIES, PAUSE_S = 50, 0.1  # to open a file that another process is making
 BATCH = 64  # pictures per forward pass, always: kernels, and rounding with them, are chosen by shape
+
+
+def opened(file: Path | None) -> VectorMemo:
+    """The memo's file, made if need be.
+
+    SQLite does not wait for its turn where two processes that start together make one file: the one that
+    comes second is told that it is locked, and asks again.
+
+    Raises:
+        sqlite3.OperationalError: it is still locked after some seconds.
+    """
+    for _ in range(TRIES):
+        try:
+            return VectorMemo(file)
+        except sqlite3.OperationalError:
+            time.sleep(PAUSE_S)
+    return VectorMemo(file)
 
 
 class TowerMemo:
@@ -36,7 +56,7 @@ class TowerMemo:
     def __init__(self, tower: EncoderVisionTower, precision: str, file: Path | None) -> None:
         self.tower, self.bf16 = tower, precision == "bf16"
         self.dtype = np.float16 if self.bf16 else np.float32  # finer than bf16, and half of fp32
-        self._disk = VectorMemo(file)
+        self._disk = opened(file)
         digest = hashlib.sha256(f"{VERSION} {precision} {tower.config.grid}".encode())
         for name, tensor in sorted(tower.encoder.state_dict().items()):
             digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
@@ -63,18 +83,26 @@ class TowerMemo:
             features = np.pad(features, ((0, 0), (0, 1)))
         return np.ascontiguousarray(features.astype(self.dtype)).view(np.float32)
 
-    def fill(self, pixels: npt.NDArray[np.uint8], what: str = "") -> None:
-        """Get to know pictures ``[N, 3, px, px]``; what the file has is read, the rest is computed."""
+    def fill(self, pixels: npt.NDArray[np.uint8], what: str = "", backwards: bool = False) -> None:
+        """Get to know pictures ``[N, 3, px, px]``; what the file has is read, the rest is computed.
+
+        Two processes that start together compute half each, if one of them goes ``backwards``: what the other
+        has written meanwhile is read. Which one computed a picture's features changes no bit of them.
+        """
         keys = self._keys(pixels)
         self._known |= self._disk.get([key for key in keys if key not in self._known])
         todo = list({key: i for i, key in enumerate(keys) if key not in self._known}.items())
+        todo.sort(key=lambda item: item[1], reverse=backwards)
         progress = Progress(what, len(todo), "pictures") if what and todo else None
         for start in range(0, len(todo), BATCH):
             part = todo[start : start + BATCH]
-            bits = self._computed(pixels[[i for _, i in part]])
-            names = [key for key, _ in part]
-            self._disk.put(names, bits)
-            self._known.update(zip(names, bits, strict=True))
+            self._known |= self._disk.get([key for key, _ in part])
+            new = [(key, i) for key, i in part if key not in self._known]
+            if new:
+                bits = self._computed(pixels[[i for _, i in new]])
+                names = [key for key, _ in new]
+                self._disk.put(names, bits)
+                self._known.update(zip(names, bits, strict=True))
             if progress:
                 progress.advance(len(part))
 

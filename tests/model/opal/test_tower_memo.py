@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from components.encoder.files import load_encoder
+from components.opal import tower_memo
 from components.opal.tower_memo import TowerMemo, remember_pictures
 from components.opal.vision_tower import EncoderVisionTower, load_encoder_weights, tower_config
 from tests.model.opal.listing_shop import write_encoder
@@ -45,6 +47,47 @@ def test_features_are_those_of_the_tower_whatever_was_seen_before(tmp_path: Path
         plain = made.features(torch.from_numpy(shown))
     for ours, theirs in zip(together, plain, strict=True):
         assert torch.allclose(ours, theirs, atol=1e-6 if precision == "fp32" else 2e-2)
+
+
+def test_two_that_start_together_share_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, shown, file = tower(tmp_path / "encoder"), pictures(200), tmp_path / "memo.sqlite"
+    first, second = TowerMemo(made, "fp32", file), TowerMemo(made, "fp32", file)
+    computed: list[int] = []
+    compute = first._computed
+
+    def while_the_other_works(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> object:
+        if not computed:
+            second.fill(shown, backwards=True)
+        computed.append(len(pixels))
+        return compute(pixels)
+
+    monkeypatch.setattr(first, "_computed", while_the_other_works)
+    first.fill(shown)
+    assert computed == [64], "the rest was in the file by then"
+    alone = TowerMemo(made, "fp32", None)
+    pixels = torch.from_numpy(shown)
+    for features in (first(pixels), second(pixels)):
+        assert all(torch.equal(a, b) for a, b in zip(features, alone(pixels), strict=True))
+
+
+def test_a_file_that_another_process_is_making_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tower_memo, "PAUSE_S", 0.0)
+    tried: list[Path] = []
+
+    def busy(file: Path) -> object:
+        tried.append(file)
+        if len(tried) < 4:
+            raise sqlite3.OperationalError("database is locked")
+        return "open"
+
+    monkeypatch.setattr(tower_memo, "VectorMemo", busy)
+    assert tower_memo.opened(tmp_path / "memo.sqlite") == "open" and len(tried) == 4
+    monkeypatch.setattr(tower_memo, "TRIES", 2)
+    tried.clear()
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        tower_memo.opened(tmp_path / "memo.sqlite")
 
 
 def test_other_weights_are_not_taken_for_these(tmp_path: Path) -> None:
