@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -12,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 Vectors = npt.NDArray[np.float32]
+WAIT_S = 60  # for another process's write
+TABLE = "CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB) WITHOUT ROWID"
 VERSION = "3"  # of the encoding code: raise it when the same inputs give other vectors
 
 
@@ -24,17 +27,33 @@ def key_of(*parts: str | bytes) -> bytes:
     return digest.digest()[:16]
 
 
+def _patiently(act: Callable[[], object]) -> None:
+    """Try again while another process holds the file: SQLite does not wait to change a mode."""
+    for _ in range(WAIT_S * 20):
+        try:
+            act()
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):
+                raise
+            time.sleep(0.05)
+    act()
+
+
 class VectorMemo:
-    """Vectors by content key in one SQLite file; killing a writer loses at most its last batch."""
+    """Vectors by content key in one SQLite file; killing a writer loses at most its last batch.
+
+    Processes may share the file: readers never wait, and a writer holds it for one batch.
+    """
 
     def __init__(self, file: Path | None) -> None:
         if file is not None:
             file.parent.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(":memory:" if file is None else file, timeout=60)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute(
-            "CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB) WITHOUT ROWID"
-        )
+        self._db = sqlite3.connect(":memory:" if file is None else file, timeout=WAIT_S)
+        _patiently(lambda: self._db.execute("PRAGMA journal_mode=WAL"))
+        # A crash of the machine may lose the last batches and breaks nothing; each is not worth a flush.
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        _patiently(lambda: self._db.execute(TABLE))
         self.hits = self.misses = 0
 
     def close(self) -> None:

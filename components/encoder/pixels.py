@@ -7,9 +7,11 @@ delete them and nothing changes but time.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +62,15 @@ def shard_paths(catalogue: Path) -> list[Path]:
     return sorted((catalogue / "products").glob("part-*.parquet"))
 
 
+@contextmanager
+def _alone(file: Path) -> Iterator[None]:
+    """Wait until no other process makes ``file``; a lock goes with the process that holds it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 class PixelCache:
     """Pixels of every product of a catalogue, decoded once.
 
@@ -84,16 +95,21 @@ class PixelCache:
         total = sum(pq.ParquetFile(s).metadata.num_rows for s, _ in todo)
         progress = Progress("decoding pictures", total, "pictures")
         for shard, file in todo:
-            rows = pq.ParquetFile(shard).metadata.num_rows
-            with published(file) as temporary:
-                shape = (rows, self.image_px, self.image_px, 3)
-                array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
-                at = 0
-                for batch in self._decoded(shard):
-                    array[at : at + len(batch)] = batch
-                    at += len(batch)
-                    progress.advance(len(batch))
-                array.flush()
+            with _alone(file):
+                if not file.exists():  # else another process has just made it
+                    self._decode_shard(shard, file, progress)
+
+    def _decode_shard(self, shard: Path, file: Path, progress: Progress) -> None:
+        rows = pq.ParquetFile(shard).metadata.num_rows
+        with published(file) as temporary:
+            shape = (rows, self.image_px, self.image_px, 3)
+            array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
+            at = 0
+            for batch in self._decoded(shard):
+                array[at : at + len(batch)] = batch
+                at += len(batch)
+                progress.advance(len(batch))
+            array.flush()
 
     def _decoded(self, shard: Path) -> Iterator[list[Pixels]]:
         with ThreadPoolExecutor(self.threads, initializer=leave_place) as pool:

@@ -29,6 +29,7 @@ from components.fusion.loop import Loop
 from components.fusion.pairs import PairBatch, PairSampler
 from components.fusion.params import AlignmentParams
 from components.fusion.product_text import ProductTokens, plain
+from components.fusion.text_batches import encoded_by_length
 
 SHOWN = 8  # ids of each kind in an error message
 
@@ -110,9 +111,9 @@ class Alignment:
         parts: dict[str, float] = {}
         total = torch.zeros((), device=self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.params.precision == "bf16"):
-            queries = self.encoder.encode_text(query_ids)
+            queries = encoded_by_length(self.encoder, query_ids)
             products = {
-                "text": self.encoder.encode_text(tokens) if self.params.text_weight else None,
+                "text": encoded_by_length(self.encoder, tokens) if self.params.text_weight else None,
                 "image": self._images(views) if self.params.image_weight else None,
             }
         for name, weight in (("text", self.params.text_weight), ("image", self.params.image_weight)):

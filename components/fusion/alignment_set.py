@@ -46,17 +46,18 @@ def topic_numbers(rows: Rows, judgements: Judgements) -> Ints:
 def _encode(encoder: Encoder, tokens: Any, batch: int, bf16: bool, image_px: int | None = None) -> Vectors:
     """Vectors of token rows, or of pictures ``[N, px, px, 3]`` when ``image_px`` is given."""
     at = next(encoder.parameters()).device
+    order = np.arange(len(tokens)) if image_px else tokens.argmax(axis=1).argsort(kind="stable")
     out = []
     with torch.inference_mode(), torch.autocast(at.type, torch.bfloat16, enabled=bf16):
         for start in range(0, len(tokens), batch):
-            part = torch.from_numpy(tokens[start : start + batch]).to(at)
+            part = torch.from_numpy(tokens[order[start : start + batch]]).to(at)
             vectors = (
                 encoder.encode_text(part)
                 if image_px is None
                 else encoder.encode_image(resized(part, image_px))
             )
             out.append(vectors.float().cpu().numpy())
-    return np.concatenate(out)
+    return np.concatenate(out)[order.argsort()]
 
 
 def _mined(

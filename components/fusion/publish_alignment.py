@@ -6,6 +6,8 @@ from pathlib import Path
 
 import torch
 
+from components.encoder.files import LoadedEncoder
+from components.encoder.heldout import query_task
 from components.encoder.publish_training import curves_csv
 from components.encoder.training_state import History
 from components.fusion.align import Alignment
@@ -13,6 +15,7 @@ from components.fusion.alignment_set import make_alignment_set
 from components.fusion.params import AlignmentParams, FusionParams
 from components.fusion.starting_encoder import starting_encoder
 from components.fusion.tower_files import load_towers, save_towers
+from components.fusion.towers import Towers
 from components.stage.memory import keep_freed_memory
 from components.stage.publish import published, write_text
 from components.stage.record import Record
@@ -40,6 +43,31 @@ def record_history(record: Record, history: History, batch_size: int) -> None:
     for points in (history.steps, history.validation):
         for name in sorted({key for point in points for key in point} - {"step"}):
             record.curves[name] = curve(points, name)
+
+
+def _vectors_for_later(
+    model: Path,
+    start: LoadedEncoder,
+    catalogue: Path,
+    fusion: FusionParams,
+    params: AlignmentParams,
+    cache: Path,
+) -> None:
+    """Leave in the memo what several later stages ask for at the same time, and would each compute.
+
+    After the picture stage that is all that networks are trained on. After the text stage it is the pictures'
+    vectors, as far as the embeddings stage has made them.
+    """
+    towers = Towers(load_towers(model), fusion.text, params.encode, cache / "vectors.sqlite", params.threads)
+    if not params.image_weight:
+        towers.pictures.take_over(start, catalogue)
+    else:
+        for split in ("train", "validation"):
+            ids = [name for items in towers.stream(catalogue, split) for name in items.product_ids]
+            texts = query_task(catalogue, split, ids, 1).texts
+            if texts:
+                towers.queries(texts)
+    towers.close()
 
 
 def align_and_publish(
@@ -73,6 +101,8 @@ def align_and_publish(
     with published(model) as folder:
         save_towers(starting, folder)
     write_text(curves, curves_csv(history))
+    with record.timed("vectors"):
+        _vectors_for_later(model, loaded, catalogue, fusion, params, cache)
     for state in resume.iterdir():
         state.unlink()
     record.outputs = [str(model), str(curves)]

@@ -21,10 +21,12 @@ from components.encoder.encode import BatchEncoder
 from components.encoder.files import LoadedEncoder
 from components.encoder.heldout import TEXT_COLUMNS
 from components.encoder.memo import Vectors, key_of
+from components.encoder.model import Encoder
 from components.encoder.pixels import shard_paths, square
 from components.fusion.errors import FusionDataError
 from components.fusion.params import EncodeParams, ProductTextParams
 from components.fusion.product_text import markers_of, plain, product_text
+from components.fusion.text_batches import TextBatchEncoder
 from components.stage.placement import leave_place
 
 Flags = npt.NDArray[np.bool_]
@@ -64,6 +66,15 @@ def joined(parts: Iterable[Items]) -> Items:
     )
 
 
+def image_tower_sha256(encoder: Encoder) -> str:
+    """SHA-256 of all weights that decide a picture's vector."""
+    digest = hashlib.sha256()
+    for name, weights in sorted(encoder.state_dict().items()):
+        if name.startswith(("clip.visual.", "patches.")):
+            digest.update(name.encode() + weights.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
 class PictureTower:
     """The image tower alone. Its memo is keyed by its own weights: an encoder of which only the text tower
     was trained further has the same picture vectors.
@@ -74,12 +85,9 @@ class PictureTower:
 
     def __init__(self, encoder: BatchEncoder, threads: int) -> None:
         self.encoder, self.threads = encoder, threads
-        digest = hashlib.sha256()
-        for name, weights in sorted(encoder.encoder.clip.visual.state_dict().items()):
-            digest.update(name.encode() + weights.detach().cpu().contiguous().numpy().tobytes())
         self._key = (
             "image tower",
-            digest.hexdigest(),
+            image_tower_sha256(encoder.encoder),
             encoder.model.preprocessing_sha256,
             encoder.precision,
             str(encoder.batch_size),
@@ -97,6 +105,28 @@ class PictureTower:
             return self.encoder.pixel_vectors(np.stack(pixels))
 
         return np.concatenate(list(self.encoder.memo.fill(items, compute, self.encoder.batch_size)))
+
+    def take_over(self, encoder: LoadedEncoder, catalogue: Path) -> int:
+        """Keep as this tower's what the memo knows of ``encoder``'s vectors of the catalogue's pictures.
+
+        The embeddings stage has made them of every picture; the tower has the same vectors, unless it was
+        trained further. Returns how many there were.
+        """
+        if image_tower_sha256(encoder.encoder) != self._key[1]:
+            return 0
+        memo, identity = self.encoder.memo, (encoder.model_sha256, *self._key[2:])
+        taken = 0
+        for shard in shard_paths(catalogue):
+            for table in row_groups(shard, ["image"]):
+                pictures = [
+                    data for data in table["image"].combine_chunks().field("bytes").to_pylist() if data
+                ]
+                theirs = {key_of("image", *identity, data): key_of(*self._key, data) for data in pictures}
+                known = memo.get(list(theirs))
+                if known:
+                    memo.put([theirs[key] for key in known], np.stack(list(known.values())))
+                taken += len(known)
+        return taken
 
     def of_split(self, catalogue: Path, split: Split) -> Vectors:
         """Vectors ``[N, D]`` of a split's pictures in catalogue order, zero where there is no picture."""
@@ -138,7 +168,7 @@ class Towers:
         threads: int,
     ) -> None:
         self.model, self.fields = model, text.fields
-        self.encoder = BatchEncoder(model, params.batch_size, params.precision, memo)
+        self.encoder = TextBatchEncoder(model, params.batch_size, params.precision, memo)
         self.dimension = model.encoder.embed_dim
         self._markers = markers_of(model.tokenizer)
         self.pictures = PictureTower(self.encoder, threads)

@@ -16,6 +16,8 @@ import pytest
 import torch
 import yaml
 
+from components.catalog.shards import Catalogue
+from components.encoder.encode import BatchEncoder
 from components.encoder.files import load_encoder
 from components.fusion.align import Alignment
 from components.fusion.alignment_set import make_alignment_set
@@ -186,3 +188,33 @@ def killed_once(root: Path, stage: tuple[str, ...]) -> None:
             break
         time.sleep(0.05)
     assert process.wait() == -signal.SIGKILL
+
+
+def _towers(shop: Path, blocks: dict[str, Any], memo: Path | None) -> Towers:
+    fusion = FusionParams.model_validate(blocks["fusion"])
+    started = starting_encoder(load_encoder(shop / "models/encoder"), fusion, 1, 1.0, False)
+    return Towers(started, fusion.text, FuseParams.model_validate(blocks["fuse"]).encode, memo, 1)
+
+
+def test_a_text_has_the_same_bits_whatever_stands_beside_it(shop: Path, blocks: dict[str, Any]) -> None:
+    short, long = ["red mug", "mug"], ["a long text about a red mug and a blue mug " * 4] * 3
+    together = _towers(shop, blocks, None).queries([*short, *long])
+    alone = _towers(shop, blocks, None)
+    assert (together == np.concatenate([alone.queries(short), alone.queries(long)])).all()
+
+
+def test_vectors_of_the_embeddings_stage_are_taken_over(
+    shop: Path, blocks: dict[str, Any], tmp_path: Path
+) -> None:
+    encoder, memo = load_encoder(shop / "models/encoder"), tmp_path / "v.sqlite"
+    params = FuseParams.model_validate(blocks["fuse"]).encode
+    pictures = [data for _, data in Catalogue(shop / "data/checked").images() if data]
+    embedded = BatchEncoder(encoder, params.batch_size, params.precision, memo)
+    theirs = np.concatenate(list(embedded.images(pictures)))
+    towers = _towers(shop, blocks, memo)
+    assert towers.pictures.take_over(encoder, shop / "data/checked") == len(pictures)
+    own, _ = towers.images(pictures)
+    assert (own == theirs).all() and towers.encoder.memo.misses == 0
+    with torch.no_grad():
+        next(encoder.encoder.clip.visual.parameters()).add_(1.0)  # another tower: its vectors are not ours
+    assert towers.pictures.take_over(encoder, shop / "data/checked") == 0
