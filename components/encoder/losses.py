@@ -52,7 +52,10 @@ def topk_similarity(patches: Tensor, texts: Tensor, k: int) -> Tensor:
         float32 ``[B, T]`` similarities.
     """
     count, per_picture = len(patches), patches.shape[1] * patches.shape[2]
-    similarity = (texts @ patches.reshape(count * per_picture, -1).T).view(len(texts), count, per_picture)
+    # A kernel is compiled for each new shape, which takes longer than running it: whole sixteens of texts.
+    rows = F.pad(texts, (0, 0, 0, -len(texts) % 16))
+    similarity = (rows @ patches.reshape(count * per_picture, -1).T)[: len(texts)]
+    similarity = similarity.view(len(texts), count, per_picture)
     best = similarity.topk(min(k, per_picture), dim=-1, sorted=False).values
     return best.float().mean(dim=-1).T
 

@@ -27,21 +27,47 @@ def encode_packed(clip: CLIP, tokens: Tensor) -> Tensor:
     Returns:
         ``[B, D]`` in the precision of autocast.
     """
+    asked = len(tokens)
+    tokens = _in_steps(tokens)
     ends = tokens.argmax(dim=-1)
-    length = int(ends.max()) + 1
+    length = min(_up(int(ends.max()) + 1, 8), tokens.shape[1])
+    tokens = tokens[:, :length]
     inside = torch.arange(length, device=tokens.device) <= ends[:, None]
-    place = inside.flatten().nonzero().squeeze(1)  # of each real token in the padded batch
-    x = clip.token_embedding(tokens[:, :length][inside])
+    place = _places(inside)
+    x = clip.token_embedding(tokens.flatten()[place])
     x = x + F.embedding(place % length, clip.positional_embedding)
     mask = clip.attn_mask[:length, :length]
     *blocks, last = clip.transformer.resblocks
     for block in blocks:
         x = _rest_of_block(block, x, _attention(block, x, place, len(tokens), mask))
-    end = (ends + 1).cumsum(0) - 1
+    end = torch.searchsorted(place, torch.arange(len(tokens), device=tokens.device) * length + ends)
     attended = _attention(last, x, place, len(tokens), mask)
     x = _rest_of_block(last, x.index_select(0, end), attended.index_select(0, end))
     projected: Tensor = clip.ln_final(x) @ clip.text_projection
-    return projected
+    return projected[:asked]
+
+
+def _up(count: int, step: int) -> int:
+    return -(-count // step) * step
+
+
+def _in_steps(tokens: Tensor) -> Tensor:
+    """``tokens`` and as many one-token texts as make their number a multiple of 16.
+
+    A kernel is compiled for each new shape, which takes longer than running it: the numbers of texts and of
+    tokens go in steps.
+    """
+    more = _up(len(tokens), 16) - len(tokens)
+    return torch.cat([tokens, tokens.new_ones(more, tokens.shape[1])])
+
+
+def _places(inside: Tensor) -> Tensor:
+    """Places in the padded batch of all real tokens, and of padding up to a multiple of 128; ascending."""
+    chosen = inside.flatten()
+    padding = (~chosen).nonzero().squeeze(1)
+    count = int(chosen.sum())
+    more = padding[: _up(count, 128) - count]
+    return torch.cat([chosen.nonzero().squeeze(1), more]).sort().values
 
 
 def _attention(block: nn.Module, x: Tensor, place: Tensor, texts: int, mask: Tensor) -> Tensor:
