@@ -1,8 +1,8 @@
 """Tables in docs that come from the command beside them: ``python -m components.report refresh PAGE...``.
 
-A page shows ``python -m components.report tables ...`` in a fenced block and keeps the output between the lines
-``<!-- tables -->`` and ``<!-- /tables -->``. The output of a pair is that of the commands in the nearest block
-above it.
+A page shows ``python -m components.report tables ...`` in a fenced block and keeps the output between the
+lines ``<!-- tables -->`` and ``<!-- /tables -->``. The output of a pair is that of the commands in the block
+nearest above it.
 """
 
 from __future__ import annotations
