@@ -78,23 +78,23 @@ def test_a_wrong_value_is_dropped_with_a_reason_and_right_ones_stay(spoiled: Sho
     assert "'indigo'" in decision["reason"]
     assert decision["support"] < 0.45
     refined = spoiled.refined()
-    assert "colour" not in refined[f"k{WRONG:04d}"]["attributes"]  # dropped, and nothing put in its place
-    kept = [p for p in spoiled.products if p.product_id != f"k{WRONG:04d}"]
+    assert "colour" not in refined[f"k{WRONG:05d}"]["attributes"]  # dropped, and nothing put in its place
+    kept = [p for p in spoiled.products if p.product_id != f"k{WRONG:05d}"]
     assert all(refined[p.product_id]["attributes"]["colour"] == p.attributes["colour"] for p in kept)
 
 
 def test_titles_are_mended_word_by_word(spoiled: Shop) -> None:
     refined = spoiled.refined()
     for i in (MISSPELT, SHOUTED, STUFFED):
-        assert refined[f"k{i:04d}"]["title"] == spoiled.truths[i].title
+        assert refined[f"k{i:05d}"]["title"] == spoiled.truths[i].title
     untouched = set(range(len(spoiled.products))) - {MISSPELT, SHOUTED, STUFFED}
-    assert all(refined[f"k{i:04d}"]["title"] == spoiled.products[i].title for i in untouched)
+    assert all(refined[f"k{i:05d}"]["title"] == spoiled.products[i].title for i in untouched)
     dropped = [r for r in spoiled.read("decisions") if r["field"] == "title" and r["decision"] == "drop"]
     assert [r["value"] for r in dropped] == ["wow", "trendy", "bargain"]
 
 
 def test_free_text_and_units_are_normalised(spoiled: Shop) -> None:
-    stated = spoiled.refined()[f"k{HEDGED:04d}"]["attributes"]
+    stated = spoiled.refined()[f"k{HEDGED:05d}"]["attributes"]
     assert stated["maker"] == spoiled.truths[HEDGED].attributes["maker"]
     assert stated["volume_ml"] == "300"
     assert spoiled.decision(HEDGED, "volume_ml")["value"] == "0.3 l"  # what the seller wrote stays on record
@@ -106,7 +106,7 @@ def test_pictures_tell_colours_and_no_guarantee(spoiled: Shop) -> None:
     assert report["colour"]["swaps_dropped"] > 0.95 and report["colour"]["stated_dropped"] == 0
     assert report["guarantee"]["picture_prefers"] < 0.6
     assert all(
-        row["visible"] == ["colour"] for row in spoiled.read("products") if row["product_id"] != "k0033"
+        row["visible"] == ["colour"] for row in spoiled.read("products") if row["product_id"] != "k00033"
     )
 
 
@@ -164,7 +164,7 @@ def test_nothing_is_added_even_where_the_text_names_it(shop: Shop) -> None:
     shop.restate(WRONG, colour=None)
     shop.write()
     assert run() == 0
-    assert "colour" not in shop.refined()[f"k{WRONG:04d}"]["attributes"]
+    assert "colour" not in shop.refined()[f"k{WRONG:05d}"]["attributes"]
 
 
 def test_missing_texts_and_attributes_are_listings_too(shop: Shop) -> None:
@@ -173,8 +173,8 @@ def test_missing_texts_and_attributes_are_listings_too(shop: Shop) -> None:
     shop.write()
     assert run() == 0
     refined = shop.refined()
-    assert refined["k0033"]["title"] == "" and refined["k0033"]["attributes"] == {}
-    grains = {r["grain"] for r in shop.read("instructions") if r["product_id"] == "k0033"}
+    assert refined["k00033"]["title"] == "" and refined["k00033"]["attributes"] == {}
+    grains = {r["grain"] for r in shop.read("instructions") if r["product_id"] == "k00033"}
     assert grains == {"not_visible"}  # nothing is known, so only that is asked
 
 
@@ -185,7 +185,7 @@ def test_without_pictures_only_form_is_judged(shop: Shop) -> None:
     (shop.root / "data/embeddings/embeddings.parquet").unlink()
     assert run() == 0
     assert shop.decision(WRONG, "colour")["decision"] == "keep"
-    assert shop.refined()[f"k{HEDGED:04d}"]["attributes"]["volume_ml"] == "300"
+    assert shop.refined()[f"k{HEDGED:05d}"]["attributes"]["volume_ml"] == "300"
 
 
 def test_a_schema_without_attributes(shop: Shop) -> None:
@@ -233,8 +233,8 @@ def test_listings_that_hold_instructions_change_nothing_else(shop: Shop) -> None
     assert run() == 0
     refined = shop.refined()
     for i in (33, 34):
-        assert refined[f"k{i:04d}"]["attributes"] == shop.truths[i].attributes
-    assert set(refined["k0035"]["attributes"]) <= set(shop.products[35].attributes)
+        assert refined[f"k{i:05d}"]["attributes"] == shop.truths[i].attributes
+    assert set(refined["k00035"]["attributes"]) <= set(shop.products[35].attributes)
 
 
 def test_vectors_of_other_products_stop_the_stage(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
