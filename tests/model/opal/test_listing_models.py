@@ -141,15 +141,18 @@ def test_samples_of_a_step_are_about_equally_long_and_all_are_kept(shop: Path) -
     assert kinds[0] == kinds[1], "a step keeps its kind"
 
 
+def writer(shop: Path, decoding: Decoding) -> tuple[ListingGenerator, Any]:
+    """A generator with the tuned model, and the shop's pictures."""
+    folder = shop / "models/listing/sft_refined"
+    model, note = load_listing_model(folder), read_note(folder)
+    schema = read_schema(shop / CATALOGUE / "schema.json")
+    return ListingGenerator(model, note, schema, decoding), started(shop)[1]
+
+
 def test_a_generator_that_knows_its_prompts_gives_the_processors_batch(
     shop: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = shop / "models/listing/sft_refined"
-    model, note = load_listing_model(folder), read_note(folder)
-    _, pixels, _, _ = started(shop)
-    generator = ListingGenerator(
-        model, note, read_schema(shop / CATALOGUE / "schema.json"), Decoding(4, 9, "fp32")
-    )
+    generator, pixels = writer(shop, Decoding(4, 9, "fp32"))
     categories = ["shapes", "one of a longer name", "shapes"]  # so that prompts are padded
     ready = generator._inputs(pixels.take(np.arange(3)), categories)
     monkeypatch.setattr(generate, "pictures_are_alike", lambda *_: False)
@@ -162,11 +165,7 @@ def test_a_generator_that_knows_its_prompts_gives_the_processors_batch(
 def test_a_growing_cache_writes_what_transformers_own_does(
     shop: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = shop / "models/listing/sft_refined"
-    model, note = load_listing_model(folder), read_note(folder)
-    _, pixels, _, _ = started(shop)
-    schema = read_schema(shop / CATALOGUE / "schema.json")
-    generator = ListingGenerator(model, note, schema, Decoding(4, 100, "bf16"))
+    generator, pixels = writer(shop, Decoding(4, 100, "bf16"))
     asked = (pixels.take(np.arange(6)), ["shapes"] * 6)
     monkeypatch.setattr(growing_cache, "ROOM", 3)
     ours = generator(*asked, constrained=True)
