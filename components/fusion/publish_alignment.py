@@ -6,8 +6,9 @@ from pathlib import Path
 
 import torch
 
+from components.catalog.records import SPLITS
+from components.catalog.shards import Catalogue
 from components.encoder.files import LoadedEncoder
-from components.encoder.heldout import query_task
 from components.encoder.publish_training import curves_csv
 from components.encoder.training_state import History
 from components.fusion.align import Alignment
@@ -62,10 +63,10 @@ def _vectors_for_later(
     if not params.image_weight:
         towers.pictures.take_over(start, catalogue)
     else:
-        for split in ("train", "validation"):
-            ids = [name for items in towers.stream(catalogue, split) for name in items.product_ids]
-            texts = query_task(catalogue, split, ids, 1).texts
-            if texts:
+        for split in SPLITS[:2]:
+            for _ in towers.stream(catalogue, split):
+                pass
+            if texts := [query.text for query in Catalogue(catalogue).queries(split)]:
                 towers.queries(texts)
     towers.close()
 

@@ -16,11 +16,12 @@ from torch import Tensor
 
 from components.encoder.encode import BatchEncoder
 from components.encoder.files import LoadedEncoder
-from components.encoder.memo import Vectors
+from components.encoder.memo import Vectors, key_of
 from components.encoder.model import Encoder
 
 PARTS = 4  # of a training step's texts: more parts cost more in small products than they save
 SHORT = 16  # tokens
+AT_ONCE = 1024  # texts that are parted into short and long ones: of few, each part would be mostly padding
 
 
 def encoded_by_length(encoder: Encoder, tokens: Tensor) -> Tensor:
@@ -42,6 +43,11 @@ class TextBatchEncoder(BatchEncoder):
         super().__init__(model, batch_size, precision, memo)
         shapes = f"{batch_size}, texts of {SHORT} tokens apart"
         self._identity = (*self._identity[:3], shapes, self.device.type)
+
+    def texts(self, texts: Sequence[str]) -> Vectors:
+        """Vectors ``[N, D]`` of texts."""
+        items = [(key_of("text", *self._identity, text), text) for text in texts]
+        return np.concatenate(list(self.memo.fill(items, self._texts, AT_ONCE)))
 
     def _texts(self, texts: Sequence[Any]) -> Vectors:
         tokens = self.model.tokenizer(texts)
