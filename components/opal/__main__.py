@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 from pathlib import Path
 
@@ -120,9 +119,6 @@ def evaluate_study(record: Record) -> None:
     evaluate_study_and_publish(params, inputs, record)
 
 
-# Importing the libraries makes millions of objects that stay; a look through them every 700 took a second.
-COLLECT_AFTER = (50_000, 20, 20)
-
 COMMANDS: dict[str, Command] = {
     "refine": refine,
     "refine_eval": refine_eval,
@@ -135,7 +131,6 @@ COMMANDS: dict[str, Command] = {
 }
 
 if __name__ == "__main__":
-    gc.set_threshold(*COLLECT_AFTER)
     if sys.argv[1:2] == ["describe"]:
         from components.opal.describe_command import main
 
