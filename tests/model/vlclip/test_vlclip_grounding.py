@@ -163,7 +163,7 @@ def trained_grounder(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> En
     root = tmp_path_factory.mktemp("trained")
     (root / "data").symlink_to(shop / "data")
     shutil.copytree(shop / "models", root / "models")
-    write_params(root, vlclip__training__epochs=40, vlclip__captions__product_type=6.0)
+    write_params(root, vlclip__training__epochs=80, vlclip__captions__product_type=6.0)
     assert run_door(root, "train", "raw").returncode == 0
     method = METHOD.model_copy(
         update={"empty": METHOD.empty.model_copy(update={"quantile": 1.0, "pictures": 48})}
