@@ -250,9 +250,10 @@ def test_preferences_and_dpo(shop: Path, tmp_path: Path, monkeypatch: pytest.Mon
     model = shop / "models/listing/sft_refined"
     wanted = PreferencesParams.model_validate(blocks()["preferences"])
     hashes = []
-    for name in ("one", "two"):
+    caches = shop / "cache", tmp_path / "empty cache"  # what is remembered changes no byte
+    for name, cache in zip(("one", "two"), caches, strict=True):
         record, out = Record(stage="preferences"), Path(name)
-        places = (shop / CATALOGUE, shop / REFINED, shop / EMBEDDINGS, model, out, shop / "cache")
+        places = (shop / CATALOGUE, shop / REFINED, shop / EMBEDDINGS, model, out, cache)
         make_and_publish(wanted, *places, record)
         hashes.append(sha256_file(out / "pairs.parquet"))
     assert hashes[0] == hashes[1]
@@ -262,9 +263,9 @@ def test_preferences_and_dpo(shop: Path, tmp_path: Path, monkeypatch: pytest.Mon
     assert any("unsupported: brand" in p.checks for p in pairs if p.kind == "seller")
     listing, _, dpo = params()
     results = []
-    for name in ("first", "second"):
+    for name, cache in zip(("first", "second"), (shop / "cache", tmp_path / "another"), strict=True):
         record = Record(stage=f"dpo_{name}")
-        places = (shop / CATALOGUE, Path("one"), model, Path(name), Path(f"{name}.csv"), shop / "cache")
+        places = (shop / CATALOGUE, Path("one"), model, Path(name), Path(f"{name}.csv"), cache)
         dpo_and_publish(listing, dpo, *places, record)
         results.append((sha256_file(Path(name) / "model.safetensors"), Path(f"{name}.csv").read_text()))
     assert results[0] == results[1]
