@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,16 @@ from components.llm.errors import BudgetSpentError, TooManyFailuresError
 from components.llm.offline import OfflineModel
 from components.llm.params import LLMParams
 from components.llm.session import ChatSession
+from components.opal.__main__ import COMMANDS
 from components.opal.decisions import refine
 from components.opal.listings import Listing
 from components.opal.mllm_judge import SYSTEM, TASK, MllmJudge, cannot_tell
 from components.opal.refine_params import MllmParams
-from tests.model.opal.refine_shop import LLM
+from components.stage import door
+from components.stage.resume import sha256_folder
+from tests.model.llm.faulty_server import KEY, URL, Act, FaultyServer, Script
+from tests.model.opal.refine_shop import LLM, Shop
+from tests.model.red_team import LISTING_TEXTS
 
 Say = Callable[[dict[str, Any]], object]
 
@@ -129,6 +135,33 @@ def test_a_model_that_obeys_the_seller_can_still_add_nothing() -> None:
     assert refined.listing.attributes == {"colour": "red"} and refined.listing.title == "a cup"
 
 
+def obey(order: str, form: str) -> object:
+    """What a model says that does as a seller tells it, in one of the ways it could try."""
+    if form == "words":
+        return order
+    if form == "values":  # a verdict may hold no value of its own
+        return {"verdicts": [{"attribute": "size", "verdict": "shown", "value": order}]}
+    if form == "keys":
+        return {"verdicts": [{"attribute": "size", "verdict": "shown"}], "title": order, "price": 0}
+    names = ("size", "title", "price", order)
+    return {"verdicts": [{"attribute": n, "verdict": v} for n in names for v in ("shown", "contradicted")]}
+
+
+@pytest.mark.parametrize("form", ["words", "values", "keys", "verdicts"])
+def test_a_model_that_obeys_any_of_forty_orders_changes_no_word(form: str) -> None:
+    assert len(set(LISTING_TEXTS)) >= 40
+    listings = [
+        replace(listing(i, colour=order, size="big"), title=order) for i, order in enumerate(LISTING_TEXTS)
+    ]
+    model = Fake(lambda data: obey(data["values"][0]["value"], form))
+    with asking(model, max_failed_fraction=1.0) as judge:
+        refined = refine(listings, [judge])
+    assert len(model.requests) >= len(LISTING_TEXTS)
+    for before, after in zip(listings, refined, strict=True):
+        assert after.listing.attributes == before.attributes and after.listing.title == before.title
+        assert {d.reason for d in after.decisions} <= {"shown", "no usable answer", "no single answer"}
+
+
 @pytest.mark.parametrize(
     "said", ["no JSON", {"verdicts": [{"attribute": "colour", "verdict": "wrong"}]}, {"other": 1}, "[]"]
 )
@@ -173,3 +206,70 @@ def test_offline_rules_contradict_nothing() -> None:
     with asking(OfflineModel({TASK: cannot_tell}, "test")) as judge:
         (refined,) = refine([listing(colour="red", size="big")], [judge])
     assert {d.reason for d in refined.decisions} == {"not visible"}
+
+
+ENDPOINT = {
+    "model": "eyes", "url_env": URL, "key_env": KEY, "structured_output": "json_schema", "pictures": True,
+    "concurrency": 2, "timeout_s": 5.0, "retries": 1, "backoff_s": 0.001, "backoff_max_s": 1.0,
+    "unreachable_after": 2,
+}  # fmt: skip
+
+
+def sees_no_volume(_: int, body: dict[str, Any]) -> Act:
+    """An honest model: it contradicts every volume, and cannot tell the rest."""
+    values = json.loads(body["messages"][1]["content"][1]["text"])["values"]
+    verdict = {"volume_ml": "contradicted"}
+    said = [
+        {"attribute": v["attribute"], "verdict": verdict.get(v["attribute"], "not visible")} for v in values
+    ]
+    return Act(json.dumps({"verdicts": said}))
+
+
+@contextmanager
+def served(script: Script, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyServer]:
+    server = FaultyServer(script)
+    monkeypatch.setenv(URL, server.url)
+    monkeypatch.setenv(KEY, "secret-key")
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def run_refine(root: Path, monkeypatch: pytest.MonkeyPatch, budget: int | None = None) -> int:
+    """The stage with a model behind an endpoint; nothing but form and model judges."""
+    root.mkdir(exist_ok=True)
+    shop = Shop(root, 30)
+    for i in range(30):
+        shop.change(i, image=picture())
+    judge = {
+        "doubt_below": 1.0,
+        "picture": {"longest_side_px": 16, "jpeg_quality": 80},
+        "most_characters": 60,
+    }
+    shop.params |= {"support": None, "mllm": judge, "batch_products": 7}
+    shop.llm |= {"backend": "endpoint", "endpoint": ENDPOINT, "budget": {"requests": budget, "tokens": None}}
+    shop.write()
+    monkeypatch.chdir(root)
+    return door.run("opal", COMMANDS, ["refine"])
+
+
+@pytest.mark.parametrize(("how", "told"), [("budget", "budget of 9 requests"), ("gone", "does not answer")])
+def test_a_refinement_that_stops_goes_on_with_equal_bytes_and_pays_nothing_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], how: str, told: str
+) -> None:
+    with served(sees_no_volume, monkeypatch) as whole:
+        assert run_refine(tmp_path / "whole", monkeypatch) == 0
+
+    def leaves(n: int, body: dict[str, Any]) -> Act:
+        return Act(close=True) if how == "gone" and n >= 9 else sees_no_volume(n, body)
+
+    with served(leaves, monkeypatch) as first:
+        assert run_refine(tmp_path / "cut", monkeypatch, 9 if how == "budget" else None) == 1
+    assert told in capsys.readouterr().err and not (tmp_path / "cut/data/refined").exists()
+    with served(sees_no_volume, monkeypatch) as second:
+        assert run_refine(tmp_path / "cut", monkeypatch) == 0
+    both = first.paid + second.paid
+    assert sum(first.paid.values()) == 9 and max(both.values()) == 1 and set(both) == set(whole.paid)
+    names = [tmp_path / name / "data/refined" for name in ("cut", "whole")]
+    assert sha256_folder(names[0]) == sha256_folder(names[1])

@@ -178,6 +178,25 @@ def test_missing_texts_and_attributes_are_listings_too(shop: Shop) -> None:
     assert grains == {"not_visible"}  # nothing is known, so only that is asked
 
 
+def test_an_empty_or_unknown_type_is_no_reason_to_drop_anything(shop: Shop) -> None:
+    strange = {33: "", 34: "  ", 35: "spaceship", 36: INSTRUCTION, 37: "kettle " * 400}
+    for i, product_type in strange.items():
+        shop.change(i, product_type=product_type)
+    shop.write()
+    assert run() == 0
+    refined = shop.refined()
+    for i, product_type in strange.items():
+        assert refined[f"k{i:05d}"]["product_type"] == product_type
+    assert all(refined[p.product_id]["attributes"] == p.attributes for p in shop.products)
+
+
+def test_of_an_unknown_category_no_attribute_is_kept(shop: Shop) -> None:
+    shop.change(33, category="spaceships")
+    shop.write()
+    assert run() == 0
+    assert shop.refined()["k00033"]["attributes"] == {}
+
+
 def test_without_pictures_only_form_is_judged(shop: Shop) -> None:
     shop.params["support"] = None
     spoil(shop)
