@@ -207,7 +207,7 @@ def _until_called_off(client: SyncPrefectClient, run_id: Any) -> Callable[[str, 
     """
     asked = time.monotonic()
 
-    def follow(stage: str, seconds: float, line: str) -> None:
+    def _follow(stage: str, seconds: float, line: str) -> None:
         nonlocal asked
         if time.monotonic() - asked < POLL_S:
             return
@@ -217,7 +217,7 @@ def _until_called_off(client: SyncPrefectClient, run_id: Any) -> Callable[[str, 
             if state is not None and (state.is_cancelling() or state.is_cancelled()):
                 raise RunnerError(f"stage '{stage}' was called off after {seconds:.0f} s.")
 
-    return follow
+    return _follow
 
 
 @flow(name="gpu-stage", flow_run_name="{stage}", persist_result=False, retries=0)  # type: ignore[untyped-decorator]

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 STUDY = "study"  # what stands in a graph of its own: ablations, further networks and seeds
 STUDY_FILE = "studies/dvc.yaml"
-SYSTEMS = ("all", "encoder", "opal", "fusion", "vlclip", STUDY)
 LOCK_POLL_S = 0.5
 
 

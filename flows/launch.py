@@ -83,14 +83,14 @@ def main(argv: list[str]) -> int:
     parent, cores, command = int(argv[0]), argv[1], argv[2:]
     child = 0
 
-    def stop(number: int, _: FrameType | None) -> None:
+    def _stop(number: int, _: FrameType | None) -> None:
         if child:
             kill_group(child, signal.SIGINT if number == signal.SIGINT else signal.SIGKILL)
         elif number != signal.SIGINT:
             os._exit(143)
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, stop)
+        signal.signal(number, _stop)
     control(PR_SET_CHILD_SUBREAPER, 1)
     control(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:

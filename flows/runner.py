@@ -52,7 +52,7 @@ def _submit(handover: Handover, gpu: GpuParams, pipeline_run: str, client: SyncP
     }
     once = uuid.uuid4().hex  # a request that is sent again makes no second run
 
-    def create() -> FlowRun:
+    def _create() -> FlowRun:
         client.read_work_pool(str(gpu.work_pool))
         # Returns at once (timeout=0); the waiting is ours, because it watches the workers as well.
         made: FlowRun = run_deployment(
@@ -61,7 +61,7 @@ def _submit(handover: Handover, gpu: GpuParams, pipeline_run: str, client: SyncP
         return made
 
     try:
-        return patiently(create, client, gpu.worker_timeout_s)
+        return patiently(_create, client, gpu.worker_timeout_s)
     except ObjectNotFound:
         raise RunnerConfigurationError(
             f"The Prefect server at {client.api_url} has no work pool '{gpu.work_pool}' or no deployment "

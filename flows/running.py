@@ -78,7 +78,7 @@ def run(main: Path, request: Request, console: Console) -> None:
         if request.dry_run:
             print_plan(console, graph, stages, work)
             return
-        _check_sources(root, graph, stages)
+        _check_sources(root, graph)
         runner = checked.get("runner", HERE)
         assert isinstance(runner, RunnerParams)
         results = _execute(main, root, request, graph, stages, work, runner, checked, console)
@@ -109,7 +109,7 @@ def _check_blocks(root: Path, graph: Graph, stages: Sequence[str], checked: obje
         )
 
 
-def _check_sources(root: Path, graph: Graph, stages: Sequence[str]) -> None:
+def _check_sources(root: Path, graph: Graph) -> None:
     """Bring back sources that DVC tracks and the workspace lacks.
 
     Raises:

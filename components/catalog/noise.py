@@ -166,9 +166,11 @@ class _Listing:
         self.acts: list[Noise] = []
 
     def allowed(self, kind: str) -> bool:
+        """Whether the kind may happen to this product; one of ``test_only`` needs the test split."""
         return kind not in self._held_back or self._product.split == "test"
 
     def chance(self, probability: float, kind: str) -> bool:
+        """Whether an allowed kind happens, by one draw."""
         # The draw comes first: holding a kind back must not shift the draws that follow it.
         return bool(self.random.random() < probability) and self.allowed(kind)
 
@@ -179,20 +181,25 @@ class _Listing:
         return kinds[int(at * len(kinds))] if happens and kinds else ""
 
     def pick(self, items: Any) -> Any:
+        """One item of a sequence, by one draw."""
         return items[int(self.random.integers(len(items)))]
 
     def act(self, field: str, kind: str, detail: str) -> None:
+        """Note what was done, for the truth."""
         self.acts.append(Noise(field=field, kind=kind, detail=detail))
 
     def write(self, field: str, text: str, kind: str, detail: str) -> None:
+        """Set title or description and note it; a text that is there already is no act."""
         if text != getattr(self, field):
             setattr(self, field, text)
             self.act(field, kind, detail)
 
     def erase(self, field: str, kind: str) -> None:
+        """Leave title or description blank; the note says how long it was."""
         self.write(field, "", kind, f"{len(getattr(self, field))} characters")
 
     def product(self) -> Product:
+        """What the seller lists: the product itself where nothing was done."""
         if not self.acts:
             return self._product
         listed = {"title": self.title, "description": self.description, "attributes": self.attributes}

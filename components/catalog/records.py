@@ -38,6 +38,7 @@ PRODUCTS = pa.schema(
         ("group_id", pa.string()),
     ]
 )
+TEXT_COLUMNS = [name for name in PRODUCTS.names if name != "image"]  # a product without its picture
 QUERIES = pa.schema(
     [("query_id", pa.string()), ("text", pa.string()), ("kind", pa.string()), ("split", pa.string())]
 )

@@ -19,7 +19,18 @@ import pyarrow.parquet as pq
 
 from components.catalog.errors import CatalogueError
 from components.catalog.parquet import RowWriter, row_groups, write_columns
-from components.catalog.records import PRODUCTS, QRELS, QUERIES, SPLITS, MadeQrel, Product, Qrel, Query, Split
+from components.catalog.records import (
+    PRODUCTS,
+    QRELS,
+    QUERIES,
+    SPLITS,
+    TEXT_COLUMNS,
+    MadeQrel,
+    Product,
+    Qrel,
+    Query,
+    Split,
+)
 from components.catalog.schema import CatalogSchema, read_schema
 from components.stage.publish import write_text
 
@@ -165,7 +176,7 @@ class Catalogue:
 
     def table(self, columns: Sequence[str] | None = None, split: Split | None = None) -> pa.Table:
         """All rows of some columns; by default every column but ``image``, which is large."""
-        names = [name for name in PRODUCTS.names if name != "image"] if columns is None else list(columns)
+        names = TEXT_COLUMNS if columns is None else list(columns)
         groups = [table for shard in self.shards for table in row_groups(shard, names, split)]
         empty = pa.schema([PRODUCTS.field(name) for name in names]).empty_table()
         return pa.concat_tables(groups or [empty])
@@ -181,11 +192,11 @@ class Catalogue:
         missing = set(ids) if ids is not None else set()
         value_set = pa.array(sorted(missing), pa.string())
 
-        def wanted(group: pa.Table) -> pa.Array:
+        def _wanted(group: pa.Table) -> pa.Array:
             return pc.is_in(group["product_id"], value_set=value_set)
 
         for shard in self.shards:
-            for table in row_groups(shard, ["product_id", "image"], split, None if ids is None else wanted):
+            for table in row_groups(shard, ["product_id", "image"], split, None if ids is None else _wanted):
                 for row in table.to_pylist():
                     missing.discard(row["product_id"])
                     yield row["product_id"], (row["image"] or {}).get("bytes") or b""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from components.catalog.drafts import Draft
+from components.catalog.union_find import root
 
 TABLES = """
 PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -16384;
@@ -89,25 +90,18 @@ class Staging:
         self._spool.flush()
         self._base.execute("CREATE INDEX by_id ON products (product_id, number)")
         parent = array("q", range(self.product_count))
-
-        def root(number: int) -> int:
-            while parent[number] != number:
-                parent[number] = parent[parent[number]]
-                number = parent[number]
-            return number
-
         last_key, last = None, -1
         for key, number in self._base.execute("SELECT key, number FROM group_keys ORDER BY key, number"):
             if key == last_key:
-                parent[root(number)] = root(last)
+                parent[root(parent, number)] = root(parent, last)
             last_key, last = key, number
         # A group is named after its smallest product id, whatever the order of the rows.
         name = array("q", [-1]) * self.product_count
         order = self._base.execute("SELECT number FROM products ORDER BY product_id, number")
         for (number,) in order:
-            if name[root(number)] < 0:
-                name[root(number)] = number
-        pairs = ((name[root(number)], number) for number in range(self.product_count))
+            if name[root(parent, number)] < 0:
+                name[root(parent, number)] = number
+        pairs = ((name[root(parent, number)], number) for number in range(self.product_count))
         self._base.executemany("UPDATE products SET member_of = ? WHERE number = ?", pairs)
 
     def products(self) -> Iterator[Staged]:

@@ -92,10 +92,10 @@ class BatchEncoder:
         """The same for the pictures of a catalogue in its order, read where they lie decoded."""
         items = ((key_of("image", *self._identity, data), row) for row, data in enumerate(images))
 
-        def vectors(rows: Sequence[Any]) -> Vectors:
+        def _vectors(rows: Sequence[Any]) -> Vectors:
             return self.pixel_vectors(pixels.take(np.asarray(rows, dtype=np.int64)))
 
-        return self.memo.fill(items, vectors, self.batch_size)
+        return self.memo.fill(items, _vectors, self.batch_size)
 
     def _image_bytes(self, images: Sequence[Any]) -> Vectors:
         return self.pixel_vectors(np.stack([square(data, self.encoder.image_px) for data in images]))

@@ -11,21 +11,11 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from components.catalog.records import TEXT_COLUMNS
 from components.catalog.schema import CatalogSchema, read_schema
 from components.encoder.errors import TrainingDataError
 from components.encoder.pixels import shard_paths
 from components.retrieval.metrics import Qrels
-
-TEXT_COLUMNS = [
-    "product_id",
-    "split",
-    "title",
-    "description",
-    "category",
-    "product_type",
-    "attributes",
-    "group_id",
-]
 
 
 def read_rows(catalogue: Path) -> list[dict[str, Any]]:

@@ -65,12 +65,14 @@ class _MeanLength(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, patches: Tensor) -> Tensor:
+        """``[B, rows, columns, D]`` to float32 ``[B]``."""
         lengths = torch.linalg.vector_norm(patches, dim=-1, keepdim=True, dtype=torch.float32)
         ctx.save_for_backward(patches, lengths)
         return lengths.mean(dim=(1, 2, 3))
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        """``[B]`` to the patches' shape: each patch over its length and the number of patches."""
         patches, lengths = ctx.saved_tensors
         scale = gradient.view(-1, 1, 1, 1) / (lengths * lengths[0].numel()).clamp_min(1e-12)
         return patches * scale.to(patches.dtype)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import replace
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import torch
 
 from components.encoder.encode import BatchEncoder
@@ -17,7 +15,7 @@ from components.encoder.heldout import read_held_out
 from components.encoder.model import create_encoder
 from components.encoder.params import EncoderParams, EvaluationParams
 from components.encoder.pixels import PixelCache
-from components.stage.publish import published, write_text
+from components.retrieval.published_figures import flat_figures, publish_figures
 from components.stage.record import Record
 
 METRICS, PER_QUERY = Path("metrics/encoder.json"), Path("results/per_query/encoder")
@@ -54,15 +52,5 @@ def evaluate_and_publish(
         evaluate_rivals(evaluation, pixels)
     with record.timed("intervals"):
         metrics = evaluation.metrics()
-    write_text(METRICS, json.dumps(metrics, indent=1, sort_keys=True) + "\n")
-    with published(PER_QUERY) as folder:
-        folder.mkdir(parents=True)
-        for name, table in evaluation.tables().items():
-            pq.write_table(table, folder / name, compression="zstd")
-    record.outputs = [str(METRICS), str(PER_QUERY)]
-    record.metrics = {
-        f"{variant}.{name}": figure["value"]
-        for variant, row in metrics.items()
-        if variant != "_tests"
-        for name, figure in row.items()
-    }
+    record.outputs = publish_figures(metrics, evaluation.tables(), METRICS, PER_QUERY)
+    record.metrics = flat_figures(metrics)

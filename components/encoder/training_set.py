@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from components.catalog.schema import read_schema
+from components.catalog.union_find import root
 from components.encoder.captions import KINDS, Captions, caption
 from components.encoder.errors import TrainingDataError
 from components.encoder.heldout import read_rows, title_task
@@ -29,11 +30,42 @@ def split_rows(rows: list[dict[str, Any]], split: str) -> tuple[list[dict[str, A
     return [rows[i] for i in at], at
 
 
-def make_tokenizer(train_rows: list[dict[str, Any]], params: EncoderParams) -> AnyTokenizer:
+def train_rows(
+    rows: list[dict[str, Any]], catalogue: Path
+) -> tuple[list[dict[str, Any]], np.ndarray[Any, Any]]:
+    """The rows of the train split and their positions in the catalogue.
+
+    Raises:
+        TrainingDataError: there are none.
+    """
+    train, at = split_rows(rows, "train")
+    if not train:
+        raise TrainingDataError(f"{catalogue} has no product in the train split; change the split fractions.")
+    return train, at
+
+
+def training_set(
+    rows: list[dict[str, Any]], at: np.ndarray[Any, Any], captions: Captions, pixels: PixelCache
+) -> TrainingSet:
+    """Products of the train split at their positions ``at`` in ``pixels``, numbered by group and by type.
+
+    Products of equal title count as one group: a product must not be pushed away from its own title.
+    """
+    return TrainingSet(
+        product_ids=[r["product_id"] for r in rows],
+        rows=at,
+        groups=group_numbers(rows),
+        topics=type_numbers(rows),
+        captions=captions,
+        pixels=pixels,
+    )
+
+
+def make_tokenizer(rows: list[dict[str, Any]], params: EncoderParams) -> AnyTokenizer:
     """CLIP's own tokenizer for pretrained weights, else a BPE learned from every kind of training caption."""
     if params.model.pretrained is not None:
         return ClipTokenizer(params.model.text.context_length)
-    texts: Iterator[str] = (caption(r, k) for r in train_rows for k in KINDS)
+    texts: Iterator[str] = (caption(r, k) for r in rows for k in KINDS)
     return learn_tokenizer(texts, params.model.text.vocabulary_size, params.model.text.context_length)
 
 
@@ -42,31 +74,16 @@ def make_training_set(
 ) -> tuple[TrainingSet, AnyTokenizer, Validate | None]:
     """The train split, the tokenizer, and the check on the validation split.
 
-    Products of equal title count as one group: a product must not be pushed away from its own title.
-
     Raises:
         TrainingDataError: the train split is empty.
     """
     rows = read_rows(catalogue)
-    train, at = split_rows(rows, "train")
-    if not train:
-        raise TrainingDataError(f"{catalogue} has no product in the train split; change the split fractions.")
+    train, at = train_rows(rows, catalogue)
     tokenizer = make_tokenizer(train, params)
     pixels = PixelCache(catalogue, params.image_px, cache, params.threads)
-    data = TrainingSet(
-        product_ids=[r["product_id"] for r in train],
-        rows=at,
-        groups=group_numbers(train),
-        topics=type_numbers(train),
-        captions=Captions(
-            train,
-            params.captions,
-            tokenizer,
-            read_schema(catalogue / "schema.json").closed_attributes(),
-            params.training.swapped_captions,
-        ),
-        pixels=pixels,
-    )
+    closed = read_schema(catalogue / "schema.json").closed_attributes()
+    captions = Captions(train, params.captions, tokenizer, closed, params.training.swapped_captions)
+    data = training_set(train, at, captions, pixels)
     return data, tokenizer, _validation(rows, params, tokenizer, pixels)
 
 
@@ -80,18 +97,12 @@ def group_numbers(rows: list[dict[str, Any]]) -> np.ndarray[Any, Any]:
     """A number per row, equal where ``group_id`` is equal or the titles are, through any chain of the two."""
     parent = list(range(len(rows)))
 
-    def root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
-        return i
-
     first: dict[tuple[str, str], int] = {}
     for i, row in enumerate(rows):
         title = row["title"].strip().casefold()
         for key in [("group", row["group_id"]), *([("title", title)] if title else [])]:
-            parent[root(i)] = root(first.setdefault(key, i))
-    return np.array([root(i) for i in range(len(rows))], dtype=np.int64)
+            parent[root(parent, i)] = root(parent, first.setdefault(key, i))
+    return np.array([root(parent, i) for i in range(len(rows))], dtype=np.int64)
 
 
 def _validation(
@@ -106,7 +117,7 @@ def _validation(
     tokens = torch.from_numpy(tokenizer(task.texts))
     batch = params.training.batch_size
 
-    def validate(encoder: Encoder) -> dict[str, float]:
+    def _validate(encoder: Encoder) -> dict[str, float]:
         bf16 = params.training.precision == "bf16"
         device = next(encoder.parameters()).device
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
@@ -121,4 +132,4 @@ def _validation(
         ranks = reciprocal_rank(judge(top_k(scores, min(100, scores.shape[1])), task.qrels))
         return {"validation_titles_mrr": float(ranks.mean())}
 
-    return validate
+    return _validate

@@ -57,7 +57,7 @@ def attribute_answers(
     closed = held_out.schema.closed_attributes()
     texts: dict[str, int] = {}
 
-    def text_of(row: dict[str, Any], name: str, value: str) -> int:
+    def _text_of(row: dict[str, Any], name: str, value: str) -> int:
         text = prompt.format(
             value=attribute_phrase(name, value, closed),
             name=name.replace("_", " "),
@@ -65,7 +65,7 @@ def attribute_answers(
         )
         return texts.setdefault(text, len(texts))
 
-    asked = [[text_of(held_out.rows[i], name, v) for v in values] for i, name, _, values in known]
+    asked = [[_text_of(held_out.rows[i], name, v) for v in values] for i, name, _, values in known]
     vectors = encoder.texts(list(texts)) if texts else np.zeros((0, images.shape[1]), dtype=np.float32)
     predicted = [
         values[int((vectors[choices] @ images[i]).argmax())]

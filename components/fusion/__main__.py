@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import get_args
 
 from components.stage.door import run
-from components.stage.params import load_params
+from components.stage.params import load_params, with_seed
 from components.stage.record import Record
 
 CATALOGUE, ENCODER, CURVES = Path("data/checked"), Path("models/encoder"), Path("plots")
@@ -54,7 +54,7 @@ def study_align(record: Record, stage: str, variant: str, seed: str) -> None:
 
 
 def _fuse(record: Record, network: str, towers: Path, model: Path, curves: Path, seed: str) -> None:
-    from components.fusion.params import CACHE, FuseParams, FusionParams, with_seed
+    from components.fusion.params import CACHE, FuseParams, FusionParams
     from components.fusion.publish_network import fuse_and_publish
 
     fusion, params = load_params("fusion", FusionParams), with_seed(load_params("fuse", FuseParams), seed)

@@ -62,12 +62,12 @@ def query_tokens(tokenizer: AnyTokenizer, texts: list[str]) -> npt.NDArray[np.in
 def batch_names(data_ids: list[str], query_ids: list[str], batch: PairBatch) -> str:
     """The queries and products of a batch, for a message."""
 
-    def shown(ids: list[str]) -> str:
+    def _shown(ids: list[str]) -> str:
         more = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
         return ", ".join(ids[:SHOWN]) + more
 
     queries = [query_ids[q] for q in batch.queries]
-    return f"queries {shown(queries)}; products {shown([data_ids[p] for p in batch.products])}"
+    return f"queries {_shown(queries)}; products {_shown([data_ids[p] for p in batch.products])}"
 
 
 class Alignment:

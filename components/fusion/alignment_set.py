@@ -148,20 +148,20 @@ def _validation(
     batch, bf16 = params.encode.batch_size, params.encode.precision == "bf16"
     known = None if pictures is None else pictures.of_split(catalogue, "validation")
 
-    def images(encoder: Encoder) -> Vectors:
+    def _images(encoder: Encoder) -> Vectors:
         if known is not None:
             return known
         assert pixels is not None
         return _encode(encoder, pixels.take(at), batch, bf16, encoder.image_px)
 
-    def validate() -> dict[str, float]:
+    def _validate() -> dict[str, float]:
         encoder = loaded.encoder
         asked = _encode(encoder, queries, batch, bf16)
-        products = {"text": _encode(encoder, texts, batch, bf16), "image": images(encoder)}
+        products = {"text": _encode(encoder, texts, batch, bf16), "image": _images(encoder)}
         out = {}
         for name, vectors in products.items():
             ranking = top_k(asked @ vectors.T, min(100, len(vectors)))
             out[f"validation_{name}_ndcg_at_10"] = float(np.nanmean(ndcg_at(judge(ranking, task.qrels), 10)))
         return out
 
-    return validate
+    return _validate

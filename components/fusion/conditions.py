@@ -18,11 +18,11 @@ from components.fusion.towers import Flags, Items, Towers
 def _chosen(items: Items, share: float, seed: int) -> Flags:
     """About ``share`` of the products, by a hash of their ids."""
 
-    def draw(product_id: str) -> float:
+    def _draw(product_id: str) -> float:
         digest = hashlib.sha256(f"missing\x1f{seed}\x1f{product_id}".encode()).digest()
         return int.from_bytes(digest[:8], "big") / 2**64
 
-    return np.array([draw(name) < share for name in items.product_ids])
+    return np.array([_draw(name) < share for name in items.product_ids])
 
 
 def without_pictures(items: Items, share: float, seed: int) -> Items:

@@ -98,6 +98,7 @@ class ConcatMlp(FusionNetwork):
         self.both = Perceptron(2 * dimension, dimension, params)
 
     def fused(self, text: Tensor, image: Tensor, has_text: Tensor, has_image: Tensor) -> Tensor:
+        """unit(t + v) + MLP([t; v])."""
         learned: Tensor = self.both(self.gain * torch.cat([text, image], dim=-1))
         return unit(text + image) + learned / self.gain
 
@@ -110,6 +111,7 @@ class GatedSum(FusionNetwork):
         self.gate = _zero(nn.Linear(2 * dimension, dimension))
 
     def fused(self, text: Tensor, image: Tensor, has_text: Tensor, has_image: Tensor) -> Tensor:
+        """g * t + (1 - g) * v with g = sigmoid(W [t; v]), a gate ``[N, D]``."""
         share = torch.sigmoid(self.gate(self.gain * torch.cat([text, image], dim=-1)))
         return share * text + (1 - share) * image
 
@@ -130,6 +132,7 @@ class CrossAttention(FusionNetwork):
         self.out = Perceptron(dimension, dimension, params)
 
     def fused(self, text: Tensor, image: Tensor, has_text: Tensor, has_image: Tensor) -> Tensor:
+        """unit(t + v) + MLP of the mean over the modalities that are there."""
         there = torch.stack([has_text, has_image], dim=1)
         tokens = self.gain * torch.stack([text, image], dim=1) + self.kind
         # A product with neither attends to both of its empty tokens: no softmax over nothing.
@@ -149,6 +152,7 @@ class BilinearSum(FusionNetwork):
         self.bilinear = Bilinear(dimension, params)
 
     def fused(self, text: Tensor, image: Tensor, has_text: Tensor, has_image: Tensor) -> Tensor:
+        """unit(t + v) + P((U t) * (V v))."""
         learned: Tensor = self.bilinear(self.gain * text, self.gain * image)
         return unit(text + image) + learned / self.gain
 
@@ -164,12 +168,14 @@ class Moe(FusionNetwork):
         self.gate = _zero(nn.Linear(3 * dimension, len(EXPERTS)))
 
     def gates(self, text: Tensor, image: Tensor, has_text: Tensor, has_image: Tensor) -> Tensor:
+        """Weights ``[N, 3]`` that sum to 1; an expert whose modality is missing gets 0."""
         t, v = self.gain * text, self.gain * image
         logits: Tensor = self.gate(torch.cat([t, v, t * v], dim=-1))
         can_speak = torch.stack([has_text, has_image, has_text & has_image], dim=1)
         return logits.masked_fill(~can_speak, FAR_BELOW).softmax(dim=-1)
 
     def fused(self, text: Tensor, image: Tensor, has_text: Tensor, has_image: Tensor) -> Tensor:
+        """Sum of the experts t + A t, v + B v and unit(t + v) + MLP([t; v]), weighted by ``gates``."""
         both = self.cross(self.gain * torch.cat([text, image], dim=-1)) / self.gain
         experts = (text + self.text(text), image + self.image(image), unit(text + image) + both)
         gates = self.gates(text, image, has_text, has_image)
@@ -184,6 +190,7 @@ class MoeBilinear(Moe):
         self.bilinear = Bilinear(dimension, params)
 
     def fused(self, text: Tensor, image: Tensor, has_text: Tensor, has_image: Tensor) -> Tensor:
+        """The mixture's vectors + P((U t) * (V v))."""
         mixed = super().fused(text, image, has_text, has_image)
         learned: Tensor = self.bilinear(self.gain * text, self.gain * image)
         return mixed + learned / self.gain

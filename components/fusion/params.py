@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -200,20 +200,6 @@ class SearchParams(Params):
     network: NetworkName
     threads: int = Field(ge=1)
     encode: EncodeParams  # vectors that the stages made alike are in the memo
-
-
-Seeded = TypeVar("Seeded", AlignmentParams, FuseParams)
-
-
-def with_seed(params: Seeded, seed: str) -> Seeded:
-    """The same block with another seed, ``own`` for its own; for studies.
-
-    Raises:
-        FusionConfigurationError: ``seed`` is neither a whole number nor ``own``.
-    """
-    if seed != "own" and not seed.isdecimal():
-        raise FusionConfigurationError(f"'{seed}' is no seed; give a whole number, or 'own'.")
-    return params if seed == "own" else params.model_copy(update={"seed": int(seed)})
 
 
 def one_of(word: str, known: Sequence[str]) -> str:

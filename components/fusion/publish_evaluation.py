@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,7 @@ from components.fusion.studies import MAIN
 from components.fusion.tower_files import load_towers
 from components.fusion.towers import Items, Towers, joined
 from components.retrieval.metrics import Qrels
-from components.stage.publish import published, write_text
+from components.retrieval.published_figures import flat_figures, publish_figures
 from components.stage.record import Record
 
 
@@ -191,15 +190,5 @@ def _gates(
 def publish(name: str, metrics: dict[str, Any], files: Mapping[str, pa.Table], record: Record) -> None:
     """Write ``metrics/NAME.json`` and ``results/per_query/NAME/``, and what the record says of them."""
     target, per_query = Path(f"metrics/{name}.json"), Path(f"results/per_query/{name}")
-    write_text(target, json.dumps(metrics, indent=1, sort_keys=True) + "\n")
-    with published(per_query) as folder:
-        folder.mkdir(parents=True)
-        for file, table in files.items():
-            pq.write_table(table, folder / file, compression="zstd")
-    record.outputs = [str(target), str(per_query)]
-    record.metrics |= {
-        f"{variant}.{metric}": figure["value"]
-        for variant, row in metrics.items()
-        if variant != "_tests"
-        for metric, figure in row.items()
-    }
+    record.outputs = publish_figures(metrics, files, target, per_query)
+    record.metrics |= flat_figures(metrics)

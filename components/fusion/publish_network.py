@@ -59,12 +59,12 @@ def _validation(
         return None
     queries = towers.queries(task.texts)
 
-    def validate() -> dict[str, float]:
+    def _validate() -> dict[str, float]:
         scores = queries @ fused_vectors(network, items).T
         ranking = top_k(scores, min(100, scores.shape[1]))
         return {"validation_ndcg_at_10": float(np.nanmean(ndcg_at(judge(ranking, task.qrels), 10)))}
 
-    return validate
+    return _validate
 
 
 def fuse_and_publish(

@@ -41,11 +41,11 @@ def cosine(queries: Vectors, vectors: Vectors, seen: Flags) -> Scores:
 def best_text_share(queries: Vectors, items: Items, qrels: Qrels, shares: Sequence[float]) -> float:
     """The share with the highest nDCG@10; the first of equals. Call it on the validation split only."""
 
-    def ndcg(share: float) -> float:
+    def _ndcg(share: float) -> float:
         scores = cosine(queries, weighted(items, share), items.has_text | items.has_image)
         return float(np.nanmean(ndcg_at(judge(top_k(scores, min(100, scores.shape[1])), qrels), 10)))
 
-    return max(shares, key=ndcg)
+    return max(shares, key=_ndcg)
 
 
 def bm25_scores(

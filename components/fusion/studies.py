@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import get_args
 
 from components.fusion.errors import FusionConfigurationError
-from components.fusion.params import Ablation, AlignmentParams, NetworkName, one_of, with_seed
+from components.fusion.params import Ablation, AlignmentParams, NetworkName, one_of
+from components.stage.params import with_seed
 
 WHOLE, OWN, MAIN = "whole", "own", "moe_bilinear"
 NETWORKS, ABLATIONS = get_args(NetworkName), get_args(Ablation)

@@ -8,21 +8,23 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from components.catalog.errors import ImageError
 from components.catalog.parquet import row_groups
-from components.catalog.records import Split
+from components.catalog.records import TEXT_COLUMNS, Split
 from components.encoder.encode import BatchEncoder
 from components.encoder.files import LoadedEncoder
-from components.encoder.heldout import TEXT_COLUMNS
 from components.encoder.memo import Vectors, key_of
 from components.encoder.model import Encoder
-from components.encoder.pixels import shard_paths, square
+from components.encoder.pixels import named_square, shard_paths, square
 from components.fusion.errors import FusionDataError
 from components.fusion.params import EncodeParams, ProductTextParams
 from components.fusion.product_text import markers_of, plain, product_text
@@ -75,6 +77,22 @@ def image_tower_sha256(encoder: Encoder) -> str:
     return digest.hexdigest()
 
 
+@contextmanager
+def named_pictures(product_ids: Sequence[str], pictures: Sequence[bytes], image_px: int) -> Iterator[None]:
+    """Let what stops at a picture say whose it is; only then are they looked at once more, one by one.
+
+    Raises:
+        ImageError: a picture cannot be read; names the product.
+    """
+    try:
+        yield
+    except ImageError:
+        for product_id, data in zip(product_ids, pictures, strict=True):
+            if data:
+                named_square(product_id, partial(square, data, image_px))
+        raise
+
+
 class PictureTower:
     """The image tower alone. Its memo is keyed by its own weights: an encoder of which only the text tower
     was trained further has the same picture vectors.
@@ -99,12 +117,12 @@ class PictureTower:
         side = self.encoder.model.encoder.image_px
         items = [(key_of(*self._key, data), data) for data in pictures]
 
-        def compute(missing: list[object]) -> Vectors:
+        def _compute(missing: list[object]) -> Vectors:
             with ThreadPoolExecutor(self.threads, initializer=leave_place) as pool:
                 pixels = list(pool.map(lambda data: square(data, side), missing))
             return self.encoder.pixel_vectors(np.stack(pixels))
 
-        return np.concatenate(list(self.encoder.memo.fill(items, compute, self.encoder.batch_size)))
+        return np.concatenate(list(self.encoder.memo.fill(items, _compute, self.encoder.batch_size)))
 
     def take_over(self, encoder: LoadedEncoder, catalogue: Path) -> int:
         """Keep as this tower's what the memo knows of ``encoder``'s vectors of the catalogue's pictures.
@@ -129,15 +147,19 @@ class PictureTower:
         return taken
 
     def of_split(self, catalogue: Path, split: Split) -> Vectors:
-        """Vectors ``[N, D]`` of a split's pictures in catalogue order, zero where there is no picture."""
-        pictures = (
-            [(image or {}).get("bytes") or b"" for image in table["image"].to_pylist()]
-            for shard in shard_paths(catalogue)
-            for table in row_groups(shard, ["image"], split)
-        )
-        dimension = self.encoder.model.encoder.embed_dim
-        none = np.zeros((0, dimension), dtype=np.float32)
-        return np.concatenate([none, *(where_present(p, dimension, self.vectors)[0] for p in pictures)])
+        """Vectors ``[N, D]`` of a split's pictures in catalogue order, zero where there is no picture.
+
+        Raises:
+            ImageError: a picture cannot be read; names the product.
+        """
+        encoder = self.encoder.model.encoder
+        out = [np.zeros((0, encoder.embed_dim), dtype=np.float32)]
+        for shard in shard_paths(catalogue):
+            for table in row_groups(shard, ["product_id", "image"], split):
+                pictures = [(image or {}).get("bytes") or b"" for image in table["image"].to_pylist()]
+                with named_pictures(table["product_id"].to_pylist(), pictures, encoder.image_px):
+                    out.append(where_present(pictures, encoder.embed_dim, self.vectors)[0])
+        return np.concatenate(out)
 
 
 def where_present(
@@ -190,14 +212,19 @@ class Towers:
         """Products of a catalogue (of one split, or all), in its order, a row group at a time.
 
         Memory holds one row group, however large the catalogue.
+
+        Raises:
+            ImageError: a picture cannot be read; names the product.
         """
+        side = self.model.encoder.image_px
         for shard in shard_paths(catalogue):
             for table in row_groups(shard, [*TEXT_COLUMNS, "image"], split):
                 pictures = [(image or {}).get("bytes") or b"" for image in table["image"].to_pylist()]
                 rows = table.drop_columns(["image"]).to_pylist()
                 if rows:
                     text, has_text = self.texts(rows)
-                    image, has_image = self.images(pictures)
+                    with named_pictures([row["product_id"] for row in rows], pictures, side):
+                        image, has_image = self.images(pictures)
                     yield Items(rows, text, image, has_text, has_image)
 
     def close(self) -> None:

@@ -165,12 +165,12 @@ async def in_order(
     """
     running: deque[asyncio.Task[R]] = deque()
 
-    async def one(item: T) -> R:
+    async def _one(item: T) -> R:
         return await work(item)
 
     try:
         for item in items:
-            running.append(asyncio.create_task(one(item)))
+            running.append(asyncio.create_task(_one(item)))
             if len(running) >= WINDOW * concurrency:
                 yield await running.popleft()
         while running:

@@ -38,6 +38,7 @@ class _Sums:
     counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # type, attribute, value
 
     def add(self, other: _Sums) -> None:
+        """Take in the sums of other listings, such as of another fold."""
         self.outer = self.outer + other.outer
         self.counts.update(other.counts)
         for kind, total in other.of_type.items():

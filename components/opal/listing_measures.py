@@ -188,16 +188,16 @@ def macro_f1_test(a: Sequence[Counts], b: Sequence[Counts], seed: int, samples: 
     """
     n = len(a[0].right)
 
-    def difference(weights: npt.NDArray[Any]) -> Floats:
+    def _difference(weights: npt.NDArray[Any]) -> Floats:
         each = [macro_f1(x, weights) - macro_f1(y, weights) for x, y in zip(a, b, strict=True)]
         mean: Floats = np.mean(each, axis=0)
         return mean
 
-    drawn = np.concatenate([difference(w) for w in _resamples(n, seed, samples)])
+    drawn = np.concatenate([_difference(w) for w in _resamples(n, seed, samples)])
     low, high = np.quantile(drawn, [0.025, 0.975])
     side = min(np.count_nonzero(drawn <= 0), np.count_nonzero(drawn >= 0))
     return Difference(
-        difference=float(difference(np.ones((1, n)))[0]),
+        difference=float(_difference(np.ones((1, n)))[0]),
         low=float(low),
         high=float(high),
         p=min(1.0, 2 * (int(side) + 1) / (samples + 1)),

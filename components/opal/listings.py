@@ -13,13 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.catalog.parquet import row_groups
-from components.catalog.records import PRODUCTS
+from components.catalog.records import TEXT_COLUMNS
 from components.catalog.shards import Catalogue
 from components.opal.listing_errors import ListingDataError
 
 Vector = npt.NDArray[np.float32]
 NO_VECTOR: Vector = np.zeros(0, np.float32)
-COLUMNS = tuple(name for name in PRODUCTS.names if name != "image")  # pictures are asked for apart
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Listing:
 
 def listing_of(row: dict[str, Any], vector: Vector | None = None) -> Listing:
     """A listing from a catalogue row; a text that is missing is empty."""
-    text = {name: str(row[name] or "") for name in COLUMNS if name != "attributes"}
+    text = {name: str(row[name] or "") for name in TEXT_COLUMNS if name != "attributes"}
     stated = {pair["name"]: pair["value"] for pair in row["attributes"] or () if pair["value"]}
     return Listing(
         product_id=text["product_id"],
@@ -87,7 +86,7 @@ def listing_batches(
         CatalogueError: the catalogue is missing or damaged.
     """
     vectors = _vectors(embeddings) if embeddings is not None else None
-    columns = [*COLUMNS, "image"] if pictures else list(COLUMNS)
+    columns = [*TEXT_COLUMNS, "image"] if pictures else TEXT_COLUMNS
     batch: list[Listing] = []
     for shard in Catalogue(catalogue).shards:
         for table in row_groups(shard, columns):

@@ -47,9 +47,8 @@ class Mentions:
         ]
         known = self._values.get(listing.category, {})
         found: dict[tuple[str, str], bool] = {}
-        taken = [0] * len(
-            tokens
-        )  # longest phrase that covers a word: "two pockets" is no mention of "pockets"
+        # longest phrase that covers a word: "two pockets" is no mention of "pockets"
+        taken = [0] * len(tokens)
         hits = [
             (start, run, pair) for start, run in phrases(tokens, self._longest) for pair in known.get(run, ())
         ]

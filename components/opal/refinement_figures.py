@@ -142,7 +142,7 @@ def judged_values(cases: Sequence[Case]) -> Judged:
     """
     out: defaultdict[str, tuple[list[float], list[str]]] = defaultdict(lambda: ([], []))
 
-    def note(metric: str, hit: bool, case: Case) -> None:
+    def _note(metric: str, hit: bool, case: Case) -> None:
         out[metric][0].append(float(hit))
         out[metric][1].append(case.group_id)
 
@@ -151,15 +151,15 @@ def judged_values(cases: Sequence[Case]) -> Judged:
         for name, value in case.seller.attributes.items():
             now, wrong = case.refined.attributes.get(name), true.get(name) != value
             if now is None:
-                note("drop_precision", wrong, case)
+                _note("drop_precision", wrong, case)
             elif now != value:
-                note("normalise_precision", now == true.get(name), case)
+                _note("normalise_precision", now == true.get(name), case)
             if not wrong:
-                note("right_kept", now == value, case)
+                _note("right_kept", now == value, case)
                 continue
             mended = now is None or now == true.get(name)
-            note("drop_recall", mended, case)
-            note(f"drop_recall_{noise.get(f'attributes.{name}', 'unknown')}", mended, case)
+            _note("drop_recall", mended, case)
+            _note(f"drop_recall_{noise.get(f'attributes.{name}', 'unknown')}", mended, case)
     return dict(out)
 
 

@@ -149,13 +149,13 @@ def _fit(problem: _Problem, attributes: int, penalty: float) -> tuple[Floats, Fl
         parameters, max_iter=STEPS, tolerance_grad=1e-6, line_search_fn="strong_wolfe"
     )
 
-    def closure() -> torch.Tensor:
+    def _closure() -> torch.Tensor:
         optimiser.zero_grad()
         loss = _loss(problem, theta, delta, penalty)
         loss.backward()
         return loss
 
-    optimiser.step(closure)
+    optimiser.step(_closure)
     return theta.detach().numpy(), delta.detach().numpy()
 
 

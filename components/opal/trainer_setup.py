@@ -101,7 +101,7 @@ def by_processor(
 ) -> Callable[[list[dict[str, Any]], npt.NDArray[np.uint8]], Any]:
     """TRL's own collator, which asks the processor for each batch anew: it fits every model."""
 
-    def together(examples: list[dict[str, Any]], pictures: npt.NDArray[np.uint8]) -> Any:
+    def _together(examples: list[dict[str, Any]], pictures: npt.NDArray[np.uint8]) -> Any:
         return collator(
             [
                 {**example, "images": [Image.fromarray(picture)]}
@@ -109,7 +109,7 @@ def by_processor(
             ]
         )
 
-    return together
+    return _together
 
 
 class ExactResume:

@@ -62,6 +62,14 @@ def _measure(record: Record, verdict: Verdict) -> None:
         record.metrics[f"{kind}.quarantined"] = float(len(verdict.bad_rows(kind)))
 
 
+def _gate(record: Record, verdict: Verdict, name: str, page_examples: int) -> None:
+    """Publish the reports of a gate without quarantine, or refuse."""
+    _measure(record, verdict)
+    if not verdict.passed:
+        _refuse(verdict, record.stage, page_examples)
+    record.outputs = _publish_reports(verdict, name, page_examples)
+
+
 def catalog(record: Record) -> None:
     """Stage ``catalog_quality``: data/catalog -> data/checked, the quarantine and the validation page."""
     params = load_params("quality", QualityParams)
@@ -92,18 +100,7 @@ def embeddings(record: Record) -> None:
 
     with record.timed("check"):
         verdict = check_embeddings(EMBEDDINGS, CHECKED, params)
-    _measure(record, verdict)
-    if not verdict.passed:
-        _refuse(verdict, record.stage, params.page_examples)
-    record.outputs = _publish_reports(verdict, "embeddings", params.page_examples)
-
-
-def _gate(record: Record, verdict: Verdict, name: str, page_examples: int) -> None:
-    """Publish the reports of a gate without quarantine, or refuse."""
-    _measure(record, verdict)
-    if not verdict.passed:
-        _refuse(verdict, record.stage, page_examples)
-    record.outputs = _publish_reports(verdict, name, page_examples)
+    _gate(record, verdict, "embeddings", params.page_examples)
 
 
 def refined(record: Record) -> None:

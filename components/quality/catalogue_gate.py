@@ -35,14 +35,11 @@ def check_catalogue(catalogue: Path, params: QualityParams) -> Verdict:
     """Check a catalogue folder; nothing is written and nothing raised.
 
     Whatever keeps a check from being done is in the verdict, which then has not passed: a gate that cannot
-        look
-    lets nothing through.
+    look lets nothing through.
     """
     verdict = Verdict("Catalogue", params.max_bad_fraction)
-    try:
+    with verdict.failing_closed():
         _CatalogueGate(catalogue, params, verdict).judge()
-    except Exception as error:
-        verdict.give_up(error)
     return verdict
 
 
@@ -57,6 +54,7 @@ class _CatalogueGate:
         self.qrels = qrel_columns(catalogue, set(self.queries["query_id"]), set(self.products["product_id"]))
 
     def judge(self) -> None:
+        """Check rows, then what hangs together; a row set aside takes those along that need it."""
         self.verdict.bad += _rejects(self.catalogue / "rejects.parquet")
         frames = {"products": self.products, "queries": self.queries, "qrels": self.qrels}
         self.verdict.rows = {

@@ -39,10 +39,8 @@ def check_embeddings(folder: Path, catalogue: Path, params: QualityParams) -> Ve
     Nothing is raised: what keeps a check from being done is in the verdict, which then has not passed.
     """
     verdict = Verdict("Embeddings", max_bad_fraction=0.0)
-    try:
+    with verdict.failing_closed():
         _judge(folder, catalogue, params, verdict)
-    except Exception as error:
-        verdict.give_up(error)
     return verdict
 
 
@@ -51,8 +49,7 @@ def _judge(folder: Path, catalogue: Path, params: QualityParams, verdict: Verdic
     vectors = _read(file)
     verdict.rows["embeddings"] = len(vectors.frame)
     verdict.facts["Embeddings"] = {"vectors": len(vectors.frame), "dimension": vectors.dimension}
-    with file.open("rb") as handle:
-        verdict.inputs[file.as_posix()] = hashlib.file_digest(handle, "sha256").hexdigest()
+    verdict.note_input(file)
     facts = _facts(vectors, _product_ids(catalogue), _meta(folder / "meta.json"))
     verdict.outcomes += validate(vectors.frame, _vector_checks(params))
     verdict.outcomes += validate(facts, _set_checks(params))

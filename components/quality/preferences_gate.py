@@ -5,7 +5,6 @@ Pairs are remade, not repaired: there is no quarantine, each check fails the gat
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping
@@ -31,10 +30,8 @@ def check_preferences(file: Path, catalogue: Path, params: ListingQualityParams)
     Nothing is raised: what keeps a check from being done is in the verdict, which then has not passed.
     """
     verdict = Verdict("Preference pairs", max_bad_fraction=0.0)
-    try:
+    with verdict.failing_closed():
         _judge(file, catalogue, params, verdict)
-    except Exception as error:
-        verdict.give_up(error)
     return verdict
 
 
@@ -48,8 +45,7 @@ def _judge(file: Path, catalogue: Path, params: ListingQualityParams, verdict: V
     verdict.rows["pairs"] = len(pairs)
     kinds = Counter(str(row["kind"]) for row in pairs)
     verdict.facts["Rejected answers"] = dict(sorted(kinds.items()))
-    with file.open("rb") as handle:
-        verdict.inputs[file.as_posix()] = hashlib.file_digest(handle, "sha256").hexdigest()
+    verdict.note_input(file)
     frame = pd.DataFrame([_pair(row, sold, schema) for row in pairs])
     verdict.outcomes += validate(frame, _pair_checks(params))
     verdict.outcomes += validate(_facts(pairs, kinds), _set_checks(params))

@@ -5,7 +5,6 @@ Refined listings are remade, not repaired: there is no quarantine, each check fa
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,10 +37,8 @@ def check_refined(folder: Path, catalogue: Path, params: ListingQualityParams) -
     Nothing is raised: what keeps a check from being done is in the verdict, which then has not passed.
     """
     verdict = Verdict("Refined listings", max_bad_fraction=0.0)
-    try:
+    with verdict.failing_closed():
         _judge(folder, catalogue, params, verdict)
-    except Exception as error:
-        verdict.give_up(error)
     return verdict
 
 
@@ -57,9 +54,7 @@ def _judge(folder: Path, catalogue: Path, params: ListingQualityParams, verdict:
     verdict.rows = {kind: len(rows) for kind, rows in counted.items()}
     verdict.facts = {"Decisions": _verbs(decisions), "Instructions": _grains(instructions)}
     for name in ("products", "decisions", "instructions"):
-        with (folder / f"{name}.parquet").open("rb") as handle:
-            digest = hashlib.file_digest(handle, "sha256").hexdigest()
-        verdict.inputs[(folder / f"{name}.parquet").as_posix()] = digest
+        verdict.note_input(folder / f"{name}.parquet")
     frame = listing_frame(listings, decisions, sold, schema)
     verdict.outcomes += validate(frame, _listing_checks(params))
     verdict.outcomes += validate(decision_frame(decisions), _decision_checks())

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from components.quality.expectations import Outcome
 from components.stage.errors import VitrineError
+from components.stage.resume import sha256_file
 
 
 class BadRow(NamedTuple):
@@ -42,7 +44,19 @@ class Verdict:
     inputs: dict[str, str] = field(default_factory=dict)  # file -> sha256 of what was judged
     errors: list[str] = field(default_factory=list)  # why the checks ended early
 
-    def give_up(self, error: Exception) -> None:
+    @contextmanager
+    def failing_closed(self) -> Iterator[None]:
+        """Checks made inside raise nothing: an error ends them, is noted, and the verdict has not passed."""
+        try:
+            yield
+        except Exception as error:
+            self._give_up(error)
+
+    def note_input(self, file: Path) -> None:
+        """Note the file's sha256, so that the page says which bytes were judged."""
+        self.inputs[file.as_posix()] = sha256_file(file)
+
+    def _give_up(self, error: Exception) -> None:
         """Note that the checks ended early; such a verdict has not passed."""
         text = " ".join(str(error).split())
         if isinstance(error, VitrineError):

@@ -10,6 +10,7 @@ from components.stage import door
 from components.stage.params import load_params
 from components.stage.publish import published
 from components.stage.record import Record
+from components.stage.resume import sha256_file
 
 EMBEDDINGS = Path("data/embeddings")
 PRODUCTS = Path("data/checked/products")
@@ -20,7 +21,6 @@ INDEX = Path("models/index")
 def _require_passed_gate() -> None:
     """Refuse embeddings whose quality gate has not passed, or passed for other bytes than these."""
     from components.retrieval.errors import RetrievalDataError
-    from components.retrieval.index import sha256
 
     file = EMBEDDINGS / "embeddings.parquet"
     try:
@@ -34,7 +34,7 @@ def _require_passed_gate() -> None:
         raise RetrievalDataError(
             f"{REPORT} says that the embeddings did not pass; mend them before indexing."
         )
-    if not file.is_file() or sha256(file) != seen:
+    if not file.is_file() or sha256_file(file) != seen:
         raise RetrievalDataError(
             f"{REPORT} judged another {file} than this one; run the embeddings_quality stage."
         )

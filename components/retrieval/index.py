@@ -1,13 +1,11 @@
 """The FAISS index over product vectors: built once, checked on load, searched with filters.
 
 A folder: ``index.faiss``; ``products.parquet``, whose row i describes vector i; ``meta.json``, which binds
-    both to
-the model and preprocessing the vectors came from.
+both to the model and preprocessing the vectors came from.
 """
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import json
 from collections.abc import Iterator, Mapping
@@ -24,6 +22,7 @@ from numpy.typing import NDArray
 
 from components.retrieval.errors import FilterError, IndexFileError, RetrievalDataError
 from components.retrieval.params import IndexParams
+from components.stage.resume import sha256_file
 
 PRODUCT_COLUMNS = ("product_id", "title", "category", "product_type", "attributes", "group_id", "split")
 PLAIN_FILTERS = ("category", "product_type", "split", "group_id")
@@ -32,12 +31,6 @@ PLAIN_FILTERS = ("category", "product_type", "split", "group_id")
 BLAS_FROM_QUERIES = 20
 FILES = ("index.faiss", "products.parquet")
 EMBEDDING_KEYS = ("dimension", "count", "kind", "model_sha256", "preprocessing_sha256")
-
-
-def sha256(path: Path) -> str:
-    """Hex SHA-256 of a file's bytes."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def _faiss() -> Any:
@@ -125,7 +118,7 @@ def build_index(
     meta = {
         "embeddings": dict(embeddings),
         "index": params.model_dump(),
-        "sha256": {name: sha256(folder / name) for name in FILES},
+        "sha256": {name: sha256_file(folder / name) for name in FILES},
     }
     (folder / "meta.json").write_text(json.dumps(meta, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
@@ -304,7 +297,7 @@ def load_index(
         path = folder / name
         if not path.is_file():
             raise IndexFileError(f"{path} is missing; build the index again.")
-        if sha256(path) != expected:
+        if sha256_file(path) != expected:
             raise IndexFileError(
                 f"{path} differs from what meta.json states; it is damaged, build the index again."
             )

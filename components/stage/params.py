@@ -23,6 +23,17 @@ class Params(BaseModel):
 P = TypeVar("P", bound=BaseModel)
 
 
+def with_seed(params: P, seed: str) -> P:
+    """The same block with another seed, as it stands on the command line; ``own`` for the block's.
+
+    Raises:
+        ConfigurationError: ``seed`` is neither a whole number nor ``own``.
+    """
+    if seed != "own" and not seed.isdecimal():
+        raise ConfigurationError(f"'{seed}' is no seed; give a whole number, or 'own'.")
+    return params if seed == "own" else params.model_copy(update={"seed": int(seed)})
+
+
 def read_yaml(path: Path) -> dict[str, object]:
     """Read a YAML mapping.
 

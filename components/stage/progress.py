@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
 
-T = TypeVar("T")
 LINE_EVERY_S = 5.0
 
 
@@ -36,11 +33,3 @@ class Progress:
         text = text.rstrip()
         end = "\n" if not self._live or self.done >= self.total else ""
         print(("\r\x1b[2K" if self._live else "") + text, end=end, file=sys.stderr, flush=True)
-
-
-def tracked(items: Iterable[T], what: str, total: int, unit: str = "items") -> Iterator[T]:
-    """Yield ``items`` and show progress."""
-    progress = Progress(what, total, unit)
-    for item in items:
-        yield item
-        progress.advance()

@@ -111,11 +111,11 @@ def _queries(root: Path, md5: str) -> str:
 
 
 def _local(root: Path) -> Fetch:
-    def fetch(output: Output) -> bytes | None:
+    def _fetch(output: Output) -> bytes | None:
         path = located(root, output).get(output.path)
         return path.read_bytes() if path else None
 
-    return fetch
+    return _fetch
 
 
 def _workspace(root: Path, name: str) -> Side:
@@ -125,12 +125,12 @@ def _workspace(root: Path, name: str) -> Side:
 def _commit(root: Path, name: str, commit: str) -> Side:
     local = _local(root)
 
-    def fetch(output: Output) -> bytes | None:
+    def _fetch(output: Output) -> bytes | None:
         committed = file_at(root, commit, output.path) if output.path.startswith("metrics/") else None
         return local(output) if committed is None else committed.encode()
 
     lock = _lock_at(root, commit)
-    side = from_lock(root, name, "commit", lock, fetch)
+    side = from_lock(root, name, "commit", lock, _fetch)
     for path in files_at(root, commit, "metrics"):
         text = file_at(root, commit, path)
         side.metrics |= figures_of(Path(path).stem, text) if text and path.endswith(".json") else {}
@@ -186,9 +186,9 @@ def _run(root: Path, name: str) -> Side:
                 loose.parameters |= member.data.params
         local = _local(root)
 
-        def fetch(output: Output) -> bytes | None:
+        def _fetch(output: Output) -> bytes | None:
             return local(output) or runs.file(sources[output.path], output.path, Path(folder))
 
-        side = from_lock(root, f"{name}", "run", lock, fetch)
+        side = from_lock(root, f"{name}", "run", lock, _fetch)
     side.parameters = loose.parameters | side.parameters
     return side

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.stage.door import Command, run
-from components.stage.params import load_params
+from components.stage.params import load_params, with_seed
 from components.stage.record import Record
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def train(record: Record, variant: str) -> None:
 
 def study(record: Record, variant: str, seed: str) -> None:
     """Study stages: any variant with any seed, ``own`` for the block's; ``true_box`` reads the true boxes."""
-    from components.vlclip.params import VlclipParams, with_seed
+    from components.vlclip.params import VlclipParams
     from components.vlclip.publish_training import train_and_publish
     from components.vlclip.variants import study_name, variant_named
 

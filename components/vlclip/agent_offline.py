@@ -19,19 +19,19 @@ VERSION = "clarify-2"  # raise it when a rule changes
 def offline_rules(composer: Composer) -> dict[str, Rule]:
     """The rule of each role."""
 
-    def summarizer(data: dict[str, Any]) -> dict[str, Any]:
+    def _summarizer(data: dict[str, Any]) -> dict[str, Any]:
         record = data["record"]
         facts = [(n, v) for n, v in record["attributes"].items() if n in composer.closed]
         return {"text": composer.text(_kind(record), facts, data["title_words"])}
 
-    def refiner(data: dict[str, Any]) -> dict[str, Any]:
+    def _refiner(data: dict[str, Any]) -> dict[str, Any]:
         checks = data["checks"]
         wanted = {(f["name"], f["value"]) for f in data["evidence"]}
         told = {tuple(f) for f in [*checks["supported"], *checks["missing"]]}
         facts = sorted(f for f in told if f in wanted)
         return {"text": composer.text(_kind(data["record"]), facts, data["title_words"])}
 
-    return {"summarizer": summarizer, "evaluator": evaluate, "refiner": refiner}
+    return {"summarizer": _summarizer, "evaluator": evaluate, "refiner": _refiner}
 
 
 def _kind(record: dict[str, Any]) -> str:

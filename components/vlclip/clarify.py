@@ -128,7 +128,7 @@ def _model_sha256(model: Path) -> str:
 def _text_encoder(params: ClarifyParams, model: Path, cache: Path) -> TextEncoder:
     """Encodes texts; the model is read at the first call, for the probe makes none."""
 
-    def encode(texts: Sequence[str]) -> Vectors:
+    def _encode(texts: Sequence[str]) -> Vectors:
         import torch
 
         from components.encoder.encode import BatchEncoder
@@ -143,7 +143,7 @@ def _text_encoder(params: ClarifyParams, model: Path, cache: Path) -> TextEncode
         finally:
             encoder.memo.close()
 
-    return encode
+    return _encode
 
 
 def _unit(vectors: Vectors) -> Vectors:
@@ -174,7 +174,7 @@ async def _write(
 ) -> None:
     agent, progress = Agent(session, params), Progress("clarifying", len(rows), "products")
 
-    async def one(item: tuple[int, bytes | None]) -> Clarified:
+    async def _one(item: tuple[int, bytes | None]) -> Clarified:
         row, picture = item
         return await agent.clarify(rows[row], book.of(row), picture)
 
@@ -185,7 +185,7 @@ async def _write(
             RowWriter(folder / "traces.parquet", TRACES) as traces,
         ):
             ids = chain(r["product_id"] for r in rows)
-            async for done in in_order(one, items, session.model.concurrency):
+            async for done in in_order(_one, items, session.model.concurrency):
                 _add(next(ids), done, texts, traces, tally)
                 progress.advance()
     finally:

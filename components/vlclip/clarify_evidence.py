@@ -149,11 +149,11 @@ def calibrate(
     commonest = sum(int(np.bincount(stated).max()) for _, stated in cases)
     tells = total >= params.calibration_products and right - commonest >= params.minimum_gain * total
 
-    def loss(scale: float) -> float:
+    def _loss(scale: float) -> float:
         parts = (_softmax(scores * scale)[np.arange(len(stated)), stated] for scores, stated in cases)
         return -sum(float(np.log(np.maximum(part, 1e-9)).sum()) for part in parts)
 
-    scale = min(params.scales, key=loss) if tells else 0.0
+    scale = min(params.scales, key=_loss) if tells else 0.0
     for judgement in group:
         judgement.tells = tells
         judgement.picture = _softmax(judgement.picture * scale)

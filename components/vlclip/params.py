@@ -9,7 +9,6 @@ from pydantic import Field, model_validator
 
 from components.encoder.params import Augmentation, CaptionShares, HeldOutParams, Share, TrainingParams
 from components.stage.params import Params
-from components.vlclip.errors import VlclipConfigurationError
 
 CACHE = Path(".vitrine/cache")
 
@@ -91,14 +90,3 @@ class VlclipEvaluationParams(HeldOutParams):
     similar_k: int = Field(ge=1)  # precision@k of similar items
     similar_attributes: list[str]  # a similar item shares the product type and all of these
     centre_side: float = Field(gt=0, le=1)  # side of the rival centre_crop
-
-
-def with_seed(params: VlclipParams, seed: str) -> VlclipParams:
-    """The same block with another seed, ``own`` for its own; for studies.
-
-    Raises:
-        VlclipConfigurationError: ``seed`` is neither a whole number nor ``own``.
-    """
-    if seed != "own" and not seed.isdecimal():
-        raise VlclipConfigurationError(f"'{seed}' is no seed; give a whole number, or 'own'.")
-    return params if seed == "own" else params.model_copy(update={"seed": int(seed)})

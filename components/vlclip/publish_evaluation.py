@@ -6,18 +6,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
 from components.encoder.encode import BatchEncoder
 from components.encoder.files import load_encoder
 from components.encoder.heldout import read_held_out, read_rows
 from components.encoder.pixels import PixelCache
+from components.retrieval.published_figures import flat_figures, publish_figures
 from components.stage.memory import keep_freed_memory
-from components.stage.publish import published, write_text
+from components.stage.publish import write_text
 from components.stage.record import Record
 from components.vlclip.evaluate import VlclipEvaluation
 from components.vlclip.evaluate_grounding import GroundingEvaluation, every_row
@@ -82,22 +80,9 @@ def evaluate_and_publish(
         boxes = GroundingEvaluation(held_out, *every_row(held_out, found, whole, params), params)
     with record.timed("intervals"):
         metrics, ground = evaluation.metrics(), boxes.metrics()
-    _publish(metrics, ground, {**evaluation.tables(), "pointing.parquet": boxes.table()}, outputs)
-    record.outputs = [str(o) for o in (outputs.metrics, outputs.ground, outputs.per_query)]
-    record.metrics = _values("", metrics) | _values("ground.", ground)
-
-
-def _values(prefix: str, table: Mapping[str, Any]) -> dict[str, float]:
-    rows = ((variant, row) for variant, row in table.items() if variant != "_tests")
-    return {f"{prefix}{v}.{name}": figure["value"] for v, row in rows for name, figure in row.items()}
-
-
-def _publish(
-    metrics: dict[str, Any], ground: dict[str, Any], tables: Mapping[str, pa.Table], outputs: Outputs
-) -> None:
-    write_text(outputs.metrics, json.dumps(metrics, indent=1, sort_keys=True) + "\n")
+    tables = {**evaluation.tables(), "pointing.parquet": boxes.table()}
+    publish_figures(metrics, tables, outputs.metrics, outputs.per_query)
     write_text(outputs.ground, json.dumps(ground, indent=1, sort_keys=True) + "\n")
-    with published(outputs.per_query) as folder:
-        folder.mkdir(parents=True)
-        for name, table in tables.items():
-            pq.write_table(table, folder / name, compression="zstd")
+    record.outputs = [str(o) for o in (outputs.metrics, outputs.ground, outputs.per_query)]
+    grounding = {f"ground.{name}": value for name, value in flat_figures(ground).items()}
+    record.metrics = flat_figures(metrics) | grounding

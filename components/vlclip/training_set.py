@@ -11,14 +11,13 @@ import numpy as np
 from components.catalog.schema import read_schema
 from components.encoder.captions import Captions
 from components.encoder.encode import BatchEncoder
-from components.encoder.errors import TrainingDataError
 from components.encoder.files import LoadedEncoder
 from components.encoder.heldout import query_task, read_rows
 from components.encoder.model import Encoder
 from components.encoder.params import EncoderParams, ModelParams, TextTower
 from components.encoder.pixels import PixelCache
 from components.encoder.train import TrainingSet, Validate
-from components.encoder.training_set import group_numbers, split_rows, type_numbers
+from components.encoder.training_set import split_rows, train_rows, training_set
 from components.retrieval.metrics import judge, reciprocal_rank
 from components.retrieval.ranking import top_k
 from components.vlclip.params import VlclipParams
@@ -61,27 +60,11 @@ def make_training_set(
     """
     rows = read_rows(sources.catalogue)
     schema = read_schema(sources.catalogue / "schema.json")
-    train, at = split_rows(rows, "train")
-    if not train:
-        raise TrainingDataError(
-            f"{sources.catalogue} has no product in the train split; change the split fractions."
-        )
+    train, at = train_rows(rows, sources.catalogue)
     pixels = pictures_of(variant, rows, sources, params.margin, model.encoder.image_px, params.threads)
-    texts = texts_of(variant, train, sources)
-    data = TrainingSet(
-        product_ids=[r["product_id"] for r in train],
-        rows=at,
-        groups=group_numbers(train),
-        topics=type_numbers(train),
-        captions=Captions(
-            texts,
-            params.captions,
-            model.tokenizer,
-            schema.closed_attributes(),
-            params.training.swapped_captions,
-        ),
-        pixels=pixels,
-    )
+    texts, closed = texts_of(variant, train, sources), schema.closed_attributes()
+    captions = Captions(texts, params.captions, model.tokenizer, closed, params.training.swapped_captions)
+    data = training_set(train, at, captions, pixels)
     return data, _validation(rows, params, model, pixels, sources)
 
 
@@ -98,7 +81,7 @@ def _validation(
     if len(held_out) < 2 or not task.texts:
         return None
 
-    def validate(encoder: Encoder) -> dict[str, float]:
+    def _validate(encoder: Encoder) -> dict[str, float]:
         batch = BatchEncoder(
             replace(model, encoder=encoder), params.training.batch_size, params.training.precision
         )
@@ -106,4 +89,4 @@ def _validation(
         ranks = reciprocal_rank(judge(top_k(scores, min(100, scores.shape[1])), task.qrels), RELEVANT)
         return {"validation_mrr": float(np.mean(ranks))}
 
-    return validate
+    return _validate

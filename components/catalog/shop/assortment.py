@@ -298,5 +298,4 @@ _TYPES = (
 )
 TYPES: dict[str, ProductType] = {kind.name: kind for kind in _TYPES}
 CATEGORIES: tuple[str, ...] = tuple(dict.fromkeys(kind.category for kind in _TYPES))
-COMMON = ("brand", "colour", "accent_colour", "pattern", "material", "use")  # attributes of every type
 REQUIRED = ("brand", "colour", "pattern", "material")

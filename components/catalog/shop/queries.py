@@ -73,7 +73,7 @@ class _Shelf:
 
 
 def _narrowed(
-    rng: np.random.Generator, shelf: _Shelf, what: Specification, names: list[str], start: int, max_exact: int
+    shelf: _Shelf, what: Specification, names: list[str], start: int, max_exact: int
 ) -> dict[str, str] | None:
     """The first ``start`` of ``names`` or more, until at most ``max_exact`` products match; else None."""
     for count in range(min(start, len(names)), len(names) + 1):
@@ -98,7 +98,7 @@ def _visual(
     first = _shuffled(rng, shown) if rng.random() < 0.5 else shown[-1:] + _shuffled(rng, shown[:-1])
     hues = ["colour", *(["accent_colour"] if "accent_colour" in what.attributes else [])]
     names = [first[0], *_shuffled(rng, [*hues, *first[1:3]])]
-    wanted = _narrowed(rng, shelf, what, names, 2 + int(rng.random() < 0.5), shop.params.queries.max_exact)
+    wanted = _narrowed(shelf, what, names, 2 + int(rng.random() < 0.5), shop.params.queries.max_exact)
     if wanted is None:
         return None
     held_out = split == "test" and rng.random() < shop.params.queries.held_out_share
@@ -140,7 +140,7 @@ def _textual(
         return None
     names = _shuffled(rng, names)
     start = 1 if names[0] == "brand" and rng.random() < 0.3 else 2 + int(rng.random() < 0.35)
-    wanted = _narrowed(rng, shelf, what, names, start, shop.params.queries.max_exact)
+    wanted = _narrowed(shelf, what, names, start, shop.params.queries.max_exact)
     if wanted is None:
         return None
     front = " ".join(_shuffled(rng, [value for name, value in wanted.items() if name != "use"]))
