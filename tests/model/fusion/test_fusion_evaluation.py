@@ -15,11 +15,14 @@ from components.fusion.conditions import carelessly_written, sparse, without_pic
 from components.fusion.errors import FusionDataError
 from components.fusion.fuse import fused_vectors
 from components.fusion.params import Bm25Params, EncodeParams, FusionEvaluationParams, FusionParams
+from components.fusion.publish_evaluation import evaluate_and_publish
 from components.fusion.rivals import UNSEEN, best_text_share, bm25_scores, cosine, weighted
 from components.fusion.search import FusionModel, embed_items, open_model, search
 from components.fusion.towers import Items, joined
 from components.retrieval.embeddings import read_embeddings
 from components.retrieval.metrics import Qrels
+from components.stage.record import Record
+from components.stage.resume import sha256_folder
 from tests.model.fusion.conftest import ENCODE, WITHOUT_PICTURE, write_shop
 
 
@@ -64,6 +67,23 @@ def test_per_query_rows_and_gates(trained: Path) -> None:
     gates = pq.read_table(folder / "gates.parquet").to_pylist()
     assert len(gates) == 8 * 3 and {row["variant"] for row in gates} == {"moe_bilinear"}
     assert all(row["text"] + row["image"] + row["cross"] == pytest.approx(1, abs=1e-5) for row in gates)
+
+
+def test_an_evaluation_without_the_memo_changes_no_byte(
+    trained: Path, shop: Path, blocks: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (trained / "cache/vectors.sqlite").exists()
+    monkeypatch.chdir(tmp_path)
+    evaluate_and_publish(
+        FusionParams.model_validate(blocks["fusion"]),
+        FusionEvaluationParams.model_validate(blocks["fusion_eval"]),
+        shop / "data/checked",
+        trained / "models/fusion",
+        tmp_path / "empty",
+        Record(stage="fusion_eval"),
+    )
+    for folder in ("metrics", "results"):
+        assert sha256_folder(tmp_path / folder) == sha256_folder(trained / folder), folder
 
 
 def test_bm25_finds_words_and_knows_empty_products(items: Items) -> None:
