@@ -96,7 +96,7 @@ class Agent:
         # Whatever the roles agreed on, only what the check supports leaves this room.
         final = facts.check(text, self._params.max_characters)
         removed.update([*final.unsupported, *final.strange])
-        clean = final.clean or facts.lexicon.product_type
+        clean = final.clean or capped(facts.lexicon.product_type, self._params.max_characters)
         kept = facts.check(clean, self._params.max_characters).supported
         return Clarified(clean, kept, rounds, stopped, len(removed), "", tuple(steps))
 

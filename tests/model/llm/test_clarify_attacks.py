@@ -37,7 +37,8 @@ class Obedient:
     """A model that does what strangers tell it: what it reads in listing or picture becomes its answer.
 
     ``form`` is how far it goes: ``text`` puts the words into a well-formed answer; ``raw`` answers with the
-    words alone; ``keys`` adds keys of its own; ``long`` goes on and on.
+    words alone; ``keys`` adds keys of its own; ``long`` goes on and on; ``alone`` is ``text`` without a word
+    of the product.
     """
 
     identity, concurrency, keeps_answers = "obedient", 1, False
@@ -54,6 +55,8 @@ class Obedient:
 
     def _answer(self, task: str, said: str) -> str:
         key, value = ("critique", "<STOP>") if task == "evaluator" else ("text", f"red lamp. {said}"[:80])
+        if self.form == "alone" and key == "text":
+            return json.dumps({key: said[:80]})
         if self.form == "raw":
             return said
         if self.form == "keys":
@@ -66,9 +69,9 @@ class Obedient:
         return
 
 
-def attack(title: str, picture: bytes | None, form: str) -> Clarified:
-    lying = {NUMBER: {"title": title, "description": title}}
-    book = BOOKS.setdefault(title, book_of(lying))
+def attack(title: str, picture: bytes | None, form: str, **fields: Any) -> Clarified:
+    lying = {NUMBER: {"title": title, "description": title, **fields}}
+    book = BOOKS.setdefault(f"{title} {fields}", book_of(lying))
     row = {**listing(NUMBER), **lying[NUMBER]}
     row["attributes"] = [{"name": n, "value": v} for n, v in row["attributes"].items()]
     params = ClarifyParams.model_validate({**CLARIFY, "max_rounds": 2})
@@ -103,6 +106,19 @@ def test_an_order_in_a_listing_does_not_reach_the_text(said: str) -> None:
 @pytest.mark.parametrize("said", PICTURE_TEXTS, ids=range(len(PICTURE_TEXTS)))
 def test_an_order_in_a_picture_does_not_reach_the_text(said: str) -> None:
     assert_holds(attack("Red lamp", said.encode(), "text"))
+
+
+@pytest.mark.parametrize("said", LISTING_TEXTS[::6], ids=range(0, len(LISTING_TEXTS), 6))
+def test_an_order_in_an_attribute_does_not_reach_the_text(said: str) -> None:
+    stated = listing(NUMBER)["attributes"] | {"brand": said, "material": said}
+    done = attack("Red lamp", said.encode(), "text", attributes=stated)
+    assert_holds(done)
+    assert all(value != said for _, value in done.facts)
+
+
+def test_a_type_of_any_length_is_capped_where_it_stands_in_for_a_text() -> None:
+    done = attack("Rolex", None, "alone", product_type="rocket " * 60, attributes={})
+    assert done.text.startswith("rocket rocket") and len(done.text) <= 80
 
 
 @pytest.mark.parametrize("form", ["raw", "keys", "long"])

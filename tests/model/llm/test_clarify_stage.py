@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from faulty_server import Act, FaultyServer, Script
-from lamps import CLARIFY, listing, write_shop
+from lamps import CLARIFY, COLOURS, MATERIALS, SHAPES, listing, write_shop
 from PIL import Image
 
 from components.llm.errors import BudgetSpentError, EndpointError, TooManyFailuresError
@@ -29,9 +29,12 @@ from components.llm.params import LLMParams
 from components.stage.params import load_params
 from components.stage.record import Record
 from components.stage.resume import sha256_folder
+from components.vlclip.agent_words import words
 from components.vlclip.clarify import clarify_catalogue
 from components.vlclip.clarify_params import ClarifyParams
 from components.vlclip.errors import TextDataError
+from components.vlclip.facts import FUNCTION_WORDS
+from tests.model.red_team import LISTING_TEXTS
 
 ROOT = Path(__file__).parents[3]
 Serve = Callable[[Script], FaultyServer]
@@ -144,6 +147,29 @@ def test_a_language_model_is_shown_the_picture_and_checked(
     }
     assert server.bodies[0]["messages"][1]["content"][0]["image_url"]["url"].startswith("data:image/")
     assert "lantern" not in str(server.bodies)  # of the query
+
+
+def obedient(_: int, body: dict[str, Any]) -> Act:
+    """A language model that writes what the listing tells it to, and approves of it."""
+    title = json.loads(body["messages"][1]["content"][1]["text"])["record"]["title"]
+    form = body["response_format"]["json_schema"]["schema"]["properties"]
+    return Act(json.dumps({"text": title[:80]} if "text" in form else {"critique": "<STOP>"}))
+
+
+@pytest.mark.parametrize("backend", ["endpoint", "offline"])
+def test_forty_orders_in_listings_leave_texts_of_the_shops_words(
+    serve: Serve, llm_params: Make, tmp_path: Path, backend: str
+) -> None:
+    attacked = {i: {"title": said, "description": said} for i, said in enumerate(LISTING_TEXTS)}
+    assert len(attacked) >= 40
+    write_shop(tmp_path, attacked, products=80)
+    serve(obedient)
+    record = clarify(tmp_path, tmp_path / "out", llm_params(backend=backend), tmp_path / "cache")
+    own = {*COLOURS, *SHAPES, *MATERIALS, "lamp", "mug", "colour", "accent", "shade", "material", "brand"}
+    for row in texts(tmp_path / "out"):
+        assert set(words(row["text"])) <= own | {"bedside"} | FUNCTION_WORDS, row["text"]
+        assert 0 < len(row["text"]) <= 80 and not row["reason"]
+    assert record.metrics["facts_removed"] > 40 or backend == "offline"
 
 
 def test_rounds_are_bounded(small: Path, serve: Serve, llm_params: Make, tmp_path: Path) -> None:
