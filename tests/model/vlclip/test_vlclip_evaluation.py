@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from pathlib import Path
@@ -10,18 +11,22 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from components.catalog.schema import read_schema
+from components.encoder.__main__ import embed
 from components.encoder.heldout import HeldOut, Task
 from components.retrieval.metrics import Qrels, judge, reciprocal_rank
 from components.retrieval.ranking import top_k
+from components.stage import door
 from components.stage.resume import sha256_folder
 from components.vlclip.foreground import drawn_around, otsu
 from components.vlclip.params import VlclipEvaluationParams
 from components.vlclip.rival_boxes import centre_crops, foregrounds, random_boxes
 from components.vlclip.similar import chance, likeness, precision_at
 from components.vlclip.slices import scene_slice
-from tests.model.vlclip.squares_shop import BLOCKS, run_door, write_params
+from tests.model.llm.lamps import CLARIFY
+from tests.model.vlclip.squares_shop import BLOCKS, ROOT, run_door, write_params
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +95,31 @@ def test_a_second_run_without_caches_changes_nothing(evaluated: Path, tmp_path: 
         assert run_door(tmp_path / "again", *arguments).returncode == 0
     for folder in ("data/grounding", "models/vlclip", "metrics", "results", "plots"):
         assert sha256_folder(evaluated / folder) == sha256_folder(tmp_path / "again" / folder), folder
+
+
+def test_texts_that_ask_the_encoder_are_the_same_without_its_memo(shop: Path, tmp_path: Path) -> None:
+    written = []
+    for name in ("memo", "none"):
+        root = tmp_path / name
+        (root / "data").mkdir(parents=True)
+        (root / "data/checked").symlink_to(shop / "data/checked")
+        (root / "models").symlink_to(shop / "models")
+        blocks = write_params(root)
+        blocks["embeddings"] = {"threads": 1, "batch_size": 32, "precision": "fp32"}
+        blocks["clarify"] = CLARIFY | {"evidence": CLARIFY["evidence"] | {"judge": "prompts"}}
+        blocks["llm"] = yaml.safe_load((ROOT / "params.yaml").read_text())["llm"] | {"backend": "offline"}
+        (root / "params.yaml").write_text(yaml.safe_dump(blocks))
+        with contextlib.chdir(root):
+            assert door.run("encoder", {"embed": embed}, ["embed"]) == 0
+        memo = root / ".vitrine/cache/vectors.sqlite"
+        if name == "memo":
+            assert run_door(root, "clarify").returncode == 0 and memo.exists()
+        else:
+            memo.unlink()
+        done = run_door(root, "clarify")
+        assert done.returncode == 0, done.stderr
+        written.append(sha256_folder(root / "data/clarified"))
+    assert written[0] == written[1]
 
 
 def test_a_study_adds_its_rows(evaluated: Path, tmp_path: Path) -> None:
