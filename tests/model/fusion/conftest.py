@@ -3,42 +3,31 @@
 from __future__ import annotations
 
 import copy
-import io
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from components.catalog.records import Product, Qrel, Query
-from components.catalog.schema import CatalogSchema, write_schema
 from components.catalog.shards import CatalogueWriter, write_qrels, write_queries
-from components.encoder.files import save_encoder
-from components.encoder.model import create_encoder
-from components.encoder.params import EncoderParams
-from components.encoder.tokenizer import learn_tokenizer
 from components.fusion.params import AlignmentParams, FuseParams, FusionEvaluationParams, FusionParams
 from components.fusion.publish_alignment import align_and_publish
 from components.fusion.publish_evaluation import evaluate_and_publish
 from components.fusion.publish_network import fuse_and_publish
 from components.fusion.tower_files import load_towers
 from components.stage.record import Record
+from tests.model.coloured_shapes import (
+    COLOURS,
+    encoder_block,
+    picture,
+    save_untrained_encoder,
+    write_colour_schema,
+)
 
-COLOURS = {"red": (220, 30, 30), "green": (30, 180, 40), "blue": (40, 60, 220), "white": (240, 240, 240)}
 TYPES = ("mug", "lamp")
 SPLITS = ("train", "train", "train", "validation", "test")
 WITHOUT_PICTURE, WITHOUT_TITLE = "p0033", "p0034"
-
-
-def picture(colour: str, kind: str, seed: int) -> bytes:
-    """A PNG of 32 px: noise, and a coloured block."""
-    pixels = np.random.default_rng(seed).integers(90, 130, (32, 32, 3)).astype(np.uint8)
-    pixels[8:24, 8 : (24 if kind == "mug" else 14)] = COLOURS[colour]
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "PNG")
-    return out.getvalue()
 
 
 def product(i: int) -> Product:
@@ -46,7 +35,7 @@ def product(i: int) -> Product:
     colour, kind, name = list(COLOURS)[i % 4], TYPES[(i // 4) % 2], f"p{i:04d}"
     return Product(
         product_id=name,
-        image=b"" if name == WITHOUT_PICTURE else picture(colour, kind, i),
+        image=b"" if name == WITHOUT_PICTURE else picture(colour, kind == "mug", i),
         title="" if name == WITHOUT_TITLE else f"{colour} {kind} number {i}",
         description="made to last" if i % 3 else "",
         category="home",
@@ -82,30 +71,10 @@ def write_shop(folder: Path, products: int = 80) -> None:
                     )
     write_queries(folder, queries)
     write_qrels(folder, qrels)
-    values = {"type": "enum", "values": sorted(COLOURS), "required": True}
-    category = {"product_types": sorted(TYPES), "attributes": {"colour": values}}
-    write_schema(folder / "schema.json", CatalogSchema.model_validate({"categories": {"home": category}}))
+    write_colour_schema(folder, "home", TYPES)
 
 
-ENCODER = {
-    "seed": 5, "threads": 1, "image_px": 32,
-    "model": {
-        "pretrained": None, "embed_dim": 16,
-        "vision": {"timm_model_name": "test_resnet", "timm_pool": "avg", "timm_proj": "linear"},
-        "text": {"context_length": 8, "vocabulary_size": 300, "width": 32, "heads": 2, "layers": 1},
-    },
-    "captions": {
-        "product_type": 0.2, "title": 0.3, "title_attributes": 0.1, "attributes": 0.4, "description": 0.0
-    },
-    "augmentation": {"minimum_area": 0.8, "aspect_jitter": 0.1, "flip": True, "brightness": 0.1},
-    "training": {
-        "epochs": 1, "batch_size": 8, "topic_size": 1, "swapped_captions": False, "learning_rate": 0.002,
-        "weight_decay": 0.05, "betas": [0.9, 0.98],
-        "warmup_share": 0.1, "low_resolution_px": None, "low_resolution_share": 0.0, "precision": "fp32",
-        "initial_temperature": 0.1, "minimum_temperature": 0.01, "topk_weight": 0.0, "topk_patches": 2,
-        "checkpoint_every_s": 1000, "validate_every_epochs": 2,
-    },
-}  # fmt: skip
+ENCODER = encoder_block(context_length=8, batch_size=8, topk_weight=0.0)
 ENCODE = {"batch_size": 16, "precision": "fp32"}
 OPTIMISATION = {
     "steps": 12, "batch_size": 6, "learning_rate": 0.003, "weight_decay": 0.05, "betas": [0.9, 0.98],
@@ -166,11 +135,8 @@ def blocks() -> dict[str, Any]:
 
 def write_encoder(folder: Path) -> None:
     """An untrained encoder folder."""
-    params = EncoderParams.model_validate(ENCODER)
     captions = [f"{c} {t} number made to last in" for c in COLOURS for t in TYPES]
-    tokenizer = learn_tokenizer(captions, 300, 8)
-    encoder = create_encoder(params, tokenizer.vocabulary_size)
-    save_encoder(encoder, tokenizer, params.model.vision, folder)
+    save_untrained_encoder(folder, ENCODER, captions)
 
 
 @pytest.fixture(scope="session")

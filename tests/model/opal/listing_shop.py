@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import copy
-import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 import yaml
-from PIL import Image
 
 from components.catalog.records import PAIRS, Product, Truth
 from components.catalog.schema import CatalogSchema, write_schema
 from components.catalog.shards import CatalogueWriter, write_qrels, write_queries
 from components.catalog.truth import TruthWriter
-from components.encoder.files import save_encoder
-from components.encoder.model import create_encoder
-from components.encoder.params import EncoderParams
-from components.encoder.tokenizer import learn_tokenizer
 from components.opal.listing_text import Listing, answer_text, pairs_of
+from tests.model.coloured_shapes import COLOURS, encoder_block, picture, save_untrained_encoder
 
-COLOURS = {"red": (220, 30, 30), "green": (30, 180, 40), "blue": (40, 60, 220), "white": (240, 240, 240)}
 SPLITS = ("train", "train", "train", "validation", "test")
 SCHEMA = {
     "categories": {
@@ -37,44 +30,6 @@ SCHEMA = {
             },
         }
     }
-}
-ENCODER = {
-    "seed": 5,
-    "threads": 1,
-    "image_px": 32,
-    "model": {
-        "pretrained": None,
-        "embed_dim": 16,
-        "vision": {"timm_model_name": "test_resnet", "timm_pool": "avg", "timm_proj": "linear"},
-        "text": {"context_length": 12, "vocabulary_size": 300, "width": 32, "heads": 2, "layers": 1},
-    },
-    "captions": {
-        "product_type": 0.2,
-        "title": 0.3,
-        "title_attributes": 0.1,
-        "attributes": 0.4,
-        "description": 0.0,
-    },
-    "augmentation": {"minimum_area": 0.8, "aspect_jitter": 0.1, "flip": True, "brightness": 0.1},
-    "training": {
-        "epochs": 1,
-        "batch_size": 32,
-        "topic_size": 1,
-        "swapped_captions": False,
-        "learning_rate": 0.002,
-        "weight_decay": 0.05,
-        "betas": [0.9, 0.98],
-        "warmup_share": 0.1,
-        "low_resolution_px": None,
-        "low_resolution_share": 0.4,
-        "precision": "fp32",
-        "initial_temperature": 0.1,
-        "minimum_temperature": 0.01,
-        "topk_weight": 0.5,
-        "topk_patches": 2,
-        "checkpoint_every_s": 1000,
-        "validate_every_epochs": 2,
-    },
 }
 TRAINING = {
     "steps": 6,
@@ -158,15 +113,6 @@ def blocks() -> dict[str, Any]:
     return copy.deepcopy(BLOCKS)
 
 
-def picture(colour: str, wide: bool, seed: int) -> bytes:
-    """A PNG of 32 px: noise, and a coloured shape."""
-    pixels = np.random.default_rng(seed).integers(90, 130, (32, 32, 3)).astype(np.uint8)
-    pixels[8:24, 8 : (24 if wide else 14)] = COLOURS[colour]
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "PNG")
-    return out.getvalue()
-
-
 def write_workspace(root: Path, products: int = 60) -> None:
     """data/checked, data/truth, data/refined, data/embeddings, models/encoder and params.yaml."""
     catalogue, refined, instructions, truths, ids = root / "data/checked", [], [], [], []
@@ -229,8 +175,4 @@ def _write_tables(root: Path, refined: list[Any], instructions: list[Any], ids: 
 
 def write_encoder(folder: Path) -> None:
     """An untrained encoder of some thousand weights."""
-    torch.manual_seed(0)
-    params = EncoderParams.model_validate(ENCODER)
-    tokenizer = learn_tokenizer([f"{c} square bar" for c in COLOURS] * 3, 300, 12)
-    encoder = create_encoder(params, tokenizer.vocabulary_size)
-    save_encoder(encoder, tokenizer, ENCODER["model"]["vision"], folder)
+    save_untrained_encoder(folder, encoder_block(), [f"{c} square bar" for c in COLOURS] * 3)

@@ -13,34 +13,31 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
-from PIL import Image
 
 from components.catalog.records import PAIRS, Product, Qrel, Query, Truth
-from components.catalog.schema import CatalogSchema, write_schema
 from components.catalog.shards import CatalogueWriter, write_qrels, write_queries
 from components.catalog.truth import TruthWriter
-from components.encoder.files import save_encoder
 from components.encoder.heldout import read_rows
-from components.encoder.model import create_encoder
-from components.encoder.params import EncoderParams
-from components.encoder.tokenizer import learn_tokenizer
+from tests.model.coloured_shapes import (
+    CAPTIONS,
+    COLOURS,
+    box,
+    encoder_block,
+    save_untrained_encoder,
+    write_colour_schema,
+)
+from tests.model.coloured_shapes import picture as shape_picture
 
 ROOT = Path(__file__).parents[3]
-COLOURS = {"red": (220, 30, 30), "green": (30, 180, 40), "blue": (40, 60, 220), "white": (240, 240, 240)}
 TYPES = ("square", "bar")
 SPLITS = ("train", "train", "validation", "test")
 PRODUCTS, SIDE = 96, 48
 
 
 def picture(colour: str, shape: str, x: int, y: int, seed: int, cluttered: bool) -> bytes:
-    """A PNG of 48 px: noise, a coloured shape at (x, y), and another one in a far corner if cluttered."""
-    pixels = np.random.default_rng(seed).integers(90, 130, (SIDE, SIDE, 3)).astype(np.uint8)
-    if cluttered:
-        pixels[2:8, 2:8] = COLOURS[list(COLOURS)[seed % 4]]
-    pixels[y : y + 16, x : x + (16 if shape == "square" else 6)] = COLOURS[colour]
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "PNG")
-    return out.getvalue()
+    """A coloured shape at (x, y), and another one in a far corner if cluttered."""
+    corner = list(COLOURS)[seed % 4] if cluttered else ""
+    return shape_picture(colour, shape == "square", seed, x=x, y=y, side=SIDE, corner=corner)
 
 
 def write_catalogue(root: Path) -> None:
@@ -65,9 +62,9 @@ def write_catalogue(root: Path) -> None:
                     attributes={"colour": colour}, group_id=f"g{i}", split=split,
                 )
             )  # fmt: skip
-            box = (x / SIDE, y / SIDE, (x + (16 if shape == "square" else 6)) / SIDE, (y + 16) / SIDE)
+            place = box(shape == "square", x, y, SIDE)
             scene = "cluttered" if i % 3 == 0 else "plain"
-            truths.add(Truth(product_id=name, attributes={"colour": colour}, box=box, scene=scene))
+            truths.add(Truth(product_id=name, attributes={"colour": colour}, box=place, scene=scene))
             if split in ("test", "validation"):
                 qrels.append(Qrel(query_id=f"{split}-{colour}-{shape}", product_id=name, relevance=3))
     write_queries(folder, [
@@ -75,9 +72,7 @@ def write_catalogue(root: Path) -> None:
         for split in ("test", "validation") for c in COLOURS for s in TYPES
     ])  # fmt: skip
     write_qrels(folder, qrels)
-    values = {"type": "enum", "values": sorted(COLOURS), "required": True}
-    category = {"product_types": sorted(TYPES), "attributes": {"colour": values}}
-    write_schema(folder / "schema.json", CatalogSchema.model_validate({"categories": {"shapes": category}}))
+    write_colour_schema(folder, "shapes", TYPES)
 
 
 def write_clarified(root: Path) -> None:
@@ -92,11 +87,7 @@ def write_clarified(root: Path) -> None:
 
 def write_encoder(folder: Path) -> None:
     """A tiny encoder with random weights."""
-    params = EncoderParams.model_validate(ENCODER)
-    texts = [f"{c} {s} number 7" for c in COLOURS for s in TYPES]
-    tokenizer = learn_tokenizer(texts * 4, 300, params.model.text.context_length)
-    encoder = create_encoder(params, tokenizer.vocabulary_size)
-    save_encoder(encoder.eval(), tokenizer, params.model.vision, folder)
+    save_untrained_encoder(folder, ENCODER, [f"{c} {s} number 7" for c in COLOURS for s in TYPES] * 4)
 
 
 def write_params(root: Path, **changes: Any) -> dict[str, Any]:
@@ -130,40 +121,7 @@ def run_door(root: Path, *arguments: str) -> Done:
         return Done(run("vlclip", COMMANDS, arguments), told.getvalue())
 
 
-ENCODER = {
-    "seed": 5,
-    "threads": 1,
-    "image_px": 32,
-    "model": {
-        "pretrained": None,
-        "embed_dim": 16,
-        "vision": {"timm_model_name": "test_resnet", "timm_pool": "avg", "timm_proj": "linear"},
-        "text": {"context_length": 12, "vocabulary_size": 300, "width": 32, "heads": 2, "layers": 1},
-    },
-    "captions": dict.fromkeys(
-        ("product_type", "title", "title_attributes", "attributes", "description"), 1.0
-    ),
-    "augmentation": {"minimum_area": 0.8, "aspect_jitter": 0.1, "flip": True, "brightness": 0.1},
-    "training": {
-        "epochs": 3,
-        "batch_size": 16,
-        "topic_size": 1,
-        "swapped_captions": False,
-        "learning_rate": 0.002,
-        "weight_decay": 0.05,
-        "betas": [0.9, 0.98],
-        "warmup_share": 0.1,
-        "low_resolution_px": None,
-        "low_resolution_share": 0.0,
-        "precision": "fp32",
-        "initial_temperature": 0.1,
-        "minimum_temperature": 0.01,
-        "topk_weight": 0.5,
-        "topk_patches": 2,
-        "checkpoint_every_s": 1000,
-        "validate_every_epochs": 2,
-    },
-}
+ENCODER = encoder_block(captions=dict.fromkeys(CAPTIONS, 1.0), epochs=3, batch_size=16)
 BLOCKS: dict[str, Any] = {
     "encoder": ENCODER,
     "ground": {
