@@ -15,6 +15,7 @@ from faulty_server import KEY, Act, FaultyServer, Script
 from hypothesis import given
 from hypothesis import strategies as st
 
+from components.llm import endpoint
 from components.llm.chat import Message, Reply, Request
 from components.llm.endpoint import EndpointModel, backoff, data_url, retry_after
 from components.llm.errors import ChatConfigurationError, EndpointError, ReplyError
@@ -186,6 +187,38 @@ def test_a_missing_variable_or_a_wrong_url_is_said(
 @given(st.integers(1, 12), st.floats(0.01, 5), st.floats(0.01, 60))
 def test_backoff_is_full_jitter_below_its_bounds(retry: int, base: float, most: float) -> None:
     assert 0 <= backoff(retry, base, most) <= min(most, base * 2**retry)
+
+
+@pytest.mark.parametrize(("retry", "most"), [(1, 0.2), (3, 0.8), (9, 2.0)])
+def test_waits_are_spread_over_the_whole_of_a_range_that_doubles(retry: int, most: float) -> None:
+    waits = [backoff(retry, 0.1, 2.0) for _ in range(400)]
+    thirds = [sum(most * i / 3 <= w <= most * (i + 1) / 3 for w in waits) for i in range(3)]
+    assert min(thirds) > 80, thirds  # 133 are expected in each; 80 is over five deviations away
+
+
+def test_each_attempt_after_a_429_waits_as_long_as_was_drawn(
+    serve: Serve, llm_params: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, list[float]] = {}
+
+    def first_time_429(_: int, body: dict[str, Any]) -> Act:
+        times = seen.setdefault(body["messages"][1]["content"], [])
+        times.append(time.monotonic())
+        return Act(status=429) if len(times) == 1 else GOOD
+
+    serve(first_time_429)
+    drawn = [0.3, 0.05, 0.2, 0.1]
+    left, asked = iter(drawn), []
+
+    def draw(*arguments: float) -> float:
+        asked.append(arguments)
+        return next(left)
+
+    monkeypatch.setattr(endpoint, "backoff", draw)
+    replies = ask(llm_params(endpoint={"backoff_s": 0.5}), *(request(f"item {i}") for i in range(4)))
+    assert all(isinstance(r, Reply) for r in replies) and asked == [(1, 0.5, 2.0)] * 4
+    gaps = sorted(again - first for first, again in seen.values())
+    assert all(gap >= wait - 0.005 for gap, wait in zip(gaps, sorted(drawn), strict=True)), gaps
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -9,9 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from components.catalog.records import PAIRS
 from tests.model.vlclip.squares_shop import run_door, write_params
@@ -94,6 +97,19 @@ def test_a_missing_picture_is_named_before_training(own: Path, data: bytes | Non
     )
     for command in ("train raw", "train full"):
         refused(own, command, "picture of product p0005")
+
+
+def test_a_photo_of_40_megabytes_is_grounded_cropped_and_trained_on(own: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (3600, 5400, 3), dtype=np.uint8)
+    out = io.BytesIO()
+    Image.fromarray(noise).save(out, "JPEG", quality=98, subsampling=0)
+    assert len(out.getvalue()) > 40_000_000
+    image = {"bytes": out.getvalue(), "path": None}
+    change_products(own, lambda row: {"image": image} if row["product_id"] == "p0003" else {})
+    run(own, "ground", "train full")
+    boxes = {r["product_id"]: r for r in pq.read_table(own / "data/grounding/boxes.parquet").to_pylist()}
+    assert boxes["p0003"]["reason"] in ("", "score is below the threshold")
+    assert (own / "models/vlclip/full/model.safetensors").exists()
 
 
 def test_a_schema_without_attributes_leaves_retrieval_and_boxes(own: Path) -> None:
