@@ -154,17 +154,20 @@ def test_a_folder_that_is_no_safe_model_is_refused(
         LocalModel(local(folder))
 
 
+LAMP = '{"text": "lamp"}'
+OTHER = {**SCHEMA, "properties": {"text": {"type": "string", "minLength": 9}}}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("pictures", [False, True], ids=["text", "image-text"])
 def test_against_the_server_of_transformers(
-    text_model: Path,
-    image_model: Path,
-    llm_params: Make,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    pictures: bool,
+    llm_params: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pictures: bool
 ) -> None:
-    folder = image_model if pictures else text_model
+    from tiny_models import save_image_text_model, save_text_model
+
+    folder = tmp_path / "model"
+    save = save_image_text_model if pictures else save_text_model
+    save(folder, says=LAMP)
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
@@ -179,22 +182,29 @@ def test_against_the_server_of_transformers(
         monkeypatch.setenv(URL, f"http://127.0.0.1:{port}/v1")
         changes = {"model": str(folder), "key_env": None, "structured_output": "none", "timeout_s": 60.0}
         params = llm_params(endpoint=changes, max_tokens=8, reasks=1)
-        answer, figures = _ask(params, tmp_path / "replies.sqlite", picture("red") if pictures else None)
-        # random weights write no JSON: what is proven is the exchange, its count, and the bounded re-asks
-        assert answer.value is None and answer.attempts == 2, (tmp_path / "server.log").read_text()
-        assert figures["requests"] == 2 and figures["prompt_tokens"] > 20
-        again, kept = _ask(params, tmp_path / "replies.sqlite", picture("red") if pictures else None)
-        assert again == answer and kept["kept"] == 2
+        asked = params, tmp_path / "replies.sqlite", picture("red") if pictures else None
+        answer, figures = _ask(*asked, SCHEMA)
+        assert answer == Answer({"text": "lamp"}, "", 1), (tmp_path / "server.log").read_text()
+        assert figures["prompt_tokens"] == (45 if pictures else 29)  # 16 of them for the picture
+        # an answer that does not fit is asked for again, a bounded number of times
+        refused, more = _ask(*asked, OTHER)
+        assert refused.value is None and refused.attempts == 2 and more["malformed"] == 2
     finally:
         server.kill()
         server.wait()
+    # all of it is kept: the server is gone
+    for schema, told, count in ((SCHEMA, answer, 1), (OTHER, refused, 2)):
+        again, kept = _ask(*asked, schema)
+        assert again == told and kept["kept"] == count
 
 
-def _ask(params: LLMParams, cache: Path, image: bytes | None) -> tuple[Answer, dict[str, float]]:
+def _ask(
+    params: LLMParams, cache: Path, image: bytes | None, schema: dict[str, Any]
+) -> tuple[Answer, dict[str, float]]:
     async def go() -> tuple[Answer, dict[str, float]]:
         session = ChatSession(open_model(params, {}, ""), params, cache)
         try:
-            answer = await session.ask("summarizer", request(image=image).messages, SCHEMA)
+            answer = await session.ask("summarizer", request(image=image).messages, schema)
         finally:
             await session.close()
         return answer, session.figures()

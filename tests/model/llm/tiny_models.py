@@ -12,8 +12,8 @@ TEMPLATE = (
 )
 
 
-def tokenizer() -> Any:
-    """A byte-level BPE tokenizer without merges."""
+def tokenizer(says: str = "") -> Any:
+    """A byte-level BPE tokenizer without merges; ``says`` is one more token."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -22,7 +22,7 @@ def tokenizer() -> Any:
     made = Tokenizer(models.BPE({t: i for i, t in enumerate([*special, *letters])}, []))
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     made.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(
+    words = PreTrainedTokenizerFast(
         tokenizer_object=made,
         pad_token="<pad>",
         eos_token="<eos>",
@@ -30,6 +30,31 @@ def tokenizer() -> Any:
         chat_template=TEMPLATE,
         model_max_length=8192,
     )
+    if says:
+        words.add_tokens([says])
+    return words
+
+
+def always_say(model: Any, words: Any, says: str) -> None:
+    """Let a Llama answer everything with the token ``says``, and end.
+
+    With nothing added to the residual stream, a token's logits depend on that token alone.
+    """
+    import torch
+
+    start, end = words.convert_tokens_to_ids(["<|assistant|>", words.eos_token])
+    answer = words.convert_tokens_to_ids(says)
+    decoder = getattr(model.base_model, "language_model", model.base_model)
+    with torch.no_grad():
+        for layer in decoder.layers:
+            layer.self_attn.o_proj.weight.zero_()
+            layer.mlp.down_proj.weight.zero_()
+        embedded, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
+        for at, (said, then) in enumerate(((start, answer), (answer, end))):
+            embedded[said] = 0
+            embedded[said, at] = 1
+            head[then] = 0
+            head[then, at] = 50
 
 
 def text_config(vocabulary: int) -> dict[str, Any]:
@@ -47,19 +72,22 @@ def text_config(vocabulary: int) -> dict[str, Any]:
     }
 
 
-def save_text_model(folder: Path) -> None:
-    """A Llama with random weights."""
+def save_text_model(folder: Path, says: str = "") -> None:
+    """A Llama with random weights, or one that always ``says`` the same."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(1)
-    words = tokenizer()
-    LlamaForCausalLM(LlamaConfig(**text_config(len(words)))).save_pretrained(folder)
+    words = tokenizer(says)
+    model = LlamaForCausalLM(LlamaConfig(**text_config(len(words))))
+    if says:
+        always_say(model, words, says)
+    model.save_pretrained(folder)
     words.save_pretrained(folder)
 
 
-def save_image_text_model(folder: Path) -> None:
-    """A LLaVA with random weights."""
+def save_image_text_model(folder: Path, says: str = "") -> None:
+    """A LLaVA with random weights, or one that always ``says`` the same."""
     import torch
     from transformers import (
         CLIPImageProcessor,
@@ -71,7 +99,7 @@ def save_image_text_model(folder: Path) -> None:
     )
 
     torch.manual_seed(1)
-    words = tokenizer()
+    words = tokenizer(says)
     vision = CLIPVisionConfig(
         hidden_size=16,
         intermediate_size=32,
@@ -86,7 +114,10 @@ def save_image_text_model(folder: Path) -> None:
         image_token_index=2,
         vision_feature_layer=-1,
     )
-    LlavaForConditionalGeneration(config).save_pretrained(folder)
+    model = LlavaForConditionalGeneration(config)
+    if says:
+        always_say(model, words, says)
+    model.save_pretrained(folder)
     LlavaProcessor(
         image_processor=CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}),
         tokenizer=words,
