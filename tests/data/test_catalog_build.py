@@ -25,6 +25,7 @@ from components.catalog.__main__ import main
 from components.catalog.schema import product_problems
 from components.catalog.shards import Catalogue
 from components.catalog.truth import read_truth
+from tests.data.parameter_blocks import catalog_block
 
 ROOT = Path(__file__).parents[2]
 NOISE = {
@@ -41,17 +42,7 @@ NOISE = {
     "description_missing": 0.2,
     "test_only": ["boilerplate.disclaimer"],
 }
-PARAMS: dict[str, Any] = {
-    "seed": 3,
-    "workers": 2,
-    "rows_per_shard": 40,
-    "images": {"max_bytes": 100_000, "max_pixels": 250_000, "min_side_px": 8},
-    "reencode": None,
-    "splits": {"train": 0.6, "validation": 0.2, "test": 0.2},
-    "enum_max_values": 20,
-    "noise": None,
-    "shop": None,
-}
+PARAMS = catalog_block(seed=3, rows_per_shard=40)
 MAPPING = {
     "products": "items.jsonl",
     "fields": {

@@ -27,6 +27,7 @@ from components.catalog.params import CatalogParams
 from components.catalog.records import Product
 from components.catalog.source import import_source, read_source
 from components.stage.errors import ConfigurationError
+from tests.data.parameter_blocks import catalog_block
 
 ROOT = Path(__file__).parents[2]
 FASHION = Path(os.environ.get("VITRINE_FASHION_DATA", "no-such-folder"))
@@ -36,21 +37,6 @@ def jpeg(number: int, side: int = 24) -> bytes:
     buffer = io.BytesIO()
     Image.new("RGB", (side, side), (number % 256, 80, 160)).save(buffer, "JPEG")
     return buffer.getvalue()
-
-
-def catalog_params(**changes: object) -> CatalogParams:
-    values: dict[str, object] = {
-        "seed": 1,
-        "workers": 2,
-        "rows_per_shard": 100,
-        "images": {"max_bytes": 100_000, "max_pixels": 250_000, "min_side_px": 8},
-        "reencode": None,
-        "splits": {"train": 0.6, "validation": 0.2, "test": 0.2},
-        "enum_max_values": 20,
-        "noise": None,
-        "shop": None,
-    }
-    return CatalogParams.model_validate({**values, **changes})
 
 
 def mapping_of(**changes: object) -> dict[str, Any]:
@@ -86,7 +72,12 @@ def folder_of(root: Path, rows: list[Any], images: int = 10) -> Path:
 @contextmanager
 def source_of(root: Path, mapping: dict[str, Any], **changes: object) -> Iterator[FileSource]:
     parsed = parse_mapping(mapping, "mapping.yaml")
-    with FileSource(root, parsed, catalog_params(**changes), root.parent / f"{root.name}.work") as source:
+    with FileSource(
+        root,
+        parsed,
+        CatalogParams.model_validate(catalog_block(**changes)),
+        root.parent / f"{root.name}.work",
+    ) as source:
         yield source
 
 

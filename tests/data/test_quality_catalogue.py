@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import io
 import json
 from collections.abc import Callable
@@ -18,6 +17,8 @@ from PIL import Image
 from components.catalog.records import PRODUCTS, QRELS, QUERIES
 from components.quality import __main__ as quality_door
 from components.stage import door
+from tests.data.parameter_blocks import quality_block
+from tests.data.stage_workspace import enter
 
 pytest.importorskip("great_expectations")
 
@@ -32,25 +33,6 @@ SCHEMA = {
         },
         "home": {"product_types": ["lamp"], "attributes": {}},
     }
-}
-PARAMS: dict[str, Any] = {
-    "max_bad_fraction": 0.1,
-    "min_products": 5,
-    "min_products_per_split": 2,
-    "min_test_queries": 1,
-    "max_title_chars": 60,
-    "max_description_chars": 100,
-    "max_query_chars": 40,
-    "attribute_values": "quarantine",
-    "required_attributes": "quarantine",
-    "images": {"max_bytes": 20_000, "max_pixels": 10_000, "min_side_px": 8},
-    "max_cross_split_pictures": 0.05,
-    "min_relevance": 2,
-    "workers": 1,
-    "unit_norm_tolerance": 0.001,
-    "max_identical_vectors": 0.667,
-    "max_mean_cosine": 0.99,
-    "page_examples": 3,
 }
 SPLIT_OF = ("train", "train", "validation", "test")
 
@@ -67,7 +49,7 @@ class Shop:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.params = copy.deepcopy(PARAMS)
+        self.params = quality_block()
         self.products = [self.product(i) for i in range(40)]
         self.queries = [
             {"query_id": f"q{i:02d}", "text": f"text {i}", "kind": "textual", "split": SPLIT_OF[i % 4]}
@@ -135,10 +117,7 @@ class Shop:
 
 @pytest.fixture
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("DVC_STAGE", raising=False)
-    monkeypatch.delenv("VITRINE_PARAMS", raising=False)
-    return Shop(tmp_path)
+    return Shop(enter(tmp_path, monkeypatch))
 
 
 def change(**values: Any) -> Callable[[dict[str, Any]], None]:

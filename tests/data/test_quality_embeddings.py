@@ -16,28 +16,12 @@ import pytest
 from components.catalog.records import PRODUCTS
 from components.quality import __main__ as quality_door
 from components.stage import door
+from tests.data.parameter_blocks import quality_block
+from tests.data.stage_workspace import enter
 
 pytest.importorskip("great_expectations")
 
-PARAMS: dict[str, Any] = {
-    "max_bad_fraction": 0.5,
-    "min_products": 1,
-    "min_products_per_split": 1,
-    "min_test_queries": 0,
-    "max_title_chars": 60,
-    "max_description_chars": 100,
-    "max_query_chars": 40,
-    "attribute_values": "quarantine",
-    "required_attributes": "quarantine",
-    "images": {"max_bytes": 20_000, "max_pixels": 10_000, "min_side_px": 8},
-    "max_cross_split_pictures": 0.05,
-    "min_relevance": 2,
-    "workers": 1,
-    "unit_norm_tolerance": 0.001,
-    "max_identical_vectors": 0.667,
-    "max_mean_cosine": 0.99,
-    "page_examples": 3,
-}
+PARAMS = quality_block(max_bad_fraction=0.5, min_products=1, min_products_per_split=1, min_test_queries=0)
 N, D = 30, 8
 
 
@@ -76,10 +60,7 @@ class Embedded:
 
 @pytest.fixture
 def embedded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Embedded:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("DVC_STAGE", raising=False)
-    monkeypatch.delenv("VITRINE_PARAMS", raising=False)
-    return Embedded(tmp_path)
+    return Embedded(enter(tmp_path, monkeypatch))
 
 
 def test_sound_embeddings_pass_and_the_report_names_what_it_judged(embedded):

@@ -15,6 +15,7 @@ import pytest
 from components.catalog.records import PRODUCTS
 from components.quality.__main__ import COMMANDS
 from components.stage import door
+from tests.data.stage_workspace import enter
 
 pytest.importorskip("great_expectations")
 
@@ -132,10 +133,7 @@ class World:
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("DVC_STAGE", raising=False)
-    monkeypatch.delenv("VITRINE_PARAMS", raising=False)
-    return World(tmp_path)
+    return World(enter(tmp_path, monkeypatch))
 
 
 @pytest.mark.parametrize("command", ["refined", "preferences"])

@@ -22,33 +22,11 @@ from components.catalog.schema import listing_json_schema, parse_schema, product
 from components.catalog.shop.assortment import CATEGORIES, COLOURS, TYPES
 from components.catalog.shop.build import Shop
 from components.catalog.shop.design import plan, specification
-from components.catalog.shop.params import EngagementParams, QueryCounts, QueryParams, ShopParams
+from components.catalog.shop.params import ShopParams
 from components.catalog.shop.scene import camera, picture
+from tests.data.parameter_blocks import shop_block
 
-QUERIES = QueryParams(
-    count=QueryCounts(train=60, validation=20, test=40), visual_share=0.5, held_out_share=0.5, max_exact=15
-)
-ENGAGEMENT = EngagementParams(
-    relevance_weight=1.0, appeal_weight=0.8, noise=0.7, step_logit=1.2, step_cost=0.6
-)
-PARAMS = ShopParams(
-    products=240,
-    variant_share=0.35,
-    recolour_share=0.7,
-    test_fraction=0.25,
-    validation_fraction=0.1,
-    image_px=48,
-    supersampling=2,
-    jpeg_quality=90,
-    cluttered_share=0.5,
-    neighbours_min=2,
-    neighbours_max=5,
-    neighbours_painted=30,
-    max_hidden=0.15,
-    workers=1,
-    queries=QUERIES,
-    engagement=ENGAGEMENT,
-)
+PARAMS = ShopParams.model_validate(shop_block((60, 20, 40)))
 Items = list[tuple[Product, Truth]]
 
 

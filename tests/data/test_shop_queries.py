@@ -14,34 +14,25 @@ from components.catalog.shop.build import Shop
 from components.catalog.shop.design import generator, plan, specification
 from components.catalog.shop.engagement import appeal, desirability
 from components.catalog.shop.errors import ShopError
-from components.catalog.shop.params import EngagementParams, QueryCounts, QueryParams, ShopParams
+from components.catalog.shop.params import EngagementParams, QueryCounts, ShopParams
 from components.catalog.shop.queries import Wish, ask
 from components.catalog.shop.text import write_listing
+from tests.data.parameter_blocks import shop_block
 
-QUERIES = QueryParams(
-    count=QueryCounts(train=120, validation=40, test=160), visual_share=0.5, held_out_share=0.5, max_exact=6
+PARAMS = ShopParams.model_validate(
+    shop_block(
+        (120, 40, 160),
+        max_exact=6,
+        products=600,
+        test_fraction=0.3,
+        validation_fraction=0.2,
+        image_px=32,
+        supersampling=1,
+        jpeg_quality=80,
+        neighbours_max=3,
+    )
 )
-ENGAGEMENT = EngagementParams(
-    relevance_weight=1.0, appeal_weight=0.8, noise=0.7, step_logit=1.2, step_cost=0.6
-)
-PARAMS = ShopParams(
-    products=600,
-    variant_share=0.35,
-    recolour_share=0.7,
-    test_fraction=0.3,
-    validation_fraction=0.2,
-    image_px=32,
-    supersampling=1,
-    jpeg_quality=80,
-    cluttered_share=0.5,
-    neighbours_min=2,
-    neighbours_max=3,
-    neighbours_painted=30,
-    max_hidden=0.15,
-    workers=1,
-    queries=QUERIES,
-    engagement=ENGAGEMENT,
-)
+QUERIES, ENGAGEMENT = PARAMS.queries, PARAMS.engagement
 Asked = list[tuple[Query, Wish, list[Qrel]]]
 
 

@@ -22,36 +22,11 @@ from components.catalog.shop.params import ShopParams
 from components.catalog.shop.queries import grades
 from components.catalog.shop.scene import bounds
 from components.catalog.shop.shapes import box, ellipse, ribbon, symmetric
+from tests.data.parameter_blocks import shop_block
 
-DEMO = {
-    "products": 60,
-    "variant_share": 0.3,
-    "recolour_share": 0.7,
-    "test_fraction": 0.25,
-    "validation_fraction": 0.1,
-    "image_px": 64,
-    "supersampling": 2,
-    "jpeg_quality": 90,
-    "cluttered_share": 0.5,
-    "neighbours_min": 2,
-    "neighbours_max": 4,
-    "neighbours_painted": 24,
-    "max_hidden": 0.15,
-    "workers": 1,
-    "queries": {
-        "count": {"train": 4, "validation": 2, "test": 4},
-        "visual_share": 0.5,
-        "held_out_share": 0.5,
-        "max_exact": 15,
-    },
-    "engagement": {
-        "relevance_weight": 1.0,
-        "appeal_weight": 0.8,
-        "noise": 0.7,
-        "step_logit": 1.2,
-        "step_cost": 0.6,
-    },
-}
+DEMO = shop_block(
+    (4, 2, 4), products=60, variant_share=0.3, image_px=64, neighbours_max=4, neighbours_painted=24
+)
 KINDS = [pytest.param(kind, id=name) for name, kind in TYPES.items()]
 
 
