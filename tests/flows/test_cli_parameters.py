@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.stage.errors import ConfigurationError
-from flows.parameters import BLOCKS, check_parameters, model, overrides_name, parse_override, with_overrides
+from flows.parameters import check_parameters, model, overrides_name, parse_override, with_overrides
 from flows.params import RunnerParams
-from tests.flows.toy_workspace import PROJECT, RUNNER, environment
+from tests.flows.toy_workspace import RUNNER, environment
 
 HEAVY = ("torch", "mlflow", "prefect", "dvc", "great_expectations", "open_clip", "faiss", "pandas")
 
@@ -23,14 +23,6 @@ HEAVY = ("torch", "mlflow", "prefect", "dvc", "great_expectations", "open_clip",
 def written(path: Path, text: str) -> Path:
     path.write_text(text)
     return path
-
-
-def test_every_committed_profile_is_complete_and_valid() -> None:
-    profiles = sorted((PROJECT / "conf").glob("*.yaml"))
-    if not profiles:
-        pytest.skip("no profile is committed")
-    for path in profiles:
-        assert set(check_parameters(path, required=BLOCKS)) == set(BLOCKS), path
 
 
 def test_parameter_models_and_the_command_itself_import_nothing_heavy() -> None:

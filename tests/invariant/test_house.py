@@ -87,7 +87,7 @@ def test_root_parameters_are_the_demo_profile() -> None:
 def test_every_profile_is_complete_and_valid(profile: str) -> None:
     from flows.parameters import BLOCKS, check_parameters
 
-    check_parameters(ROOT / "conf" / f"{profile}.yaml", required=BLOCKS)
+    assert set(check_parameters(ROOT / "conf" / f"{profile}.yaml", required=BLOCKS)) == set(BLOCKS)
 
 
 def test_only_evaluation_and_the_report_see_the_truth() -> None:

@@ -149,6 +149,7 @@ def test_strangers_words_stay_inside_one_json_string(said: str) -> None:
         await Agent(session, params).clarify(row, book.of(NUMBER), None)
 
     asyncio.run(go())
+    assert seen
     for request in seen:
         system, user = request.messages
         assert said not in system.text
