@@ -20,7 +20,7 @@ from trl import SFTConfig
 
 from components.catalog.schema import CatalogSchema, read_schema
 from components.encoder.files import load_encoder
-from components.opal import generate, growing_cache
+from components.opal import dpo, generate, growing_cache
 from components.opal.conversation import Conversation, image_tokens
 from components.opal.generate import Decoding, ListingGenerator
 from components.opal.listing_errors import ListingConfigurationError, ListingDataError, ListingModelFileError
@@ -28,6 +28,7 @@ from components.opal.listing_files import check_listing_folder, load_listing_mod
 from components.opal.listing_grammar import Grammars, generation_schema
 from components.opal.listing_params import DpoParams, ListingParams, SftParams
 from components.opal.listing_rows import of_one_length
+from components.opal.preference_pairs import Pair
 from components.opal.publish_dpo import dpo_and_publish, read_pairs
 from components.opal.publish_preferences import make_and_publish
 from components.opal.publish_sft import samples_of, sft_and_publish, starting_model, tokenizer_texts
@@ -99,6 +100,36 @@ def test_the_loss_is_on_the_answer_alone_and_no_image_token_is_cut(shop: Path) -
         assert (labels[row == image] == -100).all()
     shown = torch.from_numpy(pixels.take(np.array([s.position for s in samples[:8]])))
     assert torch.equal(batch["pixel_values"], shown.permute(0, 3, 1, 2))
+
+
+class PreparedError(Exception):
+    """The trainer stands, and is not to run."""
+
+
+def test_preferring_scores_the_two_answers_alone_and_cuts_no_image_token(
+    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, pixels, samples, _ = started(shop)
+    whole = [s for s in samples if s.grain == "listing"][:4]
+    pairs = [Pair(s.product_id, "shapes", s.question, s.answer, "{}", "seller", ("bad",)) for s in whole]
+    made: list[Any] = []
+
+    def stand(trainer: Any, *_: object) -> None:
+        made.append(trainer)
+        raise PreparedError
+
+    monkeypatch.setattr(dpo, "trained", stand)
+    positions = {s.product_id: s.position for s in whole}
+    with pytest.raises(PreparedError):
+        dpo.prefer(model, pairs, positions, pixels.take, params()[2], None, "fp32", tmp_path)
+    (trainer,) = made
+    batch = trainer.data_collator([trainer.train_dataset[i] for i in range(4)])
+    conversation, image = Conversation(model), model.model.config.image_token_id
+    answers = {conversation.answer(s.answer) for s in whole}
+    for place, (row, scored) in enumerate(zip(batch["input_ids"], batch["completion_mask"], strict=True)):
+        told = model.tokenizer.decode(row[scored.bool()], skip_special_tokens=False)
+        assert told in answers if place < 4 else told == conversation.answer("{}")
+        assert int((row == image).sum()) == 5 and not scored[row == image].any()
 
 
 def test_tokens_known_beforehand_make_trls_own_batch(shop: Path) -> None:
@@ -261,12 +292,12 @@ def test_preferences_and_dpo(shop: Path, tmp_path: Path, monkeypatch: pytest.Mon
     assert {"seller", "swapped"} <= {p.kind for p in pairs}
     assert all(p.checks and p.chosen != p.rejected for p in pairs)
     assert any("unsupported: brand" in p.checks for p in pairs if p.kind == "seller")
-    listing, _, dpo = params()
+    listing, _, preferring = params()
     results = []
     for name, cache in zip(("first", "second"), (shop / "cache", tmp_path / "another"), strict=True):
         record = Record(stage=f"dpo_{name}")
         places = (shop / CATALOGUE, Path("one"), model, Path(name), Path(f"{name}.csv"), cache)
-        dpo_and_publish(listing, dpo, *places, record)
+        dpo_and_publish(listing, preferring, *places, record)
         results.append((sha256_file(Path(name) / "model.safetensors"), Path(f"{name}.csv").read_text()))
     assert results[0] == results[1]
     assert {"margin", "accuracy", "reward_chosen"} <= set(results[0][1].splitlines()[0].split(","))
