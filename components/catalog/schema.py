@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import Field, ValidationError, model_validator
 
 from components.catalog.errors import SchemaError
-from components.catalog.records import Product, Row
+from components.catalog.records import Row
 from components.stage.publish import write_text
 
 Name = str  # a category, product type or attribute name: any non-blank text
@@ -163,12 +163,6 @@ def listing_problems(
             if attribute.required and name not in attributes:
                 problems.append(Problem(f"attributes.{name}", "is required and missing"))
     return problems
-
-
-def product_problems(schema: CatalogSchema, product: Product, *, require: bool = False) -> list[Problem]:
-    """Every way in which ``product`` breaks ``schema``; see ``listing_problems``."""
-    listing = (product.category, product.product_type, product.attributes)
-    return listing_problems(schema, *listing, require=require)
 
 
 def _value_schema(attribute: Attribute) -> dict[str, Any]:

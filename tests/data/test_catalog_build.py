@@ -22,10 +22,10 @@ from PIL import Image
 
 from components.catalog import staging
 from components.catalog.__main__ import main
-from components.catalog.schema import product_problems
 from components.catalog.shards import Catalogue
 from components.catalog.truth import read_truth
 from tests.data.parameter_blocks import catalog_block
+from tests.product_problems import product_problems
 
 ROOT = Path(__file__).parents[2]
 NOISE = {

@@ -18,13 +18,14 @@ import pytest
 from PIL import Image
 
 from components.catalog.records import SPLITS, Product, Truth
-from components.catalog.schema import listing_json_schema, parse_schema, product_problems
+from components.catalog.schema import listing_json_schema, parse_schema
 from components.catalog.shop.assortment import CATEGORIES, COLOURS, TYPES
 from components.catalog.shop.build import Shop
 from components.catalog.shop.design import plan, specification
 from components.catalog.shop.params import ShopParams
 from components.catalog.shop.scene import camera, picture
 from tests.data.parameter_blocks import shop_block
+from tests.product_problems import product_problems
 
 PARAMS = ShopParams.model_validate(shop_block((60, 20, 40)))
 Items = list[tuple[Product, Truth]]

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from components.catalog.noise import KINDS, SellerNoise
 from components.catalog.params import NoiseParams
 from components.catalog.records import SPLITS, Product, Split
-from components.catalog.schema import Attribute, CatalogSchema, Category, product_problems
+from components.catalog.schema import Attribute, CatalogSchema, Category
 from components.stage.errors import ConfigurationError
+from tests.product_problems import product_problems
 
 SCHEMA = CatalogSchema(
     categories={

@@ -19,8 +19,8 @@ from components.catalog.schema import (
     Category,
     listing_json_schema,
     parse_schema,
-    product_problems,
 )
+from tests.product_problems import product_problems
 
 SHOES = Category(
     product_types=("boot", "pump"),

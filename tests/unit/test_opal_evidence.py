@@ -12,16 +12,14 @@ from hypothesis import strategies as st
 from components.catalog.schema import CatalogSchema
 from components.opal.listings import Listing
 from components.opal.mentions import Mentions
-from components.opal.refine_params import SupportParams, WordParams
+from components.opal.refine_params import SupportParams
 from components.opal.sibling_values import SiblingValues
 from components.opal.support_calibration import calibrate
 from components.opal.support_evidence import FEATURES, Evidence
 from components.opal.synonyms import Synonyms
 from components.opal.words import Words
+from tests.unit.test_opal_judges import WORDS
 
-WORDS = WordParams(
-    most_words=500, min_count=3, typo_ratio=8, min_chars=4, synonym_purity=0.8, synonym_ratio=0.4
-)
 SUPPORT = SupportParams(
     batch_size=16,
     precision="fp32",
