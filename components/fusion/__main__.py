@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from components.stage.door import run
 from components.stage.params import load_params, with_seed
 from components.stage.record import Record
+
+if TYPE_CHECKING:
+    from components.fusion.params import FusionEvaluationParams, FusionParams
 
 CATALOGUE, ENCODER, CURVES = Path("data/checked"), Path("models/encoder"), Path("plots")
 MODELS, STUDY = Path("models/fusion"), Path("models/study/fusion")
@@ -79,29 +82,33 @@ def study(record: Record, variant: str, seed: str) -> None:
     _fuse(record, network, towers, STUDY / name, CURVES / f"study/fusion_{name}.csv", seed)
 
 
-def evaluate(record: Record) -> None:
-    """Stage ``fusion_eval``: every row of the table on the held-out split."""
-    from components.fusion.params import CACHE, FusionEvaluationParams, FusionParams
-    from components.fusion.publish_evaluation import evaluate_and_publish
+def _evaluation(record: Record) -> tuple[FusionParams, FusionEvaluationParams]:
+    """The two blocks of an evaluation, noted in the record."""
+    from components.fusion.params import FusionEvaluationParams, FusionParams
 
     fusion, params = load_params("fusion", FusionParams), load_params("fusion_eval", FusionEvaluationParams)
     record.parameters = {
         "fusion": fusion.model_dump(mode="json"),
         "fusion_eval": params.model_dump(mode="json"),
     }
+    return fusion, params
+
+
+def evaluate(record: Record) -> None:
+    """Stage ``fusion_eval``: every row of the table on the held-out split."""
+    from components.fusion.params import CACHE
+    from components.fusion.publish_evaluation import evaluate_and_publish
+
+    fusion, params = _evaluation(record)
     evaluate_and_publish(fusion, params, CATALOGUE, MODELS, CACHE, record)
 
 
 def evaluate_study(record: Record) -> None:
     """Study stage: all networks, ablations and seeds on the held-out split."""
-    from components.fusion.params import CACHE, FusionEvaluationParams, FusionParams
+    from components.fusion.params import CACHE
     from components.fusion.publish_study import evaluate_study_and_publish
 
-    fusion, params = load_params("fusion", FusionParams), load_params("fusion_eval", FusionEvaluationParams)
-    record.parameters = {
-        "fusion": fusion.model_dump(mode="json"),
-        "fusion_eval": params.model_dump(mode="json"),
-    }
+    fusion, params = _evaluation(record)
     evaluate_study_and_publish(fusion, params, CATALOGUE, MODELS, STUDY, CACHE, record)
 
 
