@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PROFILE ?= demo
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo study test test-all lint deps tables format ui clean constraints verify
+.PHONY: help env demo study test test-all lint deps tables format ui clean constraints
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16

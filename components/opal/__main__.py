@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from components.stage.door import Command, run
+from components.stage.memory import keep_few_kernels
 from components.stage.params import load_params
 from components.stage.record import Record
 
@@ -53,6 +54,7 @@ def sft(record: Record, variant: str) -> None:
 
 def preferences(record: Record) -> None:
     """Stage ``preferences``: refined listings beside worse ones, each checked to be worse."""
+    keep_few_kernels()
     from components.opal.listing_params import CACHE, PreferencesParams
     from components.opal.publish_preferences import make_and_publish
 
@@ -75,6 +77,7 @@ def dpo(record: Record) -> None:
 
 def evaluate(record: Record) -> None:
     """Stage ``listing_eval``: every way to write a listing, on held-out products."""
+    keep_few_kernels()
     from components.opal.listing_params import CACHE, ListingEvalParams, ListingParams, SftParams
     from components.opal.publish_listing_evaluation import Inputs, evaluate_and_publish
 
@@ -107,6 +110,7 @@ def study(record: Record, seed: str) -> None:
 
 def evaluate_study(record: Record) -> None:
     """Study stage: every claim about listings in each seed, and pooled."""
+    keep_few_kernels()
     from components.opal.listing_params import CACHE, ListingEvalParams
     from components.opal.publish_study import StudyInputs, evaluate_study_and_publish
 
