@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from components.encoder.errors import ModelFileError
-from components.encoder.model import Encoder, build_clip
+from components.encoder.model import QUICK_GELU, Encoder, build_clip
 from components.encoder.params import ModelParams
 from components.encoder.tokenizer import AnyTokenizer, read_tokenizer
 from components.stage.resume import sha256_file
@@ -49,13 +49,14 @@ def _text_cfg(encoder: Encoder) -> dict[str, Any]:
 
 
 def vision_config(model: ModelParams) -> dict[str, Any]:
-    """open_clip's configuration of the vision tower: as given, or that of the pretrained architecture."""
+    """What ``build_clip`` makes the towers from: as given, or as the pretrained architecture has it."""
     if model.pretrained is None:
         return model.vision
     import open_clip
 
-    config: dict[str, Any] = open_clip.get_model_config(model.pretrained.architecture)["vision_cfg"]
-    return config
+    config = open_clip.get_model_config(model.pretrained.architecture)
+    vision: dict[str, Any] = config["vision_cfg"]
+    return {**vision, QUICK_GELU: True} if config.get(QUICK_GELU) else vision
 
 
 def save_encoder(encoder: Encoder, tokenizer: AnyTokenizer, vision: dict[str, Any], folder: Path) -> None:

@@ -29,6 +29,14 @@ OWN_MEAN, OWN_STD = (0.45, 0.45, 0.45), (0.27, 0.27, 0.27)
 # "mug" from an empty corner.
 GRID_STAGE = -3
 COLOUR_CHANNELS = 64
+QUICK_GELU = "quick_gelu"
+TEXT_KEYS = {
+    "context_length",
+    "vocab_size",
+    "width",
+    "heads",
+    "layers",
+}  # what a model folder keeps of a text tower
 
 
 def _pooled(x: Tensor, size: tuple[int, int]) -> Tensor:
@@ -209,12 +217,17 @@ def create_encoder(params: EncoderParams, vocabulary_size: int) -> Encoder:
 def build_clip(embed_dim: int, vision: dict[str, Any], text: CLIPTextCfg, image_px: int) -> CLIP:
     """open_clip's model from its own configuration classes.
 
+    Args:
+        vision: keys of ``CLIPVisionCfg``, and ``quick_gelu``: both towers' activation, as OpenAI's weights
+            want it.
+
     Raises:
         EncoderConfigurationError: a key or a timm name that open_clip does not know.
     """
+    own = {name: value for name, value in vision.items() if name != QUICK_GELU}
     try:
-        vision_cfg = CLIPVisionCfg(**{**vision, "image_size": image_px})
-        return CLIP(embed_dim, vision_cfg, text)
+        vision_cfg = CLIPVisionCfg(**{**own, "image_size": image_px})
+        return CLIP(embed_dim, vision_cfg, text, quick_gelu=bool(vision.get(QUICK_GELU)))
     except (TypeError, RuntimeError, AssertionError, ValueError) as error:
         raise EncoderConfigurationError(
             f"encoder.model.vision cannot be built by open_clip: {error}."
@@ -226,9 +239,13 @@ def _pretrained(params: EncoderParams) -> Encoder:
 
     pretrained = params.model.pretrained
     assert pretrained is not None
+    _check_text_tower(pretrained.architecture)
     try:
         clip, _, _ = open_clip.create_model_and_transforms(
-            pretrained.architecture, pretrained=pretrained.weights, force_image_size=params.image_px
+            pretrained.architecture,
+            pretrained=pretrained.weights,
+            force_image_size=params.image_px,
+            require_pretrained=True,  # a folder without weights would start at random, and say so in a log
         )
     except (RuntimeError, OSError, ValueError) as error:
         raise EncoderConfigurationError(
@@ -244,3 +261,24 @@ def _pretrained(params: EncoderParams) -> Encoder:
         # New patches must not disturb vectors that are already good.
         encoder.patches.pooled_share.data.zero_()
     return encoder
+
+
+def _check_text_tower(architecture: str) -> None:
+    """Refuse a text tower that would come back from its model folder as another one."""
+    import open_clip
+
+    try:
+        config = open_clip.get_model_config(architecture)
+    except (RuntimeError, OSError, ValueError) as error:
+        raise EncoderConfigurationError(
+            f"encoder.model.pretrained.architecture {architecture} cannot be read: {error}."
+        ) from None
+    if config is None:
+        raise EncoderConfigurationError(
+            f"encoder.model.pretrained.architecture {architecture} is unknown to open_clip."
+        )
+    if foreign := sorted(set(config["text_cfg"]) - TEXT_KEYS):
+        raise EncoderConfigurationError(
+            f"{architecture} is not one of open_clip's CLIP models with its own text transformer and CLIP's "
+            f"tokenizer (text_cfg has {', '.join(foreign)})."
+        )

@@ -346,16 +346,19 @@ def test_an_unknown_tower_is_a_configuration_error(tiny: EncoderParams) -> None:
         create_encoder(tiny.model_copy(update={"model": model}), 300)
 
 
+def of_pretrained(tiny: EncoderParams, architecture: str, weights: str) -> EncoderParams:
+    """The block with a pretrained model, at 64 pixels."""
+    model = tiny.model.model_dump() | {"pretrained": {"architecture": architecture, "weights": weights}}
+    return EncoderParams.model_validate(tiny.model_dump() | {"image_px": 64, "model": model})
+
+
 def test_pretrained_weights_come_from_a_local_file(tiny: EncoderParams, tmp_path: Path) -> None:
     """The path of the gpu profile, on a random checkpoint of a real architecture."""
     from safetensors.torch import save_file
 
     clip = open_clip.create_model("ViT-B-32-256", pretrained=None, force_image_size=64)
     save_file({k: v.contiguous() for k, v in clip.state_dict().items()}, tmp_path / "weights.safetensors")
-    pretrained = {"architecture": "ViT-B-32-256", "weights": str(tmp_path / "weights.safetensors")}
-    params = EncoderParams.model_validate(
-        tiny.model_dump() | {"image_px": 64, "model": tiny.model.model_dump() | {"pretrained": pretrained}}
-    )
+    params = of_pretrained(tiny, "ViT-B-32-256", str(tmp_path / "weights.safetensors"))
     encoder = create_encoder(params, 0).eval()
     tokenizer = ClipTokenizer(77)
     save_encoder(encoder, tokenizer, vision_config(params.model), tmp_path / "model")
@@ -364,6 +367,48 @@ def test_pretrained_weights_come_from_a_local_file(tiny: EncoderParams, tmp_path
     with torch.inference_mode():
         expected = clip.eval().encode_text(tokens, normalize=True)
         torch.testing.assert_close(loaded.encoder.encode_text(tokens), expected, atol=1e-5, rtol=1e-4)
+
+
+def small_clip(folder: Path, **changes: bool) -> open_clip.CLIP:
+    """A folder of open_clip's with a shrunk ViT-B-32 and no weights; ``changes`` are of its configuration."""
+    config = open_clip.get_model_config("ViT-B-32") | changes
+    config["embed_dim"] = 32
+    config["vision_cfg"] |= {"width": 32, "layers": 1, "head_width": 16, "image_size": 64}
+    config["text_cfg"] |= {"width": 32, "layers": 1, "heads": 2}
+    folder.mkdir()
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
+    return open_clip.model.CLIP(**config)
+
+
+def test_the_activation_of_openais_weights_is_kept(tiny: EncoderParams, tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    clip = small_clip(tmp_path / "clip", quick_gelu=True)
+    for value in clip.parameters():
+        value.data.normal_(std=0.5)  # so that activations leave the range where all are alike
+    save_file(clip.state_dict(), tmp_path / "clip/open_clip_model.safetensors")
+    params = of_pretrained(tiny, f"local-dir:{tmp_path / 'clip'}", "of the folder")
+    encoder, tokenizer = create_encoder(params, 0).eval(), ClipTokenizer(77)
+    save_encoder(encoder, tokenizer, vision_config(params.model), tmp_path / "model")
+    loaded = load_encoder(tmp_path / "model").encoder
+    tokens, shown = torch.from_numpy(tokenizer(TEXTS)), pictures(3, 64)
+    with torch.inference_mode():
+        assert torch.equal(loaded.encode_text(tokens), encoder.encode_text(tokens))
+        assert torch.equal(loaded.encode_image(shown), encoder.encode_image(shown))
+
+
+def test_a_pretrained_model_without_weights_or_with_another_text_tower_is_refused(
+    tiny: EncoderParams, tmp_path: Path
+) -> None:
+    small_clip(tmp_path / "clip")
+    for architecture, problem in (
+        (f"local-dir:{tmp_path / 'clip'}", "does not load"),
+        (f"local-dir:{tmp_path / 'nothing'}", "cannot be read"),
+        ("ViT-H-14-CLIPA", "hf_tokenizer_name"),
+        ("ViT-Z", "unknown"),
+    ):
+        with pytest.raises(EncoderConfigurationError, match=problem):
+            create_encoder(of_pretrained(tiny, architecture, "of the folder"), 0)
 
 
 def test_vectors_do_not_depend_on_their_neighbours(
