@@ -86,9 +86,9 @@ def title_task(rows: list[dict[str, Any]]) -> Task:
 
 
 def query_task(catalogue: Path, split: str, product_ids: list[str], relevant_grade: int) -> Task:
-    """The catalogue's own queries that have a relevant product in this split.
+    """The split's own queries with a product of ``relevant_grade`` or more among ``product_ids``.
 
-    A query without a split of its own kind (``split`` = the catalogue's) is asked in every split.
+    Judgements of other products do not count, not even in the ideal ranking: nobody could find them.
     """
     queries = pq.read_table(catalogue / "queries.parquet")
     queries = queries.filter(pc.equal(queries["split"], split))
