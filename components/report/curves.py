@@ -14,6 +14,7 @@ Point = tuple[float, float]
 Curves = dict[str, list[Point]]
 WIDTH, HEIGHT = 360, 210
 LEFT, RIGHT, TOP, BOTTOM = 46, 12, 10, 30
+FEW_POINTS = 8
 PARTS = ("train", "validation", "valid", "val", "test")  # the same quantity on two splits shares one chart
 
 
@@ -24,7 +25,7 @@ class Line:
     name: str
     points: str
     last: str
-    single: Point | None  # where the only point lies, which no line would show
+    dots: tuple[Point, ...]  # where the points lie, when so few that a line alone would hide how many
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,26 @@ class Chart:
     x_ticks: tuple[tuple[float, str], ...]
     y_ticks: tuple[tuple[float, str], ...]
     averaged: int  # every drawn point is the mean of up to this many
+
+
+@dataclass(frozen=True)
+class StageCharts:
+    """The charts of one stage: what it minimised stands first, the rest beside it."""
+
+    stage: str
+    first: Chart | None
+    rest: tuple[Chart, ...]
+
+    @property
+    def all(self) -> list[Chart]:
+        """Every chart of the stage."""
+        return [*([self.first] if self.first else []), *self.rest]
+
+    @classmethod
+    def of(cls, stage: str, drawn: list[Chart]) -> StageCharts:
+        """Take the loss to the front, or the first chart where there is no loss."""
+        first = next((each for each in drawn if each.title == "Loss"), drawn[0] if drawn else None)
+        return cls(stage, first, tuple(each for each in drawn if each is not first))
 
 
 def read_curves(path: Path) -> Curves:
@@ -79,7 +100,7 @@ def quantity(name: str) -> str:
     return "_".join(word for word in words if word not in PARTS) or name
 
 
-def nice_ticks(low: float, high: float, count: int = 4) -> list[float]:
+def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
     """Round numbers that lie within [low, high], a step of 1, 2 or 5 times a power of ten apart."""
     if not high > low:
         return [low]
@@ -100,7 +121,7 @@ def thinned(points: list[Point], most: int) -> tuple[list[Point], int]:
 
 def label(value: float) -> str:
     """A short tick label: ``1.2k``, ``0.25``, ``1e-04``."""
-    if value and (abs(value) >= 1e6 or abs(value) < 1e-3):
+    if value and (abs(value) >= 1e6 or abs(value) < 1e-4):
         return f"{value:.1e}".replace(".0e", "e").replace("-", "−")
     text = f"{value / 1000:.4g}k" if abs(value) >= 10_000 else f"{value:.4g}"
     return text.replace("-", "−")
@@ -139,7 +160,7 @@ def _chart(title: str, curves: Curves, most: int) -> Chart:
                 name=name,
                 points=" ".join(f"{x:g},{y:g}" for x, y in places),
                 last=label(curves[name][-1][1]),
-                single=places[0] if len(places) == 1 else None,
+                dots=tuple(places) if len(places) <= FEW_POINTS else (),
             )
         )
     return Chart(

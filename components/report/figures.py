@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -32,6 +33,10 @@ METRIC_NAMES = {
     "attribute_accuracy": "Attribute accuracy",
     "attribute_f1": "Attribute F1",
     "attribute_macro_f1": "Attribute macro-F1",
+    "completion_rate": "Completion rate",
+    "hallucination_rate": "Hallucination rate",
+    "fallback_rate": "Fallback rate",
+    "correct": "Correct",
     "rouge_l": "ROUGE-L",
     "bleu": "BLEU",
 }
@@ -117,6 +122,11 @@ def read_figures(path: Path, system: str) -> Figures:
         reason = " ".join(str(error).split())
         raise ReportInputError(f"{path} is not a metrics file: {reason}.") from None
     return Figures(system, variants, tests)
+
+
+def reordered(figures: Figures, names: list[str]) -> Figures:
+    """The same figures with their variants in the order of ``names``."""
+    return replace(figures, variants={name: figures.variants[name] for name in names})
 
 
 def with_first(figures: Figures, variant: str) -> Figures:
@@ -212,10 +222,11 @@ def system_label(system: str) -> str:
     return SYSTEM_NAMES.get(system) or _plain(system)
 
 
-def shared_n(figures: Figures, metric: str) -> int | None:
-    """The number of cases that every variant's figure of ``metric`` rests on; None where they differ."""
-    counts = {row[metric].n for row in figures.variants.values() if metric in row}
-    return counts.pop() if len(counts) == 1 else None
+def usual_n(figures: Figures, metric: str) -> int | None:
+    """The number of cases that most variants' figures of ``metric`` rest on; None where no two agree."""
+    counts = Counter(row[metric].n for row in figures.variants.values() if metric in row)
+    most = max(counts.values(), default=0)
+    return next(n for n, times in counts.items() if times == most) if most > 1 or len(counts) == 1 else None
 
 
 def metric_label(metric: str) -> str:

@@ -40,6 +40,17 @@ class GatePlot:
     categories: tuple[Bar, ...]
     kinds: tuple[Bar, ...]
 
+    @property
+    def ranges(self) -> str:
+        """What the bars by category say: ``By category text weighs 80% to 92%, image 2% to 3%, …``."""
+        spans = []
+        for expert, weights in zip(
+            EXPERTS, zip(*(bar.weights for bar in self.categories), strict=True), strict=True
+        ):
+            low, high = f"{min(weights):.0%}", f"{max(weights):.0%}"
+            spans.append(f"{expert} {low}" + (f" to {high}" if high != low else ""))
+        return f"Over the categories the weights are: {', '.join(spans)}."
+
 
 def gate_plot(path: Path, system: str, variant: str) -> GatePlot:
     """Average the gates of ``variant`` in ``gates.parquet``: weights of the products that searches found.

@@ -52,6 +52,21 @@ class GroundingGallery:
     judged: bool  # whether true boxes are known
     pointings: tuple[Pointing, ...]
 
+    @property
+    def parts(self) -> list[tuple[str, list[Pointing]]]:
+        """Pictures kept whole, misses, hits, each headed by the count of them all; empty ones left out."""
+        whole = [each for each in self.pointings if each.fallback is not None]
+        found = [each for each in self.pointings if each.fallback is None]
+        missed = [each for each in found if self.judged and each.missed]
+        rest = [each for each in found if each not in missed]
+        left = self.total - self.fallbacks - self.missed
+        named = [
+            (f"Kept whole ({self.fallbacks:,})", whole),
+            (f"Missed ({self.missed:,})", missed),
+            (f"{'Hit' if self.judged else 'Found'} ({left:,})", rest),
+        ]
+        return [(title, pointings) for title, pointings in named if pointings]
+
 
 def grounding_gallery(
     path: Path,

@@ -12,26 +12,31 @@ from typing import TYPE_CHECKING, Any
 from components.catalog.records import Product
 from components.report import curves as chart
 from components.report import figures as fig
+from components.report import glossary
 from components.report.catalogue import CheckedCatalogue, listings, read_catalogue, read_truth
 from components.report.catalogue_gallery import attributes, noise_acts, shown_products
-from components.report.claims import judged_claims
+from components.report.claims import JudgedClaim, judged_claims
 from components.report.errors import ReportInputError, ReportParamsError
 from components.report.gate_plot import gate_plot
 from components.report.grounding_gallery import GroundingGallery, grounding_gallery, unjudged_gallery
 from components.report.listing_gallery import listing_gallery
-from components.report.params import ReportParams
+from components.report.paired_tests import TestsTable, paired_table
+from components.report.params import CLAIM_N, ReportParams
 from components.report.pictures import Picture, thumbnail
 from components.report.quality_summary import read_gate
 from components.report.reading import honest_reading
 from components.report.retrieval_gallery import (
     RetrievalGallery,
+    failure_in_words,
     query_text,
     read_searches,
     retrieval_gallery,
 )
+from components.report.takeaway import Takeaway, counted, takeaway
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from markupsafe import Markup
 
 CATALOGUE = Path("data/checked")
 TRUTH = Path("data/truth/truth.parquet")
@@ -57,6 +62,8 @@ class Result:
     """One system's table, tests and reading."""
 
     figures: fig.Figures
+    takeaway: Takeaway
+    tests: TestsTable
     reading: list[str]
 
 
@@ -74,9 +81,9 @@ def build_report(root: Path, params: ReportParams) -> Report:
     }
     numbers = fig.headline(all_figures, params.headline)
     claims = judged_claims(all_figures, params.claims, params.claim_margin)
-    context = _shop(root, params) | _results(root, params, all_figures)
+    context = _shop(root, params) | _results(root, params, all_figures, claims)
     context |= _galleries(root, params, context["checked"])
-    context |= {"headline": numbers, "claims": claims}
+    context |= {"claims": claims, "groups": _groups(params, claims)}
     context["lead"] = _lead(params, context)
     html = _render(params, context)
     size = len(html.encode())
@@ -91,7 +98,7 @@ def build_report(root: Path, params: ReportParams) -> Report:
 def _shop(root: Path, params: ReportParams) -> dict[str, Any]:
     """What was run: counts of the checked catalogue, and the gates' word."""
     checked = read_catalogue(root / CATALOGUE)
-    kinds = Counter((query.kind, query.split) for query in checked.queries.values())
+    queries = Counter((query.kind, query.split) for query in checked.queries.values())
     tiles = [
         ("products", len(checked.types)),
         ("categories", len(checked.categories)),
@@ -101,14 +108,30 @@ def _shop(root: Path, params: ReportParams) -> dict[str, Any]:
     ]
     return {
         "checked": checked,
-        "query_counts": sorted(kinds.items()),
+        "counts": [
+            ("Products by category and split", "Category", checked.categories, checked.counts),
+            ("Queries by kind and split", "Kind", sorted({kind for kind, _ in queries}), queries),
+        ],
         "tiles": tiles,
         "gates": [read_gate(root / QUALITY, gate) for gate in params.quality],
     }
 
 
-def _results(root: Path, params: ReportParams, all_figures: dict[str, fig.Figures]) -> dict[str, Any]:
-    """Tables, tests and honest readings of the systems, and the training curves."""
+def _groups(params: ReportParams, claims: list[JudgedClaim]) -> list[dict[str, Any]]:
+    """The systems as they are spoken of, each with the count of its claims; those that this run has."""
+    found = []
+    for group in glossary.GROUPS:
+        systems = [name for name in group.systems if name in params.systems]
+        if systems:
+            count = counted(claims, systems)
+            found.append({"name": group.name, "does": group.does, "systems": systems, "count": count})
+    return found
+
+
+def _results(
+    root: Path, params: ReportParams, all_figures: dict[str, fig.Figures], claims: list[JudgedClaim]
+) -> dict[str, Any]:
+    """Tables, tests and readings of the systems, and the training curves."""
     results = []
     for system, subject in params.systems.items():
         figures = all_figures[system]
@@ -118,12 +141,16 @@ def _results(root: Path, params: ReportParams, all_figures: dict[str, fig.Figure
                 f"report.systems.{system}: there is no variant '{subject}' (known: {known})."
             )
         figures = fig.with_first(figures, subject)
-        results.append(Result(figures, honest_reading(figures, subject, params.pretrained)))
+        figures = fig.reordered(figures, glossary.in_order(figures))
+        taken = takeaway(figures, subject, claims, params.pretrained)
+        reading = honest_reading(figures, subject, params.pretrained)
+        results.append(Result(figures, taken, paired_table(figures), reading))
     drawn = []
     for stage in params.curves:
         curves = chart.read_curves(root / PLOTS / f"{stage}.csv")
-        drawn.append((stage, chart.charts(curves, params.curve_points)))
-    return {"results": results, "curves": drawn}
+        drawn.append(chart.StageCharts.of(stage, chart.charts(curves, params.curve_points)))
+    averaged = max((each.averaged for stage in drawn for each in stage.all), default=1)
+    return {"results": results, "curves": drawn, "averaged": averaged}
 
 
 def _searches(root: Path, params: ReportParams, checked: CheckedCatalogue) -> list[RetrievalGallery]:
@@ -214,17 +241,29 @@ def clip(value: object, most: int) -> str:
     return text if len(text) <= most else text[: most - 1].rstrip() + "…"
 
 
+def _broken(name: str) -> Markup:
+    """A variant's name that a narrow column may break after an underscore."""
+    from markupsafe import Markup, escape
+
+    return Markup("_<wbr>").join(escape(part) for part in name.split("_"))
+
+
 def _filters(params: ReportParams, listed: dict[str, Product]) -> dict[str, Callable[..., Any]]:
     return {
         "attributes": attributes,
         "best": fig.supported_best,
+        "broken": _broken,
         "clip": lambda value: clip(value, params.text_chars),
+        "failure": failure_in_words,
         "metric": fig.metric_label,
         "percent": lambda share: f"{share:.0%}",
+        "plain": lambda name: str(name).replace("_", " "),
+        "measures": glossary.measures,
+        "p": fig.p_value,
         "noise_acts": noise_acts,
         "number": fig.number,
         "query_text": lambda search: query_text(search, listed),
-        "shared_n": fig.shared_n,
+        "usual_n": fig.usual_n,
         "signed": lambda value: fig.number(value, signed=True),
         "system": fig.system_label,
         "thousands": lambda count: f"{count:,}",
@@ -262,9 +301,11 @@ def _render(params: ReportParams, context: dict[str, Any]) -> str:
         "height": chart.HEIGHT,
         "left": chart.LEFT,
         "right": chart.RIGHT,
+        "claim_n": CLAIM_N,
         "bottom": chart.BOTTOM,
     }
-    page = environment.get_template("page.html").render(**context, **frame, params=params, css=Markup(CSS))
+    template = environment.get_template("page.html")
+    page = template.render(**context, **frame, params=params, glossary=glossary, css=Markup(CSS))
     return page.strip() + "\n"
 
 

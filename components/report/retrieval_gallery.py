@@ -128,6 +128,17 @@ def retrieval_gallery(
     return RetrievalGallery(system, variant, success, tuple(groups), disagreeing)
 
 
+def failure_in_words(success: SearchGalleryOf) -> str:
+    """When a search counts as failed: in plain words where the limit is a rank, else as a limit."""
+    metric, limit = success.metric, success.success_from
+    first = int(metric.rpartition("_")[2]) if metric.startswith("hits_at_") and limit == 1 else 0
+    if metric == "mrr" and (1 / limit).is_integer():
+        first = round(1 / limit)
+    if first:
+        return f"A search fails when none of the first {first} products is relevant."
+    return f"A search fails when its {metric_label(metric)} is below {limit:g}."
+
+
 def _succeeded(row: dict[str, Any], success: SearchGalleryOf) -> bool:
     return bool(row[success.metric] >= success.success_from)
 

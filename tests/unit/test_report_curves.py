@@ -105,4 +105,4 @@ def test_the_same_quantity_shares_a_chart_and_empty_curves_have_none() -> None:
         {"train_loss": [(1, 1)], "lr": [(1, 1)], "validation_loss": [(1, 2)], "hits_at_5": []}, most=20
     )
     assert [(chart.title, len(chart.lines)) for chart in drawn] == [("Loss", 2), ("Lr", 1)]
-    assert drawn[1].lines[0].single is not None
+    assert len(drawn[1].lines[0].dots) == 1

@@ -25,7 +25,7 @@ from components.report.page import build_report, clip
 from components.report.params import ReportParams
 
 MakeParams = Callable[..., ReportParams]
-VOID = {"meta", "link", "img", "line", "circle", "rect", "path", "polyline", "image", "br"}
+VOID = {"meta", "link", "img", "line", "circle", "rect", "path", "polyline", "image", "br", "wbr"}
 HOSTILE = [
     "<script>alert(1)</script>",
     '"><img src=x onerror=alert(1)>',
@@ -179,9 +179,9 @@ def test_what_was_run_is_counted(workspace: Workspace, params: MakeParams) -> No
     assert "products 24 categories 3 product types 3 queries 2 judgements 3" in words
     assert "Category train validation test all" in words
     assert "kitchen 3 3 2 8" in words
-    assert "Quality gate: catalog ✓ passed" in words
-    assert "products: 30 checked, 6 quarantined" in words
-    assert "unknown colour 4 no picture 2" in words
+    assert "catalog the catalogue, before anything learns from it ✓ passed" in words
+    assert "products: 30 checked, 6 set aside" in words
+    assert "unknown colour: 4 no picture: 2" in words
 
 
 def test_the_table_gives_intervals_and_marks_only_what_a_test_supports(
@@ -320,4 +320,4 @@ def test_other_systems_are_reported_side_by_side(workspace: Workspace, params: M
         ),
     )
     assert report.headline == {"fusion.mrr": 0.42}
-    assert "colour_histogram (fusion) found" in Page(report.html).words
+    assert "What colour_histogram (Fusion retrieval) found." in Page(report.html).words

@@ -1,0 +1,109 @@
+"""What a section says first, its table of tests, and the words that explain both."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from components.report import glossary
+from components.report.claims import judged_claims
+from components.report.figures import Figures, PairedTest, usual_n
+from components.report.paired_tests import paired_table
+from components.report.params import Claim, SearchGalleryOf
+from components.report.retrieval_gallery import failure_in_words
+from components.report.takeaway import counted, takeaway
+from components.stage.record import Interval
+
+REPORT = yaml.safe_load((Path(__file__).parents[2] / "conf/demo.yaml").read_text())["report"]
+
+
+def paired(metric: str, a: str, b: str, low: float, high: float, n: int = 1500) -> PairedTest:
+    return PairedTest(metric=metric, a=a, b=b, difference=(low + high) / 2, low=low, high=high, p=0.5, n=n)
+
+
+def figures(*tests: PairedTest, variants: tuple[str, ...] = ("ours", "rival", "idle")) -> Figures:
+    row = {name: Interval(value=0.5, n=1500) for name in ("mrr", "hits_at_5", "iou", "ndcg_at_10")}
+    return Figures("fusion", {name: dict(row) for name in variants}, tests)
+
+
+def claim(metric: str) -> Claim:
+    return Claim(system="fusion", metric=metric, ours="ours", relation="above", rival="rival")
+
+
+def test_the_worst_claims_stand_first_and_unclaimed_losses_are_told() -> None:
+    held = figures(
+        paired("mrr", "ours", "rival", 0.1, 0.2),
+        paired("hits_at_5", "ours", "rival", -0.1, 0.1, n=40),
+        paired("iou", "rival", "ours", 0.1, 0.2),
+        paired("ndcg_at_10", "ours", "rival", -0.2, -0.1),
+    )
+    claims = judged_claims({"fusion": held}, [claim(m) for m in ("mrr", "hits_at_5", "iou")], 0.01)
+    taken = takeaway(held, "ours", claims, pretrained=False)
+    assert [row.standing for row in taken.claims] == ["opposite", "open", "shown"]
+    assert taken.losses == ("ours is worse than rival on nDCG@10.",)  # iou is told by its claim
+    assert taken.caveats[0].startswith(
+        "1 of 4 paired tests rest on fewer than 1,000 cases (the smallest on 40)"
+    )
+    assert taken.caveats[1] == "No paired test was made of idle."
+    count = counted(claims, ["fusion"])
+    assert (count.shown, count.not_shown, count.contradicted) == (1, 1, 1)
+    assert counted(claims, ["opal"]).shown == 0
+
+
+def test_a_table_of_tests_has_a_place_for_each_and_says_where_there_is_none() -> None:
+    table = paired_table(
+        figures(
+            paired("mrr", "ours", "rival", 0.1, 0.2),
+            paired("mrr", "ours", "idle", 0.1, 0.2, n=9),
+            paired("iou", "ours", "idle", 0.1, 0.2),
+        )
+    )
+    assert table.pairs == (("ours", "rival"), ("ours", "idle"))
+    assert [(row.metric, row.n) for row in table.rows] == [("mrr", None), ("iou", 1500)]
+    assert table.rows[1].tests[0] is None and table.rows[1].tests[1] is not None
+
+
+def test_the_number_of_cases_of_a_row_is_the_usual_one() -> None:
+    held = figures(variants=("a", "b", "c"))
+    held.variants["c"]["mrr"] = Interval(value=0.1, n=7)
+    assert (usual_n(held, "mrr"), usual_n(held, "iou")) == (1500, 1500)
+    held.variants["b"]["mrr"] = Interval(value=0.1, n=8)
+    assert usual_n(held, "mrr") is None
+    assert usual_n(figures(variants=("a",)), "mrr") == 1500
+
+
+def test_columns_are_the_system_then_known_rivals_then_the_rest() -> None:
+    held = figures(variants=("concat_mlp", "bm25", "my_own", "moe_bilinear", "text_only"))
+    assert glossary.in_order(held) == ["concat_mlp", "moe_bilinear", "text_only", "bm25", "my_own"]
+
+
+@pytest.mark.parametrize("row", REPORT["claims"], ids=lambda row: f"{row['system']}-{row['metric']}")
+def test_what_the_demo_claims_is_explained(row: dict[str, str]) -> None:
+    assert row["system"] in glossary.SYSTEMS
+    assert {row["ours"], row["rival"]} <= set(glossary.VARIANTS[row["system"]])
+    assert glossary.measures([row["metric"]])
+
+
+def test_every_system_and_stage_of_the_demo_has_its_words() -> None:
+    assert {name for group in glossary.GROUPS for name in group.systems} == set(REPORT["systems"])
+    assert set(REPORT["curves"]) <= set(glossary.STAGES) and set(REPORT["quality"]) <= set(glossary.GATES)
+
+
+def test_a_measure_is_explained_once_and_by_whole_words() -> None:
+    names = [name for name, _ in glossary.measures(["recall_at_100", "titles_mrr", "mrr", "untitled_x"])]
+    assert names == ["MRR", "Recall@k", "Titles"]
+
+
+@pytest.mark.parametrize(
+    ("metric", "limit", "says"),
+    [
+        ("hits_at_5", 1.0, "none of the first 5 products"),
+        ("mrr", 0.2, "none of the first 5 products"),
+        ("mrr", 0.3, "its MRR is below 0.3"),
+        ("ndcg_at_10", 0.5, "its nDCG@10 is below 0.5"),
+    ],
+)
+def test_a_failed_search_is_said_in_plain_words(metric: str, limit: float, says: str) -> None:
+    assert says in failure_in_words(SearchGalleryOf(metric=metric, success_from=limit))
