@@ -13,14 +13,29 @@ from components.catalog.params import ImageLimits
 from components.opal.describe import Described
 
 THUMBNAIL_PX, QUALITY = 256, 80
-STYLE = (
-    "body{font:15px/1.45 system-ui,sans-serif;margin:2rem;color:#222;background:#fafaf8}"
-    "main{display:grid;grid-template-columns:repeat(auto-fill,minmax(17rem,1fr));gap:1.2rem}"
-    "article{background:#fff;border:1px solid #e4e2dc;border-radius:8px;padding:1rem}"
-    "img{width:100%;height:13rem;object-fit:contain}h2{font-size:1rem;margin:.6rem 0}"
-    "td{padding:.1rem .5rem .1rem 0}td:last-child{color:#777;text-align:right}"
-    ".low{color:#a33}small{color:#777;overflow-wrap:anywhere}"
-)
+STYLE = """
+:root { color-scheme: light dark; --ground: #fbfaf7; --card: #fff; --ink: #26231f; --soft: #6c665d;
+  --rule: #e5dfd5; --low: #a5402b; }
+@media (prefers-color-scheme: dark) { :root { --ground: #15171a; --card: #1c1f23; --ink: #e6e1d8;
+  --soft: #9d978c; --rule: #31353b; --low: #e6927b; } }
+* { box-sizing: border-box; }
+body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 74rem; padding: 2rem 1.25rem 4rem;
+  color: var(--ink); background: var(--ground); overflow-wrap: anywhere; }
+h1 { font: 600 1.8rem/1.2 ui-serif, Georgia, serif; margin: 0 0 .4rem; }
+p { margin: .3rem 0; max-width: 46rem; }
+main { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 17rem), 1fr)); gap: 1.1rem;
+  margin-top: 1.4rem; }
+article { background: var(--card); border: 1px solid var(--rule); border-radius: 10px; padding: 1rem;
+  break-inside: avoid; }
+img { width: 100%; height: 13rem; object-fit: contain; }
+h2 { font: 600 1.05rem/1.3 ui-serif, Georgia, serif; margin: .7rem 0 .4rem; }
+table { width: 100%; border-collapse: collapse; font-size: .9rem; margin-bottom: .5rem;
+  font-variant-numeric: tabular-nums; }
+th { font-weight: 400; color: var(--soft); text-align: left; width: 40%; }
+th, td { padding: .15rem .5rem .15rem 0; vertical-align: top; border-bottom: 1px solid var(--rule); }
+td:last-child { color: var(--soft); text-align: right; padding-right: 0; white-space: nowrap; }
+.low td, .low td:last-child, p.low { color: var(--low); } small, .soft { color: var(--soft); }
+"""
 
 
 def _thumbnail(path: Path, limits: ImageLimits) -> str:
@@ -35,25 +50,44 @@ def _card(described: Described, path: Path, limits: ImageLimits, low: float) -> 
     """One photo with its listing as HTML, or with the reason why it has none."""
     name = escape(described.photo)
     if described.generated is None or described.generated.listing is None:
-        return f"<article><h2>{name}</h2><p class=low>{escape(described.row()['error'])}</p></article>"
+        return (
+            f'<article><h2>No listing</h2><p class="low">{escape(described.row()["error"])}</p>'
+            f"<small>{name}</small></article>"
+        )
     listing, sure = described.generated.listing, described.generated.confidence
-    rows = "".join(
-        f"<tr{' class=low' if sure.get(n, 1) < low else ''}><td>{escape(n)}</td><td>{escape(v)}</td>"
-        f"<td>{f'{sure[n]:.0%}' if n in sure else ''}</td></tr>"
-        for n, v in listing.attributes.items()
-    )
+    rows = "".join(_row(n, v, sure.get(n), low) for n, v in listing.attributes.items())
     picture = f'<img alt="{name}" src="data:image/jpeg;base64,{_thumbnail(path, limits)}">'
     title = escape(listing.title)
     return f"<article>{picture}<h2>{title}</h2><table>{rows}</table><small>{name}</small></article>"
 
 
+def _row(name: str, value: str, sure: float | None, low: float) -> str:
+    """One attribute; a value that the model is not sure of is marked by colour and by a question mark."""
+    doubted = sure is not None and sure < low
+    said = "" if sure is None else f"{'? ' if doubted else ''}{sure:.0%}"
+    mark = ' class="low"' if doubted else ""
+    return (
+        f'<tr{mark}><th scope="row">{escape(name.replace("_", " "))}</th><td>{escape(value)}</td>'
+        f"<td>{said}</td></tr>"
+    )
+
+
 def describe_page(
     described: Sequence[Described], photos: Sequence[Path], limits: ImageLimits, low: float
 ) -> str:
-    """The page as HTML; values the model is less than ``low`` sure of are marked."""
-    cards = "".join(_card(d, p, limits, low) for d, p in zip(described, photos, strict=True))
+    """The page as HTML: photos without a listing first; values it is less than ``low`` sure of are marked."""
+    without = [each.generated is None or each.generated.listing is None for each in described]
+    ordered = sorted(zip(without, described, photos, strict=True), key=lambda each: not each[0])
+    cards = "".join(_card(each, path, limits, low) for _, each, path in ordered)
+    categories = ", ".join(dict.fromkeys(escape(each.category) for each in described))
+    count = f"{len(described):,} photo" + ("s" if len(described) != 1 else "")
+    failed = f" {sum(without):,} without a listing, shown first." if any(without) else ""
     return (
-        "<!doctype html><html lang=en><meta charset=utf-8><title>Described photos</title>"
-        f"<style>{STYLE}</style><h1>Described photos</h1><p>Share: how sure the model is of a value. Red: "
-        f"less than {low:.0%}.</p><main>{cards}</main></html>\n"
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>Described photos</title><style>{STYLE}</style></head>\n<body><h1>Described photos</h1>"
+        f"<p>{count}, described as {categories}.{failed}</p>"
+        '<p class="soft">Everything in a listing was written by a model from the photo alone. A percentage '
+        f"is how sure it was of the value; <b>? and red</b>: less than {low:.0%}.</p>"
+        f"<main>{cards}</main></body></html>\n"
     )

@@ -26,10 +26,19 @@ p { margin: .4rem 0; } .soft { color: var(--soft); }
 th, td { text-align: left; padding: .4rem .7rem; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { color: var(--soft); font-weight: 600; } .number { text-align: right; font-variant-numeric: tabular-nums;
 } td.said { overflow-wrap: anywhere; min-width: 9rem; } code { font-size: .9em; }
+table.small { width: auto; min-width: 22rem; } td.word { white-space: nowrap; }
+td.note, td.bad, td.good { white-space: nowrap; } td.word.soft { color: var(--soft); }
 details { margin: .8rem 0; } summary { cursor: pointer; }
+@media (max-width: 34rem) { table.small { min-width: 0; width: 100%; } th, td { padding-right: .4rem; }
+  td.word, th { white-space: normal; } .checks :is(th, td):nth-child(3) { display: none; } }
+@media print { details::details-content { content-visibility: visible; height: auto; }
+  tr { break-inside: avoid; } }
 """
+NOTHING_BAD = "No row may be bad"
 LEVELS = {"row": "sets rows aside", "set": "stops the pipeline", "note": "reported only"}
-NUMBERS = {"Rows", "Failing", "Set aside", "Bad in themselves", "Row", "Count"}
+NUMBERS = {"Rows", "Failing", "Set aside", "Bad on their own", "Row", "Number"}
+WORST_FIRST = ("could not be checked", "fails", "rows set aside", "noted", "holds")
+STATES = dict(zip(WORST_FIRST, ("bad", "bad", "bad", "note", "good"), strict=True))
 
 
 def validation_page(verdict: Verdict, examples: int) -> str:
@@ -52,13 +61,25 @@ def _headline(verdict: Verdict) -> str:
     if verdict.passed:
         held = f"All {len(verdict.outcomes)} checks were carried out."
         aside = sum(len(verdict.bad_rows(kind)) for kind in verdict.rows)
-        text = f"<p>{held} {aside:,} rows were set aside, the rest goes on.</p>"
+        went = f"{aside:,} rows were set aside, the rest goes on." if aside else "No row was set aside."
+        text = f"<p>{held} {went}</p>{_noted(verdict.outcomes)}"
         return f'<h1>{name}: data quality</h1>\n<div class="verdict good"><strong>Passed</strong>{text}</div>'
     reasons = "".join(f"<li>{escape(failure)}</li>" for failure in verdict.failures())
     text = f"<p>Nothing goes on until this is mended:</p><ul>{reasons}</ul>"
     return (
         f'<h1>{name}: data quality</h1>\n<div class="verdict bad"><strong>Did not pass</strong>{text}</div>'
     )
+
+
+def _noted(outcomes: Iterable[Outcome]) -> str:
+    """What is only reported and did not hold, said where nobody can miss it."""
+    noted = [outcome for outcome in outcomes if state(outcome) == "noted"]
+    lines = "".join(
+        f"<li>\u2018{escape(o.check.says)}\u2019 does not hold for {len(o.failing):,} of {o.rows:,} "
+        f"{escape(o.check.kind)}</li>"
+        for o in noted
+    )
+    return f"<p>Noted, without setting anything aside:</p><ul>{lines}</ul>" if noted else ""
 
 
 def _kinds(verdict: Verdict) -> str:
@@ -71,45 +92,51 @@ def _kinds(verdict: Verdict) -> str:
         )
         for kind, count in verdict.rows.items()
     ]
-    note = (
-        f'<p class="soft">A kind may lose {verdict.max_bad_fraction:.2%} of its rows. Rows set aside only '
-        "because they belong to a bad row do not count.</p>"
-    )
-    heads = ("Kind", "Rows", "Set aside", "Bad in themselves")
-    return f"<h2>Rows</h2>\n{_table(heads, lines)}{note}"
+    most = verdict.max_bad_fraction
+    limit = f"Of each kind at most {most:.2%} of the rows may be bad on their own" if most else NOTHING_BAD
+    note = f'<p class="soft">{limit}; rows set aside only because they belong to a bad row do not count.</p>'
+    heads = ("Kind", "Rows", "Set aside", "Bad on their own")
+    return f"<h2>Rows</h2>\n{_table(heads, lines, 'small')}{note}"
 
 
 def _facts(title: str, facts: Mapping[str, int]) -> str:
     lines = [_line(_cell(label), _number(count)) for label, count in facts.items()]
-    return f"<h2>{escape(title)}</h2>\n{_table(('What', 'Count'), lines)}"
+    return f"<h2>{escape(title)}</h2>\n{_table(('What', 'Number'), lines, 'small')}"
 
 
 def _outcomes(kind: str, outcomes: Iterable[Outcome]) -> str:
+    """The checks of a kind, the worst first; what was seen only where anything was."""
+    own = sorted(
+        (outcome for outcome in outcomes if outcome.check.kind == kind),
+        key=lambda outcome: WORST_FIRST.index(state(outcome)),
+    )
+    seen = [o.error or next(iter(o.reasons.values()), o.observed) for o in own]
     lines = [
         _line(
-            _state(outcome),
+            _cell(state(outcome), STATES[state(outcome)]),
             _cell(outcome.check.says, "said"),
             _cell(outcome.check.field),
-            _cell(LEVELS[outcome.check.level]),
+            _cell(LEVELS[outcome.check.level], "word soft"),
             _number(outcome.rows),
             _number(len(outcome.failing)),
-            _cell(outcome.error or next(iter(outcome.reasons.values()), outcome.observed), "said"),
+            *([_cell(said, "said")] if any(seen) else []),
         )
-        for outcome in outcomes
-        if outcome.check.kind == kind
+        for outcome, said in zip(own, seen, strict=True)
     ]
-    heads = ("Result", "What must hold", "Field", "If it does not", "Rows", "Failing", "Seen")
-    return f"<h2>Checks of {escape(kind)}</h2>\n{_table(heads, lines)}"
+    heads = ["Result", "What must hold", "Field", "If it does not", "Rows", "Failing"]
+    heads += ["Seen"] if any(seen) else []
+    return f"<h2>Checks of {escape(kind)}</h2>\n{_table(heads, lines, 'checks')}"
 
 
-def _state(outcome: Outcome) -> str:
+def state(outcome: Outcome) -> str:
+    """What came of a check, one of WORST_FIRST."""
     if outcome.error:
-        return _cell("could not be checked", "bad")
+        return "could not be checked"
     if outcome.success and not outcome.failing:
-        return _cell("holds", "good")
+        return "holds"
     if outcome.success or outcome.check.level == "note":
-        return _cell("noted", "note")
-    return _cell("rows set aside" if outcome.check.level == "row" else "fails", "bad")
+        return "noted"
+    return "rows set aside" if outcome.check.level == "row" else "fails"
 
 
 def _examples(verdict: Verdict, most: int) -> str:
@@ -152,11 +179,12 @@ def _line(*cells: str) -> str:
     return f"<tr>{''.join(cells)}</tr>"
 
 
-def _table(heads: Sequence[str], lines: Sequence[str]) -> str:
+def _table(heads: Sequence[str], lines: Sequence[str], style: str = "") -> str:
     cells = "".join(
         f'<th class="number">{head}</th>' if head in NUMBERS else f"<th>{head}</th>" for head in heads
     )
     rows = "\n".join(lines)
     return (
-        f'<div class="scroll"><table><thead><tr>{cells}</tr></thead><tbody>\n{rows}\n</tbody></table></div>'
+        f'<div class="scroll"><table class="{style}"><thead><tr>{cells}</tr></thead><tbody>\n{rows}\n'
+        "</tbody></table></div>"
     )

@@ -1,0 +1,30 @@
+"""The page of described photos: failures first, doubts marked, everything escaped, nothing fetched."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from PIL import Image
+
+from components.catalog.params import ImageLimits
+from components.opal.describe import Described
+from components.opal.describe_page import describe_page
+from components.opal.generate import Generated
+from components.opal.listing_text import Listing
+
+LIMITS = ImageLimits(max_bytes=10**6, max_pixels=10**6, min_side_px=1)
+
+
+def test_failures_come_first_and_doubtful_values_are_marked(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8), (200, 0, 0)).save(buffer, "PNG")
+    (tmp_path / "a.png").write_bytes(buffer.getvalue())
+    listing = Listing("Red <b>mug</b>", {"colour": "red", "height_cm": "9"})
+    good = Described("a.png", "kitchen", Generated("", listing, {"colour": 0.9, "height_cm": 0.2}))
+    bad = Described("b.png", "kitchen", None, "b.png: the photo is broken.")
+    page = describe_page([good, bad], [tmp_path / "a.png", tmp_path / "b.png"], LIMITS, 0.4)
+    assert "2 photos, described as kitchen. 1 without a listing, shown first." in page
+    assert page.index("the photo is broken") < page.index("Red &lt;b&gt;mug")
+    assert "<td>? 20%</td>" in page and "<td>90%</td>" in page and page.count('class="low"') == 2
+    assert "http" not in page and "<script" not in page and "prefers-color-scheme" in page
