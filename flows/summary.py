@@ -19,13 +19,14 @@ from flows.display import SHOWN, duration, memory, title
 from flows.graph import Graph
 from flows.stages import StageResult, newest_record
 
-COLUMNS = 3  # metrics beside each other: each takes 22 of 100 characters
-LONGEST_METRIC = 22  # characters of a metric's name on one line of the headline table
+COLUMNS = 3  # metrics of a system that are shown
+METRIC_WIDTH = 23  # characters of a column: a figure with its interval, and the space beside it
+LONGEST_METRIC = 22  # characters of a metric's name on one line
 FLAT = "headline.json"  # numbers without intervals, for `dvc metrics`
 MARKS = {"shown": "[green]✓[/]", "open": "○", "opposite": "[red]✗[/]"}
 SIGNS = {"above": ">", "below": "<", "not_below": "≥", "not_above": "≤"}  # the claim, before its rival
 LEGEND = "✓ shown by a paired test (95%)  ○ not shown  ✗ contradicted  – not tested"
-FEW = f"  * few cases (n < {CLAIM_N:,})"
+FEW = f"* few cases (n < {CLAIM_N:,}): an indication"
 
 Metrics = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
@@ -92,19 +93,21 @@ def shown_variants(params: ReportParams, system: str) -> set[str]:
 def headline_table(
     params: ReportParams, metrics: Mapping[str, Metrics], tests: Mapping[str, list[Mapping[str, Any]]]
 ) -> Table | None:
-    """One row per claim whose figures are there, in the parameters' order; None where there are none."""
+    """Two lines per claim whose figures are there, in the parameters' order; None where there are none.
+
+    What is claimed, our figure and the difference; below them the metric and the rival's figure.
+    """
     table = Table(
         title="Headline",
         title_justify="left",
         title_style="bold",
         box=box.SIMPLE,
-        padding=(0, 1, 0, 0),  # six columns have to fit a hundred characters
+        padding=(0, 1, 0, 0),  # four columns have to fit eighty characters
         pad_edge=False,
     )
-    for heading in ("system", "variant", "metric"):
-        table.add_column(heading, overflow="fold")
-    table.add_column("value", justify="right", no_wrap=True)
-    table.add_column("rival", overflow="fold")
+    table.add_column("system", overflow="fold")
+    table.add_column("claim\n[dim]on[/]", overflow="fold")
+    table.add_column("ours\n[dim]rival[/]", justify="right", no_wrap=True)
     table.add_column("difference", justify="right", no_wrap=True)
     before = ""
     for claim in params.claims:
@@ -113,16 +116,22 @@ def headline_table(
             continue
         system = claim.system if claim.system != before else ""
         before = claim.system
-        difference = _difference(claim, params.claim_margin, tests.get(claim.system, []))
-        rival = f"{SIGNS[claim.relation]} {claim.rival}"
-        table.add_row(system, claim.ours, _folded(claim.metric), figure(row[claim.metric]), rival, difference)
-    table.caption, table.caption_justify, table.caption_style = LEGEND + FEW, "left", "dim"
+        table.add_row(
+            system,
+            f"{claim.ours} {SIGNS[claim.relation]} {claim.rival}\n[dim]{claim.metric}[/]",
+            f"{figure(row[claim.metric])}\n[dim]{figure(other[claim.metric])}[/]",
+            _difference(claim, params.claim_margin, tests.get(claim.system, [])),
+        )
+    table.caption, table.caption_justify, table.caption_style = f"{LEGEND}\n{FEW}", "left", "dim"
     return table if table.row_count else None
 
 
 def _folded(metric: str) -> str:
     """A metric's name, on two lines where it is long: rich would cut it anywhere."""
-    return metric if len(metric) <= LONGEST_METRIC else metric.replace("_", "_\n", 1)
+    if len(metric) <= LONGEST_METRIC:
+        return metric
+    space = metric.rfind("_", 0, LONGEST_METRIC)
+    return f"{metric[: space + 1]}\n{metric[space + 1 :]}" if space > 0 else metric
 
 
 def _difference(claim: Claim, margin: float, tests: Iterable[Mapping[str, Any]]) -> str:
@@ -156,16 +165,18 @@ def _number(value: float) -> str:
     return f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
 
 
-def results_tables(name: str, metrics: Metrics, chosen: Sequence[str] = ()) -> list[Table]:
-    """One table per three metrics: a row per variant; n stands in the heading where all rows share it.
+def results_tables(name: str, metrics: Metrics, chosen: Sequence[str] = (), width: int = 100) -> list[Table]:
+    """One table per as many metrics as fit ``width`` characters: a row per variant; n is in the heading.
 
     ``chosen`` metrics are shown, in that order; without any of them, all are.
     """
     every = list(dict.fromkeys(metric for row in metrics.values() for metric in row))
     names = [metric for metric in chosen if metric in every] or every
+    room = width - max(map(len, metrics), default=0) - 4
+    beside = min(COLUMNS, max(1, room // METRIC_WIDTH))
     tables = []
-    for start in range(0, len(names), COLUMNS):
-        part = names[start : start + COLUMNS]
+    for start in range(0, len(names), beside):
+        part = names[start : start + beside]
         title = f"{name}, value and 95% interval" if start == 0 else None
         table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE, padding=(0, 1))
         table.add_column("", no_wrap=True)
@@ -178,10 +189,10 @@ def results_tables(name: str, metrics: Metrics, chosen: Sequence[str] = ()) -> l
     return tables
 
 
-def _tables(params: ReportParams | None, name: str, metrics: Metrics) -> list[Table]:
+def _tables(params: ReportParams | None, name: str, metrics: Metrics, width: int) -> list[Table]:
     """Everything of a system where nobody chose; else few metrics, of the variants that they compare."""
     if params is None:
-        return results_tables(name, metrics)
+        return results_tables(name, metrics, width=width)
     chosen = shown_metrics(params, name)
     wanted = shown_variants(params, name) if name in params.systems else set()
     rows = {
@@ -189,13 +200,19 @@ def _tables(params: ReportParams | None, name: str, metrics: Metrics) -> list[Ta
         for variant, row in metrics.items()
         if variant in wanted and any(metric in row for metric in chosen)
     }
-    return results_tables(name, rows, chosen) if rows else []
+    return results_tables(name, rows, chosen, width) if rows else []
+
+
+def _in_order(params: ReportParams | None, found: Iterable[str]) -> list[str]:
+    """Systems as the page orders them, then the others by name."""
+    order = list(params.systems) if params is not None else []
+    return sorted(found, key=lambda name: (order.index(name) if name in order else len(order), name))
 
 
 def _heading(metric: str, metrics: Metrics) -> str:
     counts = sorted({int(row[metric].get("n") or 0) for row in metrics.values() if metric in row})
     shown = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,}–{counts[-1]:,}"
-    return f"{metric}\n[dim]n = {shown}[/]"
+    return f"{_folded(metric)}\n[dim]n = {shown}[/]"
 
 
 def budget_table(root: Path, results: Iterable[StageResult]) -> Table:
@@ -206,8 +223,8 @@ def budget_table(root: Path, results: Iterable[StageResult]) -> Table:
     table = Table(title="Budget", title_justify="left", title_style="bold", box=box.SIMPLE, padding=(0, 1))
     table.add_column("stage", no_wrap=True)
     table.add_column("")
-    for heading in ("time", "peak memory", "when computed", "peak memory"):
-        table.add_column(heading, justify="right")
+    for heading in ("time", "peak\nmemory", "when\ncomputed", "peak\nmemory"):
+        table.add_column(heading, justify="right", no_wrap=True)
     results = list(results)
     total, peak = sum(result.seconds for result in results), memory_at_once(results)
     for result in results:
@@ -255,8 +272,8 @@ def print_summary(console: Console, root: Path, results: Iterable[StageResult], 
     params, found = report_params(root), read_metrics(root)
     if params is not None and (headline := headline_table(params, found, read_tests(root))) is not None:
         console.print(headline)
-    for name, metrics in found.items():
-        for table in _tables(params, name, metrics):
+    for name in _in_order(params, found):
+        for table in _tables(params, name, found[name], console.width):
             console.print(table)
     console.print(budget_table(root, results))
     console.print(f"wall time {duration(wall_s)}", style="dim", highlight=False)

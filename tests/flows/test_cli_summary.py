@@ -99,19 +99,32 @@ def test_the_headline_says_of_each_claim_whether_it_holds(tmp_path: Path) -> Non
     text = shop_of_two(tmp_path)
     assert all(len(line) <= 100 for line in text.splitlines())
     table = text[text.index("Headline") : text.index("shown by a paired test")]
-    found = [line.split() for line in table.splitlines() if "0." in line]
-    assert [words[-2:] for words in found] == [
+    lines = table.splitlines()
+    found = [line.split() for line in lines if "0.4" in line or "0.7" in line]
+    claims, below = found[::2], found[1::2]
+    assert [words[-2:] for words in claims] == [
         ["−0.040", "✓*"],  # tested the other way round, and less is what was claimed
         ["−0.025", "✗"],
         ["+0.010", "○"],
-        ["sft_raw", "–"],
-        ["nearest_neighbour", "–"],
+        ["0.420]", "–"],
+        ["0.420]", "–"],
         ["+0.020", "✓"],
     ]
-    assert "constrained_ " in table and " attribute_macro_f1 " in table  # folded where words part
-    assert found[0][:3] == ["listing", "dpo", "hallucination_rate"]
-    assert "< sft_refined" in table and "≥ sft_refined" in table and "> text_only" in table
+    assert claims[0][:4] == ["listing", "dpo", "<", "sft_refined"]
+    assert below[0] == ["hallucination_rate", "0.400", "[0.380,", "0.420]"]  # the rival's figure
+    assert below[4][0] == "constrained_attribute_macro_f1"
+    assert "dpo ≥ sft_refined" in table and "moe_bilinear > text_only" in table
     assert text.index("Headline") < text.index("fusion, value and 95% interval")
+
+
+def test_eighty_columns_hold_every_table_without_cutting_a_figure_or_a_name(tmp_path: Path) -> None:
+    wide = shop_of_two(tmp_path)
+    out = StringIO()
+    print_summary(Console(file=out, width=80), tmp_path, [StageResult("a", "ran", seconds=281)], 12.3)
+    text = out.getvalue()
+    assert all(len(line.rstrip()) <= 80 for line in text.splitlines())
+    assert "…" not in text and "sft_refined > nearest_neighbour" in text and "4 min 41 s" in text
+    assert text.count("0.400 [0.380, 0.420]") == wide.count("0.400 [0.380, 0.420]")
 
 
 def test_a_systems_table_keeps_to_what_the_headline_speaks_of(tmp_path: Path) -> None:
