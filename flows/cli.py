@@ -197,7 +197,7 @@ def describe(
     photo: Annotated[Path, typer.Argument(exists=True, help="A photo, or a folder of photos.")],
     category: Annotated[str, typer.Option(help="Category of the schema; needed for one photo.")],
     out: Annotated[
-        Path | None, typer.Option(help="For a folder: where listings.jsonl and gallery.html go.")
+        Path | None, typer.Option(help="For a folder: where listings.jsonl and index.html go.")
     ] = None,
     profile: Profile = None,
 ) -> None:

@@ -38,6 +38,7 @@ TESTED = [
         for metric in ("ndcg_at_10", "desirability_ndcg_at_10")
     ),
     ("moe_bilinear", "text_only", "textual_ndcg_at_10"),
+    ("moe_bilinear", "bm25", "textual_ndcg_at_10"),
     ("moe_bilinear", "text_only", "visual_ndcg_at_10"),
     ("moe_bilinear", "text_only", "sparse_text_ndcg_at_10"),
     ("moe_bilinear", "text_only", "picture_missing_ndcg_at_10"),

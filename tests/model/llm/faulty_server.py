@@ -31,6 +31,11 @@ class Act:
 Script = Callable[[int, dict[str, Any]], Act]
 
 
+class _Http(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128  # of five, the system refuses some of many connections that are made at once
+
+
 class FaultyServer:
     """Counts everything; ``script(number, body)`` decides on the request of that number, from 0."""
 
@@ -56,8 +61,7 @@ class FaultyServer:
             def log_message(self, *_: object) -> None:
                 return
 
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._http.daemon_threads = True
+        self._http = _Http(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._http.server_address[1]}/v1"
         threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
 
