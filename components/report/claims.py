@@ -16,6 +16,7 @@ RELATIONS = {
     "not_below": "is not below",
     "not_above": "is not above",
 }
+UNDEFINED = Interval(value=float("nan"), n=0)
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,10 @@ def judged_claims(
 ) -> list[JudgedClaim]:
     """Look every claim up in its system's figures.
 
+    Where a metric is not defined for one side, that figure is :data:`UNDEFINED`; the claim has no standing.
+
     Raises:
-        ReportParamsError: a claim names a variant or metric that the figures do not hold.
+        ReportParamsError: a claim names a variant, or a metric of no variant.
     """
     return [_judged(i, all_figures[claim.system], claim, margin) for i, claim in enumerate(claims)]
 
@@ -54,13 +57,13 @@ def _judged(place: int, figures: Figures, claim: Claim, margin: float) -> Judged
     cells = []
     for variant in (claim.ours, claim.rival):
         row = figures.variants.get(variant)
-        if row is None or claim.metric not in row:
+        if row is None or claim.metric not in figures.metrics:
             what = f"variant '{variant}'" if row is None else f"metric '{claim.metric}' of {variant}"
             known = ", ".join(figures.variants if row is None else row)
             raise ReportParamsError(
                 f"report.claims.{place}: there is no {what} in {claim.system} (known: {known})."
             )
-        cells.append(row[claim.metric])
+        cells.append(row.get(claim.metric, UNDEFINED))
     test = _paired(figures, claim)
     standing = None if test is None else claim.standing(test.low, test.high, margin)
     return JudgedClaim(claim, cells[0], cells[1], test, standing)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -198,13 +199,18 @@ def supported_best(figures: Figures, metric: str) -> str | None:
 def headline(all_figures: dict[str, Figures], wanted: dict[str, str]) -> dict[str, float]:
     """Pick the flat headline numbers: name → value of system.variant.metric.
 
+    A metric that is not defined for this variant, such as the hallucination rate of a model whose answers
+    state nothing, is left out: it must not cost a reader the page.
+
     Raises:
-        ReportParamsError: a wanted figure does not exist; the message lists those that do.
+        ReportParamsError: a wanted figure does not exist for any variant; the message lists those that do.
     """
     numbers = {}
     for name, source in wanted.items():
         system, variant, metric = source.split(".", 2)
         row = all_figures[system].variants.get(variant)
+        if row is not None and metric not in row and metric in all_figures[system].metrics:
+            continue
         if row is None or metric not in row:
             known = ", ".join(row if row is not None else all_figures[system].variants)
             what = (
@@ -253,6 +259,8 @@ def _plain(words: str) -> str:
 
 def number(value: float, digits: int = 3, signed: bool = False) -> str:
     """A figure with a true minus sign, so that columns line up: ``0.612``, ``−0.030``, ``+0.210``."""
+    if math.isnan(value):
+        return "not defined"
     text = f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
     if float(text) == 0:  # no "-0.000"
         text = f"{0.0:+.{digits}f}" if signed else f"{0.0:.{digits}f}"

@@ -178,3 +178,12 @@ def test_parameters_that_cannot_be_met_are_refused(change: dict[str, Any]) -> No
 def test_errors_carry_the_exit_codes_of_their_kind() -> None:
     assert issubclass(ReportInputError, InvalidDataError)
     assert issubclass(ReportParamsError, ConfigurationError)
+
+
+def test_a_figure_that_is_not_defined_costs_nobody_the_page(workspace: Workspace, params: MakeParams) -> None:
+    """A model whose answers state nothing has no hallucination rate; the others of the table do."""
+    metrics = workspace.metrics | {"fine_tuned": {"mrr": workspace.metrics["fine_tuned"]["mrr"]}}
+    metrics["_tests"] = [t for t in metrics["_tests"] if t["metric"] == "mrr"]
+    workspace.json("metrics/encoder.json", metrics)
+    report = build_report(workspace.root, params())
+    assert report.headline == {} and "not defined" in report.html
