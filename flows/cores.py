@@ -56,14 +56,16 @@ def _width(block: BaseModel | None) -> int:
 
 
 def by_longest_way(graph: Graph, names: Iterable[str]) -> list[str]:
-    """``names``, those first from which the longest chain of stages follows; ties in topological order.
+    """``names``, those first from which the longest way leads to an end of the graph, in expected seconds.
 
-    The list schedule of Hu (1961), with every stage counted as equally long.
+    A stage's way is its own time and the longest way of those that read from it: list scheduling by critical
+    path (Graham 1969). Ties stay in topological order.
     """
-    way: dict[str, int] = {}
+    way: dict[str, float] = {}
     for name in reversed(graph.stages):  # children come before their parents
-        way.setdefault(name, 0)
-        for parent in graph.stages[name].parents:
-            way[parent] = max(way.get(parent, 0), way[name] + 1)
+        node = graph.stages[name]
+        way[name] = way.get(name, 0.0) + node.meta.expected_s
+        for parent in node.parents:
+            way[parent] = max(way.get(parent, 0.0), way[name])
     place = {name: at for at, name in enumerate(graph.stages)}
     return sorted(names, key=lambda name: (-way[name], place[name]))

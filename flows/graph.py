@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from pydantic import Field
+
 from components.stage.params import Params, read_yaml, validate
 from flows.errors import LockHeldError, SelectionError, WorkspaceError
 from flows.locks import Say, clear_dead_locks, guard_lock_file
@@ -36,6 +38,8 @@ class StageMeta(Params):
     # how often a failed stage is tried again, and the pause before each try in seconds
     retries: int = 0
     retry_delay_s: float = 0.0
+    # about how long it takes, in seconds: says which of two stages that could start had better not wait
+    expected_s: float = Field(default=5.0, gt=0)
 
 
 @dataclass(frozen=True)

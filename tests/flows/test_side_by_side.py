@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -172,6 +173,12 @@ def test_the_longest_way_goes_first() -> None:
     stages = [node("a"), node("b"), node("c", "b"), node("d", "c"), node("e", "a", "d"), node("f", "a")]
     graph = Graph({n.name: n for n in stages}, {})
     assert by_longest_way(graph, "fedcba") == ["b", "c", "a", "d", "e", "f"]
+
+
+def test_a_long_stage_goes_before_a_long_chain_of_short_ones() -> None:
+    stages = [node("a"), node("b", "a"), node("c", "b"), replace(node("long"), meta=StageMeta(expected_s=60))]
+    graph = Graph({n.name: n for n in stages}, {})
+    assert by_longest_way(graph, ["a", "long"]) == ["long", "a"]
 
 
 def test_cores_of_this_machine() -> None:
