@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os.path
 from collections.abc import Iterable
 
 from rich import box
@@ -14,6 +15,8 @@ from components.tracking.compare import Change, Comparison, MetricRow, PairedTes
 
 SURE = 0.05
 HASH_SHOWN = 10
+LONGEST_VALUE = 80  # characters; of a longer one, such as a list of claims, only where it differs is shown
+BEFORE_DIFFERENCE = 20
 
 
 def show(comparison: Comparison, console: Console) -> None:
@@ -40,11 +43,26 @@ def _changes(title: str, changes: Iterable[Change], a: str, b: str, shorten: boo
     table.add_column(Text(a), overflow="fold")
     table.add_column(Text(b), overflow="fold")
     for row in rows:
-        shown = [None if v is None else v[:HASH_SHOWN] if shorten else v for v in (row.a, row.b)]
+        whole = (row.a, row.b)
+        shown = [None if v is None else v[:HASH_SHOWN] for v in whole] if shorten else around_difference(*whole)
         table.add_row(
             Text(row.name), *(Text(v, style="") if v is not None else Text("–", style="dim") for v in shown)
         )
     return table
+
+
+def around_difference(a: str | None, b: str | None) -> list[str | None]:
+    """Both values; long ones cut to where they first differ, with ``…`` for what is left out."""
+    if max(len(a or ""), len(b or "")) <= LONGEST_VALUE:
+        return [a, b]
+    same = len(os.path.commonprefix([a or "", b or ""]))
+    start = max(0, same - BEFORE_DIFFERENCE)
+    return [None if v is None else _cut(v, start) for v in (a, b)]
+
+
+def _cut(value: str, start: int) -> str:
+    end = start + LONGEST_VALUE
+    return f"{'…' if start else ''}{value[start:end]}{'…' if end < len(value) else ''}"
 
 
 def _metrics(rows: list[MetricRow], a: str, b: str) -> Table | Text:

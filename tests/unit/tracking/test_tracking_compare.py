@@ -10,7 +10,7 @@ import pytest
 
 from components.stage.record import Interval
 from components.tracking.compare import compare, compared
-from components.tracking.comparison_view import interval, show
+from components.tracking.comparison_view import around_difference, interval, show
 from components.tracking.errors import UnknownReferenceError
 from components.tracking.publish import link_cached, publish
 from components.tracking.sides import Side
@@ -174,3 +174,13 @@ def test_terminal_shows_intervals_differences_and_notes(two_commits):
     assert "Metrics: no difference" in same.export_text()
     assert interval(None) == "–"
     assert json.loads(json.dumps(found.as_json()))["metrics"][0]["a"]["value"] == 0.5
+
+
+def test_a_long_value_is_shown_where_it_differs() -> None:
+    claims = "[" + ", ".join(f'{{"claim": {i}}}' for i in range(40)) + "]"
+    a, b = around_difference(claims, claims.replace('{"claim": 20}', '{"claim": "other"}'))
+    assert a is not None and b is not None
+    assert '{"claim": 20}' in a and '{"claim": "other"}' in b and a.startswith("…") and a.endswith("…")
+    assert max(len(a), len(b)) < 100 and '{"claim": 1}' not in a
+    assert around_difference("0.1", None) == ["0.1", None]
+    assert around_difference(claims, None)[1] is None
