@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os.path
 from collections.abc import Iterable
 
 from rich import box
@@ -44,7 +43,7 @@ def _changes(title: str, changes: Iterable[Change], a: str, b: str, shorten: boo
     table.add_column(Text(b), overflow="fold")
     for row in rows:
         whole = (row.a, row.b)
-        shown = [None if v is None else v[:HASH_SHOWN] for v in whole] if shorten else around_difference(*whole)
+        shown = [v and v[:HASH_SHOWN] for v in whole] if shorten else around_difference(*whole)
         table.add_row(
             Text(row.name), *(Text(v, style="") if v is not None else Text("–", style="dim") for v in shown)
         )
@@ -55,7 +54,8 @@ def around_difference(a: str | None, b: str | None) -> list[str | None]:
     """Both values; long ones cut to where they first differ, with ``…`` for what is left out."""
     if max(len(a or ""), len(b or "")) <= LONGEST_VALUE:
         return [a, b]
-    same = len(os.path.commonprefix([a or "", b or ""]))
+    pairs = enumerate(zip(a or "", b or "", strict=False))
+    same = next((i for i, (x, y) in pairs if x != y), min(len(a or ""), len(b or "")))
     start = max(0, same - BEFORE_DIFFERENCE)
     return [None if v is None else _cut(v, start) for v in (a, b)]
 
