@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import yaml
 
 from tests.flows.toy_workspace import command, environment, make_workspace
 
@@ -42,14 +43,21 @@ def until(condition: Callable[[], object], patience_s: float, what: str) -> None
         time.sleep(0.02)
 
 
-def contents(root: Path) -> dict[str, bytes]:
-    """dvc.lock and every output."""
-    files = [root / "dvc.lock", *(root / "out").glob("*.*"), *(root / "metrics").glob("*.json")]
-    return {str(p.relative_to(root)): p.read_bytes() for p in files}
+def contents(root: Path) -> dict[str, object]:
+    """dvc.lock, every output byte by byte, and what DVC tells git to ignore.
+
+    DVC appends to a new dvc.lock and to .gitignore as stages end; which of two that ran side by side does so
+    first is no result.
+    """
+    files = [p for p in (root / "out").glob("*.*") if p.name != ".gitignore"]
+    files += (root / "metrics").glob("*.json")
+    found: dict[str, object] = {str(p.relative_to(root)): p.read_bytes() for p in files}
+    ignored = (root / "out" / ".gitignore").read_text().splitlines()
+    return found | {"lock": yaml.safe_load((root / "dvc.lock").read_text()), "ignored": sorted(ignored)}
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     root = make_workspace(tmp_path_factory.mktemp("reference") / "toy")
     command(root, sys.executable, "-m", "dvc", "repro", "-q")
     return contents(root)
@@ -95,7 +103,7 @@ def root(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize("victim", ["vitrine", "runner", "launcher", "dvc", "door"])
 def test_sigkill_leaves_no_process_and_a_rerun_ends_as_if_nothing_had_happened(
-    victim: str, root: Path, undisturbed: dict[str, bytes]
+    victim: str, root: Path, undisturbed: dict[str, object]
 ) -> None:
     how = VITRINE if victim == "vitrine" else RUNNER
     caught = Caught(root, how)
@@ -121,7 +129,7 @@ def test_sigkill_leaves_no_process_and_a_rerun_ends_as_if_nothing_had_happened(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_stops_every_child_and_the_door_still_writes_its_record(
-    number: signal.Signals, root: Path, undisturbed: dict[str, bytes]
+    number: signal.Signals, root: Path, undisturbed: dict[str, object]
 ) -> None:
     caught = Caught(root, VITRINE)
     caught.runner.send_signal(number)
@@ -138,7 +146,7 @@ def test_ctrl_c_stops_every_child_and_the_door_still_writes_its_record(
 
 
 @pytest.mark.parametrize("after_s", [0.5, 1.2, 1.9, 2.7, 3.6])
-def test_sigkill_at_any_moment(after_s: float, root: Path, undisturbed: dict[str, bytes]) -> None:
+def test_sigkill_at_any_moment(after_s: float, root: Path, undisturbed: dict[str, object]) -> None:
     """Wherever it strikes: reading the graph, in a door, while DVC hashes or writes dvc.lock."""
     runner = subprocess.Popen(
         [sys.executable, "-c", STAGES], cwd=root, env=environment(), stdout=subprocess.DEVNULL
