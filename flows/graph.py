@@ -51,6 +51,7 @@ class StageNode:
     meta: StageMeta
     lock: str
     blocks: tuple[str, ...]  # top-level keys of params.yaml it depends on
+    metrics: tuple[str, ...] = ()  # its files metrics/NAME.json, by name
 
     @property
     def in_study(self) -> bool:
@@ -169,9 +170,9 @@ def _graph(repo: Repo, status: dict[str, Any], files: tuple[str, ...]) -> Graph:
             parents = sorted(p.addressing for p in edges.successors(stage) if isinstance(p, PipelineStage))
             where = f"{Path(stage.path).relative_to(repo.root_dir)}: stages.{stage.name}.meta"
             meta = validate(StageMeta, stage.meta or {}, where)
-            nodes[stage.addressing] = StageNode(
-                stage.addressing, tuple(parents), meta, locks.get(stage.addressing, ""), _blocks(stage)
-            )
+            lock = locks.get(stage.addressing, "")
+            about = (meta, lock, _blocks(stage), _metrics(stage, Path(repo.root_dir)))
+            nodes[stage.addressing] = StageNode(stage.addressing, tuple(parents), *about)
     sources = {name: items for name, items in status.items() if name not in nodes}
     reasons = {
         name: _reasons(items) if nodes[name].lock else ("not computed yet",)
@@ -187,6 +188,12 @@ def _blocks(stage: Any) -> tuple[str, ...]:
         str(key).split(".")[0] for p in stage.params if str(p.def_path) == "params.yaml" for key in p.params
     }
     return tuple(sorted(keys))
+
+
+def _metrics(stage: Any, root: Path) -> tuple[str, ...]:
+    """Names of the files right below ``metrics/`` that a stage makes."""
+    made = [Path(out.fs_path) for out in stage.outs]
+    return tuple(sorted(path.stem for path in made if path.parent == root / "metrics"))
 
 
 def lock_hashes(root: Path) -> dict[str, str]:

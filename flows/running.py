@@ -87,7 +87,7 @@ def run(main: Path, request: Request, console: Console) -> None:
         console.print(f"[dim]results kept in {folder}", highlight=False, soft_wrap=True)
     if name is not None and commit_worktree(root, f"Results of profile {name}"):
         console.print(f"[dim]committed on branch profile/{name}", highlight=False)
-    print_summary(console, root, results, time.perf_counter() - start)
+    print_summary(console, root, results, time.perf_counter() - start, graph)
 
 
 def _sayer(console: Console) -> Say:

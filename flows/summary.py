@@ -266,10 +266,20 @@ def last_cost(root: Path, stage: str) -> tuple[float, int]:
     return 0.0, 0
 
 
-def print_summary(console: Console, root: Path, results: Iterable[StageResult], wall_s: float) -> None:
-    """Print results, budget and the place of the report."""
+def print_summary(
+    console: Console, root: Path, results: Iterable[StageResult], wall_s: float, graph: Graph | None = None
+) -> None:
+    """Print results, budget and the place of the report.
+
+    With a graph, only what the run's stages make: an experiment with one system must not show figures of the
+    others, which belong to the commit it started from.
+    """
     console.print()
+    results = list(results)
     params, found = report_params(root), read_metrics(root)
+    if graph is not None:
+        made = {name for r in results if r.stage in graph.stages for name in graph.stages[r.stage].metrics}
+        found = {name: rows for name, rows in found.items() if name in made}
     if params is not None and (headline := headline_table(params, found, read_tests(root))) is not None:
         console.print(headline)
     for name in _in_order(params, found):
@@ -278,7 +288,7 @@ def print_summary(console: Console, root: Path, results: Iterable[StageResult], 
     console.print(budget_table(root, results))
     console.print(f"wall time {duration(wall_s)}", style="dim", highlight=False)
     report = root / "reports" / "index.html"
-    if report.exists():
+    if report.exists() and (graph is None or any(r.stage == "report" for r in results)):
         console.print("All figures, paired tests and pictures are in the report.", style="dim")
         console.print(f"Report: {report}", highlight=False, soft_wrap=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from components.stage.record import Record, save_record
 from flows.cli import guarded
 from flows.display import Display, duration, memory
 from flows.errors import StageFailedError
+from flows.graph import Graph, StageMeta, StageNode
 from flows.stages import StageResult
 from flows.summary import budget_table, figure, memory_at_once, print_summary, read_metrics
 
@@ -199,3 +201,12 @@ def test_memory_of_stages_at_work_together_is_added() -> None:
     ]
     assert memory_at_once(results) == 3 * gib
     assert memory_at_once([StageResult("a", "cached")]) == memory_at_once([]) == 0
+
+
+def test_a_run_of_one_system_shows_no_figures_of_the_others(tmp_path: Path) -> None:
+    shop_of_two(tmp_path)
+    node = StageNode("fusion_eval", (), StageMeta(), "", (), ("fusion",))
+    graph = Graph({"fusion_eval": node, "listing_eval": replace(node, metrics=("listing",))}, {})
+    out = StringIO()
+    print_summary(Console(file=out, width=100), tmp_path, [StageResult("fusion_eval", "cached")], 12.3, graph)
+    assert "moe_bilinear" in out.getvalue() and "sft_refined" not in out.getvalue()
