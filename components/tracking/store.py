@@ -12,6 +12,7 @@ import logging
 import os
 import re
 import sqlite3
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -214,7 +215,7 @@ def ui_command(root: Path, port: int) -> list[str]:
     if store.database is None and store.uri.startswith("http"):
         raise UnknownReferenceError(f"The runs are on a server: open {store.shown} in a browser.")
     command = [
-        "mlflow",
+        *(sys.executable, "-m", "mlflow"),  # this environment's, also where its bin is not on the path
         "server",
         "--host",
         "127.0.0.1",

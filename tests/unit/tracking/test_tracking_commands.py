@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -75,6 +76,7 @@ def test_store_that_is_down_is_told_by_sync(in_workspace, capsys, monkeypatch):
 def test_ui_is_local_and_shows_this_store(in_workspace, capsys, monkeypatch):
     assert main(["ui", "--port", "5999"]) == 0
     printed = capsys.readouterr().out
+    assert printed.startswith(f"{sys.executable} -m mlflow ")  # found without an activated environment
     assert (
         "--host 127.0.0.1" in printed
         and "5999" in printed
