@@ -92,8 +92,8 @@ def write_folder(target: Path, count: int) -> None:
 
 def write_parquet(target: Path, count: int) -> None:
     """A source of one Parquet file with the pictures in its rows."""
-    from components.catalog.parquet import RowWriter
-    from components.catalog.records import IMAGE, pa
+    from components.catalog.format.parquet import RowWriter
+    from components.catalog.format.records import IMAGE, pa
 
     target.mkdir(parents=True)
     names = list(next(rows(10)))
@@ -107,17 +107,17 @@ def write_parquet(target: Path, count: int) -> None:
 
 def run_import(source: Path, target: Path) -> None:
     """Our import: read through the mapping, copy the files."""
-    from components.catalog.mapping import parse_mapping
-    from components.catalog.source import import_source
+    from components.catalog.source.manifest import import_source
+    from components.catalog.source.mapping import parse_mapping
 
     import_source(source, parse_mapping(MAPPING, "benchmark"), target, link=False)
 
 
 def run_build(source: Path, target: Path) -> None:
     """Our build: stage, sort, group, check every picture, write shards and truth."""
-    from components.catalog.build import build, opened
-    from components.catalog.params import CatalogParams
-    from components.catalog.source import SourceManifest
+    from components.catalog.build.build import build, opened
+    from components.catalog.format.params import CatalogParams
+    from components.catalog.source.manifest import SourceManifest
 
     in_rows = (source / "files/items.parquet").is_file()
     mapping = {**MAPPING, "image": {"bytes": "image"}} if in_rows else MAPPING

@@ -22,20 +22,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from components.encoder.heldout import read_rows
-from components.encoder.pixels import PixelCache
-from components.encoder.training_set import split_rows
-from components.encoder.views import random_views
-from components.fusion.align import query_tokens
-from components.fusion.contrast import query_to_product
-from components.fusion.fuse import Fusing
-from components.fusion.loop import Loop
-from components.fusion.networks import create_network
-from components.fusion.params import CACHE, AlignmentParams, FuseParams, FusionParams
-from components.fusion.product_text import ProductTokens
-from components.fusion.publish_network import make_fuse_data
-from components.fusion.tower_files import load_towers
-from components.fusion.towers import Towers
+from components.encoder.model.features.held_out import read_rows
+from components.encoder.model.features.pixels import PixelCache
+from components.encoder.model.train.training_set import split_rows
+from components.encoder.model.train.views import random_views
+from components.fusion.model.align.align import query_tokens
+from components.fusion.model.align.contrast import query_to_product
+from components.fusion.model.align.loop import Loop
+from components.fusion.model.data.product_text import ProductTokens
+from components.fusion.model.fuse.fuse import Fusing
+from components.fusion.model.fuse.stage import make_fuse_data
+from components.fusion.model.networks.networks import create_network
+from components.fusion.model.params import CACHE, AlignmentParams, FuseParams, FusionParams
+from components.fusion.model.towers.files import load_towers
+from components.fusion.model.towers.towers import Towers
 from components.stage.memory import keep_freed_memory
 from components.stage.params import load_params
 

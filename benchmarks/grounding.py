@@ -55,8 +55,8 @@ class Answers:
 
 def grounded(folder: Path, items: Sequence[Item], params: Any, model: Path) -> tuple[Answers, float, float]:
     """The grounder's answers, its fallback rate, and photos per second."""
-    from components.vlclip.grounding import Examples, ground
-    from components.vlclip.publish_grounding import make_grounder
+    from components.vlclip.grounding.grounding import Examples, ground
+    from components.vlclip.grounding.stage import make_grounder
 
     def examples(empty: Any) -> Examples:
         """Photos whose grounds say what a picture of nothing scores; no box is read."""
@@ -79,8 +79,8 @@ def grounded(folder: Path, items: Sequence[Item], params: Any, model: Path) -> t
 
 def rivals(folder: Path, items: Sequence[Item]) -> dict[str, Answers]:
     """Boxes that nobody asked a text for."""
-    from components.encoder.pixels import square
-    from components.vlclip import rival_boxes
+    from components.encoder.model.features.pixels import square
+    from components.vlclip.evaluate import baseline_boxes as rival_boxes
 
     names = sorted({i.image for i in items})
     pixels = np.stack([square((folder / n).read_bytes(), 64) for n in names])
@@ -97,7 +97,7 @@ def rivals(folder: Path, items: Sequence[Item]) -> dict[str, Answers]:
 def rows(items: Sequence[Item], ours: Answers, others: dict[str, Answers]) -> list[dict[str, Any]]:
     """IoU and pointing beside each rival; photos are the independent units of the intervals."""
     from components.retrieval.significance import paired_bootstrap
-    from components.vlclip.boxes import inside, iou
+    from components.vlclip.model.boxes import inside, iou
 
     true = np.array([i.box for i in items])
     photos = [i.image for i in items]
@@ -139,7 +139,7 @@ def main() -> int:
     import torch
 
     from components.stage.params import load_params
-    from components.vlclip.params import GroundParams
+    from components.vlclip.model.params import GroundParams
 
     params = load_params("ground", GroundParams, asked.params)
     torch.set_num_threads(params.threads)

@@ -24,13 +24,13 @@ import torch
 from PIL import Image
 
 from benchmarks.result import rate_row
-from components.catalog.schema import read_schema
-from components.encoder.heldout import read_rows
-from components.encoder.pixels import PixelCache
-from components.opal.conversation import Conversation
-from components.opal.generate import Decoding, ListingGenerator
-from components.opal.listing_files import load_listing_model, read_note
-from components.opal.listing_model import ListingModel
+from components.catalog.format.schema import read_schema
+from components.encoder.model.features.held_out import read_rows
+from components.encoder.model.features.pixels import PixelCache
+from components.opal.model.language.files import load_listing_model, read_note
+from components.opal.model.language.listing_model import ListingModel
+from components.opal.model.writing.conversation import Conversation
+from components.opal.model.writing.generate import Decoding, ListingGenerator
 from components.stage.memory import keep_freed_memory
 
 CATALOGUE, CACHE = Path("data/checked"), Path(".vitrine/cache")

@@ -26,15 +26,15 @@ from PIL import Image
 from trl import SFTConfig, SFTTrainer
 
 from benchmarks.result import rate_row
-from components.encoder.pixels import PixelCache
-from components.opal.conversation import Conversation
-from components.opal.listing_model import ListingModel
-from components.opal.listing_params import ListingParams, SftParams
-from components.opal.listing_rows import Sample
-from components.opal.publish_sft import samples_of, starting_model, tokenizer_texts
-from components.opal.sft import tune
-from components.opal.tower_memo import remember_pictures
-from components.opal.trainer_setup import common_arguments
+from components.encoder.model.features.pixels import PixelCache
+from components.opal.model.language.listing_model import ListingModel
+from components.opal.model.language.picture_cache import remember_pictures
+from components.opal.model.params import ListingParams, SftParams
+from components.opal.model.rows import Sample
+from components.opal.model.train.sft import tune
+from components.opal.model.train.sft_stage import samples_of, starting_model, tokenizer_texts
+from components.opal.model.train.trainer_setup import common_arguments
+from components.opal.model.writing.conversation import Conversation
 from components.stage.memory import keep_freed_memory
 from components.stage.params import load_params
 

@@ -27,14 +27,14 @@ import numpy as np
 import torch
 import yaml
 
-from components.catalog.records import Product
-from components.catalog.schema import CatalogSchema, write_schema
-from components.catalog.shards import CatalogueWriter
-from components.encoder.model import Encoder, create_encoder
-from components.encoder.params import EncoderParams
-from components.encoder.tokenizer import AnyTokenizer
-from components.encoder.train import Trainer, build_optimizer
-from components.encoder.training_set import make_training_set
+from components.catalog.format.records import Product
+from components.catalog.format.schema import CatalogSchema, write_schema
+from components.catalog.format.shards import CatalogueWriter
+from components.encoder.model.params import EncoderParams
+from components.encoder.model.towers.dual_encoder import Encoder, create_encoder
+from components.encoder.model.towers.tokenizer import AnyTokenizer
+from components.encoder.model.train.trainer import Trainer, build_optimizer
+from components.encoder.model.train.training_set import make_training_set
 from components.stage.memory import keep_freed_memory
 
 COLOURS = ("red", "green", "blue", "white", "black", "yellow")

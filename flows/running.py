@@ -178,14 +178,14 @@ def _execute(
 
 def _start_record(root: Path, run_id: str) -> None:
     """Note the code the run starts from."""
-    from components.tracking.pending import start_pipeline
+    from components.tracking.publish.pending import start_pipeline
 
     start_pipeline(root, run_id)
 
 
 def record(root: Path, run_id: str, results: Sequence[StageResult], console: Console) -> None:
     """Write what ran to MLflow, after the stages so that training is not delayed; a failure only warns."""
-    from components.tracking.pending import link_cached, pending
+    from components.tracking.publish.pending import link_cached, pending
 
     try:
         link_cached(
@@ -193,7 +193,7 @@ def record(root: Path, run_id: str, results: Sequence[StageResult], console: Con
         )
         if not pending(root):
             return
-        from components.tracking.publish import publish
+        from components.tracking.publish.publish import publish
 
         for warning in publish(root).warnings:
             console.print(f"[yellow]warning:[/] {warning}", highlight=False, soft_wrap=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from components.catalog.records import Product
-from components.catalog.schema import CatalogSchema, Problem, listing_problems
+from components.catalog.format.records import Product
+from components.catalog.format.schema import CatalogSchema, Problem, listing_problems
 
 
 def product_problems(schema: CatalogSchema, product: Product, *, require: bool = False) -> list[Problem]:

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from components.stage import door
+from components.stage import frame as door
 from components.stage.errors import VitrineError
 from components.stage.params import load_params
 from components.stage.publish import published
@@ -22,10 +22,10 @@ TRUTH = Path("data/truth/truth.parquet")
 
 def build(record: Record) -> None:
     """``data/source`` → ``data/catalog/``, ``data/truth/truth.parquet``."""
-    from components.catalog.build import build as build_catalogue
-    from components.catalog.build import opened
-    from components.catalog.params import CatalogParams
-    from components.catalog.source import read_source
+    from components.catalog.build.build import build as build_catalogue
+    from components.catalog.build.build import opened
+    from components.catalog.format.params import CatalogParams
+    from components.catalog.source.manifest import read_source
 
     params = load_params("catalog", CatalogParams)
     record.parameters = params.model_dump(mode="json")
@@ -58,8 +58,8 @@ def import_command(argv: Sequence[str]) -> int:
     )
     arguments = parser.parse_args(argv)
     try:
-        from components.catalog.mapping import read_mapping
-        from components.catalog.source import import_source
+        from components.catalog.source.manifest import import_source
+        from components.catalog.source.mapping import read_mapping
 
         found = import_source(
             arguments.source, read_mapping(arguments.mapping), arguments.into, link=arguments.link

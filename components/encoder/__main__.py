@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from components.stage.door import run
+from components.stage.frame import run
 from components.stage.params import load_params
 from components.stage.record import Record
 
@@ -15,8 +15,8 @@ MODEL, EMBEDDINGS = Path("models/encoder"), Path("data/embeddings")
 
 def train(record: Record) -> None:
     """Stage ``encoder``: train on the train split, publish the model and its curves."""
-    from components.encoder.params import CACHE, EncoderParams
-    from components.encoder.publish_training import train_and_publish
+    from components.encoder.model.params import CACHE, EncoderParams
+    from components.encoder.model.train.stage import train_and_publish
 
     params = load_params("encoder", EncoderParams)
     record.parameters = params.model_dump(mode="json")
@@ -25,8 +25,8 @@ def train(record: Record) -> None:
 
 def embed(record: Record) -> None:
     """Stage ``embeddings``: the vector of every product's picture."""
-    from components.encoder.embed import embed_catalogue
-    from components.encoder.params import CACHE, EmbeddingsParams
+    from components.encoder.model.features.stage import embed_catalogue
+    from components.encoder.model.params import CACHE, EmbeddingsParams
 
     params = load_params("embeddings", EmbeddingsParams)
     record.parameters = params.model_dump(mode="json")
@@ -35,8 +35,8 @@ def embed(record: Record) -> None:
 
 def evaluate(record: Record) -> None:
     """Stage ``encoder_eval``: every row of the encoder's table on the held-out split."""
-    from components.encoder.params import CACHE, EncoderParams, EvaluationParams
-    from components.encoder.publish_evaluation import evaluate_and_publish
+    from components.encoder.evaluate.stage import evaluate_and_publish
+    from components.encoder.model.params import CACHE, EncoderParams, EvaluationParams
 
     params = load_params("encoder_eval", EvaluationParams)
     record.parameters = params.model_dump(mode="json")
@@ -47,7 +47,7 @@ def evaluate(record: Record) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] in (["search"], ["similar"]):
-        from components.encoder.search_command import main
+        from components.encoder.search.command import main
 
         sys.exit(main(sys.argv[1:]))
     sys.exit(run("encoder", {"train": train, "embed": embed, "evaluate": evaluate}))

@@ -10,12 +10,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from components.stage.door import run
+from components.stage.frame import run
 from components.stage.params import load_params, with_seed
 from components.stage.record import Record
 
 if TYPE_CHECKING:
-    from components.fusion.params import FusionEvaluationParams, FusionParams
+    from components.fusion.model.params import FusionEvaluationParams, FusionParams
 
 CATALOGUE, ENCODER, CURVES = Path("data/checked"), Path("models/encoder"), Path("plots")
 MODELS, STUDY = Path("models/fusion"), Path("models/study/fusion")
@@ -24,9 +24,9 @@ MODELS, STUDY = Path("models/fusion"), Path("models/study/fusion")
 def _align(
     record: Record, stage: str, start: Path, model: Path, curves: Path, variant: str, seed: str
 ) -> None:
-    from components.fusion.params import CACHE, AlignmentParams, FusionParams
-    from components.fusion.publish_alignment import align_and_publish
-    from components.fusion.studies import alignment_params
+    from components.fusion.model.align.stage import align_and_publish
+    from components.fusion.model.params import CACHE, AlignmentParams, FusionParams
+    from components.fusion.model.studies import alignment_params
 
     fusion = load_params("fusion", FusionParams)
     params = alignment_params(load_params(stage, AlignmentParams), variant, seed)
@@ -48,7 +48,7 @@ def align_image(record: Record) -> None:
 
 def study_align(record: Record, stage: str, variant: str, seed: str) -> None:
     """Study stages: an alignment stage of an ablation, or of the whole (``whole``) with another seed."""
-    from components.fusion.studies import checked_alignment, study_name, towers_before
+    from components.fusion.model.studies import checked_alignment, study_name, towers_before
 
     checked_alignment(stage, variant)
     name = study_name(stage, variant, seed)
@@ -57,8 +57,8 @@ def study_align(record: Record, stage: str, variant: str, seed: str) -> None:
 
 
 def _fuse(record: Record, network: str, towers: Path, model: Path, curves: Path, seed: str) -> None:
-    from components.fusion.params import CACHE, FuseParams, FusionParams
-    from components.fusion.publish_network import fuse_and_publish
+    from components.fusion.model.fuse.stage import fuse_and_publish
+    from components.fusion.model.params import CACHE, FuseParams, FusionParams
 
     fusion, params = load_params("fusion", FusionParams), with_seed(load_params("fuse", FuseParams), seed)
     record.parameters = {"fusion": fusion.model_dump(mode="json"), "fuse": params.model_dump(mode="json")}
@@ -67,7 +67,7 @@ def _fuse(record: Record, network: str, towers: Path, model: Path, curves: Path,
 
 def fuse(record: Record, network: str) -> None:
     """Stage ``fuse@NETWORK``: a network in the item tower, on frozen towers."""
-    from components.fusion.params import NetworkName, one_of
+    from components.fusion.model.params import NetworkName, one_of
 
     known = one_of(network, get_args(NetworkName))
     _fuse(record, known, MODELS / "align_image", MODELS / known, CURVES / f"fuse_{known}.csv", "own")
@@ -75,7 +75,7 @@ def fuse(record: Record, network: str) -> None:
 
 def study(record: Record, variant: str, seed: str) -> None:
     """Study stages: a network, or an ablation's ``moe_bilinear``, with any seed; ``own`` for the block's."""
-    from components.fusion.studies import network_of, study_name, towers_of
+    from components.fusion.model.studies import network_of, study_name, towers_of
 
     network, towers = network_of(variant), towers_of(variant, seed, MODELS, STUDY)
     name = study_name("", variant, seed)
@@ -84,7 +84,7 @@ def study(record: Record, variant: str, seed: str) -> None:
 
 def _evaluation(record: Record) -> tuple[FusionParams, FusionEvaluationParams]:
     """The two blocks of an evaluation, noted in the record."""
-    from components.fusion.params import FusionEvaluationParams, FusionParams
+    from components.fusion.model.params import FusionEvaluationParams, FusionParams
 
     fusion, params = load_params("fusion", FusionParams), load_params("fusion_eval", FusionEvaluationParams)
     record.parameters = {
@@ -96,8 +96,8 @@ def _evaluation(record: Record) -> tuple[FusionParams, FusionEvaluationParams]:
 
 def evaluate(record: Record) -> None:
     """Stage ``fusion_eval``: every row of the table on the held-out split."""
-    from components.fusion.params import CACHE
-    from components.fusion.publish_evaluation import evaluate_and_publish
+    from components.fusion.evaluate.stage import evaluate_and_publish
+    from components.fusion.model.params import CACHE
 
     fusion, params = _evaluation(record)
     evaluate_and_publish(fusion, params, CATALOGUE, MODELS, CACHE, record)
@@ -105,8 +105,8 @@ def evaluate(record: Record) -> None:
 
 def evaluate_study(record: Record) -> None:
     """Study stage: all networks, ablations and seeds on the held-out split."""
-    from components.fusion.params import CACHE
-    from components.fusion.publish_study import evaluate_study_and_publish
+    from components.fusion.evaluate.study_stage import evaluate_study_and_publish
+    from components.fusion.model.params import CACHE
 
     fusion, params = _evaluation(record)
     evaluate_study_and_publish(fusion, params, CATALOGUE, MODELS, STUDY, CACHE, record)
@@ -116,7 +116,7 @@ COMMANDS = (align_text, align_image, fuse, evaluate, study_align, study, evaluat
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["search"]:
-        from components.fusion.search_command import main
+        from components.fusion.search.command import main
 
         sys.exit(main(sys.argv[2:]))
     sys.exit(run("fusion", {command.__name__: command for command in COMMANDS}))

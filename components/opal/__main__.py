@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from components.stage.door import Command, run
+from components.stage.frame import Command, run
 from components.stage.memory import keep_few_kernels
 from components.stage.params import load_params
 from components.stage.record import Record
@@ -20,8 +20,8 @@ STUDY_DATA, STUDY_MODELS = Path("data/study/opal"), Path("models/study/opal")
 def refine(record: Record) -> None:
     """Stage ``refine``: listings cleaned by judges (MACE), and instruction samples of them (LACU)."""
     from components.llm.params import LLMParams
-    from components.opal.publish_refinement import refine_and_publish
-    from components.opal.refine_params import RefineParams
+    from components.opal.refine.params import RefineParams
+    from components.opal.refine.stage import refine_and_publish
 
     params = load_params("refine", RefineParams)
     record.parameters = params.model_dump(mode="json")
@@ -33,8 +33,8 @@ def refine(record: Record) -> None:
 
 def refine_eval(record: Record) -> None:
     """Stage ``refine_eval``: sellers' and refined listings against the truth."""
-    from components.opal.publish_refinement_evaluation import evaluate_and_publish
-    from components.opal.refine_params import RefineEvalParams
+    from components.opal.evaluate.refinement_stage import evaluate_and_publish
+    from components.opal.refine.params import RefineEvalParams
 
     params = load_params("refine_eval", RefineEvalParams)
     record.parameters = params.model_dump(mode="json")
@@ -43,8 +43,8 @@ def refine_eval(record: Record) -> None:
 
 def sft(record: Record, variant: str) -> None:
     """Stage ``sft@VARIANT``: visual instruction tuning on sellers' (raw) or refined listings."""
-    from components.opal.listing_params import CACHE, ListingParams, SftParams
-    from components.opal.publish_sft import sft_and_publish
+    from components.opal.model.params import CACHE, ListingParams, SftParams
+    from components.opal.model.train.sft_stage import sft_and_publish
 
     listing, params = load_params("listing", ListingParams), load_params("sft", SftParams)
     record.parameters = {"listing": listing.model_dump(mode="json"), "sft": params.model_dump(mode="json")}
@@ -55,8 +55,8 @@ def sft(record: Record, variant: str) -> None:
 def preferences(record: Record) -> None:
     """Stage ``preferences``: refined listings beside worse ones, each checked to be worse."""
     keep_few_kernels()
-    from components.opal.listing_params import CACHE, PreferencesParams
-    from components.opal.publish_preferences import make_and_publish
+    from components.opal.model.params import CACHE, PreferencesParams
+    from components.opal.model.preferences.stage import make_and_publish
 
     params = load_params("preferences", PreferencesParams)
     record.parameters = params.model_dump(mode="json")
@@ -66,8 +66,8 @@ def preferences(record: Record) -> None:
 
 def dpo(record: Record) -> None:
     """Stage ``dpo``: direct preference optimisation of the tuned model."""
-    from components.opal.listing_params import CACHE, DpoParams, ListingParams
-    from components.opal.publish_dpo import dpo_and_publish
+    from components.opal.model.params import CACHE, DpoParams, ListingParams
+    from components.opal.model.train.dpo_stage import dpo_and_publish
 
     listing, params = load_params("listing", ListingParams), load_params("dpo", DpoParams)
     record.parameters = {"listing": listing.model_dump(mode="json"), "dpo": params.model_dump(mode="json")}
@@ -78,8 +78,8 @@ def dpo(record: Record) -> None:
 def evaluate(record: Record) -> None:
     """Stage ``listing_eval``: every way to write a listing, on held-out products."""
     keep_few_kernels()
-    from components.opal.listing_params import CACHE, ListingEvalParams, ListingParams, SftParams
-    from components.opal.publish_listing_evaluation import Inputs, evaluate_and_publish
+    from components.opal.evaluate.stage import Inputs, evaluate_and_publish
+    from components.opal.model.params import CACHE, ListingEvalParams, ListingParams, SftParams
 
     params = load_params("listing_eval", ListingEvalParams)
     listing, tuning = load_params("listing", ListingParams), load_params("sft", SftParams)
@@ -91,9 +91,9 @@ def evaluate(record: Record) -> None:
 def study(record: Record, seed: str) -> None:
     """Study stage: refinement, both tunings, pairs and preferences once more, with another seed."""
     from components.llm.params import LLMParams
-    from components.opal.listing_params import CACHE, DpoParams, ListingParams, PreferencesParams, SftParams
-    from components.opal.refine_params import RefineParams
-    from components.opal.study import Blocks, Places, repeat_with_seed, seed_of
+    from components.opal.evaluate.study import Blocks, Places, repeat_with_seed, seed_of
+    from components.opal.model.params import CACHE, DpoParams, ListingParams, PreferencesParams, SftParams
+    from components.opal.refine.params import RefineParams
 
     blocks = Blocks(
         load_params("refine", RefineParams),
@@ -111,8 +111,8 @@ def study(record: Record, seed: str) -> None:
 def evaluate_study(record: Record) -> None:
     """Study stage: every claim about listings in each seed, and pooled."""
     keep_few_kernels()
-    from components.opal.listing_params import CACHE, ListingEvalParams
-    from components.opal.publish_study import StudyInputs, evaluate_study_and_publish
+    from components.opal.evaluate.study_stage import StudyInputs, evaluate_study_and_publish
+    from components.opal.model.params import CACHE, ListingEvalParams
 
     params = load_params("listing_eval", ListingEvalParams)
     record.parameters = params.model_dump(mode="json")
@@ -136,7 +136,7 @@ COMMANDS: dict[str, Command] = {
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["describe"]:
-        from components.opal.describe_command import main
+        from components.opal.describe.command import main
 
         sys.exit(main(sys.argv[2:]))
     sys.exit(run("opal", COMMANDS))

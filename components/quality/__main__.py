@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.quality.params import QualityParams
-from components.stage import door
+from components.stage import frame as door
 from components.stage.params import load_params
 from components.stage.publish import published, write_text
 from components.stage.record import STATE, Record
@@ -74,8 +74,8 @@ def catalog(record: Record) -> None:
     """Stage ``catalog_quality``: data/catalog -> data/checked, the quarantine and the validation page."""
     params = load_params("quality", QualityParams)
     record.parameters = params.model_dump()
-    from components.quality.catalogue_gate import check_catalogue
-    from components.quality.checked_catalogue import write_checked
+    from components.quality.catalogue.checked import write_checked
+    from components.quality.catalogue.gate import check_catalogue
     from components.quality.verdict import write_quarantine
 
     with record.timed("check"):
@@ -96,7 +96,7 @@ def embeddings(record: Record) -> None:
     """Stage ``embeddings_quality``: data/embeddings and data/checked -> the validation page."""
     params = load_params("quality", QualityParams)
     record.parameters = params.model_dump()
-    from components.quality.embeddings_gate import check_embeddings
+    from components.quality.embeddings.gate import check_embeddings
 
     with record.timed("check"):
         verdict = check_embeddings(EMBEDDINGS, CHECKED, params)
@@ -105,11 +105,11 @@ def embeddings(record: Record) -> None:
 
 def refined(record: Record) -> None:
     """Stage ``refined_quality``: data/refined and data/checked -> the validation page."""
-    from components.quality.listing_params import ListingQualityParams
+    from components.quality.listings.params import ListingQualityParams
 
     params = load_params("listing_quality", ListingQualityParams)
     record.parameters = params.model_dump()
-    from components.quality.refined_gate import check_refined
+    from components.quality.listings.refined_gate import check_refined
 
     with record.timed("check"):
         verdict = check_refined(REFINED, CHECKED, params)
@@ -118,11 +118,11 @@ def refined(record: Record) -> None:
 
 def preferences(record: Record) -> None:
     """Stage ``preferences_quality``: the pairs and data/checked -> the validation page."""
-    from components.quality.listing_params import ListingQualityParams
+    from components.quality.listings.params import ListingQualityParams
 
     params = load_params("listing_quality", ListingQualityParams)
     record.parameters = params.model_dump()
-    from components.quality.preferences_gate import check_preferences
+    from components.quality.listings.preferences_gate import check_preferences
 
     with record.timed("check"):
         verdict = check_preferences(PREFERENCES, CHECKED, params)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from components.catalog.params import ImageLimits
+from components.catalog.format.params import ImageLimits
 from components.stage.params import Params
 
 

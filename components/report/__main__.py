@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from components.report.params import ReportParams
-from components.stage.door import run
+from components.stage.frame import run
 from components.stage.params import load_params
 from components.stage.publish import write_text
 from components.stage.record import Record
@@ -22,7 +22,7 @@ HEADLINE = Path("metrics/headline.json")
 
 def build(record: Record) -> None:
     """Read the results of the workspace in the current folder; publish the page and the headline numbers."""
-    from components.report.page import build_report
+    from components.report.page.page import build_report
 
     params = load_params("report", ReportParams)
     record.parameters = params.model_dump(mode="json")
@@ -37,12 +37,12 @@ def build(record: Record) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["tables"]:
-        from components.report.markdown import tables
+        from components.report.text.markdown import tables
 
         print(tables(Path(sys.argv[2] if len(sys.argv) > 2 else "metrics"), sys.argv[3:]))
         sys.exit()
     if sys.argv[1:2] == ["refresh"]:
-        from components.report.refresh import refreshed
+        from components.report.text.refresh import refreshed
 
         for page in map(Path, sys.argv[2:]):
             write_text(page, refreshed(page.read_text(encoding="utf-8"), Path()))

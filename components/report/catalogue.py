@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from components.catalog.parquet import row_groups
-from components.catalog.records import PRODUCTS, SPLITS, TRUTH, Product, Query, Truth
-from components.catalog.shards import Catalogue, product_of
-from components.catalog.truth import truth_of
+from components.catalog.format.parquet import row_groups
+from components.catalog.format.records import PRODUCTS, SPLITS, TRUTH, Product, Query, Truth
+from components.catalog.format.shards import Catalogue, product_of
+from components.catalog.format.truth import truth_of
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from components.retrieval.params import IndexParams
-from components.stage import door
+from components.stage import frame as door
 from components.stage.params import load_params
 from components.stage.publish import published
 from components.stage.record import Record

@@ -34,6 +34,11 @@ def with_seed(params: P, seed: str) -> P:
     return params if seed == "own" else params.model_copy(update={"seed": int(seed)})
 
 
+def parameters_file() -> Path:
+    """The file that parameters are read from: params.yaml, or what ``VITRINE_PARAMS`` names."""
+    return Path(os.environ.get("VITRINE_PARAMS", PARAMS_FILE))
+
+
 def read_yaml(path: Path) -> dict[str, object]:
     """Read a YAML mapping.
 
@@ -85,7 +90,7 @@ def load_params(block: str, model: type[P], path: Path | None = None) -> P:
     Raises:
         ConfigurationError: the file or block is missing, or the block does not fit ``model``.
     """
-    file = path or Path(os.environ.get("VITRINE_PARAMS", PARAMS_FILE))
+    file = path or parameters_file()
     blocks = read_yaml(file)
     if block not in blocks:
         raise ConfigurationError(f"{file} has no block '{block}'.")

@@ -11,15 +11,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from components.stage.door import explain
 from components.stage.errors import VitrineError
+from components.stage.frame import explain
 from components.tracking.errors import UnknownReferenceError
 
 HERE = Path()
 
 
 def _sync(arguments: argparse.Namespace) -> int:
-    from components.tracking.publish import publish
+    from components.tracking.publish.publish import publish
 
     result = publish(HERE)
     for warning in result.warnings:
@@ -35,7 +35,7 @@ def _sync(arguments: argparse.Namespace) -> int:
 
 def _compare(arguments: argparse.Namespace) -> int:
     from components.retrieval.significance import paired_bootstrap
-    from components.tracking.compare import compare
+    from components.tracking.compare.compare import compare
 
     found = compare(
         HERE, arguments.a, arguments.b, lambda a, b, seed: paired_bootstrap(a, b, seed=seed), arguments.seed
@@ -45,14 +45,14 @@ def _compare(arguments: argparse.Namespace) -> int:
         return 0
     from rich.console import Console
 
-    from components.tracking.comparison_view import show
+    from components.tracking.compare.view import show
 
     show(found, Console())
     return 0
 
 
 def _lineage(arguments: argparse.Namespace) -> int:
-    from components.tracking.lineage import lineage, tree
+    from components.tracking.lineage.lineage import lineage, tree
 
     found = lineage(HERE, arguments.run)
     if arguments.json:
@@ -65,8 +65,8 @@ def _lineage(arguments: argparse.Namespace) -> int:
 
 
 def _register(arguments: argparse.Namespace) -> int:
-    from components.tracking.publish import tracking_params
-    from components.tracking.registry import chosen_models, register
+    from components.tracking.publish.publish import tracking_params
+    from components.tracking.registry.registry import chosen_models, register
 
     known = tracking_params(HERE.resolve()).models
     if arguments.folder is not None and len(arguments.names) != 1:
@@ -84,7 +84,7 @@ def _register(arguments: argparse.Namespace) -> int:
 
 
 def _promote(arguments: argparse.Namespace) -> int:
-    from components.tracking.registry import promote
+    from components.tracking.registry.registry import promote
 
     before = promote(HERE, arguments.name, arguments.version, arguments.alias)
     print(
@@ -95,14 +95,14 @@ def _promote(arguments: argparse.Namespace) -> int:
 
 
 def _path(arguments: argparse.Namespace) -> int:
-    from components.tracking.registry import load_path
+    from components.tracking.registry.registry import load_path
 
     print(load_path(HERE, arguments.name, arguments.alias))
     return 0
 
 
 def _clean(arguments: argparse.Namespace) -> int:
-    from components.tracking.cleaning import clean
+    from components.tracking.publish.cleaning import clean
 
     cleaned = clean(HERE, arguments.days)
     print(f"{cleaned.records} published records and {cleaned.orphans} marks removed.")

@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.stage.door import Command, run
+from components.stage.frame import Command, run
 from components.stage.params import load_params, with_seed
 from components.stage.record import Record
 
 if TYPE_CHECKING:
-    from components.vlclip.variants import Sources
+    from components.vlclip.model.variants import Sources
 
 CATALOGUE, TRUTH = Path("data/checked"), Path("data/truth")
 ENCODER, EMBEDDINGS = Path("models/encoder"), Path("data/embeddings")
@@ -22,8 +22,8 @@ GROUNDING_LAMBDA_ZERO = Path("data/study/grounding_lambda_zero")
 
 
 def _sources(truth: Path | None = None) -> Sources:
-    from components.vlclip.params import CACHE
-    from components.vlclip.variants import Sources
+    from components.vlclip.model.params import CACHE
+    from components.vlclip.model.variants import Sources
 
     return Sources(CATALOGUE, GROUNDING, CLARIFIED, CACHE, truth)
 
@@ -38,8 +38,8 @@ def _study_sources(variant: str) -> Sources:
 
 def ground(record: Record) -> None:
     """Stage ``ground``: where each product is in its picture."""
-    from components.vlclip.params import GroundParams
-    from components.vlclip.publish_grounding import ground_catalogue
+    from components.vlclip.grounding.stage import ground_catalogue
+    from components.vlclip.model.params import GroundParams
 
     params = load_params("ground", GroundParams)
     record.parameters = params.model_dump(mode="json")
@@ -48,9 +48,9 @@ def ground(record: Record) -> None:
 
 def train(record: Record, variant: str) -> None:
     """Stages ``vlclip@raw`` and ``vlclip@full``: go on from the encoder with one variant's pairs."""
-    from components.vlclip.params import VlclipParams
-    from components.vlclip.publish_training import train_and_publish
-    from components.vlclip.variants import variant_named
+    from components.vlclip.model.params import VlclipParams
+    from components.vlclip.model.stage import train_and_publish
+    from components.vlclip.model.variants import variant_named
 
     chosen = variant_named(variant, ("raw", "full"))
     params = load_params("vlclip", VlclipParams)
@@ -61,9 +61,9 @@ def train(record: Record, variant: str) -> None:
 
 def study(record: Record, variant: str, seed: str) -> None:
     """Study stages: any variant with any seed, ``own`` for the block's; ``true_box`` reads the true boxes."""
-    from components.vlclip.params import VlclipParams
-    from components.vlclip.publish_training import train_and_publish
-    from components.vlclip.variants import study_name, variant_named
+    from components.vlclip.model.params import VlclipParams
+    from components.vlclip.model.stage import train_and_publish
+    from components.vlclip.model.variants import study_name, variant_named
 
     chosen = variant_named(variant)
     params = with_seed(load_params("vlclip", VlclipParams), seed)
@@ -75,10 +75,10 @@ def study(record: Record, variant: str, seed: str) -> None:
 
 def study_lambda_zero(record: Record) -> None:
     """Study stage: an encoder trained without the patch loss, and the boxes that it finds."""
-    from components.encoder.params import EncoderParams
-    from components.encoder.publish_training import train_and_publish
-    from components.vlclip.params import CACHE, GroundParams
-    from components.vlclip.publish_grounding import ground_catalogue
+    from components.encoder.model.params import EncoderParams
+    from components.encoder.model.train.stage import train_and_publish
+    from components.vlclip.grounding.stage import ground_catalogue
+    from components.vlclip.model.params import CACHE, GroundParams
 
     params = load_params("encoder", EncoderParams)
     params = params.model_copy(update={"training": params.training.model_copy(update={"topk_weight": 0.0})})
@@ -102,9 +102,9 @@ def evaluate_study(record: Record) -> None:
 
 
 def _evaluate(record: Record, studied: list[str]) -> None:
-    from components.vlclip.params import VlclipEvaluationParams, VlclipParams
-    from components.vlclip.publish_evaluation import Entrant, Outputs, evaluate_and_publish
-    from components.vlclip.variants import UNTRAINED, VARIANTS, split_study_name
+    from components.vlclip.evaluate.stage import Entrant, Outputs, evaluate_and_publish
+    from components.vlclip.model.params import VlclipEvaluationParams, VlclipParams
+    from components.vlclip.model.variants import UNTRAINED, VARIANTS, split_study_name
 
     params = load_params("vlclip_eval", VlclipEvaluationParams)
     margin = load_params("vlclip", VlclipParams).margin
@@ -129,8 +129,8 @@ def _evaluate(record: Record, studied: list[str]) -> None:
 def clarify(record: Record) -> None:
     """Stage ``clarify``: one clean text per product."""
     from components.llm.params import LLMParams
-    from components.vlclip.clarify import clarify_catalogue
-    from components.vlclip.clarify_params import ClarifyParams
+    from components.vlclip.agent.params import ClarifyParams
+    from components.vlclip.agent.stage import clarify_catalogue
 
     params, llm_params = load_params("clarify", ClarifyParams), load_params("llm", LLMParams)
     record.parameters = {

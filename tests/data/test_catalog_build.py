@@ -20,10 +20,10 @@ import pytest
 import yaml
 from PIL import Image
 
-from components.catalog import staging
 from components.catalog.__main__ import main
-from components.catalog.shards import Catalogue
-from components.catalog.truth import read_truth
+from components.catalog.format.shards import Catalogue
+from components.catalog.format.truth import read_truth
+from components.catalog.source import staging
 from tests.data.parameter_blocks import catalog_block
 from tests.product_problems import product_problems
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
-from components.catalog.derived_queries import Described, derived_queries
-from components.catalog.importer import FileSource
-from components.catalog.mapping import DerivedQueries, parse_mapping
-from components.catalog.params import CatalogParams
+from components.catalog.format.params import CatalogParams
+from components.catalog.source.derived_queries import Described, derived_queries
+from components.catalog.source.importer import FileSource
+from components.catalog.source.mapping import DerivedQueries, parse_mapping
 from components.stage.errors import ConfigurationError
 from tests.data.test_catalog_build import MAPPING, PARAMS, workspace
 

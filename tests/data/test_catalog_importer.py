@@ -19,13 +19,13 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from components.catalog.drafts import field_names, look_up, text_of
-from components.catalog.errors import MappingError, SchemaError, SourceError
-from components.catalog.importer import FileSource, in_order
-from components.catalog.mapping import mapping_values, parse_mapping, read_mapping
-from components.catalog.params import CatalogParams
-from components.catalog.records import Product
-from components.catalog.source import import_source, read_source
+from components.catalog.format.errors import MappingError, SchemaError, SourceError
+from components.catalog.format.params import CatalogParams
+from components.catalog.format.records import Product
+from components.catalog.source.drafts import field_names, look_up, text_of
+from components.catalog.source.importer import FileSource, in_order
+from components.catalog.source.manifest import import_source, read_source
+from components.catalog.source.mapping import mapping_values, parse_mapping, read_mapping
 from components.stage.errors import ConfigurationError
 from tests.data.parameter_blocks import catalog_block
 
@@ -454,8 +454,8 @@ def test_import_command_speaks_one_sentence(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not FASHION.is_dir(), reason="VITRINE_FASHION_DATA names no folder")
 def test_fashion_mapping_fits_its_source() -> None:
-    from components.catalog.drafts import Draft
-    from components.catalog.importer import product_drafts
+    from components.catalog.source.drafts import Draft
+    from components.catalog.source.importer import product_drafts
 
     drafts = [
         draft for _, _, draft in product_drafts(FASHION, read_mapping(ROOT / "conf/mappings/fashion.yaml"))

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.catalog.errors import CatalogueError
-from components.catalog.records import (
+from components.catalog.format.errors import CatalogueError
+from components.catalog.format.records import (
     PRODUCTS,
     QRELS,
     QUERIES,
@@ -24,9 +24,15 @@ from components.catalog.records import (
     Split,
     Truth,
 )
-from components.catalog.schema import CatalogSchema, Category, write_schema
-from components.catalog.shards import Catalogue, CatalogueWriter, write_manifest, write_qrels, write_queries
-from components.catalog.truth import TruthWriter, read_truth
+from components.catalog.format.schema import CatalogSchema, Category, write_schema
+from components.catalog.format.shards import (
+    Catalogue,
+    CatalogueWriter,
+    write_manifest,
+    write_qrels,
+    write_queries,
+)
+from components.catalog.format.truth import TruthWriter, read_truth
 
 SCHEMA = CatalogSchema(categories={"c": Category(product_types=("t",))})
 

@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from components.catalog.records import PRODUCTS, QRELS, QUERIES
+from components.catalog.format.records import PRODUCTS, QRELS, QUERIES
 from components.quality import __main__ as quality_door
-from components.stage import door
+from components.stage import frame as door
 from tests.data.parameter_blocks import quality_block
 from tests.data.stage_workspace import enter
 
@@ -449,7 +449,7 @@ def damaging(root: Path, damage: Callable[[Path], Any]) -> Callable[..., Any]:
 
 
 def test_an_expectation_that_raises_fails_closed(shop, capsys, monkeypatch):
-    from components.quality import catalogue_gate
+    from components.quality.catalogue import gate as catalogue_gate
     from components.quality.expectations import Check
 
     broken = Check("products", "title", "titles match", "note", "ExpectColumnValuesToMatchRegex",

@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from components.catalog.records import PRODUCTS
+from components.catalog.format.records import PRODUCTS
 from components.quality import __main__ as quality_door
-from components.stage import door
+from components.stage import frame as door
 from tests.data.parameter_blocks import quality_block
 from tests.data.stage_workspace import enter
 

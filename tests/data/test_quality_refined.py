@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from components.catalog.records import PRODUCTS
+from components.catalog.format.records import PRODUCTS
 from components.quality.__main__ import COMMANDS
-from components.stage import door
+from components.stage import frame as door
 from tests.data.stage_workspace import enter
 
 pytest.importorskip("great_expectations")

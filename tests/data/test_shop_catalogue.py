@@ -17,13 +17,13 @@ import psutil
 import pytest
 from PIL import Image
 
-from components.catalog.records import SPLITS, Product, Truth
-from components.catalog.schema import listing_json_schema, parse_schema
-from components.catalog.shop.assortment import CATEGORIES, COLOURS, TYPES
-from components.catalog.shop.build import Shop
-from components.catalog.shop.design import plan, specification
-from components.catalog.shop.params import ShopParams
-from components.catalog.shop.scene import camera, picture
+from components.catalog.format.records import SPLITS, Product, Truth
+from components.catalog.format.schema import listing_json_schema, parse_schema
+from components.shop.assortment import CATEGORIES, COLOURS, TYPES
+from components.shop.build import Shop
+from components.shop.design import plan, specification
+from components.shop.params import ShopParams
+from components.shop.pictures.scene import camera, picture
 from tests.data.parameter_blocks import shop_block
 from tests.product_problems import product_problems
 
@@ -191,8 +191,8 @@ def test_workers_die_with_a_killed_parent(tmp_path: Path) -> None:
     script = tmp_path / "draw.py"
     script.write_text(
         "import sys\n"
-        "from components.catalog.shop.build import Shop\n"
-        "from components.catalog.shop.params import ShopParams\n"
+        "from components.shop.build import Shop\n"
+        "from components.shop.params import ShopParams\n"
         "if __name__ == '__main__':\n"
         "    params = ShopParams.model_validate_json(sys.argv[1])\n"
         "    for number, _ in enumerate(Shop(params, 7).products()):\n"

@@ -8,15 +8,15 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from components.catalog.records import Product, Qrel, Query
-from components.catalog.shop import text, wording
-from components.catalog.shop.build import Shop
-from components.catalog.shop.design import generator, plan, specification
-from components.catalog.shop.engagement import appeal, desirability
-from components.catalog.shop.errors import ShopError
-from components.catalog.shop.params import EngagementParams, QueryCounts, ShopParams
-from components.catalog.shop.queries import Wish, ask
-from components.catalog.shop.text import write_listing
+from components.catalog.format.records import Product, Qrel, Query
+from components.shop.build import Shop
+from components.shop.design import generator, plan, specification
+from components.shop.errors import ShopError
+from components.shop.params import EngagementParams, QueryCounts, ShopParams
+from components.shop.texts import text, wording
+from components.shop.texts.engagement import appeal, desirability
+from components.shop.texts.queries import Wish, ask
+from components.shop.texts.text import write_listing
 from tests.data.parameter_blocks import shop_block
 
 PARAMS = ShopParams.model_validate(
@@ -149,7 +149,7 @@ def test_sellers_do_not_write_as_shoppers_ask() -> None:
 
 
 def test_every_visible_value_has_words() -> None:
-    from components.catalog.shop.assortment import COLOURS, PATTERNS, TYPES
+    from components.shop.assortment import COLOURS, PATTERNS, TYPES
 
     assert set(wording.HUES) == set(COLOURS)
     assert set(wording.SEEN["pattern"]) == set(PATTERNS)

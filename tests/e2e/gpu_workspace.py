@@ -120,11 +120,11 @@ def write_source(folder: Path) -> list[tuple[str, str]]:
     Returns:
         Category and listing (compact JSON) of every product, as the sellers wrote them.
     """
-    from components.catalog.noise import SellerNoise
-    from components.catalog.params import NoiseParams
-    from components.catalog.shop.build import Shop
-    from components.catalog.shop.params import ShopParams
-    from components.opal.listing_text import compact_json
+    from components.catalog.format.params import NoiseParams
+    from components.catalog.noise.seller_text import SellerNoise
+    from components.opal.model.listing_text import compact_json
+    from components.shop.build import Shop
+    from components.shop.params import ShopParams
 
     shop = Shop(ShopParams.model_validate(SHOP), seed=3)
     careless = yaml.safe_load((PROJECT / "conf/demo.yaml").read_text())["catalog"]["noise"]

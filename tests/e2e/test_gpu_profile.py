@@ -163,8 +163,8 @@ def check_boxes(shop: Shop) -> None:
     """Boxes are those that the detector itself gives for some of the pictures."""
     import numpy as np
 
-    from components.vlclip.detectors import DetectorGrounder
-    from components.vlclip.params import DetectorGrounding
+    from components.vlclip.grounding.detectors import DetectorGrounder
+    from components.vlclip.model.params import DetectorGrounding
 
     asked = GIVEN["ground"]["detector"] | {"checkpoint": CHECKPOINTS["ground.detector.checkpoint"]}
     boxes, meta = shop.rows("data/grounding/boxes.parquet"), shop.json("data/grounding/meta.json")
@@ -277,7 +277,7 @@ def check_report(shop: Shop) -> None:
 
 def check_folders(shop: Shop) -> None:
     """Models are safetensors, JSON and tokenizer files; the hub was never looked for; the key is nowhere."""
-    from components.tracking.model_folder import checked_files
+    from components.tracking.registry.model_folder import checked_files
 
     for folder in GIVEN["tracking"]["models"].values():
         assert checked_files(shop.root / folder)

@@ -31,7 +31,7 @@ TOY = """
 import sys, time
 from pathlib import Path
 import yaml
-from components.stage.door import run
+from components.stage.frame import run
 from components.stage.errors import InvalidDataError
 from components.stage.publish import write_text
 

@@ -40,8 +40,8 @@ def save_listing_model(folder: Path, pairs: Sequence[tuple[str, str]], steps: in
     """
     from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor
 
-    from components.opal.conversation import Conversation
-    from components.opal.listing_model import ListingModel
+    from components.opal.model.language.listing_model import ListingModel
+    from components.opal.model.writing.conversation import Conversation
 
     torch.set_num_threads(1)
     qwen(folder, [text for pair in pairs for text in pair], vocabulary_size=700)

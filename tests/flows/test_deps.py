@@ -9,7 +9,7 @@ import pytest
 from flows import deps
 
 DOOR = """
-from components.stage.door import run
+from components.stage.frame import run
 from components.toy.frame import COMMANDS_SEEN
 
 def _shared():
@@ -37,10 +37,10 @@ FILES = {
     "components/toy/judging.py": "from components.toy import deep\n",
     "components/toy/shared.py": "import json, numpy\nboth = 2\n",
     "components/toy/search.py": "def main(): ...\n",
-    "components/stage/door.py": "def run(): ...\n",
+    "components/stage/frame.py": "def run(): ...\n",
     "components/toy/__init__.py": "",
 }
-FRAME = ["components/stage/door.py", "components/toy/__main__.py", "components/toy/frame.py"]
+FRAME = ["components/stage/frame.py", "components/toy/__main__.py", "components/toy/frame.py"]
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 DOOR = '''
 import json, sys, time
 from pathlib import Path
-from components.stage.door import run
+from components.stage.frame import run
 from components.stage.errors import GateFailedError, InvalidDataError
 from components.stage.params import read_yaml
 from components.stage.publish import write_text

@@ -116,13 +116,13 @@ def test_an_edit_reruns_what_it_can_change_and_nothing_else() -> None:
     def users(file: str) -> set[str]:
         return {name for name, stage in GRAPH.items() if file in stage["deps"]}
 
-    assert "encoder" in users("components/encoder/losses.py")
-    assert "catalog" not in users("components/encoder/losses.py")
-    assert users("components/catalog/shop/paint.py") == {"catalog"}
-    assert users("components/encoder/pointing.py") == {"encoder_eval", "vlclip_eval"}
+    assert "encoder" in users("components/encoder/model/towers/losses.py")
+    assert "catalog" not in users("components/encoder/model/towers/losses.py")
+    assert users("components/shop/pictures/paint.py") == {"catalog"}
+    assert users("components/encoder/evaluate/pointing.py") == {"encoder_eval", "vlclip_eval"}
     gates = {"catalog_quality", "embeddings_quality", "refined_quality", "preferences_quality"}
     assert users("components/quality/page.py") == gates
-    assert users("components/report/style.py") == {"report"}
+    assert users("components/report/page/style.py") == {"report"}
 
 
 def test_help_answers_within_a_second() -> None:

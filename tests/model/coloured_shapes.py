@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from components.catalog.schema import CatalogSchema, write_schema
-from components.encoder.files import save_encoder
-from components.encoder.model import create_encoder
-from components.encoder.params import EncoderParams
-from components.encoder.tokenizer import learn_tokenizer
+from components.catalog.format.schema import CatalogSchema, write_schema
+from components.encoder.model.params import EncoderParams
+from components.encoder.model.towers.dual_encoder import create_encoder
+from components.encoder.model.towers.files import save_encoder
+from components.encoder.model.towers.tokenizer import learn_tokenizer
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 180, 40), "blue": (40, 60, 220), "white": (240, 240, 240)}
 CAPTIONS = {"product_type": 0.2, "title": 0.3, "title_attributes": 0.1, "attributes": 0.4, "description": 0.0}

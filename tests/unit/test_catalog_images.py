@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from components.catalog.errors import ImageError
-from components.catalog.images import check_image, decode_image, reencode
-from components.catalog.params import ImageLimits, ReencodeParams
+from components.catalog.format.errors import ImageError
+from components.catalog.format.images import check_image, decode_image, reencode
+from components.catalog.format.params import ImageLimits, ReencodeParams
 from components.stage.errors import InvalidDataError
 
 LIMITS = ImageLimits(max_bytes=200_000, max_pixels=120_000, min_side_px=4)

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.catalog.noise import KINDS, SellerNoise
-from components.catalog.params import NoiseParams
-from components.catalog.records import SPLITS, Product, Split
-from components.catalog.schema import Attribute, CatalogSchema, Category
+from components.catalog.format.params import NoiseParams
+from components.catalog.format.records import SPLITS, Product, Split
+from components.catalog.format.schema import Attribute, CatalogSchema, Category
+from components.catalog.noise.seller_text import KINDS, SellerNoise
 from components.stage.errors import ConfigurationError
 from tests.product_problems import product_problems
 

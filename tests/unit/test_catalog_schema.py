@@ -10,16 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from components.catalog.errors import SchemaError
-from components.catalog.observed_schema import ObservedSchema
-from components.catalog.records import Product
-from components.catalog.schema import (
+from components.catalog.format.errors import SchemaError
+from components.catalog.format.records import Product
+from components.catalog.format.schema import (
     Attribute,
     CatalogSchema,
     Category,
     listing_json_schema,
     parse_schema,
 )
+from components.catalog.source.observed_schema import ObservedSchema
 from tests.product_problems import product_problems
 
 SHOES = Category(

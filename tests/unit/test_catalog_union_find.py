@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.catalog.union_find import root
-from components.encoder.training_set import group_numbers
+from components.catalog.format.union_find import root
+from components.encoder.model.train.training_set import group_numbers
 
 
 def reachable(count: int, edges: list[tuple[int, int]]) -> list[frozenset[int]]:

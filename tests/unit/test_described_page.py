@@ -7,11 +7,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from components.catalog.params import ImageLimits
-from components.opal.describe import Described
-from components.opal.describe_page import describe_page
-from components.opal.generate import Generated
-from components.opal.listing_text import Listing
+from components.catalog.format.params import ImageLimits
+from components.opal.describe.describe import Described
+from components.opal.describe.page import describe_page
+from components.opal.model.listing_text import Listing
+from components.opal.model.writing.generate import Generated
 
 LIMITS = ImageLimits(max_bytes=10**6, max_pixels=10**6, min_side_px=1)
 

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.catalog.schema import CatalogSchema
-from components.opal.listings import Listing
-from components.opal.mentions import Mentions
-from components.opal.refine_params import SupportParams
-from components.opal.sibling_values import SiblingValues
-from components.opal.support_calibration import calibrate
-from components.opal.support_evidence import FEATURES, Evidence
-from components.opal.synonyms import Synonyms
-from components.opal.words import Words
+from components.catalog.format.schema import CatalogSchema
+from components.opal.refine.listings import Listing
+from components.opal.refine.params import SupportParams
+from components.opal.refine.support.calibration import calibrate
+from components.opal.refine.support.evidence import FEATURES, Evidence
+from components.opal.refine.support.sibling_values import SiblingValues
+from components.opal.refine.words.mentions import Mentions
+from components.opal.refine.words.synonyms import Synonyms
+from components.opal.refine.words.words import Words
 from tests.unit.test_opal_judges import WORDS
 
 SUPPORT = SupportParams(

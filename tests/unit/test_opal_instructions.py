@@ -9,11 +9,11 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from components.catalog.schema import CatalogSchema, listing_json_schema
-from components.opal.entailment import entailed
-from components.opal.instructions import Instruction, InstructionWriter
-from components.opal.listings import Listing
-from components.opal.refine_params import InstructionParams
+from components.catalog.format.schema import CatalogSchema, listing_json_schema
+from components.opal.refine.entailment import entailed
+from components.opal.refine.instructions import Instruction, InstructionWriter
+from components.opal.refine.listings import Listing
+from components.opal.refine.params import InstructionParams
 
 GRAINS = ("listing", "attribute", "attributes", "title", "visible", "not_visible")
 PARAMS = InstructionParams(grains=GRAINS, most_attributes=3)

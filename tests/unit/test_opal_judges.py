@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.catalog.schema import CatalogSchema
-from components.opal.decisions import Decision, applied, refine
-from components.opal.listings import Listing
-from components.opal.refine_params import TitleParams, WordParams
-from components.opal.schema_judge import KnownValues, SchemaJudge, recognised
-from components.opal.synonyms import Synonyms
-from components.opal.title_judge import TitleJudge
-from components.opal.units import in_unit, unit_of
-from components.opal.words import Words
+from components.catalog.format.schema import CatalogSchema
+from components.opal.refine.decisions import Decision, applied, refine
+from components.opal.refine.judges.schema import KnownValues, SchemaJudge, recognised
+from components.opal.refine.judges.title import TitleJudge
+from components.opal.refine.listings import Listing
+from components.opal.refine.params import TitleParams, WordParams
+from components.opal.refine.words.synonyms import Synonyms
+from components.opal.refine.words.units import in_unit, unit_of
+from components.opal.refine.words.words import Words
 
 ROOT = Path(__file__).parents[2]
 WORDS = WordParams(
@@ -99,7 +99,7 @@ def test_what_is_recognised_is_one_of_the_values(value: str, values: list[str]) 
 @settings(max_examples=100, deadline=None)
 @given(st.dictionaries(st.sampled_from(["grip", "hue", "maker", "length_cm", "x"]), st.text(max_size=30)))
 def test_whatever_sellers_state_the_result_fits_the_schema(stated: dict[str, str]) -> None:
-    from components.catalog.schema import listing_problems
+    from components.catalog.format.schema import listing_problems
 
     (refined,) = refine([listing(**stated)], [schema_judge()])
     left = refined.listing.attributes
@@ -207,7 +207,7 @@ def _strings(file: Path) -> set[str]:
 
 
 def test_the_refinement_shares_no_words_with_those_who_write_and_spoil_listings() -> None:
-    from components.catalog import noise
+    from components.catalog.noise import seller_text as noise
 
     writers = [noise.SYNONYMS.keys(), noise.SYNONYMS.values(), noise.HYPE, noise.SERVICE, noise.DISCLAIMERS]
     theirs = {word.casefold() for words in writers for word in words}

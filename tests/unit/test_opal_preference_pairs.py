@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from components.opal.preference_pairs import Pair, first_new
+from components.opal.model.preferences.pairs import Pair, first_new
 
 
 def pair(product_id: str, rejected: str, kind: str) -> Pair:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from components.catalog.records import Noise, Truth
-from components.opal.listing_text import Listing
-from components.opal.refinement_figures import (
+from components.catalog.format.records import Noise, Truth
+from components.opal.evaluate.refinement_figures import (
     Case,
     judged_titles,
     judged_values,
@@ -17,6 +16,7 @@ from components.opal.refinement_figures import (
     rouge_l,
     untold,
 )
+from components.opal.model.listing_text import Listing
 
 
 def case(i: int, seller: dict[str, str], refined: dict[str, str], true: dict[str, str], **more: str) -> Case:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.report.curves import (
+from components.report.errors import ReportInputError
+from components.report.figures.curves import (
     BOTTOM,
     HEIGHT,
     LEFT,
@@ -21,7 +22,6 @@ from components.report.curves import (
     read_curves,
     thinned,
 )
-from components.report.errors import ReportInputError
 
 number = st.floats(-1e5, 1e5, allow_nan=False)
 points = st.lists(st.tuples(st.integers(0, 10_000).map(float), number), min_size=1, max_size=200)

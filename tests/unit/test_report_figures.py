@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.report.errors import ReportInputError, ReportParamsError
-from components.report.figures import (
+from components.report.figures.figures import (
     Figures,
     PairedTest,
     headline,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from components.report.figures import Figures, PairedTest
-from components.report.reading import against, honest_reading
+from components.report.figures.figures import Figures, PairedTest
+from components.report.text.reading import against, honest_reading
 from components.stage.record import Interval
 
 METRICS = ("hits_at_5", "mrr", "ndcg_at_10", "iou")

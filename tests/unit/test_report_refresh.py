@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from components.report.errors import ReportInputError
-from components.report.markdown import tables
-from components.report.refresh import refreshed
+from components.report.text.markdown import tables
+from components.report.text.refresh import refreshed
 
 ROOT = Path(__file__).parents[2]
 PAGE = """# Results

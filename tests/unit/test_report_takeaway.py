@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components.report import glossary
-from components.report.claims import judged_claims
-from components.report.figures import Figures, PairedTest, usual_n
-from components.report.paired_tests import paired_table
+from components.report.figures.claims import judged_claims
+from components.report.figures.figures import Figures, PairedTest, usual_n
+from components.report.figures.paired_tests import paired_table
+from components.report.galleries.retrieval import failure_in_words
 from components.report.params import Claim, SearchGalleryOf
-from components.report.retrieval_gallery import failure_in_words
-from components.report.takeaway import counted, takeaway
+from components.report.text import glossary
+from components.report.text.takeaway import counted, takeaway
 from components.stage.record import Interval
 
 REPORT = yaml.safe_load((Path(__file__).parents[2] / "conf/demo.yaml").read_text())["report"]

@@ -15,7 +15,7 @@ from components.retrieval.__main__ import index as index_stage
 from components.retrieval.errors import FilterError, IndexFileError, RetrievalDataError
 from components.retrieval.index import build_index, load_index
 from components.retrieval.params import IndexParams
-from components.stage import door
+from components.stage import frame as door
 
 PAIRS = pa.list_(pa.struct([("name", pa.string()), ("value", pa.string())]))
 FLAT = IndexParams(

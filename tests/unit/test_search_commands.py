@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from components.encoder import search_command as encoder_command
-from components.fusion import search_command as fusion_command
+from components.encoder.search import command as encoder_command
+from components.fusion.search import command as fusion_command
 
 
 @pytest.mark.parametrize(

@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
 
-from components.catalog.shop.__main__ import main
-from components.catalog.shop.assortment import TYPES, ProductType
-from components.catalog.shop.design import Specification, contrasting_colours, generator, pick
-from components.catalog.shop.outlines import outlines
-from components.catalog.shop.paint import FINISHES, Look, Sprite, View, paint
-from components.catalog.shop.params import ShopParams
-from components.catalog.shop.queries import grades
-from components.catalog.shop.scene import bounds
-from components.catalog.shop.shapes import box, ellipse, ribbon, symmetric
+from components.shop.__main__ import main
+from components.shop.assortment import TYPES, ProductType
+from components.shop.design import Specification, contrasting_colours, generator, pick
+from components.shop.params import ShopParams
+from components.shop.pictures.outlines import outlines
+from components.shop.pictures.paint import FINISHES, Look, Sprite, View, paint
+from components.shop.pictures.scene import bounds
+from components.shop.pictures.shapes import box, ellipse, ribbon, symmetric
+from components.shop.texts.queries import grades
 from tests.data.parameter_blocks import shop_block
 
 DEMO = shop_block(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from components.stage.door import run
+from components.stage.frame import run
 from components.stage.placement import hold_threads_in_place
 from components.stage.record import Record
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageDraw
 
-from components.catalog.records import PRODUCTS, QRELS, QUERIES, TRUTH
+from components.catalog.format.records import PRODUCTS, QRELS, QUERIES, TRUTH
 from components.report.params import ReportParams
 
 TYPES = {"mug": "kitchen", "lamp": "living", "shirt": "clothes"}

@@ -11,7 +11,7 @@ from conftest import Workspace, parameters, table
 from pydantic import ValidationError
 
 from components.report.errors import ReportInputError, ReportParamsError
-from components.report.page import build_report
+from components.report.page.page import build_report
 from components.report.params import ReportParams
 from components.stage.errors import ConfigurationError, InvalidDataError
 

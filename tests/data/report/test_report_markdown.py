@@ -6,7 +6,7 @@ import json
 
 from conftest import Workspace
 
-from components.report.markdown import tables
+from components.report.text.markdown import tables
 
 
 def test_every_figure_and_test_is_in_the_tables(workspace: Workspace) -> None:

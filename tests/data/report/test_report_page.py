@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from components.report.page import build_report, clip
+from components.report.page.page import build_report, clip
 from components.report.params import ReportParams
 
 MakeParams = Callable[..., ReportParams]

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from test_report_page import HOSTILE, Page, assert_inert
 
 from components.report.errors import ReportInputError, ReportParamsError
-from components.report.page import build_report, clip
+from components.report.page.page import build_report, clip
 from components.report.params import Claim, ReportParams
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from components.catalog.records import Product, Qrel, Query, Truth
-from components.catalog.shards import CatalogueWriter, write_qrels, write_queries
-from components.catalog.truth import TruthWriter
-from components.encoder.params import EncoderParams
+from components.catalog.format.records import Product, Qrel, Query, Truth
+from components.catalog.format.shards import CatalogueWriter, write_qrels, write_queries
+from components.catalog.format.truth import TruthWriter
+from components.encoder.model.params import EncoderParams
 from tests.model.coloured_shapes import COLOURS, box, encoder_block, picture, write_colour_schema
 
 TYPES = ("square", "bar")

@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from components.encoder.colour_histogram import ColourHistogram, histograms
-from components.encoder.errors import TrainingDataError
-from components.encoder.heldout import read_held_out, title_task
-from components.encoder.params import EmbeddingsParams, EncoderParams, EvaluationParams
-from components.encoder.pixels import PixelCache, square
+from components.encoder.evaluate.colour_histogram import ColourHistogram, histograms
+from components.encoder.model.errors import TrainingDataError
+from components.encoder.model.features.held_out import read_held_out, title_task
+from components.encoder.model.features.pixels import PixelCache, square
+from components.encoder.model.params import EmbeddingsParams, EncoderParams, EvaluationParams
 from components.stage.resume import sha256_file, sha256_folder
 
 ROOT = Path(__file__).parents[3]

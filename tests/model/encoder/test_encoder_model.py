@@ -15,15 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from components.encoder.captions import Captions, entailed
-from components.encoder.encode import BatchEncoder
-from components.encoder.errors import EncoderConfigurationError, ModelFileError
-from components.encoder.files import LoadedEncoder, load_encoder, save_encoder, vision_config
-from components.encoder.losses import info_nce, mean_length, no_negatives, topk_similarity
-from components.encoder.model import create_encoder
-from components.encoder.params import EncoderParams
-from components.encoder.tokenizer import CaptionTokenizer, ClipTokenizer, Tokens, learn_tokenizer
-from components.encoder.views import crop_grid
+from components.encoder.model.errors import EncoderConfigurationError, ModelFileError
+from components.encoder.model.features.captions import Captions, entailed
+from components.encoder.model.features.encode import BatchEncoder
+from components.encoder.model.params import EncoderParams
+from components.encoder.model.towers.dual_encoder import create_encoder
+from components.encoder.model.towers.files import LoadedEncoder, load_encoder, save_encoder, vision_config
+from components.encoder.model.towers.losses import info_nce, mean_length, no_negatives, topk_similarity
+from components.encoder.model.towers.tokenizer import CaptionTokenizer, ClipTokenizer, Tokens, learn_tokenizer
+from components.encoder.model.train.views import crop_grid
 
 TEXTS = ["red square", "blue bar number 7", "white", "a green square beside a red bar"]
 VIT = {"layers": 2, "width": 64, "head_width": 32, "patch_size": 12, "pool_type": "avg"}

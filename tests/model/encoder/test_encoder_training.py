@@ -16,13 +16,13 @@ import pytest
 import torch
 import yaml
 
-from components.encoder.errors import DivergedError, TrainingDataError
-from components.encoder.model import create_encoder
-from components.encoder.params import EncoderParams
-from components.encoder.publish_training import train_and_publish
-from components.encoder.schedule import Schedule, topic_order
-from components.encoder.train import Trainer, TrainingSet
-from components.encoder.training_set import group_numbers, make_training_set
+from components.encoder.model.errors import DivergedError, TrainingDataError
+from components.encoder.model.params import EncoderParams
+from components.encoder.model.towers.dual_encoder import create_encoder
+from components.encoder.model.train.schedule import Schedule, topic_order
+from components.encoder.model.train.stage import train_and_publish
+from components.encoder.model.train.trainer import Trainer, TrainingSet
+from components.encoder.model.train.training_set import group_numbers, make_training_set
 from components.stage.record import Record
 from components.stage.resume import sha256_file
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from components.encoder.memo import VectorMemo, key_of
-from components.encoder.pixels import PixelCache, square
+from components.encoder.model.features.pixels import PixelCache, square
+from components.encoder.model.features.vector_cache import VectorMemo, key_of
 
 KEYS = 400
 

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import torch
 
-from components.catalog.records import Product, Qrel, Query
-from components.catalog.shards import CatalogueWriter, write_qrels, write_queries
-from components.fusion.params import AlignmentParams, FuseParams, FusionEvaluationParams, FusionParams
-from components.fusion.publish_alignment import align_and_publish
-from components.fusion.publish_evaluation import evaluate_and_publish
-from components.fusion.publish_network import fuse_and_publish
-from components.fusion.tower_files import load_towers
+from components.catalog.format.records import Product, Qrel, Query
+from components.catalog.format.shards import CatalogueWriter, write_qrels, write_queries
+from components.fusion.evaluate.stage import evaluate_and_publish
+from components.fusion.model.align.stage import align_and_publish
+from components.fusion.model.fuse.stage import fuse_and_publish
+from components.fusion.model.params import AlignmentParams, FuseParams, FusionEvaluationParams, FusionParams
+from components.fusion.model.towers.files import load_towers
 from components.stage.record import Record
 from tests.model.coloured_shapes import (
     COLOURS,

@@ -18,14 +18,14 @@ import pytest
 import yaml
 from PIL import Image
 
-from components.encoder.files import load_encoder
+from components.encoder.model.towers.files import load_encoder
 from components.fusion.__main__ import COMMANDS
-from components.fusion.params import EncodeParams, ProductTextParams
-from components.fusion.product_text import MARKER_TOKENS, ProductTokens, product_text
-from components.fusion.search import open_model
-from components.fusion.starting_encoder import marked_tokenizer
-from components.fusion.towers import Items, joined
-from components.stage import door
+from components.fusion.model.data.product_text import MARKER_TOKENS, ProductTokens, product_text
+from components.fusion.model.params import EncodeParams, ProductTextParams
+from components.fusion.model.towers.starting_encoder import marked_tokenizer
+from components.fusion.model.towers.towers import Items, joined
+from components.fusion.search.search import open_model
+from components.stage import frame as door
 from tests.model.fusion.conftest import BLOCKS, ENCODE, WITHOUT_PICTURE, WITHOUT_TITLE
 from tests.model.red_team import LISTING_TEXTS
 from tests.model.spoiled_catalogue import change_products, change_schema

@@ -10,15 +10,15 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from components.catalog.schema import read_schema
-from components.fusion.conditions import carelessly_written, sparse, without_pictures, without_texts
-from components.fusion.errors import FusionDataError
-from components.fusion.fuse import fused_vectors
-from components.fusion.params import Bm25Params, EncodeParams, FusionEvaluationParams, FusionParams
-from components.fusion.publish_evaluation import evaluate_and_publish
-from components.fusion.rivals import UNSEEN, best_text_share, bm25_scores, cosine, weighted
-from components.fusion.search import FusionModel, embed_items, open_model, search
-from components.fusion.towers import Items, joined
+from components.catalog.format.schema import read_schema
+from components.fusion.evaluate.conditions import carelessly_written, sparse, without_pictures, without_texts
+from components.fusion.evaluate.stage import evaluate_and_publish
+from components.fusion.model.baselines import UNSEEN, best_text_share, bm25_scores, cosine, weighted
+from components.fusion.model.errors import FusionDataError
+from components.fusion.model.fuse.fuse import fused_vectors
+from components.fusion.model.params import Bm25Params, EncodeParams, FusionEvaluationParams, FusionParams
+from components.fusion.model.towers.towers import Items, joined
+from components.fusion.search.search import FusionModel, embed_items, open_model, search
 from components.retrieval.embeddings import read_embeddings
 from components.retrieval.metrics import Qrels
 from components.stage.record import Record
@@ -161,7 +161,7 @@ def test_one_pass_holds_one_row_group(model: FusionModel, tmp_path: Path) -> Non
 def test_a_split_without_products_is_told(
     shop: Path, trained: Path, blocks: dict[str, Any], tmp_path: Path
 ) -> None:
-    from components.fusion.publish_evaluation import open_towers, read_split
+    from components.fusion.evaluate.stage import open_towers, read_split
 
     fusion = FusionParams.model_validate(blocks["fusion"])
     params = FusionEvaluationParams.model_validate(blocks["fusion_eval"])

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from components.fusion.errors import FusionConfigurationError, NetworkFileError
-from components.fusion.fuse import dropped
-from components.fusion.network_files import load_network, save_network
-from components.fusion.networks import create_network, unit
-from components.fusion.params import FusionParams, ModalityDropout, NetworkName, NetworkParams
+from components.fusion.model.errors import FusionConfigurationError, NetworkFileError
+from components.fusion.model.fuse.fuse import dropped
+from components.fusion.model.networks.files import load_network, save_network
+from components.fusion.model.networks.networks import create_network, unit
+from components.fusion.model.params import FusionParams, ModalityDropout, NetworkName, NetworkParams
 
 NAMES = get_args(NetworkName)
 SIZES = NetworkParams(hidden=8, heads=2, bilinear_rank=4, dropout=0.0)

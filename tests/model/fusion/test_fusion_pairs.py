@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.fusion.contrast import query_to_product
-from components.fusion.errors import FusionDataError
-from components.fusion.judgements import Judgements, pair_weights, read_judgements
-from components.fusion.mining import mine, mining_pool
-from components.fusion.pairs import PairSampler, Schedule
-from components.fusion.params import FusionParams, OptimisationParams, PairParams, SignalWeights
+from components.fusion.model.align.contrast import query_to_product
+from components.fusion.model.data.judgements import Judgements, pair_weights, read_judgements
+from components.fusion.model.data.mining import mine, mining_pool
+from components.fusion.model.data.pairs import PairSampler, Schedule
+from components.fusion.model.errors import FusionDataError
+from components.fusion.model.params import FusionParams, OptimisationParams, PairParams, SignalWeights
 from components.stage.errors import ConfigurationError
 from components.stage.params import validate
 

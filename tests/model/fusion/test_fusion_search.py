@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import yaml
 
-from components.fusion.fuse import fused_vectors
-from components.fusion.params import EncodeParams
-from components.fusion.search import open_model
-from components.fusion.search_command import main
-from components.fusion.towers import joined
+from components.fusion.model.fuse.fuse import fused_vectors
+from components.fusion.model.params import EncodeParams
+from components.fusion.model.towers.towers import joined
+from components.fusion.search.command import main
+from components.fusion.search.search import open_model
 from flows.cli import app, guarded
 from tests.model.fusion.conftest import BLOCKS, ENCODE
 

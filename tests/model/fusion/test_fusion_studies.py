@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from components.fusion.__main__ import COMMANDS
-from components.stage.door import run
+from components.stage.frame import run
 from tests.model.fusion.conftest import BLOCKS
 
 ROOT = Path(__file__).parents[3]

@@ -10,14 +10,20 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from components.encoder.errors import ModelFileError
-from components.encoder.files import LoadedEncoder, load_encoder
-from components.encoder.tokenizer import ClipTokenizer
-from components.fusion.errors import TowerFileError
-from components.fusion.params import FusionParams, ProductTextParams
-from components.fusion.product_text import MARKER_TOKENS, ProductTokens, markers_of, plain, product_text
-from components.fusion.starting_encoder import marked_tokenizer, starting_encoder
-from components.fusion.tower_files import load_towers, save_towers
+from components.encoder.model.errors import ModelFileError
+from components.encoder.model.towers.files import LoadedEncoder, load_encoder
+from components.encoder.model.towers.tokenizer import ClipTokenizer
+from components.fusion.model.data.product_text import (
+    MARKER_TOKENS,
+    ProductTokens,
+    markers_of,
+    plain,
+    product_text,
+)
+from components.fusion.model.errors import TowerFileError
+from components.fusion.model.params import FusionParams, ProductTextParams
+from components.fusion.model.towers.files import load_towers, save_towers
+from components.fusion.model.towers.starting_encoder import marked_tokenizer, starting_encoder
 
 ROWS: list[dict[str, Any]] = [
     {"title": "Red mug", "product_type": "mug", "description": "made to last",

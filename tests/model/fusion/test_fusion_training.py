@@ -16,18 +16,18 @@ import pytest
 import torch
 import yaml
 
-from components.catalog.shards import Catalogue
-from components.encoder.encode import BatchEncoder
-from components.encoder.files import load_encoder
-from components.fusion.align import Alignment
-from components.fusion.alignment_set import make_alignment_set
-from components.fusion.errors import FusionDivergedError
-from components.fusion.fuse import Fusing
-from components.fusion.networks import create_network
-from components.fusion.params import AlignmentParams, FuseParams, FusionParams
-from components.fusion.publish_network import make_fuse_data
-from components.fusion.starting_encoder import starting_encoder
-from components.fusion.towers import Towers
+from components.catalog.format.shards import Catalogue
+from components.encoder.model.features.encode import BatchEncoder
+from components.encoder.model.towers.files import load_encoder
+from components.fusion.model.align.align import Alignment
+from components.fusion.model.align.training_set import make_alignment_set
+from components.fusion.model.errors import FusionDivergedError
+from components.fusion.model.fuse.fuse import Fusing
+from components.fusion.model.fuse.stage import make_fuse_data
+from components.fusion.model.networks.networks import create_network
+from components.fusion.model.params import AlignmentParams, FuseParams, FusionParams
+from components.fusion.model.towers.starting_encoder import starting_encoder
+from components.fusion.model.towers.towers import Towers
 from components.stage.resume import sha256_file, sha256_folder
 from tests.model.fusion.conftest import run_align, run_fuse
 

@@ -14,12 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from components.catalog.records import Product, Query
-from components.catalog.schema import CatalogSchema, write_schema
-from components.catalog.shards import CatalogueWriter, write_qrels, write_queries
-from components.vlclip.clarify_evidence import Evidence
-from components.vlclip.clarify_params import ClarifyParams
-from components.vlclip.fact_book import FactBook
+from components.catalog.format.records import Product, Query
+from components.catalog.format.schema import CatalogSchema, write_schema
+from components.catalog.format.shards import CatalogueWriter, write_qrels, write_queries
+from components.vlclip.agent.evidence import Evidence
+from components.vlclip.agent.fact_book import FactBook
+from components.vlclip.agent.params import ClarifyParams
 
 COLOURS, SHAPES, MATERIALS = (
     ("red", "green", "blue", "white"),

@@ -12,10 +12,10 @@ from lamps import CLARIFY, book_of, listing
 from components.llm.chat import Reply, Request, Usage
 from components.llm.params import LLMParams
 from components.llm.session import ChatSession
-from components.vlclip.agent import Agent, Clarified
-from components.vlclip.agent_words import words
-from components.vlclip.clarify_params import ClarifyParams
-from components.vlclip.facts import FUNCTION_WORDS
+from components.vlclip.agent.agent import Agent, Clarified
+from components.vlclip.agent.facts import FUNCTION_WORDS
+from components.vlclip.agent.params import ClarifyParams
+from components.vlclip.agent.words import words
 from tests.model.red_team import LISTING_TEXTS, PICTURE_TEXTS
 
 NUMBER = 0  # a red round glass lamp

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lamps import CLARIFY, COLOURS, SCHEMA, book_of, listing, rows_of
 
-from components.catalog.schema import CatalogSchema
-from components.vlclip.agent_words import Lexicon, Spelling, words
-from components.vlclip.clarify_evidence import Evidence
-from components.vlclip.clarify_params import ClarifyParams, SpellingParams
-from components.vlclip.facts import FUNCTION_WORDS, ProductFacts
+from components.catalog.format.schema import CatalogSchema
+from components.vlclip.agent.evidence import Evidence
+from components.vlclip.agent.facts import FUNCTION_WORDS, ProductFacts
+from components.vlclip.agent.params import ClarifyParams, SpellingParams
+from components.vlclip.agent.words import Lexicon, Spelling, words
 
 BOOK = book_of({})
 LAMP = 0  # red round glass lamp, train split

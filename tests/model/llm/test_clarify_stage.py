@@ -29,11 +29,11 @@ from components.llm.params import LLMParams
 from components.stage.params import load_params
 from components.stage.record import Record
 from components.stage.resume import sha256_folder
-from components.vlclip.agent_words import words
-from components.vlclip.clarify import clarify_catalogue
-from components.vlclip.clarify_params import ClarifyParams
-from components.vlclip.errors import TextDataError
-from components.vlclip.facts import FUNCTION_WORDS
+from components.vlclip.agent.facts import FUNCTION_WORDS
+from components.vlclip.agent.params import ClarifyParams
+from components.vlclip.agent.stage import clarify_catalogue
+from components.vlclip.agent.words import words
+from components.vlclip.model.errors import TextDataError
 from tests.model.red_team import LISTING_TEXTS
 
 ROOT = Path(__file__).parents[3]
@@ -333,7 +333,7 @@ NEUTRAL = {"attributes", "category", "description", "product_type", "title", "tr
 def test_the_written_rules_share_no_words_with_noise_and_shop() -> None:
     ours = [*(ROOT / "components/vlclip").glob("agent*.py"), *(ROOT / "components/vlclip").glob("fact*.py")]
     theirs = [
-        ROOT / "components/catalog/noise.py",
+        ROOT / "components/catalog/noise/seller_text.py",
         *(ROOT / f"components/catalog/shop/{name}.py" for name in ("text", "wording")),
     ]
     # prompts are sentences for language models: of them, whole phrases are compared

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from components.catalog.records import PAIRS, Product, Truth
-from components.catalog.schema import CatalogSchema, write_schema
-from components.catalog.shards import CatalogueWriter, write_qrels, write_queries
-from components.catalog.truth import TruthWriter
-from components.opal.listing_text import Listing, answer_text, pairs_of
+from components.catalog.format.records import PAIRS, Product, Truth
+from components.catalog.format.schema import CatalogSchema, write_schema
+from components.catalog.format.shards import CatalogueWriter, write_qrels, write_queries
+from components.catalog.format.truth import TruthWriter
+from components.opal.model.listing_text import Listing, answer_text, pairs_of
 from tests.model.coloured_shapes import COLOURS, encoder_block, picture, save_untrained_encoder
 
 SPLITS = ("train", "train", "train", "validation", "test")

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from components.catalog.records import Product, Truth
-from components.catalog.schema import CatalogSchema, write_schema
-from components.catalog.shards import CatalogueWriter
-from components.catalog.truth import TruthWriter
+from components.catalog.format.records import Product, Truth
+from components.catalog.format.schema import CatalogSchema, write_schema
+from components.catalog.format.shards import CatalogueWriter
+from components.catalog.format.truth import TruthWriter
 from tests.model.encoder.conftest import TINY
 
 COLOURS = ("crimson", "indigo", "ochre", "teal")

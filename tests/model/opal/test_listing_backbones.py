@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from components.catalog.schema import read_schema
-from components.encoder.pixels import PixelCache
-from components.opal.dpo import prefer
-from components.opal.generate import Decoding, ListingGenerator
-from components.opal.listing_files import load_listing_model, read_note, save_listing_model
-from components.opal.listing_params import DpoParams, ListingParams, SftParams
-from components.opal.preference_pairs import Pair
-from components.opal.publish_sft import note_of, samples_of, starting_model
-from components.opal.sft import tune
+from components.catalog.format.schema import read_schema
+from components.encoder.model.features.pixels import PixelCache
+from components.opal.model.language.files import load_listing_model, read_note, save_listing_model
+from components.opal.model.params import DpoParams, ListingParams, SftParams
+from components.opal.model.preferences.pairs import Pair
+from components.opal.model.train.dpo import prefer
+from components.opal.model.train.sft import tune
+from components.opal.model.train.sft_stage import note_of, samples_of, starting_model
+from components.opal.model.writing.generate import Decoding, ListingGenerator
 from tests.model.opal.listing_shop import blocks, write_workspace
 from tests.model.opal.tiny_backbones import qwen, smol
 

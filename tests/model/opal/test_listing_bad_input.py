@@ -22,14 +22,14 @@ import torch
 import yaml
 from PIL import Image, ImageDraw
 
-from components.catalog.schema import CatalogSchema, listing_json_schema, listing_problems, read_schema
+from components.catalog.format.schema import CatalogSchema, listing_json_schema, listing_problems, read_schema
 from components.opal.__main__ import COMMANDS
-from components.opal.describe_command import main
-from components.opal.generate import Decoding, ListingGenerator
-from components.opal.listing_files import load_listing_model, read_note
-from components.opal.listing_text import parse_answer
-from components.opal.publish_preferences import PAIRS_SCHEMA
-from components.stage import door
+from components.opal.describe.command import main
+from components.opal.model.language.files import load_listing_model, read_note
+from components.opal.model.listing_text import parse_answer
+from components.opal.model.preferences.stage import PAIRS_SCHEMA
+from components.opal.model.writing.generate import Decoding, ListingGenerator
+from components.stage import frame as door
 from components.stage.resume import sha256_folder
 from tests.model.opal.listing_shop import SCHEMA, blocks, picture, write_workspace
 from tests.model.red_team import LISTING_TEXTS, PICTURE_TEXTS

@@ -12,11 +12,11 @@ import torch
 import yaml
 from PIL import Image
 
-from components.opal.describe_command import main
-from components.opal.listing_params import ListingEvalParams, ListingParams, SftParams
-from components.opal.publish_listing_evaluation import Inputs, evaluate_and_publish
-from components.opal.publish_sft import sft_and_publish
-from components.opal.publish_study import StudyInputs, evaluate_study_and_publish
+from components.opal.describe.command import main
+from components.opal.evaluate.stage import Inputs, evaluate_and_publish
+from components.opal.evaluate.study_stage import StudyInputs, evaluate_study_and_publish
+from components.opal.model.params import ListingEvalParams, ListingParams, SftParams
+from components.opal.model.train.sft_stage import sft_and_publish
 from components.stage.record import Record
 from tests.model.opal.listing_shop import blocks, picture, write_workspace
 

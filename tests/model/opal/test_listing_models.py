@@ -18,23 +18,29 @@ import yaml
 from transformers import DynamicCache
 from trl import SFTConfig
 
-from components.catalog.schema import CatalogSchema, read_schema
-from components.encoder.files import load_encoder
-from components.opal import dpo, generate, growing_cache
-from components.opal.conversation import Conversation, image_tokens
-from components.opal.generate import Decoding, ListingGenerator
-from components.opal.listing_errors import ListingConfigurationError, ListingDataError, ListingModelFileError
-from components.opal.listing_files import check_listing_folder, load_listing_model, read_note
-from components.opal.listing_grammar import Grammars, generation_schema
-from components.opal.listing_params import DpoParams, ListingParams, SftParams
-from components.opal.listing_rows import of_one_length
-from components.opal.preference_pairs import Pair
-from components.opal.publish_dpo import dpo_and_publish, read_pairs
-from components.opal.publish_preferences import make_and_publish
-from components.opal.publish_sft import samples_of, sft_and_publish, starting_model, tokenizer_texts
-from components.opal.ready_tokens import ReadyCollator, pictures_are_alike
-from components.opal.sft import ResumableSFT, sft_collator, sft_dataset, trl_collator, tune
-from components.opal.trainer_setup import PictureCollator, by_processor, common_arguments, last_checkpoint
+from components.catalog.format.schema import CatalogSchema, read_schema
+from components.encoder.model.towers.files import load_encoder
+from components.opal.model.errors import ListingConfigurationError, ListingDataError, ListingModelFileError
+from components.opal.model.language.files import check_listing_folder, load_listing_model, read_note
+from components.opal.model.params import DpoParams, ListingParams, SftParams
+from components.opal.model.preferences.pairs import Pair
+from components.opal.model.preferences.stage import make_and_publish
+from components.opal.model.rows import of_one_length
+from components.opal.model.train import dpo
+from components.opal.model.train.dpo_stage import dpo_and_publish, read_pairs
+from components.opal.model.train.sft import ResumableSFT, sft_collator, sft_dataset, trl_collator, tune
+from components.opal.model.train.sft_stage import samples_of, sft_and_publish, starting_model, tokenizer_texts
+from components.opal.model.train.trainer_setup import (
+    PictureCollator,
+    by_processor,
+    common_arguments,
+    last_checkpoint,
+)
+from components.opal.model.writing import generate, growing_cache
+from components.opal.model.writing.conversation import Conversation, image_tokens
+from components.opal.model.writing.generate import Decoding, ListingGenerator
+from components.opal.model.writing.grammar import Grammars, generation_schema
+from components.opal.model.writing.ready_tokens import ReadyCollator, pictures_are_alike
 from components.stage.record import Record
 from components.stage.resume import sha256_file
 from tests.model.opal.listing_shop import blocks, write_workspace
@@ -275,7 +281,7 @@ def test_a_checkpoint_cut_by_a_kill_is_passed_over(tmp_path: Path) -> None:
 
 
 def test_preferences_and_dpo(shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from components.opal.listing_params import PreferencesParams
+    from components.opal.model.params import PreferencesParams
 
     monkeypatch.chdir(tmp_path)
     model = shop / "models/listing/sft_refined"

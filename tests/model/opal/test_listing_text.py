@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.catalog.schema import CatalogSchema
-from components.opal.listing_errors import ListingDataError
-from components.opal.listing_measures import (
+from components.catalog.format.schema import CatalogSchema
+from components.opal.evaluate.measures import (
     Target,
     by_group,
     count_values,
@@ -19,11 +18,19 @@ from components.opal.listing_measures import (
     macro_f1_test,
     product_measures,
 )
-from components.opal.listing_params import Taught
-from components.opal.listing_rows import Sample, taught_listing, training_order
-from components.opal.listing_text import Listing, answer_text, parse_answer
-from components.opal.nearest_listing import nearest_rows, voted
-from components.opal.preference_pairs import Pair, check_pairs, faults, make_pair, shared_out, swapped_listing
+from components.opal.evaluate.nearest import nearest_rows, voted
+from components.opal.model.errors import ListingDataError
+from components.opal.model.listing_text import Listing, answer_text, parse_answer
+from components.opal.model.params import Taught
+from components.opal.model.preferences.pairs import (
+    Pair,
+    check_pairs,
+    faults,
+    make_pair,
+    shared_out,
+    swapped_listing,
+)
+from components.opal.model.rows import Sample, taught_listing, training_order
 from tests.model.opal.listing_shop import SCHEMA
 
 CATALOGUE = CatalogSchema.model_validate(SCHEMA)

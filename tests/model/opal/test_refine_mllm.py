@@ -19,11 +19,11 @@ from components.llm.offline import OfflineModel
 from components.llm.params import LLMParams
 from components.llm.session import ChatSession
 from components.opal.__main__ import COMMANDS
-from components.opal.decisions import refine
-from components.opal.listings import Listing
-from components.opal.mllm_judge import SYSTEM, TASK, MllmJudge, cannot_tell
-from components.opal.refine_params import MllmParams
-from components.stage import door
+from components.opal.refine.decisions import refine
+from components.opal.refine.judges.mllm import SYSTEM, TASK, MllmJudge, cannot_tell
+from components.opal.refine.listings import Listing
+from components.opal.refine.params import MllmParams
+from components.stage import frame as door
 from components.stage.resume import sha256_folder
 from tests.model.llm.faulty_server import KEY, URL, Act, FaultyServer, Script
 from tests.model.opal.refine_shop import LLM, Shop

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from components.catalog.schema import CatalogSchema, listing_json_schema, listing_problems
+from components.catalog.format.schema import CatalogSchema, listing_json_schema, listing_problems
 from tests.model.opal.refine_shop import Shop
 from tests.model.opal.test_refine_stage import model, run, shop  # noqa: F401 - fixtures
 

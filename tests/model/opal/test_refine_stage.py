@@ -10,12 +10,12 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from components.encoder.files import save_encoder
-from components.encoder.model import create_encoder
-from components.encoder.params import EncoderParams
-from components.encoder.tokenizer import learn_tokenizer
+from components.encoder.model.params import EncoderParams
+from components.encoder.model.towers.dual_encoder import create_encoder
+from components.encoder.model.towers.files import save_encoder
+from components.encoder.model.towers.tokenizer import learn_tokenizer
 from components.opal.__main__ import refine, refine_eval
-from components.stage import door
+from components.stage import frame as door
 from tests.model.encoder.conftest import TINY
 from tests.model.opal.refine_shop import COLOURS, Shop
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from components.encoder.files import load_encoder
-from components.opal import tower_memo
-from components.opal.tower_memo import TowerMemo, remember_pictures
-from components.opal.vision_tower import EncoderVisionTower, load_encoder_weights, tower_config
+from components.encoder.model.towers.files import load_encoder
+from components.opal.model.language import picture_cache as tower_memo
+from components.opal.model.language.picture_cache import TowerMemo, remember_pictures
+from components.opal.model.language.vision_tower import EncoderVisionTower, load_encoder_weights, tower_config
 from tests.model.opal.listing_shop import write_encoder
 
 

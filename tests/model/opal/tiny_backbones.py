@@ -20,7 +20,7 @@ from transformers import (
     SmolVLMVideoProcessor,
 )
 
-from components.opal.listing_tokenizer import learn_listing_tokenizer
+from components.opal.model.language.tokenizer import learn_listing_tokenizer
 
 TEXTS = ('{"title":"red bar","attributes":{"colour":"red"}}',) * 3
 QWEN = ("<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|image_pad|>", "<|vision_end|>", "<|video_pad|>")

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from components.catalog.records import PAIRS, Product, Qrel, Query, Truth
-from components.catalog.shards import CatalogueWriter, write_qrels, write_queries
-from components.catalog.truth import TruthWriter
-from components.encoder.heldout import read_rows
+from components.catalog.format.records import PAIRS, Product, Qrel, Query, Truth
+from components.catalog.format.shards import CatalogueWriter, write_qrels, write_queries
+from components.catalog.format.truth import TruthWriter
+from components.encoder.model.features.held_out import read_rows
 from tests.model.coloured_shapes import (
     CAPTIONS,
     COLOURS,
@@ -113,7 +113,7 @@ class Done:
 
 def run_door(root: Path, *arguments: str) -> Done:
     """The door of VL-CLIP in ``root``, in this process: another one would spend its time on imports."""
-    from components.stage.door import run
+    from components.stage.frame import run
     from components.vlclip.__main__ import COMMANDS
 
     told = io.StringIO()

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from components.catalog.records import PAIRS
+from components.catalog.format.records import PAIRS
 from tests.model.spoiled_catalogue import change_products, change_schema
 from tests.model.vlclip.squares_shop import run_door, write_params
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from components.vlclip.detectors import DetectorGrounder, best_boxes
-from components.vlclip.errors import DetectorError
-from components.vlclip.grounding import Examples, ground
-from components.vlclip.params import DetectorGrounding, GroundParams
-from components.vlclip.publish_grounding import make_grounder
+from components.vlclip.grounding.detectors import DetectorGrounder, best_boxes
+from components.vlclip.grounding.grounding import Examples, ground
+from components.vlclip.grounding.stage import make_grounder
+from components.vlclip.model.errors import DetectorError
+from components.vlclip.model.params import DetectorGrounding, GroundParams
 from tests.model.vlclip.squares_shop import BLOCKS, picture
 from tests.model.vlclip.tiny_detectors import save_grounding_dino, save_owlv2
 

@@ -13,18 +13,18 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from components.catalog.schema import read_schema
+from components.catalog.format.schema import read_schema
 from components.encoder.__main__ import embed
-from components.encoder.heldout import HeldOut, Task
+from components.encoder.model.features.held_out import HeldOut, Task
 from components.retrieval.metrics import Qrels, judge, reciprocal_rank
 from components.retrieval.ranking import top_k
-from components.stage import door
+from components.stage import frame as door
 from components.stage.resume import sha256_folder
-from components.vlclip.foreground import drawn_around, otsu
-from components.vlclip.params import VlclipEvaluationParams
-from components.vlclip.rival_boxes import centre_crops, foregrounds, random_boxes
-from components.vlclip.similar import chance, likeness, precision_at
-from components.vlclip.slices import scene_slice
+from components.vlclip.evaluate.baseline_boxes import centre_crops, foregrounds, random_boxes
+from components.vlclip.evaluate.similar import chance, likeness, precision_at
+from components.vlclip.evaluate.slices import scene_slice
+from components.vlclip.grounding.foreground import drawn_around, otsu
+from components.vlclip.model.params import VlclipEvaluationParams
 from tests.model.llm.lamps import CLARIFY
 from tests.model.vlclip.squares_shop import BLOCKS, ROOT, run_door, write_params
 

@@ -16,18 +16,18 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
-from components.catalog.parquet import write_rows
-from components.encoder.encode import BatchEncoder
-from components.encoder.files import load_encoder
+from components.catalog.format.parquet import write_rows
+from components.encoder.model.features.encode import BatchEncoder
+from components.encoder.model.towers.files import load_encoder
 from components.stage.record import Record
-from components.vlclip.boxes import areas, box_problem, checked_box, iou, widened
-from components.vlclip.empty_pictures import empty_pictures
-from components.vlclip.errors import BoxError, GroundingDataError, VlclipConfigurationError
-from components.vlclip.grounding import EncoderGrounder, Examples, Proposals, ground
-from components.vlclip.grounding_file import read_grounding
-from components.vlclip.params import EncoderGrounding, GroundParams
-from components.vlclip.publish_grounding import BOXES, ground_catalogue, spread_examples
-from components.vlclip.windows import Windows, peak
+from components.vlclip.grounding.empty_pictures import empty_pictures
+from components.vlclip.grounding.grounding import EncoderGrounder, Examples, Proposals, ground
+from components.vlclip.grounding.stage import BOXES, ground_catalogue, spread_examples
+from components.vlclip.grounding.windows import Windows, peak
+from components.vlclip.model.boxes import areas, box_problem, checked_box, iou, widened
+from components.vlclip.model.errors import BoxError, GroundingDataError, VlclipConfigurationError
+from components.vlclip.model.grounding_file import read_grounding
+from components.vlclip.model.params import EncoderGrounding, GroundParams
 from tests.model.vlclip.squares_shop import BLOCKS, COLOURS, picture, run_door, write_params
 
 METHOD = EncoderGrounding(**BLOCKS["ground"]["encoder"])

@@ -19,20 +19,20 @@ import pytest
 import torch
 from PIL import Image
 
-from components.catalog.records import PAIRS
-from components.encoder.files import load_encoder
-from components.encoder.heldout import read_rows
-from components.encoder.pixels import square
+from components.catalog.format.records import PAIRS
+from components.encoder.model.features.held_out import read_rows
+from components.encoder.model.features.pixels import square
+from components.encoder.model.towers.files import load_encoder
 from components.stage.errors import ConfigurationError
 from components.stage.params import with_seed
 from components.stage.record import Record
 from components.stage.resume import sha256_file
-from components.vlclip.boxes import widened
-from components.vlclip.crops import CropCache, crop_square
-from components.vlclip.errors import GroundingDataError, TextDataError, VlclipConfigurationError
-from components.vlclip.params import VlclipParams
-from components.vlclip.publish_training import train_and_publish
-from components.vlclip.variants import VARIANTS, Sources, pictures_of, texts_of, variant_named
+from components.vlclip.model.boxes import widened
+from components.vlclip.model.crops import CropCache, crop_square
+from components.vlclip.model.errors import GroundingDataError, TextDataError, VlclipConfigurationError
+from components.vlclip.model.params import VlclipParams
+from components.vlclip.model.stage import train_and_publish
+from components.vlclip.model.variants import VARIANTS, Sources, pictures_of, texts_of, variant_named
 from tests.model.vlclip.squares_shop import BLOCKS, ROOT, run_door, write_params
 
 PARAMS = VlclipParams.model_validate(BLOCKS["vlclip"])

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from components.stage.record import Record, save_record
-from components.tracking.lockfile import file_md5, tree_md5
+from components.tracking.lineage.lockfile import file_md5, tree_md5
 from components.tracking.params import TrackingParams
 
 PARAMS = {

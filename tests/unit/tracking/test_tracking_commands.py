@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from components.tracking.__main__ import main
-from components.tracking.cleaning import clean
-from components.tracking.publish import pending, publish
+from components.tracking.publish.cleaning import clean
+from components.tracking.publish.publish import pending, publish
 
 
 def test_sync_compare_lineage_register_promote(in_workspace, capsys):

@@ -9,11 +9,11 @@ from types import SimpleNamespace
 import pytest
 
 from components.stage.record import Interval
-from components.tracking.compare import compare, compared
-from components.tracking.comparison_view import around_difference, interval, show
+from components.tracking.compare.compare import compare, compared
+from components.tracking.compare.sides import Side
+from components.tracking.compare.view import around_difference, interval, show
 from components.tracking.errors import UnknownReferenceError
-from components.tracking.publish import link_cached, publish
-from components.tracking.sides import Side
+from components.tracking.publish.publish import link_cached, publish
 
 
 def mean_difference(a, b, seed):
@@ -150,7 +150,7 @@ def test_unknown_name_is_told(two_commits, name):
 
 
 def test_ambiguous_prefix_is_told(two_commits, monkeypatch):
-    from components.tracking import runs
+    from components.tracking.publish import runs
 
     workspace, first, _ = two_commits
     monkeypatch.setattr(runs, "SHORTEST_PREFIX", 0)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from components.tracking import store as tracking_store
-from components.tracking.publish import pending, publish
+from components.tracking.publish.publish import pending, publish
 
 HERE = Path(__file__).parents[3]
 
@@ -202,7 +202,7 @@ def test_merge_markers_in_the_lock_keep_records_waiting(workspace):
 
 
 def test_two_publishers_never_work_at_once(workspace, monkeypatch):
-    from components.tracking import publish as module
+    from components.tracking.publish import publish as module
 
     monkeypatch.setattr(module, "WAIT_FOR_OTHER_S", 0.2)
     workspace.pipeline()
@@ -218,7 +218,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from mlflow.tracking import MlflowClient
-from components.tracking.publish import publish
+from components.tracking.publish.publish import publish
 original, calls = MlflowClient.{call}, iter(range(1, 1000))
 def dying(self, *a, **k):
     if next(calls) == 2:
@@ -246,7 +246,7 @@ def test_sigkill_half_way_is_mended_by_the_next_sync(workspace, runs_of, call):
 def test_sigkill_while_the_store_is_made_leaves_no_half_schema(bare, runs_of):
     bare.pipeline(parent="p1")
     code = (
-        "import sys; from pathlib import Path; from components.tracking.publish import publish;"
+        "import sys; from pathlib import Path; from components.tracking.publish.publish import publish;"
         "publish(Path(sys.argv[1]))"
     )
     child = subprocess.Popen(

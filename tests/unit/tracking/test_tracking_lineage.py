@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from components.tracking.errors import UnknownReferenceError
-from components.tracking.lineage import lineage, tree
-from components.tracking.publish import link_cached, publish
-from components.tracking.registry import register
+from components.tracking.lineage.lineage import lineage, tree
+from components.tracking.publish.publish import link_cached, publish
+from components.tracking.registry.registry import register
 
 
 def run_ids(workspace, **named):

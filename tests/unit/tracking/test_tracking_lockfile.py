@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.tracking.errors import LockFileError
-from components.tracking.lockfile import (
+from components.tracking.lineage.lockfile import (
     LockEntry,
     Output,
     cache_folder,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from components.stage.errors import ConfigurationError
-from components.tracking.publish import link_cached, pending, publish, start_pipeline
+from components.tracking.publish.publish import link_cached, pending, publish, start_pipeline
 
 
 def by_stage(runs):
@@ -270,7 +270,7 @@ def test_pipeline_run_that_executed_nothing_leaves_nothing(workspace):
 def test_nothing_to_publish_never_imports_mlflow(bare):
     code = (
         "import sys; from pathlib import Path;"
-        "from components.tracking.publish import pending, publish, link_cached;"
+        "from components.tracking.publish.publish import pending, publish, link_cached;"
         f"root = Path({str(bare.root)!r}); assert not pending(root);"
         "link_cached(root, 'p', ['catalog']); publish(root);"
         "sys.exit('mlflow' in sys.modules)"

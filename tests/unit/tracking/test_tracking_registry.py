@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from components.tracking.errors import ModelFolderError, UnknownReferenceError
-from components.tracking.model_folder import checked_files, content_hash
-from components.tracking.publish import publish
-from components.tracking.registry import load_path, promote, register
+from components.tracking.publish.publish import publish
+from components.tracking.registry.model_folder import checked_files, content_hash
+from components.tracking.registry.registry import load_path, promote, register
 
 MODEL = Path("models/encoder")
 

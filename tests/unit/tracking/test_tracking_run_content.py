@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.stage.record import Record
-from components.tracking.pending import Join
-from components.tracking.revision import Revision
-from components.tracking.run_content import (
+from components.tracking.lineage.revision import Revision
+from components.tracking.publish.pending import Join
+from components.tracking.publish.run_content import (
     CURVE_POINTS,
     KEY_LENGTH,
     clean_key,

@@ -1,0 +1,132 @@
+"""A catalogue from a source: listings as sellers write them, pictures in shards, truth apart."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import pyarrow as pa
+
+from components.catalog.format.errors import SourceError
+from components.catalog.format.params import CatalogParams
+from components.catalog.format.parquet import write_rows
+from components.catalog.format.records import MadeQrel, Product, Qrel, Query, Truth
+from components.catalog.format.schema import CatalogSchema, write_schema
+from components.catalog.format.shards import CatalogueWriter, write_manifest, write_qrels, write_queries
+from components.catalog.format.truth import TruthWriter
+from components.catalog.noise.seller_text import SellerNoise
+from components.catalog.source.importer import FileSource
+from components.catalog.source.manifest import SourceManifest
+from components.stage.errors import ConfigurationError
+from components.stage.progress import Progress
+
+# Source rows that are no product, query or judgement, with where and why: the gate counts them as bad rows.
+REJECTS = pa.schema(
+    [
+        ("kind", pa.string()),  # product | query | qrel
+        ("product_id", pa.string()),  # as far as it is known
+        ("file", pa.string()),
+        ("row", pa.int64()),  # in that file, from 1
+        ("field", pa.string()),
+        ("reason", pa.string()),
+    ]
+)
+
+
+class CatalogueSource(Protocol):
+    """Where products come from: the synthetic shop, or mapped files."""
+
+    def schema(self) -> CatalogSchema:
+        """Categories, types and attributes of the products."""
+
+    def products(self) -> Iterator[tuple[Product, Truth]]:
+        """Products in ``product_id`` order, each with its truth."""
+
+    def queries(self) -> tuple[Iterable[Query], Iterable[Qrel | MadeQrel]]:
+        """Queries in ``query_id`` order, judgements by query and product."""
+
+
+class Built(NamedTuple):
+    """How much a build wrote."""
+
+    products: int
+    queries: int
+    qrels: int
+    rejects: int
+    noise: dict[str, int]  # kind of act -> number
+
+
+@contextmanager
+def opened(
+    manifest: SourceManifest, root: Path, params: CatalogParams, work: Path
+) -> Iterator[tuple[CatalogueSource, int]]:
+    """The source that ``manifest`` describes and how many products it expects to give.
+
+    ``root`` holds the manifest and, for ``kind: files``, the folder ``files``; ``work`` is a folder to make
+    and to remove.
+
+    Raises:
+        ConfigurationError: a synthetic source without ``catalog.shop`` in the parameters.
+        SourceError, MappingError: as ``FileSource``.
+    """
+    if manifest.mapping is None:
+        from components.shop.build import Shop
+
+        if params.shop is None:
+            raise ConfigurationError(
+                "catalog.shop is null, but data/source/manifest.yaml asks for the synthetic shop."
+            )
+        yield Shop(params.shop, params.seed), params.shop.products
+        return
+    try:
+        with FileSource(root / "files", manifest.mapping, params, work) as source:
+            yield source, source.product_count
+    except sqlite3.OperationalError as error:
+        if "full" in str(error):  # SQLite's words for a full disk, in those of the operating system
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(work)) from None
+        raise
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def build(source: CatalogueSource, expected: int, params: CatalogParams, target: Path, truth: Path) -> Built:
+    """Write the catalogue to the folder ``target`` and the truth to the file ``truth``.
+
+    Raises:
+        SourceError: the source gives no product at all.
+    """
+    schema = source.schema()
+    noise = SellerNoise(params.noise, schema, params.seed) if params.noise else None
+    acts: Counter[str] = Counter()
+    progress = Progress("catalogue", expected, "products")
+    last_id = None
+    with CatalogueWriter(target, params.rows_per_shard) as writer, TruthWriter(truth) as truths:
+        for clean, known in source.products():
+            listed, done = noise.apply(clean) if noise else (clean, ())
+            writer.add(listed)
+            if clean.product_id != last_id:  # of rows with one id, which the gate sorts out, the first counts
+                truths.add(known.model_copy(update={"noise": known.noise + done}))
+            last_id = clean.product_id
+            acts.update(act.kind for act in done)
+            progress.advance()
+    rejects = write_rows(
+        target / "rejects.parquet", REJECTS, source.rejects() if isinstance(source, FileSource) else ()
+    )
+    if not writer.product_count:
+        worst = source.worst() if isinstance(source, FileSource) else "it is empty"
+        raise SourceError(f"the source gives no product: {worst}.")
+    write_schema(target / "schema.json", schema)
+    queries, qrels = source.queries()
+    built = Built(
+        writer.product_count, write_queries(target, queries), write_qrels(target, qrels), rejects, dict(acts)
+    )
+    counts = {name: value for name, value in built._asdict().items() if name != "noise"}
+    write_manifest(target, {**counts, "splits": writer.split_counts})
+    return built

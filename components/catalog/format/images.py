@@ -1,0 +1,165 @@
+"""Safe decoding: nothing is decoded before its header has been found acceptable.
+
+The format is sniffed from the bytes, never taken from a file name. JPEG, PNG and WebP are allowed; animated
+PNG and WebP files are refused, for their first frame is often a blank or a title card. Of a multi-picture
+JPEG (as phones write) the primary picture counts. Colour profiles are ignored.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, NamedTuple
+
+from components.catalog.format.errors import ImageError
+from components.catalog.format.params import ImageLimits, ReencodeParams
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+ORIENTATION = 0x0112  # EXIF tag
+
+
+class ImageInfo(NamedTuple):
+    """What the header says: format (JPEG, PNG or WEBP), and width and height in pixels as stored."""
+
+    format: str
+    width: int
+    height: int
+
+
+def sniff_format(data: bytes) -> str:
+    """``JPEG``, ``PNG`` or ``WEBP`` by the leading bytes (ITU T.81 B.1.1.3, RFC 2083 §3.1, RFC 9649 §2.4).
+
+    Raises:
+        ImageError: neither of the three.
+    """
+    if data[:3] == b"\xff\xd8\xff":
+        return "JPEG"
+    if data[:8] == b"\x89PNG\r\n\x1a\n":
+        return "PNG"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WEBP"
+    raise ImageError(f"is not a JPEG, PNG or WebP picture (it starts with {data[:8]!r})")
+
+
+def check_image(data: bytes, limits: ImageLimits) -> ImageInfo:
+    """Read and judge the header; no pixel is decoded.
+
+    Raises:
+        ImageError: empty, over ``max_bytes`` or ``max_pixels``, under ``min_side_px``, of another format,
+            animated, or with a header that cannot be read. The message is a phrase to follow "the image".
+    """
+    info, _ = _open(data, limits)
+    return info
+
+
+def decode_image(data: bytes, limits: ImageLimits, target_px: int | None = None) -> Image.Image:
+    """Decode to RGB, upright by EXIF, transparency laid over white; metadata are dropped.
+
+    ``target_px`` lets a JPEG be decoded at 1/2, 1/4 or 1/8 of its size, several times faster, as long as
+    neither side falls below ``target_px``; the caller still resizes.
+
+    Raises:
+        ImageError: as ``check_image``, and for truncated or corrupt pixel data.
+    """
+    _, image = _open(data, limits)
+    try:
+        if target_px and image.format in ("JPEG", "MPO"):
+            image.draft("RGB", (target_px, target_px))
+        image.load()
+        turn = _turn(image)
+        upright = _rgb(image) if turn is None else _rgb(image).transpose(turn)
+    except Exception as error:
+        raise ImageError(f"cannot be decoded ({_phrase(error)})") from None
+    upright.info = {}  # a comment or profile would otherwise travel into whatever is saved from here
+    return upright
+
+
+def reencode(data: bytes, limits: ImageLimits, params: ReencodeParams) -> bytes:
+    """The picture with its longest side at most ``longest_side_px``, as JPEG; unchanged if it is so already.
+
+    Raises:
+        ImageError: as ``decode_image``.
+    """
+    info = check_image(data, limits)
+    longest = max(info.width, info.height)
+    side = params.longest_side_px
+    if longest <= side:
+        decode_image(data, limits)  # kept as it is, but only if it can be read to its end
+        return data
+    from PIL import Image
+
+    # The other side may become shorter than the longest allowed one: ask for what is really needed of it.
+    shortest = max(1, round(min(info.width, info.height) * side / longest))
+    image = decode_image(data, limits, target_px=shortest)
+    scale = side / max(image.size)
+    if scale < 1:
+        size = tuple(max(1, round(length * scale)) for length in image.size)
+        image = image.resize((size[0], size[1]), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=params.jpeg_quality)
+    return buffer.getvalue()
+
+
+def _open(data: bytes, limits: ImageLimits) -> tuple[ImageInfo, Image.Image]:
+    from PIL import Image
+
+    if not data:
+        raise ImageError("is empty")
+    if len(data) > limits.max_bytes:
+        raise ImageError(f"has {len(data):,} bytes, more than max_bytes={limits.max_bytes:,}")
+    name = sniff_format(data)
+    try:
+        image = Image.open(io.BytesIO(data), formats=[name])
+        info = ImageInfo(name, *image.size)
+        moves = name != "JPEG" and getattr(image, "is_animated", False)
+    except Exception as error:  # a decoder fed hostile bytes may raise anything
+        raise ImageError(f"has an unreadable header ({_phrase(error)})") from None
+    if info.width * info.height > limits.max_pixels:
+        size = f"{info.width}x{info.height}"
+        raise ImageError(f"has {size} pixels, more than max_pixels={limits.max_pixels:,}")
+    if min(info.width, info.height) < limits.min_side_px:
+        raise ImageError(f"is {info.width}x{info.height}, smaller than min_side_px={limits.min_side_px}")
+    if moves:
+        raise ImageError("is animated")
+    return info, image
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    from PIL import Image
+
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion clips instead of scaling
+        import numpy as np
+
+        return Image.fromarray((np.asarray(image, dtype=np.uint32) >> 8).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """What makes the picture upright, by its EXIF orientation (JEITA CP-3451, 4.6.4)."""
+    from PIL.Image import Transpose
+
+    turns = {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }
+    try:
+        orientation = image.getexif().get(ORIENTATION)
+        return turns.get(orientation) if orientation else None
+    except Exception:  # a broken EXIF block is no reason to lose a good picture
+        return None
+
+
+def _phrase(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:120]

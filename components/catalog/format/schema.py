@@ -1,0 +1,202 @@
+"""The schema of a catalogue: which product types and attributes each category has, and what values they take.
+
+Its file form is ``schema.json``; it also yields the JSON Schema that a generated listing must obey. Names and
+values are data: they are only ever compared or quoted, never interpreted, so a value that reads like an
+instruction or a pattern is one more string.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from pydantic import Field, ValidationError, model_validator
+
+from components.catalog.format.errors import SchemaError
+from components.catalog.format.records import Row
+from components.stage.publish import write_text
+
+Name = str  # a category, product type or attribute name: any non-blank text
+
+
+class Attribute(Row):
+    """One attribute of a category. ``values`` lists what an ``enum`` may hold, in display order."""
+
+    type: Literal["enum", "string", "number"]
+    values: tuple[str, ...] = ()
+    required: bool = False
+
+    @cached_property
+    def allowed(self) -> frozenset[str]:
+        """``values`` as a set: thousands of products are held against thousands of values."""
+        return frozenset(self.values)
+
+    @model_validator(mode="after")
+    def _values_fit_type(self) -> Attribute:
+        if self.type != "enum":
+            if self.values:
+                raise ValueError(f"an attribute of type {self.type} takes no list of values")
+            return self
+        if not self.values or not all(value.strip() for value in self.values):
+            raise ValueError("an enum needs at least one value, none of them blank")
+        if len(set(self.values)) != len(self.values):
+            raise ValueError("an enum may name each value once")
+        return self
+
+
+class Category(Row):
+    """What a listing of this category may say."""
+
+    product_types: tuple[str, ...] = Field(min_length=1)
+    attributes: dict[Name, Attribute] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _names_are_usable(self) -> Category:
+        if not all(name.strip() for name in (*self.product_types, *self.attributes)):
+            raise ValueError("product types and attribute names may not be blank")
+        if len(set(self.product_types)) != len(self.product_types):
+            raise ValueError("a product type may be named once")
+        return self
+
+
+class CatalogSchema(Row):
+    """Category name to category; the typed form of ``schema.json``."""
+
+    categories: dict[Name, Category] = Field(min_length=1)
+
+    def closed_attributes(self) -> set[str]:
+        """Names of the attributes that have a closed list of values in some category."""
+        every = (pair for category in self.categories.values() for pair in category.attributes.items())
+        return {name for name, attribute in every if attribute.values}
+
+    def to_json(self) -> str:
+        """The text of ``schema.json``: names sorted, values in their own order."""
+        return json.dumps(self.model_dump(mode="json"), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+class Problem(NamedTuple):
+    """One way to break a schema; ``field`` is ``category``, ``product_type`` or ``attributes.NAME``."""
+
+    field: str
+    reason: str
+
+
+def parse_schema(text: str, where: str = "schema.json") -> CatalogSchema:
+    """Read the JSON form of a schema.
+
+    Raises:
+        SchemaError: not JSON, or not the documented shape; the message names the key.
+    """
+    try:
+        return CatalogSchema.model_validate(json.loads(text))
+    except json.JSONDecodeError as error:
+        raise SchemaError(f"{where} is not JSON (line {error.lineno}: {error.msg}).") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"])) or "(top level)"
+        raise SchemaError(
+            f"{where}, key {key}: {first['msg']}; docs/architecture.md gives its shape."
+        ) from None
+
+
+def read_schema(path: Path) -> CatalogSchema:
+    """Read ``schema.json``.
+
+    Raises:
+        SchemaError: the file is missing, unreadable or of another shape.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SchemaError(f"{path} cannot be read as a schema: {error}.") from None
+    return parse_schema(text, str(path))
+
+
+def write_schema(path: Path, schema: CatalogSchema) -> None:
+    """Write ``schema.json`` whole or not at all."""
+    write_text(path, schema.to_json())
+
+
+def attribute_problem(attribute: Attribute, value: str) -> str:
+    """Why ``value`` does not fit ``attribute``; empty when it does."""
+    if not value.strip():
+        return "is blank"
+    if attribute.type == "enum" and value not in attribute.allowed:
+        return f"{value[:80]!r} is not one of its {len(attribute.values)} values"
+    if attribute.type == "number" and not _is_number(value):
+        return f"{value[:80]!r} is not a finite number"
+    return ""
+
+
+def _is_number(value: str) -> bool:
+    try:
+        return math.isfinite(float(value))
+    except ValueError:
+        return False
+
+
+def listing_problems(
+    schema: CatalogSchema, category: str, product_type: str, attributes: Mapping[str, str], *, require: bool
+) -> list[Problem]:
+    """Every way in which a listing breaks ``schema``; ``require`` also asks for the required attributes.
+
+    A seller's listing may lack required attributes (completing it is the platform's job), so gates on seller
+    data pass ``require=False`` and gates on generated data ``require=True``.
+    """
+    known = schema.categories.get(category)
+    if known is None:
+        return [Problem("category", f"{category[:80]!r} is not in the schema")]
+    problems = []
+    if product_type not in known.product_types:
+        problems.append(Problem("product_type", f"{product_type[:80]!r} is not a type of {category!r}"))
+    for name, value in attributes.items():
+        attribute = known.attributes.get(name)
+        reason = attribute_problem(attribute, value) if attribute else "is not an attribute of the category"
+        if reason:
+            problems.append(Problem(f"attributes.{name}", reason))
+    if require:
+        for name, attribute in known.attributes.items():
+            if attribute.required and name not in attributes:
+                problems.append(Problem(f"attributes.{name}", "is required and missing"))
+    return problems
+
+
+def _value_schema(attribute: Attribute) -> dict[str, Any]:
+    if attribute.type == "enum":
+        return {"enum": list(attribute.values)}
+    if attribute.type == "number":
+        return {"type": "number"}
+    return {"type": "string", "minLength": 1}
+
+
+def listing_json_schema(schema: CatalogSchema, category: str) -> dict[str, Any]:
+    """The JSON Schema (2020-12) of a generated listing: an object of ``title`` and ``attributes`` only.
+
+    Properties keep the schema's order, so that a grammar built from it is deterministic.
+
+    Raises:
+        SchemaError: the category is unknown.
+    """
+    if category not in schema.categories:
+        known = ", ".join(sorted(schema.categories)[:20])
+        raise SchemaError(f"category {category[:80]!r} is not in the schema (known: {known}).")
+    attributes = schema.categories[category].attributes
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "type": "object",
+        "properties": {
+            "title": {"type": "string", "minLength": 1},
+            "attributes": {
+                "type": "object",
+                "properties": {name: _value_schema(attribute) for name, attribute in attributes.items()},
+                "required": [name for name, attribute in attributes.items() if attribute.required],
+                "additionalProperties": False,
+            },
+        },
+        "required": ["title", "attributes"],
+        "additionalProperties": False,
+    }

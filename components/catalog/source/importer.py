@@ -1,0 +1,254 @@
+"""A stranger's files as a source of products: mapped, sorted and grouped on disk, pictures checked.
+
+A row that is no product (a required field or its picture is missing or unreadable) is set aside with the
+reason; the gate after this stage counts these. Only a source that cannot be read at all, or a mapping that
+names what no row has, ends the import.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from components.catalog.format.errors import ImageError, MappingError, SourceError
+from components.catalog.format.images import decode_image, reencode
+from components.catalog.format.params import CatalogParams
+from components.catalog.format.records import Product, Qrel, Query, Truth
+from components.catalog.format.schema import CatalogSchema, read_schema
+from components.catalog.source.derived_queries import Described, derived_queries
+from components.catalog.source.drafts import (
+    Draft,
+    RowProblem,
+    field_names,
+    look_up,
+    product_draft,
+    qrel_row,
+    query_row,
+)
+from components.catalog.source.mapping import Mapping, field_paths
+from components.catalog.source.observed_schema import ObservedSchema
+from components.catalog.source.rows import SourceRow, read_rows, source_files
+from components.catalog.source.splits import split_of
+from components.catalog.source.staging import Staged, Staging
+
+A = TypeVar("A")
+B = TypeVar("B")
+AHEAD_PER_WORKER = 16  # pictures being decoded or waiting to be written
+SAMPLE_ROWS = 100  # looked at to tell which fields a source has
+
+
+def mapped_rows(root: Path, pattern: str, paths: list[str]) -> Iterator[tuple[str, SourceRow]]:
+    """Yield (file name, row) of all files of ``pattern``; at the end, judge whether the mapping fits.
+
+    Raises:
+        SourceError: no such file, an unreadable file, or no row in any of them.
+        MappingError: one of ``paths`` is in none of the rows; the message lists the fields that are.
+    """
+    files = source_files(root, pattern)
+    unseen, rows = list(paths), 0
+    for file in files:
+        for row in read_rows(file, [*paths, *(path.split(".")[0] for path in paths)]):
+            rows += 1
+            if unseen:
+                unseen = [path for path in unseen if not look_up(row.fields, path)[0]]
+            yield file.relative_to(root).as_posix(), row
+    if not rows:
+        raise SourceError(f"{root / pattern} holds no rows; give a source with products.")
+    if unseen:
+        known = ", ".join(_existing_fields(files[0])) or "none"
+        raise MappingError(
+            f"no row of {root / pattern} has the mapped field {', '.join(map(repr, unseen))}; "
+            f"it has these: {known}. Correct the mapping."
+        )
+
+
+def _existing_fields(file: Path) -> list[str]:
+    found: dict[str, None] = {}
+    for _, row in zip(range(SAMPLE_ROWS), read_rows(file, ()), strict=False):
+        found.update(dict.fromkeys(field_names(row.fields)))
+    return list(found)[:60]
+
+
+def product_drafts(root: Path, mapping: Mapping) -> Iterator[tuple[str, int, Draft | RowProblem]]:
+    """Yield (file, row number, draft or the reason why it is none) for every row of products.
+
+    Raises:
+        SourceError, MappingError: as ``mapped_rows``; SourceError also when the image folder is missing.
+    """
+    if mapping.image.path is not None and not (root / mapping.image.folder).is_dir():
+        raise SourceError(f"{root / mapping.image.folder} is not a folder of images; correct image.folder.")
+    for file, row in mapped_rows(root, mapping.products, mapping.product_fields()):
+        try:
+            if row.problem:
+                raise RowProblem("row", row.problem)
+            yield file, row.number, product_draft(row.fields, mapping)
+        except RowProblem as problem:
+            yield file, row.number, problem
+
+
+class FileSource:
+    """Products, queries and judgements of mapped files, in the order of the catalogue.
+
+    The rows are staged in ``work`` when the source is made; use as a context manager.
+
+    Raises:
+        SourceError, MappingError: the source cannot be read, or the mapping does not fit it.
+    """
+
+    def __init__(self, root: Path, mapping: Mapping, params: CatalogParams, work: Path) -> None:
+        self._root, self._mapping, self._params = root, mapping, params
+        self._staging = Staging(work)
+        self._observed = ObservedSchema(params.enum_max_values)
+        try:
+            self._stage()
+        except BaseException:
+            self._staging.__exit__()
+            raise
+
+    def __enter__(self) -> FileSource:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._staging.__exit__()
+
+    @property
+    def product_count(self) -> int:
+        """Rows that may become products, if their pictures can be read."""
+        return self._staging.product_count
+
+    def _stage(self) -> None:
+        for file, number, draft in product_drafts(self._root, self._mapping):
+            if isinstance(draft, RowProblem):
+                self._staging.reject("product", file, number, draft.field, draft.reason, draft.row_id)
+            else:
+                self._staging.add_product(draft, file, number)
+                self._observed.add(draft.category, draft.product_type, draft.attributes)
+        if not self._staging.product_count:
+            raise SourceError(
+                f"no row of {self._root / self._mapping.products} is a product: {self.worst()}."
+            )
+        self._staging.group()
+        if queries := self._mapping.queries:
+            add = self._staging.add_query
+            self._stage_rows(
+                "query", queries.file, field_paths(queries.fields), queries.fields, query_row, add
+            )
+        if qrels := self._mapping.qrels:
+            keep = self._staging.add_qrel
+            self._stage_rows("qrel", qrels.file, field_paths(qrels.fields), qrels.fields, qrel_row, keep)
+        if self._mapping.derive_queries:
+            for query, judged in derived_queries(self._described(), self._mapping.derive_queries):
+                self._staging.add_query(query.model_dump())
+                for qrel in judged:
+                    self._staging.add_qrel(qrel.model_dump())
+
+    def _described(self) -> Iterator[Described]:
+        for draft, group_id, *_ in self._staging.products():
+            split = draft.split or split_of(group_id, self._params.splits, self._params.seed)
+            yield Described(draft.product_id, split, draft.product_type, draft.attributes)
+
+    def _stage_rows(
+        self,
+        kind: str,
+        pattern: str,
+        paths: list[str],
+        fields: A,
+        read: Callable[[dict[str, Any], A], B],
+        keep: Callable[[B], None],
+    ) -> None:
+        for file, row in mapped_rows(self._root, pattern, paths):
+            try:
+                if row.problem:
+                    raise RowProblem("row", row.problem)
+                keep(read(row.fields, fields))
+            except RowProblem as problem:
+                self._staging.reject(kind, file, row.number, problem.field, problem.reason, problem.row_id)
+
+    def schema(self) -> CatalogSchema:
+        """The source's own ``schema.json`` when the mapping names one, else what its products show."""
+        if self._mapping.schema_file:
+            return read_schema(self._root / self._mapping.schema_file)
+        return self._observed.schema()
+
+    def products(self) -> Iterator[tuple[Product, Truth]]:
+        """Yield products by id; the truth repeats the listing, for nothing more is known of it."""
+        window = AHEAD_PER_WORKER * self._params.workers
+        for staged, image in in_order(self._picture, self._staging.products(), self._params.workers, window):
+            if isinstance(image, ImageError):
+                reason, product_id = str(image), staged.draft.product_id
+                self._staging.reject("product", staged.file, staged.row, "image", reason, product_id)
+            else:
+                yield self._product(staged, image)
+
+    def _picture(self, staged: Staged) -> tuple[Staged, bytes | ImageError]:
+        try:
+            data = self._read(staged.draft.image)
+            if self._params.reencode:
+                return staged, reencode(data, self._params.images, self._params.reencode)
+            # One pixel is enough: the decoder must still read the picture to its end.
+            decode_image(data, self._params.images, target_px=1)
+            return staged, data
+        except ImageError as error:
+            return staged, error
+
+    def _read(self, image: Any) -> bytes:
+        if isinstance(image, list):
+            return self._staging.image_bytes(image)
+        path: Path = self._root / image
+        try:
+            if (size := path.stat().st_size) > self._params.images.max_bytes:
+                raise ImageError(
+                    f"{image} has {size:,} bytes, more than max_bytes={self._params.images.max_bytes:,}"
+                )
+            return path.read_bytes()
+        except OSError as error:
+            raise ImageError(f"{image} cannot be read ({error.strerror})") from None
+
+    def _product(self, staged: Staged, image: bytes) -> tuple[Product, Truth]:
+        draft = staged.draft
+        product = Product(
+            product_id=draft.product_id,
+            image=image,
+            image_path=draft.image if isinstance(draft.image, str) else "",
+            title=draft.title,
+            description=draft.description,
+            category=draft.category,
+            product_type=draft.product_type,
+            attributes=draft.attributes,
+            group_id=staged.group_id,
+            split=draft.split or split_of(staged.group_id, self._params.splits, self._params.seed),
+        )
+        listing = product.model_dump(include={"product_id", "title", "description", "attributes"})
+        return product, Truth(**listing)
+
+    def queries(self) -> tuple[Iterable[Query], Iterable[Qrel]]:
+        """The queries by id, and the judgements by query and product."""
+        return (Query(**row) for row in self._staging.queries()), (
+            Qrel(**row) for row in self._staging.qrels()
+        )
+
+    def rejects(self) -> Iterator[dict[str, Any]]:
+        """Yield what was set aside so far, as rows of ``rejects.parquet``; complete after ``products``."""
+        return self._staging.rejects()
+
+    def worst(self) -> str:
+        """The most frequent reason for setting rows aside, as a phrase."""
+        return self._staging.worst_reject()
+
+
+def in_order(work: Callable[[A], B], items: Iterable[A], workers: int, window: int) -> Iterator[B]:
+    """Map over ``items`` with threads, in order, at most ``window`` items ahead of the reader."""
+    if workers == 1:
+        yield from map(work, items)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[Future[B]] = deque()
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) >= window:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

@@ -1,0 +1,237 @@
+"""Which text stands for a product: the caption of a training step, a pure function of (seed, epoch, step)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from components.encoder.model.params import CaptionShares
+from components.encoder.model.towers.tokenizer import AnyTokenizer, Tokens
+
+KINDS = ("product_type", "title", "title_attributes", "attributes", "description")
+SUBSETS = 4  # random sets of attribute values that stand for a product, besides its title
+
+
+def attribute_phrase(name: str, value: str, names: Collection[str]) -> str:
+    """How a value is said: itself, or with its qualifier where the plain attribute exists beside it.
+
+    ``colour: blue`` is "blue"; ``accent_colour: blue`` is "accent blue", for "blue" alone would say another
+    thing.
+    """
+    qualifier, sign, plain = name.rpartition("_")
+    return f"{qualifier.replace('_', ' ')} {value}" if sign and plain in names else value
+
+
+def attribute_text(attributes: Sequence[dict[str, str]]) -> str:
+    """Attribute values in one line: ``"red, striped, cotton"``."""
+    return ", ".join(a["value"] for a in attributes if a["value"])
+
+
+def caption(row: dict[str, Any], kind: str) -> str:
+    """The caption of one kind; an empty one falls back to the title, then to the product type."""
+    title, values = row["title"].strip(), attribute_text(row["attributes"])
+    texts = {
+        "product_type": row["product_type"],
+        "title": title,
+        "title_attributes": ". ".join(t for t in (title, values) if t),
+        "attributes": f"{values} {row['product_type']}".strip(),
+        "description": row["description"].strip(),
+    }
+    return texts[kind] or title or str(row["product_type"])
+
+
+def attribute_subsets(row: dict[str, Any], closed: Collection[str]) -> list[list[dict[str, str]]]:
+    """Random non-empty sets of the attributes with a closed list of values, a pure function of the id.
+
+    Free text and numbers (a brand, a volume) name nothing that many pictures share, so they stay out.
+
+    One value alone is as likely as all of them, so that a prompt that names a single value is nothing new to
+    the encoder.
+    """
+    known = [a for a in row["attributes"] if a["value"] and a["name"] in closed]
+    if not known:
+        return [[] for _ in range(SUBSETS)]
+    rng = np.random.default_rng(list(row["product_id"].encode()))
+    sizes = rng.integers(1, len(known) + 1, SUBSETS)
+    return [[known[i] for i in rng.permutation(len(known))[:size]] for size in sizes]
+
+
+Attributes = list[dict[str, str]]
+Facts = list[tuple[str, str]]
+
+
+def swapped_values(rows: Sequence[dict[str, Any]], subsets: Sequence[Attributes]) -> list[Attributes]:
+    """Each set of attributes with one value changed: ``blue, striped`` becomes ``red, striped``.
+
+    The other value is one that other products of the type have. A set stays empty where it was, or where
+    no attribute of it has a second value in the type. A pure function of the ids.
+    """
+    values: dict[tuple[str, str], set[str]] = {}
+    for row in rows:
+        for a in row["attributes"]:
+            values.setdefault((row["product_type"], a["name"]), set()).add(a["value"])
+    others = {key: sorted(v) for key, v in values.items()}
+    return [_one_swapped(row, own, others) for row, own in zip(rows, subsets, strict=True)]
+
+
+def _one_swapped(
+    row: dict[str, Any], own: Attributes, values: Mapping[tuple[str, str], Sequence[str]]
+) -> Attributes:
+    choice = [(i, a, values[row["product_type"], a["name"]]) for i, a in enumerate(own)]
+    choice = [c for c in choice if len(c[2]) > 1]
+    if not choice:
+        return []
+    named = f"{row['product_id']} {' '.join(a['value'] for a in own)}"
+    rng = np.random.default_rng(list(named.encode()))
+    at, old, candidates = choice[rng.integers(len(choice))]
+    value = [v for v in candidates if v != old["value"]][rng.integers(len(candidates) - 1)]
+    return [*own[:at], {**old, "value": value}, *own[at + 1 :]]
+
+
+def _facts(row: dict[str, Any], attributes: Attributes) -> Facts:
+    return [("product_type", row["product_type"]), *((a["name"], a["value"]) for a in attributes)]
+
+
+@dataclass(frozen=True)
+class _Version:
+    """One text per product, what it states, and the same with a value changed."""
+
+    share: float
+    texts: list[str]
+    stated: list[Facts]
+    swapped_texts: list[str] | None  # None where nothing is changed in any text
+    swapped_stated: list[Facts]  # nothing where nothing could be changed
+
+
+def _versions(
+    rows: Sequence[dict[str, Any]], shares: CaptionShares, closed: Collection[str], swapped: bool
+) -> Iterator[_Version]:
+    nothing: list[Facts] = [[] for _ in rows]
+    for kind, share in shares.model_dump().items():
+        if not share:
+            continue
+        if kind != "attributes":
+            texts = [caption(r, kind) for r in rows]
+            stated = [_facts(r, []) for r in rows] if kind == "product_type" else nothing
+            yield _Version(share, texts, stated, None, nothing)
+            continue
+        for own in zip(*(attribute_subsets(r, closed) for r in rows), strict=True):
+            texts = [_subset_text(r, a, closed) for r, a in zip(rows, own, strict=True)]
+            stated = [_facts(r, a) for r, a in zip(rows, own, strict=True)]
+            if not swapped:
+                yield _Version(share / SUBSETS, texts, stated, None, nothing)
+                continue
+            changed = swapped_values(rows, own)
+            yield _Version(
+                share / SUBSETS,
+                texts,
+                stated,
+                [_subset_text(r, a, closed) for r, a in zip(rows, changed, strict=True)],
+                [_facts(r, a) if a else [] for r, a in zip(rows, changed, strict=True)],
+            )
+
+
+@dataclass(frozen=True)
+class CaptionBatch:
+    """One caption per product of a batch.
+
+    Attributes:
+        tokens: ``[B, context]``.
+        entailed: bool ``[B, B]``; ``[i, j]`` says that the caption of product j is true of product i as well,
+            by what the sellers state: "red shirt" of every red shirt. Such a pair is no negative.
+        swapped: ``[S, context]`` captions of the batch with one attribute value changed: "red mug" for
+            "blue mug".
+        swapped_entailed: bool ``[B, S]``, likewise.
+    """
+
+    tokens: Tokens
+    entailed: npt.NDArray[np.bool_]
+    swapped: Tokens
+    swapped_entailed: npt.NDArray[np.bool_]
+
+
+class Captions:
+    """Tokenised captions of every kind, what each one states, and the draw of one per product and step.
+
+    Args:
+        rows: products. shares: weights of the kinds. tokenizer: of the encoder.
+        closed: names of the attributes with a closed list of values.
+        swapped: whether to make captions with one value changed; without, a draw has none.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[dict[str, Any]],
+        shares: CaptionShares,
+        tokenizer: AnyTokenizer,
+        closed: Collection[str],
+        swapped: bool,
+    ) -> None:
+        self._fact_ids: dict[tuple[str, str], int] = {}
+        versions = list(_versions(rows, shares, closed, swapped))
+        weights = [v.share for v in versions]
+        self._edges = np.cumsum(weights) / sum(weights)
+        # [versions, products, ...]; int32 halves what a big catalogue keeps in memory
+        self._tokens = np.stack([tokenizer(v.texts) for v in versions]).astype(np.int32)
+        self._stated = self._padded([v.stated for v in versions])
+        # only of the versions that have changed texts, and which of them a version's are
+        changed = [tokenizer(v.swapped_texts) for v in versions if v.swapped_texts is not None]
+        self._swapped = np.array(changed, dtype=np.int32).reshape(len(changed), *self._tokens.shape[1:])
+        self._swapped_at = np.cumsum([v.swapped_texts is not None for v in versions]) - 1
+        self._swapped_stated = self._padded([v.swapped_stated for v in versions])
+        self._known = self._numbers([_facts(r, r["attributes"]) for r in rows])
+
+    def _padded(self, facts: Sequence[Sequence[Facts]]) -> npt.NDArray[np.int32]:
+        """Facts of versions as numbers ``[versions, products, most facts]``, padded with -1."""
+        found = [self._numbers(f) for f in facts]
+        width = max(f.shape[1] for f in found)
+        return np.stack([np.pad(f, ((0, 0), (0, width - f.shape[1])), constant_values=-1) for f in found])
+
+    def _numbers(self, facts: Sequence[Facts]) -> npt.NDArray[np.int32]:
+        """Facts as numbers ``[products, most facts]``, padded with -1."""
+        out = np.full((len(facts), max(map(len, facts), default=0)), -1, dtype=np.int32)
+        for row, own in zip(out, facts, strict=True):
+            row[: len(own)] = [self._fact_ids.setdefault(f, len(self._fact_ids)) for f in own]
+        return out
+
+    def draw(self, rows: npt.NDArray[np.int64], rng: np.random.Generator) -> CaptionBatch:
+        """One caption for each of ``rows``."""
+        chosen = np.searchsorted(self._edges, rng.random(len(rows)), side="right")
+        chosen = chosen.clip(max=len(self._tokens) - 1)
+        known, swapped = self._known[rows], self._swapped_stated[chosen, rows]
+        some = (swapped >= 0).any(axis=1)
+        return CaptionBatch(
+            self._tokens[chosen, rows].astype(np.int64),
+            entailed(known, self._stated[chosen, rows]),
+            self._swapped[self._swapped_at[chosen[some]], rows[some]].astype(np.int64),
+            entailed(known, swapped[some]),
+        )
+
+
+def entailed(known: npt.NDArray[np.int32], stated: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
+    """``[i, j]``: all that text j states is known of product i; a text that states nothing entails nothing.
+
+    Args:
+        known: ``[B, K]`` fact numbers of products. stated: ``[B, S]`` of texts; both padded with -1.
+    """
+    numbers = np.unique(np.concatenate([known.ravel(), stated.ravel()]))
+    products, texts = (_multi_hot(x, numbers) for x in (known, stated))
+    count = texts.sum(axis=1)
+    every: npt.NDArray[np.bool_] = (products @ texts.T == count) & (count > 0)
+    return every
+
+
+def _multi_hot(facts: npt.NDArray[np.int32], numbers: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
+    out = np.zeros((len(facts), len(numbers)), dtype=np.float32)
+    row, _ = np.nonzero(facts >= 0)
+    out[row, np.searchsorted(numbers, facts[facts >= 0])] = 1.0
+    return out
+
+
+def _subset_text(row: dict[str, Any], attributes: Sequence[dict[str, str]], names: Collection[str]) -> str:
+    phrases = (attribute_phrase(a["name"], a["value"], names) for a in attributes)
+    return " ".join([*phrases, row["product_type"]])

@@ -1,0 +1,134 @@
+"""Pre-decoded pixels: every picture of a catalogue as one memory-mapped array per shard.
+
+Reading ready pixels is hundreds of times cheaper than decoding JPEG, and training reads each picture many
+times. The arrays are a memo cache under ``.vitrine/cache``, keyed by the shard's bytes and the preprocessing:
+delete them and nothing changes but time.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+
+from components.catalog.format.errors import ImageError
+from components.catalog.format.images import decode_image
+from components.catalog.format.params import ImageLimits
+from components.stage.placement import leave_place
+from components.stage.progress import Progress
+from components.stage.publish import published
+from components.stage.resume import sha256_file
+
+Pixels = npt.NDArray[np.uint8]
+
+# A checked catalogue has passed the gate's own limits; these only stop a picture that cannot be honest.
+LIMITS = ImageLimits(max_bytes=256 * 2**20, max_pixels=400_000_000, min_side_px=1)
+VERSION = "1"  # of the decoding below: raise it when the pixels it gives change
+ROWS_AT_ONCE = 256
+
+
+def square(data: bytes, image_px: int) -> Pixels:
+    """One encoded picture stretched to ``[image_px, image_px, 3]`` uint8; fractions of a box stay true."""
+    from PIL import Image
+
+    image = decode_image(data, LIMITS, target_px=image_px)
+    return np.asarray(image.resize((image_px, image_px), Image.Resampling.BICUBIC))
+
+
+def named_square(product_id: str, decode: Callable[[], Pixels]) -> Pixels:
+    """What ``decode`` gives.
+
+    Raises:
+        ImageError: the picture cannot be read; names the product.
+    """
+    try:
+        return decode()
+    except ImageError as error:
+        raise ImageError(
+            f"The picture of product {product_id} {error}; such rows are set apart by 'vitrine run --until "
+            "catalog_quality'."
+        ) from None
+
+
+def shard_paths(catalogue: Path) -> list[Path]:
+    """The product shards of a catalogue folder, in order."""
+    return sorted((catalogue / "products").glob("part-*.parquet"))
+
+
+@contextmanager
+def _alone(file: Path) -> Iterator[None]:
+    """Wait until no other process makes ``file``; a lock goes with the process that holds it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+class PixelCache:
+    """Pixels of every product of a catalogue, decoded once.
+
+    Args:
+        catalogue: a catalogue folder. cache: where the arrays are kept. threads: decoding threads.
+    """
+
+    def __init__(self, catalogue: Path, image_px: int, cache: Path, threads: int) -> None:
+        self.image_px, self.threads = image_px, threads
+        self._folder = cache / "pixels"
+        shards = shard_paths(catalogue)
+        self._starts = np.cumsum([0, *(pq.ParquetFile(s).metadata.num_rows for s in shards)])
+        missing = [(s, self._file(s)) for s in shards]
+        self._decode([(s, f) for s, f in missing if not f.exists()])
+        self._arrays = [np.load(f, mmap_mode="r") for _, f in missing]
+
+    def _file(self, shard: Path) -> Path:
+        key = hashlib.sha256(f"{sha256_file(shard)} {self.image_px} {VERSION}".encode()).hexdigest()
+        return self._folder / f"{key[:40]}.npy"
+
+    def _decode(self, todo: Sequence[tuple[Path, Path]]) -> None:
+        total = sum(pq.ParquetFile(s).metadata.num_rows for s, _ in todo)
+        progress = Progress("decoding pictures", total, "pictures")
+        for shard, file in todo:
+            with _alone(file):
+                if not file.exists():  # else another process has just made it
+                    self._decode_shard(shard, file, progress)
+
+    def _decode_shard(self, shard: Path, file: Path, progress: Progress) -> None:
+        rows = pq.ParquetFile(shard).metadata.num_rows
+        with published(file) as temporary:
+            shape = (rows, self.image_px, self.image_px, 3)
+            array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
+            at = 0
+            for batch in self._decoded(shard):
+                array[at : at + len(batch)] = batch
+                at += len(batch)
+                progress.advance(len(batch))
+            array.flush()
+
+    def _decoded(self, shard: Path) -> Iterator[list[Pixels]]:
+        with ThreadPoolExecutor(self.threads, initializer=leave_place) as pool:
+            for batch in pq.ParquetFile(shard).iter_batches(ROWS_AT_ONCE, columns=["product_id", "image"]):
+                ids = batch.column("product_id").to_pylist()
+                data = batch.column("image").field("bytes").to_pylist()
+                yield list(pool.map(self._square, ids, data))
+
+    def _square(self, product_id: str, data: bytes | None) -> Pixels:
+        return named_square(product_id, lambda: square(data or b"", self.image_px))
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Pixels:
+        """Pixels ``[len(rows), px, px, 3]`` of catalogue rows, in the order asked for."""
+        out = np.empty((len(rows), self.image_px, self.image_px, 3), dtype=np.uint8)
+        shard = np.searchsorted(self._starts, rows, side="right") - 1
+        for s in np.unique(shard):
+            chosen = shard == s
+            out[chosen] = self._arrays[s][rows[chosen] - self._starts[s]]
+        return out

@@ -1,0 +1,87 @@
+"""Search of the catalogue's index by text, by picture, or by a product that is in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from components.encoder.model.errors import ModelFileError
+from components.encoder.model.features.encode import BatchEncoder
+from components.encoder.model.features.pixels import LIMITS
+from components.encoder.model.features.vector_cache import Vectors
+from components.encoder.model.towers.files import load_encoder
+from components.retrieval.hits import Hit
+from components.retrieval.index import ProductIndex, load_index
+
+MODEL, INDEX = Path("models/encoder"), Path("models/index")
+
+
+def _hits(index: ProductIndex, scores: Vectors, rows: Any, leave_out: int | None = None) -> list[Hit]:
+    found: list[Hit] = []
+    for score, row in zip(scores[0].tolist(), rows[0].tolist(), strict=True):
+        if row < 0 or row == leave_out:
+            continue
+        product = index.products.slice(row, 1).to_pylist()[0]
+        attributes = {a["name"]: a["value"] for a in product["attributes"]}
+        found.append(
+            Hit(
+                len(found) + 1,
+                score,
+                product["product_id"],
+                product["title"],
+                product["product_type"],
+                attributes,
+            )
+        )
+    return found
+
+
+def query_vector(encoder: BatchEncoder, text: str, image: Path | None) -> Vectors:
+    """The vector ``[1, D]`` of a text, a picture, or both (their mean, normalised).
+
+    Raises:
+        ModelFileError: neither is given, or the picture cannot be read.
+        ImageError: the picture is broken, too big, or no picture.
+    """
+    parts = [encoder.texts([text])] if text.strip() else []
+    if image is not None:
+        try:
+            if image.stat().st_size > LIMITS.max_bytes:
+                raise ModelFileError(f"{image} has over {LIMITS.max_bytes:,} bytes; give a smaller picture.")
+            parts += list(encoder.images([image.read_bytes()]))
+        except OSError as error:
+            raise ModelFileError(f"{image} cannot be read: {error.strerror}.") from None
+    if not parts:
+        raise ModelFileError("Say what to search for: a text, --image, or both.")
+    vector = np.sum(parts, axis=0)
+    normalised: Vectors = (vector / np.linalg.norm(vector)).astype(np.float32)
+    return normalised
+
+
+def search(
+    text: str, image: Path | None, k: int, where: dict[str, str], model: Path = MODEL, index: Path = INDEX
+) -> list[Hit]:
+    """The ``k`` products nearest to a text and/or picture, from saved files alone.
+
+    Raises:
+        ModelFileError: no usable model, or nothing to search for.
+        IndexFileError: no usable index, or one made with another model.
+    """
+    loaded = load_encoder(model)
+    found = load_index(index, loaded.model_sha256, loaded.preprocessing_sha256)
+    vector = query_vector(BatchEncoder(loaded, batch_size=1, precision="fp32"), text, image)
+    return _hits(found, *found.search(vector, k, where or None))
+
+
+def similar(product_id: str, k: int, where: dict[str, str], index: Path = INDEX) -> list[Hit]:
+    """The ``k`` products nearest to one that is in the index, itself left out.
+
+    Raises:
+        RetrievalDataError: the index does not hold the product.
+    """
+    found = load_index(index)
+    row = found.row_of(product_id)
+    vector = found.faiss_index.reconstruct(row)[None]
+    return _hits(found, *found.search(vector, k + 1, where or None), leave_out=row)[:k]

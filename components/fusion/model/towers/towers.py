@@ -1,0 +1,232 @@
+"""The towers' vectors of queries and products: one pass over the shards, never computed twice.
+
+A missing picture or text is a normal case: its vector is zero and a flag says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from components.catalog.format.errors import ImageError
+from components.catalog.format.parquet import row_groups
+from components.catalog.format.records import TEXT_COLUMNS, Split
+from components.encoder.model.features.encode import BatchEncoder
+from components.encoder.model.features.pixels import named_square, shard_paths, square
+from components.encoder.model.features.vector_cache import Vectors, key_of
+from components.encoder.model.towers.dual_encoder import Encoder
+from components.encoder.model.towers.files import LoadedEncoder
+from components.fusion.model.data.product_text import markers_of, plain, product_text
+from components.fusion.model.errors import FusionDataError
+from components.fusion.model.params import EncodeParams, ProductTextParams
+from components.fusion.model.towers.text_batches import TextBatchEncoder
+from components.stage.placement import leave_place
+
+Flags = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Items:
+    """Products with the vectors of both towers ``[N, D]``; zero where ``has_text``/``has_image`` is false."""
+
+    rows: list[dict[str, Any]]
+    text: Vectors
+    image: Vectors
+    has_text: Flags
+    has_image: Flags
+
+    @property
+    def product_ids(self) -> list[str]:
+        """Ids of the products, in order."""
+        return [row["product_id"] for row in self.rows]
+
+
+def joined(parts: Iterable[Items]) -> Items:
+    """Many parts as one.
+
+    Raises:
+        FusionDataError: there is no part.
+    """
+    found = list(parts)
+    if not found:
+        raise FusionDataError("There is no product to encode: the split, or the catalogue, is empty.")
+    return Items(
+        rows=[row for part in found for row in part.rows],
+        text=np.concatenate([part.text for part in found]),
+        image=np.concatenate([part.image for part in found]),
+        has_text=np.concatenate([part.has_text for part in found]),
+        has_image=np.concatenate([part.has_image for part in found]),
+    )
+
+
+def image_tower_sha256(encoder: Encoder) -> str:
+    """SHA-256 of all weights that decide a picture's vector."""
+    digest = hashlib.sha256()
+    for name, weights in sorted(encoder.state_dict().items()):
+        if name.startswith(("clip.visual.", "patches.")):
+            digest.update(name.encode() + weights.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+@contextmanager
+def named_pictures(product_ids: Sequence[str], pictures: Sequence[bytes], image_px: int) -> Iterator[None]:
+    """Let what stops at a picture say whose it is; only then are they looked at once more, one by one.
+
+    Raises:
+        ImageError: a picture cannot be read; names the product.
+    """
+    try:
+        yield
+    except ImageError:
+        for product_id, data in zip(product_ids, pictures, strict=True):
+            if data:
+                named_square(product_id, partial(square, data, image_px))
+        raise
+
+
+class PictureTower:
+    """The image tower alone. Its memo is keyed by its own weights: an encoder of which only the text tower
+    was trained further has the same picture vectors.
+
+    Args:
+        encoder: batches and their memo. threads: that decode pictures.
+    """
+
+    def __init__(self, encoder: BatchEncoder, threads: int) -> None:
+        self.encoder, self.threads = encoder, threads
+        self._key = (
+            "image tower",
+            image_tower_sha256(encoder.encoder),
+            encoder.model.preprocessing_sha256,
+            encoder.precision,
+            str(encoder.batch_size),
+            encoder.device.type,
+        )
+
+    def vectors(self, pictures: Sequence[bytes]) -> Vectors:
+        """Vectors ``[N, D]`` of encoded pictures."""
+        side = self.encoder.model.encoder.image_px
+        items = [(key_of(*self._key, data), data) for data in pictures]
+
+        def _compute(missing: list[object]) -> Vectors:
+            with ThreadPoolExecutor(self.threads, initializer=leave_place) as pool:
+                pixels = list(pool.map(lambda data: square(data, side), missing))
+            return self.encoder.pixel_vectors(np.stack(pixels))
+
+        return np.concatenate(list(self.encoder.memo.fill(items, _compute, self.encoder.batch_size)))
+
+    def take_over(self, encoder: LoadedEncoder, catalogue: Path) -> int:
+        """Keep as this tower's what the memo knows of ``encoder``'s vectors of the catalogue's pictures.
+
+        The embeddings stage has made them of every picture; the tower has the same vectors, unless it was
+        trained further. Returns how many there were.
+        """
+        if image_tower_sha256(encoder.encoder) != self._key[1]:
+            return 0
+        memo, identity = self.encoder.memo, (encoder.model_sha256, *self._key[2:])
+        taken = 0
+        for shard in shard_paths(catalogue):
+            for table in row_groups(shard, ["image"]):
+                pictures = [
+                    data for data in table["image"].combine_chunks().field("bytes").to_pylist() if data
+                ]
+                theirs = {key_of("image", *identity, data): key_of(*self._key, data) for data in pictures}
+                known = memo.get(list(theirs))
+                if known:
+                    memo.put([theirs[key] for key in known], np.stack(list(known.values())))
+                taken += len(known)
+        return taken
+
+    def of_split(self, catalogue: Path, split: Split) -> Vectors:
+        """Vectors ``[N, D]`` of a split's pictures in catalogue order, zero where there is no picture.
+
+        Raises:
+            ImageError: a picture cannot be read; names the product.
+        """
+        encoder = self.encoder.model.encoder
+        out = [np.zeros((0, encoder.embed_dim), dtype=np.float32)]
+        for shard in shard_paths(catalogue):
+            for table in row_groups(shard, ["product_id", "image"], split):
+                pictures = [(image or {}).get("bytes") or b"" for image in table["image"].to_pylist()]
+                with named_pictures(table["product_id"].to_pylist(), pictures, encoder.image_px):
+                    out.append(where_present(pictures, encoder.embed_dim, self.vectors)[0])
+        return np.concatenate(out)
+
+
+def where_present(
+    items: Sequence[Any], dimension: int, encode: Callable[[list[Any]], Vectors]
+) -> tuple[Vectors, Flags]:
+    """Vectors ``[N, dimension]``, zero for empty items, and which are not empty."""
+    present = np.array([bool(item) for item in items], dtype=bool)
+    out = np.zeros((len(items), dimension), dtype=np.float32)
+    if present.any():
+        out[present] = encode([item for item in items if item])
+    return out, present
+
+
+class Towers:
+    """Frozen towers.
+
+    Args:
+        model: the aligned encoder. text: how a product's fields become its text.
+        memo: file of known vectors; None keeps them in memory. threads: that decode pictures.
+    """
+
+    def __init__(
+        self,
+        model: LoadedEncoder,
+        text: ProductTextParams,
+        params: EncodeParams,
+        memo: Path | None,
+        threads: int,
+    ) -> None:
+        self.model, self.fields = model, text.fields
+        self.encoder = TextBatchEncoder(model, params.batch_size, params.precision, memo)
+        self.dimension = model.encoder.embed_dim
+        self._markers = markers_of(model.tokenizer)
+        self.pictures = PictureTower(self.encoder, threads)
+
+    def queries(self, texts: Sequence[str]) -> Vectors:
+        """Vectors ``[Q, D]`` of queries."""
+        return self.encoder.texts([plain(text) for text in texts])
+
+    def texts(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Vectors, Flags]:
+        """Vectors ``[N, D]`` of product texts, and which products have one."""
+        texts = [product_text(row, self.fields, self._markers) for row in rows]
+        return where_present(texts, self.dimension, self.encoder.texts)
+
+    def images(self, pictures: Sequence[bytes]) -> tuple[Vectors, Flags]:
+        """Vectors ``[N, D]`` of encoded pictures, and which are there."""
+        return where_present(pictures, self.dimension, self.pictures.vectors)
+
+    def stream(self, catalogue: Path, split: Split | None = None) -> Iterator[Items]:
+        """Products of a catalogue (of one split, or all), in its order, a row group at a time.
+
+        Memory holds one row group, however large the catalogue.
+
+        Raises:
+            ImageError: a picture cannot be read; names the product.
+        """
+        side = self.model.encoder.image_px
+        for shard in shard_paths(catalogue):
+            for table in row_groups(shard, [*TEXT_COLUMNS, "image"], split):
+                pictures = [(image or {}).get("bytes") or b"" for image in table["image"].to_pylist()]
+                rows = table.drop_columns(["image"]).to_pylist()
+                if rows:
+                    text, has_text = self.texts(rows)
+                    with named_pictures([row["product_id"] for row in rows], pictures, side):
+                        image, has_image = self.images(pictures)
+                    yield Items(rows, text, image, has_text, has_image)
+
+    def close(self) -> None:
+        """Close the memo."""
+        self.encoder.memo.close()

@@ -1,0 +1,73 @@
+"""``python -m components.opal describe PHOTO --category X``: no stage of the graph, a tool for people."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from components.stage.errors import VitrineError
+from components.stage.frame import explain
+from components.stage.params import load_params
+from components.stage.publish import write_text
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(
+        prog="python -m components.opal describe",
+        description="Write the listing of a photo (JSON), or of a folder's photos (JSONL and a page).",
+    )
+    made.add_argument("photo", type=Path, help="a JPEG, PNG or WebP photo, or a folder of them")
+    made.add_argument("--category", required=True, help="a category of the schema")
+    made.add_argument("--model", type=Path, default=None, help="model folder; params.yaml names the default")
+    made.add_argument("--schema", type=Path, default=Path("data/checked/schema.json"))
+    made.add_argument("--out", type=Path, default=None, help="of a folder: where JSONL and page go")
+    return made
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command and return its exit code."""
+    asked = parser().parse_args(arguments)
+    try:
+        return _describe(asked)
+    except VitrineError as error:
+        message, code = explain(error)
+        print(f"error: {message}", file=sys.stderr)
+        return code
+
+
+def _describe(asked: argparse.Namespace) -> int:
+    """Print one photo's listing, or write lines and a page for a folder; returns the exit code."""
+    import torch
+
+    from components.catalog.format.params import ImageLimits
+    from components.catalog.format.schema import read_schema
+    from components.opal.describe.describe import describe, photos_of
+    from components.opal.describe.page import describe_page
+    from components.opal.model.errors import PhotoError
+    from components.opal.model.params import DescribeParams
+
+    params = load_params("describe", DescribeParams)
+    torch.set_num_threads(params.threads)
+    photos, schema = photos_of(asked.photo), read_schema(asked.schema)
+    described = describe(photos, asked.category, asked.model or Path(params.model), schema, params)
+    if asked.photo.is_file():
+        if described[0].problem:
+            raise PhotoError(described[0].problem)
+        print(json.dumps(described[0].row(), indent=1, ensure_ascii=False))
+        return 0
+    out = asked.out or asked.photo / "listings"
+    limits = ImageLimits(
+        max_bytes=params.max_bytes, max_pixels=params.max_pixels, min_side_px=params.min_side_px
+    )
+    lines = "".join(json.dumps(d.row(), ensure_ascii=False) + "\n" for d in described)
+    write_text(out / "listings.jsonl", lines)
+    write_text(out / "index.html", describe_page(described, photos, limits, params.low_confidence))
+    failed = sum(bool(d.problem) for d in described)
+    print(
+        f"{len(described) - failed} listings, {failed} photos refused: {out}/listings.jsonl, {out}/index.html"
+    )
+    return 0

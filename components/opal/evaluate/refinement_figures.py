@@ -1,0 +1,188 @@
+"""How near sellers' and refined listings are to the truth, and what became of each kind of noise."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from components.catalog.format.records import Truth
+from components.opal.model.listing_text import Listing
+from components.retrieval.significance import bootstrap_interval
+from components.stage.record import Interval
+
+Floats = npt.NDArray[np.float64]
+RESAMPLES_AT_ONCE = 500
+
+
+@dataclass(frozen=True)
+class Case:
+    """One product: what the seller wrote, what was left of it, and what is true."""
+
+    product_id: str
+    category: str
+    group_id: str
+    seller: Listing
+    refined: Listing
+    truth: Truth
+
+    def listing(self, variant: str) -> Listing:
+        """The listing of ``seller`` or ``refined``."""
+        return self.seller if variant == "seller" else self.refined
+
+
+def pair_f1(stated: Mapping[str, str], true: Mapping[str, str]) -> tuple[float, float, float]:
+    """Precision, recall and F1 of attribute pairs, exact; NaN where the measure has nothing to look at."""
+    hits = len(set(stated.items()) & set(true.items()))
+    precision = hits / len(stated) if stated else np.nan
+    recall = hits / len(true) if true else np.nan
+    both = len(stated) + len(true)
+    return precision, recall, 2 * hits / both if both else np.nan
+
+
+def _words(text: str) -> set[str]:
+    """Words for comparing: small letters, no punctuation, no possessive (``Men's`` is ``men``)."""
+    return {word.strip(".,;:!?()'").removesuffix("'s") for word in text.casefold().split()}
+
+
+def untold(true: Mapping[str, str], title: str) -> set[str]:
+    """Attributes whose true value the title does not state in full."""
+    said = _words(title)
+    return {name for name, value in true.items() if not _words(value) <= said}
+
+
+@cache
+def _scorer() -> Any:
+    from rouge_score.rouge_scorer import RougeScorer
+
+    return RougeScorer(["rougeL"])
+
+
+def rouge_l(title: str, true: str) -> float:
+    """ROUGE-L F of a title (Lin 2004, by rouge-score); NaN where there is no true title."""
+    return float(_scorer().score(true, title)["rougeL"].fmeasure) if true else float("nan")
+
+
+def product_figures(case: Case, variant: str) -> dict[str, float]:
+    """Metrics of one product's listing."""
+    listing = case.listing(variant)
+    precision, recall, f1 = pair_f1(listing.attributes, case.truth.attributes)
+    titled = bool(case.seller.title) and bool(case.truth.title)
+    hidden = untold(case.truth.attributes, case.seller.title)
+    stated, true = (
+        {n: v for n, v in attributes.items() if n in hidden}
+        for attributes in (listing.attributes, case.truth.attributes)
+    )
+    return {
+        "attribute_f1": f1,
+        # of the values that nobody could copy from the seller's title
+        "untold_attribute_f1": pair_f1(stated, true)[2],
+        "precision": precision,
+        "recall": recall,
+        "title_rouge_l": rouge_l(listing.title, case.truth.title) if titled else np.nan,
+        "title_exact": float(listing.title == case.truth.title) if titled else np.nan,
+    }
+
+
+def macro_f1(cases: Sequence[Case], variant: str, seed: int, samples: int) -> Interval:
+    """Mean over attributes of each one's F1 over products; the bootstrap resamples groups of products."""
+    names = sorted({n for c in cases for n in (*c.truth.attributes, *c.listing(variant).attributes)})
+    groups = {g: i for i, g in enumerate(sorted({c.group_id for c in cases}))}
+    if not names:
+        return Interval(value=float("nan"), n=0)
+    place = {name: i for i, name in enumerate(names)}
+    counts = np.zeros((len(groups), 2, len(names)))  # hits, and stated plus true
+    for case in cases:
+        stated, true = case.listing(variant).attributes, case.truth.attributes
+        row = counts[groups[case.group_id]]
+        for name, value in stated.items():
+            row[1, place[name]] += 1
+            row[0, place[name]] += true.get(name) == value
+        for name in true:
+            row[1, place[name]] += 1
+    flat = counts.reshape(len(groups), -1)
+    rng, values = np.random.default_rng(seed), []
+    for start in range(0, samples, RESAMPLES_AT_ONCE):
+        size = min(RESAMPLES_AT_ONCE, samples - start)
+        drawn = rng.multinomial(len(groups), np.full(len(groups), 1 / len(groups)), size=size)
+        values.append(_mean_f1((drawn @ flat).reshape(size, 2, len(names))))
+    low, high = np.quantile(np.concatenate(values), [0.025, 0.975])
+    whole = _mean_f1(flat.sum(axis=0).reshape(1, 2, len(names)))[0]
+    return Interval(value=float(whole), low=float(low), high=float(high), n=len(groups))
+
+
+def _mean_f1(counts: Floats) -> Floats:
+    """Macro-F1 of counts ``[samples, 2, attributes]``; an attribute nobody has in a sample is left out."""
+    with np.errstate(invalid="ignore"):
+        f1 = 2 * counts[:, 0] / counts[:, 1]
+    mean: Floats = np.nanmean(f1, axis=1)
+    return mean
+
+
+# Judgements of refinement: metric -> one 0/1 per unit, with the unit's group.
+Judged = dict[str, tuple[list[float], list[str]]]
+
+
+def _noise_of(case: Case) -> dict[str, str]:
+    """Kind of the noise that touched each attribute or text field, by field."""
+    return {n.field: n.kind for n in case.truth.noise}
+
+
+def judged_values(cases: Sequence[Case]) -> Judged:
+    """How well drops and normalisations did, one unit per attribute value that the seller stated.
+
+    ``drop_precision``: of dropped values, how many were wrong. ``drop_recall``: of wrong values, how many
+    were dropped or mended; also per kind of noise. ``right_kept``: of right values, how many are still there.
+    ``normalise_precision``: of values put in another form, how many are now right.
+    """
+    out: defaultdict[str, tuple[list[float], list[str]]] = defaultdict(lambda: ([], []))
+
+    def _note(metric: str, hit: bool, case: Case) -> None:
+        out[metric][0].append(float(hit))
+        out[metric][1].append(case.group_id)
+
+    for case in cases:
+        noise, true = _noise_of(case), case.truth.attributes
+        for name, value in case.seller.attributes.items():
+            now, wrong = case.refined.attributes.get(name), true.get(name) != value
+            if now is None:
+                _note("drop_precision", wrong, case)
+            elif now != value:
+                _note("normalise_precision", now == true.get(name), case)
+            if not wrong:
+                _note("right_kept", now == value, case)
+                continue
+            mended = now is None or now == true.get(name)
+            _note("drop_recall", mended, case)
+            _note(f"drop_recall_{noise.get(f'attributes.{name}', 'unknown')}", mended, case)
+    return dict(out)
+
+
+def judged_titles(cases: Sequence[Case]) -> Judged:
+    """Per kind of title noise, how many touched titles are again the true one, word by word."""
+    out: defaultdict[str, tuple[list[float], list[str]]] = defaultdict(lambda: ([], []))
+    for case in cases:
+        kinds = {n.kind for n in case.truth.noise if n.field == "title"}
+        if not case.seller.title or not case.truth.title:
+            continue
+        mended = float(case.refined.title == case.truth.title)
+        for kind in sorted(kinds) if len(kinds) == 1 else []:
+            out[f"title_mended_{kind}"][0].append(mended)
+            out[f"title_mended_{kind}"][1].append(case.group_id)
+        if not kinds:
+            out["title_unharmed"][0].append(mended)
+            out["title_unharmed"][1].append(case.group_id)
+    return dict(out)
+
+
+def intervals(judged: Judged, seed: int, samples: int) -> dict[str, Any]:
+    """Each metric with its interval; groups of products are resampled together."""
+    return {
+        name: bootstrap_interval(values, seed, samples, clusters=groups).model_dump()
+        for name, (values, groups) in sorted(judged.items())
+    }

@@ -1,0 +1,140 @@
+"""A listing model on disk: safetensors, JSON, tokenizer files and nothing else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers.utils import logging
+
+from components.opal.model.errors import ListingModelFileError
+from components.opal.model.language.listing_model import (
+    ListingModel,
+    context_length,
+    offline_if_local,
+    plain_attention,
+)
+from components.opal.model.language.vision_tower import register_tower
+
+FORMAT = 1
+NOTE = "listing.json"  # format, and how the model is asked
+ALLOWED = (".safetensors", ".json", ".jinja", ".txt", ".md")
+NEEDED = ("config.json", "processor_config.json", "tokenizer.json", NOTE)
+SHARD_BYTES = "2GB"
+
+
+def save_listing_model(model: ListingModel, note: dict[str, Any], folder: Path) -> None:
+    """Write the model folder; ``folder`` must not exist. ``note`` becomes listing.json."""
+    folder.mkdir(parents=True)
+    quiet = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        model.model.save_pretrained(folder, max_shard_size=SHARD_BYTES)
+        model.processor.save_pretrained(folder)
+    finally:
+        if quiet:
+            logging.enable_progress_bar()
+    text = json.dumps({"format": FORMAT, **note}, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    (folder / NOTE).write_text(text, encoding="utf-8")
+    _without_paths(folder / "config.json")
+    check_listing_folder(folder)
+
+
+def _without_paths(config: Path) -> None:
+    """Where a model was loaded from is no part of what it is: equal models get equal files."""
+    loaded = json.loads(config.read_text(encoding="utf-8"))
+    for key in ("_name_or_path", "name_or_path"):
+        loaded.pop(key, None)
+    config.write_text(json.dumps(loaded, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def check_listing_folder(folder: Path) -> None:
+    """Refuse a folder before anything in it is loaded.
+
+    Raises:
+        ListingModelFileError: it is missing; holds a file that is not allowed (pickles are code); lacks a
+            file; a weight file is cut.
+    """
+    if not folder.is_dir():
+        raise ListingModelFileError(
+            f"There is no model at {folder}; run 'vitrine run opal' or 'dvc pull {folder}'."
+        )
+    files = sorted(p for p in folder.rglob("*") if not p.is_dir())
+    wrong = [p for p in files if p.suffix not in ALLOWED or p.parent != folder or p.is_symlink()]
+    if wrong:
+        names = ", ".join(str(p.relative_to(folder)) for p in wrong[:5])
+        raise ListingModelFileError(
+            f"{folder} holds {names}; only safetensors, JSON and tokenizer files are loaded: remove the rest."
+        )
+    present = {p.name for p in files}
+    missing = [name for name in NEEDED if name not in present] + [
+        name for name in _weight_files(folder, present) if name not in present
+    ]
+    if missing:
+        raise ListingModelFileError(f"{folder} lacks {', '.join(missing)}; train or pull the model again.")
+    for path in (p for p in files if p.suffix == ".safetensors"):
+        try:
+            with safe_open(path, framework="pt") as weights:
+                weights.keys()
+        except (SafetensorError, OSError) as error:
+            raise ListingModelFileError(
+                f"{path} is cut or damaged ({error}); train or pull the model again."
+            ) from None
+
+
+def _weight_files(folder: Path, present: set[str]) -> list[str]:
+    """Names of the weight files that the folder must hold, one or several with an index."""
+    index = "model.safetensors.index.json"
+    if index not in present:
+        return ["model.safetensors"]
+    try:
+        return sorted(set(json.loads((folder / index).read_text(encoding="utf-8"))["weight_map"].values()))
+    except (ValueError, KeyError, AttributeError) as error:
+        raise ListingModelFileError(f"{folder / index} cannot be read ({error}).") from None
+
+
+def read_note(folder: Path) -> dict[str, Any]:
+    """``listing.json``: the prompt, the picture size, the base.
+
+    Raises:
+        ListingModelFileError: unreadable, or of another format.
+    """
+    try:
+        note = dict(json.loads((folder / NOTE).read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise ListingModelFileError(f"{folder / NOTE} cannot be read: {error}.") from None
+    if note.get("format") != FORMAT:
+        raise ListingModelFileError(
+            f"{folder / NOTE} has format {note.get('format')}; this version reads {FORMAT}."
+        )
+    return note
+
+
+def load_listing_model(folder: Path) -> ListingModel:
+    """Read a model folder, in evaluation mode.
+
+    Raises:
+        ListingModelFileError: as ``check_listing_folder``, and when files do not fit each other.
+    """
+    check_listing_folder(folder)
+    read_note(folder)
+    offline_if_local(str(folder))
+    register_tower()
+    logging.disable_progress_bar()
+    try:
+        model = AutoModelForImageTextToText.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, dtype="auto"
+        )
+        processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError, SafetensorError) as error:
+        raise ListingModelFileError(
+            f"{folder} cannot be loaded ({' '.join(str(error).split())[:300]}); train or pull it again."
+        ) from None
+    if model.dtype == torch.float32:
+        model = model.float()
+    plain_attention(model)
+    return ListingModel(model.eval(), processor, context_length(model))

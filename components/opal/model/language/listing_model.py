@@ -1,0 +1,191 @@
+"""The model that writes listings: LLaVA on the encoder's image tower, or any image-text-to-text model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from transformers import (
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    CLIPImageProcessor,
+    GenerationConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    ProcessorMixin,
+)
+
+from components.encoder.model.towers.files import LoadedEncoder
+from components.opal.model.errors import ListingConfigurationError
+from components.opal.model.language.aligned_start import align, start_as_a_wire
+from components.opal.model.language.picture_cache import remember_pictures
+from components.opal.model.language.tokenizer import CHAT_TEMPLATE, IMAGE, learn_listing_tokenizer
+from components.opal.model.language.vision_tower import (
+    EncoderVisionTower,
+    load_encoder_weights,
+    register_tower,
+    tower_config,
+)
+from components.opal.model.params import LanguageModel, ListingParams, Pretrained
+
+DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+
+
+@dataclass(frozen=True)
+class ListingModel:
+    """A model and the processor that prepares its input."""
+
+    model: PreTrainedModel
+    processor: ProcessorMixin
+    context_length: int
+
+    @property
+    def tokenizer(self) -> Any:
+        """The processor's tokenizer."""
+        return self.processor.tokenizer
+
+
+def create_listing_model(
+    params: ListingParams,
+    encoder: LoadedEncoder,
+    texts: Iterable[str],
+    pixels: npt.NDArray[np.uint8],
+    cache: Path | None = None,
+) -> ListingModel:
+    """The model before its first step.
+
+    Args:
+        encoder: its image side becomes the vision tower.
+        texts: training texts that the tokenizer is learned from.
+        pixels: training pictures ``[N, px, px, 3]`` that the tower's tokens are whitened on.
+        cache: where a frozen tower's features of pictures are kept, if anywhere.
+
+    Raises:
+        ListingConfigurationError: pretrained weights cannot be loaded.
+    """
+    if params.pretrained is not None:
+        return _pretrained(params.pretrained)
+    register_tower()
+    language = params.language
+    tokenizer = learn_listing_tokenizer(texts, language.vocabulary_size, language.context_length)
+    tower = tower_config(encoder, params.vision.grid, params.vision.frozen)
+    torch.manual_seed(params.seed)
+    model = LlavaForConditionalGeneration._from_config(_config(language, tokenizer, tower))
+    plain_attention(model)
+    load_encoder_weights(model.model.vision_tower, encoder)
+    model.model.vision_tower.eval()
+    remember_pictures(model, params.precision, cache)
+    model.model.vision_tower.whiten(torch.from_numpy(pixels).permute(0, 3, 1, 2))
+    start_as_a_wire(model.model.language_model, params.seed)
+    if language.aligned_start:
+        names = [tokenizer.decode([i]) for i in range(len(tokenizer))]
+        align(model, encoder, names, params.seed)
+    model.generation_config = _greedy(tokenizer)
+    processor = _processor(tokenizer, tower.image_px, params.vision.grid)
+    return ListingModel(model, processor, language.context_length)
+
+
+def _config(language: LanguageModel, tokenizer: PreTrainedTokenizerFast, tower: Any) -> LlavaConfig:
+    """Configuration of a LLaVA on this tower with this tokenizer."""
+    ids = {
+        "pad_token_id": tokenizer.pad_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "bos_token_id": None,
+    }
+    text = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=language.width,
+        intermediate_size=language.feed_forward,
+        num_hidden_layers=language.layers,
+        num_attention_heads=language.heads,
+        num_key_value_heads=language.heads,
+        max_position_embeddings=language.context_length,
+        tie_word_embeddings=True,
+        **ids,
+    )
+    return LlavaConfig(
+        vision_config=tower,
+        text_config=text,
+        image_token_index=tokenizer.convert_tokens_to_ids(IMAGE),
+        image_seq_length=1 + tower.grid**2,
+        vision_feature_select_strategy="full",
+        vision_feature_layer=-1,
+        projector_hidden_act="linear" if language.aligned_start else "gelu",
+        tie_word_embeddings=True,
+        **ids,
+    )
+
+
+def _greedy(tokenizer: PreTrainedTokenizerFast) -> GenerationConfig:
+    return GenerationConfig(
+        do_sample=False, pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id
+    )
+
+
+def _processor(tokenizer: PreTrainedTokenizerFast, image_px: int, grid: int) -> LlavaProcessor:
+    """Square pictures, pixels 0..255 as the encoder wants them: it normalises itself."""
+    if image_px % grid:
+        raise ListingConfigurationError(
+            f"listing.vision.grid {grid} does not divide the encoder's {image_px} pixels; use a divisor."
+        )
+    side = {"height": image_px, "width": image_px}
+    images = CLIPImageProcessor(
+        size=side, crop_size=side, do_center_crop=False, do_rescale=False, do_normalize=False
+    )
+    return LlavaProcessor(
+        image_processor=images,
+        tokenizer=tokenizer,
+        patch_size=image_px // grid,
+        vision_feature_select_strategy="full",
+        chat_template=CHAT_TEMPLATE,
+        image_token=IMAGE,
+        num_additional_image_tokens=1,
+    )
+
+
+def _pretrained(params: Pretrained) -> ListingModel:
+    """A model and its processor from a folder or the hub, as they come."""
+    register_tower()
+    options: dict[str, Any] = {"revision": params.revision} if params.revision else {}
+    try:
+        model = AutoModelForImageTextToText.from_pretrained(
+            params.model, dtype=DTYPES[params.dtype], use_safetensors=True, **options
+        )
+        processor = AutoProcessor.from_pretrained(params.model, **options)
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        raise ListingConfigurationError(
+            f"listing.pretrained.model {params.model} does not load: {' '.join(str(error).split())[:300]}."
+        ) from None
+    return ListingModel(model, processor, context_length(model))
+
+
+def plain_attention(model: Any) -> None:
+    """Let a model built here attend by two plain products; others keep what their library chose.
+
+    On a CPU the fused kernel's backward takes four times as long on sequences this short, and one token's
+    look back at a batch of them three times as long.
+    """
+    if isinstance(getattr(getattr(model, "model", None), "vision_tower", None), EncoderVisionTower):
+        model.set_attn_implementation({"text_config": "eager"})
+
+
+def context_length(model: PreTrainedModel) -> int:
+    """The longest sequence a model can read, tokens."""
+    config = model.config.get_text_config()
+    return int(config.max_position_embeddings)
+
+
+def offline_if_local(name: str) -> None:
+    """A model folder needs no network: keep the hub's client from asking for one."""
+    if Path(name).exists():
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")

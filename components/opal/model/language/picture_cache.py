@@ -1,0 +1,127 @@
+"""What a frozen tower sees in a picture, computed once: training reads each picture many times.
+
+Two trainings, the preferences, the optimisation and the evaluation look at the same pictures through the same
+frozen tower. Features are kept by the tower's weights and the picture's pixels, in memory and in a file under
+``.vitrine/cache``: delete it and nothing changes but time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from components.encoder.model.features.vector_cache import VectorMemo, key_of
+from components.opal.model.language.vision_tower import EncoderVisionTower
+from components.stage.progress import Progress
+
+FILE = Path("picture_features.sqlite")
+VERSION = "1"  # of the tower's code: raise it when the same weights and pixels give other features
+TRIES, PAUSE_S = 50, 0.1  # to open a file that another process is making
+BATCH = 64  # pictures per forward pass, always: kernels, and rounding with them, are chosen by shape
+
+
+def opened(file: Path | None) -> VectorMemo:
+    """The memo's file, made if need be.
+
+    SQLite does not wait for its turn where two processes that start together make one file: the one that
+    comes second is told that it is locked, and asks again.
+
+    Raises:
+        sqlite3.OperationalError: it is still locked after some seconds.
+    """
+    for _ in range(TRIES):
+        try:
+            return VectorMemo(file)
+        except sqlite3.OperationalError:
+            time.sleep(PAUSE_S)
+    return VectorMemo(file)
+
+
+class TowerMemo:
+    """Features of pictures, for one frozen tower.
+
+    Args:
+        tower: its own weights are part of every key. precision: ``bf16`` or ``fp32``.
+        file: where features outlive the process; None keeps them in memory.
+    """
+
+    def __init__(self, tower: EncoderVisionTower, precision: str, file: Path | None) -> None:
+        self.tower, self.bf16 = tower, precision == "bf16"
+        self.dtype = np.float16 if self.bf16 else np.float32  # finer than bf16, and half of fp32
+        self._disk = opened(file)
+        digest = hashlib.sha256(f"{VERSION} {precision} {tower.config.grid}".encode())
+        for name, tensor in sorted(tower.encoder.state_dict().items()):
+            digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+        self._weights = digest.digest()
+        self._known: dict[bytes, npt.NDArray[Any]] = {}
+
+    def __deepcopy__(self, _: Any) -> TowerMemo:
+        """A copy of a frozen tower sees what the tower sees."""
+        return self
+
+    def _keys(self, pixels: npt.NDArray[np.uint8]) -> list[bytes]:
+        return [key_of(self._weights, self.tower.device.type, picture.tobytes()) for picture in pixels]
+
+    def _computed(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Features ``[N, (1 + grid²) · D]`` as the memo's file keeps them: their bytes, read as float32."""
+        rows = np.concatenate([pixels, np.repeat(pixels[-1:], BATCH - len(pixels), axis=0)])
+        with (
+            torch.inference_mode(),
+            torch.autocast(self.tower.device.type, torch.bfloat16, enabled=self.bf16),
+        ):
+            whole, parts = self.tower.features(torch.from_numpy(rows).to(self.tower.device))
+        features = torch.cat([whole, parts], dim=1)[: len(pixels)].flatten(1).float().cpu().numpy()
+        if features.shape[1] % 2:
+            features = np.pad(features, ((0, 0), (0, 1)))
+        return np.ascontiguousarray(features.astype(self.dtype)).view(np.float32)
+
+    def fill(self, pixels: npt.NDArray[np.uint8], what: str = "", backwards: bool = False) -> None:
+        """Get to know pictures ``[N, 3, px, px]``; what the file has is read, the rest is computed.
+
+        Two processes that start together compute half each, if one of them goes ``backwards``: what the other
+        has written meanwhile is read. Which one computed a picture's features changes no bit of them.
+        """
+        keys = self._keys(pixels)
+        self._known |= self._disk.get([key for key in keys if key not in self._known])
+        todo = list({key: i for i, key in enumerate(keys) if key not in self._known}.items())
+        todo.sort(key=lambda item: item[1], reverse=backwards)
+        progress = Progress(what, len(todo), "pictures") if what and todo else None
+        for start in range(0, len(todo), BATCH):
+            part = todo[start : start + BATCH]
+            self._known |= self._disk.get([key for key, _ in part])
+            new = [(key, i) for key, i in part if key not in self._known]
+            if new:
+                bits = self._computed(pixels[[i for _, i in new]])
+                names = [key for key, _ in new]
+                self._disk.put(names, bits)
+                self._known.update(zip(names, bits, strict=True))
+            if progress:
+                progress.advance(len(part))
+
+    def __call__(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Features of pictures ``[B, 3, px, px]`` in 0..255: whole ``[B, 1, D]``, parts ``[B, grid², D]``."""
+        rows = pixels.detach().to("cpu", torch.uint8).numpy()
+        keys = self._keys(rows)
+        if any(key not in self._known for key in keys):
+            self.fill(rows)
+        size, patches = self.tower.config.hidden_size, self.tower.config.grid**2
+        kept = np.stack([self._known[key] for key in keys]).view(self.dtype)[:, : (1 + patches) * size]
+        features = torch.from_numpy(kept.astype(np.float32)).to(pixels.device).unflatten(1, (-1, size))
+        return features[:, :1], features[:, 1:]
+
+
+def remember_pictures(model: Any, precision: str, cache: Path | None) -> TowerMemo | None:
+    """Let the model's tower remember what it saw; None where it may still change, or is another's tower."""
+    tower = getattr(getattr(model, "model", None), "vision_tower", None)
+    if not isinstance(tower, EncoderVisionTower) or not tower.config.frozen:
+        return None
+    tower.memo = TowerMemo(tower, precision, cache / FILE if cache else None)
+    return tower.memo

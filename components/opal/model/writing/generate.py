@@ -1,0 +1,217 @@
+"""Listings from pictures: batched decoding, free or held to the schema, with a confidence per attribute."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from transformers import LogitsProcessorList
+
+from components.catalog.format.schema import CatalogSchema
+from components.encoder.model.train.trainer import device
+from components.opal.model.language.listing_model import ListingModel
+from components.opal.model.listing_text import Listing, compact_json, parse_answer
+from components.opal.model.writing.conversation import Conversation
+from components.opal.model.writing.grammar import ChosenProbabilities, Grammars, ListingGrammar
+from components.opal.model.writing.growing_cache import growing_cache
+from components.opal.model.writing.ready_tokens import pictures_are_alike, prompt_tokens, raw_pixels
+from components.stage.progress import Progress
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What a model wrote about one picture; ``listing`` is None when it is no listing."""
+
+    text: str
+    listing: Listing | None
+    confidence: dict[str, float] = field(default_factory=dict)  # per attribute, and of the title
+    tokens: int = 0
+    ended: bool = True  # by the model itself, not by the limit of tokens
+    ids: tuple[int, ...] = ()  # the tokens, without the one that ends
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How a batch is decoded; ``temperature`` None is greedy."""
+
+    batch_size: int
+    max_new_tokens: int
+    precision: str
+    temperature: float | None = None
+    top_p: float = 1.0
+
+
+class ListingGenerator:
+    """Writes listings with one model.
+
+    Args:
+        model: in evaluation mode. note: of ``listing.json``. schema: of the catalogue.
+    """
+
+    def __init__(
+        self, model: ListingModel, note: dict[str, Any], schema: CatalogSchema, decoding: Decoding
+    ) -> None:
+        self.model, self.note, self.schema, self.decoding = model, note, schema, decoding
+        self.device = device()
+        self.network = model.model.to(self.device).eval()
+        self.conversation = Conversation(model)
+        width = int(self.network.get_output_embeddings().weight.shape[0])
+        self.grammars = Grammars(
+            schema, model.tokenizer, width, note["max_title_chars"], note["require_attributes"]
+        )
+        decode = self.grammars.tokenizer.decode_bytes
+        self._bytes = np.array([len(decode([token])) for token in range(len(model.tokenizer))], np.int64)
+        self._prompts: dict[str, list[int]] = {}  # their tokens, pictures' included
+        self._ends = {int(model.tokenizer.eos_token_id), int(model.tokenizer.pad_token_id)}
+
+    def __call__(
+        self, pixels: npt.NDArray[np.uint8], categories: Sequence[str], *, constrained: bool, what: str = ""
+    ) -> list[Generated]:
+        """Listings of square pictures ``[N, px, px, 3]``, in their order.
+
+        Rows are decoded in batches of one category, so that rows of a batch end at about the same time.
+        """
+        order = sorted(range(len(categories)), key=lambda i: (categories[i], i))
+        out: list[Generated | None] = [None] * len(categories)
+        progress = Progress(what, len(categories), "listings") if what else None
+        for start in range(0, len(order), self.decoding.batch_size):
+            chosen = order[start : start + self.decoding.batch_size]
+            batch = self._batch(pixels[chosen], [categories[i] for i in chosen], constrained)
+            for place, generated in zip(chosen, batch, strict=True):
+                out[place] = generated
+            if progress:
+                progress.advance(len(chosen))
+        return [generated for generated in out if generated is not None]
+
+    def both(
+        self, pixels: npt.NDArray[np.uint8], categories: Sequence[str], what: str = ""
+    ) -> tuple[list[Generated], list[Generated]]:
+        """Greedy listings written freely, and held to the schema.
+
+        Where the grammar allows every token of a free answer it would have changed none, so only the other
+        answers are written again. A confidence is then the model's own, before any token is forbidden.
+        """
+        free = self(pixels, categories, constrained=False, what=f"{what}, free" if what else "")
+        held = list(free)
+        bad = [i for i, g in enumerate(free) if not self._allowed(g, categories[i])]
+        if bad:
+            again = self(
+                pixels[bad],
+                [categories[i] for i in bad],
+                constrained=True,
+                what=f"{what}, by schema" if what else "",
+            )
+            for i, generated in zip(bad, again, strict=True):
+                held[i] = generated
+        return free, held
+
+    def _allowed(self, generated: Generated, category: str) -> bool:
+        """Whether the category's grammar would have let every token of an answer pass."""
+        matcher = self.grammars.matcher(category)
+        count = len(generated.ids)
+        return (
+            generated.ended
+            and matcher.try_consume_tokens(list(generated.ids)) == count
+            and bool(matcher.is_accepting())
+        )
+
+    def _inputs(self, pixels: npt.NDArray[np.uint8], categories: Sequence[str]) -> Any:
+        """What the model reads: prompts padded on the left, with pictures."""
+        questions = [self.note["prompt"].format(category=category) for category in categories]
+        prompts = [self.conversation.prompt(question) for question in questions]
+        side = int(pixels.shape[1])
+        if pictures_are_alike(self.model, side):
+            return self._ready(pixels, prompts, side)
+        return self.model.processor(
+            images=[[Image.fromarray(picture)] for picture in pixels],
+            text=prompts,
+            padding=True,
+            padding_side="left",
+            add_special_tokens=False,
+            return_tensors="pt",
+        ).to(self.device)
+
+    def _ready(self, pixels: npt.NDArray[np.uint8], prompts: Sequence[str], side: int) -> dict[str, Any]:
+        """The processor's batch from prompts whose tokens are known."""
+        new = [prompt for prompt in prompts if prompt not in self._prompts]
+        self._prompts |= prompt_tokens(self.model, new, side)
+        rows = [self._prompts[prompt] for prompt in prompts]
+        shape = (len(rows), max(map(len, rows)))
+        ids = np.full(shape, self.model.tokenizer.pad_token_id, np.int64)
+        mask = np.zeros(shape, np.int64)
+        for place, row in enumerate(rows):
+            ids[place, -len(row) :], mask[place, -len(row) :] = row, 1
+        made = {"input_ids": ids, "attention_mask": mask}
+        inputs = {name: torch.from_numpy(array).to(self.device) for name, array in made.items()}
+        return {**inputs, "pixel_values": raw_pixels(pixels).to(self.device)}
+
+    def _batch(
+        self, pixels: npt.NDArray[np.uint8], categories: Sequence[str], constrained: bool
+    ) -> list[Generated]:
+        """Decode one batch."""
+        inputs = self._inputs(pixels, categories)
+        length = int(inputs["input_ids"].shape[1])
+        chosen = ChosenProbabilities()
+        grammar = [ListingGrammar(self.grammars, categories, length)] if constrained else []
+        sampling = self.decoding.temperature is not None
+        options: dict[str, Any] = {"do_sample": sampling}
+        if sampling:
+            options |= {"temperature": self.decoding.temperature, "top_p": self.decoding.top_p, "top_k": 0}
+        bf16 = self.decoding.precision == "bf16"
+        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+            sequences = self.network.generate(
+                **inputs,
+                max_new_tokens=min(self.decoding.max_new_tokens, self.model.context_length - length),
+                logits_processor=LogitsProcessorList([*grammar, chosen]),
+                pad_token_id=self.model.tokenizer.pad_token_id,
+                eos_token_id=self.model.tokenizer.eos_token_id,
+                past_key_values=growing_cache(self.network.config),
+                **options,
+            )
+        answers = sequences[:, length:].cpu().numpy()
+        scores = chosen.log_probabilities().cpu().numpy()
+        return [self._generated(ids, row) for ids, row in zip(answers, scores, strict=True)]
+
+    def _generated(self, ids: npt.NDArray[np.int64], scores: npt.NDArray[np.float32]) -> Generated:
+        """One row's tokens as text, and as a listing with confidences where it is one."""
+        ended = np.flatnonzero(np.isin(ids, list(self._ends)))
+        kept = ids[: ended[0]] if len(ended) else ids
+        text = self.model.tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        listing = parse_answer(text)
+        confidence = {}
+        if listing is not None:
+            ends = np.cumsum(self._bytes[kept])
+            confidence = span_confidence(text, np.concatenate([[0], ends[:-1]]), ends, scores[: len(kept)])
+        return Generated(text, listing, confidence, len(kept), bool(len(ended)), tuple(kept.tolist()))
+
+
+def span_confidence(
+    text: str,
+    starts: npt.NDArray[np.int64],
+    ends: npt.NDArray[np.int64],
+    scores: npt.NDArray[np.float32],
+) -> dict[str, float]:
+    """Probability of each attribute's value: the product over the tokens that write it.
+
+    Args:
+        text: compact JSON of a listing. starts, ends: byte offsets of its tokens. scores: their
+            log-probabilities.
+    """
+    data, at, out = text.encode(), 0, {}
+    loaded = json.loads(text)
+    for name, value in [("title", loaded["title"]), *loaded["attributes"].items()]:
+        key, written = compact_json(name).encode() + b":", compact_json(value).encode()
+        found = data.find(key + written, at)
+        if found < 0:  # written with an escape or spaces of its own: no place to point at
+            continue
+        first = found + len(key)
+        at = first + len(written)
+        inside = (starts < at) & (ends > first)
+        out[name] = float(np.exp(scores[inside].sum()))
+    return out

@@ -1,0 +1,115 @@
+"""What judges decide about a listing: keep, normalise or drop, never add (MACE, arXiv 2508.10116)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol
+
+import pyarrow as pa
+
+from components.opal.refine.listings import Listing
+
+Verb = Literal["keep", "normalise", "drop"]
+
+DECISIONS = pa.schema(
+    [
+        ("product_id", pa.string()),
+        ("field", pa.string()),  # attributes or title
+        ("name", pa.string()),  # of the attribute; in a title the place of the word, from 0
+        ("value", pa.string()),
+        ("decision", pa.string()),  # keep, normalise or drop
+        ("new_value", pa.string()),  # empty when dropped
+        ("judge", pa.string()),
+        ("reason", pa.string()),
+        ("support", pa.float32()),  # probability of being right; null where no judge measured one
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One decision about one attribute value or one word of the title."""
+
+    field: Literal["attributes", "title"]
+    name: str
+    value: str
+    decision: Verb
+    new_value: str
+    judge: str
+    reason: str
+    support: float | None = None
+
+
+def kept(field: Literal["attributes", "title"], name: str, value: str, judge: str, reason: str) -> Decision:
+    """A decision that changes nothing."""
+    return Decision(field, name, value, "keep", value, judge, reason)
+
+
+class Judge(Protocol):
+    """Looks at listings and decides about some of their values and words.
+
+    What a judge says nothing about stays as it is, and a judge may only speak of what the listing has.
+    """
+
+    def judge(self, listings: Sequence[Listing]) -> list[list[Decision]]:
+        """For each listing its decisions, in any order."""
+        ...
+
+
+@dataclass(frozen=True)
+class Refined:
+    """A listing after all judges: what is left of it, and every decision that led there."""
+
+    listing: Listing
+    decisions: tuple[Decision, ...]
+
+
+def applied(listing: Listing, decisions: Sequence[Decision]) -> Listing:
+    """The listing after ``decisions``; those about attributes it has not are ignored: nothing is added."""
+    attributes, support = dict(listing.attributes), dict(listing.support)
+    for decision in decisions:
+        if decision.field != "attributes" or decision.name not in attributes:
+            continue
+        if decision.support is not None:
+            support[decision.name] = decision.support
+        if decision.decision == "drop":
+            del attributes[decision.name]
+        else:
+            attributes[decision.name] = decision.new_value
+    words = [d.new_value for d in decisions if d.field == "title" and d.decision != "drop"]
+    about_title = any(d.field == "title" for d in decisions)
+    title = " ".join(words) if about_title else listing.title
+    return replace(listing, attributes=attributes, title=title, support=support)
+
+
+def _joined(before: Decision | None, now: Decision) -> Decision:
+    """One decision out of two judges' about the same value: the one that changed it names the reason."""
+    if before is None:
+        return now
+    support = now.support if now.support is not None else before.support
+    if now.decision == "keep" and before.decision != "keep":
+        return replace(before, support=support)
+    return replace(now, value=before.value, support=support)
+
+
+def refine(listings: Sequence[Listing], judges: Sequence[Judge]) -> list[Refined]:
+    """Ask the judges one after the other; each sees what the ones before it left."""
+    current = list(listings)
+    found: list[dict[tuple[str, str], Decision]] = [{} for _ in listings]
+    for judge in judges:
+        for i, decisions in enumerate(judge.judge(current)):
+            for decision in decisions:
+                key = (decision.field, decision.name)
+                found[i][key] = _joined(found[i].get(key), decision)
+            current[i] = applied(current[i], decisions)
+    return [Refined(listing, tuple(f.values())) for listing, f in zip(current, found, strict=True)]
+
+
+def decision_table(refined: Sequence[Refined]) -> pa.Table:
+    """The decisions of some listings as rows of ``DECISIONS``."""
+    rows = [(r.listing.product_id, d) for r in refined for d in r.decisions]
+    columns: dict[str, list[object]] = {"product_id": [product_id for product_id, _ in rows]}
+    for name in DECISIONS.names[1:]:
+        columns[name] = [getattr(d, name) for _, d in rows]
+    return pa.table(columns, schema=DECISIONS)

@@ -1,0 +1,75 @@
+"""Whether an answer follows from a refined record: nothing said that the record does not hold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+
+from components.catalog.format.schema import Category
+from components.opal.model.listing_text import as_text
+
+NOT_VISIBLE = "not visible"
+
+
+def _states(attributes: object, record: Mapping[str, str], category: Category | None) -> bool:
+    """Whether every pair of a JSON object is a pair of the record and of the category's schema."""
+    if not isinstance(attributes, dict):
+        return False
+    known = category.attributes if category else {}
+    return all(
+        name in known and not isinstance(value, dict | list | bool) and _same(record.get(name), value)
+        for name, value in attributes.items()
+    )
+
+
+def _same(stated: str | None, said: object) -> bool:
+    """Whether an answer's value is the record's."""
+    if stated is None or said is None:
+        return False
+    text = as_text(said)
+    if isinstance(said, str):
+        return text == stated
+    try:  # a number may be written in other digits than the record's: 500 and 500.0
+        return float(text) == float(stated)
+    except ValueError:
+        return False
+
+
+def entailed(
+    grain: str,
+    answer: str,
+    title: str,
+    attributes: Mapping[str, str],
+    visible: Collection[str],
+    category: Category | None,
+    asked: Collection[str] = (),
+) -> bool:
+    """Whether ``answer`` to a question of ``grain`` follows from the refined record.
+
+    Args:
+        answer: compact JSON for every grain but ``attribute``, ``title`` and ``not_visible``, which are text.
+        title, attributes: of the refined record. visible: attributes whose values a picture can tell.
+        category: of the schema; an answer may name only its attributes.
+        asked: attributes that the question names.
+    """
+    if grain == "title":
+        return bool(title) and answer == title
+    if grain == "attribute":
+        return len(asked) == 1 and any(attributes.get(name) == answer for name in asked)
+    if grain == "not_visible":
+        return answer == NOT_VISIBLE and not set(asked) & set(visible)
+    try:
+        said = json.loads(answer)
+    except (ValueError, RecursionError):
+        return False
+    if grain == "visible":
+        names = said if isinstance(said, list) else [None]
+        return all(isinstance(n, str) and n in visible and n in attributes for n in names)
+    if not isinstance(said, dict):
+        return False
+    if grain == "attributes":
+        return set(said) == set(asked) and _states(said, attributes, category)
+    if grain == "listing":
+        whole = set(said) == {"title", "attributes"} and bool(title) and said["title"] == title
+        return whole and _states(said["attributes"], attributes, category)
+    return False

@@ -1,0 +1,67 @@
+"""The judge of content: is a stated value supported against its alternatives?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from components.opal.refine.decisions import Decision, kept
+from components.opal.refine.listings import Listing
+from components.opal.refine.support.calibration import Calibration, Weights
+from components.opal.refine.support.evidence import FEATURES, Evidence, EvidenceReader
+
+NAME = "support"
+# What each feature is called in a reason.
+SAYS = {
+    "prompt": "picture",
+    "examples": "picture",
+    "type": "what this type usually is",
+    "mention": "text",
+    "named_mention": "text",
+    "siblings": "products of its group",
+}
+
+
+class SupportJudge:
+    """Drops a value whose probability of being right is below ``keep_above``; puts no other in its place."""
+
+    def __init__(self, reader: EvidenceReader, calibration: Calibration, keep_above: float) -> None:
+        self._reader, self._calibration, self._keep_above = reader, calibration, keep_above
+
+    def judge(self, listings: Sequence[Listing]) -> list[list[Decision]]:
+        """One decision per attribute that can be judged."""
+        out: list[list[Decision]] = [[] for _ in listings]
+        for evidence in self._reader.read(listings):
+            weights = self._calibration.weights(evidence.name)
+            right = weights.right(evidence)[np.arange(len(evidence.rows)), evidence.stated]
+            for at, row in enumerate(evidence.rows.tolist()):
+                support, value = float(right[at]), evidence.values[int(evidence.stated[at])]
+                if support >= self._keep_above:
+                    decision = kept("attributes", evidence.name, value, NAME, "supported")
+                    out[row].append(_with_support(decision, support))
+                else:
+                    reason = _against(evidence, at, weights)
+                    out[row].append(
+                        Decision("attributes", evidence.name, value, "drop", "", NAME, reason, support)
+                    )
+        return out
+
+
+def _with_support(decision: Decision, support: float) -> Decision:
+    return Decision(**{**decision.__dict__, "support": support})
+
+
+def _against(evidence: Evidence, at: int, weights: Weights) -> str:
+    """Which other value is likelier, and what says so, the strongest first."""
+    scores = evidence.features[at] * weights.weights
+    stated = int(evidence.stated[at])
+    totals = scores.sum(axis=1)
+    totals[stated] = -np.inf
+    best = int(totals.argmax())
+    gains: dict[str, float] = {}
+    for name, gain in zip(FEATURES, scores[best] - scores[stated], strict=True):
+        gains[SAYS[name]] = gains.get(SAYS[name], 0.0) + float(gain)
+    ranked = sorted(gains.items(), key=lambda item: (-item[1], item[0]))
+    speaks = [name for name, gain in ranked if gain > 0.25 * ranked[0][1] and gain > 0]
+    return f"{' and '.join(speaks) or 'nothing'} rather says {evidence.values[best][:80]!r}"

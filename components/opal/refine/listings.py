@@ -1,0 +1,107 @@
+"""Listings as the judges see them, streamed from the catalogue together with their picture vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from components.catalog.format.parquet import row_groups
+from components.catalog.format.records import TEXT_COLUMNS
+from components.catalog.format.shards import Catalogue
+from components.opal.model.errors import ListingDataError
+
+Vector = npt.NDArray[np.float32]
+NO_VECTOR: Vector = np.zeros(0, np.float32)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """One seller's listing. ``vector`` is the unit vector of its picture, empty where nobody made one."""
+
+    product_id: str
+    split: str
+    title: str
+    description: str
+    category: str
+    product_type: str
+    attributes: dict[str, str]
+    group_id: str
+    vector: Vector = field(default_factory=lambda: NO_VECTOR, compare=False)
+    image: bytes = field(default=b"", repr=False)
+    support: dict[str, float] = field(default_factory=dict, compare=False)  # by attribute, so far measured
+
+
+def listing_of(row: dict[str, Any], vector: Vector | None = None) -> Listing:
+    """A listing from a catalogue row; a text that is missing is empty."""
+    text = {name: str(row[name] or "") for name in TEXT_COLUMNS if name != "attributes"}
+    stated = {pair["name"]: pair["value"] for pair in row["attributes"] or () if pair["value"]}
+    return Listing(
+        product_id=text["product_id"],
+        split=text["split"],
+        title=text["title"],
+        description=text["description"],
+        category=text["category"],
+        product_type=text["product_type"],
+        attributes=stated,
+        group_id=text["group_id"],
+        vector=NO_VECTOR if vector is None else vector,
+        image=(row.get("image") or {}).get("bytes") or b"",
+    )
+
+
+def _vectors(folder: Path) -> Iterator[tuple[str, Vector]]:
+    """Product ids and picture vectors in file order, a few thousand in memory."""
+    file = folder / "embeddings.parquet"
+    try:
+        for batch in pq.ParquetFile(file).iter_batches(2048, columns=["product_id", "vector"]):
+            column = batch.column("vector")
+            rows = np.asarray(column.flatten(), np.float32).reshape(len(column), -1)
+            yield from zip(batch.column("product_id").to_pylist(), rows, strict=True)
+    except (OSError, pa.ArrowException) as error:
+        raise ListingDataError(f"{file} cannot be read ({error}); run the embeddings stage.") from None
+
+
+def listing_batches(
+    catalogue: Path,
+    embeddings: Path | None,
+    size: int,
+    pictures: bool = False,
+    wanted: Callable[[dict[str, Any]], bool] | None = None,
+) -> Iterator[list[Listing]]:
+    """Yield listings in catalogue order, at most ``size`` at a time; only those are in memory.
+
+    Args:
+        embeddings: folder of picture vectors in the same order; None leaves vectors empty.
+        pictures: also read the encoded pictures. wanted: leaves out rows it says no to.
+
+    Raises:
+        ListingDataError: the vectors are missing, or are not of these products in this order.
+        CatalogueError: the catalogue is missing or damaged.
+    """
+    vectors = _vectors(embeddings) if embeddings is not None else None
+    columns = [*TEXT_COLUMNS, "image"] if pictures else TEXT_COLUMNS
+    batch: list[Listing] = []
+    for shard in Catalogue(catalogue).shards:
+        for table in row_groups(shard, columns):
+            for row in table.to_pylist():
+                product_id, vector = next(vectors, ("", None)) if vectors else (row["product_id"], None)
+                if product_id != row["product_id"]:
+                    raise ListingDataError(
+                        f"{embeddings} has the vector of {product_id!r} where {catalogue} has "
+                        f"{row['product_id']!r}; embed this catalogue again."
+                    )
+                if wanted is not None and not wanted(row):
+                    continue
+                batch.append(listing_of(row, vector))
+                if len(batch) == size:
+                    yield batch
+                    batch = []
+    if batch:
+        yield batch

@@ -1,0 +1,164 @@
+"""Words of a title or description: how they are taken apart, and what the catalogue knows about them."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+
+from rapidfuzz.distance import OSA
+
+from components.catalog.format.schema import CatalogSchema
+from components.opal.refine.params import WordParams
+
+_CORE = re.compile(r"^(\W*)(.*?)(\W*)$", re.DOTALL)
+
+
+@lru_cache(maxsize=65_536)
+def affixes(token: str) -> tuple[str, str, str]:
+    """What stands before, in, and after the word of a token: ``"(Red,"`` is ``("(", "Red", ",")``."""
+    found = _CORE.match(token)
+    assert found is not None  # the pattern matches every text
+    return found.group(1), found.group(2), found.group(3)
+
+
+@lru_cache(maxsize=65_536)
+def core(token: str) -> str:
+    """The word of a token, for comparing: without punctuation, in small letters."""
+    return affixes(token)[1].casefold()
+
+
+def cores(text: str) -> list[str]:
+    """The words of a text, for comparing; tokens without a letter or digit are left out."""
+    return [word for word in map(core, text.split()) if word]
+
+
+def _deletions(word: str) -> set[str]:
+    return {word, *(word[:i] + word[i + 1 :] for i in range(len(word)))}
+
+
+def _same_noun(a: str, b: str) -> bool:
+    """One of them is the other's plural: no slip, however a catalogue names its types."""
+    return a == b or a + "s" == b or b + "s" == a
+
+
+def cased_like(word: str, model: str) -> str:
+    """``word`` with the first letter, or all letters, as large as in ``model``."""
+    if len(model) > 1 and model.isupper():
+        return word.upper()
+    return word[:1].upper() + word[1:] if model[:1].isupper() else word
+
+
+class Words:
+    """Word counts of the train split's texts; memory is bounded by ``most_words``.
+
+    A word that the schema uses is a word, however rare.
+    """
+
+    def __init__(self, params: WordParams, schema: CatalogSchema) -> None:
+        self._params = params
+        self.counts: Counter[str] = Counter()
+        self._cases: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self._in_titles: defaultdict[str, Counter[str]] = defaultdict(Counter)  # type -> word -> titles
+        self._titles: Counter[str] = Counter()
+        self.of_schema = frozenset(_schema_words(schema))
+        self._near: dict[str, list[str]] = {}
+
+    def add(self, title: str, description: str, product_type: str) -> None:
+        """Count the words of one listing."""
+        tokens = title.split()
+        words = [core(token) for token in tokens]
+        self.counts.update(word for word in words if word)
+        self.counts.update(cores(description))
+        if words:
+            self._titles[product_type] += 1
+            self._in_titles[product_type].update(set(words))
+        for token, word in list(zip(tokens, words, strict=True))[1:]:  # the first word is always capitalised
+            self._cases[word][affixes(token)[1]] += 1
+        if len(self.counts) > 4 * self._params.most_words:
+            self._forget()
+
+    def _forget(self) -> None:
+        """Drop all but the most frequent words, so that memory has a bound."""
+        kept = sorted(self.counts.items(), key=lambda item: (-item[1], item[0]))[: self._params.most_words]
+        self.counts = Counter(dict(kept))
+        for rare in [w for w in self._cases if w not in self.counts]:
+            del self._cases[rare]
+        for words in self._in_titles.values():
+            for rare in [w for w in words if w not in self.counts]:
+                del words[rare]
+
+    def finish(self) -> None:
+        """Counting is over: index the words that can be what a misspelling meant."""
+        self._forget()
+        known = {w for w, n in self.counts.items() if n >= self._params.min_count} | self.of_schema
+        index: defaultdict[str, list[str]] = defaultdict(list)
+        for word in sorted(w for w in known if len(w) >= self._params.min_chars):
+            for part in _deletions(word):
+                index[part].append(word)
+        self._near = dict(index)
+
+    def share(self, word: str, product_type: str) -> float:
+        """In which share of a product type's titles a word stands; 1 for a type nobody has seen."""
+        titles = self._titles[product_type]
+        return self._in_titles[product_type][word] / titles if titles else 1.0
+
+    def usual_case(self, word: str) -> str:
+        """How a word is mostly written within a title, capitals-only aside where another way exists."""
+        seen = self._cases.get(word, Counter())
+        ways = sorted(seen.items(), key=lambda item: (-item[1], item[0]))
+        shouted = [w for w, _ in ways if len(w) > 1 and w.isupper()]
+        calm = [(w, n) for w, n in ways if w not in shouted]
+        if calm and calm[0][1] * 2 >= seen[shouted[0]] if shouted else calm:
+            return calm[0][0]
+        return shouted[0] if shouted else ""
+
+    def meant(self, word: str, record: Iterable[str] = ()) -> str:
+        """The word that ``word`` misspells by one slip (a letter too many, missing, wrong, or two swapped).
+
+        Words of the listing's own record come first; else the intended word must be so much more frequent
+        that the slip explains the rare one, and no other word may explain it about as well. Empty when none.
+
+        Args:
+            word: in small letters. record: words of the listing's attribute values and type.
+        """
+        if len(word) + 1 < self._params.min_chars or not word.isalpha() or word in self.of_schema:
+            return ""
+        own = [r for r in sorted(set(record)) if len(r) >= self._params.min_chars]
+        if word in own:
+            return ""
+        count = max(1, self.counts[word])
+        near = [r for r in own if OSA.distance(word, r, score_cutoff=1) == 1 and not _same_noun(word, r)]
+        if near and count < self._params.min_count * self._params.typo_ratio:
+            return near[0]
+        return self._frequent_neighbour(word, count)
+
+    @lru_cache(maxsize=65_536)  # noqa: B019 - lives as long as the one stage that uses it
+    def _frequent_neighbour(self, word: str, count: int) -> str:
+        """A word one slip away that is so much more frequent that it was meant; empty if none or unclear."""
+        found = {w for part in _deletions(word) for w in self._near.get(part, ())}
+        near = [w for w in found if OSA.distance(word, w, score_cutoff=1) == 1 and not _same_noun(word, w)]
+        ranked = sorted(near, key=lambda w: (-self.counts[w], w))
+        if not ranked or self.counts[ranked[0]] < self._params.typo_ratio * count:
+            return ""
+        rival = self.counts[ranked[1]] if len(ranked) > 1 else 0
+        return ranked[0] if self.counts[ranked[0]] >= self._params.typo_ratio / 4 * rival else ""
+
+
+def _schema_words(schema: CatalogSchema) -> Iterable[str]:
+    """Every word that the schema itself uses."""
+    for category in schema.categories.values():
+        for name in category.product_types:
+            yield from cores(name)
+        for name, attribute in category.attributes.items():
+            yield from cores(name.replace("_", " "))
+            for value in attribute.values:
+                yield from cores(value)
+
+
+def phrases(tokens: Sequence[str], longest: int) -> Iterable[tuple[int, tuple[str, ...]]]:
+    """Every run of up to ``longest`` words with the place where it starts."""
+    for start in range(len(tokens)):
+        for size in range(1, min(longest, len(tokens) - start) + 1):
+            yield start, tuple(tokens[start : start + size])

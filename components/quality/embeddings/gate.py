@@ -1,0 +1,173 @@
+"""The gate of embeddings: one finite unit vector for each checked product, and vectors that differ.
+
+Embeddings are remade, not repaired: there is no quarantine, each check fails the gate.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from components.catalog.format.parquet import row_groups
+from components.catalog.format.shards import Catalogue
+from components.quality.errors import GateError
+from components.quality.expectations import Check, between, validate
+from components.quality.params import QualityParams
+from components.quality.verdict import Verdict
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+META_KEYS = ("dimension", "count", "kind", "model_sha256", "preprocessing_sha256")
+# Vectors that agree to this many decimals are the same: a collapsed model repeats them but for rounding.
+DECIMALS = 4
+
+
+class _Vectors(NamedTuple):
+    frame: pd.DataFrame  # product_id, finite, norm, vector (digest of the rounded vector)
+    dimension: int
+    mean_cosine: float  # of all pairs, a vector with itself included
+
+
+def check_embeddings(folder: Path, catalogue: Path, params: QualityParams) -> Verdict:
+    """Check ``embeddings.parquet`` and ``meta.json`` of ``folder`` against the checked ``catalogue``.
+
+    Nothing is raised: what keeps a check from being done is in the verdict, which then has not passed.
+    """
+    verdict = Verdict("Embeddings", max_bad_fraction=0.0)
+    with verdict.failing_closed():
+        _judge(folder, catalogue, params, verdict)
+    return verdict
+
+
+def _judge(folder: Path, catalogue: Path, params: QualityParams, verdict: Verdict) -> None:
+    file = folder / "embeddings.parquet"
+    vectors = _read(file)
+    verdict.rows["embeddings"] = len(vectors.frame)
+    verdict.facts["Embeddings"] = {"vectors": len(vectors.frame), "dimension": vectors.dimension}
+    verdict.note_input(file)
+    facts = _facts(vectors, _product_ids(catalogue), _meta(folder / "meta.json"))
+    verdict.outcomes += validate(vectors.frame, _vector_checks(params))
+    verdict.outcomes += validate(facts, _set_checks(params))
+
+
+def _read(file: Path) -> _Vectors:
+    import pandas as pd
+
+    frames, total, dimension = [], np.zeros(0), 0
+    for table in row_groups(file, ["product_id", "vector"]):
+        column = table["vector"].combine_chunks()
+        if column.null_count or not hasattr(column.type, "list_size") or column.type.list_size < 1:
+            raise GateError(f"{file} must hold one vector of a fixed size for every product; embed again.")
+        dimension = column.type.list_size
+        array = np.asarray(column.flatten(), np.float64).reshape(-1, dimension)
+        total = array.sum(axis=0) + (total if total.size else 0)
+        rounded = np.ascontiguousarray(np.round(array, DECIMALS) + 0.0)
+        frames.append(
+            pd.DataFrame(
+                {
+                    "product_id": table["product_id"].to_pylist(),
+                    "finite": np.isfinite(array).all(axis=1).astype(int),
+                    "norm": np.linalg.norm(array, axis=1),
+                    "vector": [hashlib.blake2b(row.tobytes(), digest_size=16).hexdigest() for row in rounded],
+                }
+            )
+        )
+    if not sum(map(len, frames)):
+        raise GateError(f"{file} holds no vectors; embed the catalogue again.")
+    frame = pd.concat(frames, ignore_index=True)
+    mean = total / len(frame)
+    # A NaN must fail the check of the mean cosine, and Great Expectations lets null pass.
+    cosine = float(mean @ mean) if np.isfinite(mean).all() else np.inf
+    return _Vectors(frame.assign(norm=frame["norm"].fillna(-1.0)), dimension, cosine)
+
+
+def _product_ids(catalogue: Path) -> list[str]:
+    return [str(name) for name in Catalogue(catalogue).table(["product_id"])["product_id"].to_pylist()]
+
+
+def _meta(file: Path) -> dict[str, Any]:
+    try:
+        meta = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise GateError(f"{file} cannot be read ({error}); embed the catalogue again.") from None
+    missing = [key for key in META_KEYS if not isinstance(meta, dict) or meta.get(key) in (None, "")]
+    if missing:
+        raise GateError(f"{file} does not state {', '.join(missing)}; embed the catalogue again.")
+    return dict(meta)
+
+
+def _facts(vectors: _Vectors, products: list[str], meta: dict[str, Any]) -> pd.DataFrame:
+    """One row of counts about the whole."""
+    import pandas as pd
+
+    ids = vectors.frame["product_id"].tolist()
+    have, want = set(ids), set(products)
+    facts = {
+        "missing": len(want - have),
+        "strange": len(have - want),
+        "repeated": len(ids) - len(have),
+        "disordered": sum(a > b for a, b in zip(map(str, ids), map(str, ids[1:]), strict=False)),
+        "misstated": int(meta["count"] != len(ids)) + int(meta["dimension"] != vectors.dimension),
+        "identical": float(vectors.frame["vector"].value_counts().iloc[0]) / len(ids)
+        if len(ids) > 1
+        else 0.0,
+        "mean_cosine": vectors.mean_cosine if len(ids) > 1 else 0.0,
+    }
+    return pd.DataFrame([facts])
+
+
+def _vector_checks(params: QualityParams) -> list[Check]:
+    low, high = 1 - params.unit_norm_tolerance, 1 + params.unit_norm_tolerance
+    return [
+        between("embeddings", "vector", "every number is finite", "set", "finite", "not finite", min_value=1),
+        between(
+            "embeddings",
+            "vector",
+            f"the length of a vector is 1 ± {params.unit_norm_tolerance:g}",
+            "set",
+            "norm",
+            "its length is {value:.4f}",
+            min_value=low,
+            max_value=high,
+        ),
+    ]
+
+
+def _set_checks(params: QualityParams) -> list[Check]:
+    nothing = [
+        ("missing", "every checked product has a vector", "{value} checked products have none"),
+        ("strange", "every vector belongs to a checked product", "{value} belong to none"),
+        ("repeated", "a product has one vector", "{value} are repeated"),
+        ("disordered", "vectors are in the order of product_id", "{value} are out of order"),
+        ("misstated", "meta.json states the count and the dimension", "{value} of the two are wrong"),
+    ]
+    checks = [
+        between("embeddings", "product_id", says, "set", column, reason, max_value=0)
+        for column, says, reason in nothing
+    ]
+    return [
+        *checks,
+        between(
+            "embeddings",
+            "vector",
+            f"at most {params.max_identical_vectors:.1%} of the vectors are identical",
+            "set",
+            "identical",
+            "{value:.1%} are: the model has collapsed, train it again",
+            max_value=params.max_identical_vectors,
+        ),
+        between(
+            "embeddings",
+            "vector",
+            f"the mean cosine of two vectors is at most {params.max_mean_cosine:g}",
+            "set",
+            "mean_cosine",
+            "it is {value:.4f}: the model has collapsed, train it again",
+            max_value=params.max_mean_cosine,
+        ),
+    ]

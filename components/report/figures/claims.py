@@ -1,0 +1,79 @@
+"""The headline: each claim with both figures, the tested difference, and what the test says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from components.report.errors import ReportParamsError
+from components.report.figures.figures import Figures, PairedTest
+from components.report.params import CLAIM_N, Claim, Standing
+from components.stage.record import Interval
+
+RELATIONS = {
+    "above": "is above",
+    "below": "is below",
+    "not_below": "is not below",
+    "not_above": "is not above",
+}
+UNDEFINED = Interval(value=float("nan"), n=0)
+
+
+@dataclass(frozen=True)
+class JudgedClaim:
+    """One row of the headline table; without a paired test there is no difference and no standing."""
+
+    claim: Claim
+    ours: Interval
+    rival: Interval
+    test: PairedTest | None  # turned so that its difference is ours − rival
+    standing: Standing | None
+
+    @property
+    def relation(self) -> str:
+        """The claim's verb in words."""
+        return RELATIONS[self.claim.relation]
+
+    @property
+    def few(self) -> bool:
+        """Whether it rests on too few cases to be called more than an indication."""
+        return self.test is not None and self.test.n < CLAIM_N
+
+
+def judged_claims(
+    all_figures: Mapping[str, Figures], claims: Iterable[Claim], margin: float
+) -> list[JudgedClaim]:
+    """Look every claim up in its system's figures.
+
+    Where a metric is not defined for one side, that figure is :data:`UNDEFINED`; the claim has no standing.
+
+    Raises:
+        ReportParamsError: a claim names a variant, or a metric of no variant.
+    """
+    return [_judged(i, all_figures[claim.system], claim, margin) for i, claim in enumerate(claims)]
+
+
+def _judged(place: int, figures: Figures, claim: Claim, margin: float) -> JudgedClaim:
+    cells = []
+    for variant in (claim.ours, claim.rival):
+        row = figures.variants.get(variant)
+        if row is None or claim.metric not in figures.metrics:
+            what = f"variant '{variant}'" if row is None else f"metric '{claim.metric}' of {variant}"
+            known = ", ".join(figures.variants if row is None else row)
+            raise ReportParamsError(
+                f"report.claims.{place}: there is no {what} in {claim.system} (known: {known})."
+            )
+        cells.append(row.get(claim.metric, UNDEFINED))
+    test = _paired(figures, claim)
+    standing = None if test is None else claim.standing(test.low, test.high, margin)
+    return JudgedClaim(claim, cells[0], cells[1], test, standing)
+
+
+def _paired(figures: Figures, claim: Claim) -> PairedTest | None:
+    for test in figures.tests:
+        if test.metric == claim.metric and (test.a, test.b) == (claim.ours, claim.rival):
+            return test
+        if test.metric == claim.metric and (test.b, test.a) == (claim.ours, claim.rival):
+            turned = {"a": test.b, "b": test.a, "difference": -test.difference}
+            return test.model_copy(update=turned | {"low": -test.high, "high": -test.low})
+    return None

@@ -1,0 +1,60 @@
+"""Products to look at: the picture, the seller's text, and where it departs from the truth."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Literal
+
+from components.catalog.format.records import Product, Truth
+from components.report.catalogue import CheckedCatalogue, drawn
+from components.report.params import CatalogueGalleryParams
+
+State = Literal["given", "wrong", "missing", "added"]
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """One attribute as the seller states it, and as it is where that is known and different."""
+
+    name: str
+    stated: str
+    true: str
+    state: (
+        State  # given: as it is, or unknown; wrong; missing: not stated; added: stated, not known to be true
+    )
+
+
+def shown_products(
+    checked: CheckedCatalogue, params: CatalogueGalleryParams, seed: int
+) -> dict[str, list[str]]:
+    """Product type → product ids to show: the largest types, a random draw of each."""
+    by_type: dict[str, list[str]] = {}
+    for product_id, product_type in checked.types.items():
+        by_type.setdefault(product_type, []).append(product_id)
+    sizes = Counter({name: len(ids) for name, ids in by_type.items()})
+    largest = sorted(sizes, key=lambda name: (-sizes[name], name))[: params.types]
+    return {name: drawn(by_type[name], params.per_type, seed) for name in largest} if params.per_type else {}
+
+
+def attributes(listing: Product, truth: Truth | None) -> list[Attribute]:
+    """The listing's attributes by name, each told apart by what the truth says of it."""
+    if truth is None:
+        return [Attribute(name, value, "", "given") for name, value in sorted(listing.attributes.items())]
+    rows = []
+    for name in sorted({*listing.attributes, *truth.attributes}):
+        stated, true = listing.attributes.get(name, ""), truth.attributes.get(name, "")
+        state: State = "given"
+        if stated != true:
+            state = "missing" if not stated else "wrong" if true else "added"
+        rows.append(Attribute(name, stated, true, state))
+    return rows
+
+
+def noise_acts(truth: Truth | None) -> list[str]:
+    """What the seller-noise model did, in words, each once: ``misspelling: doubled (title)``."""
+    acts = []
+    for act in truth.noise if truth is not None else ():
+        kind = act.kind.replace("_", " ").replace(".", ": ")
+        acts.append(f"{kind} ({act.field.removeprefix('attributes.').replace('_', ' ')})")
+    return list(dict.fromkeys(acts))

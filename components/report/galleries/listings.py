@@ -1,0 +1,167 @@
+"""Generated listings to look at: photo, seller's text, refined, raw and constrained answers, the truth."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from components.report.catalogue import CheckedCatalogue, drawn
+from components.report.errors import ReportInputError
+from components.report.galleries.per_query import read_results
+from components.report.params import ListingGalleryParams
+
+KEYS = ["product_id", "category"]
+GIVEN = ("seller", "refined", "truth")  # each has a column of titles and one of attributes
+GENERATED = ("raw", "constrained")  # each has a column of texts, as the model wrote them
+State = Literal["right", "wrong", "absent", "plain"]
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of a listing; ``problem`` says why there is none to show."""
+
+    name: str
+    title: str
+    attributes: dict[str, str]
+    problem: str = ""
+    confidence: dict[str, float] = field(default_factory=dict)  # by attribute, 0..1
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One attribute of one version: right or wrong by the truth, absent, or plain where truth is unknown."""
+
+    text: str
+    state: State
+    confidence: float | None = None
+
+
+@dataclass(frozen=True)
+class ListingCase:
+    """One product: its versions side by side, and a row of cells per attribute."""
+
+    product_id: str
+    category: str
+    failed: bool
+    summary: str  # what is wrong with the generated listing, in numbers
+    versions: tuple[Version, ...]
+    truth: Version | None
+
+    @property
+    def rows(self) -> list[tuple[str, list[Cell], str]]:
+        """(attribute, a cell per version, its true value), by name."""
+        true = self.truth.attributes if self.truth else {}
+        names = sorted({*true, *(name for version in self.versions for name in version.attributes)})
+        return [
+            (name, [cell(version, name, self.truth) for version in self.versions], true.get(name, ""))
+            for name in names
+        ]
+
+
+@dataclass(frozen=True)
+class ListingGallery:
+    """Listings shown, failures first."""
+
+    system: str
+    variant: str
+    total: int
+    failed: int
+    cases: tuple[ListingCase, ...]
+
+
+def cell(version: Version, name: str, truth: Version | None) -> Cell:
+    """What a version says of an attribute; right is equal to the truth, as the evaluation counts it."""
+    stated, sure = version.attributes.get(name), version.confidence.get(name)
+    if stated is None:
+        return Cell("", "absent")
+    if truth is None:
+        return Cell(stated, "plain", sure)
+    return Cell(stated, "right" if truth.attributes.get(name) == stated else "wrong", sure)
+
+
+def listing_gallery(
+    folder: Path, params: ListingGalleryParams, seed: int, checked: CheckedCatalogue
+) -> ListingGallery:
+    """Draw products of ``folder/VARIANT.parquet`` and lay the versions of their listings side by side.
+
+    Raises:
+        ReportInputError: the file or a column is missing or the file empty, a cell is no attributes, or a
+            product is not in the catalogue.
+    """
+    path = folder / f"{params.variant}.parquet"
+    columns = [f"{name}_{part}" for name in GIVEN for part in ("title", "attributes")]
+    columns += [f"{name}_text" for name in GENERATED]
+    rows = {row["product_id"]: row for row in read_results(path, [*KEYS, *columns])}
+    if not rows:
+        raise ReportInputError(f"{path} holds no listing; run the evaluation again.")
+    cases = {each: _case(path, row) for each, row in sorted(rows.items())}
+    failed = [each for each, case in cases.items() if case.failed]
+    passed = [each for each, case in cases.items() if not case.failed]
+    ids = drawn(failed, params.failures, seed) + drawn(passed, params.successes, seed)
+    if unknown := [each for each in ids if each not in checked.types]:
+        raise ReportInputError(
+            f"{path} names product '{unknown[0]}', which data/checked lacks; run the evaluation again."
+        )
+    shown = tuple(cases[each] for each in ids)
+    return ListingGallery(folder.name, params.variant, len(cases), len(failed), shown)
+
+
+def _case(path: Path, row: dict[str, Any]) -> ListingCase:
+    given = {
+        name: Version(name, row[f"{name}_title"] or "", _attributes(path, row, f"{name}_attributes"))
+        for name in GIVEN
+    }
+    generated = [_answer(name, row[f"{name}_text"]) for name in GENERATED]
+    sure = {pair["name"]: pair["value"] for pair in row.get("confidence") or ()}
+    generated[-1] = replace(generated[-1], confidence=sure)  # the confidences are of the last answer
+    truth = given.pop("truth")
+    known = truth if truth.title or truth.attributes else None
+    failed, summary = _judged(generated, known)
+    return ListingCase(
+        row["product_id"], row["category"] or "", failed, summary, (*given.values(), *generated), known
+    )
+
+
+def _attributes(path: Path, row: dict[str, Any], column: str) -> dict[str, str]:
+    """A cell of ``{name, value}`` pairs, or of a JSON object, as a mapping."""
+    value = row[column]
+    try:
+        loaded = json.loads(value) if isinstance(value, str) else value
+        if not isinstance(loaded, Mapping):
+            loaded = {pair["name"]: pair["value"] for pair in loaded or ()}
+        return {str(name): str(each) for name, each in loaded.items()}
+    except (ValueError, TypeError, KeyError):
+        raise ReportInputError(
+            f"{path}, product '{row['product_id']}', {column}: {str(value)[:80]!r} holds no attributes."
+        ) from None
+
+
+def _answer(name: str, text: str | None) -> Version:
+    """A model's answer read as a listing; what cannot be read is said and shown as it stands."""
+    try:
+        loaded = json.loads(text or "")
+        attributes = {str(key): _plain(value) for key, value in loaded["attributes"].items()}
+        return Version(name, str(loaded["title"]), attributes)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return Version(name, "", {}, f"no listing: {text or 'nothing was written'}")
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _judged(generated: list[Version], truth: Version | None) -> tuple[bool, str]:
+    """Whether generation failed, in words: a version unreadable, or the last, which a shop uses, wrong."""
+    unreadable = [version.name for version in generated if version.problem]
+    if unreadable:
+        return True, f"{' and '.join(unreadable)}: no listing"
+    if truth is None:
+        return False, "readable"
+    last = generated[-1]
+    wrong = sum(cell(last, name, truth).state == "wrong" for name in last.attributes)
+    return wrong > 0, f"{len(last.attributes) - wrong} of {len(truth.attributes)} right, {wrong} wrong"

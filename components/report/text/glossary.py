@@ -1,0 +1,182 @@
+"""What names mean, for readers who did not write them: systems, variants, measures, stages.
+
+A name that is not here (a study's row, an attribute of somebody's catalogue) is shown without an explanation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from components.report.figures.figures import Figures
+
+
+@dataclass(frozen=True)
+class Group:
+    """A system as it is spoken of: name, what goes in and what comes out, and the files that measure it."""
+
+    name: str
+    does: str
+    systems: tuple[str, ...]
+
+
+GROUPS = (
+    Group(
+        "OPAL",
+        "A seller's photo becomes a title and attributes that obey the category's schema.",
+        ("refine", "listing"),
+    ),
+    Group("Fusion retrieval", "A text query ranks products by their text and their picture.", ("fusion",)),
+    Group(
+        "VL-CLIP",
+        "A product becomes one vector, from its grounded picture and its clarified text.",
+        ("ground", "vlclip"),
+    ),
+    Group(
+        "The encoder", "One dual encoder of pictures and texts, on which all three are built.", ("encoder",)
+    ),
+)
+
+SYSTEMS = {
+    "encoder": "The dual encoder, trained on what sellers wrote: it searches pictures by text, names "
+    "attributes of a picture, and points at the product in it. All three systems start from it.",
+    "ground": "Where in its picture is the product? A box per picture, asked for with the product type "
+    "alone, compared with the true box.",
+    "vlclip": "The encoder, trained further: on crops and clarified texts (full), or on whole pictures and "
+    "sellers' own texts (raw). All rows answer the same held-out queries.",
+    "fusion": "A text query ranks products. Each row scores a product by its text, its picture, or both.",
+    "refine": "What sellers wrote, cleaned: each word and value is kept, normalised or dropped, nothing is "
+    "added. Compared with the truth.",
+    "listing": "A model reads a photo and writes title and attributes, which are compared with the truth. "
+    "Measures are of free writing; those called “constrained” are of writing held to the category's schema.",
+}
+
+# In the order of the tables' columns: the system, its kin, then its rivals from strong to weak.
+VARIANTS = {
+    "encoder": {
+        "fine_tuned": "the encoder",
+        "colour_histogram": "ranks by the colours named in the query; told every product's type",
+        "image_centre": "points at the middle of every picture",
+        "untrained": "the same network with random weights",
+    },
+    "ground": {
+        "encoder": "a box from the encoder's patches, drawn around the foreground",
+        "foreground": "the largest part that differs in colour from the picture's rim",
+        "centre_crop": "a fixed box in the middle",
+        "whole_image": "the whole picture",
+        "random_box": "a box at random",
+    },
+    "vlclip": {
+        "full": "trained on crops and clarified texts",
+        "raw": "trained on whole pictures and sellers' texts",
+        "untrained": "the encoder as it was before this training",
+        "chance": "a random order",
+    },
+    "fusion": {
+        "moe_bilinear": "a gated mixture of text, image and cross experts, plus a bilinear term",
+        "moe_bilinear_no_pictures": "the same network, shown no picture",
+        "concat_mlp": "a network on both vectors, side by side",
+        "fixed_weights": "text and picture in one fixed proportion, chosen on validation",
+        "average": "the mean of both vectors",
+        "text_only": "the product's text alone",
+        "image_only": "the product's picture alone",
+        "bm25": "keyword search, without any learning",
+    },
+    "refine": {"refined": "after refinement", "seller": "as the seller wrote it"},
+    "listing": {
+        "dpo": "sft_refined, then taught by preferences",
+        "sft_refined": "tuned on refined listings",
+        "sft_raw": "tuned on sellers' own listings",
+        "nearest_vote": "the majority of the nearest training pictures' listings",
+        "nearest_neighbour": "a copy of the nearest training picture's listing",
+        "zero_shot": "the model before any tuning",
+    },
+}
+
+# Searched for in a metric's name, whole words only; a metric is explained by every one that it holds.
+MEASURES = {
+    "hits_at": ("HITS@k", "share of queries with a relevant product among the first k"),
+    "mrr": ("MRR", "mean of 1 / rank of the first relevant product"),
+    "ndcg_at": ("nDCG@k", "how near the first k come to the best order of the judgements; 1 is perfect"),
+    "recall_at": ("Recall@k", "share of the relevant products among the first k"),
+    "iou": ("IoU", "overlap of the box with the true box: common area / joint area"),
+    "pointing": ("Pointing accuracy", "share of pictures where the point lies in the true box"),
+    "attribute_accuracy": (
+        "Attribute accuracy",
+        "share of attributes whose true value the encoder picks among the allowed ones",
+    ),
+    "attribute_f1": (
+        "Attribute F1",
+        "of exact pairs of attribute and value against the true ones, mean over products",
+    ),
+    "attribute_macro_f1": (
+        "Attribute macro-F1",
+        "the same, mean over attributes, so that rare ones count alike",
+    ),
+    "precision": ("Precision", "share of what is given that is right"),
+    "recall": ("Recall", "share of what is true that is given"),
+    "completion_rate": ("Completion rate", "share of the true attributes that are stated, rightly or not"),
+    "hallucination_rate": ("Hallucination rate", "share of stated values that are wrong; lower is better"),
+    "fallback_rate": ("Fallback rate", "share of pictures kept whole because no box was good enough"),
+    "correct": ("Correct", "share of listings within the schema that state nothing wrong"),
+    "rouge_l": ("ROUGE-L", "longest common word sequence with the true title, as an F-measure"),
+    "exact": ("Title exact", "share of titles equal to the true one"),
+    "textual": ("Textual", "queries in words that listings use"),
+    "visual": ("Visual", "queries that describe what a picture shows"),
+    "titles": ("Titles", "products' own titles as queries"),
+    "pooled": ("Pooled", "queries and titles together"),
+    "cluttered": ("cluttered", "pictures with other things beside the product"),
+    "plain": ("plain", "pictures of the product alone"),
+    "desirability": ("Desirability", "judged by what shoppers click, put in the cart and buy"),
+    "sparse_text": ("Sparse text", "among products with few words"),
+    "picture_missing": ("Picture missing", "with the pictures of some products taken away"),
+    "text_degraded": ("Text degraded", "with products' texts spoiled"),
+    "text_missing": ("Text missing", "with the texts of some products taken away"),
+    "similar": ("Similar", "nearest products of the same type and true colour, as a share of those possible"),
+    "untold": ("Untold", "only values that the seller's title does not state"),
+    "constrained": ("Constrained", "written within the category's schema, which a grammar enforces"),
+}  # fmt: skip
+
+STAGES = {
+    "encoder": "the dual encoder",
+    "vlclip_raw": "VL-CLIP, whole pictures and sellers' texts",
+    "vlclip_full": "VL-CLIP, crops and clarified texts",
+    "align_text": "Fusion: queries with texts",
+    "align_image": "Fusion: queries with pictures",
+    "fuse_concat_mlp": "Fusion: concat_mlp",
+    "fuse_moe_bilinear": "Fusion: moe_bilinear",
+    "sft_raw": "OPAL, tuned on sellers' listings",
+    "sft_refined": "OPAL, tuned on refined listings",
+    "dpo": "OPAL, taught by preferences",
+}
+KINDS = {
+    "textual": "Textual queries, in words that listings use",
+    "visual": "Visual queries, which describe what a picture shows",
+    "title": "Products' own titles as queries",
+    "titles": "Products' own titles as queries",
+}
+GATES = {
+    "catalog": "the catalogue, before anything learns from it",
+    "embeddings": "the encoder's vectors, before they are indexed",
+    "refined": "refined listings, before a model is tuned on them",
+    "preferences": "preference pairs, before DPO",
+}
+
+
+def in_order(figures: Figures) -> list[str]:
+    """The variants of a system, its main one first, then as in VARIANTS, then the others as they come."""
+    known = list(VARIANTS.get(figures.system, {}))
+    first, *rest = figures.variants
+    return [first, *sorted(rest, key=lambda name: known.index(name) if name in known else len(known))]
+
+
+def measures(metrics: Iterable[str]) -> list[tuple[str, str]]:
+    """(name, meaning) of every measure and slice that the names of ``metrics`` hold, in their first order."""
+    names = [f"_{metric}_" for metric in metrics]
+    found = []
+    for word, entry in MEASURES.items():
+        held = [name for name in names if f"_{word}_" in name]
+        if word in ("recall", "precision"):  # recall_at_100 is explained by itself
+            held = [name for name in held if f"_{word}_at_" not in name]
+        found += [entry] if held else []
+    return found

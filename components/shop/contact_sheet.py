@@ -1,0 +1,77 @@
+"""Look at the shop: many of its pictures on one sheet, and the listing behind each one."""
+
+from __future__ import annotations
+
+import html
+from base64 import b64encode
+from collections.abc import Iterable
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image, ImageDraw
+
+from components.catalog.format.records import Product, Truth
+from components.stage.publish import published, write_text
+
+_GAP_PX = 4
+
+
+def contact_sheet(items: Iterable[tuple[Product, Truth]], columns: int, boxes: bool) -> Image.Image:
+    """The pictures of ``items`` in rows of ``columns``; ``boxes`` outlines each product's true place."""
+    pictures = [_outlined(product, truth) if boxes else _decoded(product) for product, truth in items]
+    side = max((picture.width for picture in pictures), default=1) + _GAP_PX
+    rows = -(-len(pictures) // columns)
+    sheet = Image.new("RGB", (columns * side + _GAP_PX, rows * side + _GAP_PX), (250, 250, 250))
+    for number, picture in enumerate(pictures):
+        row, column = divmod(number, columns)
+        sheet.paste(picture, (column * side + _GAP_PX, row * side + _GAP_PX))
+    return sheet
+
+
+def _decoded(product: Product) -> Image.Image:
+    return Image.open(BytesIO(product.image)).convert("RGB")
+
+
+def _outlined(product: Product, truth: Truth) -> Image.Image:
+    picture = _decoded(product)
+    if truth.box is not None:
+        x0, y0, x1, y1 = (value * picture.width for value in truth.box)
+        ImageDraw.Draw(picture).rectangle((x0, y0, x1 - 1, y1 - 1), outline=(255, 0, 60))
+    return picture
+
+
+def save_sheet(sheet: Image.Image, path: Path) -> None:
+    """Write a sheet as PNG, whole or not at all."""
+    with published(path) as temporary, temporary.open("wb") as handle:
+        sheet.save(handle, "PNG")
+
+
+def _card(product: Product, truth: Truth) -> str:
+    data = b64encode(product.image).decode("ascii")
+    rows = "".join(
+        f"<tr><th>{html.escape(name)}<td>{html.escape(value)}" for name, value in product.attributes.items()
+    )
+    return (
+        f'<figure><img alt="" src="data:image/jpeg;base64,{data}">'
+        f"<figcaption><b>{html.escape(product.title)}</b>"
+        f"<p>{html.escape(product.description)}</p><table>{rows}</table>"
+        f"<small>{html.escape(product.product_id)} · {product.split} · {truth.scene}</small>"
+        "</figcaption></figure>"
+    )
+
+
+_STYLE = (
+    "body{font:14px system-ui;margin:2em;background:Canvas;color:CanvasText;color-scheme:light dark}"
+    "main{display:grid;grid-template-columns:repeat(auto-fill,minmax(250px,1fr));gap:16px}"
+    "figure{margin:0;padding:12px;border:1px solid #8886;border-radius:8px}img{width:100%}"
+    "th{text-align:left;font-weight:500;opacity:.7;padding-right:1em}p{margin:.4em 0}"
+)
+
+
+def save_page(items: Iterable[tuple[Product, Truth]], path: Path) -> None:
+    """Write a self-contained HTML page of pictures with their clean listings."""
+    cards = "".join(_card(product, truth) for product, truth in items)
+    head = f'<!doctype html><html lang="en"><meta charset="utf-8"><style>{_STYLE}</style>'
+    write_text(
+        path, f"{head}<title>Synthetic shop</title><h1>Synthetic shop</h1><main>{cards}</main></html>\n"
+    )

@@ -1,0 +1,215 @@
+"""The frame of a stage: ``python -m components.stage ROOM [name=value ...]`` runs one stage of the graph.
+
+A room is a folder of ``components`` with a ``stage.py``, written with dots: ``encoder.model.train``. Its function
+``run(params, paths, record)`` does the work. This module is what stands around it: typed parameters, the record,
+the exit code, an error in one sentence, and the order to die with the parent.
+
+The type of ``params`` is the stage's own model. A field that is itself a block of parameters is read from the
+block of that name in params.yaml; any other field comes from the command (``variant=full``), which may also
+change a block (``vlclip.seed=43``) or a path (``paths.vlclip=models/study/vlclip``).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import gc
+import importlib
+import inspect
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, get_type_hints
+
+import yaml
+from pydantic import BaseModel
+
+from components.stage.errors import ConfigurationError, VitrineError
+from components.stage.params import Params, parameters_file, read_yaml, validate
+from components.stage.paths import Paths
+from components.stage.placement import hold_threads_in_place
+from components.stage.record import Record, environment, peak_memory_bytes, save_record
+
+COMPONENTS = Path(__file__).parents[1]
+Command = Callable[..., None]  # (record) or (record, item: str)
+# Importing the libraries makes millions of objects that stay; a look through them every 700 took a second.
+COLLECT_AFTER = (50_000, 20, 20)
+
+
+def die_with_parent() -> None:
+    """Ask the kernel to kill this process when its parent goes (Linux; elsewhere nothing happens).
+
+    Without it a SIGKILL of the runner leaves a training process writing outputs behind its back.
+    """
+    if sys.platform != "linux":
+        return
+    PR_SET_PDEATHSIG = 1  # noqa: N806 - the kernel's name, from linux/prctl.h
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def stage_name(component: str, command: str, *items: str) -> str:
+    """DVC's name of the running stage: ``DVC_STAGE`` as DVC exports it, else ``component.command@item``."""
+    return os.environ.get("DVC_STAGE") or "@".join((f"{component}.{command}", *items))
+
+
+def wanted_items(command: Command) -> list[str]:
+    """Names of the words that a command wants after its own: the parameters behind the record."""
+    return list(inspect.signature(command).parameters)[1:]
+
+
+def usage(component: str, commands: Mapping[str, Command]) -> str:
+    """One line that says which commands there are and which words each one wants."""
+    forms = (" ".join((name, *map(str.upper, wanted_items(command)))) for name, command in commands.items())
+    return f"usage: python -m components.{component} {{{','.join(forms)}}}"
+
+
+def explain(error: BaseException) -> tuple[str, int]:
+    """One sentence and an exit code for an error."""
+    if isinstance(error, VitrineError):
+        return str(error), error.exit_code
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return (
+            f"The disk is full ({error.filename or 'while writing'}): free some space and run again; "
+            "finished stages are kept.",
+            1,
+        )
+    if isinstance(error, MemoryError):
+        return "The machine ran out of memory: lower batch_size or workers in params.yaml.", 1
+    return f"{type(error).__name__}: {error}", 1
+
+
+def run(component: str, commands: Mapping[str, Command], argv: Sequence[str] | None = None) -> int:
+    """Run ``argv[0]`` of ``commands`` on ``argv[1:]`` as a stage; the exit code; a record is left behind."""
+    name, *items = list(sys.argv[1:] if argv is None else argv) or [""]
+    if name not in commands or len(items) != len(wanted_items(commands[name])):
+        print(usage(component, commands), file=sys.stderr)
+        return 2
+    return work(lambda record: commands[name](record, *items), stage_name(component, name, *items))
+
+
+class Stage(NamedTuple):
+    """One stage: its function and the model of its parameters."""
+
+    run: Callable[[Any, Paths, Record], None]
+    params: type[Params]
+
+
+def rooms() -> list[str]:
+    """Every folder of ``components`` that has a stage, written with dots."""
+    found = (file.parent.relative_to(COMPONENTS) for file in COMPONENTS.rglob("stage.py"))
+    return sorted(".".join(folder.parts) for folder in found)
+
+
+def load_stage(room: str) -> Stage:
+    """The stage of a room.
+
+    Raises:
+        ConfigurationError: there is no such room.
+    """
+    if room not in rooms():
+        raise ConfigurationError(f"There is no stage '{room}'; there are: {', '.join(rooms())}.")
+    run_stage = importlib.import_module(f"components.{room}.stage").run
+    model = next(iter(get_type_hints(run_stage).values()))
+    return Stage(run_stage, model)
+
+
+def is_block(annotation: object) -> bool:
+    """Whether a field of a stage's parameters is a block of params.yaml."""
+    return inspect.isclass(annotation) and issubclass(annotation, BaseModel)
+
+
+def read_words(words: Sequence[str]) -> dict[str, Any]:
+    """``a.b=1 c=x`` as ``{"a": {"b": 1}, "c": "x"}``; values are read as YAML.
+
+    Raises:
+        ConfigurationError: a word without ``=`` or without a name before it.
+    """
+    values: dict[str, Any] = {}
+    for word in words:
+        key, sign, text = word.partition("=")
+        *folders, name = key.split(".")
+        if not sign or not all((*folders, name)):
+            raise ConfigurationError(f"'{word}' is no setting; write it as name=value.")
+        place = values
+        for folder in folders:
+            place = place.setdefault(folder, {})
+        place[name] = yaml.safe_load(text)
+    return values
+
+
+def overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """``base`` with the values of ``over`` laid on it, key by key; neither is changed."""
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        both = isinstance(value, Mapping) and isinstance(below, Mapping)
+        merged[key] = overlay(below, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def stage_parameters(model: type[Params], words: Sequence[str]) -> tuple[Params, Paths]:
+    """The parameters of a stage and the paths of its workspace, from params.yaml and the command's words.
+
+    Raises:
+        ConfigurationError: a word, a block or a path that does not fit; every problem with its full key.
+    """
+    said = read_words(words)
+    paths = validate(Paths, said.pop("paths", {}), "paths")
+    blocks = [name for name, field in model.model_fields.items() if is_block(field.annotation)]
+    written = read_yaml(parameters_file()) if blocks else {}
+    values = overlay({name: written[name] for name in blocks if name in written}, said)
+    return validate(model, values, ""), paths
+
+
+def work(stage: Callable[[Record], None], name: str) -> int:
+    """Run a stage under its record and return the exit code; the record is left behind whatever happens."""
+    if os.environ.get("VITRINE_RUNNER"):
+        die_with_parent()
+    hold_threads_in_place()
+    gc.set_threshold(*COLLECT_AFTER)
+    record = Record(
+        stage=name,
+        parent=os.environ.get("VITRINE_PIPELINE_RUN", ""),
+        prefect_run=os.environ.get("VITRINE_PREFECT_RUN", ""),
+    )
+    start = time.perf_counter()
+    try:
+        stage(record)
+        record.status = "finished"
+    except KeyboardInterrupt:
+        record.status, record.error, record.exit_code = "failed", "interrupted", 130
+    except Exception as error:
+        record.status = "failed"
+        record.error, record.exit_code = explain(error)
+        if not isinstance(error, VitrineError):
+            traceback.print_exc()
+        print(f"error: {record.error}", file=sys.stderr)
+    record.seconds = time.perf_counter() - start
+    record.peak_memory_bytes = peak_memory_bytes()
+    record.environment = environment()
+    try:
+        save_record(record)
+    except OSError as error:  # the stage's own outcome stands, whatever happens to its record
+        print(f"warning: the record of this run could not be written: {error}", file=sys.stderr)
+    return record.exit_code
+
+
+def main(words: Sequence[str]) -> int:
+    """Run the stage of the room ``words[0]`` with the settings behind it; the exit code."""
+    if not words or "=" in words[0] or words[0].startswith("-"):
+        print("usage: python -m components.stage ROOM [name=value ...]", file=sys.stderr)
+        print(f"rooms: {', '.join(rooms())}", file=sys.stderr)
+        return 2
+    room, *settings = words
+
+    def stage(record: Record) -> None:
+        loaded = load_stage(room)
+        params, paths = stage_parameters(loaded.params, settings)
+        record.parameters = params.model_dump(mode="json")
+        loaded.run(params, paths, record)
+
+    return work(stage, os.environ.get("DVC_STAGE") or "@".join((room, *settings)))

@@ -1,0 +1,273 @@
+"""What waits to be recorded, as small files under ``.vitrine/``: a tracker that is down loses nothing.
+
+::
+
+    records/<stage>/<id>.json     written by doors (components.stage.record)
+    joined/<id>.json              what a record belongs to, fixed at first sight: code, lock entry, pipeline
+    links/<key>.json              cached stages of a pipeline run, until they are written into MLflow
+    pipelines/<key>.json          the code a pipeline run started from
+    published/<store>/<id>.json   the MLflow run of a record, one folder per tracking store
+
+Nothing here imports MLflow: a run with nothing to tell must not pay for its import.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from components.stage.publish import write_text
+from components.stage.record import STATE, Record
+from components.tracking.lineage.lockfile import LockEntry, digest, disagreement, lock_time, read_lock
+from components.tracking.lineage.revision import Revision, revision
+from components.tracking.store import Store, profile_of, store_of
+
+POLL_S = 0.1
+
+
+class Join(BaseModel):
+    """Where a record belongs; fixed at first sight, for dvc.lock and git move on meanwhile."""
+
+    model_config = ConfigDict(frozen=True)
+
+    record: str
+    stage: str
+    status: str
+    started: float  # Unix time, seconds
+    seconds: float
+    pipeline: str  # id of the pipeline run, or of the group a bare `dvc repro` gets
+    prefect_run: str = ""
+    code: Revision
+    profile: str
+    entry: LockEntry | None = None  # None: no lock entry belongs to this execution
+    reason: str = ""  # why there is none
+
+
+class Links(BaseModel):
+    """Stages a pipeline run found cached: stage -> digest of their lock entry."""
+
+    pipeline: str
+    code: Revision
+    profile: str
+    stages: dict[str, str]
+
+
+class Pipeline(BaseModel):
+    """The code a pipeline run started from."""
+
+    pipeline: str
+    code: Revision
+    profile: str
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def key_of(pipeline: str) -> str:
+    """File name of a pipeline run: ids come from outside and may hold any character."""
+    return hashlib.sha256(pipeline.encode()).hexdigest()[:24]
+
+
+def state(root: Path) -> Path:
+    """The workspace's folder of records and marks."""
+    return root / STATE
+
+
+def _read(path: Path, model: type[M]) -> M | None:
+    try:
+        return model.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+def _write(path: Path, value: BaseModel) -> None:
+    write_text(path, json.dumps(value.model_dump(), indent=1, sort_keys=True))
+
+
+@contextmanager
+def publishing(root: Path, wait_s: float) -> Iterator[bool]:
+    """Hold the workspace's publishing lock; yields False when another process kept it for ``wait_s`` seconds.
+
+    Two publishers at once would make two runs of one record. The kernel frees the lock of a killed process.
+    """
+    folder = state(root)
+    folder.mkdir(parents=True, exist_ok=True)
+    end = time.monotonic() + wait_s
+    with (folder / "publish.lock").open("a") as handle:
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                if time.monotonic() >= end:
+                    yield False
+                    return
+                time.sleep(POLL_S)
+            else:
+                yield True
+                return
+
+
+def record_files(root: Path) -> list[Path]:
+    """All records of the workspace (stages of other dvc.yaml files lie in folders of their own)."""
+    return sorted((state(root) / "records").rglob("*.json"))
+
+
+def marks(root: Path, store: Store) -> Path:
+    """Folder that names the records already published to ``store``."""
+    return state(root) / "published" / store.key
+
+
+def unpublished(root: Path, store: Store, records: list[Path] | None = None) -> list[Path]:
+    """Records, of the workspace or of the given list, that ``store`` does not hold yet."""
+    folder = marks(root, store)
+    # A store that was deleted has forgotten everything; the records are published anew.
+    done = {path.name for path in folder.glob("*.json")} if not store.missing() else set()
+    return [path for path in (record_files(root) if records is None else records) if path.name not in done]
+
+
+def pending(root: Path) -> bool:
+    """Is there a record or a link that MLflow does not hold yet? Costs milliseconds; never imports MLflow."""
+    root = root.resolve()
+    return bool(unpublished(root, store_of(root))) or any((state(root) / "links").glob("*.json"))
+
+
+def mark(root: Path, store: Store, record: str, run_id: str) -> None:
+    """Note that ``store`` holds the record as run ``run_id``."""
+    write_text(marks(root, store) / f"{record}.json", json.dumps({"run_id": run_id}))
+
+
+def load_records(paths: list[Path]) -> tuple[list[Record], list[str]]:
+    """Read records, oldest first; a broken one is set aside as ``.broken`` and told of."""
+    records, warnings = [], []
+    for path in paths:
+        record = _read(path, Record)
+        if record is not None and record.id == path.stem:
+            records.append(record)
+        elif path.exists():
+            path.replace(path.with_suffix(".broken"))
+            warnings.append(f"{path} is no valid record; it was set aside as {path.stem}.broken.")
+    return sorted(records, key=lambda record: (record.started, record.id)), warnings
+
+
+def joins(root: Path) -> dict[str, Join]:
+    """All joins made so far, by record id."""
+    found = (_read(path, Join) for path in (state(root) / "joined").glob("*.json"))
+    return {join.record: join for join in found if join is not None}
+
+
+def start_pipeline(root: Path, pipeline: str) -> None:
+    """Note the code a pipeline run starts from; later edits then do not make its runs look dirty."""
+    root = root.resolve()
+    path = state(root) / "pipelines" / f"{key_of(pipeline)}.json"
+    if not path.exists():
+        _write(path, Pipeline(pipeline=pipeline, code=revision(root), profile=profile_of(root)))
+
+
+def _origin(root: Path, pipeline: str, now: Pipeline) -> Pipeline:
+    noted = _read(state(root) / "pipelines" / f"{key_of(pipeline)}.json", Pipeline) if pipeline else None
+    return noted or now
+
+
+def join_records(root: Path, records: list[Record]) -> dict[str, Join]:
+    """Fix what each record belongs to, and return all joins known.
+
+    Only the newest finished execution of a stage can own the lock entry that stands in dvc.lock now.
+
+    Raises:
+        LockFileError: dvc.lock cannot be read; nothing is fixed then.
+    """
+    known = joins(root)
+    new = [record for record in records if record.id not in known]
+    if not new:
+        return known
+    lock = read_lock(root)
+    group = digest({name: entry.digest() for name, entry in lock.items()}) if lock else "none"
+    now = Pipeline(pipeline="", code=revision(root), profile=profile_of(root))
+    bare = f"repro-{now.code.commit[:12] or 'nogit'}-{group[:12]}"
+    newest: dict[str, float] = {}
+    executions: list[Join | Record] = [*known.values(), *new]
+    for item in executions:
+        if item.status == "finished":
+            newest[item.stage] = max(newest.get(item.stage, 0.0), item.started)
+    for record in new:
+        entry, reason = _own_entry(root, record, lock, newest)
+        origin = _origin(root, record.parent, now)
+        known[record.id] = Join(
+            record=record.id,
+            stage=record.stage,
+            status=record.status,
+            started=record.started,
+            seconds=record.seconds,
+            pipeline=record.parent or bare,
+            prefect_run=record.prefect_run,
+            code=origin.code,
+            profile=origin.profile,
+            entry=entry,
+            reason=reason,
+        )
+        _write(state(root) / "joined" / f"{record.id}.json", known[record.id])
+    return known
+
+
+def _own_entry(
+    root: Path, record: Record, lock: dict[str, LockEntry], newest: dict[str, float]
+) -> tuple[LockEntry | None, str]:
+    """The lock entry that this execution made, or why there is none."""
+    entry = lock.get(record.stage)
+    if record.status != "finished":
+        return None, "the stage did not finish"
+    if entry is None:
+        return None, "dvc.lock has no entry of this stage"
+    if record.started < newest[record.stage]:
+        return None, "a later execution owns the entry in dvc.lock"
+    older = lock_time(root, record.stage) < record.started + record.seconds
+    reason = disagreement(root, entry, older)
+    return (None, reason) if reason else (entry, "")
+
+
+def _executed(root: Path, pipeline: str) -> bool:
+    """Did the pipeline run execute any stage? Records without a join are read first, then the joins."""
+    folder = state(root) / "joined"
+    fresh = (_read(path, Record) for path in record_files(root) if not (folder / path.name).exists())
+    if any(record is not None and record.parent == pipeline for record in fresh):
+        return True
+    return any(join.pipeline == pipeline for join in joins(root).values())
+
+
+def link_cached(root: Path, parent: str, stages: list[str]) -> None:
+    """Queue links from pipeline run ``parent`` to the runs that made its cached stages.
+
+    A pipeline run that executed nothing has nothing to tell: it is not recorded, and nothing is queued.
+    Call it when the stages have run and before ``publish``. Stages without a lock entry are left out.
+
+    Raises:
+        LockFileError: dvc.lock cannot be read.
+    """
+    root = root.resolve()
+    if not stages or not _executed(root, parent):
+        return
+    lock = read_lock(root)
+    origin = _origin(root, parent, Pipeline(pipeline=parent, code=revision(root), profile=profile_of(root)))
+    found = {stage: lock[stage].digest() for stage in stages if stage in lock}
+    links = Links(pipeline=parent, code=origin.code, profile=origin.profile, stages=found)
+    _write(state(root) / "links" / f"{key_of(parent)}.json", links)
+
+
+def queued_links(root: Path) -> dict[Path, Links]:
+    """Links that wait, by the file that holds them; a broken file is removed (links can be made again)."""
+    found: dict[Path, Links] = {}
+    for path in sorted((state(root) / "links").glob("*.json")):
+        links = _read(path, Links)
+        if links is None:
+            path.unlink(missing_ok=True)
+        else:
+            found[path] = links
+    return found

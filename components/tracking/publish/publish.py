@@ -1,0 +1,252 @@
+"""Records become MLflow runs: one run per execution of a stage, under one parent per pipeline run.
+
+Doors know nothing of MLflow, and DVC hashes outputs only after a door has exited; so runs are made
+afterwards, by joining a record with dvc.lock. Publishing may fail, be killed or be repeated at any moment:
+a record counts as published when its mark is written, which is the last thing that happens, and writing a
+run again completes it.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from components.stage.params import load_params
+from components.stage.publish import remove
+from components.stage.record import Record
+from components.tracking.errors import LockFileError, TrackerUnavailableError
+from components.tracking.params import TrackingParams
+from components.tracking.publish import pending as waiting
+from components.tracking.publish import run_content as content
+from components.tracking.publish.pending import Join, Links, link_cached, pending, start_pipeline
+from components.tracking.store import Store, check, connect, experiment_of, store_of
+
+__all__ = ["PublishResult", "link_cached", "pending", "publish", "start_pipeline", "tracking_params"]
+
+WAIT_FOR_OTHER_S = 60.0
+INTERRUPTED = 130  # exit code of a stage that Ctrl-C stopped
+PER_BATCH = {
+    "metrics": 800,
+    "params": 100,
+    "tags": 100,
+}  # MLflow takes 1,000 in all, 100 of each of the last two
+
+
+@dataclass
+class PublishResult:
+    """What a publish did; ``waiting`` records are still to be published, and ``warnings`` say why."""
+
+    published: dict[str, str] = field(default_factory=dict)  # record id -> MLflow run id
+    parents: dict[str, str] = field(default_factory=dict)  # pipeline run id -> MLflow run id
+    linked: dict[str, str] = field(default_factory=dict)  # cached stage -> MLflow run id that made it
+    waiting: int = 0
+    warnings: list[str] = field(default_factory=list)
+
+
+def tracking_params(root: Path) -> TrackingParams:
+    """Block ``tracking`` of the workspace's params.yaml (or of the file named by ``VITRINE_PARAMS``).
+
+    Raises:
+        ConfigurationError: the file or block is missing or wrong.
+    """
+    return load_params("tracking", TrackingParams, root / os.environ.get("VITRINE_PARAMS", "params.yaml"))
+
+
+def publish(
+    root: Path, records: list[Path] | None = None, params: TrackingParams | None = None
+) -> PublishResult:
+    """Publish the workspace's waiting records and links (or the given record files) to MLflow.
+
+    A store that is down, locked or broken is no failure: records wait, and ``warnings`` says so. Imports
+    MLflow only when there is something to publish and the store answers.
+
+    Raises:
+        ConfigurationError: params.yaml has no valid block ``tracking`` (and ``params`` is not given).
+    """
+    root = root.resolve()
+    params = params or tracking_params(root)
+    store = store_of(root)
+    result = PublishResult()
+    try:
+        with waiting.publishing(root, WAIT_FOR_OTHER_S) as held:
+            if held:
+                _publish(root, store, params, records, result)
+            else:
+                result.warnings.append(
+                    "Another sync of this workspace is at work; run vitrine sync when it is done."
+                )
+    except (LockFileError, TrackerUnavailableError) as error:
+        result.warnings.append(str(error))
+    except Exception as error:  # whatever the tracker throws, a pipeline that has done its work must not fail
+        result.warnings.append(_told(store, error))
+    result.waiting = len(waiting.unpublished(root, store, records))
+    return result
+
+
+def _told(store: Store, error: Exception) -> str:
+    text = " ".join(str(error).split())
+    what = f"{type(error).__name__}: {text[:300]}"
+    return f"Publishing to {store.shown} failed ({what}); records wait, run vitrine sync again."
+
+
+def _publish(
+    root: Path, store: Store, params: TrackingParams, paths: list[Path] | None, result: PublishResult
+) -> None:
+    loaded, warnings = waiting.load_records(waiting.unpublished(root, store, paths))
+    result.warnings += warnings
+    # Joins first: they must be fixed even when the store is down.
+    joins = waiting.join_records(root, loaded)
+    links = waiting.queued_links(root)
+    if not loaded and not links:
+        return
+    if store.missing():
+        remove(waiting.marks(root, store))
+    client = connect(store)
+    experiment = experiment_of(client, store, params.experiment, create=False)
+    if experiment is None:  # a new store behind an old address: what was published is not there any more
+        remove(waiting.marks(root, store))
+        experiment = experiment_of(client, store, params.experiment)
+        loaded, _ = waiting.load_records(waiting.unpublished(root, store, paths))
+        joins = waiting.join_records(root, loaded)
+    publisher = _Publisher(root, client, store, str(experiment), params, result)
+    for record in loaded:
+        publisher.guarded(record.id, lambda record=record: publisher.stage_run(record, joins[record.id]))
+    for path, link in links.items():
+        publisher.guarded(link.pipeline, lambda path=path, link=link: publisher.link(path, link))
+    publisher.close_parents(joins)
+
+
+@dataclass
+class _Publisher:
+    """One publish: the open store, and the parents found so far."""
+
+    root: Path
+    client: Any
+    store: Store
+    experiment: str
+    params: TrackingParams
+    result: PublishResult
+
+    def guarded(self, what: str, action: Any) -> None:
+        """Do one record; one that MLflow refuses does not hold up the next, a store that is gone does."""
+        try:
+            action()
+        except Exception as error:
+            check(self.store)
+            self.result.warnings.append(f"{what}: {_told(self.store, error)}")
+
+    def find(self, tag: str, value: str) -> Any | None:
+        """The first run made whose tag has this value."""
+        query = f"tags.`{tag}` = '{value}'"
+        found = self.client.search_runs(
+            [self.experiment], query, max_results=1, order_by=["attributes.start_time ASC"]
+        )
+        return found[0] if found else None
+
+    def parent(self, pipeline: str, started: float, tags: Mapping[str, str]) -> str:
+        """MLflow run of a pipeline run, made if it is not there."""
+        if pipeline not in self.result.parents:
+            plain = pipeline.replace("'", "_")  # MLflow's filter language knows no escape
+            run = self.find("vitrine.pipeline", plain)
+            if run is None:
+                own = {key: value for key, value in tags.items() if value}
+                own |= {"vitrine.kind": "pipeline", "vitrine.pipeline": plain}
+                name = f"{tags.get('vitrine.profile') or 'run'} {tags.get('vitrine.git_commit', '')[:7]}"
+                run = self.client.create_run(
+                    self.experiment, start_time=_ms(started), tags=own, run_name=name.strip()
+                )
+            self.result.parents[pipeline] = run.info.run_id
+        return self.result.parents[pipeline]
+
+    def stage_run(self, record: Record, join: Join) -> None:
+        """Make, or complete, the run of one record, and mark the record as published."""
+        parent = self.parent(join.pipeline, record.started, content.common_tags(join))
+        tags = content.tags(record, join) | {"mlflow.parentRunId": parent}
+        run = self.find("vitrine.record", record.id)
+        if run is None:
+            # All tags at creation: a run found after a crash can always be told apart and completed.
+            run = self.client.create_run(
+                self.experiment, start_time=_ms(record.started), tags=tags, run_name=record.stage
+            )
+        if run.data.tags.get("vitrine.complete") != "true":
+            self.fill(run.info.run_id, record, join)
+        waiting.mark(self.root, self.store, record.id, run.info.run_id)
+        self.result.published[record.id] = run.info.run_id
+
+    def fill(self, run_id: str, record: Record, join: Join) -> None:
+        """Write parameters, figures and files, end the run, and only then call it complete."""
+        files = content.evidence(self.root, join, self.params.artifact_limit_bytes)
+        figures = content.figures(record, content.metric_tables(files))
+        ended = _ms(record.started + record.seconds)
+        log(self.client, run_id, figures, ended, params=content.parameters(record, join))
+        headline = {path: file for path, file in files.items() if path.startswith("metrics/headline")}
+        if headline:
+            parent = self.result.parents[join.pipeline]
+            log(self.client, parent, content.table_figures(content.metric_tables(headline)), ended)
+        with tempfile.TemporaryDirectory(prefix="vitrine-") as folder:
+            content.lay_out(Path(folder), record, join, files)
+            self.client.log_artifacts(run_id, folder)
+        status = "FINISHED" if record.status == "finished" else "FAILED"
+        if record.exit_code == INTERRUPTED:
+            status = "KILLED"
+        self.client.set_terminated(run_id, status, end_time=ended)
+        self.client.set_tag(run_id, "vitrine.complete", "true")
+
+    def link(self, path: Path, links: Links) -> None:
+        """Tag a pipeline run with the runs that made its cached stages, and drop the queued file."""
+        tags = {
+            "vitrine.pipeline_run": links.pipeline,
+            "vitrine.git_commit": links.code.commit,
+            "vitrine.profile": links.profile,
+        }
+        parent = self.parent(links.pipeline, 0.0, tags)
+        found: dict[str, str] = {}
+        for stage, entry in links.stages.items():
+            run = self.find("vitrine.lock_entry", entry)
+            # An entry made elsewhere (a clone, another store) has no run here; its hash says what it is.
+            found[stage] = run.info.run_id if run else f"lock:{entry}"
+        cached = {content.clean_key(f"cached.{stage}"): run for stage, run in found.items()}
+        log(self.client, parent, [], 0, tags=cached)
+        self.result.linked |= found
+        path.unlink(missing_ok=True)
+
+    def close_parents(self, joins: Mapping[str, Join]) -> None:
+        """End the pipeline runs touched: failed if the last execution of some stage in them failed."""
+        for pipeline, run_id in self.result.parents.items():
+            members = sorted((j for j in joins.values() if j.pipeline == pipeline), key=lambda j: j.started)
+            if not members:
+                continue
+            last = {join.stage: join.status for join in members}
+            status = "FINISHED" if all(state == "finished" for state in last.values()) else "FAILED"
+            ended = max(join.started + join.seconds for join in members)
+            self.client.set_terminated(run_id, status, end_time=_ms(ended))
+
+
+def log(
+    client: Any,
+    run_id: str,
+    figures: list[content.Figure],
+    timestamp: int,
+    params: Mapping[str, str] | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> None:
+    """Write figures, parameters and tags in few calls. ``timestamp``: Unix time in milliseconds."""
+    from mlflow.entities import Metric, Param, RunTag
+
+    batches = {
+        "metrics": [Metric(f.key, f.value, timestamp, f.step) for f in figures],
+        "params": [Param(key, value) for key, value in (params or {}).items()],
+        "tags": [RunTag(key, value) for key, value in (tags or {}).items()],
+    }
+    while any(batches.values()):
+        call = {kind: items[: PER_BATCH[kind]] for kind, items in batches.items()}
+        batches = {kind: items[PER_BATCH[kind] :] for kind, items in batches.items()}
+        client.log_batch(run_id, **call, synchronous=True)
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)

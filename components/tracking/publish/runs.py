@@ -1,0 +1,123 @@
+"""Runs as they are found in MLflow: by id, by pipeline, by what they made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components.tracking.errors import UnknownReferenceError
+from components.tracking.lineage.lockfile import LockEntry
+from components.tracking.store import Store, connect, experiment_of
+
+PAGE = 1000
+SHORTEST_PREFIX = 4
+
+
+@dataclass
+class Runs:
+    """Reading access to the runs of one experiment; ``client`` is MLflow's."""
+
+    client: Any
+    experiment: str
+
+    @classmethod
+    def open(cls, store: Store, experiment: str) -> Runs:
+        """Connect to a store that holds runs.
+
+        Raises:
+            TrackerUnavailableError: the store does not answer.
+            UnknownReferenceError: nothing has been recorded yet.
+        """
+        if not store.missing():
+            client = connect(store)
+            found = experiment_of(client, store, experiment, create=False)
+            if found is not None:
+                return cls(client, found)
+        raise UnknownReferenceError(
+            f"{store.shown} holds no experiment '{experiment}' yet: run vitrine sync first."
+        )
+
+    def search(self, query: str) -> list[Any]:
+        """All active runs that match a filter, oldest first."""
+        found: list[Any] = []
+        token: str | None = None
+        while True:
+            page = self.client.search_runs(
+                [self.experiment],
+                query,
+                max_results=PAGE,
+                order_by=["attributes.start_time ASC"],
+                page_token=token,
+            )
+            found += page
+            token = page.token
+            if not token:
+                return found
+
+    def named(self, name: str) -> Any:
+        """The run with this id, or whose id begins with it, or the newest of the pipeline run with this id.
+
+        Raises:
+            UnknownReferenceError: none, or more than one.
+        """
+        plain = name.strip().lower()
+        ids = [
+            run
+            for run in self.search("")
+            if len(plain) >= SHORTEST_PREFIX and run.info.run_id.startswith(plain)
+        ]
+        if not ids and "'" not in name:
+            ids = self.search(f"tags.`vitrine.pipeline` = '{name}'")[-1:]
+        if not ids:
+            raise UnknownReferenceError(
+                f"'{name}' is no run, profile, branch or commit (a run's id needs at least 4 characters)."
+            )
+        if len(ids) > 1:
+            listed = ", ".join(run.info.run_id[:12] for run in ids[:5])
+            raise UnknownReferenceError(
+                f"'{name}' begins {len(ids)} run ids ({listed}): give more characters."
+            )
+        return ids[0]
+
+    def get(self, run_id: str) -> Any | None:
+        """The run with exactly this id, or None."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self.client.get_run(run_id)
+        except MlflowException:
+            return None
+
+    def members(self, run: Any) -> list[Any]:
+        """Stage runs of a pipeline run: the last execution of each, and those its cached stages link to.
+
+        A stage's run is its own only member.
+        """
+        if run.data.tags.get("vitrine.kind") != "pipeline":
+            return [run]
+        stages: dict[str, Any] = {}
+        for key, linked in run.data.tags.items():
+            if key.startswith("cached.") and (found := self.get(linked)):
+                stages[found.data.tags.get("vitrine.stage", key)] = found
+        for child in self.search(f"tags.`mlflow.parentRunId` = '{run.info.run_id}'"):
+            stages[child.data.tags.get("vitrine.stage", child.info.run_id)] = child
+        return list(stages.values())
+
+    def file(self, run: Any, path: str, folder: Path) -> bytes | None:
+        """Contents of a file of the run, by way of ``folder``; None when the run has no such file."""
+        from mlflow.exceptions import MlflowException
+
+        target = folder / run.info.run_id
+        target.mkdir(exist_ok=True)
+        try:
+            return Path(self.client.download_artifacts(run.info.run_id, path, str(target))).read_bytes()
+        except (MlflowException, OSError):
+            return None
+
+    def lock_entry(self, run: Any, folder: Path) -> LockEntry | None:
+        """The stage's entry of dvc.lock, as the run keeps it; None for executions that own none."""
+        if "vitrine.lock_entry" not in run.data.tags:
+            return None
+        raw = self.file(run, "lock_entry.json", folder)
+        return LockEntry.model_validate_json(raw) if raw else None

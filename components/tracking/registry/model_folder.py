@@ -1,0 +1,83 @@
+"""Which files may leave as a model: safetensors, JSON and tokenizer files, by allow-list and by content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from components.tracking.errors import ModelFolderError
+from components.tracking.lineage.lockfile import CHUNK_BYTES, digest
+
+WEIGHTS = ".safetensors"
+SUFFIXES = (WEIGHTS, ".json")
+TOKENIZER_FILES = ("vocab.txt", "merges.txt", "tokenizer.model", "spiece.model", "chat_template.jinja")
+CARD = "README.md"  # the model card, written at registration
+HEADER_LIMIT_BYTES = 100_000_000  # the safetensors format's own limit
+
+
+def checked_files(folder: Path) -> dict[str, str]:
+    """Relative path -> SHA-256 of every file of a model folder that may be published.
+
+    Raises:
+        ModelFolderError: the folder is missing or a link, holds a link, a hidden file, or a file that is
+            not on the allow-list or is not what its name says, or has no weights or no config.json.
+    """
+    if folder.is_symlink() or not folder.is_dir():
+        raise ModelFolderError(
+            f"{folder} is no model folder; train first (dvc repro), or name another folder."
+        )
+    found: dict[str, str] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink():
+            raise ModelFolderError(f"{path} is a symbolic link; a model folder holds plain files only.")
+        if path.is_file():
+            _check(path)
+            found[path.relative_to(folder).as_posix()] = _sha256(path)
+    if "config.json" not in found or not any(name.endswith(WEIGHTS) for name in found):
+        raise ModelFolderError(f"{folder} is no complete model: config.json and *{WEIGHTS} must be there.")
+    return found
+
+
+def content_hash(files: dict[str, str]) -> str:
+    """One SHA-256 for a model's files; the model card is about the model, not part of it."""
+    return digest(sorted((name, found) for name, found in files.items() if name != CARD))
+
+
+def _check(path: Path) -> None:
+    name = path.name
+    if name.startswith(".") or not (path.suffix in SUFFIXES or name in TOKENIZER_FILES or name == CARD):
+        raise ModelFolderError(
+            f"{path} may not be registered: only {', '.join(SUFFIXES)} and tokenizer files are; "
+            "pickles and torch files can run code when they are read."
+        )
+    if path.suffix == WEIGHTS:
+        _check_weights(path)
+    if path.suffix == ".json":
+        try:
+            json.loads(path.read_bytes())
+        except ValueError as error:
+            raise ModelFolderError(f"{path} is not valid JSON ({error}); make the model again.") from None
+
+
+def _check_weights(path: Path) -> None:
+    """Read the safetensors header: eight bytes of length, a JSON object, data as long as it says."""
+    try:
+        with path.open("rb") as handle:
+            length = int.from_bytes(handle.read(8), "little")
+            if not 2 <= length <= min(HEADER_LIMIT_BYTES, path.stat().st_size - 8):
+                raise ValueError("its header has no sensible length")
+            header = json.loads(handle.read(length))
+        ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
+        if max(ends, default=0) != path.stat().st_size - 8 - length:
+            raise ValueError("it is cut short or too long")
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+        raise ModelFolderError(f"{path} is no safetensors file ({error}); make the model again.") from None
+
+
+def _sha256(path: Path) -> str:
+    found = hashlib.sha256()
+    with path.open("rb") as handle:
+        while chunk := handle.read(CHUNK_BYTES):
+            found.update(chunk)
+    return found.hexdigest()

@@ -1,0 +1,272 @@
+"""The registry: models as versions of a name, with aliases such as ``challenger`` and ``champion``.
+
+A model's bytes enter MLflow only here. A version belongs to the run that made it, so its lineage is the
+run's.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from components.stage.publish import published
+from components.stage.record import STATE
+from components.tracking.errors import ModelFolderError, TrackingError, UnknownReferenceError
+from components.tracking.lineage.lockfile import tree_md5
+from components.tracking.publish.publish import tracking_params
+from components.tracking.publish.runs import Runs
+from components.tracking.registry.model_folder import CARD, checked_files, content_hash
+from components.tracking.store import connect, store_of
+
+OUT = "vitrine.out."
+CONTENT = "vitrine.model_sha256"
+DESCRIPTION_LENGTH = 4000  # characters; some SQL back ends hold 5,000
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """A registered model version."""
+
+    name: str
+    version: str
+    alias: str
+    run_id: str
+    sha256: str  # of the model's files
+
+
+@contextmanager
+def _registry_call(what: str) -> Iterator[None]:
+    """Turn MLflow's errors into ours.
+
+    Raises:
+        UnknownReferenceError: MLflow does not know the name, version or alias, or refuses it.
+        TrackingError: anything else MLflow says.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        reason = " ".join(str(error.message).split())
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise UnknownReferenceError(f"{what}: {reason}") from None
+        raise TrackingError(f"{what}: {reason}") from None
+
+
+def chosen_models(root: Path, known: Mapping[str, Path], names: Sequence[str]) -> dict[str, Path]:
+    """Registered name -> folder: those named, or every known model whose folder stands in the workspace.
+
+    Raises:
+        UnknownReferenceError: a name that ``tracking.models`` does not hold, or no model has been made.
+    """
+    if unknown := [name for name in names if name not in known]:
+        raise UnknownReferenceError(
+            f"tracking.models has no '{unknown[0]}' (known: {', '.join(known)}); or name a --folder."
+        )
+    chosen = {name: known[name] for name in names} or {
+        name: folder for name, folder in known.items() if (root / folder).is_dir()
+    }
+    if not chosen:
+        raise UnknownReferenceError("No model of tracking.models has been made here: run vitrine run first.")
+    return chosen
+
+
+def register(
+    root: Path, name: str, model_folder: Path, alias: str, run_id: str | None = None
+) -> ModelVersion:
+    """Register a model folder as a new version of ``name`` and give it the alias.
+
+    ``run_id`` (a prefix is enough) is the stage run that made the folder; without it the run is found by
+    the folder's hash. A run that made something else is refused. The same model of the same run keeps its
+    version.
+
+    Raises:
+        ModelFolderError: the folder may not be published, or is not what the run made.
+        UnknownReferenceError: no such run, or no run made this folder; a name or alias MLflow does not take.
+        TrackerUnavailableError: the store does not answer.
+    """
+    root = root.resolve()
+    folder = model_folder if model_folder.is_absolute() else root / model_folder
+    sha256 = content_hash(checked_files(folder))
+    runs = Runs.open(store_of(root), tracking_params(root).experiment)
+    run = _maker(runs, root, folder, run_id)
+    with _registry_call(f"{name} was not registered"):
+        version = _existing(runs.client, name, run.info.run_id, sha256) or _new(
+            runs, name, folder, run, sha256
+        )
+        if alias:
+            runs.client.set_registered_model_alias(name, alias, version)
+    return ModelVersion(name, version, alias, run.info.run_id, sha256)
+
+
+def _maker(runs: Runs, root: Path, folder: Path, run_id: str | None) -> Any:
+    """The stage run that made a folder with exactly these bytes."""
+    md5 = tree_md5(folder)
+    if run_id is None:
+        place = folder.relative_to(root) if folder.is_relative_to(root) else Path("models") / folder.name
+        made = runs.search(f"tags.`{OUT}{place.as_posix()}` = '{md5}'")
+        if not made:
+            raise UnknownReferenceError(
+                f"No recorded run made {folder} as it is now: run vitrine sync, or name the run."
+            )
+        return made[0]
+    run = runs.named(run_id)
+    for member in runs.members(run):
+        if md5 in [value for key, value in member.data.tags.items() if key.startswith(OUT)]:
+            return member
+    raise ModelFolderError(
+        f"{folder} is not what run {run_id} made: check that run's outputs out, or name the right run."
+    )
+
+
+def _existing(client: Any, name: str, run_id: str, sha256: str) -> str | None:
+    for version in client.search_model_versions(f"run_id='{run_id}'"):
+        if version.name == name and version.tags.get(CONTENT) == sha256:
+            return str(version.version)
+    return None
+
+
+def _new(runs: Runs, name: str, folder: Path, run: Any, sha256: str) -> str:
+    card = model_card(name, run, sha256, headline(runs, run))
+    place = f"registered/{name}/{sha256[:16]}"
+    with tempfile.TemporaryDirectory(prefix="vitrine-") as temporary:
+        copy = Path(temporary) / "model"
+        shutil.copytree(folder, copy)
+        (copy / CARD).write_text(card, encoding="utf-8")
+        runs.client.log_artifacts(run.info.run_id, str(copy), place)
+    if not runs.client.search_registered_models(f"name='{name}'"):
+        runs.client.create_registered_model(name)
+    tags = {CONTENT: sha256} | {
+        key: run.data.tags[key]
+        for key in ("vitrine.git_commit", "vitrine.lock_entry", "vitrine.profile")
+        if key in run.data.tags
+    }
+    source = f"runs:/{run.info.run_id}/{place}"
+    version = runs.client.create_model_version(
+        name, source, run_id=run.info.run_id, tags=tags, description=card[:DESCRIPTION_LENGTH]
+    )
+    return str(version.version)
+
+
+def headline(runs: Runs, run: Any) -> dict[str, float]:
+    """Headline figures of the pipeline run that the model's run belongs to."""
+    parent = runs.get(run.data.tags.get("mlflow.parentRunId", "-"))
+    return dict(parent.data.metrics) if parent else {}
+
+
+def model_card(name: str, run: Any, sha256: str, figures: dict[str, float]) -> str:
+    """The model card in Markdown: what it is, figures, parameters, and what it was made from."""
+    tags = run.data.tags
+    dirty = " with uncommitted changes" if tags.get("vitrine.dirty") == "true" else ""
+    lines = [
+        f"# {name}",
+        "",
+        f"Made by stage `{tags.get('vitrine.stage', '')}` in run `{run.info.run_id}`, ",
+        "",
+    ]
+    lines[2] += f"from commit `{tags.get('vitrine.git_commit') or 'unknown'}`{dirty}."
+    lines += [f"SHA-256 of the model's files: `{sha256}`.", ""]
+    own = {
+        key: value
+        for key, value in run.data.metrics.items()
+        if not key.startswith(("system/", "timing/", "curve/"))
+    }
+    inputs = {
+        key.removeprefix("vitrine.dep."): value
+        for key, value in tags.items()
+        if key.startswith("vitrine.dep.")
+    }
+    lines += _section("Figures of the pipeline run", {key: f"{value:.4f}" for key, value in figures.items()})
+    lines += _section("Figures of the training", {key: f"{value:.4f}" for key, value in own.items()})
+    lines += _section("Made from", inputs)
+    lines += _section("Parameters", run.data.params)
+    return "\n".join(lines)
+
+
+def _section(title: str, values: dict[str, str]) -> list[str]:
+    if not values:
+        return []
+    return [
+        f"## {title}",
+        "",
+        "| name | value |",
+        "|---|---|",
+        *(f"| {k} | {v} |" for k, v in sorted(values.items())),
+        "",
+    ]
+
+
+def promote(root: Path, name: str, version: str, alias: str) -> str:
+    """Point an alias at a version; returns the version it pointed at before, or "".
+
+    ``version`` is a number, or another alias.
+
+    Raises:
+        UnknownReferenceError: no such model or version, or an alias MLflow does not take.
+        TrackerUnavailableError: the store does not answer.
+    """
+    client = connect(store_of(root.resolve()))
+    with _registry_call(f"{name} {version} was not promoted"):
+        wanted = (
+            version if version.isdigit() else str(client.get_model_version_by_alias(name, version).version)
+        )
+        client.get_model_version(name, wanted)
+        before = str(client.get_registered_model(name).aliases.get(alias, ""))
+        client.set_registered_model_alias(name, alias, wanted)
+    return before
+
+
+def load_path(root: Path, name: str, alias: str) -> Path:
+    """A local folder with the files of the version an alias points at, checked against its hash.
+
+    Files behind a server are fetched once, into ``.vitrine/models/<name>/<hash>/``.
+
+    Raises:
+        UnknownReferenceError: no such model or alias.
+        ModelFolderError: the files are not those that were registered.
+        TrackerUnavailableError: the store does not answer.
+    """
+    root = root.resolve()
+    client = connect(store_of(root))
+    with _registry_call(f"{name}@{alias} cannot be loaded"):
+        version = client.get_model_version_by_alias(name, alias)
+        wanted = version.tags.get(CONTENT, "")
+        run = client.get_run(version.run_id)
+        place = version.source.removeprefix(f"runs:/{version.run_id}/")
+    folder = _local_artifacts(run.info.artifact_uri, place)
+    if folder is None:
+        folder = root / STATE / "models" / name / (wanted or f"v{version.version}")
+        if not folder.exists():
+            with published(folder) as temporary, _registry_call(f"{name}@{alias} cannot be fetched"):
+                temporary.mkdir()
+                fetched = client.download_artifacts(version.run_id, place, str(temporary))
+                _lift(Path(fetched), temporary)
+    if content_hash(checked_files(folder)) != wanted:
+        raise ModelFolderError(
+            f"{folder} is not the model that was registered as {name} v{version.version}: register it again."
+        )
+    return folder
+
+
+def _local_artifacts(uri: str, place: str) -> Path | None:
+    parts = urlsplit(uri)
+    if parts.scheme not in ("", "file"):
+        return None
+    folder = Path(unquote(parts.path)) / place
+    return folder if folder.is_dir() else None
+
+
+def _lift(fetched: Path, target: Path) -> None:
+    """Move what was fetched from a folder below ``target`` into ``target`` itself."""
+    for item in list(fetched.iterdir()):
+        item.replace(target / item.name)
+    for parent in [fetched, *fetched.parents]:
+        if parent == target:
+            return
+        parent.rmdir()

@@ -1,0 +1,140 @@
+"""The text agent: Summarizer, then Evaluator and Refiner in turn until ``<STOP>`` (VL-CLIP [S])."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from components.llm.session import Answer, ChatSession
+from components.vlclip.agent.facts import Check, ProductFacts, capped, seller_facts
+from components.vlclip.agent.params import ClarifyParams
+from components.vlclip.agent.prompts import (
+    EVALUATOR,
+    REFINER,
+    STOP,
+    SUMMARIZER,
+    critique_schema,
+    instructions,
+    text_schema,
+    turn,
+)
+from components.vlclip.agent.words import Fact
+
+
+@dataclass(frozen=True)
+class Step:
+    """One answer of one role; round 0 is the Summarizer's."""
+
+    round: int
+    role: str
+    output: str
+
+
+@dataclass(frozen=True)
+class Clarified:
+    """What became of one product's text.
+
+    Attributes:
+        facts: what the text states and the check supports. rounds: Evaluator's judgements.
+        stopped: whether the Evaluator was content. facts_removed: statements that some draft made and the
+            check took out. reason: why the seller's text was kept; empty when it was not.
+    """
+
+    text: str
+    facts: tuple[Fact, ...]
+    rounds: int
+    stopped: bool
+    facts_removed: int
+    reason: str
+    steps: tuple[Step, ...]
+
+
+class Agent:
+    """Writes texts through one chat session."""
+
+    def __init__(self, session: ChatSession, params: ClarifyParams) -> None:
+        self._session, self._params = session, params
+        most = params.max_characters
+        self._text_schema, self._critique_schema = text_schema(most), critique_schema()
+        self._summarizer = instructions(SUMMARIZER, "text", most)
+        self._evaluator = instructions(EVALUATOR, "critique", most)
+        self._refiner = instructions(REFINER, "text", most)
+
+    async def clarify(self, row: Mapping[str, Any], facts: ProductFacts, picture: bytes | None) -> Clarified:
+        """The text of one product.
+
+        Raises:
+            BudgetSpentError, EndpointError: nothing more can be asked.
+        """
+        data = self._data(row, facts)
+        steps: list[Step] = []
+        removed: set[object] = set()
+        answer = await self._ask("summarizer", self._summarizer, data, picture, self._text_schema)
+        if answer.value is None:
+            return self._seller(row, facts, steps, answer.reason)
+        text, stopped, rounds = str(answer.value["text"]), False, 0
+        steps.append(Step(0, "summarizer", text))
+        for rounds in range(1, self._params.max_rounds + 1):
+            check = facts.check(text, self._params.max_characters)
+            removed.update([*check.unsupported, *check.strange])
+            data = data | {"text": text, "checks": _findings(check)}
+            answer = await self._ask("evaluator", self._evaluator, data, picture, self._critique_schema)
+            if answer.value is None:
+                return self._seller(row, facts, steps, answer.reason)
+            critique = str(answer.value["critique"])
+            steps.append(Step(rounds, "evaluator", critique))
+            stopped = critique.strip() == STOP
+            if stopped:
+                break
+            asked = data | {"critique": critique}
+            answer = await self._ask("refiner", self._refiner, asked, picture, self._text_schema)
+            if answer.value is None:
+                return self._seller(row, facts, steps, answer.reason)
+            text = str(answer.value["text"])
+            steps.append(Step(rounds, "refiner", text))
+        # Whatever the roles agreed on, only what the check supports leaves this room.
+        final = facts.check(text, self._params.max_characters)
+        removed.update([*final.unsupported, *final.strange])
+        clean = final.clean or capped(facts.lexicon.product_type, self._params.max_characters)
+        kept = facts.check(clean, self._params.max_characters).supported
+        return Clarified(clean, kept, rounds, stopped, len(removed), "", tuple(steps))
+
+    async def _ask(
+        self, task: str, system: str, data: Mapping[str, Any], picture: bytes | None, schema: dict[str, Any]
+    ) -> Answer:
+        return await self._session.ask(task, turn(system, data, picture), schema)
+
+    def _data(self, row: Mapping[str, Any], facts: ProductFacts) -> dict[str, Any]:
+        most = self._params.record_characters
+        record = {
+            "category": row["category"],
+            "product_type": row["product_type"],
+            "title": row["title"][:most],
+            "description": row["description"][:most],
+            "attributes": {name[:most]: value[:most] for name, value in seller_facts(row).items()},
+        }
+        evidence = [
+            {"name": f.name, "value": f.value, "support": round(f.support, 3), "stated": f.stated}
+            for f in facts.best
+        ]
+        return {"record": record, "evidence": evidence, "title_words": list(facts.title_words)}
+
+    def _seller(
+        self, row: Mapping[str, Any], facts: ProductFacts, steps: list[Step], reason: str
+    ) -> Clarified:
+        text = " ".join(str(row["title"]).split()) or facts.lexicon.product_type
+        table = seller_facts(row)
+        stated = tuple((n, v) for n, v in table.items() if (n, v) in facts.support)
+        judged = sum(s.role == "evaluator" for s in steps)
+        capped_text = capped(text, self._params.max_characters)
+        return Clarified(capped_text, stated, judged, False, 0, reason, tuple(steps))
+
+
+def _findings(check: Check) -> dict[str, Any]:
+    return {
+        "supported": [list(f) for f in check.supported],
+        "unsupported": [list(f) for f in check.unsupported],
+        "strange": list(check.strange[:20]),
+        "missing": [list(f) for f in check.missing],
+    }

@@ -1,0 +1,137 @@
+"""The facts of every product of a catalogue, gathered from table, title, description and picture."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from components.catalog.format.schema import CatalogSchema
+from components.vlclip.agent.evidence import Evidence, kind_of
+from components.vlclip.agent.facts import FUNCTION_WORDS, Composer, KnownFact, ProductFacts, seller_facts
+from components.vlclip.agent.params import ClarifyParams
+from components.vlclip.agent.picture_judges import Attribute, Kind
+from components.vlclip.agent.words import Fact, Lexicon, Spelling, document_frequency, stem, words
+
+
+class FactBook:
+    """Facts by row of the catalogue.
+
+    Args:
+        rows: catalogue rows without pictures, as the evidence was made from.
+    """
+
+    def __init__(
+        self, rows: Sequence[dict[str, Any]], evidence: Evidence, schema: CatalogSchema, params: ClarifyParams
+    ) -> None:
+        self._rows, self._evidence, self._schema, self._params = rows, evidence, schema, params
+        texts = (f"{r['title']} {r['description']}" for r in rows)
+        self.spelling = Spelling(self._schema_words, document_frequency(texts), params.spelling)
+        self._lexicons = {
+            kind: Lexicon(kind[1].strip() or kind[0], {a.name: a.values for a in attributes})
+            for kind, attributes in evidence.kinds.items()
+        }
+        self._titles = self._title_counts() if params.title_words else {}
+
+    @cached_property
+    def _schema_words(self) -> frozenset[str]:
+        found: set[str] = set()
+        for category in self._schema.categories.values():
+            for product_type in category.product_types:
+                found.update(words(product_type))
+            for name, attribute in category.attributes.items():
+                found.update(words(name.replace("_", " ")))
+                for value in attribute.values:
+                    found.update(words(value))
+        return frozenset(found)
+
+    @cached_property
+    def composer(self) -> Composer:
+        """Writes texts from this catalogue's facts."""
+        uses = Counter(name for c in self._schema.categories.values() for name in c.attributes)
+        half = len(self._schema.categories) / 2
+        common = frozenset(name for name, n in uses.items() if n > half)
+        closed = frozenset(self._schema.closed_attributes())
+        return Composer(common, closed, self._params.max_characters)
+
+    def _title_counts(self) -> dict[Kind, Counter[str]]:
+        counts: dict[Kind, Counter[str]] = {}
+        for row in self._rows:
+            own = counts.setdefault(kind_of(row), Counter())
+            own.update(set(self.spelling.correct(words(row["title"]))))
+        return counts
+
+    def of(self, row: int) -> ProductFacts:
+        """The facts of one product."""
+        product = self._rows[row]
+        lexicon = self._lexicons[kind_of(product)]
+        title = self.spelling.correct(words(product["title"]))
+        told = self._told(lexicon, title, self.spelling.correct(words(product["description"])))
+        table = seller_facts(product)
+        support: dict[Fact, float] = {}
+        allowed: set[Fact] = set()
+        best: list[KnownFact] = []
+        for attribute in self._evidence.attributes(row):
+            own, said = table.get(attribute.name, ""), told.get(attribute.name, [])
+            held = self._weigh(row, attribute, own, said, support)
+            if held is not None:
+                allowed.add((held.name, held.value))
+                if held.visible or self._params.silent_facts:
+                    best.append(held)
+        return ProductFacts(
+            lexicon,
+            self.spelling,
+            support,
+            frozenset(allowed),
+            tuple(best),
+            self._title_words(product, title),
+        )
+
+    def _weigh(
+        self, row: int, attribute: Attribute, own: str, said: Sequence[str], support: dict[Fact, float]
+    ) -> KnownFact | None:
+        """The value of an attribute that is likely enough; ``support`` takes every value's probability."""
+        weighed = self._evidence.probabilities(row, attribute.name, own, said)
+        if weighed is None:
+            return None
+        values, probabilities = weighed
+        for value, p in zip(values, probabilities.tolist(), strict=True):
+            support[attribute.name, value] = p
+        at = int(probabilities.argmax())
+        value, p = values[at], float(probabilities[at])
+        stated = value == own or value in said
+        visible = self._evidence.tells(row, attribute.name)
+        limits = self._params.evidence
+        may_add = visible and attribute.coverage >= limits.added_coverage and p >= limits.added_support
+        if (stated and p >= limits.support) or may_add:
+            return KnownFact(attribute.name, value, p, stated, visible)
+        return None
+
+    def _told(
+        self, lexicon: Lexicon, title: Sequence[str], description: Sequence[str]
+    ) -> dict[str, list[str]]:
+        """Values that title and description name; of a value of several attributes, the likeliest."""
+        told: dict[str, list[str]] = {}
+        for tokens in (title, description):
+            for mention in lexicon.mentions(tokens):
+                name, value = mention.facts[0]
+                told.setdefault(name, []).append(value)
+        return told
+
+    def _title_words(self, product: Mapping[str, Any], title: Sequence[str]) -> tuple[str, ...]:
+        if not self._params.title_words:
+            return ()
+        counts = self._titles[kind_of(product)]
+        own = set(map(stem, words(product["product_type"])))
+        kept = [
+            w
+            for w in dict.fromkeys(title)
+            if counts[w] >= self._params.title_word_products
+            and w not in FUNCTION_WORDS
+            and w not in self._schema_words
+            and stem(w) not in own
+            and not w.isdigit()
+            and len(w) > 1
+        ]
+        return tuple(kept[: self._params.title_words])

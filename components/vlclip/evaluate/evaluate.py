@@ -1,0 +1,193 @@
+"""What each variant of VL-CLIP can do on held-out products, all asked the same questions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from components.encoder.evaluate.evaluate import (
+    ATTRIBUTES,
+    DEPTH,
+    Measured,
+    answer_rows,
+    interval_table,
+    paired_tests,
+    task_metrics,
+)
+from components.encoder.evaluate.zero_shot import attribute_answers
+from components.encoder.model.features.encode import BatchEncoder
+from components.encoder.model.features.held_out import HeldOut, Task
+from components.retrieval.metrics import judge
+from components.retrieval.ranking import top_k
+from components.vlclip.evaluate.similar import Likeness, chance, likeness, precision_at
+from components.vlclip.evaluate.slices import SceneSlice, scene_slice
+from components.vlclip.model.params import VlclipEvaluationParams
+
+SCENES = ("cluttered", "plain")
+SLICED = ("hits_at_1", "hits_at_5", "hits_at_10", "mrr")  # nDCG would need the ideal without other scenes
+TESTED = (
+    *("hits_at_5", "mrr", "mrr_cluttered", "mrr_plain", "titles_mrr", "titles_mrr_cluttered"),
+    *("pooled_mrr_cluttered", "pooled_mrr_plain", "similar_precision", "attribute_accuracy"),
+)
+
+
+# What has to be shown in every seed and over all of them.
+CLAIMS = {
+    "pooled_mrr_cluttered": "full > raw on cluttered pictures",
+    "mrr": "full is not below raw over all pictures",
+}
+ALL_SEEDS = "_all_seeds"
+
+
+def seeds_of(variant: str, rows: Sequence[str]) -> dict[str, str]:
+    """Seed to row of a variant's trainings; the block's own seed is ``own``."""
+    named = {v.removeprefix(f"{variant}_"): v for v in rows if v.startswith(f"{variant}_")}
+    seeds = {seed: row for seed, row in named.items() if seed.isdecimal()}
+    return ({"own": variant} if variant in rows else {}) | seeds
+
+
+def compared(rows: Sequence[str]) -> list[tuple[str, str]]:
+    """Which rows are held against which: full against each, halves against raw, full and raw by seed."""
+    fulls, raws = seeds_of("full", rows), seeds_of("raw", rows)
+    by_seed = [(fulls[seed], raws[seed]) for seed in fulls if seed in raws]
+    others = {*fulls.values(), *raws.values(), "chance", *(f"{v}{ALL_SEEDS}" for v in ("full", "raw"))}
+    single = [row for row in rows if row not in others]
+    pairs = by_seed[:1] + [("full", row) for row in single] + [("raw", "untrained")] + by_seed[1:]
+    pairs += [(row, "raw") for row in single if row != "untrained"]
+    return [*pairs, (f"full{ALL_SEEDS}", f"raw{ALL_SEEDS}")]
+
+
+def claimed(test: dict[str, Any], rows: Sequence[str]) -> dict[str, Any]:
+    """A paired test, marked with the claim it belongs to and with its seed (``pooled`` for all of them)."""
+    fulls, raws = seeds_of("full", rows), seeds_of("raw", rows)
+    pairs = {(fulls[seed], raws[seed]): seed for seed in fulls if seed in raws}
+    pairs[f"full{ALL_SEEDS}", f"raw{ALL_SEEDS}"] = "pooled"
+    seed = pairs.get((test["a"], test["b"]))
+    if seed is None or test["metric"] not in CLAIMS or f"full{ALL_SEEDS}" not in rows:
+        return test
+    return test | {"claim": CLAIMS[test["metric"]], "seed": seed}
+
+
+class VlclipEvaluation:
+    """Collects the metrics and per-query results of several variants on one held-out split."""
+
+    def __init__(self, held_out: HeldOut, params: VlclipEvaluationParams) -> None:
+        self.held_out, self.params = held_out, params
+        self.measured: dict[str, Measured] = {}
+        self._per_query: list[dict[str, Any]] = []
+        self._per_attribute: list[dict[str, Any]] = []
+        self._per_item: list[dict[str, Any]] = []
+        scenes = [held_out.truth.get(i, {}).get("scene", "unknown") for i in held_out.product_ids]
+        self._slices = {
+            task.name: [scene_slice(task, scenes, s, params.relevant_grade) for s in SCENES]
+            for task in held_out.tasks
+        }
+        self._like: Likeness = likeness(held_out, params.similar_attributes)
+
+    def _of(self, variant: str) -> Measured:
+        return self.measured.setdefault(variant, Measured())
+
+    def add(self, variant: str, encoder: BatchEncoder, images: npt.NDArray[np.float32]) -> None:
+        """Every figure of one variant; ``images [products, D]`` are its vectors of its own pictures."""
+        for task in self.held_out.tasks:
+            self._add_task(variant, task, encoder.texts(task.texts) @ images.T)
+        for scene in SCENES:
+            self._add_pooled(variant, scene)
+        self._add_similar(variant, images)
+        answers = attribute_answers(encoder, images, self.held_out, self.params.attribute_prompt)
+        self._of(variant).add_answers(answers)
+        self._per_attribute += answer_rows(variant, answers)
+
+    def _add_task(self, variant: str, task: Task, scores: npt.NDArray[np.float32]) -> None:
+        """Every metric of one task, over all pictures and for each scene."""
+        prefix = "" if task.name == "queries" else f"{task.name}_"
+        ranking = top_k(scores, min(DEPTH, scores.shape[1]))
+        metrics = task_metrics(judge(ranking, task.qrels), self.params.relevant_grade)
+        for name, values in metrics.items():
+            self._of(variant).add(f"{prefix}{name}", values, task.clusters)
+        sliced = {s.scene: self._add_slice(variant, task, s, scores, prefix) for s in self._slices[task.name]}
+        ids = self.held_out.product_ids
+        for i, query_id in enumerate(task.query_ids):
+            row: dict[str, Any] = {"variant": variant, "task": task.name, "query_id": query_id}
+            row |= {"kind": task.kinds[i]} | {name: float(v[i]) for name, v in metrics.items()}
+            row |= {f"mrr_{scene}": values.get(i) for scene, values in sliced.items()}
+            self._per_query.append(row | {"text": task.texts[i], "top": [ids[p] for p in ranking[i, :10]]})
+
+    def _add_slice(
+        self, variant: str, task: Task, part: SceneSlice, scores: npt.NDArray[np.float32], prefix: str
+    ) -> dict[int, float]:
+        """Metrics of one scene; the reciprocal rank by the query's position in its task."""
+        if not len(part.queries):
+            return {}
+        ranking = top_k(part.scores(scores), min(DEPTH, scores.shape[1]))
+        metrics = task_metrics(judge(ranking, part.qrels), self.params.relevant_grade)
+        clusters = [task.clusters[q] for q in part.queries] if task.clusters is not None else None
+        for name in SLICED:
+            self._of(variant).add(f"{prefix}{name}_{part.scene}", metrics[name], clusters)
+        return dict(zip(part.queries.tolist(), metrics["mrr"].tolist(), strict=True))
+
+    def _add_pooled(self, variant: str, scene: str) -> None:
+        """MRR of one scene over queries and titles together; a title's unit is its product's group."""
+        measured = self._of(variant)
+        values: list[npt.NDArray[np.float64]] = []
+        clusters: list[object] = []
+        for prefix in ("", "titles_"):
+            name = f"{prefix}mrr_{scene}"
+            part = measured.values.get(name, np.zeros(0))
+            values.append(part)
+            clusters += [(prefix, c) for c in measured.clusters.get(name) or range(len(part))]
+        measured.add(f"pooled_mrr_{scene}", np.concatenate(values), clusters)
+
+    def _add_similar(self, variant: str, images: npt.NDArray[np.float32]) -> None:
+        precision = precision_at(images, self._like, self.params.similar_k)
+        asked = self._like.asked
+        groups = self._like.groups[asked].tolist()
+        self._of(variant).add("similar_precision", precision, groups)
+        ids = self.held_out.product_ids
+        for at, value in zip(asked, precision, strict=True):
+            self._per_item.append({"variant": variant, "product_id": ids[at], "precision": float(value)})
+
+    def add_chance(self) -> None:
+        """What a random order of similar items would score."""
+        values = chance(self._like, self.params.similar_k)
+        self._of("chance").add("similar_precision", values, self._like.groups[self._like.asked].tolist())
+
+    def add_seeds(self) -> None:
+        """Rows ``full_all_seeds`` and ``raw_all_seeds``: each question's mean over a variant's seeds."""
+        for variant in ("full", "raw"):
+            rows = [self.measured[row] for row in seeds_of(variant, list(self.measured)).values()]
+            for name in rows[0].values if len(rows) > 1 else ():
+                mean = np.mean([row.values[name] for row in rows], axis=0)
+                self._of(f"{variant}{ALL_SEEDS}").add(name, mean, rows[0].clusters[name])
+
+    def metrics(self) -> dict[str, Any]:
+        """variant -> metric -> {value, low, high, n}, and the paired tests under ``_tests``."""
+        rows = list(self.measured)
+        tests = paired_tests(self.measured, compared(rows), TESTED, self.params)
+        tests = [claimed(test, rows) for test in tests]
+        return {**interval_table(self.measured, self.params), "_tests": tests}
+
+    def tables(self) -> Mapping[str, pa.Table]:
+        """Per-query, per-attribute and per-item results, by file name."""
+        return {
+            "vlclip.parquet": pa.Table.from_pylist(self._per_query, schema=_per_query_schema()),
+            "attributes.parquet": pa.Table.from_pylist(self._per_attribute, schema=ATTRIBUTES),
+            "similar.parquet": pa.Table.from_pylist(self._per_item, schema=SIMILAR),
+        }
+
+
+SIMILAR = pa.schema([("variant", pa.string()), ("product_id", pa.string()), ("precision", pa.float64())])
+RETRIEVAL = (
+    *("hits_at_1", "hits_at_5", "hits_at_10", "mrr", "ndcg_at_1", "ndcg_at_10", "recall_at_100"),
+    *(f"mrr_{scene}" for scene in SCENES),
+)
+
+
+def _per_query_schema() -> pa.Schema:
+    texts = [(n, pa.string()) for n in ("variant", "task", "query_id", "kind")]
+    numbers = [(n, pa.float64()) for n in RETRIEVAL]
+    return pa.schema([*texts, *numbers, ("text", pa.string()), ("top", pa.list_(pa.string()))])

@@ -1,0 +1,117 @@
+"""How good the boxes are: overlap and pointing against true boxes, beside boxes that need no text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from components.encoder.evaluate.evaluate import Measured, interval_table, paired_tests
+from components.encoder.evaluate.pointing import boxed_products
+from components.encoder.model.features.held_out import HeldOut
+from components.encoder.model.features.pixels import PixelCache
+from components.vlclip.evaluate.baseline_boxes import centre_crops, foregrounds, random_boxes, whole_images
+from components.vlclip.evaluate.evaluate import SCENES
+from components.vlclip.model.boxes import Boxes, inside, iou
+from components.vlclip.model.grounding_file import Grounding
+from components.vlclip.model.params import VlclipEvaluationParams
+
+POINTINGS = pa.schema(
+    [
+        *((n, pa.string()) for n in ("variant", "product_id", "scene")),
+        *((n, pa.float64()) for n in ("x", "y", "iou")),
+        ("hit", pa.bool_()),
+        ("box", pa.list_(pa.float64())),  # the true one
+        ("found_box", pa.list_(pa.float64())),
+        ("fallback", pa.bool_()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class FoundBoxes:
+    """Boxes ``[N, 4]`` of one row, where each points ``[N, 2]``, and which ones fell back to all of it."""
+
+    boxes: Boxes
+    points: Boxes
+    fallback: list[bool]
+
+
+def centred(boxes: Boxes) -> FoundBoxes:
+    """Boxes that point at their own middle."""
+    return FoundBoxes(boxes, (boxes[:, :2] + boxes[:, 2:]) / 2, [False] * len(boxes))
+
+
+def every_row(
+    held_out: HeldOut, groundings: Mapping[str, Grounding], pixels: PixelCache, params: VlclipEvaluationParams
+) -> tuple[list[int], dict[str, FoundBoxes]]:
+    """Rows of the split with a true box, and the boxes of each grounding and of each rival for them."""
+    chosen = boxed_products(held_out)
+    at = held_out.positions[chosen]
+    count = len(chosen)
+    rivals = {
+        "whole_image": centred(whole_images(count)),
+        "centre_crop": centred(centre_crops(count, params.centre_side)),
+        "random_box": centred(random_boxes(count, params.seed)),
+        "foreground": centred(foregrounds(pixels.take(at))),
+    }
+    return chosen, rivals | {
+        name: FoundBoxes(found.boxes[at], found.points[at], [found.fallback[i] for i in at])
+        for name, found in groundings.items()
+    }
+
+
+class GroundingEvaluation:
+    """IoU, pointing and fallback rate of every row, over all pictures and by scene."""
+
+    def __init__(
+        self, held_out: HeldOut, chosen: list[int], found: dict[str, FoundBoxes],
+        params: VlclipEvaluationParams,
+    ) -> None:  # fmt: skip
+        rows = [held_out.rows[i] for i in chosen]
+        truth = [held_out.truth[r["product_id"]] for r in rows]
+        self.params, self.measured = params, dict[str, Measured]()
+        self._ids, self._scenes = [r["product_id"] for r in rows], [t["scene"] for t in truth]
+        self._true = np.array([t["box"] for t in truth], dtype=np.float64).reshape(-1, 4)
+        self._rows: list[dict[str, Any]] = []
+        for variant, boxes in found.items():
+            self._add(variant, boxes)
+
+    def _add(self, variant: str, found: FoundBoxes) -> None:
+        overlap = iou(found.boxes, self._true)
+        hits = inside(found.points[:, 0], found.points[:, 1], self._true)
+        row = self.measured.setdefault(variant, Measured())
+        scenes = np.array(self._scenes)
+        for name, values in (
+            ("iou", overlap),
+            ("iou_above_half", (overlap > 0.5).astype(np.float64)),
+            ("pointing", hits),
+            ("fallback_rate", np.array(found.fallback, dtype=np.float64)),
+        ):
+            row.add(name, values)
+            for scene in SCENES:
+                row.add(f"{name}_{scene}", values[scenes == scene])
+        for i, product_id in enumerate(self._ids):
+            x, y = (float(v) for v in found.points[i])
+            self._rows.append(
+                {
+                    "variant": variant, "product_id": product_id, "scene": self._scenes[i],
+                    "x": x, "y": y, "iou": float(overlap[i]), "hit": bool(hits[i]),
+                    "box": self._true[i].tolist(), "found_box": found.boxes[i].tolist(),
+                    "fallback": bool(found.fallback[i]),
+                }
+            )  # fmt: skip
+
+    def metrics(self) -> dict[str, Any]:
+        """variant -> metric -> {value, low, high, n}, and the paired tests under ``_tests``."""
+        pairs = [("encoder", v) for v in self.measured if v != "encoder"]
+        names = ("iou", "iou_cluttered", "iou_plain", "pointing", "pointing_cluttered")
+        tests = paired_tests(self.measured, pairs, names, self.params)
+        return {**interval_table(self.measured, self.params), "_tests": tests}
+
+    def table(self) -> pa.Table:
+        """One row per variant and product, as the report's gallery reads it."""
+        return pa.Table.from_pylist(self._rows, schema=POINTINGS)

@@ -1,0 +1,158 @@
+"""Open-vocabulary detectors as grounders: Grounding DINO and OWLv2, from a folder or from the hub.
+
+Grounding DINO (Liu et al. 2023, arXiv 2303.05499) is what VL-CLIP uses [S]; OWLv2 (Minderer et al. 2023,
+arXiv 2306.09683) is the second real case of the protocol [C]. Weights are read from safetensors only, and no
+code of a checkpoint is ever run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from components.catalog.format.errors import ImageError
+from components.catalog.format.images import decode_image
+from components.encoder.model.features.pixels import LIMITS
+from components.vlclip.grounding.grounding import NO_PICTURE, Proposals
+from components.vlclip.model.errors import DetectorError
+from components.vlclip.model.params import DetectorGrounding
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
+
+GROUNDING_DINO, OWLV2 = "grounding-dino", "owlv2"
+ALLOWED = {".safetensors", ".json", ".txt", ".model", ".md"}
+# Both resize to about this side themselves; a larger JPEG is decoded at a half, a quarter or an eighth.
+DECODE_PX = 1333
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that lacks safetensors or holds anything that could run.
+
+    Raises:
+        DetectorError: names the folder and the files.
+    """
+    files = [p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".")]
+    if wrong := sorted(p.name for p in files if p.suffix not in ALLOWED):
+        raise DetectorError(
+            f"{folder} holds files that a detector's folder may not ({', '.join(wrong[:5])}); keep "
+            "safetensors, JSON and text only."
+        )
+    if not any(p.suffix == ".safetensors" for p in files):
+        raise DetectorError(f"{folder} holds no .safetensors file; save the detector with save_pretrained.")
+
+
+def load_detector(checkpoint: str, revision: str | None) -> tuple[Any, Any, str]:
+    """Model, processor and kind (``grounding-dino`` or ``owlv2``).
+
+    Raises:
+        DetectorError: the checkpoint cannot be found or read, lacks weights, or is of another architecture.
+    """
+    from safetensors import SafetensorError
+    from transformers import AutoConfig, AutoModelForZeroShotObjectDetection, AutoProcessor
+
+    if Path(checkpoint).is_dir():
+        check_folder(Path(checkpoint))
+    options: dict[str, Any] = {"revision": revision or "main", "trust_remote_code": False}
+    try:
+        kind = AutoConfig.from_pretrained(checkpoint, **options).model_type
+        if kind not in (GROUNDING_DINO, OWLV2):
+            raise DetectorError(
+                f"{checkpoint} is a '{kind}'; ground.detector takes {GROUNDING_DINO} or {OWLV2}."
+            )
+        processor = AutoProcessor.from_pretrained(checkpoint, **options)
+        model, report = AutoModelForZeroShotObjectDetection.from_pretrained(
+            checkpoint, use_safetensors=True, output_loading_info=True, **options
+        )
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise DetectorError(f"The detector {checkpoint} cannot be loaded: {reason}.") from None
+    if missing := sorted(report["missing_keys"]):
+        raise DetectorError(
+            f"The detector {checkpoint} lacks {len(missing)} weights, such as {missing[0]}; "
+            "it would find boxes at random."
+        )
+    return model.eval(), processor, kind
+
+
+class DetectorGrounder:
+    """The most confident box of a detector that is asked for the product type."""
+
+    def __init__(self, params: DetectorGrounding, precision: str, batch_size: int) -> None:
+        from components.encoder.model.train.trainer import device
+
+        self.params, self.precision, self.batch_size = params, precision, batch_size
+        self.device = device()
+        model, self.processor, self.kind = load_detector(params.checkpoint, params.revision)
+        self.model = model.to(self.device)
+
+    @property
+    def threshold(self) -> float:
+        """Least confidence of a box that is used."""
+        return self.params.threshold
+
+    def propose(self, pictures: Sequence[bytes], product_types: Sequence[str]) -> Proposals:
+        """The most confident box of each picture; its middle is the point."""
+        images = [_decoded(data) for data in pictures]
+        boxes = np.full((len(images), 4), np.nan)
+        scores = np.full(len(images), np.nan)
+        readable = [i for i, image in enumerate(images) if image is not None]
+        for start in range(0, len(readable), self.batch_size):
+            part = readable[start : start + self.batch_size]
+            some = [image for i in part if (image := images[i]) is not None]
+            boxes[part], scores[part] = self._best(some, [product_types[i] for i in part])
+        points = (boxes[:, :2] + boxes[:, 2:]) / 2
+        return Proposals(boxes, scores, points, ["" if i is not None else NO_PICTURE for i in images])
+
+    def inputs(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Any:
+        """The model's input, one prompt for each picture; OWLv2 wants lists of queries of one length."""
+        texts: Any = list(prompts) if self.kind == GROUNDING_DINO else [[p] for p in prompts]
+        padding = True if self.kind == GROUNDING_DINO else "max_length"
+        return self.processor(
+            images=list(images), text=texts, return_tensors="pt", padding=padding, truncation=True
+        )
+
+    def _best(
+        self, images: Sequence[Image.Image], product_types: Sequence[str]
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Boxes in fractions ``[N, 4]`` and confidences ``[N]``."""
+        import torch
+
+        prompts = [self.params.prompt.format(product_type=t.lower()) for t in product_types]
+        inputs = self.inputs(images, prompts)
+        bf16 = self.precision == "bf16"
+        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+            outputs = self.model(**inputs.to(self.device))
+        return best_boxes(outputs, [image.size for image in images], self.kind)
+
+
+def best_boxes(
+    outputs: Any, sizes: Sequence[tuple[int, int]], kind: str
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """The most confident box of each picture in a detector's output.
+
+    Args:
+        outputs: ``logits [N, queries, words]`` and ``pred_boxes [N, queries, 4]`` (centre and sides).
+        sizes: width and height of each picture, pixels. OWLv2 pads pictures to a square on the right and at
+            the bottom, and its fractions are of that square.
+    """
+    confidence: Tensor = outputs.logits.float().sigmoid().amax(dim=-1)
+    scores, best = confidence.max(dim=-1)
+    chosen = outputs.pred_boxes.float()[range(len(best)), best].cpu().numpy().astype(np.float64)
+    corners = np.concatenate([chosen[:, :2] - chosen[:, 2:] / 2, chosen[:, :2] + chosen[:, 2:] / 2], axis=1)
+    if kind == OWLV2:
+        sides = np.array(sizes, dtype=np.float64)
+        corners *= np.tile(sides.max(axis=1, keepdims=True) / sides, (1, 2))
+    return corners, scores.cpu().numpy().astype(np.float64)
+
+
+def _decoded(data: bytes) -> Image.Image | None:
+    try:
+        return decode_image(data, LIMITS, target_px=DECODE_PX)
+    except ImageError:
+        return None

@@ -1,0 +1,71 @@
+"""Reading ``boxes.parquet``: a valid box for every product of the catalogue, whoever wrote the file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from components.vlclip.model.boxes import WHOLE, Boxes, checked_box
+from components.vlclip.model.errors import GroundingDataError
+
+COLUMNS = ("product_id", "box", "score", "fallback", "reason", "point")
+
+
+@dataclass(frozen=True)
+class Grounding:
+    """Boxes in catalogue order; the whole picture where a product fell back to it."""
+
+    boxes: Boxes  # [N, 4]
+    points: Boxes  # [N, 2]; the centre of the picture where there is none
+    scores: list[float]
+    fallback: list[bool]
+    reasons: list[str]
+
+
+def _table(file: Path) -> list[dict[str, Any]]:
+    try:
+        table = pq.read_table(file)
+    except FileNotFoundError:
+        raise GroundingDataError(f"{file} does not exist; run the ground stage.") from None
+    except (OSError, pa.ArrowException) as error:
+        raise GroundingDataError(
+            f"{file} is damaged ({' '.join(str(error).split())[:150]}); run the ground stage again."
+        ) from None
+    if missing := sorted(set(COLUMNS) - set(table.column_names)):
+        raise GroundingDataError(f"{file} has no column {', '.join(missing)}; run the ground stage again.")
+    rows: list[dict[str, Any]] = table.select(list(COLUMNS)).to_pylist()
+    return rows
+
+
+def read_grounding(folder: Path, product_ids: Sequence[str]) -> Grounding:
+    """The boxes of a grounding folder, for exactly these products in this order.
+
+    Raises:
+        GroundingDataError: the file is missing or damaged, or is of another catalogue.
+        BoxError: a box is not four finite fractions in order inside the picture.
+    """
+    file = folder / "boxes.parquet"
+    rows = _table(file)
+    if [r["product_id"] for r in rows] != list(product_ids):
+        raise GroundingDataError(
+            f"{file} holds {len(rows):,} products that are not the catalogue's {len(product_ids):,} in its "
+            "order; run the ground stage again."
+        )
+    boxes = [
+        WHOLE if r["fallback"] else checked_box(r["box"] or (), f"product {r['product_id']} in {file}")
+        for r in rows
+    ]
+    points = [r["point"] or (0.5, 0.5) for r in rows]
+    return Grounding(
+        boxes=np.array(boxes, np.float64).reshape(-1, 4),
+        points=np.array(points, np.float64).reshape(-1, 2),
+        scores=[r["score"] for r in rows],
+        fallback=[r["fallback"] for r in rows],
+        reasons=[r["reason"] for r in rows],
+    )

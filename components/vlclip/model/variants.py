@@ -1,0 +1,155 @@
+"""The rows of VL-CLIP's table: which picture and which text each one is trained on.
+
+VL-CLIP (arXiv 2507.17080) trains CLIP on (crop, refined text) [S]. The others take one half away [C].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from components.encoder.model.features.captions import caption
+from components.encoder.model.features.held_out import read_truth
+from components.encoder.model.features.pixels import PixelCache
+from components.vlclip.model.boxes import WHOLE, checked_box, widened
+from components.vlclip.model.crops import CropCache
+from components.vlclip.model.errors import GroundingDataError, TextDataError, VlclipConfigurationError
+from components.vlclip.model.grounding_file import read_grounding
+
+TEXT_COLUMNS = {"product_id", "text", "facts"}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What one row sees and reads."""
+
+    picture: Literal["whole", "crop", "true_crop"]
+    text: Literal["seller", "clarified"]
+
+
+VARIANTS = {
+    "raw": Variant("whole", "seller"),
+    "grounded": Variant("crop", "seller"),
+    "clarified": Variant("whole", "clarified"),
+    "full": Variant("crop", "clarified"),
+    # studies only: the ceiling of grounding, which reads truth, and boxes of an encoder without patch loss
+    "true_box": Variant("true_crop", "clarified"),
+    "lambda_zero": Variant("crop", "clarified"),
+}
+UNTRAINED = Variant("whole", "seller")  # the encoder as VL-CLIP's training finds it
+
+
+def variant_named(name: str, allowed: tuple[str, ...] = tuple(VARIANTS)) -> Variant:
+    """The variant of this name.
+
+    Raises:
+        VlclipConfigurationError: no such variant, or not one of ``allowed``.
+    """
+    if name not in allowed:
+        raise VlclipConfigurationError(f"'{name}' is no variant here; choose from {', '.join(allowed)}.")
+    return VARIANTS[name]
+
+
+def study_name(variant: str, seed: str) -> str:
+    """Name of a study's row: the variant, and the seed unless it is the block's own."""
+    return variant if seed == "own" else f"{variant}_{seed}"
+
+
+def split_study_name(name: str) -> tuple[str, str]:
+    """Variant and seed (``own`` if none is named) of a study's row.
+
+    Raises:
+        VlclipConfigurationError: no such variant.
+    """
+    variant, _, seed = name.rpartition("_")
+    if not seed.isdecimal():
+        variant, seed = name, "own"
+    variant_named(variant)
+    return variant, seed
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where the inputs of the variants lie; ``truth`` is given to studies and evaluation only."""
+
+    catalogue: Path
+    grounding: Path
+    clarified: Path
+    cache: Path
+    truth: Path | None = None
+
+
+def pictures_of(
+    variant: Variant, rows: list[dict[str, Any]], sources: Sources, margin: float, image_px: int, threads: int
+) -> PixelCache:
+    """Pixels of every product as the variant sees them, in catalogue order.
+
+    Raises:
+        GroundingDataError, BoxError: boxes are missing, broken or of another catalogue.
+    """
+    if variant.picture == "whole":
+        return PixelCache(sources.catalogue, image_px, sources.cache, threads)
+    if variant.picture == "crop":
+        boxes = read_grounding(sources.grounding, [r["product_id"] for r in rows]).boxes
+    elif sources.truth is None:
+        raise GroundingDataError("True boxes are read by studies only; give a variant that is grounded.")
+    else:
+        boxes = _true_boxes(sources.truth, rows)
+    return CropCache(sources.catalogue, widened(boxes, margin), image_px, sources.cache, threads)
+
+
+def _true_boxes(truth: Path, rows: list[dict[str, Any]]) -> np.ndarray[Any, Any]:
+    known = read_truth(truth)
+    found = [known.get(r["product_id"], {}).get("box") for r in rows]
+    names = [f"product {r['product_id']} in {truth}" for r in rows]
+    return np.array([checked_box(b, n) if b else WHOLE for b, n in zip(found, names, strict=True)])
+
+
+@dataclass(frozen=True)
+class ClarifiedText:
+    """A product's clarified text, and the attributes ``[{name, value}]`` that it states, as checked."""
+
+    text: str
+    facts: list[dict[str, str]]
+
+
+def read_texts(folder: Path, product_ids: list[str]) -> list[ClarifiedText]:
+    """The clarified text of each product, in this order.
+
+    Raises:
+        TextDataError: the file is missing or damaged, lacks a column or lacks a product.
+    """
+    file = folder / "texts.parquet"
+    try:
+        table = pq.read_table(file)
+    except FileNotFoundError:
+        raise TextDataError(f"{file} does not exist; run the clarify stage.") from None
+    except (OSError, pa.ArrowException) as error:
+        raise TextDataError(f"{file} is damaged ({' '.join(str(error).split())[:150]}).") from None
+    if absent := sorted(TEXT_COLUMNS - set(table.column_names)):
+        raise TextDataError(f"{file} has no column {', '.join(absent)}; run the clarify stage again.")
+    columns = [table[name].to_pylist() for name in ("product_id", "text", "facts")]
+    texts = {i: ClarifiedText(text or "", facts or []) for i, text, facts in zip(*columns, strict=True)}
+    if missing := [p for p in product_ids if p not in texts]:
+        raise TextDataError(
+            f"{file} has no text for {len(missing):,} products, such as {missing[0]}; "
+            "run the clarify stage again."
+        )
+    return [texts[p] for p in product_ids]
+
+
+def texts_of(variant: Variant, rows: list[dict[str, Any]], sources: Sources) -> list[dict[str, Any]]:
+    """The rows with the variant's text as their title, and with the attributes that this text states.
+
+    The seller's text is title and attribute values in one line. A clarified text's attributes are those that
+    the agent's own check found in it, so that nothing the agent removed comes back through the record.
+    """
+    if variant.text == "seller":
+        return [{**r, "title": caption(r, "title_attributes")} for r in rows]
+    texts = read_texts(sources.clarified, [r["product_id"] for r in rows])
+    return [{**r, "title": t.text, "attributes": t.facts} for r, t in zip(rows, texts, strict=True)]
