@@ -1,8 +1,8 @@
 """The frame of a stage: ``python -m components.stage ROOM [name=value ...]`` runs one stage of the graph.
 
-A room is a folder of ``components`` with a ``stage.py``, written with dots: ``encoder.model.train``. Its function
-``run(params, paths, record)`` does the work. This module is what stands around it: typed parameters, the record,
-the exit code, an error in one sentence, and the order to die with the parent.
+A room is a folder of ``components`` with a ``stage.py``, written with dots: ``encoder.model.train``. Its
+function ``run(params, paths, record)`` does the work. This module is what stands around it: typed parameters,
+the record, the exit code, an error in one sentence, and the order to die with the parent.
 
 The type of ``params`` is the stage's own model. A field that is itself a block of parameters is read from the
 block of that name in params.yaml; any other field comes from the command (``variant=full``), which may also

@@ -8,7 +8,7 @@ from components.stage.params import Params
 
 
 class Paths(Params):
-    """The files that stages read and write. A study names other ones: ``paths.vlclip=models/study/vlclip``."""
+    """What stages read and write. A study names other folders: ``paths.vlclip=models/study/vlclip``."""
 
     # Data, in the order in which it is made
     source: Path = Path("data/source")  # what was imported, with its manifest
