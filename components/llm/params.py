@@ -46,9 +46,8 @@ class LocalParams(Params):
     folder: str
     pictures: bool = True  # an image-text model; else a text model
     precision: Precision = "bf16"
-    constrained: bool = (
-        True  # decode under the JSON Schema (llguidance), so that only a cut can break an answer
-    )
+    # decode under the JSON Schema (llguidance), so that only a cut can break an answer
+    constrained: bool = True
     threads: PositiveInt = 2
 
 

@@ -49,10 +49,11 @@ class RetrievalGalleryParams(Params):
     """Which searches are shown: query, then the first products found."""
 
     # those whose per-query file holds rankings
+    # a hit among the first five
     systems: dict[Name, SearchGalleryOf] = {
         "encoder": SearchGalleryOf(metric="hits_at_5", success_from=1.0),
         "vlclip": SearchGalleryOf(metric="hits_at_5", success_from=1.0),
-        "fusion": SearchGalleryOf(metric="mrr", success_from=0.2),  # a hit among the first five
+        "fusion": SearchGalleryOf(metric="mrr", success_from=0.2),
     }
     # further per-query metrics printed with each search, where a system has them
     scores: list[str] = ["mrr", "ndcg_at_10"]
@@ -109,12 +110,8 @@ class ReportParams(Params):
     claim_margin: NonNegativeFloat = 0.01  # a loss up to this counts as none: not_below, not_above
     pretrained: bool = False  # False: a variant named `untrained` is labelled as having no pretrained weights
     curves: list[str]  # stages whose plots/STAGE.csv is drawn
-    quality: list[str] = [
-        "catalog",
-        "embeddings",
-        "refined",
-        "preferences",
-    ]  # gates whose reports/quality/GATE.json is summed up
+    # gates whose reports/quality/GATE.json is summed up
+    quality: list[str] = ["catalog", "embeddings", "refined", "preferences"]
     # Name in metrics/headline.json -> system.variant.metric
     headline: dict[str, str] = Field(min_length=1, max_length=HEADLINE_MAX)
     retrieval: RetrievalGalleryParams = RetrievalGalleryParams()

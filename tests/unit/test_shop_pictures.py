@@ -180,7 +180,7 @@ def test_the_command_explains_itself(
     monkeypatch.setenv("VITRINE_PARAMS", str(params))
     assert main([str(tmp_path / "a.png"), "--type", "spoon"]) == 2
     assert "sells no 'spoon'" in capsys.readouterr().err
-    params.write_text("catalog: {}\n")
+    params.write_text("catalog: {shop: null}\n")
     assert main([str(tmp_path / "a.png")]) == 2
     assert "catalog.shop" in capsys.readouterr().err
     assert not (tmp_path / "a.png").exists()
