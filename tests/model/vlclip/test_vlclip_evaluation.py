@@ -26,7 +26,7 @@ from components.vlclip.evaluate.slices import scene_slice
 from components.vlclip.grounding.foreground import drawn_around, otsu
 from components.vlclip.model.params import VlclipEvaluationParams
 from tests.model.llm.lamps import CLARIFY
-from tests.model.vlclip.squares_shop import BLOCKS, ROOT, STAGES, run_stage, write_encoder, write_params
+from tests.model.vlclip.squares_shop import BLOCKS, ROOT, STAGES, run_stage, write_params
 
 
 @pytest.fixture(scope="module")
@@ -125,12 +125,12 @@ def test_texts_that_ask_the_encoder_are_the_same_without_its_memo(shop: Path, tm
 def test_a_study_adds_its_rows(evaluated: Path, tmp_path: Path) -> None:
     root = tmp_path / "study"
     shutil.copytree(evaluated, root)
-    write_encoder(root / "models/study/encoder_lambda_zero")
     own = ("paths.vlclip=models/study/vlclip", "paths.plots=plots/study")
     boxes = "data/study/grounding_lambda_zero"
     encoder = "paths.encoder=models/study/encoder_lambda_zero"
     variants = ("grounded", "clarified", "true_box", "lambda_zero")
     for words in (
+        ("encoder.model.train", "encoder.training.topk_weight=0", encoder, own[1]),
         ("vlclip.grounding", encoder, f"paths.grounding={boxes}"),
         *(("vlclip.model", f"variant={v}", *own) for v in variants[:-1]),
         ("vlclip.model", "variant=lambda_zero", f"paths.grounding={boxes}", *own),
@@ -139,7 +139,9 @@ def test_a_study_adds_its_rows(evaluated: Path, tmp_path: Path) -> None:
     ):
         done = run_stage(root, *words)
         assert done.returncode == 0, done.stderr
-    assert (root / "plots/study/vlclip_full_11.csv").exists()
+    assert {"encoder_lambda_zero.csv", "vlclip_full_11.csv"} <= {
+        p.name for p in (root / "plots/study").iterdir()
+    }
     study = read(root, "study_vlclip.json")
     assert {"untrained", "raw", "full", *variants, "full_11", "full_all_seeds"} <= set(study)
     assert "encoder_lambda_zero" in read(root, "study_ground.json")
