@@ -99,7 +99,7 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
     with published(paths.clarified) as folder, record.timed("texts"):
         folder.mkdir(parents=True)
         pictures = _pictures(paths.catalogue, clarify) if chat.sees_pictures else repeat(None)
-        session = ChatSession(chat, llm, paths.cache / "replies.sqlite")
+        session = ChatSession(chat, llm, paths.cache / "replies")
         work = Work(Agent(session, clarify), book, rows, pictures)
         tally = asyncio.run(_write(work, session, folder))
         record.metrics = _figures(session, tally, len(rows), len(book.spelling))
