@@ -281,11 +281,8 @@ def test_a_full_disk_is_named(
 
 
 def test_the_synthetic_shop_is_a_source_like_any_other(here: Path) -> None:
-    shop = yaml.safe_load((ROOT / "conf/demo.yaml").read_text())["catalog"]["shop"] if _demo() else None
-    if shop is None:
-        pytest.skip("conf/demo.yaml is not there yet")
-    shop |= {"products": 200, "workers": 1, "image_px": 48, "supersampling": 1}
-    shop["queries"]["count"] = {"train": 2, "validation": 2, "test": 4}
+    shop = {"products": 200, "workers": 1, "image_px": 48, "supersampling": 1}
+    shop["queries"] = {"count": {"train": 2, "validation": 2, "test": 4}}
     configure(here, {"kind": "synthetic"}, shop=shop, noise=NOISE)
     assert main(["build"]) == 0
     catalogue = Catalogue(Path("data/catalog"))
@@ -295,10 +292,6 @@ def test_the_synthetic_shop_is_a_source_like_any_other(here: Path) -> None:
     truth = list(read_truth(Path("data/truth/truth.parquet")))
     assert all(known.box and known.scene != "unknown" for known in truth)
     assert any(known.noise for known in truth)
-
-
-def _demo() -> bool:
-    return (ROOT / "conf/demo.yaml").is_file()
 
 
 @pytest.mark.slow
