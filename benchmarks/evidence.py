@@ -21,15 +21,15 @@ FLOOR = 1e-6  # of a probability, in the log-loss
 
 
 def logit_support(split: str) -> dict[Triple, float]:
-    """Probability of being right by the conditional logit of refinement, calibrated on validation listings."""
+    """Probability of being right by the conditional logit, calibrated on validation listings."""
     from components.catalog.format.shards import Catalogue
     from components.encoder.model.features.encode import BatchEncoder
     from components.encoder.model.towers.files import load_encoder
+    from components.evidence.calibration import calibrate
+    from components.evidence.features import EvidenceReader
     from components.opal.refine.listings import listing_batches
     from components.opal.refine.observed import observe
     from components.opal.refine.params import RefineParams
-    from components.opal.refine.support.calibration import calibrate
-    from components.opal.refine.support.evidence import EvidenceReader
     from components.stage.params import load_params
     from components.stage.paths import Paths
 
