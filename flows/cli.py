@@ -222,13 +222,14 @@ def gc(
 ) -> None:
     """Free disk space: delete what no branch needs and what can be had again.
 
-    Deleted are: logs and resume state older than --days; worktrees of 'run --set' not used for so long, if
-    all in them is committed, with their branches if another branch, tag or remote holds the commit; and
-    objects of DVC's cache that no working tree, branch or tag needs, if a DVC remote holds them or a commit
-    says how to compute them (the branch of an old override needs none: run it again).
+    It deletes: logs and resume state older than --days; worktrees of 'run --set' that nobody has
+    used for so long, if all in them is committed, and their branches if another branch, tag or
+    remote holds the commit; objects of DVC's cache that no working tree, branch or tag needs, if a
+    DVC remote holds them or a commit says how to compute them. The branch of an old override needs
+    none: run it again.
 
-    What is held nowhere else is listed and kept; --force deletes it too, and that is final. A profile's
-    worktree and branch are never touched. --dry-run prints exactly what a run would delete.
+    What is held nowhere else is listed and kept; --force deletes it too, and that is final. The
+    worktree and the branch of a profile are never touched. --dry-run prints what a run would do.
     """
     from flows.garbage import collect
 
