@@ -6,8 +6,6 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.stage.errors import ConfigurationError
-from components.stage.params import read_yaml
 from components.tracking.publish.pending import pending
 from flows.errors import WorkspaceError
 from flows.parameters import OVERRIDE
@@ -93,17 +91,9 @@ def unsaved(root: Path, tree: Worktree) -> str:
             return "its commit is on no branch"
     except WorkspaceError:
         return "git cannot read it"
-    if pending(tree.path) and _tracked(tree.path):
+    if pending(tree.path):
         return f"MLflow does not hold its records yet; 'vitrine sync --profile {tree.path.name}'"
     return ""
-
-
-def _tracked(work: Path) -> bool:
-    """Whether records are for MLflow at all; a workspace may do without."""
-    try:
-        return "tracking" in read_yaml(work / "params.yaml")
-    except ConfigurationError:
-        return True  # it cannot be told
 
 
 def held(root: Path, commit: str, without: Collection[str] = ()) -> bool:

@@ -209,9 +209,6 @@ def test_a_commit_that_no_branch_holds_needs_force(root: Path) -> None:
 
 
 def test_records_that_mlflow_lacks_need_force(root: Path) -> None:
-    with (root / "params.yaml").open("a") as params:
-        params.write("tracking: {}\n")
-    command(root, "git", "commit", "-qam", "a tracker")
     work = worktree(root, OLD)
     put(work / ".vitrine/records/make/0.json", 30)
     assert "MLflow does not hold its records yet" in run(root)
