@@ -19,7 +19,7 @@ from components.stage.params import read_yaml, validate
 
 # Top-level key of params.yaml -> the model it must fit. Parameter modules import nothing heavy.
 BLOCKS: Mapping[str, str] = {
-    "catalog": "components.catalog.format.params:CatalogParams",
+    "catalog": "components.catalog.build.params:CatalogParams",
     "quality": "components.quality.params:QualityParams",
     "encoder": "components.encoder.model.params:EncoderParams",
     "encoder_eval": "components.encoder.model.params:EvaluationParams",
@@ -34,7 +34,7 @@ BLOCKS: Mapping[str, str] = {
     "refine_eval": "components.opal.refine.params:RefineEvalParams",
     "fusion": "components.fusion.model.params:FusionParams",
     "align_text": "components.fusion.model.params:AlignmentParams",
-    "align_image": "components.fusion.model.params:AlignmentParams",
+    "align_image": "components.fusion.model.params:AlignImageParams",
     "fuse": "components.fusion.model.params:FuseParams",
     "fusion_eval": "components.fusion.model.params:FusionEvaluationParams",
     "fusion_search": "components.fusion.model.params:SearchParams",

@@ -8,7 +8,7 @@ from components.stage.params import Params
 
 
 class Paths(Params):
-    """The files that stages read and write. A study names other ones: ``paths.vlclip=models/study/vlclip``."""
+    """What stages read and write. A study names other folders: ``paths.vlclip=models/study/vlclip``."""
 
     # Data, in the order in which it is made
     source: Path = Path("data/source")  # what was imported, with its manifest
@@ -38,3 +38,8 @@ class Paths(Params):
 
     # Not part of the graph: saves time, never changes a result
     cache: Path = Path(".vitrine/cache")
+
+    @classmethod
+    def below(cls, root: Path) -> Paths:
+        """The same places in the workspace at ``root``."""
+        return cls(**{name: root / field.default for name, field in cls.model_fields.items()})
