@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -149,7 +150,12 @@ def _nested(kind: type[BaseModel] | None, now: Any, keys: list[str], at: int, va
     return {name: below} if kind or not at else {**now, name: below}
 
 
+OVERRIDE = re.compile(
+    r"(?:.+-)?set-[0-9a-f]{8}"
+)  # what ``overrides_name`` makes, behind a profile's name or alone
+
+
 def overrides_name(overrides: Sequence[str]) -> str:
-    """A stable short name for a set of overrides."""
+    """A stable short name for a set of overrides; ``OVERRIDE`` is its pattern."""
     parsed = sorted((".".join(keys), repr(value)) for keys, value in map(parse_override, overrides))
     return "set-" + hashlib.sha256(repr(parsed).encode()).hexdigest()[:8]
