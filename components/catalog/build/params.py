@@ -6,7 +6,6 @@ from pydantic import Field
 
 from components.catalog.noise.params import NoiseParams
 from components.catalog.source.params import SourceParams
-from components.shop.params import ShopParams
 
 
 class CatalogParams(SourceParams):
@@ -14,4 +13,3 @@ class CatalogParams(SourceParams):
 
     rows_per_shard: int = Field(ge=1)
     noise: NoiseParams | None  # null leaves listings as the source has them
-    shop: ShopParams | None  # read for a synthetic source only
