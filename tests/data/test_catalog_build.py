@@ -129,7 +129,7 @@ def test_build_writes_the_contract_and_a_record(here: Path) -> None:
     record = record_of(here)
     assert record["metrics"]["products"] == 100
     assert record["metrics"]["products_per_s"] > 0
-    assert record["parameters"]["seed"] == 3
+    assert record["parameters"]["catalog"]["seed"] == 3
 
 
 def test_two_builds_and_any_number_of_workers_give_the_same_bytes(here: Path) -> None:
