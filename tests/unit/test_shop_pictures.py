@@ -160,12 +160,6 @@ def test_wrong_parameters_are_named(change: dict[str, object], message: str) -> 
         ShopParams.model_validate({**DEMO, **change})
 
 
-def test_no_parameter_has_a_hidden_default() -> None:
-    for key in DEMO:
-        with pytest.raises(ValidationError, match="Field required"):
-            ShopParams.model_validate({name: value for name, value in DEMO.items() if name != key})
-
-
 def test_the_command_writes_a_sheet_and_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     params = tmp_path / "params.yaml"
     params.write_text(yaml.safe_dump({"shop": DEMO}))

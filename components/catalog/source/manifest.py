@@ -75,6 +75,10 @@ def import_source(source: Path, mapping: Mapping, into: Path, *, link: bool) -> 
     put = _link if link else _copy
     with _replaced(into / FILES) as target:
         for file in _tables(source, mapping):
+            if not file.resolve().is_relative_to(
+                source.resolve()
+            ):  # as for pictures: a link may lead anywhere
+                raise SourceError(f"{file} is a link out of {source}; put the file itself there.")
             put(file, target / file.relative_to(source))
         imported = _images(source, mapping, target, put)
         _read_rest(source, mapping)
