@@ -23,9 +23,10 @@ MAY_IMPORT = {
     "training": {"stage"},
     "quality": {"stage", *GROUND},
     "encoder": {"stage", *GROUND},
-    "vlclip": {"stage", *GROUND, "quality", "encoder"},
+    "evidence": {"stage", *GROUND, "encoder"},
+    "vlclip": {"stage", *GROUND, "quality", "encoder", "evidence"},
     "fusion": {"stage", *GROUND, "quality", "encoder"},
-    "opal": {"stage", *GROUND, "quality", "encoder"},
+    "opal": {"stage", *GROUND, "quality", "encoder", "evidence"},
     "report": {"stage", *GROUND},
 }
 # The only component that may know each of the four.
