@@ -17,6 +17,7 @@ from components.stage.params import block_model, did_you_mean, merged, read_yaml
 
 # Top-level key of params.yaml -> the model it must fit. Parameter modules import nothing heavy.
 BLOCKS: Mapping[str, str] = {
+    "shop": "components.shop.params:ShopParams",
     "catalog": "components.catalog.build.params:CatalogParams",
     "quality": "components.quality.params:QualityParams",
     "encoder": "components.encoder.model.params:EncoderParams",

@@ -30,7 +30,7 @@ from tests.flows.toy_workspace import command, make_workspace, settings
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = make_workspace(tmp_path_factory.mktemp("profiles") / "toy")
     (root / "data" / "source").mkdir(parents=True)
-    (root / "data" / "source" / "manifest.yaml").write_text("kind: synthetic\n")
+    (root / "data" / "source" / "manifest.yaml").write_text("kind: catalogue\nfolder: data/shop\n")
     (root / "old.txt").write_text("old")
     (root / "metrics").mkdir(exist_ok=True)
     (root / "metrics" / "demo.json").write_text("{}")
