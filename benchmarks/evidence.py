@@ -128,8 +128,8 @@ def main() -> None:
     print(f"{len(known):,} stated values, {1 - right.mean():.1%} of them wrong")
     for name, found in models.items():
         row = figures(np.array([found[t] for t in known]), right)
-        told = ", ".join(f"{k} {v:.4f}" for k, v in row.items())
-        print(f"{name}: {told}; judges {len(found):,}; {seconds[name]:.0f} s")
+        shown = ", ".join(f"{k} {v:.4f}" for k, v in row.items())
+        print(f"{name}: {shown}; judges {len(found):,}; {seconds[name]:.0f} s")
 
 
 if __name__ == "__main__":
