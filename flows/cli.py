@@ -136,7 +136,8 @@ def search(
         raise SelectionError('Nothing to search for: give a text ("red dress"), --image FILE, or both.')
     arguments = [f"--k={k}", *(f"--where={w}" for w in where or []), *(["--json"] if as_json else [])]
     arguments += [f"--image={image.resolve()}"] if image else []
-    _door(f"components.{system}", "search", *arguments, *(["--", text] if text else []), profile=profile)
+    room = {"encoder": "components.encoder.search", "fusion": "components.fusion"}[system]
+    _door(room, "search", *arguments, *(["--", text] if text else []), profile=profile)
 
 
 @app.command()
@@ -149,7 +150,7 @@ def similar(
 ) -> None:
     """Find products that look like one of the catalogue."""
     arguments = [f"--k={k}", *(f"--where={w}" for w in where or []), *(["--json"] if as_json else [])]
-    _door("components.encoder", "similar", *arguments, "--", product, profile=profile)
+    _door("components.encoder.search", "similar", *arguments, "--", product, profile=profile)
 
 
 @app.command()

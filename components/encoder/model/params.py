@@ -138,7 +138,7 @@ class HeldOutParams(Params):
 class EvaluationParams(HeldOutParams):
     """Block ``encoder_eval``: what is measured on the held-out split."""
 
-    histogram_bins: int = Field(ge=2, le=16)  # per colour channel, of the rival colour_histogram
+    histogram_bins: int = Field(ge=2, le=16)  # per colour channel, of the baseline colour_histogram
 
 
 CACHE = Path(".vitrine/cache")

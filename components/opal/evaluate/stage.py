@@ -12,8 +12,8 @@ import numpy.typing as npt
 import torch
 
 from components.catalog.format.schema import CatalogSchema, read_schema
-from components.encoder.model.features.held_out import read_rows, read_truth
 from components.encoder.model.features.pixels import PixelCache
+from components.encoder.model.features.rows import read_rows, read_truth
 from components.opal.evaluate.evaluate import HeldOutListings, ListingEvaluation
 from components.opal.evaluate.measures import Target, noise_kinds
 from components.opal.evaluate.nearest import copied, nearest_rows, voted

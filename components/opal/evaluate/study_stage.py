@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from components.catalog.format.schema import read_schema
-from components.encoder.model.features.held_out import read_rows
 from components.encoder.model.features.pixels import PixelCache
+from components.encoder.model.features.rows import read_rows
 from components.opal.evaluate.evaluate import MODES, ListingEvaluation, Measured, prefixed
 from components.opal.evaluate.measures import by_group, macro_f1_interval, macro_f1_test
 from components.opal.evaluate.nearest import copied

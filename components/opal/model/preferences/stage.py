@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 import torch
 
 from components.catalog.format.schema import read_schema
-from components.encoder.model.features.held_out import read_rows
 from components.encoder.model.features.pixels import PixelCache
+from components.encoder.model.features.rows import read_rows
 from components.opal.model.language.files import load_listing_model, read_note
 from components.opal.model.language.picture_cache import remember_pictures
 from components.opal.model.listing_text import Listing, answer_text, parse_answer

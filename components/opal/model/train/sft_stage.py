@@ -14,8 +14,8 @@ import numpy.typing as npt
 import torch
 
 from components.catalog.format.schema import read_schema
-from components.encoder.model.features.held_out import read_rows
 from components.encoder.model.features.pixels import PixelCache
+from components.encoder.model.features.rows import read_rows
 from components.encoder.model.towers.files import load_encoder
 from components.opal.model.errors import ListingConfigurationError
 from components.opal.model.language.files import save_listing_model
