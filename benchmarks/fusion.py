@@ -26,20 +26,21 @@ from components.encoder.model.features.held_out import read_rows
 from components.encoder.model.features.pixels import PixelCache
 from components.encoder.model.train.training_set import split_rows
 from components.encoder.model.train.views import random_views
-from components.fusion.model.align.align import query_tokens
-from components.fusion.model.align.contrast import query_to_product
+from components.fusion.model.align.alignment import query_tokens
+from components.fusion.model.align.contrast import Contrast, query_to_product
 from components.fusion.model.align.loop import Loop
 from components.fusion.model.data.product_text import ProductTokens
-from components.fusion.model.fuse.fuse import Fusing
-from components.fusion.model.fuse.stage import make_fuse_data
-from components.fusion.model.networks.networks import create_network
-from components.fusion.model.params import CACHE, AlignmentParams, FuseParams, FusionParams
+from components.fusion.model.fuse.fusing import Fusing
+from components.fusion.model.fuse.training_set import make_fuse_data
+from components.fusion.model.networks.create import create_network
+from components.fusion.model.params import AlignmentParams, FuseParams, FusionParams
 from components.fusion.model.towers.files import load_towers
 from components.fusion.model.towers.towers import Towers
 from components.stage.memory import keep_freed_memory
 from components.stage.params import load_params
+from components.stage.paths import Paths
 
-CATALOGUE, TOWERS = Path("data/checked"), Path("models/fusion/align_image")
+CATALOGUE, TOWERS, CACHE = Paths().catalogue, Paths().fusion / "align_image", Paths().cache
 RESULTS = Path("benchmarks/results/fusion.json")
 
 
@@ -69,8 +70,8 @@ class ThroughTowers:
             text, image = self.encoder.encode_text(tokens), self.encoder.encode_image(views)
         there = torch.ones(len(text), dtype=torch.bool)
         fused = self.fusing.network(text, image, there, there)
-        contrast = (torch.from_numpy(x) for x in (batch.target, batch.excluded, batch.correction))
-        return query_to_product(queries, fused, 1 / self.fusing.params.temperature, *contrast), {}
+        contrast = Contrast.of(batch, torch.device("cpu"))
+        return query_to_product(queries, fused, 1 / self.fusing.params.temperature, contrast), {}
 
 
 def seconds_per_step(loop: Loop, steps: int) -> float:

@@ -136,7 +136,8 @@ def search(
         raise SelectionError('Nothing to search for: give a text ("red dress"), --image FILE, or both.')
     arguments = [f"--k={k}", *(f"--where={w}" for w in where or []), *(["--json"] if as_json else [])]
     arguments += [f"--image={image.resolve()}"] if image else []
-    _door(f"components.{system}", "search", *arguments, *(["--", text] if text else []), profile=profile)
+    command = ["components.fusion.search"] if system == "fusion" else ["components.encoder", "search"]
+    _door(*command, *arguments, *(["--", text] if text else []), profile=profile)
 
 
 @app.command()

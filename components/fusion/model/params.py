@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from components.catalog.format.params import NoiseParams
 from components.encoder.model.params import Augmentation
-from components.fusion.model.errors import FusionConfigurationError
+from components.fusion.model.networks.names import known_network
 from components.stage.params import Params
 
 Share = Annotated[float, Field(ge=0, le=1)]
 FieldName = Literal["title", "product_type", "attributes", "description"]
-NetworkName = Literal["concat_mlp", "gated_sum", "cross_attention", "moe", "bilinear", "moe_bilinear"]
-Ablation = Literal["no_domain", "no_query_text", "no_query_image"]
-CACHE = Path(".vitrine/cache")
+NetworkName = Annotated[str, AfterValidator(known_network)]
 
 
 class SignalWeights(Params):
@@ -170,7 +166,7 @@ class FuseParams(Params):
 
 
 class Bm25Params(Params):
-    """The lexical rival (Robertson and Zaragoza 2009)."""
+    """The lexical baseline (Robertson and Zaragoza 2009)."""
 
     k1: float = Field(gt=0)
     b: Share
@@ -199,15 +195,4 @@ class SearchParams(Params):
 
     network: NetworkName
     threads: int = Field(ge=1)
-    encode: EncodeParams  # vectors that the stages made alike are in the memo
-
-
-def one_of(word: str, known: Sequence[str]) -> str:
-    """``word`` if it is one of ``known``.
-
-    Raises:
-        FusionConfigurationError: it is not.
-    """
-    if word not in known:
-        raise FusionConfigurationError(f"'{word}' is none of {', '.join(known)}.")
-    return word
+    encode: EncodeParams  # vectors that the stages made alike are in the cache

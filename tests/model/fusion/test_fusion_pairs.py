@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.fusion.model.align.contrast import query_to_product
+from components.fusion.model.align.contrast import Contrast, query_to_product
 from components.fusion.model.data.judgements import Judgements, pair_weights, read_judgements
-from components.fusion.model.data.mining import mine, mining_pool
+from components.fusion.model.data.mining import Pool, mine, mining_pool
 from components.fusion.model.data.pairs import PairSampler, Schedule
 from components.fusion.model.errors import FusionDataError
 from components.fusion.model.params import FusionParams, OptimisationParams, PairParams, SignalWeights
@@ -46,7 +46,7 @@ def sampler(seed: int, pairs: PairParams, blocks: dict[str, Any]) -> PairSampler
     known, groups = judgements(rng), rng.integers(0, 20, 30)
     vectors = rng.normal(size=(42, 8)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    mined = mine(vectors[:12], vectors[12:], np.arange(30), known, groups, pairs)
+    mined = mine(vectors[:12], Pool(np.arange(30), vectors[12:]), known, groups, pairs)
     schedule = Schedule(
         OptimisationParams.model_validate(blocks["fuse"]["optimisation"]), 7, rng.integers(0, 3, 12), 2
     )
@@ -90,11 +90,11 @@ def test_suspected_false_negatives_are_counted_and_dropped(pairs: PairParams) ->
     queries = np.array([[1.0, 0.0]], dtype=np.float32)
     vectors = np.array([[0.8, 0.6], [1.0, 0.0], [0.6, 0.8], [0.0, 1.0]], dtype=np.float32)
     known = Judgements(["q"], ["q"], np.array([0, 1]), np.array([0]), np.array([3], np.int8), np.ones(1))
-    pool, groups = np.arange(4), np.arange(4)
-    kept = mine(queries, vectors, pool, known, groups, pairs)
+    pool, groups = Pool(np.arange(4), vectors), np.arange(4)
+    kept = mine(queries, pool, known, groups, pairs)
     assert kept.products[0].tolist() == [1, 2, 3, -1] and kept.suspected_share == pytest.approx(1 / 3)
     strict = pairs.model_copy(update={"drop_suspected": True})
-    assert mine(queries, vectors, pool, known, groups, strict).products[0].tolist() == [2, 3, -1, -1]
+    assert mine(queries, pool, known, groups, strict).products[0].tolist() == [2, 3, -1, -1]
 
 
 def test_a_step_depends_on_its_number_alone(pairs: PairParams, blocks: dict[str, Any]) -> None:
@@ -145,7 +145,7 @@ def test_the_loss_is_cross_entropy_over_what_may_be_a_negative() -> None:
         kept = [j for j in range(5) if not excluded[i, j]]
         logits = torch.stack([2.0 * queries[i] @ products[j] - correction[j] for j in kept])
         expected.append(-F.log_softmax(logits, 0)[kept.index(int(target[i]))])
-    found = query_to_product(queries, products, 2.0, target, excluded, correction)
+    found = query_to_product(queries, products, 2.0, Contrast(target, excluded, correction))
     assert torch.allclose(found, torch.stack(expected).mean(), atol=1e-6)
 
 

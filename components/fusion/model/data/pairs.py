@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -83,6 +85,18 @@ def epoch_order(schedule: Schedule, epoch: int) -> Ints:
     """All queries in random order, except that ``topic_size`` of one topic stand together."""
     rng = np.random.default_rng((schedule.seed, 0, epoch))
     return topic_order(schedule.topics, schedule.topic_size, rng)
+
+
+def group_places(rows: Sequence[Mapping[str, Any]]) -> Ints:
+    """``[P]`` a number per product, equal where ``group_id`` is."""
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(row["group_id"], len(numbers)) for row in rows], dtype=np.int64)
+
+
+def topic_numbers(rows: Sequence[Mapping[str, Any]], judgements: Judgements) -> Ints:
+    """``[Q]`` a number per query: the product type of its best product."""
+    types = np.array([row["product_type"] for row in rows])
+    return np.unique(types[judgements.best_product()], return_inverse=True)[1]
 
 
 class PairSampler:

@@ -1,6 +1,6 @@
 """The two-stage alignment of queries with product texts, then with product pictures.
 
-Beyond Text [P]: one query tower, aligned first with text, then with pictures. [C] The query tower and the
+Beyond Text: one query tower, aligned first with text, then with pictures. Our choice: the query tower and the
 product-text tower are CLIP's one text tower; field markers tell product texts from queries. The second stage
 keeps a part of the first one's loss, so that the query tower does not forget text.
 """
@@ -23,7 +23,7 @@ from components.encoder.model.towers.dual_encoder import Encoder
 from components.encoder.model.towers.tokenizer import AnyTokenizer
 from components.encoder.model.train.trainer import device
 from components.encoder.model.train.views import random_views
-from components.fusion.model.align.contrast import query_to_product
+from components.fusion.model.align.contrast import Contrast, query_to_product
 from components.fusion.model.align.loop import Loop
 from components.fusion.model.data.judgements import Ints
 from components.fusion.model.data.pairs import PairBatch, PairSampler
@@ -104,10 +104,7 @@ class Alignment:
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         """text_weight x InfoNCE(query, text) + image_weight x InfoNCE(query, picture), and the two parts."""
         batch, query_ids, tokens, views = self._tensors(step)
-        contrast = [
-            torch.from_numpy(values).to(self.device)
-            for values in (batch.target, batch.excluded, batch.correction)
-        ]
+        contrast = Contrast.of(batch, self.device)
         parts: dict[str, float] = {}
         total = torch.zeros((), device=self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.params.precision == "bf16"):
@@ -119,7 +116,7 @@ class Alignment:
         for name, weight in (("text", self.params.text_weight), ("image", self.params.image_weight)):
             vectors = products[name]
             if vectors is not None:
-                part = query_to_product(queries, vectors, self.encoder.temperature, *contrast)
+                part = query_to_product(queries, vectors, self.encoder.temperature, contrast)
                 parts[name] = part.item()
                 total = total + weight * part
         return total, parts

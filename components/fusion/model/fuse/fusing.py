@@ -12,11 +12,11 @@ from torch import Tensor
 
 from components.encoder.model.features.vector_cache import Vectors
 from components.encoder.model.train.trainer import device
-from components.fusion.model.align.align import batch_names
-from components.fusion.model.align.contrast import query_to_product
+from components.fusion.model.align.alignment import batch_names
+from components.fusion.model.align.contrast import Contrast, query_to_product
 from components.fusion.model.align.loop import Loop
 from components.fusion.model.data.pairs import PairSampler
-from components.fusion.model.networks.networks import FusionNetwork
+from components.fusion.model.networks.layers import FusionNetwork
 from components.fusion.model.params import FuseParams, ModalityDropout
 from components.fusion.model.towers.towers import Items
 
@@ -65,11 +65,8 @@ class Fusing:
             self._text[at] * has_text[:, None], self._image[at] * has_image[:, None], has_text, has_image
         )
         queries = self._queries[torch.from_numpy(batch.queries).to(self.device)]
-        contrast = [
-            torch.from_numpy(values).to(self.device)
-            for values in (batch.target, batch.excluded, batch.correction)
-        ]
-        return query_to_product(queries, fused, 1 / self.params.temperature, *contrast), {}
+        contrast = Contrast.of(batch, self.device)
+        return query_to_product(queries, fused, 1 / self.params.temperature, contrast), {}
 
     def names(self, step: int) -> str:
         """The queries and products of a step."""
@@ -82,21 +79,3 @@ class Fusing:
         return Loop(
             self.network, self.data.sampler.schedule, self.loss, self.names, validate=validate, resume=resume
         )
-
-
-def fused_vectors(network: FusionNetwork, items: Items) -> Vectors:
-    """Item vectors ``[N, D]``, on the network's device, in evaluation mode."""
-    where = next(network.parameters()).device
-    with torch.inference_mode():
-        arrays = (items.text, items.image, items.has_text, items.has_image)
-        out: Vectors = network(*(torch.from_numpy(a).to(where) for a in arrays)).cpu().numpy()
-    return out
-
-
-def gate_weights(network: FusionNetwork, items: Items) -> Vectors | None:
-    """Gate weights ``[N, 3]`` of each product (text, image, cross); None without experts."""
-    where = next(network.parameters()).device
-    with torch.inference_mode():
-        arrays = (items.text, items.image, items.has_text, items.has_image)
-        gates = network.gates(*(torch.from_numpy(a).to(where) for a in arrays))
-    return None if gates is None else gates.cpu().numpy()
