@@ -74,21 +74,13 @@ def study(record: Record, variant: str, seed: str) -> None:
 
 
 def study_lambda_zero(record: Record) -> None:
-    """Study stage: an encoder trained without the patch loss, and the boxes that it finds."""
-    from components.encoder.model.params import EncoderParams
-    from components.encoder.model.train.stage import train_and_publish
+    """Study stage: the boxes that an encoder finds which was trained without the patch loss."""
     from components.vlclip.grounding.stage import ground_catalogue
-    from components.vlclip.model.params import CACHE, GroundParams
+    from components.vlclip.model.params import GroundParams
 
-    params = load_params("encoder", EncoderParams)
-    params = params.model_copy(update={"training": params.training.model_copy(update={"topk_weight": 0.0})})
+    params = load_params("ground", GroundParams)
     record.parameters = params.model_dump(mode="json")
-    curves = Path("plots/study/encoder_lambda_zero.csv")
-    train_and_publish(params, CATALOGUE, ENCODER_LAMBDA_ZERO, curves, CACHE, record)
-    outputs = record.outputs
-    boxes = load_params("ground", GroundParams)
-    ground_catalogue(boxes, CATALOGUE, ENCODER_LAMBDA_ZERO, GROUNDING_LAMBDA_ZERO, record)
-    record.outputs = outputs + record.outputs
+    ground_catalogue(params, CATALOGUE, ENCODER_LAMBDA_ZERO, GROUNDING_LAMBDA_ZERO, record)
 
 
 def evaluate(record: Record) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from components.catalog.format.params import NoiseParams
+from components.catalog.noise.params import NoiseParams
 from components.encoder.model.params import Augmentation
 from components.fusion.model.networks.names import known_network
 from components.stage.params import Params

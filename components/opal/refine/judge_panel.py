@@ -106,6 +106,6 @@ def open_bench(
     mllm = None
     if params.mllm:
         model = open_model(chat, {TASK: cannot_tell}, RULES)
-        mllm = MllmJudge(ChatSession(model, chat, CACHE / "replies.sqlite"), params.mllm)
+        mllm = MllmJudge(ChatSession(model, chat, CACHE / "replies"), params.mllm)
         judges.append(mllm)
     return Bench(judges, visible, report, mllm)

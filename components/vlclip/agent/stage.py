@@ -93,7 +93,7 @@ def clarify_catalogue(
     with published(out) as folder, record.timed("texts"):
         folder.mkdir(parents=True)
         pictures = _pictures(catalogue, params) if chat.sees_pictures else repeat(None)
-        session = ChatSession(chat, llm_params, cache / "replies.sqlite")
+        session = ChatSession(chat, llm_params, cache / "replies")
         asyncio.run(_write(session, params, rows, book, pictures, folder, tally))
         record.metrics = _figures(session, tally, rows, book)
         check_failures(tally.failed, len(rows), llm_params, tally.first_reason)

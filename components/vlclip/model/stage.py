@@ -7,17 +7,16 @@ from pathlib import Path
 import torch
 
 from components.encoder.model.towers.files import load_encoder, save_encoder
-from components.encoder.model.train.stage import curves_csv
-from components.encoder.model.train.trainer import History, Trainer
+from components.encoder.model.train.contrastive import Contrastive
 from components.stage.memory import keep_freed_memory
 from components.stage.publish import published, write_text
 from components.stage.record import Record
-from components.stage.resume import code_sha256, resume_folder, sha256_file, sha256_folder
+from components.stage.resume import sha256_file, sha256_folder
+from components.training.curves import curves_csv, record_history
+from components.training.resume import forget, training_folder
 from components.vlclip.model.params import VlclipParams
 from components.vlclip.model.training_set import encoder_params, make_training_set
 from components.vlclip.model.variants import Sources, Variant
-
-POINTS = 500  # of a curve that go into the record
 
 
 def input_hashes(variant: Variant, sources: Sources, model: Path) -> list[str]:
@@ -55,32 +54,15 @@ def train_and_publish(
         data, validate = make_training_set(variant, params, loaded, sources)
         settings = encoder_params(params, loaded)
         key = (params.model_dump_json(), repr(variant), *input_hashes(variant, sources, model))
-        resume = resume_folder(record.stage, (*key, code_sha256(), torch.__version__))
+        resume = training_folder(record.stage, *key)
     with record.timed("train"):
-        trainer = Trainer(loaded.encoder, data, settings, resume, validate)
-        history = trainer.run(until)
-    if until is not None and trainer.step < trainer.schedule.steps:
-        trainer.save_state()
+        objective = Contrastive(loaded.encoder, data, settings, validate)
+        history = objective.loop(resume).run(until)
+    if len(history.steps) < objective.plan.steps:
         return
     with published(target) as folder:
         save_encoder(loaded.encoder.cpu(), loaded.tokenizer, loaded.vision, folder)
-    write_text(curves, curves_csv(history))
-    for state in resume.iterdir():
-        state.unlink()
+    write_text(curves, curves_csv(history.steps, history.validation))
+    forget(resume)
     record.outputs = [str(target), str(curves)]
-    _describe(record, history, min(params.training.batch_size, len(data.rows)))
-
-
-def _describe(record: Record, history: History, batch_size: int) -> None:
-    """Figures and curves of a run, for its record."""
-    steps = len(history.steps) - history.resumed_from
-    record.timing("waiting_for_data", history.data_seconds)
-    record.metrics = {
-        "pairs_per_second": steps * batch_size / max(history.train_seconds, 1e-9),
-        "final_loss": history.steps[-1]["loss"],
-        "resumed_from_step": float(history.resumed_from),
-    }
-    for rows in (history.steps, history.validation):
-        for name in sorted({n for row in rows for n in row} - {"step"}):
-            points = [{"step": r["step"], "value": r[name]} for r in rows if name in r]
-            record.curves[name] = points[:: max(1, len(points) // POINTS)]
+    record_history(record, history, objective.plan.batch_size)

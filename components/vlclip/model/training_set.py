@@ -16,7 +16,7 @@ from components.encoder.model.features.pixels import PixelCache
 from components.encoder.model.params import EncoderParams, ModelParams, TextTower
 from components.encoder.model.towers.dual_encoder import Encoder
 from components.encoder.model.towers.files import LoadedEncoder
-from components.encoder.model.train.trainer import TrainingSet, Validate
+from components.encoder.model.train.contrastive import TrainingSet, Validate
 from components.encoder.model.train.training_set import split_rows, train_rows, training_set
 from components.retrieval.metrics import judge, reciprocal_rank
 from components.retrieval.ranking import top_k

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from components.fusion.model.align.contrast import Contrast, query_to_product
 from components.fusion.model.data.judgements import Judgements, pair_weights, read_judgements
 from components.fusion.model.data.mining import Pool, mine, mining_pool
-from components.fusion.model.data.pairs import PairSampler, Schedule
+from components.fusion.model.data.pairs import PairSampler
 from components.fusion.model.errors import FusionDataError
-from components.fusion.model.params import FusionParams, OptimisationParams, PairParams, SignalWeights
+from components.fusion.model.params import FusionParams, PairParams, SignalWeights
 from components.stage.errors import ConfigurationError
 from components.stage.params import validate
+from components.training.batches import BatchOrder
 
 
 @pytest.fixture
@@ -47,10 +48,8 @@ def sampler(seed: int, pairs: PairParams, blocks: dict[str, Any]) -> PairSampler
     vectors = rng.normal(size=(42, 8)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     mined = mine(vectors[:12], Pool(np.arange(30), vectors[12:]), known, groups, pairs)
-    schedule = Schedule(
-        OptimisationParams.model_validate(blocks["fuse"]["optimisation"]), 7, rng.integers(0, 3, 12), 2
-    )
-    return PairSampler(known, groups, mined, pairs, schedule)
+    order = BatchOrder(rng.integers(0, 3, 12), blocks["fuse"]["optimisation"]["batch_size"], 2, 7)
+    return PairSampler(known, groups, mined, pairs, order)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -60,7 +59,7 @@ def test_no_negative_is_as_relevant_or_of_the_positives_group(
     drawn = sampler(seed, pairs, blocks)
     known = drawn.judgements
     for step in range(4):
-        batch = drawn.batch(step, drawn.schedule.rng(step))
+        batch = drawn.batch(step, drawn.order.rng(step))
         for row, query in enumerate(batch.queries):
             entries = range(known.starts[query], known.starts[query + 1])
             graded = {int(known.product[e]): int(known.grade[e]) for e in entries}
@@ -99,20 +98,16 @@ def test_suspected_false_negatives_are_counted_and_dropped(pairs: PairParams) ->
 
 def test_a_step_depends_on_its_number_alone(pairs: PairParams, blocks: dict[str, Any]) -> None:
     one, other = sampler(3, pairs, blocks), sampler(3, pairs, blocks)
-    other.batch(0, other.schedule.rng(0))
+    other.batch(0, other.order.rng(0))
     for step in (5, 2):
-        a, b = (s.batch(step, s.schedule.rng(step)) for s in (one, other))
+        a, b = (s.batch(step, s.order.rng(step)) for s in (one, other))
         assert all(np.array_equal(getattr(a, name), getattr(b, name)) for name in vars(a))
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(2, 40), st.integers(1, 5), st.integers(1, 7))
 def test_an_epoch_asks_every_query_once(queries: int, topics: int, size: int) -> None:
-    from tests.model.fusion.conftest import OPTIMISATION
-
-    params = OptimisationParams.model_validate(OPTIMISATION | {"batch_size": queries})
-    topic = np.arange(queries) % topics
-    order = Schedule(params, 1, topic, size).queries(3)
+    order = BatchOrder(np.arange(queries) % topics, queries, size, seed=1).rows(3)
     assert sorted(order.tolist()) == list(range(queries))
 
 

@@ -21,7 +21,6 @@ from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.towers.files import load_encoder
 from components.fusion.model.align.alignment import Alignment
 from components.fusion.model.align.training_set import make_alignment_set
-from components.fusion.model.errors import FusionDivergedError
 from components.fusion.model.fuse.fusing import Fusing
 from components.fusion.model.fuse.training_set import make_fuse_data
 from components.fusion.model.networks.create import create_network
@@ -30,6 +29,7 @@ from components.fusion.model.towers.starting_encoder import starting_encoder
 from components.fusion.model.towers.towers import Towers
 from components.stage.paths import Paths
 from components.stage.resume import sha256_file, sha256_folder
+from components.training.errors import DivergedError
 from tests.model.fusion.conftest import run_stage
 
 ROOT = Path(__file__).parents[3]
@@ -47,21 +47,15 @@ def aligned(
     data, validate = make_alignment_set(
         started, fusion, params, Paths(catalogue=shop / "data/checked", cache=cache)
     )
-    loop = Alignment(started.encoder, data, params).loop(validate, resume)
-    loop.run(until)
-    if until is not None:
-        loop.save_state()
+    Alignment(started.encoder, data, params, validate).loop(resume).run(until)
     weights: Weights = started.encoder.state_dict()
     return weights
 
 
 def fused(shop: Path, blocks: dict[str, Any], cache: Path, resume: Path | None, until: int | None) -> Weights:
     fusing = make_fusing(shop, blocks)
-    loop = fusing.loop(None, resume)
-    loop.run(until)
-    if until is not None:
-        loop.save_state()
-    weights: Weights = fusing.network.state_dict()
+    fusing.loop(resume).run(until)
+    weights: Weights = fusing.module.state_dict()
     return weights
 
 
@@ -121,7 +115,7 @@ def test_a_trained_image_tower_moves_and_a_frozen_one_does_not(
         data, validate = make_alignment_set(
             started, fusion, params, Paths(catalogue=catalogue, cache=tmp_path / "cache")
         )
-        Alignment(started.encoder, data, params).loop(validate, None).run()
+        Alignment(started.encoder, data, params, validate).loop().run()
         old, new = (m.encoder.clip.visual.state_dict() for m in (loaded, started))
         moved.append(any(not torch.equal(old[name], new[name]) for name in old))
         assert not torch.equal(loaded.encoder.clip.text_projection, started.encoder.clip.text_projection)
@@ -130,7 +124,7 @@ def test_a_trained_image_tower_moves_and_a_frozen_one_does_not(
 
 def test_fusing_learns(shop: Path, blocks: dict[str, Any]) -> None:
     blocks["fuse"]["optimisation"] |= {"steps": 120, "learning_rate": 0.01}
-    history = make_fusing(shop, blocks).loop(None, None).run()
+    history = make_fusing(shop, blocks).loop().run()
     first, last = (np.mean([s["loss"] for s in part]) for part in (history.steps[:10], history.steps[-10:]))
     assert last < first - 0.1
 
@@ -139,8 +133,8 @@ def test_what_is_not_finite_stops_with_the_ids_of_the_batch(shop: Path, blocks: 
     fusing = make_fusing(shop, blocks)
     with torch.no_grad():
         fusing._text[:] = float("nan")
-    with pytest.raises(FusionDivergedError, match=r"step 0.*queries q-train-\d.*products p00\d\d"):
-        fusing.loop(None, None).run()
+    with pytest.raises(DivergedError, match=r"step 0.*queries q-train-\d.*products p00\d\d"):
+        fusing.loop().run()
 
 
 @pytest.mark.slow

@@ -121,6 +121,15 @@ def run_door(root: Path, *arguments: str) -> Done:
         return Done(run("vlclip", COMMANDS, arguments), told.getvalue())
 
 
+def run_stage(root: Path, *words: str) -> Done:
+    """A stage command in ``root``, in this process."""
+    from components.stage.frame import main
+
+    told = io.StringIO()
+    with contextlib.chdir(root), contextlib.redirect_stderr(told):
+        return Done(main(words), told.getvalue())
+
+
 ENCODER = encoder_block(captions=dict.fromkeys(CAPTIONS, 1.0), epochs=3, batch_size=16)
 BLOCKS: dict[str, Any] = {
     "encoder": ENCODER,

@@ -26,7 +26,7 @@ from components.vlclip.evaluate.slices import scene_slice
 from components.vlclip.grounding.foreground import drawn_around, otsu
 from components.vlclip.model.params import VlclipEvaluationParams
 from tests.model.llm.lamps import CLARIFY
-from tests.model.vlclip.squares_shop import BLOCKS, ROOT, run_door, write_params
+from tests.model.vlclip.squares_shop import BLOCKS, ROOT, run_door, run_stage, write_params
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +125,12 @@ def test_texts_that_ask_the_encoder_are_the_same_without_its_memo(shop: Path, tm
 def test_a_study_adds_its_rows(evaluated: Path, tmp_path: Path) -> None:
     root = tmp_path / "study"
     shutil.copytree(evaluated, root)
+    encoder = (
+        "encoder.model.train encoder.training.topk_weight=0 paths.encoder=models/study/encoder_lambda_zero"
+    )
+    done = run_stage(root, *encoder.split(), "paths.plots=plots/study")
+    assert done.returncode == 0, done.stderr
+    assert (root / "plots/study/encoder_lambda_zero.csv").exists()
     assert run_door(root, "study_lambda_zero").returncode == 0
     variants = ("grounded", "clarified", "true_box", "lambda_zero")
     for variant, seed in (*((v, "own") for v in variants), ("full", "11"), ("raw", "11")):

@@ -8,7 +8,7 @@ keeps a part of the first one's loss, so that the query tower does not forget te
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,17 +21,17 @@ from components.encoder.model.features.pixels import PixelCache
 from components.encoder.model.features.vector_cache import Vectors
 from components.encoder.model.towers.dual_encoder import Encoder
 from components.encoder.model.towers.tokenizer import AnyTokenizer
-from components.encoder.model.train.trainer import device
 from components.encoder.model.train.views import random_views
 from components.fusion.model.align.contrast import Contrast, query_to_product
-from components.fusion.model.align.loop import Loop
 from components.fusion.model.data.judgements import Ints
-from components.fusion.model.data.pairs import PairBatch, PairSampler
+from components.fusion.model.data.pairs import PairBatch, PairSampler, plan_of
 from components.fusion.model.data.product_text import ProductTokens, plain
 from components.fusion.model.params import AlignmentParams
 from components.fusion.model.towers.text_batches import encoded_by_length
+from components.stage.accelerator import autocast, device
+from components.training.loop import Loop
 
-SHOWN = 8  # ids of each kind in an error message
+Validate = Callable[[], dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -59,89 +59,92 @@ def query_tokens(tokenizer: AnyTokenizer, texts: list[str]) -> npt.NDArray[np.in
     return tokens[:, : int(tokens.argmax(axis=1).max(initial=0)) + 1]
 
 
-def batch_names(data_ids: list[str], query_ids: list[str], batch: PairBatch) -> str:
-    """The queries and products of a batch, for a message."""
+@dataclass(frozen=True)
+class AlignmentBatch:
+    """One step: its pairs, query tokens ``[B, L]``, and products ``[C, ...]``; what is not used is None.
 
-    def _shown(ids: list[str]) -> str:
-        more = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
-        return ", ".join(ids[:SHOWN]) + more
+    Attributes:
+        images: views ``[C, 3, px, px]``, or the pictures' vectors where the image tower is not trained.
+    """
 
-    queries = [query_ids[q] for q in batch.queries]
-    return f"queries {_shown(queries)}; products {_shown([data_ids[p] for p in batch.products])}"
+    pairs: PairBatch
+    contrast: Contrast
+    queries: Tensor
+    texts: Tensor | None
+    images: Tensor | None
 
 
 class Alignment:
-    """The loss of one alignment stage as a function of the step."""
+    """The objective of one alignment stage.
 
-    def __init__(self, encoder: Encoder, data: AlignmentData, params: AlignmentParams) -> None:
+    Args:
+        encoder: trained in place. data: the train split. params: the stage's block.
+        validate: its figures become curves and choose nothing; None for none.
+    """
+
+    def __init__(
+        self, encoder: Encoder, data: AlignmentData, params: AlignmentParams, validate: Validate | None = None
+    ) -> None:
         self.device = device()
-        self.encoder, self.data, self.params = encoder.to(self.device), data, params
+        self.module = encoder.to(self.device)
+        self.data, self.params, self._validate = data, params, validate
+        self.plan = plan_of(params.optimisation, data.sampler, params.seed)
         for parameter in encoder.clip.visual.parameters():
             parameter.requires_grad_(params.train_images and params.image_weight > 0)
         if encoder.patches is not None:  # patches are not aligned; what finds boxes stays as it was trained
             for parameter in encoder.patches.parameters():
                 parameter.requires_grad_(False)
 
-    def _tensors(self, step: int) -> tuple[PairBatch, Tensor, Tensor, Tensor]:
-        """Pairs, query tokens, product tokens and views of one step; what a stage does not use is empty.
+    def loop(self, resume: Path | None = None) -> Loop[AlignmentBatch]:
+        """The training loop; ``resume`` is the folder of its state."""
+        return Loop(self, self.plan, resume)
 
-        In place of views stand the pictures' vectors where the image tower is not trained.
-        """
-        schedule = self.data.sampler.schedule
-        rng = schedule.rng(step)
-        batch = self.data.sampler.batch(step, rng)
-        queries = torch.from_numpy(self.data.query_tokens[batch.queries])
-        tokens, views = torch.empty(0), torch.empty(0)
+    def batch(self, step: int) -> AlignmentBatch:
+        """Pairs of one step, with the products' texts and views of their pictures."""
+        rng = self.data.sampler.order.rng(step)
+        pairs = self.data.sampler.batch(step, rng)
+        queries = torch.from_numpy(self.data.query_tokens[pairs.queries]).to(self.device)
+        texts, images = None, None
         if self.params.text_weight:
-            tokens = torch.from_numpy(self.data.tokens.draw(batch.products, rng))
+            texts = torch.from_numpy(self.data.tokens.draw(pairs.products, rng)).to(self.device)
         if self.data.images is not None:
-            views = torch.from_numpy(self.data.images[batch.products]).to(self.device)
+            images = torch.from_numpy(self.data.images[pairs.products]).to(self.device)
         elif self.data.pixels is not None:
-            pixels = torch.from_numpy(self.data.pixels.take(self.data.rows[batch.products])).to(self.device)
-            views = random_views(pixels, self.encoder.image_px, self.params.augmentation, rng)
-        return batch, queries.to(self.device), tokens.to(self.device), views
+            pixels = torch.from_numpy(self.data.pixels.take(self.data.rows[pairs.products])).to(self.device)
+            images = random_views(pixels, self.module.image_px, self.params.augmentation, rng)
+        return AlignmentBatch(pairs, Contrast.of(pairs, self.device), queries, texts, images)
 
-    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
-        """text_weight x InfoNCE(query, text) + image_weight x InfoNCE(query, picture), and the two parts."""
-        batch, query_ids, tokens, views = self._tensors(step)
-        contrast = Contrast.of(batch, self.device)
-        parts: dict[str, float] = {}
-        total = torch.zeros((), device=self.device)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.params.precision == "bf16"):
-            queries = encoded_by_length(self.encoder, query_ids)
-            products = {
-                "text": encoded_by_length(self.encoder, tokens) if self.params.text_weight else None,
-                "image": self._images(views) if self.params.image_weight else None,
-            }
-        for name, weight in (("text", self.params.text_weight), ("image", self.params.image_weight)):
-            vectors = products[name]
-            if vectors is not None:
-                part = query_to_product(queries, vectors, self.encoder.temperature, contrast)
-                parts[name] = part.item()
-                total = total + weight * part
-        return total, parts
-
-    def _images(self, views: Tensor) -> Tensor:
-        return views if self.data.images is not None else self.encoder.encode_image(views)
-
-    def names(self, step: int) -> str:
-        """The queries and products of a step."""
-        sampler = self.data.sampler
-        batch = sampler.batch(step, sampler.schedule.rng(step))
-        return batch_names(self.data.product_ids, sampler.judgements.query_ids, batch)
-
-    def clamp(self) -> None:
-        """Keep the temperature within bounds."""
-        self.encoder.clip.logit_scale.data.clamp_(0, math.log(1 / self.params.minimum_temperature))
-
-    def loop(self, validate: Callable[[], dict[str, float]] | None, resume: Path | None) -> Loop:
-        """The training loop of this stage."""
-        return Loop(
-            self.encoder,
-            self.data.sampler.schedule,
-            self.loss,
-            self.names,
-            after=self.clamp,
-            validate=validate,
-            resume=resume,
+    def losses(self, batch: AlignmentBatch) -> dict[str, Tensor]:
+        """``loss``, in nats: text_weight x InfoNCE(query, text) + image_weight x InfoNCE(query, picture)."""
+        with autocast(self.device, self.params.precision):
+            queries = encoded_by_length(self.module, batch.queries)
+            vectors = {"text": self._texts(batch), "image": self._images(batch)}
+        weights = {"text": self.params.text_weight, "image": self.params.image_weight}
+        parts = {
+            name: query_to_product(queries, products, self.module.temperature, batch.contrast)
+            for name, products in vectors.items()
+            if products is not None and weights[name]
+        }
+        total = sum(
+            (weights[name] * part for name, part in parts.items()), torch.zeros((), device=self.device)
         )
+        return {"loss": total, **parts}
+
+    def _texts(self, batch: AlignmentBatch) -> Tensor | None:
+        return None if batch.texts is None else encoded_by_length(self.module, batch.texts)
+
+    def _images(self, batch: AlignmentBatch) -> Tensor | None:
+        computed = batch.images is None or self.data.images is not None
+        return batch.images if computed else self.module.encode_image(batch.images)
+
+    def ids(self, batch: AlignmentBatch) -> Mapping[str, Sequence[str]]:
+        """The batch's queries and products."""
+        return self.data.sampler.ids(batch.pairs, self.data.product_ids)
+
+    def after_step(self) -> None:
+        """Keep the temperature within bounds."""
+        self.module.clip.logit_scale.data.clamp_(0, math.log(1 / self.params.minimum_temperature))
+
+    def validate(self) -> dict[str, float]:
+        """nDCG@10 on the validation split."""
+        return self._validate() if self._validate is not None else {}

@@ -10,8 +10,6 @@ import torch
 from components.catalog.format.records import SPLITS
 from components.catalog.format.shards import Catalogue
 from components.encoder.model.towers.files import LoadedEncoder
-from components.encoder.model.train.stage import curves_csv
-from components.encoder.model.train.state import History
 from components.fusion.model.align.alignment import Alignment
 from components.fusion.model.align.training_set import make_alignment_set
 from components.fusion.model.params import AlignmentParams, FusionParams
@@ -22,9 +20,9 @@ from components.stage.memory import keep_freed_memory
 from components.stage.paths import Paths
 from components.stage.publish import published, write_text
 from components.stage.record import Record
-from components.stage.resume import code_sha256, resume_folder, sha256_folder
-
-MOST_POINTS = 500
+from components.stage.resume import sha256_folder
+from components.training.curves import curves_csv, record_history
+from components.training.resume import forget, training_folder
 
 
 @dataclass(frozen=True)
@@ -54,22 +52,22 @@ def align(stage: AlignmentStage, paths: Paths, record: Record) -> None:
         aligned = starting_encoder(start, fusion, params.seed, params.keep_text_tower, stage.new_weights)
         data, validate = make_alignment_set(aligned, fusion, params, paths)
         blocks = (fusion.model_dump_json(), params.model_dump_json(), str(stage.new_weights))
-        inputs = (sha256_folder(paths.catalogue), start.model_sha256, code_sha256(), torch.__version__)
-        resume = resume_folder(record.stage, (*blocks, *inputs))
+        inputs = (sha256_folder(paths.catalogue), start.model_sha256)
+        resume = training_folder(record.stage, *blocks, *inputs)
+    objective = Alignment(aligned.encoder, data, params, validate)
     with record.timed("train"):
-        history = Alignment(aligned.encoder, data, params).loop(validate, resume).run()
+        history = objective.loop(resume).run()
     aligned.encoder.cpu()
     with published(model) as folder:
         save_towers(aligned, folder)
-    write_text(curves, curves_csv(history))
+    write_text(curves, curves_csv(history.steps, history.validation))
     with record.timed("vectors"):
         _warm_the_cache(stage, start, paths)
-    for state in resume.iterdir():
-        state.unlink()
+    forget(resume)
     record.outputs = [str(model), str(curves)]
     record.metrics["suspected_false_negatives"] = data.sampler.mined.suspected_share
     record.metrics["train_queries"] = float(len(data.sampler.judgements))
-    record_history(record, history, data.sampler.schedule.batch_size)
+    record_history(record, history, objective.plan.batch_size)
 
 
 def _warm_the_cache(stage: AlignmentStage, start: LoadedEncoder, paths: Paths) -> None:
@@ -90,24 +88,3 @@ def _warm_the_cache(stage: AlignmentStage, start: LoadedEncoder, paths: Paths) -
             if texts := [query.text for query in Catalogue(paths.catalogue).queries(split)]:
                 towers.queries(texts)
     towers.close()
-
-
-def record_history(record: Record, history: History, batch_size: int) -> None:
-    """What a run of the loop says about itself."""
-    steps = len(history.steps) - history.resumed_from
-    record.metrics |= {
-        "pairs_per_second": steps * batch_size / max(history.train_seconds, 1e-9),
-        "final_loss": history.steps[-1]["loss"],
-        "resumed_from_step": float(history.resumed_from),
-    }
-    if history.validation:
-        record.metrics |= {k: v for k, v in history.validation[-1].items() if k != "step"}
-    for points in (history.steps, history.validation):
-        for name in sorted({key for point in points for key in point} - {"step"}):
-            record.curves[name] = _curve(points, name)
-
-
-def _curve(points: list[dict[str, float]], name: str) -> list[dict[str, float]]:
-    """One figure by step, thinned for the record."""
-    kept = [{"step": p["step"], "value": p[name]} for p in points if name in p]
-    return kept[:: max(1, len(kept) // MOST_POINTS)]

@@ -19,10 +19,10 @@ from components.encoder.model.towers.dual_encoder import Encoder
 from components.encoder.model.towers.files import LoadedEncoder
 from components.encoder.model.train.training_set import split_rows
 from components.encoder.model.train.views import resized
-from components.fusion.model.align.alignment import AlignmentData, query_tokens
+from components.fusion.model.align.alignment import AlignmentData, Validate, query_tokens
 from components.fusion.model.data.judgements import read_judgements
 from components.fusion.model.data.mining import Pool, mine, mining_pool
-from components.fusion.model.data.pairs import PairSampler, Schedule, group_places, topic_numbers
+from components.fusion.model.data.pairs import PairSampler, group_places, topic_numbers
 from components.fusion.model.data.product_text import ProductTokens
 from components.fusion.model.errors import FusionDataError
 from components.fusion.model.params import AlignmentParams, EncodeParams, FusionParams
@@ -30,9 +30,9 @@ from components.fusion.model.towers.towers import PictureTower
 from components.retrieval.metrics import judge, ndcg_at
 from components.retrieval.ranking import top_k
 from components.stage.paths import Paths
+from components.training.batches import BatchOrder
 
 Rows = list[dict[str, Any]]
-Validate = Callable[[], dict[str, float]]
 
 
 class CurrentVectors:
@@ -105,7 +105,7 @@ def make_alignment_set(
     images = pictures.vectors("train") if params.image_weight else None
     groups = group_places(train)
     topics = topic_numbers(train, judgements)
-    schedule = Schedule(params.optimisation, params.seed, topics, fusion.pairs.topic_size)
+    order = BatchOrder(topics, params.optimisation.batch_size, fusion.pairs.topic_size, params.seed)
     # Hard negatives by the starting encoder: near by picture in the picture stage, else by text.
     now = CurrentVectors(loaded.encoder, params.encode)
     places = mining_pool(len(groups), fusion.pairs.mining_pool, params.seed)
@@ -116,7 +116,7 @@ def make_alignment_set(
     else:
         searched = now.texts(tokens.draw(places, None))
     mined = mine(now.texts(queries), Pool(places, searched), judgements, groups, fusion.pairs)
-    sampler = PairSampler(judgements, groups, mined, fusion.pairs, schedule)
+    sampler = PairSampler(judgements, groups, mined, fusion.pairs, order)
     data = AlignmentData(ids, at, tokens, queries, pictures.pixels, images, sampler)
     check = _validation(rows, pictures, loaded, fusion, params)
     pictures.close()

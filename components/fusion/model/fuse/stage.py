@@ -6,8 +6,6 @@ from pathlib import Path
 
 import torch
 
-from components.encoder.model.train.stage import curves_csv
-from components.fusion.model.align.train import record_history
 from components.fusion.model.fuse.fusing import Fusing
 from components.fusion.model.fuse.training_set import make_fuse_data, make_validation
 from components.fusion.model.networks.create import create_network
@@ -19,7 +17,9 @@ from components.stage.params import Params
 from components.stage.paths import Paths
 from components.stage.publish import published, write_text
 from components.stage.record import Record
-from components.stage.resume import code_sha256, resume_folder, sha256_folder
+from components.stage.resume import sha256_folder
+from components.training.curves import curves_csv, record_history
+from components.training.resume import forget, training_folder
 
 
 class Fuse(Params):
@@ -44,16 +44,16 @@ def run(params: Fuse, paths: Paths, record: Record) -> None:
         validate = make_validation(paths.catalogue, towers, network)
         towers.close()
     blocks = (name, fusion.model_dump_json(), fuse.model_dump_json())
-    inputs = (sha256_folder(paths.catalogue), loaded.model_sha256, code_sha256(), torch.__version__)
-    resume = resume_folder(record.stage, (*blocks, *inputs))
+    inputs = (sha256_folder(paths.catalogue), loaded.model_sha256)
+    resume = training_folder(record.stage, *blocks, *inputs)
+    objective = Fusing(network, data, fuse, validate)
     with record.timed("train"):
-        history = Fusing(network, data, fuse).loop(validate, resume).run()
+        history = objective.loop(resume).run()
     with published(model) as folder:
         save_network(TrainedNetwork(name, network, fuse.network, fusion.text, loaded.model_sha256), folder)
-    write_text(curves, curves_csv(history))
-    for state in resume.iterdir():
-        state.unlink()
+    write_text(curves, curves_csv(history.steps, history.validation))
+    forget(resume)
     record.outputs = [str(model), str(curves)]
     record.metrics["parameters"] = float(sum(p.numel() for p in network.parameters()))
     record.metrics["suspected_false_negatives"] = data.sampler.mined.suspected_share
-    record_history(record, history, data.sampler.schedule.batch_size)
+    record_history(record, history, objective.plan.batch_size)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from components.encoder.model.features.held_out import query_task
+from components.fusion.model.align.alignment import Validate
 from components.fusion.model.baselines import average
 from components.fusion.model.data.judgements import read_judgements
 from components.fusion.model.data.mining import Pool, mine, mining_pool
-from components.fusion.model.data.pairs import PairSampler, Schedule, group_places, topic_numbers
+from components.fusion.model.data.pairs import PairSampler, group_places, topic_numbers
 from components.fusion.model.fuse.fusing import FuseData
 from components.fusion.model.fuse.item_vectors import fused_vectors
 from components.fusion.model.networks.layers import FusionNetwork
@@ -19,6 +19,7 @@ from components.fusion.model.params import FuseParams, FusionParams
 from components.fusion.model.towers.towers import Towers, joined
 from components.retrieval.metrics import judge, ndcg_at
 from components.retrieval.ranking import top_k
+from components.training.batches import BatchOrder
 
 
 def make_fuse_data(catalogue: Path, towers: Towers, fusion: FusionParams, params: FuseParams) -> FuseData:
@@ -34,13 +35,11 @@ def make_fuse_data(catalogue: Path, towers: Towers, fusion: FusionParams, params
     places = mining_pool(len(groups), fusion.pairs.mining_pool, params.seed)
     mined = mine(queries, Pool(places, average(items)[places]), judgements, groups, fusion.pairs)
     topics = topic_numbers(items.rows, judgements)
-    schedule = Schedule(params.optimisation, params.seed, topics, fusion.pairs.topic_size)
-    return FuseData(queries, items, PairSampler(judgements, groups, mined, fusion.pairs, schedule))
+    order = BatchOrder(topics, params.optimisation.batch_size, fusion.pairs.topic_size, params.seed)
+    return FuseData(queries, items, PairSampler(judgements, groups, mined, fusion.pairs, order))
 
 
-def make_validation(
-    catalogue: Path, towers: Towers, network: FusionNetwork
-) -> Callable[[], dict[str, float]] | None:
+def make_validation(catalogue: Path, towers: Towers, network: FusionNetwork) -> Validate | None:
     """nDCG@10 of the validation queries among the validation products; None where there is no such task."""
     parts = list(towers.stream(catalogue, "validation"))
     if not parts:
