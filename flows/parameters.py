@@ -33,7 +33,7 @@ BLOCKS: Mapping[str, str] = {
     "refine_eval": "components.opal.refine.params:RefineEvalParams",
     "fusion": "components.fusion.model.params:FusionParams",
     "align_text": "components.fusion.model.params:AlignmentParams",
-    "align_image": "components.fusion.model.params:AlignmentParams",
+    "align_image": "components.fusion.model.params:AlignImageParams",
     "fuse": "components.fusion.model.params:FuseParams",
     "fusion_eval": "components.fusion.model.params:FusionEvaluationParams",
     "fusion_search": "components.fusion.model.params:SearchParams",

@@ -7,16 +7,15 @@ listings (.html).
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
+from components.catalog.build.params import CatalogParams
 from components.shop.build import Shop
 from components.shop.contact_sheet import contact_sheet, save_page, save_sheet
 from components.shop.errors import ShopError
-from components.shop.params import ShopParams
 from components.stage.errors import VitrineError
-from components.stage.params import PARAMS_FILE, read_yaml, validate
+from components.stage.params import load_params, parameters_file
 
 
 def _arguments(argv: list[str]) -> argparse.Namespace:
@@ -31,11 +30,10 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
 
 def _shop() -> Shop:
     """The shop of the ``catalog`` block of params.yaml."""
-    file = Path(os.environ.get("VITRINE_PARAMS", PARAMS_FILE))
-    block = read_yaml(file).get("catalog")
-    if not isinstance(block, dict) or not block.get("shop") or "seed" not in block:
-        raise ShopError(f"{file} has no catalog.seed and catalog.shop: nothing says which shop to draw.")
-    return Shop(validate(ShopParams, block["shop"], "catalog.shop"), int(block["seed"]))
+    params = load_params("catalog", CatalogParams)
+    if params.shop is None:
+        raise ShopError(f"{parameters_file()}: catalog.shop is null: nothing says which shop to draw.")
+    return Shop(params.shop, params.seed)
 
 
 def main(argv: list[str]) -> int:

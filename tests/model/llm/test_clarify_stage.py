@@ -27,11 +27,12 @@ from PIL import Image
 from components.llm.errors import BudgetSpentError, EndpointError, TooManyFailuresError
 from components.llm.params import LLMParams
 from components.stage.params import load_params
+from components.stage.paths import Paths
 from components.stage.record import Record
 from components.stage.resume import sha256_folder
 from components.vlclip.agent.facts import FUNCTION_WORDS
 from components.vlclip.agent.params import ClarifyParams
-from components.vlclip.agent.stage import clarify_catalogue
+from components.vlclip.agent.stage import Blocks, run
 from components.vlclip.agent.words import words
 from components.vlclip.model.errors import TextDataError
 from tests.model.red_team import LISTING_TEXTS
@@ -63,9 +64,10 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def clarify(shop: Path, out: Path, llm: LLMParams, cache: Path, **params: Any) -> Record:
     record = Record(stage="clarify")
-    made = ClarifyParams.model_validate({**CLARIFY, **params})
-    folders = shop / "checked", shop / "embeddings", shop / "encoder"
-    clarify_catalogue(made, llm, *folders, out, record, cache)
+    blocks = Blocks(clarify=ClarifyParams.model_validate({**CLARIFY, **params}), llm=llm)
+    folders = {"catalogue": "checked", "embeddings": "embeddings", "encoder": "encoder"}
+    paths = Paths(clarified=out, cache=cache, **{name: shop / folder for name, folder in folders.items()})
+    run(blocks, paths, record)
     return record
 
 
@@ -372,7 +374,7 @@ def test_a_killed_run_goes_on_with_equal_bytes(
     (work / "models/encoder").symlink_to(small / "encoder")
     blocks = {"llm": llm_params().model_dump(mode="json"), "clarify": CLARIFY}
     (work / "params.yaml").write_text(yaml.safe_dump(blocks))
-    command = [sys.executable, "-m", "components.vlclip", "clarify"]
+    command = [sys.executable, "-m", "components.stage", "vlclip.agent"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(command, cwd=work, env=environment)
     deadline = time.monotonic() + 60

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from components.fusion.model.align.train import AlignmentStage, align
-from components.fusion.model.params import AlignmentParams, FusionParams
+from components.fusion.model.params import AlignImageParams, FusionParams
 from components.stage.params import Params
 from components.stage.paths import Paths
 from components.stage.record import Record
@@ -15,7 +15,7 @@ class AlignImage(Params):
     """Parameters of the stage."""
 
     fusion: FusionParams
-    align_image: AlignmentParams
+    align_image: AlignImageParams
     start: Path | None = None  # the towers to start from; null: those that ``align_text`` made
 
 
