@@ -33,7 +33,7 @@ from components.fusion.model.data.product_text import ProductTokens
 from components.fusion.model.fuse.fusing import Fusing
 from components.fusion.model.fuse.training_set import make_fuse_data
 from components.fusion.model.networks.create import create_network
-from components.fusion.model.params import AlignmentParams, FuseParams, FusionParams
+from components.fusion.model.params import AlignImageParams, AlignmentParams, FuseParams, FusionParams
 from components.fusion.model.towers.files import load_towers
 from components.fusion.model.towers.towers import Towers
 from components.stage.memory import keep_freed_memory
@@ -104,7 +104,7 @@ def seconds_per_step(loop: Loop[Any], steps: int) -> float:
 def measure(name: Any, runs: int, steps: int) -> list[dict[str, Any]]:
     """Rows of the benchmark."""
     fusion, params = load_params("fusion", FusionParams), load_params("fuse", FuseParams)
-    align = load_params("align_image", AlignmentParams)
+    align = load_params("align_image", AlignImageParams)
     torch.set_num_threads(params.threads)
     keep_freed_memory()
     towers = Towers(load_towers(TOWERS), fusion.text, params.encode, None, params.threads)
