@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from components.catalog.format.schema import CatalogSchema
 from components.opal.refine.decisions import Decision, applied, refine
-from components.opal.refine.judges.schema import KnownValues, SchemaJudge, recognised
+from components.opal.refine.judges.schema import SchemaJudge, recognised
 from components.opal.refine.judges.title import TitleJudge
+from components.opal.refine.known_values import KnownValues
 from components.opal.refine.listings import Listing
 from components.opal.refine.params import TitleParams, WordParams
 from components.opal.refine.words.synonyms import Synonyms

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from components.catalog.format.schema import CatalogSchema
-from components.opal.refine.judges.schema import KnownValues
+from components.opal.refine.known_values import KnownValues
 from components.opal.refine.listings import Listing
 from components.opal.refine.params import RefineParams
 from components.opal.refine.support.example_pictures import ExamplePictures
