@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PROFILE ?= demo
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo study test test-all lint tables format ui clean constraints
+.PHONY: help env demo study test test-all coverage lint tables format ui clean constraints
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -33,6 +33,10 @@ test: env  ## the default test suite (up to 5 minutes)
 
 test-all: env  ## kills, services and other long tests too
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+coverage: env  ## which lines the default tests run, as a table and in build/coverage/index.html
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" --cov=components --cov=flows \
+	  --cov-report=term:skip-covered --cov-report=html:build/coverage
 
 lint: env  ## style and types
 	$(BIN)/ruff check .

@@ -116,7 +116,7 @@ def run_import(source: Path, target: Path) -> None:
 def run_build(source: Path, target: Path) -> None:
     """Our build: stage, sort, group, check every picture, write shards and truth."""
     from components.catalog.build.build import build, opened
-    from components.catalog.format.params import CatalogParams
+    from components.catalog.build.params import CatalogParams
     from components.catalog.source.manifest import SourceManifest
 
     in_rows = (source / "files/items.parquet").is_file()

@@ -77,25 +77,25 @@ def grounded(folder: Path, items: Sequence[Item], params: Any, model: Path) -> t
     return Answers(boxes, points), float(np.mean([f.fallback for f in found])), rate
 
 
-def rivals(folder: Path, items: Sequence[Item]) -> dict[str, Answers]:
+def baselines(folder: Path, items: Sequence[Item]) -> dict[str, Answers]:
     """Boxes that nobody asked a text for."""
     from components.encoder.model.features.pixels import square
-    from components.vlclip.evaluate import baseline_boxes as rival_boxes
+    from components.vlclip.evaluate import baseline_boxes
 
     names = sorted({i.image for i in items})
     pixels = np.stack([square((folder / n).read_bytes(), 64) for n in names])
-    salient = dict(zip(names, rival_boxes.foregrounds(pixels), strict=True))
+    salient = dict(zip(names, baseline_boxes.foregrounds(pixels), strict=True))
     boxes = {
-        "whole_image": rival_boxes.whole_images(len(items)),
-        "centre_crop": rival_boxes.centre_crops(len(items), 0.75),
-        "random_box": rival_boxes.random_boxes(len(items), seed=0),
+        "whole_image": baseline_boxes.whole_images(len(items)),
+        "centre_crop": baseline_boxes.centre_crops(len(items), 0.75),
+        "random_box": baseline_boxes.random_boxes(len(items), seed=0),
         "foreground": np.array([salient[i.image] for i in items]),
     }
     return {name: Answers(b, (b[:, :2] + b[:, 2:]) / 2) for name, b in boxes.items()}
 
 
 def rows(items: Sequence[Item], ours: Answers, others: dict[str, Answers]) -> list[dict[str, Any]]:
-    """IoU and pointing beside each rival; photos are the independent units of the intervals."""
+    """IoU and pointing beside each baseline; photos are the independent units of the intervals."""
     from components.retrieval.significance import paired_bootstrap
     from components.vlclip.model.boxes import inside, iou
 
@@ -145,7 +145,7 @@ def main() -> int:
     torch.set_num_threads(params.threads)
     items = read_items(asked.folder, asked.minimum_area)[: 400 if asked.quick else None]
     ours, fallback, rate = grounded(asked.folder, items, params, asked.model)
-    table = rows(items, ours, rivals(asked.folder, items))
+    table = rows(items, ours, baselines(asked.folder, items))
     print(f"{len(items):,} items, {rate:,.0f} photos/s, fallback {fallback:.3f}")
     for row in table:
         interval = f"[{row['difference_low']:+.3f}, {row['difference_high']:+.3f}]"

@@ -33,9 +33,10 @@ from components.catalog.format.shards import CatalogueWriter
 from components.encoder.model.params import EncoderParams
 from components.encoder.model.towers.dual_encoder import Encoder, create_encoder
 from components.encoder.model.towers.tokenizer import AnyTokenizer
-from components.encoder.model.train.trainer import Trainer, build_optimizer
+from components.encoder.model.train.contrastive import Contrastive
 from components.encoder.model.train.training_set import make_training_set
 from components.stage.memory import keep_freed_memory
+from components.training.optimiser import adamw
 
 COLOURS = ("red", "green", "blue", "white", "black", "yellow")
 RESULTS = Path("benchmarks/results/training.json")
@@ -123,7 +124,7 @@ def peer_epochs(params: EncoderParams, vocabulary: int, loader: Any, epochs: int
     from open_clip_train.train import train_one_epoch
 
     network = _Network(create_encoder(params, vocabulary))
-    optimizer = build_optimizer(network, params)
+    optimizer = adamw(network, params.training)
     arguments = SimpleNamespace(
         device="cpu",
         precision="amp_bf16",
@@ -172,29 +173,29 @@ def ours(params: EncoderParams, catalogue: Path, cache: Path) -> float:
     """Seconds of our training on a catalogue; the pixel cache is built unless ``cache`` holds it."""
     start = time.perf_counter()
     data, tokenizer, _ = make_training_set(catalogue, params, cache)
-    Trainer(create_encoder(params, tokenizer.vocabulary_size), data, params).run()
+    Contrastive(create_encoder(params, tokenizer.vocabulary_size), data, params).loop().run()
     return time.perf_counter() - start
 
 
 def ours_ready(params: EncoderParams, catalogue: Path, cache: Path) -> float:
     """Seconds of the steps alone; pixels and tokens are ready, as they are for the peer."""
     data, tokenizer, _ = make_training_set(catalogue, params, cache)
-    trainer = Trainer(create_encoder(params, tokenizer.vocabulary_size), data, params)
+    loop = Contrastive(create_encoder(params, tokenizer.vocabulary_size), data, params).loop()
     start = time.perf_counter()
-    trainer.run()
+    loop.run()
     return time.perf_counter() - start
 
 
 def ready_batches(params: EncoderParams, catalogue: Path, cache: Path) -> tuple[_Loader, AnyTokenizer]:
     """Decoded, normalised batches in memory, in the order that our training takes them."""
     data, tokenizer, _ = make_training_set(catalogue, params, cache)
-    trainer = Trainer(create_encoder(params, tokenizer.vocabulary_size), data, params)
+    objective = Contrastive(create_encoder(params, tokenizer.vocabulary_size), data, params)
     tokens = torch.from_numpy(tokenizer([title(i) for i in range(len(data.rows))]))
     batches = []
-    for step in range(trainer.schedule.steps_per_epoch):
-        rows = trainer.schedule.batch(step)
+    for step in range(objective.order.steps_per_epoch):
+        rows = objective.order.rows(step)
         pixels = torch.from_numpy(data.pixels.take(data.rows[rows])).permute(0, 3, 1, 2)
-        batches.append((trainer.encoder.normalise(pixels), tokens[rows]))
+        batches.append((objective.module.normalise(pixels), tokens[rows]))
     return _Loader(lambda: batches, len(batches), len(data.rows)), tokenizer
 
 

@@ -18,7 +18,7 @@ from components.stage.params import read_yaml, validate
 
 # Top-level key of params.yaml -> the model it must fit. Parameter modules import nothing heavy.
 BLOCKS: Mapping[str, str] = {
-    "catalog": "components.catalog.format.params:CatalogParams",
+    "catalog": "components.catalog.build.params:CatalogParams",
     "quality": "components.quality.params:QualityParams",
     "encoder": "components.encoder.model.params:EncoderParams",
     "encoder_eval": "components.encoder.model.params:EvaluationParams",

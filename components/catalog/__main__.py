@@ -24,7 +24,7 @@ def build(record: Record) -> None:
     """``data/source`` → ``data/catalog/``, ``data/truth/truth.parquet``."""
     from components.catalog.build.build import build as build_catalogue
     from components.catalog.build.build import opened
-    from components.catalog.format.params import CatalogParams
+    from components.catalog.build.params import CatalogParams
     from components.catalog.source.manifest import read_source
 
     params = load_params("catalog", CatalogParams)

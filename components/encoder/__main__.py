@@ -1,4 +1,4 @@
-"""Door of the encoder: ``python -m components.encoder train|embed|evaluate|search|similar``."""
+"""Door of the encoder: ``python -m components.encoder embed|evaluate|search|similar``."""
 
 from __future__ import annotations
 
@@ -11,16 +11,6 @@ from components.stage.record import Record
 
 CATALOGUE, TRUTH = Path("data/checked"), Path("data/truth")
 MODEL, EMBEDDINGS = Path("models/encoder"), Path("data/embeddings")
-
-
-def train(record: Record) -> None:
-    """Stage ``encoder``: train on the train split, publish the model and its curves."""
-    from components.encoder.model.params import CACHE, EncoderParams
-    from components.encoder.model.train.stage import train_and_publish
-
-    params = load_params("encoder", EncoderParams)
-    record.parameters = params.model_dump(mode="json")
-    train_and_publish(params, CATALOGUE, MODEL, Path("plots/encoder.csv"), CACHE, record)
 
 
 def embed(record: Record) -> None:
@@ -50,4 +40,4 @@ if __name__ == "__main__":
         from components.encoder.search.command import main
 
         sys.exit(main(sys.argv[1:]))
-    sys.exit(run("encoder", {"train": train, "embed": embed, "evaluate": evaluate}))
+    sys.exit(run("encoder", {"embed": embed, "evaluate": evaluate}))

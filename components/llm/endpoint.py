@@ -1,4 +1,8 @@
-"""Any OpenAI-compatible endpoint: pictures as data URLs, JSON Schema as ``response_format``, retries."""
+"""Any OpenAI-compatible endpoint, through OpenAI's own client: pictures as data URLs, JSON Schema, retries.
+
+The client makes the exchange and names what went wrong. Its own retries stay off: they neither hold back
+other requests when a server asks to wait, nor end when it asks for hours, nor when it has gone for good.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ from collections import Counter
 from typing import Any
 
 import httpx
+import openai
 
 from components.llm.chat import Message, Reply, Request, Usage
 from components.llm.errors import ChatConfigurationError, EndpointError, ReplyError
@@ -38,17 +43,21 @@ class EndpointModel:
         self._exhausted = 0  # requests in a row that used up their retries
         self._not_before = 0.0  # loop time that a Retry-After has asked everybody to wait for
         key = _environment(params.key_env) if params.key_env else ""
-        self._client = httpx.AsyncClient(
+        self._client = openai.AsyncOpenAI(
             base_url=_url(params.url_env),
-            headers={"Authorization": f"Bearer {key}"} if key else {},
-            timeout=httpx.Timeout(params.timeout_s),
-            limits=httpx.Limits(max_connections=params.concurrency),
-            transport=transport,
+            api_key=key or "none",  # the client wants one, servers without keys ignore it
+            organization="",  # nothing is taken from variables that the parameters do not name
+            project="",
+            max_retries=0,
+            timeout=params.timeout_s,
+            http_client=httpx.AsyncClient(
+                limits=httpx.Limits(max_connections=params.concurrency), transport=transport
+            ),
         )
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._client.aclose()
+        await self._client.close()
 
     async def reply(self, request: Request) -> Reply:
         """See ``ChatModel``."""
@@ -79,25 +88,28 @@ class EndpointModel:
     async def _attempt(self, body: dict[str, Any]) -> Reply | str:
         """One exchange: a reply, or why there is none and another attempt may help."""
         try:
-            # httpx times each read; a server that drips one byte a minute is caught only by this.
+            # the client times each read; a server that drips one byte a minute is caught only by this
             async with asyncio.timeout(self._params.timeout_s):
-                response = await self._client.post("chat/completions", json=body)
-        except (TimeoutError, httpx.TimeoutException):
+                response = await self._client.chat.completions.with_raw_response.create(**body)
+        except (TimeoutError, openai.APITimeoutError):
             return self._count("timeout")
-        except httpx.HTTPError as error:
-            return self._count("connection", type(error).__name__)
-        status = response.status_code
+        except openai.APIConnectionError as error:
+            return self._count("connection", type(error.__cause__ or error).__name__)
+        except openai.APIStatusError as error:
+            return self._refused(error.status_code, error.response.headers.get("retry-after", ""))
+        return read_reply(response.http_response) or self._count("broken_envelope")
+
+    def _refused(self, status: int, wait: str) -> str:
+        """What an error status means: try again, give this request up, or give all of them up."""
         if status in FATAL:
             raise EndpointError(
                 f"The endpoint of ${self._params.url_env} refuses with status {status} for model "
                 f"'{self._params.model}'; check its URL, model name and key."
             )
-        if status in RETRIED:
-            self._heed(response.headers.get("retry-after", ""))
-            return self._count(f"status_{status}")
-        if status != 200:
+        if status not in RETRIED:
             raise ReplyError(f"refused with status {status}")
-        return read_reply(response) or self._count("broken_envelope")
+        self._heed(wait)
+        return self._count(f"status_{status}")
 
     def _count(self, cause: str, detail: str = "") -> str:
         self.counts[cause] = self.counts.get(cause, 0) + 1

@@ -1,44 +1,34 @@
-"""Answers that were paid for, in one SQLite file: kept at once, found again by everything that decides them.
+"""Answers that were paid for, kept at once and found again by everything that decides them.
 
-Deleting the file costs money and time, and changes no result as long as the model itself repeats its answers.
+Deleting the folder costs money and time, and changes no result as long as the model repeats its answers.
 """
 
 from __future__ import annotations
 
-import sqlite3
 from pathlib import Path
+
+from diskcache import Cache, JSONDisk
 
 from components.llm.chat import Reply, Usage
 
 
 class ResponseCache:
-    """Replies by request key; a kill loses at most the replies that have not arrived yet."""
+    """Replies by request key, as JSON in a folder; a kill loses at most those that have not arrived yet."""
 
-    def __init__(self, file: Path) -> None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(file, timeout=60, isolation_level=None)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=NORMAL")
-        self._db.execute(
-            "CREATE TABLE IF NOT EXISTS replies (key BLOB PRIMARY KEY, text TEXT, cut INTEGER, "
-            "prompt_tokens INTEGER, completion_tokens INTEGER) WITHOUT ROWID"
-        )
+    def __init__(self, folder: Path) -> None:
+        # JSON, because diskcache's default form would run code that somebody has put into the folder
+        self._cache = Cache(folder, disk=JSONDisk, eviction_policy="none", size_limit=2**62)
 
     def get(self, key: bytes) -> Reply | None:
         """The kept reply, if there is one."""
-        row = self._db.execute(
-            "SELECT text, cut, prompt_tokens, completion_tokens FROM replies WHERE key = ?", (key,)
-        ).fetchone()
-        return None if row is None else Reply(row[0], bool(row[1]), Usage(row[2], row[3]))
+        kept = self._cache.get(key.hex())
+        return None if kept is None else Reply(kept["text"], kept["cut"], Usage(*kept["tokens"]))
 
     def put(self, key: bytes, reply: Reply) -> None:
         """Keep a reply; it is on disk when this returns."""
-        usage = reply.usage
-        self._db.execute(
-            "INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?)",
-            (key, reply.text, int(reply.cut), usage.prompt_tokens, usage.completion_tokens),
-        )
+        tokens = (reply.usage.prompt_tokens, reply.usage.completion_tokens)
+        self._cache.set(key.hex(), {"text": reply.text, "cut": reply.cut, "tokens": tokens})
 
     def close(self) -> None:
-        """Close the file."""
-        self._db.close()
+        """Close the folder."""
+        self._cache.close()

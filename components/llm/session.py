@@ -35,7 +35,7 @@ class ChatSession:
     """One stage's conversation with one model; close it when done.
 
     Args:
-        cache: the file of kept answers; None keeps nothing.
+        cache: the folder of kept answers; None keeps nothing.
     """
 
     def __init__(self, model: ChatModel, params: LLMParams, cache: Path | None) -> None:
@@ -49,7 +49,7 @@ class ChatSession:
         self._stop: BudgetSpentError | EndpointError | None = None
 
     async def close(self) -> None:
-        """Close the model and the file."""
+        """Close the model and the kept answers."""
         await self.model.close()
         if self._cache is not None:
             self._cache.close()

@@ -38,3 +38,8 @@ class Paths(Params):
 
     # Not part of the graph: saves time, never changes a result
     cache: Path = Path(".vitrine/cache")
+
+    @classmethod
+    def below(cls, root: Path) -> Paths:
+        """The same places in the workspace at ``root``."""
+        return cls(**{name: root / field.default for name, field in cls.model_fields.items()})

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from components.catalog.format.params import CatalogParams
+from components.catalog.build.params import CatalogParams
 from components.catalog.source.derived_queries import Described, derived_queries
 from components.catalog.source.importer import FileSource
 from components.catalog.source.mapping import DerivedQueries, parse_mapping

@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from components.catalog.build.params import CatalogParams
 from components.catalog.format.errors import MappingError, SchemaError, SourceError
-from components.catalog.format.params import CatalogParams
 from components.catalog.format.records import Product
 from components.catalog.source.drafts import field_names, look_up, text_of
 from components.catalog.source.importer import FileSource, in_order

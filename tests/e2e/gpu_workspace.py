@@ -120,7 +120,7 @@ def write_source(folder: Path) -> list[tuple[str, str]]:
     Returns:
         Category and listing (compact JSON) of every product, as the sellers wrote them.
     """
-    from components.catalog.format.params import NoiseParams
+    from components.catalog.noise.params import NoiseParams
     from components.catalog.noise.seller_text import SellerNoise
     from components.opal.model.listing_text import compact_json
     from components.shop.build import Shop

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-GROUND = {"catalog", "llm", "retrieval", "tracking"}
+GROUND = {"catalog", "llm", "retrieval", "tracking", "training"}
 MAY_IMPORT = {
     "stage": set(),
     "catalog": {"stage", "shop"},
@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "llm": {"stage"},
     "retrieval": {"stage"},
     "tracking": {"stage"},
+    "training": {"stage"},
     "quality": {"stage", *GROUND},
     "encoder": {"stage", *GROUND},
     "vlclip": {"stage", *GROUND, "quality", "encoder"},

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.catalog.format.params import NoiseParams
 from components.catalog.format.records import SPLITS, Product, Split
 from components.catalog.format.schema import Attribute, CatalogSchema, Category
+from components.catalog.noise.params import NoiseParams
 from components.catalog.noise.seller_text import KINDS, SellerNoise
 from components.stage.errors import ConfigurationError
 from tests.product_problems import product_problems

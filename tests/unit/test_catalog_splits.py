@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.catalog.format.params import SplitFractions
 from components.catalog.format.records import SPLITS
+from components.catalog.source.params import SplitFractions
 from components.catalog.source.splits import split_of, uniform
 from components.stage.errors import ConfigurationError
 from components.stage.params import validate

@@ -14,8 +14,8 @@ from typing import NamedTuple, Protocol
 
 import pyarrow as pa
 
+from components.catalog.build.params import CatalogParams
 from components.catalog.format.errors import SourceError
-from components.catalog.format.params import CatalogParams
 from components.catalog.format.parquet import write_rows
 from components.catalog.format.records import MadeQrel, Product, Qrel, Query, Truth
 from components.catalog.format.schema import CatalogSchema, write_schema

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from components.catalog.format.params import NoiseParams
 from components.catalog.format.records import Noise, Product
 from components.catalog.format.schema import CatalogSchema
+from components.catalog.noise.params import NoiseParams
 from components.stage.errors import ConfigurationError
 
 # Kinds of act, as recorded. Those with a dot are variants that ``test_only`` can hold back one by one.

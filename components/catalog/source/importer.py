@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 
 from components.catalog.format.errors import ImageError, MappingError, SourceError
 from components.catalog.format.images import decode_image, reencode
-from components.catalog.format.params import CatalogParams
 from components.catalog.format.records import Product, Qrel, Query, Truth
 from components.catalog.format.schema import CatalogSchema, read_schema
 from components.catalog.source.derived_queries import Described, derived_queries
@@ -30,6 +29,7 @@ from components.catalog.source.drafts import (
 )
 from components.catalog.source.mapping import Mapping, field_paths
 from components.catalog.source.observed_schema import ObservedSchema
+from components.catalog.source.params import SourceParams
 from components.catalog.source.rows import SourceRow, read_rows, source_files
 from components.catalog.source.splits import split_of
 from components.catalog.source.staging import Staged, Staging
@@ -98,7 +98,7 @@ class FileSource:
         SourceError, MappingError: the source cannot be read, or the mapping does not fit it.
     """
 
-    def __init__(self, root: Path, mapping: Mapping, params: CatalogParams, work: Path) -> None:
+    def __init__(self, root: Path, mapping: Mapping, params: SourceParams, work: Path) -> None:
         self._root, self._mapping, self._params = root, mapping, params
         self._staging = Staging(work)
         self._observed = ObservedSchema(params.enum_max_values)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import hashlib
 
-from components.catalog.format.params import SplitFractions
 from components.catalog.format.records import SPLITS, Split
+from components.catalog.source.params import SplitFractions
 
 
 def uniform(*key: object) -> float:

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from components.catalog.format.params import NoiseParams
 from components.catalog.format.schema import CatalogSchema
 from components.catalog.format.shards import pairs, product_of
+from components.catalog.noise.params import NoiseParams
 from components.catalog.noise.seller_text import SellerNoise
 from components.fusion.model.data.product_text import field_text
 from components.fusion.model.towers.towers import Flags, Items, Towers

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from components.catalog.format.params import NoiseParams
+from components.catalog.noise.params import NoiseParams
 from components.encoder.model.params import Augmentation
 from components.fusion.model.errors import FusionConfigurationError
 from components.stage.params import Params

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import chain, repeat
+from dataclasses import asdict, dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,12 @@ from components.catalog.format.records import PAIRS
 from components.catalog.format.schema import read_schema
 from components.encoder.model.features.held_out import read_rows
 from components.encoder.model.features.pixels import LIMITS, ROWS_AT_ONCE, shard_paths
-from components.encoder.model.params import CACHE
 from components.llm.open_model import open_model
 from components.llm.params import LLMParams
 from components.llm.session import ChatSession, check_failures, in_order
 from components.retrieval.embeddings import read_embeddings
+from components.stage.params import Params
+from components.stage.paths import Paths
 from components.stage.progress import Progress
 from components.stage.publish import published
 from components.stage.record import Record
@@ -63,58 +64,60 @@ class Tally:
     failed: int = 0
     first_reason: str = ""
 
+    def add(self, product_id: str, done: Clarified) -> None:
+        """Count one product."""
+        self.rounds += done.rounds
+        self.stopped += done.stopped
+        self.removed += done.facts_removed
+        if done.reason:
+            self.failed += 1
+            self.first_reason = self.first_reason or f"product {product_id}: {done.reason}"
 
-def clarify_catalogue(
-    params: ClarifyParams,
-    llm_params: LLMParams,
-    catalogue: Path,
-    embeddings: Path,
-    model: Path,
-    out: Path,
-    record: Record,
-    cache: Path = CACHE,
-) -> None:
-    """Write ``out/texts.parquet`` and ``out/traces.parquet``.
 
-    Args:
-        catalogue, embeddings, model: folders of the checked catalogue, its pictures' vectors, the encoder.
-        cache: folder of kept answers and vectors; deleting it changes no result.
+class Blocks(Params):
+    """What the stage reads from params.yaml."""
+
+    clarify: ClarifyParams
+    llm: LLMParams
+
+
+def run(params: Blocks, paths: Paths, record: Record) -> None:
+    """Stage ``clarify``: ``texts.parquet`` and ``traces.parquet`` in the folder of clarified texts.
+
+    Deleting the cache of answers and vectors changes no result.
 
     Raises:
         TextDataError: the vectors are not those of this catalogue and encoder.
         BudgetSpentError, EndpointError: the work stops; run again, and it goes on.
         TooManyFailuresError: too many products got no usable answer.
     """
+    clarify, llm = params.clarify, params.llm
     with record.timed("facts"):
-        rows = read_rows(catalogue)
-        book = _fact_book(params, rows, catalogue, embeddings, model, cache)
-    chat = open_model(llm_params, offline_rules(book.composer), VERSION)
-    tally = Tally()
-    with published(out) as folder, record.timed("texts"):
+        rows = read_rows(paths.catalogue)
+        book = _fact_book(clarify, rows, paths)
+    chat = open_model(llm, offline_rules(book.composer), VERSION)
+    with published(paths.clarified) as folder, record.timed("texts"):
         folder.mkdir(parents=True)
-        pictures = _pictures(catalogue, params) if chat.sees_pictures else repeat(None)
-        session = ChatSession(chat, llm_params, cache / "replies.sqlite")
-        asyncio.run(_write(session, params, rows, book, pictures, folder, tally))
-        record.metrics = _figures(session, tally, rows, book)
-        check_failures(tally.failed, len(rows), llm_params, tally.first_reason)
-    record.outputs = [str(out)]
+        pictures = _pictures(paths.catalogue, clarify) if chat.sees_pictures else repeat(None)
+        session = ChatSession(chat, llm, paths.cache / "replies")
+        work = Work(Agent(session, clarify), book, rows, pictures)
+        tally = asyncio.run(_write(work, session, folder))
+        record.metrics = _figures(session, tally, len(rows), len(book.spelling))
+        check_failures(tally.failed, len(rows), llm, tally.first_reason)
+    record.outputs = [str(paths.clarified)]
 
 
-def _fact_book(
-    params: ClarifyParams,
-    rows: Sequence[dict[str, Any]],
-    catalogue: Path,
-    embeddings: Path,
-    model: Path,
-    cache: Path,
-) -> FactBook:
-    ids, images, meta = read_embeddings(embeddings)
-    if ids != [r["product_id"] for r in rows] or meta.get("model_sha256") != _model_sha256(model):
+def _fact_book(params: ClarifyParams, rows: Sequence[dict[str, Any]], paths: Paths) -> FactBook:
+    """The facts of every product, from vectors that must be of this catalogue and encoder."""
+    ids, images, meta = read_embeddings(paths.embeddings)
+    if ids != [r["product_id"] for r in rows] or meta.get("model_sha256") != _model_sha256(paths.encoder):
         raise TextDataError(
-            f"{embeddings} was not made from {catalogue} with {model}; run the embeddings stage again."
+            f"{paths.embeddings} was not made from {paths.catalogue} with {paths.encoder}; run the "
+            "embeddings stage again."
         )
-    schema = read_schema(catalogue / "schema.json")
-    evidence = Evidence(rows, _unit(images), _text_encoder(params, model, cache), schema, params.evidence)
+    schema = read_schema(paths.catalogue / "schema.json")
+    texts = _text_encoder(params, paths.encoder, paths.cache)
+    evidence = Evidence(rows, _unit(images), texts, schema, params.evidence)
     return FactBook(rows, evidence, schema, params)
 
 
@@ -163,67 +166,65 @@ def _pictures(catalogue: Path, params: ClarifyParams) -> Iterator[bytes | None]:
                     yield None
 
 
-async def _write(
-    session: ChatSession,
-    params: ClarifyParams,
-    rows: Sequence[dict[str, Any]],
-    book: FactBook,
-    pictures: Iterator[bytes | None],
-    folder: Path,
-    tally: Tally,
-) -> None:
-    agent, progress = Agent(session, params), Progress("clarifying", len(rows), "products")
+@dataclass(frozen=True)
+class Work:
+    """Who writes, and about what: products in catalogue order, with their pictures where they are shown."""
+
+    agent: Agent
+    book: FactBook
+    rows: Sequence[dict[str, Any]]
+    pictures: Iterator[bytes | None]
+
+
+async def _write(work: Work, session: ChatSession, folder: Path) -> Tally:
+    """Write every product's text and trace into ``folder``, in catalogue order."""
+    tally, progress = Tally(), Progress("clarifying", len(work.rows), "products")
 
     async def _one(item: tuple[int, bytes | None]) -> Clarified:
         row, picture = item
-        return await agent.clarify(rows[row], book.of(row), picture)
+        return await work.agent.clarify(work.rows[row], work.book.of(row), picture)
 
-    items = zip(range(len(rows)), pictures, strict=False)
+    items = zip(range(len(work.rows)), work.pictures, strict=False)
     try:
         with (
             RowWriter(folder / "texts.parquet", TEXTS) as texts,
             RowWriter(folder / "traces.parquet", TRACES) as traces,
         ):
-            ids = chain(r["product_id"] for r in rows)
+            ids = iter([r["product_id"] for r in work.rows])
             async for done in in_order(_one, items, session.model.concurrency):
-                _add(next(ids), done, texts, traces, tally)
+                name = next(ids)
+                texts.add(_text_row(name, done))
+                for step in done.steps:
+                    traces.add({"product_id": name, **asdict(step)})
+                tally.add(name, done)
                 progress.advance()
     finally:
         await session.close()
+    return tally
 
 
-def _add(product_id: str, done: Clarified, texts: RowWriter, traces: RowWriter, tally: Tally) -> None:
-    texts.add(
-        {
-            "product_id": product_id,
-            "text": done.text,
-            "rounds": done.rounds,
-            "stopped": done.stopped,
-            "facts_removed": min(done.facts_removed, 32_767),
-            "facts": [{"name": n, "value": v} for n, v in sorted(done.facts)],
-            "reason": done.reason,
-        }
-    )
-    for step in done.steps:
-        traces.add({"product_id": product_id, "round": step.round, "role": step.role, "output": step.output})
-    tally.rounds += done.rounds
-    tally.stopped += done.stopped
-    tally.removed += done.facts_removed
-    if done.reason:
-        tally.failed += 1
-        tally.first_reason = tally.first_reason or f"product {product_id}: {done.reason}"
-
-
-def _figures(
-    session: ChatSession, tally: Tally, rows: Sequence[dict[str, Any]], book: FactBook
-) -> dict[str, float]:
-    products = max(len(rows), 1)
+def _text_row(product_id: str, done: Clarified) -> dict[str, Any]:
+    """A row of ``TEXTS``."""
     return {
-        "products": float(len(rows)),
+        "product_id": product_id,
+        "text": done.text,
+        "rounds": done.rounds,
+        "stopped": done.stopped,
+        "facts_removed": min(done.facts_removed, 32_767),
+        "facts": [{"name": n, "value": v} for n, v in sorted(done.facts)],
+        "reason": done.reason,
+    }
+
+
+def _figures(session: ChatSession, tally: Tally, count: int, misspelt: int) -> dict[str, float]:
+    """What the stage did, for the record; ``misspelt`` words were taken for slips."""
+    products = max(count, 1)
+    return {
+        "products": float(count),
         "rounds_per_product": tally.rounds / products,
         "stopped_fraction": tally.stopped / products,
         "facts_removed": float(tally.removed),
         "failed": float(tally.failed),
-        "misspelt_words": float(len(book.spelling)),
+        "misspelt_words": float(misspelt),
         **{f"llm.{name}": value for name, value in session.figures().items()},
     }

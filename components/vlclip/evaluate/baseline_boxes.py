@@ -1,4 +1,4 @@
-"""Boxes that no text was asked for: the rivals that grounding has to beat."""
+"""Boxes that no text was asked for: the baselines that grounding has to beat."""
 
 from __future__ import annotations
 

@@ -48,17 +48,17 @@ def centred(boxes: Boxes) -> FoundBoxes:
 def every_row(
     held_out: HeldOut, groundings: Mapping[str, Grounding], pixels: PixelCache, params: VlclipEvaluationParams
 ) -> tuple[list[int], dict[str, FoundBoxes]]:
-    """Rows of the split with a true box, and the boxes of each grounding and of each rival for them."""
+    """Rows of the split with a true box, and the boxes of each grounding and of each baseline for them."""
     chosen = boxed_products(held_out)
     at = held_out.positions[chosen]
     count = len(chosen)
-    rivals = {
+    baselines = {
         "whole_image": centred(whole_images(count)),
         "centre_crop": centred(centre_crops(count, params.centre_side)),
         "random_box": centred(random_boxes(count, params.seed)),
         "foreground": centred(foregrounds(pixels.take(at))),
     }
-    return chosen, rivals | {
+    return chosen, baselines | {
         name: FoundBoxes(found.boxes[at], found.points[at], [found.fallback[i] for i in at])
         for name, found in groundings.items()
     }

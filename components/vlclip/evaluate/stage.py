@@ -4,85 +4,97 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from pydantic import Field
 
 from components.encoder.model.features.encode import BatchEncoder
-from components.encoder.model.features.held_out import read_held_out, read_rows
+from components.encoder.model.features.held_out import HeldOut, read_held_out, read_rows
 from components.encoder.model.features.pixels import PixelCache
 from components.encoder.model.towers.files import load_encoder
 from components.retrieval.published_figures import flat_figures, publish_figures
 from components.stage.memory import keep_freed_memory
+from components.stage.params import Params
+from components.stage.paths import Paths
 from components.stage.publish import write_text
 from components.stage.record import Record
 from components.vlclip.evaluate.evaluate import VlclipEvaluation
 from components.vlclip.evaluate.grounding import GroundingEvaluation, every_row
 from components.vlclip.model.grounding_file import read_grounding
-from components.vlclip.model.params import VlclipEvaluationParams
-from components.vlclip.model.variants import Sources, Variant, pictures_of
+from components.vlclip.model.params import VlclipEvaluationParams, VlclipParams
+from components.vlclip.model.variants import UNTRAINED, PictureSize, Variant, pictures_of, variant_of
+
+Rows = list[dict[str, Any]]
 
 
-@dataclass(frozen=True)
-class Entrant:
-    """One row of the table: a model folder, and what it is shown."""
+class Blocks(Params):
+    """What the stage reads from params.yaml and from its command."""
 
-    variant: Variant
-    folder: Path
-    sources: Sources
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """Where the figures go; ``per_query`` is a folder."""
-
-    metrics: Path
-    ground: Path
-    per_query: Path
+    vlclip_eval: VlclipEvaluationParams
+    vlclip: VlclipParams  # its margin: a variant is shown what it was trained on
+    study: Path | None = None  # folder of further models; each is a row of the tables
+    boxes: dict[str, Path] = Field(
+        default_factory=dict
+    )  # a study's row -> its folder of boxes, where it is not the graph's own
 
 
-def evaluate_and_publish(
-    params: VlclipEvaluationParams,
-    margin: float,
-    entrants: Mapping[str, Entrant],
-    groundings: Mapping[str, Path],
-    sources: Sources,
-    outputs: Outputs,
-    record: Record,
-) -> None:
-    """Measure every entrant and every grounding on the held-out split, and publish the figures.
-
-    Args:
-        margin: as in training. groundings: row of the grounding's table to folder of boxes.
-        sources: ``truth`` is needed.
-    """
-    torch.set_num_threads(params.threads)
+def run(params: Blocks, paths: Paths, record: Record) -> None:
+    """Stage ``vlclip_eval`` and its study: every model and every set of boxes on the held-out split."""
+    block = params.vlclip_eval
+    torch.set_num_threads(block.threads)
     keep_freed_memory()
-    rows = read_rows(sources.catalogue)
-    truth = sources.truth or Path()
-    held_out = read_held_out(sources.catalogue, truth, params.split, params.relevant_grade)
-    evaluation = VlclipEvaluation(held_out, params)
-    image_px = 0
-    for name, each in entrants.items():
-        with record.timed(name):
-            loaded = load_encoder(each.folder)
-            image_px = loaded.encoder.image_px
-            pixels = pictures_of(each.variant, rows, each.sources, margin, image_px, params.threads)
-            batch = BatchEncoder(loaded, params.batch_size, params.precision)
-            evaluation.add(name, batch, batch.pixel_vectors(pixels.take(held_out.positions)))
-    evaluation.add_chance()
-    evaluation.add_seeds()
+    rows = read_rows(paths.catalogue)
+    held_out = read_held_out(paths.catalogue, paths.truth, block.split, block.relevant_grade)
+    evaluation = _evaluated(params, paths, rows, held_out, record)
     with record.timed("grounding"):
-        ids = [r["product_id"] for r in rows]
-        found = {name: read_grounding(folder, ids) for name, folder in groundings.items()}
-        whole = PixelCache(sources.catalogue, image_px, sources.cache, params.threads)
-        boxes = GroundingEvaluation(held_out, *every_row(held_out, found, whole, params), params)
+        boxes = _evaluated_boxes(params, paths, rows, held_out)
     with record.timed("intervals"):
         metrics, ground = evaluation.metrics(), boxes.metrics()
     tables = {**evaluation.tables(), "pointing.parquet": boxes.table()}
-    publish_figures(metrics, tables, outputs.metrics, outputs.per_query)
-    write_text(outputs.ground, json.dumps(ground, indent=1, sort_keys=True) + "\n")
-    record.outputs = [str(o) for o in (outputs.metrics, outputs.ground, outputs.per_query)]
+    prefix = "study_" if params.study else ""
+    figures, ground_figures = (paths.metrics / f"{prefix}{name}.json" for name in ("vlclip", "ground"))
+    per_query = paths.per_query / f"{prefix}vlclip"
+    publish_figures(metrics, tables, figures, per_query)
+    write_text(ground_figures, json.dumps(ground, indent=1, sort_keys=True) + "\n")
+    record.outputs = [str(o) for o in (figures, ground_figures, per_query)]
     grounding = {f"ground.{name}": value for name, value in flat_figures(ground).items()}
     record.metrics = flat_figures(metrics) | grounding
+
+
+def compared_models(params: Blocks, paths: Paths) -> Mapping[str, tuple[Variant, Path]]:
+    """Each row of the table: its variant and its model's folder."""
+    models = {"untrained": (UNTRAINED, paths.encoder)}
+    models |= {name: (variant_of(name), paths.vlclip / name) for name in ("raw", "full")}
+    found = sorted(p for p in params.study.iterdir() if p.is_dir()) if params.study else ()
+    return models | {folder.name: (variant_of(folder.name), folder) for folder in found}
+
+
+def _evaluated(
+    params: Blocks, paths: Paths, rows: Rows, held_out: HeldOut, record: Record
+) -> VlclipEvaluation:
+    """Every model on the split's questions, shown pictures as it was trained on."""
+    block = params.vlclip_eval
+    evaluation = VlclipEvaluation(held_out, block)
+    for name, (variant, folder) in compared_models(params, paths).items():
+        with record.timed(name):
+            loaded = load_encoder(folder)
+            size = PictureSize(params.vlclip.margin, loaded.encoder.image_px, block.threads)
+            own = paths.model_copy(update={"grounding": params.boxes.get(name, paths.grounding)})
+            pixels = pictures_of(variant, rows, own, size)
+            batch = BatchEncoder(loaded, block.batch_size, block.precision)
+            evaluation.add(name, batch, batch.pixel_vectors(pixels.take(held_out.positions)))
+    evaluation.add_chance()
+    evaluation.add_seeds()
+    return evaluation
+
+
+def _evaluated_boxes(params: Blocks, paths: Paths, rows: Rows, held_out: HeldOut) -> GroundingEvaluation:
+    """The graph's boxes, those of studies and the baseline boxes beside the true ones."""
+    block, ids = params.vlclip_eval, [r["product_id"] for r in rows]
+    folders = {"encoder": paths.grounding, **{f"encoder_{n}": p for n, p in params.boxes.items()}}
+    found = {name: read_grounding(folder, ids) for name, folder in folders.items()}
+    image_px = load_encoder(paths.encoder).encoder.image_px
+    whole = PixelCache(paths.catalogue, image_px, paths.cache, block.threads)
+    return GroundingEvaluation(held_out, *every_row(held_out, found, whole, block), block)

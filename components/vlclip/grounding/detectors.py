@@ -84,7 +84,7 @@ class DetectorGrounder:
     """The most confident box of a detector that is asked for the product type."""
 
     def __init__(self, params: DetectorGrounding, precision: str, batch_size: int) -> None:
-        from components.encoder.model.train.trainer import device
+        from components.stage.accelerator import device
 
         self.params, self.precision, self.batch_size = params, precision, batch_size
         self.device = device()

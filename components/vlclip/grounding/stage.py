@@ -16,6 +16,8 @@ from components.catalog.format.parquet import RowWriter
 from components.catalog.format.schema import read_schema
 from components.encoder.model.features.pixels import ROWS_AT_ONCE, shard_paths
 from components.stage.memory import keep_freed_memory
+from components.stage.params import Params
+from components.stage.paths import Paths
 from components.stage.progress import Progress
 from components.stage.publish import published
 from components.stage.record import Record
@@ -34,6 +36,12 @@ BOXES = pa.schema(
         ("point", pa.list_(pa.float32())),  # x y, the most telling point; null when there is none
     ]
 )
+
+
+class Blocks(Params):
+    """What the stage reads from params.yaml."""
+
+    ground: GroundParams
 
 
 def make_grounder(
@@ -76,55 +84,49 @@ def _batches(catalogue: Path) -> Iterator[tuple[list[str], list[str], list[bytes
             yield batch.column("product_id").to_pylist(), batch.column("product_type").to_pylist(), images
 
 
-def ground_catalogue(
-    params: GroundParams, catalogue: Path, model: Path, target: Path, record: Record
-) -> None:
-    """Write ``boxes.parquet`` and ``meta.json``; memory holds one batch of pictures at a time.
+def run(params: Blocks, paths: Paths, record: Record) -> None:
+    """Stage ``ground``: ``boxes.parquet`` and ``meta.json``; one batch of pictures in memory at a time.
 
     Raises:
         GroundingDataError: the catalogue holds no product shard.
     """
-    torch.set_num_threads(params.threads)
+    block = params.ground
+    torch.set_num_threads(block.threads)
     keep_freed_memory()
-    shards = shard_paths(catalogue)
-    if not shards:
+    if not shard_paths(paths.catalogue):
         raise GroundingDataError(
-            f"{catalogue} holds no product shard; run 'vitrine run --until catalog_quality'."
+            f"{paths.catalogue} holds no product shard; run 'vitrine run --until catalog_quality'."
         )
-    schema = read_schema(catalogue / "schema.json")
-    known = {t for category in schema.categories.values() for t in category.product_types}
     with record.timed("load"):
-        grounder = make_grounder(params, model, lambda empty: spread_examples(catalogue, empty))
-    progress = Progress("grounding", sum(pq.ParquetFile(s).metadata.num_rows for s in shards), "pictures")
-    reasons: Counter[str] = Counter()
-    with published(target) as folder, record.timed("ground"):
+        grounder = make_grounder(block, paths.encoder, lambda empty: spread_examples(paths.catalogue, empty))
+    with published(paths.grounding) as folder, record.timed("ground"):
         folder.mkdir(parents=True)
-        with RowWriter(folder / "boxes.parquet", BOXES) as writer:
-            for ids, types, images in _batches(catalogue):
-                for name, found in zip(
-                    ids, ground(grounder, images, types, known, params.minimum_area), strict=True
-                ):
-                    reasons[found.reason] += 1
-                    writer.add(
-                        {
-                            "product_id": name,
-                            "box": found.box,
-                            "score": found.score,
-                            "fallback": found.fallback,
-                            "reason": found.reason,
-                            "point": found.point,
-                        }
-                    )
-                progress.advance(len(ids))
-        (folder / "meta.json").write_text(_meta(params, reasons, grounder), encoding="utf-8")
+        reasons = _write_boxes(grounder, paths.catalogue, block.minimum_area, folder / "boxes.parquet")
+        (folder / "meta.json").write_text(_meta(block, reasons, grounder), encoding="utf-8")
     total = sum(reasons.values())
-    record.outputs = [str(target)]
+    record.outputs = [str(paths.grounding)]
     record.metrics = {
         "products": float(total),
         "fallback_rate": 1 - reasons[""] / max(1, total),
         "threshold": grounder.threshold,
         "products_per_second": total / max(record.timings["ground"], 1e-9),
     }
+
+
+def _write_boxes(grounder: Grounder, catalogue: Path, minimum_area: float, file: Path) -> Counter[str]:
+    """Ground every picture into ``file``; how often each reason to fall back occurred ("" for a box)."""
+    schema = read_schema(catalogue / "schema.json")
+    known = {t for category in schema.categories.values() for t in category.product_types}
+    products = sum(pq.ParquetFile(s).metadata.num_rows for s in shard_paths(catalogue))
+    progress, reasons = Progress("grounding", products, "pictures"), Counter[str]()
+    with RowWriter(file, BOXES) as writer:
+        for ids, types, images in _batches(catalogue):
+            for name, found in zip(ids, ground(grounder, images, types, known, minimum_area), strict=True):
+                reasons[found.reason] += 1
+                verdict = {n: getattr(found, n) for n in BOXES.names if n != "product_id"}
+                writer.add({"product_id": name, **verdict})
+            progress.advance(len(ids))
+    return reasons
 
 
 def _meta(params: GroundParams, reasons: Counter[str], grounder: Grounder) -> str:

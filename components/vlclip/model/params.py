@@ -89,4 +89,4 @@ class VlclipEvaluationParams(HeldOutParams):
 
     similar_k: int = Field(ge=1)  # precision@k of similar items
     similar_attributes: list[str]  # a similar item shares the product type and all of these
-    centre_side: float = Field(gt=0, le=1)  # side of the rival centre_crop
+    centre_side: float = Field(gt=0, le=1)  # side of the baseline centre_crop

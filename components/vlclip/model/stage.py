@@ -2,85 +2,74 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Literal
 
 import torch
 
 from components.encoder.model.towers.files import load_encoder, save_encoder
-from components.encoder.model.train.stage import curves_csv
-from components.encoder.model.train.trainer import History, Trainer
+from components.encoder.model.train.contrastive import Contrastive
 from components.stage.memory import keep_freed_memory
+from components.stage.params import Params
+from components.stage.paths import Paths
 from components.stage.publish import published, write_text
 from components.stage.record import Record
-from components.stage.resume import code_sha256, resume_folder, sha256_file, sha256_folder
+from components.stage.resume import sha256_file, sha256_folder
+from components.training.curves import curves_csv, record_history
+from components.training.resume import forget, training_folder
 from components.vlclip.model.params import VlclipParams
 from components.vlclip.model.training_set import encoder_params, make_training_set
-from components.vlclip.model.variants import Sources, Variant
-
-POINTS = 500  # of a curve that go into the record
+from components.vlclip.model.variants import VARIANTS, Variant
 
 
-def input_hashes(variant: Variant, sources: Sources, model: Path) -> list[str]:
+class Blocks(Params):
+    """What the stage reads from params.yaml and from its command."""
+
+    variant: Literal["raw", "grounded", "clarified", "full", "true_box", "lambda_zero"]
+    name: str = ""  # of the model's folder and of its curves; the variant's where none is given
+    vlclip: VlclipParams
+
+
+def input_hashes(variant: Variant, paths: Paths) -> list[str]:
     """SHA-256 of everything that this variant reads."""
-    read = [sha256_folder(sources.catalogue), sha256_folder(model)]
+    read = [sha256_folder(paths.catalogue), sha256_folder(paths.encoder)]
     if variant.picture == "crop":
-        read.append(sha256_file(sources.grounding / "boxes.parquet"))
-    if variant.picture == "true_crop" and sources.truth is not None:
-        read.append(sha256_folder(sources.truth))
+        read.append(sha256_file(paths.grounding / "boxes.parquet"))
+    if variant.picture == "true_crop":
+        read.append(sha256_folder(paths.truth))
     if variant.text == "clarified":
-        read.append(sha256_file(sources.clarified / "texts.parquet"))
+        read.append(sha256_file(paths.clarified / "texts.parquet"))
     return read
 
 
-def train_and_publish(
-    variant: Variant,
-    params: VlclipParams,
-    sources: Sources,
-    model: Path,
-    target: Path,
-    curves: Path,
-    record: Record,
-    until: int | None = None,
-) -> None:
+def run(params: Blocks, paths: Paths, record: Record) -> None:
+    """Stages ``vlclip@raw`` and ``vlclip@full``, and their studies: one variant's model and its curves."""
+    train(params, paths, record)
+
+
+def train(params: Blocks, paths: Paths, record: Record, until: int | None = None) -> None:
     """Train, or go on from where a killed run stopped, and publish model and curves.
 
     Args:
-        model: the encoder to start from. target: the folder that appears when training has ended.
         until: stop after this step, keep the state and publish nothing (tests of interruption).
     """
-    torch.set_num_threads(params.threads)
+    variant, name = VARIANTS[params.variant], params.name or params.variant
+    torch.set_num_threads(params.vlclip.threads)
     keep_freed_memory()
     with record.timed("prepare"):
-        loaded = load_encoder(model)
-        data, validate = make_training_set(variant, params, loaded, sources)
-        settings = encoder_params(params, loaded)
-        key = (params.model_dump_json(), repr(variant), *input_hashes(variant, sources, model))
-        resume = resume_folder(record.stage, (*key, code_sha256(), torch.__version__))
+        loaded = load_encoder(paths.encoder)
+        data, validate = make_training_set(variant, params.vlclip, loaded, paths)
+        settings = encoder_params(params.vlclip, loaded)
+        key = (params.vlclip.model_dump_json(), repr(variant), *input_hashes(variant, paths))
+        resume = training_folder(record.stage, *key)
     with record.timed("train"):
-        trainer = Trainer(loaded.encoder, data, settings, resume, validate)
-        history = trainer.run(until)
-    if until is not None and trainer.step < trainer.schedule.steps:
-        trainer.save_state()
+        objective = Contrastive(loaded.encoder, data, settings, validate)
+        history = objective.loop(resume).run(until)
+    if len(history.steps) < objective.plan.steps:
         return
+    target, curves = paths.vlclip / name, paths.plots / f"vlclip_{name}.csv"
     with published(target) as folder:
         save_encoder(loaded.encoder.cpu(), loaded.tokenizer, loaded.vision, folder)
-    write_text(curves, curves_csv(history))
-    for state in resume.iterdir():
-        state.unlink()
+    write_text(curves, curves_csv(history.steps, history.validation))
+    forget(resume)
     record.outputs = [str(target), str(curves)]
-    _describe(record, history, min(params.training.batch_size, len(data.rows)))
-
-
-def _describe(record: Record, history: History, batch_size: int) -> None:
-    """Figures and curves of a run, for its record."""
-    steps = len(history.steps) - history.resumed_from
-    record.timing("waiting_for_data", history.data_seconds)
-    record.metrics = {
-        "pairs_per_second": steps * batch_size / max(history.train_seconds, 1e-9),
-        "final_loss": history.steps[-1]["loss"],
-        "resumed_from_step": float(history.resumed_from),
-    }
-    for rows in (history.steps, history.validation):
-        for name in sorted({n for row in rows for n in row} - {"step"}):
-            points = [{"step": r["step"], "value": r[name]} for r in rows if name in r]
-            record.curves[name] = points[:: max(1, len(points) // POINTS)]
+    record_history(record, history, objective.plan.batch_size)

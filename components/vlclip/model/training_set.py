@@ -16,12 +16,13 @@ from components.encoder.model.features.pixels import PixelCache
 from components.encoder.model.params import EncoderParams, ModelParams, TextTower
 from components.encoder.model.towers.dual_encoder import Encoder
 from components.encoder.model.towers.files import LoadedEncoder
-from components.encoder.model.train.trainer import TrainingSet, Validate
+from components.encoder.model.train.contrastive import TrainingSet, Validate
 from components.encoder.model.train.training_set import split_rows, train_rows, training_set
 from components.retrieval.metrics import judge, reciprocal_rank
 from components.retrieval.ranking import top_k
+from components.stage.paths import Paths
 from components.vlclip.model.params import VlclipParams
-from components.vlclip.model.variants import Sources, Variant, pictures_of, texts_of
+from components.vlclip.model.variants import PictureSize, Variant, pictures_of, texts_of
 
 RELEVANT = 3  # the grade that validation counts as a hit: the product has everything that the query asks
 
@@ -49,7 +50,7 @@ def encoder_params(params: VlclipParams, model: LoadedEncoder) -> EncoderParams:
 
 
 def make_training_set(
-    variant: Variant, params: VlclipParams, model: LoadedEncoder, sources: Sources
+    variant: Variant, params: VlclipParams, model: LoadedEncoder, paths: Paths
 ) -> tuple[TrainingSet, Validate | None]:
     """The train split as the variant sees and reads it, and its check on the validation split.
 
@@ -58,14 +59,15 @@ def make_training_set(
     Raises:
         TrainingDataError: the train split is empty.
     """
-    rows = read_rows(sources.catalogue)
-    schema = read_schema(sources.catalogue / "schema.json")
-    train, at = train_rows(rows, sources.catalogue)
-    pixels = pictures_of(variant, rows, sources, params.margin, model.encoder.image_px, params.threads)
-    texts, closed = texts_of(variant, train, sources), schema.closed_attributes()
+    rows = read_rows(paths.catalogue)
+    schema = read_schema(paths.catalogue / "schema.json")
+    train, at = train_rows(rows, paths.catalogue)
+    size = PictureSize(params.margin, model.encoder.image_px, params.threads)
+    pixels = pictures_of(variant, rows, paths, size)
+    texts, closed = texts_of(variant, train, paths), schema.closed_attributes()
     captions = Captions(texts, params.captions, model.tokenizer, closed, params.training.swapped_captions)
     data = training_set(train, at, captions, pixels)
-    return data, _validation(rows, params, model, pixels, sources)
+    return data, _validation(rows, params, model, pixels, paths)
 
 
 def _validation(
@@ -73,11 +75,11 @@ def _validation(
     params: VlclipParams,
     model: LoadedEncoder,
     pixels: PixelCache,
-    sources: Sources,
+    paths: Paths,
 ) -> Validate | None:
     """MRR of the validation split's own queries among its pictures, as the variant sees them."""
     held_out, at = split_rows(list(rows), "validation")
-    task = query_task(sources.catalogue, "validation", [r["product_id"] for r in held_out], RELEVANT)
+    task = query_task(paths.catalogue, "validation", [r["product_id"] for r in held_out], RELEVANT)
     if len(held_out) < 2 or not task.texts:
         return None
 

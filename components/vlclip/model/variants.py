@@ -1,6 +1,6 @@
 """The rows of VL-CLIP's table: which picture and which text each one is trained on.
 
-VL-CLIP (arXiv 2507.17080) trains CLIP on (crop, refined text) [S]. The others take one half away [C].
+VL-CLIP (arXiv 2507.17080) trains CLIP on (crop, refined text). Our choice: the other rows take one half away.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ import pyarrow.parquet as pq
 from components.encoder.model.features.captions import caption
 from components.encoder.model.features.held_out import read_truth
 from components.encoder.model.features.pixels import PixelCache
+from components.stage.paths import Paths
 from components.vlclip.model.boxes import WHOLE, checked_box, widened
 from components.vlclip.model.crops import CropCache
-from components.vlclip.model.errors import GroundingDataError, TextDataError, VlclipConfigurationError
+from components.vlclip.model.errors import TextDataError, VlclipConfigurationError
 from components.vlclip.model.grounding_file import read_grounding
 
 TEXT_COLUMNS = {"product_id", "text", "facts"}
@@ -44,63 +45,42 @@ VARIANTS = {
 UNTRAINED = Variant("whole", "seller")  # the encoder as VL-CLIP's training finds it
 
 
-def variant_named(name: str, allowed: tuple[str, ...] = tuple(VARIANTS)) -> Variant:
-    """The variant of this name.
-
-    Raises:
-        VlclipConfigurationError: no such variant, or not one of ``allowed``.
-    """
-    if name not in allowed:
-        raise VlclipConfigurationError(f"'{name}' is no variant here; choose from {', '.join(allowed)}.")
-    return VARIANTS[name]
-
-
-def study_name(variant: str, seed: str) -> str:
-    """Name of a study's row: the variant, and the seed unless it is the block's own."""
-    return variant if seed == "own" else f"{variant}_{seed}"
-
-
-def split_study_name(name: str) -> tuple[str, str]:
-    """Variant and seed (``own`` if none is named) of a study's row.
+def variant_of(row: str) -> Variant:
+    """The variant of a table's row: ``full``, or ``full_43`` for the same with seed 43.
 
     Raises:
         VlclipConfigurationError: no such variant.
     """
-    variant, _, seed = name.rpartition("_")
-    if not seed.isdecimal():
-        variant, seed = name, "own"
-    variant_named(variant)
-    return variant, seed
+    name, _, seed = row.rpartition("_")
+    known = VARIANTS.get(name if seed.isdecimal() else row)
+    if known is None:
+        raise VlclipConfigurationError(f"'{row}' is no row of a variant; variants: {', '.join(VARIANTS)}.")
+    return known
 
 
 @dataclass(frozen=True)
-class Sources:
-    """Where the inputs of the variants lie; ``truth`` is given to studies and evaluation only."""
+class PictureSize:
+    """How pictures are cut and scaled: ``margin`` as in training, side in pixels, decoding threads."""
 
-    catalogue: Path
-    grounding: Path
-    clarified: Path
-    cache: Path
-    truth: Path | None = None
+    margin: float
+    image_px: int
+    threads: int
 
 
-def pictures_of(
-    variant: Variant, rows: list[dict[str, Any]], sources: Sources, margin: float, image_px: int, threads: int
-) -> PixelCache:
+def pictures_of(variant: Variant, rows: list[dict[str, Any]], paths: Paths, size: PictureSize) -> PixelCache:
     """Pixels of every product as the variant sees them, in catalogue order.
 
     Raises:
         GroundingDataError, BoxError: boxes are missing, broken or of another catalogue.
     """
     if variant.picture == "whole":
-        return PixelCache(sources.catalogue, image_px, sources.cache, threads)
+        return PixelCache(paths.catalogue, size.image_px, paths.cache, size.threads)
     if variant.picture == "crop":
-        boxes = read_grounding(sources.grounding, [r["product_id"] for r in rows]).boxes
-    elif sources.truth is None:
-        raise GroundingDataError("True boxes are read by studies only; give a variant that is grounded.")
+        boxes = read_grounding(paths.grounding, [r["product_id"] for r in rows]).boxes
     else:
-        boxes = _true_boxes(sources.truth, rows)
-    return CropCache(sources.catalogue, widened(boxes, margin), image_px, sources.cache, threads)
+        boxes = _true_boxes(paths.truth, rows)
+    crops = widened(boxes, size.margin)
+    return CropCache(paths.catalogue, crops, size.image_px, paths.cache, size.threads)
 
 
 def _true_boxes(truth: Path, rows: list[dict[str, Any]]) -> np.ndarray[Any, Any]:
@@ -143,7 +123,7 @@ def read_texts(folder: Path, product_ids: list[str]) -> list[ClarifiedText]:
     return [texts[p] for p in product_ids]
 
 
-def texts_of(variant: Variant, rows: list[dict[str, Any]], sources: Sources) -> list[dict[str, Any]]:
+def texts_of(variant: Variant, rows: list[dict[str, Any]], paths: Paths) -> list[dict[str, Any]]:
     """The rows with the variant's text as their title, and with the attributes that this text states.
 
     The seller's text is title and attribute values in one line. A clarified text's attributes are those that
@@ -151,5 +131,5 @@ def texts_of(variant: Variant, rows: list[dict[str, Any]], sources: Sources) -> 
     """
     if variant.text == "seller":
         return [{**r, "title": caption(r, "title_attributes")} for r in rows]
-    texts = read_texts(sources.clarified, [r["product_id"] for r in rows])
+    texts = read_texts(paths.clarified, [r["product_id"] for r in rows])
     return [{**r, "title": t.text, "attributes": t.facts} for r, t in zip(rows, texts, strict=True)]

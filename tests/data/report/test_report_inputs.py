@@ -11,9 +11,10 @@ from conftest import Workspace, parameters, table
 from pydantic import ValidationError
 
 from components.report.errors import ReportInputError, ReportParamsError
-from components.report.page.page import build_report
+from components.report.page.report import build_report
 from components.report.params import ReportParams
 from components.stage.errors import ConfigurationError, InvalidDataError
+from components.stage.paths import Paths
 
 MakeParams = Callable[..., ReportParams]
 
@@ -32,7 +33,7 @@ MakeParams = Callable[..., ReportParams]
 def test_a_missing_input_is_named(workspace: Workspace, params: MakeParams, name: str) -> None:
     (workspace.root / name).unlink()
     with pytest.raises(InvalidDataError, match=Path(name).name) as caught:
-        build_report(workspace.root, params())
+        build_report(Paths.below(workspace.root), params())
     assert caught.value.exit_code == 4
 
 
@@ -40,7 +41,7 @@ def test_a_catalogue_without_shards_is_named(workspace: Workspace, params: MakeP
     for shard in (workspace.root / "data/checked/products").iterdir():
         shard.unlink()
     with pytest.raises(InvalidDataError, match="data/checked"):
-        build_report(workspace.root, params())
+        build_report(Paths.below(workspace.root), params())
 
 
 @pytest.mark.parametrize(
@@ -50,19 +51,19 @@ def test_a_damaged_result_file_is_named(workspace: Workspace, params: MakeParams
     path = workspace.root / name
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(ReportInputError, match=rf"{Path(name).name} is not a readable Parquet file"):
-        build_report(workspace.root, params())
+        build_report(Paths.below(workspace.root), params())
 
 
 def test_a_gate_report_must_say_whether_it_passed(workspace: Workspace, params: MakeParams) -> None:
     workspace.json("reports/quality/catalog.json", {"kinds": {}})
     with pytest.raises(ReportInputError, match=r"catalog\.json does not say whether the gate passed"):
-        build_report(workspace.root, params())
+        build_report(Paths.below(workspace.root), params())
 
 
 def test_a_gate_report_of_another_shape_is_still_shown(workspace: Workspace, params: MakeParams) -> None:
     kinds = {"products": {"rows": "many", "reasons": [1, 2]}, "queries": 7}
     workspace.json("reports/quality/catalog.json", {"passed": True, "kinds": kinds})
-    assert "✓ passed" in build_report(workspace.root, params()).html
+    assert "✓ passed" in build_report(Paths.below(workspace.root), params()).html
 
 
 @pytest.mark.parametrize(
@@ -80,14 +81,14 @@ def test_results_of_another_catalogue_are_refused(
             row |= change
     workspace.write()
     with pytest.raises(ReportInputError, match=says):
-        build_report(workspace.root, params())
+        build_report(Paths.below(workspace.root), params())
 
 
 def test_a_metric_that_was_not_measured_is_refused(workspace: Workspace, params: MakeParams) -> None:
     measure = {"metric": "ndcg_at_1", "success_from": 1.0}
     retrieval = parameters()["retrieval"] | {"systems": {"encoder": measure}}
     with pytest.raises(ReportInputError, match=r"no column ndcg_at_1 \(it has variant, task, query_id"):
-        build_report(workspace.root, params(retrieval=retrieval))
+        build_report(Paths.below(workspace.root), params(retrieval=retrieval))
 
 
 def test_undefined_metrics_and_rows_without_a_ranking_are_left_out(
@@ -99,7 +100,7 @@ def test_undefined_metrics_and_rows_without_a_ranking_are_left_out(
         if row["query_id"] == "q1":
             row["top"] = None
     workspace.write()
-    html = build_report(workspace.root, params()).html
+    html = build_report(Paths.below(workspace.root), params()).html
     assert "a red mug" not in html and "something round" not in html
     assert "this product" in html
 
@@ -108,12 +109,12 @@ def test_a_variant_without_rankings_is_refused(workspace: Workspace, params: Mak
     workspace.per_query = [row for row in workspace.per_query if row["variant"] != "fine_tuned"]
     workspace.write()
     with pytest.raises(ReportInputError, match="no row of variant 'fine_tuned'"):
-        build_report(workspace.root, params())
+        build_report(Paths.below(workspace.root), params())
 
 
 def test_an_unknown_main_variant_is_refused(workspace: Workspace, params: MakeParams) -> None:
     with pytest.raises(ReportParamsError, match=r"report\.systems\.encoder.*'best' \(known: untrained"):
-        build_report(workspace.root, params(systems={"encoder": "best"}))
+        build_report(Paths.below(workspace.root), params(systems={"encoder": "best"}))
 
 
 @pytest.mark.parametrize("data", [b"", b"no picture", b"\xff\xd8\xff\xe0 cut"])
@@ -124,7 +125,7 @@ def test_a_picture_that_cannot_be_read_is_named(
         row["image"] = {"bytes": data, "path": ""}
     workspace.write()
     with pytest.raises(ReportInputError, match=r"data/checked, product 'p\d+': the image"):
-        build_report(workspace.root, params())
+        build_report(Paths.below(workspace.root), params())
 
 
 @pytest.mark.parametrize(
@@ -142,7 +143,7 @@ def test_coordinates_must_be_fractions(
     workspace.pointings[0] |= change
     workspace.write()
     with pytest.raises(ReportInputError, match=says):
-        build_report(workspace.root, params())
+        build_report(Paths.below(workspace.root), params())
 
 
 def test_pointings_of_other_variants_are_left_out(workspace: Workspace, params: MakeParams) -> None:
@@ -150,12 +151,12 @@ def test_pointings_of_other_variants_are_left_out(workspace: Workspace, params: 
     for row in rows:
         row["hit"] = row["variant"] == "fine_tuned"
     table(workspace.root / "results/per_query/encoder/pointing.parquet", rows)
-    assert "0 of 2 points miss" in " ".join(build_report(workspace.root, params()).html.split())
+    assert "0 of 2 points miss" in " ".join(build_report(Paths.below(workspace.root), params()).html.split())
 
 
 def test_too_large_a_page_is_refused_with_what_to_lower(workspace: Workspace, params: MakeParams) -> None:
     with pytest.raises(ReportParamsError, match=r"above report\.max_page_bytes \(10,000\).*thumbnail_px"):
-        build_report(workspace.root, params(max_page_bytes=10_000))
+        build_report(Paths.below(workspace.root), params(max_page_bytes=10_000))
 
 
 @pytest.mark.parametrize(
@@ -185,5 +186,5 @@ def test_a_figure_that_is_not_defined_costs_nobody_the_page(workspace: Workspace
     metrics = workspace.metrics | {"fine_tuned": {"mrr": workspace.metrics["fine_tuned"]["mrr"]}}
     metrics["_tests"] = [t for t in metrics["_tests"] if t["metric"] == "mrr"]
     workspace.json("metrics/encoder.json", metrics)
-    report = build_report(workspace.root, params())
+    report = build_report(Paths.below(workspace.root), params())
     assert report.headline == {} and "not defined" in report.html

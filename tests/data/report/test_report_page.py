@@ -21,8 +21,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from components.report.page.page import build_report, clip
+from components.report.page.render import clip
+from components.report.page.report import build_report
 from components.report.params import ReportParams
+from components.stage.paths import Paths
 
 MakeParams = Callable[..., ReportParams]
 VOID = {"meta", "link", "img", "line", "circle", "rect", "path", "polyline", "image", "br", "wbr"}
@@ -82,7 +84,7 @@ class Page(HTMLParser):
 
 
 def built(workspace: Workspace, params: ReportParams) -> Page:
-    return Page(build_report(workspace.root, params).html)
+    return Page(build_report(Paths.below(workspace.root), params).html)
 
 
 def assert_inert(page: Page) -> None:
@@ -106,7 +108,7 @@ def assert_inert(page: Page) -> None:
 
 
 def test_the_page_stands_alone(workspace: Workspace, params: MakeParams) -> None:
-    html = build_report(workspace.root, params()).html
+    html = build_report(Paths.below(workspace.root), params()).html
     page = Page(html)
     assert_inert(page)
     assert "http:" not in html and "https:" not in html and "@import" not in html and "url(" not in html
@@ -126,34 +128,34 @@ def test_pictures_are_small_jpegs_of_the_right_shape(workspace: Workspace, param
 
 
 def test_the_same_run_gives_the_same_bytes(workspace: Workspace, params: MakeParams, tmp_path: Path) -> None:
-    first = build_report(workspace.root, params())
+    first = build_report(Paths.below(workspace.root), params())
     other = Workspace(tmp_path / "elsewhere" / "deep")
     other.per_query.reverse()
     other.pointings.reverse()
     other.qrels.reverse()
     other.write()
-    assert build_report(other.root, params()) == first
+    assert build_report(Paths.below(other.root), params()) == first
     assert str(tmp_path) not in first.html
-    assert build_report(workspace.root, params(seed=4)).html != first.html
+    assert build_report(Paths.below(workspace.root), params(seed=4)).html != first.html
 
 
-def run_door(root: Path, hash_seed: str = "0") -> subprocess.CompletedProcess[str]:
+def run_stage(root: Path, hash_seed: str = "0") -> subprocess.CompletedProcess[str]:
     place = {
         "PYTHONPATH": str(Path(__file__).parents[3]),
         "PYTHONHASHSEED": hash_seed,
         "TZ": f"UTC+{hash_seed}",
     }
-    command = [sys.executable, "-m", "components.report", "build"]
+    command = [sys.executable, "-m", "components.stage", "report"]
     return subprocess.run(
         command, cwd=root, env=os.environ | place, capture_output=True, text=True, check=False
     )
 
 
-def test_the_door_publishes_the_page_the_headline_and_a_record(workspace: Workspace) -> None:
+def test_the_stage_publishes_the_page_the_headline_and_a_record(workspace: Workspace) -> None:
     (workspace.root / "params.yaml").write_text(yaml.safe_dump({"report": parameters()}))
     outputs = []
     for hash_seed in ("1", "2"):
-        done = run_door(workspace.root, hash_seed)
+        done = run_stage(workspace.root, hash_seed)
         assert (done.returncode, done.stderr) == (0, "")
         outputs.append((workspace.root / "reports/index.html").read_bytes())
     assert outputs[0] == outputs[1]
@@ -161,13 +163,13 @@ def test_the_door_publishes_the_page_the_headline_and_a_record(workspace: Worksp
     records = [json.loads(path.read_text()) for path in workspace.root.glob(".vitrine/records/*/*.json")]
     assert len(records) == 2
     assert records[0]["metrics"]["page_bytes"] == len(outputs[0])
-    assert records[0]["parameters"]["profile"] == "tiny"
+    assert records[0]["parameters"]["report"]["profile"] == "tiny"
 
 
 def test_a_failing_door_leaves_the_old_page(workspace: Workspace) -> None:
     (workspace.root / "params.yaml").write_text(yaml.safe_dump({"report": parameters() | {"colour": 1}}))
     (workspace.root / "reports/index.html").write_text("old")
-    done = run_door(workspace.root)
+    done = run_stage(workspace.root)
     assert done.returncode == 2
     assert "report.colour: unknown key" in done.stderr
     assert "Traceback" not in done.stderr
@@ -311,7 +313,7 @@ def test_other_systems_are_reported_side_by_side(workspace: Workspace, params: M
     (workspace.root / "results/per_query/fusion/fusion.parquet").write_bytes(source.read_bytes())
     numbers: dict[str, Any] = {"fusion.mrr": "fusion.fine_tuned.mrr"}
     report = build_report(
-        workspace.root,
+        Paths.below(workspace.root),
         params(
             systems={"encoder": "fine_tuned", "fusion": "colour_histogram"},
             headline=numbers,

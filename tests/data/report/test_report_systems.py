@@ -11,12 +11,16 @@ from pydantic import ValidationError
 from test_report_page import HOSTILE, Page, assert_inert
 
 from components.report.errors import ReportInputError, ReportParamsError
-from components.report.page.page import build_report, clip
+from components.report.page.render import clip
+from components.report.page.report import build_report
 from components.report.params import Claim, ReportParams
+from components.stage.paths import Paths
 
 
 def built(shop: ShopOfAll, **changes: Any) -> Page:
-    return Page(build_report(shop.root, ReportParams.model_validate(every_system(**changes))).html)
+    return Page(
+        build_report(Paths.below(shop.root), ReportParams.model_validate(every_system(**changes))).html
+    )
 
 
 def test_every_link_of_the_contents_leads_somewhere(shop: ShopOfAll) -> None:
@@ -162,7 +166,7 @@ def test_generated_listings_stand_beside_what_is_true_failures_first(shop: ShopO
     assert "seller refined raw constrained truth" in words
     assert "colour puce crimson teal teal 88% crimson" in words
     assert "handles – – 2 2 2" in words
-    html = build_report(shop.root, ReportParams.model_validate(every_system())).html
+    html = build_report(Paths.below(shop.root), ReportParams.model_validate(every_system())).html
     assert "<del><bdi>puce</bdi></del>" in html and "<ins><bdi>crimson</bdi></ins>" in html
 
 

@@ -40,7 +40,7 @@ def trained(shapes: Path, tiny_block: dict[str, Any], tmp_path_factory: pytest.T
     blocks = {"encoder": encoder, "embeddings": embeddings, "encoder_eval": EVALUATION, "index": INDEX}
     (root / "params.yaml").write_text(yaml.safe_dump(blocks))
     for component, command in (
-        ("encoder", "train"),
+        ("stage", "encoder.model.train"),
         ("encoder", "embed"),
         ("retrieval", "index"),
         ("encoder", "evaluate"),

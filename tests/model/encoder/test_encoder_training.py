@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,19 +17,18 @@ import pytest
 import torch
 import yaml
 
-from components.encoder.model.errors import DivergedError, TrainingDataError
+from components.encoder.model.errors import TrainingDataError
 from components.encoder.model.params import EncoderParams
 from components.encoder.model.towers.dual_encoder import create_encoder
-from components.encoder.model.train.schedule import Schedule, topic_order
-from components.encoder.model.train.stage import train_and_publish
-from components.encoder.model.train.trainer import Trainer, TrainingSet
+from components.encoder.model.train.contrastive import Contrastive, TrainingSet
+from components.encoder.model.train.stage import EncoderStage, run
 from components.encoder.model.train.training_set import group_numbers, make_training_set
+from components.stage.paths import Paths
 from components.stage.record import Record
 from components.stage.resume import sha256_file
+from components.training.errors import DivergedError
 
 ROOT = Path(__file__).parents[3]
-
-ONE_TOPIC = np.zeros(100, dtype=np.int64)
 
 
 def prepared(shapes: Path, params: EncoderParams, cache: Path) -> tuple[TrainingSet, int]:
@@ -42,10 +42,7 @@ def weights(
 ) -> dict:
     data, vocabulary = prepared(shapes, params, cache)
     encoder = create_encoder(params, vocabulary)
-    trainer = Trainer(encoder, data, params, resume)
-    trainer.run(until)
-    if until is not None:
-        trainer.save_state()
+    Contrastive(encoder, data, params).loop(resume).run(until)
     return encoder.state_dict()
 
 
@@ -59,6 +56,13 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(
     assert all(torch.equal(whole[k], resumed[k]) for k in whole)
 
 
+def train_here(shapes: Path, params: EncoderParams) -> Record:
+    """Run the stage in the current folder."""
+    record = Record(stage="encoder")
+    run(EncoderStage(encoder=params), Paths(catalogue=shapes / "data/checked"), record)
+    return record
+
+
 def test_two_runs_give_the_same_files(
     shapes: Path, tiny: EncoderParams, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -66,19 +70,15 @@ def test_two_runs_give_the_same_files(
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         monkeypatch.chdir(tmp_path / name)
-        record = Record(stage="encoder")
-        train_and_publish(
-            tiny,
-            shapes / "data/checked",
-            Path("model"),
-            Path("plots/encoder.csv"),
-            tmp_path / name / "cache",
-            record,
-        )
+        train_here(shapes, tiny)
         hashes.append(
             [
                 sha256_file(Path(f))
-                for f in ("model/model.safetensors", "model/config.json", "plots/encoder.csv")
+                for f in (
+                    "models/encoder/model.safetensors",
+                    "models/encoder/config.json",
+                    "plots/encoder.csv",
+                )
             ]
         )
         assert not list(Path(".vitrine/resume/encoder").glob("*/*")), "resume state outlived the stage"
@@ -88,7 +88,7 @@ def test_two_runs_give_the_same_files(
 def test_it_learns_colours(shapes: Path, tiny: EncoderParams, tmp_path: Path) -> None:
     params = tiny.model_copy(update={"training": tiny.training.model_copy(update={"epochs": 30})})
     data, vocabulary = prepared(shapes, params, tmp_path)
-    history = Trainer(create_encoder(params, vocabulary), data, params).run()
+    history = Contrastive(create_encoder(params, vocabulary), data, params).loop().run()
     first, last = (np.mean([s["pooled"] for s in part]) for part in (history.steps[:6], history.steps[-6:]))
     assert last < first - 0.5
 
@@ -101,34 +101,24 @@ def test_a_loss_that_is_not_finite_names_the_products(
     with torch.no_grad():
         encoder.clip.text_projection[0, 0] = float("nan")
     with pytest.raises(DivergedError, match=r"step 0.*p0\d\d\d"):
-        Trainer(encoder, data, tiny).run()
+        Contrastive(encoder, data, tiny).loop().run()
 
 
-def test_order_and_views_depend_on_the_step_alone(tiny: EncoderParams) -> None:
-    schedule = Schedule(tiny.training, seed=3, topics=ONE_TOPIC, image_px=48)
-    epoch = np.concatenate([schedule.batch(s) for s in range(schedule.steps_per_epoch)])
-    assert len(set(epoch.tolist())) == len(epoch) == 96
-    assert np.array_equal(schedule.batch(5), Schedule(tiny.training, 3, ONE_TOPIC, 48).batch(5))
-    assert not np.array_equal(schedule.batch(0), schedule.batch(3))
-    rates = [schedule.learning_rate(s) for s in range(schedule.steps)]
-    assert max(rates) == pytest.approx(tiny.training.learning_rate) and rates[-1] < rates[2]
-    assert schedule.side_px(0) == 32 and schedule.side_px(schedule.steps - 1) == 48
+def test_a_batch_depends_on_its_step_alone(shapes: Path, tiny: EncoderParams, tmp_path: Path) -> None:
+    data, vocabulary = prepared(shapes, tiny, tmp_path)
+    one, two = (Contrastive(create_encoder(tiny, vocabulary), data, tiny) for _ in range(2))
+    for step in (0, one.plan.steps - 1):
+        two.batch(5)
+        first, again = one.batch(step), two.batch(step)
+        assert torch.equal(first.views, again.views) and torch.equal(first.tokens, again.tokens)
+        assert torch.equal(first.excluded, again.excluded)
+    assert one.batch(0).views.shape[-1] == 32 and one.batch(one.plan.steps - 1).views.shape[-1] == 48
 
 
-def test_products_of_one_type_stand_together_and_none_is_lost() -> None:
-    topics = np.repeat(np.arange(5), [40, 30, 20, 9, 1])
-    order = topic_order(topics, 8, np.random.default_rng(1))
-    assert sorted(order.tolist()) == list(range(100))
-    runs = np.split(topics[order], np.flatnonzero(np.diff(topics[order])) + 1)
-    assert np.mean([len(r) for r in runs]) > 6
-    mixed = topic_order(topics, 1, np.random.default_rng(1))
-    assert np.mean(topics[mixed][1:] == topics[mixed][:-1]) < 0.5
-    assert np.array_equal(order, topic_order(topics, 8, np.random.default_rng(1)))
-
-
-def test_one_product_cannot_be_trained_on(tiny: EncoderParams) -> None:
+def test_one_product_cannot_be_trained_on(shapes: Path, tiny: EncoderParams, tmp_path: Path) -> None:
+    data, vocabulary = prepared(shapes, tiny, tmp_path)
     with pytest.raises(TrainingDataError, match="at least 2"):
-        Schedule(tiny.training, 3, ONE_TOPIC[:1], 48)
+        Contrastive(create_encoder(tiny, vocabulary), replace(data, topics=data.topics[:1]), tiny)
 
 
 def test_groups_follow_chains_of_groups_and_titles() -> None:
@@ -153,9 +143,9 @@ def workspace(root: Path, shapes: Path, params: EncoderParams, **training: objec
     return root
 
 
-def door(root: Path) -> subprocess.Popen[bytes]:
+def start(root: Path) -> subprocess.Popen[bytes]:
     environment = os.environ | {"PYTHONPATH": str(ROOT), "DVC_STAGE": "encoder", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "components.encoder", "train"]
+    command = [sys.executable, "-m", "components.stage", "encoder.model.train"]
     return subprocess.Popen(command, cwd=root, env=environment, stderr=subprocess.DEVNULL)
 
 
@@ -165,16 +155,16 @@ def test_sigkill_in_the_middle_and_a_rerun_give_identical_results(
 ) -> None:
     settings = {"checkpoint_every_s": 0.01, "epochs": 60}
     whole = workspace(tmp_path / "whole", shapes, tiny, **settings)
-    assert door(whole).wait(300) == 0
+    assert start(whole).wait(300) == 0
     killed = workspace(tmp_path / "killed", shapes, tiny, **settings)
-    process = door(killed)
+    process = start(killed)
     deadline = time.monotonic() + 120
     while not list(killed.glob(".vitrine/resume/encoder/*/state.pt")) and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     assert process.wait(30) == -signal.SIGKILL
     assert not (killed / "models/encoder").exists()
-    assert door(killed).wait(300) == 0
+    assert start(killed).wait(300) == 0
     records = [json.loads(p.read_text()) for p in killed.glob(".vitrine/records/encoder/*.json")]
     assert records[-1]["metrics"]["resumed_from_step"] > 0, "the rerun began from nothing"
     for file in ("models/encoder/model.safetensors", "plots/encoder.csv"):
@@ -185,10 +175,7 @@ def test_curves_have_a_row_per_step(
     shapes: Path, tiny: EncoderParams, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    record = Record(stage="encoder")
-    train_and_publish(
-        tiny, shapes / "data/checked", Path("m"), Path("plots/e.csv"), tmp_path / "cache", record
-    )
-    rows = list(csv.DictReader(Path("plots/e.csv").read_text().splitlines()))
+    record = train_here(shapes, tiny)
+    rows = list(csv.DictReader(Path("plots/encoder.csv").read_text().splitlines()))
     assert len(rows) == 12 and {"loss", "pooled", "topk", "validation_titles_mrr"} <= set(rows[0])
     assert record.metrics["final_loss"] == pytest.approx(float(rows[-1]["loss"]), rel=1e-4)

@@ -27,11 +27,12 @@ from PIL import Image
 from components.llm.errors import BudgetSpentError, EndpointError, TooManyFailuresError
 from components.llm.params import LLMParams
 from components.stage.params import load_params
+from components.stage.paths import Paths
 from components.stage.record import Record
 from components.stage.resume import sha256_folder
 from components.vlclip.agent.facts import FUNCTION_WORDS
 from components.vlclip.agent.params import ClarifyParams
-from components.vlclip.agent.stage import clarify_catalogue
+from components.vlclip.agent.stage import Blocks, run
 from components.vlclip.agent.words import words
 from components.vlclip.model.errors import TextDataError
 from tests.model.red_team import LISTING_TEXTS
@@ -63,9 +64,10 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def clarify(shop: Path, out: Path, llm: LLMParams, cache: Path, **params: Any) -> Record:
     record = Record(stage="clarify")
-    made = ClarifyParams.model_validate({**CLARIFY, **params})
-    folders = shop / "checked", shop / "embeddings", shop / "encoder"
-    clarify_catalogue(made, llm, *folders, out, record, cache)
+    blocks = Blocks(clarify=ClarifyParams.model_validate({**CLARIFY, **params}), llm=llm)
+    folders = {"catalogue": "checked", "embeddings": "embeddings", "encoder": "encoder"}
+    paths = Paths(clarified=out, cache=cache, **{name: shop / folder for name, folder in folders.items()})
+    run(blocks, paths, record)
     return record
 
 
@@ -329,22 +331,25 @@ def constants(path: Path) -> set[str]:
 # Names of columns, attributes of the record and words of code; they say nothing about a product.
 NEUTRAL = {"attributes", "category", "description", "product_type", "title", "train", "value", "values"}
 
+# What writes and checks texts. Of the others, prompts for models among them, whole phrases are compared.
+RULES = {"agent.py", "offline.py", "words.py", "facts.py", "fact_book.py"}
+
 
 def test_the_written_rules_share_no_words_with_noise_and_shop() -> None:
-    ours = [*(ROOT / "components/vlclip").glob("agent*.py"), *(ROOT / "components/vlclip").glob("fact*.py")]
+    ours = sorted((ROOT / "components/vlclip/agent").glob("*.py"))
+    assert {"agent.py", "facts.py", "stage.py"} <= {file.name for file in ours}
     theirs = [
         ROOT / "components/catalog/noise/seller_text.py",
-        *(ROOT / f"components/catalog/shop/{name}.py" for name in ("text", "wording")),
+        *(ROOT / f"components/shop/texts/{name}.py" for name in ("text", "wording")),
     ]
-    # prompts are sentences for language models: of them, whole phrases are compared
-    rules = {w for file in ours if file.name != "agent_prompts.py" for w in constants(file)}
+    rules = {w for file in ours if file.name in RULES for w in constants(file)}
     phrases = {w for file in ours for w in constants(file) if " " in w}
     foreign = {w for file in theirs for w in constants(file)}
     shared = (rules | phrases) & foreign - NEUTRAL - {"from", "with", "this", "without"}
     assert not shared
-    for file in [*ours, *(ROOT / "components/vlclip").glob("clarify*.py")]:
+    for file in ours:
         text = file.read_text(encoding="utf-8")
-        assert "catalog.noise" not in text and "catalog.shop" not in text and "truth" not in text.lower()
+        assert "catalog.noise" not in text and "components.shop" not in text and "truth" not in text.lower()
         assert "read_queries" not in text and "qrels" not in text
 
 
@@ -369,7 +374,7 @@ def test_a_killed_run_goes_on_with_equal_bytes(
     (work / "models/encoder").symlink_to(small / "encoder")
     blocks = {"llm": llm_params().model_dump(mode="json"), "clarify": CLARIFY}
     (work / "params.yaml").write_text(yaml.safe_dump(blocks))
-    command = [sys.executable, "-m", "components.vlclip", "clarify"]
+    command = [sys.executable, "-m", "components.stage", "vlclip.agent"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(command, cwd=work, env=environment)
     deadline = time.monotonic() + 60

@@ -179,11 +179,11 @@ def test_every_part_of_a_request_is_part_of_its_key() -> None:
 
 
 def test_the_cache_gives_back_what_it_took(tmp_path: Path) -> None:
-    cache = ResponseCache(tmp_path / "deep" / "replies.sqlite")
+    cache = ResponseCache(tmp_path / "deep" / "replies")
     reply = Reply('{"text": "\u00e9\x00"}', True, Usage(3, 4))
     cache.put(b"k", reply)
     cache.close()
-    again = ResponseCache(tmp_path / "deep" / "replies.sqlite")
+    again = ResponseCache(tmp_path / "deep" / "replies")
     assert again.get(b"k") == reply and again.get(b"other") is None
     again.close()
 

@@ -18,6 +18,7 @@ from components.catalog.format.records import PAIRS, Product, Qrel, Query, Truth
 from components.catalog.format.shards import CatalogueWriter, write_qrels, write_queries
 from components.catalog.format.truth import TruthWriter
 from components.encoder.model.features.held_out import read_rows
+from components.stage.frame import main
 from tests.model.coloured_shapes import (
     CAPTIONS,
     COLOURS,
@@ -32,6 +33,13 @@ ROOT = Path(__file__).parents[3]
 TYPES = ("square", "bar")
 SPLITS = ("train", "train", "validation", "test")
 PRODUCTS, SIDE = 96, 48
+# The commands of VL-CLIP in the graph's order, without the agent's.
+STAGES = (
+    ("vlclip.grounding",),
+    ("vlclip.model", "variant=raw"),
+    ("vlclip.model", "variant=full"),
+    ("vlclip.evaluate",),
+)
 
 
 def picture(colour: str, shape: str, x: int, y: int, seed: int, cluttered: bool) -> bytes:
@@ -105,20 +113,17 @@ def write_params(root: Path, **changes: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Done:
-    """How a command of the door ended."""
+    """How a stage ended."""
 
     returncode: int
     stderr: str
 
 
-def run_door(root: Path, *arguments: str) -> Done:
-    """The door of VL-CLIP in ``root``, in this process: another one would spend its time on imports."""
-    from components.stage.frame import run
-    from components.vlclip.__main__ import COMMANDS
-
+def run_stage(root: Path, *words: str) -> Done:
+    """A stage of ``root`` in this process, as its command in dvc.yaml says: ``vlclip.model variant=raw``."""
     told = io.StringIO()
     with contextlib.chdir(root), contextlib.redirect_stderr(told):
-        return Done(run("vlclip", COMMANDS, arguments), told.getvalue())
+        return Done(main(words), told.getvalue())
 
 
 ENCODER = encoder_block(captions=dict.fromkeys(CAPTIONS, 1.0), epochs=3, batch_size=16)

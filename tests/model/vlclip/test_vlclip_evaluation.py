@@ -1,4 +1,4 @@
-"""The table: slices, similar items and rivals against plain loops, and the doors from end to end."""
+"""The table: slices, similar items and baselines against plain loops, and the stages from end to end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from components.encoder.__main__ import embed
 from components.encoder.model.features.held_out import HeldOut, Task
 from components.retrieval.metrics import Qrels, judge, reciprocal_rank
 from components.retrieval.ranking import top_k
-from components.stage import frame as door
+from components.stage import frame
 from components.stage.resume import sha256_folder
 from components.vlclip.evaluate.baseline_boxes import centre_crops, foregrounds, random_boxes
 from components.vlclip.evaluate.similar import chance, likeness, precision_at
@@ -26,18 +26,18 @@ from components.vlclip.evaluate.slices import scene_slice
 from components.vlclip.grounding.foreground import drawn_around, otsu
 from components.vlclip.model.params import VlclipEvaluationParams
 from tests.model.llm.lamps import CLARIFY
-from tests.model.vlclip.squares_shop import BLOCKS, ROOT, run_door, write_params
+from tests.model.vlclip.squares_shop import BLOCKS, ROOT, STAGES, run_stage, write_params
 
 
 @pytest.fixture(scope="module")
 def evaluated(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace where every door of VL-CLIP but the agent's has run, in graph order."""
+    """A workspace where every stage of VL-CLIP but the agent's has run, in graph order."""
     root = tmp_path_factory.mktemp("evaluated")
     for name in ("data", "models"):
         shutil.copytree(shop / name, root / name)
     write_params(root)
-    for arguments in (["ground"], ["train", "raw"], ["train", "full"], ["evaluate"]):
-        done = run_door(root, *arguments)
+    for arguments in STAGES:
+        done = run_stage(root, *arguments)
         assert done.returncode == 0, done.stderr
     return root
 
@@ -65,7 +65,7 @@ def test_every_row_is_measured_on_the_same_questions(evaluated: Path) -> None:
     assert ("full", "raw", "mrr_cluttered") in pairs and ("full", "untrained", "mrr") in pairs
 
 
-def test_boxes_are_measured_beside_their_rivals(evaluated: Path) -> None:
+def test_boxes_are_measured_beside_baselines(evaluated: Path) -> None:
     ground = read(evaluated, "ground.json")
     assert set(ground) == {"whole_image", "centre_crop", "random_box", "foreground", "encoder", "_tests"}
     for row in (r for v, r in ground.items() if v != "_tests"):
@@ -91,8 +91,8 @@ def test_per_query_files_carry_the_figures(evaluated: Path) -> None:
 def test_a_second_run_without_caches_changes_nothing(evaluated: Path, tmp_path: Path) -> None:
     ignored = shutil.ignore_patterns(".vitrine", "metrics", "results", "grounding", "vlclip", "plots")
     shutil.copytree(evaluated, tmp_path / "again", ignore=ignored)
-    for arguments in (["ground"], ["train", "raw"], ["train", "full"], ["evaluate"]):
-        assert run_door(tmp_path / "again", *arguments).returncode == 0
+    for arguments in STAGES:
+        assert run_stage(tmp_path / "again", *arguments).returncode == 0
     for folder in ("data/grounding", "models/vlclip", "metrics", "results", "plots"):
         assert sha256_folder(evaluated / folder) == sha256_folder(tmp_path / "again" / folder), folder
 
@@ -110,13 +110,13 @@ def test_texts_that_ask_the_encoder_are_the_same_without_its_memo(shop: Path, tm
         blocks["llm"] = yaml.safe_load((ROOT / "params.yaml").read_text())["llm"] | {"backend": "offline"}
         (root / "params.yaml").write_text(yaml.safe_dump(blocks))
         with contextlib.chdir(root):
-            assert door.run("encoder", {"embed": embed}, ["embed"]) == 0
+            assert frame.run("encoder", {"embed": embed}, ["embed"]) == 0
         memo = root / ".vitrine/cache/vectors.sqlite"
         if name == "memo":
-            assert run_door(root, "clarify").returncode == 0 and memo.exists()
+            assert run_stage(root, "vlclip.agent").returncode == 0 and memo.exists()
         else:
             memo.unlink()
-        done = run_door(root, "clarify")
+        done = run_stage(root, "vlclip.agent")
         assert done.returncode == 0, done.stderr
         written.append(sha256_folder(root / "data/clarified"))
     assert written[0] == written[1]
@@ -125,12 +125,23 @@ def test_texts_that_ask_the_encoder_are_the_same_without_its_memo(shop: Path, tm
 def test_a_study_adds_its_rows(evaluated: Path, tmp_path: Path) -> None:
     root = tmp_path / "study"
     shutil.copytree(evaluated, root)
-    assert run_door(root, "study_lambda_zero").returncode == 0
+    own = ("paths.vlclip=models/study/vlclip", "paths.plots=plots/study")
+    boxes = "data/study/grounding_lambda_zero"
+    encoder = "paths.encoder=models/study/encoder_lambda_zero"
     variants = ("grounded", "clarified", "true_box", "lambda_zero")
-    for variant, seed in (*((v, "own") for v in variants), ("full", "11"), ("raw", "11")):
-        assert run_door(root, "study", variant, seed).returncode == 0
-    done = run_door(root, "evaluate_study")
-    assert done.returncode == 0, done.stderr
+    for words in (
+        ("encoder.model.train", "encoder.training.topk_weight=0", encoder, own[1]),
+        ("vlclip.grounding", encoder, f"paths.grounding={boxes}"),
+        *(("vlclip.model", f"variant={v}", *own) for v in variants[:-1]),
+        ("vlclip.model", "variant=lambda_zero", f"paths.grounding={boxes}", *own),
+        *(("vlclip.model", f"variant={v}", f"name={v}_11", "vlclip.seed=11", *own) for v in ("full", "raw")),
+        ("vlclip.evaluate", "study=models/study/vlclip", f"boxes.lambda_zero={boxes}"),
+    ):
+        done = run_stage(root, *words)
+        assert done.returncode == 0, done.stderr
+    assert {"encoder_lambda_zero.csv", "vlclip_full_11.csv"} <= {
+        p.name for p in (root / "plots/study").iterdir()
+    }
     study = read(root, "study_vlclip.json")
     assert {"untrained", "raw", "full", *variants, "full_11", "full_all_seeds"} <= set(study)
     assert "encoder_lambda_zero" in read(root, "study_ground.json")
@@ -149,10 +160,10 @@ def test_what_is_missing_is_said_in_a_sentence(shop: Path, tmp_path: Path) -> No
     (tmp_path / "models").symlink_to(shop / "models")
     write_params(tmp_path)
     for arguments, sentence in (
-        (["train", "full"], "run the ground stage"),
-        (["evaluate"], "models/vlclip/raw"),
+        (("vlclip.model", "variant=full"), "run the ground stage"),
+        (("vlclip.evaluate",), "models/vlclip/raw"),
     ):
-        done = run_door(tmp_path, *arguments)
+        done = run_stage(tmp_path, *arguments)
         assert done.returncode == 4 and sentence in done.stderr and "Traceback" not in done.stderr
 
 

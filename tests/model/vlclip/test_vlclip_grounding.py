@@ -19,16 +19,17 @@ from PIL import Image
 from components.catalog.format.parquet import write_rows
 from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.towers.files import load_encoder
+from components.stage.paths import Paths
 from components.stage.record import Record
 from components.vlclip.grounding.empty_pictures import empty_pictures
 from components.vlclip.grounding.grounding import EncoderGrounder, Examples, Proposals, ground
-from components.vlclip.grounding.stage import BOXES, ground_catalogue, spread_examples
+from components.vlclip.grounding.stage import BOXES, Blocks, run, spread_examples
 from components.vlclip.grounding.windows import Windows, peak
 from components.vlclip.model.boxes import areas, box_problem, checked_box, iou, widened
 from components.vlclip.model.errors import BoxError, GroundingDataError, VlclipConfigurationError
 from components.vlclip.model.grounding_file import read_grounding
 from components.vlclip.model.params import EncoderGrounding, GroundParams
-from tests.model.vlclip.squares_shop import BLOCKS, COLOURS, picture, run_door, write_params
+from tests.model.vlclip.squares_shop import BLOCKS, COLOURS, picture, run_stage, write_params
 
 METHOD = EncoderGrounding(**BLOCKS["ground"]["encoder"])
 SPAN = st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted)
@@ -164,7 +165,7 @@ def trained_grounder(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> En
     (root / "data").symlink_to(shop / "data")
     shutil.copytree(shop / "models", root / "models")
     write_params(root, vlclip__training__epochs=80, vlclip__captions__product_type=6.0)
-    assert run_door(root, "train", "raw").returncode == 0
+    assert run_stage(root, "vlclip.model", "variant=raw").returncode == 0
     method = METHOD.model_copy(
         update={"empty": METHOD.empty.model_copy(update={"quantile": 1.0, "pictures": 48})}
     )
@@ -239,11 +240,16 @@ def test_exactly_one_method_is_set() -> None:
 def test_every_product_gets_a_row_in_catalogue_order_and_the_same_bytes_twice(
     shop: Path, tmp_path: Path
 ) -> None:
-    params = GroundParams.model_validate(BLOCKS["ground"])
     contents = []
     for name in ("one", "two"):
         record = Record(stage="ground")
-        ground_catalogue(params, shop / "data/checked", shop / "models/encoder", tmp_path / name, record)
+        run(
+            Blocks.model_validate({"ground": BLOCKS["ground"]}),
+            Paths(
+                catalogue=shop / "data/checked", encoder=shop / "models/encoder", grounding=tmp_path / name
+            ),
+            record,
+        )
         contents.append([(tmp_path / name / f).read_bytes() for f in ("boxes.parquet", "meta.json")])
     assert contents[0] == contents[1]
     rows = pq.read_table(tmp_path / "one/boxes.parquet").to_pylist()
@@ -278,7 +284,8 @@ def test_a_missing_or_damaged_file_is_said(tmp_path: Path) -> None:
 
 
 def test_an_empty_catalogue_is_said(tmp_path: Path) -> None:
-    params = GroundParams.model_validate(BLOCKS["ground"])
+    params = Blocks.model_validate({"ground": BLOCKS["ground"]})
+    paths = Paths(catalogue=tmp_path, encoder=tmp_path, grounding=tmp_path / "out")
     with pytest.raises(GroundingDataError, match="no product shard"):
-        ground_catalogue(params, tmp_path, tmp_path, tmp_path / "out", Record(stage="ground"))
+        run(params, paths, Record(stage="ground"))
     assert not (tmp_path / "out").exists()

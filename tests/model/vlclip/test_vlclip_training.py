@@ -17,25 +17,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from components.catalog.format.records import PAIRS
 from components.encoder.model.features.held_out import read_rows
 from components.encoder.model.features.pixels import square
 from components.encoder.model.towers.files import load_encoder
-from components.stage.errors import ConfigurationError
-from components.stage.params import with_seed
+from components.stage.paths import Paths
 from components.stage.record import Record
 from components.stage.resume import sha256_file
 from components.vlclip.model.boxes import widened
 from components.vlclip.model.crops import CropCache, crop_square
-from components.vlclip.model.errors import GroundingDataError, TextDataError, VlclipConfigurationError
-from components.vlclip.model.params import VlclipParams
-from components.vlclip.model.stage import train_and_publish
-from components.vlclip.model.variants import VARIANTS, Sources, pictures_of, texts_of, variant_named
-from tests.model.vlclip.squares_shop import BLOCKS, ROOT, run_door, write_params
-
-PARAMS = VlclipParams.model_validate(BLOCKS["vlclip"])
+from components.vlclip.model.errors import TextDataError, VlclipConfigurationError
+from components.vlclip.model.stage import Blocks, train
+from components.vlclip.model.variants import VARIANTS, PictureSize, pictures_of, texts_of, variant_of
+from tests.model.vlclip.squares_shop import BLOCKS, ROOT, run_stage, write_params
 
 
 @pytest.fixture(scope="module")
@@ -45,16 +42,15 @@ def grounded(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("data", "models"):
         shutil.copytree(shop / name, root / name)
     write_params(root)
-    done = run_door(root, "ground")
+    done = run_stage(root, "vlclip.grounding")
     assert done.returncode == 0, done.stderr
     return root
 
 
-def sources(root: Path, cache: Path, truth: bool = False) -> Sources:
-    data = root / "data"
-    return Sources(
-        data / "checked", data / "grounding", data / "clarified", cache, data / "truth" if truth else None
-    )
+def paths_of(root: Path, **own: Path) -> Paths:
+    """The paths of a workspace, written whole, with some of one's own."""
+    every = {name: root / path for name, path in Paths() if isinstance(path, Path)}
+    return Paths.model_validate(every | own)
 
 
 def test_a_crop_is_cut_from_the_original_and_not_from_a_small_copy() -> None:
@@ -91,8 +87,8 @@ def test_each_variant_sees_and_reads_its_own(grounded: Path, tmp_path: Path) -> 
     some = np.arange(8)
     pixels, titles = {}, {}
     for name, variant in VARIANTS.items():
-        own = sources(grounded, tmp_path, truth=True)
-        pixels[name] = pictures_of(variant, rows, own, 0.1, 32, 1).take(some)
+        own = paths_of(grounded, cache=tmp_path)
+        pixels[name] = pictures_of(variant, rows, own, PictureSize(0.1, 32, 1)).take(some)
         titles[name] = [r["title"] for r in texts_of(variant, rows, own)]
     assert np.array_equal(pixels["raw"], pixels["clarified"])
     assert np.array_equal(pixels["grounded"], pixels["full"])
@@ -102,24 +98,26 @@ def test_each_variant_sees_and_reads_its_own(grounded: Path, tmp_path: Path) -> 
     assert titles["full"] == titles["clarified"] == titles["true_box"] and titles["full"][0] == "red square"
 
 
-def test_true_boxes_are_for_studies_only(grounded: Path, tmp_path: Path) -> None:
-    rows = read_rows(grounded / "data/checked")
-    with pytest.raises(GroundingDataError, match="studies"):
-        pictures_of(VARIANTS["true_box"], rows, sources(grounded, tmp_path), 0.1, 32, 1)
-    assert run_door(grounded, "train", "true_box").returncode == 2
+def test_only_studies_train_on_true_boxes() -> None:
+    root, study = (yaml.safe_load((ROOT / f).read_text())["stages"] for f in ("dvc.yaml", "studies/dvc.yaml"))
+    assert set(root["vlclip"]["matrix"]["variant"]) == {"raw", "full"}
+    readers = [n for n, stage in study.items() if n.startswith("vlclip") and "data/truth" in stage["deps"]]
+    assert readers == ["vlclip_variant", "vlclip_study_eval"]
+    trained = [name for name, variant in VARIANTS.items() if variant.picture == "true_crop"]
+    assert trained == ["true_box"] and trained[0] in study["vlclip_variant"]["matrix"]["variant"]
 
 
-def test_a_wrong_variant_or_seed_is_said() -> None:
-    with pytest.raises(VlclipConfigurationError, match="raw, full"):
-        variant_named("grounded", ("raw", "full"))
-    with pytest.raises(ConfigurationError, match="'x1' is no seed"):
-        with_seed(PARAMS, "x1")
-    assert with_seed(PARAMS, "own") == PARAMS and with_seed(PARAMS, "11").seed == 11
+def test_a_wrong_variant_is_said(grounded: Path) -> None:
+    done = run_stage(grounded, "vlclip.model", "variant=fulll")
+    assert done.returncode == 2 and "'raw', 'grounded'" in done.stderr
+    with pytest.raises(VlclipConfigurationError, match="'half_43' is no row"):
+        variant_of("half_43")
+    assert variant_of("full_43") == VARIANTS["full"] and variant_of("true_box") == VARIANTS["true_box"]
 
 
 def test_texts_of_another_catalogue_are_refused(grounded: Path, tmp_path: Path) -> None:
     rows = read_rows(grounded / "data/checked")
-    own = Sources(grounded / "data/checked", grounded / "data/grounding", tmp_path, tmp_path)
+    own = paths_of(grounded, clarified=tmp_path)
     with pytest.raises(TextDataError, match="run the clarify stage"):
         texts_of(VARIANTS["full"], rows, own)
     table = pa.table({"product_id": ["p0000"], "text": ["red"]})
@@ -136,7 +134,7 @@ def test_a_clarified_texts_attributes_are_those_its_check_found(grounded: Path, 
     columns = {"product_id": [r["product_id"] for r in rows], "text": ["a thing"] * len(rows)}
     facts = [[{"name": "colour", "value": "red"}]] + [None] * (len(rows) - 1)
     pq.write_table(pa.table(columns | {"facts": facts}), tmp_path / "texts.parquet")
-    own = Sources(grounded / "data/checked", grounded / "data/grounding", tmp_path, tmp_path)
+    own = paths_of(grounded, clarified=tmp_path)
     read = texts_of(VARIANTS["full"], rows, own)
     assert read[0]["attributes"] == [{"name": "colour", "value": "red"}] and read[1]["attributes"] == []
     assert all(r["title"] == "a thing" for r in read)
@@ -149,13 +147,13 @@ def trained(root: Path, variant: str, tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.chdir(tmp_path)
     for until in (*stops, None):
         record = Record(stage=f"vlclip@{variant}")
-        train_and_publish(
-            VARIANTS[variant], PARAMS, sources(root, tmp_path / "cache"), root / "models/encoder",
-            Path("model"), Path("plots/curve.csv"), record, until,
-        )  # fmt: skip
-        assert (until is None) == Path("model").exists()
+        params = Blocks.model_validate({"variant": variant, "vlclip": BLOCKS["vlclip"]})
+        train(
+            params, paths_of(root, vlclip=tmp_path, plots=tmp_path, cache=tmp_path / "cache"), record, until
+        )
+        assert (until is None) == Path(variant).exists()
     assert record.metrics["resumed_from_step"] == (stops[-1] if stops else 0)
-    return tmp_path / "model"
+    return tmp_path / variant
 
 
 @pytest.mark.parametrize("variant", ["raw", "full"])
@@ -164,9 +162,9 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(
 ) -> None:
     whole = trained(grounded, variant, tmp_path / "whole", monkeypatch)
     pieces = trained(grounded, variant, tmp_path / "pieces", monkeypatch, 1, 5)
-    for file in ("model.safetensors", "config.json", "tokenizer.json", "../plots/curve.csv"):
+    for file in ("model.safetensors", "config.json", "tokenizer.json", f"../vlclip_{variant}.csv"):
         assert sha256_file(whole / file) == sha256_file(pieces / file), file
-    rows = list(csv.DictReader((whole.parent / "plots/curve.csv").read_text().splitlines()))
+    rows = list(csv.DictReader((whole.parent / f"vlclip_{variant}.csv").read_text().splitlines()))
     assert len(rows) == 9 and {"loss", "pooled", "topk", "validation_mrr"} <= set(rows[0])
     assert not list((pieces.parent / ".vitrine/resume").rglob("state.pt")), "resume state outlived the stage"
     before = load_encoder(grounded / "models/encoder").encoder.state_dict()
@@ -179,15 +177,15 @@ def test_state_of_other_boxes_is_not_gone_on_from(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copytree(grounded / "data", tmp_path / "data")
-    own = sources(tmp_path, tmp_path / "cache")
-    arguments = (grounded / "models/encoder", Path("model"), Path("plots/c.csv"))
-    train_and_publish(VARIANTS["full"], PARAMS, own, *arguments, Record(stage="s"), 2)
+    own = paths_of(tmp_path, encoder=grounded / "models/encoder")
+    params = Blocks.model_validate({"variant": "full", "vlclip": BLOCKS["vlclip"]})
+    train(params, own, Record(stage="s"), 2)
     table = pq.read_table(tmp_path / "data/grounding/boxes.parquet").to_pylist()
     table[0] |= {"box": [0.0, 0.0, 0.5, 0.5], "fallback": False}
     schema = pq.read_schema(tmp_path / "data/grounding/boxes.parquet")
     pq.write_table(pa.Table.from_pylist(table, schema=schema), tmp_path / "data/grounding/boxes.parquet")
     record = Record(stage="s")
-    train_and_publish(VARIANTS["full"], PARAMS, own, *arguments, record)
+    train(params, own, record)
     assert record.metrics["resumed_from_step"] == 0
 
 
@@ -199,7 +197,7 @@ def test_sigkill_in_the_middle_and_a_rerun_give_identical_results(grounded: Path
             "OMP_NUM_THREADS": "1",
             "DVC_STAGE": "vlclip@full",
         }
-        command = [sys.executable, "-m", "components.vlclip", "train", "full"]
+        command = [sys.executable, "-m", "components.stage", "vlclip.model", "variant=full"]
         return subprocess.Popen(command, cwd=root, env=environment, stderr=subprocess.DEVNULL)
 
     roots = tmp_path / "whole", tmp_path / "killed"

@@ -14,7 +14,7 @@ from torch import Tensor
 from components.encoder.model.features.pixels import PixelCache, square
 from components.encoder.model.features.vector_cache import VectorMemo, Vectors, key_of
 from components.encoder.model.towers.files import LoadedEncoder
-from components.encoder.model.train.trainer import device
+from components.stage.accelerator import autocast, device
 
 
 def _padded(batch: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
@@ -55,8 +55,7 @@ class BatchEncoder:
 
     def _run(self, forward: Callable[[Tensor], Tensor], rows: npt.NDArray[Any], keep: int) -> Vectors:
         tensor = torch.from_numpy(rows).to(self.device)
-        bf16 = self.precision == "bf16"
-        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+        with torch.inference_mode(), autocast(self.device, self.precision):
             vectors: Vectors = forward(tensor)[:keep].cpu().numpy()
         return vectors
 

@@ -1,76 +1,53 @@
-"""The training stage: from a catalogue folder to a model folder, with curves and a record."""
+"""Stage ``encoder``: train the dual encoder on the train split, publish the model and its curves."""
 
 from __future__ import annotations
-
-import csv
-import io
-from pathlib import Path
 
 import torch
 
 from components.encoder.model.params import EncoderParams
 from components.encoder.model.towers.dual_encoder import create_encoder
 from components.encoder.model.towers.files import save_encoder, vision_config
-from components.encoder.model.train.trainer import History, Trainer
+from components.encoder.model.train.contrastive import Contrastive
 from components.encoder.model.train.training_set import make_training_set
 from components.stage.memory import keep_freed_memory
+from components.stage.params import Params
+from components.stage.paths import Paths
 from components.stage.publish import published, write_text
 from components.stage.record import Record
-from components.stage.resume import code_sha256, resume_folder, sha256_folder
+from components.stage.resume import sha256_folder
+from components.training.curves import curves_csv, record_history
+from components.training.resume import forget, training_folder
 
 
-def curves_csv(history: History) -> str:
-    """One line per step; the validation columns are empty where nothing was validated."""
-    checks = {int(v["step"]) - 1: v for v in history.validation}
-    names = sorted({k for row in history.steps for k in row} - {"step"})
-    extra = sorted({k for row in history.validation for k in row} - {"step"})
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["step", *names, *extra])
-    for row in history.steps:
-        step = int(row["step"])
-        values = [f"{row[n]:.6g}" if n in row else "" for n in names]
-        writer.writerow([step, *values, *(f"{checks[step][n]:.6g}" if step in checks else "" for n in extra)])
-    return text.getvalue()
+class EncoderStage(Params):
+    """Parameters of the stage."""
+
+    encoder: EncoderParams
 
 
-def _thin(points: list[dict[str, float]], name: str, most: int = 500) -> list[dict[str, float]]:
-    kept = [p for p in points if name in p]
-    every = max(1, len(kept) // most)
-    return [{"step": p["step"], "value": p[name]} for p in kept[::every]]
+def run(params: EncoderStage, paths: Paths, record: Record) -> None:
+    """Train, or go on from where a killed run stopped, and publish model and curves.
 
-
-def train_and_publish(
-    params: EncoderParams, catalogue: Path, model: Path, curves: Path, cache: Path, record: Record
-) -> None:
-    """Train, or go on from where a killed run stopped, and publish model and curves."""
-    torch.set_num_threads(params.threads)
+    Raises:
+        TrainingDataError: the train split has fewer than two products.
+        DivergedError: a loss was not finite.
+    """
+    settings = params.encoder
+    torch.set_num_threads(settings.threads)
     keep_freed_memory()
     with record.timed("prepare"):
-        data, tokenizer, validate = make_training_set(catalogue, params, cache)
-        encoder = create_encoder(params, tokenizer.vocabulary_size)
-        key = (params.model_dump_json(), sha256_folder(catalogue), code_sha256(), torch.__version__)
-        resume = resume_folder(record.stage, key)
+        data, tokenizer, validate = make_training_set(paths.catalogue, settings, paths.cache)
+        encoder = create_encoder(settings, tokenizer.vocabulary_size)
+        resume = training_folder(record.stage, settings.model_dump_json(), sha256_folder(paths.catalogue))
+    objective = Contrastive(encoder, data, settings, validate)
     with record.timed("train"):
-        history = Trainer(encoder, data, params, resume, validate).run()
+        history = objective.loop(resume).run()
     encoder.cpu()
-    with published(model) as folder:
-        save_encoder(encoder, tokenizer, vision_config(params.model), folder)
-    write_text(curves, curves_csv(history))
-    for state in resume.iterdir():
-        state.unlink()
-    record.timing("waiting_for_data", history.data_seconds)
-    record.outputs = [str(model), str(curves)]
-    steps = len(history.steps) - history.resumed_from
-    record.metrics = {
-        "pairs_per_second": steps
-        * min(params.training.batch_size, len(data.rows))
-        / max(history.train_seconds, 1e-9),
-        "parameters": float(sum(p.numel() for p in encoder.parameters())),
-        "final_loss": history.steps[-1]["loss"],
-        "resumed_from_step": float(history.resumed_from),
-    }
-    record.curves = {name: _thin(history.steps, name) for name in ("loss", "pooled", "topk", "learning_rate")}
-    record.curves |= {
-        n: _thin(history.validation, n) for n in (history.validation or [{}])[-1] if n != "step"
-    }
+    with published(paths.encoder) as folder:
+        save_encoder(encoder, tokenizer, vision_config(settings.model), folder)
+    curves = paths.plots / f"{paths.encoder.name}.csv"
+    write_text(curves, curves_csv(history.steps, history.validation))
+    forget(resume)
+    record.outputs = [str(paths.encoder), str(curves)]
+    record_history(record, history, objective.plan.batch_size)
+    record.metrics["parameters"] = float(sum(p.numel() for p in encoder.parameters()))

@@ -18,10 +18,11 @@ from components.encoder.model.features.pixels import PixelCache
 from components.encoder.model.params import EncoderParams
 from components.encoder.model.towers.dual_encoder import Encoder
 from components.encoder.model.towers.tokenizer import AnyTokenizer, ClipTokenizer, learn_tokenizer
-from components.encoder.model.train.trainer import TrainingSet, Validate
+from components.encoder.model.train.contrastive import TrainingSet, Validate
 from components.encoder.model.train.views import resized
 from components.retrieval.metrics import judge, reciprocal_rank
 from components.retrieval.ranking import top_k
+from components.stage.accelerator import autocast
 
 
 def split_rows(rows: list[dict[str, Any]], split: str) -> tuple[list[dict[str, Any]], np.ndarray[Any, Any]]:
@@ -118,9 +119,8 @@ def _validation(
     batch = params.training.batch_size
 
     def _validate(encoder: Encoder) -> dict[str, float]:
-        bf16 = params.training.precision == "bf16"
         device = next(encoder.parameters()).device
-        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        with torch.inference_mode(), autocast(device, params.training.precision):
             images = [
                 encoder.encode_image(
                     resized(torch.from_numpy(pixels.take(at[i : i + batch])).to(device), params.image_px)

@@ -21,7 +21,6 @@ from components.encoder.model.features.pixels import PixelCache
 from components.encoder.model.features.vector_cache import Vectors
 from components.encoder.model.towers.dual_encoder import Encoder
 from components.encoder.model.towers.tokenizer import AnyTokenizer
-from components.encoder.model.train.trainer import device
 from components.encoder.model.train.views import random_views
 from components.fusion.model.align.contrast import query_to_product
 from components.fusion.model.align.loop import Loop
@@ -30,6 +29,7 @@ from components.fusion.model.data.pairs import PairBatch, PairSampler
 from components.fusion.model.data.product_text import ProductTokens, plain
 from components.fusion.model.params import AlignmentParams
 from components.fusion.model.towers.text_batches import encoded_by_length
+from components.stage.accelerator import device
 
 SHOWN = 8  # ids of each kind in an error message
 

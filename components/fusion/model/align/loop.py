@@ -6,14 +6,17 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from components.encoder.model.train.state import History, adamw, restore_state, save_state
 from components.fusion.model.data.pairs import Schedule
 from components.fusion.model.errors import FusionDivergedError
 from components.stage.progress import Progress
+from components.training.curves import History
+from components.training.optimiser import adamw
+from components.training.resume import restore_state, save_state
 
 StepLoss = Callable[[int], tuple[Tensor, dict[str, float]]]
 
@@ -42,8 +45,7 @@ class Loop:
     ) -> None:
         self.module, self.schedule, self.loss, self.names = module, schedule, loss, names
         self.after, self.validate, self.resume = after, validate, resume
-        params = schedule.params
-        self.optimizer = adamw(module, params.learning_rate, params.weight_decay, params.betas)
+        self.optimizer = adamw(module, schedule.params)
         self.history = History()
         self.step = 0
 
@@ -53,7 +55,10 @@ class Loop:
         Raises:
             FusionDivergedError: a loss was not finite.
         """
-        self.step = restore_state(self.resume, self.module, self.optimizer, self.history) or self.step
+        self.step = (
+            restore_state(self.resume, self._parts(), self.history, next(self.module.parameters()).device)
+            or self.step
+        )
         params = self.schedule.params
         end = params.steps if until is None else min(until, params.steps)
         progress = Progress("training", end * self.schedule.batch_size, "pairs")
@@ -103,4 +108,7 @@ class Loop:
 
     def save_state(self) -> None:
         """Write the resume state; a kill leaves the old state or the new one."""
-        save_state(self.resume, self.step, self.module, self.optimizer, self.history)
+        save_state(self.resume, self.step, self._parts(), self.history)
+
+    def _parts(self) -> dict[str, Any]:
+        return {"module": self.module, "optimizer": self.optimizer}

@@ -9,8 +9,6 @@ import torch
 from components.catalog.format.records import SPLITS
 from components.catalog.format.shards import Catalogue
 from components.encoder.model.towers.files import LoadedEncoder
-from components.encoder.model.train.stage import curves_csv
-from components.encoder.model.train.state import History
 from components.fusion.model.align.align import Alignment
 from components.fusion.model.align.training_set import make_alignment_set
 from components.fusion.model.params import AlignmentParams, FusionParams
@@ -21,6 +19,7 @@ from components.stage.memory import keep_freed_memory
 from components.stage.publish import published, write_text
 from components.stage.record import Record
 from components.stage.resume import code_sha256, resume_folder, sha256_folder
+from components.training.curves import History, curves_csv
 
 MOST_POINTS = 500
 
@@ -101,7 +100,7 @@ def align_and_publish(
     starting.encoder.cpu()
     with published(model) as folder:
         save_towers(starting, folder)
-    write_text(curves, curves_csv(history))
+    write_text(curves, curves_csv(history.steps, history.validation))
     with record.timed("vectors"):
         _vectors_for_later(model, loaded, catalogue, fusion, params, cache)
     for state in resume.iterdir():

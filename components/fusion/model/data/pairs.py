@@ -9,11 +9,11 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from components.encoder.model.train.schedule import topic_order
 from components.fusion.model.data.judgements import Ints, Judgements
 from components.fusion.model.data.mining import Mined
 from components.fusion.model.errors import FusionDataError
 from components.fusion.model.params import OptimisationParams, PairParams
+from components.training.batches import topic_order
 
 RAREST = 1e-12  # of a product that no query draws; it is in no batch
 

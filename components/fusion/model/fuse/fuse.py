@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from components.encoder.model.features.vector_cache import Vectors
-from components.encoder.model.train.trainer import device
 from components.fusion.model.align.align import batch_names
 from components.fusion.model.align.contrast import query_to_product
 from components.fusion.model.align.loop import Loop
@@ -19,6 +18,7 @@ from components.fusion.model.data.pairs import PairSampler
 from components.fusion.model.networks.networks import FusionNetwork
 from components.fusion.model.params import FuseParams, ModalityDropout
 from components.fusion.model.towers.towers import Items
+from components.stage.accelerator import device
 
 
 @dataclass(frozen=True)

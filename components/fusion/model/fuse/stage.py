@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from components.encoder.model.features.held_out import query_task
-from components.encoder.model.train.stage import curves_csv
 from components.fusion.model.align.stage import record_history
 from components.fusion.model.align.training_set import group_places, topic_numbers
 from components.fusion.model.baselines import average
@@ -27,6 +26,7 @@ from components.retrieval.ranking import top_k
 from components.stage.publish import published, write_text
 from components.stage.record import Record
 from components.stage.resume import code_sha256, resume_folder, sha256_folder
+from components.training.curves import curves_csv
 
 
 def make_fuse_data(catalogue: Path, towers: Towers, fusion: FusionParams, params: FuseParams) -> FuseData:
@@ -94,7 +94,7 @@ def fuse_and_publish(
         history = Fusing(network, data, params).loop(validate, resume).run()
     with published(model) as folder:
         save_network(name, network, params.network, fusion, loaded.model_sha256, folder)
-    write_text(curves, curves_csv(history))
+    write_text(curves, curves_csv(history.steps, history.validation))
     for state in resume.iterdir():
         state.unlink()
     record.outputs = [str(model), str(curves)]

@@ -14,13 +14,13 @@ from PIL import Image
 from transformers import LogitsProcessorList
 
 from components.catalog.format.schema import CatalogSchema
-from components.encoder.model.train.trainer import device
 from components.opal.model.language.listing_model import ListingModel
 from components.opal.model.listing_text import Listing, compact_json, parse_answer
 from components.opal.model.writing.conversation import Conversation
 from components.opal.model.writing.grammar import ChosenProbabilities, Grammars, ListingGrammar
 from components.opal.model.writing.growing_cache import growing_cache
 from components.opal.model.writing.ready_tokens import pictures_are_alike, prompt_tokens, raw_pixels
+from components.stage.accelerator import device
 from components.stage.progress import Progress
 
 

@@ -148,6 +148,6 @@ def open_judge(inputs: Inputs) -> Opened | None:
     if inputs.params.mllm is None:
         return None
     model = open_model(inputs.chat, {TASK: cannot_tell}, RULES)
-    session = ChatSession(model, inputs.chat, inputs.paths.cache / "replies.sqlite")
+    session = ChatSession(model, inputs.chat, inputs.paths.cache / "replies")
     judge = MllmJudge(session, inputs.params.mllm)
     return Opened(judge, figures=judge.figures, close=judge.close)

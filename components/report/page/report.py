@@ -2,50 +2,34 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from components.catalog.format.records import Product
 from components.report.catalogue import CheckedCatalogue, listings, read_catalogue, read_truth
-from components.report.errors import ReportInputError, ReportParamsError
+from components.report.errors import ReportParamsError
 from components.report.figures import curves as chart
 from components.report.figures import figures as fig
 from components.report.figures.claims import JudgedClaim, judged_claims
 from components.report.figures.gate_plot import gate_plot
 from components.report.figures.paired_tests import TestsTable, paired_table
 from components.report.figures.quality_summary import read_gate
-from components.report.galleries.catalogue import attributes, noise_acts, shown_products
+from components.report.galleries.catalogue import shown_products
 from components.report.galleries.grounding import GroundingGallery, grounding_gallery, unjudged_gallery
 from components.report.galleries.listings import listing_gallery
 from components.report.galleries.pictures import Picture, thumbnail
 from components.report.galleries.retrieval import (
     RetrievalGallery,
-    failure_in_words,
-    query_text,
     read_searches,
     retrieval_gallery,
 )
-from components.report.params import CLAIM_N, ReportParams
+from components.report.page.render import render
+from components.report.params import ReportParams
 from components.report.text import glossary
 from components.report.text.reading import honest_reading
 from components.report.text.takeaway import Takeaway, counted, takeaway
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
-    from markupsafe import Markup
-
-CATALOGUE = Path("data/checked")
-TRUTH = Path("data/truth/truth.parquet")
-METRICS = Path("metrics")
-PER_QUERY = Path("results/per_query")
-PLOTS = Path("plots")
-LISTINGS = Path("listing")
-QUALITY = Path("reports/quality")
-BOXES = Path("data/grounding/boxes.parquet")
+from components.stage.paths import Paths
 
 
 @dataclass(frozen=True)
@@ -67,8 +51,8 @@ class Result:
     reading: list[str]
 
 
-def build_report(root: Path, params: ReportParams) -> Report:
-    """Make the report of the workspace at ``root``; nothing is written.
+def build_report(paths: Paths, params: ReportParams) -> Report:
+    """Make the report of the workspace whose files lie at ``paths``; nothing is written.
 
     The same inputs and parameters give the same text: no clock, host, path or order of files enters it.
 
@@ -77,15 +61,15 @@ def build_report(root: Path, params: ReportParams) -> Report:
         ReportParamsError: the parameters ask for a figure that does not exist, or for too large a page.
     """
     all_figures = {
-        system: fig.read_figures(root / METRICS / f"{system}.json", system) for system in params.systems
+        system: fig.read_figures(paths.metrics / f"{system}.json", system) for system in params.systems
     }
     numbers = fig.headline(all_figures, params.headline)
     claims = judged_claims(all_figures, params.claims, params.claim_margin)
-    context = _shop(root, params) | _results(root, params, all_figures, claims)
-    context |= _galleries(root, params, context["checked"])
+    context = _shop(paths, params) | _results(paths, params, all_figures, claims)
+    context |= _galleries(paths, params, context["checked"])
     context |= {"claims": claims, "groups": _groups(params, claims)}
     context["lead"] = _lead(params, context)
-    html = _render(params, context)
+    html = render(params, context)
     size = len(html.encode())
     if size > params.max_page_bytes:
         raise ReportParamsError(
@@ -95,9 +79,9 @@ def build_report(root: Path, params: ReportParams) -> Report:
     return Report(html, numbers, len(context["pictures"]))
 
 
-def _shop(root: Path, params: ReportParams) -> dict[str, Any]:
+def _shop(paths: Paths, params: ReportParams) -> dict[str, Any]:
     """What was run: counts of the checked catalogue, and the gates' word."""
-    checked = read_catalogue(root / CATALOGUE)
+    checked = read_catalogue(paths.catalogue)
     queries = Counter((query.kind, query.split) for query in checked.queries.values())
     tiles = [
         ("products", len(checked.types)),
@@ -113,7 +97,7 @@ def _shop(root: Path, params: ReportParams) -> dict[str, Any]:
             ("Queries by kind and split", "Kind", sorted({kind for kind, _ in queries}), queries),
         ],
         "tiles": tiles,
-        "gates": [read_gate(root / QUALITY, gate) for gate in params.quality],
+        "gates": [read_gate(paths.quality, gate) for gate in params.quality],
     }
 
 
@@ -129,7 +113,7 @@ def _groups(params: ReportParams, claims: list[JudgedClaim]) -> list[dict[str, A
 
 
 def _results(
-    root: Path, params: ReportParams, all_figures: dict[str, fig.Figures], claims: list[JudgedClaim]
+    paths: Paths, params: ReportParams, all_figures: dict[str, fig.Figures], claims: list[JudgedClaim]
 ) -> dict[str, Any]:
     """Tables, tests and readings of the systems, and the training curves."""
     results = []
@@ -147,44 +131,48 @@ def _results(
         results.append(Result(figures, taken, paired_table(figures), reading))
     drawn = []
     for stage in params.curves:
-        curves = chart.read_curves(root / PLOTS / f"{stage}.csv")
+        curves = chart.read_curves(paths.plots / f"{stage}.csv")
         drawn.append(chart.StageCharts.of(stage, chart.charts(curves, params.curve_points)))
     averaged = max((each.averaged for stage in drawn for each in stage.all), default=1)
     return {"results": results, "curves": drawn, "averaged": averaged}
 
 
-def _searches(root: Path, params: ReportParams, checked: CheckedCatalogue) -> list[RetrievalGallery]:
+def _searches(paths: Paths, params: ReportParams, checked: CheckedCatalogue) -> list[RetrievalGallery]:
     """Searches of every system that ranks products."""
     found = []
     for system, success in params.retrieval.systems.items():
         subject = params.systems[system]
-        rows = read_searches(root / PER_QUERY / system / f"{system}.parquet", subject, success.metric)
+        rows = read_searches(paths.per_query / system / f"{system}.parquet", subject, success.metric)
         found.append(retrieval_gallery(system, subject, rows, params.retrieval, params.seed, checked))
     return found
 
 
-def _groundings(root: Path, params: ReportParams, checked: CheckedCatalogue) -> list[GroundingGallery]:
+def _groundings(paths: Paths, params: ReportParams, checked: CheckedCatalogue) -> list[GroundingGallery]:
     """Boxes beside true ones; where no true one is known, the boxes alone."""
+    boxes = paths.grounding / "boxes.parquet"
     found = []
     for folder, variant in params.grounding.variants.items():
-        path = root / PER_QUERY / folder / "pointing.parquet"
-        gallery = grounding_gallery(path, root / BOXES, variant, params.grounding, params.seed, checked)
+        path = paths.per_query / folder / "pointing.parquet"
+        gallery = grounding_gallery(
+            path, paths.grounding / "boxes.parquet", variant, params.grounding, params.seed, checked
+        )
         found += [gallery] if gallery else []
     if not found:
-        unjudged = unjudged_gallery(root / BOXES, params.grounding, params.seed, checked)
+        unjudged = unjudged_gallery(boxes, params.grounding, params.seed, checked)
         found += [unjudged] if unjudged else []
     return found
 
 
-def _galleries(root: Path, params: ReportParams, checked: CheckedCatalogue) -> dict[str, Any]:
+def _galleries(paths: Paths, params: ReportParams, checked: CheckedCatalogue) -> dict[str, Any]:
     """Samples to look at, with the listings and thumbnails they need."""
-    searches, groundings = _searches(root, params, checked), _groundings(root, params, checked)
+    truth = paths.truth / "truth.parquet"
+    searches, groundings = _searches(paths, params, checked), _groundings(paths, params, checked)
     generated, gates = None, None
     if params.listings:
-        folder = root / PER_QUERY / LISTINGS
+        folder = paths.per_query / "listing"
         generated = listing_gallery(folder, params.listings, params.seed, checked)
     if params.gates:
-        path = root / PER_QUERY / params.gates.system / "gates.parquet"
+        path = paths.per_query / params.gates.system / "gates.parquet"
         gates = gate_plot(path, params.gates.system, params.gates.variant)
     shown = shown_products(checked, params.catalogue, params.seed)
     in_catalogue = {each for ids in shown.values() for each in ids}
@@ -198,8 +186,8 @@ def _galleries(root: Path, params: ReportParams, checked: CheckedCatalogue) -> d
         "generated": generated,
         "gates_plot": gates,
         "shown": shown,
-        "has_truth": (root / TRUTH).is_file(),
-        "truth": read_truth(root / TRUTH, in_catalogue),
+        "has_truth": truth.is_file(),
+        "truth": read_truth(truth, in_catalogue),
         "listings": listed,
         "pictures": pictures,
     }
@@ -233,80 +221,3 @@ def _lead(params: ReportParams, context: dict[str, Any]) -> str:
     elif context["gates"]:
         sentences.append("Every quality gate passed.")
     return " ".join(sentences)
-
-
-def clip(value: object, most: int) -> str:
-    """``value`` without control characters, cut to ``most`` characters: sellers may write anything."""
-    text = "".join(" " if unicodedata.category(c) in ("Cc", "Cs") else c for c in str(value))
-    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
-
-
-def _broken(name: str) -> Markup:
-    """A variant's name that a narrow column may break after an underscore."""
-    from markupsafe import Markup, escape
-
-    return Markup("_<wbr>").join(escape(part) for part in name.split("_"))
-
-
-def _filters(params: ReportParams, listed: dict[str, Product]) -> dict[str, Callable[..., Any]]:
-    return {
-        "attributes": attributes,
-        "best": fig.supported_best,
-        "broken": _broken,
-        "clip": lambda value: clip(value, params.text_chars),
-        "failure": failure_in_words,
-        "metric": fig.metric_label,
-        "percent": lambda share: f"{share:.0%}",
-        "plain": lambda name: str(name).replace("_", " "),
-        "measures": glossary.measures,
-        "p": fig.p_value,
-        "noise_acts": noise_acts,
-        "number": fig.number,
-        "query_text": lambda search: query_text(search, listed),
-        "usual_n": fig.usual_n,
-        "signed": lambda value: fig.number(value, signed=True),
-        "system": fig.system_label,
-        "thousands": lambda count: f"{count:,}",
-        "two_digits": lambda value: fig.number(value, 2),
-        "verdict": lambda figures, test: fig.verdict(figures, test.a, test.b, test.metric),
-        "verdict_counts": fig.verdict_counts,
-        "words": fig.in_words,
-    }
-
-
-def _environment() -> Environment:
-    """Jinja with autoescape on and every undefined name an error."""
-    from jinja2 import DictLoader, Environment, StrictUndefined
-
-    from components.report.page.template import TEMPLATES
-
-    return Environment(
-        loader=DictLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
-def _render(params: ReportParams, context: dict[str, Any]) -> str:
-    from markupsafe import Markup
-
-    from components.report.page.style import CSS
-
-    environment = _environment()
-    environment.filters |= _filters(params, context["listings"])
-    frame = {
-        "width": chart.WIDTH,
-        "height": chart.HEIGHT,
-        "left": chart.LEFT,
-        "right": chart.RIGHT,
-        "claim_n": CLAIM_N,
-        "bottom": chart.BOTTOM,
-    }
-    template = environment.get_template("page.html")
-    page = template.render(**context, **frame, params=params, glossary=glossary, css=Markup(CSS))
-    return page.strip() + "\n"
-
-
-__all__ = ["Report", "ReportInputError", "build_report", "clip"]

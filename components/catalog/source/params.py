@@ -1,0 +1,39 @@
+"""Parameters of reading a source."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from components.catalog.format.params import ImageLimits, ReencodeParams
+from components.stage.params import Params
+
+
+class SplitFractions(Params):
+    """Expected share of the groups in each split, where the source names none."""
+
+    train: float = Field(gt=0, lt=1)
+    validation: float = Field(gt=0, lt=1)
+    test: float = Field(gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _sum_to_one(self) -> SplitFractions:
+        if abs(self.train + self.validation + self.test - 1) > 1e-6:
+            raise ValueError("train, validation and test must sum to 1")
+        return self
+
+
+class SourceParams(Params):
+    """How a source's rows and pictures become products."""
+
+    seed: int = Field(ge=0)
+    workers: int = Field(ge=1, le=256)  # threads that decode imported pictures; the bytes do not depend on it
+    images: ImageLimits
+    reencode: ReencodeParams | None  # null keeps imported pictures as they are
+    splits: SplitFractions
+    enum_max_values: int = Field(ge=1)  # imported attributes with more distinct values are free strings
+
+    @model_validator(mode="after")
+    def _reencoded_pictures_pass(self) -> SourceParams:
+        if self.reencode and self.reencode.longest_side_px < self.images.min_side_px:
+            raise ValueError("reencode.longest_side_px is below images.min_side_px")
+        return self

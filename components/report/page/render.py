@@ -1,0 +1,87 @@
+"""The page as text: Jinja templates and a style sheet, filled with what the report found."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from components.catalog.format.records import Product
+from components.report.figures import curves as chart
+from components.report.figures import figures as fig
+from components.report.galleries.catalogue import attributes, noise_acts
+from components.report.galleries.retrieval import failure_in_words, query_text
+from components.report.params import CLAIM_N, ReportParams
+from components.report.text import glossary
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def clip(value: object, most: int) -> str:
+    """``value`` without control characters, cut to ``most`` characters: sellers may write anything."""
+    text = "".join(" " if unicodedata.category(c) in ("Cc", "Cs") else c for c in str(value))
+    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
+
+
+def _broken(name: str) -> Markup:
+    """A variant's name that a narrow column may break after an underscore."""
+    return Markup("_<wbr>").join(escape(part) for part in name.split("_"))
+
+
+def _filters(params: ReportParams, listed: dict[str, Product]) -> dict[str, Callable[..., Any]]:
+    return {
+        "attributes": attributes,
+        "best": fig.supported_best,
+        "broken": _broken,
+        "clip": lambda value: clip(value, params.text_chars),
+        "failure": failure_in_words,
+        "metric": fig.metric_label,
+        "percent": lambda share: f"{share:.0%}",
+        "plain": lambda name: str(name).replace("_", " "),
+        "measures": glossary.measures,
+        "p": fig.p_value,
+        "noise_acts": noise_acts,
+        "number": fig.number,
+        "query_text": lambda search: query_text(search, listed),
+        "usual_n": fig.usual_n,
+        "signed": lambda value: fig.number(value, signed=True),
+        "system": fig.system_label,
+        "thousands": lambda count: f"{count:,}",
+        "two_digits": lambda value: fig.number(value, 2),
+        "verdict": lambda figures, test: fig.verdict(figures, test.a, test.b, test.metric),
+        "verdict_counts": fig.verdict_counts,
+        "words": fig.in_words,
+    }
+
+
+def _environment() -> Environment:
+    """Jinja with autoescape on and every undefined name an error."""
+    return Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def render(params: ReportParams, context: dict[str, Any]) -> str:
+    """The page as one HTML text, its style sheet inside; ``context`` gives the templates their names."""
+    environment = _environment()
+    environment.filters |= _filters(params, context["listings"])
+    frame = {
+        "width": chart.WIDTH,
+        "height": chart.HEIGHT,
+        "left": chart.LEFT,
+        "right": chart.RIGHT,
+        "claim_n": CLAIM_N,
+        "bottom": chart.BOTTOM,
+    }
+    style = Markup((TEMPLATES / "page.css").read_text(encoding="utf-8"))
+    template = environment.get_template("page.jinja")
+    page = template.render(**context, **frame, params=params, glossary=glossary, css=style)
+    return page.strip() + "\n"
