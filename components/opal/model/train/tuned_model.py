@@ -5,10 +5,8 @@ What is published of one is the model's folder and its curves.
 
 from __future__ import annotations
 
-import csv
-import io
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from components.opal.model.language.files import save_listing_model
 from components.opal.model.language.listing_model import ListingModel
 from components.opal.model.train.trainer_setup import curves_of, last_checkpoint
 from components.stage.publish import published, write_text
+from components.training.curves import curves_csv
 
 
 @dataclass(frozen=True)
@@ -76,17 +75,6 @@ def finished(trainer: Any, model: ListingModel) -> ListingModel:
     vars(network).pop("forward", None)  # TRL's fused head and accelerate's autocast are for training only
     network.config.use_cache = True
     return ListingModel(network, model.processor, model.context_length)
-
-
-def curves_csv(rows: Sequence[Mapping[str, float]]) -> str:
-    """One line per step; columns sorted, ``step`` first."""
-    names = sorted({name for row in rows for name in row} - {"step"})
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["step", *names])
-    for row in rows:
-        writer.writerow([int(row["step"]), *(f"{row[n]:.6g}" if n in row else "" for n in names)])
-    return text.getvalue()
 
 
 def publish(tuned: Tuned, note: dict[str, Any], folder: Path, curves: Path, resume: Path) -> None:
