@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import importlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
@@ -18,6 +19,7 @@ from components.stage.params import read_yaml, validate
 
 # Top-level key of params.yaml -> the model it must fit. Parameter modules import nothing heavy.
 BLOCKS: Mapping[str, str] = {
+    "shop": "components.shop.params:ShopParams",
     "catalog": "components.catalog.build.params:CatalogParams",
     "quality": "components.quality.params:QualityParams",
     "encoder": "components.encoder.model.params:EncoderParams",
@@ -33,7 +35,7 @@ BLOCKS: Mapping[str, str] = {
     "refine_eval": "components.opal.refine.params:RefineEvalParams",
     "fusion": "components.fusion.model.params:FusionParams",
     "align_text": "components.fusion.model.params:AlignmentParams",
-    "align_image": "components.fusion.model.params:AlignmentParams",
+    "align_image": "components.fusion.model.params:AlignImageParams",
     "fuse": "components.fusion.model.params:FuseParams",
     "fusion_eval": "components.fusion.model.params:FusionEvaluationParams",
     "fusion_search": "components.fusion.model.params:SearchParams",
@@ -145,7 +147,12 @@ def _no_such_key(keys: list[str], place: object) -> str:
     return f"--set {'.'.join(keys)}: no such key ({hint})."
 
 
+OVERRIDE = re.compile(
+    r"(?:.+-)?set-[0-9a-f]{8}"
+)  # what ``overrides_name`` makes, behind a profile's name or alone
+
+
 def overrides_name(overrides: Sequence[str]) -> str:
-    """A stable short name for a set of overrides."""
+    """A stable short name for a set of overrides; ``OVERRIDE`` is its pattern."""
     parsed = sorted((".".join(keys), repr(value)) for keys, value in map(parse_override, overrides))
     return "set-" + hashlib.sha256(repr(parsed).encode()).hexdigest()[:8]

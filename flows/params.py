@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field, model_validator
+from pydantic import PositiveFloat, PositiveInt, model_validator
 
 from components.stage.params import Params
 
@@ -11,13 +11,13 @@ class GpuParams(Params):
     """Where stages with ``meta.pool: gpu`` run; with both names null they run here."""
 
     # Prefect work pool whose workers stand on GPU machines
-    work_pool: str | None
+    work_pool: str | None = None
     # "flow/deployment" on that pool, as `prefect deploy` of prefect.yaml names it: gpu-stage/gpu
-    deployment: str | None
+    deployment: str | None = None
     # Longest time one stage may take on the runner, from submission to the end, in seconds
-    timeout_s: float = Field(gt=0)
+    timeout_s: PositiveFloat = 86400.0
     # Longest time without any live worker in the pool before the run is called off, in seconds
-    worker_timeout_s: float = Field(gt=0)
+    worker_timeout_s: PositiveFloat = 300.0
 
     @model_validator(mode="after")
     def _both_or_neither(self) -> GpuParams:
@@ -33,5 +33,5 @@ class RunnerParams(Params):
 
     # Stages that do not need each other run at the same time, each on as many cores as its block says
     # (`threads`, `workers`), up to this many: 1 where they share one accelerator
-    stages_at_once: int = Field(ge=1)
-    gpu: GpuParams
+    stages_at_once: PositiveInt = 2
+    gpu: GpuParams = GpuParams()

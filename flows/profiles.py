@@ -26,7 +26,7 @@ from flows.workspace import git, head_commit, is_dirty
 # The worktree's own: never overwritten from the main workspace.
 OWN_FILES = ("dvc.lock", "params.yaml")
 OWN_FOLDERS = ("metrics/", "results/", "data/source/")
-NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def profile_names(root: Path) -> list[str]:
@@ -59,9 +59,38 @@ def work_name(profile: str | None, overrides: Sequence[str]) -> str | None:
     return "-".join(filter(None, [profile, overrides_name(overrides)]))
 
 
+def checked_name(name: str) -> str:
+    """The name of a profile or override, which becomes a folder, a branch and a lock file.
+
+    Raises:
+        SelectionError: the name is no good file name.
+    """
+    if NAME.fullmatch(name) is None:
+        raise SelectionError(f"{name!r} is no profile name; use letters, digits, '.', '_' and '-'.")
+    return name
+
+
+def worktrees_folder(root: Path) -> Path:
+    """The folder of all worktrees."""
+    return root / STATE / "work"
+
+
 def worktree_path(root: Path, name: str) -> Path:
-    """Where the worktree of a profile lies."""
-    return root / STATE / "work" / name
+    """Where the worktree of a profile lies.
+
+    Raises:
+        SelectionError: the name is no good file name.
+    """
+    return worktrees_folder(root) / checked_name(name)
+
+
+def run_lock(root: Path, name: str | None) -> Path:
+    """The lock of whoever works in a profile's worktree, or in the main workspace (None).
+
+    Raises:
+        SelectionError: the name is no good file name.
+    """
+    return root / STATE / "locks" / f"run-{'workspace' if name is None else checked_name(name)}"
 
 
 def prepare_worktree(root: Path, name: str, params: str) -> Path:
@@ -71,10 +100,8 @@ def prepare_worktree(root: Path, name: str, params: str) -> Path:
         SelectionError: the name is no good file name.
         WorkspaceError: git refuses, or the repository has no commit yet.
     """
-    if not NAME.match(name):
-        raise SelectionError(f"'{name}' is no profile name; use letters, digits, '.', '_' and '-'.")
-    head_commit(root)
     work = worktree_path(root, name)
+    head_commit(root)
     if not (work / ".git").exists():
         remove(work)
         git(root, "worktree", "prune")

@@ -1,12 +1,12 @@
-"""Parameters of the chat models. Nothing has a default here that params.yaml does not show."""
+"""Parameters of the chat models."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
-from components.stage.params import Params
+from components.stage.params import Params, Precision, Share
 
 Seconds = Annotated[float, Field(gt=0)]
 
@@ -18,50 +18,52 @@ class Budget(Params):
     same place and pays nothing, and a raised budget goes on from there.
     """
 
-    requests: int | None = Field(ge=1)
-    tokens: int | None = Field(ge=1)  # of prompts and answers together, as the model counts them
+    requests: PositiveInt | None = None
+    tokens: PositiveInt | None = None  # of prompts and answers together, as the model counts them
 
 
 class EndpointParams(Params):
     """An OpenAI-compatible endpoint (``POST {url}/chat/completions``)."""
 
     model: str = Field(min_length=1)
-    url_env: str = Field(min_length=1)  # environment variable with the URL, such as http://host:8000/v1
-    key_env: str | None  # environment variable with the key; null = no key is sent
+    # environment variable with the URL, such as http://host:8000/v1
+    url_env: str = Field("VITRINE_LLM_URL", min_length=1)
+    key_env: str | None = "VITRINE_LLM_KEY"  # environment variable with the key; null = no key is sent
     # How the server is told the JSON Schema; "none" leaves it to the prompt. Answers are checked either way.
-    structured_output: Literal["json_schema", "json_object", "none"]
-    pictures: bool  # whether the model sees pictures
-    concurrency: int = Field(ge=1, le=1024)  # requests under way at once
-    timeout_s: Seconds  # of one request, from its first byte out to its last byte in
-    retries: int = Field(ge=0, le=20)  # after 429, 408, 5xx, a timeout or a broken connection
-    backoff_s: Seconds  # a wait is uniform in 0..backoff_s * 2**retry (full jitter) ...
-    backoff_max_s: Seconds  # ... and at most this; a longer Retry-After ends the work
-    unreachable_after: int = Field(ge=1)  # requests in a row that used up their retries: the endpoint is gone
+    structured_output: Literal["json_schema", "json_object", "none"] = "json_schema"
+    pictures: bool = True  # whether the model sees pictures
+    concurrency: int = Field(64, ge=1, le=1024)  # requests under way at once
+    timeout_s: Seconds = 120.0  # of one request, from its first byte out to its last byte in
+    retries: int = Field(6, ge=0, le=20)  # after 429, 408, 5xx, a timeout or a broken connection
+    backoff_s: Seconds = 0.5  # a wait is uniform in 0..backoff_s * 2**retry (full jitter) ...
+    backoff_max_s: Seconds = 60.0  # ... and at most this; a longer Retry-After ends the work
+    unreachable_after: PositiveInt = 8  # requests in a row that used up their retries: the endpoint is gone
 
 
 class LocalParams(Params):
     """A model folder read with transformers, in this process."""
 
     folder: str
-    pictures: bool  # an image-text model; else a text model
-    precision: Literal["bf16", "fp32"]
-    constrained: bool  # decode under the JSON Schema (llguidance), so that only a cut can break an answer
-    threads: int = Field(ge=1)
+    pictures: bool = True  # an image-text model; else a text model
+    precision: Precision = "bf16"
+    # decode under the JSON Schema (llguidance), so that only a cut can break an answer
+    constrained: bool = True
+    threads: PositiveInt = 2
 
 
 class LLMParams(Params):
     """Block ``llm``: which chat model answers, how it is asked, and what it may cost."""
 
     # offline: written rules in the place of each role, no language model
-    backend: Literal["offline", "endpoint", "local"]
-    endpoint: EndpointParams | None
-    local: LocalParams | None
-    temperature: float = Field(ge=0, le=2)
-    max_tokens: int = Field(ge=1)  # of one answer
-    seed: int  # raised by one at each re-ask
-    reasks: int = Field(ge=0, le=10)  # after an answer that is cut, is no JSON or breaks the schema
-    max_failed_fraction: float = Field(ge=0, le=1)  # items without a usable answer; above it the stage fails
-    budget: Budget
+    backend: Literal["offline", "endpoint", "local"] = "offline"
+    endpoint: EndpointParams | None = None
+    local: LocalParams | None = None
+    temperature: float = Field(0.0, ge=0, le=2)
+    max_tokens: PositiveInt = 300  # of one answer
+    seed: int = 23  # raised by one at each re-ask
+    reasks: int = Field(2, ge=0, le=10)  # after an answer that is cut, is no JSON or breaks the schema
+    max_failed_fraction: Share = 0.02  # items without a usable answer; above it the stage fails
+    budget: Budget = Budget()
 
     @model_validator(mode="after")
     def _backend_is_described(self) -> Self:

@@ -4,36 +4,36 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from components.catalog.format.params import ImageLimits
-from components.stage.params import Params
+from components.stage.params import Params, Share
 
 
 class QualityParams(Params):
     """Block ``quality`` of params.yaml: both gates."""
 
     # Share of the rows of a kind (products, queries, qrels) that may go to quarantine before the gate fails.
-    max_bad_fraction: float = Field(ge=0, le=1)
-    min_products: int = Field(ge=1)  # left after quarantine
-    min_products_per_split: int = Field(ge=1)  # left after quarantine, in each of train, validation and test
-    min_test_queries: int = Field(ge=0)  # left after quarantine
-    max_title_chars: int = Field(ge=1)
-    max_description_chars: int = Field(ge=1)
-    max_query_chars: int = Field(ge=1)
+    max_bad_fraction: Share = 0.02
+    min_products: PositiveInt = 100  # left after quarantine
+    min_products_per_split: PositiveInt = 10  # left after quarantine, in each of train, validation and test
+    min_test_queries: NonNegativeInt = 1  # left after quarantine
+    max_title_chars: PositiveInt = 500
+    max_description_chars: PositiveInt = 10_000
+    max_query_chars: PositiveInt = 500
     # What happens to a product with an attribute value outside its category's schema, or without a required
     # one: report leaves it in and counts it (sellers write free-form values), quarantine takes it out.
-    attribute_values: Literal["report", "quarantine"]
-    required_attributes: Literal["report", "quarantine"]
-    images: ImageLimits
+    attribute_values: Literal["report", "quarantine"] = "report"
+    required_attributes: Literal["report", "quarantine"] = "report"
+    images: ImageLimits = ImageLimits()
     # Share of the products whose picture also occurs, by its difference hash, in another split.
-    max_cross_split_pictures: float = Field(ge=0, le=1)
-    min_relevance: int = Field(ge=1, le=3)  # the grade that makes a product an answer to a test query
-    workers: int = Field(ge=1)  # processes that look at pictures; 1 = the stage's own
+    max_cross_split_pictures: Share = 0.01
+    min_relevance: int = Field(2, ge=1, le=3)  # the grade that makes a product an answer to a test query
+    workers: PositiveInt = 1  # processes that look at pictures; 1 = the stage's own
     # How far from 1 the length of an embedding may be.
-    unit_norm_tolerance: float = Field(gt=0, lt=1)
-    max_identical_vectors: float = Field(gt=0, le=1)  # share of the embeddings that may equal each other
-    max_mean_cosine: float = Field(
-        gt=0, le=1
-    )  # mean cosine of all pairs; near 1 the model tells nothing apart
-    page_examples: int = Field(ge=1)  # quarantined rows shown per reason on the validation page
+    unit_norm_tolerance: float = Field(0.001, gt=0, lt=1)
+    # share of the embeddings that may equal each other
+    max_identical_vectors: float = Field(0.667, gt=0, le=1)
+    # mean cosine of all pairs; near 1 the model tells nothing apart
+    max_mean_cosine: float = Field(0.99, gt=0, le=1)
+    page_examples: PositiveInt = 10  # quarantined rows shown per reason on the validation page

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, field_validator, model_validator
 
-from components.stage.params import Params
+from components.stage.params import Params, Share
 
 HEADLINE_MAX = 12
 CLAIM_N = 1_000  # fewer paired cases than this are an indication, not a claim
@@ -48,73 +48,82 @@ class SearchGalleryOf(Params):
 class RetrievalGalleryParams(Params):
     """Which searches are shown: query, then the first products found."""
 
-    systems: dict[Name, SearchGalleryOf]  # those whose per-query file holds rankings
-    scores: list[str]  # further per-query metrics printed with each search, where a system has them
-    relevant_from: int = Field(ge=1, le=3)  # lowest grade that is marked as a hit; as the evaluation counts
-    top: int = Field(ge=1, le=10)  # pictures per search
-    failures: int = Field(ge=0)  # failed searches per kind of query, shown first
-    successes: int = Field(ge=0)  # successful searches per kind of query
+    # those whose per-query file holds rankings
+    # a hit among the first five
+    systems: dict[Name, SearchGalleryOf] = {
+        "encoder": SearchGalleryOf(metric="hits_at_5", success_from=1.0),
+        "vlclip": SearchGalleryOf(metric="hits_at_5", success_from=1.0),
+        "fusion": SearchGalleryOf(metric="mrr", success_from=0.2),
+    }
+    # further per-query metrics printed with each search, where a system has them
+    scores: list[str] = ["mrr", "ndcg_at_10"]
+    # lowest grade that is marked as a hit; as the evaluation counts
+    relevant_from: int = Field(3, ge=1, le=3)
+    top: int = Field(5, ge=1, le=10)  # pictures per search
+    failures: NonNegativeInt = 4  # failed searches per kind of query, shown first
+    successes: NonNegativeInt = 3  # successful searches per kind of query
 
 
 class GroundingGalleryParams(Params):
     """Which pointings are shown: the true box, the point found, and the box found."""
 
     # Folder under results/per_query whose pointing.parquet is shown -> variant shown
-    variants: dict[Name, str]
-    minimum_iou: float = Field(ge=0, le=1)  # a box that overlaps the true one by less counts as missed
-    fallbacks: int = Field(ge=0)  # pictures where no box was found, shown first
-    failures: int = Field(ge=0)  # misses: points outside the true box, or boxes below minimum_iou
-    successes: int = Field(ge=0)
-    unjudged: int = Field(ge=0)  # boxes of data/grounding shown where the catalogue has no true ones
+    variants: dict[Name, str] = {"vlclip": "encoder"}
+    minimum_iou: Share = 0.5  # a box that overlaps the true one by less counts as missed
+    fallbacks: NonNegativeInt = 3  # pictures where no box was found, shown first
+    failures: NonNegativeInt = 9  # misses: points outside the true box, or boxes below minimum_iou
+    successes: NonNegativeInt = 6
+    unjudged: NonNegativeInt = 9  # boxes of data/grounding shown where the catalogue has no true ones
 
 
 class ListingGalleryParams(Params):
     """Which generated listings are shown beside what the seller wrote and what is true."""
 
-    variant: str
-    failures: int = Field(ge=0)  # listings with a wrong value, or no listing at all; shown first
-    successes: int = Field(ge=0)
+    variant: str = "dpo"
+    failures: NonNegativeInt = 8  # listings with a wrong value, or no listing at all; shown first
+    successes: NonNegativeInt = 4
 
 
 class GatePlotParams(Params):
     """Which network's gate is drawn, from results/per_query/SYSTEM/gates.parquet."""
 
-    system: Name
-    variant: str
+    system: Name = "fusion"
+    variant: str = "moe_bilinear"
 
 
 class CatalogueGalleryParams(Params):
     """Which products are shown with their seller's text."""
 
-    per_type: int = Field(ge=0)  # products per product type
-    types: int = Field(ge=0)  # product types, the largest first
+    per_type: NonNegativeInt = 2  # products per product type
+    types: NonNegativeInt = 12  # product types, the largest first
 
 
 class ReportParams(Params):
     """Block ``report`` of params.yaml."""
 
-    title: str = Field(min_length=1)
-    profile: str = Field(min_length=1)  # name of the profile, shown on the page
-    seed: int = Field(ge=0)  # draws the samples of all galleries
+    title: str = Field("Vitrine, the demo shop", min_length=1)
+    profile: str = Field("demo", min_length=1)  # name of the profile, shown on the page
+    seed: NonNegativeInt = 7  # draws the samples of all galleries
     # System -> its main variant. A system `s` is read from metrics/s.json.
     systems: dict[Name, str] = Field(min_length=1)
     claims: list[Claim]  # the headline table, on the page and on the terminal
-    claim_margin: float = Field(ge=0)  # a loss up to this counts as none: not_below, not_above
-    pretrained: bool  # False: a variant named `untrained` is labelled as having no pretrained weights
+    claim_margin: NonNegativeFloat = 0.01  # a loss up to this counts as none: not_below, not_above
+    pretrained: bool = False  # False: a variant named `untrained` is labelled as having no pretrained weights
     curves: list[str]  # stages whose plots/STAGE.csv is drawn
-    quality: list[str]  # gates whose reports/quality/GATE.json is summed up
+    # gates whose reports/quality/GATE.json is summed up
+    quality: list[str] = ["catalog", "embeddings", "refined", "preferences"]
     # Name in metrics/headline.json -> system.variant.metric
     headline: dict[str, str] = Field(min_length=1, max_length=HEADLINE_MAX)
-    retrieval: RetrievalGalleryParams
-    grounding: GroundingGalleryParams
-    listings: ListingGalleryParams | None  # null: no gallery of generated listings
-    gates: GatePlotParams | None  # null: no plot of gate weights
-    catalogue: CatalogueGalleryParams
-    thumbnail_px: int = Field(ge=16, le=1024)  # longer side of every picture
-    jpeg_quality: int = Field(ge=10, le=95)
-    text_chars: int = Field(ge=20)  # longer titles and descriptions are cut
-    curve_points: int = Field(ge=10)  # longer curves are averaged down to this many points
-    max_page_bytes: int = Field(ge=10_000)  # a larger page is refused
+    retrieval: RetrievalGalleryParams = RetrievalGalleryParams()
+    grounding: GroundingGalleryParams = GroundingGalleryParams()
+    listings: ListingGalleryParams | None = ListingGalleryParams()  # null: no gallery of generated listings
+    gates: GatePlotParams | None = GatePlotParams()  # null: no plot of gate weights
+    catalogue: CatalogueGalleryParams = CatalogueGalleryParams()
+    thumbnail_px: int = Field(128, ge=16, le=1024)  # longer side of every picture
+    jpeg_quality: int = Field(78, ge=10, le=95)
+    text_chars: int = Field(160, ge=20)  # longer titles and descriptions are cut
+    curve_points: int = Field(200, ge=10)  # longer curves are averaged down to this many points
+    max_page_bytes: int = Field(6_000_000, ge=10_000)  # a larger page is refused
 
     @field_validator("headline")
     @classmethod

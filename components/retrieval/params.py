@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
-from components.stage.params import Params
+from components.stage.params import Params, Share
 
 
 class IndexParams(Params):
     """Block ``index`` of params.yaml."""
 
     # flat: exact, reads every vector; hnsw: approximate graph search, for catalogues of some 100,000 and more
-    kind: Literal["flat", "hnsw"]
-    hnsw_m: int = Field(ge=2, le=256)  # neighbours of a graph node per level (twice as many on the lowest)
-    ef_construction: int = Field(ge=1)  # candidates kept while the graph is built: more is slower and better
-    ef_search: int = Field(ge=1)  # candidates kept while searching
+    kind: Literal["flat", "hnsw"] = "flat"
+    # neighbours of a graph node per level (twice as many on the lowest)
+    hnsw_m: int = Field(32, ge=2, le=256)
+    ef_construction: PositiveInt = 200  # candidates kept while the graph is built: more is slower and better
+    ef_search: PositiveInt = 128  # candidates kept while searching
     # With a filter that leaves less than this share of the products, hnsw looks at those exactly: it is
     # faster there, and the graph loses its way between few allowed nodes.
-    exact_filter_below: float = Field(ge=0, le=1)
-    threads: int = Field(ge=1)  # threads of one search; building is single-threaded so that its bytes repeat
+    exact_filter_below: Share = 0.2
+    threads: PositiveInt = 1  # threads of one search; building is single-threaded so that its bytes repeat

@@ -26,10 +26,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
 
 import yaml
-from pydantic import BaseModel
 
 from components.stage.errors import ConfigurationError, VitrineError
-from components.stage.params import Params, parameters_file, read_yaml, validate
+from components.stage.params import Params, block_model, merged, parameters_file, read_yaml, validate
 from components.stage.paths import Paths
 from components.stage.placement import hold_threads_in_place
 from components.stage.record import Record, environment, peak_memory_bytes, save_record
@@ -117,11 +116,6 @@ def load_stage(room: str) -> Stage:
     return Stage(run_stage, model)
 
 
-def is_block(annotation: object) -> bool:
-    """Whether a field of a stage's parameters is a block of params.yaml."""
-    return inspect.isclass(annotation) and issubclass(annotation, BaseModel)
-
-
 def read_words(words: Sequence[str]) -> dict[str, Any]:
     """``a.b=1 c=x`` as ``{"a": {"b": 1}, "c": "x"}``; values are read as YAML.
 
@@ -141,16 +135,6 @@ def read_words(words: Sequence[str]) -> dict[str, Any]:
     return values
 
 
-def overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """``base`` with the values of ``over`` laid on it, key by key; neither is changed."""
-    merged = dict(base)
-    for key, value in over.items():
-        below = merged.get(key)
-        both = isinstance(value, Mapping) and isinstance(below, Mapping)
-        merged[key] = overlay(below, value) if both else value  # type: ignore[arg-type]
-    return merged
-
-
 def stage_parameters(model: type[Params], words: Sequence[str]) -> tuple[Params, Paths]:
     """The parameters of a stage and the paths of its workspace, from params.yaml and the command's words.
 
@@ -159,9 +143,9 @@ def stage_parameters(model: type[Params], words: Sequence[str]) -> tuple[Params,
     """
     said = read_words(words)
     paths = validate(Paths, said.pop("paths", {}), "paths")
-    blocks = [name for name, field in model.model_fields.items() if is_block(field.annotation)]
+    blocks = [name for name, field in model.model_fields.items() if block_model(field.annotation)]
     written = read_yaml(parameters_file()) if blocks else {}
-    values = overlay({name: written[name] for name in blocks if name in written}, said)
+    values = merged(model, {name: written[name] for name in blocks if name in written}, said)
     return validate(model, values, ""), paths
 
 

@@ -1,23 +1,73 @@
-"""Typed parameters: frozen, strict blocks of params.yaml."""
+"""Typed parameters: frozen, strict models with their defaults; params.yaml and profiles say what differs."""
 
 from __future__ import annotations
 
+import difflib
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from components.stage.errors import ConfigurationError
 
 PARAMS_FILE = Path("params.yaml")
+Share = Annotated[float, Field(ge=0, le=1)]
+Precision = Literal["bf16", "fp32"]
 
 
 class Params(BaseModel):
-    """Base of every parameter block: immutable, and an unknown key is an error, not a silent default."""
+    """Base of every parameter block: immutable, and an unknown key is an error, not a silent default.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    What stands beside a field, or above it, as a comment is its documentation: ``vitrine params`` prints it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _over_defaults(cls, values: Any) -> Any:
+        """A mapping given for a field changes the field's own default key by key, not the model's."""
+        if not isinstance(values, Mapping):
+            return values
+        fields = cls.model_fields
+        return {
+            name: _over(fields[name].default, value) if name in fields else value
+            for name, value in values.items()
+        }
+
+
+def _over(default: Any, value: Any) -> Any:
+    """``value``, completed by ``default`` where that is a block of parameters and ``value`` a mapping."""
+    if not isinstance(default, Params) or not isinstance(value, Mapping):
+        return value
+    return dict(default) | {key: _over(getattr(default, str(key), None), v) for key, v in value.items()}
+
+
+def block_model(annotation: object) -> type[BaseModel] | None:
+    """The parameter model that a field holds (``X`` or ``X | None``); None where it holds anything else."""
+    kinds = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    models = (kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel))
+    return next(models, None)
+
+
+def merged(model: type[BaseModel] | None, base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """``base`` with ``over`` laid on it; neither is changed.
+
+    Where both hold a mapping for a field that is itself a parameter model, they merge key by key. Everything
+    else is replaced: numbers, lists, null, and mappings with free keys such as ``encoder.model.vision``.
+    """
+    result = dict(base)
+    for key, value in over.items():
+        field = model.model_fields.get(key) if model else None
+        inner = block_model(field.annotation) if field else None
+        below = result.get(key)
+        both = inner is not None and isinstance(value, Mapping) and isinstance(below, Mapping)
+        result[key] = merged(inner, below, value) if both else value  # type: ignore[arg-type]
+    return result
 
 
 P = TypeVar("P", bound=BaseModel)
@@ -70,18 +120,25 @@ def validate(model: type[P], values: object, where: str) -> P:
         problems = []
         for item in error.errors():
             key = ".".join([where, *map(str, item["loc"])]).strip(".")
-            known = (
-                ", ".join(sorted(model.model_fields))
-                if item["type"] == "extra_forbidden" and len(item["loc"]) == 1
-                else ""
-            )
-            text = (
-                "unknown key" + (f" (known: {known})" if known else "")
-                if item["type"] == "extra_forbidden"
-                else item["msg"]
-            )
+            unknown = item["type"] == "extra_forbidden"
+            text = f"unknown key, {_nearest(model, item['loc'])}" if unknown else item["msg"]
             problems.append(f"{key}: {text}")
         raise ConfigurationError("; ".join(problems) + ".") from None
+
+
+def _nearest(model: type[BaseModel], loc: tuple[int | str, ...]) -> str:
+    """What a key that no model has may have meant: ``loc`` is its place below ``model``."""
+    inner: type[BaseModel] | None = model
+    for name in loc[:-1]:
+        field = inner.model_fields.get(str(name)) if inner else None
+        inner = block_model(field.annotation) if field else inner
+    return did_you_mean(str(loc[-1]), sorted(inner.model_fields) if inner else [])
+
+
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    """``did you mean epochs?``, or all that is known where nothing is near."""
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"known: {', '.join(known) or 'a value, no keys'}"
 
 
 def load_params(block: str, model: type[P], path: Path | None = None) -> P:

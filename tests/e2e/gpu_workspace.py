@@ -24,6 +24,7 @@ HUB_NAME = re.compile(r"([\w-]+:)?[A-Za-z0-9][\w.-]*/[\w.-]+")
 WEIGHTS_KEYS = ("architecture", "checkpoint", "folder", "model", "pretrained", "weights")
 PRODUCTS = 240
 SHOP = {
+    "seed": 3,
     "products": PRODUCTS,
     "variant_share": 0.3,
     "recolour_share": 0.7,
@@ -123,10 +124,10 @@ def write_source(folder: Path) -> list[tuple[str, str]]:
     from components.catalog.noise.params import NoiseParams
     from components.catalog.noise.seller_text import SellerNoise
     from components.opal.model.listing_text import compact_json
-    from components.shop.build import Shop
     from components.shop.params import ShopParams
+    from components.shop.shop import Shop
 
-    shop = Shop(ShopParams.model_validate(SHOP), seed=3)
+    shop = Shop(ShopParams.model_validate(SHOP))
     careless = yaml.safe_load((PROJECT / "conf/demo.yaml").read_text())["catalog"]["noise"]
     noise = SellerNoise(NoiseParams.model_validate(careless), shop.schema(), 3)
     (folder / "photos").mkdir(parents=True)

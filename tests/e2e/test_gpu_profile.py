@@ -119,7 +119,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     server = FaultyServer(chat)
     env = environment(root, server.url)
     try:
-        bring = "python -m components.catalog import --source shop --mapping mapping.yaml"
+        bring = "python -m components.catalog.source --source shop --mapping mapping.yaml"
         run_door(root, "import", bring.split(), env)
         for stage, words in doors(PROJECT / "dvc.yaml").items():
             run_door(root, stage, words, env)

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 GROUND = {"catalog", "llm", "retrieval", "tracking", "training"}
 MAY_IMPORT = {
     "stage": set(),
-    "catalog": {"stage", "shop"},
+    "catalog": {"stage"},
     "shop": {"stage", "catalog"},
     "llm": {"stage"},
     "retrieval": {"stage"},
@@ -23,9 +23,10 @@ MAY_IMPORT = {
     "training": {"stage"},
     "quality": {"stage", *GROUND},
     "encoder": {"stage", *GROUND},
-    "vlclip": {"stage", *GROUND, "quality", "encoder"},
+    "evidence": {"stage", *GROUND, "encoder"},
+    "vlclip": {"stage", *GROUND, "quality", "encoder", "evidence"},
     "fusion": {"stage", *GROUND, "quality", "encoder"},
-    "opal": {"stage", *GROUND, "quality", "encoder"},
+    "opal": {"stage", *GROUND, "quality", "encoder", "evidence"},
     "report": {"stage", *GROUND},
 }
 # The only component that may know each of the four.
@@ -96,6 +97,10 @@ def test_only_evaluation_and_the_report_see_the_truth() -> None:
     readers = {name for name, stage in GRAPH.items() if any("data/truth" in str(d) for d in stage["deps"])}
     assert {"encoder_eval", "report"} <= readers
     assert all(name == "report" or name.endswith("_eval") for name in readers)
+
+
+def test_the_shop_is_known_to_the_stage_that_reads_it_alone() -> None:
+    assert [name for name, stage in GRAPH.items() if "data/shop" in stage["deps"]] == ["catalog"]
 
 
 def test_no_output_is_persisted_and_gpu_stages_have_cached_outputs_only() -> None:

@@ -1,4 +1,4 @@
-"""Parameters: what is wrong is told with its full key, all of it at once, and nothing is filled in."""
+"""Parameters: defaults stand in the models, and what is wrong is told with its full key, all at once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from pydantic import Field, ValidationError
 
 from components.stage.errors import ConfigurationError
-from components.stage.params import Params, load_params, with_seed
+from components.stage.params import Params, load_params, merged, validate, with_seed
 
 
 class Inner(Params):
@@ -18,6 +18,18 @@ class Inner(Params):
 class Block(Params):
     seed: int
     inner: Inner
+
+
+class Rates(Params):
+    low: float = Field(0.1, gt=0)
+    high: float = Field(0.9, gt=0)
+
+
+class Defaults(Params):
+    seed: int = 1
+    rates: Rates = Rates(low=0.2)
+    more: Rates | None = None
+    free: dict[str, object] = Field({"a": 1})
 
 
 GOOD = "block: {seed: 3, inner: {rate: 0.5}}\n"
@@ -48,9 +60,13 @@ def test_a_block_is_read_from_the_workspace_or_the_named_file(
         ("other: {}\n", ["has no block 'block'"]),
         ("- a\n- b\n", ["must hold a mapping"]),
         ("block: {seed: 3\n", ["is not valid YAML"]),
-        ("block: {seed: 3, inner: {rate: 0.5}, sede: 4}\n", ["block.sede: unknown key", "inner, seed"]),
-        ("block: {seed: 3, inner: {rate: 0.5, rat: 1}}\n", ["block.inner.rat: unknown key"]),
+        ("block: {seed: 3, inner: {rate: 0.5}, sede: 4}\n", ["block.sede: unknown key, did you mean seed?"]),
+        (
+            "block: {seed: 3, inner: {rate: 0.5, rat: 1}}\n",
+            ["block.inner.rat: unknown key, did you mean rate?"],
+        ),
         ("block: {inner: {rate: -1}}\n", ["block.seed: Field required", "block.inner.rate: "]),
+        ("block: {seed: 3, inner: {rate: 0.5}, xyz: 1}\n", ["block.xyz: unknown key, known: inner, seed"]),
         ("block:\n", ["block: "]),
     ],
 )
@@ -82,3 +98,40 @@ def test_a_study_changes_the_seed_and_nothing_else() -> None:
 def test_what_is_no_seed_is_refused(seed: str) -> None:
     with pytest.raises(ConfigurationError, match="whole number"):
         with_seed(Block(seed=3, inner=Inner(rate=0.5)), seed)
+
+
+@pytest.mark.parametrize(
+    ("given", "resolved"),
+    [
+        ({}, {"seed": 1, "rates": {"low": 0.2, "high": 0.9}, "more": None, "free": {"a": 1}}),
+        ({"rates": {"high": 0.5}}, {"rates": {"low": 0.2, "high": 0.5}}),  # this field's own default stays
+        ({"more": {"high": 0.5}}, {"more": {"low": 0.1, "high": 0.5}}),
+        ({"free": {"b": 2}}, {"free": {"b": 2}}),
+    ],
+)
+def test_a_key_that_is_not_given_has_its_default(
+    given: dict[str, object], resolved: dict[str, object]
+) -> None:
+    assert Defaults.model_validate(given).model_dump().items() >= resolved.items()
+
+
+def test_an_unknown_key_below_a_default_names_the_nearest_one() -> None:
+    with pytest.raises(ConfigurationError, match=r"^d\.rates\.hihg: unknown key, did you mean high\?"):
+        validate(Defaults, {"rates": {"hihg": 1}}, "d")
+
+
+@pytest.mark.parametrize(
+    ("over", "result"),
+    [
+        ({"rates": {"high": 3}}, {"rates": {"low": 1, "high": 3}}),
+        ({"rates": None}, {"rates": None}),
+        ({"free": {"b": 2}}, {"free": {"b": 2}}),
+        ({"more": {"low": 4}}, {"more": {"low": 4}}),
+        ({"unknown": {"a": 1}}, {"unknown": {"a": 1}}),
+    ],
+)
+def test_parameter_models_merge_key_by_key_and_everything_else_is_replaced(
+    over: dict[str, object], result: dict[str, object]
+) -> None:
+    base = {"rates": {"low": 1, "high": 2}, "free": {"a": 1}, "more": None}
+    assert merged(Defaults, base, over) == base | result

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
 from components.stage.params import Params
 
@@ -10,13 +10,13 @@ from components.stage.params import Params
 class ImageLimits(Params):
     """What an encoded picture may cost before it is decoded; read from its header."""
 
-    max_bytes: int = Field(ge=1)
-    max_pixels: int = Field(ge=1)  # width times height
-    min_side_px: int = Field(ge=1)  # smaller pictures show nothing (tracking pixels, placeholders)
+    max_bytes: PositiveInt = 20_000_000
+    max_pixels: PositiveInt = 50_000_000  # width times height
+    min_side_px: PositiveInt = 16  # smaller pictures show nothing (tracking pixels, placeholders)
 
 
 class ReencodeParams(Params):
     """How imported pictures are made smaller. A picture within the size is kept byte for byte."""
 
-    longest_side_px: int = Field(ge=16)
-    jpeg_quality: int = Field(ge=30, le=98)
+    longest_side_px: int = Field(512, ge=16)
+    jpeg_quality: int = Field(90, ge=30, le=98)

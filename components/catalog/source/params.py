@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from components.catalog.format.params import ImageLimits, ReencodeParams
 from components.stage.params import Params
@@ -11,9 +11,9 @@ from components.stage.params import Params
 class SplitFractions(Params):
     """Expected share of the groups in each split, where the source names none."""
 
-    train: float = Field(gt=0, lt=1)
-    validation: float = Field(gt=0, lt=1)
-    test: float = Field(gt=0, lt=1)
+    train: float = Field(0.8, gt=0, lt=1)
+    validation: float = Field(0.1, gt=0, lt=1)
+    test: float = Field(0.1, gt=0, lt=1)
 
     @model_validator(mode="after")
     def _sum_to_one(self) -> SplitFractions:
@@ -25,12 +25,13 @@ class SplitFractions(Params):
 class SourceParams(Params):
     """How a source's rows and pictures become products."""
 
-    seed: int = Field(ge=0)
-    workers: int = Field(ge=1, le=256)  # threads that decode imported pictures; the bytes do not depend on it
-    images: ImageLimits
-    reencode: ReencodeParams | None  # null keeps imported pictures as they are
-    splits: SplitFractions
-    enum_max_values: int = Field(ge=1)  # imported attributes with more distinct values are free strings
+    seed: NonNegativeInt = 7
+    # threads that decode imported pictures; the bytes do not depend on it
+    workers: int = Field(2, ge=1, le=256)
+    images: ImageLimits = ImageLimits()
+    reencode: ReencodeParams | None = None  # null keeps imported pictures as they are
+    splits: SplitFractions = SplitFractions()
+    enum_max_values: PositiveInt = 200  # imported attributes with more distinct values are free strings
 
     @model_validator(mode="after")
     def _reencoded_pictures_pass(self) -> SourceParams:

@@ -1,15 +1,13 @@
-"""Parameters of the encoder's stages. Nothing has a default here that params.yaml does not show."""
+"""Parameters of the encoder's stages."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
-from components.stage.params import Params
-
-Share = Annotated[float, Field(ge=0, le=1)]
+from components.stage.params import Params, Precision, Share
 
 
 class Pretrained(Params):
@@ -22,20 +20,21 @@ class Pretrained(Params):
 class TextTower(Params):
     """The text transformer trained from scratch (open_clip's ``CLIPTextCfg``)."""
 
-    context_length: int = Field(ge=4, le=256)  # tokens, start and end included
-    vocabulary_size: int = Field(ge=300, le=100_000)  # of the BPE learned from the training captions
-    width: int = Field(ge=32)
-    heads: int = Field(ge=1)
-    layers: int = Field(ge=1)
+    context_length: int = Field(24, ge=4, le=256)  # tokens, start and end included
+    vocabulary_size: int = Field(4000, ge=300, le=100_000)  # of the BPE learned from the training captions
+    width: int = Field(128, ge=32)
+    heads: PositiveInt = 2
+    layers: PositiveInt = 2
 
 
 class ModelParams(Params):
     """What the dual encoder is. ``pretrained`` replaces ``vision`` and ``text``."""
 
-    pretrained: Pretrained | None
-    embed_dim: int = Field(ge=8, le=4096)
-    vision: dict[str, Any]  # keys of open_clip's CLIPVisionCfg; image_size comes from image_px
-    text: TextTower
+    pretrained: Pretrained | None = None
+    embed_dim: int = Field(256, ge=8, le=4096)
+    # keys of open_clip's CLIPVisionCfg; image_size comes from image_px
+    vision: dict[str, Any] = {"timm_model_name": "test_resnet", "timm_pool": "avg", "timm_proj": "linear"}
+    text: TextTower = TextTower()
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> Self:
@@ -47,11 +46,11 @@ class ModelParams(Params):
 class CaptionShares(Params):
     """Which text stands for a product in one step; the shares are weights and need not sum to one."""
 
-    product_type: float = Field(ge=0)
-    title: float = Field(ge=0)
-    title_attributes: float = Field(ge=0)
-    attributes: float = Field(ge=0)
-    description: float = Field(ge=0)
+    product_type: NonNegativeFloat = 0.2
+    title: NonNegativeFloat = 0.2
+    title_attributes: NonNegativeFloat = 0.1
+    attributes: NonNegativeFloat = 0.5
+    description: NonNegativeFloat = 0.0
 
     @model_validator(mode="after")
     def _something_is_sampled(self) -> Self:
@@ -63,69 +62,69 @@ class CaptionShares(Params):
 class Augmentation(Params):
     """Random view of a picture; the same for every machine, drawn from (seed, epoch, step)."""
 
-    minimum_area: float = Field(gt=0, le=1)  # share of the picture that a random crop keeps at least
-    aspect_jitter: float = Field(ge=0, le=1)  # natural log of the largest change of aspect ratio
-    flip: bool
-    brightness: float = Field(ge=0, lt=1)  # largest relative change
+    minimum_area: float = Field(0.7, gt=0, le=1)  # share of the picture that a random crop keeps at least
+    aspect_jitter: Share = 0.2  # natural log of the largest change of aspect ratio
+    flip: bool = True
+    brightness: float = Field(0.1, ge=0, lt=1)  # largest relative change
 
 
 class TrainingParams(Params):
     """Contrastive training: pooled InfoNCE + topk_weight x top-k patch-text InfoNCE."""
 
-    epochs: int = Field(ge=1)
-    batch_size: int = Field(ge=2)
+    epochs: PositiveInt = 20
+    batch_size: int = Field(64, ge=2)
     # So many products of one type stand together in a batch, so that its negatives differ in colour and form
     # and not in type alone (topic-aware sampling, Hofstätter et al. 2021, arXiv 2104.06967); 1 mixes freely.
-    topic_size: int = Field(ge=1)
+    topic_size: PositiveInt = 1
     # Captions with one attribute value changed are further negatives of pictures (Yuksekgonul et al. 2023,
     # arXiv 2210.01936).
-    swapped_captions: bool
-    learning_rate: float = Field(gt=0)
-    weight_decay: float = Field(ge=0)
-    betas: tuple[float, float]
-    warmup_share: Share  # of all steps
-    low_resolution_px: int | None = Field(ge=16)  # early steps run on smaller pictures; null = never
-    low_resolution_share: Share  # of all steps
-    precision: Literal["bf16", "fp32"]
-    initial_temperature: float = Field(gt=0)
-    minimum_temperature: float = Field(gt=0)
-    topk_weight: float = Field(ge=0)  # lambda
-    topk_patches: int = Field(ge=1)
-    checkpoint_every_s: float = Field(gt=0)  # resume state; costs nothing but the write
-    validate_every_epochs: int = Field(ge=1)
+    swapped_captions: bool = True
+    learning_rate: PositiveFloat = 0.001
+    weight_decay: NonNegativeFloat = 0.05
+    betas: tuple[float, float] = (0.9, 0.98)
+    warmup_share: Share = 0.08  # of all steps
+    low_resolution_px: int | None = Field(None, ge=16)  # early steps run on smaller pictures; null = never
+    low_resolution_share: Share = 0.6  # of all steps
+    precision: Precision = "bf16"
+    initial_temperature: PositiveFloat = 0.07
+    minimum_temperature: PositiveFloat = 0.01
+    topk_weight: NonNegativeFloat = 0.5  # lambda
+    topk_patches: PositiveInt = 8
+    checkpoint_every_s: PositiveFloat = 30.0  # resume state; costs nothing but the write
+    validate_every_epochs: PositiveInt = 10
 
 
 class EncoderParams(Params):
     """Block ``encoder``: the stage that trains the dual encoder."""
 
-    seed: int
-    threads: int = Field(ge=1)
-    image_px: int = Field(ge=32, le=1024)  # pictures are stretched to a square of this side
-    model: ModelParams
-    captions: CaptionShares
-    augmentation: Augmentation
-    training: TrainingParams
+    seed: int = 17
+    threads: PositiveInt = 2
+    image_px: int = Field(64, ge=32, le=1024)  # pictures are stretched to a square of this side
+    model: ModelParams = ModelParams()
+    captions: CaptionShares = CaptionShares()
+    augmentation: Augmentation = Augmentation()
+    training: TrainingParams = TrainingParams()
 
 
 class EmbeddingsParams(Params):
     """Block ``embeddings``: the stage that encodes every product's picture."""
 
-    threads: int = Field(ge=1)
-    batch_size: int = Field(ge=1)
-    precision: Literal["bf16", "fp32"]
+    threads: PositiveInt = 2
+    batch_size: PositiveInt = 64
+    precision: Precision = "bf16"
 
 
 class HeldOutParams(Params):
     """What every evaluation on a held-out split is asked the same way."""
 
-    seed: int
-    threads: int = Field(ge=1)
-    batch_size: int = Field(ge=1)
-    precision: Literal["bf16", "fp32"]
-    split: Literal["validation", "test"]
-    relevant_grade: int = Field(ge=1, le=3)  # from which relevance a hit is a hit
-    bootstrap_samples: int = Field(ge=100)
-    attribute_prompt: str  # with {value}, {name}, {product_type}
+    seed: int = 29
+    threads: PositiveInt = 1
+    batch_size: PositiveInt = 64
+    precision: Precision = "bf16"
+    split: Literal["validation", "test"] = "test"
+    relevant_grade: int = Field(3, ge=1, le=3)  # from which relevance a hit is a hit
+    bootstrap_samples: int = Field(10_000, ge=100)
+    attribute_prompt: str = "{value} {product_type}"  # with {value}, {name}, {product_type}
 
     @model_validator(mode="after")
     def _prompt_is_usable(self) -> Self:
@@ -138,7 +137,7 @@ class HeldOutParams(Params):
 class EvaluationParams(HeldOutParams):
     """Block ``encoder_eval``: what is measured on the held-out split."""
 
-    histogram_bins: int = Field(ge=2, le=16)  # per colour channel, of the rival colour_histogram
+    histogram_bins: int = Field(4, ge=2, le=16)  # per colour channel, of the rival colour_histogram
 
 
 CACHE = Path(".vitrine/cache")

@@ -1,19 +1,18 @@
-"""Parameters of fusion retrieval. Nothing has a default here that params.yaml does not show."""
+"""Parameters of fusion retrieval."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from components.catalog.noise.params import NoiseParams
 from components.encoder.model.params import Augmentation
 from components.fusion.model.errors import FusionConfigurationError
-from components.stage.params import Params
+from components.stage.params import Params, Precision, Share
 
-Share = Annotated[float, Field(ge=0, le=1)]
 FieldName = Literal["title", "product_type", "attributes", "description"]
 NetworkName = Literal["concat_mlp", "gated_sum", "cross_attention", "moe", "bilinear", "moe_bilinear"]
 Ablation = Literal["no_domain", "no_query_text", "no_query_image"]
@@ -23,10 +22,10 @@ CACHE = Path(".vitrine/cache")
 class SignalWeights(Params):
     """How often a judged product is drawn as a query's positive: its relevance times its engagement."""
 
-    relevance: tuple[float, float, float]  # of grades 1, 2 and 3, where nobody clicked
-    click: float  # times as often as by relevance alone
-    cart: float
-    purchase: float
+    relevance: tuple[float, float, float] = (0.0, 0.15, 1.0)  # of grades 1, 2 and 3, where nobody clicked
+    click: float = 1.5  # times as often as by relevance alone
+    cart: float = 2.0
+    purchase: float = 3.0
 
     @model_validator(mode="after")
     def _stronger_signals_weigh_more(self) -> Self:
@@ -43,28 +42,38 @@ class SignalWeights(Params):
 class PairParams(Params):
     """Which product answers a query in a step, and which ones must not."""
 
-    weights: SignalWeights
-    hard_negatives: float = Field(ge=0)  # drawn per query and step, on average, besides the batch's others
+    weights: SignalWeights = SignalWeights()
+    # drawn per query and step, on average, besides the batch's others
+    hard_negatives: NonNegativeFloat = 0.125
     # How much of the log-probability of being drawn is taken off a product's logit: without it (0) whatever
     # is often bought is pushed away as the negative of other queries (Yi et al. 2019); 1 corrects fully.
-    popularity_correction: Share
+    popularity_correction: Share = 1.0
     # Queries of one product type that stand together in a batch, so that its other products are hard
     # negatives too (topic-aware sampling, Hofstätter et al. 2021, arXiv 2104.06967); 1 mixes freely.
-    topic_size: int = Field(ge=1)
-    mined_per_query: int = Field(ge=1)  # nearest products that hard negatives are drawn from
-    mining_pool: int = Field(ge=2)  # train products that are searched for them; bounds time and memory
+    topic_size: PositiveInt = 32
+    mined_per_query: PositiveInt = 32  # nearest products that hard negatives are drawn from
+    mining_pool: int = Field(4096, ge=2)  # train products that are searched for them; bounds time and memory
     # A mined product that nobody judged, yet more similar than this share of the mean similarity of the
     # query's best products, is suspected to be a positive.
-    suspect_ratio: float = Field(gt=0)
-    drop_suspected: bool
+    suspect_ratio: PositiveFloat = 0.95
+    drop_suspected: bool = False
 
 
 class ProductTextParams(Params):
     """How a product's fields become one text: marker, content, marker, content ..."""
 
-    fields: tuple[FieldName, ...] = Field(min_length=1)  # in this order; what is too long is cut at the end
-    context_length: int = Field(ge=8, le=512)  # tokens; the text tower's positions are extended to it
-    masking: dict[FieldName, Share]  # probability that a field is left out in a training step
+    # in this order; what is too long is cut at the end
+    fields: tuple[FieldName, ...] = Field(
+        ("title", "product_type", "attributes", "description"), min_length=1
+    )
+    context_length: int = Field(40, ge=8, le=512)  # tokens; the text tower's positions are extended to it
+    # probability that a field is left out in a training step
+    masking: dict[FieldName, Share] = {
+        "attributes": 0.2,
+        "description": 0.3,
+        "product_type": 0.1,
+        "title": 0.1,
+    }
 
     @model_validator(mode="after")
     def _every_field_once(self) -> Self:
@@ -78,55 +87,55 @@ class ProductTextParams(Params):
 class WordPathParams(Params):
     """The sum of word vectors beside the text transformer, of the query tower and of product texts."""
 
-    weight: float = Field(gt=0)  # against the transformer's vector, at the start; learned from there
+    weight: PositiveFloat = 1.0  # against the transformer's vector, at the start; learned from there
 
 
 class FusionParams(Params):
     """Block ``fusion``: what all its stages share."""
 
-    pairs: PairParams
-    text: ProductTextParams
-    word_path: WordPathParams | None  # null: the transformer alone
+    pairs: PairParams = PairParams()
+    text: ProductTextParams = ProductTextParams()
+    word_path: WordPathParams | None = WordPathParams()  # null: the transformer alone
 
 
 class OptimisationParams(Params):
     """One training run: AdamW with linear warm-up, then cosine to zero."""
 
-    steps: int = Field(ge=1)
-    batch_size: int = Field(ge=2)  # queries per step
-    learning_rate: float = Field(gt=0)
-    weight_decay: float = Field(ge=0)
-    betas: tuple[float, float]
-    warmup_share: Share  # of all steps
-    checkpoint_every_s: float = Field(gt=0)
-    validate_every_steps: int = Field(ge=1)
+    steps: PositiveInt = 60
+    batch_size: int = Field(128, ge=2)  # queries per step
+    learning_rate: PositiveFloat = 0.002
+    weight_decay: NonNegativeFloat = 0.05
+    betas: tuple[float, float] = (0.9, 0.98)
+    warmup_share: Share = 0.1  # of all steps
+    checkpoint_every_s: PositiveFloat = 30.0
+    validate_every_steps: PositiveInt = 30
 
 
 class EncodeParams(Params):
     """How the towers encode what is kept or measured."""
 
-    batch_size: int = Field(ge=1)
-    precision: Literal["bf16", "fp32"]
+    batch_size: PositiveInt = 64
+    precision: Precision = "bf16"
 
 
 class AlignmentParams(Params):
-    """Blocks ``align_text`` and ``align_image``: loss = text_weight x InfoNCE(query, product text) +
+    """Block ``align_text``: loss = text_weight x InfoNCE(query, product text) +
     image_weight x InfoNCE(query, product picture)."""
 
-    seed: int
-    threads: int = Field(ge=1)
+    seed: int = 41
+    threads: PositiveInt = 1
     # Weight of the starting text tower against a newly drawn one ("shrink and perturb", Ash and Adams 2020,
     # arXiv 1910.08475): a tower that learned to name what pictures show is slow to learn other words.
-    keep_text_tower: Share
-    text_weight: float = Field(ge=0)
-    image_weight: float = Field(ge=0)
+    keep_text_tower: Share = 1.0
+    text_weight: NonNegativeFloat = 1.0
+    image_weight: NonNegativeFloat = 0.0
     # false: the image tower stays as it is and its vectors are computed once; only the query tower moves
-    train_images: bool
-    minimum_temperature: float = Field(gt=0)
-    precision: Literal["bf16", "fp32"]
-    augmentation: Augmentation
-    optimisation: OptimisationParams
-    encode: EncodeParams
+    train_images: bool = False
+    minimum_temperature: PositiveFloat = 0.01
+    precision: Precision = "bf16"
+    augmentation: Augmentation = Augmentation()
+    optimisation: OptimisationParams = OptimisationParams()
+    encode: EncodeParams = EncodeParams()
 
     @model_validator(mode="after")
     def _something_is_learned(self) -> Self:
@@ -135,20 +144,29 @@ class AlignmentParams(Params):
         return self
 
 
+class AlignImageParams(AlignmentParams):
+    """Block ``align_image``: text keeps half its weight, so that the query tower keeps its words."""
+
+    seed: int = 43
+    text_weight: NonNegativeFloat = 0.5
+    image_weight: NonNegativeFloat = 1.0
+    optimisation: OptimisationParams = OptimisationParams(steps=50, validate_every_steps=25)
+
+
 class NetworkParams(Params):
     """Sizes of the fusion networks; each uses those it has."""
 
-    hidden: int = Field(ge=1)  # of the multi-layer perceptrons
-    heads: int = Field(ge=1)  # of cross-attention
-    bilinear_rank: int = Field(ge=1)
-    dropout: float = Field(ge=0, lt=1)
+    hidden: PositiveInt = 256  # of the multi-layer perceptrons
+    heads: PositiveInt = 4  # of cross-attention
+    bilinear_rank: PositiveInt = 256
+    dropout: float = Field(0.1, ge=0, lt=1)
 
 
 class ModalityDropout(Params):
     """Probability that a product loses its text, or its picture, in a training step; never both."""
 
-    text: Share
-    image: Share
+    text: Share = 0.05
+    image: Share = 0.05
 
     @model_validator(mode="after")
     def _one_modality_stays(self) -> Self:
@@ -160,46 +178,65 @@ class ModalityDropout(Params):
 class FuseParams(Params):
     """Block ``fuse``: the network in the item tower, on frozen towers."""
 
-    seed: int
-    threads: int = Field(ge=1)
-    temperature: float = Field(gt=0)  # fixed; the towers do not move
-    network: NetworkParams
-    modality_dropout: ModalityDropout
-    optimisation: OptimisationParams
-    encode: EncodeParams
+    seed: int = 47
+    threads: PositiveInt = 1
+    temperature: PositiveFloat = 0.02  # fixed; the towers do not move
+    network: NetworkParams = NetworkParams()
+    modality_dropout: ModalityDropout = ModalityDropout()
+    optimisation: OptimisationParams = OptimisationParams(
+        steps=140, batch_size=512, learning_rate=0.003, warmup_share=0.05, validate_every_steps=70
+    )
+    encode: EncodeParams = EncodeParams()
+
+
+# What sellers' texts suffer in the degraded test, on top of the noise that the catalogue has.
+DEGRADED = NoiseParams(
+    attribute_dropped=0.5,
+    attribute_wrong=0.1,
+    attribute_free_form=0.1,
+    synonym=0.5,
+    misspelling=0.5,
+    shouting=0.2,
+    boilerplate=0.5,
+    keyword_stuffing=0.3,
+    title_missing=0.2,
+    description_missing=0.4,
+    test_only=(),
+)
 
 
 class Bm25Params(Params):
-    """The lexical rival (Robertson and Zaragoza 2009)."""
+    """The lexical baseline (Robertson and Zaragoza 2009)."""
 
-    k1: float = Field(gt=0)
-    b: Share
+    k1: PositiveFloat = 1.2
+    b: Share = 0.75
 
 
 class FusionEvaluationParams(Params):
     """Block ``fusion_eval``: what is measured on the held-out split."""
 
-    seed: int
-    threads: int = Field(ge=1)
-    split: Literal["validation", "test"]
-    relevant_grade: int = Field(ge=1, le=3)  # from which relevance a product counts for recall and MRR
-    bootstrap_samples: int = Field(ge=100)
-    networks: tuple[NetworkName, ...]
-    bm25: Bm25Params
-    text_shares: tuple[Share, ...] = Field(min_length=1)  # tried for fixed_weights, on validation
-    sparse_share: float = Field(gt=0, lt=1)  # products with the fewest words, as a share of the split
-    missing_share: float = Field(gt=0, le=1)  # products that lose their picture, or their text
-    noise: NoiseParams  # what the degraded text suffers on top of what the catalogue has
-    gate_top: int = Field(ge=1)  # ranked products per query whose gates are kept
-    encode: EncodeParams
+    seed: int = 53
+    threads: PositiveInt = 1
+    split: Literal["validation", "test"] = "test"
+    relevant_grade: int = Field(3, ge=1, le=3)  # from which relevance a product counts for recall and MRR
+    bootstrap_samples: int = Field(2000, ge=100)
+    networks: tuple[NetworkName, ...] = ("concat_mlp", "moe_bilinear")
+    bm25: Bm25Params = Bm25Params()
+    # tried for fixed_weights, on validation
+    text_shares: tuple[Share, ...] = Field((0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9), min_length=1)
+    sparse_share: float = Field(0.25, gt=0, lt=1)  # products with the fewest words, as a share of the split
+    missing_share: float = Field(0.5, gt=0, le=1)  # products that lose their picture, or their text
+    noise: NoiseParams = DEGRADED  # what the degraded text suffers on top of what the catalogue has
+    gate_top: PositiveInt = 10  # ranked products per query whose gates are kept
+    encode: EncodeParams = EncodeParams()
 
 
 class SearchParams(Params):
     """Block ``fusion_search``: ``vitrine search --system fusion``."""
 
-    network: NetworkName
-    threads: int = Field(ge=1)
-    encode: EncodeParams  # vectors that the stages made alike are in the memo
+    network: NetworkName = "moe_bilinear"
+    threads: PositiveInt = 2
+    encode: EncodeParams = EncodeParams()  # vectors that the stages made alike are in the memo
 
 
 def one_of(word: str, known: Sequence[str]) -> str:

@@ -1,15 +1,14 @@
-"""Parameters of OPAL's model stages. Nothing has a default here that params.yaml does not show."""
+"""Parameters of OPAL's model stages."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
-from components.stage.params import Params
+from components.stage.params import Params, Precision, Share
 
-Share = Annotated[float, Field(ge=0, le=1)]
 CACHE = Path(".vitrine/cache")
 
 
@@ -17,21 +16,21 @@ class Pretrained(Params):
     """An image-text-to-text model made elsewhere, instead of one built here."""
 
     model: str  # a folder, or a name on the hub such as Qwen/Qwen2.5-VL-3B-Instruct
-    revision: str | None  # commit on the hub; null: a folder, or the newest
-    dtype: Literal["bf16", "fp32"]
-    image_px: int = Field(ge=28)  # side of the square pictures that its processor is given
+    revision: str | None = None  # commit on the hub; null: a folder, or the newest
+    dtype: Precision = "bf16"
+    image_px: int = Field(336, ge=28)  # side of the square pictures that its processor is given
 
 
 class LanguageModel(Params):
     """The causal language model trained from scratch (a Llama of transformers)."""
 
-    vocabulary_size: int = Field(ge=300, le=100_000)  # upper bound of the BPE learned from the answers
-    context_length: int = Field(ge=16)  # tokens, image tokens included
-    width: int = Field(ge=16)
-    heads: int = Field(ge=1)
-    layers: int = Field(ge=1)
-    feed_forward: int = Field(ge=16)
-    aligned_start: bool  # words start as the encoder's vectors of them, in one space with the picture
+    vocabulary_size: int = Field(1000, ge=300, le=100_000)  # upper bound of the BPE learned from the answers
+    context_length: int = Field(256, ge=16)  # tokens, image tokens included
+    width: int = Field(128, ge=16)
+    heads: PositiveInt = 4
+    layers: PositiveInt = 2
+    feed_forward: int = Field(384, ge=16)
+    aligned_start: bool = True  # words start as the encoder's vectors of them, in one space with the picture
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> Self:
@@ -43,43 +42,43 @@ class LanguageModel(Params):
 class VisionParams(Params):
     """The image tower, which starts from models/encoder."""
 
-    grid: int = Field(ge=1, le=32)  # patch tokens per side; one more token stands for the whole picture
-    frozen: bool
-    whitening_pictures: int = Field(ge=2)  # of the train split, whose tokens say how to whiten
+    grid: int = Field(4, ge=1, le=32)  # patch tokens per side; one more token stands for the whole picture
+    frozen: bool = True
+    whitening_pictures: int = Field(1024, ge=2)  # of the train split, whose tokens say how to whiten
 
 
 class LoraParams(Params):
     """Low-rank adapters (peft); merged into the weights before a model is published."""
 
-    rank: int = Field(ge=1)
-    alpha: int = Field(ge=1)
-    dropout: Share
-    targets: str | list[str]  # names of linear layers, or a regular expression over them
+    rank: PositiveInt = 16
+    alpha: PositiveInt = 32
+    dropout: Share = 0.05
+    # names of linear layers, or a regular expression over them
+    targets: str | list[str] = ".*language_model.*(q|k|v|o|gate|up|down)_proj"
 
 
 class Taught(Params):
     """What a model is taught to write of a refined listing."""
 
-    stated: Literal["visible", "refined"]  # attributes that the picture shows, or all
-    title_attributes: list[
-        str
-    ]  # a title is these, if visible, and the product type; empty: the refined title
+    stated: Literal["visible", "refined"] = "refined"  # attributes that the picture shows, or all
+    # a title is these, if visible, and the product type; empty: the refined title
+    title_attributes: tuple[str, ...] = ("colour", "pattern")
 
 
 class ListingParams(Params):
     """Block ``listing``: the model that writes listings, and how it is asked."""
 
-    seed: int
-    pretrained: Pretrained | None
-    vision: VisionParams  # of a model built here
-    language: LanguageModel  # of a model built here
-    lora: LoraParams | None  # null: every weight is trained
-    prompt: str  # with {category}
-    taught: Taught
-    require_attributes: bool  # the grammar asks for the schema's required attributes, seen or not
-    max_title_chars: int = Field(ge=1)
-    max_new_tokens: int = Field(ge=8)
-    precision: Literal["bf16", "fp32"]
+    seed: int = 41
+    pretrained: Pretrained | None = None
+    vision: VisionParams = VisionParams()  # of a model built here
+    language: LanguageModel = LanguageModel()  # of a model built here
+    lora: LoraParams | None = None  # null: every weight is trained
+    prompt: str = "List this {category} item."  # with {category}
+    taught: Taught = Taught()
+    require_attributes: bool = False  # the grammar asks for the schema's required attributes, seen or not
+    max_title_chars: PositiveInt = 80
+    max_new_tokens: int = Field(160, ge=8)
+    precision: Precision = "bf16"
 
     @model_validator(mode="after")
     def _prompt_is_usable(self) -> Self:
@@ -92,34 +91,46 @@ class ListingParams(Params):
 class OptimiserParams(Params):
     """AdamW with a warm-up and a cosine, as the two trainings share it."""
 
-    steps: int = Field(ge=1)
-    batch_size: int = Field(ge=1)  # rows, or pairs, per step and device
-    accumulation: int = Field(ge=1)  # batches per step
-    learning_rate: float = Field(gt=0)
-    warmup_share: Share
-    weight_decay: float = Field(ge=0)
-    betas: tuple[float, float]
-    max_grad_norm: float = Field(gt=0)
-    gradient_checkpointing: bool
-    checkpoint_every_s: float = Field(gt=0)  # resume state; costs nothing but the write
-    optimiser: Literal["adamw", "muon"]  # muon: of the matrices; embeddings, norms and biases keep AdamW
+    steps: PositiveInt = 600
+    batch_size: PositiveInt = 48  # rows, or pairs, per step and device
+    accumulation: PositiveInt = 1  # batches per step
+    learning_rate: PositiveFloat = 0.006
+    warmup_share: Share = 0.05
+    weight_decay: NonNegativeFloat = 0.01
+    betas: tuple[float, float] = (0.9, 0.98)
+    max_grad_norm: PositiveFloat = 1.0
+    gradient_checkpointing: bool = False
+    checkpoint_every_s: PositiveFloat = 30.0  # resume state; costs nothing but the write
+    # muon: of the matrices; embeddings, norms and biases keep AdamW
+    optimiser: Literal["adamw", "muon"] = "muon"
+
+
+class DpoOptimiser(OptimiserParams):
+    """Far gentler steps: the model can write already."""
+
+    steps: PositiveInt = 40
+    batch_size: PositiveInt = 16  # pairs per step and device
+    learning_rate: PositiveFloat = 0.00003
+    warmup_share: Share = 0.1
+    weight_decay: NonNegativeFloat = 0.0
+    optimiser: Literal["adamw", "muon"] = "adamw"
 
 
 class SftParams(Params):
     """Block ``sft``: visual instruction tuning."""
 
-    seed: int
-    threads: int = Field(ge=1)
-    instruction_share: Share  # of a batch of the refined variant; the rest are whole listings
-    training: OptimiserParams
+    seed: int = 44
+    threads: PositiveInt = 1
+    instruction_share: Share = 0.05  # of a batch of the refined variant; the rest are whole listings
+    training: OptimiserParams = OptimiserParams()
 
 
 class PairShares(Params):
     """Which rejected answers are tried (weights): sampled from the model, the seller's own, swapped."""
 
-    sampled: float = Field(ge=0)
-    seller: float = Field(ge=0)
-    swapped: float = Field(ge=0)
+    sampled: NonNegativeFloat = 0.6
+    seller: NonNegativeFloat = 0.15
+    swapped: NonNegativeFloat = 0.25
 
     @model_validator(mode="after")
     def _something_is_tried(self) -> Self:
@@ -131,49 +142,49 @@ class PairShares(Params):
 class PreferencesParams(Params):
     """Block ``preferences``: pairs of a refined listing and a worse one."""
 
-    seed: int
-    threads: int = Field(ge=1)
-    pairs: int = Field(ge=1)  # at most this many
-    shares: PairShares
-    temperature: float = Field(gt=0)  # of sampled answers
-    top_p: float = Field(gt=0, le=1)
-    batch_size: int = Field(ge=1)
-    neighbours: int = Field(ge=1)  # visually nearest products that swapped attributes come from
-    max_swapped: int = Field(ge=1)  # attributes of one pair
+    seed: int = 47
+    threads: PositiveInt = 1
+    pairs: PositiveInt = 1600  # at most this many
+    shares: PairShares = PairShares()
+    temperature: PositiveFloat = 1.0  # of sampled answers
+    top_p: float = Field(0.95, gt=0, le=1)
+    batch_size: PositiveInt = 256
+    neighbours: PositiveInt = 8  # visually nearest products that swapped attributes come from
+    max_swapped: PositiveInt = 3  # attributes of one pair
     # as_written; or the chosen answer with the wrong values of it: any, or only of what pictures can tell
-    rejected: Literal["as_written", "values", "visible_values"]
+    rejected: Literal["as_written", "values", "visible_values"] = "values"
 
 
 class DpoParams(Params):
     """Block ``dpo``: direct preference optimisation against the tuned model."""
 
-    seed: int
-    threads: int = Field(ge=1)
-    beta: float = Field(gt=0)
-    sft_weight: float = Field(ge=0)  # of the chosen answers' own likelihood, added to the loss (RPO)
-    training: OptimiserParams
+    seed: int = 53
+    threads: PositiveInt = 1
+    beta: PositiveFloat = 0.1
+    sft_weight: NonNegativeFloat = 1.0  # of the chosen answers' own likelihood, added to the loss (RPO)
+    training: OptimiserParams = DpoOptimiser()
 
 
 class ListingEvalParams(Params):
     """Block ``listing_eval``: what is measured on the held-out split."""
 
-    seed: int
-    threads: int = Field(ge=1)
-    split: Literal["validation", "test"]
-    products: int | None = Field(ge=1)  # the first so many of a seeded order; null: all
-    untrained_products: int = Field(ge=1)  # of them in the row of a model that nothing has taught to end
-    batch_size: int = Field(ge=1)
-    neighbours: int = Field(ge=1)  # of the voting row
-    bootstrap_samples: int = Field(ge=100)
+    seed: int = 59
+    threads: PositiveInt = 1
+    split: Literal["validation", "test"] = "test"
+    products: PositiveInt | None = None  # the first so many of a seeded order; null: all
+    untrained_products: PositiveInt = 200  # of them in the row of a model that nothing has taught to end
+    batch_size: PositiveInt = 256
+    neighbours: PositiveInt = 5  # of the voting row
+    bootstrap_samples: int = Field(4000, ge=100)
 
 
 class DescribeParams(Params):
     """Block ``describe``: listings of photos from anywhere."""
 
-    threads: int = Field(ge=1)
-    model: str  # folder
-    batch_size: int = Field(ge=1)
-    max_bytes: int = Field(ge=1)
-    max_pixels: int = Field(ge=1)
-    min_side_px: int = Field(ge=1)
-    low_confidence: Share  # marked in the gallery below it
+    threads: PositiveInt = 2
+    model: str = "models/listing/dpo"  # folder
+    batch_size: PositiveInt = 64
+    max_bytes: PositiveInt = 67_108_864
+    max_pixels: PositiveInt = 200_000_000
+    min_side_px: PositiveInt = 16
+    low_confidence: Share = 0.4  # marked in the gallery below it

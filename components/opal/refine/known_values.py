@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from functools import lru_cache
 
 from components.catalog.format.schema import CatalogSchema
-from components.opal.refine.listings import Listing
+from components.evidence.listing import Listing
 
 
 class KnownValues:

@@ -16,12 +16,13 @@ import torch
 
 from components.catalog.format.records import PAIRS
 from components.catalog.format.shards import Catalogue, pairs
+from components.evidence.listing import Listing
 from components.llm.params import LLMParams
 from components.opal.refine.decisions import DECISIONS, Refined, decision_table, refine
 from components.opal.refine.instructions import INSTRUCTIONS, InstructionWriter, instruction_table
 from components.opal.refine.judge import Inputs
 from components.opal.refine.judge_panel import open_panel
-from components.opal.refine.listings import Listing, listing_batches
+from components.opal.refine.listings import listing_batches
 from components.opal.refine.observed import observe
 from components.opal.refine.params import RefineParams
 from components.stage.params import Params

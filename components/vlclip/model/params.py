@@ -1,14 +1,14 @@
-"""Parameters of VL-CLIP's stages. Nothing has a default here that params.yaml does not show."""
+"""Parameters of VL-CLIP's stages."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from components.encoder.model.params import Augmentation, CaptionShares, HeldOutParams, Share, TrainingParams
-from components.stage.params import Params
+from components.encoder.model.params import Augmentation, CaptionShares, HeldOutParams, TrainingParams
+from components.stage.params import Params, Precision, Share
 
 CACHE = Path(".vitrine/cache")
 
@@ -20,33 +20,34 @@ class EmptyPictures(Params):
     :func:`components.vlclip.grounding.empty_pictures.empty_pictures`.
     """
 
-    split: Literal["train", "validation"]  # whose pictures give their grounds
-    pictures: int = Field(ge=10)  # of the split; half of them set the threshold, the others check it
-    seed: int
-    quantile: Share  # share of pictures of nothing that fall back to the whole picture
+    split: Literal["train", "validation"] = "train"  # whose pictures give their grounds
+    pictures: int = Field(200, ge=10)  # of the split; half of them set the threshold, the others check it
+    seed: int = 61
+    quantile: Share = 0.9  # share of pictures of nothing that fall back to the whole picture
 
 
 class EncoderGrounding(Params):
     """Boxes from the encoder's own patches; see :class:`components.vlclip.grounding.windows.Windows`."""
 
-    image_px: int | None = Field(ge=32, le=1024)  # side of the square pictures; null = the encoder's own
-    grid: int = Field(ge=4, le=32)  # cells per side that windows are made of
-    smallest_side: Share  # shortest side of a window, as a share of the picture's
-    level_deviations: float  # how far above its mean a similarity must be to speak for a window
-    compactness: Share  # 0: the window with the largest sum; 1: with the largest mean
+    image_px: int | None = Field(80, ge=32, le=1024)  # side of the square pictures; null = the encoder's own
+    grid: int = Field(10, ge=4, le=32)  # cells per side that windows are made of
+    smallest_side: Share = 0.25  # shortest side of a window, as a share of the picture's
+    level_deviations: float = 0.0  # how far above its mean a similarity must be to speak for a window
+    compactness: Share = 0.1  # 0: the window with the largest sum; 1: with the largest mean
     # From this share inside the window on a part of the foreground belongs to the box; null = plain windows.
-    part_share: Share | None
-    part_area: Share  # smaller parts are specks, as a share of the picture
-    empty: EmptyPictures  # the least contrast of similarity, inside minus outside, for a box to be used
+    part_share: Share | None = 0.5
+    part_area: Share = 0.01  # smaller parts are specks, as a share of the picture
+    # the least contrast of similarity, inside minus outside, for a box to be used
+    empty: EmptyPictures = EmptyPictures()
 
 
 class DetectorGrounding(Params):
     """Boxes from an open-vocabulary detector: Grounding DINO or OWLv2, through transformers."""
 
     checkpoint: str = Field(min_length=1)  # a folder, or a name on the hub
-    revision: str | None  # commit of the hub's repository; null for a folder
-    prompt: str  # with {product_type}
-    threshold: Share  # least confidence for a box to be used
+    revision: str | None = None  # commit of the hub's repository; null for a folder
+    prompt: str = "a {product_type}."  # with {product_type}
+    threshold: Share = 0.3  # least confidence for a box to be used
 
     @model_validator(mode="after")
     def _prompt_names_the_type(self) -> Self:
@@ -59,12 +60,12 @@ class DetectorGrounding(Params):
 class GroundParams(Params):
     """Block ``ground``: where each product is in its picture. One of ``encoder`` and ``detector`` is set."""
 
-    threads: int = Field(ge=1)
-    batch_size: int = Field(ge=1)
-    precision: Literal["bf16", "fp32"]
-    encoder: EncoderGrounding | None
-    detector: DetectorGrounding | None
-    minimum_area: Share  # a smaller box is not used
+    threads: PositiveInt = 1
+    batch_size: PositiveInt = 64
+    precision: Precision = "bf16"
+    encoder: EncoderGrounding | None = EncoderGrounding()
+    detector: DetectorGrounding | None = None
+    minimum_area: Share = 0.02  # a smaller box is not used
 
     @model_validator(mode="after")
     def _one_method(self) -> Self:
@@ -73,20 +74,34 @@ class GroundParams(Params):
         return self
 
 
+class VlclipTraining(TrainingParams):
+    """A short training that goes on from the encoder's weights and temperature."""
+
+    epochs: PositiveInt = 1
+    swapped_captions: bool = False
+    learning_rate: PositiveFloat = 0.0005
+    low_resolution_share: Share = 0.0
+    checkpoint_every_s: PositiveFloat = 10.0
+    validate_every_epochs: PositiveInt = 1
+
+
 class VlclipParams(Params):
     """Block ``vlclip``: contrastive training that goes on from the encoder; the same for every variant."""
 
-    seed: int
-    threads: int = Field(ge=1)
-    margin: float = Field(ge=0, le=1)  # a crop is its box, this share of its sides wider on each side
-    captions: CaptionShares  # of product type, the variant's text, and the attributes that the text states
-    augmentation: Augmentation
-    training: TrainingParams
+    seed: int = 31
+    threads: PositiveInt = 1
+    margin: Share = 0.1  # a crop is its box, this share of its sides wider on each side
+    # of product type, the variant's text, and the attributes that the text states
+    captions: CaptionShares = CaptionShares(title=0.4, title_attributes=0.0, attributes=0.4)
+    augmentation: Augmentation = Augmentation()
+    training: TrainingParams = VlclipTraining()
 
 
 class VlclipEvaluationParams(HeldOutParams):
     """Block ``vlclip_eval``: what is measured on the held-out split."""
 
-    similar_k: int = Field(ge=1)  # precision@k of similar items
-    similar_attributes: list[str]  # a similar item shares the product type and all of these
-    centre_side: float = Field(gt=0, le=1)  # side of the baseline centre_crop
+    seed: int = 37
+    similar_k: PositiveInt = 5  # precision@k of similar items
+    # a similar item shares the product type and all of these
+    similar_attributes: tuple[str, ...] = ("colour",)
+    centre_side: float = Field(0.75, gt=0, le=1)  # side of the baseline centre_crop

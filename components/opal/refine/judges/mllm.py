@@ -14,12 +14,12 @@ from typing import Any
 from components.catalog.format.errors import ImageError
 from components.catalog.format.images import reencode
 from components.encoder.model.features.pixels import LIMITS
+from components.evidence.listing import Listing
 from components.llm.chat import Message
 from components.llm.open_model import open_model
 from components.llm.session import Answer, ChatSession, check_failures, in_order
 from components.opal.refine.decisions import Decision, kept
 from components.opal.refine.judge import Inputs, Opened
-from components.opal.refine.listings import Listing
 from components.opal.refine.params import MllmParams
 
 NAME = "mllm"

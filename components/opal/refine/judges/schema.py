@@ -12,12 +12,12 @@ from collections.abc import Iterable, Sequence
 from rapidfuzz.distance import OSA
 
 from components.catalog.format.schema import Attribute, CatalogSchema, attribute_problem
+from components.evidence.listing import Listing
+from components.evidence.words import core, cores, phrases
 from components.opal.refine.decisions import Decision, kept
 from components.opal.refine.judge import Inputs, Opened
 from components.opal.refine.known_values import KnownValues
-from components.opal.refine.listings import Listing
-from components.opal.refine.words.units import in_unit, unit_of
-from components.opal.refine.words.words import core, cores, phrases
+from components.opal.refine.units import in_unit, unit_of
 
 NAME = "schema"
 LONGEST_PHRASE = 4  # words of a value that is looked for in a longer text

@@ -8,11 +8,12 @@ import numpy as np
 
 from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.towers.files import load_encoder
+from components.evidence.calibration import Calibration, Weights, calibrate
+from components.evidence.features import FEATURES, Evidence, EvidenceReader
+from components.evidence.listing import Listing
 from components.opal.refine.decisions import Decision, kept, refine
 from components.opal.refine.judge import Inputs, Opened
-from components.opal.refine.listings import Listing, listing_batches
-from components.opal.refine.support.calibration import Calibration, Weights, calibrate
-from components.opal.refine.support.evidence import FEATURES, Evidence, EvidenceReader
+from components.opal.refine.listings import listing_batches
 
 NAME = "support"
 # What each feature is called in a reason.
