@@ -87,6 +87,19 @@ def run(
     start(workspace(), request, console())
 
 
+@app.command()
+def params(
+    block: Annotated[str | None, typer.Argument(help="A block, such as encoder; default: all.")] = None,
+    profile: Annotated[str | None, typer.Option(help="Profile of conf/ laid on params.yaml.")] = None,
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="block.key=value. Repeatable.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """List the parameters: value, unit and reason, and what differs from the default."""
+    from flows.resolved import print_parameters, resolved
+
+    print_parameters(console(), resolved(workspace(), profile, tuple(overrides or ())), block, as_json)
+
+
 @app.command(name="import")
 def import_(
     source: Annotated[Path, typer.Argument(exists=True, help="Folder or file of the catalogue.")],

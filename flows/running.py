@@ -34,12 +34,7 @@ from flows.profiles import (
 from flows.stages import StageResult
 from flows.summary import print_plan, print_summary
 
-HERE = RunnerParams.model_validate(
-    {
-        "stages_at_once": 1,
-        "gpu": {"work_pool": None, "deployment": None, "timeout_s": 1.0, "worker_timeout_s": 1.0},
-    }
-)
+HERE = RunnerParams(stages_at_once=1)
 
 
 @dataclass(frozen=True)
@@ -108,7 +103,7 @@ def _check_blocks(root: Path, graph: Graph, stages: Sequence[str], checked: obje
     if missing:
         told = ", ".join(f"'{block}' (stage {stage})" for block, stage in missing.items())
         raise ConfigurationError(
-            f"{root / 'params.yaml'} lacks the block {told}; see conf/ for complete files."
+            f"{root / 'params.yaml'} lacks the block {told}; 'vitrine params' lists every block."
         )
 
 

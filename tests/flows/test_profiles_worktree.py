@@ -109,7 +109,7 @@ def test_names_of_worktrees(root: Path, tmp_path: Path) -> None:
     assert str(work_name("small", ["a.b=1"])).startswith("small-set-")
     with pytest.raises(SelectionError, match="no profile 'big'"):
         profile_text(root, "big")
-    with pytest.raises(ConfigurationError, match="no such key"):
+    with pytest.raises(ConfigurationError, match="unknown key"):
         profile_text(root, "small", ["runner.cpu=1"])
     with pytest.raises(SelectionError, match="no profile name"):
         prepare_worktree(root, "../out", "")
