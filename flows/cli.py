@@ -218,7 +218,7 @@ def describe(
     """Write a listing from a photo: title and attributes that obey the category's schema."""
     arguments = [str(photo.resolve()), "--category", category]
     arguments += ["--out", str(out.resolve())] if out else []
-    _door("components.opal", "describe", *arguments, profile=profile)
+    _door("components.opal.describe", *arguments, profile=profile)
 
 
 @app.command()

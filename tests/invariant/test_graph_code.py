@@ -19,11 +19,7 @@ STAGES = {
 # What only measures, answers or draws: a change there must not train a model again.
 MEASURING = ("evaluate", "search", "describe", "report", "page", "galleries")
 
-TRAINING = [
-    name
-    for name, stage in STAGES.items()
-    if stage.get("meta", {}).get("pool") == "gpu" and "opal study" not in stage["cmd"]
-]
+TRAINING = [name for name, stage in STAGES.items() if stage.get("meta", {}).get("pool") == "gpu"]
 
 
 def code_folders(stage: dict[str, Any]) -> list[str]:

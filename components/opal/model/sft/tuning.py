@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,13 +13,15 @@ from trl import SFTConfig, SFTTrainer
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
 from components.opal.model.language.listing_model import ListingModel
-from components.opal.model.params import LoraParams, OptimiserParams
-from components.opal.model.rows import Sample
+from components.opal.model.params import SftParams
+from components.opal.model.sft.samples import Sample, per_step
+from components.opal.model.train.run import Run
 from components.opal.model.train.trainer_setup import (
     Checkpoints,
     ExactResume,
     PictureCollator,
     Pictures,
+    batch_names,
     by_processor,
     common_arguments,
     lora_config,
@@ -104,27 +105,11 @@ def trl_collator(model: ListingModel) -> DataCollatorForVisionLanguageModeling:
     return DataCollatorForVisionLanguageModeling(model.processor, max_length=None, completion_only_loss=True)
 
 
-def batch_names(samples: Sequence[Any], size: int, step: int) -> str:
-    """Ids of the products of one step, for an error message."""
-    return ", ".join(s.product_id for s in samples[step * size : step * size + min(size, 8)])
-
-
-def tune(
-    model: ListingModel,
-    samples: Sequence[Sample],
-    pictures: Pictures,
-    training: OptimiserParams,
-    lora: LoraParams | None,
-    precision: str,
-    seed: int,
-    resume: Path,
-    until: int | None = None,
-) -> Tuned:
-    """Train on ``samples`` in their order, or go on from the newest checkpoint under ``resume``.
+def tune(model: ListingModel, samples: Sequence[Sample], pictures: Pictures, run: Run[SftParams]) -> Tuned:
+    """Train on ``samples`` in their order, or go on from the newest checkpoint of ``run``.
 
     Args:
         samples: ``steps × batch_size × accumulation`` of them. pictures: rows to square pixels.
-        until: stop after this step with a checkpoint (for tests of interruption).
 
     Raises:
         ListingDataError: a sequence is longer than the model can read (before any step).
@@ -135,32 +120,22 @@ def tune(
     texts = [(s.product_id, conversation.prompt(s.question) + conversation.answer(s.answer)) for s in samples]
     longest = check_lengths(model, texts, first, "training samples")
     data = sft_dataset(samples, conversation)
-    collator = sft_collator(model, pictures, data)
-    per_step = training.batch_size * training.accumulation
     trainer = ResumableSFT(
         model=model.model,
         args=SFTConfig(
-            **common_arguments(training, seed, precision, resume),
+            **common_arguments(run),
             completion_only_loss=True,
             packing=False,
             dataset_kwargs={"skip_prepare_dataset": True},
         ),
         train_dataset=data,
-        data_collator=collator,
+        data_collator=sft_collator(model, pictures, data),
         processing_class=model.processor,
-        peft_config=lora_config(lora),
-        callbacks=[
-            Checkpoints(
-                training.checkpoint_every_s,
-                until,
-                "tuning",
-                training.steps,
-                lambda step: batch_names(samples, per_step, step),
-            )
-        ],
+        peft_config=lora_config(run.listing.lora),
+        callbacks=[Checkpoints(run, "tuning", lambda step: batch_names(samples, per_step(run.params), step))],
     )
-    trainer.muon = training.optimiser == "muon"
-    return trained(trainer, model, collator, CURVES, resume, longest)
+    trainer.muon = run.params.training.optimiser == "muon"
+    return trained(trainer, model, CURVES, run.resume, longest)
 
 
 def _row(sample: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What a frozen tower remembers changes time and nothing else."""
+"""The cache of a frozen tower's features changes time and nothing else."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from components.encoder.model.towers.files import load_encoder
-from components.opal.model.language import picture_cache as tower_memo
-from components.opal.model.language.picture_cache import TowerMemo, remember_pictures
+from components.opal.model.language import picture_cache
+from components.opal.model.language.picture_cache import PictureCache, cache_pictures
 from components.opal.model.language.vision_tower import EncoderVisionTower, load_encoder_weights, tower_config
 from tests.model.opal.listing_shop import write_encoder
 
@@ -33,12 +33,12 @@ def pictures(count: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_features_are_those_of_the_tower_whatever_was_seen_before(tmp_path: Path, precision: str) -> None:
     made, shown = tower(tmp_path / "encoder"), pictures(70)
-    file = tmp_path / "memo.sqlite"
-    first = TowerMemo(made, precision, file)
+    file = tmp_path / "features.sqlite"
+    first = PictureCache(made, precision, file)
     first.fill(shown)
     together = first(torch.from_numpy(shown))
-    alone = TowerMemo(made, precision, None)
-    for name, row in (("from the file", TowerMemo(made, precision, file)), ("one by one", alone)):
+    alone = PictureCache(made, precision, None)
+    for name, row in (("from the file", PictureCache(made, precision, file)), ("one by one", alone)):
         found = [row(torch.from_numpy(shown[i : i + 1]).float()) for i in (69, 3, 69)]
         for i, features in zip((69, 3, 69), found, strict=True):
             for ours, theirs in zip(features, together, strict=True):
@@ -50,8 +50,8 @@ def test_features_are_those_of_the_tower_whatever_was_seen_before(tmp_path: Path
 
 
 def test_two_that_start_together_share_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made, shown, file = tower(tmp_path / "encoder"), pictures(200), tmp_path / "memo.sqlite"
-    first, second = TowerMemo(made, "fp32", file), TowerMemo(made, "fp32", file)
+    made, shown, file = tower(tmp_path / "encoder"), pictures(200), tmp_path / "features.sqlite"
+    first, second = PictureCache(made, "fp32", file), PictureCache(made, "fp32", file)
     computed: list[int] = []
     compute = first._computed
 
@@ -64,7 +64,7 @@ def test_two_that_start_together_share_the_work(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(first, "_computed", while_the_other_works)
     first.fill(shown)
     assert computed == [64], "the rest was in the file by then"
-    alone = TowerMemo(made, "fp32", None)
+    alone = PictureCache(made, "fp32", None)
     pixels = torch.from_numpy(shown)
     for features in (first(pixels), second(pixels)):
         assert all(torch.equal(a, b) for a, b in zip(features, alone(pixels), strict=True))
@@ -73,7 +73,7 @@ def test_two_that_start_together_share_the_work(tmp_path: Path, monkeypatch: pyt
 def test_a_file_that_another_process_is_making_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tower_memo, "PAUSE_S", 0.0)
+    monkeypatch.setattr(picture_cache, "PAUSE_S", 0.0)
     tried: list[Path] = []
 
     def busy(file: Path) -> object:
@@ -82,21 +82,21 @@ def test_a_file_that_another_process_is_making_is_waited_for(
             raise sqlite3.OperationalError("database is locked")
         return "open"
 
-    monkeypatch.setattr(tower_memo, "VectorMemo", busy)
-    assert tower_memo.opened(tmp_path / "memo.sqlite") == "open" and len(tried) == 4
-    monkeypatch.setattr(tower_memo, "TRIES", 2)
+    monkeypatch.setattr(picture_cache, "VectorMemo", busy)
+    assert picture_cache.opened(tmp_path / "features.sqlite") == "open" and len(tried) == 4
+    monkeypatch.setattr(picture_cache, "TRIES", 2)
     tried.clear()
     with pytest.raises(sqlite3.OperationalError, match="locked"):
-        tower_memo.opened(tmp_path / "memo.sqlite")
+        picture_cache.opened(tmp_path / "features.sqlite")
 
 
 def test_other_weights_are_not_taken_for_these(tmp_path: Path) -> None:
-    made, shown, file = tower(tmp_path / "encoder"), pictures(3), tmp_path / "memo.sqlite"
-    TowerMemo(made, "fp32", file).fill(shown)
+    made, shown, file = tower(tmp_path / "encoder"), pictures(3), tmp_path / "features.sqlite"
+    PictureCache(made, "fp32", file).fill(shown)
     other = copy.deepcopy(made)
     with torch.no_grad():
         next(other.encoder.parameters()).mul_(1.5)
-    again = TowerMemo(other, "fp32", file)(torch.from_numpy(shown))
+    again = PictureCache(other, "fp32", file)(torch.from_numpy(shown))
     with torch.inference_mode():
         assert torch.allclose(again[0], other.features(torch.from_numpy(shown))[0], atol=1e-6)
 
@@ -108,9 +108,9 @@ class Model(torch.nn.Module):
         self.model.vision_tower = vision_tower
 
 
-def test_a_tower_that_may_change_remembers_nothing(tmp_path: Path) -> None:
-    assert remember_pictures(Model(tower(tmp_path / "encoder", frozen=False)), "fp32", tmp_path) is None
-    assert remember_pictures(Model(torch.nn.Identity()), "fp32", tmp_path) is None
+def test_a_tower_that_may_change_keeps_no_features(tmp_path: Path) -> None:
+    assert cache_pictures(Model(tower(tmp_path / "encoder", frozen=False)), "fp32", tmp_path) is None
+    assert cache_pictures(Model(torch.nn.Identity()), "fp32", tmp_path) is None
     frozen = tower(tmp_path / "encoder")
-    memo = remember_pictures(Model(frozen), "fp32", None)
-    assert memo is not None and copy.deepcopy(frozen).memo is memo
+    cache = cache_pictures(Model(frozen), "fp32", None)
+    assert cache is not None and copy.deepcopy(frozen).cache is cache

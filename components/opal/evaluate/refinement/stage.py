@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from components.catalog.format.shards import Catalogue
 from components.catalog.format.truth import read_truth
-from components.opal.evaluate.refinement_figures import (
+from components.opal.evaluate.refinement.figures import (
     Case,
     Floats,
     intervals,
@@ -27,11 +27,18 @@ from components.opal.model.listing_text import Listing, attributes_of
 from components.opal.refine.params import RefineEvalParams
 from components.retrieval.published_figures import flat_figures, publish_figures
 from components.retrieval.significance import bootstrap_interval, paired_bootstrap
+from components.stage.params import Params
+from components.stage.paths import Paths
 from components.stage.record import Record
 
-METRICS, PER_QUERY = Path("metrics/refine.json"), Path("results/per_query/refine")
 VARIANTS = ("seller", "refined")
 TESTED = ("attribute_f1", "untold_attribute_f1", "precision", "recall", "title_rouge_l", "title_exact")
+
+
+class Blocks(Params):
+    """What the stage reads of params.yaml."""
+
+    refine_eval: RefineEvalParams
 
 
 def read_cases(catalogue: Path, truth: Path, refined: Path, split: str) -> list[Case]:
@@ -121,15 +128,15 @@ def _per_product(cases: Sequence[Case], figures: dict[str, dict[str, Floats]]) -
     return pa.Table.from_pylist(rows)
 
 
-def evaluate_and_publish(
-    params: RefineEvalParams, catalogue: Path, truth: Path, refined: Path, record: Record
-) -> None:
+def run(params: Blocks, paths: Paths, record: Record) -> None:
     """Measure sellers' and refined listings on the held-out split, and publish the figures."""
-    cases = read_cases(catalogue, truth, refined, params.split)
+    how = params.refine_eval
+    cases = read_cases(paths.catalogue, paths.truth, paths.refined, how.split)
     with record.timed("figures"):
         figures = _figures(cases)
     with record.timed("intervals"):
-        metrics = _metrics(cases, figures, params)
+        metrics = _metrics(cases, figures, how)
     tables = {"refine.parquet": _per_product(cases, figures)}
-    record.outputs = publish_figures(metrics, tables, METRICS, PER_QUERY)
+    targets = paths.metrics / "refine.json", paths.per_query / "refine"
+    record.outputs = publish_figures(metrics, tables, *targets)
     record.metrics = flat_figures(metrics)

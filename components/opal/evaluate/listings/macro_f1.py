@@ -1,31 +1,21 @@
-"""How good a listing is, product by product, against what is really there."""
+"""F1 of each attribute and its mean over attributes, with intervals over groups of products."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from components.catalog.format.schema import CatalogSchema
-from components.opal.model.listing_text import Listing, schema_problems
+from components.opal.evaluate.listings.measures import Floats, Target
+from components.opal.model.listing_text import Listing
 from components.retrieval.significance import Difference
 from components.stage.record import Interval
 
-Floats = npt.NDArray[np.float64]
 BLOCK = 500  # bootstrap samples at once
-
-
-@dataclass(frozen=True)
-class Target:
-    """The true listing of one product."""
-
-    product_id: str
-    category: str
-    listing: Listing
 
 
 @dataclass(frozen=True)
@@ -61,75 +51,6 @@ def count_values(targets: Sequence[Target], listings: Sequence[Listing | None]) 
 
 def _ratio(part: Floats, whole: Floats) -> Floats:
     return np.divide(part, whole, out=np.full_like(part, np.nan), where=whole > 0)
-
-
-def product_measures(
-    schema: CatalogSchema, targets: Sequence[Target], listings: Sequence[Listing | None], counts: Counts
-) -> dict[str, Floats]:
-    """Values per product; NaN where a measure is not defined (nothing stated, nothing to state).
-
-    - ``valid``: a JSON listing within its category's schema; a missing value is allowed.
-    - ``correct``: valid, and no value is wrong.
-    - ``completion_rate``: true attributes that are stated, rightly or not; ``precision``: stated values that
-      are right; ``hallucination_rate``: stated values that are not (its complement).
-    - ``attribute_f1``: harmonic mean of precision and recall.
-    """
-    right, wrong, missed = (
-        x.sum(axis=1).astype(np.float64) for x in (counts.right, counts.wrong, counts.missed)
-    )
-    known = np.array([len(t.listing.attributes) for t in targets], np.float64)
-    filled = np.array(
-        [
-            sum(name in listing.attributes for name in t.listing.attributes) if listing else 0
-            for t, listing in zip(targets, listings, strict=True)
-        ],
-        np.float64,
-    )
-    valid = np.array(
-        [
-            listing is not None and not schema_problems(schema, t.category, listing, require=False)
-            for t, listing in zip(targets, listings, strict=True)
-        ],
-        np.float64,
-    )
-    stated = right + wrong
-    return {
-        "valid": valid,
-        "correct": valid * (wrong == 0) * (stated > 0),
-        "completion_rate": _ratio(filled, known),
-        "precision": _ratio(right, stated),
-        "hallucination_rate": _ratio(wrong, stated),
-        "attribute_f1": _ratio(2 * right, 2 * right + wrong + missed),
-        **title_measures([t.listing.title for t in targets], [x.title if x else "" for x in listings]),
-    }
-
-
-def title_measures(truth: Sequence[str], said: Sequence[str]) -> dict[str, Floats]:
-    """ROUGE-L F1 (rouge-score) and sentence BLEU (sacrebleu, effective order) of titles, 0..1."""
-    pairs = [
-        _title_scores(a.casefold(), b.casefold()) if a.strip() else (float("nan"),) * 2
-        for a, b in zip(truth, said, strict=True)
-    ]
-    scores = np.array(pairs, np.float64).reshape(-1, 2)
-    return {"title_rouge_l": scores[:, 0], "title_bleu": scores[:, 1]}
-
-
-@cache
-def _title_scorers() -> tuple[Any, Any]:
-    from rouge_score.rouge_scorer import RougeScorer
-    from sacrebleu.metrics.bleu import BLEU
-
-    return RougeScorer(["rougeL"], use_stemmer=False), BLEU(effective_order=True)
-
-
-@lru_cache(maxsize=100_000)
-def _title_scores(expected: str, found: str) -> tuple[float, float]:
-    """Of one pair: free and constrained decoding, and the models among each other, mostly write the same."""
-    rouge, bleu = _title_scorers()
-    return (
-        float(rouge.score(expected, found)["rougeL"].fmeasure),
-        bleu.sentence_score(found, [expected]).score / 100 if found.strip() else 0.0,
-    )
 
 
 def macro_f1(counts: Counts, weights: npt.NDArray[Any]) -> Floats:
@@ -212,8 +133,3 @@ def attribute_scores(counts: Counts) -> Mapping[str, float]:
     )
     f1 = _ratio(2 * right, 2 * right + wrong + missed)
     return dict(zip(counts.names, f1.tolist(), strict=True))
-
-
-def noise_kinds(cell: list[dict[str, Any]] | None) -> set[str]:
-    """Families of what the seller did to a listing: ``misspelling.swapped`` is of the family misspelling."""
-    return {entry["kind"].split(".")[0] for entry in cell or ()}

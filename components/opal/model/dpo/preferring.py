@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 from datasets import Dataset
@@ -14,14 +13,15 @@ from trl.trainer.dpo_trainer import DataCollatorForVisionPreference
 
 from components.opal.model.errors import ListingDataError
 from components.opal.model.language.listing_model import ListingModel
-from components.opal.model.params import DpoParams, LoraParams
+from components.opal.model.params import DpoParams
 from components.opal.model.preferences.pairs import Pair, check_pairs
-from components.opal.model.train.sft import batch_names
+from components.opal.model.train.run import Run
 from components.opal.model.train.trainer_setup import (
     Checkpoints,
     ExactResume,
     PictureCollator,
     Pictures,
+    batch_names,
     by_processor,
     common_arguments,
     lora_config,
@@ -71,13 +71,9 @@ def prefer(
     pairs: Sequence[Pair],
     positions: Mapping[str, int],
     pictures: Pictures,
-    params: DpoParams,
-    lora: LoraParams | None,
-    precision: str,
-    resume: Path,
-    until: int | None = None,
+    run: Run[DpoParams],
 ) -> Tuned:
-    """Train towards the chosen answers, or go on from the newest checkpoint under ``resume``.
+    """Train towards the chosen answers, or go on from the newest checkpoint of ``run``.
 
     The reference is an explicit copy of the model; with LoRA it is the same weights with the adapter off,
     which holds one copy in memory instead of two.
@@ -91,38 +87,29 @@ def prefer(
         raise ListingDataError(
             f"preference pairs name products that are not in the catalogue: {', '.join(unknown)}."
         )
-    training = params.training
+    params, training = run.params, run.params.training
     per_step = training.batch_size * training.accumulation
     ordered = ordered_pairs(pairs, training.steps * per_step, params.seed)
     conversation = Conversation(model)
     longest = _check(model, ordered, positions, pictures, conversation)
     inner = DataCollatorForVisionPreference(model.processor, max_length=None)
-    collator = PictureCollator(by_processor(inner), pictures)
     trainer = ResumableDPO(
         model=model.model,
-        ref_model=copy.deepcopy(model.model) if lora is None else None,
+        ref_model=copy.deepcopy(model.model) if run.listing.lora is None else None,
         args=DPOConfig(
-            **common_arguments(training, params.seed, precision, resume),
+            **common_arguments(run),
             beta=params.beta,
             loss_type=["sigmoid", "sft"] if params.sft_weight else ["sigmoid"],
             loss_weights=[1.0, params.sft_weight] if params.sft_weight else None,
         ),
         train_dataset=preference_dataset(ordered, positions, conversation),
-        data_collator=collator,
+        data_collator=PictureCollator(by_processor(inner), pictures),
         processing_class=model.processor,
-        peft_config=lora_config(lora),
-        callbacks=[
-            Checkpoints(
-                training.checkpoint_every_s,
-                until,
-                "preferring",
-                training.steps,
-                lambda step: batch_names(ordered, per_step, step),
-            )
-        ],
+        peft_config=lora_config(run.listing.lora),
+        callbacks=[Checkpoints(run, "preferring", lambda step: batch_names(ordered, per_step, step))],
     )
     trainer.muon = training.optimiser == "muon"
-    return trained(trainer, model, collator, CURVES, resume, longest)
+    return trained(trainer, model, CURVES, run.resume, longest)
 
 
 def _check(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -12,33 +12,28 @@ import torch
 
 from components.catalog.format.schema import read_schema
 from components.encoder.model.features.held_out import read_rows
-from components.encoder.model.features.pixels import PixelCache
-from components.opal.evaluate.evaluate import MODES, ListingEvaluation, Measured, prefixed
-from components.opal.evaluate.measures import by_group, macro_f1_interval, macro_f1_test
-from components.opal.evaluate.nearest import copied
-from components.opal.evaluate.refinement_figures import product_figures
-from components.opal.evaluate.refinement_stage import read_cases
-from components.opal.evaluate.stage import (
-    as_generated,
-    held_out_rows,
-    neighbour_rows,
-    read_held_out_listings,
-)
+from components.opal.evaluate.listings.answers import Asking
+from components.opal.evaluate.listings.evaluation import MODES, ListingEvaluation, Measured, prefixed
+from components.opal.evaluate.listings.held_out import read_held_out_listings
+from components.opal.evaluate.listings.macro_f1 import by_group, macro_f1_interval, macro_f1_test
+from components.opal.evaluate.listings.stage import TRAINED
+from components.opal.evaluate.refinement.figures import product_figures
+from components.opal.evaluate.refinement.stage import read_cases
 from components.opal.model.errors import ListingDataError
 from components.opal.model.language.files import load_listing_model, read_note
-from components.opal.model.language.picture_cache import remember_pictures
 from components.opal.model.listing_text import parse_answer
+from components.opal.model.listings import read_parquet
 from components.opal.model.params import ListingEvalParams
-from components.opal.model.rows import read_parquet, refined_listings
-from components.opal.model.writing.generate import Decoding, Generated, ListingGenerator
+from components.opal.model.writing.generate import Generated
 from components.retrieval.published_figures import publish_figures
 from components.retrieval.significance import bootstrap_interval, paired_bootstrap
+from components.stage.memory import keep_few_kernels
+from components.stage.params import Params
+from components.stage.paths import Paths
 from components.stage.record import Record
 
-METRICS, PER_QUERY = Path("metrics/study_opal.json"), Path("results/per_query/study_opal")
 OWN = "own"  # the graph's seed
-TRAINED = ("sft_raw", "sft_refined", "dpo")
-ROWS = (*TRAINED, "nearest_neighbour")
+BASELINE = "nearest_neighbour"
 MACRO = "attribute_macro_f1"
 # metric, row, the row it is held against, and what has to be shown of the difference
 CLAIMS = (
@@ -50,17 +45,10 @@ CLAIMS = (
 SHOWN = ("valid", "attribute_f1", "completion_rate", "precision", "hallucination_rate", "title_rouge_l")
 
 
-@dataclass(frozen=True)
-class StudyInputs:
-    """Where the stage reads from; ``seeds`` is seed to (its data, its models), besides the graph's own."""
+class Blocks(Params):
+    """What the stage reads of params.yaml."""
 
-    catalogue: Path
-    truth: Path
-    refined: Path
-    embeddings: Path
-    per_query: Path  # results/per_query/listing, of the graph's own seed
-    cache: Path
-    seeds: Mapping[str, tuple[Path, Path]]
+    listing_eval: ListingEvalParams
 
 
 def row_name(row: str, seed: str) -> str:
@@ -76,8 +64,9 @@ class StudyEvaluation:
         self.groups = evaluation.held_out.groups
         self.how = (evaluation.seed, evaluation.samples)
 
-    def _rows(self, row: str, mode: str) -> list[Measured]:
-        return [self.evaluation.measured[row_name(row, seed)][mode] for seed in self.seeds]
+    def _row(self, row: str, seed: str) -> str:
+        """Name of a row in one seed; the baseline trains nothing, and is the same in all."""
+        return row_name(row, seed) if row in TRAINED else row
 
     def _test(self, metric: str, a: Sequence[Measured], b: Sequence[Measured]) -> dict[str, Any] | None:
         """Paired over groups of products, drawn alike for every seed; None if nothing is defined."""
@@ -91,11 +80,10 @@ class StudyEvaluation:
 
     def _claim_tests(self, metric: str, a: str, b: str, mode: str) -> list[dict[str, Any]]:
         """A claim's test in each seed, and pooled where there are several."""
-        first, second = self._rows(a, mode), self._rows(b, mode)
-        parts = [
-            (seed, row_name(a, seed), row_name(b, seed), [x], [y])
-            for seed, x, y in zip(self.seeds, first, second, strict=True)
-        ]
+        named = [(seed, self._row(a, seed), self._row(b, seed)) for seed in self.seeds]
+        measured = self.evaluation.measured
+        first, second = ([measured[names[side]][mode] for names in named] for side in (1, 2))
+        parts = [(*names, [x], [y]) for names, x, y in zip(named, first, second, strict=True)]
         if len(parts) > 1:
             parts.append(("pooled", a, b, first, second))
         found = [({"a": n, "b": m, "seed": seed}, self._test(metric, x, y)) for seed, n, m, x, y in parts]
@@ -146,65 +134,44 @@ def _written(per_query: Path, row: str, ids: Sequence[str]) -> tuple[list[Genera
     return free, held
 
 
-def _refined_tests(
-    params: ListingEvalParams, inputs: StudyInputs, tables: Mapping[str, Path]
-) -> list[dict[str, Any]]:
-    """Claim ``refined > seller``: attribute F1 per product, in each seed and pooled."""
-    how, after, before, groups = (params.seed, params.bootstrap_samples), [], [], []
-    for folder in tables.values():
-        cases = read_cases(inputs.catalogue, inputs.truth, folder, params.split)
-        groups = [case.group_id for case in cases]
-        after.append(np.array([product_figures(case, "refined")["attribute_f1"] for case in cases]))
-        before.append(np.array([product_figures(case, "seller")["attribute_f1"] for case in cases]))
-    shown = dict(zip(tables, zip(after, before, strict=True), strict=True))
-    if len(tables) > 1:
-        shown["pooled"] = (np.mean(after, axis=0), np.mean(before, axis=0))
+def _refined_test(params: ListingEvalParams, paths: Paths) -> dict[str, Any]:
+    """Claim ``refined > seller``: attribute F1 per product. All seeds share one refinement."""
+    cases = read_cases(paths.catalogue, paths.truth, paths.refined, params.split)
+    after, before = (
+        np.array([product_figures(case, variant)["attribute_f1"] for case in cases])
+        for variant in ("refined", "seller")
+    )
+    groups = [case.group_id for case in cases]
+    test = paired_bootstrap(after, before, params.seed, params.bootstrap_samples, clusters=groups)
     named = {"metric": "attribute_f1", "claim": "refined > seller", "a": "refined", "b": "seller"}
-    return [
-        {**named, "seed": seed, **paired_bootstrap(a, b, *how, clusters=groups).model_dump()}
-        for seed, (a, b) in shown.items()
-    ]
+    return {**named, "seed": OWN, **test.model_dump()}
 
 
-def evaluate_study_and_publish(params: ListingEvalParams, inputs: StudyInputs, record: Record) -> None:
-    """Measure every seed on the held-out split, and publish figures and claims."""
-    torch.set_num_threads(params.threads)
-    rows, schema = read_rows(inputs.catalogue), read_schema(inputs.catalogue / "schema.json")
-    positions = held_out_rows(rows, params)
-    held_out = read_held_out_listings(rows, positions, inputs.truth, {})
-    evaluation = ListingEvaluation(held_out, schema, params.seed, params.bootstrap_samples)
+def run(params: Blocks, paths: Paths, record: Record) -> None:
+    """Measure the models of every further seed beside the graph's own rows; publish figures and claims.
+
+    ``paths.listing`` is a folder with one folder of models for each seed.
+    """
+    keep_few_kernels()
+    how = params.listing_eval
+    torch.set_num_threads(how.threads)
+    rows, schema = read_rows(paths.catalogue), read_schema(paths.catalogue / "schema.json")
+    held_out = read_held_out_listings(rows, how, paths.truth, {})
+    evaluation = ListingEvaluation(held_out, schema, how.seed, how.bootstrap_samples)
     ids = [target.product_id for target in held_out.targets]
-    for row in ROWS:
-        evaluation.add(row, *_written(inputs.per_query, row, ids))
-    for seed, (data, models) in inputs.seeds.items():
-        refined = refined_listings(data / "refined")
-        near = neighbour_rows(rows, positions, refined, inputs.embeddings, 1)
-        same = as_generated([copied(n) for n in near], held_out.targets, schema)
-        evaluation.add(row_name("nearest_neighbour", seed), same, same)
-        for row in TRAINED:
-            with record.timed(row_name(row, seed)):
-                both = _generated(models / row, evaluation, params, inputs, positions)
-            evaluation.add(row_name(row, seed), *both)
-    study = StudyEvaluation(evaluation, [OWN, *inputs.seeds])
-    tables = {OWN: inputs.refined} | {seed: data / "refined" for seed, (data, _) in inputs.seeds.items()}
+    for row in (*TRAINED, BASELINE):
+        evaluation.add(row, *_written(paths.per_query / "listing", row, ids))
+    asking = Asking(how, schema, paths)
+    seeds = sorted(p.name for p in paths.listing.iterdir() if p.name.isdecimal())
+    for seed, row in product(seeds, TRAINED):
+        name, folder = row_name(row, seed), paths.listing / seed / row
+        with record.timed(name):
+            both = asking.answers(load_listing_model(folder), read_note(folder), held_out, name)
+        evaluation.add(name, *both)
+    study = StudyEvaluation(evaluation, [OWN, *seeds])
     with record.timed("intervals"):
-        tests = study.tests() + _refined_tests(params, inputs, tables)
+        tests = [*study.tests(), _refined_test(how, paths)]
         metrics = {**study.figures(), "_tests": tests}
-    record.outputs = publish_figures(metrics, evaluation.tables(), METRICS, PER_QUERY)
+    targets = paths.metrics / "study_opal.json", paths.per_query / "study_opal"
+    record.outputs = publish_figures(metrics, evaluation.tables(), *targets)
     record.metrics = {f"{t['claim']}.{t['metric']}.{t['seed']}": t["difference"] for t in tests}
-
-
-def _generated(
-    folder: Path,
-    evaluation: ListingEvaluation,
-    params: ListingEvalParams,
-    inputs: StudyInputs,
-    positions: Any,
-) -> tuple[list[Generated], list[Generated]]:
-    """What one seed's model writes about every measured product, freely and held to the schema."""
-    model, note = load_listing_model(folder), read_note(folder)
-    remember_pictures(model.model, note["precision"], inputs.cache)
-    pixels = PixelCache(inputs.catalogue, note["image_px"], inputs.cache, params.threads).take(positions)
-    decoding = Decoding(params.batch_size, note["max_new_tokens"], note["precision"])
-    generator = ListingGenerator(model, note, evaluation.schema, decoding)
-    return generator.both(pixels, [t.category for t in evaluation.held_out.targets])

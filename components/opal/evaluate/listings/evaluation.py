@@ -12,16 +12,16 @@ import pyarrow as pa
 
 from components.catalog.format.records import PAIRS
 from components.catalog.format.schema import CatalogSchema
-from components.opal.evaluate.measures import (
+from components.opal.evaluate.listings.held_out import HeldOutListings
+from components.opal.evaluate.listings.macro_f1 import (
     Counts,
-    Target,
     attribute_scores,
     by_group,
     count_values,
     macro_f1_interval,
     macro_f1_test,
-    product_measures,
 )
+from components.opal.evaluate.listings.measures import Target, product_measures
 from components.opal.model.listing_text import Listing, pairs_of
 from components.opal.model.writing.generate import Generated
 from components.retrieval.significance import bootstrap_interval, paired_bootstrap
@@ -37,27 +37,6 @@ COMPARED = (
     ("dpo", "sft_refined"),
     ("dpo", "nearest_neighbour"),
 )
-
-
-@dataclass(frozen=True)
-class HeldOutListings:
-    """Held-out products with everything a listing is held against."""
-
-    targets: list[Target]
-    groups: list[str]
-    noise: list[set[str]]
-    seller: list[Listing]
-    refined: list[Listing | None]
-
-    def of(self, chosen: Sequence[int]) -> HeldOutListings:
-        """The same of some of the products."""
-        return HeldOutListings(
-            targets=[self.targets[i] for i in chosen],
-            groups=[self.groups[i] for i in chosen],
-            noise=[self.noise[i] for i in chosen],
-            seller=[self.seller[i] for i in chosen],
-            refined=[self.refined[i] for i in chosen],
-        )
 
 
 @dataclass
@@ -100,7 +79,7 @@ class ListingEvaluation:
     def _measure(self, generated: Sequence[Generated]) -> Measured:
         listings = [g.listing for g in generated]
         counts = count_values(self.held_out.targets, listings)
-        return Measured(counts, product_measures(self.schema, self.held_out.targets, listings, counts))
+        return Measured(counts, product_measures(self.schema, self.held_out.targets, listings))
 
     def _row(
         self, variant: str, i: int, target: Target, raw: Generated, constrained: Generated

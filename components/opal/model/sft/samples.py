@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from components.catalog.format.schema import CatalogSchema
+from components.catalog.format.schema import CatalogSchema, read_schema
+from components.encoder.model.features.held_out import read_rows
 from components.opal.model.errors import ListingDataError
-from components.opal.model.listing_text import Listing, answer_text, attributes_of
-from components.opal.model.params import Taught
+from components.opal.model.listing_text import Listing, answer_text
+from components.opal.model.listings import listing_of, read_parquet, refined_listings
+from components.opal.model.params import ListingParams, SftParams
 
+Variant = Literal["raw", "refined"]
 LISTING = "listing"
 POOL = 8  # steps whose samples are sorted by length together
 
@@ -31,54 +32,6 @@ class Sample:
     grain: str
     question: str
     answer: str
-
-
-def read_parquet(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
-    """Rows of a file of the graph.
-
-    Raises:
-        ListingDataError: it is missing, broken, or lacks a column.
-    """
-    try:
-        return list(pq.read_table(path, columns=list(columns)).to_pylist())
-    except FileNotFoundError:
-        raise ListingDataError(f"{path} does not exist; run the stage that makes it.") from None
-    except (OSError, pa.ArrowException, KeyError) as error:
-        raise ListingDataError(f"{path} cannot be read: {' '.join(str(error).split())[:200]}.") from None
-
-
-def listing_of(row: Mapping[str, Any]) -> Listing:
-    """The listing of a catalogue or refined row."""
-    return Listing(row["title"] or "", attributes_of(row["attributes"]))
-
-
-def refined_listings(folder: Path, taught: Taught | None = None) -> dict[str, Listing]:
-    """Refined listings by product id, from ``data/refined/products.parquet``; whole, or as ``taught``."""
-    columns = ["product_id", "title", "attributes", *(["product_type", "visible"] if taught else [])]
-    rows = read_parquet(folder / "products.parquet", columns)
-    if taught is None:
-        return {row["product_id"]: listing_of(row) for row in rows}
-    return {
-        row["product_id"]: taught_listing(listing_of(row), row["product_type"], row["visible"] or (), taught)
-        for row in rows
-    }
-
-
-def taught_listing(listing: Listing, product_type: str, visible: Collection[str], taught: Taught) -> Listing:
-    """What a model is taught to write of a refined listing [C].
-
-    A seller's title names brands and uses that no picture shows, in words of a hundred kinds. One written
-    from the visible facts is a description that the picture bears out, and its first words are what the model
-    has to look for.
-    """
-    shown = {n: v for n, v in listing.attributes.items() if taught.stated == "refined" or n in visible}
-    if not taught.title_attributes or not listing.attributes:
-        return Listing(listing.title, shown)
-    facts = [
-        listing.attributes[n] for n in taught.title_attributes if n in visible and n in listing.attributes
-    ]
-    title = " ".join([*facts, product_type])
-    return Listing(title[:1].upper() + title[1:], shown)
 
 
 def listing_samples(
@@ -126,33 +79,67 @@ def _endless(count: int, needed: int, seed: int, stream: int) -> npt.NDArray[np.
     return np.concatenate(drawn)[:needed]
 
 
-def training_order(
-    listings: Sequence[Sample],
-    instructions: Sequence[Sample],
-    share: float,
-    batch: int,
-    steps: int,
-    seed: int,
-) -> list[Sample]:
-    """The samples of every step, ``steps × batch`` of them; ``share`` of the steps, evenly spread, instruct.
+def per_step(params: SftParams) -> int:
+    """Samples of one step."""
+    return params.training.batch_size * params.training.accumulation
 
-    A batch holds one kind, for instructions are short and would be padded to the length of listings. The
-    order is a function of (seed, epoch) alone, so a resumed run sees what an uninterrupted one sees.
+
+@dataclass(frozen=True)
+class Lessons:
+    """Everything that one variant is taught."""
+
+    whole: list[Sample]  # of the train split: the picture in, the whole listing out
+    asked: list[Sample]  # instruction samples; of sellers' listings there are none
+    questions: list[str]  # for a listing, one for each category
+
+    def texts(self) -> list[str]:
+        """What the small model's tokenizer is learned from.
+
+        The question as often as it is asked: a sentence read in every step should be few tokens.
+        """
+        return [text for s in (*self.whole, *self.asked) for text in (s.question, s.answer)] + self.questions
+
+    def order(self, params: SftParams) -> list[Sample]:
+        """The samples of every step; a share of the steps, evenly spread, instruct.
+
+        A batch holds one kind, for instructions are short and would be padded to the length of listings. The
+        order is a function of (seed, epoch) alone, so a resumed run sees what an uninterrupted one sees.
+
+        Raises:
+            ListingDataError: there is no listing to learn from.
+        """
+        if not self.whole:
+            raise ListingDataError(
+                "no product of the train split has a titled listing; check the refine stage."
+            )
+        steps, batch, share = params.training.steps, per_step(params), params.instruction_share
+        due = [int((step + 1) * share) > int(step * share) and bool(self.asked) for step in range(steps)]
+        instructed = sum(due) * batch
+        first = iter(_endless(len(self.whole), steps * batch - instructed, params.seed, 0))
+        second = iter(_endless(len(self.asked), instructed, params.seed, 1)) if instructed else iter(())
+        return [
+            self.asked[next(second)] if instructing else self.whole[next(first)]
+            for instructing in due
+            for _ in range(batch)
+        ]
+
+
+def read_lessons(variant: Variant, listing: ListingParams, catalogue: Path, refined: Path) -> Lessons:
+    """What a variant is taught: sellers' listings (raw), or refined ones with instructions.
 
     Raises:
-        ListingDataError: there is no listing to learn from.
+        ListingDataError: a file cannot be read, or names a product that the catalogue has not.
     """
-    if not listings:
-        raise ListingDataError("no product of the train split has a titled listing; check the refine stage.")
-    due = [int((step + 1) * share) > int(step * share) and bool(instructions) for step in range(steps)]
-    asked = sum(due) * batch
-    first = iter(_endless(len(listings), steps * batch - asked, seed, 0))
-    second = iter(_endless(len(instructions), asked, seed, 1)) if asked else iter(())
-    return [
-        instructions[next(second)] if instructing else listings[next(first)]
-        for instructing in due
-        for _ in range(batch)
-    ]
+    rows, schema = read_rows(catalogue), read_schema(catalogue / "schema.json")
+    if variant == "raw":
+        listings = {row["product_id"]: listing_of(row) for row in rows}
+        asked: list[Sample] = []
+    else:
+        listings = refined_listings(refined, listing.taught)
+        asked = instruction_samples(rows, refined / "instructions.parquet", schema, "train")
+    whole = listing_samples(rows, listings, schema, listing.prompt, "train")
+    questions = [listing.prompt.format(category=category) for category in sorted(schema.categories)]
+    return Lessons(whole, asked, questions)
 
 
 def of_one_length(samples: Sequence[Sample], lengths: Sequence[int], batch: int, seed: int) -> list[Sample]:
@@ -160,7 +147,7 @@ def of_one_length(samples: Sequence[Sample], lengths: Sequence[int], batch: int,
 
     A fifth of what a model read was padding. Only ``POOL`` steps of one kind that follow each other are
     sorted, and stand in a drawn order afterwards, so that every part of an epoch still sees every kind of
-    product [C].
+    product. Our choice: ``POOL``.
 
     Args:
         lengths: tokens of each sample. batch: samples per step.
