@@ -138,13 +138,11 @@ def _text_encoder(params: ClarifyParams, model: Path, cache: Path) -> TextEncode
         from components.encoder.model.towers.files import load_encoder
 
         torch.set_num_threads(params.threads)
-        encoder = BatchEncoder(
-            load_encoder(model), params.batch_size, params.precision, cache / "vectors.sqlite"
-        )
+        encoder = BatchEncoder(load_encoder(model), params.batch_size, params.precision, cache / "vectors")
         try:
             return encoder.texts(texts)
         finally:
-            encoder.memo.close()
+            encoder.cache.close()
 
     return _encode
 
