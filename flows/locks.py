@@ -20,7 +20,6 @@ from components.stage.publish import write_text
 from flows.errors import LockHeldError, WorkspaceError
 
 POLL_S = 0.25
-LOOK_S = 1.0
 Say = Callable[[str], None]
 
 
@@ -109,15 +108,10 @@ def clear_dead_locks(root: Path) -> bool:
         return lock is None or bool(lock.get("write") or lock.get("read"))
 
 
-def dvc_lock(root: Path) -> Path:
-    """The file DVC locks while it reads or writes the workspace's metadata (dvc/lock.py)."""
-    return root / ".dvc" / "tmp" / "lock"
-
-
 @contextmanager
 def dvc_stands_still(root: Path) -> Iterator[bool]:
     """Hold DVC's own lock; yields False, holding nothing, while a living DVC has it."""
-    path = dvc_lock(root)
+    path = root / ".dvc" / "tmp" / "lock"  # dvc/lock.py
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as handle:
         try:
@@ -126,35 +120,6 @@ def dvc_stands_still(root: Path) -> Iterator[bool]:
             yield False
             return
         yield True
-
-
-class StrangersLock:
-    """How long a process that is not ours has kept DVC's lock, looked up once a second."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self._looked = time.monotonic()
-        self._since: float | None = None
-        self.told = False
-
-    def waited_s(self) -> float:
-        """Seconds since a stranger was first seen with the lock; 0 while it is free or ours."""
-        now = time.monotonic()
-        if now - self._looked >= LOOK_S:
-            self._looked = now
-            since = now if self._since is None else self._since
-            self._since = since if self._stranger() else None
-        return 0.0 if self._since is None else now - self._since
-
-    def _stranger(self) -> bool:
-        with dvc_stands_still(self._root) as still:
-            if still:
-                return False
-        try:  # whoever took it last wrote its process id
-            holder = psutil.Process(int(dvc_lock(self._root).read_text(encoding="utf-8")))
-            return os.getpid() not in {parent.pid for parent in holder.parents()}
-        except (OSError, ValueError, psutil.Error):
-            return True
 
 
 LOCK_FILES = {"dvc.lock": "dvc.lock.copy", "studies/dvc.lock": "studies.lock.copy"}

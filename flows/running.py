@@ -149,7 +149,7 @@ def _execute(
         from prefect.exceptions import TerminationSignal
         from prefect.settings import PREFECT_API_URL, temporary_settings
 
-        from flows.pipeline import Run, vitrine
+        from flows.pipeline import Run, execute
 
         display = Display(console, stages)
         job = Run(
@@ -166,7 +166,7 @@ def _execute(
         _start_record(root, job.id)
         try:
             with temporary_settings({PREFECT_API_URL: server.ready()}), display:
-                vitrine(request.system, list(stages), job)
+                execute(job)
         except TerminationSignal:  # Prefect's own answer to SIGTERM while a flow runs
             raise KeyboardInterrupt("SIGTERM") from None
         finally:
