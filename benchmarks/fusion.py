@@ -33,7 +33,7 @@ from components.fusion.model.data.product_text import ProductTokens
 from components.fusion.model.fuse.fuse import Fusing
 from components.fusion.model.fuse.stage import make_fuse_data
 from components.fusion.model.networks.networks import create_network
-from components.fusion.model.params import CACHE, AlignmentParams, FuseParams, FusionParams
+from components.fusion.model.params import CACHE, AlignImageParams, AlignmentParams, FuseParams, FusionParams
 from components.fusion.model.towers.files import load_towers
 from components.fusion.model.towers.towers import Towers
 from components.stage.memory import keep_freed_memory
@@ -87,7 +87,7 @@ def seconds_per_step(loop: Loop, steps: int) -> float:
 def measure(name: Any, runs: int, steps: int) -> list[dict[str, Any]]:
     """Rows of the benchmark."""
     fusion, params = load_params("fusion", FusionParams), load_params("fuse", FuseParams)
-    align = load_params("align_image", AlignmentParams)
+    align = load_params("align_image", AlignImageParams)
     torch.set_num_threads(params.threads)
     keep_freed_memory()
     towers = Towers(load_towers(TOWERS), fusion.text, params.encode, None, params.threads)

@@ -112,6 +112,19 @@ def verify(
     raise typer.Exit(int(bool(found.wrong)))
 
 
+@app.command()
+def params(
+    block: Annotated[str | None, typer.Argument(help="A block, such as encoder; default: all.")] = None,
+    profile: Annotated[str | None, typer.Option(help="Profile of conf/ laid on params.yaml.")] = None,
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="block.key=value. Repeatable.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """List the parameters: value, unit and reason, and what differs from the default."""
+    from flows.resolved import print_parameters, resolved
+
+    print_parameters(console(), resolved(workspace(), profile, tuple(overrides or ())), block, as_json)
+
+
 @app.command(name="import")
 def import_(
     source: Annotated[Path, typer.Argument(exists=True, help="Folder or file of the catalogue.")],
@@ -238,14 +251,27 @@ def gc(
         bool, typer.Option("--memo", help="Also delete memo caches (pixels, embeddings).")
     ] = False,
     days: Annotated[
-        float, typer.Option(min=0, help="Age in days from which logs and resume state are old.")
+        float, typer.Option(min=0, help="Age in days from which logs, resume state and overrides are old.")
     ] = 14.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go; delete nothing.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also delete what no commit and no DVC remote holds.")
+    ] = False,
 ) -> None:
-    """Free disk space: unused cache entries, old logs, old resume state."""
+    """Free disk space: delete what no branch needs and what can be had again.
+
+    It deletes: logs and resume state older than --days; worktrees of 'run --set' that nobody has
+    used for so long, if all in them is committed, and their branches if another branch, tag or
+    remote holds the commit; objects of DVC's cache that no working tree, branch or tag needs, if a
+    DVC remote holds them or a commit says how to compute them. The branch of an old override needs
+    none: run it again.
+
+    What is held nowhere else is listed and kept; --force deletes it too, and that is final. The
+    worktree and the branch of a profile are never touched. --dry-run prints what a run would do.
+    """
     from flows.garbage import collect
 
-    collect(workspace(), console(), memo=memo, days=days, dry_run=dry_run)
+    collect(workspace(), console(), memo=memo, days=days, dry_run=dry_run, force=force)
 
 
 @app.command()

@@ -1,70 +1,135 @@
-"""``vitrine gc``: give disk space back without taking anything a run, a profile or a branch still needs."""
+"""``vitrine gc``: give disk space back without taking anything a run, a profile or a branch still needs.
+
+One plan is made, told, and then carried out; a dry run stops before the last. What no commit and no remote
+holds is in the plan only with ``force``; without, it is told as kept.
+"""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
 
 from components.stage.publish import remove
 from components.stage.record import STATE
-from flows import processes
 from flows.display import memory
-from flows.errors import FlowError
-from flows.locks import held
-from flows.profiles import worktree_path
+from flows.errors import LockHeldError
+from flows.locks import dvc_stands_still, held
+from flows.overrides import Override, Worktree, git_worktrees, last_used, overrides, unsaved
+from flows.overrides import held as held_by_git
+from flows.profiles import worktrees_folder
+from flows.unused import Unused, unused
 from flows.workspace import git
 
 DAY_S = 86400.0
-OVERRIDES = "set-"  # part of the name of a worktree that --set made
 
 
-def collect(root: Path, console: Console, memo: bool, days: float, dry_run: bool) -> None:
+@dataclass
+class Plan:
+    """What one ``vitrine gc`` deletes, and what it leaves for ``--force``."""
+
+    worktrees: list[Worktree] = field(default_factory=list)
+    branches: list[Override] = field(default_factory=list)
+    state: list[Path] = field(default_factory=list)
+    objects: list[Path] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)  # all of the above, in words
+    kept: list[str] = field(default_factory=list)  # what only --force deletes, and why
+    notes: list[str] = field(default_factory=list)  # what stays whatever is asked for, and why
+
+
+def collect(
+    root: Path, console: Console, memo: bool, days: float, dry_run: bool, force: bool = False
+) -> None:
     """Delete old override worktrees, logs and resume state, memo caches if asked, then unused cache entries.
 
-    Everything that the working trees of the workspace and its profiles, or any git branch, refer to is kept.
+    Everything that a working tree, a branch or a tag refers to is kept, but for the data of old overrides; so
+    is, without ``force``, everything that no commit and no remote holds.
 
     Raises:
-        LockHeldError: a run is going on in the workspace or a profile.
-        FlowError: DVC refused.
+        LockHeldError: a run or DVC is at work in the workspace or a profile.
+        WorkspaceError: git or DVC refused.
     """
-    before = time.time() - days * DAY_S
+    root = root.resolve()
     with ExitStack() as stack:
         for lock in sorted((root / STATE / "locks").glob("run-*")):
             stack.enter_context(held(lock, f"Workspace {lock.name.removeprefix('run-')}", 0.0, console.print))
-        for work in list(old_overrides(root, before)):
-            _tell(console, work, dry_run)
-            if not dry_run:
-                git(root, "worktree", "remove", "--force", str(work))
-                git(root, "branch", "-q", "-D", f"profile/{work.name}", check=False)
-        for path in old_state(root, before, memo):
-            _tell(console, path, dry_run)
-            if not dry_run:
-                remove(path)
-        _unused_cache(root, console, dry_run)
+        for tree in git_worktrees(root):
+            if (tree.path / ".dvc").is_dir() and not stack.enter_context(dvc_stands_still(tree.path)):
+                raise LockHeldError(f"DVC is at work in {tree.path}; wait for it to end, then run again.")
+        plan = make_plan(root, time.time() - days * DAY_S, memo, force)
+        tell(plan, console, dry_run)
+        if not dry_run:
+            carry_out(root, plan, force)
+
+
+def make_plan(root: Path, before: float, memo: bool = False, force: bool = False) -> Plan:
+    """What to delete of that which nobody has used since ``before`` (Unix seconds); deletes nothing."""
+    plan = Plan()
+    old = [one for one in overrides(root) if last_used(root, one) < before]
+    freed = [one for one in old if one.worktree is None or _plan_worktree(plan, root, one.worktree, force)]
+    _plan_branches(plan, root, [one for one in freed if one.commit], force)
+    gone = {tree.path for tree in plan.worktrees}
+    plan.state += old_state(root, before, memo, without=gone)
+    plan.deleted += [f"{path} ({_size([path])})" for path in plan.state]
+    trees = [tree for tree in git_worktrees(root) if tree.path not in gone]
+    _plan_objects(plan, unused(root, trees, [one.ref for one in freed]), force)
+    return plan
+
+
+def _plan_worktree(plan: Plan, root: Path, tree: Worktree, force: bool) -> bool:
+    """Whether the worktree of an old override goes."""
+    if tree.locked:
+        plan.notes.append(f"{tree.path} stays: git keeps it locked ('git worktree unlock' frees it).")
+        return False
+    if (loses := unsaved(root, tree)) and not force:
+        plan.kept.append(f"{tree.path}: {loses}")
+        return False
+    plan.worktrees.append(tree)
+    plan.deleted.append(f"{tree.path} ({_size([tree.path])})")
+    return True
+
+
+def _plan_branches(plan: Plan, root: Path, freed: list[Override], force: bool) -> None:
+    """The branches of overrides whose worktrees go: one whose commit nothing else holds stays."""
+    refs = {one.ref for one in freed}
+    staying = {tree.branch for tree in git_worktrees(root) if tree not in plan.worktrees}
+    for one in freed:
+        if one.ref in staying:
+            plan.notes.append(f"Branch profile/{one.name} stays: a working tree has it checked out.")
+        elif force or held_by_git(root, one.commit, without=refs):
+            plan.branches.append(one)
+            plan.deleted.append(f"branch profile/{one.name} (commit {one.commit[:10]})")
+        else:
+            plan.kept.append(f"branch profile/{one.name}: nothing else holds its commit {one.commit[:10]}")
+
+
+def _plan_objects(plan: Plan, found: Unused, force: bool) -> None:
+    groups = (
+        (found.in_remote, "that a DVC remote holds"),
+        (found.in_commit, "that a commit says how to compute"),
+        (found.nowhere, "that no remote holds and no commit says how to compute"),
+    )
+    for objects, why in groups:
+        if objects and (force or objects is not found.nowhere):
+            plan.objects += objects
+            plan.deleted.append(f"cache objects {why}: {len(objects):,} ({_size(objects)})")
+        elif objects:
+            plan.kept.append(f"cache objects {why}: {len(objects):,} ({_size(objects)})")
+    plan.notes += found.notes
 
 
 def worktrees(root: Path) -> list[Path]:
     """Worktrees of profiles and overrides."""
-    return sorted(path for path in worktree_path(root, "_").parent.glob("*") if (path / ".git").exists())
+    return sorted(path for path in worktrees_folder(root).glob("*") if (path / ".git").exists())
 
 
-def old_overrides(root: Path, before: float) -> Iterator[Path]:
-    """Worktrees that ``--set`` made and that nobody has run in since ``before`` (Unix seconds)."""
-    for work in worktrees(root):
-        lock = work / "dvc.lock"
-        if OVERRIDES in work.name and (lock if lock.exists() else work).stat().st_mtime < before:
-            yield work
-
-
-def old_state(root: Path, before: float, memo: bool) -> Iterator[Path]:
+def old_state(root: Path, before: float, memo: bool, without: Iterable[Path] = ()) -> Iterator[Path]:
     """Logs and resume state untouched since ``before`` (Unix seconds), in the workspace and its worktrees."""
-    for place in (root, *worktrees(root)):
+    for place in (root, *(work for work in worktrees(root) if work not in without)):
         for pattern in ("logs/*", "resume/*/*"):
             yield from (p for p in sorted((place / STATE).glob(pattern)) if _newest(p) < before)
     if memo:
@@ -76,32 +141,30 @@ def _newest(path: Path) -> float:
     return max([path.stat().st_mtime, *(p.stat().st_mtime for p in path.rglob("*"))])
 
 
-def _tell(console: Console, path: Path, dry_run: bool) -> None:
-    files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file() and not p.is_symlink()]
-    size = memory(sum(p.stat().st_size for p in files)) or "0 MiB"
-    console.print(
-        f"{'would delete' if dry_run else 'delete'} {path} ({size})", highlight=False, soft_wrap=True
-    )
+def _size(paths: Iterable[Path]) -> str:
+    files = (file for path in paths for file in ([path] if path.is_file() else path.rglob("*")))
+    return memory(sum(f.stat().st_size for f in files if f.is_file() and not f.is_symlink())) or "0 MiB"
 
 
-def _unused_cache(root: Path, console: Console, dry_run: bool) -> None:
-    """``dvc gc`` over all branches and all worktrees.
+def tell(plan: Plan, console: Console, dry_run: bool) -> None:
+    """Print a plan, a line for each part of it."""
+    verb = "would delete" if dry_run else "delete"
+    lines = [f"{verb} {what}" for what in plan.deleted] + [f"keep {what}" for what in plan.kept]
+    if plan.kept:
+        lines.append("What is kept here is held nowhere else; --force deletes it too.")
+    for line in [*(lines or ["Nothing to delete."]), *plan.notes]:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def carry_out(root: Path, plan: Plan, force: bool) -> None:
+    """Delete what a plan names and nothing else.
 
     Raises:
-        FlowError: DVC failed.
+        WorkspaceError: git refused, for instance because a worktree has changed since.
     """
-    command = [sys.executable, "-m", "dvc", "gc", "--workspace", "--all-branches", "--force"]
-    command += ["--dry"] if dry_run else []
-    others = worktrees(root)
-    command += ["--projects", *map(str, others)] if others else []
-    done = subprocess.run(
-        command, cwd=root, env=processes.environment(), capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise FlowError(f"dvc gc failed in {root}: {' '.join(done.stderr.split())}")
-    lines = [
-        line
-        for line in done.stdout.splitlines() + done.stderr.splitlines()
-        if "emov" in line or "unused" in line.lower()
-    ]
-    console.print("\n".join(lines) or "DVC's cache holds nothing unused.", highlight=False, soft_wrap=True)
+    for tree in plan.worktrees:
+        git(root, "worktree", "remove", *(["--force"] if force else []), str(tree.path))
+    for one in plan.branches:  # only if it still is at the commit that was looked at
+        git(root, "update-ref", "-d", one.ref, one.commit)
+    for path in (*plan.state, *plan.objects):
+        remove(path)

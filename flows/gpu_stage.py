@@ -24,6 +24,7 @@ from pydantic import BaseModel, computed_field
 from components.stage.errors import VitrineError
 from components.stage.publish import write_text
 from components.stage.record import STATE
+from components.tracking.lineage.lockfile import is_inside
 from flows.handover import (
     Handover,
     RunnerConfigurationError,
@@ -157,11 +158,14 @@ def execute(handover: Handover, stage: Stage, watcher: Watcher = QUIET) -> Outco
     """Run a handed-over stage in the clone ``stage.root`` and push what it made.
 
     Raises:
-        RunnerConfigurationError: the commit cannot be reached, or the patch does not fit.
+        RunnerConfigurationError: the stage has no possible name, the commit cannot be reached, or the patch
+            does not fit.
         RunnerInputError: an input, parameter or the command differs from what was handed over.
         RunnerError: data could not be pulled or pushed.
     """
     clone = stage.root
+    if not is_inside(stage.name):  # it comes over the wire, and names a log and a lock before DVC looks it up
+        raise RunnerConfigurationError(f"{stage.name[:80]!r} is no stage; hand it over again.")
     with held(clone / STATE / "locks" / "clone.lock", f"Clone {clone}", CLONE_WAIT_S, watcher.say):
         check_out(clone, handover.commit, handover.patch)
         if handover.pushed:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import subprocess
 import tempfile
 import zlib
@@ -24,6 +25,7 @@ from flows.errors import FlowError
 
 # Prefect refuses flow parameters above 512 KiB; the fingerprint needs some room beside the patch.
 MAX_PATCH_BYTES = 384 * 1024
+COMMIT = re.compile(r"[0-9a-f]{40,64}")
 CARRIED = ("dvc.yaml", "dvc.lock", "params.yaml")
 
 
@@ -262,6 +264,8 @@ def check_out(clone: Path, commit: str, patch: str) -> None:
     Raises:
         RunnerConfigurationError: no git repository, the commit is neither in it nor at its origin, no fit.
     """
+    if COMMIT.fullmatch(commit) is None:  # it comes over the wire, and git would take "--..." for an option
+        raise RunnerConfigurationError(f"{commit[:80]!r} is no commit; hand the stage over again.")
     try:
         git(clone, "cat-file", "-e", f"{commit}^{{commit}}")
     except RunnerConfigurationError:

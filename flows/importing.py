@@ -9,11 +9,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from components.stage.record import STATE
 from flows import processes
 from flows.errors import FlowError
 from flows.locks import held
-from flows.profiles import commit_worktree, prepare_worktree, profile_text
+from flows.profiles import commit_worktree, prepare_worktree, profile_text, run_lock
 from flows.workspace import git
 
 SOURCE = Path("data/source")
@@ -31,12 +30,7 @@ def import_source(
         FlowError: the importer or DVC refused; carries the importer's own exit code.
     """
     source, mapping = source.resolve(), mapping.resolve()
-    with held(
-        main / STATE / "locks" / f"run-{profile or 'workspace'}",
-        f"Workspace {profile or main}",
-        60.0,
-        console.print,
-    ):
+    with held(run_lock(main, profile), f"Workspace {profile or main}", 60.0, console.print):
         root = main if profile is None else prepare_worktree(main, profile, profile_text(main, profile))
         arguments = [
             "--source",
@@ -47,7 +41,7 @@ def import_source(
             str(SOURCE),
             "--link" if link else "--copy",
         ]
-        passed_on(root, [sys.executable, "-m", "components.catalog", "import", *arguments])
+        passed_on(root, [sys.executable, "-m", "components.catalog.source", *arguments])
         passed_on(root, [sys.executable, "-m", "dvc", "add", "--quiet", str(SOURCE / "files")])
         if profile is not None:
             commit_worktree(root, f"Import the source of profile {profile}")
@@ -56,7 +50,11 @@ def import_source(
     if profile is None:
         changed = git(root, "status", "--porcelain", "--", str(SOURCE)).split()[1::2]
         console.print(
-            f"[dim]commit it: git add {' '.join(changed) or SOURCE}", highlight=False, soft_wrap=True
+            f"commit it: git add {' '.join(changed) or SOURCE}",
+            style="dim",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
         )
     return root
 

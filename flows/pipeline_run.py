@@ -47,7 +47,7 @@ def run_pipeline(clone: Path, system: str, log: Path) -> int:
     """``vitrine run SYSTEM`` in ``clone``, into ``log``; the exit code is that of the command."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
-        process = processes.start([sys.executable, "-m", "flows.cli", "run", system], clone, output)
+        process = processes.start([sys.executable, "-m", "flows.cli", "run", "--", system], clone, output)
         try:
             return process.wait()
         except BaseException:

@@ -8,6 +8,7 @@ remote, the outcome through Prefect's API.
 from __future__ import annotations
 
 import json
+import re
 import time
 import uuid
 from contextlib import suppress
@@ -31,6 +32,8 @@ from flows.handover import (
 )
 from flows.params import GpuParams, RunnerParams
 from flows.stages import QUIET, Stage, Watcher
+
+RECORD_ID = re.compile(r"[0-9a-f]{32}")
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -149,9 +152,9 @@ def _keep(stage: Stage, outcome: Outcome) -> None:
         with stage.log.open("a", encoding="utf-8") as log:
             log.write(f"---- on the runner ----\n{outcome.log}\n---- here ----\n")
     if outcome.record is not None:
-        name = Path(
-            str(outcome.record["id"])
-        ).name  # never a path out of the folder, whatever came over the wire
+        name = str(outcome.record.get("id"))
+        if RECORD_ID.fullmatch(name) is None:  # it came over the wire, and becomes the name of a file
+            raise RunnerError(f"the runner's record of '{stage.name}' has the id {name[:80]!r}; run again.")
         text = json.dumps(outcome.record, indent=1, sort_keys=True)
         write_text(stage.root / STATE / "records" / stage.name / f"{name}.json", text)
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from pydantic import BaseModel
 from rich.console import Console
+from rich.markup import escape
 
 from components.stage.errors import ConfigurationError, InvalidDataError, VitrineError
-from components.stage.record import STATE
 from flows.display import Display
 from flows.errors import FlowError
 from flows.graph import STUDY, Graph, read_graph, select, stale
@@ -28,17 +28,13 @@ from flows.profiles import (
     keep_results,
     prepare_worktree,
     profile_text,
+    run_lock,
     work_name,
 )
 from flows.stages import StageResult
 from flows.summary import print_plan, print_summary
 
-HERE = RunnerParams.model_validate(
-    {
-        "stages_at_once": 1,
-        "gpu": {"work_pool": None, "deployment": None, "timeout_s": 1.0, "worker_timeout_s": 1.0},
-    }
-)
+HERE = RunnerParams(stages_at_once=1)
 
 
 @dataclass(frozen=True)
@@ -64,12 +60,14 @@ def run(main: Path, request: Request, console: Console) -> None:
     name = work_name(request.profile, request.overrides)
     with ExitStack() as stack:
         say = _sayer(console)
-        place = main / STATE / "locks" / f"run-{name or 'workspace'}"
+        place = run_lock(main, name)
         stack.enter_context(held(place, f"Workspace {name or main}", request.lock_timeout_s, say))
         root = main
         if name is not None:
             root = prepare_worktree(main, name, profile_text(main, request.profile, request.overrides))
-            console.print(f"[dim]profile {name}: {root}", highlight=False, soft_wrap=True)
+            console.print(
+                f"profile {name}: {root}", style="dim", markup=False, highlight=False, soft_wrap=True
+            )
         checked = check_parameters(root / "params.yaml")
         graph = read_graph(root, request.lock_timeout_s, say, study=request.system == STUDY)
         stages = select(graph, request.system, request.first, request.last)
@@ -84,14 +82,14 @@ def run(main: Path, request: Request, console: Console) -> None:
         results = _execute(main, root, request, graph, stages, work, runner, checked, console)
     if request.profile is not None and not request.overrides:
         folder = keep_results(main, root, request.profile)
-        console.print(f"[dim]results kept in {folder}", highlight=False, soft_wrap=True)
+        console.print(f"results kept in {folder}", style="dim", markup=False, highlight=False, soft_wrap=True)
     if name is not None and commit_worktree(root, f"Results of profile {name}"):
         console.print(f"[dim]committed on branch profile/{name}", highlight=False)
     print_summary(console, root, results, time.perf_counter() - start, graph)
 
 
 def _sayer(console: Console) -> Say:
-    return partial(console.print, style="dim", highlight=False, soft_wrap=True)
+    return partial(console.print, style="dim", markup=False, highlight=False, soft_wrap=True)
 
 
 def _check_blocks(root: Path, graph: Graph, stages: Sequence[str], checked: object) -> None:
@@ -105,7 +103,7 @@ def _check_blocks(root: Path, graph: Graph, stages: Sequence[str], checked: obje
     if missing:
         told = ", ".join(f"'{block}' (stage {stage})" for block, stage in missing.items())
         raise ConfigurationError(
-            f"{root / 'params.yaml'} lacks the block {told}; see conf/ for complete files."
+            f"{root / 'params.yaml'} lacks the block {told}; 'vitrine params' lists every block."
         )
 
 
@@ -196,8 +194,10 @@ def record(root: Path, run_id: str, results: Sequence[StageResult], console: Con
         from components.tracking.publish.publish import publish
 
         for warning in publish(root).warnings:
-            console.print(f"[yellow]warning:[/] {warning}", highlight=False, soft_wrap=True)
+            console.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False, soft_wrap=True)
     except (VitrineError, OSError) as error:
         console.print(
-            f"[yellow]warning:[/] not recorded in MLflow yet: {error}", highlight=False, soft_wrap=True
+            f"[yellow]warning:[/] not recorded in MLflow yet: {escape(str(error))}",
+            highlight=False,
+            soft_wrap=True,
         )

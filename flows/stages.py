@@ -6,6 +6,7 @@ The flow's own output stays short; what DVC and the stage's command print goes t
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -26,6 +27,7 @@ State = Literal["ran", "restored", "unchanged", "cached", "failed"]
 JOB = Path(__file__).with_name("dvc_job.py")
 POLL_S = 0.1
 TAIL_BYTES = 4096
+PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 KILLED = "its process was killed from outside (out of memory?); run again, finished stages are kept."
 
@@ -81,8 +83,9 @@ QUIET = Watcher(say=lambda text: None, follow=lambda stage, seconds, line: None,
 
 
 def log_path(root: Path, run: str, stage: str) -> Path:
-    """Path of a stage log."""
-    return root / STATE / "logs" / run / f"{stage}.log"
+    """Path of a stage log; the run's id may come over the wire, so what is no plain name goes by its hash."""
+    plain = run if PLAIN.fullmatch(run) else hashlib.sha256(run.encode()).hexdigest()[:32]
+    return root / STATE / "logs" / plain / f"{stage}.log"
 
 
 def run_stage(stage: Stage, watcher: Watcher = QUIET) -> StageResult:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from flows.errors import WorkspaceError
@@ -63,3 +64,27 @@ def is_dirty(root: Path) -> bool:
     """Whether tracked files differ from HEAD; what a run writes (dvc.lock, metrics, results) is no dirt."""
     outputs = (":!dvc.lock", ":!metrics", ":!results")
     return bool(git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", *outputs).strip())
+
+
+def blobs(root: Path, ids: Iterable[str]) -> Iterator[bytes]:
+    """Contents of git's objects with these ids, in their order.
+
+    Raises:
+        WorkspaceError: git could not read them.
+    """
+    asked = "".join(f"{one}\n" for one in ids).encode()
+    done = subprocess.run(
+        ["git", "cat-file", "--batch"], cwd=root, input=asked, capture_output=True, check=False
+    )
+    if done.returncode:
+        raise WorkspaceError(
+            f"git cat-file failed in {root}: {done.stderr.decode(errors='replace').strip()}."
+        )
+    rest = done.stdout
+    while rest:
+        head, _, rest = rest.partition(b"\n")  # "<id> blob <size>"
+        if head.endswith(b" missing"):
+            raise WorkspaceError(f"git lacks an object of {root}: {head.decode()}; run 'git fsck' there.")
+        size = int(head.split()[2])
+        yield rest[:size]
+        rest = rest[size + 1 :]

@@ -25,11 +25,12 @@ def _align(
     record: Record, stage: str, start: Path, model: Path, curves: Path, variant: str, seed: str
 ) -> None:
     from components.fusion.model.align.stage import align_and_publish
-    from components.fusion.model.params import CACHE, AlignmentParams, FusionParams
+    from components.fusion.model.params import CACHE, AlignImageParams, AlignmentParams, FusionParams
     from components.fusion.model.studies import alignment_params
 
     fusion = load_params("fusion", FusionParams)
-    params = alignment_params(load_params(stage, AlignmentParams), variant, seed)
+    block: type[AlignmentParams] = AlignImageParams if stage == "align_image" else AlignmentParams
+    params = alignment_params(load_params(stage, block), variant, seed)
     record.parameters = {"fusion": fusion.model_dump(mode="json"), stage: params.model_dump(mode="json")}
     untrained = (stage, variant) == ("align_text", "no_domain")
     align_and_publish(fusion, params, CATALOGUE, start, untrained, model, curves, CACHE, record)

@@ -43,11 +43,11 @@ def print_hits(hits: Sequence[Hit], as_json: bool) -> None:
         return
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table("", "score", "product", "type", "title", "attributes")
     for hit in hits:
         attributes = ", ".join(f"{k}: {v}" for k, v in hit.attributes.items())
-        table.add_row(
-            str(hit.rank), f"{hit.score:.3f}", hit.product_id, hit.product_type, hit.title, attributes
-        )
+        texts = (hit.product_id, hit.product_type, hit.title, attributes)  # a seller's: no markup of ours
+        table.add_row(str(hit.rank), f"{hit.score:.3f}", *map(Text, texts))
     Console().print(table if hits else "Nothing found: no product fulfils every --where.")

@@ -6,7 +6,7 @@ from typing import Any
 
 
 def catalog_block(**changes: Any) -> dict[str, Any]:
-    """Block ``catalog``: small pictures allowed, nothing re-encoded, no noise, no synthetic shop."""
+    """Block ``catalog``: small pictures allowed, nothing re-encoded, no noise."""
     return {
         "seed": 1,
         "workers": 2,
@@ -16,14 +16,14 @@ def catalog_block(**changes: Any) -> dict[str, Any]:
         "splits": {"train": 0.6, "validation": 0.2, "test": 0.2},
         "enum_max_values": 20,
         "noise": None,
-        "shop": None,
         **changes,
     }
 
 
 def shop_block(counts: tuple[int, int, int], max_exact: int = 15, **changes: Any) -> dict[str, Any]:
-    """Block ``catalog.shop``; ``counts`` are the queries of train, validation and test."""
+    """Block ``shop``; ``counts`` are the queries of train, validation and test."""
     return {
+        "seed": 7,
         "products": 240,
         "variant_share": 0.35,
         "recolour_share": 0.7,

@@ -14,16 +14,19 @@ from typing import Any
 
 import yaml
 
+from flows.resolved import resolved
 from tests.model.llm.faulty_server import Act
 
 PROJECT = Path(__file__).resolve().parents[2]
-PROFILE = PROJECT / "conf/gpu.yaml"
+# Every parameter of the profile gpu, defaults included
+GIVEN = {name: block.model_dump(mode="json") for name, block in resolved(PROJECT, "gpu").items()}
 KEY = "a-key-that-must-not-be-written-anywhere"
 HUB_NAME = re.compile(r"([\w-]+:)?[A-Za-z0-9][\w.-]*/[\w.-]+")
 # The last parts of parameters that may say where weights come from, whatever their value looks like.
 WEIGHTS_KEYS = ("architecture", "checkpoint", "folder", "model", "pretrained", "weights")
 PRODUCTS = 240
 SHOP = {
+    "seed": 3,
     "products": PRODUCTS,
     "variant_share": 0.3,
     "recolour_share": 0.7,
@@ -109,7 +112,7 @@ def changed(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
         block = out
         for part in path:
             block = block[part]
-        assert last in block, f"{name} is no parameter of {PROFILE}"
+        assert last in block, f"{name} is no parameter"
         block[last] = value
     return out
 
@@ -123,12 +126,11 @@ def write_source(folder: Path) -> list[tuple[str, str]]:
     from components.catalog.noise.params import NoiseParams
     from components.catalog.noise.seller_text import SellerNoise
     from components.opal.model.listing_text import compact_json
-    from components.shop.build import Shop
     from components.shop.params import ShopParams
+    from components.shop.shop import Shop
 
-    shop = Shop(ShopParams.model_validate(SHOP), seed=3)
-    careless = yaml.safe_load((PROJECT / "conf/demo.yaml").read_text())["catalog"]["noise"]
-    noise = SellerNoise(NoiseParams.model_validate(careless), shop.schema(), 3)
+    shop = Shop(ShopParams.model_validate(SHOP))
+    noise = SellerNoise(NoiseParams(), shop.schema(), 3)
     (folder / "photos").mkdir(parents=True)
     rows = []
     for clean, _ in shop.products():

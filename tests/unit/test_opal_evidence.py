@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.catalog.format.schema import CatalogSchema
-from components.opal.refine.listings import Listing
-from components.opal.refine.params import SupportParams
-from components.opal.refine.support.calibration import calibrate
-from components.opal.refine.support.evidence import FEATURES, Evidence
-from components.opal.refine.support.sibling_values import SiblingValues
-from components.opal.refine.words.mentions import Mentions
-from components.opal.refine.words.synonyms import Synonyms
-from components.opal.refine.words.words import Words
+from components.evidence.calibration import calibrate
+from components.evidence.features import FEATURES, Evidence
+from components.evidence.listing import Listing
+from components.evidence.mentions import Mentions
+from components.evidence.params import SupportParams
+from components.evidence.sibling_values import SiblingValues
+from components.evidence.synonyms import Synonyms
+from components.evidence.words import Words
 from tests.unit.test_opal_judges import WORDS
 
 SUPPORT = SupportParams(

@@ -10,9 +10,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from components.catalog.format.schema import CatalogSchema, listing_json_schema
+from components.evidence.listing import Listing
 from components.opal.refine.entailment import entailed
 from components.opal.refine.instructions import Instruction, InstructionWriter
-from components.opal.refine.listings import Listing
 from components.opal.refine.params import InstructionParams
 
 GRAINS = ("listing", "attribute", "attributes", "title", "visible", "not_visible")

@@ -10,14 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.catalog.format.schema import CatalogSchema
+from components.evidence.listing import Listing
+from components.evidence.params import WordParams
+from components.evidence.synonyms import Synonyms
+from components.evidence.words import Words
 from components.opal.refine.decisions import Decision, applied, refine
 from components.opal.refine.judges.schema import KnownValues, SchemaJudge, recognised
 from components.opal.refine.judges.title import TitleJudge
-from components.opal.refine.listings import Listing
-from components.opal.refine.params import TitleParams, WordParams
-from components.opal.refine.words.synonyms import Synonyms
-from components.opal.refine.words.units import in_unit, unit_of
-from components.opal.refine.words.words import Words
+from components.opal.refine.params import TitleParams
+from components.opal.refine.units import in_unit, unit_of
 
 ROOT = Path(__file__).parents[2]
 WORDS = WordParams(
@@ -215,7 +216,8 @@ def test_the_refinement_shares_no_words_with_those_who_write_and_spoil_listings(
     for name in ("texts/text", "texts/wording", "assortment"):
         theirs |= _strings(ROOT / f"components/shop/{name}.py")
     theirs = {text for text in theirs if any(c.isalpha() for c in text)}
-    files = sorted((ROOT / "components/opal/refine").rglob("*.py"))
+    rooms = ("components/opal/refine", "components/evidence")
+    files = sorted(file for room in rooms for file in (ROOT / room).rglob("*.py"))
     assert {"judge_panel.py", "decisions.py", "instructions.py"} <= {file.name for file in files}
     for file in files:
         ours = _strings(file)

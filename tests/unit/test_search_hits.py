@@ -50,3 +50,12 @@ def test_people_get_a_table_or_a_sentence(
     assert all(told in second for told in ("2", "0.500", "p1", "teapot"))
     print_hits([], as_json=False)
     assert "Nothing found" in capsys.readouterr().out
+
+
+def test_a_sellers_text_is_no_markup(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    print_hits([Hit(1, 0.75, "[/p]", "Mug [/bold] [red]sale", "[b]mug", {"[/a]": "[/v]"})], as_json=False)
+    out = capsys.readouterr().out
+    assert all(told in out for told in ("[/p]", "Mug [/bold] [red]sale", "[b]mug", "[/a]: [/v]"))

@@ -10,6 +10,9 @@ from components.catalog.format.shards import Catalogue
 from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.params import CACHE
 from components.encoder.model.towers.files import load_encoder
+from components.evidence.calibration import Calibration, calibrate
+from components.evidence.features import Evidence, EvidenceReader
+from components.evidence.params import SupportParams
 from components.llm.open_model import open_model
 from components.llm.params import LLMParams
 from components.llm.session import ChatSession
@@ -20,9 +23,7 @@ from components.opal.refine.judges.support import SupportJudge
 from components.opal.refine.judges.title import TitleJudge
 from components.opal.refine.listings import listing_batches
 from components.opal.refine.observed import Observed
-from components.opal.refine.params import RefineParams, SupportParams
-from components.opal.refine.support.calibration import Calibration, calibrate
-from components.opal.refine.support.evidence import Evidence, EvidenceReader
+from components.opal.refine.params import RefineParams
 
 RULES = "no eyes 1"  # version of the offline rule
 

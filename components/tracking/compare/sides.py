@@ -155,7 +155,7 @@ def _lock_at(root: Path, commit: str) -> dict[str, LockEntry]:
 
 def _profile(root: Path, name: str) -> Side | None:
     """Results of a profile: ``results/<name>/*.json`` with the lock of its worktree, branch or this one."""
-    if not name or Path(name).name != name or name == "per_query":
+    if Path(name).name != name or name in ("", "..", "per_query"):
         return None
     files = sorted((root / "results" / name).glob("*.json"))
     here = profile_of(root, {}) == name

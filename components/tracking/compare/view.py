@@ -82,7 +82,7 @@ def _metrics(rows: list[MetricRow], a: str, b: str) -> Table | Text:
     for row in different:
         gap = f"{row.a.value - row.b.value:+.4f}" if row.a is not None and row.b is not None else ""
         sides = (interval(side).replace(" [", "\n[").replace(" n=", "\nn=") for side in (row.a, row.b))
-        table.add_row(f"{row.table}\n{row.variant}", row.metric, *sides, gap)
+        table.add_row(Text(f"{row.table}\n{row.variant}"), Text(row.metric), *map(Text, sides), gap)
     if equal:
         table.caption, table.caption_justify, table.caption_style = (
             f"{equal:,} others are equal",
@@ -111,7 +111,8 @@ def _tests(tests: list[PairedTest], a: str, b: str) -> Table:
     for t in tests:
         limits = f"[{t.low:+.4f}, {t.high:+.4f}]"
         figures = (f"{t.difference:+.4f}", limits, f"{t.p:.4f}", f"{t.n:,}")
-        table.add_row(t.table, t.variant, t.task, t.metric, *figures, reading(t, a, b))
+        names = (Text(name) for name in (t.table, t.variant, t.task, t.metric))
+        table.add_row(*names, *figures, reading(t, a, b))
     return table
 
 

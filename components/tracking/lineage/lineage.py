@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
 from rich.tree import Tree
 
 from components.tracking.publish.publish import tracking_params
@@ -116,7 +117,8 @@ def _trace(
     """Where an input comes from: by its hash, else by the folder the outputs of a neighbour lie in."""
     tag = f"{OUT}{path}"
     makers = [m for m in near.values() if m.data.tags.get(tag) == md5]
-    makers = makers or runs.search(f"tags.`{tag}` = '{md5}'")
+    if not makers and not set("`'") & set(tag + md5):  # MLflow's filter language knows no escape
+        makers = runs.search(f"tags.`{tag}` = '{md5}'")
     makers = [maker for maker in makers if maker.info.run_id != asking][:1]
     by = "hash"
     if not makers:
@@ -144,7 +146,7 @@ def tree(found: Lineage) -> Tree:
     """The lineage as a tree: final stages first, each above what it stands on; a run is spelled out once."""
     used = {i.run_id for node in found.nodes.values() for i in node.inputs}
     tops = [run_id for run_id in found.asked if run_id not in used] or found.asked
-    top = Tree(f"[bold]run {found.run_id[:SHOWN]}[/bold] of pipeline run {found.pipeline or '–'}")
+    top = Tree(f"[bold]run {found.run_id[:SHOWN]}[/bold] of pipeline run {escape(found.pipeline or '–')}")
     told: set[str] = set()
     for run_id in tops:
         _grow(top, found, run_id, told)
@@ -154,18 +156,18 @@ def tree(found: Lineage) -> Tree:
 def _grow(branch: Tree, found: Lineage, run_id: str, told: set[str]) -> None:
     node = found.nodes[run_id]
     if run_id in told:
-        branch.add(f"[cyan]{node.stage}[/cyan] run {run_id[:SHOWN]} [dim](above)[/dim]")
+        branch.add(f"[cyan]{escape(node.stage)}[/cyan] run {run_id[:SHOWN]} [dim](above)[/dim]")
         return
     told.add(run_id)
-    code = f"commit {node.commit[:SHOWN] or '–'}{' + changes' if node.dirty == 'true' else ''}"
-    here = branch.add(f"[cyan]{node.stage}[/cyan] run {run_id[:SHOWN]} {node.status.lower()}, {code}")
+    code = f"commit {escape(node.commit[:SHOWN]) or '–'}{' + changes' if node.dirty == 'true' else ''}"
+    here = branch.add(f"[cyan]{escape(node.stage)}[/cyan] run {run_id[:SHOWN]} {node.status.lower()}, {code}")
     for model in node.models:
-        here.add(f"[green]registered as {model}[/green]")
+        here.add(f"[green]registered as {escape(model)}[/green]")
     for path, md5 in node.outputs.items():
-        here.add(f"[dim]made[/dim] {path} {md5[:SHOWN]}")
+        here.add(f"[dim]made[/dim] {escape(f'{path} {md5[:SHOWN]}')}")
     for item in node.inputs:
         read = here.add(
-            f"[dim]read[/dim] {item.path} {item.md5[:SHOWN]}"
+            f"[dim]read[/dim] {escape(f'{item.path} {item.md5[:SHOWN]}')}"
             + ("" if item.run_id else " [dim](source)[/dim]")
         )
         if item.run_id:

@@ -10,7 +10,8 @@ import configparser
 import hashlib
 import json
 import os
-from pathlib import Path
+import re
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
@@ -19,6 +20,7 @@ from pydantic import BaseModel, ConfigDict
 from components.tracking.errors import LockFileError
 
 CHUNK_BYTES = 1 << 20
+HASH = re.compile(r"[0-9a-f]{32}(\.dir)?")
 # lock file -> what DVC puts before the names of its stages
 LOCK_FILES = {"dvc.lock": "", "studies/dvc.lock": "studies/dvc.yaml:"}
 
@@ -55,6 +57,21 @@ class LockEntry(BaseModel):
             prefix = "" if Path(file).name == "params.yaml" else f"{file}:"
             merged |= {f"{prefix}{key}": value for key, value in (values or {}).items()}
         return merged
+
+
+def is_inside(path: str) -> bool:
+    """Whether a relative path names something below the folder it is read from.
+
+    Paths come from lock entries that MLflow keeps, too, where others may write them.
+    """
+    parts = PurePosixPath(path).parts
+    return (
+        bool(parts)
+        and ".." not in parts
+        and not path.startswith("/")
+        and "\\" not in path
+        and "\0" not in path
+    )
 
 
 def digest(value: object) -> str:
@@ -171,17 +188,21 @@ def cache_folder(root: Path) -> Path:
 
 
 def cached_file(root: Path, md5: str) -> Path | None:
-    """Path of the cache entry with this hash, or None when it is not here."""
+    """Path of the cache entry with this hash, or None when it is not here or the text is no hash."""
+    if HASH.fullmatch(md5) is None:
+        return None
     path = cache_folder(root) / "files" / "md5" / md5[:2] / md5[2:]
-    return path if len(md5) > 2 and path.is_file() else None
+    return path if path.is_file() else None
 
 
 def located(root: Path, output: Output) -> dict[str, Path]:
     """Relative path -> a local file with exactly the recorded bytes, for one output (a folder's files apart).
 
     The workspace's file is taken when its hash is the recorded one, else the cache's; what is in neither is
-    left out.
+    left out, and so is what would lie outside the workspace.
     """
+    if not is_inside(output.path):
+        return {}
     if not output.md5.endswith(".dir"):
         path = root / output.path
         if path.is_file() and _same_size(path, output) and file_md5(path) == output.md5:
@@ -194,6 +215,6 @@ def located(root: Path, output: Output) -> dict[str, Path]:
     files: dict[str, Path] = {}
     for item in json.loads(listing.read_text(encoding="utf-8")):
         cached = cached_file(root, item["md5"])
-        if cached:
+        if cached and is_inside(item["relpath"]):
             files[f"{output.path.rstrip('/')}/{item['relpath']}"] = cached
     return files

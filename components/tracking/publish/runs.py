@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from components.tracking.errors import UnknownReferenceError
-from components.tracking.lineage.lockfile import LockEntry
+from components.tracking.lineage.lockfile import LockEntry, is_inside
 from components.tracking.store import Store, connect, experiment_of
 
 PAGE = 1000
 SHORTEST_PREFIX = 4
+RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
 @dataclass
@@ -105,9 +107,14 @@ class Runs:
         return list(stages.values())
 
     def file(self, run: Any, path: str, folder: Path) -> bytes | None:
-        """Contents of a file of the run, by way of ``folder``; None when the run has no such file."""
+        """Contents of a file of the run, by way of ``folder``; None when the run has no such file.
+
+        Ids and paths are what MLflow says they are, so neither may lead out of ``folder``.
+        """
         from mlflow.exceptions import MlflowException
 
+        if not (RUN_ID.fullmatch(run.info.run_id) and is_inside(path)):
+            return None
         target = folder / run.info.run_id
         target.mkdir(exist_ok=True)
         try:

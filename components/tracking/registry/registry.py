@@ -6,6 +6,8 @@ run's.
 
 from __future__ import annotations
 
+import hashlib
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +20,7 @@ from urllib.parse import unquote, urlsplit
 from components.stage.publish import published
 from components.stage.record import STATE
 from components.tracking.errors import ModelFolderError, TrackingError, UnknownReferenceError
-from components.tracking.lineage.lockfile import tree_md5
+from components.tracking.lineage.lockfile import is_inside, tree_md5
 from components.tracking.publish.publish import tracking_params
 from components.tracking.publish.runs import Runs
 from components.tracking.registry.model_folder import CARD, checked_files, content_hash
@@ -26,6 +28,8 @@ from components.tracking.store import connect, store_of
 
 OUT = "vitrine.out."
 CONTENT = "vitrine.model_sha256"
+SHA256 = re.compile(r"[0-9a-f]{64}")
+PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]*")
 DESCRIPTION_LENGTH = 4000  # characters; some SQL back ends hold 5,000
 
 
@@ -197,9 +201,15 @@ def _section(title: str, values: dict[str, str]) -> list[str]:
         "",
         "| name | value |",
         "|---|---|",
-        *(f"| {k} | {v} |" for k, v in sorted(values.items())),
+        *(f"| {_cell(k)} | {_cell(v)} |" for k, v in sorted(values.items())),
         "",
     ]
+
+
+def _cell(text: str) -> str:
+    """Text for a cell of a Markdown table: one line, and no markup of its own."""
+    plain = " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"([\\`*\[\]|])", r"\\\1", plain)
 
 
 def promote(root: Path, name: str, version: str, alias: str) -> str:
@@ -225,33 +235,82 @@ def promote(root: Path, name: str, version: str, alias: str) -> str:
 def load_path(root: Path, name: str, alias: str) -> Path:
     """A local folder with the files of the version an alias points at, checked against its hash.
 
-    Files behind a server are fetched once, into ``.vitrine/models/<name>/<hash>/``.
+    Files behind a server are fetched once, into ``.vitrine/models/<name>/<hash>/``; until they are checked
+    they lie in a temporary folder. Whoever may edit a model in MLflow chooses its tags and its source, so
+    neither is used as a path before it has been looked at.
 
     Raises:
         UnknownReferenceError: no such model or alias.
-        ModelFolderError: the files are not those that were registered.
+        ModelFolderError: the files are not those that were registered, or the version does not say which.
         TrackerUnavailableError: the store does not answer.
     """
     root = root.resolve()
     client = connect(store_of(root))
     with _registry_call(f"{name}@{alias} cannot be loaded"):
         version = client.get_model_version_by_alias(name, alias)
-        wanted = version.tags.get(CONTENT, "")
         run = client.get_run(version.run_id)
-        place = version.source.removeprefix(f"runs:/{version.run_id}/")
+    what = f"{name} v{version.version}"
+    wanted, place = _wanted(what, version), _place(what, version)
     folder = _local_artifacts(run.info.artifact_uri, place)
     if folder is None:
-        folder = root / STATE / "models" / name / (wanted or f"v{version.version}")
+        folder = root / STATE / "models" / _folder_name(name) / wanted
         if not folder.exists():
             with published(folder) as temporary, _registry_call(f"{name}@{alias} cannot be fetched"):
                 temporary.mkdir()
                 fetched = client.download_artifacts(version.run_id, place, str(temporary))
                 _lift(Path(fetched), temporary)
+                _check(temporary, what, wanted)
+    _check(folder, what, wanted)
+    return folder
+
+
+def _wanted(what: str, version: Any) -> str:
+    """The hash that a version must have.
+
+    Raises:
+        ModelFolderError: its tag is missing, or is no hash.
+    """
+    wanted = str(version.tags.get(CONTENT, ""))
+    if not SHA256.fullmatch(wanted):
+        raise ModelFolderError(
+            f"The tag {CONTENT} of {what} in MLflow is {wanted[:80]!r}, not a SHA-256 of 64 hex digits: "
+            "somebody has changed it; register the model again."
+        )
+    return wanted
+
+
+def _place(what: str, version: Any) -> str:
+    """Where a version's files lie among the artifacts of its run.
+
+    Raises:
+        ModelFolderError: its source is not a folder of that run.
+    """
+    source, start = str(version.source), f"runs:/{version.run_id}/"
+    place = source.removeprefix(start)
+    if not source.startswith(start) or not is_inside(place):
+        raise ModelFolderError(
+            f"The source of {what} in MLflow is {source[:200]!r}, not a folder of run {version.run_id}: "
+            "it was not registered by Vitrine; register the model again."
+        )
+    return place
+
+
+def _folder_name(name: str) -> str:
+    """A registered name as the name of one folder; other names than plain ones by their hash."""
+    return name if PLAIN.fullmatch(name) else hashlib.sha256(name.encode()).hexdigest()[:24]
+
+
+def _check(folder: Path, what: str, wanted: str) -> None:
+    """Make sure that a folder holds the model that was registered.
+
+    Raises:
+        ModelFolderError: it does not, or it holds what no model may.
+    """
     if content_hash(checked_files(folder)) != wanted:
         raise ModelFolderError(
-            f"{folder} is not the model that was registered as {name} v{version.version}: register it again."
+            f"{folder} is not the model that was registered as {what}: register it again, or delete a copy "
+            "under .vitrine/models to fetch it anew."
         )
-    return folder
 
 
 def _local_artifacts(uri: str, place: str) -> Path | None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from components.evidence.listing import Listing
 from components.llm.chat import Reply, Request, Usage
 from components.llm.errors import BudgetSpentError, TooManyFailuresError
 from components.llm.offline import OfflineModel
@@ -21,7 +22,6 @@ from components.llm.session import ChatSession
 from components.opal.__main__ import COMMANDS
 from components.opal.refine.decisions import refine
 from components.opal.refine.judges.mllm import SYSTEM, TASK, MllmJudge, cannot_tell
-from components.opal.refine.listings import Listing
 from components.opal.refine.params import MllmParams
 from components.stage import frame as door
 from components.stage.resume import sha256_folder

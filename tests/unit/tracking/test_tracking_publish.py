@@ -222,8 +222,8 @@ def test_code_of_a_pipeline_run_is_that_of_its_start(workspace, runs_of):
     assert {run.data.tags["vitrine.git_commit"] for run in runs_of(workspace)} == {commit}
 
 
-def test_profile_is_the_file_that_the_parameters_equal(workspace, runs_of):
-    workspace.write("conf/demo.yaml", (workspace.root / "params.yaml").read_bytes())
+def test_profile_is_the_one_that_the_report_names(workspace, runs_of):
+    workspace.write("params.yaml", (workspace.root / "params.yaml").read_text() + "report: {profile: demo}\n")
     workspace.pipeline()
     publish(workspace.root)
     assert {run.data.tags["vitrine.profile"] for run in runs_of(workspace)} == {"demo"}

@@ -222,9 +222,15 @@ def build_clip(embed_dim: int, vision: dict[str, Any], text: CLIPTextCfg, image_
             want it.
 
     Raises:
-        EncoderConfigurationError: a key or a timm name that open_clip does not know.
+        EncoderConfigurationError: a key or a timm name that open_clip does not know, or one that would fetch.
     """
     own = {name: value for name, value in vision.items() if name != QUICK_GELU}
+    if ":" in str(own.get("timm_model_name")) or own.get("timm_model_pretrained") or text.hf_model_name:
+        # A model folder's config.json says this, too: it must not name what is fetched and read.
+        raise EncoderConfigurationError(
+            "encoder.model may name timm's own architectures alone (no 'hub:name'), no timm_model_pretrained "
+            "and no hf_model_name: nothing is fetched to build a model; take those keys out."
+        )
     try:
         vision_cfg = CLIPVisionCfg(**{**own, "image_size": image_px})
         return CLIP(embed_dim, vision_cfg, text, quick_gelu=bool(vision.get(QUICK_GELU)))

@@ -13,7 +13,7 @@ from open_clip.model import CLIPTextCfg
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from components.encoder.model.errors import ModelFileError
+from components.encoder.model.errors import EncoderConfigurationError, ModelFileError
 from components.encoder.model.params import ModelParams
 from components.encoder.model.towers.dual_encoder import QUICK_GELU, Encoder, build_clip
 from components.encoder.model.towers.tokenizer import AnyTokenizer, read_tokenizer
@@ -105,6 +105,8 @@ def load_encoder(folder: Path) -> LoadedEncoder:
         )
         encoder = Encoder(clip, config["image_px"], tuple(config["mean"]), tuple(config["std"]))
         encoder.load_state_dict(load_file(folder / "model.safetensors"))
+    except EncoderConfigurationError as error:
+        raise ModelFileError(f"{folder}/config.json cannot be used: {error}") from None
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise ModelFileError(f"{folder} cannot be loaded ({error}); train or pull the model again.") from None
     preprocessing = {k: config[k] for k in ("image_px", "mean", "std")}

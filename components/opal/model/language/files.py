@@ -126,10 +126,12 @@ def load_listing_model(folder: Path) -> ListingModel:
     register_tower()
     logging.disable_progress_bar()
     try:
+        # A config.json may name code elsewhere: it is neither fetched nor asked about.
+        options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
         model = AutoModelForImageTextToText.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, dtype="auto"
+            folder, use_safetensors=True, dtype="auto", **options
         )
-        processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
+        processor = AutoProcessor.from_pretrained(folder, **options)
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError, SafetensorError) as error:
         raise ListingModelFileError(
             f"{folder} cannot be loaded ({' '.join(str(error).split())[:300]}); train or pull it again."

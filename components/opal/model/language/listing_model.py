@@ -156,7 +156,8 @@ def _processor(tokenizer: PreTrainedTokenizerFast, image_px: int, grid: int) -> 
 def _pretrained(params: Pretrained) -> ListingModel:
     """A model and its processor from a folder or the hub, as they come."""
     register_tower()
-    options: dict[str, Any] = {"revision": params.revision} if params.revision else {}
+    options: dict[str, Any] = {"trust_remote_code": False}
+    options |= {"revision": params.revision} if params.revision else {}
     try:
         model = AutoModelForImageTextToText.from_pretrained(
             params.model, dtype=DTYPES[params.dtype], use_safetensors=True, **options

@@ -14,10 +14,10 @@ from functools import lru_cache
 from rapidfuzz.distance import OSA
 
 from components.catalog.format.schema import Attribute, CatalogSchema, attribute_problem
+from components.evidence.words import core, cores, phrases
 from components.opal.refine.decisions import Decision, kept
 from components.opal.refine.listings import Listing
-from components.opal.refine.words.units import in_unit, unit_of
-from components.opal.refine.words.words import core, cores, phrases
+from components.opal.refine.units import in_unit, unit_of
 
 NAME = "schema"
 LONGEST_PHRASE = 4  # words of a value that is looked for in a longer text

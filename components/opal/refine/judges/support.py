@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from components.evidence.calibration import Calibration, Weights
+from components.evidence.features import FEATURES, Evidence, EvidenceReader
 from components.opal.refine.decisions import Decision, kept
 from components.opal.refine.listings import Listing
-from components.opal.refine.support.calibration import Calibration, Weights
-from components.opal.refine.support.evidence import FEATURES, Evidence, EvidenceReader
 
 NAME = "support"
 # What each feature is called in a reason.

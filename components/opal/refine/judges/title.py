@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from components.evidence.synonyms import Synonyms
+from components.evidence.words import Words, affixes, cased_like, core, cores
 from components.opal.refine.decisions import Decision, Verb
 from components.opal.refine.listings import Listing
 from components.opal.refine.params import TitleParams
-from components.opal.refine.words.synonyms import Synonyms
-from components.opal.refine.words.words import Words, affixes, cased_like, core, cores
 
 NAME = "title_words"
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
+from rapidfuzz import process
 from rapidfuzz.distance import OSA
 
 from components.catalog.format.schema import CatalogSchema
-from components.opal.refine.params import WordParams
+from components.evidence.params import WordParams
 
 _CORE = re.compile(r"^(\W*)(.*?)(\W*)$", re.DOTALL)
 
@@ -32,10 +34,6 @@ def core(token: str) -> str:
 def cores(text: str) -> list[str]:
     """The words of a text, for comparing; tokens without a letter or digit are left out."""
     return [word for word in map(core, text.split()) if word]
-
-
-def _deletions(word: str) -> set[str]:
-    return {word, *(word[:i] + word[i + 1 :] for i in range(len(word)))}
 
 
 def _same_noun(a: str, b: str) -> bool:
@@ -63,7 +61,7 @@ class Words:
         self._in_titles: defaultdict[str, Counter[str]] = defaultdict(Counter)  # type -> word -> titles
         self._titles: Counter[str] = Counter()
         self.of_schema = frozenset(_schema_words(schema))
-        self._near: dict[str, list[str]] = {}
+        self._known: list[str] = []  # what a misspelling can mean, the commonest first
 
     def add(self, title: str, description: str, product_type: str) -> None:
         """Count the words of one listing."""
@@ -90,14 +88,11 @@ class Words:
                 del words[rare]
 
     def finish(self) -> None:
-        """Counting is over: index the words that can be what a misspelling meant."""
+        """Counting is over: choose the words that can be what a misspelling meant."""
         self._forget()
         known = {w for w, n in self.counts.items() if n >= self._params.min_count} | self.of_schema
-        index: defaultdict[str, list[str]] = defaultdict(list)
-        for word in sorted(w for w in known if len(w) >= self._params.min_chars):
-            for part in _deletions(word):
-                index[part].append(word)
-        self._near = dict(index)
+        long = (w for w in known if len(w) >= self._params.min_chars)
+        self._known = sorted(long, key=lambda w: (-self.counts[w], w))
 
     def share(self, word: str, product_type: str) -> float:
         """In which share of a product type's titles a word stands; 1 for a type nobody has seen."""
@@ -137,13 +132,21 @@ class Words:
     @lru_cache(maxsize=65_536)  # noqa: B019 - lives as long as the one stage that uses it
     def _frequent_neighbour(self, word: str, count: int) -> str:
         """A word one slip away that is so much more frequent that it was meant; empty if none or unclear."""
-        found = {w for part in _deletions(word) for w in self._near.get(part, ())}
-        near = [w for w in found if OSA.distance(word, w, score_cutoff=1) == 1 and not _same_noun(word, w)]
-        ranked = sorted(near, key=lambda w: (-self.counts[w], w))
-        if not ranked or self.counts[ranked[0]] < self._params.typo_ratio * count:
+        least = self._params.typo_ratio * count
+        frequent = bisect_right(self._known, -least, key=lambda w: -self.counts[w])
+        meant = self._one_slip_away(word, self._known[:frequent])
+        if not meant:
             return ""
-        rival = self.counts[ranked[1]] if len(ranked) > 1 else 0
-        return ranked[0] if self.counts[ranked[0]] >= self._params.typo_ratio / 4 * rival else ""
+        others = self._one_slip_away(word, self._known)
+        next_best = max((self.counts[w] for w in others if w != meant[0]), default=0)
+        return meant[0] if self.counts[meant[0]] >= self._params.typo_ratio / 4 * next_best else ""
+
+    @staticmethod
+    def _one_slip_away(word: str, known: Sequence[str]) -> list[str]:
+        """The words at an edit distance of one, in the order of ``known``; a plural is no slip."""
+        found = process.extract(word, known, scorer=OSA.distance, score_cutoff=1, limit=None)
+        places = sorted(at for other, edits, at in found if edits == 1 and not _same_noun(word, other))
+        return [known[at] for at in places]
 
 
 def _schema_words(schema: CatalogSchema) -> Iterable[str]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 
 from components.catalog.format.schema import CatalogSchema
-from components.opal.refine.listings import Listing
-from components.opal.refine.params import WordParams
-from components.opal.refine.words.words import cores
+from components.evidence.listing import Listing
+from components.evidence.params import WordParams
+from components.evidence.words import cores
 
 
 class Synonyms:

@@ -1,4 +1,4 @@
-"""The synthetic shop as a source of a catalogue: its schema, products with their truth, and queries."""
+"""The synthetic shop: its schema, its products with their truth, and its queries."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from itertools import islice
 from multiprocessing import get_context
 
-from components.catalog.format.records import MadeQrel, Product, Query, Truth
+from components.catalog.format.records import Product, QrelRow, Query, Truth
 from components.catalog.format.schema import Attribute, CatalogSchema, Category
 from components.shop.assortment import CATEGORIES, COLOURS, PATTERNS, REQUIRED, TYPES
 from components.shop.design import Plan, generator, plan, specification
@@ -52,7 +52,7 @@ def _item(shop: Plan, index: int) -> _Item:
 _worker_shop: Plan | None = None
 
 
-def _start_worker(params: ShopParams, seed: int) -> None:
+def _start_worker(params: ShopParams) -> None:
     """Lay out the shop once per process; its layout is cheaper to make than to send.
 
     A worker dies with its parent: both ends of the pool's queue are open in every worker, so that one that
@@ -60,7 +60,7 @@ def _start_worker(params: ShopParams, seed: int) -> None:
     """
     die_with_parent()
     global _worker_shop
-    _worker_shop = plan(params, seed)
+    _worker_shop = plan(params)
 
 
 def _chunk(start: int) -> list[_Item]:
@@ -68,24 +68,23 @@ def _chunk(start: int) -> list[_Item]:
     return [_item(_worker_shop, index) for index in range(start, min(start + CHUNK, len(_worker_shop)))]
 
 
-def _asked(shop: Plan) -> tuple[list[Query], list[MadeQrel]]:
+def _asked(shop: Plan) -> tuple[list[Query], list[QrelRow]]:
     asked = sorted(ask(shop), key=lambda entry: entry[0].query_id)
     return [query for query, _, _ in asked], [qrel for _, _, qrels in asked for qrel in qrels]
 
 
-def _asked_in_worker() -> tuple[list[Query], list[MadeQrel]]:
+def _asked_in_worker() -> tuple[list[Query], list[QrelRow]]:
     assert _worker_shop is not None
     return _asked(_worker_shop)
 
 
 class Shop:
-    """A shop of ``params.products`` rendered products; equal (params, seed) give equal bytes."""
+    """A shop of ``params.products`` rendered products; equal parameters give equal bytes."""
 
-    def __init__(self, params: ShopParams, seed: int) -> None:
+    def __init__(self, params: ShopParams) -> None:
         self.params = params
-        self.seed = seed
-        self._plan = plan(params, seed)
-        self._being_asked: Future[tuple[list[Query], list[MadeQrel]]] | None = None
+        self._plan = plan(params)
+        self._being_asked: Future[tuple[list[Query], list[QrelRow]]] | None = None
 
     def schema(self) -> CatalogSchema:
         """Category to product types and attributes; parts of all its types are attributes of a category."""
@@ -119,7 +118,7 @@ class Shop:
         # Forked children would inherit the locks of a parent's threads (Arrow, torch) in whatever state.
         context = get_context("spawn")
         workers = min(self.params.workers, -(-self.params.products // CHUNK))
-        with ProcessPoolExecutor(workers, context, _start_worker, (self.params, self.seed)) as pool:
+        with ProcessPoolExecutor(workers, context, _start_worker, (self.params,)) as pool:
             being_asked = pool.submit(_asked_in_worker)
             starts = iter(range(0, len(self._plan), CHUNK))
             waiting = [pool.submit(_chunk, start) for start in islice(starts, 2 * workers)]
@@ -133,7 +132,7 @@ class Shop:
                 for future in waiting:
                     future.cancel()
 
-    def queries(self) -> tuple[list[Query], list[MadeQrel]]:
+    def queries(self) -> tuple[list[Query], list[QrelRow]]:
         """Queries ordered by query_id; judgements ordered by query_id, then product_id.
 
         Raises:

@@ -6,9 +6,9 @@ from collections import defaultdict
 from functools import lru_cache
 
 from components.catalog.format.schema import CatalogSchema
-from components.opal.refine.listings import Listing
-from components.opal.refine.words.synonyms import Synonyms
-from components.opal.refine.words.words import Words, cores, phrases
+from components.evidence.listing import Listing
+from components.evidence.synonyms import Synonyms
+from components.evidence.words import Words, cores, phrases
 
 NEAR = 2  # words between a value and the name of its attribute that still belong together
 

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import errno
-import os
-import shutil
-import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
 
 from components.catalog.build.params import CatalogParams
 from components.catalog.format.errors import SourceError
 from components.catalog.format.parquet import write_rows
-from components.catalog.format.records import MadeQrel, Product, Qrel, Query, Truth
+from components.catalog.format.records import Product, Qrel, QrelRow, Query, Truth
 from components.catalog.format.schema import CatalogSchema, write_schema
 from components.catalog.format.shards import CatalogueWriter, write_manifest, write_qrels, write_queries
 from components.catalog.format.truth import TruthWriter
 from components.catalog.noise.seller_text import SellerNoise
-from components.catalog.source.importer import FileSource
-from components.catalog.source.manifest import SourceManifest
-from components.stage.errors import ConfigurationError
 from components.stage.progress import Progress
 
 # Source rows that are no product, query or judgement, with where and why: the gate counts them as bad rows.
@@ -41,7 +33,11 @@ REJECTS = pa.schema(
 
 
 class CatalogueSource(Protocol):
-    """Where products come from: the synthetic shop, or mapped files."""
+    """Where products come from: a folder in the form of a catalogue, or mapped files."""
+
+    @property
+    def product_count(self) -> int:
+        """How many products are expected; some may turn out to be none."""
 
     def schema(self) -> CatalogSchema:
         """Categories, types and attributes of the products."""
@@ -49,8 +45,14 @@ class CatalogueSource(Protocol):
     def products(self) -> Iterator[tuple[Product, Truth]]:
         """Products in ``product_id`` order, each with its truth."""
 
-    def queries(self) -> tuple[Iterable[Query], Iterable[Qrel | MadeQrel]]:
+    def queries(self) -> tuple[Iterable[Query], Iterable[Qrel | QrelRow]]:
         """Queries in ``query_id`` order, judgements by query and product."""
+
+    def rejects(self) -> Iterable[dict[str, Any]]:
+        """Rows that are none of these, in the columns of ``REJECTS``; complete after ``products``."""
+
+    def worst(self) -> str:
+        """What is most often wrong with rejected rows, as a phrase."""
 
 
 class Built(NamedTuple):
@@ -63,40 +65,7 @@ class Built(NamedTuple):
     noise: dict[str, int]  # kind of act -> number
 
 
-@contextmanager
-def opened(
-    manifest: SourceManifest, root: Path, params: CatalogParams, work: Path
-) -> Iterator[tuple[CatalogueSource, int]]:
-    """The source that ``manifest`` describes and how many products it expects to give.
-
-    ``root`` holds the manifest and, for ``kind: files``, the folder ``files``; ``work`` is a folder to make
-    and to remove.
-
-    Raises:
-        ConfigurationError: a synthetic source without ``catalog.shop`` in the parameters.
-        SourceError, MappingError: as ``FileSource``.
-    """
-    if manifest.mapping is None:
-        from components.shop.build import Shop
-
-        if params.shop is None:
-            raise ConfigurationError(
-                "catalog.shop is null, but data/source/manifest.yaml asks for the synthetic shop."
-            )
-        yield Shop(params.shop, params.seed), params.shop.products
-        return
-    try:
-        with FileSource(root / "files", manifest.mapping, params, work) as source:
-            yield source, source.product_count
-    except sqlite3.OperationalError as error:
-        if "full" in str(error):  # SQLite's words for a full disk, in those of the operating system
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(work)) from None
-        raise
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-
-
-def build(source: CatalogueSource, expected: int, params: CatalogParams, target: Path, truth: Path) -> Built:
+def write_catalogue(source: CatalogueSource, params: CatalogParams, target: Path, truth: Path) -> Built:
     """Write the catalogue to the folder ``target`` and the truth to the file ``truth``.
 
     Raises:
@@ -105,7 +74,7 @@ def build(source: CatalogueSource, expected: int, params: CatalogParams, target:
     schema = source.schema()
     noise = SellerNoise(params.noise, schema, params.seed) if params.noise else None
     acts: Counter[str] = Counter()
-    progress = Progress("catalogue", expected, "products")
+    progress = Progress("catalogue", source.product_count, "products")
     last_id = None
     with CatalogueWriter(target, params.rows_per_shard) as writer, TruthWriter(truth) as truths:
         for clean, known in source.products():
@@ -116,12 +85,9 @@ def build(source: CatalogueSource, expected: int, params: CatalogParams, target:
             last_id = clean.product_id
             acts.update(act.kind for act in done)
             progress.advance()
-    rejects = write_rows(
-        target / "rejects.parquet", REJECTS, source.rejects() if isinstance(source, FileSource) else ()
-    )
+    rejects = write_rows(target / "rejects.parquet", REJECTS, source.rejects())
     if not writer.product_count:
-        worst = source.worst() if isinstance(source, FileSource) else "it is empty"
-        raise SourceError(f"the source gives no product: {worst}.")
+        raise SourceError(f"the source gives no product: {source.worst()}.")
     write_schema(target / "schema.json", schema)
     queries, qrels = source.queries()
     built = Built(

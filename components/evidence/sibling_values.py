@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from components.opal.refine.listings import Listing
+from components.evidence.listing import Listing
 
 
 class SiblingValues:

@@ -1,7 +1,7 @@
 """How pictures of a value look: class means of picture vectors, told apart by linear discriminants.
 
 The encoder's text prompts alone know little of values that captions seldom name; the pictures of all train
-listings that state a value know more. Sellers' wrong values blur a mean only a little. [C]
+listings that state a value know more. Sellers' wrong values blur a mean only a little.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from components.catalog.format.schema import CatalogSchema
-from components.opal.refine.listings import Listing
-from components.opal.refine.params import SupportParams
+from components.evidence.listing import Listing
+from components.evidence.params import SupportParams
 
 Floats = npt.NDArray[np.float64]
 ALL = -1  # no fold is left out

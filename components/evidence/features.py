@@ -12,11 +12,11 @@ import numpy.typing as npt
 from components.catalog.format.schema import CatalogSchema
 from components.encoder.model.features.captions import attribute_phrase
 from components.encoder.model.features.encode import BatchEncoder
-from components.opal.refine.listings import Listing
-from components.opal.refine.observed import Observed
-from components.opal.refine.params import SupportParams
-from components.opal.refine.support.example_pictures import ALL, ExamplePictures, fold_of
-from components.opal.refine.words.mentions import Mentions
+from components.evidence.example_pictures import ALL, ExamplePictures, fold_of
+from components.evidence.listing import Listing
+from components.evidence.mentions import Mentions
+from components.evidence.observed import Observed
+from components.evidence.params import SupportParams
 
 # The features of one value of one attribute of one listing, in this order.
 FEATURES = ("prompt", "examples", "type", "mention", "named_mention", "siblings")

@@ -8,7 +8,7 @@ The model is a conditional logit over an attribute's values, seen through seller
 Weights and the rate of wrong values ``e`` are fitted by maximum likelihood of what sellers *stated*; the
 truth is never read. Each attribute's weights are held to those of all attributes by a penalty, so that thirty
 listings of one attribute are enough. Whether it works is measured without truth as well: values swapped on
-purpose should be dropped, stated ones seldom. [C]
+purpose should be dropped, stated ones seldom.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from components.opal.refine.params import SupportParams
-from components.opal.refine.support.evidence import FEATURES, PICTURE, Evidence
+from components.evidence.features import FEATURES, PICTURE, Evidence
+from components.evidence.params import SupportParams
 
 Floats = npt.NDArray[np.float64]
 LIKELY_WRONG = 0.1  # where the penalty pulls the rate of wrong values: between few and many

@@ -1,0 +1,136 @@
+"""Which model says better whether a stated value is right: conditional logit or naive Bayes.
+
+``python -m benchmarks.evidence WORKSPACE [--split validation]`` reads the checked catalogue, the vectors, the
+encoder, the truth and params.yaml of a workspace and prints accuracy, log-loss and AUC of "this stated value
+is right" for the same (product, attribute, value) triples. Only this script reads the truth.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Triple = tuple[str, str, str]  # product, attribute, stated value
+FLOOR = 1e-6  # of a probability, in the log-loss
+
+
+def logit_support(split: str) -> dict[Triple, float]:
+    """Probability of being right by the conditional logit, calibrated on validation listings."""
+    from components.catalog.format.shards import Catalogue
+    from components.encoder.model.features.encode import BatchEncoder
+    from components.encoder.model.towers.files import load_encoder
+    from components.evidence.calibration import calibrate
+    from components.evidence.features import EvidenceReader
+    from components.opal.refine.listings import listing_batches
+    from components.opal.refine.observed import observe
+    from components.opal.refine.params import RefineParams
+    from components.stage.params import load_params
+    from components.stage.paths import Paths
+
+    params, paths = load_params("refine", RefineParams), Paths()
+    support = params.support
+    assert support is not None
+    schema = Catalogue(paths.catalogue).schema
+    found: dict[Triple, float] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        batches = list(listing_batches(paths.catalogue, paths.embeddings, params.batch_products))
+        observed = observe(batches, schema, params, Path(scratch))
+        encoder = BatchEncoder(load_encoder(paths.encoder), support.batch_size, support.precision)
+        reader = EvidenceReader(encoder, observed, schema, support)
+        listings = [listing for batch in batches for listing in batch]
+        validation = [x for x in listings if x.split == "validation"][: support.calibration_products]
+        calibration = calibrate(reader.read(validation), support)
+        asked = [x for x in listings if x.split == split]
+        for e in reader.read(asked):
+            right = calibration.weights(e.name).right(e)[np.arange(len(e.rows)), e.stated]
+            for row, stated, p in zip(e.rows, e.stated, right, strict=True):
+                found[asked[row].product_id, e.name, e.values[stated]] = float(p)
+        observed.siblings.close()
+    return found
+
+
+def bayes_support(split: str) -> dict[Triple, float]:
+    """Probability of being right by the naive Bayes of the text agent."""
+    from components.catalog.format.schema import read_schema
+    from components.encoder.model.features.held_out import read_rows
+    from components.retrieval.embeddings import read_embeddings
+    from components.stage.params import load_params
+    from components.stage.paths import Paths
+    from components.vlclip.agent.evidence import Evidence
+    from components.vlclip.agent.fact_book import FactBook
+    from components.vlclip.agent.params import ClarifyParams
+
+    params, paths = load_params("clarify", ClarifyParams), Paths()
+    rows, schema = read_rows(paths.catalogue), read_schema(paths.catalogue / "schema.json")
+    _, images, _ = read_embeddings(paths.embeddings)
+    book = FactBook(rows, Evidence(rows, images, _no_texts, schema, params.evidence), schema, params)
+    found = {}
+    for i, row in enumerate(rows):
+        if row["split"] == split:
+            support = book.of(i).support
+            stated = ((pair["name"], pair["value"]) for pair in row["attributes"])
+            found |= {(row["product_id"], *fact): support[fact] for fact in stated if fact in support}
+    return found
+
+
+def _no_texts(texts: Any) -> Any:
+    raise ValueError("clarify.evidence.judge must be 'probe'")
+
+
+def true_values() -> dict[tuple[str, str], str]:
+    """(product, attribute) to its true value."""
+    from components.encoder.model.features.held_out import read_truth
+    from components.stage.paths import Paths
+
+    return {
+        (product, pair["name"]): pair["value"]
+        for product, row in read_truth(Paths().truth).items()
+        for pair in row["attributes"]
+    }
+
+
+def figures(p: Any, right: Any) -> dict[str, float]:
+    """Accuracy at a half, log-loss, AUC and calibration error in ten bins, for probabilities ``p [N]``."""
+    from sklearn.metrics import roc_auc_score
+
+    p = np.clip(p, FLOOR, 1 - FLOOR)
+    bins = np.minimum((p * 10).astype(int), 9)
+    gaps = [abs(p[bins == b].mean() - right[bins == b].mean()) * (bins == b).mean() for b in set(bins)]
+    return {
+        "accuracy": float(((p >= 0.5) == right).mean()),
+        "log_loss": float(-np.where(right, np.log(p), np.log(1 - p)).mean()),
+        "auc": float(roc_auc_score(right, p)),
+        "calibration_error": float(sum(gaps)),
+    }
+
+
+def main() -> None:
+    """Print both models' figures on the triples that both judge."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("workspace", type=Path)
+    parser.add_argument("--split", default="validation", choices=["validation", "test"])
+    asked = parser.parse_args()
+    with contextlib.chdir(asked.workspace):
+        models, seconds, truth = {}, {}, true_values()
+        for name, model in (("conditional logit", logit_support), ("naive Bayes", bayes_support)):
+            start = time.perf_counter()
+            models[name] = model(asked.split)
+            seconds[name] = time.perf_counter() - start
+    common = sorted(set.intersection(*(set(found) for found in models.values())))
+    known = [t for t in common if t[:2] in truth]
+    right = np.array([truth[t[:2]] == t[2] for t in known])
+    print(f"{len(known):,} stated values, {1 - right.mean():.1%} of them wrong")
+    for name, found in models.items():
+        row = figures(np.array([found[t] for t in known]), right)
+        told = ", ".join(f"{k} {v:.4f}" for k, v in row.items())
+        print(f"{name}: {told}; judges {len(found):,}; {seconds[name]:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""A listing as evidence and judges see it: a seller's words and the vector of the picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from components.catalog.format.records import TEXT_COLUMNS
+
+Vector = npt.NDArray[np.float32]
+NO_VECTOR: Vector = np.zeros(0, np.float32)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """One seller's listing. ``vector`` is the unit vector of its picture, empty where nobody made one."""
+
+    product_id: str
+    split: str
+    title: str
+    description: str
+    category: str
+    product_type: str
+    attributes: dict[str, str]
+    group_id: str
+    vector: Vector = field(default_factory=lambda: NO_VECTOR, compare=False)
+    image: bytes = field(default=b"", repr=False)
+    support: dict[str, float] = field(default_factory=dict, compare=False)  # by attribute, so far measured
+
+
+def listing_of(row: Mapping[str, Any], vector: Vector | None = None) -> Listing:
+    """A listing from a catalogue row; a text that is missing is empty."""
+    text = {name: str(row[name] or "") for name in TEXT_COLUMNS if name != "attributes"}
+    stated = {pair["name"]: pair["value"] for pair in row["attributes"] or () if pair["value"]}
+    return Listing(
+        product_id=text["product_id"],
+        split=text["split"],
+        title=text["title"],
+        description=text["description"],
+        category=text["category"],
+        product_type=text["product_type"],
+        attributes=stated,
+        group_id=text["group_id"],
+        vector=NO_VECTOR if vector is None else vector,
+        image=(row.get("image") or {}).get("bytes") or b"",
+    )

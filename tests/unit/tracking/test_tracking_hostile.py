@@ -1,0 +1,191 @@
+"""What others write into MLflow never becomes a path, a query or markup here."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from io import StringIO
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from components.stage.record import Interval
+from components.tracking.compare.compare import Comparison, MetricRow, PairedTest
+from components.tracking.compare.sides import side_of
+from components.tracking.compare.view import show
+from components.tracking.errors import ModelFolderError, UnknownReferenceError
+from components.tracking.lineage.lineage import lineage, tree
+from components.tracking.lineage.lockfile import Output, cached_file, file_md5, is_inside, located
+from components.tracking.publish.publish import publish
+from components.tracking.publish.runs import Runs
+from components.tracking.registry import registry
+from components.tracking.registry.registry import CONTENT, load_path, model_card, register
+from components.tracking.store import connect, store_of
+
+MODEL = Path("models/encoder")
+
+
+@pytest.fixture
+def trained(workspace):
+    records = workspace.pipeline(parent="p1")
+    workspace.run_id = publish(workspace.root).published[records["encoder"].id]
+    register(workspace.root, "encoder", MODEL, "champion")
+    return workspace
+
+
+@pytest.fixture
+def served(trained, monkeypatch):
+    """The same store as behind a server: files have to be fetched."""
+    monkeypatch.setattr(registry, "_local_artifacts", lambda uri, place: None)
+    return trained
+
+
+def everything(root: Path) -> set[Path]:
+    return {p for p in root.parent.rglob("*") if "mlruns" not in p.parts and ".git" not in p.parts}
+
+
+@pytest.mark.parametrize(
+    "tag",
+    ["../../../components", "/tmp/x", "", "a" * 63, "A" * 64, "a" * 64 + "\n", "a" * 32 + "/" + "a" * 31],
+)
+def test_a_tag_that_is_no_hash_is_refused_before_anything_is_written(served, tag):
+    connect(store_of(served.root)).set_model_version_tag("encoder", "1", CONTENT, tag)
+    before = everything(served.root)
+    with pytest.raises(ModelFolderError, match=r"encoder v1 in MLflow is .*not a SHA-256 of 64 hex digits"):
+        load_path(served.root, "encoder", "champion")
+    assert everything(served.root) == before
+
+
+def test_files_that_are_not_those_registered_are_never_published(served, tmp_path):
+    code = tmp_path / "components"
+    code.mkdir()
+    (code / "evil.py").write_text("print('ran')\n")
+    client = connect(store_of(served.root))
+    version = client.get_model_version_by_alias("encoder", "champion")
+    place = version.source.removeprefix(f"runs:/{version.run_id}/")
+    client.log_artifacts(version.run_id, str(code), place)
+    with pytest.raises(ModelFolderError, match="may not be registered"):
+        load_path(served.root, "encoder", "champion")
+    assert not list((served.root / ".vitrine").rglob("*.py")), "nothing of it stays, not even aside"
+    assert not list((served.root / ".vitrine/models/encoder").iterdir())
+
+
+def test_a_model_with_other_bytes_is_never_published(served):
+    connect(store_of(served.root)).set_model_version_tag("encoder", "1", CONTENT, "a" * 64)
+    with pytest.raises(ModelFolderError, match="is not the model that was registered"):
+        load_path(served.root, "encoder", "champion")
+    assert not list((served.root / ".vitrine/models/encoder").iterdir())
+
+
+def test_a_fetched_model_is_checked_and_lies_under_its_hash(served):
+    folder = load_path(served.root, "encoder", "champion")
+    assert folder.parent == served.root / ".vitrine/models/encoder" and len(folder.name) == 64
+    assert (folder / "model.safetensors").read_bytes() == (
+        served.root / MODEL / "model.safetensors"
+    ).read_bytes()
+    assert load_path(served.root, "encoder", "champion") == folder
+
+
+@pytest.mark.parametrize(
+    "source", ["/etc", "file:///etc", "runs:/{run}/../../../x", "runs:/{run}/", "runs:/b/x"]
+)
+def test_a_source_outside_the_run_is_refused(trained, source):
+    client = connect(store_of(trained.root))
+    version = client.get_model_version_by_alias("encoder", "champion")
+    changed = SimpleNamespace(run_id=version.run_id, source=source.format(run=version.run_id))
+    with pytest.raises(ModelFolderError, match="not a folder of run"):
+        registry._place("encoder v1", changed)
+
+
+@pytest.mark.parametrize("name", ["..", ".", "../x", "a/b", ".hidden", ""])
+def test_a_models_name_is_one_folder_whatever_it_is(name):
+    assert "/" not in registry._folder_name(name) and not registry._folder_name(name).startswith(".")
+    assert registry._folder_name("vitrine-encoder 2") == "vitrine-encoder 2"
+
+
+def test_paths_and_hashes_of_foreign_lock_entries_stay_inside(bare, tmp_path):
+    secret = tmp_path / "secret.json"
+    secret.write_text("{}")
+    (bare.root / ".dvc/cache/files/md5").mkdir(parents=True)
+    outside = Output(path="metrics/../../secret.json", md5=file_md5(secret))
+    assert located(bare.root, outside) == {}
+    assert located(bare.root, Output(path=str(secret), md5=file_md5(secret))) == {}
+    assert cached_file(bare.root, "../../../../../secret.json") is None
+    assert cached_file(bare.root, f"../{secret}") is None
+    for path, inside in {
+        "a/b": True,
+        "a/../b": False,
+        "/a": False,
+        "": False,
+        ".": False,
+        "a\\b": False,
+    }.items():
+        assert is_inside(path) is inside
+
+
+def test_a_folders_listing_cannot_name_files_outside_it(bare):
+    bare.write("data/x/a.txt", "a")
+    bare._cache(bare.root / "data/x")
+    listing = [
+        {"md5": file_md5(bare.root / "data/x/a.txt"), "relpath": name} for name in ("../../b", "a.txt")
+    ]
+    folder = "b" * 32 + ".dir"
+    bare._into_cache(folder, json.dumps(listing).encode())
+    assert list(located(bare.root, Output(path="data/x", md5=folder))) == ["data/x/a.txt"]
+
+
+def test_a_file_of_a_run_is_fetched_only_by_a_path_inside_it(tmp_path):
+    def download(run_id: str, path: str, target: str) -> str:
+        raise AssertionError(f"{path} was asked for")
+
+    runs = Runs(SimpleNamespace(download_artifacts=download), "0")
+    for run_id, path in (
+        ("../x", "a.json"),
+        ("r1", "metrics/../../a.json"),
+        ("r1", "/etc/passwd"),
+        ("r1", ""),
+    ):
+        run: Any = SimpleNamespace(info=SimpleNamespace(run_id=run_id))
+        assert runs.file(run, path, tmp_path) is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_tags_are_no_markup_and_no_query(trained):
+    client = connect(store_of(trained.root))
+    for tag, value in (
+        ("vitrine.stage", "[/bold]enc[link=http://x]"),
+        ("vitrine.out.models/x", "[/y]"),
+        ("vitrine.dep.data/z", "' OR '"),
+        ("vitrine.git_commit", "[/red]"),
+    ):
+        client.set_tag(trained.run_id, tag, value)
+    shown = Console(width=200, record=True, file=StringIO())
+    shown.print(tree(lineage(trained.root, trained.run_id)))
+    text = shown.export_text()
+    assert "[/bold]enc[link=http://x]" in text and "models/x [/y]" in text and "' OR '" in text
+
+
+def test_a_card_keeps_values_in_their_cells():
+    tags = {"vitrine.stage": "encoder", "vitrine.dep.x": "<img src=x>"}
+    data = SimpleNamespace(tags=tags, metrics={}, params={"a": "1 | 2\n# big", "b": "[x](http://y)"})
+    card = model_card("m", SimpleNamespace(info=SimpleNamespace(run_id="r"), data=data), "s", {})
+    assert r"| a | 1 \| 2 # big |" in card and r"\[x\](http://y)" in card and "<img" not in card
+
+
+def test_the_folder_above_is_no_profile(trained):
+    shutil.copy(trained.root / "metrics/encoder.json", trained.root / "x.json")
+    with pytest.raises(UnknownReferenceError):
+        side_of(trained.root, "profile:..")
+
+
+def test_names_of_a_comparison_are_no_markup():
+    figure = Interval(value=0.5, n=1)
+    test = PairedTest("[/t]", "[/v]", "[/k]", "[/m]", 0.5, 0.4, 0.1, -0.1, 0.2, 0.5, 4)
+    found = Comparison("a", "b", metrics=[MetricRow("[/t]", "[/v]", "[/m]", figure, None)], tests=[test])
+    shown = Console(width=200, record=True, file=StringIO())
+    show(found, shown)
+    text = shown.export_text()
+    assert all(name in text for name in ("[/t]", "[/v]", "[/k]", "[/m]"))
