@@ -1,4 +1,4 @@
-"""What DVC costs around a stage's command: seconds per `dvc repro --single-item`, by the size of dvc.lock.
+"""What DVC costs around a stage's command, by the size of dvc.lock: `dvc repro --single-item`, and our call.
 
     python -m benchmarks.dvc_cost                  # folders of code, as in dvc.yaml
     python -m benchmarks.dvc_cost --files 43       # single files of code, as dvc.yaml had before
@@ -15,11 +15,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import yaml
 
 from flows import processes
+from flows.stages import Stage, run_stage
 
 PER_FOLDER = 10  # modules in a folder of code
 
@@ -35,10 +37,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         make(root, options.stages, options.folders, options.files)
-        cost = [seconds(root, value) for value in range(1, options.tries + 1)]
+        values = range(1, options.tries + 1)
+        cost = [(seconds(root, value, by_command), seconds(root, -value, by_flow)) for value in values]
         lines = len((root / "dvc.lock").read_text(encoding="utf-8").splitlines())
-    shown = " ".join(f"{value:.2f}" for value in cost)
-    print(f"dvc.lock of {lines:,} lines: {statistics.median(cost):.2f} s a stage (tries: {shown})")
+    print(f"dvc.lock of {lines:,} lines, median and all tries in seconds")
+    for name, found in zip(
+        ("dvc repro --single-item", "vitrine's call of DVC"), zip(*cost, strict=True), strict=True
+    ):
+        tries = " ".join(f"{value:.2f}" for value in found)
+        print(f"{name:24} {statistics.median(found):.2f}   ({tries})")
 
 
 def make(root: Path, stages: int, folders: int, files: int) -> None:
@@ -73,13 +80,24 @@ def write_parameters(root: Path, stages: int, value: int) -> None:
     (root / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
 
 
-def seconds(root: Path, value: int) -> float:
+def by_command(root: Path) -> None:
+    """Run the first stage as a person does."""
+    command = [sys.executable, "-m", "dvc", "repro", "-q", "--single-item", "stage00"]
+    subprocess.run(command, cwd=root, env=processes.environment(), check=True)
+
+
+def by_flow(root: Path) -> None:
+    """Run the first stage as the flow does."""
+    result = run_stage(Stage(root, "stage00", "cost"))
+    assert result.state == "ran", result
+
+
+def seconds(root: Path, value: int, start_stage: Callable[[Path], None]) -> float:
     """Change the parameter of the first stage and run it."""
     stages = len(yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8")))
     write_parameters(root, stages, value)
-    command = [sys.executable, "-m", "dvc", "repro", "-q", "--single-item", "stage00"]
     start = time.perf_counter()
-    subprocess.run(command, cwd=root, env=processes.environment(), check=True)
+    start_stage(root)
     return time.perf_counter() - start
 
 
