@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from prefect.states import State
 
 
-System = Literal["all", "encoder", "vlclip", "fusion", "opal", "study"]
+System = Literal["all", "encoder", "vlclip", "fusion", "opal", "report", "study"]
 
 
 def newest_commit(clone: Path, revision: str) -> str:

@@ -89,7 +89,7 @@ def verify(root: Path, revision: str = "HEAD") -> Verification:
     except WorkspaceError:
         raise ConfigurationError(f"'{revision}' is no commit of {root}; see 'git log'.") from None
     names = git(root, "ls-tree", "--name-only", commit, "metrics/").split()
-    theirs = {name: git(root, "show", f"{commit}:{name}") for name in names if name.endswith(".json")}
+    theirs = {name: git(root, "show", f"{commit}:./{name}") for name in names if name.endswith(".json")}
     if not theirs:
         raise ConfigurationError(f"Commit {commit[:10]} holds no metrics/*.json to compare with.")
     ours = {f"metrics/{p.name}": p.read_text(encoding="utf-8") for p in (root / "metrics").glob("*.json")}
@@ -152,7 +152,7 @@ def _entries(root: Path, commit: str) -> tuple[dict[str, tuple[str, ...]], dict[
     inputs: dict[str, tuple[str, ...]] = {}
     for name, prefix in LOCKS.items():
         here = (root / name).read_text(encoding="utf-8") if (root / name).exists() else ""
-        there = git(root, "show", f"{commit}:{name}", check=False)
+        there = git(root, "show", f"{commit}:./{name}", check=False)
         theirs, ours = _stages(name, there), _stages(name, here)
         for stage in sorted({*theirs, *ours}):
             old, new = theirs.get(stage, {}), ours.get(stage, {})

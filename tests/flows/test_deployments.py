@@ -24,7 +24,7 @@ def test_every_system_of_the_graph_has_a_deployment() -> None:
     found = [stage.get("meta", {}).get("system", []) for stage in graph.values()]
     systems = {name for item in found for name in ([item] if isinstance(item, str) else item)}
     names = {f"{loaded(d).name}/{d['name']}" for d in DEPLOYMENTS}
-    assert {f"{system}/cpu" for system in systems} <= names
+    assert {f"{system}/cpu" for system in systems - {"report"}} <= names  # the report needs everything
     assert {"pipeline/cpu", "gpu-stage/gpu"} <= names and len(names) == len(DEPLOYMENTS)
 
 
