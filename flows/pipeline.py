@@ -8,11 +8,8 @@ its lock while a command runs, so a workspace bears several calls of DVC for dif
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 from prefect import Task, flow, task
@@ -22,41 +19,14 @@ from prefect.runtime import flow_run, task_run
 from prefect.states import State as PrefectState
 from prefect.states import StateType
 from prefect.task_runners import ThreadPoolTaskRunner
-from pydantic import BaseModel
 
 from components.stage.errors import VitrineError
 from flows.cores import Cores, by_critical_path, machine_cores, wanted
 from flows.errors import StageFailedError
-from flows.graph import Graph, StageNode, lock_hashes, stale
-from flows.params import RunnerParams
-from flows.stages import QUIET, Stage, StageResult, State, Watcher, run_stage
+from flows.graph import StageNode, lock_hashes, stale
+from flows.stages import Run, Stage, StageResult, State, run_stage
 
 Action = Callable[[str], PrefectState[Any]]
-
-
-@dataclass
-class Run:
-    """One pipeline run: what was asked for, where, and how it comes out (``results`` fill as stages end)."""
-
-    id: str
-    root: Path
-    system: str
-    graph: Graph
-    stages: tuple[str, ...]  # in topological order
-    runner: RunnerParams
-    parameters: Mapping[str, BaseModel] = field(default_factory=dict)  # blocks of params.yaml
-    lock_timeout_s: float = 600.0
-    watcher: Watcher = QUIET
-    results: dict[str, StageResult] = field(default_factory=dict)
-    prefect_run: str = ""
-    called_off: threading.Event = field(default_factory=threading.Event)
-    failure: StageFailedError | None = None  # of the stage that failed first
-
-    def finish(self, result: StageResult) -> StageResult:
-        """Keep and show a result."""
-        self.results[result.stage] = result
-        self.watcher.ended(result)
-        return result
 
 
 def execute(run: Run) -> None:

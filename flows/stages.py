@@ -13,15 +13,19 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from pydantic import BaseModel
+
 from components.stage.record import STATE, Record
 from flows import processes
-from flows.errors import CalledOffError, LockHeldError
+from flows.errors import CalledOffError, LockHeldError, StageFailedError
+from flows.graph import Graph
 from flows.locks import clear_dead_locks, guard_lock_file, held
+from flows.params import RunnerParams
 
 State = Literal["ran", "restored", "unchanged", "cached", "failed"]
 JOB = Path(__file__).with_name("dvc_job.py")
@@ -80,6 +84,31 @@ class Watcher:
 
 
 QUIET = Watcher(say=lambda text: None, follow=lambda stage, seconds, line: None, ended=lambda result: None)
+
+
+@dataclass
+class Run:
+    """One pipeline run: what was asked for, where, and how it comes out (``results`` fill as stages end)."""
+
+    id: str
+    root: Path
+    system: str
+    graph: Graph
+    stages: tuple[str, ...]  # in topological order
+    runner: RunnerParams
+    parameters: Mapping[str, BaseModel] = field(default_factory=dict)  # blocks of params.yaml
+    lock_timeout_s: float = 600.0
+    watcher: Watcher = QUIET
+    results: dict[str, StageResult] = field(default_factory=dict)
+    prefect_run: str = ""
+    called_off: threading.Event = field(default_factory=threading.Event)
+    failure: StageFailedError | None = None  # of the stage that failed first
+
+    def finish(self, result: StageResult) -> StageResult:
+        """Keep and show a result."""
+        self.results[result.stage] = result
+        self.watcher.ended(result)
+        return result
 
 
 def log_path(root: Path, run: str, stage: str) -> Path:
