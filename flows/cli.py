@@ -174,7 +174,7 @@ def search(
         raise SelectionError('Nothing to search for: give a text ("red dress"), --image FILE, or both.')
     arguments = [f"--k={k}", *(f"--where={w}" for w in where or []), *(["--json"] if as_json else [])]
     arguments += [f"--image={image.resolve()}"] if image else []
-    command = ["components.fusion.search"] if system == "fusion" else ["components.encoder", "search"]
+    command = ["components.fusion.search"] if system == "fusion" else ["components.encoder.search", "search"]
     _passed_on(*command, *arguments, *(["--", text] if text else []), profile=profile)
 
 
@@ -188,7 +188,7 @@ def similar(
 ) -> None:
     """Find products that look like one of the catalogue."""
     arguments = [f"--k={k}", *(f"--where={w}" for w in where or []), *(["--json"] if as_json else [])]
-    _passed_on("components.encoder", "similar", *arguments, "--", product, profile=profile)
+    _passed_on("components.encoder.search", "similar", *arguments, "--", product, profile=profile)
 
 
 @app.command()
