@@ -1,8 +1,8 @@
-"""Every row of fusion's table on one held-out split: metrics, slices, conditions, paired tests, gates."""
+"""Fusion's table on one held-out split: metrics, slices, conditions and paired tests of every row."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,26 +30,25 @@ KEPT = (
     "desirability_ndcg_at_10",
 )
 Scorer = Callable[[Items], Scores]
-# (ours, rival, metric): what the table is asked
+MAIN = "moe_bilinear"  # the network that all claims are about
+# (baseline, metric): what the main network is tested against
 TESTED = [
     *(
-        ("moe_bilinear", rival, metric)
-        for rival in ("text_only", "average", "fixed_weights", "concat_mlp", "bm25")
+        (baseline, metric)
+        for baseline in ("text_only", "average", "fixed_weights", "concat_mlp", "bm25")
         for metric in ("ndcg_at_10", "desirability_ndcg_at_10")
     ),
-    ("moe_bilinear", "text_only", "textual_ndcg_at_10"),
-    ("moe_bilinear", "bm25", "textual_ndcg_at_10"),
-    ("moe_bilinear", "text_only", "visual_ndcg_at_10"),
-    ("moe_bilinear", "text_only", "sparse_text_ndcg_at_10"),
-    ("moe_bilinear", "text_only", "picture_missing_ndcg_at_10"),
-    ("moe_bilinear", "text_only", "text_degraded_ndcg_at_10"),
-    ("moe_bilinear", "image_only", "ndcg_at_10"),
-    ("moe_bilinear", "moe_bilinear_no_pictures", "ndcg_at_10"),
-    ("moe_bilinear", "moe_bilinear_no_pictures", "visual_ndcg_at_10"),
+    ("text_only", "textual_ndcg_at_10"),
+    ("bm25", "textual_ndcg_at_10"),
+    ("text_only", "visual_ndcg_at_10"),
+    ("text_only", "sparse_text_ndcg_at_10"),
+    ("text_only", "picture_missing_ndcg_at_10"),
+    ("text_only", "text_degraded_ndcg_at_10"),
+    ("image_only", "ndcg_at_10"),
+    (f"{MAIN}_no_pictures", "ndcg_at_10"),
+    (f"{MAIN}_no_pictures", "visual_ndcg_at_10"),
 ]
-
-
-# what the study asks of every seed: (metric, claim about moe_bilinear and text_only)
+# What a study asks of every seed: metric -> claim about the main network and text_only.
 CLAIMS = {
     "ndcg_at_10": "moe_bilinear > text_only",
     "textual_ndcg_at_10": "moe_bilinear is not below text_only on textual queries",
@@ -127,12 +126,14 @@ class Table:
             row |= {name: float(own[name][i]) for name in KEPT}
             self._rows.append(row | {"text": task.texts[i], "top": [ids[p] for p in ranking[i, :10]]})
 
-    def add_mean(self, variant: str, suffix: str) -> None:
-        """The row ``VARIANT_SUFFIX``: each query's mean over the seeds; n stays the number of queries."""
-        rows = [self.values[name] for name in (variant, *(f"{variant}_{seed}" for seed in self.seeds))]
-        self.values[f"{variant}_{suffix}"] = {
-            name: np.mean([row[name] for row in rows], axis=0) for name in rows[0]
-        }
+    def add_means(self) -> None:
+        """``VARIANT_all_seeds`` of what every seed has: each query's mean; n stays the number of queries."""
+        for variant in [name for name in self.values if self.seeds]:
+            names = (variant, *(f"{variant}_{seed}" for seed in self.seeds))
+            if all(name in self.values for name in names):
+                rows = [self.values[name] for name in names]
+                means = {metric: np.mean([row[metric] for row in rows], axis=0) for metric in rows[0]}
+                self.values[f"{variant}_{ALL_SEEDS}"] = means
 
     def per_query(self) -> pa.Table:
         """One row per variant and query, in the layout of the other systems' files."""
@@ -153,49 +154,20 @@ class Table:
 
     def _tests(self) -> list[dict[str, Any]]:
         found = []
-        for ours, rival, metric in TESTED:
-            found += self._test(ours, rival, metric, {})
+        for baseline, metric in TESTED:
+            found += self._test(MAIN, baseline, metric, {})
         for seed in (*self.seeds, ALL_SEEDS) if self.seeds else ():
             for metric, claim in CLAIMS.items():
-                named = "pooled" if seed == ALL_SEEDS else seed
-                more = {"claim": claim, "seed": named}
-                found += self._test(f"moe_bilinear_{seed}", f"text_only_{seed}", metric, more)
+                more = {"claim": claim, "seed": "pooled" if seed == ALL_SEEDS else seed}
+                found += self._test(f"{MAIN}_{seed}", f"text_only_{seed}", metric, more)
         return found
 
-    def _test(self, ours: str, rival: str, metric: str, more: dict[str, str]) -> list[dict[str, Any]]:
+    def _test(self, ours: str, baseline: str, metric: str, more: dict[str, str]) -> list[dict[str, Any]]:
         """A paired bootstrap, if both rows have the metric; a study marks what belongs to a claim."""
-        a, b = (self.values.get(name, {}).get(metric) for name in (ours, rival))
+        a, b = (self.values.get(name, {}).get(metric) for name in (ours, baseline))
         if a is None or b is None or np.isnan(a - b).all():
             return []
-        if self.seeds and (ours, rival) == ("moe_bilinear", "text_only") and metric in CLAIMS:
+        if self.seeds and (ours, baseline) == (MAIN, "text_only") and metric in CLAIMS:
             more = {"claim": CLAIMS[metric], "seed": "own"}
         test = paired_bootstrap(a, b, self.params.seed, self.params.bootstrap_samples)
-        return [{"metric": metric, "a": ours, "b": rival, **test.model_dump(), **more}]
-
-
-GATES = pa.schema(
-    [
-        *((name, pa.string()) for name in ("variant", "query_id", "kind", "product_id", "category")),
-        ("rank", pa.int16()),
-        *((name, pa.float32()) for name in ("text", "image", "cross")),
-    ]
-)
-
-
-def gate_rows(
-    variant: str,
-    task: Task,
-    items: Items,
-    scores: Scores,
-    gates: npt.NDArray[np.float32],
-    top: int,
-) -> list[Mapping[str, Any]]:
-    """Gate weights of the ``top`` products of each query; gates ``[N, 3]`` are of the products alone."""
-    ranking = top_k(scores, min(top, scores.shape[1]))
-    rows: list[Mapping[str, Any]] = []
-    for q, ranked in enumerate(ranking):
-        for rank, p in enumerate(ranked, start=1):
-            row = {"variant": variant, "query_id": task.query_ids[q], "kind": task.kinds[q], "rank": rank}
-            row |= {"product_id": items.rows[p]["product_id"], "category": items.rows[p]["category"]}
-            rows.append(row | dict(zip(("text", "image", "cross"), map(float, gates[p]), strict=True)))
-    return rows
+        return [{"metric": metric, "a": ours, "b": baseline, **test.model_dump(), **more}]
