@@ -12,7 +12,6 @@ from components.encoder.model.params import CACHE
 from components.encoder.model.towers.files import load_encoder
 from components.evidence.calibration import Calibration, calibrate
 from components.evidence.features import Evidence, EvidenceReader
-from components.evidence.params import SupportParams
 from components.llm.open_model import open_model
 from components.llm.params import LLMParams
 from components.llm.session import ChatSession
@@ -23,7 +22,7 @@ from components.opal.refine.judges.support import SupportJudge
 from components.opal.refine.judges.title import TitleJudge
 from components.opal.refine.listings import listing_batches
 from components.opal.refine.observed import Observed
-from components.opal.refine.params import RefineParams
+from components.opal.refine.params import RefineParams, SupportParams
 
 RULES = "no eyes 1"  # version of the offline rule
 
@@ -75,7 +74,7 @@ def _support(
         left -= len(batch)
         if left <= 0:
             break
-    calibration = calibrate(evidence, support)
+    calibration = calibrate(evidence, support.penalty, support.keep_above)
     return SupportJudge(reader, calibration, support.keep_above), calibration
 
 
