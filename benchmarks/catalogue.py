@@ -38,7 +38,6 @@ PARAMS: dict[str, Any] = {
     "splits": {"train": 0.8, "validation": 0.1, "test": 0.1},
     "enum_max_values": 200,
     "noise": None,
-    "shop": None,
 }
 MAPPING: dict[str, Any] = {
     "products": "items.*",
@@ -116,6 +115,7 @@ def run_import(source: Path, target: Path) -> None:
 def run_build(source: Path, target: Path) -> None:
     """Our build: stage, sort, group, check every picture, write shards and truth."""
     from components.catalog.build.build import build, opened
+
     from components.catalog.build.params import CatalogParams
     from components.catalog.source.manifest import SourceManifest
 

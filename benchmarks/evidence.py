@@ -57,7 +57,7 @@ def logit_support(split: str) -> dict[Triple, float]:
 
 def true_values() -> dict[tuple[str, str], str]:
     """(product, attribute) to its true value."""
-    from components.encoder.model.features.held_out import read_truth
+    from components.encoder.model.features.rows import read_truth
     from components.stage.paths import Paths
 
     return {

@@ -25,7 +25,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 
 from components.catalog.format.records import Product
 from components.catalog.format.schema import CatalogSchema, write_schema
@@ -44,7 +43,7 @@ RESULTS = Path("benchmarks/results/training.json")
 
 def parameters(epochs: int) -> EncoderParams:
     """The demo's encoder without what the peer lacks: no patch loss, plain batches, titles only."""
-    block = yaml.safe_load(Path("conf/demo.yaml").read_text())["encoder"]
+    block = EncoderParams().model_dump()
     block["captions"] = dict.fromkeys(block["captions"], 0.0) | {"title": 1.0}
     block["training"] |= {"epochs": epochs, "topk_weight": 0.0, "low_resolution_px": None, "batch_size": 64}
     block["training"] |= {"swapped_captions": False, "topic_size": 1}

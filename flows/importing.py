@@ -41,7 +41,7 @@ def import_source(
             str(SOURCE),
             "--link" if link else "--copy",
         ]
-        passed_on(root, [sys.executable, "-m", "components.catalog", "import", *arguments])
+        passed_on(root, [sys.executable, "-m", "components.catalog.source", *arguments])
         passed_on(root, [sys.executable, "-m", "dvc", "add", "--quiet", str(SOURCE / "files")])
         if profile is not None:
             commit_worktree(root, f"Import the source of profile {profile}")

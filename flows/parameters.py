@@ -1,13 +1,11 @@
-"""The whole of params.yaml, checked before anything runs, and ``--set`` overrides."""
+"""All parameters, checked before anything runs: params.yaml, a profile over it, ``--set`` over both."""
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import importlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +13,11 @@ import yaml
 from pydantic import BaseModel
 
 from components.stage.errors import ConfigurationError
-from components.stage.params import read_yaml, validate
+from components.stage.params import block_model, did_you_mean, full_stop, merged, read_yaml, validate
 
 # Top-level key of params.yaml -> the model it must fit. Parameter modules import nothing heavy.
 BLOCKS: Mapping[str, str] = {
+    "shop": "components.shop.params:ShopParams",
     "catalog": "components.catalog.build.params:CatalogParams",
     "quality": "components.quality.params:QualityParams",
     "encoder": "components.encoder.model.params:EncoderParams",
@@ -65,26 +64,39 @@ def check_parameters(path: Path, required: Iterable[str] = ()) -> dict[str, Base
     Raises:
         ConfigurationError: every unknown block, missing block and value that does not fit, in one message.
     """
-    blocks = read_yaml(path)
-    problems = [_unknown(str(name)) for name in blocks if name not in BLOCKS]
+    return check_blocks(read_yaml(path), str(path), required)
+
+
+def check_blocks(
+    blocks: Mapping[str, Any], source: str, required: Iterable[str] = ()
+) -> dict[str, BaseModel]:
+    """The typed blocks of ``blocks``, defaults filled in; ``source`` says in an error where they stand.
+
+    Raises:
+        ConfigurationError: as :func:`check_parameters`.
+    """
+    problems = [
+        f"unknown block '{n}', {did_you_mean(str(n), list(BLOCKS))}" for n in blocks if n not in BLOCKS
+    ]
     problems += [f"block '{name}' is missing" for name in required if name not in blocks]
     checked: dict[str, BaseModel] = {}
-    for name, values in blocks.items():
-        if name not in BLOCKS:
-            continue
+    for name in blocks.keys() & BLOCKS.keys():
         try:
-            checked[name] = validate(model(name), values, name)
+            checked[name] = validate(model(name), blocks[name], name)
         except ConfigurationError as error:
             problems.append(str(error).rstrip("."))
     if problems:
-        raise ConfigurationError(f"{path}: {'; '.join(problems)}.")
-    return checked
+        raise ConfigurationError(full_stop(f"{source}: {'; '.join(problems)}"))
+    return {name: checked[name] for name in blocks}
 
 
-def _unknown(name: str) -> str:
-    """A sentence for a block nobody reads."""
-    near = difflib.get_close_matches(name, BLOCKS, n=1)
-    return f"unknown block '{name}' ({f'did you mean {near[0]}?' if near else 'known: ' + ', '.join(BLOCKS)})"
+def with_profile(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """The blocks of ``base`` with those of a profile laid on them, as :func:`merged` does."""
+    result = dict(base)
+    for name, values in over.items():
+        both = name in BLOCKS and isinstance(values, Mapping) and isinstance(base.get(name), Mapping)
+        result[name] = merged(model(name), base[name], values) if both else values
+    return result
 
 
 def parse_override(text: str) -> tuple[list[str], Any]:
@@ -105,45 +117,38 @@ def parse_override(text: str) -> tuple[list[str], Any]:
         ) from None
 
 
-def with_overrides(text: str, overrides: Sequence[str]) -> str:
-    """The parameter file ``text`` with overrides applied; comments and order stay.
+def with_overrides(blocks: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """``blocks`` with overrides applied; an override may name a key that stands in the models alone.
 
     Raises:
-        ConfigurationError: an override names a key that is not in the file.
+        ConfigurationError: an override names a key that no model has.
     """
-    from ruamel.yaml import YAML
-
-    editor = YAML()
-    editor.preserve_quotes = True
-    editor.width = 4096
-    editor.representer.add_representer(float, _as_yaml_1_1)
-    editor.allow_unicode = False  # a line separator of Unicode, written as it is, would be read as a space
-    document = editor.load(text)
     for override in overrides:
         keys, value = parse_override(override)
-        place = document
-        for depth, key in enumerate(keys):
-            if not isinstance(place, dict) or key not in place:
-                raise ConfigurationError(_no_such_key(keys[: depth + 1], place))
-            if depth == len(keys) - 1:
-                place[key] = value
-            place = place[key]
-    out = StringIO()
-    editor.dump(document, out)
-    return out.getvalue()
+        name = keys[0]
+        now = {name: _resolved(blocks, name) if name in BLOCKS else {}}
+        blocks = with_profile(blocks, _nested(None, now, keys, 0, value))
+    return dict(blocks)
 
 
-def _as_yaml_1_1(representer: Any, value: float) -> Any:
-    """A float as YAML 1.1 reads it, for that is how parameters are read: 1.0e-05, where 1e-05 is a string."""
-    return representer.represent_scalar("tag:yaml.org,2002:float", yaml.safe_dump(value).split()[0])
+def _resolved(blocks: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return validate(model(name), blocks.get(name, {}), name).model_dump(mode="json")
 
 
-def _no_such_key(keys: list[str], place: object) -> str:
-    """A sentence that names the keys that do exist there."""
-    there = [str(key) for key in place] if isinstance(place, dict) else []
-    near = difflib.get_close_matches(keys[-1], there, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"there: {', '.join(there) or 'a value, no keys'}"
-    return f"--set {'.'.join(keys)}: no such key ({hint})."
+def _nested(kind: type[BaseModel] | None, now: Any, keys: list[str], at: int, value: Any) -> dict[str, Any]:
+    """``value`` at ``keys[at:]``, to be laid over ``now``; a mapping with free keys is given whole."""
+    name = keys[at]
+    now = now if isinstance(now, Mapping) else {}
+    known = list(BLOCKS) if not at else list(kind.model_fields if kind else now)
+    if name not in known:
+        told = did_you_mean(name, known)
+        raise ConfigurationError(full_stop(f"--set {'.'.join(keys[: at + 1])}: unknown key, {told}"))
+    below = value
+    if at + 1 < len(keys):
+        field = kind.model_fields[name] if kind else None
+        inner = model(name) if not at else block_model(field.annotation) if field else None
+        below = _nested(inner, now.get(name), keys, at + 1, value)
+    return {name: below} if kind or not at else {**now, name: below}
 
 
 OVERRIDE = re.compile(

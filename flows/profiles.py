@@ -1,8 +1,9 @@
 """Profiles: the same graph with other parameters and data, in a git worktree of its own.
 
 ``.vitrine/work/X`` is a worktree on branch ``profile/X``. Code comes from the main working tree as it is,
-also uncommitted; parameters from ``conf/X.yaml``; results and sources are the worktree's own; DVC's cache,
-memo caches and MLflow's store are shared. So the main workspace stays as it was, and two profiles never mix.
+also uncommitted; parameters from ``params.yaml`` with ``conf/X.yaml`` laid on it; results and sources are
+the worktree's own; DVC's cache, memo caches and MLflow's store are shared. So the main workspace stays as it
+was, and two profiles never mix.
 """
 
 from __future__ import annotations
@@ -15,12 +16,16 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import yaml
+
+from components.stage.params import read_yaml
 from components.stage.publish import remove, write_text
 from components.stage.record import STATE
 from flows import processes
 from flows.errors import SelectionError, WorkspaceError
-from flows.parameters import overrides_name, with_overrides
+from flows.parameters import check_blocks, overrides_name, with_overrides, with_profile
 from flows.workspace import git, head_commit, is_dirty
 
 # The worktree's own: never overwritten from the main workspace.
@@ -34,22 +39,30 @@ def profile_names(root: Path) -> list[str]:
     return sorted(path.stem for path in (root / "conf").glob("*.yaml"))
 
 
-def profile_text(root: Path, profile: str | None, overrides: Sequence[str] = ()) -> str:
-    """The parameter file of a profile (None: the workspace's own params.yaml) with overrides applied.
+def profile_values(root: Path, profile: str | None, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The blocks of params.yaml with a profile's (None: no profile) and then overrides laid on them.
 
     Raises:
         SelectionError: there is no such profile.
-        ConfigurationError: an override does not fit the file.
+        ConfigurationError: what comes out does not fit the parameter models.
     """
-    if profile is not None and profile not in profile_names(root):
-        raise SelectionError(
-            f"There is no profile '{profile}' (profiles: {', '.join(profile_names(root)) or 'none'})."
-        )
-    path = root / "params.yaml" if profile is None else root / "conf" / f"{profile}.yaml"
-    if not path.is_file():
-        raise SelectionError(f"{path} does not exist; copy a file of conf/ to it.")
-    text = path.read_text(encoding="utf-8")
-    return with_overrides(text, overrides) if overrides else text
+    blocks, source = read_yaml(root / "params.yaml"), "params.yaml"
+    if profile is not None:
+        if profile not in profile_names(root):
+            known = ", ".join(profile_names(root)) or "none"
+            raise SelectionError(f"There is no profile '{profile}' (profiles: {known}).")
+        source = f"conf/{profile}.yaml"
+        blocks = with_profile(blocks, read_yaml(root / source))
+    blocks = with_overrides(blocks, overrides)
+    check_blocks(blocks, f"{source} with {' '.join(overrides)}" if overrides else source)
+    return blocks
+
+
+def profile_text(root: Path, profile: str | None, overrides: Sequence[str] = ()) -> str:
+    """The parameter file of a worktree; see :func:`profile_values`."""
+    made = " and ".join(["params.yaml", *([f"conf/{profile}.yaml"] if profile else []), *overrides])
+    text = yaml.safe_dump(profile_values(root, profile, overrides), sort_keys=False, default_flow_style=None)
+    return f"# Made from {made.encode('unicode_escape').decode()}; changes here are lost.\n{text}"
 
 
 def work_name(profile: str | None, overrides: Sequence[str]) -> str | None:

@@ -24,7 +24,7 @@ METRIC_WIDTH = 23  # characters of a column: a figure with its interval, and the
 LONGEST_METRIC = 22  # characters of a metric's name on one line
 FLAT = "headline.json"  # numbers without intervals, for `dvc metrics`
 MARKS = {"shown": "[green]✓[/]", "open": "○", "opposite": "[red]✗[/]"}
-SIGNS = {"above": ">", "below": "<", "not_below": "≥", "not_above": "≤"}  # the claim, before its rival
+SIGNS = {"above": ">", "below": "<", "not_below": "≥", "not_above": "≤"}  # the claim, before its baseline
 LEGEND = "✓ shown by a paired test (95%)  ○ not shown  ✗ contradicted  – not tested"
 FEW = f"* few cases (n < {CLAIM_N:,}): an indication"
 
@@ -86,7 +86,7 @@ def shown_variants(params: ReportParams, system: str) -> set[str]:
     """Rows of a system's table: its main variant, both sides of its claims, and those of the headline."""
     claims = [claim for claim in params.claims if claim.system == system]
     sources = [source.split(".", 2) for source in params.headline.values()]
-    found = {side for claim in claims for side in (claim.ours, claim.rival)} | {params.systems[system]}
+    found = {side for claim in claims for side in (claim.ours, claim.baseline)} | {params.systems[system]}
     return found | {variant for name, variant, _ in sources if name == system}
 
 
@@ -95,7 +95,7 @@ def headline_table(
 ) -> Table | None:
     """Two lines per claim whose figures are there, in the parameters' order; None where there are none.
 
-    What is claimed, our figure and the difference; below them the metric and the rival's figure.
+    What is claimed, our figure and the difference; below them the metric and the baseline's figure.
     """
     table = Table(
         title="Headline",
@@ -107,18 +107,18 @@ def headline_table(
     )
     table.add_column("system", overflow="fold")
     table.add_column("claim\n[dim]on[/]", overflow="fold")
-    table.add_column("ours\n[dim]rival[/]", justify="right", no_wrap=True)
+    table.add_column("ours\n[dim]baseline[/]", justify="right", no_wrap=True)
     table.add_column("difference", justify="right", no_wrap=True)
     before = ""
     for claim in params.claims:
-        row, other = (metrics.get(claim.system, {}).get(side, {}) for side in (claim.ours, claim.rival))
+        row, other = (metrics.get(claim.system, {}).get(side, {}) for side in (claim.ours, claim.baseline))
         if claim.metric not in row or claim.metric not in other:
             continue
         system = claim.system if claim.system != before else ""
         before = claim.system
         table.add_row(
             system,
-            f"{claim.ours} {SIGNS[claim.relation]} {claim.rival}\n[dim]{claim.metric}[/]",
+            f"{claim.ours} {SIGNS[claim.relation]} {claim.baseline}\n[dim]{claim.metric}[/]",
             f"{figure(row[claim.metric])}\n[dim]{figure(other[claim.metric])}[/]",
             _difference(claim, params.claim_margin, tests.get(claim.system, [])),
         )
@@ -135,9 +135,9 @@ def _folded(metric: str) -> str:
 
 
 def _difference(claim: Claim, margin: float, tests: Iterable[Mapping[str, Any]]) -> str:
-    """``+0.021 ✓``: ours − rival, and what the paired test says of the claim."""
+    """``+0.021 ✓``: ours − baseline, and what the paired test says of the claim."""
     for test in tests:
-        if test.get("metric") != claim.metric or {test["a"], test["b"]} != {claim.ours, claim.rival}:
+        if test.get("metric") != claim.metric or {test["a"], test["b"]} != {claim.ours, claim.baseline}:
             continue
         sign = 1.0 if test["a"] == claim.ours else -1.0
         low, high = sorted((sign * test["low"], sign * test["high"]))

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, field_validator, model_validator
 
-from components.stage.params import Params, Share
+from components.stage.params import Params, Share, read_yaml
 
+# What a run's page claims, a file for each kind of catalogue: systems, headline and claims.
+CLAIMS = Path(__file__).with_name("claims")
+CLAIM_KEYS = ("systems", "headline", "claims")
 HEADLINE_MAX = 12
 CLAIM_N = 1_000  # fewer paired cases than this are an indication, not a claim
 
@@ -17,16 +22,16 @@ Standing = Literal["shown", "open", "opposite"]
 
 
 class Claim(Params):
-    """A sentence for the paired tests to bear out: ``ours`` is ``relation`` ``rival`` on ``metric``."""
+    """A sentence for the paired tests to bear out: ``ours`` is ``relation`` ``baseline`` on ``metric``."""
 
     system: Name
     metric: str
     ours: str
     relation: Literal["above", "below", "not_below", "not_above"]
-    rival: str
+    baseline: str
 
     def standing(self, low: float, high: float, margin: float) -> Standing:
-        """What the 95% interval of ``ours − rival`` says: the claim, nothing either way, or its opposite.
+        """What the 95% interval of ``ours − baseline`` says: the claim, nothing either way, or its opposite.
 
         above and below need the whole interval on their side of zero; not_below and not_above (no loss worth
         the name) need it on their side of ``margin``.
@@ -48,8 +53,7 @@ class SearchGalleryOf(Params):
 class RetrievalGalleryParams(Params):
     """Which searches are shown: query, then the first products found."""
 
-    # those whose per-query file holds rankings
-    # a hit among the first five
+    # those whose per-query file holds rankings; mrr from 0.2: a hit among the first five
     systems: dict[Name, SearchGalleryOf] = {
         "encoder": SearchGalleryOf(metric="hits_at_5", success_from=1.0),
         "vlclip": SearchGalleryOf(metric="hits_at_5", success_from=1.0),
@@ -99,7 +103,7 @@ class CatalogueGalleryParams(Params):
 
 
 class ReportParams(Params):
-    """Block ``report`` of params.yaml."""
+    """Block ``report`` of params.yaml: ``claims: X`` stands for what components/report/claims/X.yaml says."""
 
     title: str = Field("Vitrine, the demo shop", min_length=1)
     profile: str = Field("demo", min_length=1)  # name of the profile, shown on the page
@@ -109,7 +113,19 @@ class ReportParams(Params):
     claims: list[Claim]  # the headline table, on the page and on the terminal
     claim_margin: NonNegativeFloat = 0.01  # a loss up to this counts as none: not_below, not_above
     pretrained: bool = False  # False: a variant named `untrained` is labelled as having no pretrained weights
-    curves: list[str]  # stages whose plots/STAGE.csv is drawn
+    # stages whose plots/STAGE.csv is drawn
+    curves: list[str] = [
+        "encoder",
+        "vlclip_raw",
+        "vlclip_full",
+        "align_text",
+        "align_image",
+        "fuse_concat_mlp",
+        "fuse_moe_bilinear",
+        "sft_raw",
+        "sft_refined",
+        "dpo",
+    ]
     # gates whose reports/quality/GATE.json is summed up
     quality: list[str] = ["catalog", "embeddings", "refined", "preferences"]
     # Name in metrics/headline.json -> system.variant.metric
@@ -124,6 +140,20 @@ class ReportParams(Params):
     text_chars: int = Field(160, ge=20)  # longer titles and descriptions are cut
     curve_points: int = Field(200, ge=10)  # longer curves are averaged down to this many points
     max_page_bytes: int = Field(6_000_000, ge=10_000)  # a larger page is refused
+
+    @model_validator(mode="before")
+    @classmethod
+    def _claims_of_a_file(cls, values: Any) -> Any:
+        """Read what is claimed from the file that ``claims`` names; a key given here replaces the file's."""
+        if not isinstance(values, Mapping) or not isinstance(values.get("claims", "demo"), str):
+            return values
+        name = values.get("claims", "demo")
+        if name not in (known := sorted(path.stem for path in CLAIMS.glob("*.yaml"))):
+            raise ValueError(f"claims: there is no {CLAIMS.name}/{name}.yaml (there are: {', '.join(known)})")
+        held = read_yaml(CLAIMS / f"{name}.yaml")
+        if unknown := set(held) - set(CLAIM_KEYS):
+            raise ValueError(f"claims/{name}.yaml: unknown key {', '.join(map(str, sorted(unknown)))}")
+        return {**held, **{key: value for key, value in values.items() if key != "claims"}}
 
     @field_validator("headline")
     @classmethod

@@ -1,4 +1,4 @@
-"""Look at the shop that params.yaml describes: ``python -m components.catalog.shop OUT.png [OUT.html ...]``.
+"""Look at the shop that params.yaml describes: ``python -m components.shop OUT.png [OUT.html ...]``.
 
 Nothing of the graph is touched. An output's ending says what is made: a contact sheet (.png) or a page with
 listings (.html).
@@ -10,16 +10,16 @@ import argparse
 import sys
 from pathlib import Path
 
-from components.catalog.build.params import CatalogParams
-from components.shop.build import Shop
 from components.shop.contact_sheet import contact_sheet, save_page, save_sheet
 from components.shop.errors import ShopError
+from components.shop.params import ShopParams
+from components.shop.shop import Shop
 from components.stage.errors import VitrineError
-from components.stage.params import load_params, parameters_file
+from components.stage.params import load_params
 
 
 def _arguments(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m components.catalog.shop", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m components.shop", description=__doc__)
     parser.add_argument("outputs", nargs="+", type=Path, help="OUT.png and/or OUT.html")
     parser.add_argument("--count", type=int, default=96, help="how many products (default 96)")
     parser.add_argument("--columns", type=int, default=12, help="pictures in a row of the sheet (default 12)")
@@ -28,19 +28,11 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _shop() -> Shop:
-    """The shop of the ``catalog`` block of params.yaml."""
-    params = load_params("catalog", CatalogParams)
-    if params.shop is None:
-        raise ShopError(f"{parameters_file()}: catalog.shop is null: nothing says which shop to draw.")
-    return Shop(params.shop, params.seed)
-
-
 def main(argv: list[str]) -> int:
     """Write each output and return the exit code."""
     arguments = _arguments(argv)
     try:
-        shop = _shop()
+        shop = Shop(load_params("shop", ShopParams))
         items = list(shop.sample(arguments.count, arguments.product_type))
         for output in arguments.outputs:
             if output.suffix == ".html":

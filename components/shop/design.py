@@ -123,9 +123,9 @@ class Plan:
         return SPLITS[int(self.splits[self.members[index, 0]])]
 
 
-def plan(params: ShopParams, seed: int) -> Plan:
+def plan(params: ShopParams) -> Plan:
     """Lay out groups, their types and splits; every type has about as many groups as another."""
-    rng = generator(seed, "plan")
+    rng = generator(params.seed, "plan")
     groups = max(len(TYPES), round(params.products * (1 - params.variant_share)))
     variants = rng.integers(0, groups, params.products - groups)
     group = np.sort(np.concatenate([np.arange(groups), variants]))
@@ -137,7 +137,7 @@ def plan(params: ShopParams, seed: int) -> Plan:
     rank[np.lexsort((rng.random(groups), kinds))] = np.arange(groups) / groups * len(TYPES) % 1
     test, validation = params.test_fraction, params.validation_fraction
     splits = np.where(rank < test, SPLITS.index("test"), np.where(rank < test + validation, 1, 0))
-    return Plan(params, seed, np.stack([group, place], axis=1)[order], kinds, splits)
+    return Plan(params, params.seed, np.stack([group, place], axis=1)[order], kinds, splits)
 
 
 def _measure(rng: np.random.Generator, kind: ProductType) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Parameters of the synthetic shop (block ``catalog.shop`` of params.yaml)."""
+"""Parameters of the synthetic shop (block ``shop`` of params.yaml)."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ class EngagementParams(Params):
 class ShopParams(Params):
     """A shop that renders its own products."""
 
+    seed: NonNegativeInt = 7
     products: int = Field(10_000, ge=48, le=1_000_000)
     variant_share: float = Field(0.35, ge=0, lt=0.8)  # products that are a variant of another one
     recolour_share: Share = 0.7  # of the variants: other colours; the rest is a second photo

@@ -123,7 +123,7 @@ def validate(model: type[P], values: object, where: str) -> P:
             unknown = item["type"] == "extra_forbidden"
             text = f"unknown key, {_nearest(model, item['loc'])}" if unknown else item["msg"]
             problems.append(f"{key}: {text}")
-        raise ConfigurationError("; ".join(problems) + ".") from None
+        raise ConfigurationError(full_stop("; ".join(problems))) from None
 
 
 def _nearest(model: type[BaseModel], loc: tuple[int | str, ...]) -> str:
@@ -131,8 +131,18 @@ def _nearest(model: type[BaseModel], loc: tuple[int | str, ...]) -> str:
     inner: type[BaseModel] | None = model
     for name in loc[:-1]:
         field = inner.model_fields.get(str(name)) if inner else None
-        inner = block_model(field.annotation) if field else inner
+        inner = _model_within(field.annotation) if field else inner
     return did_you_mean(str(loc[-1]), sorted(inner.model_fields) if inner else [])
+
+
+def _model_within(annotation: object) -> type[BaseModel] | None:
+    """The parameter model of a field, or of the items that it holds."""
+    return next(filter(None, map(block_model, (annotation, *get_args(annotation)))), None)
+
+
+def full_stop(text: str) -> str:
+    """``text`` as a sentence; one that asks has its mark already."""
+    return text if text.endswith("?") else f"{text}."
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ class Paths(Params):
 
     # Data, in the order in which it is made
     source: Path = Path("data/source")  # what was imported, with its manifest
+    shop: Path = Path("data/shop")  # the synthetic shop, with its truth; read by `catalog` alone
     imported: Path = Path("data/catalog")  # the catalogue before its gate
     catalogue: Path = Path("data/checked")  # the catalogue that passed
     quarantine: Path = Path("data/quarantine")

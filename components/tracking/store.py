@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from components.stage.errors import ConfigurationError
+from components.stage.params import read_yaml
 from components.stage.publish import published
 from components.tracking.errors import TrackerUnavailableError, UnknownReferenceError
 
@@ -91,18 +93,16 @@ def main_workspace(root: Path) -> Path | None:
 
 
 def profile_of(root: Path, environ: Mapping[str, str] = os.environ) -> str:
-    """Profile here: ``VITRINE_PROFILE``, the worktree's name, or the conf/ file params.yaml equals."""
+    """Profile here: ``VITRINE_PROFILE``, the worktree's name, or ``report.profile`` of params.yaml."""
     if environ.get("VITRINE_PROFILE"):
         return environ["VITRINE_PROFILE"]
     if main_workspace(root):
         return root.name
     try:
-        now = (root / "params.yaml").read_bytes()
-        return next(
-            (path.stem for path in sorted((root / "conf").glob("*.yaml")) if path.read_bytes() == now), ""
-        )
-    except OSError:
+        report = read_yaml(root / "params.yaml").get("report")
+    except ConfigurationError:
         return ""
+    return str(report.get("profile", "")) if isinstance(report, dict) else ""
 
 
 def check(store: Store) -> None:

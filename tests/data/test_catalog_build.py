@@ -1,4 +1,4 @@
-"""The door: a whole build from a source folder, its record, its errors; half a build is never seen."""
+"""The stage: a whole build from a source folder, its record, its errors; half a build is never seen."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ import pytest
 import yaml
 from PIL import Image
 
-from components.catalog.__main__ import main
 from components.catalog.format.shards import Catalogue
 from components.catalog.format.truth import read_truth
 from components.catalog.source import staging
-from tests.data.parameter_blocks import catalog_block
+from components.stage.frame import main
+from tests.data.parameter_blocks import catalog_block, shop_block
 from tests.product_problems import product_problems
 
 ROOT = Path(__file__).parents[2]
@@ -111,7 +111,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_build_writes_the_contract_and_a_record(here: Path) -> None:
     workspace(here)
-    assert main(["build"]) == 0
+    assert main(["catalog.build"]) == 0
     catalogue = Catalogue(Path("data/catalog"))
     products = list(catalogue.products())
     assert [p.product_id for p in products] == [f"p{n:05d}" for n in range(100)]
@@ -129,7 +129,7 @@ def test_build_writes_the_contract_and_a_record(here: Path) -> None:
     record = record_of(here)
     assert record["metrics"]["products"] == 100
     assert record["metrics"]["products_per_s"] > 0
-    assert record["parameters"]["seed"] == 3
+    assert record["parameters"]["catalog"]["seed"] == 3
 
 
 def test_two_builds_and_any_number_of_workers_give_the_same_bytes(here: Path) -> None:
@@ -137,7 +137,7 @@ def test_two_builds_and_any_number_of_workers_give_the_same_bytes(here: Path) ->
     found = []
     for workers in (1, 4):
         configure(here, {"kind": "files", "mapping": MAPPING}, noise=NOISE, workers=workers)
-        assert main(["build"]) == 0
+        assert main(["catalog.build"]) == 0
         found.append(digests(here))
     assert found[0] == found[1]
     assert str(here) not in "".join(p.read_text() for p in Path("data/catalog").glob("*.json"))
@@ -145,10 +145,10 @@ def test_two_builds_and_any_number_of_workers_give_the_same_bytes(here: Path) ->
 
 def test_truth_keeps_the_clean_listing_and_names_the_noise(here: Path) -> None:
     workspace(here)
-    assert main(["build"]) == 0
+    assert main(["catalog.build"]) == 0
     clean = {p.product_id: p for p in Catalogue(Path("data/catalog")).products()}
     configure(here, {"kind": "files", "mapping": MAPPING}, noise=NOISE)
-    assert main(["build"]) == 0
+    assert main(["catalog.build"]) == 0
     truth = list(read_truth(Path("data/truth/truth.parquet")))
     listed = list(Catalogue(Path("data/catalog")).products())
     changed = 0
@@ -172,7 +172,7 @@ def test_rejects_are_written_for_the_gate(here: Path) -> None:
     workspace(here)
     Path("data/source/files/7.jpg").write_bytes(b"no picture")
     Path("data/source/files/8.jpg").unlink()
-    assert main(["build"]) == 0
+    assert main(["catalog.build"]) == 0
     rows = pq.read_table("data/catalog/rejects.parquet").to_pylist()
     assert {row["product_id"] for row in rows} == {"p00007", "p00008"}
     assert {(row["kind"], row["field"], row["file"]) for row in rows} == {("product", "image", "items.jsonl")}
@@ -184,7 +184,7 @@ def test_rows_with_one_id_stay_and_have_one_truth(here: Path) -> None:
     items = Path("data/source/files/items.jsonl")
     lines = items.read_text().split("\n")
     items.write_text("\n".join([*lines, lines[0]]))
-    assert main(["build"]) == 0
+    assert main(["catalog.build"]) == 0
     assert Catalogue(Path("data/catalog")).product_count == 101
     ids = [truth.product_id for truth in read_truth(Path("data/truth/truth.parquet"))]
     assert len(ids) == len(set(ids)) == 100
@@ -210,8 +210,12 @@ def _unknown_noise(root: Path) -> None:
     configure(root, {"kind": "files", "mapping": MAPPING}, noise={**NOISE, "test_only": ["loudness"]})
 
 
-def _no_shop(root: Path) -> None:
-    configure(root, {"kind": "synthetic"})
+def _no_folder(root: Path) -> None:
+    configure(root, {"kind": "catalogue"})
+
+
+def _no_catalogue(root: Path) -> None:
+    configure(root, {"kind": "catalogue", "folder": "data/shop"})
 
 
 def _no_files(root: Path) -> None:
@@ -231,7 +235,8 @@ def _no_pictures(root: Path) -> None:
         (_no_mapping, 2, "needs a mapping"),
         (_unknown_key, 2, "colour: unknown key"),
         (_unknown_noise, 2, "loudness"),
-        (_no_shop, 2, "catalog.shop is null"),
+        (_no_folder, 2, "needs a folder"),
+        (_no_catalogue, 4, "data/shop is not a catalogue"),
         (_no_files, 4, "is not a folder"),
         (_no_pictures, 4, "gives no product: image in 12 rows"),
     ],
@@ -240,7 +245,7 @@ def test_what_is_wrong_is_told_in_one_sentence(
     here: Path, capsys: pytest.CaptureFixture[str], break_it: Any, code: int, sentence: str
 ) -> None:
     break_it(workspace(here, 12))
-    assert main(["build"]) == code
+    assert main(["catalog.build"]) == code
     told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(told) == 1
     assert sentence in told[0]
@@ -251,10 +256,10 @@ def test_what_is_wrong_is_told_in_one_sentence(
 
 def test_a_failed_build_leaves_the_former_one_and_no_litter(here: Path) -> None:
     workspace(here, 12)
-    assert main(["build"]) == 0
+    assert main(["catalog.build"]) == 0
     before = digests(here)
     _no_pictures(here)
-    assert main(["build"]) == 4
+    assert main(["catalog.build"]) == 4
     assert digests(here) == before
     assert sorted(p.name for p in (here / "data").iterdir()) == ["catalog", "source", "truth"]
     assert [p.name for p in (here / "data/truth").iterdir()] == ["truth.parquet"]
@@ -266,7 +271,7 @@ def test_a_full_disk_is_named(
     workspace(here, 100)
     with monkeypatch.context() as patch:  # SQLite says so when a file may not grow
         patch.setattr(staging, "TABLES", staging.TABLES + "PRAGMA max_page_count = 8;")
-        assert main(["build"]) == 1
+        assert main(["catalog.build"]) == 1
     assert "The disk is full" in capsys.readouterr().err
 
     def no_space(*_: object, **__: object) -> None:
@@ -274,20 +279,26 @@ def test_a_full_disk_is_named(
 
     with monkeypatch.context() as patch:
         patch.setattr("pyarrow.parquet.ParquetWriter.write_table", no_space)
-        assert main(["build"]) == 1
+        assert main(["catalog.build"]) == 1
     assert "The disk is full" in capsys.readouterr().err
     assert not (here / "data/catalog").exists()
-    assert main(["build"]) == 0
+    assert main(["catalog.build"]) == 0
+
+
+def shop_workspace(root: Path, manifest: dict[str, Any], **params: Any) -> None:
+    configure(root, manifest, **params)
+    blocks = yaml.safe_load((root / "params.yaml").read_text())
+    blocks["shop"] = shop_block((2, 2, 4), products=200, supersampling=1)
+    (root / "params.yaml").write_text(yaml.safe_dump(blocks))
+
+
+SHOP = {"kind": "catalogue", "folder": "data/shop"}
 
 
 def test_the_synthetic_shop_is_a_source_like_any_other(here: Path) -> None:
-    shop = yaml.safe_load((ROOT / "conf/demo.yaml").read_text())["catalog"]["shop"] if _demo() else None
-    if shop is None:
-        pytest.skip("conf/demo.yaml is not there yet")
-    shop |= {"products": 200, "workers": 1, "image_px": 48, "supersampling": 1}
-    shop["queries"]["count"] = {"train": 2, "validation": 2, "test": 4}
-    configure(here, {"kind": "synthetic"}, shop=shop, noise=NOISE)
-    assert main(["build"]) == 0
+    shop_workspace(here, SHOP, noise=NOISE)
+    assert main(["shop"]) == 0
+    assert main(["catalog.build"]) == 0
     catalogue = Catalogue(Path("data/catalog"))
     assert catalogue.product_count == 200
     assert catalogue.queries("test")
@@ -297,14 +308,79 @@ def test_the_synthetic_shop_is_a_source_like_any_other(here: Path) -> None:
     assert any(known.noise for known in truth)
 
 
-def _demo() -> bool:
-    return (ROOT / "conf/demo.yaml").is_file()
+def test_a_folder_in_the_form_of_a_catalogue_comes_out_as_it_is(here: Path) -> None:
+    shop_workspace(here, SHOP)
+    assert main(["shop"]) == 0
+    assert main(["catalog.build"]) == 0
+    first = digests(here)
+    Path("data/catalog").rename("elsewhere")  # without truth.parquet: all that is known is the listing
+    configure(here, {"kind": "catalogue", "folder": "elsewhere"})
+    assert main(["catalog.build"]) == 0
+    again = digests(here)
+    assert {name: again[name] for name in first if "catalog" in name} == {
+        name: digest for name, digest in first.items() if "catalog" in name
+    }
+    known = next(read_truth(Path("data/truth/truth.parquet")))
+    assert (known.box, known.scene) == (None, "unknown") and known.attributes
+
+
+def test_a_truth_of_other_products_is_refused(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shop_workspace(here, SHOP)
+    assert main(["shop"]) == 0
+    file = Path("data/shop/truth.parquet")
+    pq.write_table(pq.read_table(file).slice(1), file)
+    assert main(["catalog.build"]) == 4
+    assert "does not tell of the products" in capsys.readouterr().err
+
+
+def test_a_shop_that_is_not_the_source_is_not_drawn(here: Path) -> None:
+    shop_workspace(here, {"kind": "files", "mapping": MAPPING})
+    assert main(["shop"]) == 0
+    assert list(Path("data/shop").iterdir()) == []
+
+
+def test_rejects_of_every_kind_are_the_same_bytes_each_time(here: Path) -> None:
+    files = workspace(here, 100) / "data/source/files"
+    pictures = [
+        b"", b"GIF89a", b"RIFF0000WEBPVP8 ", b"\x89PNG\r\n\x1a\n" + b"\0" * 40,
+        b"\xff\xd8\xff" + b"\0" * 40, (files / "9.jpg").read_bytes()[:300], bytes(200_000),
+    ]  # fmt: skip
+    for number, data in enumerate(pictures):
+        (files / f"{number}.jpg").write_bytes(data)
+    Image.new("RGB", (4, 4)).save(files / "7.jpg")
+    Image.new("RGB", (600, 600)).save(files / "8.jpg")
+    (files / "10.jpg").unlink()
+    frames = [Image.new("RGB", (32, 32), colour) for colour in ("red", "blue")]
+    frames[0].save(files / "11.jpg", "WEBP", save_all=True, append_images=frames[1:])
+    broken = ["{", "[1]", '{"title": "no id"}', '{"id": "x", "kind": {"a": 1}, "type": "boot"}']
+    lines = (files / "items.jsonl").read_text()
+    (files / "items.jsonl").write_text("\n".join([lines, *broken]))
+    (files / "queries.jsonl").write_text('{"q": "q1", "text": "boot"}\n{"q": "q2"}\n')
+    (files / "qrels.csv").write_text("q,id,grade\nq1,p00020,3\nq1,p00021,7\nq1,p00022,high\n")
+    ask = {"query_id": "q", "text": "text", "kind": {"constant": "textual"}, "split": {"constant": "test"}}
+    judge = {"query_id": "q", "product_id": "id", "relevance": "grade"}
+    mapping = {
+        **MAPPING,
+        "queries": {"file": "queries.jsonl", "fields": ask},
+        "qrels": {"file": "qrels.csv", "fields": judge},
+    }
+    configure(here, {"kind": "files", "mapping": mapping})
+    found = []
+    for _ in range(2):  # in processes of their own: objects lie elsewhere in each
+        command = [sys.executable, "-m", "components.stage", "catalog.build"]
+        subprocess.run(command, cwd=here, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
+        found.append(digests(here))
+    assert found[0] == found[1]
+    rejects = pq.read_table("data/catalog/rejects.parquet").to_pylist()
+    assert {row["kind"] for row in rejects} == {"product", "query", "qrel"}
+    assert len(rejects) == 11 + len(broken) + 1 + 2
+    assert not [row["reason"] for row in rejects if " at 0x" in row["reason"] or str(here) in row["reason"]]
 
 
 @pytest.mark.slow
 def test_a_killed_build_leaves_nothing_half_and_a_rerun_is_whole(tmp_path: Path) -> None:
     workspace(tmp_path, 3000, noise=NOISE)
-    command = [sys.executable, "-m", "components.catalog", "build"]
+    command = [sys.executable, "-m", "components.stage", "catalog.build"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     data = tmp_path / "data"
     for _ in range(3):

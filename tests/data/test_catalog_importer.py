@@ -432,7 +432,7 @@ def test_import_command_speaks_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "wrong.yaml").write_text(json.dumps(mapping_of(attributes=["price"])))
 
     def run(mapping: str, source: Path = root) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "components.catalog", "import", "--source", str(source)]
+        command = [sys.executable, "-m", "components.catalog.source", "--source", str(source)]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         return subprocess.run(
             [*command, "--mapping", mapping], cwd=tmp_path, env=environment, capture_output=True, text=True

@@ -20,10 +20,10 @@ from PIL import Image
 from components.catalog.format.records import SPLITS, Product, Truth
 from components.catalog.format.schema import listing_json_schema, parse_schema
 from components.shop.assortment import CATEGORIES, COLOURS, TYPES
-from components.shop.build import Shop
 from components.shop.design import plan, specification
 from components.shop.params import ShopParams
 from components.shop.pictures.scene import camera, picture
+from components.shop.shop import Shop
 from tests.data.parameter_blocks import shop_block
 from tests.product_problems import product_problems
 
@@ -33,23 +33,23 @@ Items = list[tuple[Product, Truth]]
 
 @pytest.fixture(scope="module")
 def items() -> Items:
-    return list(Shop(PARAMS, 7).products())
+    return list(Shop(PARAMS).products())
 
 
 def test_any_number_of_workers_gives_the_same_bytes(items: Items) -> None:
-    shop = Shop(PARAMS.model_copy(update={"workers": 2}), 7)
+    shop = Shop(PARAMS.model_copy(update={"workers": 2}))
     assert list(shop.products()) == items
-    assert shop.queries() == Shop(PARAMS, 7).queries()  # made by a worker meanwhile
+    assert shop.queries() == Shop(PARAMS).queries()  # made by a worker meanwhile
 
 
 def test_a_product_drawn_alone_equals_the_one_drawn_in_order(items: Items) -> None:
-    shop = Shop(PARAMS, 7)
+    shop = Shop(PARAMS)
     for index in (201, 3, 77):
         assert shop.item(index) == items[index]
 
 
 def test_another_seed_is_another_shop(items: Items) -> None:
-    other = Shop(PARAMS, 8)
+    other = Shop(PARAMS.model_copy(update={"seed": 8}))
     drawn = [other.item(index)[0] for index in range(40)]
     assert not {p.image for p in drawn} & {product.image for product, _ in items}
     same = sum(a.title == b.title for a, (b, _) in zip(drawn, items, strict=False))
@@ -66,7 +66,7 @@ def test_products_come_in_order_and_in_full(items: Items) -> None:
 
 @pytest.mark.parametrize("products", [48, 200, 6000, 50_000])
 def test_every_size_of_shop_splits_as_asked(products: int) -> None:
-    shop = plan(PARAMS.model_copy(update={"products": products}), 3)
+    shop = plan(PARAMS.model_copy(update={"products": products, "seed": 3}))
     assert len(shop) == products
     of_product = np.bincount(shop.splits[shop.members[:, 0]], minlength=3) / products
     assert of_product.min() > 0
@@ -89,7 +89,7 @@ def test_groups_never_cross_splits_and_share_a_design(items: Items) -> None:
 
 
 def test_some_variants_change_colour_and_some_do_not() -> None:
-    shop = plan(PARAMS.model_copy(update={"products": 2000}), 1)
+    shop = plan(PARAMS.model_copy(update={"products": 2000, "seed": 1}))
     by_group: dict[str, list[str]] = defaultdict(list)
     for index in range(2000):
         what = specification(shop, index)
@@ -101,7 +101,7 @@ def test_some_variants_change_colour_and_some_do_not() -> None:
 
 
 def test_every_clean_product_fits_the_schema(items: Items) -> None:
-    schema = Shop(PARAMS, 7).schema()
+    schema = Shop(PARAMS).schema()
     for product, truth in items:
         assert product_problems(schema, product, require=True) == []
         assert (truth.product_id, truth.title) == (product.product_id, product.title)
@@ -114,7 +114,7 @@ def test_every_clean_product_fits_the_schema(items: Items) -> None:
 
 
 def test_no_colour_or_pattern_is_rare() -> None:
-    shop = plan(PARAMS.model_copy(update={"products": 3000}), 2)
+    shop = plan(PARAMS.model_copy(update={"products": 3000, "seed": 2}))
     attributes = [specification(shop, index).attributes for index in range(3000)]
     colours = Counter(a["colour"] for a in attributes)
     assert set(colours) == set(COLOURS) and min(colours.values()) > 3000 / len(COLOURS) / 2
@@ -131,7 +131,7 @@ def test_titles_leave_something_to_see(items: Items) -> None:
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
 def test_the_cluttered_share_is_exact(share: float) -> None:
-    shop = plan(PARAMS.model_copy(update={"cluttered_share": share}), 5)
+    shop = plan(PARAMS.model_copy(update={"cluttered_share": share, "seed": 5}))
     assert sum(camera(shop, index).cluttered for index in range(240)) == round(240 * share)
 
 
@@ -146,7 +146,7 @@ def test_pictures_are_jpegs_of_the_asked_size(items: Items) -> None:
 
 
 def test_boxes_bound_the_mask(items: Items) -> None:
-    shop = plan(PARAMS, 7)
+    shop = plan(PARAMS)
     for index in range(0, 240, 6):
         taken = picture(shop, specification(shop, index))
         x0, y0, x1, y1 = Image.fromarray(taken.mask).getbbox() or (0, 0, 0, 0)
@@ -156,7 +156,7 @@ def test_boxes_bound_the_mask(items: Items) -> None:
 
 def test_masks_are_where_the_product_is_seen() -> None:
     """Paint the product in other colours: the pixels that change are the product, and nothing else is."""
-    shop = plan(PARAMS.model_copy(update={"image_px": 128}), 7)
+    shop = plan(PARAMS.model_copy(update={"image_px": 128}))
     # of these types no outer part keeps its colour whatever the product's
     kinds = {"shirt", "trousers", "skirt", "cushion", "vase", "chair", "teapot", "mug"}
     checked = {True: 0, False: 0}
@@ -191,11 +191,11 @@ def test_workers_die_with_a_killed_parent(tmp_path: Path) -> None:
     script = tmp_path / "draw.py"
     script.write_text(
         "import sys\n"
-        "from components.shop.build import Shop\n"
+        "from components.shop.shop import Shop\n"
         "from components.shop.params import ShopParams\n"
         "if __name__ == '__main__':\n"
         "    params = ShopParams.model_validate_json(sys.argv[1])\n"
-        "    for number, _ in enumerate(Shop(params, 7).products()):\n"
+        "    for number, _ in enumerate(Shop(params).products()):\n"
         "        if number == 0:\n"
         "            print('drawing', flush=True)\n"
     )

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from components.catalog.format.records import Product, Qrel, Query
-from components.shop.build import Shop
 from components.shop.design import generator, plan, specification
 from components.shop.errors import ShopError
 from components.shop.params import EngagementParams, QueryCounts, ShopParams
+from components.shop.shop import Shop
 from components.shop.texts import text, wording
 from components.shop.texts.engagement import appeal, desirability
 from components.shop.texts.queries import Wish, ask
@@ -22,6 +22,7 @@ from tests.data.parameter_blocks import shop_block
 PARAMS = ShopParams.model_validate(
     shop_block(
         (120, 40, 160),
+        seed=11,
         max_exact=6,
         products=600,
         test_fraction=0.3,
@@ -38,12 +39,12 @@ Asked = list[tuple[Query, Wish, list[Qrel]]]
 
 @pytest.fixture(scope="module")
 def asked() -> Asked:
-    return list(ask(plan(PARAMS, 11)))
+    return list(ask(plan(PARAMS)))
 
 
 @pytest.fixture(scope="module")
 def products() -> list[Product]:
-    return [product for product, _ in Shop(PARAMS, 11).products()]
+    return [product for product, _ in Shop(PARAMS).products()]
 
 
 def _grade(wish: Wish, product: Product) -> int:
@@ -74,7 +75,7 @@ def test_each_query_has_an_exact_answer_and_not_many(asked: Asked) -> None:
 
 
 def test_counts_kinds_and_order() -> None:
-    queries, qrels = Shop(PARAMS, 11).queries()
+    queries, qrels = Shop(PARAMS).queries()
     for split, count in (("train", 120), ("validation", 40), ("test", 160)):
         kinds = [query.kind for query in queries if query.split == split]
         assert (len(kinds), kinds.count("visual"), kinds.count("textual")) == (count, count // 2, count // 2)
@@ -85,8 +86,8 @@ def test_counts_kinds_and_order() -> None:
 
 
 def test_queries_are_equal_by_seed_and_differ_across_seeds(asked: Asked) -> None:
-    assert list(ask(plan(PARAMS, 11))) == asked
-    other = {query.text for query, _, _ in ask(plan(PARAMS, 12))}
+    assert list(ask(plan(PARAMS))) == asked
+    other = {query.text for query, _, _ in ask(plan(PARAMS.model_copy(update={"seed": 12})))}
     assert len(other & {query.text for query, _, _ in asked}) < len(asked) / 4
 
 
@@ -139,7 +140,7 @@ def test_some_wordings_occur_in_test_queries_only(asked: Asked) -> None:
 
 
 def test_sellers_do_not_write_as_shoppers_ask() -> None:
-    shop = plan(PARAMS, 11)
+    shop = plan(PARAMS)
     phrases = {phrase for held_out in (False, True) for phrase in _phrases(held_out)}
     phrases |= {noun for kind, noun in wording.NOUNS.items()} | set(wording.HUES.values())
     for index in range(300):
@@ -160,7 +161,7 @@ def test_every_visible_value_has_words() -> None:
 
 
 def test_desirability_leans_on_relevance_and_on_the_picture(asked: Asked) -> None:
-    shop = plan(PARAMS, 11)
+    shop = plan(PARAMS)
     whole = [specification(shop, index) for index in range(len(shop))]
     appeals = dict(zip((w.product_id for w in whole), appeal(shop, whole).tolist(), strict=True))
     judged = [qrel for _, _, qrels in asked for qrel in qrels]
@@ -188,4 +189,4 @@ def test_a_shop_too_small_for_its_queries_says_what_to_change() -> None:
     )
     small = PARAMS.model_copy(update={"products": 48, "test_fraction": 0.1, "queries": queries})
     with pytest.raises(ShopError, match=r"shop\.queries\.count\.test \(now 9000\)"):
-        Shop(small, 1).queries()
+        Shop(small).queries()

@@ -14,43 +14,28 @@ from typing import Any
 
 import yaml
 
+from flows.resolved import resolved
 from tests.model.llm.faulty_server import Act
 
 PROJECT = Path(__file__).resolve().parents[2]
-PROFILE = PROJECT / "conf/gpu.yaml"
+# Every parameter of the profile gpu, defaults included
+GIVEN = {name: block.model_dump(mode="json") for name, block in resolved(PROJECT, "gpu").items()}
 KEY = "a-key-that-must-not-be-written-anywhere"
 HUB_NAME = re.compile(r"([\w-]+:)?[A-Za-z0-9][\w.-]*/[\w.-]+")
 # The last parts of parameters that may say where weights come from, whatever their value looks like.
 WEIGHTS_KEYS = ("architecture", "checkpoint", "folder", "model", "pretrained", "weights")
 PRODUCTS = 240
 SHOP = {
+    "seed": 3,
     "products": PRODUCTS,
     "variant_share": 0.3,
-    "recolour_share": 0.7,
     "test_fraction": 0.2,
     "validation_fraction": 0.2,
     "image_px": 96,
     "supersampling": 1,
-    "jpeg_quality": 90,
-    "cluttered_share": 0.3,
-    "neighbours_min": 2,
-    "neighbours_max": 3,
     "neighbours_painted": 24,
-    "max_hidden": 0.15,
     "workers": 1,
-    "queries": {
-        "count": {"train": 120, "validation": 40, "test": 60},
-        "visual_share": 0.5,
-        "held_out_share": 0.5,
-        "max_exact": 15,
-    },
-    "engagement": {
-        "relevance_weight": 1.0,
-        "appeal_weight": 0.8,
-        "noise": 0.7,
-        "step_logit": 1.2,
-        "step_cost": 0.6,
-    },
+    "queries": {"count": {"train": 120, "validation": 40, "test": 60}},
 }
 MAPPING = {
     "products": "products.jsonl",
@@ -109,7 +94,7 @@ def changed(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
         block = out
         for part in path:
             block = block[part]
-        assert last in block, f"{name} is no parameter of {PROFILE}"
+        assert last in block, f"{name} is no parameter"
         block[last] = value
     return out
 
@@ -123,12 +108,11 @@ def write_source(folder: Path) -> list[tuple[str, str]]:
     from components.catalog.noise.params import NoiseParams
     from components.catalog.noise.seller_text import SellerNoise
     from components.opal.model.listing_text import compact_json
-    from components.shop.build import Shop
     from components.shop.params import ShopParams
+    from components.shop.shop import Shop
 
-    shop = Shop(ShopParams.model_validate(SHOP), seed=3)
-    careless = yaml.safe_load((PROJECT / "conf/demo.yaml").read_text())["catalog"]["noise"]
-    noise = SellerNoise(NoiseParams.model_validate(careless), shop.schema(), 3)
+    shop = Shop(ShopParams.model_validate(SHOP))
+    noise = SellerNoise(NoiseParams(), shop.schema(), 3)
     (folder / "photos").mkdir(parents=True)
     rows = []
     for clean, _ in shop.products():

@@ -21,9 +21,9 @@ import pytest
 import yaml
 
 from tests.e2e.gpu_workspace import (
+    GIVEN,
     KEY,
     PRODUCTS,
-    PROFILE,
     PROJECT,
     changed,
     chat,
@@ -36,7 +36,6 @@ from tests.e2e.gpu_workspace import (
 )
 from tests.model.llm.faulty_server import FaultyServer
 
-GIVEN = yaml.safe_load(PROFILE.read_text(encoding="utf-8"))
 # What the profile takes from a hub -> what stands in for it, in the workspace.
 CHECKPOINTS = {
     # the architecture with fewer and narrower layers; its folder holds its weights too
@@ -119,7 +118,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     server = FaultyServer(chat)
     env = environment(root, server.url)
     try:
-        bring = "python -m components.catalog import --source shop --mapping mapping.yaml"
+        bring = "python -m components.catalog.source --source shop --mapping mapping.yaml"
         run_door(root, "import", bring.split(), env)
         for stage, words in doors(PROJECT / "dvc.yaml").items():
             run_door(root, stage, words, env)

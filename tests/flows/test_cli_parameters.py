@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 
 import hypothesis
@@ -11,10 +13,20 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from components.stage.errors import ConfigurationError
-from flows.parameters import check_parameters, model, overrides_name, parse_override, with_overrides
+from flows.parameters import (
+    BLOCKS,
+    check_parameters,
+    model,
+    overrides_name,
+    parse_override,
+    with_overrides,
+)
 from flows.params import RunnerParams
+from flows.profiles import profile_values
+from flows.resolved import print_parameters, resolved
 from tests.flows.toy_workspace import RUNNER, environment
 
 HEAVY = ("torch", "mlflow", "prefect", "dvc", "great_expectations", "open_clip", "faiss", "pandas")
@@ -41,7 +53,7 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError) as caught:
         check_parameters(path, required=["tracking"])
     told = str(caught.value)
-    assert "unknown block 'indx' (did you mean index?)" in told
+    assert "unknown block 'indx', did you mean index?" in told
     assert "block 'tracking' is missing" in told
     assert "runner.gpu.timeout_s: Input should be greater than 0" in told
     assert caught.value.exit_code == 2
@@ -53,19 +65,34 @@ def test_a_valid_file_gives_typed_blocks(tmp_path: Path) -> None:
     assert model("runner") is RunnerParams
 
 
-def test_overrides_are_typed_and_leave_comments_and_order_alone() -> None:
-    text = "a: # first\n  b: 1  # one\n  c: [1, 2]\nz: {d: null}\n"
-    changed = with_overrides(text, ["a.b=2.5", "z.d=on the way", "a.c=[3]"])
-    assert yaml.safe_load(changed) == {"a": {"b": 2.5, "c": [3]}, "z": {"d": "on the way"}}
-    assert "# first" in changed and "# one" in changed and changed.index("a:") < changed.index("z:")
+GIVEN = {"runner": {"stages_at_once": 1, "gpu": {"timeout_s": 60.0}}, "refine": {"mllm": None}}
+
+
+@pytest.mark.parametrize(
+    ("override", "changed"),
+    [
+        ("runner.gpu.timeout_s=2.5", {"runner": {"stages_at_once": 1, "gpu": {"timeout_s": 2.5}}}),
+        ("refine.mllm.doubt_below=0.5", {"refine": {"mllm": {"doubt_below": 0.5}}}),  # a default alone so far
+        ("sft.training.steps=3", {"sft": {"training": {"steps": 3}}}),
+        ("encoder.model.vision.timm_pool=abs_attn", {
+            "encoder": {"model": {"vision": {
+                "timm_model_name": "test_resnet", "timm_pool": "abs_attn", "timm_proj": "linear"}}}}),
+        ("index={kind: hnsw}", {"index": {"kind": "hnsw"}}),
+    ],
+)  # fmt: skip
+def test_an_override_is_typed_and_may_name_a_key_that_only_has_a_default(
+    override: str, changed: dict[str, object]
+) -> None:
+    assert with_overrides(GIVEN, [override]) == GIVEN | changed
 
 
 @pytest.mark.parametrize(
     ("override", "told"),
     [
-        ("runner.gpu.timeout=3", "did you mean timeout_s?"),
+        ("runner.gpu.timeout=3", "--set runner.gpu.timeout: unknown key, did you mean timeout_s?"),
         ("runer.gpu=3", "did you mean runner?"),
         ("runner.gpu.timeout_s.x=3", "a value, no keys"),
+        ("encoder.model.vision.timm_pol=avg", "did you mean timm_pool?"),
         ("runner", "write it as"),
         ("=3", "write it as"),
         ("runner..gpu=3", "write it as"),
@@ -74,8 +101,51 @@ def test_overrides_are_typed_and_leave_comments_and_order_alone() -> None:
 )
 def test_a_wrong_override_is_a_configuration_error(override: str, told: str) -> None:
     with pytest.raises(ConfigurationError, match="--set") as caught:
-        with_overrides(RUNNER, [override])
+        with_overrides(GIVEN, [override])
     assert told in str(caught.value)
+
+
+def test_a_profile_changes_what_it_names_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "params.yaml").write_text(
+        "encoder: {seed: 5, training: {epochs: 3, batch_size: 8}}\nsft: {seed: 1}\n"
+    )
+    (tmp_path / "conf" / "mine.yaml").write_text(
+        "encoder: {training: {epochs: 4}, model: {vision: {width: 8}}}\nindex: {kind: hnsw}\n"
+    )
+    assert profile_values(tmp_path, "mine", ["sft.seed=2"]) == {
+        "encoder": {"seed": 5, "training": {"epochs": 4, "batch_size": 8}, "model": {"vision": {"width": 8}}},
+        "sft": {"seed": 2},
+        "index": {"kind": "hnsw"},
+    }
+    blocks = resolved(tmp_path, "mine")
+    assert set(blocks) == set(BLOCKS) and blocks["encoder"].model_dump()["model"]["vision"] == {"width": 8}
+
+    (tmp_path / "conf" / "mine.yaml").write_text("encoder: {training: {epoch: 4}}\n")
+    with pytest.raises(ConfigurationError) as caught:
+        profile_values(tmp_path, "mine")
+    assert str(caught.value) == ("conf/mine.yaml: encoder.training.epoch: unknown key, did you mean epochs?")
+
+
+def test_params_prints_values_their_documentation_and_what_differs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "params.yaml").write_text("fuse: {temperature: 0.5}\n")
+    out = StringIO()
+    print_parameters(Console(file=out, width=100), resolved(tmp_path, None), None, as_json=False)
+    lines = out.getvalue().splitlines()
+    assert all(len(line) <= 100 for line in lines)
+    assert any(
+        line.split() == ["temperature", "0.5", "*", "[0.02]", "fixed;", "the", "towers", "do", "not", "move"]
+        for line in lines
+    )
+    assert sum(" * [" in line for line in lines) == 1
+    print_parameters(Console(), resolved(tmp_path, None), "align_image", as_json=True)
+    told = {row["key"]: row for row in json.loads(capsys.readouterr().out)}
+    assert told["align_image.text_weight"]["value"] == 0.5 == told["align_image.text_weight"]["default"]
+    assert "only the query tower moves" in told["align_image.train_images"]["doc"]
+    with pytest.raises(ConfigurationError, match="did you mean fuse"):
+        print_parameters(Console(), resolved(tmp_path, None), "fus", as_json=False)
 
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20)
@@ -94,7 +164,8 @@ def test_an_override_reaches_the_file_as_the_value_it_says(value: object) -> Non
         .strip()
     )
     assert parse_override(f"a.b={flow}") == (["a", "b"], value)
-    assert yaml.safe_load(with_overrides("a:\n  b: 0\n", [f"a.b={flow}"])) == {"a": {"b": value}}
+    changed = with_overrides({}, [f"report.title={flow}"])
+    assert yaml.safe_load(yaml.safe_dump(changed)) == {"report": {"title": value}}
 
 
 def test_the_name_of_a_set_of_overrides_depends_on_what_it_says_only() -> None:

@@ -30,7 +30,7 @@ from tests.flows.toy_workspace import command, make_workspace, settings
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = make_workspace(tmp_path_factory.mktemp("profiles") / "toy")
     (root / "data" / "source").mkdir(parents=True)
-    (root / "data" / "source" / "manifest.yaml").write_text("kind: synthetic\n")
+    (root / "data" / "source" / "manifest.yaml").write_text("kind: catalogue\nfolder: data/shop\n")
     (root / "old.txt").write_text("old")
     (root / "metrics").mkdir(exist_ok=True)
     (root / "metrics" / "demo.json").write_text("{}")
@@ -109,7 +109,7 @@ def test_names_of_worktrees(root: Path, tmp_path: Path) -> None:
     assert str(work_name("small", ["a.b=1"])).startswith("small-set-")
     with pytest.raises(SelectionError, match="no profile 'big'"):
         profile_text(root, "big")
-    with pytest.raises(ConfigurationError, match="no such key"):
+    with pytest.raises(ConfigurationError, match="unknown key"):
         profile_text(root, "small", ["runner.cpu=1"])
     with pytest.raises(SelectionError, match="no profile name"):
         prepare_worktree(root, "../out", "")

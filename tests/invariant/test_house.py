@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 GROUND = {"catalog", "llm", "retrieval", "tracking", "training"}
 MAY_IMPORT = {
     "stage": set(),
-    "catalog": {"stage", "shop"},
+    "catalog": {"stage"},
     "shop": {"stage", "catalog"},
     "llm": {"stage"},
     "retrieval": {"stage"},
@@ -82,21 +82,53 @@ def test_flows_start_components_and_import_only_their_parameters() -> None:
                 assert parts[1] in ("stage", "tracking") or parts[-1] == "params", f"{file}: {name}"
 
 
-def test_root_parameters_are_the_demo_profile() -> None:
-    assert (ROOT / "params.yaml").read_text() == (ROOT / "conf/demo.yaml").read_text()
-
-
 @pytest.mark.parametrize("profile", sorted(p.stem for p in (ROOT / "conf").glob("*.yaml")))
-def test_every_profile_is_complete_and_valid(profile: str) -> None:
+def test_every_profile_is_valid_over_params_yaml_and_short(profile: str) -> None:
+    from flows.profiles import profile_values
+
+    profile_values(ROOT, profile)
+    assert len((ROOT / "conf" / f"{profile}.yaml").read_text().splitlines()) <= 60
+
+
+def test_params_yaml_holds_every_block_with_a_key_and_is_short() -> None:
     from flows.parameters import BLOCKS, check_parameters
 
-    assert set(check_parameters(ROOT / "conf" / f"{profile}.yaml", required=BLOCKS)) == set(BLOCKS)
+    text = (ROOT / "params.yaml").read_text()
+    assert set(check_parameters(ROOT / "params.yaml", required=BLOCKS)) == set(BLOCKS)
+    assert all(yaml.safe_load(text).values()), "DVC refuses a block without a key"
+    assert len(text.splitlines()) <= 220
+
+
+def test_what_a_profile_leaves_out_comes_from_params_yaml_and_the_defaults() -> None:
+    from flows.resolved import resolved
+
+    fashion, gpu = (
+        {name: block.model_dump() for name, block in resolved(ROOT, profile).items()}
+        for profile in ("fashion", "gpu")
+    )
+    assert fashion["catalog"]["noise"]["title_value_missing"] == 0.5  # of the profile
+    assert fashion["catalog"]["noise"]["misspelling"] == 0.2  # of params.yaml
+    assert fashion["vlclip"]["training"]["checkpoint_every_s"] == 10.0  # of vlclip, not of the encoder
+    assert gpu["encoder"]["model"]["vision"] == {}  # replaced: its keys are free
+    assert gpu["fusion"]["word_path"] is None and gpu["ground"]["encoder"] is None
+    assert gpu["dpo"]["training"]["weight_decay"] == 0.0 != gpu["sft"]["training"]["weight_decay"]
+
+
+def test_params_yaml_shows_the_defaults_and_changes_none() -> None:
+    from flows.parameters import check_parameters, model
+
+    for block, values in check_parameters(ROOT / "params.yaml").items():
+        assert values == model(block)(), block
 
 
 def test_only_evaluation_and_the_report_see_the_truth() -> None:
     readers = {name for name, stage in GRAPH.items() if any("data/truth" in str(d) for d in stage["deps"])}
     assert {"encoder_eval", "report"} <= readers
     assert all(name == "report" or name.endswith("_eval") for name in readers)
+
+
+def test_the_shop_is_known_to_the_stage_that_reads_it_alone() -> None:
+    assert [name for name, stage in GRAPH.items() if "data/shop" in stage["deps"]] == ["catalog"]
 
 
 def test_no_output_is_persisted_and_gpu_stages_have_cached_outputs_only() -> None:

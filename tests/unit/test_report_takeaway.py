@@ -2,47 +2,44 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-import yaml
 
 from components.report.figures.claims import judged_claims
 from components.report.figures.figures import Figures, PairedTest, usual_n
 from components.report.figures.paired_tests import paired_table
 from components.report.galleries.retrieval import failure_in_words
-from components.report.params import Claim, SearchGalleryOf
+from components.report.params import Claim, ReportParams, SearchGalleryOf
 from components.report.text import glossary
 from components.report.text.takeaway import counted, takeaway
 from components.stage.record import Interval
 
-REPORT = yaml.safe_load((Path(__file__).parents[2] / "conf/demo.yaml").read_text())["report"]
+REPORT = ReportParams.model_validate({}).model_dump()
 
 
 def paired(metric: str, a: str, b: str, low: float, high: float, n: int = 1500) -> PairedTest:
     return PairedTest(metric=metric, a=a, b=b, difference=(low + high) / 2, low=low, high=high, p=0.5, n=n)
 
 
-def figures(*tests: PairedTest, variants: tuple[str, ...] = ("ours", "rival", "idle")) -> Figures:
+def figures(*tests: PairedTest, variants: tuple[str, ...] = ("ours", "baseline", "idle")) -> Figures:
     row = {name: Interval(value=0.5, n=1500) for name in ("mrr", "hits_at_5", "iou", "ndcg_at_10")}
     return Figures("fusion", {name: dict(row) for name in variants}, tests)
 
 
 def claim(metric: str) -> Claim:
-    return Claim(system="fusion", metric=metric, ours="ours", relation="above", rival="rival")
+    return Claim(system="fusion", metric=metric, ours="ours", relation="above", baseline="baseline")
 
 
 def test_the_worst_claims_stand_first_and_unclaimed_losses_are_told() -> None:
     held = figures(
-        paired("mrr", "ours", "rival", 0.1, 0.2),
-        paired("hits_at_5", "ours", "rival", -0.1, 0.1, n=40),
-        paired("iou", "rival", "ours", 0.1, 0.2),
-        paired("ndcg_at_10", "ours", "rival", -0.2, -0.1),
+        paired("mrr", "ours", "baseline", 0.1, 0.2),
+        paired("hits_at_5", "ours", "baseline", -0.1, 0.1, n=40),
+        paired("iou", "baseline", "ours", 0.1, 0.2),
+        paired("ndcg_at_10", "ours", "baseline", -0.2, -0.1),
     )
     claims = judged_claims({"fusion": held}, [claim(m) for m in ("mrr", "hits_at_5", "iou")], 0.01)
     taken = takeaway(held, "ours", claims, pretrained=False)
     assert [row.standing for row in taken.claims] == ["opposite", "open", "shown"]
-    assert taken.losses == ("ours is worse than rival on nDCG@10.",)  # iou is told by its claim
+    assert taken.losses == ("ours is worse than baseline on nDCG@10.",)  # iou is told by its claim
     assert taken.caveats[0].startswith(
         "1 of 4 paired tests rest on fewer than 1,000 cases (the smallest on 40)"
     )
@@ -55,12 +52,12 @@ def test_the_worst_claims_stand_first_and_unclaimed_losses_are_told() -> None:
 def test_a_table_of_tests_has_a_place_for_each_and_says_where_there_is_none() -> None:
     table = paired_table(
         figures(
-            paired("mrr", "ours", "rival", 0.1, 0.2),
+            paired("mrr", "ours", "baseline", 0.1, 0.2),
             paired("mrr", "ours", "idle", 0.1, 0.2, n=9),
             paired("iou", "ours", "idle", 0.1, 0.2),
         )
     )
-    assert table.pairs == (("ours", "rival"), ("ours", "idle"))
+    assert table.pairs == (("ours", "baseline"), ("ours", "idle"))
     assert [(row.metric, row.n) for row in table.rows] == [("mrr", None), ("iou", 1500)]
     assert table.rows[1].tests[0] is None and table.rows[1].tests[1] is not None
 
@@ -74,7 +71,7 @@ def test_the_number_of_cases_of_a_row_is_the_usual_one() -> None:
     assert usual_n(figures(variants=("a",)), "mrr") == 1500
 
 
-def test_columns_are_the_system_then_known_rivals_then_the_rest() -> None:
+def test_columns_are_the_system_then_known_baselines_then_the_rest() -> None:
     held = figures(variants=("concat_mlp", "bm25", "my_own", "moe_bilinear", "text_only"))
     assert glossary.in_order(held) == ["concat_mlp", "moe_bilinear", "text_only", "bm25", "my_own"]
 
@@ -82,7 +79,7 @@ def test_columns_are_the_system_then_known_rivals_then_the_rest() -> None:
 @pytest.mark.parametrize("row", REPORT["claims"], ids=lambda row: f"{row['system']}-{row['metric']}")
 def test_what_the_demo_claims_is_explained(row: dict[str, str]) -> None:
     assert row["system"] in glossary.SYSTEMS
-    assert {row["ours"], row["rival"]} <= set(glossary.VARIANTS[row["system"]])
+    assert {row["ours"], row["baseline"]} <= set(glossary.VARIANTS[row["system"]])
     assert glossary.measures([row["metric"]])
 
 

@@ -162,7 +162,7 @@ def test_wrong_parameters_are_named(change: dict[str, object], message: str) -> 
 
 def test_the_command_writes_a_sheet_and_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     params = tmp_path / "params.yaml"
-    params.write_text(yaml.safe_dump({"catalog": {"seed": 4, "shop": DEMO}}))
+    params.write_text(yaml.safe_dump({"shop": DEMO}))
     monkeypatch.setenv("VITRINE_PARAMS", str(params))
     sheet, page = tmp_path / "sheet.png", tmp_path / "page.html"
     assert main([str(sheet), str(page), "--count", "7", "--columns", "4", "--boxes"]) == 0
@@ -176,11 +176,11 @@ def test_the_command_explains_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     params = tmp_path / "params.yaml"
-    params.write_text(yaml.safe_dump({"catalog": {"seed": 4, "shop": DEMO}}))
+    params.write_text(yaml.safe_dump({"shop": DEMO}))
     monkeypatch.setenv("VITRINE_PARAMS", str(params))
     assert main([str(tmp_path / "a.png"), "--type", "spoon"]) == 2
     assert "sells no 'spoon'" in capsys.readouterr().err
-    params.write_text("catalog: {shop: null}\n")
+    params.write_text("catalog: {}\n")
     assert main([str(tmp_path / "a.png")]) == 2
-    assert "catalog.shop" in capsys.readouterr().err
+    assert "no block 'shop'" in capsys.readouterr().err
     assert not (tmp_path / "a.png").exists()

@@ -6,7 +6,6 @@ from pydantic import PositiveInt
 
 from components.catalog.noise.params import NoiseParams
 from components.catalog.source.params import SourceParams
-from components.shop.params import ShopParams
 
 
 class CatalogParams(SourceParams):
@@ -14,4 +13,3 @@ class CatalogParams(SourceParams):
 
     rows_per_shard: PositiveInt = 4096
     noise: NoiseParams | None = NoiseParams()  # null leaves listings as the source has them
-    shop: ShopParams | None = ShopParams()  # read for a synthetic source only

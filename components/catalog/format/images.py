@@ -8,6 +8,7 @@ JPEG (as phones write) the primary picture counts. Colour profiles are ignored.
 from __future__ import annotations
 
 import io
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from components.catalog.format.errors import ImageError
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 ORIENTATION = 0x0112  # EXIF tag
+ADDRESSED = re.compile(r"<[^<>]* at 0x[0-9a-fA-F]+>")
 
 
 class ImageInfo(NamedTuple):
@@ -162,4 +164,6 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
 
 
 def _phrase(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:120]
+    # Some decoders name the object they read by its address, which would differ from run to run.
+    text = ADDRESSED.sub("", f"{type(error).__name__}: {error}")
+    return " ".join(text.split())[:120]

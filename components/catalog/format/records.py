@@ -108,13 +108,13 @@ class Qrel(Row):
     desirability: int | None = Field(default=None, ge=0, le=4)
 
 
-class MadeQrel(NamedTuple):
-    """A judgement that the synthetic shop makes itself, hundreds of thousands at a time: nothing to check."""
+class QrelRow(NamedTuple):
+    """A judgement as it stands in a catalogue, unchecked: there are hundreds of thousands of them."""
 
     query_id: str
     product_id: str
     relevance: int
-    desirability: int
+    desirability: int | None
 
 
 class Noise(Row):

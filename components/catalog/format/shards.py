@@ -25,9 +25,9 @@ from components.catalog.format.records import (
     QUERIES,
     SPLITS,
     TEXT_COLUMNS,
-    MadeQrel,
     Product,
     Qrel,
+    QrelRow,
     Query,
     Split,
 )
@@ -119,7 +119,7 @@ def write_queries(path: Path, queries: Iterable[Query]) -> int:
     return write_columns(path / "queries.parquet", QUERIES, queries)
 
 
-def write_qrels(path: Path, qrels: Iterable[Qrel | MadeQrel]) -> int:
+def write_qrels(path: Path, qrels: Iterable[Qrel | QrelRow]) -> int:
     """Write ``qrels.parquet`` in the order given, which should be by query and product; returns the count."""
     return write_columns(path / "qrels.parquet", QRELS, qrels)
 

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from components.catalog.format.parquet import RowWriter, row_groups
-from components.catalog.format.records import TRUTH, Truth
+from components.catalog.format.records import TRUTH, Product, Truth
 from components.catalog.format.shards import pairs
 
 
@@ -35,6 +35,11 @@ def truth_of(row: dict[str, Any]) -> Truth:
     """Truth from a row of ``TRUTH``."""
     attributes = {pair["name"]: pair["value"] for pair in row["attributes"] or ()}
     return Truth(**{**row, "attributes": attributes, "noise": tuple(row["noise"] or ())})
+
+
+def truth_of_listing(product: Product) -> Truth:
+    """The truth of a product of which nothing is known but its listing."""
+    return Truth(**product.model_dump(include={"product_id", "title", "description", "attributes"}))
 
 
 def read_truth(path: Path) -> Iterator[Truth]:

@@ -17,6 +17,7 @@ from components.catalog.format.errors import ImageError, MappingError, SourceErr
 from components.catalog.format.images import decode_image, reencode
 from components.catalog.format.records import Product, Qrel, Query, Truth
 from components.catalog.format.schema import CatalogSchema, read_schema
+from components.catalog.format.truth import truth_of_listing
 from components.catalog.source.derived_queries import Described, derived_queries
 from components.catalog.source.drafts import (
     Draft,
@@ -221,8 +222,7 @@ class FileSource:
             group_id=staged.group_id,
             split=draft.split or split_of(staged.group_id, self._params.splits, self._params.seed),
         )
-        listing = product.model_dump(include={"product_id", "title", "description", "attributes"})
-        return product, Truth(**listing)
+        return product, truth_of_listing(product)
 
     def queries(self) -> tuple[Iterable[Query], Iterable[Qrel]]:
         """The queries by id, and the judgements by query and product."""

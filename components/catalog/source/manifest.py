@@ -1,4 +1,4 @@
-"""``data/source``: where a catalogue comes from, and how a stranger's files get there."""
+"""``data/source``: where a catalogue comes from, and how a user's files get there."""
 
 from __future__ import annotations
 
@@ -27,15 +27,18 @@ FILES = "files"
 
 
 class SourceManifest(Params):
-    """``manifest.yaml``: the synthetic shop (parameters in params.yaml), or files with their mapping."""
+    """``manifest.yaml``: files with their mapping, or a folder that has the form of a catalogue."""
 
-    kind: Literal["synthetic", "files"]
+    kind: Literal["catalogue", "files"]
+    folder: Path | None = None  # relative to the workspace, such as data/shop
     mapping: Mapping | None = None
 
     @model_validator(mode="after")
-    def _mapping_fits_kind(self) -> SourceManifest:
-        if (self.kind == "files") != (self.mapping is not None):
-            raise ValueError("kind: files needs a mapping, kind: synthetic takes none")
+    def _fields_fit_kind(self) -> SourceManifest:
+        given = {"folder": self.folder is not None, "mapping": self.mapping is not None}
+        wanted = "folder" if self.kind == "catalogue" else "mapping"
+        if given != {name: name == wanted for name in given}:
+            raise ValueError(f"kind: {self.kind} needs a {wanted} and nothing else")
         return self
 
 

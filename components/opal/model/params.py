@@ -162,7 +162,7 @@ class DpoParams(Params):
     threads: PositiveInt = 1
     beta: PositiveFloat = 0.1
     sft_weight: NonNegativeFloat = 1.0  # of the chosen answers' own likelihood, added to the loss (RPO)
-    training: OptimiserParams = DpoOptimiser()
+    training: DpoOptimiser = DpoOptimiser()
 
 
 class ListingEvalParams(Params):

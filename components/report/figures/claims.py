@@ -25,8 +25,8 @@ class JudgedClaim:
 
     claim: Claim
     ours: Interval
-    rival: Interval
-    test: PairedTest | None  # turned so that its difference is ours − rival
+    baseline: Interval
+    test: PairedTest | None  # turned so that its difference is ours − baseline
     standing: Standing | None
 
     @property
@@ -55,7 +55,7 @@ def judged_claims(
 
 def _judged(place: int, figures: Figures, claim: Claim, margin: float) -> JudgedClaim:
     cells = []
-    for variant in (claim.ours, claim.rival):
+    for variant in (claim.ours, claim.baseline):
         row = figures.variants.get(variant)
         if row is None or claim.metric not in figures.metrics:
             what = f"variant '{variant}'" if row is None else f"metric '{claim.metric}' of {variant}"
@@ -71,9 +71,9 @@ def _judged(place: int, figures: Figures, claim: Claim, margin: float) -> Judged
 
 def _paired(figures: Figures, claim: Claim) -> PairedTest | None:
     for test in figures.tests:
-        if test.metric == claim.metric and (test.a, test.b) == (claim.ours, claim.rival):
+        if test.metric == claim.metric and (test.a, test.b) == (claim.ours, claim.baseline):
             return test
-        if test.metric == claim.metric and (test.b, test.a) == (claim.ours, claim.rival):
+        if test.metric == claim.metric and (test.b, test.a) == (claim.ours, claim.baseline):
             turned = {"a": test.b, "b": test.a, "difference": -test.difference}
             return test.model_copy(update=turned | {"low": -test.high, "high": -test.low})
     return None

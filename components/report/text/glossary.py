@@ -51,7 +51,7 @@ SYSTEMS = {
     "Measures are of free writing; those called “constrained” are of writing held to the category's schema.",
 }
 
-# In the order of the tables' columns: the system, its kin, then its rivals from strong to weak.
+# In the order of the tables' columns: the system, its kin, then its baselines from strong to weak.
 VARIANTS = {
     "encoder": {
         "fine_tuned": "the encoder",

@@ -49,8 +49,8 @@ def counted(claims: Iterable[JudgedClaim], systems: Iterable[str]) -> Count:
 
 
 def _losses(figures: Figures, subject: str, claims: list[JudgedClaim]) -> list[str]:
-    """One sentence per rival that a paired test puts ahead of ``subject`` where no claim says so already."""
-    claimed = {(row.claim.metric, frozenset((row.claim.ours, row.claim.rival))) for row in claims}
+    """One sentence per baseline that a paired test puts ahead of ``subject`` where no claim says so."""
+    claimed = {(row.claim.metric, frozenset((row.claim.ours, row.claim.baseline))) for row in claims}
     sentences = []
     for other in figures.variants:
         tested = [test.metric for test in figures.tests if {test.a, test.b} == {subject, other}]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from components.catalog.format.records import SPLITS, MadeQrel, Query, Split
+from components.catalog.format.records import SPLITS, QrelRow, Query, Split
 from components.shop.design import Plan, Specification, generator, pick, specification
 from components.shop.errors import ShopError
 from components.shop.texts.engagement import appeal, desirability
@@ -187,9 +187,7 @@ def wishes(
             yield kind, *asked
 
 
-def _judged(
-    shop: Plan, query_id: str, wish: Wish, shelf: _Shelf, appeals: dict[int, float]
-) -> list[MadeQrel]:
+def _judged(shop: Plan, query_id: str, wish: Wish, shelf: _Shelf, appeals: dict[int, float]) -> list[QrelRow]:
     """The judgements of one query: every product of its split with a relevance above 0."""
     relevance = grades(shelf.matched(wish.attributes), len(wish.attributes))
     found = np.flatnonzero(relevance)
@@ -198,12 +196,12 @@ def _judged(
         relevance[found], liked, shop.params.engagement, generator(shop.seed, "shopper", query_id)
     )
     return [
-        MadeQrel(query_id, shelf.products[k].product_id, grade, step)
+        QrelRow(query_id, shelf.products[k].product_id, grade, step)
         for k, grade, step in zip(found.tolist(), relevance[found].tolist(), steps.tolist(), strict=True)
     ]
 
 
-def ask(shop: Plan) -> Iterator[tuple[Query, Wish, list[MadeQrel]]]:
+def ask(shop: Plan) -> Iterator[tuple[Query, Wish, list[QrelRow]]]:
     """All queries, what each one asks for, and its judgements (in product order).
 
     Test queries are worded first, so that no other split's query has the text of a test query.

@@ -70,10 +70,13 @@ def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def parameters(record: Record, join: Join) -> dict[str, str]:
-    """Parameters of the run: the lock entry's, and those the door noted that the entry does not hold."""
+    """Parameters of the run: the lock entry's, under those that the stage resolved.
+
+    The record knows defaults and what the command changed (``vlclip.seed=43``); the entry knows params.yaml.
+    """
     flat = flattened(join.entry.parameters()) if join.entry else {}
     for key, value in flattened(record.parameters).items():
-        if not any(known == key or known.endswith(f".{key}") for known in flat):
+        if key in flat or not any(known.endswith(f".{key}") for known in flat):
             flat[key] = value
     return {clean_key(key): shortened(value, PARAM_LENGTH) for key, value in flat.items()}
 

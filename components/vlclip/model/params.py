@@ -94,7 +94,7 @@ class VlclipParams(Params):
     # of product type, the variant's text, and the attributes that the text states
     captions: CaptionShares = CaptionShares(title=0.4, title_attributes=0.0, attributes=0.4)
     augmentation: Augmentation = Augmentation()
-    training: TrainingParams = VlclipTraining()
+    training: VlclipTraining = VlclipTraining()
 
 
 class VlclipEvaluationParams(HeldOutParams):

@@ -131,7 +131,7 @@ def parameters(**changes: Any) -> dict[str, Any]:
                 "metric": metric,
                 "ours": "fine_tuned",
                 "relation": "above",
-                "rival": "colour_histogram",
+                "baseline": "colour_histogram",
             }
             for metric in ("hits_at_5", "mrr")
         ],
@@ -309,7 +309,7 @@ class ShopOfAll(Workspace):
 
 def every_system(**changes: Any) -> dict[str, Any]:
     """Parameters that show all of ``ShopOfAll``."""
-    claim = {"system": "listing", "ours": "dpo", "rival": "nearest"}
+    claim = {"system": "listing", "ours": "dpo", "baseline": "nearest"}
     base = parameters()
     return base | {
         "systems": {"encoder": "fine_tuned", "listing": "dpo"},

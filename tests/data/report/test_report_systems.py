@@ -73,7 +73,7 @@ def test_claims_come_first_and_say_whether_they_hold(shop: ShopOfAll) -> None:
     ],
 )
 def test_what_an_interval_says_of_a_claim(relation: Any, low: float, high: float, standing: str) -> None:
-    claim = Claim(system="s", metric="m", ours="a", relation=relation, rival="b")
+    claim = Claim(system="s", metric="m", ours="a", relation=relation, baseline="b")
     assert claim.standing(low, high, 0.01) == standing
 
 
@@ -86,20 +86,20 @@ def test_a_claim_nobody_tested_is_called_so(shop: ShopOfAll) -> None:
 
 
 def test_a_claim_about_figures_that_are_not_there_is_refused(shop: ShopOfAll) -> None:
-    claim = {"system": "listing", "metric": "mrr", "ours": "dpo", "relation": "above", "rival": "nearest"}
+    claim = {"system": "listing", "metric": "mrr", "ours": "dpo", "relation": "above", "baseline": "nearest"}
     with pytest.raises(
         ReportParamsError, match=r"report\.claims\.0: .*'mrr' of dpo in listing \(known: attr"
     ):
         built(shop, claims=[claim])
     with pytest.raises(ReportParamsError, match=r"no variant 'sft' in listing \(known: nearest, dpo\)"):
-        built(shop, claims=[claim | {"rival": "sft", "metric": "hallucination_rate"}])
+        built(shop, claims=[claim | {"baseline": "sft", "metric": "hallucination_rate"}])
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        {"claims": [{"system": "x", "metric": "m", "ours": "a", "relation": "above", "rival": "b"}]},
-        {"claims": [{"system": "listing", "metric": "m", "ours": "a", "relation": "over", "rival": "b"}]},
+        {"claims": [{"system": "x", "metric": "m", "ours": "a", "relation": "above", "baseline": "b"}]},
+        {"claims": [{"system": "listing", "metric": "m", "ours": "a", "relation": "over", "baseline": "b"}]},
         {"retrieval": every_system()["retrieval"] | {"systems": {"x": {"metric": "m", "success_from": 1}}}},
         {"systems": {"../../etc": "a", "encoder": "fine_tuned", "listing": "dpo"}},
     ],

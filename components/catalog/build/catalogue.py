@@ -1,0 +1,98 @@
+"""A catalogue from a source: listings as sellers write them, pictures in shards, truth apart."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import pyarrow as pa
+
+from components.catalog.build.params import CatalogParams
+from components.catalog.format.errors import SourceError
+from components.catalog.format.parquet import write_rows
+from components.catalog.format.records import Product, Qrel, QrelRow, Query, Truth
+from components.catalog.format.schema import CatalogSchema, write_schema
+from components.catalog.format.shards import CatalogueWriter, write_manifest, write_qrels, write_queries
+from components.catalog.format.truth import TruthWriter
+from components.catalog.noise.seller_text import SellerNoise
+from components.stage.progress import Progress
+
+# Source rows that are no product, query or judgement, with where and why: the gate counts them as bad rows.
+REJECTS = pa.schema(
+    [
+        ("kind", pa.string()),  # product | query | qrel
+        ("product_id", pa.string()),  # as far as it is known
+        ("file", pa.string()),
+        ("row", pa.int64()),  # in that file, from 1
+        ("field", pa.string()),
+        ("reason", pa.string()),
+    ]
+)
+
+
+class CatalogueSource(Protocol):
+    """Where products come from: a folder in the form of a catalogue, or mapped files."""
+
+    @property
+    def product_count(self) -> int:
+        """How many products are expected; some may turn out to be none."""
+
+    def schema(self) -> CatalogSchema:
+        """Categories, types and attributes of the products."""
+
+    def products(self) -> Iterator[tuple[Product, Truth]]:
+        """Products in ``product_id`` order, each with its truth."""
+
+    def queries(self) -> tuple[Iterable[Query], Iterable[Qrel | QrelRow]]:
+        """Queries in ``query_id`` order, judgements by query and product."""
+
+    def rejects(self) -> Iterable[dict[str, Any]]:
+        """Rows that are none of these, in the columns of ``REJECTS``; complete after ``products``."""
+
+    def worst(self) -> str:
+        """What is most often wrong with rejected rows, as a phrase."""
+
+
+class Built(NamedTuple):
+    """How much a build wrote."""
+
+    products: int
+    queries: int
+    qrels: int
+    rejects: int
+    noise: dict[str, int]  # kind of act -> number
+
+
+def write_catalogue(source: CatalogueSource, params: CatalogParams, target: Path, truth: Path) -> Built:
+    """Write the catalogue to the folder ``target`` and the truth to the file ``truth``.
+
+    Raises:
+        SourceError: the source gives no product at all.
+    """
+    schema = source.schema()
+    noise = SellerNoise(params.noise, schema, params.seed) if params.noise else None
+    acts: Counter[str] = Counter()
+    progress = Progress("catalogue", source.product_count, "products")
+    last_id = None
+    with CatalogueWriter(target, params.rows_per_shard) as writer, TruthWriter(truth) as truths:
+        for clean, known in source.products():
+            listed, done = noise.apply(clean) if noise else (clean, ())
+            writer.add(listed)
+            if clean.product_id != last_id:  # of rows with one id, which the gate sorts out, the first counts
+                truths.add(known.model_copy(update={"noise": known.noise + done}))
+            last_id = clean.product_id
+            acts.update(act.kind for act in done)
+            progress.advance()
+    rejects = write_rows(target / "rejects.parquet", REJECTS, source.rejects())
+    if not writer.product_count:
+        raise SourceError(f"the source gives no product: {source.worst()}.")
+    write_schema(target / "schema.json", schema)
+    queries, qrels = source.queries()
+    built = Built(
+        writer.product_count, write_queries(target, queries), write_qrels(target, qrels), rejects, dict(acts)
+    )
+    counts = {name: value for name, value in built._asdict().items() if name != "noise"}
+    write_manifest(target, {**counts, "splits": writer.split_counts})
+    return built

@@ -1,1 +1,0 @@
-"""The synthetic shop: a rendered catalogue with known truth, deterministic by seed."""
