@@ -216,6 +216,9 @@ def test_the_blocks_of_the_gpu_profile_meet_a_server(
     monkeypatch.setenv("VITRINE_LLM_KEY", "the-key")
     llm = load_params("llm", LLMParams, ROOT / "conf/gpu.yaml")
     block = load_params("clarify", ClarifyParams, ROOT / "conf/gpu.yaml").model_dump()
+    block["evidence"]["model"]["evidence"] = CLARIFY["evidence"]["model"][
+        "evidence"
+    ]  # its encoder is a stand-in
     record = clarify(small, tmp_path / "out", llm, tmp_path / "cache", **block)
     assert record.metrics["failed"] == 0 and server.bodies[0]["model"] == "Qwen/Qwen3-VL-8B-Instruct"
     assert server.headers[0]["authorization"] == "Bearer the-key"
