@@ -13,7 +13,7 @@ import numpy.typing as npt
 from components.catalog.format.schema import CatalogSchema
 from components.encoder.model.features.captions import attribute_phrase
 from components.evidence.example_pictures import ALL, ExamplePictures, fold_of
-from components.evidence.listing import Listing
+from components.evidence.listing import SellerListing
 from components.evidence.mentions import Mentions
 from components.evidence.observed import Observed
 from components.evidence.params import EvidenceParams
@@ -81,7 +81,7 @@ class EvidenceReader:
         self._texts: dict[tuple[str, str], dict[str, Floats | None]] = {}
         self._asks_prompts = "prompt" in params.evidence
 
-    def read(self, listings: Sequence[Listing], unstated: bool = False) -> list[Evidence]:
+    def read(self, listings: Sequence[SellerListing], unstated: bool = False) -> list[Evidence]:
         """The evidence of a batch, by category and attribute; listings without a vector have none.
 
         Args:
@@ -102,7 +102,7 @@ class EvidenceReader:
         ]
 
     def _evidence(
-        self, key: tuple[str, str], rows: Sequence[int], members: Sequence[Listing], seen: _Seen
+        self, key: tuple[str, str], rows: Sequence[int], members: Sequence[SellerListing], seen: _Seen
     ) -> Evidence:
         """Everything about one attribute of one category, of the listings ``rows`` of the batch."""
         category, name = key
@@ -124,7 +124,7 @@ class EvidenceReader:
         plausible = usual > 0.25 / len(values)
         return Evidence(name, values, np.array(rows, np.int64), stated, features, plausible)
 
-    def _picture_scores(self, listings: Sequence[Listing]) -> list[dict[str, tuple[Floats, Floats]]]:
+    def _picture_scores(self, listings: Sequence[SellerListing]) -> list[dict[str, tuple[Floats, Floats]]]:
         """Per listing and attribute the scores of its values by prompt and by example pictures."""
         parts: defaultdict[tuple[str, str, int], list[int]] = defaultdict(list)
         for i, x in enumerate(listings):
@@ -167,7 +167,9 @@ class EvidenceReader:
             self._texts[key] = dict(zip(judged, parts, strict=True))
         return self._texts[key]
 
-    def _usual(self, category: str, name: str, values: Sequence[str], members: Sequence[Listing]) -> Floats:
+    def _usual(
+        self, category: str, name: str, values: Sequence[str], members: Sequence[SellerListing]
+    ) -> Floats:
         """How often train listings of each member's type state each value, without the member itself."""
         counts = self._pictures.counts(category)
         out = np.empty((len(members), len(values)))

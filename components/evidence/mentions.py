@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from components.catalog.format.schema import CatalogSchema
-from components.evidence.listing import Listing
+from components.evidence.listing import SellerListing
 from components.evidence.synonyms import Synonyms
 from components.evidence.words import Words, stem, words
 
@@ -131,7 +131,7 @@ class Mentions:
         """A word as it should be written."""
         return self._known.meant(word) or word
 
-    def of(self, listing: Listing) -> dict[Fact, bool]:
+    def of(self, listing: SellerListing) -> dict[Fact, bool]:
         """(attribute, value) to whether the attribute's name stands beside it ("long sleeves").
 
         A value that the listing states for another attribute is named for that one, and left out here.

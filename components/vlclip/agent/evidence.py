@@ -16,7 +16,7 @@ from components.catalog.format.schema import Attribute as SchemaAttribute
 from components.catalog.format.schema import CatalogSchema
 from components.evidence.calibration import Calibration, calibrate
 from components.evidence.features import EvidenceReader, TextEncoder
-from components.evidence.listing import Listing, listing_of
+from components.evidence.listing import SellerListing, listing_of
 from components.evidence.observed import nothing_yet
 from components.vlclip.agent.params import FactParams
 
@@ -117,11 +117,13 @@ class Evidence:
         self._visible = self._calibration.visible(params.model.visible_above)
 
     @staticmethod
-    def _calibrated(reader: EvidenceReader, listings: Sequence[Listing], params: FactParams) -> Calibration:
+    def _calibrated(
+        reader: EvidenceReader, listings: Sequence[SellerListing], params: FactParams
+    ) -> Calibration:
         validation = [x for x in listings if x.split == "validation"][: params.model.calibration_products]
         return calibrate(reader.read(validation), params.model.penalty, params.support)
 
-    def _weigh(self, reader: EvidenceReader, listings: Sequence[Listing]) -> None:
+    def _weigh(self, reader: EvidenceReader, listings: Sequence[SellerListing]) -> None:
         """Every value of every attribute that a product's type has."""
         for start in range(0, len(listings), BATCH):
             for found in reader.read(listings[start : start + BATCH], unstated=True):
