@@ -16,7 +16,7 @@ from components.catalog.format.schema import Attribute as SchemaAttribute
 from components.catalog.format.schema import CatalogSchema
 from components.evidence.calibration import Calibration, calibrate
 from components.evidence.features import EvidenceReader, TextEncoder
-from components.evidence.listing import SellerListing, listing_of
+from components.evidence.listing import SellerListing, seller_listing
 from components.evidence.observed import nothing_yet
 from components.vlclip.agent.params import FactParams
 
@@ -103,7 +103,7 @@ class Evidence:
         self._kinds_of_rows = [kind_of(r) for r in rows]
         self._found: dict[tuple[int, str], tuple[tuple[str, ...], Probabilities]] = {}
         used = used_schema(schema, self.kinds)
-        listings = [listing_of(row, image) for row, image in zip(rows, images, strict=True)]
+        listings = [seller_listing(row, image) for row, image in zip(rows, images, strict=True)]
         with tempfile.TemporaryDirectory(prefix="vitrine-clarify-") as scratch:
             observed = nothing_yet(used, params.words, params.model, Path(scratch))
             for start in range(0, len(listings), BATCH):
