@@ -35,7 +35,11 @@ details { margin: .8rem 0; } summary { cursor: pointer; }
   tr { break-inside: avoid; } }
 """
 NOTHING_BAD = "No row may be bad"
-LEVELS = {"row": "sets rows aside", "set": "stops the pipeline", "note": "reported only"}
+SEVERITIES = {
+    "warning": "sets rows aside",
+    "critical": "stops the pipeline",
+    "info": "reported only",
+}
 NUMBERS = {"Rows", "Failing", "Set aside", "Bad on their own", "Row", "Number"}
 WORST_FIRST = ("could not be checked", "fails", "rows set aside", "noted", "holds")
 STATES = dict(zip(WORST_FIRST, ("bad", "bad", "bad", "note", "good"), strict=True))
@@ -116,7 +120,7 @@ def _outcomes(kind: str, outcomes: Iterable[Outcome]) -> str:
             _cell(state(outcome), STATES[state(outcome)]),
             _cell(outcome.check.says, "said"),
             _cell(outcome.check.field),
-            _cell(LEVELS[outcome.check.level], "word soft"),
+            _cell(SEVERITIES[outcome.check.severity], "word soft"),
             _number(outcome.rows),
             _number(len(outcome.failing)),
             *([_cell(said, "said")] if any(seen) else []),
@@ -134,9 +138,9 @@ def state(outcome: Outcome) -> str:
         return "could not be checked"
     if outcome.success and not outcome.failing:
         return "holds"
-    if outcome.success or outcome.check.level == "note":
+    if outcome.success or outcome.check.severity == "info":
         return "noted"
-    return "rows set aside" if outcome.check.level == "row" else "fails"
+    return "rows set aside" if outcome.check.severity == "warning" else "fails"
 
 
 def _examples(verdict: Verdict, most: int) -> str:
