@@ -1,4 +1,4 @@
-"""The catalogue's gate, through its door: what is set aside, what stops the pipeline, what goes on."""
+"""The catalogue's gate, through its stage: what is set aside, what stops the pipeline, what goes on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The embeddings' gate, through its door: one finite unit vector per checked product, and no collapse."""
+"""The embeddings' gate, through its stage: one finite unit vector per checked product, and no collapse."""
 
 from __future__ import annotations
 

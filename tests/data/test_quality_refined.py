@@ -1,4 +1,4 @@
-"""The gate of refined listings, through its door: in the schema, nothing added, every change explained."""
+"""The gate of refined listings, through its stage: in the schema, nothing added, every change explained."""
 
 from __future__ import annotations
 
