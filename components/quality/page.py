@@ -138,9 +138,11 @@ def state(outcome: Outcome) -> str:
         return "could not be checked"
     if outcome.success and not outcome.failing:
         return "holds"
-    if outcome.success or outcome.check.severity == "info":
-        return "noted"
-    return "rows set aside" if outcome.check.severity == "warning" else "fails"
+    if outcome.check.severity == "critical" and not outcome.success:
+        return "fails"
+    if outcome.success or outcome.check.severity == "info" or not outcome.names_rows:
+        return "noted"  # of a warning about the whole there is no row to set aside
+    return "rows set aside"
 
 
 def _examples(verdict: Verdict, most: int) -> str:

@@ -506,6 +506,15 @@ def test_a_critical_line_about_the_whole_stops_the_pipeline(shop, capsys):
     assert "'pictures are large' does not hold (the mean is 24 px)" in refused(shop, capsys)
 
 
+def test_a_warning_about_the_whole_is_noted_and_sets_nothing_aside(shop):
+    expect(shop, "products", "expect_column_mean_to_be_between", column="image_width", min_value=100,
+           description="pictures are large")  # fmt: skip
+    assert shop.run() == 0
+    assert shop.quarantine() == []
+    page = (shop.root / "reports/quality/catalog.html").read_text()
+    assert "\u2018pictures are large\u2019 does not hold" in page
+
+
 BAD_LINES: dict[str, tuple[tuple[str, str, str, dict[str, Any]], str]] = {
     "table": (
         ("goods", "expect_column_values_to_not_be_null", "info", {"column": "title"}),
