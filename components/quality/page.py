@@ -79,11 +79,16 @@ def _noted(outcomes: Iterable[Outcome]) -> str:
     """What is only reported and did not hold, said where nobody can miss it."""
     noted = [outcome for outcome in outcomes if state(outcome) == "noted"]
     lines = "".join(
-        f"<li>\u2018{escape(o.check.says)}\u2019 does not hold for {len(o.failing):,} of {o.rows:,} "
-        f"{escape(o.check.kind)}</li>"
-        for o in noted
+        f"<li>\u2018{escape(o.check.says)}\u2019 does not hold{escape(_extent(o))}</li>" for o in noted
     )
     return f"<p>Noted, without setting anything aside:</p><ul>{lines}</ul>" if noted else ""
+
+
+def _extent(outcome: Outcome) -> str:
+    """For how many rows a check does not hold; of the whole, what was seen."""
+    if outcome.names_rows:
+        return f" for {len(outcome.failing):,} of {outcome.rows:,} {outcome.check.kind}"
+    return f": {next(iter(outcome.reasons.values()), outcome.observed)}"
 
 
 def _kinds(verdict: Verdict) -> str:
