@@ -149,7 +149,8 @@ def search(
         raise SelectionError('Nothing to search for: give a text ("red dress"), --image FILE, or both.')
     arguments = [f"--k={k}", *(f"--where={w}" for w in where or []), *(["--json"] if as_json else [])]
     arguments += [f"--image={image.resolve()}"] if image else []
-    _door(f"components.{system}", "search", *arguments, *(["--", text] if text else []), profile=profile)
+    command = ["components.fusion.search"] if system == "fusion" else ["components.encoder", "search"]
+    _door(*command, *arguments, *(["--", text] if text else []), profile=profile)
 
 
 @app.command()
@@ -217,7 +218,7 @@ def describe(
     """Write a listing from a photo: title and attributes that obey the category's schema."""
     arguments = [str(photo.resolve()), "--category", category]
     arguments += ["--out", str(out.resolve())] if out else []
-    _door("components.opal", "describe", *arguments, profile=profile)
+    _door("components.opal.describe", *arguments, profile=profile)
 
 
 @app.command()

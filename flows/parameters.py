@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel
 
 from components.stage.errors import ConfigurationError
-from components.stage.params import block_model, did_you_mean, merged, read_yaml, validate
+from components.stage.params import block_model, did_you_mean, full_stop, merged, read_yaml, validate
 
 # Top-level key of params.yaml -> the model it must fit. Parameter modules import nothing heavy.
 BLOCKS: Mapping[str, str] = {
@@ -86,7 +86,7 @@ def check_blocks(
         except ConfigurationError as error:
             problems.append(str(error).rstrip("."))
     if problems:
-        raise ConfigurationError(f"{source}: {'; '.join(problems)}.")
+        raise ConfigurationError(full_stop(f"{source}: {'; '.join(problems)}"))
     return {name: checked[name] for name in blocks}
 
 
@@ -142,7 +142,7 @@ def _nested(kind: type[BaseModel] | None, now: Any, keys: list[str], at: int, va
     known = list(BLOCKS) if not at else list(kind.model_fields if kind else now)
     if name not in known:
         told = did_you_mean(name, known)
-        raise ConfigurationError(f"--set {'.'.join(keys[: at + 1])}: unknown key, {told}.")
+        raise ConfigurationError(full_stop(f"--set {'.'.join(keys[: at + 1])}: unknown key, {told}"))
     below = value
     if at + 1 < len(keys):
         field = kind.model_fields[name] if kind else None

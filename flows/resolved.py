@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from components.stage.errors import ConfigurationError
-from components.stage.params import did_you_mean
+from components.stage.params import did_you_mean, full_stop
 from flows.parameters import BLOCKS, check_blocks, model
 from flows.profiles import profile_values
 
@@ -92,7 +92,9 @@ def print_parameters(
         ConfigurationError: there is no such block.
     """
     if block is not None and block not in blocks:
-        raise ConfigurationError(f"There is no block '{block}', {did_you_mean(block, list(blocks))}")
+        raise ConfigurationError(
+            full_stop(f"There is no block '{block}', {did_you_mean(block, list(blocks))}")
+        )
     wanted = [block] if block else list(blocks)
     listed = {name: list(rows(blocks[name], model(name)(), name)) for name in wanted}
     if as_json:

@@ -123,7 +123,7 @@ def validate(model: type[P], values: object, where: str) -> P:
             unknown = item["type"] == "extra_forbidden"
             text = f"unknown key, {_nearest(model, item['loc'])}" if unknown else item["msg"]
             problems.append(f"{key}: {text}")
-        raise ConfigurationError("; ".join(problems) + ".") from None
+        raise ConfigurationError(full_stop("; ".join(problems))) from None
 
 
 def _nearest(model: type[BaseModel], loc: tuple[int | str, ...]) -> str:
@@ -138,6 +138,11 @@ def _nearest(model: type[BaseModel], loc: tuple[int | str, ...]) -> str:
 def _model_within(annotation: object) -> type[BaseModel] | None:
     """The parameter model of a field, or of the items that it holds."""
     return next(filter(None, map(block_model, (annotation, *get_args(annotation)))), None)
+
+
+def full_stop(text: str) -> str:
+    """``text`` as a sentence; one that asks has its mark already."""
+    return text if text.endswith("?") else f"{text}."
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:

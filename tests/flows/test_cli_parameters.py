@@ -124,7 +124,7 @@ def test_a_profile_changes_what_it_names_and_nothing_else(tmp_path: Path) -> Non
     (tmp_path / "conf" / "mine.yaml").write_text("encoder: {training: {epoch: 4}}\n")
     with pytest.raises(ConfigurationError) as caught:
         profile_values(tmp_path, "mine")
-    assert str(caught.value) == ("conf/mine.yaml: encoder.training.epoch: unknown key, did you mean epochs?.")
+    assert str(caught.value) == ("conf/mine.yaml: encoder.training.epoch: unknown key, did you mean epochs?")
 
 
 def test_params_prints_values_their_documentation_and_what_differs(

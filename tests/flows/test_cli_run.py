@@ -132,7 +132,7 @@ def test_a_wrong_parameter_file_stops_before_anything_runs(root: Path) -> None:
         done = vitrine(root, "run")
     finally:
         (root / "params.yaml").write_text(RUNNER)
-    assert done.returncode == 2 and "unknown block 'catalogue' (did you mean catalog?)" in done.stderr
+    assert done.returncode == 2 and "unknown block 'catalogue', did you mean catalog?" in done.stderr
 
 
 def test_outside_of_a_workspace_git_or_dvc(tmp_path: Path) -> None:

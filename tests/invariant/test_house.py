@@ -99,6 +99,21 @@ def test_params_yaml_holds_every_block_with_a_key_and_is_short() -> None:
     assert len(text.splitlines()) <= 220
 
 
+def test_what_a_profile_leaves_out_comes_from_params_yaml_and_the_defaults() -> None:
+    from flows.resolved import resolved
+
+    fashion, gpu = (
+        {name: block.model_dump() for name, block in resolved(ROOT, profile).items()}
+        for profile in ("fashion", "gpu")
+    )
+    assert fashion["catalog"]["noise"]["title_value_missing"] == 0.5  # of the profile
+    assert fashion["catalog"]["noise"]["misspelling"] == 0.2  # of params.yaml
+    assert fashion["vlclip"]["training"]["checkpoint_every_s"] == 10.0  # of vlclip, not of the encoder
+    assert gpu["encoder"]["model"]["vision"] == {}  # replaced: its keys are free
+    assert gpu["fusion"]["word_path"] is None and gpu["ground"]["encoder"] is None
+    assert gpu["dpo"]["training"]["weight_decay"] == 0.0 != gpu["sft"]["training"]["weight_decay"]
+
+
 def test_params_yaml_shows_the_defaults_and_changes_none() -> None:
     from flows.parameters import check_parameters, model
 

@@ -15,8 +15,9 @@ from components.evidence.params import WordParams
 from components.evidence.synonyms import Synonyms
 from components.evidence.words import Words
 from components.opal.refine.decisions import Decision, applied, refine
-from components.opal.refine.judges.schema import KnownValues, SchemaJudge, recognised
+from components.opal.refine.judges.schema import SchemaJudge, recognised
 from components.opal.refine.judges.title import TitleJudge
+from components.opal.refine.known_values import KnownValues
 from components.opal.refine.params import TitleParams
 from components.opal.refine.units import in_unit, unit_of
 

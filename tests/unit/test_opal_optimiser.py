@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 
-from components.opal.model.train.orthogonal_momentum import BatchedMuon, MuonAdamW, split
+from components.opal.model.train.muon import BatchedMuon, MuonAdamW, split
 
 
 def network() -> torch.nn.ModuleDict:

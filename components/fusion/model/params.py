@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from components.catalog.noise.params import NoiseParams
 from components.encoder.model.params import Augmentation
-from components.fusion.model.errors import FusionConfigurationError
+from components.fusion.model.networks.names import known_network
 from components.stage.params import Params, Precision, Share
 
 FieldName = Literal["title", "product_type", "attributes", "description"]
-NetworkName = Literal["concat_mlp", "gated_sum", "cross_attention", "moe", "bilinear", "moe_bilinear"]
-Ablation = Literal["no_domain", "no_query_text", "no_query_image"]
-CACHE = Path(".vitrine/cache")
+NetworkName = Annotated[str, AfterValidator(known_network)]
 
 
 class SignalWeights(Params):
@@ -236,15 +232,4 @@ class SearchParams(Params):
 
     network: NetworkName = "moe_bilinear"
     threads: PositiveInt = 2
-    encode: EncodeParams = EncodeParams()  # vectors that the stages made alike are in the memo
-
-
-def one_of(word: str, known: Sequence[str]) -> str:
-    """``word`` if it is one of ``known``.
-
-    Raises:
-        FusionConfigurationError: it is not.
-    """
-    if word not in known:
-        raise FusionConfigurationError(f"'{word}' is none of {', '.join(known)}.")
-    return word
+    encode: EncodeParams = EncodeParams()  # vectors that the stages made alike are in the cache

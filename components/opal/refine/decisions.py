@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 import pyarrow as pa
 
-from components.opal.refine.listings import Listing
+from components.evidence.listing import Listing
 
 Verb = Literal["keep", "normalise", "drop"]
 

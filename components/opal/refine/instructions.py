@@ -15,10 +15,10 @@ import numpy as np
 import pyarrow as pa
 
 from components.catalog.format.schema import CatalogSchema, Category
+from components.evidence.listing import Listing
 from components.opal.model.listing_text import Listing as Answer
 from components.opal.model.listing_text import answer_text, compact_json
 from components.opal.refine.entailment import NOT_VISIBLE, entailed
-from components.opal.refine.listings import Listing
 from components.opal.refine.params import InstructionParams
 
 INSTRUCTIONS = pa.schema([(n, pa.string()) for n in ("product_id", "split", "grain", "prompt", "answer")])

@@ -13,8 +13,7 @@ import pyarrow.parquet as pq
 from components.catalog.format.parquet import row_groups
 from components.catalog.format.records import TEXT_COLUMNS
 from components.catalog.format.shards import Catalogue
-from components.evidence.listing import Listing as Listing
-from components.evidence.listing import Vector, listing_of
+from components.evidence.listing import Listing, Vector, listing_of
 from components.opal.model.errors import ListingDataError
 
 

@@ -10,7 +10,7 @@ from components.catalog.format.schema import CatalogSchema
 from components.evidence.listing import Listing
 from components.evidence.observed import Observed as ObservedEvidence
 from components.evidence.observed import nothing_yet
-from components.opal.refine.judges.schema import KnownValues
+from components.opal.refine.known_values import KnownValues
 from components.opal.refine.params import RefineParams
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 import yaml
 
 from components.catalog.format.records import PAIRS, Product, Truth
@@ -16,6 +17,9 @@ from components.catalog.format.schema import CatalogSchema, write_schema
 from components.catalog.format.shards import CatalogueWriter, write_qrels, write_queries
 from components.catalog.format.truth import TruthWriter
 from components.opal.model.listing_text import Listing, answer_text, pairs_of
+from components.stage.frame import load_stage
+from components.stage.paths import Paths
+from components.stage.record import Record
 from tests.model.coloured_shapes import COLOURS, encoder_block, picture, save_untrained_encoder
 
 SPLITS = ("train", "train", "train", "validation", "test")
@@ -37,18 +41,13 @@ TRAINING = {
     "accumulation": 1,
     "learning_rate": 0.003,
     "warmup_share": 0.1,
-    "weight_decay": 0.01,
-    "betas": [0.9, 0.98],
-    "max_grad_norm": 1.0,
-    "gradient_checkpointing": False,
     "checkpoint_every_s": 1000,
     "optimiser": "muon",
 }
 BLOCKS: dict[str, Any] = {
     "listing": {
         "seed": 1,
-        "pretrained": None,
-        "vision": {"grid": 2, "frozen": True, "whitening_pictures": 32},
+        "vision": {"grid": 2, "whitening_pictures": 32},
         "language": {
             "vocabulary_size": 400,
             "context_length": 160,
@@ -56,24 +55,17 @@ BLOCKS: dict[str, Any] = {
             "heads": 2,
             "layers": 1,
             "feed_forward": 32,
-            "aligned_start": True,
         },
-        "lora": None,
-        "prompt": "List this {category} item.",
-        "taught": {"stated": "refined", "title_attributes": ["colour"]},
-        "require_attributes": False,
+        "taught": {"title_attributes": ["colour"]},
         "max_title_chars": 24,
         "max_new_tokens": 120,
         "precision": "fp32",
     },
-    "sft": {"seed": 2, "threads": 1, "instruction_share": 0.25, "training": TRAINING},
+    "sft": {"seed": 2, "instruction_share": 0.25, "training": TRAINING},
     "preferences": {
         "seed": 3,
-        "threads": 1,
         "pairs": 24,
         "shares": {"sampled": 0.5, "seller": 0.25, "swapped": 0.25},
-        "temperature": 1.0,
-        "top_p": 0.95,
         "batch_size": 16,
         "neighbours": 4,
         "max_swapped": 2,
@@ -81,15 +73,11 @@ BLOCKS: dict[str, Any] = {
     },
     "dpo": {
         "seed": 4,
-        "threads": 1,
-        "beta": 0.1,
         "sft_weight": 0.2,
-        "training": {**TRAINING, "batch_size": 4},
+        "training": {**TRAINING, "batch_size": 4, "weight_decay": 0.01},
     },
     "listing_eval": {
         "seed": 5,
-        "threads": 1,
-        "split": "test",
         "products": 12,
         "untrained_products": 6,
         "batch_size": 16,
@@ -102,8 +90,6 @@ BLOCKS: dict[str, Any] = {
         "batch_size": 8,
         "max_bytes": 1_000_000,
         "max_pixels": 1_000_000,
-        "min_side_px": 16,
-        "low_confidence": 0.4,
     },
 }
 
@@ -111,6 +97,25 @@ BLOCKS: dict[str, Any] = {
 def blocks() -> dict[str, Any]:
     """The blocks as they stand in params.yaml; a copy to change."""
     return copy.deepcopy(BLOCKS)
+
+
+def paths_of(root: Path, **changes: Path) -> Paths:
+    """The paths of a workspace elsewhere; ``changes`` are taken as they are."""
+    places = {name: root / path for name, path in Paths()}
+    return Paths(**places | {"cache": root / "cache"} | changes)
+
+
+def run_stage(room: str, paths: Paths, *, stage: str = "", **changes: Any) -> Record:
+    """Run the stage of a room with the tiny blocks and ``changes``; its record.
+
+    One thread, so that equal work is equal to the bit. State for resuming goes under the working folder.
+    """
+    torch.set_num_threads(1)
+    loaded = load_stage(room)
+    values = {name: BLOCKS[name] for name in loaded.params.model_fields if name in BLOCKS}
+    record = Record(stage=stage or room)
+    loaded.run(loaded.params.model_validate({**values, **changes}), paths, record)
+    return record
 
 
 def write_workspace(root: Path, products: int = 60) -> None:

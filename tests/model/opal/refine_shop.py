@@ -24,46 +24,16 @@ MAKERS = ("Quenby", "Rosvik", "Tarnow")
 DIMENSION = TINY["model"]["embed_dim"]
 BLOCK: dict[str, Any] = {
     "seed": 1,
-    "threads": 1,
     "batch_products": 50,
-    "words": {
-        "most_words": 1000,
-        "min_count": 3,
-        "typo_ratio": 8.0,
-        "min_chars": 4,
-        "synonym_purity": 0.8,
-        "synonym_ratio": 0.4,
-    },
-    "title": {"own_share": 0.04, "stuffing_run": 3},
-    "support": {
-        "batch_size": 16,
-        "precision": "fp32",
-        "evidence": ["prompt", "examples", "type", "mention", "named_mention", "siblings"],
-        "prompt": "{value} {product_type}",
-        "max_values": 64,
-        "shrinkage": 0.3,
-        "folds": 2,
-        "calibration_products": 500,
-        "penalty": 3.0,
-        "keep_above": 0.45,
-        "visible_above": 0.6,
-    },
-    "mllm": None,
-    "instructions": {
-        "grains": ["listing", "attribute", "attributes", "title", "visible", "not_visible"],
-        "most_attributes": 3,
-    },
+    "words": {"most_words": 1000, "min_count": 3, "typo_ratio": 8.0},
+    "support": {"batch_size": 16, "precision": "fp32", "shrinkage": 0.3, "calibration_products": 500},
+    "instructions": {"most_attributes": 3},
 }
 LLM: dict[str, Any] = {
-    "backend": "offline",
-    "endpoint": None,
-    "local": None,
-    "temperature": 0.0,
     "max_tokens": 100,
     "seed": 1,
     "reasks": 1,
     "max_failed_fraction": 0.1,
-    "budget": {"requests": None, "tokens": None},
 }
 
 

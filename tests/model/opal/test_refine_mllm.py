@@ -19,11 +19,10 @@ from components.llm.errors import BudgetSpentError, TooManyFailuresError
 from components.llm.offline import OfflineModel
 from components.llm.params import LLMParams
 from components.llm.session import ChatSession
-from components.opal.__main__ import COMMANDS
 from components.opal.refine.decisions import refine
 from components.opal.refine.judges.mllm import SYSTEM, TASK, MllmJudge, cannot_tell
 from components.opal.refine.params import MllmParams
-from components.stage import frame as door
+from components.stage import frame
 from components.stage.resume import sha256_folder
 from tests.model.llm.faulty_server import KEY, URL, Act, FaultyServer, Script
 from tests.model.opal.refine_shop import LLM, Shop
@@ -251,7 +250,7 @@ def run_refine(root: Path, monkeypatch: pytest.MonkeyPatch, budget: int | None =
     shop.llm |= {"backend": "endpoint", "endpoint": ENDPOINT, "budget": {"requests": budget, "tokens": None}}
     shop.write()
     monkeypatch.chdir(root)
-    return door.run("opal", COMMANDS, ["refine"])
+    return frame.main(["opal.refine"])
 
 
 @pytest.mark.parametrize(("how", "told"), [("budget", "budget of 9 requests"), ("gone", "does not answer")])

@@ -6,11 +6,15 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from components.stage.errors import ConfigurationError
+from components.stage.record import Record
+from components.tracking.lineage.lockfile import LockEntry
 from components.tracking.publish.publish import link_cached, pending, publish, start_pipeline
+from components.tracking.publish.run_content import parameters
 
 
 def by_stage(runs):
@@ -306,3 +310,12 @@ def test_record_survives_in_the_run_as_it_was_written(done, runs_of):
     run = by_stage(runs_of(workspace))["encoder"]
     kept = workspace.root / "mlruns/artifacts" / run.info.run_id / "artifacts/record.json"
     assert json.loads(kept.read_text()) == records["encoder"].model_dump()
+
+
+def test_a_run_logs_resolved_parameters_also_where_the_command_changed_them():
+    record = Record(stage="vlclip@full")
+    record.parameters = {"variant": "full", "vlclip": {"seed": 43, "margin": 0.1}}
+    entry = LockEntry(cmd="c", params={"params.yaml": {"vlclip": {"seed": 31}}})
+    assert parameters(record, SimpleNamespace(entry=entry)) == {
+        "variant": "full", "vlclip.seed": "43", "vlclip.margin": "0.1"
+    }  # fmt: skip

@@ -1,4 +1,4 @@
-"""What a frozen tower sees in a picture, computed once: training reads each picture many times.
+"""A frozen tower's features of pictures, computed once: training reads each picture many times.
 
 Two trainings, the preferences, the optimisation and the evaluation look at the same pictures through the same
 frozen tower. Features are kept by the tower's weights and the picture's pixels, in memory and in a file under
@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from components.encoder.model.features.pixels import PixelCache
 from components.encoder.model.features.vector_cache import VectorMemo, key_of
 from components.opal.model.language.vision_tower import EncoderVisionTower
 from components.stage.progress import Progress
@@ -29,7 +30,7 @@ BATCH = 64  # pictures per forward pass, always: kernels, and rounding with them
 
 
 def opened(file: Path | None) -> VectorMemo:
-    """The memo's file, made if need be.
+    """The cache's file, made if need be.
 
     SQLite does not wait for its turn where two processes that start together make one file: the one that
     comes second is told that it is locked, and asks again.
@@ -45,7 +46,7 @@ def opened(file: Path | None) -> VectorMemo:
     return VectorMemo(file)
 
 
-class TowerMemo:
+class PictureCache:
     """Features of pictures, for one frozen tower.
 
     Args:
@@ -63,7 +64,7 @@ class TowerMemo:
         self._weights = digest.digest()
         self._known: dict[bytes, npt.NDArray[Any]] = {}
 
-    def __deepcopy__(self, _: Any) -> TowerMemo:
+    def __deepcopy__(self, _: Any) -> PictureCache:
         """A copy of a frozen tower sees what the tower sees."""
         return self
 
@@ -71,7 +72,7 @@ class TowerMemo:
         return [key_of(self._weights, self.tower.device.type, picture.tobytes()) for picture in pixels]
 
     def _computed(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Features ``[N, (1 + grid²) · D]`` as the memo's file keeps them: their bytes, read as float32."""
+        """Features ``[N, (1 + grid²) · D]`` as the cache's file keeps them: their bytes, read as float32."""
         rows = np.concatenate([pixels, np.repeat(pixels[-1:], BATCH - len(pixels), axis=0)])
         with (
             torch.inference_mode(),
@@ -118,10 +119,20 @@ class TowerMemo:
         return features[:, :1], features[:, 1:]
 
 
-def remember_pictures(model: Any, precision: str, cache: Path | None) -> TowerMemo | None:
-    """Let the model's tower remember what it saw; None where it may still change, or is another's tower."""
+def cache_pictures(model: Any, precision: str, cache: Path | None) -> PictureCache | None:
+    """Let the model's tower keep its features; None where it may still change, or is of another library."""
     tower = getattr(getattr(model, "model", None), "vision_tower", None)
     if not isinstance(tower, EncoderVisionTower) or not tower.config.frozen:
         return None
-    tower.memo = TowerMemo(tower, precision, cache / FILE if cache else None)
-    return tower.memo
+    tower.cache = PictureCache(tower, precision, cache / FILE if cache else None)
+    return tower.cache
+
+
+def warm_cache(
+    model: Any, pixels: PixelCache, positions: npt.NDArray[np.int64], backwards: bool = False
+) -> None:
+    """Compute the features of every picture that the model is going to be shown, if its tower keeps them."""
+    tower = getattr(getattr(model, "model", None), "vision_tower", None)
+    if isinstance(tower, EncoderVisionTower) and isinstance(tower.cache, PictureCache):
+        shown = pixels.take(np.unique(positions)).transpose(0, 3, 1, 2)
+        tower.cache.fill(shown, "seeing pictures", backwards)

@@ -14,13 +14,16 @@ from typing import Any
 from components.catalog.format.errors import ImageError
 from components.catalog.format.images import reencode
 from components.encoder.model.features.pixels import LIMITS
+from components.evidence.listing import Listing
 from components.llm.chat import Message
+from components.llm.open_model import open_model
 from components.llm.session import Answer, ChatSession, check_failures, in_order
 from components.opal.refine.decisions import Decision, kept
-from components.opal.refine.listings import Listing
+from components.opal.refine.judge import Inputs, Opened
 from components.opal.refine.params import MllmParams
 
 NAME = "mllm"
+RULES = "no eyes 1"  # version of the offline rule
 TASK = "check_values"
 VERDICTS = ("shown", "not visible", "contradicted")
 SYSTEM = (
@@ -134,3 +137,17 @@ def _decision(name: str, value: str, answer: Answer) -> Decision:
         return Decision("attributes", name, value, "drop", "", NAME, "the picture contradicts it")
     reason = said[0] if len(said) == 1 else "no single answer"
     return kept("attributes", name, value, NAME, reason)
+
+
+def open_judge(inputs: Inputs) -> Opened | None:
+    """The judge that asks the chat model of block ``llm``; None where it is not asked for.
+
+    Raises:
+        ChatConfigurationError, ChatModelFileError: the model cannot be used.
+    """
+    if inputs.params.mllm is None:
+        return None
+    model = open_model(inputs.chat, {TASK: cannot_tell}, RULES)
+    session = ChatSession(model, inputs.chat, inputs.paths.cache / "replies")
+    judge = MllmJudge(session, inputs.params.mllm)
+    return Opened(judge, figures=judge.figures, close=judge.close)

@@ -7,47 +7,20 @@ keeps no list of the ways in which sellers go wrong.
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 
 from rapidfuzz.distance import OSA
 
 from components.catalog.format.schema import Attribute, CatalogSchema, attribute_problem
+from components.evidence.listing import Listing
 from components.evidence.words import core, cores, phrases
 from components.opal.refine.decisions import Decision, kept
-from components.opal.refine.listings import Listing
+from components.opal.refine.judge import Inputs, Opened
+from components.opal.refine.known_values import KnownValues
 from components.opal.refine.units import in_unit, unit_of
 
 NAME = "schema"
 LONGEST_PHRASE = 4  # words of a value that is looked for in a longer text
-
-
-class KnownValues:
-    """Values of free-text attributes, counted in the train split by category; bounded by ``most``."""
-
-    def __init__(self, most: int, min_count: int) -> None:
-        self._most, self._min_count = most, min_count
-        self._counts: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
-
-    def add(self, listing: Listing, schema: CatalogSchema) -> None:
-        """Count the free-text values of one listing."""
-        category = schema.categories.get(listing.category)
-        for name, value in listing.attributes.items():
-            attribute = category.attributes.get(name) if category else None
-            if attribute is not None and attribute.type == "string":
-                counts = self._counts[(listing.category, name)]
-                counts[value] += 1
-                if len(counts) > 4 * self._most:
-                    kept_values = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[: self._most]
-                    self._counts[(listing.category, name)] = Counter(dict(kept_values))
-
-    @lru_cache(maxsize=4096)  # noqa: B019 - lives as long as the one stage that uses it
-    def usual(self, category: str, name: str) -> tuple[str, ...]:
-        """Values that several listings state, most frequent first."""
-        counts = self._counts.get((category, name), Counter())
-        ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-        return tuple(value for value, count in ranked[: self._most] if count >= self._min_count)
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -131,6 +104,11 @@ class SchemaJudge:
         if value.endswith(".") and any(_abbreviates(value, known) for known in usual):
             return self._drop(name, value, "an abbreviation of several values")
         return kept("attributes", name, value, NAME, "free text that nothing speaks against")
+
+
+def open_judge(inputs: Inputs) -> Opened:
+    """The judge of form, with the values of the train split."""
+    return Opened(SchemaJudge(inputs.schema, inputs.observed.values))
 
 
 def recognised(value: str, values: Sequence[str], text: str) -> tuple[str, str]:

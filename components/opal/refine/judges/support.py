@@ -6,10 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from components.evidence.calibration import Calibration, Weights
+from components.encoder.model.features.encode import BatchEncoder
+from components.encoder.model.towers.files import load_encoder
+from components.evidence.calibration import Calibration, Weights, calibrate
 from components.evidence.features import FEATURES, Evidence, EvidenceReader
-from components.opal.refine.decisions import Decision, kept
-from components.opal.refine.listings import Listing
+from components.evidence.listing import Listing
+from components.opal.refine.decisions import Decision, kept, refine
+from components.opal.refine.judge import Inputs, Opened
+from components.opal.refine.listings import listing_batches
 
 NAME = "support"
 # What each feature is called in a reason.
@@ -65,3 +69,33 @@ def _against(evidence: Evidence, at: int, weights: Weights) -> str:
     ranked = sorted(gains.items(), key=lambda item: (-item[1], item[0]))
     speaks = [name for name, gain in ranked if gain > 0.25 * ranked[0][1] and gain > 0]
     return f"{' and '.join(speaks) or 'nothing'} rather says {evidence.values[best][:80]!r}"
+
+
+def open_judge(inputs: Inputs) -> Opened | None:
+    """The judge of content, calibrated on validation listings as the judges before it leave them.
+
+    Raises:
+        ModelFileError: the encoder cannot be used.
+    """
+    params = inputs.params.support
+    if params is None:
+        return None
+    paths, left = inputs.paths, params.calibration_products
+    texts = BatchEncoder(
+        load_encoder(paths.encoder), params.batch_size, params.precision, paths.cache / "vectors.sqlite"
+    )
+    reader = EvidenceReader(texts, inputs.observed, inputs.schema, params)
+    evidence: list[Evidence] = []
+    for batch in listing_batches(
+        paths.catalogue,
+        paths.embeddings,
+        inputs.params.batch_products,
+        wanted=lambda row: bool(row["split"] == "validation"),
+    ):
+        evidence += reader.read([r.listing for r in refine(batch[:left], inputs.before)])
+        left -= len(batch)
+        if left <= 0:
+            break
+    calibration = calibrate(evidence, params)
+    judge = SupportJudge(reader, calibration, params.keep_above)
+    return Opened(judge, calibration.visible(params.visible_above), calibration.to_json())

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from components.evidence.listing import Listing
 from components.evidence.synonyms import Synonyms
 from components.evidence.words import Words, affixes, cased_like, core, cores
 from components.opal.refine.decisions import Decision, Verb
-from components.opal.refine.listings import Listing
+from components.opal.refine.judge import Inputs, Opened
 from components.opal.refine.params import TitleParams
 
 NAME = "title_words"
@@ -69,3 +70,8 @@ class TitleJudge:
 
     def _belongs(self, word: str, product_type: str, record: set[str]) -> bool:
         return word in record or self._words.share(word, product_type) >= self._params.own_share
+
+
+def open_judge(inputs: Inputs) -> Opened:
+    """The judge of titles, with the catalogue's own words."""
+    return Opened(TitleJudge(inputs.observed.words, inputs.observed.synonyms, inputs.params.title))
