@@ -201,7 +201,8 @@ def _whole(check: Check, result: Any, error: str) -> Outcome:
 def _reason(check: Check, row: Mapping[Hashable, Any]) -> str:
     value = row[check.column] if check.column else None
     length = len(value) if isinstance(value, str) else 0
-    return check.reason.format_map({**row, "value": value, "length": length})
+    columns = {str(name): held for name, held in row.items()}
+    return check.reason.format_map(columns | {"value": value, "length": length})
 
 
 def _exception(info: Any) -> str:
