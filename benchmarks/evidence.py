@@ -58,7 +58,7 @@ def logit_support(split: str) -> dict[Triple, float]:
 def bayes_support(split: str) -> dict[Triple, float]:
     """Probability of being right by the naive Bayes of the text agent."""
     from components.catalog.format.schema import read_schema
-    from components.encoder.model.features.held_out import read_rows
+    from components.encoder.model.features.rows import read_rows
     from components.retrieval.embeddings import read_embeddings
     from components.stage.params import load_params
     from components.stage.paths import Paths
@@ -85,7 +85,7 @@ def _no_texts(texts: Any) -> Any:
 
 def true_values() -> dict[tuple[str, str], str]:
     """(product, attribute) to its true value."""
-    from components.encoder.model.features.held_out import read_truth
+    from components.encoder.model.features.rows import read_truth
     from components.stage.paths import Paths
 
     return {

@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from components.encoder.model.features.held_out import read_rows
 from components.encoder.model.features.pixels import PixelCache
+from components.encoder.model.features.rows import read_rows
 from components.encoder.model.train.training_set import split_rows
 from components.encoder.model.train.views import random_views
 from components.fusion.model.align.alignment import query_tokens

@@ -18,8 +18,8 @@ from components.catalog.format.images import reencode
 from components.catalog.format.parquet import RowWriter
 from components.catalog.format.records import PAIRS
 from components.catalog.format.schema import read_schema
-from components.encoder.model.features.held_out import read_rows
 from components.encoder.model.features.pixels import LIMITS, ROWS_AT_ONCE, shard_paths
+from components.encoder.model.features.rows import read_rows
 from components.llm.open_model import open_model
 from components.llm.params import LLMParams
 from components.llm.session import ChatSession, check_failures, in_order

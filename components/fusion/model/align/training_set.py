@@ -12,8 +12,9 @@ from torch import Tensor
 
 from components.catalog.format.records import Split
 from components.encoder.model.features.encode import BatchEncoder
-from components.encoder.model.features.held_out import query_task, read_rows
+from components.encoder.model.features.held_out import query_task
 from components.encoder.model.features.pixels import PixelCache
+from components.encoder.model.features.rows import read_rows
 from components.encoder.model.features.vector_cache import Vectors
 from components.encoder.model.towers.dual_encoder import Encoder
 from components.encoder.model.towers.files import LoadedEncoder

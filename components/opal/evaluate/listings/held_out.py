@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from components.encoder.model.features.held_out import read_truth
+from components.encoder.model.features.rows import read_truth
 from components.opal.evaluate.listings.measures import Target, noise_kinds
 from components.opal.model.errors import ListingDataError
 from components.opal.model.listing_text import Listing, attributes_of

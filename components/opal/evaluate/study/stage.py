@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from components.catalog.format.schema import read_schema
-from components.encoder.model.features.held_out import read_rows
+from components.encoder.model.features.rows import read_rows
 from components.opal.evaluate.listings.answers import Asking
 from components.opal.evaluate.listings.evaluation import MODES, ListingEvaluation, Measured, prefixed
 from components.opal.evaluate.listings.held_out import read_held_out_listings

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from components.encoder.model.features.held_out import read_rows
 from components.encoder.model.features.pixels import PixelCache
+from components.encoder.model.features.rows import read_rows
 from components.opal.model.dpo.preferring import prefer
 from components.opal.model.language.files import load_listing_model, read_note
 from components.opal.model.language.picture_cache import cache_pictures, warm_cache

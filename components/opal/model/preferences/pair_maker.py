@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from components.catalog.format.schema import read_schema
-from components.encoder.model.features.held_out import read_rows
 from components.encoder.model.features.pixels import PixelCache
+from components.encoder.model.features.rows import read_rows
 from components.opal.model.listing_text import Listing, answer_text, parse_answer
 from components.opal.model.listings import listing_of, read_parquet, refined_listings
 from components.opal.model.params import PreferencesParams, Taught

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from components.catalog.format.schema import CatalogSchema, read_schema
-from components.encoder.model.features.held_out import read_rows
+from components.encoder.model.features.rows import read_rows
 from components.opal.model.errors import ListingDataError
 from components.opal.model.listing_text import Listing, answer_text
 from components.opal.model.listings import listing_of, read_parquet, refined_listings

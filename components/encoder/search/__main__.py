@@ -1,9 +1,10 @@
-"""``search`` and ``similar`` on the command line: a table for people, JSON for programs."""
+"""``python -m components.encoder.search search|similar``: a table for people, JSON for programs."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from components.encoder.model.errors import EncoderConfigurationError
@@ -13,7 +14,7 @@ from components.stage.frame import explain
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="vitrine")
+    parser = argparse.ArgumentParser(prog="python -m components.encoder.search")
     commands = parser.add_subparsers(dest="command", required=True)
     for name, what in (("search", "text"), ("similar", "product_id")):
         command = commands.add_parser(name)
@@ -26,7 +27,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: list[str]) -> int:
+def main(argv: Sequence[str]) -> int:
     """Run the command; returns the exit code."""
     arguments = _parser().parse_args(argv)
     try:
@@ -43,3 +44,7 @@ def main(argv: list[str]) -> int:
         return code
     print_hits(hits, arguments.json)
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

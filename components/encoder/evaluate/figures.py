@@ -1,4 +1,4 @@
-"""What the encoder can do on held-out products, beside rivals that cannot learn or cannot see."""
+"""What the encoder can do on held-out products, beside baselines that cannot learn or cannot see."""
 
 from __future__ import annotations
 
@@ -86,16 +86,16 @@ def paired_tests(
 ) -> list[dict[str, Any]]:  # fmt: skip
     """A paired bootstrap of each metric that both variants of a pair have."""
     tests = []
-    for ours, rival in pairs:
-        if ours not in measured or rival not in measured:
+    for ours, other in pairs:
+        if ours not in measured or other not in measured:
             continue
-        a, b = measured[ours], measured[rival]
+        a, b = measured[ours], measured[other]
         for metric in (m for m in metrics if m in a.values and m in b.values):
             difference = paired_bootstrap(
                 a.values[metric], b.values[metric], params.seed, params.bootstrap_samples,
                 clusters=b.clusters[metric],
             )  # fmt: skip
-            tests.append({"metric": metric, "a": ours, "b": rival, **difference.model_dump()})
+            tests.append({"metric": metric, "a": ours, "b": other, **difference.model_dump()})
     return tests
 
 
@@ -158,7 +158,7 @@ class Evaluation:
 
     def metrics(self) -> dict[str, Any]:
         """variant -> metric -> {value, low, high, n}, and the paired tests under ``_tests``."""
-        pairs = [("fine_tuned", rival) for rival in self.measured if rival != "fine_tuned"]
+        pairs = [("fine_tuned", other) for other in self.measured if other != "fine_tuned"]
         tests = paired_tests(self.measured, pairs, TESTED, self.params)
         return {**interval_table(self.measured, self.params), "_tests": tests}
 
@@ -198,11 +198,11 @@ def evaluate_encoder(evaluation: Evaluation, variant: str, encoder: BatchEncoder
     evaluation.add_points(variant, text_points(encoder, held_out, pixels))
 
 
-def evaluate_rivals(evaluation: Evaluation, pixels: PixelCache) -> None:
+def evaluate_baselines(evaluation: Evaluation, pixels: PixelCache) -> None:
     """colour_histogram for retrieval, the picture's centre for pointing."""
     held_out, bins = evaluation.held_out, evaluation.params.histogram_bins
-    rival = ColourHistogram(held_out.train_rows, histograms(pixels.take(held_out.train_positions), bins))
+    baseline = ColourHistogram(held_out.train_rows, histograms(pixels.take(held_out.train_positions), bins))
     test = histograms(pixels.take(held_out.positions), bins)
     for task in held_out.tasks:
-        evaluation.add_scores("colour_histogram", task, rival.scores(task.texts, held_out.rows, test))
+        evaluation.add_scores("colour_histogram", task, baseline.scores(task.texts, held_out.rows, test))
     evaluation.add_points("image_centre", centre_points(held_out))
