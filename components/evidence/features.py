@@ -13,7 +13,7 @@ from components.catalog.format.schema import CatalogSchema
 from components.encoder.model.features.captions import attribute_phrase
 from components.encoder.model.features.encode import BatchEncoder
 from components.evidence.example_pictures import ALL, ExamplePictures, fold_of
-from components.evidence.listing import Listing
+from components.evidence.listing import SellerListing
 from components.evidence.mentions import Mentions
 from components.evidence.observed import Observed
 from components.evidence.params import SupportParams
@@ -58,7 +58,7 @@ class EvidenceReader:
         self._closed = schema.closed_attributes()
         self._texts: dict[tuple[str, str], dict[str, Floats]] = {}
 
-    def read(self, listings: Sequence[Listing]) -> list[Evidence]:
+    def read(self, listings: Sequence[SellerListing]) -> list[Evidence]:
         """The evidence of a batch, by category and attribute; listings without a vector have none."""
         mentions = [self._mentions.of(listing) for listing in listings]
         siblings = self._siblings.of(listings)
@@ -91,7 +91,7 @@ class EvidenceReader:
             found.append(Evidence(name, values, np.array(rows, np.int64), stated, features, plausible))
         return found
 
-    def _picture_scores(self, listings: Sequence[Listing]) -> list[dict[str, tuple[Floats, Floats]]]:
+    def _picture_scores(self, listings: Sequence[SellerListing]) -> list[dict[str, tuple[Floats, Floats]]]:
         """Per listing and attribute the scores of its values by prompt and by example pictures."""
         parts: defaultdict[tuple[str, str, int], list[int]] = defaultdict(list)
         for i, x in enumerate(listings):
@@ -132,7 +132,9 @@ class EvidenceReader:
             self._texts[key] = dict(zip(judged, parts, strict=True))
         return self._texts[key]
 
-    def _usual(self, category: str, name: str, values: Sequence[str], members: Sequence[Listing]) -> Floats:
+    def _usual(
+        self, category: str, name: str, values: Sequence[str], members: Sequence[SellerListing]
+    ) -> Floats:
         """How often train listings of each member's type state each value, without the member itself."""
         counts = self._pictures.counts(category)
         out = np.empty((len(members), len(values)))

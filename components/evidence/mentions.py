@@ -6,7 +6,7 @@ from collections import defaultdict
 from functools import lru_cache
 
 from components.catalog.format.schema import CatalogSchema
-from components.evidence.listing import Listing
+from components.evidence.listing import SellerListing
 from components.evidence.synonyms import Synonyms
 from components.evidence.words import Words, cores, phrases
 
@@ -35,7 +35,7 @@ class Mentions:
     def _mended(self, word: str) -> str:
         return self._words.meant(word) or word
 
-    def of(self, listing: Listing) -> dict[tuple[str, str], bool]:
+    def of(self, listing: SellerListing) -> dict[tuple[str, str], bool]:
         """(attribute, value) to whether the attribute's name stands beside it ("long sleeves").
 
         A value that the listing states for another attribute is named for that one, and left out here.

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from components.catalog.format.schema import CatalogSchema
 from components.evidence.calibration import calibrate
 from components.evidence.features import FEATURES, Evidence
-from components.evidence.listing import Listing
+from components.evidence.listing import SellerListing
 from components.evidence.mentions import Mentions
 from components.evidence.params import SupportParams
 from components.evidence.sibling_values import SiblingValues
@@ -50,8 +50,8 @@ SCHEMA = CatalogSchema.model_validate(
 )
 
 
-def listing(title: str, description: str = "", group: str = "g", **attributes: str) -> Listing:
-    return Listing("p", "train", title, description, "jackets", "parka", attributes, group)
+def listing(title: str, description: str = "", group: str = "g", **attributes: str) -> SellerListing:
+    return SellerListing("p", "train", title, description, "jackets", "parka", attributes, group)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def mentions() -> Mentions:
     ],
 )
 def test_a_text_names_values_of_closed_attributes(
-    mentions: Mentions, said: Listing, found: dict[tuple[str, str], bool]
+    mentions: Mentions, said: SellerListing, found: dict[tuple[str, str], bool]
 ) -> None:
     assert mentions.of(said) == found
 

@@ -189,10 +189,10 @@ def killed_once(root: Path, stage: tuple[str, ...]) -> None:
     assert process.wait() == -signal.SIGKILL
 
 
-def _towers(shop: Path, blocks: dict[str, Any], memo: Path | None) -> Towers:
+def _towers(shop: Path, blocks: dict[str, Any], cache: Path | None) -> Towers:
     fusion = FusionParams.model_validate(blocks["fusion"])
     started = starting_encoder(load_encoder(shop / "models/encoder"), fusion, 1, 1.0, False)
-    return Towers(started, fusion.text, FuseParams.model_validate(blocks["fuse"]).encode, memo, 1)
+    return Towers(started, fusion.text, FuseParams.model_validate(blocks["fuse"]).encode, cache, 1)
 
 
 def test_a_text_has_the_same_bits_whatever_stands_beside_it(shop: Path, blocks: dict[str, Any]) -> None:
@@ -205,12 +205,12 @@ def test_a_text_has_the_same_bits_whatever_stands_beside_it(shop: Path, blocks: 
 def test_vectors_of_the_embeddings_stage_are_taken_over(
     shop: Path, blocks: dict[str, Any], tmp_path: Path
 ) -> None:
-    encoder, memo = load_encoder(shop / "models/encoder"), tmp_path / "v.sqlite"
+    encoder, cache = load_encoder(shop / "models/encoder"), tmp_path / "v.sqlite"
     params = FuseParams.model_validate(blocks["fuse"]).encode
     pictures = [data for _, data in Catalogue(shop / "data/checked").images() if data]
-    embedded = BatchEncoder(encoder, params.batch_size, params.precision, memo)
+    embedded = BatchEncoder(encoder, params.batch_size, params.precision, cache)
     theirs = np.concatenate(list(embedded.images(pictures)))
-    towers = _towers(shop, blocks, memo)
+    towers = _towers(shop, blocks, cache)
     assert towers.pictures.take_over(encoder, shop / "data/checked") == len(pictures)
     own, _ = towers.images(pictures)
     assert (own == theirs).all() and towers.encoder.memo.misses == 0
