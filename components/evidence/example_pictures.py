@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from components.catalog.format.schema import CatalogSchema
 from components.evidence.listing import SellerListing
-from components.evidence.params import SupportParams
+from components.evidence.params import EvidenceParams
 
 Floats = npt.NDArray[np.float64]
 ALL = -1  # no fold is left out
@@ -63,7 +63,7 @@ class ExamplePictures:
     Memory depends on the schema and on the vectors' length, not on the number of products.
     """
 
-    def __init__(self, schema: CatalogSchema, params: SupportParams) -> None:
+    def __init__(self, schema: CatalogSchema, params: EvidenceParams) -> None:
         self._params = params
         self._judged = {
             name: {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 from pathlib import Path
@@ -12,13 +11,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from components.encoder.__main__ import embed
 
 from components.catalog.format.schema import read_schema
 from components.encoder.model.features.held_out import HeldOut, Task
 from components.retrieval.metrics import Qrels, judge, reciprocal_rank
 from components.retrieval.ranking import top_k
-from components.stage import frame
 from components.stage.resume import sha256_folder
 from components.vlclip.evaluate.baseline_boxes import centre_crops, foregrounds, random_boxes
 from components.vlclip.evaluate.similar import chance, likeness, precision_at
@@ -106,11 +103,10 @@ def test_texts_that_ask_the_encoder_are_the_same_without_its_memo(shop: Path, tm
         (root / "models").symlink_to(shop / "models")
         blocks = write_params(root)
         blocks["embeddings"] = {"threads": 1, "batch_size": 32, "precision": "fp32"}
-        blocks["clarify"] = CLARIFY | {"evidence": CLARIFY["evidence"] | {"judge": "prompts"}}
+        blocks["clarify"] = CLARIFY | {"evidence": CLARIFY["evidence"] | {"model": {"evidence": ["prompt"]}}}
         blocks["llm"] = yaml.safe_load((ROOT / "params.yaml").read_text())["llm"] | {"backend": "offline"}
         (root / "params.yaml").write_text(yaml.safe_dump(blocks))
-        with contextlib.chdir(root):
-            assert frame.run("encoder", {"embed": embed}, ["embed"]) == 0
+        assert run_stage(root, "encoder.embed").returncode == 0
         memo = root / ".vitrine/cache/vectors.sqlite"
         if name == "memo":
             assert run_stage(root, "vlclip.agent").returncode == 0 and memo.exists()

@@ -96,6 +96,6 @@ def open_judge(inputs: Inputs) -> Opened | None:
         left -= len(batch)
         if left <= 0:
             break
-    calibration = calibrate(evidence, params)
+    calibration = calibrate(evidence, params.penalty, params.keep_above)
     judge = SupportJudge(reader, calibration, params.keep_above)
     return Opened(judge, calibration.visible(params.visible_above), calibration.to_json())
