@@ -28,7 +28,7 @@ BLOCKS: Mapping[str, str] = {
     "ground": "components.vlclip.model.params:GroundParams",
     "vlclip": "components.vlclip.model.params:VlclipParams",
     "vlclip_eval": "components.vlclip.model.params:VlclipEvaluationParams",
-    "listing_quality": "components.quality.listings.params:ListingQualityParams",
+    "listing_quality": "components.quality.params:ListingQualityParams",
     "refine": "components.opal.refine.params:RefineParams",
     "refine_eval": "components.opal.refine.params:RefineEvalParams",
     "fusion": "components.fusion.model.params:FusionParams",

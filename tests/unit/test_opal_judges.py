@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.catalog.format.schema import CatalogSchema
-from components.evidence.listing import Listing
+from components.evidence.listing import SellerListing
 from components.evidence.params import WordParams
 from components.evidence.synonyms import Synonyms
 from components.evidence.words import Words
@@ -42,8 +42,8 @@ SCHEMA = CatalogSchema.model_validate(
 )
 
 
-def listing(title: str = "", kind: str = "hammer", description: str = "", **attributes: str) -> Listing:
-    return Listing("p", "train", title, description, "tools", kind, attributes, "g")
+def listing(title: str = "", kind: str = "hammer", description: str = "", **attributes: str) -> SellerListing:
+    return SellerListing("p", "train", title, description, "tools", kind, attributes, "g")
 
 
 def schema_judge() -> SchemaJudge:

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from functools import lru_cache
 
 from components.catalog.format.schema import CatalogSchema
-from components.evidence.listing import Listing
+from components.evidence.listing import SellerListing
 
 
 class KnownValues:
@@ -16,7 +16,7 @@ class KnownValues:
         self._most, self._min_count = most, min_count
         self._counts: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
 
-    def add(self, listing: Listing, schema: CatalogSchema) -> None:
+    def add(self, listing: SellerListing, schema: CatalogSchema) -> None:
         """Count the free-text values of one listing."""
         category = schema.categories.get(listing.category)
         for name, value in listing.attributes.items():

@@ -16,7 +16,7 @@ import torch
 
 from components.catalog.format.records import PAIRS
 from components.catalog.format.shards import Catalogue, pairs
-from components.evidence.listing import Listing
+from components.evidence.listing import SellerListing
 from components.llm.params import LLMParams
 from components.opal.refine.decisions import DECISIONS, Refined, decision_table, refine
 from components.opal.refine.instructions import INSTRUCTIONS, InstructionWriter, instruction_table
@@ -154,7 +154,7 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
     record.outputs = [str(paths.refined)]
 
 
-def _batches(params: RefineParams, paths: Paths, pictures: bool = False) -> Iterator[list[Listing]]:
+def _batches(params: RefineParams, paths: Paths, pictures: bool = False) -> Iterator[list[SellerListing]]:
     """Listings of the catalogue, with picture vectors where a judge asks them."""
     vectors = paths.embeddings if params.support else None
     return listing_batches(paths.catalogue, vectors, params.batch_products, pictures)

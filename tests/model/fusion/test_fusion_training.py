@@ -189,10 +189,10 @@ def killed_once(root: Path, stage: tuple[str, ...]) -> None:
     assert process.wait() == -signal.SIGKILL
 
 
-def _towers(shop: Path, blocks: dict[str, Any], memo: Path | None) -> Towers:
+def _towers(shop: Path, blocks: dict[str, Any], cache: Path | None) -> Towers:
     fusion = FusionParams.model_validate(blocks["fusion"])
     started = starting_encoder(load_encoder(shop / "models/encoder"), fusion, 1, 1.0, False)
-    return Towers(started, fusion.text, FuseParams.model_validate(blocks["fuse"]).encode, memo, 1)
+    return Towers(started, fusion.text, FuseParams.model_validate(blocks["fuse"]).encode, cache, 1)
 
 
 def test_a_text_has_the_same_bits_whatever_stands_beside_it(shop: Path, blocks: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from components.evidence.listing import Listing
+from components.evidence.listing import SellerListing
 from components.llm.chat import Reply, Request, Usage
 from components.llm.errors import BudgetSpentError, TooManyFailuresError
 from components.llm.offline import OfflineModel
@@ -72,8 +72,8 @@ def asking(model: Any, cache: Path | None = None, below: float = 1.0, **llm: Any
         judge.close()
 
 
-def listing(i: int = 0, **attributes: str) -> Listing:
-    return Listing(f"p{i}", "test", "a cup", "", "kitchen", "cup", attributes, f"g{i}", image=picture())
+def listing(i: int = 0, **attributes: str) -> SellerListing:
+    return SellerListing(f"p{i}", "test", "a cup", "", "kitchen", "cup", attributes, f"g{i}", image=picture())
 
 
 def verdicts(**said: str) -> Say:
@@ -92,7 +92,7 @@ def test_a_contradicted_value_goes_and_all_others_stay() -> None:
 
 def test_only_doubtful_values_are_asked_about() -> None:
     model = Fake(verdicts(size="contradicted"))
-    doubtful = Listing(
+    doubtful = SellerListing(
         "p", "test", "", "", "k", "cup", {"colour": "red", "size": "big"}, "g", image=picture()
     )
     doubtful.support.update(colour=0.99, size=0.6)
@@ -182,7 +182,7 @@ def test_two_verdicts_about_one_value_are_none() -> None:
 
 def test_a_broken_picture_is_not_asked_about() -> None:
     model = Fake(verdicts(colour="contradicted"))
-    broken = Listing("p", "test", "", "", "k", "cup", {"colour": "red"}, "g", image=b"no picture")
+    broken = SellerListing("p", "test", "", "", "k", "cup", {"colour": "red"}, "g", image=b"no picture")
     with asking(model) as judge:
         (refined,) = refine([broken], [judge])
     assert not model.requests and refined.listing.attributes == {"colour": "red"}

@@ -103,7 +103,7 @@ def test_texts_that_ask_the_encoder_are_the_same_without_its_cache(shop: Path, t
         (root / "models").symlink_to(shop / "models")
         blocks = write_params(root)
         blocks["embeddings"] = {"threads": 1, "batch_size": 32, "precision": "fp32"}
-        blocks["clarify"] = CLARIFY | {"evidence": CLARIFY["evidence"] | {"judge": "prompts"}}
+        blocks["clarify"] = CLARIFY | {"evidence": CLARIFY["evidence"] | {"model": {"evidence": ["prompt"]}}}
         blocks["llm"] = yaml.safe_load((ROOT / "params.yaml").read_text())["llm"] | {"backend": "offline"}
         (root / "params.yaml").write_text(yaml.safe_dump(blocks))
         assert run_stage(root, "encoder.embed").returncode == 0

@@ -38,9 +38,9 @@ class TextBatchEncoder(BatchEncoder):
     """
 
     def __init__(
-        self, model: LoadedEncoder, batch_size: int, precision: str, memo: Path | None = None
+        self, model: LoadedEncoder, batch_size: int, precision: str, cache: Path | None = None
     ) -> None:
-        super().__init__(model, batch_size, precision, memo)
+        super().__init__(model, batch_size, precision, cache)
         shapes = f"{batch_size}, texts of {SHORT} tokens apart"
         self._identity = (*self._identity[:3], shapes, self.device.type)
 

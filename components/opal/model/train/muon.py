@@ -8,7 +8,7 @@ attributes of one product type in thirty. Its steps are scaled to the size of Ad
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -17,7 +17,6 @@ from torch.optim import Muon
 
 EPSILON = 1e-8
 MOMENTUM = 0.95
-RMS_OF_ADAMW = 0.2  # the size of AdamW's updates, which Muon's are scaled to
 EMBEDDINGS = ("embed", "lm_head")  # parts of the names of matrices that are tables
 
 
@@ -27,54 +26,6 @@ def split(parameters: Iterable[tuple[str, Tensor]]) -> tuple[list[Tensor], list[
     matrices = [p for name, p in named if p.ndim == 2 and not any(part in name for part in EMBEDDINGS)]
     mine = {id(p) for p in matrices}
     return matrices, [p for _, p in named if id(p) not in mine]
-
-
-class BatchedMuon(Muon):
-    """torch's Muon; matrices of one shape are made orthogonal together, which takes half the time of a step.
-
-    The update is torch's own, with the orthogonal matrices' rounding that of a batched product (tested).
-    """
-
-    @torch.no_grad()  # type: ignore[untyped-decorator]
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """One step of every matrix that has a gradient."""
-        loss = closure() if closure else None
-        for group in self.param_groups:
-            alike: dict[torch.Size, list[Tensor]] = {}
-            for matrix in group["params"]:
-                if matrix.grad is not None:
-                    alike.setdefault(matrix.shape, []).append(matrix)
-            for matrices in alike.values():
-                self._move(matrices, group)
-        return loss
-
-    def _move(self, matrices: Sequence[Tensor], group: dict[str, Any]) -> None:
-        """Momentum (Nesterov's), orthogonal updates and decay of matrices of one shape."""
-        wanted = []
-        for matrix in matrices:
-            momentum = self.state[matrix].setdefault("momentum_buffer", torch.zeros_like(matrix.grad))
-            momentum.lerp_(matrix.grad, 1 - group["momentum"])
-            wanted.append(matrix.grad.lerp(momentum, group["momentum"]))
-        updates = orthogonal(torch.stack(wanted), group["ns_coefficients"], group["ns_steps"], group["eps"])
-        rate = group["lr"] * RMS_OF_ADAMW * max(matrices[0].shape) ** 0.5
-        for matrix, update in zip(matrices, updates, strict=True):
-            matrix.mul_(1 - group["lr"] * group["weight_decay"])
-            matrix.add_(update, alpha=-rate)
-
-
-def orthogonal(
-    matrices: Tensor, coefficients: tuple[float, float, float], steps: int, epsilon: float
-) -> Tensor:
-    """The nearest (semi-)orthogonal matrices of ``[N, rows, columns]``, by Newton and Schulz in bf16."""
-    a, b, c = coefficients
-    tall = matrices.shape[1] > matrices.shape[2]
-    found = (matrices.mT if tall else matrices).to(torch.bfloat16).contiguous()
-    found = found / found.norm(dim=(1, 2), keepdim=True).clamp_min(epsilon)
-    for _ in range(steps):
-        gram = torch.bmm(found, found.mT)
-        gram = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
-        found = torch.baddbmm(found, gram, found, beta=a)
-    return found.mT if tall else found
 
 
 class MuonAdamW(torch.optim.Optimizer):
@@ -95,7 +46,7 @@ class MuonAdamW(torch.optim.Optimizer):
         shared = {"lr": learning_rate, "weight_decay": weight_decay}
         self.parts: list[torch.optim.Optimizer] = []
         if matrices:
-            self.parts.append(BatchedMuon(matrices, momentum=MOMENTUM, **shared))
+            self.parts.append(Muon(matrices, momentum=MOMENTUM, adjust_lr_fn="match_rms_adamw", **shared))
         if rest:
             self.parts.append(torch.optim.AdamW(rest, betas=betas, eps=EPSILON, fused=True, **shared))
         groups = [group for part in self.parts for group in part.param_groups]

@@ -14,7 +14,7 @@ from typing import Any
 from components.catalog.format.errors import ImageError
 from components.catalog.format.images import reencode
 from components.encoder.model.features.pixels import LIMITS
-from components.evidence.listing import Listing
+from components.evidence.listing import SellerListing
 from components.llm.chat import Message
 from components.llm.open_model import open_model
 from components.llm.session import Answer, ChatSession, check_failures, in_order
@@ -74,7 +74,7 @@ class MllmJudge:
         self._asked = self._failed = 0
         self._example = ""
 
-    def judge(self, listings: Sequence[Listing]) -> list[list[Decision]]:
+    def judge(self, listings: Sequence[SellerListing]) -> list[list[Decision]]:
         """One decision per value that earlier judges did not support enough.
 
         Raises:
@@ -82,7 +82,7 @@ class MllmJudge:
         """
         return self._runner.run(self._judge_all(listings))
 
-    async def _judge_all(self, listings: Sequence[Listing]) -> list[list[Decision]]:
+    async def _judge_all(self, listings: Sequence[SellerListing]) -> list[list[Decision]]:
         concurrency = self._session.model.concurrency
         return [found async for found in in_order(self._listing, listings, concurrency)]
 
@@ -100,7 +100,7 @@ class MllmJudge:
         check_failures(self._failed, self._asked, self._session.params, self._example)
         return {f"{NAME}.{name}": value for name, value in self._session.figures().items()}
 
-    async def _listing(self, listing: Listing) -> list[Decision]:
+    async def _listing(self, listing: SellerListing) -> list[Decision]:
         below = self._params.doubt_below
         asked = {n: v for n, v in listing.attributes.items() if listing.support.get(n, 0.0) < below}
         if not asked:
@@ -117,7 +117,7 @@ class MllmJudge:
             self._example = self._example or f"product {listing.product_id}: {answer.reason}"
         return [_decision(n, v, answer) for n, v in sorted(asked.items())]
 
-    def _messages(self, listing: Listing, asked: dict[str, str], picture: bytes) -> tuple[Message, ...]:
+    def _messages(self, listing: SellerListing, asked: dict[str, str], picture: bytes) -> tuple[Message, ...]:
         """The question about one picture; a seller's words go in as data, cut to length."""
         most = self._params.most_characters
         data = {

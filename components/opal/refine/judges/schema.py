@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from rapidfuzz.distance import OSA
 
 from components.catalog.format.schema import Attribute, CatalogSchema, attribute_problem
-from components.evidence.listing import Listing
+from components.evidence.listing import SellerListing
 from components.evidence.words import core, cores, phrases
 from components.opal.refine.decisions import Decision, kept
 from components.opal.refine.judge import Inputs, Opened
@@ -52,14 +52,14 @@ class SchemaJudge:
     def __init__(self, schema: CatalogSchema, known: KnownValues) -> None:
         self._schema, self._known = schema, known
 
-    def judge(self, listings: Sequence[Listing]) -> list[list[Decision]]:
+    def judge(self, listings: Sequence[SellerListing]) -> list[list[Decision]]:
         """One decision per attribute of each listing."""
         return [
             [self._attribute(listing, name, value) for name, value in sorted(listing.attributes.items())]
             for listing in listings
         ]
 
-    def _attribute(self, listing: Listing, name: str, value: str) -> Decision:
+    def _attribute(self, listing: SellerListing, name: str, value: str) -> Decision:
         """The decision about one value, by the kind of attribute that the schema says it is."""
         category = self._schema.categories.get(listing.category)
         attribute = category.attributes.get(name) if category else None
@@ -85,13 +85,13 @@ class SchemaJudge:
             return self._drop(name, value, f"is no number{f' of {unit_of(name)}' if unit_of(name) else ''}")
         return self._normalise(name, value, f"{number:.10g}", "unit written out or converted")
 
-    def _closed(self, listing: Listing, name: str, value: str, attribute: Attribute) -> Decision:
+    def _closed(self, listing: SellerListing, name: str, value: str, attribute: Attribute) -> Decision:
         new, reason = recognised(value, attribute.values, f"{listing.title} {listing.description}")
         if new:
             return self._normalise(name, value, new, reason)
         return self._drop(name, value, f"is not one of the {len(attribute.values)} allowed values")
 
-    def _free_text(self, listing: Listing, name: str, value: str) -> Decision:
+    def _free_text(self, listing: SellerListing, name: str, value: str) -> Decision:
         """A value the schema leaves open: held against what other listings state."""
         usual = self._known.usual(listing.category, name)
         if value in usual:

@@ -10,7 +10,7 @@ from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.towers.files import load_encoder
 from components.evidence.calibration import Calibration, Weights, calibrate
 from components.evidence.features import FEATURES, Evidence, EvidenceReader
-from components.evidence.listing import Listing
+from components.evidence.listing import SellerListing
 from components.opal.refine.decisions import Decision, kept, refine
 from components.opal.refine.judge import Inputs, Opened
 from components.opal.refine.listings import listing_batches
@@ -33,7 +33,7 @@ class SupportJudge:
     def __init__(self, reader: EvidenceReader, calibration: Calibration, keep_above: float) -> None:
         self._reader, self._calibration, self._keep_above = reader, calibration, keep_above
 
-    def judge(self, listings: Sequence[Listing]) -> list[list[Decision]]:
+    def judge(self, listings: Sequence[SellerListing]) -> list[list[Decision]]:
         """One decision per attribute that can be judged."""
         out: list[list[Decision]] = [[] for _ in listings]
         for evidence in self._reader.read(listings):
@@ -96,6 +96,6 @@ def open_judge(inputs: Inputs) -> Opened | None:
         left -= len(batch)
         if left <= 0:
             break
-    calibration = calibrate(evidence, params)
+    calibration = calibrate(evidence, params.penalty, params.keep_above)
     judge = SupportJudge(reader, calibration, params.keep_above)
     return Opened(judge, calibration.visible(params.visible_above), calibration.to_json())

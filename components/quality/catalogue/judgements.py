@@ -21,7 +21,7 @@ def _frame(file: Path, columns: list[str]) -> pd.DataFrame:
 
 
 def query_columns(catalogue: Path) -> pd.DataFrame:
-    """One row per query: query_id, split (null if empty) and text_chars.
+    """One row per query, its text without white space around it; an empty id or split is null.
 
     Raises:
         CatalogueError: ``queries.parquet`` is missing, damaged or lacks a column.
@@ -29,25 +29,20 @@ def query_columns(catalogue: Path) -> pd.DataFrame:
     frame = _frame(catalogue / "queries.parquet", QUERIES.names)
     for name in ("query_id", "split"):
         frame[name] = frame[name].where(frame[name] != "", None)
-    frame["text_chars"] = frame["text"].fillna("").str.strip().str.len()
-    return frame[["query_id", "split", "text_chars"]]
+    frame["text"] = frame["text"].fillna("").astype(str).str.strip()
+    return frame.assign(row=range(len(frame)))
 
 
 def qrel_columns(catalogue: Path, queries: Collection[str], products: Collection[str]) -> pd.DataFrame:
-    """One row per judgement, with a problem for each id that is not among ``queries`` or ``products``.
+    """One row per judgement, and whether its ids are among ``queries`` and ``products``.
 
     Raises:
         CatalogueError: ``qrels.parquet`` is missing, damaged or lacks a column.
     """
     frame = _frame(catalogue / "qrels.parquet", QRELS.names)
-    for name, known in (("query_id", queries), ("product_id", products)):
-        unknown = frame.loc[~frame[name].isin(list(known)), name].fillna("").astype(str)
-        thing = name.removesuffix("_id")
-        frame[f"{thing}_problem"] = ""
-        frame.loc[unknown.index, f"{thing}_problem"] = (
-            f"{name} '" + unknown + f"' is no {thing} of the catalogue"
-        )
-    return frame
+    frame["query_exists"] = frame["query_id"].isin(list(queries))
+    frame["product_exists"] = frame["product_id"].isin(list(products))
+    return frame.assign(row=range(len(frame)))
 
 
 def relevant_products(qrels: pd.DataFrame, queries: pd.DataFrame, min_relevance: int) -> pd.Series:

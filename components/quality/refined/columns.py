@@ -22,7 +22,14 @@ DECISION_COLUMNS = (
     "product_id", "field", "name", "value", "decision", "new_value", "judge", "reason", "support"
 )  # fmt: skip
 INSTRUCTION_COLUMNS = ("product_id", "split", "grain", "prompt", "answer")
-FIELDS, VERBS = ("attributes", "title"), ("keep", "normalise", "drop")
+DECISION_FRAME = (
+    "product_id", "field", "decision", "reason", "judge", "support", "product_exists", "fits"
+)  # fmt: skip
+INSTRUCTION_FRAME = (
+    "product_id", "split", "grain", "prompt", "answer", "product_exists", "same_split", "answer_fits",
+    "answer_problem",
+)  # fmt: skip
+VERBS = ("keep", "normalise", "drop")
 Rows = list[dict[str, Any]]
 
 
@@ -54,7 +61,7 @@ def _pairs(row: Mapping[str, Any]) -> dict[str, str]:
 def listing_frame(
     rows: Rows, decisions: Rows, sold: Mapping[str, Mapping[str, Any]], schema: CatalogSchema
 ) -> pd.DataFrame:
-    """One row per refined listing: what is wrong with it, one column per kind of problem."""
+    """One row per refined listing, beside what its seller wrote; ``*_problem`` says what is wrong."""
     import pandas as pd
 
     told: defaultdict[str, Rows] = defaultdict(list)
@@ -74,17 +81,23 @@ def _listing(
     )
     identity = [n for n in ("split", "category", "product_type") if seller and row[n] != seller[n]]
     invisible = sorted(set(row["visible"] or ()) - set(stated))
+    added = _added(row, stated, seller) if seller else ""
+    story = _story(row, stated, told, seller) if seller else ""
     return {
-        "product_id": row["product_id"] or None,
-        "title_chars": len(row["title"] or ""),
-        "identity_problem": f"{', '.join(identity)} differ from the catalogue's" if identity else "",
+        **{name: row[name] for name in ("product_id", "split", "category", "product_type")},
+        "title": row["title"] or "",
+        "product_exists": seller is not None,
+        "identity_kept": not identity,
+        "identity_problem": f"{', '.join(identity)} differ from the catalogue's",
+        "outside_schema": len(problems),
         "schema_problem": "; ".join(f"{p.field} {p.reason}" for p in problems),
-        "repeated_problem": "an attribute is given twice" if len(set(names)) < len(names) else "",
-        "visible_problem": f"visible names {', '.join(invisible)[:80]}, which it has not"
-        if invisible
-        else "",
-        "added_problem": _added(row, stated, seller) if seller else "",
-        "story_problem": _story(row, stated, told, seller) if seller else "",
+        "repeated_attributes": len(names) - len(set(names)),
+        "invisible": len(invisible),
+        "visible_problem": f"visible names {', '.join(invisible)[:80]}, which it has not",
+        "nothing_added": not added,
+        "added_problem": added,
+        "explained": not story,
+        "explained_problem": story,
     }
 
 
@@ -122,27 +135,32 @@ def _story(row: Mapping[str, Any], stated: Mapping[str, str], told: Rows, seller
     return f"a decision about {next(iter(told_of))}, which the seller has not" if told_of else ""
 
 
-def decision_frame(rows: Rows) -> pd.DataFrame:
+def decision_frame(rows: Rows, sold: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     """One row per decision."""
     import pandas as pd
 
-    return pd.DataFrame([{"product_id": row["product_id"], "problem": _decision(row)} for row in rows])
+    return pd.DataFrame([_decision(row, sold) for row in rows], columns=DECISION_FRAME)
 
 
-def _decision(row: Mapping[str, Any]) -> str:
-    if row["field"] not in FIELDS:
-        return f"field {row['field']!r} is unknown"
-    if row["decision"] not in VERBS:
-        return f"decision {row['decision']!r} is unknown"
-    if not (row["reason"] or "").strip() or not (row["judge"] or "").strip():
-        return "it has no reason or no judge"
+def _decision(row: Mapping[str, Any], sold: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     support = row["support"]
-    if support is not None and not (math.isfinite(support) and 0 <= support <= 1):
-        return f"support {support} is no probability"
+    return {
+        **{name: row[name] or "" for name in ("product_id", "field", "decision", "reason", "judge")},
+        # Great Expectations lets null pass, and NaN is null to pandas: only no support may be null
+        "support": math.inf if support is not None and math.isnan(support) else support,
+        "product_exists": row["product_id"] in sold,
+        "fits": _fits(row),
+    }
+
+
+def _fits(row: Mapping[str, Any]) -> bool | None:
+    """Whether the new value is what the decision makes of the value; None for an unknown decision."""
+    if row["decision"] not in VERBS:
+        return None
     kept = row["decision"] == "keep" and row["new_value"] == row["value"]
     dropped = row["decision"] == "drop" and not row["new_value"]
     changed = row["decision"] == "normalise" and row["new_value"] not in ("", row["value"])
-    return "" if kept or dropped or changed else f"{row['decision']} does not fit its new value"
+    return kept or dropped or changed
 
 
 def instruction_frame(
@@ -151,23 +169,23 @@ def instruction_frame(
     """One row per instruction sample."""
     import pandas as pd
 
-    columns = [
-        {
-            "product_id": row["product_id"],
-            "prompt_chars": len((row["prompt"] or "").strip()),
-            "answer_chars": len((row["answer"] or "").strip()),
-            "product_problem": _product(row, refined.get(row["product_id"])),
-            "answer_problem": _answer(row, refined.get(row["product_id"]), schema),
-        }
-        for row in rows
-    ]
-    return pd.DataFrame(columns)
+    columns = [_instruction(row, refined.get(row["product_id"]), schema) for row in rows]
+    return pd.DataFrame(columns, columns=INSTRUCTION_FRAME)
 
 
-def _product(row: Mapping[str, Any], listing: Mapping[str, Any] | None) -> str:
-    if listing is None:
-        return "its product is not refined"
-    return "" if row["split"] == listing["split"] else "its split is not its product's"
+def _instruction(
+    row: Mapping[str, Any], listing: Mapping[str, Any] | None, schema: CatalogSchema
+) -> dict[str, Any]:
+    problem = _answer(row, listing, schema)
+    return {
+        **{name: row[name] for name in ("product_id", "split", "grain")},
+        "prompt": (row["prompt"] or "").strip(),
+        "answer": (row["answer"] or "").strip(),
+        "product_exists": listing is not None,
+        "same_split": None if listing is None else row["split"] == listing["split"],
+        "answer_fits": not problem,
+        "answer_problem": problem,
+    }
 
 
 def _answer(row: Mapping[str, Any], listing: Mapping[str, Any] | None, schema: CatalogSchema) -> str:
