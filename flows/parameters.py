@@ -35,7 +35,7 @@ BLOCKS: Mapping[str, str] = {
     "align_text": "components.fusion.model.params:AlignmentParams",
     "align_image": "components.fusion.model.params:AlignImageParams",
     "fuse": "components.fusion.model.params:FuseParams",
-    "fusion_eval": "components.fusion.model.params:FusionEvaluationParams",
+    "fusion_eval": "components.fusion.evaluate.params:FusionEvaluationParams",
     "fusion_search": "components.fusion.model.params:SearchParams",
     "listing": "components.opal.model.params:ListingParams",
     "sft": "components.opal.model.params:SftParams",

@@ -14,9 +14,10 @@ from components.catalog.format.schema import read_schema
 from components.encoder.model.features.held_out import query_task
 from components.encoder.model.features.vector_cache import Vectors
 from components.fusion.evaluate.conditions import carelessly_written, sparse, without_pictures, without_texts
+from components.fusion.evaluate.params import FusionEvaluationParams
 from components.fusion.evaluate.table import Question, Scorer, Table
 from components.fusion.model.errors import FusionDataError
-from components.fusion.model.params import FusionEvaluationParams, FusionParams
+from components.fusion.model.params import FusionParams
 from components.fusion.model.towers.files import load_towers
 from components.fusion.model.towers.towers import Items, Towers, joined
 from components.retrieval.metrics import Qrels

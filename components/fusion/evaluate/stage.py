@@ -10,12 +10,13 @@ import torch
 
 from components.fusion.evaluate.gates import gate_table
 from components.fusion.evaluate.held_out import Measured, Settings, open_towers, read_split
+from components.fusion.evaluate.params import FusionEvaluationParams
 from components.fusion.evaluate.scorers import network_scorer, plain_scorers, without_sight
 from components.fusion.evaluate.table import MAIN, Table
 from components.fusion.evaluate.variations import add_variations, networks_in
 from components.fusion.model.baselines import best_text_share
 from components.fusion.model.networks.files import load_network
-from components.fusion.model.params import FusionEvaluationParams, FusionParams
+from components.fusion.model.params import FusionParams
 from components.retrieval.published_figures import flat_figures, publish_figures
 from components.stage.params import Params
 from components.stage.paths import Paths

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from components.encoder.model.features.held_out import Task
+from components.fusion.evaluate.params import FusionEvaluationParams
 from components.fusion.model.baselines import Scores
-from components.fusion.model.params import FusionEvaluationParams
 from components.fusion.model.towers.towers import Flags, Items
 from components.retrieval.metrics import Qrels, judge, ndcg_at, recall_at, reciprocal_rank
 from components.retrieval.ranking import top_k

@@ -13,10 +13,11 @@ import pytest
 
 from components.catalog.format.schema import read_schema
 from components.fusion.evaluate.conditions import carelessly_written, sparse, without_pictures, without_texts
+from components.fusion.evaluate.params import FusionEvaluationParams
 from components.fusion.model.baselines import UNSEEN, best_text_share, bm25_scores, cosine, weighted
 from components.fusion.model.errors import FusionDataError
 from components.fusion.model.fuse.item_vectors import fused_vectors
-from components.fusion.model.params import Bm25Params, EncodeParams, FusionEvaluationParams, FusionParams
+from components.fusion.model.params import Bm25Params, EncodeParams, FusionParams
 from components.fusion.model.towers.towers import Items, joined
 from components.fusion.search.search import FusionModel, open_model, search
 from components.retrieval.metrics import Qrels
