@@ -1,8 +1,8 @@
-"""Which model says better whether a stated value is right: conditional logit or naive Bayes.
+"""How well the evidence says whether a stated value is right.
 
 ``python -m benchmarks.evidence WORKSPACE [--split validation]`` reads the checked catalogue, the vectors, the
 encoder, the truth and params.yaml of a workspace and prints accuracy, log-loss and AUC of "this stated value
-is right" for the same (product, attribute, value) triples. Only this script reads the truth.
+is right" over (product, attribute, value) triples. Only this script reads the truth.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def logit_support(split: str) -> dict[Triple, float]:
         reader = EvidenceReader(encoder, observed, schema, support)
         listings = [listing for batch in batches for listing in batch]
         validation = [x for x in listings if x.split == "validation"][: support.calibration_products]
-        calibration = calibrate(reader.read(validation), support)
+        calibration = calibrate(reader.read(validation), support.penalty, support.keep_above)
         asked = [x for x in listings if x.split == split]
         for e in reader.read(asked):
             right = calibration.weights(e.name).right(e)[np.arange(len(e.rows)), e.stated]
@@ -55,37 +55,9 @@ def logit_support(split: str) -> dict[Triple, float]:
     return found
 
 
-def bayes_support(split: str) -> dict[Triple, float]:
-    """Probability of being right by the naive Bayes of the text agent."""
-    from components.catalog.format.schema import read_schema
-    from components.encoder.model.features.held_out import read_rows
-    from components.retrieval.embeddings import read_embeddings
-    from components.stage.params import load_params
-    from components.stage.paths import Paths
-    from components.vlclip.agent.evidence import Evidence
-    from components.vlclip.agent.fact_book import FactBook
-    from components.vlclip.agent.params import ClarifyParams
-
-    params, paths = load_params("clarify", ClarifyParams), Paths()
-    rows, schema = read_rows(paths.catalogue), read_schema(paths.catalogue / "schema.json")
-    _, images, _ = read_embeddings(paths.embeddings)
-    book = FactBook(rows, Evidence(rows, images, _no_texts, schema, params.evidence), schema, params)
-    found = {}
-    for i, row in enumerate(rows):
-        if row["split"] == split:
-            support = book.of(i).support
-            stated = ((pair["name"], pair["value"]) for pair in row["attributes"])
-            found |= {(row["product_id"], *fact): support[fact] for fact in stated if fact in support}
-    return found
-
-
-def _no_texts(texts: Any) -> Any:
-    raise ValueError("clarify.evidence.judge must be 'probe'")
-
-
 def true_values() -> dict[tuple[str, str], str]:
     """(product, attribute) to its true value."""
-    from components.encoder.model.features.held_out import read_truth
+    from components.encoder.model.features.rows import read_truth
     from components.stage.paths import Paths
 
     return {
@@ -111,25 +83,20 @@ def figures(p: Any, right: Any) -> dict[str, float]:
 
 
 def main() -> None:
-    """Print both models' figures on the triples that both judge."""
+    """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("workspace", type=Path)
     parser.add_argument("--split", default="validation", choices=["validation", "test"])
     asked = parser.parse_args()
     with contextlib.chdir(asked.workspace):
-        models, seconds, truth = {}, {}, true_values()
-        for name, model in (("conditional logit", logit_support), ("naive Bayes", bayes_support)):
-            start = time.perf_counter()
-            models[name] = model(asked.split)
-            seconds[name] = time.perf_counter() - start
-    common = sorted(set.intersection(*(set(found) for found in models.values())))
-    known = [t for t in common if t[:2] in truth]
+        truth, start = true_values(), time.perf_counter()
+        found = logit_support(asked.split)
+        seconds = time.perf_counter() - start
+    known = sorted(t for t in found if t[:2] in truth)
     right = np.array([truth[t[:2]] == t[2] for t in known])
-    print(f"{len(known):,} stated values, {1 - right.mean():.1%} of them wrong")
-    for name, found in models.items():
-        row = figures(np.array([found[t] for t in known]), right)
-        shown = ", ".join(f"{k} {v:.4f}" for k, v in row.items())
-        print(f"{name}: {shown}; judges {len(found):,}; {seconds[name]:.0f} s")
+    print(f"{len(known):,} stated values, {1 - right.mean():.1%} of them wrong, {seconds:.0f} s")
+    row = figures(np.array([found[t] for t in known]), right)
+    print(", ".join(f"{k} {v:.4f}" for k, v in row.items()))
 
 
 if __name__ == "__main__":

@@ -22,24 +22,26 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from components.encoder.model.features.held_out import read_rows
 from components.encoder.model.features.pixels import PixelCache
+from components.encoder.model.features.rows import read_rows
 from components.encoder.model.train.training_set import split_rows
 from components.encoder.model.train.views import random_views
-from components.fusion.model.align.align import query_tokens
-from components.fusion.model.align.contrast import query_to_product
-from components.fusion.model.align.loop import Loop
+from components.fusion.model.align.alignment import query_tokens
+from components.fusion.model.align.contrast import Contrast, query_to_product
+from components.fusion.model.data.pairs import PairBatch
 from components.fusion.model.data.product_text import ProductTokens
-from components.fusion.model.fuse.fuse import Fusing
-from components.fusion.model.fuse.stage import make_fuse_data
-from components.fusion.model.networks.networks import create_network
-from components.fusion.model.params import CACHE, AlignImageParams, AlignmentParams, FuseParams, FusionParams
+from components.fusion.model.fuse.fusing import Fusing
+from components.fusion.model.fuse.training_set import make_fuse_data
+from components.fusion.model.networks.create import create_network
+from components.fusion.model.params import AlignImageParams, AlignmentParams, FuseParams, FusionParams
 from components.fusion.model.towers.files import load_towers
 from components.fusion.model.towers.towers import Towers
 from components.stage.memory import keep_freed_memory
 from components.stage.params import load_params
+from components.stage.paths import Paths
+from components.training.loop import Loop
 
-CATALOGUE, TOWERS = Path("data/checked"), Path("models/fusion/align_image")
+CATALOGUE, TOWERS, CACHE = Paths().catalogue, Paths().fusion / "align_image", Paths().cache
 RESULTS = Path("benchmarks/results/fusion.json")
 
 
@@ -54,26 +56,41 @@ class ThroughTowers:
         self.tokens = ProductTokens(rows, fusion.text, loaded.tokenizer)
         self.queries = query_tokens(loaded.tokenizer, fusing.data.sampler.judgements.texts)
         self.pixels = PixelCache(CATALOGUE, self.encoder.image_px, CACHE, align.threads)
-        self.module = nn.ModuleList([self.encoder, fusing.network])
+        self.module = nn.ModuleList([self.encoder, fusing.module])
 
-    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
-        """Towers forward, network, InfoNCE."""
+    def batch(self, step: int) -> tuple[PairBatch, Tensor, Tensor]:
+        """Pairs, product tokens and views."""
         sampler = self.fusing.data.sampler
-        rng = sampler.schedule.rng(step)
+        rng = sampler.order.rng(step)
         batch = sampler.batch(step, rng)
         tokens = torch.from_numpy(self.tokens.draw(batch.products, rng))
         pixels = torch.from_numpy(self.pixels.take(self.at[batch.products]))
-        views = random_views(pixels, self.encoder.image_px, self.align.augmentation, rng)
+        return batch, tokens, random_views(pixels, self.encoder.image_px, self.align.augmentation, rng)
+
+    def losses(self, step: tuple[PairBatch, Tensor, Tensor]) -> dict[str, Tensor]:
+        """Towers forward, network, InfoNCE."""
+        batch, tokens, views = step
         with torch.autocast("cpu", torch.bfloat16, enabled=self.align.precision == "bf16"):
             queries = self.encoder.encode_text(torch.from_numpy(self.queries[batch.queries]))
             text, image = self.encoder.encode_text(tokens), self.encoder.encode_image(views)
         there = torch.ones(len(text), dtype=torch.bool)
-        fused = self.fusing.network(text, image, there, there)
-        contrast = (torch.from_numpy(x) for x in (batch.target, batch.excluded, batch.correction))
-        return query_to_product(queries, fused, 1 / self.fusing.params.temperature, *contrast), {}
+        fused = self.fusing.module(text, image, there, there)
+        contrast = Contrast.of(batch, torch.device("cpu"))
+        return {"loss": query_to_product(queries, fused, 1 / self.fusing.params.temperature, contrast)}
+
+    def ids(self, step: tuple[PairBatch, Tensor, Tensor]) -> dict[str, list[str]]:
+        """The queries and products of a step."""
+        return self.fusing.data.sampler.ids(step[0], self.fusing.data.items.product_ids)
+
+    def after_step(self) -> None:
+        """Nothing: the temperature is fixed."""
+
+    def validate(self) -> dict[str, float]:
+        """Nothing: only speed is measured."""
+        return {}
 
 
-def seconds_per_step(loop: Loop, steps: int) -> float:
+def seconds_per_step(loop: Loop[Any], steps: int) -> float:
     """Median seconds of a step, after one that warms up."""
     times = []
     for _ in range(steps + 1):
@@ -98,16 +115,16 @@ def measure(name: Any, runs: int, steps: int) -> list[dict[str, Any]]:
     peer: list[float] = []
     for _ in range(runs):
         fusing = Fusing(create_network(name, towers.dimension, params.network, params.seed), data, params)
-        batch = data.sampler.schedule.batch_size
-        ours.append(batch / seconds_per_step(fusing.loop(None, None), 10 * steps))
+        batch = data.sampler.order.batch_size
+        ours.append(batch / seconds_per_step(fusing.loop(), 10 * steps))
         through = ThroughTowers(fusing, fusion, align)
-        loop = Loop(through.module, data.sampler.schedule, through.loss, fusing.names)
+        loop = Loop(through, fusing.plan)
         peer.append(batch / seconds_per_step(loop, steps))
     a, b = statistics.median(ours), statistics.median(peer)
     spread = (max(ours) - min(ours)) / a
     row = {"case": name, "ours": round(a, 1), "peer": round(b, 1), "peer_name": "through the towers"}
     row |= {"unit": "pairs/s", "ratio": round(a / b, 1), "runs": runs, "spread": round(spread, 3)}
-    pairs = params.optimisation.steps * data.sampler.schedule.batch_size
+    pairs = params.optimisation.steps * data.sampler.order.batch_size
     once, always = filling + pairs / a, pairs / b
     whole = {"case": f"{name}, vectors and training", "ours": round(pairs / once, 1), "peer": round(b, 1)}
     whole |= {"peer_name": "through the towers", "unit": "pairs/s", "ratio": round(always / once, 1)}

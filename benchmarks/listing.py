@@ -25,8 +25,8 @@ from PIL import Image
 
 from benchmarks.result import Task, rate_row
 from components.catalog.format.schema import read_schema
-from components.encoder.model.features.held_out import read_rows
 from components.encoder.model.features.pixels import PixelCache
+from components.encoder.model.features.rows import read_rows
 from components.opal.model.language.files import load_listing_model, read_note
 from components.opal.model.language.listing_model import ListingModel
 from components.opal.model.writing.conversation import Conversation

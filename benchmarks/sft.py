@@ -28,34 +28,34 @@ from trl import SFTConfig, SFTTrainer
 from benchmarks.result import Task, rate_row
 from components.encoder.model.features.pixels import PixelCache
 from components.opal.model.language.listing_model import ListingModel
-from components.opal.model.language.picture_cache import remember_pictures
+from components.opal.model.language.picture_cache import cache_pictures
 from components.opal.model.params import ListingParams, SftParams
-from components.opal.model.rows import Sample
-from components.opal.model.train.sft import tune
-from components.opal.model.train.sft_stage import samples_of, starting_model, tokenizer_texts
+from components.opal.model.sft.samples import Sample, read_lessons
+from components.opal.model.sft.starting_model import starting_model
+from components.opal.model.sft.tuning import tune
+from components.opal.model.train.run import Run
 from components.opal.model.train.trainer_setup import common_arguments
 from components.opal.model.writing.conversation import Conversation
 from components.stage.memory import keep_freed_memory
 from components.stage.params import load_params
+from components.stage.paths import Paths
 
-CATALOGUE, REFINED, ENCODER = Path("data/checked"), Path("data/refined"), Path("models/encoder")
-CACHE = Path(".vitrine/cache")
 RESULTS = Path("benchmarks/results/sft.json")
 
 
 def ours(
-    model: ListingModel, samples: list[Sample], pixels: PixelCache, params: SftParams, precision: str
+    model: ListingModel, samples: list[Sample], pixels: PixelCache, params: SftParams, listing: ListingParams
 ) -> tuple[float, float]:
     """Seconds and last loss of our loop, filling the cache of pictures included."""
-    remember_pictures(model.model, precision, None)
+    cache_pictures(model.model, listing.precision, None)
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        done = tune(model, samples, pixels.take, params.training, None, precision, params.seed, Path(folder))
+        done = tune(model, samples, pixels.take, Run(params, listing, Path(folder)))
         return time.perf_counter() - start, done.curves[-1]["loss"]
 
 
 def plain(
-    model: ListingModel, samples: list[Sample], pixels: PixelCache, params: SftParams, precision: str
+    model: ListingModel, samples: list[Sample], pixels: PixelCache, params: SftParams, listing: ListingParams
 ) -> tuple[float, float]:
     """Seconds and last loss of TRL's trainer as its documentation writes it; pictures are ready in memory."""
     conversation = Conversation(model)
@@ -67,9 +67,9 @@ def plain(
             "images": [[Image.fromarray(picture)] for picture in shown],
         }
     )
-    model.model.model.vision_tower.memo = None
+    model.model.model.vision_tower.cache = None
     with tempfile.TemporaryDirectory() as folder:
-        arguments = common_arguments(params.training, params.seed, precision, Path(folder))
+        arguments = common_arguments(Run(params, listing, Path(folder)))
         trainer = SFTTrainer(
             model=model.model,
             args=SFTConfig(**arguments),
@@ -95,16 +95,17 @@ def main() -> None:
     params = sft.model_copy(
         update={"instruction_share": 0.0, "training": sft.training.model_copy(update=new)}
     )
-    samples = samples_of("refined", CATALOGUE, REFINED, listing, params)
-    texts = tokenizer_texts(CATALOGUE, REFINED, listing, "refined")
-    first, pixels = starting_model(listing, ENCODER, texts, samples, CATALOGUE, CACHE)
-    first.model.model.vision_tower.memo = None
+    paths = Paths()
+    lessons = read_lessons("refined", listing, paths.catalogue, paths.refined)
+    samples = lessons.order(params)
+    first, pixels = starting_model(listing, lessons, samples, paths)
+    first.model.model.vision_tower.cache = None
     times: dict[str, list[float]] = {"ours": [], "peer": []}
     losses: dict[str, float] = {}
     for _ in range(arguments.runs):
         for name, loop in (("ours", ours), ("peer", plain)):
             model = ListingModel(copy.deepcopy(first.model), first.processor, first.context_length)
-            seconds, losses[name] = loop(model, samples, pixels, params, listing.precision)
+            seconds, losses[name] = loop(model, samples, pixels, params, listing)
             times[name].append(seconds)
     task = Task(len(samples), "TRL's SFTTrainer with its own collator", "samples/s")
     rows = [rate_row("frozen_tower", task, times["ours"], times["peer"])]

@@ -6,6 +6,7 @@ Heavy libraries are imported by the commands that need them, so that ``vitrine -
 from __future__ import annotations
 
 import errno
+import json
 import signal
 import sys
 from collections.abc import Callable
@@ -41,7 +42,7 @@ def workspace() -> Path:
     return find_workspace(Path.cwd())
 
 
-def _door(module: str, *arguments: str, profile: str | None = None) -> None:
+def _passed_on(module: str, *arguments: str, profile: str | None = None) -> None:
     """Hand a command on to a component's own process, in the workspace or in a profile's worktree."""
     from flows.errors import SelectionError
     from flows.importing import passed_on
@@ -88,6 +89,30 @@ def run(
 
 
 @app.command()
+def verify(
+    commit: Annotated[str, typer.Argument(help="Commit, branch or tag to compare with.")] = "HEAD",
+    first_run: Annotated[bool, typer.Option("--run", help="Bring the graph up to date first.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Compare figures and outputs with those committed; exit code 1 when one lies outside its interval."""
+    from flows.verify import print_verification
+    from flows.verify import verify as compared
+
+    root = workspace()
+    if first_run:
+        from flows.running import Request
+        from flows.running import run as start
+
+        start(root, Request(), Console(stderr=True))
+    found = compared(root, commit)
+    if as_json:
+        print(json.dumps(found.as_dict(), indent=1, allow_nan=False))
+    else:
+        print_verification(console(), found)
+    raise typer.Exit(int(bool(found.wrong)))
+
+
+@app.command()
 def params(
     block: Annotated[str | None, typer.Argument(help="A block, such as encoder; default: all.")] = None,
     profile: Annotated[str | None, typer.Option(help="Profile of conf/ laid on params.yaml.")] = None,
@@ -121,7 +146,7 @@ def import_(
 @app.command()
 def sync(profile: Profile = None) -> None:
     """Record in MLflow what a bare `dvc repro` ran, or what waited for a tracker that was down."""
-    _door("components.tracking", "sync", profile=profile)
+    _passed_on("components.tracking", "sync", profile=profile)
 
 
 @app.command()
@@ -149,7 +174,8 @@ def search(
         raise SelectionError('Nothing to search for: give a text ("red dress"), --image FILE, or both.')
     arguments = [f"--k={k}", *(f"--where={w}" for w in where or []), *(["--json"] if as_json else [])]
     arguments += [f"--image={image.resolve()}"] if image else []
-    _door(f"components.{system}", "search", *arguments, *(["--", text] if text else []), profile=profile)
+    command = ["components.fusion.search"] if system == "fusion" else ["components.encoder.search", "search"]
+    _passed_on(*command, *arguments, *(["--", text] if text else []), profile=profile)
 
 
 @app.command()
@@ -162,7 +188,7 @@ def similar(
 ) -> None:
     """Find products that look like one of the catalogue."""
     arguments = [f"--k={k}", *(f"--where={w}" for w in where or []), *(["--json"] if as_json else [])]
-    _door("components.encoder", "similar", *arguments, "--", product, profile=profile)
+    _passed_on("components.encoder.search", "similar", *arguments, "--", product, profile=profile)
 
 
 @app.command()
@@ -172,7 +198,7 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """Compare two runs, profiles or commits: parameters, data, metrics, paired tests."""
-    _door("components.tracking", "compare", *(["--json"] if as_json else []), a, b)
+    _passed_on("components.tracking", "compare", *(["--json"] if as_json else []), a, b)
 
 
 @app.command()
@@ -180,7 +206,7 @@ def lineage(
     run: Annotated[str, typer.Argument(metavar="RUN", help="MLflow run id, or its beginning.")],
 ) -> None:
     """Trace a run back to commit, data and the runs before it."""
-    _door("components.tracking", "lineage", run)
+    _passed_on("components.tracking", "lineage", run)
 
 
 @app.command()
@@ -192,7 +218,7 @@ def register(
     profile: Profile = None,
 ) -> None:
     """Register the models as safetensors, with a model card and an alias each."""
-    _door("components.tracking", "register", f"--alias={alias}", *(names or []), profile=profile)
+    _passed_on("components.tracking", "register", f"--alias={alias}", *(names or []), profile=profile)
 
 
 @app.command()
@@ -202,7 +228,7 @@ def promote(
     alias: Annotated[str, typer.Argument(help="Alias that will point at it.")] = "champion",
 ) -> None:
     """Point an alias of a registered model at a version."""
-    _door("components.tracking", "promote", name, version, alias)
+    _passed_on("components.tracking", "promote", name, version, alias)
 
 
 @app.command()
@@ -217,7 +243,7 @@ def describe(
     """Write a listing from a photo: title and attributes that obey the category's schema."""
     arguments = [str(photo.resolve()), "--category", category]
     arguments += ["--out", str(out.resolve())] if out else []
-    _door("components.opal", "describe", *arguments, profile=profile)
+    _passed_on("components.opal.describe", *arguments, profile=profile)
 
 
 @app.command()

@@ -1,9 +1,11 @@
-"""Which stages run beside each other: the cores they share, and who is next."""
+"""The cores as a limit to what runs at the same time, and the critical path as the order."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from pydantic import BaseModel
 
@@ -20,23 +22,61 @@ def machine_cores() -> tuple[int, ...]:
 
 
 class Cores:
-    """Cores to hand out, each to one stage at a time."""
+    """Cores to lend, each to one stage at a time; of the stages that could start, the first in order goes.
 
-    def __init__(self, numbers: Iterable[int]) -> None:
+    Stages wait here inside their tasks. One that lacks cores is not overtaken, or it might wait forever.
+    """
+
+    def __init__(
+        self, numbers: Iterable[int], order: Sequence[str], parents: Mapping[str, Iterable[str]], at_once: int
+    ) -> None:
         self._free = sorted(numbers)
-        self.total = len(self._free)
+        self._all, self._at_once = len(self._free), at_once
+        self._order, self._parents = tuple(order), parents
+        self._waiting, self._unfinished = set(order), set(order)
+        self._closed = False
+        self._change = threading.Condition()
 
-    def take(self, count: int) -> tuple[int, ...] | None:
-        """``count`` free cores, or as many as there are in all; None while too few are free."""
-        count = min(count, self.total)
-        if count > len(self._free):
-            return None
-        taken, self._free = self._free[:count], self._free[count:]
-        return tuple(taken)
+    @contextmanager
+    def lent(self, name: str, count: int) -> Iterator[tuple[int, ...] | None]:
+        """Wait for ``count`` cores, or as many as there are; None once no stage shall begin any more."""
+        count = min(count, self._all)
+        with self._change:
+            self._waiting.add(name)  # also one that is tried again
+            self._change.wait_for(lambda: self._closed or self._is_next(name, count))
+            self._waiting.discard(name)
+            taken = None if self._closed else self._free[:count]
+            if taken is not None:
+                self._free = self._free[count:]
+                self._at_once -= 1
+                self._change.notify_all()  # the next in order may fit beside it
+        if taken is None:
+            yield None
+            return
+        try:
+            yield tuple(taken)
+        finally:
+            with self._change:
+                self._free = sorted([*self._free, *taken])
+                self._at_once += 1
+                self._change.notify_all()
 
-    def give_back(self, numbers: Iterable[int]) -> None:
-        """Free what :meth:`take` gave."""
-        self._free = sorted([*self._free, *numbers])
+    def _is_next(self, name: str, count: int) -> bool:
+        waiting = (n for n in self._order if n in self._waiting)
+        first = next((n for n in waiting if self._unfinished.isdisjoint(self._parents[n])), None)
+        return first == name and count <= len(self._free) and self._at_once > 0
+
+    def finished(self, name: str) -> None:
+        """What reads from this stage may start."""
+        with self._change:
+            self._unfinished.discard(name)
+            self._change.notify_all()
+
+    def close(self) -> None:
+        """Let no stage begin any more."""
+        with self._change:
+            self._closed = True
+            self._change.notify_all()
 
 
 def wanted(node: StageNode, parameters: Mapping[str, BaseModel]) -> int:
@@ -55,17 +95,17 @@ def _width(block: BaseModel | None) -> int:
     return max([0, *(value for value in found if isinstance(value, int))])
 
 
-def by_longest_way(graph: Graph, names: Iterable[str]) -> list[str]:
-    """``names``, those first from which the longest way leads to an end of the graph, in expected seconds.
+def by_critical_path(graph: Graph, names: Iterable[str]) -> list[str]:
+    """``names``, those first whose critical path to an end of the graph is the longest, in expected seconds.
 
-    A stage's way is its own time and the longest way of those that read from it: list scheduling by critical
-    path (Graham 1969). Ties stay in topological order.
+    A stage's path is its own time and the longest path of those that read from it: list scheduling by
+    critical path (Graham 1969). Ties stay in topological order.
     """
-    way: dict[str, float] = {}
+    path: dict[str, float] = {}
     for name in reversed(graph.stages):  # children come before their parents
         node = graph.stages[name]
-        way[name] = way.get(name, 0.0) + node.meta.expected_s
+        path[name] = path.get(name, 0.0) + node.meta.expected_s
         for parent in node.parents:
-            way[parent] = max(way.get(parent, 0.0), way[name])
+            path[parent] = max(path.get(parent, 0.0), path[name])
     place = {name: at for at, name in enumerate(graph.stages)}
-    return sorted(names, key=lambda name: (-way[name], place[name]))
+    return sorted(names, key=lambda name: (-path[name], place[name]))

@@ -44,24 +44,21 @@ def version(package: str) -> Version | None:
         return None
 
 
+# Package, at least, below, what happens with other versions, what pip shall install.
+BOUNDS: tuple[tuple[str, str | None, str | None, str, str], ...] = (
+    ("fastapi", None, "0.151", "Prefect refuses flows and deployments", "fastapi<0.151"),
+    ("pandas", "3", None, "strings are of type object", "pandas>=3"),
+    ("great-expectations", "1.24", None, "older ones do not know pandas 3", "great-expectations>=1.24"),
+    ("mlflow", "3.17", None, "the store has another layout", "mlflow>=3.17"),
+    ("prefect", "3.8", None, "other settings and states", "prefect>=3.8"),
+    ("dvc", "3.67", "4", "another Python interface", "dvc>=3.67,<4"),
+    ("open_clip_torch", "3.3", None, "other classes and losses", "open_clip_torch>=3.3"),
+)
+
+
 def check_versions() -> list[Finding]:
     """Versions that are known to break, or to be too old."""
-    bounds: tuple[tuple[str, str | None, str | None, str, str], ...] = (
-        ("fastapi", None, "0.151", "Prefect refuses flows and deployments", "pip install 'fastapi<0.151'"),
-        ("pandas", "3", None, "strings are of type object", "pip install 'pandas>=3'"),
-        (
-            "great-expectations",
-            "1.24",
-            None,
-            "older ones do not know pandas 3",
-            "pip install 'great-expectations>=1.24'",
-        ),
-        ("mlflow", "3.17", None, "the store has another layout", "pip install 'mlflow>=3.17'"),
-        ("prefect", "3.8", None, "other settings and states", "pip install 'prefect>=3.8'"),
-        ("dvc", "3.67", None, "other locks and messages", "pip install 'dvc>=3.67'"),
-        ("open_clip_torch", "3.3", None, "other classes and losses", "pip install 'open_clip_torch>=3.3'"),
-    )
-    return [version_finding(b[0], version(b[0]), *b[1:]) for b in bounds]
+    return [version_finding(b[0], version(b[0]), *b[1:4], f"pip install '{b[4]}'") for b in BOUNDS]
 
 
 def version_finding(
@@ -69,9 +66,8 @@ def version_finding(
 ) -> Finding:
     """Judge one version: at least ``low``, less than ``below``."""
     if found is None:
-        return Finding(
-            package, "warning", "not installed", f"{mend}, or 'pip install vitrine[all]', where it is needed"
-        )
+        where = f"{mend}, or 'pip install vitrine[all]', where it is needed"
+        return Finding(package, "warning", "not installed", where)
     if (low and found < Version(low)) or (below and found >= Version(below)):
         return Finding(package, "failed", f"{found}: {trouble}", mend)
     return Finding(package, "ok", str(found))
@@ -80,22 +76,15 @@ def version_finding(
 def check_torch() -> list[Finding]:
     """Whether torch and torchvision fit: a CUDA torchvision beside a CPU torch does not."""
     if version("torch") is None:
-        return [
-            Finding("torch", "warning", "not installed", "pip install 'vitrine[train]', where training runs")
-        ]
+        mend = "pip install 'vitrine[train]', where training runs"
+        return [Finding("torch", "warning", "not installed", mend)]
     code = "import torch, torchvision; torchvision.ops.nms(torch.rand(2, 4), torch.rand(2), 0.5)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     names = f"torch {version('torch')}, torchvision {version('torchvision')}"
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no output"])[-1]
-        return [
-            Finding(
-                "torch",
-                "failed",
-                f"{names}: {reason}",
-                "install both from the same index, as in constraints.txt",
-            )
-        ]
+        mend = "install both from the same index, as in constraints.txt"
+        return [Finding("torch", "failed", f"{names}: {reason}", mend)]
     return [Finding("torch", "ok", names)]
 
 
@@ -107,14 +96,8 @@ def check_cpu() -> list[Finding]:
         return [Finding("bf16", "warning", "cannot tell on this system", "expect slower training on the CPU")]
     if "avx512_bf16" in flags or "amx_bf16" in flags:
         return [Finding("bf16", "ok", "the CPU has it")]
-    return [
-        Finding(
-            "bf16",
-            "warning",
-            "the CPU lacks AVX512-BF16",
-            "training takes about 2.5 times as long, or use a GPU",
-        )
-    ]
+    mend = "training takes about 2.5 times as long, or use a GPU"
+    return [Finding("bf16", "warning", "the CPU lacks AVX512-BF16", mend)]
 
 
 def check_disk(root: Path) -> list[Finding]:
@@ -138,11 +121,9 @@ def check_workspace(start: Path) -> list[Finding]:
         cleared, mended = clear_dead_locks(root), guard_lock_file(root)
     except VitrineError as error:
         return [Finding("workspace", "failed", str(error), "see the sentence")]
-    found.append(
-        Finding("DVC locks", "ok", "removed entries of dead processes" if cleared else "none left behind")
-    )
-    found.append(Finding("dvc.lock", "ok", "mended after a kill" if mended else "sound"))
-    return [*found, *check_ignores(root), *check_store(root), *check_disk(root)]
+    locks = Finding("DVC locks", "ok", "removed entries of dead processes" if cleared else "none left behind")
+    lock_file = Finding("dvc.lock", "ok", "mended after a kill" if mended else "sound")
+    return [*found, locks, lock_file, *check_ignores(root), *check_store(root), *check_disk(root)]
 
 
 def check_ignores(root: Path) -> list[Finding]:
@@ -183,18 +164,11 @@ def check_system() -> list[Finding]:
     if sys.platform != "linux":
         found.append(Finding("prctl", "warning", f"{sys.platform} cannot tie a child's life to its parent's",
                              "after a SIGKILL of vitrine look for processes left behind"))  # fmt: skip
-    proxies = {
-        name for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY") if os.environ.get(name)
-    }
+    names = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
+    proxies = ", ".join(sorted(name for name in names if os.environ.get(name)))
     if proxies and "127.0.0.1" not in os.environ.get("NO_PROXY", os.environ.get("no_proxy", "")):
-        found.append(
-            Finding(
-                "proxy",
-                "warning",
-                f"{', '.join(sorted(proxies))} also catches loopback",
-                "export NO_PROXY=127.0.0.1,localhost",
-            )
-        )
+        mend = "export NO_PROXY=127.0.0.1,localhost"
+        found.append(Finding("proxy", "warning", f"{proxies} also catches loopback", mend))
     return found
 
 
@@ -226,14 +200,8 @@ def check_flow() -> list[Finding]:
         log = Path(folder) / STATE / "logs" / "prefect-server.log"
         text = (log.read_text(errors="replace") if log.exists() else "") + done.stderr
     reason = next((line for line in reversed(text.splitlines()) if "Error" in line), "no output")
-    return [
-        Finding(
-            "flow",
-            "failed",
-            reason,
-            "install the versions of constraints.txt; 'dvc repro' works without Prefect",
-        )
-    ]
+    mend = "install the versions of constraints.txt; 'dvc repro' works without Prefect"
+    return [Finding("flow", "failed", reason, mend)]
 
 
 def examine(start: Path, console: Console, deep: bool) -> int:
@@ -250,11 +218,6 @@ def examine(start: Path, console: Console, deep: bool) -> int:
         table.add_row(marks[item.state], item.what, item.detail.replace("[", "\\[") + mend)
     console.print(table)
     failed = sum(item.state == "failed" for item in found)
-    console.print(
-        f"{failed} of {len(found)} checks failed."
-        if failed
-        else "All well."
-        if all(i.state == "ok" for i in found)
-        else "It will run."
-    )
+    well = "All well." if all(item.state == "ok" for item in found) else "It will run."
+    console.print(f"{failed} of {len(found)} checks failed." if failed else well)
     return int(bool(failed))

@@ -27,12 +27,18 @@ class LockHeldError(FlowError):
     """Another process kept a lock of the workspace for longer than the caller would wait."""
 
 
+class CalledOffError(FlowError):
+    """A stage was stopped from outside: an interruption, or a cancelled flow run (exit code 130)."""
+
+    exit_code = 130
+
+
 class TrackerError(FlowError):
     """Prefect's API did not start or does not answer."""
 
 
 class StageFailedError(FlowError):
-    """A stage ended with an error; carries the door's own exit code and the path of the stage log."""
+    """A stage ended with an error; carries the exit code of its command and the path of the stage log."""
 
     def __init__(self, stage: str, error: str, exit_code: int, log: Path | None = None) -> None:
         where = f" (log: {log})" if log else ""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -26,7 +25,6 @@ from components.stage.errors import VitrineError
 from components.stage.publish import write_text
 from components.stage.record import STATE
 from components.tracking.lineage.lockfile import is_inside
-from flows import processes
 from flows.handover import (
     Handover,
     RunnerConfigurationError,
@@ -38,7 +36,7 @@ from flows.handover import (
     lock_entry,
 )
 from flows.locks import held
-from flows.stages import LOCKED, QUIET, Stage, Watcher, run_stage
+from flows.stages import QUIET, Stage, Watcher, call_dvc, run_stage
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -47,7 +45,6 @@ if TYPE_CHECKING:
 CLONE_VARIABLE = "VITRINE_RUNNER_CLONE"
 ARTIFACT_TYPE = "stage-outcome"
 POLL_S = 2.0
-LOCK_RETRY_S = 1.0
 CLONE_WAIT_S = 86400.0  # stages queue for a clone; whoever asked gives up earlier, by its own timeout
 SERVER_PATIENCE_S = 600.0  # hours of training are not thrown away because the server restarts
 LOG_BYTES = 16 * 1024
@@ -60,13 +57,13 @@ class Outcome(BaseModel):
     stage: str
     exit_code: int = 0
     error: str = ""
-    # ran: its door ran; otherwise DVC had the results (restored, unchanged); failed
+    # ran: its command ran; otherwise DVC had the results (restored, unchanged); failed
     state: str = "ran"
     seconds: float = 0.0
     peak_memory_bytes: int = 0
-    record: dict[str, Any] | None = None  # what the door left behind (components.stage.record.Record)
+    record: dict[str, Any] | None = None  # what the command left behind (components.stage.record.Record)
     outputs: dict[str, str] = {}  # output path -> DVC hash
-    log: str = ""  # the end of what DVC and the door printed
+    log: str = ""  # the end of what DVC and the command printed
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -95,33 +92,16 @@ def patiently(call: Callable[[], T], client: SyncPrefectClient, patience_s: floa
         time.sleep(POLL_S)
 
 
-def run_dvc(stage: Stage, *arguments: str, what: str) -> None:
-    """Run DVC for a stage, into the stage's log; a lock held by another DVC process is waited out.
+def run_dvc(stage: Stage, call: str, what: str, **arguments: Any) -> None:
+    """Have DVC ``push``, ``pull`` or ``reproduce`` for a stage, into the stage's log.
 
     Raises:
         RunnerError: it failed; ``what`` begins the sentence.
+        LockHeldError: another DVC process kept its lock.
     """
-    deadline = time.monotonic() + stage.lock_timeout_s
-    stage.log.parent.mkdir(parents=True, exist_ok=True)
-    while True:
-        with stage.log.open("ab") as output:
-            start = output.tell()
-            command = [sys.executable, "-m", "dvc", *arguments]
-            process = processes.start(command, stage.root, output, {"VITRINE_RUNNER": "1"})
-            try:
-                code = process.wait()
-            except BaseException:
-                processes.stop(process)
-                raise
-        said = stage.log.read_bytes()[start:].decode("utf-8", "replace")
-        if code == 0:
-            return
-        if not any(sign in said for sign in LOCKED) or time.monotonic() > deadline:
-            break
-        time.sleep(LOCK_RETRY_S)
-    errors = [line.removeprefix("ERROR: ") for line in said.splitlines() if line.startswith("ERROR: ")]
-    reason = " ".join(errors) or f"exit code {code}"
-    raise RunnerError(f"{what}: {reason} (`dvc {' '.join(arguments)}` in {stage.root}; log: {stage.log}).")
+    state, error = call_dvc(stage, call, arguments)
+    if state == "failed":
+        raise RunnerError(f"{what}: {error} (in {stage.root}; log: {stage.log}).")
 
 
 def reproduce(stage: Stage, watcher: Watcher = QUIET) -> Outcome:
@@ -190,7 +170,7 @@ def execute(handover: Handover, stage: Stage, watcher: Watcher = QUIET) -> Outco
         check_out(clone, handover.commit, handover.patch)
         if handover.pushed:
             what = f"The inputs of '{stage.name}' could not be pulled on the runner"
-            run_dvc(stage, "pull", "--force", "--", *handover.pushed, what=what)
+            run_dvc(stage, "pull", what, targets=list(handover.pushed), force=True)
         wrong = differences(handover.fingerprint, current_fingerprint(stage.name, clone))
         if wrong:
             raise RunnerInputError(
@@ -200,7 +180,7 @@ def execute(handover: Handover, stage: Stage, watcher: Watcher = QUIET) -> Outco
         outcome = reproduce(stage, watcher)
         if not outcome.exit_code:
             what = f"The outputs of '{stage.name}' could not be pushed from the runner"
-            run_dvc(stage, "push", "--run-cache", stage.name, what=what)
+            run_dvc(stage, "push", what, targets=[stage.name], run_cache=True)
         return _remembered(clone, handover.fingerprint, outcome)
 
 

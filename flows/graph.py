@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 
 STUDY = "study"  # what stands in a graph of its own: ablations, further networks and seeds
 STUDY_FILE = "studies/dvc.yaml"
-LOCK_POLL_S = 0.5
 
 
 class StageMeta(Params):
@@ -112,7 +110,10 @@ def read_graph(
         LockHeldError: another process held DVC's lock for all of ``lock_timeout_s`` seconds.
     """
     from dvc.exceptions import DvcException, NotDvcRepoError
+    from dvc.lock import LockError
     from dvc.repo import Repo
+
+    from flows.dvc_job import PatientLock
 
     clear_dead_locks(root)
     if guard_lock_file(root):
@@ -121,7 +122,13 @@ def read_graph(
         try:
             with Repo(str(root)) as repo:
                 files = ("dvc.yaml", STUDY_FILE) if study else ("dvc.yaml",)
-                return _graph(repo, _status(repo, files, lock_timeout_s, say), files)
+                repo.lock = PatientLock(repo.lock, lock_timeout_s, say=say)
+                return _graph(repo, dict(repo.status(targets=list(files), with_deps=True)), files)
+        except LockError as error:
+            raise LockHeldError(
+                f"Another DVC process kept its lock for {lock_timeout_s:g} s; wait for it to end, or stop "
+                f"it, and run again ({_flat(error)})."
+            ) from None
         except NotDvcRepoError:
             raise WorkspaceError(f"{root} is no DVC workspace; run 'dvc init' there.") from None
         except DvcException as error:
@@ -134,30 +141,9 @@ def _flat(error: BaseException) -> str:
     return " ".join(": ".join(texts).split())
 
 
-def _status(repo: Repo, files: tuple[str, ...], timeout_s: float, say: Say) -> dict[str, Any]:
-    """``dvc status``, once; DVC's lock is waited out."""
-    from dvc.lock import LockError
-
-    deadline, told = time.monotonic() + timeout_s, False
-    while True:
-        try:
-            return dict(repo.status(targets=list(files), with_deps=True))
-        except LockError as error:
-            if time.monotonic() >= deadline:
-                raise LockHeldError(
-                    f"Another DVC process kept its lock for {timeout_s:g} s; wait for it to end, or stop it, "
-                    f"and run again ({_flat(error)})."
-                ) from None
-        if not told:
-            say(f"another DVC process holds its lock; waiting up to {timeout_s:g} s")
-            told = True
-        time.sleep(LOCK_POLL_S)
-
-
 def _graph(repo: Repo, status: dict[str, Any], files: tuple[str, ...]) -> Graph:
     """Stages of ``files`` in a stable topological order, with what DVC said of each."""
     import networkx as nx  # type: ignore[import-untyped]
-    from dvc.stage import PipelineStage
 
     edges = repo.index.graph  # stage -> the stages and .dvc files it reads from
     ours = {str(Path(repo.root_dir) / file) for file in files}  # other graphs are not ours to run
@@ -166,8 +152,8 @@ def _graph(repo: Repo, status: dict[str, Any], files: tuple[str, ...]) -> Graph:
     locks = lock_hashes(Path(repo.root_dir))
     nodes: dict[str, StageNode] = {}
     for stage in order:
-        if isinstance(stage, PipelineStage) and stage.path in ours:
-            parents = sorted(p.addressing for p in edges.successors(stage) if isinstance(p, PipelineStage))
+        if stage.path in ours:
+            parents = sorted(p.addressing for p in edges.successors(stage) if not p.is_data_source)
             where = f"{Path(stage.path).relative_to(repo.root_dir)}: stages.{stage.name}.meta"
             meta = validate(StageMeta, stage.meta or {}, where)
             lock = locks.get(stage.addressing, "")

@@ -134,7 +134,6 @@ def fingerprint(stage: Any) -> dict[str, str]:
         RunnerInputError: an input is missing.
     """
     from dvc.exceptions import DvcException
-    from dvc.stage.serialize import to_single_stage_lockfile
 
     try:
         stage.save_deps()
@@ -142,12 +141,14 @@ def fingerprint(stage: Any) -> dict[str, str]:
         raise RunnerInputError(
             f"An input of stage '{stage_name(stage)}' is missing: {error}; run the stages before it first."
         ) from None
-    entry = to_single_stage_lockfile(stage)
-    facts = {"command": json.dumps(entry["cmd"])}
-    facts |= {f"input {dep['path']}": str(dep.get("md5") or dep.get("etag")) for dep in entry["deps"]}
-    for file, values in entry.get("params", {}).items():
-        for key, value in values.items():
-            facts[f"parameter {key} of {file}"] = json.dumps(value, sort_keys=True, default=str)
+    facts = {"command": json.dumps(stage.cmd)}
+    for dep in stage.deps:
+        if hasattr(dep, "params"):  # a file of parameters: its hash is the values of the keys
+            for key, value in dep.hash_info.value.items():
+                text = json.dumps(value, sort_keys=True, default=str)
+                facts[f"parameter {key} of {dep.def_path}"] = text
+        else:
+            facts[f"input {dep.def_path}"] = str(dep.hash_info.value)
     return facts | {f"output {out.def_path}": "declared" for out in stage.outs}
 
 
@@ -162,8 +163,6 @@ def _overlap(a: Path, b: Path) -> bool:
 
 def _inputs(repo: Any, stage: Any, root: Path) -> tuple[list[str], list[str]]:
     """Split the inputs of a stage: outputs in DVC's cache, and files that travel in the patch."""
-    from dvc.dependency import ParamsDependency
-
     cached = [out for out in repo.index.outs if out.use_cache and out.stage is not stage]
     pushed: set[str] = set()
     carried = {name for name in CARRIED if (root / name).exists()}
@@ -177,7 +176,7 @@ def _inputs(repo: Any, stage: Any, root: Path) -> tuple[list[str], list[str]]:
         places = (Path(out.fs_path) for out in cached)
         found = {str(place.relative_to(root)) for place in places if _overlap(path, place)}
         pushed |= found
-        if isinstance(dep, ParamsDependency) or not found:
+        if hasattr(dep, "params") or not found:
             carried.add(str(path.relative_to(root)))
     return sorted(pushed), sorted(carried)
 

@@ -6,8 +6,8 @@ along:
 
 - the flow dies (even by SIGKILL): the kernel sends SIGTERM here, and the command's whole group is killed;
 - the command dies: whatever it left behind in its group is killed, and only then does this process end;
-- this process dies: the kernel kills the command, and a door dies with it (``VITRINE_RUNNER``);
-- SIGINT is handed on to the group, so that a door can write its record before it goes.
+- this process dies: the kernel kills the command, and the stage dies with it (``VITRINE_RUNNER``);
+- SIGINT is handed on to the group, so that the stage can write its record before it goes.
 
 It is a plain script on purpose: it starts in about 20 ms and imports nothing of the project.
 """

@@ -4,29 +4,30 @@ killed DVC left.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
 import yaml
+from filelock import FileLock, Timeout
 
 from components.stage.publish import write_text
 from flows.errors import LockHeldError, WorkspaceError
 
 POLL_S = 0.25
-LOOK_S = 1.0
 Say = Callable[[str], None]
 
 
-def _holder(handle: int) -> str:
-    """What the process that holds a lock wrote into it."""
-    return os.pread(handle, 200, 0).decode("utf-8", "replace").strip() or "unknown"
+def _file_lock(path: Path, timeout_s: float, got: Callable[[int], None] | None = None) -> FileLock:
+    """The lock on a file, which stays (``flock``, as DVC takes); ``got`` is told its descriptor."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(
+        path, timeout_s, poll_interval=POLL_S, preserve_lock_file=True, on_acquired=got, thread_local=False
+    )
 
 
 @contextmanager
@@ -36,34 +37,31 @@ def held(path: Path, what: str, timeout_s: float, say: Say) -> Iterator[int]:
     Raises:
         LockHeldError: another process has held it for all of ``timeout_s`` seconds.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    handles: list[int] = []
+    lock = _file_lock(path, timeout_s, handles.append)
     try:
-        _wait(handle, what, timeout_s, say)
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"process {os.getpid()}\n".encode(), 0)
-        yield handle
-    finally:
-        os.close(handle)
-
-
-def _wait(handle: int, what: str, timeout_s: float, say: Say) -> None:
-    """Poll for the lock; tell once that we are waiting, and for whom."""
-    deadline, told = time.monotonic() + timeout_s, False
-    while True:
+        lock.acquire(timeout=0)
+    except Timeout:
+        if timeout_s:
+            say(f"{what} is in use by {_holder(path)}; waiting up to {timeout_s:g} s")
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                raise LockHeldError(
-                    f"{what} is in use by {_holder(handle)} and was not freed within {timeout_s:g} s; "
-                    "wait for that run to end, or stop it, and run again."
-                ) from None
-        if not told:
-            say(f"{what} is in use by {_holder(handle)}; waiting up to {timeout_s:g} s")
-            told = True
-        time.sleep(POLL_S)
+            lock.acquire()
+        except Timeout:
+            raise LockHeldError(
+                f"{what} is in use by {_holder(path)} and was not freed within {timeout_s:g} s; "
+                "wait for that run to end, or stop it, and run again."
+            ) from None
+    try:
+        os.ftruncate(handles[0], 0)
+        os.pwrite(handles[0], f"process {os.getpid()}\n".encode(), 0)
+        yield handles[0]
+    finally:
+        lock.release()
+
+
+def _holder(path: Path) -> str:
+    """What the process that holds a lock wrote into it."""
+    return path.read_text(encoding="utf-8", errors="replace")[:200].strip() or "unknown"
 
 
 def _alive(info: dict[str, Any]) -> bool:
@@ -93,10 +91,8 @@ def clear_dead_locks(root: Path) -> bool:
     path = root / ".dvc" / "tmp" / "rwlock"
     if not path.exists():
         return False
-    with (path.parent / "rwlock.lock").open("a") as guard:
-        try:
-            fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    with _free(path.parent / "rwlock.lock") as free:
+        if not free:
             return False  # a living DVC is writing it right now
         try:
             lock = json.loads(path.read_text(encoding="utf-8"))
@@ -109,52 +105,24 @@ def clear_dead_locks(root: Path) -> bool:
         return lock is None or bool(lock.get("write") or lock.get("read"))
 
 
-def dvc_lock(root: Path) -> Path:
-    """The file DVC locks while it reads or writes the workspace's metadata (dvc/lock.py)."""
-    return root / ".dvc" / "tmp" / "lock"
-
-
 @contextmanager
-def dvc_stands_still(root: Path) -> Iterator[bool]:
-    """Hold DVC's own lock; yields False, holding nothing, while a living DVC has it."""
-    path = dvc_lock(root)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
+def _free(path: Path) -> Iterator[bool]:
+    """Hold a lock that nobody else has; yields False, holding nothing, where somebody has it."""
+    lock = _file_lock(path, 0.0)
+    try:
+        lock.acquire()
+    except Timeout:
+        yield False
+        return
+    try:
         yield True
+    finally:
+        lock.release()
 
 
-class StrangersLock:
-    """How long a process that is not ours has kept DVC's lock, looked up once a second."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self._looked = time.monotonic()
-        self._since: float | None = None
-        self.told = False
-
-    def waited_s(self) -> float:
-        """Seconds since a stranger was first seen with the lock; 0 while it is free or ours."""
-        now = time.monotonic()
-        if now - self._looked >= LOOK_S:
-            self._looked = now
-            since = now if self._since is None else self._since
-            self._since = since if self._stranger() else None
-        return 0.0 if self._since is None else now - self._since
-
-    def _stranger(self) -> bool:
-        with dvc_stands_still(self._root) as still:
-            if still:
-                return False
-        try:  # whoever took it last wrote its process id
-            holder = psutil.Process(int(dvc_lock(self._root).read_text(encoding="utf-8")))
-            return os.getpid() not in {parent.pid for parent in holder.parents()}
-        except (OSError, ValueError, psutil.Error):
-            return True
+def dvc_stands_still(root: Path) -> AbstractContextManager[bool]:
+    """Hold, if it is free, the lock that DVC takes to read or write the workspace (dvc/lock.py)."""
+    return _free(root / ".dvc" / "tmp" / "lock")
 
 
 LOCK_FILES = {"dvc.lock": "dvc.lock.copy", "studies/dvc.lock": "studies.lock.copy"}

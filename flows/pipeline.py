@@ -1,161 +1,89 @@
 """The flow: bring stages of the graph up to date, one Prefect task each.
 
-DVC has said what is stale; this says when and where it runs. A task gets names and paths, never data. Stages
-that do not need each other run side by side as far as the cores go (``flows.cores``): DVC frees its lock
-while a command runs, so a workspace bears several ``dvc repro`` of different stages. A stage of the ``gpu``
-pool goes to a runner where ``runner.gpu.work_pool`` names one, and runs here where it does not.
+DVC has said what is stale; this says when and where it runs. A task gets a name, never data. Prefect starts
+each task when those it waits for are done; inside, a stage waits for its cores (``flows.cores``). DVC frees
+its lock while a command runs, so a workspace bears several calls of DVC for different stages. A stage of the
+``gpu`` pool goes to a runner where ``runner.gpu.work_pool`` names one, and runs here where it does not.
 """
 
 from __future__ import annotations
 
-import queue
-import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-from prefect import flow, task
+from prefect import Task, flow, task
 from prefect.artifacts import create_table_artifact
-from prefect.futures import PrefectFuture
-from prefect.runtime import flow_run
+from prefect.futures import PrefectFuture, as_completed
+from prefect.runtime import flow_run, task_run
 from prefect.states import State as PrefectState
 from prefect.states import StateType
 from prefect.task_runners import ThreadPoolTaskRunner
-from pydantic import BaseModel
 
 from components.stage.errors import VitrineError
-from flows.cores import Cores, by_longest_way, machine_cores, wanted
+from flows.cores import Cores, by_critical_path, machine_cores, wanted
 from flows.errors import StageFailedError
-from flows.graph import Graph, StageNode, lock_hashes, stale
-from flows.params import RunnerParams
-from flows.stages import QUIET, Stage, StageResult, State, Watcher, run_stage
+from flows.graph import StageNode, lock_hashes, stale
+from flows.stages import Run, Stage, StageResult, State, run_stage
 
-WAIT_S = 0.2  # how often the wait for a stage lets a signal through
-
-
-@dataclass
-class Run:
-    """One pipeline run: what was asked for, where, and how it comes out (``results`` fill as stages end)."""
-
-    id: str
-    root: Path
-    system: str
-    graph: Graph
-    stages: tuple[str, ...]  # in topological order
-    runner: RunnerParams
-    parameters: Mapping[str, BaseModel] = field(default_factory=dict)  # blocks of params.yaml
-    lock_timeout_s: float = 600.0
-    watcher: Watcher = QUIET
-    results: dict[str, StageResult] = field(default_factory=dict)
-    prefect_run: str = ""
-    called_off: threading.Event = field(default_factory=threading.Event)
-
-    def __repr__(self) -> str:
-        return f"Run({self.id})"  # Prefect shows it as a parameter of the flow
-
-    def finish(self, result: StageResult) -> StageResult:
-        """Keep and show a result."""
-        self.results[result.stage] = result
-        self.watcher.ended(result)
-        return result
+Action = Callable[[str], PrefectState[Any]]
 
 
-@flow(  # type: ignore[untyped-decorator]
-    name="vitrine",
-    flow_run_name="{system}",
-    task_runner=ThreadPoolTaskRunner(),
-    validate_parameters=False,
-    log_prints=False,
-)
-def vitrine(system: str, stages: list[str], run: Run) -> None:
-    """Run the stale ones of ``stages``; the others are shown as cached.
+def execute(run: Run) -> None:
+    """Run the stale ones of ``run.stages`` as a Prefect flow; the others are shown as cached.
 
     Raises:
         StageFailedError: the first stage that failed. Stages beside it were let finish, none was begun after
             it, and what is done stays done.
     """
-    run.prefect_run = str(flow_run.id or "")
-    work = set(stale(run.graph, stages))
+    threads = ThreadPoolTaskRunner(max_workers=len(run.stages) + 1)  # a waiting stage holds one
+
+    @flow(name="vitrine", flow_run_name="{system}", task_runner=threads, log_prints=False)  # type: ignore[untyped-decorator]
+    def vitrine(system: str, stages: list[str], root: str) -> None:
+        run.prefect_run = str(flow_run.id or "")
+        try:
+            _until_done(run)
+        finally:
+            text = f"Run {run.id} of {system} in {root}"
+            create_table_artifact(table=table(run), key="vitrine-stages", description=text)
+
+    vitrine(run.system, list(run.stages), str(run.root))
+
+
+def _until_done(run: Run) -> None:
+    """Submit a task for each stage, parents first, and wait for all; see :func:`execute`."""
+    work = stale(run.graph, run.stages)
+    parents = {name: run.graph.stages[name].parents for name in work}
+    order = by_critical_path(run.graph, work)
+    cores = Cores(machine_cores(), order, parents, run.runner.stages_at_once)
+    futures: dict[str, PrefectFuture[Any]] = {}
+    for name in run.stages:
+        node = run.graph.stages[name]
+        if name not in work:
+            cached_task(node, lambda name: found_cached(name, run))(name)
+            continue
+        bring = stage_task(node, lambda name: bring_up_to_date(name, run, cores))
+        futures[name] = bring.submit(name, wait_for=[futures[p] for p in node.parents if p in futures])
+    failed: Exception | None = None
     try:
-        for name in stages:
-            if name not in work:
-                cached_task(run.graph.stages[name])(name, run)
-        _Dispatch(run, work).until_done()
-    finally:
-        create_table_artifact(table=table(run), key="vitrine-stages", description=f"Run {run.id} of {system}")
-
-
-class _Dispatch:
-    """Starts each stage when what it reads is there and its cores are free."""
-
-    def __init__(self, run: Run, work: set[str]) -> None:
-        self._run = run
-        self._waiting = by_longest_way(run.graph, work)
-        self._unfinished = set(work)
-        self._cores = Cores(machine_cores())
-        self._running: dict[str, tuple[int, ...]] = {}
-        self._futures: dict[str, PrefectFuture[Any]] = {}
-        self._ended: queue.SimpleQueue[str] = queue.SimpleQueue()
-
-    def until_done(self) -> None:
-        """Run everything; see :func:`vitrine`."""
-        failed: BaseException | None = None
-        try:
-            while self._running or (self._waiting and failed is None):
-                if failed is None:
-                    self._start_what_can()
-                failed = self._one_end() or failed
-        except BaseException:  # an interruption: the stages' threads see it and stop their processes
-            self._run.called_off.set()
-            raise
-        if failed is not None:
-            raise failed
-
-    def _start_what_can(self) -> None:
-        """Start stages in their order; one that lacks cores is not overtaken, or it might wait forever."""
-        for name in list(self._waiting):
-            node = self._run.graph.stages[name]
-            if self._unfinished & set(node.parents):
-                continue
-            if len(self._running) >= self._run.runner.stages_at_once:
-                return
-            count = 0 if _goes_out(name, self._run) else wanted(node, self._run.parameters)
-            cores = self._cores.take(count)
-            if cores is None:
-                return
-            self._waiting.remove(name)
-            self._running[name] = cores
-            parents = [self._futures[p] for p in node.parents if p in self._futures]
-            future = stage_task(node).submit(name, self._run, cores, wait_for=parents)
-            self._futures[name] = future
-            future.add_done_callback(self._told(name))
-
-    def _told(self, name: str) -> Callable[[Any], None]:
-        return lambda _: self._ended.put(name)
-
-    def _one_end(self) -> BaseException | None:
-        """Wait for the end of any running stage; its error, if it failed."""
-        while True:
+        for future in as_completed(list(futures.values())):
             try:
-                name = self._ended.get(timeout=WAIT_S)
-                break
-            except queue.Empty:
-                continue
-        self._cores.give_back(self._running.pop(name))
-        try:
-            self._futures[name].result()
-        except Exception as error:
-            return error
-        self._unfinished.discard(name)
-        return None
+                future.result()
+            except Exception as error:
+                failed = failed or error
+                cores.close()
+    except BaseException:  # an interruption: the stages' threads see it and stop their processes
+        run.called_off.set()
+        cores.close()
+        raise
+    if failed is not None:
+        raise run.failure or failed
 
 
-def stage_task(node: StageNode) -> Any:
+def stage_task(node: StageNode, action: Action) -> Task[[str], Any]:
     """The Prefect task of a stale stage; only what its ``meta`` declares is tried again, and only crashes."""
     return task(
-        bring_up_to_date,
+        action,
         name=node.name,
         task_run_name=node.name,
         retries=node.meta.retries,
@@ -166,11 +94,9 @@ def stage_task(node: StageNode) -> Any:
     )
 
 
-def cached_task(node: StageNode) -> Any:
+def cached_task(node: StageNode, action: Action) -> Task[[str], Any]:
     """The Prefect task of a stage that DVC found up to date."""
-    return task(
-        found_cached, name=node.name, task_run_name=node.name, persist_result=False, tags=[node.meta.pool]
-    )
+    return task(action, name=node.name, task_run_name=node.name, persist_result=False, tags=[node.meta.pool])
 
 
 def found_cached(name: str, run: Run) -> PrefectState[Any]:
@@ -179,15 +105,24 @@ def found_cached(name: str, run: Run) -> PrefectState[Any]:
     return PrefectState(type=StateType.COMPLETED, name="Cached", message="DVC: nothing changed")
 
 
-def bring_up_to_date(name: str, run: Run, cores: tuple[int, ...]) -> PrefectState[Any]:
-    """Run one stage, here on ``cores`` or on a runner.
+def bring_up_to_date(name: str, run: Run, cores: Cores) -> PrefectState[Any]:
+    """Wait for cores and run one stage, here or on a runner.
 
     Raises:
-        StageFailedError: it failed; carries the door's exit code.
+        StageFailedError: it failed; carries the exit code of its command.
     """
-    result = run.finish(_remote(name, run) if _goes_out(name, run) else _here(name, run, cores))
-    if result.state == "failed":
-        raise StageFailedError(name, result.error, result.exit_code, result.log)
+    node = run.graph.stages[name]
+    with cores.lent(name, 0 if _goes_out(name, run) else wanted(node, run.parameters)) as numbers:
+        if numbers is None:
+            return PrefectState(type=StateType.CANCELLED, message="not begun: another stage has failed")
+        result = run.finish(_remote(name, run) if _goes_out(name, run) else _here(name, run, numbers))
+        if result.state == "failed":
+            error = StageFailedError(name, result.error, result.exit_code, result.log)
+            if not _may_pass(error) or (task_run.run_count or 1) > node.meta.retries:
+                run.failure = run.failure or error
+                cores.close()
+            raise error
+        cores.finished(name)
     shown = {"ran": "Completed", "restored": "Cached", "unchanged": "Cached"}[result.state]
     return PrefectState(
         type=StateType.COMPLETED, name=shown, message=f"{result.state} in {result.seconds:.1f} s"
@@ -195,11 +130,16 @@ def bring_up_to_date(name: str, run: Run, cores: tuple[int, ...]) -> PrefectStat
 
 
 def worth_another_try(_: Any, __: Any, state: PrefectState[Any]) -> bool:
-    """A gate, bad data or a wrong parameter fails the same way again; a crash may not."""
+    """Whether a failed task may succeed when it is run again."""
     try:
         error = state.result(raise_on_failure=False)
     except Exception as raised:
         error = raised
+    return _may_pass(error)
+
+
+def _may_pass(error: object) -> bool:
+    """A gate, bad data or a wrong parameter fails the same way again; a crash may not."""
     return not isinstance(error, VitrineError) or error.exit_code == 1
 
 

@@ -1,15 +1,16 @@
-"""The flow a worker of the CPU pool executes: a run of the pipeline in the worker's own clone.
+"""The flow a worker of the CPU pool executes: a run of the graph, or of a system, in its own clone.
 
 It brings the clone to the newest commit of its origin (or to a given one), runs ``vitrine run`` there as a
 process of its own, and pushes outputs and run cache to the DVC remote, for ``dvc repro --pull`` anywhere.
-Schedule it, or start it with ``prefect deployment run pipeline/cpu --param system=encoder``.
+Schedule it, or start it: ``prefect deployment run pipeline/cpu`` runs everything, ``vlclip/cpu`` one system
+(encoder, vlclip, fusion, opal), ``--param revision=my-branch`` another state of the code.
 """
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from prefect import flow
 from prefect.states import Completed, Failed
@@ -24,6 +25,9 @@ from flows.stages import Stage, last_line
 
 if TYPE_CHECKING:
     from prefect.states import State
+
+
+System = Literal["all", "encoder", "vlclip", "fusion", "opal", "report", "study"]
 
 
 def newest_commit(clone: Path, revision: str) -> str:
@@ -52,7 +56,7 @@ def run_pipeline(clone: Path, system: str, log: Path) -> int:
 
 
 @flow(name="pipeline", flow_run_name="{system}", persist_result=False)  # type: ignore[untyped-decorator]
-def pipeline(system: str = "all", revision: str = "HEAD", push: bool = True) -> State[Any]:
+def pipeline(system: System = "all", revision: str = "HEAD", push: bool = True) -> State[Any]:
     """Run a system of the graph at ``revision`` (a branch, tag or commit; HEAD: the default branch)."""
     from prefect.runtime import flow_run
 
@@ -68,7 +72,14 @@ def pipeline(system: str = "all", revision: str = "HEAD", push: bool = True) -> 
                     message=f"vitrine run {system} ended with exit code {code}: {last_line(work.log)}"
                 )
             if push:
-                run_dvc(work, "push", "--run-cache", what="The results could not be pushed to the DVC remote")
+                run_dvc(work, "push", "The results could not be pushed to the DVC remote", run_cache=True)
     except VitrineError as error:
         return Failed(message=str(error))
     return Completed(message=f"{system} at {revision}")
+
+
+# The same flow under the name of each system, so that each is a deployment of its own (prefect.yaml).
+encoder = pipeline.with_options(name="encoder")
+vlclip = pipeline.with_options(name="vlclip")
+fusion = pipeline.with_options(name="fusion")
+opal = pipeline.with_options(name="opal")

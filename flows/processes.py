@@ -15,7 +15,7 @@ GRACE_S = 8.0  # how long an interrupted stage may take to write its record
 
 
 def shell() -> str:
-    """A POSIX shell that becomes the last command it runs, so that no shell stands between DVC and a door."""
+    """A POSIX shell that becomes the last command it runs: no shell stands between DVC and a stage."""
     return next((path for path in ("/bin/bash", "/bin/sh") if Path(path).exists()), "/bin/sh")
 
 

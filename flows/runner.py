@@ -172,7 +172,7 @@ def _bring_back(handover: Handover, stage: Stage, outcome: Outcome) -> None:
             "results are kept in the run cache for the old inputs. Run again."
         )
     what = f"The results of '{stage.name}' could not be brought back"
-    run_dvc(stage, "repro", "--pull", "--single-item", stage.name, what=what)
+    run_dvc(stage, "reproduce", what, targets=[stage.name], single_item=True, pull=True)
     wrong = differences(outcome.outputs, lock_entry(stage.name, stage.root))
     if wrong:
         raise RunnerError(f"stage '{stage.name}' came back with other contents than on the runner: {wrong}.")
@@ -190,7 +190,7 @@ def run_remote(
 
     Returns:
         An :class:`Outcome` as a dictionary; a stage that failed is one too, with the exit code and sentence
-        of its door. The record also lies in ``.vitrine/records``.
+        of its command. The record also lies in ``.vitrine/records``.
 
     Raises:
         RunnerConfigurationError: pool, deployment, stage, git or DVC are set up wrongly.
@@ -213,7 +213,8 @@ def _remote(stage: Stage, gpu: GpuParams, watcher: Watcher) -> Outcome:
     with get_client(sync_client=True) as client:
         patiently(lambda: client.read_work_pools(limit=1, offset=0), client, 0.0)
         if handover.pushed:
-            run_dvc(stage, "push", *handover.pushed, what=f"The inputs of '{stage.name}' could not be pushed")
+            what = f"The inputs of '{stage.name}' could not be pushed"
+            run_dvc(stage, "push", what, targets=list(handover.pushed))
         run = _submit(handover, gpu, stage.run, client)
         try:
             outcome = _outcome(client, _wait(client, run, stage.name, gpu, watcher), stage.name)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from pydantic import BaseModel
 from rich.console import Console
 from rich.markup import escape
 
@@ -19,7 +18,7 @@ from components.stage.errors import ConfigurationError, InvalidDataError, Vitrin
 from flows.display import Display
 from flows.errors import FlowError
 from flows.graph import STUDY, Graph, read_graph, select, stale
-from flows.locks import Say, held
+from flows.locks import held
 from flows.parameters import check_parameters
 from flows.params import RunnerParams
 from flows.profiles import (
@@ -31,7 +30,7 @@ from flows.profiles import (
     run_lock,
     work_name,
 )
-from flows.stages import StageResult
+from flows.stages import Run, StageResult
 from flows.summary import print_plan, print_summary
 
 HERE = RunnerParams(stages_at_once=1)
@@ -59,46 +58,40 @@ def run(main: Path, request: Request, console: Console) -> None:
     start = time.perf_counter()
     name = work_name(request.profile, request.overrides)
     with ExitStack() as stack:
-        say = _sayer(console)
+        say = partial(console.print, style="dim", markup=False, highlight=False, soft_wrap=True)
         place = run_lock(main, name)
         stack.enter_context(held(place, f"Workspace {name or main}", request.lock_timeout_s, say))
         root = main
         if name is not None:
             root = prepare_worktree(main, name, profile_text(main, request.profile, request.overrides))
-            console.print(
-                f"profile {name}: {root}", style="dim", markup=False, highlight=False, soft_wrap=True
-            )
+            say(f"profile {name}: {root}")
         checked = check_parameters(root / "params.yaml")
         graph = read_graph(root, request.lock_timeout_s, say, study=request.system == STUDY)
         stages = select(graph, request.system, request.first, request.last)
         _check_blocks(root, graph, stages, checked)
-        work = stale(graph, stages)
         if request.dry_run:
-            print_plan(console, graph, stages, work)
+            print_plan(console, graph, stages, stale(graph, stages))
             return
         _check_sources(root, graph)
         runner = checked.get("runner", HERE)
         assert isinstance(runner, RunnerParams)
-        results = _execute(main, root, request, graph, stages, work, runner, checked, console)
+        job = Run(uuid.uuid4().hex, root, request.system, graph, stages, runner, checked)
+        job.lock_timeout_s = request.lock_timeout_s
+        results = _execute(main, job, console)
     if request.profile is not None and not request.overrides:
         folder = keep_results(main, root, request.profile)
-        console.print(f"results kept in {folder}", style="dim", markup=False, highlight=False, soft_wrap=True)
+        say(f"results kept in {folder}")
     if name is not None and commit_worktree(root, f"Results of profile {name}"):
-        console.print(f"[dim]committed on branch profile/{name}", highlight=False)
+        say(f"committed on branch profile/{name}")
     print_summary(console, root, results, time.perf_counter() - start, graph)
 
 
-def _sayer(console: Console) -> Say:
-    return partial(console.print, style="dim", markup=False, highlight=False, soft_wrap=True)
-
-
-def _check_blocks(root: Path, graph: Graph, stages: Sequence[str], checked: object) -> None:
+def _check_blocks(root: Path, graph: Graph, stages: Sequence[str], checked: Mapping[str, object]) -> None:
     """Every block that a selected stage reads must be there: a missing one is told now, not after an hour.
 
     Raises:
         ConfigurationError: names the blocks and the stages.
     """
-    assert isinstance(checked, dict)
     missing = {b: name for name in stages for b in graph.stages[name].blocks if b not in checked}
     if missing:
         told = ", ".join(f"'{block}' (stage {stage})" for block, stage in missing.items())
@@ -124,21 +117,11 @@ def _check_sources(root: Path, graph: Graph) -> None:
         ) from None
 
 
-def _execute(
-    main: Path,
-    root: Path,
-    request: Request,
-    graph: Graph,
-    stages: tuple[str, ...],
-    work: tuple[str, ...],
-    runner: RunnerParams,
-    parameters: Mapping[str, BaseModel],
-    console: Console,
-) -> list[StageResult]:
+def _execute(main: Path, job: Run, console: Console) -> list[StageResult]:
     """Run the flow; with nothing to do there is none, unless a lasting Prefect server is there to keep it."""
-    if not work and not os.environ.get("PREFECT_API_URL"):
+    if not stale(job.graph, job.stages) and not os.environ.get("PREFECT_API_URL"):
         console.print("Nothing has changed: every stage is cached.", highlight=False)
-        return [StageResult(name, "cached") for name in stages]
+        return [StageResult(name, "cached") for name in job.stages]
     from flows.server import PrefectServer, configure
 
     configure(main)
@@ -147,38 +130,22 @@ def _execute(
         from prefect.exceptions import TerminationSignal
         from prefect.settings import PREFECT_API_URL, temporary_settings
 
-        from flows.pipeline import Run, vitrine
+        from components.tracking.publish.pending import start_pipeline
+        from flows.pipeline import execute
 
-        display = Display(console, stages)
-        job = Run(
-            id=uuid.uuid4().hex,
-            root=root,
-            system=request.system,
-            graph=graph,
-            stages=stages,
-            runner=runner,
-            parameters=parameters,
-            lock_timeout_s=request.lock_timeout_s,
-            watcher=display.watcher,
-        )
-        _start_record(root, job.id)
+        display = Display(console, job.stages)
+        job.watcher = display.watcher
+        start_pipeline(job.root, job.id)  # notes the code the run starts from
         try:
             with temporary_settings({PREFECT_API_URL: server.ready()}), display:
-                vitrine(request.system, list(stages), job)
+                execute(job)
         except TerminationSignal:  # Prefect's own answer to SIGTERM while a flow runs
             raise KeyboardInterrupt("SIGTERM") from None
         finally:
-            record(root, job.id, list(job.results.values()), console)
-        return [job.results[name] for name in stages]
+            record(job.root, job.id, list(job.results.values()), console)
+        return [job.results[name] for name in job.stages]
     finally:
         server.stop()
-
-
-def _start_record(root: Path, run_id: str) -> None:
-    """Note the code the run starts from."""
-    from components.tracking.publish.pending import start_pipeline
-
-    start_pipeline(root, run_id)
 
 
 def record(root: Path, run_id: str, results: Sequence[StageResult], console: Console) -> None:

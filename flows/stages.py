@@ -1,6 +1,6 @@
-"""Run one stage of the graph here, as ``dvc repro --single-item`` in a process group that dies with us.
+"""Run one stage of the graph here, as a call of DVC in a process group that dies with us (flows/dvc_job.py).
 
-The flow's own output stays short; what DVC and the door print goes to one log per stage and run,
+The flow's own output stays short; what DVC and the stage's command print goes to one log per stage and run,
 ``.vitrine/logs/<pipeline run>/<stage>.log``.
 """
 
@@ -8,31 +8,32 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import Any, Literal, cast
+
+from pydantic import BaseModel
 
 from components.stage.record import STATE, Record
 from flows import processes
-from flows.errors import LockHeldError
-from flows.locks import StrangersLock, clear_dead_locks, guard_lock_file, held
+from flows.errors import CalledOffError, LockHeldError, StageFailedError
+from flows.graph import Graph
+from flows.locks import clear_dead_locks, guard_lock_file, held
+from flows.params import RunnerParams
 
 State = Literal["ran", "restored", "unchanged", "cached", "failed"]
-# What DVC prints (dvc/stage/__init__.py, dvc/stage/cache.py, dvc/lock.py, dvc/rwlock.py).
-UNCHANGED = "didn't change, skipping"
-RESTORED = "is cached - skipping run"
-LOCKED = ("Unable to acquire lock", "is busy, it is being blocked by")
-BEGUN = "Running stage '"
+JOB = Path(__file__).with_name("dvc_job.py")
 POLL_S = 0.1
-LOCK_RETRY_S = 1.0
 TAIL_BYTES = 4096
 PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+KILLED = "its process was killed from outside (out of memory?); run again, finished stages are kept."
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Stage:
 @dataclass(frozen=True)
 class StageResult:
     """How a stage ended. ``cached``: nothing to do; ``unchanged``: DVC found so when asked; ``restored``: the
-    outputs came from the run cache; ``ran``: its door ran."""
+    outputs came from the run cache; ``ran``: its command ran."""
 
     stage: str
     state: State
@@ -85,6 +86,31 @@ class Watcher:
 QUIET = Watcher(say=lambda text: None, follow=lambda stage, seconds, line: None, ended=lambda result: None)
 
 
+@dataclass
+class Run:
+    """One pipeline run: what was asked for, where, and how it comes out (``results`` fill as stages end)."""
+
+    id: str
+    root: Path
+    system: str
+    graph: Graph
+    stages: tuple[str, ...]  # in topological order
+    runner: RunnerParams
+    parameters: Mapping[str, BaseModel] = field(default_factory=dict)  # blocks of params.yaml
+    lock_timeout_s: float = 600.0
+    watcher: Watcher = QUIET
+    results: dict[str, StageResult] = field(default_factory=dict)
+    prefect_run: str = ""
+    called_off: threading.Event = field(default_factory=threading.Event)
+    failure: StageFailedError | None = None  # of the stage that failed first
+
+    def finish(self, result: StageResult) -> StageResult:
+        """Keep and show a result."""
+        self.results[result.stage] = result
+        self.watcher.ended(result)
+        return result
+
+
 def log_path(root: Path, run: str, stage: str) -> Path:
     """Path of a stage log; the run's id may come over the wire, so what is no plain name goes by its hash."""
     plain = run if PLAIN.fullmatch(run) else hashlib.sha256(run.encode()).hexdigest()[:32]
@@ -96,84 +122,78 @@ def run_stage(stage: Stage, watcher: Watcher = QUIET) -> StageResult:
 
     Raises:
         LockHeldError: another process runs this stage, or holds DVC's lock, for longer than the timeout.
-        KeyboardInterrupt: we were interrupted; every process of the stage is gone when this is raised.
+        CalledOffError: ``called_off`` was set; every process of the stage is gone when this is raised.
     """
-    stage.log.parent.mkdir(parents=True, exist_ok=True)
-    deadline = time.monotonic() + stage.lock_timeout_s
     lock = stage.root / STATE / "locks" / f"{stage.name}.lock"
     with held(lock, f"Stage '{stage.name}'", stage.lock_timeout_s, watcher.say) as handle:
-        while True:
-            before = _records(stage)
-            start, offset = time.perf_counter(), stage.log.stat().st_size if stage.log.exists() else 0
-            code = _reproduce(stage, handle, watcher, offset)
-            seconds, text = time.perf_counter() - start, _text(stage.log, offset)
-            new = _records(stage) - before
-            if not code or new or not any(sign in text for sign in LOCKED):
-                return replace(_result(stage, code, seconds, text, new), started=start)
-            _wait_for_dvc(stage, deadline, watcher)
+        if clear_dead_locks(stage.root):
+            watcher.say("removed DVC's locks of a process that is gone")
+        if guard_lock_file(stage.root):
+            watcher.say("mended dvc.lock, which a killed run had cut short")
+        before, start = _records(stage), time.perf_counter()
+        arguments = {"targets": [stage.name], "single_item": True}
+        answer = call_dvc(stage, "reproduce", arguments, watcher, keep_open=[handle])
+        seconds, new = time.perf_counter() - start, _records(stage) - before
+    return replace(_result(stage, answer, new), seconds=seconds, started=start)
 
 
-def _reproduce(stage: Stage, lock: int, watcher: Watcher, offset: int) -> int:
-    """Start DVC for one stage, follow its log and return its exit code; leave no process behind."""
-    if clear_dead_locks(stage.root):
-        watcher.say("removed DVC's locks of a process that is gone")
-    if guard_lock_file(stage.root):
-        watcher.say("mended dvc.lock, which a killed run had cut short")
-    # DVC gives up a lock it waits for after 3 s, also after the command: then the stage's work would be lost.
-    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", stage.name]
+def call_dvc(
+    stage: Stage,
+    call: str,
+    arguments: dict[str, Any],
+    watcher: Watcher = QUIET,
+    keep_open: Sequence[int] = (),
+) -> tuple[str, str]:
+    """Have DVC do ``call`` for a stage, follow the stage's log, and leave no process behind.
+
+    Returns:
+        How it ended (ran, restored, unchanged, failed), and a sentence for a failure.
+
+    Raises:
+        LockHeldError: another DVC process held its lock for longer than the stage's timeout.
+        CalledOffError: ``called_off`` was set meanwhile.
+    """
+    stage.log.parent.mkdir(parents=True, exist_ok=True)
+    answer = stage.log.with_suffix(f".{os.getpid()}.{call}.json")
+    answer.unlink(missing_ok=True)
+    patience = str(stage.lock_timeout_s)
+    command = [sys.executable, "-P", str(JOB), str(answer), str(os.getpid()), patience, call]
     extra = {
         "VITRINE_RUNNER": "1",
         "VITRINE_PIPELINE_RUN": stage.run,
         "VITRINE_PREFECT_RUN": stage.prefect_run,
     }
+    start = time.perf_counter()
     with stage.log.open("ab") as output:
-        start = time.perf_counter()
-        process = processes.start(command, stage.root, output, extra, keep_open=[lock], cores=stage.cores)
-        strangers = StrangersLock(stage.root)
+        child = [*command, json.dumps(arguments)]
+        process = processes.start(child, stage.root, output, extra, keep_open, stage.cores)
         try:
             while process.poll() is None:
                 if stage.called_off.is_set():
-                    raise KeyboardInterrupt
-                if strangers.waited_s() > 0 and BEGUN not in _text(stage.log, offset):
-                    _sit_out(stage, strangers, watcher)
+                    raise CalledOffError(f"Stage '{stage.name}' was called off.")
                 watcher.follow(stage.name, time.perf_counter() - start, last_line(stage.log))
                 time.sleep(POLL_S)
         except BaseException:
             processes.stop(process)
             raise
-    return process.returncode
+    return _answer(stage, answer, process.returncode)
 
 
-def _sit_out(stage: Stage, strangers: StrangersLock, watcher: Watcher) -> None:
-    """Tell once that the stage waits for a DVC process that is not ours, and for how long at most.
-
-    Raises:
-        LockHeldError: the timeout has passed.
-    """
-    if strangers.waited_s() > stage.lock_timeout_s:
-        _give_up(stage)
-    if not strangers.told:
-        watcher.say(f"another DVC process holds its lock; stage '{stage.name}' waits")
-        strangers.told = True
-
-
-def _give_up(stage: Stage) -> NoReturn:
-    raise LockHeldError(
-        f"Another DVC process kept its lock for {stage.lock_timeout_s:g} s, so stage '{stage.name}' "
-        f"could not start; wait for that process to end, or stop it, and run again (log: {stage.log})."
-    )
-
-
-def _wait_for_dvc(stage: Stage, deadline: float, watcher: Watcher) -> None:
-    """Sit out DVC's lock on the paths of a stage.
-
-    Raises:
-        LockHeldError: the deadline has passed.
-    """
-    if time.monotonic() >= deadline:
-        _give_up(stage)
-    watcher.say(f"another DVC process holds its lock; stage '{stage.name}' waits")
-    time.sleep(LOCK_RETRY_S)
+def _answer(stage: Stage, path: Path, code: int) -> tuple[str, str]:
+    """What a job wrote down before it ended; one that was killed wrote nothing."""
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        ended = f"DVC ended with exit code {code}; the log has the details."
+        return "failed", KILLED if code in (137, 143) else ended
+    finally:
+        path.unlink(missing_ok=True)
+    if told["state"] == "busy":
+        raise LockHeldError(
+            f"Another DVC process kept its lock for {stage.lock_timeout_s:g} s, so stage '{stage.name}' "
+            f"could not start; wait for that process to end, or stop it, and run again (log: {stage.log})."
+        )
+    return told["state"], told["error"]
 
 
 def _records(stage: Stage) -> set[Path]:
@@ -181,20 +201,17 @@ def _records(stage: Stage) -> set[Path]:
     return set((stage.root / STATE / "records" / stage.name).glob("*.json"))
 
 
-def _result(stage: Stage, code: int, seconds: float, text: str, new: set[Path]) -> StageResult:
-    """Join DVC's exit code with the door's record."""
+def _result(stage: Stage, answer: tuple[str, str], new: set[Path]) -> StageResult:
+    """Join what DVC answered with the record of the stage's command."""
+    state, error = answer
     record, path = newest_record(new)
-    if code == 0 and record is None:
-        state: State = "unchanged" if UNCHANGED in text else "restored" if RESTORED in text else "ran"
-        return StageResult(stage.name, state, seconds=seconds, log=stage.log)
     peak = record.peak_memory_bytes if record else 0
-    if code == 0:
-        return StageResult(stage.name, "ran", 0, "", seconds, peak, stage.log, path)
-    if record and record.exit_code:
-        error, exit_code = record.error, record.exit_code
-    else:
-        error, exit_code = explain(text, code), 130 if code == 130 else 1
-    return StageResult(stage.name, "failed", exit_code, error, seconds, peak, stage.log, path)
+    if state != "failed":
+        known = "ran" if record else cast(State, state)
+        return StageResult(stage.name, known, peak_memory_bytes=peak, log=stage.log, record=path)
+    code = record.exit_code if record and record.exit_code else 1
+    error = record.error if record and record.exit_code else error
+    return StageResult(stage.name, "failed", code, error, 0.0, peak, stage.log, path)
 
 
 def newest_record(paths: set[Path]) -> tuple[Record | None, Path | None]:
@@ -210,26 +227,6 @@ def newest_record(paths: set[Path]) -> tuple[Record | None, Path | None]:
         return None, None
     _, name, record = max(found, key=lambda item: item[:2])
     return record, Path(name)
-
-
-def explain(text: str, code: int) -> str:
-    """One sentence for a stage that failed without a record of its own, from what DVC printed."""
-    if "No space left on device" in text or "Disk quota exceeded" in text:
-        return "the disk is full: free some space ('vitrine gc') and run again; finished stages are kept."
-    missing = re.findall(r"(?:missing data|No such file or directory:) '([^']+)'", text)
-    if missing:
-        return f"its input {missing[0]} is missing; run what makes it, 'dvc pull', or 'vitrine import'."
-    if code in (137, 143):
-        return "its process was killed from outside (out of memory?); run again, finished stages are kept."
-    errors = [line.removeprefix("ERROR: ") for line in text.splitlines() if line.startswith("ERROR: ")]
-    return errors[-1] if errors else f"dvc repro ended with exit code {code}; the log has the details."
-
-
-def _text(log: Path, offset: int) -> str:
-    """What was written to a log since ``offset``, without terminal codes."""
-    with log.open("rb") as file:
-        file.seek(offset)
-        return CONTROL.sub("", file.read().decode("utf-8", "replace"))
 
 
 def last_line(log: Path) -> str:

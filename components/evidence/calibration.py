@@ -23,7 +23,6 @@ import numpy.typing as npt
 import torch
 
 from components.evidence.features import FEATURES, PICTURE, Evidence
-from components.evidence.params import SupportParams
 
 Floats = npt.NDArray[np.float64]
 LIKELY_WRONG = 0.1  # where the penalty pulls the rate of wrong values: between few and many
@@ -36,6 +35,17 @@ class Weights:
 
     weights: Floats  # [features], already divided by the features' scales
     wrong: float  # rate of wrong values among stated ones
+
+    def posterior(self, evidence: Evidence) -> Floats:
+        """Probability of each value given all evidence and what the seller states, ``[n, values]``."""
+        p = _softmax(evidence.features @ self.weights)
+        said = np.flatnonzero(evidence.stated >= 0)  # of the others only evidence speaks
+        likelihood = np.ones_like(p)
+        likelihood[said] = self.wrong / (len(evidence.values) - 1)
+        likelihood[said, evidence.stated[said]] = 1 - self.wrong
+        joint = np.maximum(p * likelihood, 1e-300)
+        out: Floats = joint / joint.sum(axis=1, keepdims=True)
+        return out
 
     def right(self, evidence: Evidence) -> Floats:
         """Probability that each value would be right if a seller stated it, ``[n, values]``."""
@@ -163,8 +173,8 @@ def _weights(theta: Floats, scales: Floats) -> Weights:
     return Weights(theta[:-1] / scales, float(1 / (1 + np.exp(-theta[-1]))))
 
 
-def calibrate(evidence: Iterable[Evidence], params: SupportParams) -> Calibration:
-    """Fit weights on evidence of the validation split, and measure them on values swapped on purpose.
+def calibrate(evidence: Iterable[Evidence], penalty: float, keep_above: float) -> Calibration:
+    """Fit weights on stated values of the validation split, and measure them on values swapped on purpose.
 
     Without any evidence nothing is known, and nothing is dropped.
     """
@@ -173,12 +183,12 @@ def calibrate(evidence: Iterable[Evidence], params: SupportParams) -> Calibratio
         return Calibration({}, Weights(np.zeros(len(FEATURES)), 0.0))
     names = sorted({e.name for e in parts})
     scales = _scales(parts)
-    theta, delta = _fit(_problem(parts, names, scales), len(names), params.penalty)
+    theta, delta = _fit(_problem(parts, names, scales), len(names), penalty)
     of = {name: _weights(theta + delta[i], scales) for i, name in enumerate(names)}
     by_name: defaultdict[str, list[Evidence]] = defaultdict(list)
     for e in parts:
         by_name[e.name].append(e)
-    report = {name: _figures(by_name[name], of[name], params.keep_above) for name in names}
+    report = {name: _figures(by_name[name], of[name], keep_above) for name in names}
     return Calibration(of, _weights(theta, scales), report)
 
 

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from components.catalog.format.schema import CatalogSchema
-from components.evidence.listing import Listing
-from components.evidence.params import SupportParams
+from components.evidence.listing import SellerListing
+from components.evidence.params import EvidenceParams
 
 Floats = npt.NDArray[np.float64]
 ALL = -1  # no fold is left out
@@ -63,7 +63,7 @@ class ExamplePictures:
     Memory depends on the schema and on the vectors' length, not on the number of products.
     """
 
-    def __init__(self, schema: CatalogSchema, params: SupportParams) -> None:
+    def __init__(self, schema: CatalogSchema, params: EvidenceParams) -> None:
         self._params = params
         self._judged = {
             name: {
@@ -79,16 +79,16 @@ class ExamplePictures:
         """The attributes of a category that can be judged, with their values."""
         return self._judged.get(category, {})
 
-    def add(self, listings: Sequence[Listing]) -> None:
+    def add(self, listings: Sequence[SellerListing]) -> None:
         """Count train listings."""
-        parts: defaultdict[tuple[str, int], list[Listing]] = defaultdict(list)
+        parts: defaultdict[tuple[str, int], list[SellerListing]] = defaultdict(list)
         for listing in listings:
             if listing.category in self._judged and len(listing.vector):
                 parts[(listing.category, fold_of(listing.group_id, self._params.folds))].append(listing)
         for key in sorted(parts):
             self._add(key, parts[key])
 
-    def _add(self, key: tuple[str, int], members: Sequence[Listing]) -> None:
+    def _add(self, key: tuple[str, int], members: Sequence[SellerListing]) -> None:
         """Add listings of one category and fold to its sums."""
         x = np.stack([m.vector for m in members]).astype(np.float64)
         x = np.concatenate([x, np.ones((len(x), 1))], axis=1)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from components.catalog.format.schema import CatalogSchema
 from components.encoder.model.features.captions import attribute_phrase
-from components.encoder.model.features.encode import BatchEncoder
 from components.evidence.example_pictures import ALL, ExamplePictures, fold_of
-from components.evidence.listing import Listing
+from components.evidence.listing import SellerListing
 from components.evidence.mentions import Mentions
 from components.evidence.observed import Observed
-from components.evidence.params import SupportParams
+from components.evidence.params import EvidenceParams
 
 # The features of one value of one attribute of one listing, in this order.
 FEATURES = ("prompt", "examples", "type", "mention", "named_mention", "siblings")
@@ -27,10 +27,11 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Evidence:
-    """Features of the listings of one batch that state one attribute, in one category.
+    """Features of listings of one batch about one attribute of one category.
 
     Attributes:
-        rows: places in the batch ``[n]``. stated: places of the stated values among ``values`` ``[n]``.
+        rows: places in the batch ``[n]``. stated: places of the stated values among ``values`` ``[n]``,
+            -1 for none.
         features: ``[n, values, len(FEATURES)]``. plausible: values that the type's train listings state,
             bool ``[n, values]``.
     """
@@ -43,11 +44,32 @@ class Evidence:
     plausible: npt.NDArray[np.bool_]
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """What texts, siblings and pictures say, for each listing of a batch."""
+
+    mentions: list[dict[tuple[str, str], bool]]
+    siblings: list[Counter[tuple[str, str]]]
+    pictures: list[dict[str, tuple[Floats, Floats]]]
+
+
+class TextEncoder(Protocol):
+    """Encodes texts into the space of the pictures' vectors."""
+
+    def texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Unit vectors ``[n, D]``."""
+        ...
+
+
 class EvidenceReader:
-    """Gathers evidence for batches of listings."""
+    """Gathers evidence for batches of listings.
+
+    Args:
+        encoder: asked for the values' prompts, if the parameters ask for them.
+    """
 
     def __init__(
-        self, encoder: BatchEncoder, observed: Observed, schema: CatalogSchema, params: SupportParams
+        self, encoder: TextEncoder, observed: Observed, schema: CatalogSchema, params: EvidenceParams
     ) -> None:
         assert observed.pictures is not None
         self._encoder, self._prompt, self._folds = encoder, params.prompt, params.folds
@@ -56,42 +78,53 @@ class EvidenceReader:
         self._siblings = observed.siblings
         self._mentions = Mentions(schema, observed.words, observed.synonyms)
         self._closed = schema.closed_attributes()
-        self._texts: dict[tuple[str, str], dict[str, Floats]] = {}
+        self._texts: dict[tuple[str, str], dict[str, Floats | None]] = {}
+        self._asks_prompts = "prompt" in params.evidence
 
-    def read(self, listings: Sequence[Listing]) -> list[Evidence]:
-        """The evidence of a batch, by category and attribute; listings without a vector have none."""
+    def read(self, listings: Sequence[SellerListing], unstated: bool = False) -> list[Evidence]:
+        """The evidence of a batch, by category and attribute; listings without a vector have none.
+
+        Args:
+            unstated: also about attributes that a listing states no known value of.
+        """
         mentions = [self._mentions.of(listing) for listing in listings]
         siblings = self._siblings.of(listings)
         parts: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
         for i, listing in enumerate(listings):
             judged = self._pictures.judged(listing.category)
-            for name, value in listing.attributes.items():
-                if len(listing.vector) and value in judged.get(name, ()):
+            for name, values in judged.items() if len(listing.vector) else ():
+                if unstated or listing.attributes.get(name) in values:
                     parts[(listing.category, name)].append(i)
-        pictures = self._picture_scores(listings)
-        found = []
-        for (category, name), rows in sorted(parts.items()):
-            values = self._pictures.judged(category)[name]
-            members = [listings[i] for i in rows]
-            features = np.zeros((len(rows), len(values), len(FEATURES)))
-            for at, i in enumerate(rows):
-                features[at, :, 0], features[at, :, 1] = pictures[i][name]
-            usual = self._usual(category, name, values, members)
-            features[:, :, 2] = np.log(usual)
-            for at, i in enumerate(rows):
-                for v, value in enumerate(values):
-                    if (name, value) in mentions[i]:
-                        features[at, v, 3] = 1.0
-                        features[at, v, 4] = float(mentions[i][(name, value)])
-                    if count := siblings[i].get((name, value), 0):
-                        features[at, v, 5] = min(count, MOST_SIBLINGS)
-            features[:, :, self._silent] = 0.0
-            stated = np.array([values.index(m.attributes[name]) for m in members], np.int64)
-            plausible = usual > 0.25 / len(values)
-            found.append(Evidence(name, values, np.array(rows, np.int64), stated, features, plausible))
-        return found
+        seen = _Seen(mentions, siblings, self._picture_scores(listings))
+        return [
+            self._evidence(key, rows, [listings[i] for i in rows], seen)
+            for key, rows in sorted(parts.items())
+        ]
 
-    def _picture_scores(self, listings: Sequence[Listing]) -> list[dict[str, tuple[Floats, Floats]]]:
+    def _evidence(
+        self, key: tuple[str, str], rows: Sequence[int], members: Sequence[SellerListing], seen: _Seen
+    ) -> Evidence:
+        """Everything about one attribute of one category, of the listings ``rows`` of the batch."""
+        category, name = key
+        values = self._pictures.judged(category)[name]
+        place = {value: k for k, value in enumerate(values)}
+        features = np.zeros((len(rows), len(values), len(FEATURES)))
+        usual = self._usual(category, name, values, members)
+        features[:, :, 2] = np.log(usual)
+        for at, i in enumerate(rows):
+            features[at, :, 0], features[at, :, 1] = seen.pictures[i][name]
+            for fact, named in seen.mentions[i].items():
+                if fact[0] == name and fact[1] in place:
+                    features[at, place[fact[1]], 3:5] = 1.0, float(named)
+            for fact, count in seen.siblings[i].items():
+                if fact[0] == name and fact[1] in place:
+                    features[at, place[fact[1]], 5] = min(count, MOST_SIBLINGS)
+        features[:, :, self._silent] = 0.0
+        stated = np.array([place.get(m.attributes.get(name, ""), -1) for m in members], np.int64)
+        plausible = usual > 0.25 / len(values)
+        return Evidence(name, values, np.array(rows, np.int64), stated, features, plausible)
+
+    def _picture_scores(self, listings: Sequence[SellerListing]) -> list[dict[str, tuple[Floats, Floats]]]:
         """Per listing and attribute the scores of its values by prompt and by example pictures."""
         parts: defaultdict[tuple[str, str, int], list[int]] = defaultdict(list)
         for i, x in enumerate(listings):
@@ -104,8 +137,8 @@ class EvidenceReader:
             texts = self._prompts(category, kind)
             found = self._pictures.discriminants(category, fold)
             for name, prompts in texts.items():
-                by_prompt = vectors @ prompts.T
-                by_example = np.zeros_like(by_prompt)
+                by_example = np.zeros((len(rows), len(self._pictures.judged(category)[name])))
+                by_prompt = by_example if prompts is None else vectors @ prompts.T
                 if found is not None:
                     centred = vectors - found.means.get(kind, found.overall)
                     by_example = centred @ found.weights[name] + found.bias[name]
@@ -113,10 +146,12 @@ class EvidenceReader:
                     out[i][name] = (by_prompt[at], by_example[at])
         return out
 
-    def _prompts(self, category: str, kind: str) -> dict[str, Floats]:
-        """Vectors of every value's prompt, by attribute ``[values, d]``."""
+    def _prompts(self, category: str, kind: str) -> dict[str, Floats | None]:
+        """Vectors of every value's prompt, by attribute ``[values, d]``; None where no prompt is asked."""
         key = (category, kind)
-        if key not in self._texts:
+        if key not in self._texts and not self._asks_prompts:
+            self._texts[key] = dict.fromkeys(self._pictures.judged(category))
+        elif key not in self._texts:
             judged = self._pictures.judged(category)
             texts = [
                 # Replaced, not formatted: a schema's words may hold braces.
@@ -132,7 +167,9 @@ class EvidenceReader:
             self._texts[key] = dict(zip(judged, parts, strict=True))
         return self._texts[key]
 
-    def _usual(self, category: str, name: str, values: Sequence[str], members: Sequence[Listing]) -> Floats:
+    def _usual(
+        self, category: str, name: str, values: Sequence[str], members: Sequence[SellerListing]
+    ) -> Floats:
         """How often train listings of each member's type state each value, without the member itself."""
         counts = self._pictures.counts(category)
         out = np.empty((len(members), len(values)))
@@ -142,7 +179,7 @@ class EvidenceReader:
             if kind not in rows:
                 rows[kind] = np.array([float(counts[(kind, name, v)]) for v in values])
             out[at] = rows[kind]
-            if member.split == "train":
+            if member.split == "train" and member.attributes.get(name) in values:
                 out[at, values.index(member.attributes[name])] -= 1
         out += 0.5
         normalised: Floats = out / out.sum(axis=1, keepdims=True)

@@ -16,7 +16,7 @@ NO_VECTOR: Vector = np.zeros(0, np.float32)
 
 
 @dataclass(frozen=True)
-class Listing:
+class SellerListing:
     """One seller's listing. ``vector`` is the unit vector of its picture, empty where nobody made one."""
 
     product_id: str
@@ -32,11 +32,11 @@ class Listing:
     support: dict[str, float] = field(default_factory=dict, compare=False)  # by attribute, so far measured
 
 
-def listing_of(row: Mapping[str, Any], vector: Vector | None = None) -> Listing:
+def seller_listing(row: Mapping[str, Any], vector: Vector | None = None) -> SellerListing:
     """A listing from a catalogue row; a text that is missing is empty."""
     text = {name: str(row[name] or "") for name in TEXT_COLUMNS if name != "attributes"}
     stated = {pair["name"]: pair["value"] for pair in row["attributes"] or () if pair["value"]}
-    return Listing(
+    return SellerListing(
         product_id=text["product_id"],
         split=text["split"],
         title=text["title"],

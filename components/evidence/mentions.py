@@ -1,70 +1,161 @@
-"""Which values a listing's own text names."""
+"""Which values of the schema a text names, and where."""
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from components.catalog.format.schema import CatalogSchema
-from components.evidence.listing import Listing
+from components.evidence.listing import SellerListing
 from components.evidence.synonyms import Synonyms
-from components.evidence.words import Words, cores, phrases
+from components.evidence.words import Words, stem, words
 
+Fact = tuple[str, str]  # attribute, value
 NEAR = 2  # words between a value and the name of its attribute that still belong together
+# How much a word of an attribute's name says, by its distance from the value (negative: before it).
+NEARNESS = {1: 3, -1: 2, 2: 1, -2: 1}
+ADJACENT = 2
+
+
+@dataclass(frozen=True)
+class Mention:
+    """A value that a text names: tokens ``start..end``, and the facts it may state, likeliest first."""
+
+    start: int
+    end: int
+    facts: tuple[Fact, ...]
+
+
+@dataclass
+class Lexicon:
+    """The values that one product type can take, ready to be found in texts.
+
+    Args:
+        values: attribute to its values. product_type: its name.
+    """
+
+    product_type: str
+    values: Mapping[str, Sequence[str]]
+    type_words: tuple[str, ...] = field(init=False)
+    free_words: frozenset[str] = field(init=False)
+    implied: frozenset[Fact] = field(init=False)  # facts that the type itself says: casual, of casual shoes
+    name_stems: frozenset[str] = field(init=False)
+    _phrases: dict[str, list[tuple[tuple[str, ...], list[Fact]]]] = field(init=False)
+    _names: dict[str, frozenset[str]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.type_words = tuple(words(self.product_type))
+        self.free_words = frozenset(self.type_words)
+        self._names = {name: frozenset(map(stem, words(name.replace("_", " ")))) for name in self.values}
+        self.name_stems = frozenset().union(*self._names.values())
+        facts: dict[tuple[str, ...], list[Fact]] = {}
+        for name, values in self.values.items():
+            for value in values:
+                if phrase := tuple(words(value)):
+                    facts.setdefault(phrase, []).append((name, value))
+        own = set(map(stem, self.type_words))
+        self.implied = frozenset(
+            f for p, named in facts.items() if own.issuperset(map(stem, p)) for f in named
+        )
+        self._phrases = {}
+        for phrase in sorted(facts, key=lambda p: (-len(p), p)):
+            self._phrases.setdefault(phrase[0], []).append((phrase, facts[phrase]))
+
+    def mentions(self, tokens: Sequence[str]) -> list[Mention]:
+        """As :meth:`find`, with the facts that a value of several attributes most likely states."""
+        return [
+            Mention(m.start, m.end, self._likeliest(tokens, m.start, m.end, m.facts))
+            for m in self.find(tokens, self.type_words)
+        ]
+
+    def find(self, tokens: Sequence[str], type_words: tuple[str, ...]) -> list[Mention]:
+        """Values named in ``tokens``, longest phrase first at each place, none overlapping.
+
+        Args:
+            type_words: of the product's type, which name no value: "table lamp" names no table.
+        """
+        found, at, size = [], 0, len(type_words)
+        while at < len(tokens):
+            if size and tuple(tokens[at : at + size]) == type_words:
+                at += size
+                continue
+            for phrase, facts in self._phrases.get(tokens[at], ()):
+                if tuple(tokens[at : at + len(phrase)]) == phrase:
+                    end = at + len(phrase)
+                    found.append(Mention(at, end, tuple(facts)))
+                    at = end
+                    break
+            else:
+                at += 1
+        return found
+
+    def _likeliest(
+        self, tokens: Sequence[str], start: int, end: int, facts: Sequence[Fact]
+    ) -> tuple[Fact, ...]:
+        """The facts a value may state: attributes whose name stands nearest; plain names before others."""
+        if len(facts) == 1:
+            return tuple(facts)
+        scores = {fact: self._nearness(tokens, start, end, fact[0]) for fact in facts}
+        best = max(scores.values())
+        # a name right beside the value leaves no doubt; one a word further may belong to the next phrase
+        left = [f for f in facts if scores[f] == best] if best >= ADJACENT else facts
+        return tuple(sorted(left, key=lambda fact: (len(self._names[fact[0]]), -scores[fact])))
+
+    def named(self, tokens: Sequence[str], mention: Mention, name: str) -> bool:
+        """Whether the attribute's name stands beside a value ("long sleeves")."""
+        beside = tokens[max(0, mention.start - NEAR) : mention.end + NEAR]
+        return any(stem(token) in self._names[name] for token in beside)
+
+    def _nearness(self, tokens: Sequence[str], start: int, end: int, name: str) -> int:
+        score = 0
+        for distance, weight in NEARNESS.items():
+            at = end - 1 + distance if distance > 0 else start + distance
+            if 0 <= at < len(tokens) and stem(tokens[at]) in self._names[name]:
+                score += weight
+        return score
 
 
 class Mentions:
-    """Finds the values of a category's closed attributes in title and description."""
+    """Finds the values of a category's closed attributes in a listing's title and description."""
 
-    def __init__(self, schema: CatalogSchema, words: Words, synonyms: Synonyms) -> None:
-        self._words, self._synonyms = words, synonyms
-        self._values: dict[str, dict[tuple[str, ...], list[tuple[str, str]]]] = {}
-        self._longest = 1
-        for name, category in schema.categories.items():
-            found: defaultdict[tuple[str, ...], list[tuple[str, str]]] = defaultdict(list)
-            for attribute, described in category.attributes.items():
-                for value in described.values:
-                    found[tuple(cores(value.replace("-", " ")))].append((attribute, value))
-            self._values[name] = dict(found)
-            self._longest = max([self._longest, *(min(len(p), 6) for p in found)])
-        self._learned: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
-        for word, meaning in synonyms.meanings.items():
-            self._learned[word].append(meaning)
+    def __init__(self, schema: CatalogSchema, known: Words, synonyms: Synonyms) -> None:
+        self._known, self._synonyms = known, synonyms
+        self._lexicons = {
+            name: Lexicon("", {n: a.values for n, a in category.attributes.items() if a.values})
+            for name, category in schema.categories.items()
+        }
 
     @lru_cache(maxsize=65_536)  # noqa: B019 - lives as long as the one stage that uses it
-    def _mended(self, word: str) -> str:
-        return self._words.meant(word) or word
+    def corrected(self, word: str) -> str:
+        """A word as it should be written."""
+        return self._known.meant(word) or word
 
-    def of(self, listing: Listing) -> dict[tuple[str, str], bool]:
+    def of(self, listing: SellerListing) -> dict[Fact, bool]:
         """(attribute, value) to whether the attribute's name stands beside it ("long sleeves").
 
         A value that the listing states for another attribute is named for that one, and left out here.
         """
-        tokens = [
-            self._mended(word)
-            for text in (listing.title, listing.description)
-            for word in cores(text.replace("-", " "))
-        ]
-        known = self._values.get(listing.category, {})
-        found: dict[tuple[str, str], bool] = {}
-        # longest phrase that covers a word: "two pockets" is no mention of "pockets"
-        taken = [0] * len(tokens)
-        hits = [
-            (start, run, pair) for start, run in phrases(tokens, self._longest) for pair in known.get(run, ())
-        ]
-        for start, run, _ in hits:
-            for at in range(start, start + len(run)):
-                taken[at] = max(taken[at], len(run))
-        hits += [
-            (at, (word,), pair) for at, word in enumerate(tokens) for pair in self._learned.get(word, ())
-        ]
-        stated = listing.attributes
-        for start, run, (name, value) in hits:
-            if len(run) < taken[start] or (
-                stated.get(name) != value and any(v == value for n, v in stated.items() if n != name)
-            ):
-                continue
-            beside = tokens[max(0, start - NEAR) : start + len(run) + NEAR]
-            qualified = any(word in beside for word in cores(name.replace("_", " ")))
-            found[(name, value)] = found.get((name, value), False) or qualified
+        found: dict[Fact, bool] = {}
+        lexicon, stated = self._lexicons.get(listing.category), listing.attributes
+        if lexicon is None:
+            return found
+        for text in (listing.title, listing.description):
+            tokens = [self.corrected(word) for word in words(text)]
+            for mention in self._mentions(lexicon, tokens, listing.product_type):
+                for name, value in mention.facts:
+                    elsewhere = any(v == value for n, v in stated.items() if n != name)
+                    if stated.get(name) == value or not elsewhere:
+                        named = lexicon.named(tokens, mention, name)
+                        found[name, value] = found.get((name, value), False) or named
         return found
+
+    def _mentions(self, lexicon: Lexicon, tokens: Sequence[str], product_type: str) -> list[Mention]:
+        """Values in the schema's words, and in words that the train split uses for one of them."""
+        learned = (
+            Mention(at, at + 1, (self._synonyms.meanings[word],))
+            for at, word in enumerate(tokens)
+            if word in self._synonyms.meanings
+        )
+        known = [m for m in learned if m.facts[0][0] in lexicon.values]
+        return [*lexicon.find(tokens, tuple(words(product_type))), *known]

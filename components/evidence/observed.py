@@ -8,8 +8,8 @@ from pathlib import Path
 
 from components.catalog.format.schema import CatalogSchema
 from components.evidence.example_pictures import ExamplePictures
-from components.evidence.listing import Listing
-from components.evidence.params import SupportParams, WordParams
+from components.evidence.listing import SellerListing
+from components.evidence.params import EvidenceParams, WordParams
 from components.evidence.sibling_values import SiblingValues
 from components.evidence.synonyms import Synonyms
 from components.evidence.words import Words
@@ -28,7 +28,7 @@ class Observed:
     pictures: ExamplePictures | None  # None where pictures are not asked
     siblings: SiblingValues
 
-    def add(self, batch: Sequence[Listing]) -> None:
+    def add(self, batch: Sequence[SellerListing]) -> None:
         """Read some listings, each of them once."""
         train = [listing for listing in batch if listing.split == "train"]
         for listing in train:
@@ -46,7 +46,7 @@ class Observed:
 
 
 def nothing_yet(
-    schema: CatalogSchema, words: WordParams, support: SupportParams | None, scratch: Path
+    schema: CatalogSchema, words: WordParams, support: EvidenceParams | None, scratch: Path
 ) -> Observed:
     """An observation to be filled; without ``support`` pictures are not asked.
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
-from components.stage.params import Params, Precision, Share
+from components.stage.params import Params, Share
 
 # What can speak for or against a value (components/evidence/features.py says how).
 Source = Literal["prompt", "examples", "type", "mention", "named_mention", "siblings"]
@@ -23,11 +23,9 @@ class WordParams(Params):
     synonym_ratio: NonNegativeFloat = 0.4  # and is replaced when so much rarer than the value's own word
 
 
-class SupportParams(Params):
-    """How well a value is supported against its alternatives, and from where on it is dropped."""
+class EvidenceParams(Params):
+    """What is asked about a value, and how the answers are weighed."""
 
-    batch_size: PositiveInt = 64
-    precision: Precision = "bf16"
     # what is asked; fewer sources are an ablation
     evidence: tuple[Source, ...] = Field(
         ("prompt", "examples", "type", "mention", "named_mention", "siblings"), min_length=1
@@ -38,5 +36,4 @@ class SupportParams(Params):
     folds: int = Field(2, ge=2)  # a train product is judged by examples of the other folds
     calibration_products: PositiveInt = 2000  # of the validation split; bounds memory
     penalty: PositiveFloat = 3.0  # holds an attribute's weights to those of all attributes
-    keep_above: Share = 0.45  # probability of being right from which a value is kept
     visible_above: Share = 0.6  # how often a picture must prefer the stated value to another one of its type

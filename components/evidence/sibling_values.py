@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from components.evidence.listing import Listing
+from components.evidence.listing import SellerListing
 
 
 class SiblingValues:
@@ -20,7 +20,7 @@ class SiblingValues:
             "CREATE TABLE stated (group_id TEXT, name TEXT, value TEXT)"
         )
 
-    def add(self, listings: Sequence[Listing]) -> None:
+    def add(self, listings: Sequence[SellerListing]) -> None:
         """Keep what some listings state."""
         rows = [(x.group_id, n, v) for x in listings if x.group_id for n, v in x.attributes.items()]
         with self._db:
@@ -31,7 +31,7 @@ class SiblingValues:
         with self._db:
             self._db.execute("CREATE INDEX of_group ON stated (group_id)")
 
-    def of(self, listings: Sequence[Listing]) -> list[Counter[tuple[str, str]]]:
+    def of(self, listings: Sequence[SellerListing]) -> list[Counter[tuple[str, str]]]:
         """For each listing how many *other* products of its group state each (attribute, value)."""
         groups = sorted({x.group_id for x in listings if x.group_id})
         found: dict[str, Counter[tuple[str, str]]] = {g: Counter() for g in groups}

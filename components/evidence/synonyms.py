@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 
 from components.catalog.format.schema import CatalogSchema
-from components.evidence.listing import Listing
+from components.evidence.listing import SellerListing
 from components.evidence.params import WordParams
 from components.evidence.words import cores
 
@@ -34,7 +34,7 @@ class Synonyms:
             self._own.update(w for a in category.attributes.values() for v in a.values for w in cores(v))
         self.meanings: dict[str, tuple[str, str]] = {}  # word -> (attribute, value)
 
-    def add(self, listing: Listing) -> None:
+    def add(self, listing: SellerListing) -> None:
         """Count one listing."""
         words = set(cores(listing.title)) - self._own
         names = self._stated.get(listing.category, frozenset())
@@ -83,7 +83,7 @@ class Synonyms:
         )
         return sum(shares) / max(1, types.total())
 
-    def usual_word(self, word: str, listing: Listing) -> str:
+    def usual_word(self, word: str, listing: SellerListing) -> str:
         """The value's own word for a much rarer word that means it, where the listing states the value."""
         name, value = self.meanings.get(word, ("", ""))
         if not name or listing.attributes.get(name) != value or " " in value:

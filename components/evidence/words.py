@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -14,6 +15,7 @@ from rapidfuzz.distance import OSA
 from components.catalog.format.schema import CatalogSchema
 from components.evidence.params import WordParams
 
+WORD = re.compile(r"[^\W_]+")
 _CORE = re.compile(r"^(\W*)(.*?)(\W*)$", re.DOTALL)
 
 
@@ -36,9 +38,28 @@ def cores(text: str) -> list[str]:
     return [word for word in map(core, text.split()) if word]
 
 
+def words(text: str) -> list[str]:
+    """Letters and digits in lower case, after compatibility normalisation (NFKC), for finding values."""
+    return WORD.findall(unicodedata.normalize("NFKC", text).lower())
+
+
+def stem(word: str) -> str:
+    """A word without its plural s: attribute names are singular or plural as they come."""
+    return word[:-1] if len(word) > 3 and word.endswith("s") else word
+
+
 def _same_noun(a: str, b: str) -> bool:
     """One of them is the other's plural: no slip, however a catalogue names its types."""
-    return a == b or a + "s" == b or b + "s" == a
+    short, long = sorted((a, b), key=len)
+    return a == b or (short + "s" == long and not short.endswith("s"))  # "glasss" is no plural
+
+
+def _slip(word: str, meant: str) -> bool:
+    """Whether ``word`` can be a slip of ``meant``: slips spare the first letter, other words do not.
+
+    "rocks" is no slip of "socks" (Yannakoudakis and Fawthrop 1983 find 1.4% of errors there).
+    """
+    return word[0] == meant[0] and not _same_noun(word, meant)
 
 
 def cased_like(word: str, model: str) -> str:
@@ -124,7 +145,7 @@ class Words:
         if word in own:
             return ""
         count = max(1, self.counts[word])
-        near = [r for r in own if OSA.distance(word, r, score_cutoff=1) == 1 and not _same_noun(word, r)]
+        near = [r for r in own if OSA.distance(word, r, score_cutoff=1) == 1 and _slip(word, r)]
         if near and count < self._params.min_count * self._params.typo_ratio:
             return near[0]
         return self._frequent_neighbour(word, count)
@@ -145,7 +166,7 @@ class Words:
     def _one_slip_away(word: str, known: Sequence[str]) -> list[str]:
         """The words at an edit distance of one, in the order of ``known``; a plural is no slip."""
         found = process.extract(word, known, scorer=OSA.distance, score_cutoff=1, limit=None)
-        places = sorted(at for other, edits, at in found if edits == 1 and not _same_noun(word, other))
+        places = sorted(at for other, edits, at in found if edits == 1 and _slip(word, other))
         return [known[at] for at in places]
 
 

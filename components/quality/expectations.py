@@ -1,109 +1,97 @@
-"""Checks carried out by Great Expectations on pandas frames of precomputed columns, never on image bytes.
+"""Expectations carried out by Great Expectations on pandas frames, never on image bytes.
 
-A check is one expectation with a level: ``row`` sends the failing rows to quarantine, ``set`` fails the gate,
-``note`` is only reported. An expectation that raises counts as failed, whatever its level.
+A check has a severity: ``warning`` sends the failing rows to quarantine, ``critical`` fails the gate,
+``info`` is only reported. An expectation that raises counts as failed, whatever its severity.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from components.quality.errors import GateError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Level = Literal["row", "set", "note"]
-SEVERITY = {"row": "warning", "set": "critical", "note": "info"}
+# Expectations of single rows, by the beginnings of their names: they hold of a table if they hold of its
+# parts.
+OF_ROWS = (
+    "expect_column_values_", "expect_column_value_lengths_", "expect_column_pair_values_",
+    "expect_select_column_values_", "expect_multicolumn_values_",
+)  # fmt: skip
+ACROSS_ROWS = (
+    "expect_column_values_to_be_unique", "expect_column_values_to_be_increasing",
+    "expect_column_values_to_be_decreasing", "expect_column_values_to_not_be_outliers",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Check:
-    """One expectation about one field of one kind of record.
+    """One expectation of one kind of record, with its parameters filled in.
 
-    ``expectation`` is the name of a class in ``great_expectations.expectations``, ``arguments`` its
-    arguments. ``reason`` is said of each failing row; ``{value}`` in it stands for what the row holds in the
-    column.
+    ``expectation`` is Great Expectations' name of it, ``arguments`` are its arguments. ``reason`` is said of
+    each failing row; ``{value}`` in it stands for what the row holds in the column, ``{length}`` for the
+    length of it, ``{name}`` for what it holds in another column.
     """
 
     kind: str
     field: str
     says: str
-    level: Level
+    severity: str
     expectation: str
     arguments: Mapping[str, Any]
     reason: str
 
     @property
-    def column(self) -> str:
+    def column(self) -> str | None:
         """The frame's column that holds the value shown in a reason."""
-        return str(self.arguments.get("column") or self.arguments["column_list"][-1])
+        return self.arguments.get("column")
+
+    @property
+    def columns(self) -> set[str]:
+        """Every column that is looked at."""
+        named = {self.arguments.get(name) for name in ("column", "column_A", "column_B")}
+        condition = self.arguments.get("row_condition")
+        if isinstance(condition, Mapping) and isinstance(condition.get("column"), Mapping):
+            named.add(condition["column"].get("name"))
+        return {str(name) for name in (named | set(self.arguments.get("column_list") or ())) if name}
+
+    @property
+    def by_row(self) -> bool:
+        """Whether each row is judged without looking at any other."""
+        of_rows = self.expectation.startswith(OF_ROWS) and self.expectation not in ACROSS_ROWS
+        return of_rows and "mostly" not in self.arguments
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a check. ``failing`` are rows of the frame, ``error`` says why it could not be done."""
+    """What came of a check. ``failing`` are numbers of rows, ``error`` says why it could not be done."""
 
     check: Check
     success: bool
-    rows: int
+    rows: int  # 1 for an expectation of the whole
     failing: tuple[int, ...] = ()
     observed: str = ""
     error: str = ""
     reasons: Mapping[int, str] = field(default_factory=dict)
-
-
-def between(
-    kind: str, name: str, says: str, level: Level, column: str, reason: str, **limits: float
-) -> Check:
-    """A check that numbers lie between ``min_value`` and ``max_value``; null passes."""
-    arguments = {"column": column, **limits}
-    return Check(kind, name, says, level, "ExpectColumnValuesToBeBetween", arguments, reason)
-
-
-def present(kind: str, name: str, column: str) -> Check:
-    """A check that a value is there."""
-    says = f"{name} is present"
-    arguments = {"column": column}
-    return Check(kind, name, says, "row", "ExpectColumnValuesToNotBeNull", arguments, f"{name} is missing")
-
-
-def unique(kind: str, name: str, column: str) -> Check:
-    """A check that no two rows share a value; all that do fail, for none is known to be right."""
-    reason = f"{name} {{value!r}} is used by more than one row"
-    arguments = {"column": column}
-    return Check(kind, name, f"{name} is unique", "row", "ExpectColumnValuesToBeUnique", arguments, reason)
-
-
-def one_of(kind: str, name: str, column: str, values: Sequence[str]) -> Check:
-    """A check that a value is one of a closed list."""
-    says = f"{name} is one of {', '.join(values[:5])}" + (f" and {len(values) - 5} more" * (len(values) > 5))
-    arguments = {"column": column, "value_set": list(values)}
-    reason = f"{name} {{value!r}} is unknown"
-    return Check(kind, name, says, "row", "ExpectColumnValuesToBeInSet", arguments, reason)
-
-
-def no_problem(kind: str, name: str, says: str, column: str, level: Level = "row") -> Check:
-    """A check that a column of problems, worked out beforehand, is empty; the problem is the reason."""
-    arguments = {"column": column, "value_set": [""]}
-    return Check(kind, name, says, level, "ExpectColumnValuesToBeInSet", arguments, "{value}")
+    names_rows: bool = True  # false for an expectation of the whole: nothing can be set aside for it
 
 
 def validate(frame: pd.DataFrame, checks: Sequence[Check]) -> list[Outcome]:
-    """Carry out ``checks`` on ``frame`` (index 0 .. n-1) and return their outcomes in the same order.
+    """Carry out ``checks`` on ``frame`` and return their outcomes in the same order.
 
-    A frame without rows fulfils every check of its rows. Nothing is sent anywhere: the context is ephemeral,
-    its analytics are off.
+    Rows are known by the frame's column ``row``, which rises; without one, by their places from 0. Nothing is
+    sent anywhere: the context is ephemeral, its analytics are off.
 
     Raises:
-        GateError: Great Expectations is not installed or returned no result for a check.
+        GateError: Great Expectations is not installed, knows no such expectation, or gave no result.
     """
-    if not len(frame):
-        return [Outcome(check, True, 0, observed="no rows") for check in checks]
+    if "row" not in frame:
+        frame = frame.assign(row=range(len(frame)))
     results = _validated(frame, checks)
     missing = [check.says for i, check in enumerate(checks) if i not in results]
     if missing:
@@ -111,11 +99,31 @@ def validate(frame: pd.DataFrame, checks: Sequence[Check]) -> list[Outcome]:
     return [_outcome(frame, check, results[i]) for i, check in enumerate(checks)]
 
 
+def of_kind(outcome: Outcome, kind: str) -> Outcome:
+    """The same outcome, counted among those of ``kind``: several tables may be about one kind of record."""
+    return replace(outcome, check=replace(outcome.check, kind=kind))
+
+
+def joined(parts: Sequence[list[Outcome]]) -> list[Outcome]:
+    """The outcomes of a table whose parts were checked one by one."""
+    return [_joined(outcomes) for outcomes in zip(*parts, strict=True)]
+
+
+def _joined(outcomes: Sequence[Outcome]) -> Outcome:
+    return replace(
+        outcomes[0],
+        success=all(outcome.success for outcome in outcomes),
+        rows=sum(outcome.rows for outcome in outcomes),
+        failing=tuple(row for outcome in outcomes for row in outcome.failing),
+        error=next((outcome.error for outcome in outcomes if outcome.error), ""),
+        reasons={row: why for outcome in outcomes for row, why in outcome.reasons.items()},
+    )
+
+
 def _validated(frame: pd.DataFrame, checks: Sequence[Check]) -> dict[int, Any]:
     """Great Expectations' result of each check, by position (it returns them grouped by column)."""
     context = open_context()
     import great_expectations as gx
-    import great_expectations.expectations as gxe
 
     batch = (
         context.data_sources.add_or_update_pandas("frame")
@@ -123,13 +131,31 @@ def _validated(frame: pd.DataFrame, checks: Sequence[Check]) -> dict[int, Any]:
         .add_batch_definition_whole_dataframe("all")
         .get_batch(batch_parameters={"dataframe": frame})
     )
-    expectations = [
-        getattr(gxe, check.expectation)(**check.arguments, severity=SEVERITY[check.level], meta={"check": i})
-        for i, check in enumerate(checks)
-    ]
-    suite = gx.ExpectationSuite(name="checks", expectations=expectations)
-    found = batch.validate(suite, result_format="COMPLETE")
+    suite = gx.ExpectationSuite(
+        name="checks", expectations=[_expectation(check, i) for i, check in enumerate(checks)]
+    )
+    form = {"result_format": "COMPLETE", "unexpected_index_column_names": ["row"]}
+    found = batch.validate(suite, result_format=form)
     return {result.expectation_config.meta["check"]: result for result in found.results}
+
+
+def _expectation(check: Check, position: int) -> Any:
+    from difflib import get_close_matches
+
+    from great_expectations.expectations import registry
+
+    known = registry.list_registered_expectation_implementations()
+    if check.expectation not in known:
+        near = get_close_matches(check.expectation, known, 1)
+        raise GateError(
+            f"Great Expectations has no {check.expectation}" + f"; did you mean {near[0]}?" * bool(near)
+        )
+    made = registry.get_expectation_impl(check.expectation)
+    try:
+        return made(**check.arguments, severity=check.severity, meta={"check": position})
+    except (ValueError, TypeError) as error:
+        text = " ".join(str(error).split())[:200]
+        raise GateError(f"{check.expectation} of {check.kind} cannot be asked like this: {text}") from None
 
 
 @cache
@@ -154,12 +180,29 @@ def open_context() -> Any:
 
 def _outcome(frame: pd.DataFrame, check: Check, result: Any) -> Outcome:
     error = _exception(result.exception_info)
-    failing = tuple(sorted({int(i) for i in result.result.get("unexpected_index_list") or ()}))
+    if "unexpected_index_list" not in result.result:
+        return _whole(check, result, error)
+    failing = tuple(sorted({int(entry["row"]) for entry in result.result["unexpected_index_list"] or ()}))
     if not error and not result.success and not failing:
         error = "it failed without naming a row"
-    values = frame[check.column]
-    reasons = {i: check.reason.format(value=values.iloc[i]) for i in failing}
+    rows = frame.iloc[frame["row"].searchsorted(list(failing))].to_dict("records")
+    reasons = {row: _reason(check, values) for row, values in zip(failing, rows, strict=True)}
     return Outcome(check, bool(result.success) and not error, len(frame), failing, "", error, reasons)
+
+
+def _whole(check: Check, result: Any, error: str) -> Outcome:
+    """The outcome of an expectation of the whole, as of a table with one row."""
+    if error or result.success:
+        return Outcome(check, not error, 1, error=error, names_rows=False)
+    said = check.reason.format(value=result.result.get("observed_value"))
+    return Outcome(check, False, 1, (0,), reasons={0: said}, names_rows=False)
+
+
+def _reason(check: Check, row: Mapping[Hashable, Any]) -> str:
+    value = row[check.column] if check.column else None
+    length = len(value) if isinstance(value, str) else 0
+    columns = {str(name): held for name, held in row.items()}
+    return check.reason.format_map(columns | {"value": value, "length": length})
 
 
 def _exception(info: Any) -> str:

@@ -35,7 +35,11 @@ details { margin: .8rem 0; } summary { cursor: pointer; }
   tr { break-inside: avoid; } }
 """
 NOTHING_BAD = "No row may be bad"
-LEVELS = {"row": "sets rows aside", "set": "stops the pipeline", "note": "reported only"}
+SEVERITIES = {
+    "warning": "sets rows aside",
+    "critical": "stops the pipeline",
+    "info": "reported only",
+}
 NUMBERS = {"Rows", "Failing", "Set aside", "Bad on their own", "Row", "Number"}
 WORST_FIRST = ("could not be checked", "fails", "rows set aside", "noted", "holds")
 STATES = dict(zip(WORST_FIRST, ("bad", "bad", "bad", "note", "good"), strict=True))
@@ -75,11 +79,16 @@ def _noted(outcomes: Iterable[Outcome]) -> str:
     """What is only reported and did not hold, said where nobody can miss it."""
     noted = [outcome for outcome in outcomes if state(outcome) == "noted"]
     lines = "".join(
-        f"<li>\u2018{escape(o.check.says)}\u2019 does not hold for {len(o.failing):,} of {o.rows:,} "
-        f"{escape(o.check.kind)}</li>"
-        for o in noted
+        f"<li>\u2018{escape(o.check.says)}\u2019 does not hold{escape(_extent(o))}</li>" for o in noted
     )
     return f"<p>Noted, without setting anything aside:</p><ul>{lines}</ul>" if noted else ""
+
+
+def _extent(outcome: Outcome) -> str:
+    """For how many rows a check does not hold; of the whole, what was seen."""
+    if outcome.names_rows:
+        return f" for {len(outcome.failing):,} of {outcome.rows:,} {outcome.check.kind}"
+    return f": {next(iter(outcome.reasons.values()), outcome.observed)}"
 
 
 def _kinds(verdict: Verdict) -> str:
@@ -116,7 +125,7 @@ def _outcomes(kind: str, outcomes: Iterable[Outcome]) -> str:
             _cell(state(outcome), STATES[state(outcome)]),
             _cell(outcome.check.says, "said"),
             _cell(outcome.check.field),
-            _cell(LEVELS[outcome.check.level], "word soft"),
+            _cell(SEVERITIES[outcome.check.severity], "word soft"),
             _number(outcome.rows),
             _number(len(outcome.failing)),
             *([_cell(said, "said")] if any(seen) else []),
@@ -134,9 +143,11 @@ def state(outcome: Outcome) -> str:
         return "could not be checked"
     if outcome.success and not outcome.failing:
         return "holds"
-    if outcome.success or outcome.check.level == "note":
-        return "noted"
-    return "rows set aside" if outcome.check.level == "row" else "fails"
+    if outcome.check.severity == "critical" and not outcome.success:
+        return "fails"
+    if outcome.success or outcome.check.severity == "info" or not outcome.names_rows:
+        return "noted"  # of a warning about the whole there is no row to set aside
+    return "rows set aside"
 
 
 def _examples(verdict: Verdict, most: int) -> str:

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from components.catalog.format.params import ImageLimits
+from components.quality.suite import Expectation
 from components.stage.params import Params, Share
 
 
@@ -37,3 +38,20 @@ class QualityParams(Params):
     # mean cosine of all pairs; near 1 the model tells nothing apart
     max_mean_cosine: float = Field(0.99, gt=0, le=1)
     page_examples: PositiveInt = 10  # quarantined rows shown per reason on the validation page
+    # What else must hold, by table of the suites: {products: [{type: ..., kwargs: {...}, severity: warning}]}
+    expectations: dict[str, tuple[Expectation, ...]] = Field(default_factory=dict)
+
+
+class ListingQualityParams(Params):
+    """Block ``listing_quality``: both gates. Refined listings and pairs are remade, never quarantined."""
+
+    max_title_chars: PositiveInt = 500
+    max_answer_chars: PositiveInt = 8000  # of an instruction's answer, and of either side of a pair
+    min_kept_values: Share = 0.7  # share of sellers' values that refinement leaves, in any form
+    min_kept_words: Share = 0.7  # share of the words of sellers' titles that it leaves
+    min_instructions: NonNegativeInt = 100  # for products of the train split
+    min_pairs: PositiveInt = 50
+    max_kind_share: float = Field(1.0, gt=0, le=1)  # of the pairs, of one kind of rejected answer
+    page_examples: PositiveInt = 10  # rows shown per reason on the validation page
+    # What else must hold, by table of the suites
+    expectations: dict[str, tuple[Expectation, ...]] = Field(default_factory=dict)

@@ -7,11 +7,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from components.quality.expectations import Outcome
+from components.quality.errors import GateError
+from components.quality.expectations import Check, Outcome, of_kind, validate
 from components.stage.errors import VitrineError
 from components.stage.resume import sha256_file
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class BadRow(NamedTuple):
@@ -56,6 +60,20 @@ class Verdict:
         """Note the file's sha256, so that the page says which bytes were judged."""
         self.inputs[file.as_posix()] = sha256_file(file)
 
+    def check(self, kind: str, frame: pd.DataFrame, checks: Sequence[Check]) -> None:
+        """Carry out checks of a table without quarantine and keep their outcomes.
+
+        Raises:
+            GateError: as ``validate``; or a check would set rows aside, and there is nowhere to put them.
+        """
+        for check in checks:
+            if check.severity == "warning":
+                raise GateError(
+                    f"'{check.says}' of {check.kind} has severity warning, but no row of it can be set aside;"
+                    " make it critical or info"
+                )
+        self.outcomes += [of_kind(outcome, kind) for outcome in validate(frame, checks)]
+
     def _give_up(self, error: Exception) -> None:
         """Note that the checks ended early; such a verdict has not passed."""
         text = " ".join(str(error).split())
@@ -95,7 +113,7 @@ class Verdict:
                     f"({self.fraction(kind):.1%}, max_bad_fraction is {self.max_bad_fraction:.1%}): {worst}"
                 )
         for outcome in self.outcomes:
-            if outcome.check.level == "set" and not outcome.success and not outcome.error:
+            if outcome.check.severity == "critical" and not outcome.success and not outcome.error:
                 first = next(iter(outcome.reasons.values()), outcome.observed)
                 example = (
                     f" ({len(outcome.failing)} rows; first: {first})" if outcome.rows > 1 else f" ({first})"
@@ -134,7 +152,7 @@ def _described(outcome: Outcome) -> dict[str, Any]:
         "expectation": outcome.check.expectation,
         "field": outcome.check.field,
         "says": outcome.check.says,
-        "level": outcome.check.level,
+        "severity": outcome.check.severity,
         "success": outcome.success,
         "rows": outcome.rows,
         "failing": len(outcome.failing),

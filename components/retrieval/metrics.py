@@ -7,8 +7,7 @@ value (NaN, trec_eval leaves it out); one whose judgements are all 0 scores 0, a
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -165,27 +164,10 @@ def reciprocal_rank(judged: Judged, level: int = 1) -> Floats:
     return _where_defined(np.where(found.any(axis=1), 1.0 / (first + 1), 0.0), judged)
 
 
-def precision_at(judged: Judged, k: int, level: int = 1) -> Floats:
-    """Relevant products among the first k, divided by k, also where fewer are ranked (trec_eval ``P_k``)."""
-    found = np.count_nonzero(judged.grades[:, :k] >= level, axis=1)
-    return _where_defined(np.asarray(found / k, np.float64), judged)
-
-
 def recall_at(judged: Judged, k: int, level: int = 1) -> Floats:
     """Relevant products among the first k, divided by all relevant ones (trec_eval ``recall_k``)."""
     found = np.count_nonzero(judged.grades[:, :k] >= level, axis=1)
     return _where_defined(_share(found, judged.relevant(level)), judged)
-
-
-def average_precision(judged: Judged, level: int = 1) -> Floats:
-    """Mean over all relevant products of the precision at their rank, 0 if not ranked (trec_eval ``map``)."""
-    found = judged.grades >= level
-    query, place = np.nonzero(found)
-    before = np.arange(query.size) - np.searchsorted(
-        query, query
-    )  # relevant ones ranked above, of the same query
-    total = np.bincount(query, weights=(before + 1) / (place + 1), minlength=len(found))
-    return _where_defined(_share(total, judged.relevant(level)), judged)
 
 
 def ndcg_at(judged: Judged, k: int) -> Floats:
@@ -199,44 +181,3 @@ def ndcg_at(judged: Judged, k: int) -> Floats:
 
 def _discount(depth: int) -> Floats:
     return np.asarray(1.0 / np.log2(np.arange(2, depth + 2)), np.float64)
-
-
-AT_K: Mapping[str, Callable[[Judged, int], Floats]] = {
-    "hits": hits_at,
-    "ndcg": ndcg_at,
-    "precision": precision_at,
-    "recall": recall_at,
-}
-WHOLE: Mapping[str, Callable[[Judged], Floats]] = {
-    "mrr": reciprocal_rank,
-    "average_precision": average_precision,
-}
-
-
-def evaluate(ranking: NDArray[np.integer], qrels: Qrels, names: Iterable[str]) -> dict[str, Floats]:
-    """Per-query values of named metrics: ``hits_at_5``, ``ndcg_at_10``, ``recall_at_100``, ``mrr`` ...
-
-    Returns:
-        name -> float64 ``[queries]``, NaN where not defined; ``numpy.nanmean`` of it is the aggregate.
-
-    Raises:
-        RetrievalDataError: an unknown name, or a ranking less deep than a metric's k while products are left
-            out.
-    """
-    judged = judge(ranking, qrels)
-    return {name: _metric(name, ranking.shape[1] >= qrels.products, judged) for name in names}
-
-
-def _metric(name: str, complete: bool, judged: Judged) -> Floats:
-    if name in WHOLE:
-        return WHOLE[name](judged)
-    match = re.fullmatch(r"([a-z]+)_at_([1-9][0-9]*)", name)
-    if match is None or match[1] not in AT_K:
-        known = ", ".join([*WHOLE, *(f"{metric}_at_K" for metric in AT_K)])
-        raise RetrievalDataError(f"Unknown metric '{name}' (known: {known}).")
-    k = int(match[2])
-    if k > judged.grades.shape[1] and not complete:
-        raise RetrievalDataError(
-            f"'{name}' needs {k} ranked products, the ranking holds {judged.grades.shape[1]}."
-        )
-    return AT_K[match[1]](judged, k)

@@ -17,7 +17,7 @@ ROWS_PER_SHARD = 4096
 class ShopStage(Params):
     """Parameters of the stage."""
 
-    shop: ShopParams
+    shop: ShopParams = ShopParams()
 
 
 def run(params: ShopStage, paths: Paths, record: Record) -> None:

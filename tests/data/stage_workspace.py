@@ -1,4 +1,4 @@
-"""A folder where a door runs as if it were the root of a workspace."""
+"""A folder where a stage runs as if it were the root of a workspace."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stranger's files through a mapping: every format, every rule, every kind of bad row."""
+"""A user's files through a mapping: every format, every rule, every kind of bad row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stranger's catalogue brings in its own files, never what a link in it leads to."""
+"""A user's catalogue brings in its own files, never what a link in it leads to."""
 
 from __future__ import annotations
 

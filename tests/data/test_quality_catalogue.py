@@ -1,4 +1,4 @@
-"""The catalogue's gate, through its door: what is set aside, what stops the pipeline, what goes on."""
+"""The catalogue's gate, through its stage: what is set aside, what stops the pipeline, what goes on."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ import pytest
 from PIL import Image
 
 from components.catalog.format.records import PRODUCTS, QRELS, QUERIES
-from components.quality import __main__ as quality_door
-from components.stage import frame as door
+from components.stage import frame
 from tests.data.parameter_blocks import quality_block
 from tests.data.stage_workspace import enter
 
@@ -81,7 +80,7 @@ class Shop:
             "group_id": f"g{i // 2}",
         }
 
-    def run(self, shards: int = 3, command: str = "catalog") -> int:
+    def run(self, shards: int = 3, damage: Callable[[Path], Any] = lambda root: None) -> int:
         folder = self.root / "data/catalog"
         (folder / "products").mkdir(parents=True)
         for k in range(shards):
@@ -94,8 +93,8 @@ class Shop:
         if self.rejects:
             pq.write_table(pa.Table.from_pylist(self.rejects), folder / "rejects.parquet")
         (self.root / "params.yaml").write_text(json.dumps({"quality": self.params}))
-        commands = {"catalog": quality_door.catalog, "embeddings": quality_door.embeddings}
-        return door.run("quality", commands, [command])
+        damage(self.root)
+        return frame.main(["quality.catalogue"])
 
     def checked(self) -> list[dict[str, Any]]:
         files = sorted((self.root / "data/checked/products").glob("*.parquet"))
@@ -106,7 +105,7 @@ class Shop:
         return {row["product_id"] for row in self.checked()}
 
     def quarantine(self, failed: bool = False) -> list[dict[str, Any]]:
-        refused = self.root / ".vitrine/quality/quality.catalog/quarantine.parquet"
+        refused = self.root / ".vitrine/quality/quality.catalogue/quarantine.parquet"
         return pq.read_table(
             refused if failed else self.root / "data/quarantine/quarantine.parquet"
         ).to_pylist()
@@ -226,7 +225,7 @@ def test_values_outside_the_schema_may_be_only_reported(shop):
     attributes(("length_cm", "3"))(shop.products[4])
     assert shop.run() == 0
     assert len(shop.ids()) == 40
-    noted = [e for e in shop.summary()["kinds"]["products"]["expectations"] if e["level"] == "note"]
+    noted = [e for e in shop.summary()["kinds"]["products"]["expectations"] if e["severity"] == "info"]
     assert [e["failing"] for e in noted] == [1, 1]
 
 
@@ -330,7 +329,7 @@ def refused(shop: Shop, capsys: pytest.CaptureFixture[str], **arguments: Any) ->
     assert len(said) == 1
     for output in ("data/checked", "data/quarantine", "reports"):
         assert not (shop.root / output).exists()
-    folder = shop.root / ".vitrine/quality/quality.catalog"
+    folder = shop.root / ".vitrine/quality/quality.catalogue"
     assert f"see {folder.relative_to(shop.root)}/page.html" in said[0]
     assert "Did not pass" in (folder / "page.html").read_text()
     assert json.loads((folder / "summary.json").read_text())["passed"] is False
@@ -431,33 +430,138 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
 
 
 @pytest.mark.parametrize("name", DAMAGE)
-def test_what_cannot_be_read_does_not_pass(shop, capsys, monkeypatch, name):
+def test_what_cannot_be_read_does_not_pass(shop, capsys, name):
     damage, words = DAMAGE[name]
-    monkeypatch.setattr(quality_door, "load_params", damaging(shop.root, damage))
+    assert words in refused(shop, capsys, damage=damage)
+
+
+def expect(shop: Shop, table: str, kind: str, severity: str = "warning", **kwargs: Any) -> None:
+    """What a data steward does: one more line in the parameters of a profile."""
+    texts = {name: kwargs.pop(name) for name in ("description", "reason") if name in kwargs}
+    line = {"type": kind, "kwargs": kwargs, "severity": severity, **texts}
+    shop.params.setdefault("expectations", {}).setdefault(table, []).append(line)
+
+
+def test_a_line_in_a_profile_sets_rows_aside(shop):
+    shop.params["max_bad_fraction"] = 0.5
+    expect(shop, "products", "expect_column_value_lengths_to_be_between", column="title", min_value=8)
+    assert shop.run() == 0
+    assert shop.ids() == {f"p{i:02d}" for i in range(10, 40)}  # "title 9" is too short
+    bad = [bad for bad in shop.quarantine() if bad["kind"] == "products"]
+    assert {bad["reason"] for bad in bad} == {f"title is 'title {i}'" for i in range(10)}
+    assert {bad["expectation"] for bad in bad} == {"title column value lengths to be between (min_value 8)"}
+
+
+FURTHER: dict[str, tuple[str, str, dict[str, Any], int]] = {
+    "an attribute": (
+        "products",
+        "expect_column_values_to_be_in_set",
+        {"column": "attributes.colour", "value_set": ["red"]},
+        1,
+    ),
+    "width of pictures": (
+        "products",
+        "expect_column_values_to_be_between",
+        {"column": "image_width", "min_value": 20},
+        1,
+    ),
+    "a regular expression": (
+        "products",
+        "expect_column_values_to_match_regex",
+        {"column": "title", "regex": "^title"},
+        1,
+    ),
+    "titles of the whole catalogue": (
+        "products",
+        "expect_column_values_to_be_unique",
+        {"column": "title"},
+        2,
+    ),
+    "a parameter": (
+        "queries",
+        "expect_column_value_lengths_to_be_between",
+        {"column": "text", "max_value": "${min_products}"},
+        12,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FURTHER)
+def test_lines_of_a_steward_hold_for_every_column(shop, name):
+    table, kind, kwargs, failing = FURTHER[name]
+    attributes(("colour", "blue"))(shop.products[4])
+    shop.products[5]["image"]["bytes"] = picture(1, side=10)
+    shop.products[6]["title"] = "TITLE 6"
+    shop.products[8]["title"] = "title 9"  # of another shard than the one it repeats
+    expect(shop, table, kind, "info", **kwargs, description="as we like it")
+    assert shop.run() == 0
+    checks = shop.summary()["kinds"][table]["expectations"]
+    assert [e["failing"] for e in checks if e["says"] == "as we like it"] == [failing]
+    assert shop.quarantine() == []
+
+
+def test_a_critical_line_about_the_whole_stops_the_pipeline(shop, capsys):
+    expect(shop, "products", "expect_column_mean_to_be_between", "critical", column="image_width",
+           min_value=100, reason="the mean is {value:.0f} px", description="pictures are large")  # fmt: skip
+    assert "'pictures are large' does not hold (the mean is 24 px)" in refused(shop, capsys)
+
+
+def test_a_warning_about_the_whole_is_noted_and_sets_nothing_aside(shop):
+    expect(shop, "products", "expect_column_mean_to_be_between", column="image_width", min_value=100,
+           description="pictures are large")  # fmt: skip
+    assert shop.run() == 0
+    assert shop.quarantine() == []
+    page = (shop.root / "reports/quality/catalog.html").read_text()
+    assert "\u2018pictures are large\u2019 does not hold" in page
+
+
+BAD_LINES: dict[str, tuple[tuple[str, str, str, dict[str, Any]], str]] = {
+    "table": (
+        ("goods", "expect_column_values_to_not_be_null", "info", {"column": "title"}),
+        "no table 'goods'",
+    ),
+    "type": (
+        ("products", "expect_column_values_to_be_nul", "info", {"column": "title"}),
+        "did you mean expect_column_values_to_be_null",
+    ),
+    "column": (
+        ("products", "expect_column_values_to_not_be_null", "info", {"column": "tittle"}),
+        "could not be done",
+    ),
+    "argument": (
+        ("products", "expect_column_values_to_be_between", "info", {"column": "image_width", "least": 3}),
+        "cannot be asked like this",
+    ),
+    "parameter": (
+        (
+            "products",
+            "expect_column_values_to_be_between",
+            "info",
+            {"column": "row", "max_value": "${max_titel}"},
+        ),
+        "did you mean ${max_title_chars}",
+    ),
+    "nowhere to put rows": (
+        ("kept_products", "expect_column_values_to_not_be_null", "warning", {"column": "split"}),
+        "no row of it can be set aside",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD_LINES)
+def test_a_line_that_cannot_be_checked_fails_closed(shop, capsys, name):
+    (table, kind, severity, kwargs), words = BAD_LINES[name]
+    expect(shop, table, kind, severity, **kwargs)
     assert words in refused(shop, capsys)
 
 
-def damaging(root: Path, damage: Callable[[Path], Any]) -> Callable[..., Any]:
-    """``load_params``, the first thing the stage does, with the damage done just before it."""
-    from components.stage.params import load_params
-
-    def load(*arguments: Any) -> Any:
-        damage(root)
-        return load_params(*arguments)
-
-    return load
-
-
-def test_an_expectation_that_raises_fails_closed(shop, capsys, monkeypatch):
-    from components.quality.catalogue import gate as catalogue_gate
-    from components.quality.expectations import Check
-
-    broken = Check("products", "title", "titles match", "note", "ExpectColumnValuesToMatchRegex",
-                   {"column": "product_id", "regex": "("}, "does not match")  # fmt: skip
-    monkeypatch.setattr(catalogue_gate, "product_checks", lambda schema, params: [broken])
+def test_an_expectation_that_raises_fails_closed(shop, capsys):
+    expect(shop, "products", "expect_column_values_to_match_regex", "info",
+           column="product_id", regex="(", description="titles match")  # fmt: skip
     sentence = refused(shop, capsys)
     assert "the check 'titles match' could not be done" in sentence
-    assert "could not be checked" in (shop.root / ".vitrine/quality/quality.catalog/page.html").read_text()
+    page = shop.root / ".vitrine/quality/quality.catalogue/page.html"
+    assert "could not be checked" in page.read_text()
 
 
 @pytest.mark.parametrize("error", [RuntimeError("boom"), MemoryError("full"), KeyError("x")])

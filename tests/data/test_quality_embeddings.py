@@ -1,4 +1,4 @@
-"""The embeddings' gate, through its door: one finite unit vector per checked product, and no collapse."""
+"""The embeddings' gate, through its stage: one finite unit vector per checked product, and no collapse."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from components.catalog.format.records import PRODUCTS
-from components.quality import __main__ as quality_door
-from components.stage import frame as door
+from components.stage import frame
 from tests.data.parameter_blocks import quality_block
 from tests.data.stage_workspace import enter
 
@@ -55,7 +54,7 @@ class Embedded:
         pq.write_table(table, self.root / "data/embeddings/embeddings.parquet", row_group_size=7)
         (self.root / "data/embeddings/meta.json").write_text(json.dumps(self.meta))
         (self.root / "params.yaml").write_text(json.dumps({"quality": PARAMS}))
-        return door.run("quality", {"embeddings": quality_door.embeddings}, ["embeddings"])
+        return frame.main(["quality.embeddings"])
 
 
 @pytest.fixture
@@ -102,8 +101,11 @@ BROKEN: dict[str, tuple[Callable[[Embedded], Any], str]] = {
     "not normalised": (lambda e: e.vectors.__setitem__(5, 2 * e.vectors[5]), "its length is 2.0000"),
     "zero vector": (lambda e: e.vectors.__setitem__(5, 0), "its length is 0.0000"),
     "product without a vector": (drop_last, "1 checked products have none"),
-    "vector without a product": (lambda e: e.ids.__setitem__(N - 1, "zz"), "1 belong to none"),
-    "two vectors of a product": (lambda e: e.ids.__setitem__(4, "p03"), "1 are repeated"),
+    "vector without a product": (
+        lambda e: e.ids.__setitem__(N - 1, "zz"),
+        "every vector belongs to a checked product",
+    ),
+    "two vectors of a product": (lambda e: e.ids.__setitem__(4, "p03"), "a product has one vector"),
     "out of order": (swap, "1 are out of order"),
     "count misstated": (lambda e: e.meta.update(count=3), "meta.json states the count"),
     "dimension misstated": (lambda e: e.meta.update(dimension=3), "meta.json states the count"),

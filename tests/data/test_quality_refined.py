@@ -1,4 +1,4 @@
-"""The gate of refined listings, through its door: in the schema, nothing added, every change explained."""
+"""The gate of refined listings, through its stage: in the schema, nothing added, every change explained."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from components.catalog.format.records import PRODUCTS
-from components.quality.__main__ import COMMANDS
-from components.stage import frame as door
+from components.stage import frame
 from tests.data.stage_workspace import enter
 
 pytest.importorskip("great_expectations")
@@ -128,7 +127,7 @@ class World:
         if self.pairs:
             pq.write_table(pa.Table.from_pylist(self.pairs), self.root / "data/preferences/pairs.parquet")
         (self.root / "params.yaml").write_text(json.dumps({"listing_quality": self.params}))
-        return door.run("quality", COMMANDS, [command])
+        return frame.main([f"quality.{command}"])
 
 
 @pytest.fixture

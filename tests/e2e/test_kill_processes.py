@@ -82,7 +82,9 @@ class Caught:
         assert self.runner.poll() is None, self.runner.communicate()[0]
         self.door = psutil.Process(int(told.read_text()))
         chain = self.door.parents()
-        self.dvc = next(p for p in chain if "dvc" in p.cmdline() and "launch.py" not in " ".join(p.cmdline()))
+        self.dvc = next(
+            p for p in chain if "dvc_job" in (line := " ".join(p.cmdline())) and "launch.py" not in line
+        )
         self.launcher = next(p for p in chain if "launch.py" in " ".join(p.cmdline()))
         self.processes = [self.runner, *self.runner.children(recursive=True)]
         assert {self.door, self.dvc, self.launcher} < set(self.processes)

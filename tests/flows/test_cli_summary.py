@@ -12,13 +12,14 @@ import pytest
 import yaml
 from rich.console import Console
 
+from components.report.terminal import figure, read_metrics
 from components.stage.record import Record, save_record
 from flows.cli import guarded
 from flows.display import Display, duration, memory
 from flows.errors import StageFailedError
 from flows.graph import Graph, StageMeta, StageNode
 from flows.stages import StageResult
-from flows.summary import budget_table, figure, memory_at_once, print_summary, read_metrics
+from flows.summary import budget_table, memory_at_once, print_summary
 
 
 def printed(root: Path, results: list[StageResult]) -> str:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -14,9 +15,11 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from flows.cores import Cores, by_longest_way, machine_cores, wanted
+from flows.cores import Cores, by_critical_path, machine_cores, wanted
 from flows.graph import Graph, StageMeta, StageNode
 from tests.flows.toy_workspace import command, environment, make_workspace, settings
 
@@ -141,13 +144,124 @@ def node(name: str, *parents: str, blocks: tuple[str, ...] = ()) -> StageNode:
     return StageNode(name, parents, StageMeta(), "", blocks)
 
 
-def test_cores_are_given_once_and_come_back() -> None:
-    cores = Cores([4, 1, 2])
-    first = cores.take(2)
-    assert first == (1, 2) and cores.take(2) is None and cores.take(1) == (4,)
-    cores.give_back(first)
-    assert Cores([0]).take(8) == (0,), "more than there are: all there are"
-    assert cores.take(0) == ()
+class Lent:
+    """Stages that wait for cores, each in a thread of its own as Prefect runs them."""
+
+    def __init__(self, cores: Cores) -> None:
+        self.cores, self.has = cores, dict[str, tuple[int, ...] | None]()
+        self._over: dict[str, threading.Event] = {}
+        self._threads: dict[str, threading.Thread] = {}
+
+    def ask(self, name: str, count: int) -> None:
+        self._over[name] = threading.Event()
+        self._threads[name] = threading.Thread(target=self._hold, args=(name, count), daemon=True)
+        self._threads[name].start()
+
+    def _hold(self, name: str, count: int) -> None:
+        with self.cores.lent(name, count) as numbers:
+            self.has[name] = numbers
+            self._over[name].wait(PATIENCE_S)
+
+    def end(self, name: str) -> None:
+        self.cores.finished(name)
+        self._over[name].set()
+        self._threads[name].join(PATIENCE_S)
+        del self.has[name]
+
+    def settle(self, *names: str) -> None:
+        """Wait until exactly these have their cores, and see that nobody else gets any."""
+        until(lambda: set(self.has) == set(names), f"the turn of {names}, not of {set(self.has)}")
+        time.sleep(0.05)
+        assert set(self.has) == set(names)
+
+
+def test_cores_are_lent_once_and_come_back() -> None:
+    lent = Lent(Cores([4, 1, 2], "abcd", dict.fromkeys("abcd", ()), at_once=9))
+    lent.ask("a", 2)
+    lent.settle("a")
+    lent.ask("b", 2)
+    lent.settle("a")
+    lent.end("a")
+    lent.settle("b")
+    lent.ask("c", 1)
+    lent.settle("b", "c")
+    assert lent.has == {"b": (1, 2), "c": (4,)}
+    lent.ask("d", 8)
+    lent.end("b")
+    lent.end("c")
+    lent.settle("d")
+    assert lent.has == {"d": (1, 2, 4)}, "more than there are: all there are"
+    lent.end("d")
+
+
+def test_a_stage_that_lacks_cores_is_not_overtaken_and_one_for_a_runner_needs_none() -> None:
+    parents = {"first": (), "wide": (), "small": (), "away": ()}
+    lent = Lent(Cores([0, 1], ["away", "first", "wide", "small"], parents, at_once=3))
+    lent.ask("away", 0)
+    lent.settle("away")
+    lent.ask("first", 1)
+    lent.settle("away", "first")
+    lent.ask("small", 1)
+    lent.settle("away", "first")
+    lent.ask("wide", 2)
+    lent.settle("away", "first")
+    lent.end("first")
+    lent.settle("away", "wide")
+    lent.end("wide")
+    lent.settle("away", "small")
+    lent.end("small")
+    lent.end("away")
+
+
+def test_the_next_on_the_critical_path_goes_first_even_while_prefect_still_starts_its_task() -> None:
+    parents = {"a": (), "after_a": ("a",), "b": ()}
+    lent = Lent(Cores([0], ["a", "after_a", "b"], parents, at_once=1))
+    lent.ask("a", 1)
+    lent.settle("a")
+    lent.ask("b", 1)
+    lent.end("a")
+    time.sleep(0.1)
+    lent.settle()
+    lent.ask("after_a", 1)
+    lent.settle("after_a")
+    lent.end("after_a")
+    lent.settle("b")
+    lent.end("b")
+
+
+def test_nothing_begins_once_a_stage_has_failed() -> None:
+    lent = Lent(Cores([0], "ab", {"a": (), "b": ()}, at_once=1))
+    lent.ask("a", 1)
+    lent.settle("a")
+    lent.ask("b", 1)
+    lent.cores.close()
+    until(lambda: "b" in lent.has, "the refusal of b")
+    assert lent.has == {"a": (0,), "b": None}
+
+
+@given(st.data())
+def test_every_stage_gets_its_turn_after_its_parents(data: st.DataObject) -> None:
+    names = [f"s{i}" for i in range(data.draw(st.integers(1, 6)))]
+    parents = {
+        n: tuple(data.draw(st.sets(st.sampled_from(names[:i])))) if i else () for i, n in enumerate(names)
+    }
+    counts = {n: data.draw(st.integers(0, 4)) for n in names}
+    cores = Cores(range(data.draw(st.integers(1, 3))), data.draw(st.permutations(names)), parents, 2)
+    done: list[str] = []
+
+    def work(name: str) -> None:
+        with cores.lent(name, counts[name]) as numbers:
+            assert numbers is not None
+            done.append(name)
+            cores.finished(name)
+
+    threads = [threading.Thread(target=work, args=(name,), daemon=True) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE_S)
+    assert sorted(done) == names
+    assert all(done.index(p) < done.index(n) for n in names for p in parents[n])
 
 
 @pytest.mark.parametrize(
@@ -169,16 +283,16 @@ def test_a_stage_takes_the_cores_of_its_own_block(stage: StageNode, count: int) 
     assert wanted(stage, parameters) == count
 
 
-def test_the_longest_way_goes_first() -> None:
+def test_the_longest_path_goes_first() -> None:
     stages = [node("a"), node("b"), node("c", "b"), node("d", "c"), node("e", "a", "d"), node("f", "a")]
     graph = Graph({n.name: n for n in stages}, {})
-    assert by_longest_way(graph, "fedcba") == ["b", "c", "a", "d", "e", "f"]
+    assert by_critical_path(graph, "fedcba") == ["b", "c", "a", "d", "e", "f"]
 
 
 def test_a_long_stage_goes_before_a_long_chain_of_short_ones() -> None:
     stages = [node("a"), node("b", "a"), node("c", "b"), replace(node("long"), meta=StageMeta(expected_s=60))]
     graph = Graph({n.name: n for n in stages}, {})
-    assert by_longest_way(graph, ["a", "long"]) == ["long", "a"]
+    assert by_critical_path(graph, ["a", "long"]) == ["long", "a"]
 
 
 def test_cores_of_this_machine() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from pathlib import Path
 
 import pytest
 
-from flows.stages import QUIET, Stage, StageResult, Watcher, explain, last_line, run_stage
+from flows.stages import QUIET, Stage, StageResult, Watcher, _answer, last_line, run_stage
 from tests.flows.toy_workspace import PROJECT, make_workspace, settings
 
 
@@ -62,21 +63,18 @@ def test_a_failure_before_the_door_is_told_from_what_dvc_said(root: Path) -> Non
     assert "out/make.json is missing" in failed.error
 
 
-@pytest.mark.parametrize(
-    ("text", "code", "told"),
-    [
-        ("ERROR: unexpected error - [Errno 28] No space left on device\n", 255, "the disk is full"),
-        ("", 137, "killed from outside"),
-        (
-            "ERROR: one\nERROR: failed to reproduce 'x': output 'a' does not exist\n",
-            255,
-            "output 'a' does not exist",
-        ),
-        ("strange", 7, "exit code 7"),
-    ],
-)
-def test_explain(text: str, code: int, told: str) -> None:
-    assert told in explain(text, code)
+def test_a_full_disk_and_a_killed_process_are_told_in_a_sentence(root: Path, tmp_path: Path) -> None:
+    from flows.dvc_job import sentence
+
+    full = RuntimeError("failed to reproduce 'make'")
+    full.__cause__ = OSError(errno.ENOSPC, "No space left on device")
+    assert "the disk is full" in sentence(None, {}, full)  # type: ignore[arg-type]
+    other = RuntimeError("failed to reproduce 'x'")
+    other.__cause__ = ValueError("output 'a'\n does not exist")
+    assert sentence(None, {}, other) == "failed to reproduce 'x': output 'a' does not exist"  # type: ignore[arg-type]
+    stage = Stage(root, "make", "killed")
+    assert "killed from outside" in _answer(stage, tmp_path / "nothing", 137)[1]
+    assert "exit code 7" in _answer(stage, tmp_path / "nothing", 7)[1]
 
 
 def test_last_line_is_what_a_terminal_would_show(tmp_path: Path) -> None:

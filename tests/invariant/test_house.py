@@ -73,13 +73,14 @@ def test_each_of_the_four_has_one_owner(library: str) -> None:
             assert library not in {n.split(".")[0] for n in imports(file)}, file
 
 
-def test_flows_start_components_and_import_only_their_parameters() -> None:
+def test_flows_start_components_and_import_only_parameters_and_what_is_printed() -> None:
     for file in sources("flows"):
         for name in imports(file):
             parts = name.split(".")
             assert parts[0] not in ("torch", "open_clip", "transformers"), file
             if parts[0] == "components":
-                assert parts[1] in ("stage", "tracking") or parts[-1] == "params", f"{file}: {name}"
+                light = parts[1] in ("stage", "tracking") or parts[-1] == "params"
+                assert light or name == "components.report.terminal", f"{file}: {name}"
 
 
 @pytest.mark.parametrize("profile", sorted(p.stem for p in (ROOT / "conf").glob("*.yaml")))

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from components.catalog.format.schema import CatalogSchema
 from components.evidence.calibration import calibrate
 from components.evidence.features import FEATURES, Evidence
-from components.evidence.listing import Listing
+from components.evidence.listing import SellerListing
 from components.evidence.mentions import Mentions
-from components.evidence.params import SupportParams
 from components.evidence.sibling_values import SiblingValues
 from components.evidence.synonyms import Synonyms
 from components.evidence.words import Words
+from components.opal.refine.params import SupportParams
 from tests.unit.test_opal_judges import WORDS
 
 SUPPORT = SupportParams(
@@ -50,8 +50,8 @@ SCHEMA = CatalogSchema.model_validate(
 )
 
 
-def listing(title: str, description: str = "", group: str = "g", **attributes: str) -> Listing:
-    return Listing("p", "train", title, description, "jackets", "parka", attributes, group)
+def listing(title: str, description: str = "", group: str = "g", **attributes: str) -> SellerListing:
+    return SellerListing("p", "train", title, description, "jackets", "parka", attributes, group)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def mentions() -> Mentions:
     ],
 )
 def test_a_text_names_values_of_closed_attributes(
-    mentions: Mentions, said: Listing, found: dict[tuple[str, str], bool]
+    mentions: Mentions, said: SellerListing, found: dict[tuple[str, str], bool]
 ) -> None:
     assert mentions.of(said) == found
 
@@ -122,7 +122,7 @@ def careless_sellers(wrong: float, count: int = 600, values: int = 4) -> tuple[E
 @pytest.mark.parametrize("wrong", [0.05, 0.2])
 def test_the_rate_of_wrong_values_is_found_without_the_truth(tmp_path: Path, wrong: float) -> None:
     evidence, slip = careless_sellers(wrong)
-    calibration = calibrate([evidence], SUPPORT)
+    calibration = calibrate([evidence], SUPPORT.penalty, SUPPORT.keep_above)
     weights = calibration.weights("hue")
     assert weights.wrong == pytest.approx(slip.mean(), abs=0.03)
     right = weights.right(evidence)[np.arange(len(slip)), evidence.stated]
@@ -136,6 +136,6 @@ def test_evidence_that_says_nothing_drops_nothing() -> None:
     silent = Evidence(
         "hue", evidence.values, evidence.rows, evidence.stated, 0 * evidence.features, evidence.plausible
     )
-    for calibration in (calibrate([silent], SUPPORT), calibrate([], SUPPORT)):
+    for calibration in (calibrate(e, SUPPORT.penalty, SUPPORT.keep_above) for e in ([silent], [])):
         assert (calibration.weights("hue").right(silent) > SUPPORT.keep_above).all()
         assert not calibration.visible(0.6)

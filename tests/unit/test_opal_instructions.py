@@ -10,8 +10,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from components.catalog.format.schema import CatalogSchema, listing_json_schema
-from components.evidence.listing import Listing
-from components.opal.refine.entailment import entailed
+from components.evidence.listing import SellerListing
+from components.opal.model.listing_text import Listing
+from components.opal.refine.entailment import Reply, entailed
 from components.opal.refine.instructions import Instruction, InstructionWriter
 from components.opal.refine.params import InstructionParams
 
@@ -21,7 +22,7 @@ TEXT = st.text(min_size=1, max_size=12).filter(str.strip)
 
 
 @st.composite
-def worlds(draw: st.DrawFn) -> tuple[CatalogSchema, Listing, frozenset[str]]:
+def worlds(draw: st.DrawFn) -> tuple[CatalogSchema, SellerListing, frozenset[str]]:
     """Any schema with a record that fits it; names and values may be anything."""
     names = draw(st.lists(TEXT, max_size=6, unique=True))
     attributes: dict[str, Any] = {}
@@ -39,12 +40,17 @@ def worlds(draw: st.DrawFn) -> tuple[CatalogSchema, Listing, frozenset[str]]:
         stated[name] = str(number) if attributes[name]["type"] == "number" else draw(st.sampled_from(values))
     title = draw(st.one_of(st.just(""), TEXT))
     visible = frozenset(draw(st.lists(st.sampled_from(names), unique=True)) if names else [])
-    return schema, Listing("p", "train", title, "", "c", "t", stated, "g"), visible
+    return schema, SellerListing("p", "train", title, "", "c", "t", stated, "g"), visible
 
 
-def check(sample: Instruction, schema: CatalogSchema, listing: Listing, visible: frozenset[str]) -> bool:
-    known = (listing.title, listing.attributes, visible, schema.categories["c"])
-    return entailed(sample.grain, sample.answer, *known, sample.asked)
+def check(
+    sample: Instruction, schema: CatalogSchema, listing: SellerListing, visible: frozenset[str]
+) -> bool:
+    record, reply = (
+        Listing(listing.title, listing.attributes),
+        Reply(sample.grain, sample.answer, sample.asked),
+    )
+    return entailed(reply, record, visible, schema.categories["c"])
 
 
 @settings(max_examples=150, deadline=None)
@@ -81,9 +87,9 @@ def test_an_answer_about_another_record_is_not_entailed(world: Any, lie: str, da
     name = data.draw(st.sampled_from(sorted(listing.attributes)))
     assume(lie != listing.attributes[name])
     told = InstructionWriter(PARAMS, schema, visible, 0).write(listing)
-    lied = Listing("p", "train", listing.title, "", "c", "t", {**listing.attributes, name: lie}, "g")
+    lied = SellerListing("p", "train", listing.title, "", "c", "t", {**listing.attributes, name: lie}, "g")
     silent = {n: v for n, v in listing.attributes.items() if n != name}
-    less = Listing("p", "train", listing.title, "", "c", "t", silent, "g")
+    less = SellerListing("p", "train", listing.title, "", "c", "t", silent, "g")
     for sample in told:
         if sample.grain == "listing" or (sample.grain == "attributes" and name in sample.asked):
             number = schema.categories["c"].attributes[name].type == "number"
@@ -91,7 +97,7 @@ def test_an_answer_about_another_record_is_not_entailed(world: Any, lie: str, da
             assert not check(sample, schema, less, visible)
 
 
-KNOWN = ("A cup", {"hue": "teal", "size": "5"}, {"hue"})
+KNOWN = (Listing("A cup", {"hue": "teal", "size": "5"}), {"hue"})
 
 
 @pytest.mark.parametrize(
@@ -127,4 +133,4 @@ def test_entailment(grain: str, answer: str, asked: tuple[str, ...], follows: bo
     schema = CatalogSchema.model_validate(
         {"categories": {"c": {"product_types": ["t"], "attributes": attributes}}}
     )
-    assert entailed(grain, answer, *KNOWN, schema.categories["c"], asked) is follows
+    assert entailed(Reply(grain, answer, asked), *KNOWN, schema.categories["c"]) is follows

@@ -10,13 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.catalog.format.schema import CatalogSchema
-from components.evidence.listing import Listing
+from components.evidence.listing import SellerListing
 from components.evidence.params import WordParams
 from components.evidence.synonyms import Synonyms
 from components.evidence.words import Words
 from components.opal.refine.decisions import Decision, applied, refine
-from components.opal.refine.judges.schema import KnownValues, SchemaJudge, recognised
+from components.opal.refine.judges.schema import SchemaJudge, recognised
 from components.opal.refine.judges.title import TitleJudge
+from components.opal.refine.known_values import KnownValues
 from components.opal.refine.params import TitleParams
 from components.opal.refine.units import in_unit, unit_of
 
@@ -41,8 +42,8 @@ SCHEMA = CatalogSchema.model_validate(
 )
 
 
-def listing(title: str = "", kind: str = "hammer", description: str = "", **attributes: str) -> Listing:
-    return Listing("p", "train", title, description, "tools", kind, attributes, "g")
+def listing(title: str = "", kind: str = "hammer", description: str = "", **attributes: str) -> SellerListing:
+    return SellerListing("p", "train", title, description, "tools", kind, attributes, "g")
 
 
 def schema_judge() -> SchemaJudge:

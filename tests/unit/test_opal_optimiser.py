@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import copy
 
-import pytest
 import torch
 
-from components.opal.model.train.orthogonal_momentum import BatchedMuon, MuonAdamW, split
+from components.opal.model.train.muon import MuonAdamW, split
 
 
 def network() -> torch.nn.ModuleDict:
@@ -47,34 +46,6 @@ def test_it_moves_as_torchs_own_two_do() -> None:
             each.step()
     for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
         assert torch.allclose(a, b, atol=1e-6)
-
-
-@pytest.mark.parametrize("shape", [(8, 8), (24, 8), (8, 24)])
-def test_matrices_of_one_shape_move_as_each_would_by_torchs_muon(shape: tuple[int, int]) -> None:
-    first = torch.randn(3, *shape, generator=torch.Generator().manual_seed(0))
-    ours, theirs = ([torch.nn.Parameter(m.clone()) for m in first] for _ in range(2))
-    shared = {"lr": 0.02, "weight_decay": 0.1, "momentum": 0.95}
-    batched, each = (
-        BatchedMuon(ours, **shared),
-        torch.optim.Muon(theirs, adjust_lr_fn="match_rms_adamw", **shared),
-    )
-    for step in range(5):
-        gradients = torch.randn(3, *shape, generator=torch.Generator().manual_seed(step + 1))
-        for matrices in (ours, theirs):
-            for matrix, gradient in zip(matrices, gradients, strict=True):
-                matrix.grad = gradient.clone()
-        batched.step()
-        each.step()
-    moved = torch.stack([m.detach() for m in theirs]) - first
-    for a, b in zip(ours, theirs, strict=True):
-        assert torch.allclose(a, b, atol=0.01 * float(moved.abs().max()))
-
-
-def test_a_matrix_without_a_gradient_stays() -> None:
-    matrices = [torch.nn.Parameter(torch.eye(4)) for _ in range(2)]
-    matrices[0].grad = torch.ones(4, 4)
-    BatchedMuon(matrices, lr=0.1, weight_decay=0.1).step()
-    assert torch.equal(matrices[1], torch.eye(4)) and not torch.equal(matrices[0], torch.eye(4))
 
 
 def test_a_schedule_and_a_saved_state_reach_both_parts() -> None:

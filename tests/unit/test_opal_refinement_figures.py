@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from components.catalog.format.records import Noise, Truth
-from components.opal.evaluate.refinement_figures import (
+from components.opal.evaluate.refinement.figures import (
     Case,
     judged_titles,
     judged_values,

@@ -10,9 +10,9 @@ from components.quality.verdict import Verdict
 
 
 def outcome(
-    says: str, level: str, success: bool, failing: tuple[int, ...] = (), observed: str = ""
+    says: str, severity: str, success: bool, failing: tuple[int, ...] = (), observed: str = ""
 ) -> Outcome:
-    check = Check("products", "title", says, level, "ExpectColumnValuesToBeUnique", {}, "")  # type: ignore[arg-type]
+    check = Check("products", "title", says, severity, "expect_column_values_to_be_unique", {}, "")
     return Outcome(check, success, 10, failing, observed)
 
 
@@ -22,7 +22,10 @@ def page(*outcomes: Outcome, most: float = 0.02) -> str:
 
 
 def test_what_is_only_noted_is_said_in_the_verdict_and_stands_first_among_the_checks() -> None:
-    holds, noted = outcome("titles differ", "row", True), outcome("titles are short", "note", False, (1, 2))
+    holds, noted = (
+        outcome("titles differ", "warning", True),
+        outcome("titles are short", "info", False, (1, 2)),
+    )
     assert (state(holds), state(noted)) == ("holds", "noted")
     text = page(holds, noted)
     assert "No row was set aside." in text
@@ -31,7 +34,7 @@ def test_what_is_only_noted_is_said_in_the_verdict_and_stands_first_among_the_ch
 
 
 def test_a_column_of_nothing_is_left_out_and_a_gate_without_allowance_says_so() -> None:
-    assert "Seen" not in page(outcome("titles differ", "row", True))
-    assert "Seen" in page(outcome("titles differ", "row", True, observed="nine kinds"))
-    assert "at most 2.00% of the rows may be bad" in page(outcome("x", "row", True))
-    assert "No row may be bad; " in page(outcome("x", "row", True), most=0.0)
+    assert "Seen" not in page(outcome("titles differ", "warning", True))
+    assert "Seen" in page(outcome("titles differ", "warning", True, observed="nine kinds"))
+    assert "at most 2.00% of the rows may be bad" in page(outcome("x", "warning", True))
+    assert "No row may be bad; " in page(outcome("x", "warning", True), most=0.0)

@@ -11,11 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from components.retrieval.__main__ import index as index_stage
 from components.retrieval.errors import FilterError, IndexFileError, RetrievalDataError
 from components.retrieval.index import build_index, load_index
 from components.retrieval.params import IndexParams
-from components.stage import frame as door
+from components.stage.frame import main
 
 PAIRS = pa.list_(pa.struct([("name", pa.string()), ("value", pa.string())]))
 FLAT = IndexParams(
@@ -209,7 +208,7 @@ def workspace(root: Path, n: int = 40) -> None:
 
 
 def run_stage() -> int:
-    return door.run("retrieval", {"index": index_stage}, ["index"])
+    return main(["retrieval"])
 
 
 def test_the_stage_builds_a_searchable_index(tmp_path, monkeypatch):

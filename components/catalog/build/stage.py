@@ -14,7 +14,7 @@ from components.stage.record import Record
 class CatalogStage(Params):
     """Parameters of the stage."""
 
-    catalog: CatalogParams
+    catalog: CatalogParams = CatalogParams()
 
 
 def run(params: CatalogStage, paths: Paths, record: Record) -> None:
@@ -25,8 +25,8 @@ def run(params: CatalogStage, paths: Paths, record: Record) -> None:
         SourceError: the source cannot be read, or gives no product.
     """
     from components.catalog.build.catalogue import write_catalogue
+    from components.catalog.build.opened_source import opened
     from components.catalog.source.manifest import read_source
-    from components.catalog.source.opened import opened
 
     manifest = read_source(paths.source)
     truth_file = paths.truth / "truth.parquet"

@@ -137,8 +137,8 @@ class SellerNoise:
             shouted = " ".join([word.upper() for word in words[:count]] + words[count:])
             listing.write("title", shouted, "shouting", f"{count} words")
         if listing.title and (kind := listing.variant(self._params.keyword_stuffing, "keyword_stuffing")):
-            rivals = [name for name in self._types if name != listing.product_type] or list(HYPE)
-            pool = rivals if kind.endswith("types") else list(HYPE)
+            others = [name for name in self._types if name != listing.product_type] or list(HYPE)
+            pool = others if kind.endswith("types") else list(HYPE)
             words = [pool[int(at)] for at in listing.random.permutation(len(pool))[:3]]
             listing.write("title", " ".join([listing.title, *words]), kind, " ".join(words))
 

@@ -1,4 +1,4 @@
-"""A stranger's files as a source of products: mapped, sorted and grouped on disk, pictures checked.
+"""A user's files as a source of products: mapped, sorted and grouped on disk, pictures checked.
 
 A row that is no product (a required field or its picture is missing or unreadable) is set aside with the
 reason; the gate after this stage counts these. Only a source that cannot be read at all, or a mapping that
@@ -21,6 +21,7 @@ from components.catalog.format.truth import truth_of_listing
 from components.catalog.source.derived_queries import Described, derived_queries
 from components.catalog.source.drafts import (
     Draft,
+    Fields,
     RowProblem,
     field_names,
     look_up,
@@ -28,12 +29,12 @@ from components.catalog.source.drafts import (
     qrel_row,
     query_row,
 )
-from components.catalog.source.mapping import Mapping, field_paths
+from components.catalog.source.mapping import Mapping, QrelRule, QueryRule, field_paths
 from components.catalog.source.observed_schema import ObservedSchema
 from components.catalog.source.params import SourceParams
 from components.catalog.source.rows import SourceRow, read_rows, source_files
 from components.catalog.source.splits import split_of
-from components.catalog.source.staging import Staged, Staging
+from components.catalog.source.staging import Reject, Staged, Staging
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -123,7 +124,7 @@ class FileSource:
     def _stage(self) -> None:
         for file, number, draft in product_drafts(self._root, self._mapping):
             if isinstance(draft, RowProblem):
-                self._staging.reject("product", file, number, draft.field, draft.reason, draft.row_id)
+                self._staging.reject(Reject("product", file, number, draft.field, draft.reason, draft.row_id))
             else:
                 self._staging.add_product(draft, file, number)
                 self._observed.add(draft.category, draft.product_type, draft.attributes)
@@ -133,13 +134,9 @@ class FileSource:
             )
         self._staging.group()
         if queries := self._mapping.queries:
-            add = self._staging.add_query
-            self._stage_rows(
-                "query", queries.file, field_paths(queries.fields), queries.fields, query_row, add
-            )
+            self._stage_rows("query", queries, query_row, self._staging.add_query)
         if qrels := self._mapping.qrels:
-            keep = self._staging.add_qrel
-            self._stage_rows("qrel", qrels.file, field_paths(qrels.fields), qrels.fields, qrel_row, keep)
+            self._stage_rows("qrel", qrels, qrel_row, self._staging.add_qrel)
         if self._mapping.derive_queries:
             for query, judged in derived_queries(self._described(), self._mapping.derive_queries):
                 self._staging.add_query(query.model_dump())
@@ -154,19 +151,19 @@ class FileSource:
     def _stage_rows(
         self,
         kind: str,
-        pattern: str,
-        paths: list[str],
-        fields: A,
-        read: Callable[[dict[str, Any], A], B],
+        rule: QueryRule | QrelRule,
+        read: Callable[[Fields, Any], B],
         keep: Callable[[B], None],
     ) -> None:
-        for file, row in mapped_rows(self._root, pattern, paths):
+        for file, row in mapped_rows(self._root, rule.file, field_paths(rule.fields)):
             try:
                 if row.problem:
                     raise RowProblem("row", row.problem)
-                keep(read(row.fields, fields))
+                keep(read(row.fields, rule.fields))
             except RowProblem as problem:
-                self._staging.reject(kind, file, row.number, problem.field, problem.reason, problem.row_id)
+                self._staging.reject(
+                    Reject(kind, file, row.number, problem.field, problem.reason, problem.row_id)
+                )
 
     def schema(self) -> CatalogSchema:
         """The source's own ``schema.json`` when the mapping names one, else what its products show."""
@@ -180,7 +177,7 @@ class FileSource:
         for staged, image in in_order(self._picture, self._staging.products(), self._params.workers, window):
             if isinstance(image, ImageError):
                 reason, product_id = str(image), staged.draft.product_id
-                self._staging.reject("product", staged.file, staged.row, "image", reason, product_id)
+                self._staging.reject(Reject("product", staged.file, staged.row, "image", reason, product_id))
             else:
                 yield self._product(staged, image)
 

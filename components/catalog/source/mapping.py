@@ -1,4 +1,4 @@
-"""The mapping file: which field of a stranger's rows is which part of a product.
+"""The mapping file: which field of a user's rows is which part of a product.
 
 A field is named by a path: ``title``, ``category_path.2`` (third element of a list), ``attributes.colour``
 (inside an object), or ``attributes.*`` (everything inside it, for attributes only). A field whose own name

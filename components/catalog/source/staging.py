@@ -36,6 +36,17 @@ class Staged(NamedTuple):
     row: int
 
 
+class Reject(NamedTuple):
+    """A row set aside, with its place and the reason; ``kind`` is product, query or qrel."""
+
+    kind: str
+    file: str
+    row: int  # in that file, from 1
+    field: str
+    reason: str
+    product_id: str  # as far as it is known
+
+
 class Staging:
     """The staged rows of one source, in a work folder that the caller removes; use as a context manager."""
 
@@ -80,10 +91,10 @@ class Staging:
         values = (qrel["query_id"], qrel["product_id"], json.dumps(qrel))
         self._base.execute("INSERT INTO qrels VALUES (?, ?, ?)", values)
 
-    def reject(self, kind: str, file: str, row: int, field: str, reason: str, product_id: str) -> None:
-        """Set a row aside with the reason; ``kind`` is product, query or qrel."""
-        values = tuple(_clean(value) for value in (field, reason, product_id))
-        self._base.execute("INSERT INTO rejects VALUES (?, ?, ?, ?, ?, ?)", (kind, file, row, *values))
+    def reject(self, reject: Reject) -> None:
+        """Set a row aside."""
+        values = [_clean(value) if isinstance(value, str) else value for value in reject]
+        self._base.execute("INSERT INTO rejects VALUES (?, ?, ?, ?, ?, ?)", values)
 
     def group(self) -> None:
         """Join products that share a group key, through any chain of them (union-find)."""
@@ -130,9 +141,8 @@ class Staging:
 
     def rejects(self) -> Iterator[dict[str, Any]]:
         """Yield rejected rows by kind, file and row."""
-        names = ("kind", "file", "row", "field", "reason", "product_id")
         rows = self._base.cursor().execute("SELECT * FROM rejects ORDER BY kind, file, row, field")
-        return (dict(zip(names, row, strict=True)) for row in rows)
+        return (Reject(*row)._asdict() for row in rows)
 
     def worst_reject(self) -> str:
         """What is most often wrong with rejected rows, with one of the reasons and their number."""

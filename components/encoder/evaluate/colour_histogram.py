@@ -1,4 +1,4 @@
-"""The honest rival that learns no network: colour histograms of pictures, and a look-up of product types."""
+"""The baseline that learns no network: colour histograms of pictures, and a look-up of product types."""
 
 from __future__ import annotations
 

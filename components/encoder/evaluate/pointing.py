@@ -48,7 +48,7 @@ def _points(
 
 
 def centre_points(held_out: HeldOut) -> Points:
-    """The rival that looks at nothing: always the picture's centre."""
+    """The baseline that sees nothing: always the picture's centre."""
     chosen = boxed_products(held_out)
     half = np.full(len(chosen), 0.5)
     return _points(held_out, chosen, half, half)

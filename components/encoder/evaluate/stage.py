@@ -1,14 +1,13 @@
-"""The evaluation stage: every row of the encoder's table, as metrics and per-query files."""
+"""Stage ``encoder_eval``: every row of the encoder's table on held-out products."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
-from components.encoder.evaluate.evaluate import Evaluation, evaluate_encoder, evaluate_rivals
+from components.encoder.evaluate.figures import Evaluation, evaluate_baselines, evaluate_encoder
 from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.features.held_out import read_held_out
 from components.encoder.model.features.pixels import PixelCache
@@ -16,9 +15,16 @@ from components.encoder.model.params import EncoderParams, EvaluationParams
 from components.encoder.model.towers.dual_encoder import create_encoder
 from components.encoder.model.towers.files import LoadedEncoder, load_encoder
 from components.retrieval.published_figures import flat_figures, publish_figures
+from components.stage.params import Params
+from components.stage.paths import Paths
 from components.stage.record import Record
 
-METRICS, PER_QUERY = Path("metrics/encoder.json"), Path("results/per_query/encoder")
+
+class EncoderEvaluationStage(Params):
+    """Parameters of the stage: ``encoder`` says what the network was before its first step."""
+
+    encoder: EncoderParams
+    encoder_eval: EvaluationParams
 
 
 def untrained(model: LoadedEncoder, params: EncoderParams) -> LoadedEncoder:
@@ -28,29 +34,24 @@ def untrained(model: LoadedEncoder, params: EncoderParams) -> LoadedEncoder:
     return replace(model, encoder=encoder, model_sha256=name)
 
 
-def evaluate_and_publish(
-    params: EvaluationParams,
-    encoder_params: EncoderParams,
-    catalogue: Path,
-    truth: Path,
-    model: Path,
-    cache: Path,
-    record: Record,
-) -> None:
-    """Measure untrained, fine_tuned and the rivals on the held-out split, and publish the figures."""
-    torch.set_num_threads(params.threads)
-    held_out = read_held_out(catalogue, truth, params.split, params.relevant_grade)
-    loaded = load_encoder(model)
-    pixels = PixelCache(catalogue, loaded.encoder.image_px, cache, params.threads)
-    evaluation = Evaluation(held_out, params)
-    variants = {"untrained": untrained(loaded, encoder_params), "fine_tuned": loaded}
+def run(params: EncoderEvaluationStage, paths: Paths, record: Record) -> None:
+    """Measure untrained, fine_tuned and the baselines on the held-out split, and publish the figures."""
+    settings = params.encoder_eval
+    torch.set_num_threads(settings.threads)
+    held_out = read_held_out(paths.catalogue, paths.truth, settings.split, settings.relevant_grade)
+    model = load_encoder(paths.encoder)
+    pixels = PixelCache(paths.catalogue, model.encoder.image_px, paths.cache, settings.threads)
+    evaluation = Evaluation(held_out, settings)
+    variants = {"untrained": untrained(model, params.encoder), "fine_tuned": model}
     for name, variant in variants.items():
         with record.timed(name):
-            batch = BatchEncoder(variant, params.batch_size, params.precision)
+            batch = BatchEncoder(variant, settings.batch_size, settings.precision)
             evaluate_encoder(evaluation, name, batch, pixels)
-    with record.timed("rivals"):
-        evaluate_rivals(evaluation, pixels)
+    with record.timed("baselines"):
+        evaluate_baselines(evaluation, pixels)
     with record.timed("intervals"):
         metrics = evaluation.metrics()
-    record.outputs = publish_figures(metrics, evaluation.tables(), METRICS, PER_QUERY)
+    record.outputs = publish_figures(
+        metrics, evaluation.tables(), paths.metrics / "encoder.json", paths.per_query / "encoder"
+    )
     record.metrics = flat_figures(metrics)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
@@ -137,7 +136,4 @@ class HeldOutParams(Params):
 class EvaluationParams(HeldOutParams):
     """Block ``encoder_eval``: what is measured on the held-out split."""
 
-    histogram_bins: int = Field(4, ge=2, le=16)  # per colour channel, of the rival colour_histogram
-
-
-CACHE = Path(".vitrine/cache")
+    histogram_bins: int = Field(4, ge=2, le=16)  # per colour channel, of the baseline colour_histogram

@@ -14,28 +14,20 @@ from components.encoder.model.features.vector_cache import Vectors
 from components.encoder.model.towers.files import load_encoder
 from components.retrieval.hits import Hit
 from components.retrieval.index import ProductIndex, load_index
+from components.stage.paths import Paths
 
-MODEL, INDEX = Path("models/encoder"), Path("models/index")
+DEFAULT = Paths()
+PRODUCT_COLUMNS = ("product_id", "title", "product_type", "attributes")  # of a hit
 
 
 def _hits(index: ProductIndex, scores: Vectors, rows: Any, leave_out: int | None = None) -> list[Hit]:
-    found: list[Hit] = []
-    for score, row in zip(scores[0].tolist(), rows[0].tolist(), strict=True):
-        if row < 0 or row == leave_out:
-            continue
-        product = index.products.slice(row, 1).to_pylist()[0]
-        attributes = {a["name"]: a["value"] for a in product["attributes"]}
-        found.append(
-            Hit(
-                len(found) + 1,
-                score,
-                product["product_id"],
-                product["title"],
-                product["product_type"],
-                attributes,
-            )
-        )
-    return found
+    pairs = zip(scores[0].tolist(), rows[0].tolist(), strict=True)
+    kept = [(score, row) for score, row in pairs if row >= 0 and row != leave_out]
+    products = [index.product(row) for _, row in kept]
+    return [
+        Hit(rank, score, *(product[column] for column in PRODUCT_COLUMNS))
+        for rank, ((score, _), product) in enumerate(zip(kept, products, strict=True), 1)
+    ]
 
 
 def query_vector(encoder: BatchEncoder, text: str, image: Path | None) -> Vectors:
@@ -60,28 +52,26 @@ def query_vector(encoder: BatchEncoder, text: str, image: Path | None) -> Vector
     return normalised
 
 
-def search(
-    text: str, image: Path | None, k: int, where: dict[str, str], model: Path = MODEL, index: Path = INDEX
-) -> list[Hit]:
+def search(text: str, image: Path | None, k: int, where: dict[str, str], paths: Paths = DEFAULT) -> list[Hit]:
     """The ``k`` products nearest to a text and/or picture, from saved files alone.
 
     Raises:
         ModelFileError: no usable model, or nothing to search for.
         IndexFileError: no usable index, or one made with another model.
     """
-    loaded = load_encoder(model)
-    found = load_index(index, loaded.model_sha256, loaded.preprocessing_sha256)
+    loaded = load_encoder(paths.encoder)
+    found = load_index(paths.index, loaded.model_sha256, loaded.preprocessing_sha256)
     vector = query_vector(BatchEncoder(loaded, batch_size=1, precision="fp32"), text, image)
     return _hits(found, *found.search(vector, k, where or None))
 
 
-def similar(product_id: str, k: int, where: dict[str, str], index: Path = INDEX) -> list[Hit]:
+def similar(product_id: str, k: int, where: dict[str, str], paths: Paths = DEFAULT) -> list[Hit]:
     """The ``k`` products nearest to one that is in the index, itself left out.
 
     Raises:
         RetrievalDataError: the index does not hold the product.
     """
-    found = load_index(index)
+    found = load_index(paths.index)
     row = found.row_of(product_id)
-    vector = found.faiss_index.reconstruct(row)[None]
+    vector = found.vector(row)[None]
     return _hits(found, *found.search(vector, k + 1, where or None), leave_out=row)[:k]

@@ -49,14 +49,14 @@ def best_text_share(queries: Vectors, items: Items, qrels: Qrels, shares: Sequen
 
 
 def bm25_scores(
-    texts: Sequence[str], rows: Items, has_text: Flags, fields: Sequence[FieldName], params: Bm25Params
+    texts: Sequence[str], items: Items, fields: Sequence[FieldName], params: Bm25Params
 ) -> Scores:
     """BM25 of queries against product texts without markers ``[Q, N]`` (library bm25s)."""
     import bm25s
 
     documents = [
         " ".join(field_text(row, field) for field in fields) if seen else ""
-        for row, seen in zip(rows.rows, has_text, strict=True)
+        for row, seen in zip(items.rows, items.has_text, strict=True)
     ]
     words = bm25s.tokenize(documents, stopwords=None, return_ids=False, show_progress=False)
     index = bm25s.BM25(k1=params.k1, b=params.b)

@@ -1,6 +1,6 @@
 """Errors of fusion retrieval."""
 
-from components.stage.errors import ConfigurationError, InvalidDataError, VitrineError
+from components.stage.errors import ConfigurationError, InvalidDataError
 
 
 class FusionConfigurationError(ConfigurationError):
@@ -17,7 +17,3 @@ class TowerFileError(InvalidDataError):
 
 class NetworkFileError(InvalidDataError):
     """A network folder is missing, cut, or made for other towers than those beside it (exit code 4)."""
-
-
-class FusionDivergedError(VitrineError):
-    """The loss is not finite; the message names the batch's queries and products (exit code 1)."""

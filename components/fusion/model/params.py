@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
-from components.catalog.noise.params import NoiseParams
 from components.encoder.model.params import Augmentation
-from components.fusion.model.errors import FusionConfigurationError
+from components.fusion.model.networks.names import known_network
 from components.stage.params import Params, Precision, Share
 
 FieldName = Literal["title", "product_type", "attributes", "description"]
-NetworkName = Literal["concat_mlp", "gated_sum", "cross_attention", "moe", "bilinear", "moe_bilinear"]
-Ablation = Literal["no_domain", "no_query_text", "no_query_image"]
-CACHE = Path(".vitrine/cache")
+NetworkName = Annotated[str, AfterValidator(known_network)]
 
 
 class SignalWeights(Params):
@@ -190,21 +185,6 @@ class FuseParams(Params):
 
 
 # What sellers' texts suffer in the degraded test, on top of the noise that the catalogue has.
-DEGRADED = NoiseParams(
-    attribute_dropped=0.5,
-    attribute_wrong=0.1,
-    attribute_free_form=0.1,
-    synonym=0.5,
-    misspelling=0.5,
-    shouting=0.2,
-    boilerplate=0.5,
-    keyword_stuffing=0.3,
-    title_missing=0.2,
-    description_missing=0.4,
-    test_only=(),
-)
-
-
 class Bm25Params(Params):
     """The lexical baseline (Robertson and Zaragoza 2009)."""
 
@@ -212,39 +192,9 @@ class Bm25Params(Params):
     b: Share = 0.75
 
 
-class FusionEvaluationParams(Params):
-    """Block ``fusion_eval``: what is measured on the held-out split."""
-
-    seed: int = 53
-    threads: PositiveInt = 1
-    split: Literal["validation", "test"] = "test"
-    relevant_grade: int = Field(3, ge=1, le=3)  # from which relevance a product counts for recall and MRR
-    bootstrap_samples: int = Field(2000, ge=100)
-    networks: tuple[NetworkName, ...] = ("concat_mlp", "moe_bilinear")
-    bm25: Bm25Params = Bm25Params()
-    # tried for fixed_weights, on validation
-    text_shares: tuple[Share, ...] = Field((0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9), min_length=1)
-    sparse_share: float = Field(0.25, gt=0, lt=1)  # products with the fewest words, as a share of the split
-    missing_share: float = Field(0.5, gt=0, le=1)  # products that lose their picture, or their text
-    noise: NoiseParams = DEGRADED  # what the degraded text suffers on top of what the catalogue has
-    gate_top: PositiveInt = 10  # ranked products per query whose gates are kept
-    encode: EncodeParams = EncodeParams()
-
-
 class SearchParams(Params):
     """Block ``fusion_search``: ``vitrine search --system fusion``."""
 
     network: NetworkName = "moe_bilinear"
     threads: PositiveInt = 2
-    encode: EncodeParams = EncodeParams()  # vectors that the stages made alike are in the memo
-
-
-def one_of(word: str, known: Sequence[str]) -> str:
-    """``word`` if it is one of ``known``.
-
-    Raises:
-        FusionConfigurationError: it is not.
-    """
-    if word not in known:
-        raise FusionConfigurationError(f"'{word}' is none of {', '.join(known)}.")
-    return word
+    encode: EncodeParams = EncodeParams()  # vectors that the stages made alike are in the cache

@@ -6,15 +6,16 @@ import argparse
 import sys
 
 from components.fusion.model.errors import FusionConfigurationError
-from components.fusion.model.params import CACHE, SearchParams
-from components.fusion.search.search import CATALOGUE, MODELS, open_model, search
+from components.fusion.model.params import SearchParams
+from components.fusion.search.search import open_model, search
 from components.retrieval.hits import conditions, print_hits
 from components.stage.frame import explain
 from components.stage.params import load_params
+from components.stage.paths import Paths
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m components.fusion search")
+    parser = argparse.ArgumentParser(prog="python -m components.fusion.search")
     parser.add_argument("text")
     parser.add_argument("--k", type=int, default=10)
     parser.add_argument("--where", action="append", default=[], metavar="NAME=VALUE")
@@ -26,15 +27,18 @@ def main(argv: list[str]) -> int:
     """Run the command behind ``search``; returns the exit code."""
     import torch
 
-    arguments = _parser().parse_args(argv)
+    arguments, paths = _parser().parse_args(argv), Paths()
     try:
         where = conditions(arguments.where)
-        if not CATALOGUE.is_dir():
-            raise FusionConfigurationError(f"There is no catalogue at {CATALOGUE.absolute()}; run the graph.")
+        if not paths.catalogue.is_dir():
+            raise FusionConfigurationError(
+                f"There is no catalogue at {paths.catalogue.absolute()}; run the graph."
+            )
         params = load_params("fusion_search", SearchParams)
         torch.set_num_threads(params.threads)
-        model = open_model(MODELS, params.network, params.encode, CACHE / "vectors.sqlite", params.threads)
-        hits = search(model, arguments.text, arguments.k, where)
+        cache = paths.cache / "vectors"
+        model = open_model(paths.fusion, params.network, params.encode, cache, params.threads)
+        hits = search(model, arguments.text, arguments.k, where, paths.catalogue)
     except Exception as error:
         message, code = explain(error)
         print(f"error: {message}", file=sys.stderr)

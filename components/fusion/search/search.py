@@ -1,36 +1,25 @@
 """Search by text over fused item vectors, from saved models and the catalogue alone.
 
-Item vectors are made in one pass over the shards; with the memo of tower vectors a second search computes
-nothing but the network. For large catalogues ``embed_items`` writes the vectors as an embeddings folder, of
-which ``components.retrieval`` builds an index.
+Item vectors are made in one pass over the shards; with the cache of tower vectors a second search computes
+nothing but the network.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from components.encoder.model.features.vector_cache import Vectors
 from components.fusion.model.data.product_text import plain
 from components.fusion.model.errors import FusionDataError
-from components.fusion.model.fuse.fuse import fused_vectors
-from components.fusion.model.networks.files import LoadedNetwork, load_network
+from components.fusion.model.fuse.item_vectors import fused_vectors
+from components.fusion.model.networks.files import TrainedNetwork, load_network
 from components.fusion.model.params import EncodeParams
 from components.fusion.model.towers.files import load_towers
 from components.fusion.model.towers.towers import Items, Towers
 from components.retrieval.hits import Hit
-from components.stage.publish import published
-from components.stage.resume import sha256_file
-
-MODELS, CATALOGUE = Path("models/fusion"), Path("data/checked")
 
 
 @dataclass(frozen=True)
@@ -38,8 +27,7 @@ class FusionModel:
     """The frozen towers and the network that stands on them."""
 
     towers: Towers
-    network: LoadedNetwork
-    sha256: str  # of both
+    network: TrainedNetwork
 
     def items(self, catalogue: Path) -> Iterator[tuple[Items, Vectors]]:
         """Products and their fused vectors ``[N, D]``, a row group at a time, in catalogue order."""
@@ -48,7 +36,7 @@ class FusionModel:
 
 
 def open_model(
-    models: Path, network: str, encode: EncodeParams, memo: Path | None, threads: int
+    models: Path, network: str, encode: EncodeParams, cache: Path | None, threads: int
 ) -> FusionModel:
     """Load ``models/align_image`` and ``models/<network>``.
 
@@ -57,10 +45,7 @@ def open_model(
     """
     loaded = load_towers(models / "align_image")
     found = load_network(models / network, loaded.model_sha256)
-    parts = f"{loaded.model_sha256} {sha256_file(models / network / 'model.safetensors')}"
-    return FusionModel(
-        Towers(loaded, found.text, encode, memo, threads), found, hashlib.sha256(parts.encode()).hexdigest()
-    )
+    return FusionModel(Towers(loaded, found.text, encode, cache, threads), found)
 
 
 def _fulfils(row: Mapping[str, Any], where: Mapping[str, str]) -> bool:
@@ -69,9 +54,7 @@ def _fulfils(row: Mapping[str, Any], where: Mapping[str, str]) -> bool:
     return all(known.get(name) == value for name, value in where.items())
 
 
-def search(
-    model: FusionModel, text: str, k: int, where: Mapping[str, str], catalogue: Path = CATALOGUE
-) -> list[Hit]:
+def search(model: FusionModel, text: str, k: int, where: Mapping[str, str], catalogue: Path) -> list[Hit]:
     """The ``k`` products that answer ``text`` best; equal scores put the greater product id first.
 
     A product without picture, or without text, is ranked by what it has; one with neither is left out.
@@ -100,30 +83,3 @@ def search(
 
 def _attributes(row: Mapping[str, Any]) -> dict[str, str]:
     return {pair["name"]: pair["value"] for pair in row["attributes"] or ()}
-
-
-def embed_items(model: FusionModel, target: Path, catalogue: Path = CATALOGUE) -> int:
-    """Write ``embeddings.parquet`` and ``meta.json`` of fused vectors, and return how many.
-
-    Memory holds one row group at a time. A product with neither picture nor text has the zero vector.
-    """
-    dimension = model.towers.dimension
-    schema = pa.schema([("product_id", pa.string()), ("vector", pa.list_(pa.float32(), dimension))])
-    done = 0
-    with published(target) as folder:
-        folder.mkdir(parents=True)
-        with pq.ParquetWriter(folder / "embeddings.parquet", schema, compression="none") as writer:
-            for items, vectors in model.items(catalogue):
-                flat = pa.array(np.ascontiguousarray(vectors).reshape(-1))
-                column = pa.FixedSizeListArray.from_arrays(flat, dimension)
-                writer.write_batch(pa.record_batch([pa.array(items.product_ids), column], schema=schema))
-                done += len(vectors)
-        meta = {
-            "count": done,
-            "dimension": dimension,
-            "kind": "fusion",
-            "model_sha256": model.sha256,
-            "preprocessing_sha256": model.towers.model.preprocessing_sha256,
-        }
-        (folder / "meta.json").write_text(json.dumps(meta, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    return done

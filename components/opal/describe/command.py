@@ -1,4 +1,4 @@
-"""``python -m components.opal describe PHOTO --category X``: no stage of the graph, a tool for people."""
+"""``python -m components.opal.describe PHOTO --category X``: no stage of the graph, a tool for people."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from components.stage.publish import write_text
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser(
-        prog="python -m components.opal describe",
+        prog="python -m components.opal.describe",
         description="Write the listing of a photo (JSON), or of a folder's photos (JSONL and a page).",
     )
     made.add_argument("photo", type=Path, help="a JPEG, PNG or WebP photo, or a folder of them")

@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 import pyarrow as pa
 
-from components.opal.refine.listings import Listing
+from components.evidence.listing import SellerListing
 
 Verb = Literal["keep", "normalise", "drop"]
 
@@ -52,7 +52,7 @@ class Judge(Protocol):
     What a judge says nothing about stays as it is, and a judge may only speak of what the listing has.
     """
 
-    def judge(self, listings: Sequence[Listing]) -> list[list[Decision]]:
+    def judge(self, listings: Sequence[SellerListing]) -> list[list[Decision]]:
         """For each listing its decisions, in any order."""
         ...
 
@@ -61,11 +61,11 @@ class Judge(Protocol):
 class Refined:
     """A listing after all judges: what is left of it, and every decision that led there."""
 
-    listing: Listing
+    listing: SellerListing
     decisions: tuple[Decision, ...]
 
 
-def applied(listing: Listing, decisions: Sequence[Decision]) -> Listing:
+def applied(listing: SellerListing, decisions: Sequence[Decision]) -> SellerListing:
     """The listing after ``decisions``; those about attributes it has not are ignored: nothing is added."""
     attributes, support = dict(listing.attributes), dict(listing.support)
     for decision in decisions:
@@ -93,7 +93,7 @@ def _joined(before: Decision | None, now: Decision) -> Decision:
     return replace(now, value=before.value, support=support)
 
 
-def refine(listings: Sequence[Listing], judges: Sequence[Judge]) -> list[Refined]:
+def refine(listings: Sequence[SellerListing], judges: Sequence[Judge]) -> list[Refined]:
     """Ask the judges one after the other; each sees what the ones before it left."""
     current = list(listings)
     found: list[dict[tuple[str, str], Decision]] = [{} for _ in listings]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
+from typing import NamedTuple
 
 from components.catalog.format.schema import Category
-from components.opal.model.listing_text import as_text
+from components.opal.model.listing_text import Listing, as_text
 
 NOT_VISIBLE = "not visible"
 
@@ -35,27 +36,29 @@ def _same(stated: str | None, said: object) -> bool:
         return False
 
 
-def entailed(
-    grain: str,
-    answer: str,
-    title: str,
-    attributes: Mapping[str, str],
-    visible: Collection[str],
-    category: Category | None,
-    asked: Collection[str] = (),
-) -> bool:
-    """Whether ``answer`` to a question of ``grain`` follows from the refined record.
+class Reply(NamedTuple):
+    """The answer to a question of one grain; ``asked`` are the attributes that the question names.
+
+    It is compact JSON for every grain but ``attribute``, ``title`` and ``not_visible``, which are text.
+    """
+
+    grain: str
+    answer: str
+    asked: Collection[str] = ()
+
+
+def entailed(reply: Reply, record: Listing, visible: Collection[str], category: Category | None) -> bool:
+    """Whether a reply follows from the refined record.
 
     Args:
-        answer: compact JSON for every grain but ``attribute``, ``title`` and ``not_visible``, which are text.
-        title, attributes: of the refined record. visible: attributes whose values a picture can tell.
-        category: of the schema; an answer may name only its attributes.
-        asked: attributes that the question names.
+        visible: attributes whose values a picture can tell. category: of the schema; a reply may name only
+            its attributes.
     """
+    grain, answer, asked = reply
     if grain == "title":
-        return bool(title) and answer == title
+        return bool(record.title) and answer == record.title
     if grain == "attribute":
-        return len(asked) == 1 and any(attributes.get(name) == answer for name in asked)
+        return len(asked) == 1 and any(record.attributes.get(name) == answer for name in asked)
     if grain == "not_visible":
         return answer == NOT_VISIBLE and not set(asked) & set(visible)
     try:
@@ -64,12 +67,12 @@ def entailed(
         return False
     if grain == "visible":
         names = said if isinstance(said, list) else [None]
-        return all(isinstance(n, str) and n in visible and n in attributes for n in names)
+        return all(isinstance(n, str) and n in visible and n in record.attributes for n in names)
     if not isinstance(said, dict):
         return False
     if grain == "attributes":
-        return set(said) == set(asked) and _states(said, attributes, category)
+        return set(said) == set(asked) and _states(said, record.attributes, category)
     if grain == "listing":
-        whole = set(said) == {"title", "attributes"} and bool(title) and said["title"] == title
-        return whole and _states(said["attributes"], attributes, category)
+        whole = set(said) == {"title", "attributes"} and record.title and said["title"] == record.title
+        return bool(whole) and _states(said["attributes"], record.attributes, category)
     return False

@@ -1,7 +1,7 @@
-"""Contextual understanding (LACU, arXiv 2508.10116 [P] its purpose; [C] grains and wording).
+"""Contextual understanding (LACU, arXiv 2508.10116).
 
 From each refined record questions of several grains about its picture are written, with answers that follow
-from the record; every answer is checked to be entailed before it is kept.
+from the record; every answer is checked to be entailed before it is kept. Our choice: grains and wording.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ import numpy as np
 import pyarrow as pa
 
 from components.catalog.format.schema import CatalogSchema, Category
-from components.opal.model.listing_text import Listing as Answer
-from components.opal.model.listing_text import answer_text, compact_json
-from components.opal.refine.entailment import NOT_VISIBLE, entailed
-from components.opal.refine.listings import Listing
+from components.evidence.listing import SellerListing
+from components.opal.model.listing_text import Listing, answer_text, compact_json
+from components.opal.refine.entailment import NOT_VISIBLE, Reply, entailed
 from components.opal.refine.params import InstructionParams
 
 INSTRUCTIONS = pa.schema([(n, pa.string()) for n in ("product_id", "split", "grain", "prompt", "answer")])
@@ -56,7 +55,7 @@ class Instruction:
 
 @dataclass(frozen=True)
 class _Record:
-    listing: Listing  # refined
+    listing: SellerListing  # refined
     category: Category | None
     visible: tuple[str, ...]  # names of its attributes that pictures can tell
     hidden: tuple[str, ...]  # names of attributes of its category that they cannot
@@ -71,7 +70,7 @@ def _draw(record: _Record, names: Sequence[str], count: int) -> tuple[str, ...]:
 def _listing(record: _Record) -> tuple[str, tuple[str, ...]] | None:
     if not record.listing.title:
         return None
-    return answer_text(Answer(record.listing.title, record.listing.attributes), record.category), ()
+    return answer_text(Listing(record.listing.title, record.listing.attributes), record.category), ()
 
 
 def _attribute(record: _Record) -> tuple[str, tuple[str, ...]] | None:
@@ -84,7 +83,7 @@ def _attributes(record: _Record) -> tuple[str, tuple[str, ...]] | None:
         return None
     most = min(record.most, len(record.visible))
     asked = _draw(record, record.visible, int(record.random.integers(2, most + 1)))
-    chosen = Answer("", {name: record.listing.attributes[name] for name in asked})
+    chosen = Listing("", {name: record.listing.attributes[name] for name in asked})
     return answer_text(chosen, record.category).partition('"attributes":')[2][:-1], asked
 
 
@@ -123,7 +122,7 @@ class InstructionWriter:
         self._params, self._schema, self._visible, self._seed = params, schema, frozenset(visible), seed
         self.refused: Counter[str] = Counter()
 
-    def write(self, listing: Listing) -> list[Instruction]:
+    def write(self, listing: SellerListing) -> list[Instruction]:
         """The samples of one refined listing, in the order of ``grains``, without those it cannot answer."""
         category = self._schema.categories.get(listing.category)
         digest = hashlib.sha256(f"instructions\x1f{self._seed}\x1f{listing.product_id}".encode()).digest()
@@ -146,8 +145,8 @@ class InstructionWriter:
             return None
         answer, asked = found
         listing = record.listing
-        known = (listing.title, listing.attributes, self._visible, record.category)
-        if not entailed(grain, answer, *known, asked):
+        stated = Listing(listing.title, listing.attributes)
+        if not entailed(Reply(grain, answer, asked), stated, self._visible, record.category):
             self.refused[grain] += 1
             return None
         wording = WORDINGS[grain][int(record.random.integers(len(WORDINGS[grain])))]

@@ -13,8 +13,7 @@ import pyarrow.parquet as pq
 from components.catalog.format.parquet import row_groups
 from components.catalog.format.records import TEXT_COLUMNS
 from components.catalog.format.shards import Catalogue
-from components.evidence.listing import Listing as Listing
-from components.evidence.listing import Vector, listing_of
+from components.evidence.listing import SellerListing, Vector, seller_listing
 from components.opal.model.errors import ListingDataError
 
 
@@ -36,7 +35,7 @@ def listing_batches(
     size: int,
     pictures: bool = False,
     wanted: Callable[[dict[str, Any]], bool] | None = None,
-) -> Iterator[list[Listing]]:
+) -> Iterator[list[SellerListing]]:
     """Yield listings in catalogue order, at most ``size`` at a time; only those are in memory.
 
     Args:
@@ -49,7 +48,7 @@ def listing_batches(
     """
     vectors = _vectors(embeddings) if embeddings is not None else None
     columns = [*TEXT_COLUMNS, "image"] if pictures else TEXT_COLUMNS
-    batch: list[Listing] = []
+    batch: list[SellerListing] = []
     for shard in Catalogue(catalogue).shards:
         for table in row_groups(shard, columns):
             for row in table.to_pylist():
@@ -61,7 +60,7 @@ def listing_batches(
                     )
                 if wanted is not None and not wanted(row):
                     continue
-                batch.append(listing_of(row, vector))
+                batch.append(seller_listing(row, vector))
                 if len(batch) == size:
                     yield batch
                     batch = []

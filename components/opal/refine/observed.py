@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.catalog.format.schema import CatalogSchema
-from components.evidence.listing import Listing
+from components.evidence.listing import SellerListing
 from components.evidence.observed import Observed as ObservedEvidence
 from components.evidence.observed import nothing_yet
-from components.opal.refine.judges.schema import KnownValues
+from components.opal.refine.known_values import KnownValues
 from components.opal.refine.params import RefineParams
 
 
@@ -22,7 +22,7 @@ class Observed(ObservedEvidence):
 
 
 def observe(
-    batches: Iterable[list[Listing]], schema: CatalogSchema, params: RefineParams, scratch: Path
+    batches: Iterable[list[SellerListing]], schema: CatalogSchema, params: RefineParams, scratch: Path
 ) -> Observed:
     """Read every listing once; values of open attributes are counted on the train split, as words are.
 

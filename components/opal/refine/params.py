@@ -7,8 +7,8 @@ from typing import Literal
 from pydantic import Field, PositiveInt
 
 from components.catalog.format.params import ReencodeParams
-from components.evidence.params import SupportParams, WordParams
-from components.stage.params import Params, Share
+from components.evidence.params import EvidenceParams, WordParams
+from components.stage.params import Params, Precision, Share
 
 Grain = Literal["listing", "attribute", "attributes", "title", "visible", "not_visible"]
 
@@ -18,6 +18,14 @@ class TitleParams(Params):
 
     own_share: Share = 0.04  # a word in this share of a product type's titles belongs there
     stuffing_run: PositiveInt = 3  # so many words at the end that do not belong are keyword stuffing
+
+
+class SupportParams(EvidenceParams):
+    """How well a value is supported against its alternatives, and from where on it is dropped."""
+
+    batch_size: PositiveInt = 64  # texts per pass of the encoder
+    precision: Precision = "bf16"
+    keep_above: Share = 0.45  # probability of being right from which a value is kept
 
 
 class MllmParams(Params):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,13 +16,17 @@ import torch
 
 from components.catalog.format.records import PAIRS
 from components.catalog.format.shards import Catalogue, pairs
+from components.evidence.listing import SellerListing
 from components.llm.params import LLMParams
 from components.opal.refine.decisions import DECISIONS, Refined, decision_table, refine
 from components.opal.refine.instructions import INSTRUCTIONS, InstructionWriter, instruction_table
-from components.opal.refine.judge_panel import Bench, open_bench
+from components.opal.refine.judge import Inputs
+from components.opal.refine.judge_panel import open_panel
 from components.opal.refine.listings import listing_batches
 from components.opal.refine.observed import observe
 from components.opal.refine.params import RefineParams
+from components.stage.params import Params
+from components.stage.paths import Paths
 from components.stage.progress import Progress
 from components.stage.publish import published
 from components.stage.record import Record
@@ -33,6 +38,13 @@ PRODUCTS = pa.schema(
         ("visible", pa.list_(pa.string())),  # names of those whose values a picture can tell
     ]
 )
+
+
+class Blocks(Params):
+    """What the stage reads of params.yaml; ``llm`` is asked only where ``refine.mllm`` says so."""
+
+    refine: RefineParams
+    llm: LLMParams
 
 
 @dataclass
@@ -69,10 +81,22 @@ class Writers:
             )
         }  # fmt: skip
 
-    def write(self, name: str, table: pa.Table) -> None:
-        """Append rows."""
-        if len(table):
-            self._files[name].write_table(table)
+    def write_batch(
+        self, refined: list[Refined], visible: frozenset[str], writer: InstructionWriter, tally: Tally
+    ) -> None:
+        """Append refined listings, the decisions about them, and the instruction samples that they give."""
+        samples = [sample for r in refined for sample in writer.write(r.listing)]
+        tables = {
+            "products": _products(refined, visible),
+            "decisions": decision_table(refined),
+            "instructions": instruction_table(samples),
+        }
+        for name, table in tables.items():
+            if len(table):
+                self._files[name].write_table(table)
+        tally.counts["instructions"] += len(samples)
+        for r in refined:
+            tally.add(r)
 
     def __enter__(self) -> Writers:
         return self
@@ -95,16 +119,8 @@ def _products(refined: list[Refined], visible: frozenset[str]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=PRODUCTS)
 
 
-def refine_and_publish(
-    params: RefineParams,
-    chat: LLMParams,
-    catalogue: Path,
-    encoder: Path,
-    embeddings: Path,
-    target: Path,
-    record: Record,
-) -> None:
-    """Refine every listing of ``catalogue`` and write products, decisions, instructions and calibration.
+def run(params: Blocks, paths: Paths, record: Record) -> None:
+    """Refine every listing and write products, decisions, instructions and calibration.
 
     Memory holds one batch of listings, and what the schema's size decides; products do not add to it.
 
@@ -114,50 +130,31 @@ def refine_and_publish(
         BudgetSpentError, EndpointError, TooManyFailuresError: the chat model gave no more, or no usable,
             answers; the ones it gave are kept for the next run.
     """
-    torch.set_num_threads(params.threads)
-    source, vectors = Catalogue(catalogue), embeddings if params.support else None
-    tally = Tally()
+    how, schema, tally = params.refine, Catalogue(paths.catalogue).schema, Tally()
+    torch.set_num_threads(how.threads)
     with tempfile.TemporaryDirectory(prefix="vitrine-refine-") as scratch:
         with record.timed("observe"):
-            batches = listing_batches(catalogue, vectors, params.batch_products)
-            observed = observe(batches, source.schema, params, Path(scratch))
+            observed = observe(_batches(how, paths), schema, how, Path(scratch))
         with record.timed("calibrate"):
-            bench = open_bench(params, chat, catalogue, encoder, embeddings, observed)
-        writer = InstructionWriter(params.instructions, source.schema, bench.visible, params.seed)
-        with closing(bench), closing(observed.siblings), published(target) as folder:
-            with record.timed("refine"):
-                _write(params, catalogue, vectors, bench, writer, tally, folder)
-            figures = bench.figures()
-            text = json.dumps(bench.report, indent=1, sort_keys=True) + "\n"
+            panel = open_panel(Inputs(how, params.llm, paths, schema, observed))
+        writer = InstructionWriter(how.instructions, schema, panel.visible, how.seed)
+        with closing(panel), closing(observed.siblings), published(paths.refined) as folder:
+            with record.timed("refine"), Writers(folder) as files:
+                progress = Progress("refining", Catalogue(paths.catalogue).product_count, "listings")
+                for batch in _batches(how, paths, pictures=how.mllm is not None):
+                    files.write_batch(refine(batch, panel.judges), panel.visible, writer, tally)
+                    progress.advance(len(batch))
+            figures = panel.figures()
+            text = json.dumps(panel.report, indent=1, sort_keys=True) + "\n"
             (folder / "calibration.json").write_text(text, encoding="utf-8")
-    record.metrics = (
-        tally.metrics() | figures | {f"refused.{g}": float(n) for g, n in sorted(writer.refused.items())}
-    )
+    refused = {f"refused.{g}": float(n) for g, n in sorted(writer.refused.items())}
+    record.metrics = tally.metrics() | figures | refused
     seconds = record.timings["observe"] + record.timings["calibrate"] + record.timings["refine"]
     record.metrics["products_per_second"] = tally.counts["products"] / max(seconds, 1e-9)
-    record.outputs = [str(target)]
+    record.outputs = [str(paths.refined)]
 
 
-def _write(
-    params: RefineParams,
-    catalogue: Path,
-    vectors: Path | None,
-    bench: Bench,
-    writer: InstructionWriter,
-    tally: Tally,
-    folder: Path,
-) -> None:
-    """Refine the catalogue batch by batch into the folder's files."""
-    progress = Progress("refining", Catalogue(catalogue).product_count, "listings")
-    with Writers(folder) as files:
-        pictures = params.mllm is not None
-        for batch in listing_batches(catalogue, vectors, params.batch_products, pictures):
-            refined = refine(batch, bench.judges)
-            files.write("products", _products(refined, bench.visible))
-            files.write("decisions", decision_table(refined))
-            samples = [sample for r in refined for sample in writer.write(r.listing)]
-            files.write("instructions", instruction_table(samples))
-            tally.counts["instructions"] += len(samples)
-            for r in refined:
-                tally.add(r)
-            progress.advance(len(batch))
+def _batches(params: RefineParams, paths: Paths, pictures: bool = False) -> Iterator[list[SellerListing]]:
+    """Listings of the catalogue, with picture vectors where a judge asks them."""
+    vectors = paths.embeddings if params.support else None
+    return listing_batches(paths.catalogue, vectors, params.batch_products, pictures)

@@ -9,18 +9,11 @@ from typing import TYPE_CHECKING
 from components.catalog.format.parquet import row_groups
 from components.catalog.format.records import SPLITS
 from components.catalog.format.schema import CatalogSchema, read_schema
-from components.quality.catalogue.checks import (
-    answered_check,
-    leak_checks,
-    product_checks,
-    qrel_checks,
-    query_checks,
-    set_checks,
-)
-from components.quality.catalogue.judgement_columns import qrel_columns, query_columns, relevant_products
-from components.quality.catalogue.product_columns import product_columns
-from components.quality.expectations import Check, Outcome, open_context, validate
+from components.quality.catalogue.judgements import qrel_columns, query_columns, relevant_products
+from components.quality.catalogue.products import ATTRIBUTE, Look, product_frames
+from components.quality.expectations import Outcome, joined, of_kind, open_context, validate
 from components.quality.params import QualityParams
+from components.quality.suite import load_suite
 from components.quality.verdict import BadRow, Verdict
 
 if TYPE_CHECKING:
@@ -29,6 +22,8 @@ if TYPE_CHECKING:
 IMPORTER = "the source row can be read"
 REJECTED_KINDS = {"product": "products", "query": "queries", "qrel": "qrels"}
 FOLLOWS = "its product and its query pass"
+KEPT = ("row", "product_id", "split", "group_id", "picture")  # of each product, until the set is judged
+SEVERITY = {"quarantine": "warning", "report": "info"}
 
 
 def check_catalogue(catalogue: Path, params: QualityParams) -> Verdict:
@@ -49,9 +44,37 @@ class _CatalogueGate:
     def __init__(self, catalogue: Path, params: QualityParams, verdict: Verdict) -> None:
         self.catalogue, self.params, self.verdict = catalogue, params, verdict
         self.schema: CatalogSchema = read_schema(catalogue / "schema.json")
-        self.products = product_columns(catalogue, self.schema, params, meanwhile=open_context)
+        values = {
+            **params.model_dump(),
+            "attribute_values": SEVERITY[params.attribute_values],
+            "required_attributes": SEVERITY[params.required_attributes],
+            "categories": sorted(self.schema.categories),
+            "min_pictures_apart": 1 - params.max_cross_split_pictures,
+        }
+        self.suite = load_suite("catalogue", params.expectations, values)
+        self.outcomes: list[Outcome] = []
+        self.products = self._check_products()
         self.queries = query_columns(catalogue)
         self.qrels = qrel_columns(catalogue, set(self.queries["query_id"]), set(self.products["product_id"]))
+
+    def _check_products(self) -> pd.DataFrame:
+        """Check products shard by shard; what is left in memory is what the whole is judged by."""
+        import pandas as pd
+
+        checks = self.suite["products"]
+        of_rows, of_all = [c for c in checks if c.by_row], [c for c in checks if not c.by_row]
+        of_set = [*of_all, *self.suite["kept_products"]]
+        named = {name for check in (*checks, *of_set) for name in check.columns}
+        attributes = tuple(sorted(n.removeprefix(ATTRIBUTE) for n in named if n.startswith(ATTRIBUTE)))
+        look = Look(self.schema, self.params.images, attributes)
+        kept = {*KEPT, *(name for check in of_set for name in check.columns)}
+        parts, frames = [], []
+        for frame in product_frames(self.catalogue, look, self.params.workers, open_context):
+            parts.append(validate(frame, of_rows))
+            frames.append(frame[[name for name in frame.columns if name in kept]])
+        products = pd.concat(frames, ignore_index=True)
+        self.outcomes = [*joined(parts), *validate(products, of_all)]
+        return products
 
     def judge(self) -> None:
         """Check rows, then what hangs together; a row set aside takes those along that need it."""
@@ -60,9 +83,9 @@ class _CatalogueGate:
         self.verdict.rows = {
             kind: len(frame) + len(self.verdict.bad_rows(kind)) for kind, frame in frames.items()
         }
-        self._rows("products", self.products, product_checks(self.schema, self.params))
-        self._rows("queries", self.queries, query_checks(self.params))
-        self._rows("qrels", self.qrels, qrel_checks())
+        self._rows("products", self.products, self.outcomes)
+        self._rows("queries", self.queries, validate(self.queries, self.suite["queries"]))
+        self._rows("qrels", self.qrels, validate(self.qrels, self.suite["qrels"]))
         self._drop_orphans()
         self._unanswered_queries()
         self._drop_orphans()
@@ -71,8 +94,8 @@ class _CatalogueGate:
     def _left(self, kind: str, frame: pd.DataFrame) -> pd.DataFrame:
         return frame.drop(index=[row for row in self.verdict.bad_rows(kind) if row >= 0])
 
-    def _rows(self, kind: str, frame: pd.DataFrame, checks: Sequence[Check]) -> None:
-        outcomes = validate(frame, checks)
+    def _rows(self, kind: str, frame: pd.DataFrame, outcomes: Sequence[Outcome]) -> None:
+        outcomes = [of_kind(outcome, kind) for outcome in outcomes]
         self.verdict.outcomes += outcomes
         self.verdict.bad += [bad for outcome in outcomes for bad in _bad_rows(kind, frame, outcome)]
 
@@ -103,33 +126,25 @@ class _CatalogueGate:
     def _unanswered_queries(self) -> None:
         left = self._left("queries", self.queries)
         answers = relevant_products(self._left("qrels", self.qrels), left, self.params.min_relevance)
-        frame = left.assign(answers=answers.where(left["split"] == "test", 1), row=left.index)
-        self._rows("queries", frame.reset_index(drop=True), [answered_check(self.params)])
+        outcomes = validate(left.assign(answers=answers), self.suite["kept_queries"])
+        self._rows("queries", self.queries, outcomes)
 
     def _judge_the_rest(self) -> None:
         products = self._left("products", self.products)
         queries = self._left("queries", self.queries)
-        counts = {f"products_{split}": int((products["split"] == split).sum()) for split in SPLITS}
-        counts |= {"products": len(products), "test_queries": int((queries["split"] == "test").sum())}
         self.verdict.facts["Left after quarantine"] = {
             "products": len(products),
-            **{f"products, {split}": counts[f"products_{split}"] for split in SPLITS},
+            **{f"products, {split}": int((products["split"] == split).sum()) for split in SPLITS},
             "queries": len(queries),
             "qrels": len(self._left("qrels", self.qrels)),
         }
-        self.verdict.outcomes += validate(_one_row(counts), set_checks(self.params))
-        self.verdict.outcomes += validate(_with_splits(products), leak_checks(self.params))
-
-
-def _one_row(counts: dict[str, int]) -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.DataFrame([counts])
+        self.verdict.check("products", _with_splits(products), self.suite["kept_products"])
+        self.verdict.check("queries", queries, self.suite["answered_queries"])
 
 
 def _with_splits(products: pd.DataFrame) -> pd.DataFrame:
     """Number of splits that each product's group and picture occur in."""
-    frame = products[["product_id", "split", "group_id", "picture"]].reset_index(drop=True)
+    frame = products.copy()
     for name in ("group", "picture"):
         column = "group_id" if name == "group" else name
         frame[f"{name}_splits"] = frame.groupby(column)["split"].transform("nunique")
@@ -138,11 +153,10 @@ def _with_splits(products: pd.DataFrame) -> pd.DataFrame:
 
 def _bad_rows(kind: str, frame: pd.DataFrame, outcome: Outcome) -> Iterable[BadRow]:
     """The rows to set aside because of one outcome."""
-    if outcome.check.level != "row":
+    if outcome.check.severity != "warning" or outcome.success or not outcome.names_rows:
         return
-    for i, reason in outcome.reasons.items():
-        values = frame.iloc[i]
-        row = int(values["row"]) if "row" in frame.columns else i
+    for row, reason in outcome.reasons.items():
+        values = frame.loc[row]
         ids = [_name(values.get(name)) for name in ("product_id", "query_id")]
         yield BadRow(kind, ids[0], ids[1], row, outcome.check.field, reason, outcome.check.says)
 

@@ -15,8 +15,8 @@ import numpy as np
 from components.catalog.format.parquet import row_groups
 from components.catalog.format.shards import Catalogue
 from components.quality.errors import GateError
-from components.quality.expectations import Check, between, validate
 from components.quality.params import QualityParams
+from components.quality.suite import load_suite
 from components.quality.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -50,9 +50,14 @@ def _judge(folder: Path, catalogue: Path, params: QualityParams, verdict: Verdic
     verdict.rows["embeddings"] = len(vectors.frame)
     verdict.facts["Embeddings"] = {"vectors": len(vectors.frame), "dimension": vectors.dimension}
     verdict.note_input(file)
-    facts = _facts(vectors, _product_ids(catalogue), _meta(folder / "meta.json"))
-    verdict.outcomes += validate(vectors.frame, _vector_checks(params))
-    verdict.outcomes += validate(facts, _set_checks(params))
+    products = _product_ids(catalogue)
+    facts = _facts(vectors, products, _meta(folder / "meta.json"))
+    tolerance = params.unit_norm_tolerance
+    values = {**params.model_dump(), "min_norm": 1 - tolerance, "max_norm": 1 + tolerance}
+    suite = load_suite("embeddings", params.expectations, values)
+    known = vectors.frame["product_id"].isin(products)
+    verdict.check("embeddings", vectors.frame.assign(product_exists=known), suite["vectors"])
+    verdict.check("embeddings", facts, suite["all_vectors"])
 
 
 def _read(file: Path) -> _Vectors:
@@ -71,7 +76,7 @@ def _read(file: Path) -> _Vectors:
             pd.DataFrame(
                 {
                     "product_id": table["product_id"].to_pylist(),
-                    "finite": np.isfinite(array).all(axis=1).astype(int),
+                    "finite": np.isfinite(array).all(axis=1),
                     "norm": np.linalg.norm(array, axis=1),
                     "vector": [hashlib.blake2b(row.tobytes(), digest_size=16).hexdigest() for row in rounded],
                 }
@@ -106,12 +111,9 @@ def _facts(vectors: _Vectors, products: list[str], meta: dict[str, Any]) -> pd.D
     import pandas as pd
 
     ids = vectors.frame["product_id"].tolist()
-    have, want = set(ids), set(products)
     facts = {
-        "missing": len(want - have),
-        "strange": len(have - want),
-        "repeated": len(ids) - len(have),
-        "disordered": sum(a > b for a, b in zip(map(str, ids), map(str, ids[1:]), strict=False)),
+        "missing": len(set(products) - set(ids)),
+        "out_of_order": sum(a > b for a, b in zip(map(str, ids), map(str, ids[1:]), strict=False)),
         "misstated": int(meta["count"] != len(ids)) + int(meta["dimension"] != vectors.dimension),
         "identical": float(vectors.frame["vector"].value_counts().iloc[0]) / len(ids)
         if len(ids) > 1
@@ -119,55 +121,3 @@ def _facts(vectors: _Vectors, products: list[str], meta: dict[str, Any]) -> pd.D
         "mean_cosine": vectors.mean_cosine if len(ids) > 1 else 0.0,
     }
     return pd.DataFrame([facts])
-
-
-def _vector_checks(params: QualityParams) -> list[Check]:
-    low, high = 1 - params.unit_norm_tolerance, 1 + params.unit_norm_tolerance
-    return [
-        between("embeddings", "vector", "every number is finite", "set", "finite", "not finite", min_value=1),
-        between(
-            "embeddings",
-            "vector",
-            f"the length of a vector is 1 ± {params.unit_norm_tolerance:g}",
-            "set",
-            "norm",
-            "its length is {value:.4f}",
-            min_value=low,
-            max_value=high,
-        ),
-    ]
-
-
-def _set_checks(params: QualityParams) -> list[Check]:
-    nothing = [
-        ("missing", "every checked product has a vector", "{value} checked products have none"),
-        ("strange", "every vector belongs to a checked product", "{value} belong to none"),
-        ("repeated", "a product has one vector", "{value} are repeated"),
-        ("disordered", "vectors are in the order of product_id", "{value} are out of order"),
-        ("misstated", "meta.json states the count and the dimension", "{value} of the two are wrong"),
-    ]
-    checks = [
-        between("embeddings", "product_id", says, "set", column, reason, max_value=0)
-        for column, says, reason in nothing
-    ]
-    return [
-        *checks,
-        between(
-            "embeddings",
-            "vector",
-            f"at most {params.max_identical_vectors:.1%} of the vectors are identical",
-            "set",
-            "identical",
-            "{value:.1%} are: the model has collapsed, train it again",
-            max_value=params.max_identical_vectors,
-        ),
-        between(
-            "embeddings",
-            "vector",
-            f"the mean cosine of two vectors is at most {params.max_mean_cosine:g}",
-            "set",
-            "mean_cosine",
-            "it is {value:.4f}: the model has collapsed, train it again",
-            max_value=params.max_mean_cosine,
-        ),
-    ]

@@ -211,11 +211,14 @@ def tile_index(
 @dataclass(frozen=True)
 class _Frame:
     """Where a product's own frame lies on the drawing: ``inverse`` maps pixels, counted from ``origin``
-    (x, y), back to it; ``size`` is the longer side in drawing pixels."""
+    (x, y), back to it; ``size`` is the longer side in drawing pixels, ``supersampling`` how many of them make
+    one of the picture, ``light`` where the light comes from."""
 
     inverse: NDArray[np.floating]
     origin: tuple[float, float]
     size: float
+    supersampling: int
+    light: tuple[float, float]
 
 
 def _grain(finish: Finish, shape: tuple[int, ...], frame: _Frame, offset: int) -> Floats | None:
@@ -316,18 +319,13 @@ def paint(parts: Sequence[Part], look: Look, view: View, size_px: float, ss: int
     for number, (part, outline) in enumerate(zip(parts, outlines, strict=True), 1):
         draw.polygon((outline + pad).ravel().tolist(), fill=0 if part.slot == "hole" else number)
     origin = (pad - float(low[0]) * scale, pad - float(low[1]) * scale)
-    frame = _Frame(np.linalg.inv(view.matrix) / scale, origin, size)
-    rgb, alpha = _surface(parts, np.asarray(index), look, view.light, frame, ss)
+    frame = _Frame(np.linalg.inv(view.matrix) / scale, origin, size, ss, view.light)
+    rgb, alpha = _surface(parts, np.asarray(index), look, frame)
     return Sprite(_reduce(rgb, ss), _reduce(alpha, ss))
 
 
 def _surface(
-    parts: Sequence[Part],
-    which: NDArray[np.uint8],
-    look: Look,
-    light: tuple[float, float],
-    frame: _Frame,
-    ss: int,
+    parts: Sequence[Part], which: NDArray[np.uint8], look: Look, frame: _Frame
 ) -> tuple[Floats, Floats]:
     """RGB planes and alpha at drawing size, from the number of the part seen at each pixel."""
     tables = _tables(parts, look.finish)
@@ -336,7 +334,7 @@ def _surface(
         index = tile_index(which.shape, frame.inverse, frame.origin, look.pattern_scale, look.pattern_turn)
         spots = pattern_tile(look.pattern).take(index)
         colours = np.where(tables.patterned.take(which) & (spots > 0), spots + np.uint8(len(parts)), which)
-    slope = _light(tables.height.take(which), frame.size, light, ss)
+    slope = _light(tables.height.take(which), frame.size, frame.light, frame.supersampling)
     bright = tables.shade.take(which)
     grain = _grain(look.finish, which.shape, frame, look.grain_offset)
     if grain is not None:

@@ -151,18 +151,10 @@ def _tone(colour: tuple[float, float, float]) -> tuple[float, float, float]:
     return red, green, blue
 
 
-def _sprite(
-    shop: Plan,
-    what: Specification,
-    rng: np.random.Generator,
-    light: tuple[float, float],
-    size: float,
-    loose: float,
-) -> Sprite:
+def _sprite(shop: Plan, what: Specification, view: View, size: float) -> Sprite:
+    """A product as it is seen; ``size`` is that of its longer side, as a fraction of the picture's."""
     size_px = size * shop.params.image_px
-    return paint(
-        outlines(what), _look(shop, what), _view(rng, light, loose), size_px, shop.params.supersampling
-    )
+    return paint(outlines(what), _look(shop, what), view, size_px, shop.params.supersampling)
 
 
 @lru_cache(maxsize=4096)
@@ -177,7 +169,8 @@ def _neighbour(shop: Plan, split: int, light: int, number: int) -> tuple[str, Sp
     angle = LIGHTS[light]
     what = specification(shop, index)
     size = float(rng.uniform(0.28, 0.62))
-    return what.kind.name, _sprite(shop, what, rng, (float(np.cos(angle)), float(np.sin(angle))), size, 1.6)
+    view = _view(rng, (float(np.cos(angle)), float(np.sin(angle))), 1.6)
+    return what.kind.name, _sprite(shop, what, view, size)
 
 
 def _neighbours(shop: Plan, what: Specification, rng: np.random.Generator, shot: Camera) -> list[Sprite]:
@@ -272,7 +265,7 @@ def _arrange(
 ) -> tuple[list[_Standing], int, Floats]:
     """Sprites from back to front, the product's place among them, and its visible coverage."""
     px = shop.params.image_px
-    own = _sprite(shop, what, rng, shot.light, shot.size, 1.6 if shot.cluttered else 1.0)
+    own = _sprite(shop, what, _view(rng, shot.light, 1.6 if shot.cluttered else 1.0), shot.size)
     item = _centred(rng, own, px, 1.0 if shot.cluttered else 0.5)
     whole = np.zeros((px, px), np.float32)
     rows, columns, inner_rows, inner_columns = _window(px, item)

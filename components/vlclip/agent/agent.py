@@ -1,4 +1,4 @@
-"""The text agent: Summarizer, then Evaluator and Refiner in turn until ``<STOP>`` (VL-CLIP [S])."""
+"""The text agent: Summarizer, then Evaluator and Refiner in turn until ``<STOP>`` (VL-CLIP)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from components.evidence.mentions import Fact
 from components.llm.session import Answer, ChatSession
 from components.vlclip.agent.facts import Check, ProductFacts, capped, seller_facts
 from components.vlclip.agent.params import ClarifyParams
@@ -19,7 +20,6 @@ from components.vlclip.agent.prompts import (
     text_schema,
     turn,
 )
-from components.vlclip.agent.words import Fact
 
 
 @dataclass(frozen=True)

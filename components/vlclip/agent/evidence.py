@@ -1,32 +1,37 @@
-"""What a product is, by the seller's word and by its picture: the probability of each value of an attribute.
-
-Naive Bayes over the values that the product's type can take. The picture speaks by a judge's scores
-(``picture_judges``), scaled so that the sellers' own words on the calibration split are likeliest; where it
-does no better than the commonest value, it is not heard. The seller speaks by odds: right to wrong, a wrong
-value being any of the others.
-"""
+"""What is likely of each product: the probability of each value of an attribute, by the shared evidence."""
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from components.catalog.format.schema import Attribute as SchemaAttribute
 from components.catalog.format.schema import CatalogSchema
-from components.vlclip.agent.params import EvidenceParams
-from components.vlclip.agent.picture_judges import (
-    Attribute,
-    Judgement,
-    Kind,
-    TextEncoder,
-    Vectors,
-    probe_scores,
-    prompt_scores,
-    stated_values,
-)
+from components.evidence.calibration import Calibration, calibrate
+from components.evidence.features import EvidenceReader, TextEncoder
+from components.evidence.listing import SellerListing, seller_listing
+from components.evidence.observed import nothing_yet
+from components.vlclip.agent.params import FactParams
+
+Kind = tuple[str, str]  # category, product type
+Probabilities = npt.NDArray[np.float64]
+BATCH = 1024  # listings whose evidence is in memory at once
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """An attribute as one product type has it; ``coverage`` is the share of its products that name it."""
+
+    name: str
+    values: tuple[str, ...]
+    coverage: float
 
 
 def kind_of(row: Mapping[str, Any]) -> Kind:
@@ -35,7 +40,7 @@ def kind_of(row: Mapping[str, Any]) -> Kind:
 
 
 def attributes_of_kinds(
-    rows: Sequence[dict[str, Any]], schema: CatalogSchema, params: EvidenceParams
+    rows: Sequence[dict[str, Any]], schema: CatalogSchema, params: FactParams
 ) -> dict[Kind, list[Attribute]]:
     """Which closed attributes each product type has, and which values they take there, as sellers use them.
 
@@ -58,108 +63,94 @@ def attributes_of_kinds(
     return found
 
 
+def used_schema(schema: CatalogSchema, kinds: Mapping[Kind, Sequence[Attribute]]) -> CatalogSchema:
+    """The schema with the values that sellers use: one that nobody uses is no alternative."""
+    used: dict[tuple[str, str], set[str]] = {}
+    for (category, _), attributes in kinds.items():
+        for attribute in attributes:
+            used.setdefault((category, attribute.name), set()).update(attribute.values)
+
+    def _used(category: str, name: str, attribute: SchemaAttribute) -> SchemaAttribute:
+        values = tuple(v for v in attribute.values if v in used.get((category, name), ()))
+        return attribute.model_copy(update={"values": values})
+
+    categories = {
+        name: described.model_copy(
+            update={"attributes": {n: _used(name, n, a) for n, a in described.attributes.items()}}
+        )
+        for name, described in schema.categories.items()
+    }
+    return schema.model_copy(update={"categories": categories})
+
+
 class Evidence:
-    """Judges every product of a catalogue.
+    """The probability of each value of each product of a catalogue.
 
     Args:
         rows: catalogue rows without pictures. images: their pictures' vectors ``[products, D]``, length 1.
-        texts: encodes texts to ``[n, D]`` in the same space; not called by the judge ``probe``.
+        encoder: encodes texts to ``[n, D]`` in the same space; not called without prompts among the evidence.
     """
 
     def __init__(
         self,
         rows: Sequence[dict[str, Any]],
-        images: Vectors,
-        texts: TextEncoder,
+        images: npt.NDArray[np.float32],
+        encoder: TextEncoder,
         schema: CatalogSchema,
-        params: EvidenceParams,
+        params: FactParams,
     ) -> None:
-        self.params = params
         self.kinds = attributes_of_kinds(rows, schema, params)
         self._kinds_of_rows = [kind_of(r) for r in rows]
-        self._place = np.zeros(len(rows), dtype=np.int64)
-        members: dict[Kind, list[int]] = {}
-        for i, kind in enumerate(self._kinds_of_rows):
-            own = members.setdefault(kind, [])
-            self._place[i] = len(own)
-            own.append(i)
-        self._judgements: dict[Kind, dict[str, Judgement]] = {
-            kind: {
-                a.name: Judgement(a, members[kind], stated_values(rows, members[kind], a)) for a in attributes
-            }
-            for kind, attributes in self.kinds.items()
-        }
-        groups: dict[tuple[str, str], list[tuple[Kind, Judgement]]] = {}
-        for kind, judgements in self._judgements.items():
-            for name, judgement in judgements.items():
-                groups.setdefault((kind[0], name), []).append((kind, judgement))
-        if params.judge == "probe":
-            probe_scores(list(groups.values()), rows, images, params.ridge)
-        else:
-            prompt_scores(self._judgements, images, texts, params.prompt, schema.closed_attributes())
-        is_calibration = np.array([r["split"] == params.calibration_split for r in rows])
-        for group in groups.values():
-            calibrate([judgement for _, judgement in group], is_calibration, params)
+        self._found: dict[tuple[int, str], tuple[tuple[str, ...], Probabilities]] = {}
+        used = used_schema(schema, self.kinds)
+        listings = [seller_listing(row, image) for row, image in zip(rows, images, strict=True)]
+        with tempfile.TemporaryDirectory(prefix="vitrine-clarify-") as scratch:
+            observed = nothing_yet(used, params.words, params.model, Path(scratch))
+            for start in range(0, len(listings), BATCH):
+                observed.add(listings[start : start + BATCH])
+            observed.finish()
+            self.words = observed.words
+            reader = EvidenceReader(encoder, observed, used, params.model)
+            self._calibration = self._calibrated(reader, listings, params)
+            self._weigh(reader, listings)
+            observed.siblings.close()
+        self._visible = self._calibration.visible(params.model.visible_above)
+
+    @staticmethod
+    def _calibrated(
+        reader: EvidenceReader, listings: Sequence[SellerListing], params: FactParams
+    ) -> Calibration:
+        validation = [x for x in listings if x.split == "validation"][: params.model.calibration_products]
+        return calibrate(reader.read(validation), params.model.penalty, params.support)
+
+    def _weigh(self, reader: EvidenceReader, listings: Sequence[SellerListing]) -> None:
+        """Every value of every attribute that a product's type has."""
+        for start in range(0, len(listings), BATCH):
+            for found in reader.read(listings[start : start + BATCH], unstated=True):
+                likely = self._calibration.weights(found.name).posterior(found)
+                for row, probabilities in zip(found.rows.tolist(), likely, strict=True):
+                    self._found[start + row, found.name] = found.values, probabilities
 
     def tells(self, row: int, name: str) -> bool:
-        """Whether pictures of the product's type show the attribute, by the calibration."""
-        judgement = self._judgements[self._kinds_of_rows[row]].get(name)
-        return judgement is not None and judgement.tells
+        """Whether pictures show the attribute, by the calibration."""
+        return name in self._visible and (row, name) in self._found
 
     def attributes(self, row: int) -> list[Attribute]:
         """The closed attributes of the product's type."""
         return self.kinds[self._kinds_of_rows[row]]
 
-    def probabilities(
-        self, row: int, name: str, table: str, told: Sequence[str]
-    ) -> tuple[tuple[str, ...], npt.NDArray[np.float64]] | None:
-        """Values and their probabilities ``[V]``; None for an attribute the type does not have.
+    def probabilities(self, row: int, attribute: Attribute, table: str) -> Probabilities:
+        """How likely each of the attribute's values is, ``[V]``.
 
         Args:
-            table: the value in the seller's table, or "". told: values that title and description name.
+            table: the value in the seller's table, or "". It speaks alone where an attribute has one value or
+                more of them than are judged: then it is as likely as sellers are right.
         """
-        judgement = self._judgements[self._kinds_of_rows[row]].get(name)
-        if judgement is None:
-            return None
-        values = judgement.attribute.values
-        weights = judgement.picture[self._place[row]].astype(np.float64)
-        others = max(len(values) - 1, 1)
-        if table in values:  # one that the type does not take says nothing about the others
-            weights[values.index(table)] *= self.params.table_odds * others
-        for value in set(told):
-            weights[values.index(value)] *= self.params.text_odds * others
-        return values, weights / weights.sum()
-
-
-def calibrate(
-    group: Sequence[Judgement], is_calibration: npt.NDArray[np.bool_], params: EvidenceParams
-) -> None:
-    """Turn the scores of an attribute's judgements into probabilities, by one scale for a whole category.
-
-    The scale is the likeliest for the values that sellers state on the calibration split. Where the picture
-    tells too little there, or too few state a value, probabilities are uniform.
-    """
-    cases = []
-    for judgement in group:
-        chosen = is_calibration[judgement.rows] & (judgement.stated >= 0)
-        if chosen.any():
-            cases.append((judgement.picture[chosen], judgement.stated[chosen]))
-    total = sum(len(stated) for _, stated in cases)
-    right = sum(int((scores.argmax(axis=1) == stated).sum()) for scores, stated in cases)
-    commonest = sum(int(np.bincount(stated).max()) for _, stated in cases)
-    tells = total >= params.calibration_products and right - commonest >= params.minimum_gain * total
-
-    def _loss(scale: float) -> float:
-        parts = (_softmax(scores * scale)[np.arange(len(stated)), stated] for scores, stated in cases)
-        return -sum(float(np.log(np.maximum(part, 1e-9)).sum()) for part in parts)
-
-    scale = min(params.scales, key=_loss) if tells else 0.0
-    for judgement in group:
-        judgement.tells = tells
-        judgement.picture = _softmax(judgement.picture * scale)
-
-
-def _softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    exp = np.exp(logits - logits.max(axis=1, keepdims=True))
-    out: npt.NDArray[np.float32] = (exp / exp.sum(axis=1, keepdims=True)).astype(np.float32)
-    return out
+        values, found = self._found.get((row, attribute.name), ((), np.zeros(0)))
+        if not values:
+            right = 1 - self._calibration.overall.wrong
+            return np.array([right if v == table else 0.0 for v in attribute.values])
+        place = {value: k for k, value in enumerate(values)}
+        own = found[[place[value] for value in attribute.values]]
+        shares: Probabilities = own / own.sum()
+        return shares

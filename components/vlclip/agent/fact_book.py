@@ -8,11 +8,11 @@ from functools import cached_property
 from typing import Any
 
 from components.catalog.format.schema import CatalogSchema
-from components.vlclip.agent.evidence import Evidence, kind_of
+from components.evidence.mentions import Fact, Lexicon
+from components.evidence.words import stem, words
+from components.vlclip.agent.evidence import Attribute, Evidence, Kind, kind_of
 from components.vlclip.agent.facts import FUNCTION_WORDS, Composer, KnownFact, ProductFacts, seller_facts
 from components.vlclip.agent.params import ClarifyParams
-from components.vlclip.agent.picture_judges import Attribute, Kind
-from components.vlclip.agent.words import Fact, Lexicon, Spelling, document_frequency, stem, words
 
 
 class FactBook:
@@ -26,13 +26,15 @@ class FactBook:
         self, rows: Sequence[dict[str, Any]], evidence: Evidence, schema: CatalogSchema, params: ClarifyParams
     ) -> None:
         self._rows, self._evidence, self._schema, self._params = rows, evidence, schema, params
-        texts = (f"{r['title']} {r['description']}" for r in rows)
-        self.spelling = Spelling(self._schema_words, document_frequency(texts), params.spelling)
         self._lexicons = {
             kind: Lexicon(kind[1].strip() or kind[0], {a.name: a.values for a in attributes})
             for kind, attributes in evidence.kinds.items()
         }
         self._titles = self._title_counts() if params.title_words else {}
+
+    def _corrected(self, text: str) -> list[str]:
+        """The words of a text, misspelt ones replaced."""
+        return [self._evidence.words.meant(word) or word for word in words(text)]
 
     @cached_property
     def _schema_words(self) -> frozenset[str]:
@@ -59,15 +61,15 @@ class FactBook:
         counts: dict[Kind, Counter[str]] = {}
         for row in self._rows:
             own = counts.setdefault(kind_of(row), Counter())
-            own.update(set(self.spelling.correct(words(row["title"]))))
+            own.update(set(self._corrected(row["title"])))
         return counts
 
     def of(self, row: int) -> ProductFacts:
         """The facts of one product."""
         product = self._rows[row]
         lexicon = self._lexicons[kind_of(product)]
-        title = self.spelling.correct(words(product["title"]))
-        told = self._told(lexicon, title, self.spelling.correct(words(product["description"])))
+        title = self._corrected(product["title"])
+        told = self._told(lexicon, title, self._corrected(product["description"]))
         table = seller_facts(product)
         support: dict[Fact, float] = {}
         allowed: set[Fact] = set()
@@ -81,7 +83,7 @@ class FactBook:
                     best.append(held)
         return ProductFacts(
             lexicon,
-            self.spelling,
+            self._corrected,
             support,
             frozenset(allowed),
             tuple(best),
@@ -92,16 +94,15 @@ class FactBook:
         self, row: int, attribute: Attribute, own: str, said: Sequence[str], support: dict[Fact, float]
     ) -> KnownFact | None:
         """The value of an attribute that is likely enough; ``support`` takes every value's probability."""
-        weighed = self._evidence.probabilities(row, attribute.name, own, said)
-        if weighed is None:
-            return None
-        values, probabilities = weighed
+        values, probabilities = attribute.values, self._evidence.probabilities(row, attribute, own)
         for value, p in zip(values, probabilities.tolist(), strict=True):
             support[attribute.name, value] = p
         at = int(probabilities.argmax())
         value, p = values[at], float(probabilities[at])
         stated = value == own or value in said
         visible = self._evidence.tells(row, attribute.name)
+        if own in values and value != own and not visible:
+            return None  # a text alone does not overrule the table: anybody can write one
         limits = self._params.evidence
         may_add = visible and attribute.coverage >= limits.added_coverage and p >= limits.added_support
         if (stated and p >= limits.support) or may_add:

@@ -1,19 +1,20 @@
 """The facts of a product, and the check of a text against them.
 
 A fact is an attribute and a value. It is supported when seller and picture together make it likely enough
-(``clarify_evidence``). A text may name supported facts, the product's type, words of its title that many
-titles of the type use, and function words; whatever else it says is taken out and counted.
+(:mod:`components.vlclip.agent.evidence`). A text may name supported facts, the product's type, words of its
+title that many titles of the type use, and function words; whatever else it says is taken out and counted.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from components.encoder.model.features.captions import attribute_phrase
-from components.vlclip.agent.words import Fact, Lexicon, Spelling, stem, words
+from components.evidence.mentions import Fact, Lexicon
+from components.evidence.words import stem, words
 
 FUNCTION_WORDS = frozenset(
     word
@@ -62,7 +63,7 @@ class ProductFacts:
     """
 
     lexicon: Lexicon
-    spelling: Spelling
+    corrected: Callable[[str], list[str]]  # words of a text, misspelt ones replaced
     support: Mapping[Fact, float]
     allowed: frozenset[Fact]
     best: tuple[KnownFact, ...]
@@ -70,7 +71,7 @@ class ProductFacts:
 
     def check(self, text: str, most_characters: int) -> Check:
         """Hold a text against the facts."""
-        tokens = self.spelling.correct(words(text))
+        tokens = self.corrected(text)
         supported, unsupported, strange = dict[Fact, None](), dict[Fact, None](), list[str]()
         kept: list[str] = []
         at = 0

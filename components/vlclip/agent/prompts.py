@@ -1,4 +1,4 @@
-"""What the three roles of the text agent are told, and the form of their answers ([S]: VL-CLIP's agent)."""
+"""What the three roles of the text agent are told, and the form of their answers (VL-CLIP's agent)."""
 
 from __future__ import annotations
 

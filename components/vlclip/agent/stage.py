@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from itertools import repeat
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -18,8 +20,8 @@ from components.catalog.format.images import reencode
 from components.catalog.format.parquet import RowWriter
 from components.catalog.format.records import PAIRS
 from components.catalog.format.schema import read_schema
-from components.encoder.model.features.held_out import read_rows
 from components.encoder.model.features.pixels import LIMITS, ROWS_AT_ONCE, shard_paths
+from components.encoder.model.features.rows import read_rows
 from components.llm.open_model import open_model
 from components.llm.params import LLMParams
 from components.llm.session import ChatSession, check_failures, in_order
@@ -31,13 +33,16 @@ from components.stage.publish import published
 from components.stage.record import Record
 from components.stage.resume import sha256_file
 from components.vlclip.agent.agent import Agent, Clarified
+from components.vlclip.agent.errors import VectorsDataError
 from components.vlclip.agent.evidence import Evidence
 from components.vlclip.agent.fact_book import FactBook
 from components.vlclip.agent.offline import VERSION, offline_rules
 from components.vlclip.agent.params import ClarifyParams
-from components.vlclip.agent.picture_judges import TextEncoder, Vectors
-from components.vlclip.model.errors import TextDataError
 
+if TYPE_CHECKING:
+    from components.encoder.model.features.encode import BatchEncoder
+
+Vectors = npt.NDArray[np.float32]
 TEXTS = pa.schema(
     [
         ("product_id", pa.string()),
@@ -87,7 +92,7 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
     Deleting the cache of answers and vectors changes no result.
 
     Raises:
-        TextDataError: the vectors are not those of this catalogue and encoder.
+        VectorsDataError: the vectors are not those of this catalogue and encoder.
         BudgetSpentError, EndpointError: the work stops; run again, and it goes on.
         TooManyFailuresError: too many products got no usable answer.
     """
@@ -102,7 +107,7 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
         session = ChatSession(chat, llm, paths.cache / "replies")
         work = Work(Agent(session, clarify), book, rows, pictures)
         tally = asyncio.run(_write(work, session, folder))
-        record.metrics = _figures(session, tally, len(rows), len(book.spelling))
+        record.metrics = _figures(session, tally, len(rows))
         check_failures(tally.failed, len(rows), llm, tally.first_reason)
     record.outputs = [str(paths.clarified)]
 
@@ -111,13 +116,12 @@ def _fact_book(params: ClarifyParams, rows: Sequence[dict[str, Any]], paths: Pat
     """The facts of every product, from vectors that must be of this catalogue and encoder."""
     ids, images, meta = read_embeddings(paths.embeddings)
     if ids != [r["product_id"] for r in rows] or meta.get("model_sha256") != _model_sha256(paths.encoder):
-        raise TextDataError(
+        raise VectorsDataError(
             f"{paths.embeddings} was not made from {paths.catalogue} with {paths.encoder}; run the "
             "embeddings stage again."
         )
     schema = read_schema(paths.catalogue / "schema.json")
-    texts = _text_encoder(params, paths.encoder, paths.cache)
-    evidence = Evidence(rows, _unit(images), texts, schema, params.evidence)
+    evidence = Evidence(rows, _unit(images), LazyEncoder(params, paths), schema, params.evidence)
     return FactBook(rows, evidence, schema, params)
 
 
@@ -125,28 +129,30 @@ def _model_sha256(model: Path) -> str:
     try:
         return sha256_file(model / "model.safetensors")
     except OSError:
-        raise TextDataError(f"There is no encoder at {model}; run 'vitrine run encoder'.") from None
+        raise VectorsDataError(f"There is no encoder at {model}; run 'vitrine run encoder'.") from None
 
 
-def _text_encoder(params: ClarifyParams, model: Path, cache: Path) -> TextEncoder:
-    """Encodes texts; the model is read at the first call, for the probe makes none."""
+class LazyEncoder:
+    """Encodes texts; the model is read at the first call, for evidence without prompts makes none."""
 
-    def _encode(texts: Sequence[str]) -> Vectors:
+    def __init__(self, params: ClarifyParams, paths: Paths) -> None:
+        self._params, self._paths = params, paths
+
+    def texts(self, texts: Sequence[str]) -> Vectors:
+        """Unit vectors ``[n, D]``."""
         import torch
 
+        torch.set_num_threads(self._params.threads)
+        return self._encoder.texts(texts)
+
+    @cached_property
+    def _encoder(self) -> BatchEncoder:
         from components.encoder.model.features.encode import BatchEncoder
         from components.encoder.model.towers.files import load_encoder
 
-        torch.set_num_threads(params.threads)
-        encoder = BatchEncoder(
-            load_encoder(model), params.batch_size, params.precision, cache / "vectors.sqlite"
-        )
-        try:
-            return encoder.texts(texts)
-        finally:
-            encoder.memo.close()
-
-    return _encode
+        known = self._paths.cache / "vectors"
+        model, params = load_encoder(self._paths.encoder), self._params
+        return BatchEncoder(model, params.batch_size, params.precision, known)
 
 
 def _unit(vectors: Vectors) -> Vectors:
@@ -216,8 +222,8 @@ def _text_row(product_id: str, done: Clarified) -> dict[str, Any]:
     }
 
 
-def _figures(session: ChatSession, tally: Tally, count: int, misspelt: int) -> dict[str, float]:
-    """What the stage did, for the record; ``misspelt`` words were taken for slips."""
+def _figures(session: ChatSession, tally: Tally, count: int) -> dict[str, float]:
+    """What the stage did with ``count`` products, for the record."""
     products = max(count, 1)
     return {
         "products": float(count),
@@ -225,6 +231,5 @@ def _figures(session: ChatSession, tally: Tally, count: int, misspelt: int) -> d
         "stopped_fraction": tally.stopped / products,
         "facts_removed": float(tally.removed),
         "failed": float(tally.failed),
-        "misspelt_words": float(misspelt),
         **{f"llm.{name}": value for name, value in session.figures().items()},
     }

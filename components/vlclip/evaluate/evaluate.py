@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from components.encoder.evaluate.evaluate import (
+from components.encoder.evaluate.figures import (
     ATTRIBUTES,
     DEPTH,
     Measured,

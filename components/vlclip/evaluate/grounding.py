@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from components.encoder.evaluate.evaluate import Measured, interval_table, paired_tests
+from components.encoder.evaluate.figures import Measured, interval_table, paired_tests
 from components.encoder.evaluate.pointing import boxed_products
 from components.encoder.model.features.held_out import HeldOut
 from components.encoder.model.features.pixels import PixelCache

@@ -11,8 +11,9 @@ import torch
 from pydantic import Field
 
 from components.encoder.model.features.encode import BatchEncoder
-from components.encoder.model.features.held_out import HeldOut, read_held_out, read_rows
+from components.encoder.model.features.held_out import HeldOut, read_held_out
 from components.encoder.model.features.pixels import PixelCache
+from components.encoder.model.features.rows import read_rows
 from components.encoder.model.towers.files import load_encoder
 from components.retrieval.published_figures import flat_figures, publish_figures
 from components.stage.memory import keep_freed_memory

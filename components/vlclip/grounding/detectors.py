@@ -1,7 +1,7 @@
 """Open-vocabulary detectors as grounders: Grounding DINO and OWLv2, from a folder or from the hub.
 
-Grounding DINO (Liu et al. 2023, arXiv 2303.05499) is what VL-CLIP uses [S]; OWLv2 (Minderer et al. 2023,
-arXiv 2306.09683) is the second real case of the protocol [C]. Weights are read from safetensors only, and no
+Grounding DINO (Liu et al. 2023, arXiv 2303.05499) is what VL-CLIP uses; OWLv2 (Minderer et al. 2023,
+arXiv 2306.09683) is our second choice. Weights are read from safetensors only, and no
 code of a checkpoint is ever run.
 """
 

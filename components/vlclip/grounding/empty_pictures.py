@@ -16,7 +16,7 @@ def empty_pictures(pixels: Pixels, rng: np.random.Generator) -> Pixels:
 
     First each picture's ground as one flat colour (the median of its rim), then that colour with noise as
     strong as the rim's own, then the corner that differs least from the rim, mirrored over the whole picture:
-    the ground with its texture and no thing on it. [C]
+    the ground with its texture and no thing on it.
     """
     colours = _rim_colours(pixels)
     blank = np.broadcast_to(colours[:, None, None], pixels.shape)

@@ -57,7 +57,7 @@ def drawn_around(
     """The box around every part of the foreground that lies mostly inside ``box``; itself where none does.
 
     A window of whole cells says which thing is meant, and its edges are as coarse as its cells; the thing's
-    own edges are where the ground ends. [C]
+    own edges are where the ground ends.
 
     Args:
         share: of a part, that must lie inside. minimum_area: share of the picture below which a part is a

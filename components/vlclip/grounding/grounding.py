@@ -1,6 +1,6 @@
 """Where a product is in its picture, asked with nothing but its product type.
 
-VL-CLIP (arXiv 2507.17080) [S]: prompt = product type only; the most confident box is used, and the whole
+VL-CLIP (arXiv 2507.17080): prompt = product type only; the most confident box is used, and the whole
 picture below a threshold. The protocol has two kinds of implementations: the encoder's own patches (here)
 and open-vocabulary detectors (:mod:`components.vlclip.grounding.detectors`).
 """

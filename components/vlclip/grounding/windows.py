@@ -18,7 +18,7 @@ class Windows:
     The window maximises the sum of ``similarity - level`` over its cells, divided by its area to the power
     ``compactness`` (the maximum-sum rectangle: Lampert et al. 2008, "Beyond sliding windows"). ``level`` is
     the map's own mean plus ``level_deviations`` standard deviations, so that no absolute similarity, which
-    drifts with each training, has to be guessed. [C]
+    drifts with each training, has to be guessed.
 
     Args:
         grid: cells per side; maps are brought to this size by bilinear interpolation.

@@ -11,8 +11,9 @@ import numpy as np
 from components.catalog.format.schema import read_schema
 from components.encoder.model.features.captions import Captions
 from components.encoder.model.features.encode import BatchEncoder
-from components.encoder.model.features.held_out import query_task, read_rows
+from components.encoder.model.features.held_out import query_task
 from components.encoder.model.features.pixels import PixelCache
+from components.encoder.model.features.rows import read_rows
 from components.encoder.model.params import EncoderParams, ModelParams, TextTower
 from components.encoder.model.towers.dual_encoder import Encoder
 from components.encoder.model.towers.files import LoadedEncoder

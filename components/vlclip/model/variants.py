@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.encoder.model.features.captions import caption
-from components.encoder.model.features.held_out import read_truth
 from components.encoder.model.features.pixels import PixelCache
+from components.encoder.model.features.rows import read_truth
 from components.stage.paths import Paths
 from components.vlclip.model.boxes import WHOLE, checked_box, widened
 from components.vlclip.model.crops import CropCache

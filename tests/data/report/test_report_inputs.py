@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from components.report.errors import ReportInputError, ReportParamsError
 from components.report.page.report import build_report
-from components.report.params import ReportParams
+from components.report.params import CLAIMS, ReportParams
 from components.stage.errors import ConfigurationError, InvalidDataError
 from components.stage.paths import Paths
 
@@ -188,3 +188,14 @@ def test_an_undefined_figure_does_not_stop_the_page(workspace: Workspace, params
     workspace.json("metrics/encoder.json", metrics)
     report = build_report(Paths.below(workspace.root), params())
     assert report.headline == {} and "not defined" in report.html
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in CLAIMS.glob("*.yaml")))
+def test_claims_of_a_file_stand_in_the_parameters(name: str) -> None:
+    held = ReportParams.model_validate({"claims": name})
+    assert held.claims and held.headline and "encoder" in held.systems
+
+
+def test_a_file_of_claims_that_is_not_there_is_named_with_those_that_are() -> None:
+    with pytest.raises(ValidationError, match=r"no claims/demmo\.yaml \(there are: demo, fashion, own\)"):
+        ReportParams.model_validate({"claims": "demmo"})

@@ -22,6 +22,7 @@ from components.encoder.model.params import EmbeddingsParams, EncoderParams, Eva
 from components.stage.resume import sha256_file, sha256_folder
 
 ROOT = Path(__file__).parents[3]
+SEARCH = "components.encoder.search"
 EVALUATION = {
     "seed": 1, "threads": 1, "batch_size": 16, "precision": "fp32", "split": "test", "relevant_grade": 3,
     "bootstrap_samples": 500, "attribute_prompt": "{value} {product_type}", "histogram_bins": 4,
@@ -32,22 +33,17 @@ INDEX |= {"exact_filter_below": 0.2, "threads": 1}
 
 @pytest.fixture(scope="module")
 def trained(shapes: Path, tiny_block: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace where every door of the encoder has run, in graph order."""
+    """A workspace where every stage of the encoder has run, in graph order."""
     root = tmp_path_factory.mktemp("trained")
     shutil.copytree(shapes / "data", root / "data")
     encoder = tiny_block | {"training": tiny_block["training"] | {"epochs": 40}}
     embeddings = {"threads": 1, "batch_size": 16, "precision": "fp32"}
     blocks = {"encoder": encoder, "embeddings": embeddings, "encoder_eval": EVALUATION, "index": INDEX}
     (root / "params.yaml").write_text(yaml.safe_dump(blocks))
-    for component, command in (
-        ("stage", "encoder.model.train"),
-        ("encoder", "embed"),
-        ("retrieval", "index"),
-        ("encoder", "evaluate"),
-    ):
-        if command == "index":
+    for room in ("encoder.model.train", "encoder.embed", "retrieval", "encoder.evaluate"):
+        if room == "retrieval":
             pass_the_gate(root)
-        done = run(root, f"components.{component}", command)
+        done = run(root, "components.stage", room)
         assert done.returncode == 0, done.stderr
     return root
 
@@ -95,14 +91,13 @@ def test_a_second_evaluation_and_no_caches_change_nothing(trained: Path, tmp_pat
         trained, tmp_path / "again", ignore=shutil.ignore_patterns(".vitrine", "metrics", "results")
     )
     shutil.rmtree(tmp_path / "again/data/embeddings")
-    for command in ("embed", "evaluate"):
-        assert run(tmp_path / "again", "components.encoder", command).returncode == 0
+    for room in ("encoder.embed", "encoder.evaluate"):
+        assert run(tmp_path / "again", "components.stage", room).returncode == 0
     for folder in ("data/embeddings", "metrics", "results"):
         assert sha256_folder(trained / folder) == sha256_folder(tmp_path / "again" / folder), folder
-    memo = tmp_path / "again/.vitrine/cache/vectors.sqlite"
-    assert memo.exists()
+    assert (tmp_path / "again/.vitrine/cache/vectors").exists()
     before = sha256_folder(tmp_path / "again/data/embeddings")
-    assert run(tmp_path / "again", "components.encoder", "embed").returncode == 0
+    assert run(tmp_path / "again", "components.stage", "encoder.embed").returncode == 0
     assert sha256_folder(tmp_path / "again/data/embeddings") == before
 
 
@@ -110,15 +105,21 @@ def test_search_and_similar_answer_without_the_graph(trained: Path, tmp_path: Pa
     bare = tmp_path / "bare"
     shutil.copytree(trained / "models", bare / "models")
     found = run(
-        bare, "components.encoder", "search", "red square", "--k", "5", "--where", "colour=red", "--json"
+        bare,
+        "components.encoder.search",
+        "search",
+        "red square",
+        "--k",
+        "5",
+        "--where",
+        "colour=red",
+        "--json",
     )
     assert found.returncode == 0, found.stderr
     hits = json.loads(found.stdout)
     assert len(hits) == 5 and {h["attributes"]["colour"] for h in hits} == {"red"}
     assert [h["rank"] for h in hits] == [1, 2, 3, 4, 5]
-    like = json.loads(
-        run(bare, "components.encoder", "similar", hits[0]["product_id"], "--k", "3", "--json").stdout
-    )
+    like = json.loads(run(bare, SEARCH, "similar", hits[0]["product_id"], "--k", "3", "--json").stdout)
     assert len(like) == 3 and hits[0]["product_id"] not in {h["product_id"] for h in like}
 
 
@@ -127,7 +128,14 @@ def test_a_picture_finds_itself(trained: Path, tmp_path: Path) -> None:
     row = pq.read_table(shard).slice(3, 1).to_pylist()[0]
     (tmp_path / "photo.png").write_bytes(row["image"]["bytes"])
     found = run(
-        trained, "components.encoder", "search", "--image", str(tmp_path / "photo.png"), "--k", "1", "--json"
+        trained,
+        "components.encoder.search",
+        "search",
+        "--image",
+        str(tmp_path / "photo.png"),
+        "--k",
+        "1",
+        "--json",
     )
     hit = json.loads(found.stdout)[0]
     assert hit["product_id"] == row["product_id"] and hit["score"] == pytest.approx(1, abs=1e-3)
@@ -147,14 +155,14 @@ def test_a_picture_finds_itself(trained: Path, tmp_path: Path) -> None:
 def test_a_wrong_search_is_told_in_a_sentence(
     trained: Path, arguments: list[str], sentence: str, code: int | None
 ) -> None:
-    done = run(trained, "components.encoder", *arguments)
+    done = run(trained, SEARCH, *arguments)
     assert done.returncode == code if code is not None else done.returncode in (2, 4)
     assert sentence in done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_photo_that_is_no_picture_is_refused(trained: Path, tmp_path: Path) -> None:
     (tmp_path / "x.jpg").write_text("<html>")
-    done = run(trained, "components.encoder", "search", "--image", str(tmp_path / "x.jpg"))
+    done = run(trained, SEARCH, "search", "--image", str(tmp_path / "x.jpg"))
     assert done.returncode == 4 and "Traceback" not in done.stderr
 
 
@@ -164,7 +172,7 @@ def test_an_index_of_another_model_is_refused(trained: Path, tmp_path: Path) -> 
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
     weights.write_bytes(bytes(data))
-    done = run(tmp_path, "components.encoder", "search", "red")
+    done = run(tmp_path, SEARCH, "search", "red")
     assert done.returncode == 4 and "model" in done.stderr
 
 

@@ -11,11 +11,8 @@ import torch
 
 from components.catalog.format.records import Product, Qrel, Query
 from components.catalog.format.shards import CatalogueWriter, write_qrels, write_queries
-from components.fusion.evaluate.stage import evaluate_and_publish
-from components.fusion.model.align.stage import align_and_publish
-from components.fusion.model.fuse.stage import fuse_and_publish
-from components.fusion.model.params import AlignmentParams, FuseParams, FusionEvaluationParams, FusionParams
-from components.fusion.model.towers.files import load_towers
+from components.stage.frame import load_stage
+from components.stage.paths import Paths
 from components.stage.record import Record
 from tests.model.coloured_shapes import (
     COLOURS,
@@ -149,38 +146,14 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def run_align(shop: Path, root: Path, stage: str, blocks: dict[str, Any], **more: Any) -> Record:
-    """One alignment stage in the current folder; models and plots below ``root``."""
-    record = Record(stage=stage)
-    start = shop / "models/encoder" if stage == "align_text" else root / "models/fusion/align_text"
-    align_and_publish(
-        FusionParams.model_validate(blocks["fusion"]),
-        AlignmentParams.model_validate(blocks[stage]),
-        shop / "data/checked",
-        more.get("start", start),
-        more.get("untrained", False),
-        root / "models/fusion" / stage,
-        root / f"plots/{stage}.csv",
-        root / "cache",
-        record,
-    )
-    return record
-
-
-def run_fuse(shop: Path, root: Path, network: Any, blocks: dict[str, Any]) -> Record:
-    """The stage ``fuse`` in the current folder."""
-    record = Record(stage=f"fuse@{network}")
-    fuse_and_publish(
-        network,
-        FusionParams.model_validate(blocks["fusion"]),
-        FuseParams.model_validate(blocks["fuse"]),
-        shop / "data/checked",
-        root / "models/fusion/align_image",
-        root / "models/fusion" / network,
-        root / f"plots/fuse_{network}.csv",
-        root / "cache",
-        record,
-    )
+def run_stage(room: str, shop: Path, root: Path, blocks: dict[str, Any], **fields: Any) -> Record:
+    """The stage of a room, on the shop's data and encoder; its models, figures and cache below ``root``."""
+    stage = load_stage(room)
+    wanted = {name: blocks[name] for name in stage.params.model_fields if name in blocks}
+    folders = {name: root / default for name, default in Paths()}
+    folders |= {"catalogue": shop / "data/checked", "encoder": shop / "models/encoder"}
+    record = Record(stage=room)
+    stage.run(stage.params.model_validate(wanted | fields), Paths.model_validate(folders), record)
     return record
 
 
@@ -190,17 +163,9 @@ def trained(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
-        for stage in ("align_text", "align_image"):
-            run_align(shop, root, stage, BLOCKS)
+        run_stage("fusion.model.align_text", shop, root, BLOCKS)
+        run_stage("fusion.model.align_image", shop, root, BLOCKS)
         for network in ("concat_mlp", "moe_bilinear"):
-            run_fuse(shop, root, network, BLOCKS)
-        evaluate_and_publish(
-            FusionParams.model_validate(BLOCKS["fusion"]),
-            FusionEvaluationParams.model_validate(BLOCKS["fusion_eval"]),
-            shop / "data/checked",
-            root / "models/fusion",
-            root / "cache",
-            Record(stage="fusion_eval"),
-        )
-    load_towers(root / "models/fusion/align_image")
+            run_stage("fusion.model.fuse", shop, root, BLOCKS, network=network)
+        run_stage("fusion.evaluate", shop, root, BLOCKS)
     return root

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +13,16 @@ import pytest
 
 from components.catalog.format.schema import read_schema
 from components.fusion.evaluate.conditions import carelessly_written, sparse, without_pictures, without_texts
-from components.fusion.evaluate.stage import evaluate_and_publish
+from components.fusion.evaluate.params import FusionEvaluationParams
 from components.fusion.model.baselines import UNSEEN, best_text_share, bm25_scores, cosine, weighted
 from components.fusion.model.errors import FusionDataError
-from components.fusion.model.fuse.fuse import fused_vectors
-from components.fusion.model.params import Bm25Params, EncodeParams, FusionEvaluationParams, FusionParams
+from components.fusion.model.fuse.item_vectors import fused_vectors
+from components.fusion.model.params import Bm25Params, EncodeParams, FusionParams
 from components.fusion.model.towers.towers import Items, joined
-from components.fusion.search.search import FusionModel, embed_items, open_model, search
-from components.retrieval.embeddings import read_embeddings
+from components.fusion.search.search import FusionModel, open_model, search
 from components.retrieval.metrics import Qrels
-from components.stage.record import Record
 from components.stage.resume import sha256_folder
-from tests.model.fusion.conftest import ENCODE, WITHOUT_PICTURE, write_shop
+from tests.model.fusion.conftest import ENCODE, WITHOUT_PICTURE, run_stage, write_shop
 
 
 @pytest.fixture
@@ -69,19 +68,13 @@ def test_per_query_rows_and_gates(trained: Path) -> None:
     assert all(row["text"] + row["image"] + row["cross"] == pytest.approx(1, abs=1e-5) for row in gates)
 
 
-def test_an_evaluation_without_the_memo_changes_no_byte(
+def test_an_evaluation_without_the_cache_changes_no_byte(
     trained: Path, shop: Path, blocks: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert (trained / "cache/vectors.sqlite").exists()
+    assert (trained / ".vitrine/cache/vectors").exists()
     monkeypatch.chdir(tmp_path)
-    evaluate_and_publish(
-        FusionParams.model_validate(blocks["fusion"]),
-        FusionEvaluationParams.model_validate(blocks["fusion_eval"]),
-        shop / "data/checked",
-        trained / "models/fusion",
-        tmp_path / "empty",
-        Record(stage="fusion_eval"),
-    )
+    (tmp_path / "models").symlink_to(trained / "models")
+    run_stage("fusion.evaluate", shop, tmp_path, blocks)
     for folder in ("metrics", "results"):
         assert sha256_folder(tmp_path / folder) == sha256_folder(trained / folder), folder
 
@@ -90,7 +83,8 @@ def test_bm25_finds_words_and_knows_empty_products(items: Items) -> None:
     has_text = items.has_text.copy()
     has_text[14] = False
     params = Bm25Params(k1=1.2, b=0.75)
-    scores = bm25_scores(["number 14", "number 17", "zzz"], items, has_text, ["title"], params)
+    silent = replace(items, has_text=has_text)
+    scores = bm25_scores(["number 14", "number 17", "zzz"], silent, ["title"], params)
     assert scores.shape == (3, 80) and not scores[2].any() and not scores[:, 14].any()
     assert scores[1].argmax() == 17
 
@@ -142,15 +136,6 @@ def test_search_ranks_as_the_whole_matrix_would(model: FusionModel, shop: Path, 
         search(model, "  ", 5, {}, shop / "data/checked")
 
 
-def test_embedded_items_are_what_search_ranks(
-    model: FusionModel, shop: Path, items: Items, tmp_path: Path
-) -> None:
-    assert embed_items(model, tmp_path / "vectors", shop / "data/checked") == 80
-    ids, vectors, meta = read_embeddings(tmp_path / "vectors")
-    assert ids == items.product_ids and meta["kind"] == "fusion" and meta["model_sha256"] == model.sha256
-    assert np.allclose(vectors, fused_vectors(model.network.network, items), atol=1e-6)
-
-
 def test_one_pass_holds_one_row_group(model: FusionModel, tmp_path: Path) -> None:
     write_shop(tmp_path / "checked", products=160)
     sizes = [len(items.rows) for items in model.towers.stream(tmp_path / "checked")]
@@ -161,10 +146,11 @@ def test_one_pass_holds_one_row_group(model: FusionModel, tmp_path: Path) -> Non
 def test_a_split_without_products_is_told(
     shop: Path, trained: Path, blocks: dict[str, Any], tmp_path: Path
 ) -> None:
-    from components.fusion.evaluate.stage import open_towers, read_split
+    from components.fusion.evaluate.held_out import Settings, open_towers, read_split
 
     fusion = FusionParams.model_validate(blocks["fusion"])
     params = FusionEvaluationParams.model_validate(blocks["fusion_eval"])
-    towers = open_towers(trained / "models/fusion/align_image", fusion, params, tmp_path)
+    settings = Settings(fusion, params, shop / "data/checked", tmp_path)
+    towers = open_towers(trained / "models/fusion/align_image", settings)
     with pytest.raises(FusionDataError, match="no product to encode"):
-        read_split(shop / "data/checked", towers, "nowhere", 3)
+        read_split(towers, "nowhere", settings)  # type: ignore[arg-type]

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from torch import Tensor
 
 from components.fusion.model.errors import FusionConfigurationError, NetworkFileError
-from components.fusion.model.fuse.fuse import dropped
-from components.fusion.model.networks.files import load_network, save_network
-from components.fusion.model.networks.networks import create_network, unit
-from components.fusion.model.params import FusionParams, ModalityDropout, NetworkName, NetworkParams
+from components.fusion.model.fuse.fusing import dropped
+from components.fusion.model.networks.create import create_network
+from components.fusion.model.networks.files import TrainedNetwork, load_network, save_network
+from components.fusion.model.networks.layers import unit
+from components.fusion.model.networks.names import HEADLINE, NETWORKS
+from components.fusion.model.params import FusionParams, ModalityDropout, NetworkParams
 
-NAMES = get_args(NetworkName)
 SIZES = NetworkParams(hidden=8, heads=2, bilinear_rank=4, dropout=0.0)
 
 
@@ -40,15 +42,15 @@ def trained(name: Any) -> Any:
     return network
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_a_network_starts_as_the_average(name: Any) -> None:
     text, image, has_text, has_image = inputs()
     found = create_network(name, 16, SIZES, seed=1).eval()(text, image, has_text, has_image)
     assert torch.allclose(found, unit(text + image), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_what_is_missing_is_a_normal_case(name: Any) -> None:
+@pytest.mark.parametrize("name", NETWORKS)
+def test_products_without_text_or_picture_get_finite_vectors(name: Any) -> None:
     network = trained(name)
     text, image, has_text, has_image = inputs()
     found = network(text, image, has_text, has_image)
@@ -69,7 +71,7 @@ def test_gates_are_shares_and_silent_experts_have_none(name: Any) -> None:
 
 def test_a_product_does_not_depend_on_its_neighbours() -> None:
     arguments = inputs()
-    for name in NAMES:
+    for name in NETWORKS:
         network = trained(name)
         whole = network(*arguments)
         alone = torch.cat([network(*(a[i : i + 1] for a in arguments)) for i in range(6)])
@@ -92,7 +94,8 @@ def test_modality_dropout_leaves_one_modality() -> None:
 @pytest.fixture
 def folder(blocks: dict[str, Any], tmp_path: Path) -> Path:
     fusion = FusionParams.model_validate(blocks["fusion"])
-    save_network("moe_bilinear", trained("moe_bilinear"), SIZES, fusion, "towers", tmp_path / "network")
+    network = TrainedNetwork("moe_bilinear", trained("moe_bilinear"), SIZES, fusion.text, "towers")
+    save_network(network, tmp_path / "network")
     return tmp_path / "network"
 
 
@@ -113,6 +116,11 @@ def test_a_broken_or_foreign_folder_is_refused(folder: Path) -> None:
     (folder / "extra.pkl").write_bytes(b"")
     with pytest.raises(NetworkFileError, match="exactly"):
         load_network(folder)
+
+
+def test_the_graph_trains_the_networks_of_the_headline() -> None:
+    graph = yaml.safe_load((Path(__file__).parents[3] / "dvc.yaml").read_text())
+    assert graph["stages"]["fuse"]["matrix"]["network"] == HEADLINE
 
 
 def test_heads_must_divide_the_dimension() -> None:

@@ -12,14 +12,15 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.fusion.model.align.contrast import query_to_product
+from components.fusion.model.align.contrast import Contrast, query_to_product
 from components.fusion.model.data.judgements import Judgements, pair_weights, read_judgements
-from components.fusion.model.data.mining import mine, mining_pool
-from components.fusion.model.data.pairs import PairSampler, Schedule
+from components.fusion.model.data.mining import Pool, mine, mining_pool
+from components.fusion.model.data.pairs import PairSampler
 from components.fusion.model.errors import FusionDataError
-from components.fusion.model.params import FusionParams, OptimisationParams, PairParams, SignalWeights
+from components.fusion.model.params import FusionParams, PairParams, SignalWeights
 from components.stage.errors import ConfigurationError
 from components.stage.params import validate
+from components.training.batches import BatchOrder
 
 
 @pytest.fixture
@@ -46,11 +47,9 @@ def sampler(seed: int, pairs: PairParams, blocks: dict[str, Any]) -> PairSampler
     known, groups = judgements(rng), rng.integers(0, 20, 30)
     vectors = rng.normal(size=(42, 8)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    mined = mine(vectors[:12], vectors[12:], np.arange(30), known, groups, pairs)
-    schedule = Schedule(
-        OptimisationParams.model_validate(blocks["fuse"]["optimisation"]), 7, rng.integers(0, 3, 12), 2
-    )
-    return PairSampler(known, groups, mined, pairs, schedule)
+    mined = mine(vectors[:12], Pool(np.arange(30), vectors[12:]), known, groups, pairs)
+    order = BatchOrder(rng.integers(0, 3, 12), blocks["fuse"]["optimisation"]["batch_size"], 2, 7)
+    return PairSampler(known, groups, mined, pairs, order)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -60,7 +59,7 @@ def test_no_negative_is_as_relevant_or_of_the_positives_group(
     drawn = sampler(seed, pairs, blocks)
     known = drawn.judgements
     for step in range(4):
-        batch = drawn.batch(step, drawn.schedule.rng(step))
+        batch = drawn.batch(step, drawn.order.rng(step))
         for row, query in enumerate(batch.queries):
             entries = range(known.starts[query], known.starts[query + 1])
             graded = {int(known.product[e]): int(known.grade[e]) for e in entries}
@@ -90,29 +89,25 @@ def test_suspected_false_negatives_are_counted_and_dropped(pairs: PairParams) ->
     queries = np.array([[1.0, 0.0]], dtype=np.float32)
     vectors = np.array([[0.8, 0.6], [1.0, 0.0], [0.6, 0.8], [0.0, 1.0]], dtype=np.float32)
     known = Judgements(["q"], ["q"], np.array([0, 1]), np.array([0]), np.array([3], np.int8), np.ones(1))
-    pool, groups = np.arange(4), np.arange(4)
-    kept = mine(queries, vectors, pool, known, groups, pairs)
+    pool, groups = Pool(np.arange(4), vectors), np.arange(4)
+    kept = mine(queries, pool, known, groups, pairs)
     assert kept.products[0].tolist() == [1, 2, 3, -1] and kept.suspected_share == pytest.approx(1 / 3)
     strict = pairs.model_copy(update={"drop_suspected": True})
-    assert mine(queries, vectors, pool, known, groups, strict).products[0].tolist() == [2, 3, -1, -1]
+    assert mine(queries, pool, known, groups, strict).products[0].tolist() == [2, 3, -1, -1]
 
 
 def test_a_step_depends_on_its_number_alone(pairs: PairParams, blocks: dict[str, Any]) -> None:
     one, other = sampler(3, pairs, blocks), sampler(3, pairs, blocks)
-    other.batch(0, other.schedule.rng(0))
+    other.batch(0, other.order.rng(0))
     for step in (5, 2):
-        a, b = (s.batch(step, s.schedule.rng(step)) for s in (one, other))
+        a, b = (s.batch(step, s.order.rng(step)) for s in (one, other))
         assert all(np.array_equal(getattr(a, name), getattr(b, name)) for name in vars(a))
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(2, 40), st.integers(1, 5), st.integers(1, 7))
 def test_an_epoch_asks_every_query_once(queries: int, topics: int, size: int) -> None:
-    from tests.model.fusion.conftest import OPTIMISATION
-
-    params = OptimisationParams.model_validate(OPTIMISATION | {"batch_size": queries})
-    topic = np.arange(queries) % topics
-    order = Schedule(params, 1, topic, size).queries(3)
+    order = BatchOrder(np.arange(queries) % topics, queries, size, seed=1).rows(3)
     assert sorted(order.tolist()) == list(range(queries))
 
 
@@ -145,7 +140,7 @@ def test_the_loss_is_cross_entropy_over_what_may_be_a_negative() -> None:
         kept = [j for j in range(5) if not excluded[i, j]]
         logits = torch.stack([2.0 * queries[i] @ products[j] - correction[j] for j in kept])
         expected.append(-F.log_softmax(logits, 0)[kept.index(int(target[i]))])
-    found = query_to_product(queries, products, 2.0, target, excluded, correction)
+    found = query_to_product(queries, products, 2.0, Contrast(target, excluded, correction))
     assert torch.allclose(found, torch.stack(expected).mean(), atol=1e-6)
 
 

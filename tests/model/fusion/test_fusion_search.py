@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
-from components.fusion.model.fuse.fuse import fused_vectors
+from components.fusion.model.fuse.item_vectors import fused_vectors
 from components.fusion.model.params import EncodeParams
 from components.fusion.model.towers.towers import joined
 from components.fusion.search.command import main

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-import itertools
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,26 +12,21 @@ from typing import Any
 import pytest
 import yaml
 
-from components.fusion.__main__ import COMMANDS
-from components.stage.frame import run
+from components.stage.frame import main
 from tests.model.fusion.conftest import BLOCKS
 
 ROOT = Path(__file__).parents[3]
-DOORS = {command.__name__: command for command in COMMANDS}
 
 
 def stages() -> Iterator[dict[str, Any]]:
-    """Fusion's stages of the study, matrices spelled out, in the order of the file."""
-    text = yaml.safe_load((ROOT / "studies/dvc.yaml").read_text())
-    for stage in text["stages"].values():
-        if stage["meta"]["system"] != "fusion":
-            continue
-        matrix = stage.get("matrix", {})
-        for values in itertools.product(*matrix.values()):
-            written = json.dumps({k: stage[k] for k in ("cmd", "deps", "outs")})
-            for name, value in zip(matrix, values, strict=True):
-                written = written.replace(f"${{item.{name}}}", str(value))
-            yield json.loads(written)
+    """Fusion's stages of the study as DVC resolves them, in the order of the file."""
+    from dvc.repo import Repo
+
+    with Repo(ROOT) as repo:
+        for stage in repo.index.stages:
+            if stage.path_in_repo == "studies/dvc.yaml" and stage.meta["system"] == "fusion":
+                deps = [dep.def_path for dep in stage.deps if dep.def_path != "params.yaml"]
+                yield {"cmd": stage.cmd, "deps": deps, "outs": [out.def_path for out in stage.outs]}
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +46,10 @@ def studied(shop: Path, trained: Path, tmp_path_factory: pytest.TempPathFactory)
         for stage in stages():
             data = [dep for dep in stage["deps"] if not dep.startswith("components/")]
             assert all((root / dep).exists() for dep in data), f"{stage['cmd']} reads {data}"
-            assert run("fusion", DOORS, stage["cmd"].split()[3:]) == 0, stage["cmd"]
-            made = [next(iter(out)) if isinstance(out, dict) else out for out in stage["outs"]]
-            assert all((root / out).exists() for out in made), f"{stage['cmd']} makes {made}"
+            assert main(stage["cmd"].split()[3:]) == 0, stage["cmd"]
+            assert all((root / out).exists() for out in stage["outs"]), (
+                f"{stage['cmd']} makes {stage['outs']}"
+            )
     return root
 
 
@@ -78,31 +74,38 @@ def test_the_study_has_every_row_and_claim(studied: Path) -> None:
 
 
 def test_seeds_change_towers_and_networks(studied: Path) -> None:
-    models = studied / "models/study/fusion"
-    for file in ("align_text_{}/words.safetensors", "align_image_{}/encoder/model.safetensors"):
-        assert (models / file.format(43)).read_bytes() != (models / file.format(59)).read_bytes()
-    one, other = ((models / f"moe_bilinear_{s}/model.safetensors").read_bytes() for s in (43, 59))
-    assert one != other
+    one, other = (studied / f"models/study/fusion/{seed}" for seed in (43, 59))
+    for file in ("align_text/words", "align_image/encoder/model", "moe_bilinear/model"):
+        assert (one / f"{file}.safetensors").read_bytes() != (other / f"{file}.safetensors").read_bytes()
 
 
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("study", "moo", "own"), "'moo' is none of concat_mlp"),
-        (("study", "moe", "lucky"), "'lucky' is no seed"),
-        (("study", "no_domain", "43"), "has one seed"),
+        (["model.fuse", "network=moo"], "'moo' is none of concat_mlp"),
+        (["model.fuse"], "network: Field required"),
         (
-            ("study_align", "align_text", "no_query_text", "own"),
-            "'no_query_text' is none of whole",
+            ["model.align_image", "align_image.seed=lucky"],
+            "align_image.seed: Input should be a valid integer",
         ),
-        (("study_align", "align_both", "whole", "43"), "'align_both' is none of"),
-        (("fuse", "mor"), "'mor' is none of"),
+        (["model.align_image", "new_weights=true"], "new_weights: unknown key"),
     ],
 )
-def test_what_is_no_training_is_told(
-    words: tuple[str, ...], told: str, studied: Path, monkeypatch: pytest.MonkeyPatch,
+def test_a_setting_that_a_stage_does_not_have_is_told(
+    words: list[str], told: str, studied: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     monkeypatch.chdir(studied)
-    assert run("fusion", DOORS, words) == 2
+    assert main([f"fusion.{words[0]}", *words[1:]]) == 2
     assert told in capsys.readouterr().err
+
+
+def test_a_study_that_is_not_there_or_stands_on_unknown_towers_is_told(
+    studied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(studied)
+    assert main(["fusion.evaluate", f"study={tmp_path}"]) == 4
+    assert "There are no variations in" in capsys.readouterr().err
+    shutil.copytree("models/study/fusion/43/moe_bilinear", tmp_path / "43/moe_bilinear")
+    assert main(["fusion.evaluate", f"study={tmp_path}"]) == 4
+    assert "trained on towers that are neither there nor in" in capsys.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,17 +20,18 @@ import yaml
 from components.catalog.format.shards import Catalogue
 from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.towers.files import load_encoder
-from components.fusion.model.align.align import Alignment
+from components.fusion.model.align.alignment import Alignment
 from components.fusion.model.align.training_set import make_alignment_set
-from components.fusion.model.errors import FusionDivergedError
-from components.fusion.model.fuse.fuse import Fusing
-from components.fusion.model.fuse.stage import make_fuse_data
-from components.fusion.model.networks.networks import create_network
+from components.fusion.model.fuse.fusing import Fusing
+from components.fusion.model.fuse.training_set import make_fuse_data
+from components.fusion.model.networks.create import create_network
 from components.fusion.model.params import AlignmentParams, FuseParams, FusionParams
 from components.fusion.model.towers.starting_encoder import starting_encoder
 from components.fusion.model.towers.towers import Towers
+from components.stage.paths import Paths
 from components.stage.resume import sha256_file, sha256_folder
-from tests.model.fusion.conftest import run_align, run_fuse
+from components.training.errors import DivergedError
+from tests.model.fusion.conftest import run_stage
 
 ROOT = Path(__file__).parents[3]
 Weights = dict[str, torch.Tensor]
@@ -43,22 +45,18 @@ def aligned(
     fusion = FusionParams.model_validate(blocks["fusion"])
     params = AlignmentParams.model_validate(blocks["align_image"])
     started = starting_encoder(load_encoder(shop / "models/encoder"), fusion, 1, 1.0, False)
-    data, validate = make_alignment_set(shop / "data/checked", started, fusion, params, cache)
-    loop = Alignment(started.encoder, data, params).loop(validate, resume)
-    loop.run(until)
-    if until is not None:
-        loop.save_state()
+    data, validate = make_alignment_set(
+        started, fusion, params, Paths(catalogue=shop / "data/checked", cache=cache)
+    )
+    Alignment(started.encoder, data, params, validate).loop(resume).run(until)
     weights: Weights = started.encoder.state_dict()
     return weights
 
 
 def fused(shop: Path, blocks: dict[str, Any], cache: Path, resume: Path | None, until: int | None) -> Weights:
     fusing = make_fusing(shop, blocks)
-    loop = fusing.loop(None, resume)
-    loop.run(until)
-    if until is not None:
-        loop.save_state()
-    weights: Weights = fusing.network.state_dict()
+    fusing.loop(resume).run(until)
+    weights: Weights = fusing.module.state_dict()
     return weights
 
 
@@ -81,17 +79,16 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
-def test_two_runs_give_the_same_files_with_and_without_the_memo(
+def test_two_runs_give_the_same_files_with_and_without_the_cache(
     shop: Path, trained: Path, blocks: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for stage in ("align_text", "align_image"):
-        record = run_align(shop, tmp_path, stage, blocks)
+        record = run_stage(f"fusion.model.{stage}", shop, tmp_path, blocks)
     assert record.metrics["suspected_false_negatives"] >= 0
     assert {"validation_text_ndcg_at_10", "validation_image_ndcg_at_10"} <= set(record.metrics)
-    for path in (tmp_path / "cache").glob("vectors.sqlite*"):
-        path.unlink()
-    run_fuse(shop, tmp_path, "moe_bilinear", blocks)
+    shutil.rmtree(tmp_path / ".vitrine/cache/vectors")
+    run_stage("fusion.model.fuse", shop, tmp_path, blocks, network="moe_bilinear")
     files = [f"models/fusion/{m}.safetensors" for m in (*STAGES, "moe_bilinear/model")]
     for file in [*files, "plots/align_image.csv", "plots/fuse_moe_bilinear.csv"]:
         assert sha256_file(tmp_path / file) == sha256_file(trained / file), file
@@ -115,8 +112,10 @@ def test_a_trained_image_tower_moves_and_a_frozen_one_does_not(
         params = AlignmentParams.model_validate(blocks["align_image"])
         loaded = load_encoder(shop / "models/encoder")
         started = starting_encoder(loaded, fusion, 1, 1.0, False)
-        data, validate = make_alignment_set(catalogue, started, fusion, params, tmp_path / "cache")
-        Alignment(started.encoder, data, params).loop(validate, None).run()
+        data, validate = make_alignment_set(
+            started, fusion, params, Paths(catalogue=catalogue, cache=tmp_path / "cache")
+        )
+        Alignment(started.encoder, data, params, validate).loop().run()
         old, new = (m.encoder.clip.visual.state_dict() for m in (loaded, started))
         moved.append(any(not torch.equal(old[name], new[name]) for name in old))
         assert not torch.equal(loaded.encoder.clip.text_projection, started.encoder.clip.text_projection)
@@ -125,7 +124,7 @@ def test_a_trained_image_tower_moves_and_a_frozen_one_does_not(
 
 def test_fusing_learns(shop: Path, blocks: dict[str, Any]) -> None:
     blocks["fuse"]["optimisation"] |= {"steps": 120, "learning_rate": 0.01}
-    history = make_fusing(shop, blocks).loop(None, None).run()
+    history = make_fusing(shop, blocks).loop().run()
     first, last = (np.mean([s["loss"] for s in part]) for part in (history.steps[:10], history.steps[-10:]))
     assert last < first - 0.1
 
@@ -134,12 +133,12 @@ def test_what_is_not_finite_stops_with_the_ids_of_the_batch(shop: Path, blocks: 
     fusing = make_fusing(shop, blocks)
     with torch.no_grad():
         fusing._text[:] = float("nan")
-    with pytest.raises(FusionDivergedError, match=r"step 0.*queries q-train-\d.*products p00\d\d"):
-        fusing.loop(None, None).run()
+    with pytest.raises(DivergedError, match=r"step 0.*queries q-train-\d.*products p00\d\d"):
+        fusing.loop().run()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", [("align_text",), ("align_image",), ("fuse", "moe_bilinear")])
+@pytest.mark.parametrize("stage", [("align_text",), ("align_image",), ("fuse", "network=moe_bilinear")])
 def test_a_killed_stage_completes_as_if_it_had_not_been(
     stage: tuple[str, ...], shop: Path, trained: Path, blocks: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -162,12 +161,12 @@ def test_a_killed_stage_completes_as_if_it_had_not_been(
         newest = max((root / ".vitrine/records").rglob("*.json"), key=lambda p: p.stat().st_mtime)
         resumed = json.loads(newest.read_text())["metrics"]["resumed_from_step"]
         assert (resumed > 0) == kill
-        hashes.append(sha256_folder(root / f"models/fusion/{stage[-1]}"))
+        hashes.append(sha256_folder(root / f"models/fusion/{stage[-1].split('=')[-1]}"))
     assert hashes[0] == hashes[1]
 
 
 def command(stage: tuple[str, ...]) -> list[str]:
-    return [sys.executable, "-m", "components.fusion", *stage]
+    return [sys.executable, "-m", "components.stage", f"fusion.model.{stage[0]}", *stage[1:]]
 
 
 def environment(root: Path) -> dict[str, str]:
@@ -190,10 +189,10 @@ def killed_once(root: Path, stage: tuple[str, ...]) -> None:
     assert process.wait() == -signal.SIGKILL
 
 
-def _towers(shop: Path, blocks: dict[str, Any], memo: Path | None) -> Towers:
+def _towers(shop: Path, blocks: dict[str, Any], cache: Path | None) -> Towers:
     fusion = FusionParams.model_validate(blocks["fusion"])
     started = starting_encoder(load_encoder(shop / "models/encoder"), fusion, 1, 1.0, False)
-    return Towers(started, fusion.text, FuseParams.model_validate(blocks["fuse"]).encode, memo, 1)
+    return Towers(started, fusion.text, FuseParams.model_validate(blocks["fuse"]).encode, cache, 1)
 
 
 def test_a_text_has_the_same_bits_whatever_stands_beside_it(shop: Path, blocks: dict[str, Any]) -> None:
@@ -206,15 +205,15 @@ def test_a_text_has_the_same_bits_whatever_stands_beside_it(shop: Path, blocks: 
 def test_vectors_of_the_embeddings_stage_are_taken_over(
     shop: Path, blocks: dict[str, Any], tmp_path: Path
 ) -> None:
-    encoder, memo = load_encoder(shop / "models/encoder"), tmp_path / "v.sqlite"
+    encoder, cache = load_encoder(shop / "models/encoder"), tmp_path / "v"
     params = FuseParams.model_validate(blocks["fuse"]).encode
     pictures = [data for _, data in Catalogue(shop / "data/checked").images() if data]
-    embedded = BatchEncoder(encoder, params.batch_size, params.precision, memo)
+    embedded = BatchEncoder(encoder, params.batch_size, params.precision, cache)
     theirs = np.concatenate(list(embedded.images(pictures)))
-    towers = _towers(shop, blocks, memo)
+    towers = _towers(shop, blocks, cache)
     assert towers.pictures.take_over(encoder, shop / "data/checked") == len(pictures)
     own, _ = towers.images(pictures)
-    assert (own == theirs).all() and towers.encoder.memo.misses == 0
+    assert (own == theirs).all() and towers.encoder.cache.misses == 0
     with torch.no_grad():
         next(encoder.encoder.clip.visual.parameters()).add_(1.0)  # another tower: its vectors are not ours
     assert towers.pictures.take_over(encoder, shop / "data/checked") == 0

@@ -60,22 +60,14 @@ CLARIFY = {
     "title_words": 2,
     "title_word_products": 8,
     "evidence": {
-        "judge": "probe",
-        "ridge": 5.0,
-        "prompt": "{value} {product_type}",
+        "words": {"min_count": 3, "typo_ratio": 5},
+        "model": {"evidence": ["examples", "type", "mention", "named_mention", "siblings"]},
         "minimum_coverage": 0.05,
         "minimum_share": 0.02,
-        "calibration_split": "validation",
-        "calibration_products": 5,
-        "minimum_gain": 0.1,
-        "scales": [1.0, 3.0, 10.0, 30.0],
-        "table_odds": 19.0,
-        "text_odds": 9.0,
         "support": 0.7,
         "added_support": 0.9,
         "added_coverage": 0.6,
     },
-    "spelling": {"minimum_letters": 4, "minimum_similarity": 0.75, "rarer": 5.0},
 }
 
 
@@ -148,6 +140,14 @@ def rows_of(changes: dict[int, dict[str, Any]], products: int = 160) -> tuple[li
     return listings, np.stack([vector(row, i) for i, row in enumerate(listings)])
 
 
+class NoTexts:
+    """An encoder that nobody should ask: the evidence has no prompts."""
+
+    def texts(self, texts: Sequence[str]) -> Any:
+        """Never called."""
+        raise AssertionError("this evidence needs no texts")
+
+
 def book_of(
     changes: dict[int, dict[str, Any]], schema_values: dict[str, Any] | None = None, **params: Any
 ) -> FactBook:
@@ -156,7 +156,4 @@ def book_of(
     made = ClarifyParams.model_validate({**CLARIFY, **params})
     schema = CatalogSchema.model_validate(schema_values or SCHEMA)
 
-    def no_texts(texts: Sequence[str]) -> Any:
-        raise AssertionError("the probe needs no texts")
-
-    return FactBook(rows, Evidence(rows, vectors, no_texts, schema, made.evidence), schema, made)
+    return FactBook(rows, Evidence(rows, vectors, NoTexts(), schema, made.evidence), schema, made)

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from lamps import CLARIFY, book_of, listing
 
+from components.evidence.words import words
 from components.llm.chat import Reply, Request, Usage
 from components.llm.params import LLMParams
 from components.llm.session import ChatSession
 from components.vlclip.agent.agent import Agent, Clarified
 from components.vlclip.agent.facts import FUNCTION_WORDS
 from components.vlclip.agent.params import ClarifyParams
-from components.vlclip.agent.words import words
 from tests.model.red_team import LISTING_TEXTS, PICTURE_TEXTS
 
 NUMBER = 0  # a red round glass lamp

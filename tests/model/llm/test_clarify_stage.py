@@ -24,17 +24,17 @@ from faulty_server import Act, FaultyServer, Script
 from lamps import CLARIFY, COLOURS, MATERIALS, SHAPES, listing, write_shop
 from PIL import Image
 
+from components.evidence.words import words
 from components.llm.errors import BudgetSpentError, EndpointError, TooManyFailuresError
 from components.llm.params import LLMParams
 from components.stage.params import load_params
 from components.stage.paths import Paths
 from components.stage.record import Record
 from components.stage.resume import sha256_folder
+from components.vlclip.agent.errors import VectorsDataError
 from components.vlclip.agent.facts import FUNCTION_WORDS
 from components.vlclip.agent.params import ClarifyParams
 from components.vlclip.agent.stage import Blocks, run
-from components.vlclip.agent.words import words
-from components.vlclip.model.errors import TextDataError
 from tests.model.red_team import LISTING_TEXTS
 
 ROOT = Path(__file__).parents[3]
@@ -216,6 +216,9 @@ def test_the_blocks_of_the_gpu_profile_meet_a_server(
     monkeypatch.setenv("VITRINE_LLM_KEY", "the-key")
     llm = load_params("llm", LLMParams, ROOT / "conf/gpu.yaml")
     block = load_params("clarify", ClarifyParams, ROOT / "conf/gpu.yaml").model_dump()
+    block["evidence"]["model"]["evidence"] = CLARIFY["evidence"]["model"][
+        "evidence"
+    ]  # its encoder is a stand-in
     record = clarify(small, tmp_path / "out", llm, tmp_path / "cache", **block)
     assert record.metrics["failed"] == 0 and server.bodies[0]["model"] == "Qwen/Qwen3-VL-8B-Instruct"
     assert server.headers[0]["authorization"] == "Bearer the-key"
@@ -301,10 +304,10 @@ def test_vectors_of_another_catalogue_or_encoder_are_refused(
     other = tmp_path / "other"
     shutil.copytree(small, other)
     (other / "encoder/model.safetensors").write_bytes(b"others")
-    with pytest.raises(TextDataError, match="embeddings stage"):
+    with pytest.raises(VectorsDataError, match="embeddings stage"):
         clarify(other, tmp_path / "out", llm_params(backend="offline"), tmp_path / "cache")
     (other / "encoder/model.safetensors").unlink()
-    with pytest.raises(TextDataError, match="vitrine run encoder"):
+    with pytest.raises(VectorsDataError, match="vitrine run encoder"):
         clarify(other, tmp_path / "out", llm_params(backend="offline"), tmp_path / "cache")
 
 

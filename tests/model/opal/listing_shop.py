@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 import yaml
 
 from components.catalog.format.records import PAIRS, Product, Truth
@@ -16,6 +17,9 @@ from components.catalog.format.schema import CatalogSchema, write_schema
 from components.catalog.format.shards import CatalogueWriter, write_qrels, write_queries
 from components.catalog.format.truth import TruthWriter
 from components.opal.model.listing_text import Listing, answer_text, pairs_of
+from components.stage.frame import load_stage
+from components.stage.paths import Paths
+from components.stage.record import Record
 from tests.model.coloured_shapes import COLOURS, encoder_block, picture, save_untrained_encoder
 
 SPLITS = ("train", "train", "train", "validation", "test")
@@ -93,6 +97,25 @@ BLOCKS: dict[str, Any] = {
 def blocks() -> dict[str, Any]:
     """The blocks as they stand in params.yaml; a copy to change."""
     return copy.deepcopy(BLOCKS)
+
+
+def paths_of(root: Path, **changes: Path) -> Paths:
+    """The paths of a workspace elsewhere; ``changes`` are taken as they are."""
+    places = {name: root / path for name, path in Paths()}
+    return Paths(**places | {"cache": root / "cache"} | changes)
+
+
+def run_stage(room: str, paths: Paths, *, stage: str = "", **changes: Any) -> Record:
+    """Run the stage of a room with the tiny blocks and ``changes``; its record.
+
+    One thread, so that equal work is equal to the bit. State for resuming goes under the working folder.
+    """
+    torch.set_num_threads(1)
+    loaded = load_stage(room)
+    values = {name: BLOCKS[name] for name in loaded.params.model_fields if name in BLOCKS}
+    record = Record(stage=stage or room)
+    loaded.run(loaded.params.model_validate({**values, **changes}), paths, record)
+    return record
 
 
 def write_workspace(root: Path, products: int = 60) -> None:

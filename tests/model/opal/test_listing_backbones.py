@@ -10,14 +10,16 @@ import torch
 
 from components.catalog.format.schema import read_schema
 from components.encoder.model.features.pixels import PixelCache
+from components.opal.model.dpo.preferring import prefer
 from components.opal.model.language.files import load_listing_model, read_note, save_listing_model
 from components.opal.model.params import DpoParams, ListingParams, SftParams
 from components.opal.model.preferences.pairs import Pair
-from components.opal.model.train.dpo import prefer
-from components.opal.model.train.sft import tune
-from components.opal.model.train.sft_stage import note_of, samples_of, starting_model
+from components.opal.model.sft.samples import read_lessons
+from components.opal.model.sft.starting_model import note_of, starting_model
+from components.opal.model.sft.tuning import tune
+from components.opal.model.train.run import Run
 from components.opal.model.writing.generate import Decoding, ListingGenerator
-from tests.model.opal.listing_shop import blocks, write_workspace
+from tests.model.opal.listing_shop import blocks, paths_of, write_workspace
 from tests.model.opal.tiny_backbones import qwen, smol
 
 pytestmark = pytest.mark.slow
@@ -38,18 +40,17 @@ def test_tuning_preferring_saving_and_writing(
     made["listing"] |= {"pretrained": source, "lora": lora}
     listing, sft = ListingParams.model_validate(made["listing"]), SftParams.model_validate(made["sft"])
     dpo, catalogue = DpoParams.model_validate(made["dpo"]), tmp_path / "data/checked"
-    samples = samples_of("refined", catalogue, tmp_path / "data/refined", listing, sft)
-    model, pixels = starting_model(
-        listing, tmp_path / "models/encoder", [], samples, catalogue, tmp_path / "cache"
-    )
+    lessons = read_lessons("refined", listing, catalogue, tmp_path / "data/refined")
+    samples = lessons.order(sft)
+    model, pixels = starting_model(listing, lessons, samples, paths_of(tmp_path))
     assert isinstance(pixels, PixelCache) and pixels.image_px == 56
-    shared = (listing.lora, "fp32")
-    done = tune(model, samples, pixels.take, sft.training, *shared, 1, tmp_path / "sft")
+    done = tune(model, samples, pixels.take, Run(sft, listing, tmp_path / "sft"))
     assert done.longest < model.context_length and len(done.curves) == sft.training.steps
     whole = next(s for s in samples if s.grain == "listing")
     pair = Pair(whole.product_id, "shapes", whole.question, whole.answer, "{}", "seller", ("not a listing",))
     positions = {whole.product_id: whole.position}
-    preferred = prefer(done.model, [pair], positions, pixels.take, dpo, *shared, tmp_path / "dpo")
+    course = Run(dpo, listing, tmp_path / "dpo")
+    preferred = prefer(done.model, [pair], positions, pixels.take, course)
     assert preferred.curves[-1]["accuracy"] >= 0
     save_listing_model(preferred.model, note_of(listing, 56), tmp_path / "out")
     loaded = load_listing_model(tmp_path / "out")

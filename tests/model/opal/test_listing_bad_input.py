@@ -1,4 +1,4 @@
-"""What strangers may hand to the listing model: each ends in a listing of the schema, or in a sentence."""
+"""Bad input to the listing model: each ends in a listing of the schema, or in a sentence."""
 
 from __future__ import annotations
 
@@ -23,13 +23,12 @@ import yaml
 from PIL import Image, ImageDraw
 
 from components.catalog.format.schema import CatalogSchema, listing_json_schema, listing_problems, read_schema
-from components.opal.__main__ import COMMANDS
 from components.opal.describe.command import main
 from components.opal.model.language.files import load_listing_model, read_note
 from components.opal.model.listing_text import parse_answer
 from components.opal.model.preferences.stage import PAIRS_SCHEMA
 from components.opal.model.writing.generate import Decoding, ListingGenerator
-from components.stage import frame as door
+from components.stage import frame
 from components.stage.resume import sha256_folder
 from tests.model.opal.listing_shop import SCHEMA, blocks, picture, write_workspace
 from tests.model.red_team import LISTING_TEXTS, PICTURE_TEXTS
@@ -43,7 +42,7 @@ def run(root: Path, *words: str) -> tuple[int, str]:
     """A stage of OPAL in ``root``: its exit code, and what it said."""
     told = io.StringIO()
     with contextlib.chdir(root), contextlib.redirect_stderr(told):
-        return door.run("opal", COMMANDS, words), told.getvalue()
+        return frame.main([f"opal.model.{words[0]}", *words[1:]]), told.getvalue()
 
 
 def done(root: Path, words: str) -> None:
@@ -60,12 +59,12 @@ def refused(root: Path, words: str, sentence: str) -> None:
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace whose model was tuned with no cache at hand; tests must not write into it."""
     torch.set_num_threads(1)
-    root = tmp_path_factory.mktemp("strangers")
+    root = tmp_path_factory.mktemp("bad_input")
     write_workspace(root)
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("DVC_STAGE", raising=False)
         patch.delenv("VITRINE_PARAMS", raising=False)
-        done(root, "sft refined")
+        done(root, "sft variant=refined")
     return root
 
 
@@ -176,7 +175,7 @@ SPOILT = pytest.mark.parametrize(
 
 
 @SPOILT
-@pytest.mark.parametrize("stage", ["sft refined", "preferences", "dpo"])
+@pytest.mark.parametrize("stage", ["sft variant=refined", "preferences", "dpo"])
 def test_a_cut_model_or_one_with_a_pickle_is_refused_by_every_stage(
     own: Path, stage: str, spoil: Callable[[Path], object], sentence: str
 ) -> None:
@@ -201,7 +200,7 @@ def test_a_cut_model_or_one_with_a_pickle_describes_nothing(
 def test_a_missing_picture_is_named_before_training(own: Path, data: bytes | None) -> None:
     image = {"bytes": data, "path": None}
     change_products(own, lambda row: {"image": image} if row["product_id"] == "p005" else {})
-    refused(own, "sft raw", "picture of product p005")
+    refused(own, "sft variant=raw", "picture of product p005")
     assert not (own / "models/listing/sft_raw").exists()
 
 
@@ -211,7 +210,7 @@ def test_products_of_a_strange_type_or_without_words_are_no_obstacle(
     strange = {"p000": {"product_type": ""}, "p001": {"product_type": ORDER},
                "p002": {"title": "", "description": "", "attributes": []}}  # fmt: skip
     change_products(own, lambda row: strange.get(row["product_id"], {}))
-    done(own, "sft raw")
+    done(own, "sft variant=raw")
     (own / "a.png").write_bytes(picture("red", True, 1))
     capsys.readouterr()
     assert described(own, own / "a.png", model="models/listing/sft_raw") == 0
@@ -223,7 +222,7 @@ def test_too_long_sequences_stop_tuning_before_a_step_and_are_named(own: Path) -
     made = blocks()
     made["listing"]["language"]["context_length"] = 16
     (own / "params.yaml").write_text(yaml.safe_dump(made))
-    code, told = run(own, "sft", "raw")
+    code, told = run(own, "sft", "variant=raw")
     assert code == 4 and "longer than the model's 16 tokens" in told and "for the picture): p0" in told
     assert not (own / "models/listing/sft_raw").exists()
     assert not list(own.glob(".vitrine/resume/*/*/*")), "a step was taken"
@@ -306,9 +305,7 @@ def test_a_tuning_that_finds_every_cache_makes_the_same_model(shop: Path, tmp_pa
     warm = tmp_path / "warm"
     shutil.copytree(shop, warm)
     kept = [p for p in warm.glob(".vitrine/cache/**/*") if p.is_file()]
-    assert {"pixels", "picture_features.sqlite"} <= {
-        p.relative_to(warm / ".vitrine/cache").parts[0] for p in kept
-    }
-    done(warm, "sft refined")
+    assert {"pixels", "picture_features"} <= {p.relative_to(warm / ".vitrine/cache").parts[0] for p in kept}
+    done(warm, "sft variant=refined")
     for folder in ("models/listing", "plots"):
         assert sha256_folder(warm / folder) == sha256_folder(shop / folder), folder

@@ -1,4 +1,4 @@
-"""The evaluation stage and the describe command, through their doors."""
+"""The evaluation stages and the describe command."""
 
 from __future__ import annotations
 
@@ -8,38 +8,21 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import torch
 import yaml
 from PIL import Image
 
-from components.opal.describe.command import main
-from components.opal.evaluate.stage import Inputs, evaluate_and_publish
-from components.opal.evaluate.study_stage import StudyInputs, evaluate_study_and_publish
-from components.opal.model.params import ListingEvalParams, ListingParams, SftParams
-from components.opal.model.train.sft_stage import sft_and_publish
-from components.stage.record import Record
-from tests.model.opal.listing_shop import blocks, picture, write_workspace
+from components.opal.describe.command import main as describe
+from components.stage.frame import main
+from components.stage.paths import Paths
+from tests.model.opal.listing_shop import blocks, paths_of, picture, run_stage, write_workspace
 
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with one tuned model under all names."""
-    torch.set_num_threads(1)
     root = tmp_path_factory.mktemp("evaluation")
     write_workspace(root)
-    made = blocks()
-    sft_and_publish(
-        "refined",
-        ListingParams.model_validate(made["listing"]),
-        SftParams.model_validate(made["sft"]),
-        root / "data/checked",
-        root / "data/refined",
-        root / "models/encoder",
-        root / "models/listing/sft_refined",
-        root / "plots/sft.csv",
-        root / "cache",
-        Record(stage="sft@refined"),
-    )
+    run_stage("opal.model.sft", paths_of(root), variant="refined")
     for name in ("sft_raw", "dpo"):
         (root / "models/listing" / name).symlink_to(root / "models/listing/sft_refined")
     return root
@@ -47,20 +30,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_row_is_measured_and_kept(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(shop)
-    made = blocks()
-    inputs = Inputs(
-        *(Path(p) for p in ("data/checked", "data/truth", "data/refined", "models/encoder")),
-        Path("data/embeddings"),
-        Path("models/listing"),
-        Path("cache"),
-    )
-    evaluate_and_publish(
-        ListingEvalParams.model_validate(made["listing_eval"]),
-        ListingParams.model_validate(made["listing"]),
-        SftParams.model_validate(made["sft"]),
-        inputs,
-        Record(stage="listing_eval"),
-    )
+    run_stage("opal.evaluate.listings", Paths())
     metrics = json.loads(Path("metrics/listing.json").read_text())
     rows = {"nearest_neighbour", "nearest_vote", "zero_shot", "sft_raw", "sft_refined", "dpo"}
     assert set(metrics) == rows | {"_tests"}
@@ -84,7 +54,7 @@ def described(shop: Path, monkeypatch: pytest.MonkeyPatch, *words: str, **change
     made = blocks()
     made["describe"] |= changes
     (shop / "params.yaml").write_text(yaml.safe_dump(made))
-    return main([*words, "--category", "shapes"])
+    return describe([*words, "--category", "shapes"])
 
 
 def test_a_photo_becomes_a_listing(
@@ -136,45 +106,49 @@ def test_what_cannot_be_described_is_one_clear_error(
     assert told in capsys.readouterr().err
 
 
-def test_a_study_repeats_everything_with_a_seed_and_tests_each_claim(
+def test_a_study_tests_each_claim_in_each_seed_and_pooled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_workspace(tmp_path)
     monkeypatch.chdir(tmp_path)
-    made = blocks()
     own, other = Path("models/listing"), Path("models/study/opal/59")
-    sft_and_publish(
-        "refined",
-        ListingParams.model_validate(made["listing"]),
-        SftParams.model_validate(made["sft"]),
-        *(Path(p) for p in ("data/checked", "data/refined", "models/encoder")),
-        own / "sft_refined",
-        Path("plots/sft.csv"),
-        Path("cache"),
-        Record(stage="sft@refined"),
-    )
+    run_stage("opal.model.sft", Paths(), variant="refined")
     other.mkdir(parents=True)
     for name in ("sft_raw", "sft_refined", "dpo"):
         (other / name).symlink_to(tmp_path / own / "sft_refined")
         if name != "sft_refined":
             (own / name).symlink_to(tmp_path / own / "sft_refined")
-    Path("data/study/opal/59").mkdir(parents=True)
-    Path("data/study/opal/59/refined").symlink_to(tmp_path / "data/refined")
-    params = ListingEvalParams.model_validate(made["listing_eval"])
-    shared = [Path(p) for p in ("data/checked", "data/truth", "data/refined")]
-    inputs = Inputs(*shared, Path("models/encoder"), Path("data/embeddings"), own, Path("cache"))
-    listing, sft = ListingParams.model_validate(made["listing"]), SftParams.model_validate(made["sft"])
-    evaluate_and_publish(params, listing, sft, inputs, Record(stage="listing_eval"))
-    seeds = {"59": (Path("data/study/opal/59"), other)}
-    study = StudyInputs(*shared, Path("data/embeddings"), Path("results/per_query/listing"), Path("c"), seeds)
-    evaluate_study_and_publish(params, study, Record(stage="study"))
+    run_stage("opal.evaluate.listings", Paths())
+    run_stage("opal.evaluate.study", Paths(listing=other.parent))
     metrics = json.loads(Path("metrics/study_opal.json").read_text())
     claims = {(t["claim"], t["seed"]) for t in metrics["_tests"]}
-    wanted = ["refined > seller", "sft_refined > sft_raw", "dpo hallucinates less than sft_refined"]
+    wanted = ["sft_refined > sft_raw", "dpo hallucinates less than sft_refined"]
     assert {(claim, seed) for claim in wanted for seed in ("own", "59", "pooled")} <= claims
+    assert ("refined > seller", "own") in claims, "the seeds share one refinement"
     same = [t for t in metrics["_tests"] if t["a"].startswith("dpo")]
     assert same and all(t["difference"] == 0 for t in same), "one model under three names"
     assert metrics["dpo_59"]["attribute_f1"] == metrics["dpo"]["attribute_f1"]
+    assert "nearest_neighbour_59" not in metrics, "the baseline trains nothing: it is one row"
+
+
+def test_stages_of_a_further_seed_write_to_its_own_folders_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_workspace(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for name in ("DVC_STAGE", "VITRINE_PARAMS"):
+        monkeypatch.delenv(name, raising=False)
+    before = {path for path in tmp_path.rglob("*") if ".vitrine" not in path.parts}
+    places = ("paths.listing=models/study/opal/43", "paths.plots=plots/study/opal_43")
+    assert main(["opal.model.sft", "variant=refined", "sft.seed=43", "listing.seed=43", *places]) == 0
+    pairs = ("preferences.seed=43", "paths.preferences=data/study/opal/43", *places)
+    assert main(["opal.model.preferences", *pairs]) == 0
+    preferring = ("dpo.seed=43", "listing.seed=43", "paths.preferences=data/study/opal/43", *places)
+    assert main(["opal.model.dpo", *preferring]) == 0
+    made = {path for path in tmp_path.rglob("*") if ".vitrine" not in path.parts} - before
+    files = {path.relative_to(tmp_path).as_posix() for path in made if path.is_file()}
+    assert {name.split("/")[1] for name in files} == {"study"}
+    assert {"models/study/opal/43/dpo/model.safetensors", "plots/study/opal_43/dpo.csv"} <= files
 
 
 def test_a_photo_of_40_megabytes_becomes_a_listing_and_one_over_the_limit_is_told(

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +21,16 @@ from trl import SFTConfig
 
 from components.catalog.format.schema import CatalogSchema, read_schema
 from components.encoder.model.towers.files import load_encoder
+from components.opal.model.dpo import preferring
+from components.opal.model.dpo.stage import read_pairs
 from components.opal.model.errors import ListingConfigurationError, ListingDataError, ListingModelFileError
 from components.opal.model.language.files import check_listing_folder, load_listing_model, read_note
 from components.opal.model.params import DpoParams, ListingParams, SftParams
 from components.opal.model.preferences.pairs import Pair
-from components.opal.model.preferences.stage import make_and_publish
-from components.opal.model.rows import of_one_length
-from components.opal.model.train import dpo
-from components.opal.model.train.dpo_stage import dpo_and_publish, read_pairs
-from components.opal.model.train.sft import ResumableSFT, sft_collator, sft_dataset, trl_collator, tune
-from components.opal.model.train.sft_stage import samples_of, sft_and_publish, starting_model, tokenizer_texts
+from components.opal.model.sft.samples import of_one_length, read_lessons
+from components.opal.model.sft.starting_model import starting_model
+from components.opal.model.sft.tuning import ResumableSFT, sft_collator, sft_dataset, trl_collator, tune
+from components.opal.model.train.run import Run
 from components.opal.model.train.trainer_setup import (
     PictureCollator,
     by_processor,
@@ -41,13 +42,12 @@ from components.opal.model.writing.conversation import Conversation, image_token
 from components.opal.model.writing.generate import Decoding, ListingGenerator
 from components.opal.model.writing.grammar import Grammars, generation_schema
 from components.opal.model.writing.ready_tokens import ReadyCollator, pictures_are_alike
-from components.stage.record import Record
+from components.stage.frame import main
 from components.stage.resume import sha256_file
-from tests.model.opal.listing_shop import blocks, write_workspace
+from tests.model.opal.listing_shop import blocks, paths_of, run_stage, write_workspace
 
 ROOT = Path(__file__).parents[3]
-REFINED, CATALOGUE = Path("data/refined"), Path("data/checked")
-ENCODER, EMBEDDINGS = Path("models/encoder"), Path("data/embeddings")
+CATALOGUE, ENCODER = Path("data/checked"), Path("models/encoder")
 
 
 @pytest.fixture(scope="module")
@@ -55,13 +55,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with a tuned model; tests must not write into it."""
     root = tmp_path_factory.mktemp("listings")
     write_workspace(root)
-    here = Path.cwd()
-    os.chdir(root)
-    try:
-        torch.set_num_threads(1)
-        tuned(root, "refined")
-    finally:
-        os.chdir(here)
+    run_stage("opal.model.sft", paths_of(root), variant="refined")
     return root
 
 
@@ -76,21 +70,14 @@ def params(**changes: Any) -> tuple[ListingParams, SftParams, DpoParams]:
     )
 
 
-def tuned(root: Path, variant: str, **changes: Any) -> Record:
+def started(root: Path, **changes: Any) -> tuple[Any, Any, list[Any], Run[SftParams]]:
+    """A model before its first step, pictures, samples, and how to train it."""
     listing, sft, _ = params(**changes)
-    record = Record(stage=f"sft@{variant}")
-    out, curves = Path(f"models/listing/sft_{variant}"), Path(f"plots/sft_{variant}.csv")
-    shared = (root / CATALOGUE, root / REFINED, root / ENCODER)
-    sft_and_publish(variant, listing, sft, *shared, out, curves, root / "cache", record)
-    return record
-
-
-def started(root: Path, **changes: Any) -> tuple[Any, Any, list[Any], SftParams]:
-    listing, sft, _ = params(**changes)
-    samples = samples_of("refined", root / CATALOGUE, root / REFINED, listing, sft)
-    texts = tokenizer_texts(root / CATALOGUE, root / REFINED, listing, "refined")
-    model, pixels = starting_model(listing, root / ENCODER, texts, samples, root / CATALOGUE, root / "cache")
-    return model, pixels, samples, sft
+    paths = paths_of(root)
+    lessons = read_lessons("refined", listing, paths.catalogue, paths.refined)
+    samples = lessons.order(sft)
+    model, pixels = starting_model(listing, lessons, samples, paths)
+    return model, pixels, samples, Run(sft, listing, Path("nowhere"))
 
 
 def test_the_loss_is_on_the_answer_alone_and_no_image_token_is_cut(shop: Path) -> None:
@@ -124,10 +111,11 @@ def test_preferring_scores_the_two_answers_alone_and_cuts_no_image_token(
         made.append(trainer)
         raise PreparedError
 
-    monkeypatch.setattr(dpo, "trained", stand)
+    monkeypatch.setattr(preferring, "trained", stand)
     positions = {s.product_id: s.position for s in whole}
     with pytest.raises(PreparedError):
-        dpo.prefer(model, pairs, positions, pixels.take, params()[2], None, "fp32", tmp_path)
+        listing, _, dpo = params()
+        preferring.prefer(model, pairs, positions, pixels.take, Run(dpo, listing, tmp_path))
     (trainer,) = made
     batch = trainer.data_collator([trainer.train_dataset[i] for i in range(4)])
     conversation, image = Conversation(model), model.model.config.image_token_id
@@ -221,10 +209,10 @@ def test_the_tower_starts_as_the_encoder_and_stays_so(shop: Path) -> None:
 def test_scoring_only_answers_is_the_same_loss(shop: Path, tmp_path: Path) -> None:
     from trl import SFTTrainer
 
-    model, pixels, samples, sft = started(shop)
+    model, pixels, samples, course = started(shop)
     dataset = sft_dataset(samples[:4], Conversation(model))
     collator = sft_collator(model, pixels.take, dataset)
-    arguments = common_arguments(sft.training, 1, "fp32", tmp_path)
+    arguments = common_arguments(replace(course, resume=tmp_path))
     options = {"dataset_kwargs": {"skip_prepare_dataset": True}, "completion_only_loss": True}
     trainer = ResumableSFT(
         model=model.model,
@@ -244,10 +232,10 @@ def test_scoring_only_answers_is_the_same_loss(shop: Path, tmp_path: Path) -> No
 def test_a_sequence_over_the_context_is_refused_before_training_with_ids(shop: Path, tmp_path: Path) -> None:
     listing = blocks()["listing"]
     listing["language"]["context_length"] = 16
-    model, pixels, samples, sft = started(shop, listing=listing)
+    model, pixels, samples, course = started(shop, listing=listing)
     assert image_tokens(model, __import__("PIL.Image").Image.fromarray(pixels.take(np.array([0]))[0])) == 4
     with pytest.raises(ListingDataError, match=r"longer than the model's 16 tokens.*p\d\d\d"):
-        tune(model, samples, pixels.take, sft.training, None, "fp32", 1, tmp_path)
+        tune(model, samples, pixels.take, replace(course, resume=tmp_path))
     assert not list(tmp_path.iterdir())
 
 
@@ -260,11 +248,9 @@ def test_an_interrupted_tuning_ends_as_an_uninterrupted_one(
     states = []
     for name, stops in (("whole", (None,)), ("cut", (2, 5, None))):
         for until in stops:
-            model, pixels, samples, sft = started(shop, listing={"lora": lora})
-            listing, _, _ = params(listing={"lora": lora})
-            done = tune(
-                model, samples, pixels.take, sft.training, listing.lora, "fp32", 2, tmp_path / name, until
-            )
+            model, pixels, samples, course = started(shop, listing={"lora": lora})
+            course = replace(course, resume=tmp_path / name, until=until)
+            done = tune(model, samples, pixels.take, course)
         states.append((done.model.model.state_dict(), done.curves))
     assert done.resumed_from == 5 and len(done.curves) == 6
     assert states[0][1] == states[1][1], "the curves differ"
@@ -281,30 +267,25 @@ def test_a_checkpoint_cut_by_a_kill_is_passed_over(tmp_path: Path) -> None:
 
 
 def test_preferences_and_dpo(shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from components.opal.model.params import PreferencesParams
-
     monkeypatch.chdir(tmp_path)
-    model = shop / "models/listing/sft_refined"
-    wanted = PreferencesParams.model_validate(blocks()["preferences"])
-    hashes = []
-    caches = shop / "cache", tmp_path / "empty cache"  # what is remembered changes no byte
-    for name, cache in zip(("one", "two"), caches, strict=True):
-        record, out = Record(stage="preferences"), Path(name)
-        places = (shop / CATALOGUE, shop / REFINED, shop / EMBEDDINGS, model, out, cache)
-        make_and_publish(wanted, *places, record)
-        hashes.append(sha256_file(out / "pairs.parquet"))
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models/sft_refined").symlink_to(shop / "models/listing/sft_refined")
+    hashes, results = [], []
+    for name, cache in (("one", shop / "cache"), ("two", tmp_path / "empty cache")):
+        # what is cached changes no byte
+        paths = paths_of(shop, preferences=Path(name), cache=cache)
+        run_stage("opal.model.preferences", paths)
+        hashes.append(sha256_file(Path(name) / "pairs.parquet"))
     assert hashes[0] == hashes[1]
     pairs = read_pairs(Path("one"))
     assert {"seller", "swapped"} <= {p.kind for p in pairs}
     assert all(p.checks and p.chosen != p.rejected for p in pairs)
     assert any("unsupported: brand" in p.checks for p in pairs if p.kind == "seller")
-    listing, _, preferring = params()
-    results = []
-    for name, cache in zip(("first", "second"), (shop / "cache", tmp_path / "another"), strict=True):
-        record = Record(stage=f"dpo_{name}")
-        places = (shop / CATALOGUE, Path("one"), model, Path(name), Path(f"{name}.csv"), cache)
-        dpo_and_publish(listing, preferring, *places, record)
-        results.append((sha256_file(Path(name) / "model.safetensors"), Path(f"{name}.csv").read_text()))
+    for name, cache in (("first", shop / "cache"), ("second", tmp_path / "another")):
+        made = {"listing": tmp_path / "models", "preferences": Path("one"), "plots": Path(name)}
+        record = run_stage("opal.model.dpo", paths_of(shop, cache=cache, **made), stage=name)
+        model, curves = tmp_path / "models/dpo/model.safetensors", Path(name) / "dpo.csv"
+        results.append((sha256_file(model), curves.read_text()))
     assert results[0] == results[1]
     assert {"margin", "accuracy", "reward_chosen"} <= set(results[0][1].splitlines()[0].split(","))
     assert record.metrics["final_accuracy"] >= 0
@@ -393,28 +374,32 @@ def test_a_cut_or_missing_file_is_refused(shop: Path, tmp_path: Path) -> None:
         load_listing_model(tmp_path / "nowhere")
 
 
-def test_an_unknown_variant_and_missing_weights_are_told(shop: Path) -> None:
-    with pytest.raises(ListingConfigurationError, match="no variant 'cooked'"):
-        tuned(shop, "cooked")
+def test_an_unknown_variant_and_missing_weights_are_told(
+    shop: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(shop)
+    assert main(["opal.model.sft", "variant=cooked"]) == 2
+    assert "variant: Input should be 'raw' or 'refined'" in capsys.readouterr().err
     listing = blocks()["listing"]
     listing["pretrained"] = {"model": "/nowhere/model", "revision": None, "dtype": "fp32", "image_px": 56}
     with pytest.raises(ListingConfigurationError, match="/nowhere/model does not load"):
         started(shop, listing=listing)
 
 
-def door(root: Path, *words: str) -> subprocess.Popen[bytes]:
+def command(root: Path, *words: str) -> subprocess.Popen[bytes]:
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "components.opal", *words]
-    return subprocess.Popen(command, cwd=root, env=environment, stderr=subprocess.DEVNULL)
+    run = [sys.executable, "-m", "components.stage", *words]
+    return subprocess.Popen(run, cwd=root, env=environment, stderr=subprocess.DEVNULL)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("words", [("sft", "raw"), ("dpo",)])
+@pytest.mark.parametrize("words", [("opal.model.sft", "variant=raw"), ("opal.model.dpo",)])
 def test_sigkill_in_the_middle_and_a_rerun_give_identical_results(
     shop: Path, tmp_path: Path, words: tuple[str, ...]
 ) -> None:
-    made, out = blocks(), "models/listing/" + "_".join(words)
-    block = words[0]
+    made, block = blocks(), words[0].rpartition(".")[2]
+    name = "sft_raw" if block == "sft" else "dpo"
+    out = f"models/listing/{name}"
     made[block]["training"] |= {"checkpoint_every_s": 0.01, "steps": 150}
     roots = [tmp_path / "whole", tmp_path / "killed"]
     for root in roots:
@@ -423,9 +408,9 @@ def test_sigkill_in_the_middle_and_a_rerun_give_identical_results(
         (root / "models/listing").mkdir()
         (root / "models/listing/sft_refined").symlink_to(shop / "models/listing/sft_refined")
         if block == "dpo":
-            assert door(root, "preferences").wait(300) == 0
-    assert door(roots[0], *words).wait(300) == 0
-    process = door(roots[1], *words)
+            assert command(root, "opal.model.preferences").wait(300) == 0
+    assert command(roots[0], *words).wait(300) == 0
+    process = command(roots[1], *words)
     deadline = time.monotonic() + 120
     while (
         not list(roots[1].glob(".vitrine/resume/*/*/checkpoint-*/complete")) and time.monotonic() < deadline
@@ -434,8 +419,8 @@ def test_sigkill_in_the_middle_and_a_rerun_give_identical_results(
     process.send_signal(signal.SIGKILL)
     assert process.wait(30) == -signal.SIGKILL
     assert not (roots[1] / out).exists()
-    assert door(roots[1], *words).wait(300) == 0
+    assert command(roots[1], *words).wait(300) == 0
     records = [json.loads(p.read_text()) for p in roots[1].glob(".vitrine/records/*/*.json")]
     assert max(r["metrics"].get("resumed_from_step", 0) for r in records) > 0, "the rerun began from nothing"
-    for file in (f"{out}/model.safetensors", f"plots/{'_'.join(words)}.csv"):
+    for file in (f"{out}/model.safetensors", f"plots/{name}.csv"):
         assert sha256_file(roots[0] / file) == sha256_file(roots[1] / file)

@@ -10,28 +10,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.catalog.format.schema import CatalogSchema
-from components.opal.evaluate.measures import (
-    Target,
-    by_group,
-    count_values,
-    macro_f1,
-    macro_f1_test,
-    product_measures,
-)
-from components.opal.evaluate.nearest import nearest_rows, voted
+from components.opal.evaluate.listings.macro_f1 import by_group, count_values, macro_f1, macro_f1_test
+from components.opal.evaluate.listings.measures import Target, product_measures
+from components.opal.evaluate.listings.nearest import nearest_rows, voted
 from components.opal.model.errors import ListingDataError
 from components.opal.model.listing_text import Listing, answer_text, parse_answer
-from components.opal.model.params import Taught
+from components.opal.model.listings import taught_listing
+from components.opal.model.params import SftParams, Taught
 from components.opal.model.preferences.pairs import (
     Pair,
+    Question,
     check_pairs,
     faults,
     make_pair,
     shared_out,
     swapped_listing,
 )
-from components.opal.model.rows import Sample, taught_listing, training_order
-from tests.model.opal.listing_shop import SCHEMA
+from components.opal.model.sft.samples import Lessons, Sample
+from tests.model.opal.listing_shop import BLOCKS, SCHEMA, TRAINING
 
 CATALOGUE = CatalogSchema.model_validate(SCHEMA)
 SHAPES = CATALOGUE.categories["shapes"]
@@ -84,9 +80,10 @@ def test_each_fault_is_named(rejected: str, found: str) -> None:
 
 def test_equal_sides_make_no_pair_and_are_refused() -> None:
     same = answer_text(GOOD, SHAPES)
-    assert make_pair(CATALOGUE, "p1", "shapes", "?", GOOD, same, "seller") is None
+    asked = Question("p1", "shapes", "?", GOOD)
+    assert make_pair(CATALOGUE, asked, same, "seller") is None
     better_title = same.replace("Red bar", "A red bar")
-    assert make_pair(CATALOGUE, "p1", "shapes", "?", GOOD, better_title, "seller") is None
+    assert make_pair(CATALOGUE, asked, better_title, "seller") is None
     with pytest.raises(ListingDataError, match=r"equal sides: p7"):
         check_pairs([Pair("p7", "shapes", "?", same, same + " ", "seller", ("x",))])
     with pytest.raises(ListingDataError, match="no preference pair"):
@@ -120,14 +117,16 @@ def sample(name: str, grain: str = "listing") -> Sample:
 def test_the_order_is_whole_epochs_and_a_function_of_the_seed() -> None:
     listings = [sample(f"p{i}") for i in range(10)]
     asked = [sample(f"q{i}", "attribute") for i in range(4)]
-    order = training_order(listings, asked, 0.25, 5, 8, 3)
-    assert order == training_order(listings, asked, 0.25, 5, 8, 3)
+    training = TRAINING | {"steps": 8, "batch_size": 5}
+    params = SftParams.model_validate({**BLOCKS["sft"], "seed": 3, "training": training})
+    order = Lessons(listings, asked, []).order(params)
+    assert order == Lessons(listings, asked, []).order(params)
     steps = [{s.grain for s in order[i : i + 5]} for i in range(0, 40, 5)]
     assert all(len(kinds) == 1 for kinds in steps) and sum("attribute" in kinds for kinds in steps) == 2
     whole = [s.product_id for s in order if s.grain == "listing"]
     assert sorted(whole[:10]) == sorted(s.product_id for s in listings)
     with pytest.raises(ListingDataError, match="no product"):
-        training_order([], asked, 0.25, 5, 8, 3)
+        Lessons([], asked, []).order(params)
 
 
 def test_measures_by_hand() -> None:
@@ -135,7 +134,7 @@ def test_measures_by_hand() -> None:
     targets = [Target("a", "shapes", truth), Target("b", "shapes", truth)]
     said = [Listing("red bar", {"colour": "red", "size_cm": "12"}), None]
     counts = count_values(targets, said)
-    values = product_measures(CATALOGUE, targets, said, counts)
+    values = product_measures(CATALOGUE, targets, said)
     assert values["valid"].tolist() == [1, 0] and values["correct"].tolist() == [0, 0]
     assert values["completion_rate"].tolist() == [pytest.approx(2 / 3), 0]
     assert values["precision"][0] == 0.5 and np.isnan(values["precision"][1])

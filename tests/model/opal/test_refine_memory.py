@@ -27,7 +27,7 @@ def peak(folder: Path, model: Path, count: int) -> int:  # noqa: F811
     shop.params["support"]["calibration_products"] = 200
     shop.write()
     done = subprocess.run(
-        [sys.executable, "-m", "components.opal", "refine"],
+        [sys.executable, "-m", "components.stage", "opal.refine"],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,

@@ -13,17 +13,16 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from components.evidence.listing import Listing
+from components.evidence.listing import SellerListing
 from components.llm.chat import Reply, Request, Usage
 from components.llm.errors import BudgetSpentError, TooManyFailuresError
 from components.llm.offline import OfflineModel
 from components.llm.params import LLMParams
 from components.llm.session import ChatSession
-from components.opal.__main__ import COMMANDS
 from components.opal.refine.decisions import refine
 from components.opal.refine.judges.mllm import SYSTEM, TASK, MllmJudge, cannot_tell
 from components.opal.refine.params import MllmParams
-from components.stage import frame as door
+from components.stage import frame
 from components.stage.resume import sha256_folder
 from tests.model.llm.faulty_server import KEY, URL, Act, FaultyServer, Script
 from tests.model.opal.refine_shop import LLM, Shop
@@ -73,8 +72,8 @@ def asking(model: Any, cache: Path | None = None, below: float = 1.0, **llm: Any
         judge.close()
 
 
-def listing(i: int = 0, **attributes: str) -> Listing:
-    return Listing(f"p{i}", "test", "a cup", "", "kitchen", "cup", attributes, f"g{i}", image=picture())
+def listing(i: int = 0, **attributes: str) -> SellerListing:
+    return SellerListing(f"p{i}", "test", "a cup", "", "kitchen", "cup", attributes, f"g{i}", image=picture())
 
 
 def verdicts(**said: str) -> Say:
@@ -93,7 +92,7 @@ def test_a_contradicted_value_goes_and_all_others_stay() -> None:
 
 def test_only_doubtful_values_are_asked_about() -> None:
     model = Fake(verdicts(size="contradicted"))
-    doubtful = Listing(
+    doubtful = SellerListing(
         "p", "test", "", "", "k", "cup", {"colour": "red", "size": "big"}, "g", image=picture()
     )
     doubtful.support.update(colour=0.99, size=0.6)
@@ -183,7 +182,7 @@ def test_two_verdicts_about_one_value_are_none() -> None:
 
 def test_a_broken_picture_is_not_asked_about() -> None:
     model = Fake(verdicts(colour="contradicted"))
-    broken = Listing("p", "test", "", "", "k", "cup", {"colour": "red"}, "g", image=b"no picture")
+    broken = SellerListing("p", "test", "", "", "k", "cup", {"colour": "red"}, "g", image=b"no picture")
     with asking(model) as judge:
         (refined,) = refine([broken], [judge])
     assert not model.requests and refined.listing.attributes == {"colour": "red"}
@@ -251,7 +250,7 @@ def run_refine(root: Path, monkeypatch: pytest.MonkeyPatch, budget: int | None =
     shop.llm |= {"backend": "endpoint", "endpoint": ENDPOINT, "budget": {"requests": budget, "tokens": None}}
     shop.write()
     monkeypatch.chdir(root)
-    return door.run("opal", COMMANDS, ["refine"])
+    return frame.main(["opal.refine"])
 
 
 @pytest.mark.parametrize(("how", "told"), [("budget", "budget of 9 requests"), ("gone", "does not answer")])

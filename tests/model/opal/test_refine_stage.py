@@ -1,4 +1,4 @@
-"""The refinement through its door: what is kept, mended and dropped, and that nothing is ever added."""
+"""The refinement stage: what is kept, mended and dropped, and that nothing is ever added."""
 
 from __future__ import annotations
 
@@ -14,12 +14,9 @@ from components.encoder.model.params import EncoderParams
 from components.encoder.model.towers.dual_encoder import create_encoder
 from components.encoder.model.towers.files import save_encoder
 from components.encoder.model.towers.tokenizer import learn_tokenizer
-from components.opal.__main__ import refine, refine_eval
-from components.stage import frame as door
+from components.stage import frame
 from tests.model.encoder.conftest import TINY
 from tests.model.opal.refine_shop import COLOURS, Shop
-
-COMMANDS = {"refine": refine, "refine_eval": refine_eval}
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +39,8 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: Path) -> Shop:
     return Shop(tmp_path)
 
 
-def run(command: str = "refine") -> int:
-    return door.run("opal", COMMANDS, [command])
+def run(room: str = "opal.refine") -> int:
+    return frame.main([room])
 
 
 def record(shop: Shop, stage: str = "opal.refine") -> dict[str, Any]:
@@ -126,13 +123,13 @@ def test_instructions_have_every_grain_and_ask_only_what_is_known(spoiled: Shop)
     assert 0.99 < figures["attributes.keep_rate"] < 1
 
 
-def test_equal_input_gives_equal_bytes_whatever_the_batches_and_memo(spoiled: Shop) -> None:
+def test_equal_input_gives_equal_bytes_whatever_the_batches_and_the_cache(spoiled: Shop) -> None:
     def digests() -> dict[str, str]:
         files = sorted((spoiled.root / "data/refined").iterdir())
         return {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
 
     first = digests()
-    assert run() == 0  # with the texts' vectors in the memo
+    assert run() == 0  # with the texts' vectors in the cache
     assert digests() == first
     rows = {name: spoiled.read(name) for name in ("products", "decisions", "instructions")}
     spoiled.params["batch_products"] = 7
@@ -148,7 +145,7 @@ def test_equal_input_gives_equal_bytes_whatever_the_batches_and_memo(spoiled: Sh
 
 
 def test_refined_listings_score_above_sellers_on_the_test_split(spoiled: Shop) -> None:
-    assert run("refine_eval") == 0
+    assert run("opal.evaluate.refinement") == 0
     metrics = json.loads((spoiled.root / "metrics/refine.json").read_text())
     assert metrics["refined"]["attribute_f1"]["value"] > metrics["seller"]["attribute_f1"]["value"]
     assert metrics["refined"]["title_rouge_l"]["value"] == 1.0

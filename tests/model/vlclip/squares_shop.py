@@ -17,7 +17,7 @@ import yaml
 from components.catalog.format.records import PAIRS, Product, Qrel, Query, Truth
 from components.catalog.format.shards import CatalogueWriter, write_qrels, write_queries
 from components.catalog.format.truth import TruthWriter
-from components.encoder.model.features.held_out import read_rows
+from components.encoder.model.features.rows import read_rows
 from components.stage.frame import main
 from tests.model.coloured_shapes import (
     CAPTIONS,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 from pathlib import Path
@@ -14,11 +13,9 @@ import pytest
 import yaml
 
 from components.catalog.format.schema import read_schema
-from components.encoder.__main__ import embed
 from components.encoder.model.features.held_out import HeldOut, Task
 from components.retrieval.metrics import Qrels, judge, reciprocal_rank
 from components.retrieval.ranking import top_k
-from components.stage import frame
 from components.stage.resume import sha256_folder
 from components.vlclip.evaluate.baseline_boxes import centre_crops, foregrounds, random_boxes
 from components.vlclip.evaluate.similar import chance, likeness, precision_at
@@ -97,25 +94,24 @@ def test_a_second_run_without_caches_changes_nothing(evaluated: Path, tmp_path: 
         assert sha256_folder(evaluated / folder) == sha256_folder(tmp_path / "again" / folder), folder
 
 
-def test_texts_that_ask_the_encoder_are_the_same_without_its_memo(shop: Path, tmp_path: Path) -> None:
+def test_texts_that_ask_the_encoder_are_the_same_without_its_cache(shop: Path, tmp_path: Path) -> None:
     written = []
-    for name in ("memo", "none"):
+    for name in ("cached", "none"):
         root = tmp_path / name
         (root / "data").mkdir(parents=True)
         (root / "data/checked").symlink_to(shop / "data/checked")
         (root / "models").symlink_to(shop / "models")
         blocks = write_params(root)
         blocks["embeddings"] = {"threads": 1, "batch_size": 32, "precision": "fp32"}
-        blocks["clarify"] = CLARIFY | {"evidence": CLARIFY["evidence"] | {"judge": "prompts"}}
+        blocks["clarify"] = CLARIFY | {"evidence": CLARIFY["evidence"] | {"model": {"evidence": ["prompt"]}}}
         blocks["llm"] = yaml.safe_load((ROOT / "params.yaml").read_text())["llm"] | {"backend": "offline"}
         (root / "params.yaml").write_text(yaml.safe_dump(blocks))
-        with contextlib.chdir(root):
-            assert frame.run("encoder", {"embed": embed}, ["embed"]) == 0
-        memo = root / ".vitrine/cache/vectors.sqlite"
-        if name == "memo":
-            assert run_stage(root, "vlclip.agent").returncode == 0 and memo.exists()
+        assert run_stage(root, "encoder.embed").returncode == 0
+        cache = root / ".vitrine/cache/vectors"
+        if name == "cached":
+            assert run_stage(root, "vlclip.agent").returncode == 0 and cache.exists()
         else:
-            memo.unlink()
+            shutil.rmtree(cache)
         done = run_stage(root, "vlclip.agent")
         assert done.returncode == 0, done.stderr
         written.append(sha256_folder(root / "data/clarified"))

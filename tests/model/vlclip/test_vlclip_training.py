@@ -21,8 +21,8 @@ import yaml
 from PIL import Image
 
 from components.catalog.format.records import PAIRS
-from components.encoder.model.features.held_out import read_rows
 from components.encoder.model.features.pixels import square
+from components.encoder.model.features.rows import read_rows
 from components.encoder.model.towers.files import load_encoder
 from components.stage.paths import Paths
 from components.stage.record import Record

@@ -11,25 +11,10 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from components.catalog.format.records import TEXT_COLUMNS
 from components.catalog.format.schema import CatalogSchema, read_schema
 from components.encoder.model.errors import TrainingDataError
-from components.encoder.model.features.pixels import shard_paths
+from components.encoder.model.features.rows import read_rows, read_truth
 from components.retrieval.metrics import Qrels
-
-
-def read_rows(catalogue: Path) -> list[dict[str, Any]]:
-    """Every product without its picture, in catalogue order.
-
-    Raises:
-        TrainingDataError: the folder holds no product shard.
-    """
-    shards = shard_paths(catalogue)
-    if not shards:
-        raise TrainingDataError(
-            f"{catalogue} holds no product shard; run 'vitrine run --until catalog_quality'."
-        )
-    return [row for shard in shards for row in pq.read_table(shard, columns=TEXT_COLUMNS).to_pylist()]
 
 
 @dataclass(frozen=True)
@@ -111,16 +96,8 @@ def query_task(catalogue: Path, split: str, product_ids: list[str], relevant_gra
     )
 
 
-def read_truth(folder: Path) -> dict[str, dict[str, Any]]:
-    """What is really in the pictures, by product id; empty where nobody knows."""
-    file = folder / "truth.parquet"
-    if not file.exists():
-        return {}
-    return {row["product_id"]: row for row in pq.read_table(file).to_pylist()}
-
-
 def read_held_out(catalogue: Path, truth: Path, split: str, relevant_grade: int) -> HeldOut:
-    """Read one split for evaluation, with the train split for the rivals that look things up.
+    """Read one split for evaluation, with the train split for the baselines that look things up.
 
     Raises:
         TrainingDataError: the split has no product.

@@ -13,8 +13,9 @@ from components.catalog.format.schema import read_schema
 from components.catalog.format.union_find import root
 from components.encoder.model.errors import TrainingDataError
 from components.encoder.model.features.captions import KINDS, Captions, caption
-from components.encoder.model.features.held_out import read_rows, title_task
+from components.encoder.model.features.held_out import title_task
 from components.encoder.model.features.pixels import PixelCache
+from components.encoder.model.features.rows import read_rows
 from components.encoder.model.params import EncoderParams
 from components.encoder.model.towers.dual_encoder import Encoder
 from components.encoder.model.towers.tokenizer import AnyTokenizer, ClipTokenizer, learn_tokenizer

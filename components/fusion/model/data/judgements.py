@@ -22,10 +22,10 @@ CLICK, CART, PURCHASE = 2, 3, 4  # desirability, see components.catalog.format.r
 def pair_weights(
     relevance: npt.NDArray[np.integer], desirability: npt.NDArray[np.integer], weights: SignalWeights
 ) -> npt.NDArray[np.float64]:
-    """Weight of each judgement: purchase > cart > click > relevance alone [S: arXiv 2609.31498].
+    """Weight of each judgement: purchase > cart > click > relevance alone (arXiv 2609.31498).
 
-    [C] Engagement multiplies relevance: otherwise the many products that match a query half, and are bought
-    now and then, outweigh the few that match it wholly.
+    Our choice: engagement multiplies relevance. Otherwise the many products that match a query half, and are
+    bought now and then, outweigh the few that match it wholly.
 
     Args:
         relevance: ``[n]`` grades 0..3. desirability: ``[n]`` 0..4, below 0 where unknown.

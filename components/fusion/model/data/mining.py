@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,13 @@ from components.retrieval.ranking import rank
 
 Vectors = npt.NDArray[np.float32]
 DEPTH = 4  # products ranked per product kept; the others are answers, or of an answer's group
+
+
+class Pool(NamedTuple):
+    """The products that are searched: places in the split, and their vectors ``[len(places), D]``."""
+
+    places: Ints
+    vectors: Vectors
 
 
 @dataclass(frozen=True)
@@ -57,28 +65,22 @@ def _judged(judgements: Judgements, products: int, place: Ints, least: Ints) -> 
     return np.isin(asked, keys[good])
 
 
-def _mean_positive(queries: Vectors, vectors: Vectors, pool: Ints, judgements: Judgements) -> Vectors:
+def _mean_positive(queries: Vectors, pool: Pool, judgements: Judgements) -> Vectors:
     """Mean similarity ``[Q]`` of each query to its best-graded products of the pool; NaN without any."""
-    at = np.full(max(int(judgements.product.max(initial=0)), int(pool.max(initial=0))) + 1, -1)
-    at[pool] = np.arange(len(pool))
+    places = pool.places
+    at = np.full(max(int(judgements.product.max(initial=0)), int(places.max(initial=0))) + 1, -1)
+    at[places] = np.arange(len(places))
     query = np.repeat(np.arange(len(judgements)), np.diff(judgements.starts))
     best = judgements.grade == judgements.best_grade()[query]
     inside = best & (at[judgements.product] >= 0)
     query, column = query[inside], at[judgements.product[inside]]
-    similarity = np.einsum("nd,nd->n", queries[query], vectors[column])
+    similarity = np.einsum("nd,nd->n", queries[query], pool.vectors[column])
     total = np.bincount(query, similarity, len(judgements))
     count = np.bincount(query, minlength=len(judgements))
     return np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32)
 
 
-def mine(
-    queries: Vectors,
-    vectors: Vectors,
-    pool: Ints,
-    judgements: Judgements,
-    groups: Ints,
-    params: PairParams,
-) -> Mined:
+def mine(queries: Vectors, pool: Pool, judgements: Judgements, groups: Ints, params: PairParams) -> Mined:
     """The products of the pool nearest to each query, without its answers and their groups.
 
     A product left out is judged as good as the query's best, or shares the group of one that is. A mined
@@ -87,17 +89,16 @@ def mine(
     arXiv 2407.15831).
 
     Args:
-        queries: ``[Q, D]``. vectors: ``[len(pool), D]`` of the pool's products.
-        groups: ``[P]`` group number of each product of the split.
+        queries: ``[Q, D]``. groups: ``[P]`` group number of each product of the split.
     """
-    keep = min(params.mined_per_query, len(pool))
-    scores, ranked = rank(queries, vectors, min(len(pool), keep * DEPTH))
-    place = pool[ranked]
+    keep = min(params.mined_per_query, len(pool.places))
+    scores, ranked = rank(queries, pool.vectors, min(len(pool.places), keep * DEPTH))
+    place = pool.places[ranked]
     nothing = np.ones(len(judgements), dtype=np.int64)
     allowed = ~_judged(judgements, len(groups), place, judgements.best_grade().astype(np.int64))
     allowed &= ~_in_answers_group(judgements, groups, place)
     unjudged = ~_judged(judgements, len(groups), place, nothing)
-    positive = _mean_positive(queries, vectors, pool, judgements)
+    positive = _mean_positive(queries, pool, judgements)
     suspected = unjudged & (scores > params.suspect_ratio * positive[:, None])
     first = allowed & (np.cumsum(allowed, axis=1) <= keep)
     share = float((suspected & first).sum() / max(1, first.sum()))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,8 @@ from components.fusion.model.data.judgements import Ints, Judgements
 from components.fusion.model.data.mining import Mined
 from components.fusion.model.errors import FusionDataError
 from components.fusion.model.params import OptimisationParams, PairParams
-from components.training.batches import topic_order
+from components.training.batches import BatchOrder
+from components.training.plan import Plan
 
 RAREST = 1e-12  # of a product that no query draws; it is in no batch
 
@@ -37,52 +38,16 @@ class PairBatch:
     correction: npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True, eq=False)  # hashed by identity
-class Schedule:
-    """What depends on the step number alone, so that a run can go on from any step."""
-
-    params: OptimisationParams
-    seed: int
-    topics: Ints  # ``[Q]`` a number per query; queries of one number are about the same type of product
-    topic_size: int
-
-    @property
-    def examples(self) -> int:
-        """Number of queries."""
-        return len(self.topics)
-
-    @property
-    def batch_size(self) -> int:
-        """Queries per step: as asked for, or all there are."""
-        return min(self.params.batch_size, self.examples)
-
-    def queries(self, step: int) -> Ints:
-        """Places ``[batch_size]`` of one step: a slice of the epoch's order."""
-        epoch, at = divmod(step, self.examples // self.batch_size)
-        return epoch_order(self, epoch)[at * self.batch_size : (at + 1) * self.batch_size]
-
-    def rng(self, step: int) -> np.random.Generator:
-        """The random numbers of one step."""
-        return np.random.default_rng((self.seed, 1, step))
-
-    def torch_seed(self, step: int) -> int:
-        """Seed of torch's own stream (dropout) in one step."""
-        return int(np.random.SeedSequence((self.seed, 2, step)).generate_state(1)[0])
-
-    def learning_rate(self, step: int) -> float:
-        """Linear warm-up, then cosine to zero."""
-        warmup = max(1, round(self.params.warmup_share * self.params.steps))
-        if step < warmup:
-            return self.params.learning_rate * (step + 1) / warmup
-        share = (step - warmup) / max(1, self.params.steps - warmup)
-        return self.params.learning_rate * (1 + math.cos(math.pi * share)) / 2
+def group_places(rows: Sequence[Mapping[str, Any]]) -> Ints:
+    """``[P]`` a number per product, equal where ``group_id`` is."""
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(row["group_id"], len(numbers)) for row in rows], dtype=np.int64)
 
 
-@lru_cache(maxsize=1)
-def epoch_order(schedule: Schedule, epoch: int) -> Ints:
-    """All queries in random order, except that ``topic_size`` of one topic stand together."""
-    rng = np.random.default_rng((schedule.seed, 0, epoch))
-    return topic_order(schedule.topics, schedule.topic_size, rng)
+def topic_numbers(rows: Sequence[Mapping[str, Any]], judgements: Judgements) -> Ints:
+    """``[Q]`` a number per query: the product type of its best product."""
+    types = np.array([row["product_type"] for row in rows])
+    return np.unique(types[judgements.best_product()], return_inverse=True)[1]
 
 
 class PairSampler:
@@ -91,17 +56,21 @@ class PairSampler:
     Args:
         judgements: of the train split. groups: ``[P]`` group number of each product of the split.
         mined: hard negatives of each query. pairs: how many of them, and what popularity is worth.
+        order: which queries each step asks.
+
+    Raises:
+        FusionDataError: fewer than two queries have an answer.
     """
 
     def __init__(
-        self, judgements: Judgements, groups: Ints, mined: Mined, pairs: PairParams, schedule: Schedule
+        self, judgements: Judgements, groups: Ints, mined: Mined, pairs: PairParams, order: BatchOrder
     ) -> None:
         if len(judgements) < 2:
             raise FusionDataError(
                 f"The train split has {len(judgements)} answered queries; contrast needs at least 2."
             )
         self.judgements, self.groups, self.mined = judgements, groups, mined
-        self.pairs, self.schedule = pairs, schedule
+        self.pairs, self.order = pairs, order
         drawn = judgements.frequency(len(groups)) + pairs.hard_negatives * mined.frequency(len(groups))
         self._correction = (pairs.popularity_correction * np.log(np.maximum(drawn, RAREST))).astype(
             np.float32
@@ -110,7 +79,7 @@ class PairSampler:
 
     def batch(self, step: int, rng: np.random.Generator) -> PairBatch:
         """The pairs of one step; draws from ``rng`` first of all."""
-        queries = self.schedule.queries(step)
+        queries = self.order.rows(step)
         entries = self.judgements.draw(queries, rng)
         positives = self.judgements.product[entries]
         negatives = self.mined.draw(queries, self.pairs.hard_negatives, rng)
@@ -120,6 +89,13 @@ class PairSampler:
         excluded |= self._as_relevant(queries, self.judgements.grade[entries], products)
         excluded[np.arange(len(queries)), target] = False
         return PairBatch(queries, products, target, excluded, self._correction[products])
+
+    def ids(self, batch: PairBatch, product_ids: Sequence[str]) -> dict[str, list[str]]:
+        """The queries and products of a batch, for a message."""
+        return {
+            "queries": [self.judgements.query_ids[query] for query in batch.queries],
+            "products": [product_ids[product] for product in batch.products],
+        }
 
     def _as_relevant(
         self, queries: Ints, grades: npt.NDArray[np.int8], products: Ints
@@ -133,3 +109,8 @@ class PairSampler:
         mask[place[as_good], column[as_good]] = True
         self._column[products] = -1
         return mask
+
+
+def plan_of(params: OptimisationParams, sampler: PairSampler, seed: int) -> Plan:
+    """The plan of a training run on a sampler's pairs."""
+    return Plan(params.steps, sampler.order.batch_size, params.validate_every_steps, seed, params)

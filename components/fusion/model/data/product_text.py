@@ -1,6 +1,6 @@
 """A product as one text: every field behind its own marker token, with random masking of fields.
 
-Markers and masking after the sister paper of Beyond Text [S] (arXiv 2609.31498).
+Markers and masking after the sister paper of Beyond Text (arXiv 2609.31498).
 """
 
 from __future__ import annotations
@@ -67,9 +67,7 @@ class ProductTokens:
         self, rows: Sequence[Mapping[str, Any]], params: ProductTextParams, tokenizer: AnyTokenizer
     ) -> None:
         self._params, self._context = params, tokenizer.context_length
-        self._flat: list[
-            npt.NDArray[np.int32]
-        ] = []  # per field: the tokens of all products, one after another
+        self._flat: list[npt.NDArray[np.int32]] = []  # per field: all products' tokens, one after another
         self._starts: list[npt.NDArray[np.int64]] = []
         self._first, self._last = 0, tokenizer.vocabulary_size - 1
         for field in params.fields:

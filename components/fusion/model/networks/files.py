@@ -10,47 +10,44 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from components.fusion.model.errors import NetworkFileError
-from components.fusion.model.networks.networks import NETWORKS, FusionNetwork
-from components.fusion.model.params import FusionParams, NetworkParams, ProductTextParams
+from components.fusion.model.networks.create import network_class
+from components.fusion.model.networks.layers import FusionNetwork
+from components.fusion.model.networks.names import known_network
+from components.fusion.model.params import NetworkName, NetworkParams, ProductTextParams
 
-FILES = ("config.json", "model.safetensors")
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+FILES = {CONFIG, WEIGHTS}
 FORMAT = 1
 
 
 @dataclass(frozen=True)
-class LoadedNetwork:
-    """A network ready to use, and which towers it was made for."""
+class TrainedNetwork:
+    """A network with all that its folder says of it."""
 
-    name: str
+    name: NetworkName
     network: FusionNetwork
+    sizes: NetworkParams
     text: ProductTextParams  # how product texts were written
-    towers_sha256: str
+    towers_sha256: str  # of the towers that it was trained on
 
 
-def save_network(
-    name: str,
-    network: FusionNetwork,
-    params: NetworkParams,
-    fusion: FusionParams,
-    towers_sha256: str,
-    folder: Path,
-) -> None:
+def save_network(trained: TrainedNetwork, folder: Path) -> None:
     """Write the network's folder; ``folder`` must not exist."""
     folder.mkdir(parents=True)
     config = {
         "format": FORMAT,
-        "network": name,
-        "dimension": network.dimension,
-        "sizes": params.model_dump(mode="json"),
-        "text": fusion.text.model_dump(mode="json"),
-        "towers_sha256": towers_sha256,
+        "network": trained.name,
+        "dimension": trained.network.dimension,
+        "sizes": trained.sizes.model_dump(mode="json"),
+        "text": trained.text.model_dump(mode="json"),
+        "towers_sha256": trained.towers_sha256,
     }
-    (folder / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    state = {key: value.cpu().contiguous() for key, value in network.state_dict().items()}
-    save_file(state, folder / "model.safetensors")
+    (folder / CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    state = {key: value.cpu().contiguous() for key, value in trained.network.state_dict().items()}
+    save_file(state, folder / WEIGHTS)
 
 
-def load_network(folder: Path, towers_sha256: str | None = None) -> LoadedNetwork:
+def load_network(folder: Path, towers_sha256: str | None = None) -> TrainedNetwork:
     """Read a network's folder, in evaluation mode.
 
     Args:
@@ -61,21 +58,27 @@ def load_network(folder: Path, towers_sha256: str | None = None) -> LoadedNetwor
     """
     if not folder.is_dir():
         raise NetworkFileError(f"There is no fusion network at {folder}; run the stage fuse@{folder.name}.")
-    names = {path.name for path in folder.iterdir()}
-    if names != set(FILES):
-        wrong = ", ".join(sorted(names ^ set(FILES)))
-        raise NetworkFileError(f"{folder} must hold exactly {', '.join(FILES)}; differs in: {wrong}.")
+    if wrong := {path.name for path in folder.iterdir()} ^ FILES:
+        raise NetworkFileError(
+            f"{folder} must hold exactly {CONFIG}, {WEIGHTS}; differs in: {', '.join(sorted(wrong))}."
+        )
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        if config["format"] != FORMAT:
-            raise NetworkFileError(f"{folder} has format {config['format']}; this version reads {FORMAT}.")
-        network = NETWORKS[config["network"]](config["dimension"], NetworkParams(**config["sizes"]))
-        network.load_state_dict(load_file(folder / "model.safetensors"))
-        text = ProductTextParams.model_validate(config["text"])
+        trained = _read(folder)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise NetworkFileError(f"{folder} cannot be loaded ({error}); run its stage again.") from None
-    if towers_sha256 is not None and config["towers_sha256"] != towers_sha256:
+    if towers_sha256 not in (None, trained.towers_sha256):
         raise NetworkFileError(
             f"{folder} was trained on other towers than those given; run the stage fuse@{folder.name} again."
         )
-    return LoadedNetwork(config["network"], network.eval(), text, config["towers_sha256"])
+    return trained
+
+
+def _read(folder: Path) -> TrainedNetwork:
+    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    if config["format"] != FORMAT:
+        raise ValueError(f"it has format {config['format']}; this version reads {FORMAT}")
+    name, sizes = known_network(config["network"]), NetworkParams.model_validate(config["sizes"])
+    network = network_class(name)(config["dimension"], sizes)
+    network.load_state_dict(load_file(folder / WEIGHTS))
+    text = ProductTextParams.model_validate(config["text"])
+    return TrainedNetwork(name, network.eval(), sizes, text, config["towers_sha256"])

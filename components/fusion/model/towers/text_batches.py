@@ -38,16 +38,16 @@ class TextBatchEncoder(BatchEncoder):
     """
 
     def __init__(
-        self, model: LoadedEncoder, batch_size: int, precision: str, memo: Path | None = None
+        self, model: LoadedEncoder, batch_size: int, precision: str, cache: Path | None = None
     ) -> None:
-        super().__init__(model, batch_size, precision, memo)
+        super().__init__(model, batch_size, precision, cache)
         shapes = f"{batch_size}, texts of {SHORT} tokens apart"
         self._identity = (*self._identity[:3], shapes, self.device.type)
 
     def texts(self, texts: Sequence[str]) -> Vectors:
         """Vectors ``[N, D]`` of texts."""
         items = [(key_of("text", *self._identity, text), text) for text in texts]
-        return np.concatenate(list(self.memo.fill(items, self._texts, AT_ONCE)))
+        return np.concatenate(list(self.cache.fill(items, self._texts, AT_ONCE)))
 
     def _texts(self, texts: Sequence[Any]) -> Vectors:
         tokens = self.model.tokenizer(texts)

@@ -79,7 +79,7 @@ def image_tower_sha256(encoder: Encoder) -> str:
 
 @contextmanager
 def named_pictures(product_ids: Sequence[str], pictures: Sequence[bytes], image_px: int) -> Iterator[None]:
-    """Let what stops at a picture say whose it is; only then are they looked at once more, one by one.
+    """Let what stops at a picture say whose it is; only then are they read once more, one by one.
 
     Raises:
         ImageError: a picture cannot be read; names the product.
@@ -94,11 +94,11 @@ def named_pictures(product_ids: Sequence[str], pictures: Sequence[bytes], image_
 
 
 class PictureTower:
-    """The image tower alone. Its memo is keyed by its own weights: an encoder of which only the text tower
+    """The image tower alone. Its cache is keyed by its own weights: an encoder of which only the text tower
     was trained further has the same picture vectors.
 
     Args:
-        encoder: batches and their memo. threads: that decode pictures.
+        encoder: batches and their cache. threads: that decode pictures.
     """
 
     def __init__(self, encoder: BatchEncoder, threads: int) -> None:
@@ -122,17 +122,17 @@ class PictureTower:
                 pixels = list(pool.map(lambda data: square(data, side), missing))
             return self.encoder.pixel_vectors(np.stack(pixels))
 
-        return np.concatenate(list(self.encoder.memo.fill(items, _compute, self.encoder.batch_size)))
+        return np.concatenate(list(self.encoder.cache.fill(items, _compute, self.encoder.batch_size)))
 
     def take_over(self, encoder: LoadedEncoder, catalogue: Path) -> int:
-        """Keep as this tower's what the memo knows of ``encoder``'s vectors of the catalogue's pictures.
+        """Keep as this tower's what the cache knows of ``encoder``'s vectors of the catalogue's pictures.
 
         The embeddings stage has made them of every picture; the tower has the same vectors, unless it was
         trained further. Returns how many there were.
         """
         if image_tower_sha256(encoder.encoder) != self._key[1]:
             return 0
-        memo, identity = self.encoder.memo, (encoder.model_sha256, *self._key[2:])
+        memo, identity = self.encoder.cache, (encoder.model_sha256, *self._key[2:])
         taken = 0
         for shard in shard_paths(catalogue):
             for table in row_groups(shard, ["image"]):
@@ -178,7 +178,7 @@ class Towers:
 
     Args:
         model: the aligned encoder. text: how a product's fields become its text.
-        memo: file of known vectors; None keeps them in memory. threads: that decode pictures.
+        cache: file of known vectors; None keeps them in memory. threads: that decode pictures.
     """
 
     def __init__(
@@ -186,11 +186,11 @@ class Towers:
         model: LoadedEncoder,
         text: ProductTextParams,
         params: EncodeParams,
-        memo: Path | None,
+        cache: Path | None,
         threads: int,
     ) -> None:
         self.model, self.fields = model, text.fields
-        self.encoder = TextBatchEncoder(model, params.batch_size, params.precision, memo)
+        self.encoder = TextBatchEncoder(model, params.batch_size, params.precision, cache)
         self.dimension = model.encoder.embed_dim
         self._markers = markers_of(model.tokenizer)
         self.pictures = PictureTower(self.encoder, threads)
@@ -228,5 +228,5 @@ class Towers:
                     yield Items(rows, text, image, has_text, has_image)
 
     def close(self) -> None:
-        """Close the memo."""
-        self.encoder.memo.close()
+        """Close the cache."""
+        self.encoder.cache.close()

@@ -1,9 +1,9 @@
 """A second, shallow path of the text tower: the sum of its words' vectors beside the transformer's one.
 
-[C] A small transformer pools a text at one token and is slow to learn to copy a name through it: a query's
-brand then hardly finds the listings that say it. A table of word vectors learns that from the first step, and
-the transformer keeps what depends on order and context: wide and deep (Cheng et al. 2016, arXiv 1606.07792),
-the wide half a sum of words (Iyyer et al. 2015, "Deep unordered composition").
+Our choice: a small transformer pools a text at one token and is slow to learn to copy a name through it, so a
+query's brand hardly finds the listings that say it. A table of word vectors learns that from the first step,
+and the transformer keeps what depends on order and context: wide and deep (Cheng et al. 2016, arXiv
+1606.07792), the wide half a sum of words (Iyyer et al. 2015, "Deep unordered composition").
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 The encoder knows which words look like which pictures. If a word's embedding starts as the encoder's vector
 of that word, and the projector as the same map for pictures, then a picture token already points at the words
 that fit it, and training only has to learn when to say them. Without it a model this small does not tell
-colours apart within a short training [C]; ``listing.language.aligned_start: false`` is the ablation.
+colours apart within a short training. Our choice; ``listing.language.aligned_start: false`` is the ablation.
 """
 
 from __future__ import annotations
@@ -56,11 +56,11 @@ def spoken_words(tokens: Sequence[str]) -> list[str]:
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator]
-def start_as_a_wire(language: torch.nn.Module, seed: int) -> None:
+def zero_initialise_residuals(language: torch.nn.Module, seed: int) -> None:
     """Every block of a new language model adds nothing at first; its inner maps keep the size of what passes.
 
     The customary deviation of 0.02 fits models a thousand wide. In one of a hundred every product is nearly
-    zero, attention is even, and the first hundred steps are spent growing [C]. Maps whose output joins the
+    zero, attention is even, and the first hundred steps are spent growing. Maps whose output joins the
     residual stream start at zero (Fixup, Zhang et al. 2019, arXiv 1901.09321), the others at 1/√inputs.
     """
     generator = torch.Generator().manual_seed(seed)

@@ -27,8 +27,8 @@ from transformers import (
 
 from components.encoder.model.towers.files import LoadedEncoder
 from components.opal.model.errors import ListingConfigurationError
-from components.opal.model.language.aligned_start import align, start_as_a_wire
-from components.opal.model.language.picture_cache import remember_pictures
+from components.opal.model.language.aligned_start import align, zero_initialise_residuals
+from components.opal.model.language.picture_cache import cache_pictures
 from components.opal.model.language.tokenizer import CHAT_TEMPLATE, IMAGE, learn_listing_tokenizer
 from components.opal.model.language.vision_tower import (
     EncoderVisionTower,
@@ -84,9 +84,9 @@ def create_listing_model(
     plain_attention(model)
     load_encoder_weights(model.model.vision_tower, encoder)
     model.model.vision_tower.eval()
-    remember_pictures(model, params.precision, cache)
+    cache_pictures(model, params.precision, cache)
     model.model.vision_tower.whiten(torch.from_numpy(pixels).permute(0, 3, 1, 2))
-    start_as_a_wire(model.model.language_model, params.seed)
+    zero_initialise_residuals(model.model.language_model, params.seed)
     if language.aligned_start:
         names = [tokenizer.decode([i]) for i in range(len(tokenizer))]
         align(model, encoder, names, params.seed)

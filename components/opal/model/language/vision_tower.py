@@ -58,7 +58,7 @@ class EncoderVisionTower(PreTrainedModel):
         self.register_buffer("centre", torch.zeros(2, size))  # of the whole, of the parts
         self.register_buffer("whitening", torch.eye(size).repeat(2, 1, 1))
         self.requires_grad_(not config.frozen)
-        self.memo: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None  # of a frozen tower's features
+        self.cache: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None  # of a frozen tower's features
         self.post_init()
 
     def _init_weights(self, module: torch.nn.Module) -> None:
@@ -72,7 +72,7 @@ class EncoderVisionTower(PreTrainedModel):
     def forward(self, pixel_values: Tensor, return_dict: bool = True, **_: Any) -> BaseModelOutputWithPooling:
         """Whitened tokens, as ``hidden_states[-1]``."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.frozen):
-            whole, parts = (self.memo or self.features)(pixel_values)
+            whole, parts = (self.cache or self.features)(pixel_values)
         whole = (whole - self.centre[0]) @ self.whitening[0]
         parts = (parts - self.centre[1]) @ self.whitening[1]
         tokens = torch.cat([whole, parts], dim=1)
@@ -89,10 +89,10 @@ class EncoderVisionTower(PreTrainedModel):
         """Take mean and covariance of the tokens from sample pictures ``[N, 3, px, px]`` (ZCA).
 
         Contrastive vectors share a large mean and a few strong directions (mostly the product type): without
-        this a language model needs many times the steps until it sees colours [C].
+        this a language model needs many times the steps until it sees colours. Our choice: whitening.
         """
         self.eval()  # a batch norm in training mode would learn from these pictures, and whiten other tokens
-        batches = [(self.memo or self.features)(batch) for batch in pixels.split(SAMPLE_BATCH)]
+        batches = [(self.cache or self.features)(batch) for batch in pixels.split(SAMPLE_BATCH)]
         for i in range(2):
             rows = torch.cat([batch[i].flatten(0, 1) for batch in batches]).double()
             centred = rows - rows.mean(dim=0)

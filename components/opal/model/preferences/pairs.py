@@ -1,6 +1,6 @@
 """Preference pairs: a refined listing, and one that is worse, checked against the refined record.
 
-Kinds of rejected answers [C]: ``sampled`` from the tuned model itself (on-policy), the ``seller``'s own
+Our choice of rejected answers: ``sampled`` from the tuned model itself (on-policy), the ``seller``'s own
 listing, and ``swapped`` attributes from a visually near product. A pair is kept only if the rejected side is
 worse by the record and the schema, and never if both sides say the same.
 """
@@ -53,21 +53,23 @@ def faults(schema: CatalogSchema, category: str, chosen: Listing, rejected: str)
     return tuple(found)
 
 
-def make_pair(
-    schema: CatalogSchema,
-    product_id: str,
-    category: str,
-    prompt: str,
-    chosen: Listing,
-    rejected: str,
-    kind: str,
-) -> Pair | None:
+@dataclass(frozen=True)
+class Question:
+    """What is asked about one product, and the listing that should be the answer."""
+
+    product_id: str
+    category: str
+    prompt: str
+    chosen: Listing
+
+
+def make_pair(schema: CatalogSchema, asked: Question, rejected: str, kind: str) -> Pair | None:
     """A pair, or None when the rejected answer is not worse (or is the same)."""
-    wanted = answer_text(chosen, schema.categories[category])
-    checks = faults(schema, category, chosen, rejected)
+    wanted = answer_text(asked.chosen, schema.categories[asked.category])
+    checks = faults(schema, asked.category, asked.chosen, rejected)
     if not checks or rejected.strip() == wanted.strip():
         return None
-    return Pair(product_id, category, prompt, wanted, rejected, kind, checks)
+    return Pair(asked.product_id, asked.category, asked.prompt, wanted, rejected, kind, checks)
 
 
 def first_new(pairs: Iterable[Pair], count: int, known: Sequence[Pair]) -> list[Pair]:
@@ -99,7 +101,7 @@ def contradicting(chosen: Listing, other: Mapping[str, str]) -> Listing | None:
     """The refined listing with every value that ``other`` states otherwise; None if there is none.
 
     Both sides then state the same attributes in the same order. Were one side shorter, a model would learn to
-    say less (or more) instead of saying what is right: that is the easier difference [C].
+    say less (or more) instead of saying what is right: that is the easier difference.
     """
     wrong = {n: v for n, v in other.items() if chosen.attributes.get(n, v) != v}
     if not wrong:

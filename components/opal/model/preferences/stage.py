@@ -1,39 +1,27 @@
-"""The preferences stage: sampled, sellers' and swapped listings beside refined ones."""
+"""Preference pairs: refined listings beside worse ones, each checked to be worse."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from components.catalog.format.schema import read_schema
-from components.encoder.model.features.held_out import read_rows
 from components.encoder.model.features.pixels import PixelCache
 from components.opal.model.language.files import load_listing_model, read_note
-from components.opal.model.language.picture_cache import remember_pictures
-from components.opal.model.listing_text import Listing, answer_text, parse_answer
-from components.opal.model.params import PreferencesParams, Taught
-from components.opal.model.preferences.pairs import (
-    Pair,
-    check_pairs,
-    contradicting,
-    first_new,
-    make_pair,
-    nearest,
-    shared_out,
-    swapped_listing,
-)
-from components.opal.model.rows import listing_of, read_parquet, refined_listings
+from components.opal.model.language.picture_cache import cache_pictures
+from components.opal.model.params import PreferencesParams
+from components.opal.model.preferences.pair_maker import PairMaker
+from components.opal.model.preferences.pairs import Pair, check_pairs, first_new, shared_out
 from components.opal.model.writing.generate import Decoding, ListingGenerator
-from components.retrieval.embeddings import read_embeddings
+from components.stage.memory import keep_few_kernels
+from components.stage.params import Params
+from components.stage.paths import Paths
 from components.stage.publish import published
 from components.stage.record import Record
 
@@ -43,98 +31,10 @@ PAIRS_SCHEMA = pa.schema(
 )
 
 
-class PairMaker:
-    """Makes pairs of one catalogue, in a fixed order of its train products."""
+class Blocks(Params):
+    """What the stage reads of params.yaml."""
 
-    def __init__(
-        self,
-        catalogue: Path,
-        refined: Path,
-        embeddings: Path,
-        note: dict[str, Any],
-        params: PreferencesParams,
-    ) -> None:
-        self.params, self.prompt = params, note["prompt"]
-        self.rows, self.schema = read_rows(catalogue), read_schema(catalogue / "schema.json")
-        self.listings = refined_listings(refined, Taught.model_validate(note["taught"]))
-        told = read_parquet(refined / "products.parquet", ("product_id", "visible"))
-        self.visible = {row["product_id"]: frozenset(row["visible"] or ()) for row in told}
-        self.embeddings = embeddings
-        usable = [
-            i
-            for i, row in enumerate(self.rows)
-            if row["split"] == "train" and self._refined(i).attributes and self._refined(i).title.strip()
-        ]
-        order = np.random.default_rng([params.seed, 0]).permutation(len(usable))
-        self.order = np.array([usable[i] for i in order], dtype=np.int64)
-
-    def _refined(self, position: int) -> Listing:
-        return self.listings.get(self.rows[position]["product_id"], Listing(""))
-
-    def _pair(self, position: int, rejected: str, kind: str) -> Pair | None:
-        """The pair of a product's refined listing and a rejected answer; None where it is not worse."""
-        row = self.rows[position]
-        question = self.prompt.format(category=row["category"])
-        chosen = self._refined(position)
-        if self.params.rejected != "as_written":
-            written = parse_answer(rejected)
-            wrong = contradicting(chosen, self._told(row["product_id"], written)) if written else None
-            if wrong is None:
-                return None
-            rejected = answer_text(wrong, self.schema.categories[row["category"]])
-        return make_pair(self.schema, row["product_id"], row["category"], question, chosen, rejected, kind)
-
-    def _told(self, product_id: str, listing: Listing) -> dict[str, str]:
-        """What a listing says of attributes that may be contradicted.
-
-        ``visible_values`` leaves out what no picture shows, such as a brand: it can only be learned by heart.
-        """
-        allowed = self.visible.get(product_id, ()) if self.params.rejected == "visible_values" else None
-        return {n: v for n, v in listing.attributes.items() if allowed is None or n in allowed}
-
-    def seller(self) -> Iterator[Pair]:
-        """The seller's own listing, where refinement changed it."""
-        for position in self.order:
-            row = self.rows[position]
-            raw = answer_text(listing_of(row), self.schema.categories[row["category"]])
-            if pair := self._pair(position, raw, "seller"):
-                yield pair
-
-    def swapped(self) -> Iterator[Pair]:
-        """Values of a visually near product of the same category."""
-        ids, vectors, _ = read_embeddings(self.embeddings)
-        at = {name: i for i, name in enumerate(ids)}
-        ordered = vectors[[at[row["product_id"]] for row in self.rows]]
-        categories = [row["category"] for row in self.rows]
-        near = nearest(ordered, categories, self.order, self.params.neighbours)
-        for place, position in enumerate(self.order):
-            random = np.random.default_rng([self.params.seed, 1, int(position)])
-            candidates = near[place][near[place] >= 0]
-            for other in random.permutation(candidates):
-                found = swapped_listing(
-                    self._refined(position), self._refined(other).attributes, self.params.max_swapped, random
-                )
-                if found is None:
-                    continue
-                text = answer_text(found, self.schema.categories[categories[position]])
-                if pair := self._pair(position, text, "swapped"):
-                    yield pair
-                break
-
-    def sampled(self, generator: ListingGenerator, pixels: PixelCache, wanted: int) -> Iterator[Pair]:
-        """The tuned model's own samples that contradict, invent or omit."""
-        torch.manual_seed(self.params.seed)
-        size = self.params.batch_size
-        for start in range(0, len(self.order), size):
-            chosen = self.order[start : start + min(size, max(wanted, 1) * 2)]
-            categories = [self.rows[i]["category"] for i in chosen]
-            for position, answer in zip(
-                chosen, generator(pixels.take(chosen), categories, constrained=False), strict=True
-            ):
-                if not answer.ended or "\ufffd" in answer.text:
-                    continue  # cut, or no text: read again it could be longer than it was written
-                if pair := self._pair(position, answer.text, "sampled"):
-                    yield pair
+    preferences: PreferencesParams
 
 
 def write_pairs(pairs: Sequence[Pair], folder: Path) -> None:
@@ -147,39 +47,37 @@ def write_pairs(pairs: Sequence[Pair], folder: Path) -> None:
         pq.write_table(table, temporary / "pairs.parquet", compression="zstd")
 
 
-def make_and_publish(
-    params: PreferencesParams,
-    catalogue: Path,
-    refined: Path,
-    embeddings: Path,
-    model_folder: Path,
-    out: Path,
-    cache: Path,
-    record: Record,
-) -> None:
+def run(params: Blocks, paths: Paths, record: Record) -> None:
     """Make the pairs of every kind and publish them."""
-    torch.set_num_threads(params.threads)
-    model, note = load_listing_model(model_folder), read_note(model_folder)
-    remember_pictures(model.model, note["precision"], cache)
-    maker = PairMaker(catalogue, refined, embeddings, note, params)
+    keep_few_kernels()
+    torch.set_num_threads(params.preferences.threads)
+    pairs = _pairs(params.preferences, paths, record)
+    check_pairs(pairs)
+    write_pairs(pairs, paths.preferences)
+    record.outputs = [str(paths.preferences)]
+    kinds = Counter(pair.kind for pair in pairs)
+    record.metrics = {"pairs": float(len(pairs))} | {f"pairs_{k}": float(n) for k, n in sorted(kinds.items())}
+    reasons = Counter(check.split(":")[0] for pair in pairs for check in set(pair.checks))
+    record.metrics |= {f"checks_{json.dumps(k)[1:-1]}": float(n) for k, n in sorted(reasons.items())}
+
+
+def _pairs(params: PreferencesParams, paths: Paths, record: Record) -> list[Pair]:
+    """Pairs of each kind, as many as its share asks for."""
+    tuned = paths.listing / "sft_refined"
+    model, note = load_listing_model(tuned), read_note(tuned)
+    cache_pictures(model.model, note["precision"], paths.cache)
+    maker = PairMaker(paths.catalogue, paths.refined, paths.embeddings, note, params)
     counts = shared_out(params.pairs, params.shares.model_dump())
     pairs: list[Pair] = []
     with record.timed("sampled"):
         if counts["sampled"]:
-            decoding = Decoding(
-                params.batch_size, note["max_new_tokens"], note["precision"], params.temperature, params.top_p
-            )
+            limits = (params.batch_size, note["max_new_tokens"], note["precision"])
+            decoding = Decoding(*limits, params.temperature, params.top_p)
             generator = ListingGenerator(model, note, maker.schema, decoding)
-            pixels = PixelCache(catalogue, note["image_px"], cache, params.threads)
+            pixels = PixelCache(paths.catalogue, note["image_px"], paths.cache, params.threads)
             sampled = maker.sampled(generator, pixels, counts["sampled"])
             pairs += first_new(sampled, counts["sampled"], pairs)
     with record.timed("seller_and_swapped"):
         pairs += first_new(maker.seller(), counts["seller"], pairs)
         pairs += first_new(maker.swapped(), counts["swapped"], pairs)
-    check_pairs(pairs)
-    write_pairs(pairs, out)
-    record.outputs = [str(out)]
-    kinds = Counter(pair.kind for pair in pairs)
-    record.metrics = {"pairs": float(len(pairs))} | {f"pairs_{k}": float(n) for k, n in sorted(kinds.items())}
-    reasons = Counter(check.split(":")[0] for pair in pairs for check in set(pair.checks))
-    record.metrics |= {f"checks_{json.dumps(k)[1:-1]}": float(n) for k, n in sorted(reasons.items())}
+    return pairs

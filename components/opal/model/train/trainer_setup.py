@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from components.opal.model.errors import ListingDivergedError
 from components.opal.model.params import LoraParams, OptimiserParams
-from components.opal.model.train.orthogonal_momentum import MuonAdamW
+from components.opal.model.train.muon import MuonAdamW
+from components.opal.model.train.run import Run
 from components.stage.progress import Progress
 
 Pictures = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.uint8]]
@@ -25,10 +26,11 @@ WEIGHTS = "exact.pt"  # private resume state: every tensor under the name it has
 COMPLETE = "complete"  # written last into a checkpoint: one that was cut by a kill has none
 
 
-def common_arguments(training: OptimiserParams, seed: int, precision: str, output: Path) -> dict[str, Any]:
+def common_arguments(run: Run[Any]) -> dict[str, Any]:
     """Arguments of SFTConfig and DPOConfig alike; nothing is left to a library's default that matters."""
+    training: OptimiserParams = run.params.training
     return {
-        "output_dir": str(output),
+        "output_dir": str(run.resume),
         "max_steps": training.steps,
         "per_device_train_batch_size": training.batch_size,
         "gradient_accumulation_steps": training.accumulation,
@@ -40,11 +42,11 @@ def common_arguments(training: OptimiserParams, seed: int, precision: str, outpu
         "adam_beta2": training.betas[1],
         "max_grad_norm": training.max_grad_norm,
         "optim": "adamw_torch_fused",
-        "bf16": precision == "bf16",
+        "bf16": run.listing.precision == "bf16",
         "use_cpu": not torch.cuda.is_available(),
         "gradient_checkpointing": training.gradient_checkpointing,
         "train_sampling_strategy": "sequential",  # the rows come in the order of the steps
-        "seed": seed,
+        "seed": run.params.seed,
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
         "save_strategy": "no",  # the callback saves, by the clock
@@ -55,6 +57,11 @@ def common_arguments(training: OptimiserParams, seed: int, precision: str, outpu
         "dataloader_pin_memory": False,
         "max_length": None,  # never cut image tokens
     }
+
+
+def batch_names(samples: Sequence[Any], size: int, step: int) -> str:
+    """Ids of the products of one step, for an error message."""
+    return ", ".join(s.product_id for s in samples[step * size : step * size + min(size, 8)])
 
 
 def lora_config(lora: LoraParams | None) -> Any:
@@ -144,9 +151,10 @@ class ExactResume:
 class Checkpoints(TrainerCallback):
     """Saves by the clock, stops at ``until``, tells the progress, and refuses a loss that is not finite."""
 
-    def __init__(self, every_s: float, until: int | None, what: str, steps: int, names: Callable[[int], str]):
-        self.every_s, self.until, self.names = every_s, until, names
-        self.progress = Progress(what, steps, "steps")
+    def __init__(self, run: Run[Any], what: str, names: Callable[[int], str]) -> None:
+        training = run.params.training
+        self.every_s, self.until, self.names = training.checkpoint_every_s, run.until, names
+        self.progress = Progress(what, training.steps, "steps")
         self._saved = time.monotonic()
 
     def on_train_begin(

@@ -1,7 +1,11 @@
-"""How the two TRL trainings end: run to the last step, from a checkpoint if there is one; a clean model."""
+"""How the two TRL trainings end: run to the last step, from a checkpoint if there is one; a clean model.
+
+What is published of one is the model's folder and its curves.
+"""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +13,11 @@ from typing import Any
 
 from transformers import PrinterCallback
 
+from components.opal.model.language.files import save_listing_model
 from components.opal.model.language.listing_model import ListingModel
-from components.opal.model.train.trainer_setup import PictureCollator, curves_of, last_checkpoint
+from components.opal.model.train.trainer_setup import curves_of, last_checkpoint
+from components.stage.publish import published, write_text
+from components.training.curves import curves_csv
 
 
 @dataclass(frozen=True)
@@ -19,18 +26,25 @@ class Tuned:
 
     model: ListingModel
     curves: list[dict[str, float]]
-    resumed_from: int
-    data_seconds: float
-    longest: int
+    resumed_from: int  # step
+    data_seconds: float  # spent on making batches
+    longest: int  # tokens
+
+    @property
+    def steps(self) -> int:
+        """Steps of this process; those before a kill are not counted."""
+        return len(self.curves) - self.resumed_from
+
+    def shown(self, *names: str) -> dict[str, list[dict[str, float]]]:
+        """Curves in the form of a record."""
+        return {
+            name: [{"step": row["step"], "value": row[name]} for row in self.curves if name in row]
+            for name in names
+        }
 
 
 def trained(
-    trainer: Any,
-    model: ListingModel,
-    collator: PictureCollator,
-    curves: Mapping[str, str],
-    resume: Path,
-    longest: int,
+    trainer: Any, model: ListingModel, curves: Mapping[str, str], resume: Path, longest: int
 ) -> Tuned:
     """Train, or go on from the newest checkpoint under ``resume``.
 
@@ -47,7 +61,7 @@ def trained(
         model=finished(trainer, model),
         curves=curves_of(trainer.state.log_history, dict(curves)),
         resumed_from=int(checkpoint.name.split("-")[1]) if checkpoint else 0,
-        data_seconds=collator.seconds,
+        data_seconds=trainer.data_collator.seconds,
         longest=longest,
     )
 
@@ -61,3 +75,12 @@ def finished(trainer: Any, model: ListingModel) -> ListingModel:
     vars(network).pop("forward", None)  # TRL's fused head and accelerate's autocast are for training only
     network.config.use_cache = True
     return ListingModel(network, model.processor, model.context_length)
+
+
+def publish(tuned: Tuned, note: dict[str, Any], folder: Path, curves: Path, resume: Path) -> None:
+    """Write the model with its ``note``, and the curves; what a killed run would have needed goes."""
+    with published(folder) as temporary:
+        save_listing_model(tuned.model, note, temporary)
+    write_text(curves, curves_csv(tuned.curves))
+    for state in resume.iterdir():
+        shutil.rmtree(state) if state.is_dir() else state.unlink()

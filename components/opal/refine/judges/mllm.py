@@ -14,13 +14,16 @@ from typing import Any
 from components.catalog.format.errors import ImageError
 from components.catalog.format.images import reencode
 from components.encoder.model.features.pixels import LIMITS
+from components.evidence.listing import SellerListing
 from components.llm.chat import Message
+from components.llm.open_model import open_model
 from components.llm.session import Answer, ChatSession, check_failures, in_order
 from components.opal.refine.decisions import Decision, kept
-from components.opal.refine.listings import Listing
+from components.opal.refine.judge import Inputs, Opened
 from components.opal.refine.params import MllmParams
 
 NAME = "mllm"
+RULES = "no eyes 1"  # version of the offline rule
 TASK = "check_values"
 VERDICTS = ("shown", "not visible", "contradicted")
 SYSTEM = (
@@ -71,7 +74,7 @@ class MllmJudge:
         self._asked = self._failed = 0
         self._example = ""
 
-    def judge(self, listings: Sequence[Listing]) -> list[list[Decision]]:
+    def judge(self, listings: Sequence[SellerListing]) -> list[list[Decision]]:
         """One decision per value that earlier judges did not support enough.
 
         Raises:
@@ -79,7 +82,7 @@ class MllmJudge:
         """
         return self._runner.run(self._judge_all(listings))
 
-    async def _judge_all(self, listings: Sequence[Listing]) -> list[list[Decision]]:
+    async def _judge_all(self, listings: Sequence[SellerListing]) -> list[list[Decision]]:
         concurrency = self._session.model.concurrency
         return [found async for found in in_order(self._listing, listings, concurrency)]
 
@@ -97,7 +100,7 @@ class MllmJudge:
         check_failures(self._failed, self._asked, self._session.params, self._example)
         return {f"{NAME}.{name}": value for name, value in self._session.figures().items()}
 
-    async def _listing(self, listing: Listing) -> list[Decision]:
+    async def _listing(self, listing: SellerListing) -> list[Decision]:
         below = self._params.doubt_below
         asked = {n: v for n, v in listing.attributes.items() if listing.support.get(n, 0.0) < below}
         if not asked:
@@ -114,7 +117,7 @@ class MllmJudge:
             self._example = self._example or f"product {listing.product_id}: {answer.reason}"
         return [_decision(n, v, answer) for n, v in sorted(asked.items())]
 
-    def _messages(self, listing: Listing, asked: dict[str, str], picture: bytes) -> tuple[Message, ...]:
+    def _messages(self, listing: SellerListing, asked: dict[str, str], picture: bytes) -> tuple[Message, ...]:
         """The question about one picture; a seller's words go in as data, cut to length."""
         most = self._params.most_characters
         data = {
@@ -134,3 +137,17 @@ def _decision(name: str, value: str, answer: Answer) -> Decision:
         return Decision("attributes", name, value, "drop", "", NAME, "the picture contradicts it")
     reason = said[0] if len(said) == 1 else "no single answer"
     return kept("attributes", name, value, NAME, reason)
+
+
+def open_judge(inputs: Inputs) -> Opened | None:
+    """The judge that asks the chat model of block ``llm``; None where it is not asked for.
+
+    Raises:
+        ChatConfigurationError, ChatModelFileError: the model cannot be used.
+    """
+    if inputs.params.mllm is None:
+        return None
+    model = open_model(inputs.chat, {TASK: cannot_tell}, RULES)
+    session = ChatSession(model, inputs.chat, inputs.paths.cache / "replies")
+    judge = MllmJudge(session, inputs.params.mllm)
+    return Opened(judge, figures=judge.figures, close=judge.close)

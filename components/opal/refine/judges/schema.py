@@ -7,47 +7,20 @@ keeps no list of the ways in which sellers go wrong.
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 
 from rapidfuzz.distance import OSA
 
 from components.catalog.format.schema import Attribute, CatalogSchema, attribute_problem
+from components.evidence.listing import SellerListing
 from components.evidence.words import core, cores, phrases
 from components.opal.refine.decisions import Decision, kept
-from components.opal.refine.listings import Listing
+from components.opal.refine.judge import Inputs, Opened
+from components.opal.refine.known_values import KnownValues
 from components.opal.refine.units import in_unit, unit_of
 
 NAME = "schema"
 LONGEST_PHRASE = 4  # words of a value that is looked for in a longer text
-
-
-class KnownValues:
-    """Values of free-text attributes, counted in the train split by category; bounded by ``most``."""
-
-    def __init__(self, most: int, min_count: int) -> None:
-        self._most, self._min_count = most, min_count
-        self._counts: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
-
-    def add(self, listing: Listing, schema: CatalogSchema) -> None:
-        """Count the free-text values of one listing."""
-        category = schema.categories.get(listing.category)
-        for name, value in listing.attributes.items():
-            attribute = category.attributes.get(name) if category else None
-            if attribute is not None and attribute.type == "string":
-                counts = self._counts[(listing.category, name)]
-                counts[value] += 1
-                if len(counts) > 4 * self._most:
-                    kept_values = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[: self._most]
-                    self._counts[(listing.category, name)] = Counter(dict(kept_values))
-
-    @lru_cache(maxsize=4096)  # noqa: B019 - lives as long as the one stage that uses it
-    def usual(self, category: str, name: str) -> tuple[str, ...]:
-        """Values that several listings state, most frequent first."""
-        counts = self._counts.get((category, name), Counter())
-        ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-        return tuple(value for value, count in ranked[: self._most] if count >= self._min_count)
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -79,14 +52,14 @@ class SchemaJudge:
     def __init__(self, schema: CatalogSchema, known: KnownValues) -> None:
         self._schema, self._known = schema, known
 
-    def judge(self, listings: Sequence[Listing]) -> list[list[Decision]]:
+    def judge(self, listings: Sequence[SellerListing]) -> list[list[Decision]]:
         """One decision per attribute of each listing."""
         return [
             [self._attribute(listing, name, value) for name, value in sorted(listing.attributes.items())]
             for listing in listings
         ]
 
-    def _attribute(self, listing: Listing, name: str, value: str) -> Decision:
+    def _attribute(self, listing: SellerListing, name: str, value: str) -> Decision:
         """The decision about one value, by the kind of attribute that the schema says it is."""
         category = self._schema.categories.get(listing.category)
         attribute = category.attributes.get(name) if category else None
@@ -112,13 +85,13 @@ class SchemaJudge:
             return self._drop(name, value, f"is no number{f' of {unit_of(name)}' if unit_of(name) else ''}")
         return self._normalise(name, value, f"{number:.10g}", "unit written out or converted")
 
-    def _closed(self, listing: Listing, name: str, value: str, attribute: Attribute) -> Decision:
+    def _closed(self, listing: SellerListing, name: str, value: str, attribute: Attribute) -> Decision:
         new, reason = recognised(value, attribute.values, f"{listing.title} {listing.description}")
         if new:
             return self._normalise(name, value, new, reason)
         return self._drop(name, value, f"is not one of the {len(attribute.values)} allowed values")
 
-    def _free_text(self, listing: Listing, name: str, value: str) -> Decision:
+    def _free_text(self, listing: SellerListing, name: str, value: str) -> Decision:
         """A value the schema leaves open: held against what other listings state."""
         usual = self._known.usual(listing.category, name)
         if value in usual:
@@ -131,6 +104,11 @@ class SchemaJudge:
         if value.endswith(".") and any(_abbreviates(value, known) for known in usual):
             return self._drop(name, value, "an abbreviation of several values")
         return kept("attributes", name, value, NAME, "free text that nothing speaks against")
+
+
+def open_judge(inputs: Inputs) -> Opened:
+    """The judge of form, with the values of the train split."""
+    return Opened(SchemaJudge(inputs.schema, inputs.observed.values))
 
 
 def recognised(value: str, values: Sequence[str], text: str) -> tuple[str, str]:

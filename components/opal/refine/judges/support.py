@@ -6,10 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from components.evidence.calibration import Calibration, Weights
+from components.encoder.model.features.encode import BatchEncoder
+from components.encoder.model.towers.files import load_encoder
+from components.evidence.calibration import Calibration, Weights, calibrate
 from components.evidence.features import FEATURES, Evidence, EvidenceReader
-from components.opal.refine.decisions import Decision, kept
-from components.opal.refine.listings import Listing
+from components.evidence.listing import SellerListing
+from components.opal.refine.decisions import Decision, kept, refine
+from components.opal.refine.judge import Inputs, Opened
+from components.opal.refine.listings import listing_batches
 
 NAME = "support"
 # What each feature is called in a reason.
@@ -29,7 +33,7 @@ class SupportJudge:
     def __init__(self, reader: EvidenceReader, calibration: Calibration, keep_above: float) -> None:
         self._reader, self._calibration, self._keep_above = reader, calibration, keep_above
 
-    def judge(self, listings: Sequence[Listing]) -> list[list[Decision]]:
+    def judge(self, listings: Sequence[SellerListing]) -> list[list[Decision]]:
         """One decision per attribute that can be judged."""
         out: list[list[Decision]] = [[] for _ in listings]
         for evidence in self._reader.read(listings):
@@ -65,3 +69,33 @@ def _against(evidence: Evidence, at: int, weights: Weights) -> str:
     ranked = sorted(gains.items(), key=lambda item: (-item[1], item[0]))
     speaks = [name for name, gain in ranked if gain > 0.25 * ranked[0][1] and gain > 0]
     return f"{' and '.join(speaks) or 'nothing'} rather says {evidence.values[best][:80]!r}"
+
+
+def open_judge(inputs: Inputs) -> Opened | None:
+    """The judge of content, calibrated on validation listings as the judges before it leave them.
+
+    Raises:
+        ModelFileError: the encoder cannot be used.
+    """
+    params = inputs.params.support
+    if params is None:
+        return None
+    paths, left = inputs.paths, params.calibration_products
+    texts = BatchEncoder(
+        load_encoder(paths.encoder), params.batch_size, params.precision, paths.cache / "vectors"
+    )
+    reader = EvidenceReader(texts, inputs.observed, inputs.schema, params)
+    evidence: list[Evidence] = []
+    for batch in listing_batches(
+        paths.catalogue,
+        paths.embeddings,
+        inputs.params.batch_products,
+        wanted=lambda row: bool(row["split"] == "validation"),
+    ):
+        evidence += reader.read([r.listing for r in refine(batch[:left], inputs.before)])
+        left -= len(batch)
+        if left <= 0:
+            break
+    calibration = calibrate(evidence, params.penalty, params.keep_above)
+    judge = SupportJudge(reader, calibration, params.keep_above)
+    return Opened(judge, calibration.visible(params.visible_above), calibration.to_json())

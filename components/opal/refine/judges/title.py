@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from components.evidence.listing import SellerListing
 from components.evidence.synonyms import Synonyms
 from components.evidence.words import Words, affixes, cased_like, core, cores
 from components.opal.refine.decisions import Decision, Verb
-from components.opal.refine.listings import Listing
+from components.opal.refine.judge import Inputs, Opened
 from components.opal.refine.params import TitleParams
 
 NAME = "title_words"
 
 
-def record_words(listing: Listing) -> set[str]:
+def record_words(listing: SellerListing) -> set[str]:
     """Words of what the listing's form states: attribute values and product type."""
     return {word for text in (*listing.attributes.values(), listing.product_type) for word in cores(text)}
 
@@ -24,11 +25,11 @@ class TitleJudge:
     def __init__(self, words: Words, synonyms: Synonyms, params: TitleParams) -> None:
         self._words, self._synonyms, self._params = words, synonyms, params
 
-    def judge(self, listings: Sequence[Listing]) -> list[list[Decision]]:
+    def judge(self, listings: Sequence[SellerListing]) -> list[list[Decision]]:
         """One decision per word of each title."""
         return [self._title(listing) for listing in listings]
 
-    def _title(self, listing: Listing) -> list[Decision]:
+    def _title(self, listing: SellerListing) -> list[Decision]:
         """A decision for each word of the title."""
         record = record_words(listing)
         tokens = listing.title.split()
@@ -42,7 +43,7 @@ class TitleJudge:
             out.append(Decision("title", str(at), token, verb, new, NAME, reason or "fits"))
         return out
 
-    def _mended(self, token: str, at: int, listing: Listing, record: set[str]) -> tuple[str, str]:
+    def _mended(self, token: str, at: int, listing: SellerListing, record: set[str]) -> tuple[str, str]:
         """A token as it should be written, and why; unchanged tokens have no reason."""
         before, word, after = affixes(token)
         reasons = []
@@ -69,3 +70,8 @@ class TitleJudge:
 
     def _belongs(self, word: str, product_type: str, record: set[str]) -> bool:
         return word in record or self._words.share(word, product_type) >= self._params.own_share
+
+
+def open_judge(inputs: Inputs) -> Opened:
+    """The judge of titles, with the catalogue's own words."""
+    return Opened(TitleJudge(inputs.observed.words, inputs.observed.synonyms, inputs.params.title))

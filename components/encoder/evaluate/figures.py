@@ -1,0 +1,208 @@
+"""What the encoder can do on held-out products, beside baselines that cannot learn or cannot see."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from components.encoder.evaluate.colour_histogram import ColourHistogram, histograms
+from components.encoder.evaluate.pointing import Points, centre_points, text_points
+from components.encoder.evaluate.zero_shot import AttributeAnswers, attribute_answers
+from components.encoder.model.features.encode import BatchEncoder
+from components.encoder.model.features.held_out import HeldOut, Task
+from components.encoder.model.features.pixels import PixelCache
+from components.encoder.model.params import EvaluationParams, HeldOutParams
+from components.retrieval.metrics import Judged, hits_at, judge, ndcg_at, recall_at, reciprocal_rank
+from components.retrieval.ranking import top_k
+from components.retrieval.significance import bootstrap_interval, paired_bootstrap
+
+Floats = npt.NDArray[np.float64]
+DEPTH = 100
+TESTED = ("hits_at_5", "mrr", "titles_hits_at_5", "titles_mrr", "attribute_accuracy", "pointing")
+
+
+def task_metrics(judged: Judged, level: int) -> dict[str, Floats]:
+    """Per-query values; a product is a hit from grade ``level`` on, nDCG uses every grade."""
+    return {
+        "hits_at_1": hits_at(judged, 1, level),
+        "hits_at_5": hits_at(judged, 5, level),
+        "hits_at_10": hits_at(judged, 10, level),
+        "mrr": reciprocal_rank(judged, level),
+        "ndcg_at_1": ndcg_at(judged, 1),
+        "ndcg_at_10": ndcg_at(judged, 10),
+        "recall_at_100": recall_at(judged, 100, level),
+    }
+
+
+@dataclass
+class Measured:
+    """Everything measured of one variant; units of a metric are queries, answers or points."""
+
+    values: dict[str, Floats] = field(default_factory=dict)
+    clusters: dict[str, Sequence[object] | None] = field(default_factory=dict)
+
+    def add(self, name: str, values: Floats, clusters: Sequence[object] | None = None) -> None:
+        """Keep one metric's values per unit; without units there is no metric."""
+        if len(values):
+            self.values[name] = values
+            self.clusters[name] = clusters
+
+    def add_answers(self, answers: AttributeAnswers) -> None:
+        """Zero-shot attribute accuracy, overall and by attribute; a product's answers are one unit."""
+        correct, names = answers.correct, np.array(answers.names)
+        self.add("attribute_accuracy", correct, answers.product_ids)
+        for name in sorted(set(answers.names)):
+            self.add(f"attribute_accuracy_{name}", correct[names == name])
+
+
+def answer_rows(variant: str, answers: AttributeAnswers) -> list[dict[str, Any]]:
+    """Rows of ``attributes.parquet``."""
+    columns = zip(answers.product_ids, answers.names, answers.truth, answers.predicted, strict=True)
+    names = ("product_id", "attribute", "truth", "predicted")
+    return [{"variant": variant, **dict(zip(names, row, strict=True))} for row in columns]
+
+
+def interval_table(measured: Mapping[str, Measured], params: HeldOutParams) -> dict[str, Any]:
+    """variant -> metric -> {value, low, high, n}."""
+    return {
+        variant: {
+            name: bootstrap_interval(
+                values, params.seed, params.bootstrap_samples, clusters=row.clusters[name]
+            ).model_dump()
+            for name, values in row.values.items()
+        }
+        for variant, row in measured.items()
+    }
+
+
+def paired_tests(
+    measured: Mapping[str, Measured], pairs: Sequence[tuple[str, str]], metrics: Sequence[str],
+    params: HeldOutParams,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """A paired bootstrap of each metric that both variants of a pair have."""
+    tests = []
+    for ours, other in pairs:
+        if ours not in measured or other not in measured:
+            continue
+        a, b = measured[ours], measured[other]
+        for metric in (m for m in metrics if m in a.values and m in b.values):
+            difference = paired_bootstrap(
+                a.values[metric], b.values[metric], params.seed, params.bootstrap_samples,
+                clusters=b.clusters[metric],
+            )  # fmt: skip
+            tests.append({"metric": metric, "a": ours, "b": other, **difference.model_dump()})
+    return tests
+
+
+def _prefixed(task: Task, name: str) -> str:
+    return name if task.name == "queries" else f"{task.name}_{name}"
+
+
+class Evaluation:
+    """Collects metrics, per-query results and pointing results of several variants on one held-out split."""
+
+    def __init__(self, held_out: HeldOut, params: EvaluationParams) -> None:
+        self.held_out, self.params = held_out, params
+        self.measured: dict[str, Measured] = {}
+        self._per_query: list[dict[str, Any]] = []
+        self._per_point: list[dict[str, Any]] = []
+        self._per_attribute: list[dict[str, Any]] = []
+
+    def of(self, variant: str) -> Measured:
+        """What was measured of a variant."""
+        return self.measured.setdefault(variant, Measured())
+
+    def add_scores(self, variant: str, task: Task, scores: npt.NDArray[np.float32]) -> None:
+        """Rank the split's pictures by ``scores [queries, products]`` and keep every metric."""
+        ranking = top_k(scores, min(DEPTH, scores.shape[1]))
+        metrics = task_metrics(judge(ranking, task.qrels), self.params.relevant_grade)
+        for name, values in metrics.items():
+            self.of(variant).add(_prefixed(task, name), values, task.clusters)
+            for kind in (
+                sorted(set(task.kinds)) if task.name == "queries" and len(set(task.kinds)) > 1 else []
+            ):
+                chosen = np.array([k == kind for k in task.kinds])
+                self.of(variant).add(f"{kind}_{name}", values[chosen])
+        ids = self.held_out.product_ids
+        for i, query_id in enumerate(task.query_ids):
+            row: dict[str, Any] = {"variant": variant, "task": task.name, "query_id": query_id}
+            row["kind"] = task.kinds[i]
+            row |= {name: float(v[i]) for name, v in metrics.items()}
+            self._per_query.append(row | {"text": task.texts[i], "top": [ids[p] for p in ranking[i, :10]]})
+
+    def add_answers(self, variant: str, answers: AttributeAnswers) -> None:
+        """Zero-shot attribute accuracy, and which value was chosen for each product."""
+        self.of(variant).add_answers(answers)
+        self._per_attribute += answer_rows(variant, answers)
+
+    def add_points(self, variant: str, points: Points) -> None:
+        """Pointing accuracy, over all pictures with a box and by scene."""
+        self.of(variant).add("pointing", points.hits)
+        for scene in sorted(set(points.scenes)):
+            chosen = np.array([s == scene for s in points.scenes])
+            self.of(variant).add(f"pointing_{scene}", points.hits[chosen])
+        for i, product_id in enumerate(points.product_ids):
+            row = {
+                "variant": variant,
+                "product_id": product_id,
+                "x": float(points.x[i]),
+                "y": float(points.y[i]),
+            }
+            hit, box = bool(points.hits[i]), [float(v) for v in points.boxes[i]]
+            self._per_point.append(row | {"hit": hit, "box": box, "scene": points.scenes[i]})
+
+    def metrics(self) -> dict[str, Any]:
+        """variant -> metric -> {value, low, high, n}, and the paired tests under ``_tests``."""
+        pairs = [("fine_tuned", other) for other in self.measured if other != "fine_tuned"]
+        tests = paired_tests(self.measured, pairs, TESTED, self.params)
+        return {**interval_table(self.measured, self.params), "_tests": tests}
+
+    def tables(self) -> Mapping[str, pa.Table]:
+        """Per-query, per-attribute and per-point results, by file name."""
+        return {
+            "encoder.parquet": pa.Table.from_pylist(self._per_query),
+            "attributes.parquet": pa.Table.from_pylist(self._per_attribute, schema=ATTRIBUTES),
+            "pointing.parquet": pa.Table.from_pylist(self._per_point, schema=POINTS),
+        }
+
+
+ATTRIBUTES = pa.schema(
+    [(n, pa.string()) for n in ("variant", "product_id", "attribute", "truth", "predicted")]
+)
+POINTS = pa.schema(
+    [
+        ("variant", pa.string()),
+        ("product_id", pa.string()),
+        ("x", pa.float64()),
+        ("y", pa.float64()),
+        ("hit", pa.bool_()),
+        ("box", pa.list_(pa.float64(), 4)),
+        ("scene", pa.string()),
+    ]
+)
+
+
+def evaluate_encoder(evaluation: Evaluation, variant: str, encoder: BatchEncoder, pixels: PixelCache) -> None:
+    """Every task, zero-shot attributes and pointing for one encoder."""
+    held_out = evaluation.held_out
+    images = encoder.pixel_vectors(pixels.take(held_out.positions))
+    for task in held_out.tasks:
+        evaluation.add_scores(variant, task, encoder.texts(task.texts) @ images.T)
+    prompt = evaluation.params.attribute_prompt
+    evaluation.add_answers(variant, attribute_answers(encoder, images, held_out, prompt))
+    evaluation.add_points(variant, text_points(encoder, held_out, pixels))
+
+
+def evaluate_baselines(evaluation: Evaluation, pixels: PixelCache) -> None:
+    """colour_histogram for retrieval, the picture's centre for pointing."""
+    held_out, bins = evaluation.held_out, evaluation.params.histogram_bins
+    baseline = ColourHistogram(held_out.train_rows, histograms(pixels.take(held_out.train_positions), bins))
+    test = histograms(pixels.take(held_out.positions), bins)
+    for task in held_out.tasks:
+        evaluation.add_scores("colour_histogram", task, baseline.scores(task.texts, held_out.rows, test))
+    evaluation.add_points("image_centre", centre_points(held_out))

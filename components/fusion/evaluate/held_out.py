@@ -1,0 +1,102 @@
+"""A split of the catalogue as one pair of towers sees it, as it is and under worse conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow.parquet as pq
+
+from components.catalog.format.records import Split
+from components.catalog.format.schema import read_schema
+from components.encoder.model.features.held_out import query_task
+from components.encoder.model.features.vector_cache import Vectors
+from components.fusion.evaluate.conditions import carelessly_written, sparse, without_pictures, without_texts
+from components.fusion.evaluate.params import FusionEvaluationParams
+from components.fusion.evaluate.table import Question, Scorer, Table
+from components.fusion.model.errors import FusionDataError
+from components.fusion.model.params import FusionParams
+from components.fusion.model.towers.files import load_towers
+from components.fusion.model.towers.towers import Items, Towers, joined
+from components.retrieval.metrics import Qrels
+
+
+class Settings(NamedTuple):
+    """What stays the same whatever is measured."""
+
+    fusion: FusionParams
+    params: FusionEvaluationParams
+    catalogue: Path
+    cache: Path
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """One split's products with their vectors, and the queries asked of them."""
+
+    items: Items
+    question: Question
+    queries: Vectors
+
+
+def open_towers(folder: Path, settings: Settings) -> Towers:
+    """The towers of a model folder, with the cache of vectors."""
+    fusion, params, _, cache = settings
+    loaded = load_towers(folder)
+    return Towers(loaded, fusion.text, params.encode, cache / "vectors", params.threads)
+
+
+def read_split(towers: Towers, split: Split, settings: Settings) -> HeldOut:
+    """Encode the products and the queries of a split.
+
+    Raises:
+        FusionDataError: the split has no products, or no query with a relevant one.
+    """
+    catalogue, grade = settings.catalogue, settings.params.relevant_grade
+    items = joined(towers.stream(catalogue, split))
+    task = query_task(catalogue, split, items.product_ids, grade)
+    if not task.texts:
+        raise FusionDataError(
+            f"No query of the {split} split has a product of relevance {grade} there; add qrels or "
+            "lower fusion_eval.relevant_grade."
+        )
+    wanted = _desirability(catalogue, task.query_ids, items.product_ids)
+    return HeldOut(items, Question(task, wanted), towers.queries(task.texts))
+
+
+def _desirability(catalogue: Path, query_ids: list[str], product_ids: list[str]) -> Qrels:
+    """Engagement grades of the queries' products; a query without any engagement is not judged."""
+    inside = set(product_ids)
+    rows = [
+        (row["query_id"], row["product_id"], row["desirability"])
+        for row in pq.read_table(catalogue / "qrels.parquet").to_pylist()
+        if row["desirability"] and row["product_id"] in inside
+    ]
+    return Qrels.from_ids(rows, query_ids, product_ids)
+
+
+def _conditions(items: Items, towers: Towers, settings: Settings) -> Iterator[tuple[str, Items]]:
+    """Name and products of each condition."""
+    params = settings.params
+    yield "picture_missing", without_pictures(items, params.missing_share, params.seed)
+    yield "text_missing", without_texts(items, params.missing_share, params.seed)
+    schema = read_schema(settings.catalogue / "schema.json")
+    yield "text_degraded", carelessly_written(items, towers, schema, params.noise, params.seed)
+
+
+class Measured:
+    """Adds rows to a table: each on the split as it is, among sparse products, and under every condition."""
+
+    def __init__(self, held_out: HeldOut, towers: Towers, settings: Settings) -> None:
+        self.items = held_out.items
+        self.worse = list(_conditions(self.items, towers, settings))
+        self.few_words = sparse(self.items, settings.params.sparse_share)
+
+    def add(self, table: Table, scorers: Mapping[str, Scorer]) -> None:
+        """All rows of ``scorers``."""
+        for variant, scorer in scorers.items():
+            table.add(variant, self.items, scorer, self.few_words)
+            for name, items in self.worse:
+                table.add_condition(variant, name, items, scorer)

@@ -1,0 +1,23 @@
+"""The stage ``align_text``: queries with product texts."""
+
+from __future__ import annotations
+
+from components.fusion.model.align.train import AlignmentStage, align
+from components.fusion.model.params import AlignmentParams, FusionParams
+from components.stage.params import Params
+from components.stage.paths import Paths
+from components.stage.record import Record
+
+
+class AlignText(Params):
+    """Parameters of the stage."""
+
+    fusion: FusionParams
+    align_text: AlignmentParams
+    new_weights: bool = False  # true: start from the encoder's shape and vocabulary, not from its weights
+
+
+def run(params: AlignText, paths: Paths, record: Record) -> None:
+    """Align the encoder's text tower with product texts."""
+    start = AlignmentStage("align_text", params.fusion, params.align_text, paths.encoder, params.new_weights)
+    align(start, paths, record)

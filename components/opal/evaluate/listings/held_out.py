@@ -1,0 +1,82 @@
+"""The held-out products that listings are measured on, with everything they are held against."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from components.encoder.model.features.rows import read_truth
+from components.opal.evaluate.listings.measures import Target, noise_kinds
+from components.opal.model.errors import ListingDataError
+from components.opal.model.listing_text import Listing, attributes_of
+from components.opal.model.listings import listing_of
+from components.opal.model.params import ListingEvalParams
+
+Rows = Sequence[dict[str, Any]]  # of the catalogue
+
+
+@dataclass(frozen=True)
+class HeldOutListings:
+    """Held-out products with everything a listing is held against."""
+
+    positions: npt.NDArray[np.int64]  # rows of the catalogue
+    targets: list[Target]
+    groups: list[str]
+    noise: list[set[str]]
+    seller: list[Listing]
+    refined: list[Listing | None]
+
+    def of(self, chosen: Sequence[int]) -> HeldOutListings:
+        """The same of some of the products."""
+        return HeldOutListings(
+            positions=self.positions[list(chosen)],
+            targets=[self.targets[i] for i in chosen],
+            groups=[self.groups[i] for i in chosen],
+            noise=[self.noise[i] for i in chosen],
+            seller=[self.seller[i] for i in chosen],
+            refined=[self.refined[i] for i in chosen],
+        )
+
+
+def held_out_rows(rows: Rows, params: ListingEvalParams) -> npt.NDArray[np.int64]:
+    """Catalogue positions of the measured products: the first ``products`` of a seeded order, in row order.
+
+    Raises:
+        ListingDataError: the split is empty.
+    """
+    inside = [i for i, row in enumerate(rows) if row["split"] == params.split]
+    if not inside:
+        raise ListingDataError(f"the catalogue has no product in the {params.split} split.")
+    order = np.random.default_rng(params.seed).permutation(len(inside))[: params.products]
+    return np.array(sorted(inside[i] for i in order), dtype=np.int64)
+
+
+def read_held_out_listings(
+    rows: Rows, params: ListingEvalParams, truth: Path, refined: dict[str, Listing]
+) -> HeldOutListings:
+    """Truth where there is one; else the seller's own listing stands in for it (real catalogues).
+
+    Raises:
+        ListingDataError: the split is empty.
+    """
+    known, positions = read_truth(truth), held_out_rows(rows, params)
+    chosen = [rows[i] for i in positions]
+    true = [
+        Listing(t["title"] or r["title"], attributes_of(t["attributes"]) or attributes_of(r["attributes"]))
+        if (t := known.get(r["product_id"]))
+        else listing_of(r)
+        for r in chosen
+    ]
+    return HeldOutListings(
+        positions=positions,
+        targets=[Target(r["product_id"], r["category"], t) for r, t in zip(chosen, true, strict=True)],
+        groups=[r["group_id"] for r in chosen],
+        noise=[noise_kinds(known.get(r["product_id"], {}).get("noise")) for r in chosen],
+        seller=[listing_of(r) for r in chosen],
+        refined=[refined.get(r["product_id"]) for r in chosen],
+    )

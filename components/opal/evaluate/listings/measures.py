@@ -1,0 +1,154 @@
+"""How good a listing is, product by product, against what is really there.
+
+A new measure is a function of a ``Comparison`` and its name in ``MEASURES``: figures, intervals and the files
+per product follow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from components.catalog.format.schema import CatalogSchema
+from components.opal.model.listing_text import Listing, schema_problems
+
+Floats = npt.NDArray[np.float64]
+NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class Target:
+    """The true listing of one product."""
+
+    product_id: str
+    category: str
+    listing: Listing
+
+
+class Comparison(NamedTuple):
+    """One product's listing beside the truth, and how many of its values are right, wrong and missed.
+
+    A stated value is right or wrong; a true value that is not stated, or stated wrongly, is missed. What
+    cannot be read as a listing is None and states nothing.
+    """
+
+    schema: CatalogSchema
+    target: Target
+    listing: Listing | None
+    right: int
+    wrong: int
+    missed: int
+
+    @property
+    def title(self) -> str:
+        """The title that was written."""
+        return self.listing.title if self.listing else ""
+
+
+def compare(schema: CatalogSchema, target: Target, listing: Listing | None) -> Comparison:
+    """Hold a listing against the truth, value by value."""
+    truth, said = target.listing.attributes, listing.attributes if listing else {}
+    right = sum(truth.get(name) == value for name, value in said.items())
+    missed = sum(said.get(name) != value for name, value in truth.items())
+    return Comparison(schema, target, listing, right, len(said) - right, missed)
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole else NAN
+
+
+def valid(found: Comparison) -> float:
+    """Whether it is a JSON listing within its category's schema; a missing value is allowed."""
+    if found.listing is None:
+        return 0.0
+    return float(not schema_problems(found.schema, found.target.category, found.listing, require=False))
+
+
+def correct(found: Comparison) -> float:
+    """Whether it is valid, states something, and nothing wrong."""
+    return valid(found) if found.right and not found.wrong else 0.0
+
+
+def completion_rate(found: Comparison) -> float:
+    """Share of the true attributes that are stated, rightly or not."""
+    known, said = found.target.listing.attributes, found.listing.attributes if found.listing else {}
+    return _ratio(sum(name in said for name in known), len(known))
+
+
+def precision(found: Comparison) -> float:
+    """Share of the stated values that are right."""
+    return _ratio(found.right, found.right + found.wrong)
+
+
+def hallucination_rate(found: Comparison) -> float:
+    """Share of the stated values that are wrong."""
+    return _ratio(found.wrong, found.right + found.wrong)
+
+
+def attribute_f1(found: Comparison) -> float:
+    """Harmonic mean of precision and recall of the values."""
+    return _ratio(2 * found.right, 2 * found.right + found.wrong + found.missed)
+
+
+def title_rouge_l(found: Comparison) -> float:
+    """ROUGE-L F1 of the title (Lin 2004, by rouge-score), 0..1."""
+    return _title_scores(found)[0]
+
+
+def title_bleu(found: Comparison) -> float:
+    """Sentence BLEU of the title (sacrebleu, effective order), 0..1."""
+    return _title_scores(found)[1]
+
+
+# What is measured of each product; NaN where a measure is not defined (nothing stated, nothing to state).
+MEASURES: tuple[Callable[[Comparison], float], ...] = (
+    valid,
+    correct,
+    completion_rate,
+    precision,
+    hallucination_rate,
+    attribute_f1,
+    title_rouge_l,
+    title_bleu,
+)
+
+
+def product_measures(
+    schema: CatalogSchema, targets: Sequence[Target], listings: Sequence[Listing | None]
+) -> dict[str, Floats]:
+    """Every measure by name, one value per product."""
+    compared = [compare(schema, target, x) for target, x in zip(targets, listings, strict=True)]
+    return {m.__name__: np.array([m(found) for found in compared], np.float64) for m in MEASURES}
+
+
+def _title_scores(found: Comparison) -> tuple[float, float]:
+    expected = found.target.listing.title
+    return _scores(expected.casefold(), found.title.casefold()) if expected.strip() else (NAN, NAN)
+
+
+@cache
+def _title_scorers() -> tuple[Any, Any]:
+    from rouge_score.rouge_scorer import RougeScorer
+    from sacrebleu.metrics.bleu import BLEU
+
+    return RougeScorer(["rougeL"], use_stemmer=False), BLEU(effective_order=True)
+
+
+@lru_cache(maxsize=100_000)
+def _scores(expected: str, found: str) -> tuple[float, float]:
+    """Of one pair: free and constrained decoding, and the models among each other, mostly write the same."""
+    rouge, bleu = _title_scorers()
+    return (
+        float(rouge.score(expected, found)["rougeL"].fmeasure),
+        bleu.sentence_score(found, [expected]).score / 100 if found.strip() else 0.0,
+    )
+
+
+def noise_kinds(cell: list[dict[str, Any]] | None) -> set[str]:
+    """Families of what the seller did to a listing: ``misspelling.swapped`` is of the family misspelling."""
+    return {entry["kind"].split(".")[0] for entry in cell or ()}

@@ -1,0 +1,91 @@
+"""The baseline that writes nothing itself: refined listings of the visually nearest training products."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from components.catalog.format.schema import CatalogSchema
+from components.opal.evaluate.listings.measures import Target
+from components.opal.model.listing_text import Listing, answer_text
+from components.opal.model.writing.generate import Generated
+from components.retrieval.embeddings import read_embeddings
+
+
+def nearest_rows(
+    queries: npt.NDArray[np.float32],
+    query_categories: Sequence[str],
+    vectors: npt.NDArray[np.float32],
+    categories: Sequence[str],
+    k: int,
+) -> list[list[int]]:
+    """For each query the ``k`` nearest rows of its category, nearest first; fewer where there are fewer."""
+    found: list[list[int]] = [[] for _ in query_categories]
+    asked, known = np.array(query_categories, object), np.array(categories, object)
+    for label in sorted(set(query_categories)):
+        inside, rows = np.flatnonzero(asked == label), np.flatnonzero(known == label)
+        order = np.argsort(-(queries[inside] @ vectors[rows].T), axis=1, kind="stable")[:, :k]
+        for place, best in zip(inside, order, strict=True):
+            found[place] = rows[best].tolist()
+    return found
+
+
+def copied(nearest: Sequence[Listing]) -> Listing | None:
+    """The nearest product's listing as it is (k = 1)."""
+    return nearest[0] if nearest else None
+
+
+def voted(nearest: Sequence[Listing]) -> Listing | None:
+    """Each attribute by majority of the neighbours; one that most of them lack is left out.
+
+    Ties go to the value of the nearer product; the title is that of the nearest.
+    """
+    if not nearest:
+        return None
+    attributes = {}
+    for name in sorted({n for listing in nearest for n in listing.attributes}):
+        votes = Counter(listing.attributes.get(name) for listing in nearest)
+        winner, _ = votes.most_common(1)[0]  # equal counts keep the order of first appearance
+        if winner is not None:
+            attributes[name] = winner
+    return Listing(nearest[0].title, attributes)
+
+
+def neighbour_rows(
+    rows: Sequence[dict[str, Any]],
+    positions: npt.NDArray[np.int64],
+    refined: dict[str, Listing],
+    embeddings: Path,
+    k: int,
+) -> list[list[Listing]]:
+    """Refined listings of the ``k`` nearest training pictures of the category, per measured product."""
+    ids, vectors, _ = read_embeddings(embeddings)
+    at = {name: i for i, name in enumerate(ids)}
+    train = [
+        i
+        for i, row in enumerate(rows)
+        if row["split"] == "train" and row["product_id"] in refined and refined[row["product_id"]].title
+    ]
+    near = nearest_rows(
+        vectors[[at[rows[i]["product_id"]] for i in positions]],
+        [rows[i]["category"] for i in positions],
+        vectors[[at[rows[i]["product_id"]] for i in train]],
+        [rows[i]["category"] for i in train],
+        k,
+    )
+    return [[refined[rows[train[j]]["product_id"]] for j in found] for found in near]
+
+
+def as_generated(
+    listings: Sequence[Listing | None], targets: Sequence[Target], schema: CatalogSchema
+) -> list[Generated]:
+    """Copied listings in the form of written ones."""
+    return [
+        Generated(answer_text(listing, schema.categories[t.category]) if listing else "", listing)
+        for listing, t in zip(listings, targets, strict=True)
+    ]

@@ -1,0 +1,112 @@
+"""The table of listings: every way to write one, measured on the same held-out products."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from components.catalog.format.schema import read_schema
+from components.encoder.model.features.rows import read_rows
+from components.opal.evaluate.listings.answers import Asking
+from components.opal.evaluate.listings.evaluation import ListingEvaluation
+from components.opal.evaluate.listings.held_out import read_held_out_listings
+from components.opal.evaluate.listings.nearest import as_generated, copied, neighbour_rows, voted
+from components.opal.model.language.files import load_listing_model, read_note
+from components.opal.model.language.listing_model import ListingModel
+from components.opal.model.listings import refined_listings
+from components.opal.model.params import ListingEvalParams, ListingParams, SftParams
+from components.opal.model.sft.samples import read_lessons
+from components.opal.model.sft.starting_model import note_of, starting_model
+from components.opal.model.writing.generate import Generated
+from components.retrieval.published_figures import flat_figures, publish_figures
+from components.stage.memory import keep_few_kernels
+from components.stage.params import Params
+from components.stage.paths import Paths
+from components.stage.record import Record
+
+TRAINED = ("sft_raw", "sft_refined", "dpo")
+
+
+class Blocks(Params):
+    """What the stage reads of params.yaml; ``listing`` and ``sft`` are of the row that was never trained."""
+
+    listing: ListingParams
+    sft: SftParams
+    listing_eval: ListingEvalParams
+
+
+def run(params: Blocks, paths: Paths, record: Record) -> None:
+    """Measure every row on the held-out split, and publish the figures."""
+    keep_few_kernels()
+    how = params.listing_eval
+    torch.set_num_threads(how.threads)
+    rows, schema = read_rows(paths.catalogue), read_schema(paths.catalogue / "schema.json")
+    refined = refined_listings(paths.refined)
+    held_out = read_held_out_listings(rows, how, paths.truth, refined)
+    evaluation = ListingEvaluation(held_out, schema, how.seed, how.bootstrap_samples)
+    with record.timed("nearest"):
+        near = neighbour_rows(rows, held_out.positions, refined, paths.embeddings, how.neighbours)
+        for name, listings in (
+            ("nearest_neighbour", [copied(n[:1]) for n in near]),
+            ("nearest_vote", [voted(n) for n in near]),
+        ):
+            same = as_generated(listings, held_out.targets, schema)
+            evaluation.add(name, same, same)
+    asking = Asking(how, schema, paths)
+    for name in TRAINED:
+        folder = paths.listing / name
+        with record.timed(name):
+            both = asking.answers(load_listing_model(folder), read_note(folder), held_out, name)
+        evaluation.add(name, *both)
+        _note_speed(name, both, record)
+    untrained = _untrained(params, asking, evaluation, record)
+    with record.timed("intervals"):
+        metrics = {**evaluation.metrics(), **untrained.figures()}
+    tables = {**evaluation.tables(), **untrained.tables()}
+    targets = paths.metrics / "listing.json", paths.per_query / "listing"
+    record.outputs = publish_figures(metrics, tables, *targets)
+    record.metrics |= {
+        name: value
+        for name, value in flat_figures(metrics).items()
+        if "_category_" not in name and "_noise_" not in name and "_f1_" not in name
+    }
+
+
+def _note_speed(name: str, both: tuple[list[Generated], list[Generated]], record: Record) -> None:
+    """Tokens that were written, each once, per second."""
+    free, held = both
+    tokens = sum(g.tokens for g in free) + sum(
+        h.tokens for g, h in zip(free, held, strict=True) if h is not g
+    )
+    record.metrics[f"{name}.tokens_per_second"] = tokens / max(record.timings[name], 1e-9)
+
+
+def _untrained(
+    params: Blocks, asking: Asking, evaluation: ListingEvaluation, record: Record
+) -> ListingEvaluation:
+    """Row ``zero_shot``, on a seeded sample where nothing is pretrained.
+
+    A model that nobody taught writes to the limit of tokens, for every product, and knows nothing: its row
+    took a third of the stage's time. It has its own n, and no test compares it.
+    """
+    how, pretrained = params.listing_eval, params.listing.pretrained is not None
+    count = len(evaluation.held_out.targets)
+    wanted = count if pretrained else min(how.untrained_products, count)
+    chosen = np.sort(np.random.default_rng(how.seed).permutation(count)[:wanted])
+    held_out = evaluation.held_out.of(chosen.tolist())
+    untrained = ListingEvaluation(held_out, evaluation.schema, how.seed, how.bootstrap_samples)
+    model, note = _first_model(params, asking.paths)
+    with record.timed("zero_shot"):
+        both = asking.answers(model, note, held_out, "zero_shot")
+    untrained.add("zero_shot", *both, pretrained)
+    _note_speed("zero_shot", both, record)
+    return untrained
+
+
+def _first_model(params: Blocks, paths: Paths) -> tuple[ListingModel, dict[str, Any]]:
+    """The model before its first step. Without pretrained weights it knows nothing, and its row says so."""
+    lessons = read_lessons("refined", params.listing, paths.catalogue, paths.refined)
+    model, pixels = starting_model(params.listing, lessons, lessons.order(params.sft), paths)
+    return model, note_of(params.listing, pixels.image_px)

@@ -1,0 +1,142 @@
+"""The evaluation of the refinement: rows ``seller`` and ``refined`` against the truth."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from components.catalog.format.shards import Catalogue
+from components.catalog.format.truth import read_truth
+from components.opal.evaluate.refinement.figures import (
+    Case,
+    Floats,
+    intervals,
+    judged_titles,
+    judged_values,
+    macro_f1,
+    product_figures,
+)
+from components.opal.model.errors import ListingDataError
+from components.opal.model.listing_text import Listing, attributes_of
+from components.opal.refine.params import RefineEvalParams
+from components.retrieval.published_figures import flat_figures, publish_figures
+from components.retrieval.significance import bootstrap_interval, paired_bootstrap
+from components.stage.params import Params
+from components.stage.paths import Paths
+from components.stage.record import Record
+
+VARIANTS = ("seller", "refined")
+TESTED = ("attribute_f1", "untold_attribute_f1", "precision", "recall", "title_rouge_l", "title_exact")
+
+
+class Blocks(Params):
+    """What the stage reads of params.yaml."""
+
+    refine_eval: RefineEvalParams
+
+
+def read_cases(catalogue: Path, truth: Path, refined: Path, split: str) -> list[Case]:
+    """The products of one split, as sold, as refined and as they are.
+
+    Raises:
+        ListingDataError: the refined file is missing or lacks products, or the split is empty.
+    """
+    file = refined / "products.parquet"
+    try:
+        rows = pq.read_table(file, filters=[("split", "=", split)]).to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise ListingDataError(f"{file} cannot be read ({error}); run the refine stage.") from None
+    now = {r["product_id"]: Listing(r["title"], attributes_of(r["attributes"])) for r in rows}
+    columns = ["title", "category", "attributes", "group_id"]
+    sold = {p.product_id: p for p in Catalogue(catalogue).products(columns, split=split)}  # type: ignore[arg-type]
+    if missing := sorted(set(sold) - set(now)):
+        raise ListingDataError(
+            f"{file} lacks {len(missing)} products of {catalogue}, such as {missing[0]}; refine it again."
+        )
+    cases = [
+        Case(p.product_id, p.category, p.group_id, Listing(p.title, p.attributes), now[p.product_id], t)
+        for t in read_truth(truth / "truth.parquet")
+        if (p := sold.get(t.product_id)) is not None and (t.attributes or t.title)
+    ]
+    if not cases:
+        raise ListingDataError(f"{truth} knows nothing of the {split} split of {catalogue}.")
+    return cases
+
+
+def _figures(cases: Sequence[Case]) -> dict[str, dict[str, Floats]]:
+    """variant -> metric -> one number per case."""
+    every = {v: [product_figures(case, v) for case in cases] for v in VARIANTS}
+    return {v: {m: np.array([row[m] for row in rows]) for m in rows[0]} for v, rows in every.items()}
+
+
+def _metrics(cases: Sequence[Case], figures: dict[str, dict[str, Floats]], params: RefineEvalParams) -> Any:
+    """Every figure with its interval, and the tests of refined against seller's listings."""
+    groups = [case.group_id for case in cases]
+    categories = np.array([case.category for case in cases])
+    how = (params.seed, params.bootstrap_samples)
+    out: dict[str, Any] = {}
+    for variant, metrics in figures.items():
+        row = {m: bootstrap_interval(v, *how, clusters=groups).model_dump() for m, v in metrics.items()}
+        row["attribute_macro_f1"] = macro_f1(cases, variant, *how).model_dump()
+        for category in sorted(set(categories)):
+            inside = categories == category
+            row[f"attribute_f1_{category}"] = bootstrap_interval(
+                metrics["attribute_f1"][inside],
+                *how,
+                clusters=[g for g, i in zip(groups, inside, strict=True) if i],
+            ).model_dump()
+        out[variant] = {m: figure for m, figure in row.items() if figure["n"]}
+    out["refined"] |= intervals(judged_values(cases) | judged_titles(cases), *how)
+    out["_tests"] = [
+        {
+            "metric": m,
+            "a": "refined",
+            "b": "seller",
+            **paired_bootstrap(
+                figures["refined"][m], figures["seller"][m], *how, clusters=groups
+            ).model_dump(),
+        }
+        for m in TESTED
+        if not np.isnan(figures["refined"][m] - figures["seller"][m]).all()
+    ]
+    return out
+
+
+def _per_product(cases: Sequence[Case], figures: dict[str, dict[str, Floats]]) -> pa.Table:
+    """One row per variant and product: its measures, its listing, the truth."""
+    rows = [
+        {
+            "variant": variant,
+            "product_id": case.product_id,
+            "category": case.category,
+            **{m: None if np.isnan(v[i]) else float(v[i]) for m, v in metrics.items()},
+            "title": case.listing(variant).title,
+            "true_title": case.truth.title,
+            "attributes": json.dumps(case.listing(variant).attributes, sort_keys=True, ensure_ascii=False),
+            "true_attributes": json.dumps(case.truth.attributes, sort_keys=True, ensure_ascii=False),
+            "noise": sorted({noise.kind for noise in case.truth.noise}),
+        }
+        for variant, metrics in figures.items()
+        for i, case in enumerate(cases)
+    ]
+    return pa.Table.from_pylist(rows)
+
+
+def run(params: Blocks, paths: Paths, record: Record) -> None:
+    """Measure sellers' and refined listings on the held-out split, and publish the figures."""
+    how = params.refine_eval
+    cases = read_cases(paths.catalogue, paths.truth, paths.refined, how.split)
+    with record.timed("figures"):
+        figures = _figures(cases)
+    with record.timed("intervals"):
+        metrics = _metrics(cases, figures, how)
+    tables = {"refine.parquet": _per_product(cases, figures)}
+    targets = paths.metrics / "refine.json", paths.per_query / "refine"
+    record.outputs = publish_figures(metrics, tables, *targets)
+    record.metrics = flat_figures(metrics)

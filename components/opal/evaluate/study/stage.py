@@ -1,0 +1,177 @@
+"""The evaluation of OPAL over seeds: every claim in each seed, and pooled over all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from components.catalog.format.schema import read_schema
+from components.encoder.model.features.rows import read_rows
+from components.opal.evaluate.listings.answers import Asking
+from components.opal.evaluate.listings.evaluation import MODES, ListingEvaluation, Measured, prefixed
+from components.opal.evaluate.listings.held_out import read_held_out_listings
+from components.opal.evaluate.listings.macro_f1 import by_group, macro_f1_interval, macro_f1_test
+from components.opal.evaluate.listings.stage import TRAINED
+from components.opal.evaluate.refinement.figures import product_figures
+from components.opal.evaluate.refinement.stage import read_cases
+from components.opal.model.errors import ListingDataError
+from components.opal.model.language.files import load_listing_model, read_note
+from components.opal.model.listing_text import parse_answer
+from components.opal.model.listings import read_parquet
+from components.opal.model.params import ListingEvalParams
+from components.opal.model.writing.generate import Generated
+from components.retrieval.published_figures import publish_figures
+from components.retrieval.significance import bootstrap_interval, paired_bootstrap
+from components.stage.memory import keep_few_kernels
+from components.stage.params import Params
+from components.stage.paths import Paths
+from components.stage.record import Record
+
+OWN = "own"  # the graph's seed
+BASELINE = "nearest_neighbour"
+MACRO = "attribute_macro_f1"
+# metric, row, the row it is held against, and what has to be shown of the difference
+CLAIMS = (
+    (MACRO, "sft_refined", "nearest_neighbour", "sft_refined > nearest_neighbour"),
+    (MACRO, "sft_refined", "sft_raw", "sft_refined > sft_raw"),
+    ("hallucination_rate", "dpo", "sft_refined", "dpo hallucinates less than sft_refined"),
+    ("completion_rate", "dpo", "sft_refined", "dpo completes no less than sft_refined"),
+)
+SHOWN = ("valid", "attribute_f1", "completion_rate", "precision", "hallucination_rate", "title_rouge_l")
+
+
+class Blocks(Params):
+    """What the stage reads of params.yaml."""
+
+    listing_eval: ListingEvalParams
+
+
+def row_name(row: str, seed: str) -> str:
+    """Name of a row of one seed; the graph's own has no suffix."""
+    return row if seed == OWN else f"{row}_{seed}"
+
+
+class StudyEvaluation:
+    """Rows of several seeds on one held-out split, each claim tested in each seed and over all."""
+
+    def __init__(self, evaluation: ListingEvaluation, seeds: Sequence[str]) -> None:
+        self.evaluation, self.seeds = evaluation, list(seeds)
+        self.groups = evaluation.held_out.groups
+        self.how = (evaluation.seed, evaluation.samples)
+
+    def _row(self, row: str, seed: str) -> str:
+        """Name of a row in one seed; the baseline trains nothing, and is the same in all."""
+        return row_name(row, seed) if row in TRAINED else row
+
+    def _test(self, metric: str, a: Sequence[Measured], b: Sequence[Measured]) -> dict[str, Any] | None:
+        """Paired over groups of products, drawn alike for every seed; None if nothing is defined."""
+        if metric == MACRO:
+            first, second = ([by_group(m.counts, self.groups) for m in side] for side in (a, b))
+            return macro_f1_test(first, second, *self.how).model_dump()
+        left, right = (np.mean([m.values[metric] for m in side], axis=0) for side in (a, b))
+        if not np.isfinite(left + right).any():
+            return None
+        return paired_bootstrap(left, right, *self.how, clusters=self.groups).model_dump()
+
+    def _claim_tests(self, metric: str, a: str, b: str, mode: str) -> list[dict[str, Any]]:
+        """A claim's test in each seed, and pooled where there are several."""
+        named = [(seed, self._row(a, seed), self._row(b, seed)) for seed in self.seeds]
+        measured = self.evaluation.measured
+        first, second = ([measured[names[side]][mode] for names in named] for side in (1, 2))
+        parts = [(*names, [x], [y]) for names, x, y in zip(named, first, second, strict=True)]
+        if len(parts) > 1:
+            parts.append(("pooled", a, b, first, second))
+        found = [({"a": n, "b": m, "seed": seed}, self._test(metric, x, y)) for seed, n, m, x, y in parts]
+        return [{**names, **result} for names, result in found if result]
+
+    def tests(self) -> list[dict[str, Any]]:
+        """One line per claim, way of decoding, and seed; ``pooled`` is the mean over the seeds."""
+        return [
+            {"metric": prefixed(mode, metric), "claim": claim, **test}
+            for metric, a, b, claim in CLAIMS
+            for mode in MODES
+            for test in self._claim_tests(metric, a, b, mode)
+        ]
+
+    def figures(self) -> dict[str, Any]:
+        """Row -> metric -> {value, low, high, n}."""
+        return {name: self._figures(both) for name, both in self.evaluation.measured.items()}
+
+    def _figures(self, both: Mapping[str, Measured]) -> dict[str, Any]:
+        """Figures of one row in both ways of decoding."""
+        out: dict[str, Any] = {}
+        for mode, measured in both.items():
+            for name in SHOWN:
+                interval = bootstrap_interval(measured.values[name], *self.how, clusters=self.groups)
+                if interval.n:
+                    out[prefixed(mode, name)] = interval.model_dump()
+            grouped = by_group(measured.counts, self.groups)
+            out[prefixed(mode, MACRO)] = macro_f1_interval(grouped, *self.how).model_dump()
+        return out
+
+
+def _written(per_query: Path, row: str, ids: Sequence[str]) -> tuple[list[Generated], list[Generated]]:
+    """What a row of the graph's own evaluation wrote, freely and held to the schema.
+
+    Raises:
+        ListingDataError: it was measured on other products.
+    """
+    file = per_query / f"{row}.parquet"
+    rows = {r["product_id"]: r for r in read_parquet(file, ("product_id", "raw_text", "constrained_text"))}
+    if missing := [name for name in ids if name not in rows]:
+        raise ListingDataError(
+            f"{file} lacks {len(missing)} products, such as {missing[0]}; run listing_eval."
+        )
+    free, held = (
+        [Generated(text, parse_answer(text)) for text in (rows[name][column] for name in ids)]
+        for column in ("raw_text", "constrained_text")
+    )
+    return free, held
+
+
+def _refined_test(params: ListingEvalParams, paths: Paths) -> dict[str, Any]:
+    """Claim ``refined > seller``: attribute F1 per product. All seeds share one refinement."""
+    cases = read_cases(paths.catalogue, paths.truth, paths.refined, params.split)
+    after, before = (
+        np.array([product_figures(case, variant)["attribute_f1"] for case in cases])
+        for variant in ("refined", "seller")
+    )
+    groups = [case.group_id for case in cases]
+    test = paired_bootstrap(after, before, params.seed, params.bootstrap_samples, clusters=groups)
+    named = {"metric": "attribute_f1", "claim": "refined > seller", "a": "refined", "b": "seller"}
+    return {**named, "seed": OWN, **test.model_dump()}
+
+
+def run(params: Blocks, paths: Paths, record: Record) -> None:
+    """Measure the models of every further seed beside the graph's own rows; publish figures and claims.
+
+    ``paths.listing`` is a folder with one folder of models for each seed.
+    """
+    keep_few_kernels()
+    how = params.listing_eval
+    torch.set_num_threads(how.threads)
+    rows, schema = read_rows(paths.catalogue), read_schema(paths.catalogue / "schema.json")
+    held_out = read_held_out_listings(rows, how, paths.truth, {})
+    evaluation = ListingEvaluation(held_out, schema, how.seed, how.bootstrap_samples)
+    ids = [target.product_id for target in held_out.targets]
+    for row in (*TRAINED, BASELINE):
+        evaluation.add(row, *_written(paths.per_query / "listing", row, ids))
+    asking = Asking(how, schema, paths)
+    seeds = sorted(p.name for p in paths.listing.iterdir() if p.name.isdecimal())
+    for seed, row in product(seeds, TRAINED):
+        name, folder = row_name(row, seed), paths.listing / seed / row
+        with record.timed(name):
+            both = asking.answers(load_listing_model(folder), read_note(folder), held_out, name)
+        evaluation.add(name, *both)
+    study = StudyEvaluation(evaluation, [OWN, *seeds])
+    with record.timed("intervals"):
+        tests = [*study.tests(), _refined_test(how, paths)]
+        metrics = {**study.figures(), "_tests": tests}
+    targets = paths.metrics / "study_opal.json", paths.per_query / "study_opal"
+    record.outputs = publish_figures(metrics, evaluation.tables(), *targets)
+    record.metrics = {f"{t['claim']}.{t['metric']}.{t['seed']}": t["difference"] for t in tests}

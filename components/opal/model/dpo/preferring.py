@@ -1,0 +1,129 @@
+"""Direct preference optimisation with TRL against an explicit reference (Rafailov et al. 2023)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from datasets import Dataset
+from PIL import Image
+from trl import DPOConfig, DPOTrainer
+from trl.trainer.dpo_trainer import DataCollatorForVisionPreference
+
+from components.opal.model.errors import ListingDataError
+from components.opal.model.language.listing_model import ListingModel
+from components.opal.model.params import DpoParams
+from components.opal.model.preferences.pairs import Pair, check_pairs
+from components.opal.model.train.run import Run
+from components.opal.model.train.trainer_setup import (
+    Checkpoints,
+    ExactResume,
+    PictureCollator,
+    Pictures,
+    batch_names,
+    by_processor,
+    common_arguments,
+    lora_config,
+)
+from components.opal.model.train.tuned_model import Tuned, trained
+from components.opal.model.writing.conversation import Conversation, check_lengths
+
+CURVES = {
+    "loss": "loss",
+    "rewards/margins": "margin",
+    "rewards/accuracies": "accuracy",
+    "rewards/chosen": "reward_chosen",
+    "rewards/rejected": "reward_rejected",
+    "logps/chosen": "logp_chosen",
+    "logps/rejected": "logp_rejected",
+    "learning_rate": "learning_rate",
+}
+
+
+class ResumableDPO(ExactResume, DPOTrainer):
+    """TRL's trainer, resuming from the very weights it had."""
+
+
+def ordered_pairs(pairs: Sequence[Pair], needed: int, seed: int) -> list[Pair]:
+    """The pairs of every step: shuffled epochs, each a function of (seed, epoch)."""
+    epochs = -(-needed // len(pairs))
+    order = [np.random.default_rng([seed, epoch]).permutation(len(pairs)) for epoch in range(epochs)]
+    return [pairs[i] for i in np.concatenate(order)[:needed]]
+
+
+def preference_dataset(
+    pairs: Sequence[Pair], positions: Mapping[str, int], conversation: Conversation
+) -> Dataset:
+    """TRL's preference rows; ``images`` holds the row of the product until a batch is made."""
+    return Dataset.from_dict(
+        {
+            "prompt": [conversation.prompt(p.prompt) for p in pairs],
+            "chosen": [conversation.answer(p.chosen) for p in pairs],
+            "rejected": [conversation.answer(p.rejected) for p in pairs],
+            "images": [[positions[p.product_id]] for p in pairs],
+        }
+    )
+
+
+def prefer(
+    model: ListingModel,
+    pairs: Sequence[Pair],
+    positions: Mapping[str, int],
+    pictures: Pictures,
+    run: Run[DpoParams],
+) -> Tuned:
+    """Train towards the chosen answers, or go on from the newest checkpoint of ``run``.
+
+    The reference is an explicit copy of the model; with LoRA it is the same weights with the adapter off,
+    which holds one copy in memory instead of two.
+
+    Raises:
+        ListingDataError: equal sides, unknown products, or sequences too long (before any step).
+        ListingDivergedError: a loss was not finite.
+    """
+    check_pairs(pairs)
+    if unknown := sorted({p.product_id for p in pairs} - set(positions))[:5]:
+        raise ListingDataError(
+            f"preference pairs name products that are not in the catalogue: {', '.join(unknown)}."
+        )
+    params, training = run.params, run.params.training
+    per_step = training.batch_size * training.accumulation
+    ordered = ordered_pairs(pairs, training.steps * per_step, params.seed)
+    conversation = Conversation(model)
+    longest = _check(model, ordered, positions, pictures, conversation)
+    inner = DataCollatorForVisionPreference(model.processor, max_length=None)
+    trainer = ResumableDPO(
+        model=model.model,
+        ref_model=copy.deepcopy(model.model) if run.listing.lora is None else None,
+        args=DPOConfig(
+            **common_arguments(run),
+            beta=params.beta,
+            loss_type=["sigmoid", "sft"] if params.sft_weight else ["sigmoid"],
+            loss_weights=[1.0, params.sft_weight] if params.sft_weight else None,
+        ),
+        train_dataset=preference_dataset(ordered, positions, conversation),
+        data_collator=PictureCollator(by_processor(inner), pictures),
+        processing_class=model.processor,
+        peft_config=lora_config(run.listing.lora),
+        callbacks=[Checkpoints(run, "preferring", lambda step: batch_names(ordered, per_step, step))],
+    )
+    trainer.muon = training.optimiser == "muon"
+    return trained(trainer, model, CURVES, run.resume, longest)
+
+
+def _check(
+    model: ListingModel,
+    pairs: Sequence[Pair],
+    positions: Mapping[str, int],
+    pictures: Pictures,
+    conversation: Conversation,
+) -> int:
+    """Length of the longest answer with its prompt; refuses what the model cannot read."""
+    first = Image.fromarray(pictures(np.array([positions[pairs[0].product_id]]))[0])
+    texts = [
+        (p.product_id, conversation.prompt(p.prompt) + conversation.answer(side))
+        for p in pairs
+        for side in (p.chosen, p.rejected)
+    ]
+    return check_lengths(model, texts, first, "preference answers")

@@ -1,0 +1,80 @@
+"""Direct preference optimisation: from pairs and a tuned model to a model folder with its curves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from components.encoder.model.features.pixels import PixelCache
+from components.encoder.model.features.rows import read_rows
+from components.opal.model.dpo.preferring import prefer
+from components.opal.model.language.files import load_listing_model, read_note
+from components.opal.model.language.picture_cache import cache_pictures, warm_cache
+from components.opal.model.listings import read_parquet
+from components.opal.model.params import DpoParams, ListingParams
+from components.opal.model.preferences.pairs import Pair
+from components.opal.model.train.run import Run, resume_of
+from components.opal.model.train.tuned_model import publish
+from components.stage.params import Params
+from components.stage.paths import Paths
+from components.stage.record import Record
+
+COLUMNS = ("product_id", "category", "prompt", "chosen", "rejected", "kind", "checks")
+
+
+class Blocks(Params):
+    """What the stage reads of params.yaml."""
+
+    listing: ListingParams
+    dpo: DpoParams
+
+
+def read_pairs(folder: Path) -> list[Pair]:
+    """The pairs of ``pairs.parquet``.
+
+    Raises:
+        ListingDataError: missing or unreadable.
+    """
+    rows = read_parquet(folder / "pairs.parquet", COLUMNS)
+    return [Pair(**{**row, "checks": tuple(row["checks"] or ())}) for row in rows]
+
+
+def _mean(rows: Sequence[dict[str, float]], name: str) -> float:
+    values = [row[name] for row in rows if name in row]
+    return sum(values) / len(values) if values else float("nan")
+
+
+def run(params: Blocks, paths: Paths, record: Record) -> None:
+    """Optimise the tuned model, or go on from where a killed run stopped."""
+    dpo, start = params.dpo, paths.listing / "sft_refined"
+    torch.set_num_threads(dpo.threads)
+    with record.timed("prepare"):
+        model, note = load_listing_model(start), read_note(start)
+        note.pop("format")
+        pairs = read_pairs(paths.preferences)
+        positions = {row["product_id"]: i for i, row in enumerate(read_rows(paths.catalogue))}
+        pixels = PixelCache(paths.catalogue, note["image_px"], paths.cache, dpo.threads)
+        cache_pictures(model.model, note["precision"], paths.cache)
+        known = [positions[p.product_id] for p in pairs if p.product_id in positions]
+        warm_cache(model.model, pixels, np.array(known, dtype=np.int64))
+        inputs = (paths.catalogue, paths.preferences, start)
+        course = Run(dpo, params.listing, resume_of(record.stage, params, inputs))
+    with record.timed("train"):
+        done = prefer(model, pairs, positions, pixels.take, course)
+    folder, curves = paths.listing / "dpo", paths.plots / "dpo.csv"
+    publish(done, note, folder, curves, course.resume)
+    record.outputs = [str(folder), str(curves)]
+    record.timing("waiting_for_data", done.data_seconds)
+    training, last = dpo.training, done.curves[-max(1, len(done.curves) // 10) :]
+    pairs_seen = done.steps * training.batch_size * training.accumulation
+    record.metrics = {
+        "pairs_per_second": pairs_seen / max(record.timings["train"], 1e-9),
+        "final_loss": _mean(last, "loss"),
+        "final_margin": _mean(last, "margin"),
+        "final_accuracy": _mean(last, "accuracy"),
+        "resumed_from_step": float(done.resumed_from),
+    }
+    record.curves = done.shown("loss", "margin", "accuracy", "reward_chosen", "reward_rejected")

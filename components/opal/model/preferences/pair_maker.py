@@ -1,0 +1,121 @@
+"""Preference pairs of one catalogue: sampled, sellers' and swapped listings beside refined ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from components.catalog.format.schema import read_schema
+from components.encoder.model.features.pixels import PixelCache
+from components.encoder.model.features.rows import read_rows
+from components.opal.model.listing_text import Listing, answer_text, parse_answer
+from components.opal.model.listings import listing_of, read_parquet, refined_listings
+from components.opal.model.params import PreferencesParams, Taught
+from components.opal.model.preferences.pairs import (
+    Pair,
+    Question,
+    contradicting,
+    make_pair,
+    nearest,
+    swapped_listing,
+)
+from components.opal.model.writing.generate import ListingGenerator
+from components.retrieval.embeddings import read_embeddings
+
+
+class PairMaker:
+    """Makes pairs of one catalogue, in a fixed order of its train products."""
+
+    def __init__(
+        self,
+        catalogue: Path,
+        refined: Path,
+        embeddings: Path,
+        note: dict[str, Any],
+        params: PreferencesParams,
+    ) -> None:
+        self.params, self.prompt = params, note["prompt"]
+        self.rows, self.schema = read_rows(catalogue), read_schema(catalogue / "schema.json")
+        self.listings = refined_listings(refined, Taught.model_validate(note["taught"]))
+        told = read_parquet(refined / "products.parquet", ("product_id", "visible"))
+        self.visible = {row["product_id"]: frozenset(row["visible"] or ()) for row in told}
+        self.embeddings = embeddings
+        usable = [
+            i
+            for i, row in enumerate(self.rows)
+            if row["split"] == "train" and self._refined(i).attributes and self._refined(i).title.strip()
+        ]
+        order = np.random.default_rng([params.seed, 0]).permutation(len(usable))
+        self.order = np.array([usable[i] for i in order], dtype=np.int64)
+
+    def _refined(self, position: int) -> Listing:
+        return self.listings.get(self.rows[position]["product_id"], Listing(""))
+
+    def _pair(self, position: int, rejected: str, kind: str) -> Pair | None:
+        """The pair of a product's refined listing and a rejected answer; None where it is not worse."""
+        row = self.rows[position]
+        category, chosen = row["category"], self._refined(position)
+        if self.params.rejected != "as_written":
+            written = parse_answer(rejected)
+            wrong = contradicting(chosen, self._told(row["product_id"], written)) if written else None
+            if wrong is None:
+                return None
+            rejected = answer_text(wrong, self.schema.categories[category])
+        asked = Question(row["product_id"], category, self.prompt.format(category=category), chosen)
+        return make_pair(self.schema, asked, rejected, kind)
+
+    def _told(self, product_id: str, listing: Listing) -> dict[str, str]:
+        """What a listing says of attributes that may be contradicted.
+
+        ``visible_values`` leaves out what no picture shows, such as a brand: it can only be learned by heart.
+        """
+        allowed = self.visible.get(product_id, ()) if self.params.rejected == "visible_values" else None
+        return {n: v for n, v in listing.attributes.items() if allowed is None or n in allowed}
+
+    def seller(self) -> Iterator[Pair]:
+        """The seller's own listing, where refinement changed it."""
+        for position in self.order:
+            row = self.rows[position]
+            raw = answer_text(listing_of(row), self.schema.categories[row["category"]])
+            if pair := self._pair(position, raw, "seller"):
+                yield pair
+
+    def swapped(self) -> Iterator[Pair]:
+        """Values of a visually near product of the same category."""
+        ids, vectors, _ = read_embeddings(self.embeddings)
+        at = {name: i for i, name in enumerate(ids)}
+        ordered = vectors[[at[row["product_id"]] for row in self.rows]]
+        categories = [row["category"] for row in self.rows]
+        near = nearest(ordered, categories, self.order, self.params.neighbours)
+        for place, position in enumerate(self.order):
+            random = np.random.default_rng([self.params.seed, 1, int(position)])
+            candidates = near[place][near[place] >= 0]
+            for other in random.permutation(candidates):
+                found = swapped_listing(
+                    self._refined(position), self._refined(other).attributes, self.params.max_swapped, random
+                )
+                if found is None:
+                    continue
+                text = answer_text(found, self.schema.categories[categories[position]])
+                if pair := self._pair(position, text, "swapped"):
+                    yield pair
+                break
+
+    def sampled(self, generator: ListingGenerator, pixels: PixelCache, wanted: int) -> Iterator[Pair]:
+        """The tuned model's own samples that contradict, invent or omit."""
+        torch.manual_seed(self.params.seed)
+        size = self.params.batch_size
+        for start in range(0, len(self.order), size):
+            chosen = self.order[start : start + min(size, max(wanted, 1) * 2)]
+            categories = [self.rows[i]["category"] for i in chosen]
+            for position, answer in zip(
+                chosen, generator(pixels.take(chosen), categories, constrained=False), strict=True
+            ):
+                if not answer.ended or "\ufffd" in answer.text:
+                    continue  # cut, or no text: read again it could be longer than it was written
+                if pair := self._pair(position, answer.text, "sampled"):
+                    yield pair

@@ -1,0 +1,67 @@
+"""Visual instruction tuning: from listings and an encoder to a model folder with its curves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from components.opal.model.language.listing_model import ListingModel
+from components.opal.model.language.picture_cache import warm_cache
+from components.opal.model.params import ListingParams, SftParams
+from components.opal.model.sft.samples import Sample, Variant, of_one_length, per_step, read_lessons
+from components.opal.model.sft.starting_model import note_of, starting_model
+from components.opal.model.sft.tuning import tune
+from components.opal.model.train.run import Run, resume_of
+from components.opal.model.train.tuned_model import publish
+from components.opal.model.writing.conversation import token_counts
+from components.stage.params import Params
+from components.stage.paths import Paths
+from components.stage.record import Record
+
+
+class Blocks(Params):
+    """A variant is taught by sellers' listings (raw), or by refined ones with instructions."""
+
+    variant: Variant
+    listing: ListingParams
+    sft: SftParams
+
+
+def run(params: Blocks, paths: Paths, record: Record) -> None:
+    """Tune one variant, or go on from where a killed run stopped."""
+    listing, sft = params.listing, params.sft
+    torch.set_num_threads(sft.threads)
+    with record.timed("prepare"):
+        lessons = read_lessons(params.variant, listing, paths.catalogue, paths.refined)
+        samples = lessons.order(sft)
+        model, pixels = starting_model(listing, lessons, samples, paths)
+        samples = of_one_length(samples, _tokens(model, samples), per_step(sft), sft.seed)
+        shown = np.array([sample.position for sample in samples])
+        # Both variants may start together; each computes from its own end what the other has not.
+        warm_cache(model.model, pixels, shown, backwards=params.variant == "refined")
+        inputs = (paths.catalogue, paths.refined, paths.encoder)
+        course = Run(sft, listing, resume_of(record.stage, params, inputs))
+    with record.timed("train"):
+        tuned = tune(model, samples, pixels.take, course)
+    name = f"sft_{params.variant}"
+    folder, curves = paths.listing / name, paths.plots / f"{name}.csv"
+    publish(tuned, note_of(listing, pixels.image_px), folder, curves, course.resume)
+    record.outputs = [str(folder), str(curves)]
+    record.timing("waiting_for_data", tuned.data_seconds)
+    record.metrics = {
+        "samples_per_second": tuned.steps * per_step(sft) / max(record.timings["train"], 1e-9),
+        "parameters": float(sum(p.numel() for p in tuned.model.model.parameters())),
+        "longest_sequence": float(tuned.longest),
+        "final_loss": tuned.curves[-1]["loss"],
+        "resumed_from_step": float(tuned.resumed_from),
+    }
+    record.curves = tuned.shown("loss", "token_accuracy", "learning_rate")
+
+
+def _tokens(model: ListingModel, samples: Sequence[Sample]) -> list[int]:
+    """Tokens of each sample, without those that all have in common."""
+    asked = token_counts(model, [s.question for s in samples])
+    answered = token_counts(model, [s.answer for s in samples])
+    return [a + b for a, b in zip(asked, answered, strict=True)]

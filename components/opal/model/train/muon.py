@@ -1,0 +1,74 @@
+"""AdamW, with Muon for the matrices of a language model that is trained from scratch.
+
+Muon (Jordan et al. 2024, kellerjordan.github.io/posts/muon) replaces a matrix's momentum by the nearest
+orthogonal matrix, so that directions that are rarely needed are learned as fast as frequent ones: here the
+attributes of one product type in thirty. Its steps are scaled to the size of AdamW's (Liu et al. 2025, arXiv
+2502.16982), so both share one learning rate. Embeddings, norms and biases stay with AdamW, as Muon asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Muon
+
+EPSILON = 1e-8
+MOMENTUM = 0.95
+EMBEDDINGS = ("embed", "lm_head")  # parts of the names of matrices that are tables
+
+
+def split(parameters: Iterable[tuple[str, Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
+    """Trainable parameters as (matrices for Muon, the rest)."""
+    named = [(name, p) for name, p in parameters if p.requires_grad]
+    matrices = [p for name, p in named if p.ndim == 2 and not any(part in name for part in EMBEDDINGS)]
+    mine = {id(p) for p in matrices}
+    return matrices, [p for _, p in named if id(p) not in mine]
+
+
+class MuonAdamW(torch.optim.Optimizer):
+    """Muon and torch's AdamW as one optimiser, so that one schedule and one state serve both.
+
+    Args:
+        parameters: names and tensors. learning_rate, betas, weight_decay: of both (betas of AdamW).
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[tuple[str, Tensor]],
+        learning_rate: float,
+        betas: tuple[float, float],
+        weight_decay: float,
+    ) -> None:
+        matrices, rest = split(parameters)
+        shared = {"lr": learning_rate, "weight_decay": weight_decay}
+        self.parts: list[torch.optim.Optimizer] = []
+        if matrices:
+            self.parts.append(Muon(matrices, momentum=MOMENTUM, adjust_lr_fn="match_rms_adamw", **shared))
+        if rest:
+            self.parts.append(torch.optim.AdamW(rest, betas=betas, eps=EPSILON, fused=True, **shared))
+        groups = [group for part in self.parts for group in part.param_groups]
+        super().__init__(groups, {})
+        self._share()
+
+    def _share(self) -> None:
+        """The parts work on this optimiser's own groups and state."""
+        at = 0
+        for part in self.parts:
+            part.param_groups = self.param_groups[at : at + len(part.param_groups)]
+            at += len(part.param_groups)
+            part.state = self.state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """As any optimiser; the parts go on with what was loaded."""
+        super().load_state_dict(state_dict)
+        self._share()
+
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """One step of each part."""
+        loss = closure() if closure else None
+        for part in self.parts:
+            part.step()
+        return loss

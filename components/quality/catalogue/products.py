@@ -1,0 +1,184 @@
+"""What the checks need to know of each product, read from the shards one row group at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from itertools import islice
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from components.catalog.format.errors import ImageError
+from components.catalog.format.images import check_image, decode_image
+from components.catalog.format.params import ImageLimits
+from components.catalog.format.parquet import open_parquet, row_groups
+from components.catalog.format.records import PRODUCTS
+from components.catalog.format.schema import CatalogSchema, listing_problems
+from components.catalog.format.shards import Catalogue
+from components.quality.errors import GateError
+from components.stage.frame import die_with_parent
+from components.stage.progress import Progress
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ATTRIBUTE = "attributes."
+ANY_SIZE = ImageLimits(max_bytes=2**62, max_pixels=2**62, min_side_px=1)  # for headers; nothing is decoded
+HASH_WIDTH, HASH_HEIGHT = 17, 16
+# Steps of brightness (of 255) that count as one: compression noise on plain ground would decide the bits
+# else.
+HASH_STEP = 2
+
+
+def difference_hash(data: bytes, limits: ImageLimits) -> str:
+    """A 256-bit fingerprint that copies of a picture share: where brightness rises from left to right.
+
+    The picture is reduced to 17x16 grey cells and each cell compared with its right neighbour (the "dHash").
+
+    Raises:
+        ImageError: the picture is refused or cannot be decoded to its end.
+    """
+    from PIL.Image import Resampling
+
+    image = decode_image(data, limits, target_px=2 * HASH_WIDTH).convert("L")
+    cells = np.asarray(image.resize((HASH_WIDTH, HASH_HEIGHT), Resampling.BOX), np.int16)
+    return np.packbits(np.diff(cells, axis=1) > HASH_STEP).tobytes().hex()
+
+
+def _picture(data: bytes | None, limits: ImageLimits) -> dict[str, Any]:
+    """What is known of a picture: its header, its fingerprint, and whether it can be decoded.
+
+    Beyond the limits nothing is decoded, and ``image_decodes`` is false: ``image_problem`` says why.
+    """
+    columns: dict[str, Any] = {
+        "image_bytes": len(data or b""),
+        "image_decodes": False,
+        "picture": None,
+        "image_format": None,
+        "image_width": None,
+        "image_height": None,
+    }
+    if not data:
+        return {**columns, "image_problem": "the image is missing"}
+    try:
+        seen = check_image(data, ANY_SIZE)
+        columns |= {"image_format": seen.format, "image_width": seen.width, "image_height": seen.height}
+    except ImageError:  # told below, in the words of the limits that are asked for
+        pass
+    try:
+        columns |= {"picture": difference_hash(data, limits), "image_decodes": True}
+        return {**columns, "image_problem": ""}
+    except ImageError as error:
+        return {**columns, "image_problem": f"the image {error}"}
+
+
+def _listing(row: dict[str, Any], schema: CatalogSchema) -> dict[str, Any]:
+    """How a row's type and attributes fit its category; ``*_problem`` says what does not."""
+    found: dict[str, list[str]] = {"product_type": [], "attributes": [], "values": [], "required": []}
+    pairs = [(pair["name"] or "", pair["value"] or "") for pair in row["attributes"] or []]
+    names = [name for name, _ in pairs]
+    found["attributes"] += [
+        f"attribute {name!r} is given twice" for name in set(names) if names.count(name) > 1
+    ]
+    listing = (row["category"] or "", row["product_type"] or "", dict(pairs))
+    for problem in listing_problems(schema, *listing, require=True):
+        if problem.reason.startswith("is not an attribute"):
+            place = "attributes"
+        elif problem.reason == "is required and missing":
+            place = "required"
+        else:
+            place = "product_type" if problem.field == "product_type" else "values"
+        if problem.field != "category":  # the category has a check of its own
+            found[place].append(f"{problem.field} {problem.reason}")
+    return {
+        "product_type_known": not found["product_type"],
+        "unknown_attributes": len(found["attributes"]),
+        "values_outside_schema": len(found["values"]),
+        "missing_attributes": len(found["required"]),
+        **{f"{name}_problem": "; ".join(sorted(problems)) for name, problems in found.items()},
+    }
+
+
+class Look(NamedTuple):
+    """What to look at in each product."""
+
+    schema: CatalogSchema
+    limits: ImageLimits
+    attributes: tuple[str, ...]  # those that are columns of their own: ``attributes.NAME``
+
+
+def _columns(row: dict[str, Any], picture: dict[str, Any], look: Look) -> dict[str, Any]:
+    stated = {pair["name"]: pair["value"] for pair in row["attributes"] or ()}
+    return {
+        **{
+            name: row[name] or None
+            for name in ("product_id", "split", "category", "product_type", "group_id")
+        },
+        **{name: row[name] or "" for name in ("title", "description")},
+        **picture,
+        **_listing(row, look.schema),
+        **{f"{ATTRIBUTE}{name}": stated.get(name) for name in look.attributes},
+    }
+
+
+def _group_columns(task: tuple[Path, int, Look]) -> list[dict[str, Any]]:
+    """Columns of one row group of a shard."""
+    file, group, look = task
+    columns = []
+    for table in row_groups(file, PRODUCTS.names, groups=[group]):
+        data = [image and image["bytes"] for image in table["image"].to_pylist()]
+        rows = table.drop_columns(["image"]).to_pylist()
+        columns += [_columns(row, _picture(d, look.limits), look) for row, d in zip(rows, data, strict=True)]
+    return columns
+
+
+@contextmanager
+def _each(workers: int) -> Iterator[Callable[..., Iterator[list[dict[str, Any]]]]]:
+    """``map``, in this process or in ``workers`` others; decoding small pictures holds Python's lock."""
+    if workers == 1:
+        yield map
+        return
+    with ProcessPoolExecutor(workers, get_context("spawn"), die_with_parent) as pool:
+        yield pool.map
+
+
+def product_frames(
+    catalogue: Path, look: Look, workers: int, meanwhile: Callable[[], object] = int
+) -> Iterator[pd.DataFrame]:
+    """Yield one frame per shard, one row per product, with its number in ``row``.
+
+    Pictures are decoded here, and only what the header says, a problem and a fingerprint are kept; each
+    worker's memory holds the pictures of one row group.
+
+    Args:
+        catalogue: Its folder.
+        look: What to look at.
+        workers: Processes that decode; 1 is this one.
+        meanwhile: Is done in this process while the workers are at it.
+
+    Raises:
+        GateError: no rows.
+        CatalogueError: no shards, or one is damaged or lacks a column of the contract.
+    """
+    import pandas as pd
+
+    source = Catalogue(catalogue)
+    progress = Progress("checking products", source.product_count, "products")
+    counts = [open_parquet(file).num_row_groups for file in source.shards]
+    tasks = [(file, at, look) for file, n in zip(source.shards, counts, strict=True) for at in range(n)]
+    first = 0
+    with _each(workers) as each:
+        found = each(_group_columns, tasks)
+        meanwhile()
+        for count in counts:
+            rows = [row for part in islice(found, count) for row in part]
+            progress.advance(len(rows))
+            if rows:
+                yield pd.DataFrame(rows).assign(row=range(first, first + len(rows)))
+            first += len(rows)
+    if not first:
+        raise GateError(f"{catalogue} holds no products; mend the source and build the catalogue again.")

@@ -1,0 +1,97 @@
+"""The gate of preference pairs: two different sides, the chosen one in the schema, all of the train split.
+
+Pairs are remade, not repaired: there is no quarantine, each check fails the gate.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components.catalog.format.schema import CatalogSchema, listing_problems, read_schema
+from components.quality.errors import GateError
+from components.quality.params import ListingQualityParams
+from components.quality.refined.columns import read, sellers
+from components.quality.suite import load_suite
+from components.quality.verdict import Verdict
+
+if TYPE_CHECKING:
+    pass
+
+COLUMNS = ("product_id", "category", "prompt", "chosen", "rejected", "kind", "checks")
+
+
+def check_preferences(file: Path, catalogue: Path, params: ListingQualityParams) -> Verdict:
+    """Check ``pairs.parquet`` against the checked ``catalogue``.
+
+    Nothing is raised: what keeps a check from being done is in the verdict, which then has not passed.
+    """
+    verdict = Verdict("Preference pairs", max_bad_fraction=0.0)
+    with verdict.failing_closed():
+        _judge(file, catalogue, params, verdict)
+    return verdict
+
+
+def _judge(file: Path, catalogue: Path, params: ListingQualityParams, verdict: Verdict) -> None:
+    import pandas as pd
+
+    schema, sold = read_schema(catalogue / "schema.json"), sellers(catalogue)
+    pairs = read(file, COLUMNS)
+    if not pairs:
+        raise GateError(f"{file} holds no pairs; make them again.")
+    verdict.rows["pairs"] = len(pairs)
+    kinds = Counter(str(row["kind"]) for row in pairs)
+    verdict.facts["Rejected answers"] = dict(sorted(kinds.items()))
+    verdict.note_input(file)
+    frame = pd.DataFrame([_pair(row, sold, schema) for row in pairs])
+    facts = pd.DataFrame([{"kind_share": max(kinds.values()) / len(pairs)}])
+    suite = load_suite("preferences", params.expectations, params.model_dump())
+    verdict.check("pairs", frame, suite["pairs"])
+    verdict.check("pairs", facts, suite["all_pairs"])
+
+
+def _pair(
+    row: Mapping[str, Any], sold: Mapping[str, Mapping[str, Any]], schema: CatalogSchema
+) -> dict[str, Any]:
+    product = sold.get(row["product_id"])
+    chosen, rejected = (row["chosen"] or "").strip(), (row["rejected"] or "").strip()
+    checks = [str(check) for check in row["checks"] or () if str(check).strip()]
+    problem = _listing(chosen, product, schema) if product else ""
+    return {
+        **{name: row[name] or "" for name in ("product_id", "category", "prompt", "kind")},
+        "chosen": chosen,
+        "rejected": rejected,
+        "checks": len(checks),
+        "product_exists": product is not None,
+        "product_split": product["split"] if product else None,
+        "same_category": row["category"] == product["category"] if product else None,
+        "sides_differ": not _same(chosen, rejected),
+        "chosen_fits": not problem,
+        "chosen_problem": problem,
+    }
+
+
+def _loaded(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _same(chosen: str, rejected: str) -> bool:
+    """Whether both sides say the same, in whatever order and spacing."""
+    return bool(_loaded(chosen) == _loaded(rejected))
+
+
+def _listing(text: str, product: Mapping[str, Any], schema: CatalogSchema) -> str:
+    said = _loaded(text)
+    if not isinstance(said, dict) or set(said) != {"title", "attributes"}:
+        return "the chosen side is not a JSON object of title and attributes"
+    if not isinstance(said["title"], str) or not isinstance(said["attributes"], dict):
+        return "the chosen side's title is no text or its attributes are no object"
+    stated = {name: v if isinstance(v, str) else json.dumps(v) for name, v in said["attributes"].items()}
+    problems = listing_problems(schema, product["category"], product["product_type"], stated, require=False)
+    return f"chosen: {problems[0].field} {problems[0].reason}" if problems else ""

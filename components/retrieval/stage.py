@@ -1,0 +1,62 @@
+"""Stage ``index``: embeddings that passed their gate, with their products' columns, as a search index."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from components.retrieval.embeddings import read_embeddings
+from components.retrieval.errors import RetrievalDataError
+from components.retrieval.index import build_index
+from components.retrieval.params import IndexParams
+from components.retrieval.products import products_of
+from components.stage.params import Params
+from components.stage.paths import Paths
+from components.stage.publish import published
+from components.stage.record import Record
+from components.stage.resume import sha256_file
+
+
+class IndexStage(Params):
+    """Parameters of the stage."""
+
+    index: IndexParams
+
+
+def run(params: IndexStage, paths: Paths, record: Record) -> None:
+    """Build and publish the index.
+
+    Raises:
+        RetrievalDataError: the embeddings have not passed their gate, or do not fit the catalogue.
+    """
+    require_passed_gate(paths.quality / "embeddings.json", paths.embeddings / "embeddings.parquet")
+    with record.timed("read"):
+        ids, vectors, meta = read_embeddings(paths.embeddings)
+        products = products_of(paths.catalogue / "products", ids)
+    with record.timed("build"), published(paths.index) as folder:
+        build_index(folder, vectors, products, meta, params.index)
+    record.metrics = {"products": float(len(ids)), "dimension": float(vectors.shape[1])}
+    record.outputs = [paths.index.as_posix()]
+
+
+def require_passed_gate(verdict: Path, file: Path) -> None:
+    """Refuse embeddings whose quality gate has not passed, or passed for other bytes than these.
+
+    Raises:
+        RetrievalDataError: so it is, or ``verdict`` cannot be read.
+    """
+    try:
+        report = json.loads(verdict.read_text(encoding="utf-8"))
+        passed, seen = report["passed"], report["inputs"][file.as_posix()]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise RetrievalDataError(
+            f"{verdict} is missing or unreadable; run the embeddings_quality stage."
+        ) from None
+    if passed is not True:
+        raise RetrievalDataError(
+            f"{verdict} says that the embeddings did not pass; mend them before indexing."
+        )
+    if not file.is_file() or sha256_file(file) != seen:
+        raise RetrievalDataError(
+            f"{verdict} judged another {file} than this one; run the embeddings_quality stage."
+        )

@@ -1,0 +1,218 @@
+"""``vitrine verify``: are the figures and outputs of this workspace those that were committed?
+
+The same commit, parameters, data and machine give the same bytes. Another machine may round differently:
+then a figure counts as the same while it lies within the 95% interval that was committed with it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from rich.console import Console
+
+from components.stage.errors import ConfigurationError, InvalidDataError
+from flows.errors import WorkspaceError
+from flows.graph import STUDY_FILE
+from flows.workspace import git
+
+Verdict = Literal["within", "outside", "missing", "new", "no interval"]
+LOCKS = {"dvc.lock": "", "studies/dvc.lock": f"{STUDY_FILE}:"}
+WRONG: tuple[Verdict, ...] = ("outside", "missing")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A figure that is not what was committed; ``low`` and ``high`` are the committed interval."""
+
+    file: str
+    variant: str
+    metric: str
+    committed: float | None
+    found: float | None
+    low: float | None
+    high: float | None
+    verdict: Verdict
+
+    @property
+    def change(self) -> float | None:
+        """Found minus committed."""
+        return None if self.committed is None or self.found is None else self.found - self.committed
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What differs from a commit: files of metrics, figures, and outputs and inputs by stage."""
+
+    commit: str
+    files: tuple[str, ...]
+    figures: tuple[Difference, ...]
+    outputs: Mapping[str, tuple[str, ...]]
+    inputs: Mapping[str, tuple[str, ...]]
+
+    @property
+    def identical(self) -> bool:
+        """Whether every file of metrics and every output is the same, bit by bit."""
+        return not self.files and not self.outputs
+
+    @property
+    def wrong(self) -> tuple[Difference, ...]:
+        """Figures outside of their interval, or gone."""
+        return tuple(figure for figure in self.figures if figure.verdict in WRONG)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, for machines."""
+        return {
+            "commit": self.commit,
+            "identical": self.identical,
+            "within": not self.wrong,
+            "files": list(self.files),
+            "figures": [{**vars(figure), "change": figure.change} for figure in self.figures],
+            "outputs": {stage: list(paths) for stage, paths in self.outputs.items()},
+            "inputs": {stage: list(paths) for stage, paths in self.inputs.items()},
+        }
+
+
+def verify(root: Path, revision: str = "HEAD") -> Verification:
+    """Compare ``metrics/*.json`` and the entries of dvc.lock with those of a commit.
+
+    Raises:
+        ConfigurationError: there is no such commit, or it holds no metrics.
+        InvalidDataError: a file of metrics or a dvc.lock cannot be read.
+    """
+    try:
+        commit = git(root, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}").strip()
+    except WorkspaceError:
+        raise ConfigurationError(f"'{revision}' is no commit of {root}; see 'git log'.") from None
+    names = git(root, "ls-tree", "--name-only", commit, "metrics/").split()
+    theirs = {name: git(root, "show", f"{commit}:./{name}") for name in names if name.endswith(".json")}
+    if not theirs:
+        raise ConfigurationError(f"Commit {commit[:10]} holds no metrics/*.json to compare with.")
+    ours = {f"metrics/{p.name}": p.read_text(encoding="utf-8") for p in (root / "metrics").glob("*.json")}
+    files = sorted(name for name in {*theirs, *ours} if theirs.get(name) != ours.get(name))
+    figures: list[Difference] = []
+    for name in files:
+        figures += _differences(name, _figures(name, theirs.get(name)), _figures(name, ours.get(name)))
+    outputs, inputs = _entries(root, commit)
+    return Verification(commit, tuple(files), tuple(figures), outputs, inputs)
+
+
+def _figures(name: str, text: str | None) -> dict[tuple[str, str], Mapping[str, Any]]:
+    """(variant, metric) -> {value, low, high, n} of a file; the flat headline repeats figures of others."""
+    try:
+        loaded = json.loads(text or "{}")
+    except ValueError as error:
+        raise InvalidDataError(f"{name} is not valid JSON ({error}); run its stage again.") from None
+    rows = loaded.items() if isinstance(loaded, dict) else ()
+    return {
+        (variant, metric): cell
+        for variant, row in rows
+        if isinstance(row, dict)
+        for metric, cell in row.items()
+        if isinstance(cell, dict) and "value" in cell
+    }
+
+
+def _differences(
+    name: str,
+    theirs: Mapping[tuple[str, str], Mapping[str, Any]],
+    ours: Mapping[tuple[str, str], Mapping[str, Any]],
+) -> Iterator[Difference]:
+    """Figures of one file that differ."""
+    for variant, metric in dict.fromkeys([*theirs, *ours]):
+        old, new = theirs.get((variant, metric)), ours.get((variant, metric))
+        committed, found = (cell["value"] if cell else None for cell in (old, new))
+        if committed == found and old is not None and new is not None:
+            continue
+        low, high = (old.get("low"), old.get("high")) if old else (None, None)
+        verdict = _verdict(old, new, low, high)
+        yield Difference(name, variant, metric, committed, found, low, high, verdict)
+
+
+def _verdict(
+    old: Mapping[str, Any] | None, new: Mapping[str, Any] | None, low: float | None, high: float | None
+) -> Verdict:
+    """What a figure that differs amounts to; one that could once be computed and now cannot is missing."""
+    if old is None:
+        return "new"
+    if new is None or new["value"] is None:
+        return "missing"
+    if low is None or high is None:
+        return "no interval"
+    return "within" if low <= new["value"] <= high else "outside"
+
+
+def _entries(root: Path, commit: str) -> tuple[dict[str, tuple[str, ...]], dict[str, tuple[str, ...]]]:
+    """Stage -> outputs whose hashes differ, and stage -> inputs, parameters or command that do."""
+    outputs: dict[str, tuple[str, ...]] = {}
+    inputs: dict[str, tuple[str, ...]] = {}
+    for name, prefix in LOCKS.items():
+        here = (root / name).read_text(encoding="utf-8") if (root / name).exists() else ""
+        there = git(root, "show", f"{commit}:./{name}", check=False)
+        theirs, ours = _stages(name, there), _stages(name, here)
+        for stage in sorted({*theirs, *ours}):
+            old, new = theirs.get(stage, {}), ours.get(stage, {})
+            for found, parts in ((outputs, ("outs",)), (inputs, ("cmd", "deps", "params"))):
+                facts = [{k: v for part in parts for k, v in _facts(e, part)} for e in (old, new)]
+                changed = sorted(k for k in {*facts[0], *facts[1]} if facts[0].get(k) != facts[1].get(k))
+                if changed:
+                    found[prefix + stage] = tuple(changed)
+    return outputs, inputs
+
+
+def _stages(name: str, text: str) -> Mapping[str, Any]:
+    try:
+        loaded = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
+        return loaded.get("stages") or {}
+    except (yaml.YAMLError, AttributeError) as error:
+        raise InvalidDataError(f"{name} cannot be read ({' '.join(str(error).split())}).") from None
+
+
+def _facts(entry: Mapping[str, Any], part: str) -> Iterator[tuple[str, str]]:
+    """Name -> content of a part of a stage's entry in dvc.lock."""
+    if part == "cmd" and part in entry:
+        yield "command", str(entry[part])
+    elif part == "params":
+        for file, values in entry.get(part, {}).items():
+            yield from ((f"{file}: {key}", json.dumps(v, sort_keys=True)) for key, v in values.items())
+    elif part in ("deps", "outs"):
+        yield from ((item["path"], str(item.get("md5") or item.get("hash"))) for item in entry.get(part, ()))
+
+
+def print_verification(console: Console, found: Verification) -> None:
+    """Say what is the same and what is not."""
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    for name, stages in (("outputs differ", found.outputs), ("computed from other inputs", found.inputs)):
+        for stage, paths in stages.items():
+            say(f"{stage}: {name}: {', '.join(paths)}")
+    for figure in found.figures:
+        interval = f" [{figure.low:.4f}, {figure.high:.4f}]" if figure.low is not None else ""
+        committed, now, change = (
+            "-" if value is None else f"{value:{form}}"
+            for value, form in ((figure.committed, ".4f"), (figure.found, ".4f"), (figure.change, "+.2e"))
+        )
+        where = f"{Path(figure.file).stem}.{figure.variant}.{figure.metric}"
+        say(f"{where}: {committed}{interval} -> {now} ({change}): {figure.verdict}")
+    say(_conclusion(found))
+
+
+def _conclusion(found: Verification) -> str:
+    commit = found.commit[:10]
+    if found.identical:
+        return f"Bit-identical: every figure and every output is that of commit {commit}."
+    if found.wrong:
+        count = len(found.wrong)
+        return f"NOT the same as commit {commit}: {count} figures are missing or outside of their interval."
+    unknown = sum(figure.verdict == "no interval" for figure in found.figures)
+    judged = sum(figure.verdict == "within" for figure in found.figures)
+    rest = f"; {unknown} more differ and have no interval to judge them by" if unknown else ""
+    return (
+        f"The same as commit {commit} within the intervals: {judged} figures differ, none lies outside{rest}."
+    )
