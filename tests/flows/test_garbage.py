@@ -44,7 +44,7 @@ def state(tmp_path: Path) -> Path:
     put(state / "resume/encoder/new-key/settings.json", 30)
     put(state / "resume/encoder/new-key/state.pt", 1)
     put(state / "records/encoder/run.json", 30)
-    put(state / "cache/vectors.sqlite", 1)
+    put(state / "cache/vectors", 1)
     for name in ("fashion", OLD):
         put(state / "work" / name / ".git", 30)
     put(state / f"work/{OLD}/.vitrine/logs/old.log", 30)
@@ -68,7 +68,7 @@ def test_state_of_a_worktree_that_goes_is_not_counted_twice(state: Path) -> None
 
 def test_memos_go_only_when_asked_for_and_records_never(state: Path) -> None:
     with_memo = names(state, list(old_state(state, NOW - 7 * DAY, memo=True)))
-    assert "cache/vectors.sqlite" in with_memo
+    assert "cache/vectors" in with_memo
     assert not any(name.startswith("records") for name in with_memo)
 
 

@@ -32,8 +32,7 @@ def run(params: EmbedStage, paths: Paths, record: Record) -> None:
     settings = params.embeddings
     torch.set_num_threads(settings.threads)
     model = load_encoder(paths.encoder)
-    memo = paths.cache / "vectors.sqlite"
-    encoder = BatchEncoder(model, settings.batch_size, settings.precision, memo)
+    encoder = BatchEncoder(model, settings.batch_size, settings.precision, paths.cache / "vectors")
     pixels = PixelCache(paths.catalogue, model.encoder.image_px, paths.cache, settings.threads)
     with published(paths.embeddings) as folder:
         folder.mkdir(parents=True)
@@ -46,9 +45,9 @@ def run(params: EmbedStage, paths: Paths, record: Record) -> None:
             "preprocessing_sha256": model.preprocessing_sha256,
         }
         (folder / "meta.json").write_text(json.dumps(meta, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    record.metrics = {"products": float(count), "from_memo": float(encoder.memo.hits)}
+    record.metrics = {"products": float(count), "from_cache": float(encoder.cache.hits)}
     record.outputs = [str(paths.embeddings)]
-    encoder.memo.close()
+    encoder.cache.close()
 
 
 def _write_vectors(file: Path, catalogue: Path, encoder: BatchEncoder, pixels: PixelCache) -> int:

@@ -45,7 +45,7 @@ def open_towers(folder: Path, settings: Settings) -> Towers:
     """The towers of a model folder, with the cache of vectors."""
     fusion, params, _, cache = settings
     loaded = load_towers(folder)
-    return Towers(loaded, fusion.text, params.encode, cache / "vectors.sqlite", params.threads)
+    return Towers(loaded, fusion.text, params.encode, cache / "vectors", params.threads)
 
 
 def read_split(towers: Towers, split: Split, settings: Settings) -> HeldOut:

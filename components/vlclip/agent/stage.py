@@ -150,7 +150,7 @@ class LazyEncoder:
         from components.encoder.model.features.encode import BatchEncoder
         from components.encoder.model.towers.files import load_encoder
 
-        known = self._paths.cache / "vectors.sqlite"
+        known = self._paths.cache / "vectors"
         model, params = load_encoder(self._paths.encoder), self._params
         return BatchEncoder(model, params.batch_size, params.precision, known)
 

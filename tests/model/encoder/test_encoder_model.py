@@ -426,26 +426,26 @@ def test_vectors_do_not_depend_on_their_neighbours(
     assert np.array_equal(batch.texts(texts), fresh)
 
 
-def test_the_memo_changes_no_vector_and_every_key_part_counts(
+def test_the_cache_changes_no_vector_and_every_key_part_counts(
     tiny: EncoderParams, tokenizer: CaptionTokenizer, tmp_path: Path
 ) -> None:
     encoder = create_encoder(tiny, tokenizer.vocabulary_size).eval()
     images = [png(i) for i in range(5)]
 
     def encode(
-        memo: Path | None, weights: str = "w", preprocessing: str = "p", precision: str = "fp32"
+        cache: Path | None, weights: str = "w", preprocessing: str = "p", precision: str = "fp32"
     ) -> tuple:
         batch = BatchEncoder(
-            LoadedEncoder(encoder, tokenizer, {}, weights, preprocessing), 4, precision, memo
+            LoadedEncoder(encoder, tokenizer, {}, weights, preprocessing), 4, precision, cache
         )
         vectors = np.concatenate(list(batch.images(images)))
-        return vectors, batch.memo.hits
+        return vectors, batch.cache.hits
 
     plain, _ = encode(None)
-    first, hits = encode(tmp_path / "memo.sqlite")
+    first, hits = encode(tmp_path / "known")
     assert hits == 0
-    again, hits = encode(tmp_path / "memo.sqlite")
+    again, hits = encode(tmp_path / "known")
     assert hits == 5
     assert np.array_equal(plain, first) and np.array_equal(first, again)
     for change in ({"weights": "x"}, {"preprocessing": "x"}, {"precision": "bf16"}):
-        assert encode(tmp_path / "memo.sqlite", **change)[1] == 0
+        assert encode(tmp_path / "known", **change)[1] == 0

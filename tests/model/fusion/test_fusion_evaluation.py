@@ -71,7 +71,7 @@ def test_per_query_rows_and_gates(trained: Path) -> None:
 def test_an_evaluation_without_the_cache_changes_no_byte(
     trained: Path, shop: Path, blocks: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert (trained / ".vitrine/cache/vectors.sqlite").exists()
+    assert (trained / ".vitrine/cache/vectors").exists()
     monkeypatch.chdir(tmp_path)
     (tmp_path / "models").symlink_to(trained / "models")
     run_stage("fusion.evaluate", shop, tmp_path, blocks)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -86,8 +87,7 @@ def test_two_runs_give_the_same_files_with_and_without_the_cache(
         record = run_stage(f"fusion.model.{stage}", shop, tmp_path, blocks)
     assert record.metrics["suspected_false_negatives"] >= 0
     assert {"validation_text_ndcg_at_10", "validation_image_ndcg_at_10"} <= set(record.metrics)
-    for path in (tmp_path / ".vitrine/cache").glob("vectors.sqlite*"):
-        path.unlink()
+    shutil.rmtree(tmp_path / ".vitrine/cache/vectors")
     run_stage("fusion.model.fuse", shop, tmp_path, blocks, network="moe_bilinear")
     files = [f"models/fusion/{m}.safetensors" for m in (*STAGES, "moe_bilinear/model")]
     for file in [*files, "plots/align_image.csv", "plots/fuse_moe_bilinear.csv"]:
@@ -205,7 +205,7 @@ def test_a_text_has_the_same_bits_whatever_stands_beside_it(shop: Path, blocks: 
 def test_vectors_of_the_embeddings_stage_are_taken_over(
     shop: Path, blocks: dict[str, Any], tmp_path: Path
 ) -> None:
-    encoder, cache = load_encoder(shop / "models/encoder"), tmp_path / "v.sqlite"
+    encoder, cache = load_encoder(shop / "models/encoder"), tmp_path / "v"
     params = FuseParams.model_validate(blocks["fuse"]).encode
     pictures = [data for _, data in Catalogue(shop / "data/checked").images() if data]
     embedded = BatchEncoder(encoder, params.batch_size, params.precision, cache)
@@ -213,7 +213,7 @@ def test_vectors_of_the_embeddings_stage_are_taken_over(
     towers = _towers(shop, blocks, cache)
     assert towers.pictures.take_over(encoder, shop / "data/checked") == len(pictures)
     own, _ = towers.images(pictures)
-    assert (own == theirs).all() and towers.encoder.memo.misses == 0
+    assert (own == theirs).all() and towers.encoder.cache.misses == 0
     with torch.no_grad():
         next(encoder.encoder.clip.visual.parameters()).add_(1.0)  # another tower: its vectors are not ours
     assert towers.pictures.take_over(encoder, shop / "data/checked") == 0

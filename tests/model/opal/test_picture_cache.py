@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,6 @@ import pytest
 import torch
 
 from components.encoder.model.towers.files import load_encoder
-from components.opal.model.language import picture_cache
 from components.opal.model.language.picture_cache import PictureCache, cache_pictures
 from components.opal.model.language.vision_tower import EncoderVisionTower, load_encoder_weights, tower_config
 from tests.model.opal.listing_shop import write_encoder
@@ -33,12 +31,12 @@ def pictures(count: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_features_are_those_of_the_tower_whatever_was_seen_before(tmp_path: Path, precision: str) -> None:
     made, shown = tower(tmp_path / "encoder"), pictures(70)
-    file = tmp_path / "features.sqlite"
+    file = tmp_path / "features"
     first = PictureCache(made, precision, file)
     first.fill(shown)
     together = first(torch.from_numpy(shown))
     alone = PictureCache(made, precision, None)
-    for name, row in (("from the file", PictureCache(made, precision, file)), ("one by one", alone)):
+    for name, row in (("from the folder", PictureCache(made, precision, file)), ("one by one", alone)):
         found = [row(torch.from_numpy(shown[i : i + 1]).float()) for i in (69, 3, 69)]
         for i, features in zip((69, 3, 69), found, strict=True):
             for ours, theirs in zip(features, together, strict=True):
@@ -50,7 +48,7 @@ def test_features_are_those_of_the_tower_whatever_was_seen_before(tmp_path: Path
 
 
 def test_two_that_start_together_share_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made, shown, file = tower(tmp_path / "encoder"), pictures(200), tmp_path / "features.sqlite"
+    made, shown, file = tower(tmp_path / "encoder"), pictures(200), tmp_path / "features"
     first, second = PictureCache(made, "fp32", file), PictureCache(made, "fp32", file)
     computed: list[int] = []
     compute = first._computed
@@ -63,35 +61,15 @@ def test_two_that_start_together_share_the_work(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(first, "_computed", while_the_other_works)
     first.fill(shown)
-    assert computed == [64], "the rest was in the file by then"
+    assert computed == [64], "the rest was in the folder by then"
     alone = PictureCache(made, "fp32", None)
     pixels = torch.from_numpy(shown)
     for features in (first(pixels), second(pixels)):
         assert all(torch.equal(a, b) for a, b in zip(features, alone(pixels), strict=True))
 
 
-def test_a_file_that_another_process_is_making_is_waited_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(picture_cache, "PAUSE_S", 0.0)
-    tried: list[Path] = []
-
-    def busy(file: Path) -> object:
-        tried.append(file)
-        if len(tried) < 4:
-            raise sqlite3.OperationalError("database is locked")
-        return "open"
-
-    monkeypatch.setattr(picture_cache, "VectorMemo", busy)
-    assert picture_cache.opened(tmp_path / "features.sqlite") == "open" and len(tried) == 4
-    monkeypatch.setattr(picture_cache, "TRIES", 2)
-    tried.clear()
-    with pytest.raises(sqlite3.OperationalError, match="locked"):
-        picture_cache.opened(tmp_path / "features.sqlite")
-
-
 def test_other_weights_are_not_taken_for_these(tmp_path: Path) -> None:
-    made, shown, file = tower(tmp_path / "encoder"), pictures(3), tmp_path / "features.sqlite"
+    made, shown, file = tower(tmp_path / "encoder"), pictures(3), tmp_path / "features"
     PictureCache(made, "fp32", file).fill(shown)
     other = copy.deepcopy(made)
     with torch.no_grad():

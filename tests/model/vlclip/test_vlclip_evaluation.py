@@ -94,9 +94,9 @@ def test_a_second_run_without_caches_changes_nothing(evaluated: Path, tmp_path: 
         assert sha256_folder(evaluated / folder) == sha256_folder(tmp_path / "again" / folder), folder
 
 
-def test_texts_that_ask_the_encoder_are_the_same_without_its_memo(shop: Path, tmp_path: Path) -> None:
+def test_texts_that_ask_the_encoder_are_the_same_without_its_cache(shop: Path, tmp_path: Path) -> None:
     written = []
-    for name in ("memo", "none"):
+    for name in ("cached", "none"):
         root = tmp_path / name
         (root / "data").mkdir(parents=True)
         (root / "data/checked").symlink_to(shop / "data/checked")
@@ -107,11 +107,11 @@ def test_texts_that_ask_the_encoder_are_the_same_without_its_memo(shop: Path, tm
         blocks["llm"] = yaml.safe_load((ROOT / "params.yaml").read_text())["llm"] | {"backend": "offline"}
         (root / "params.yaml").write_text(yaml.safe_dump(blocks))
         assert run_stage(root, "encoder.embed").returncode == 0
-        memo = root / ".vitrine/cache/vectors.sqlite"
-        if name == "memo":
-            assert run_stage(root, "vlclip.agent").returncode == 0 and memo.exists()
+        cache = root / ".vitrine/cache/vectors"
+        if name == "cached":
+            assert run_stage(root, "vlclip.agent").returncode == 0 and cache.exists()
         else:
-            memo.unlink()
+            shutil.rmtree(cache)
         done = run_stage(root, "vlclip.agent")
         assert done.returncode == 0, done.stderr
         written.append(sha256_folder(root / "data/clarified"))

@@ -1,4 +1,4 @@
-"""Encoding pictures and texts in fixed-size batches, with the memo of vectors."""
+"""Encoding pictures and texts in fixed-size batches, with the cache of vectors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from components.encoder.model.features.pixels import PixelCache, square
-from components.encoder.model.features.vector_cache import VectorMemo, Vectors, key_of
+from components.encoder.model.features.vector_cache import VectorCache, Vectors, key_of
 from components.encoder.model.towers.files import LoadedEncoder
 from components.stage.accelerator import autocast, device
 
@@ -21,7 +21,7 @@ def _padded(batch: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
     """Repeat the last row up to ``size`` rows.
 
     A kernel is chosen by shape, and its rounding with it: with every batch of one shape, a vector is the same
-    bits whichever of its neighbours were in the memo.
+    bits whichever of its neighbours were in the cache.
     """
     return (
         np.concatenate([batch, np.repeat(batch[-1:], size - len(batch), axis=0)])
@@ -35,16 +35,16 @@ class BatchEncoder:
 
     Args:
         model: weights, tokenizer and preprocessing. batch_size: rows per forward pass.
-        precision: ``bf16`` or ``fp32``. memo: file of known vectors; None keeps them in memory.
+        precision: ``bf16`` or ``fp32``. cache: folder of known vectors; None keeps them in memory.
     """
 
     def __init__(
-        self, model: LoadedEncoder, batch_size: int, precision: str, memo: Path | None = None
+        self, model: LoadedEncoder, batch_size: int, precision: str, cache: Path | None = None
     ) -> None:
         self.model, self.batch_size, self.precision = model, batch_size, precision
         self.device = device()
         self.encoder = model.encoder.to(self.device).eval()
-        self.memo = VectorMemo(memo)
+        self.cache = VectorCache(cache)
         self._identity = (
             model.model_sha256,
             model.preprocessing_sha256,
@@ -85,7 +85,7 @@ class BatchEncoder:
     def images(self, images: Iterable[bytes]) -> Iterator[Vectors]:
         """Vectors of encoded pictures, ``[<= batch_size, D]`` at a time."""
         items = ((key_of("image", *self._identity, data), data) for data in images)
-        return self.memo.fill(items, self._image_bytes, self.batch_size)
+        return self.cache.fill(items, self._image_bytes, self.batch_size)
 
     def catalogue_images(self, images: Iterable[bytes], pixels: PixelCache) -> Iterator[Vectors]:
         """The same for the pictures of a catalogue in its order, read where they lie decoded."""
@@ -94,7 +94,7 @@ class BatchEncoder:
         def _vectors(rows: Sequence[Any]) -> Vectors:
             return self.pixel_vectors(pixels.take(np.asarray(rows, dtype=np.int64)))
 
-        return self.memo.fill(items, _vectors, self.batch_size)
+        return self.cache.fill(items, _vectors, self.batch_size)
 
     def _image_bytes(self, images: Sequence[Any]) -> Vectors:
         return self.pixel_vectors(np.stack([square(data, self.encoder.image_px) for data in images]))
@@ -102,7 +102,7 @@ class BatchEncoder:
     def texts(self, texts: Sequence[str]) -> Vectors:
         """Vectors ``[N, D]`` of texts."""
         items = [(key_of("text", *self._identity, text), text) for text in texts]
-        return np.concatenate(list(self.memo.fill(items, self._texts, self.batch_size)))
+        return np.concatenate(list(self.cache.fill(items, self._texts, self.batch_size)))
 
     def _texts(self, texts: Sequence[Any]) -> Vectors:
         tokens = self.model.tokenizer(texts)

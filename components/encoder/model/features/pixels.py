@@ -1,7 +1,7 @@
 """Pre-decoded pixels: every picture of a catalogue as one memory-mapped array per shard.
 
 Reading ready pixels is hundreds of times cheaper than decoding JPEG, and training reads each picture many
-times. The arrays are a memo cache under ``.vitrine/cache``, keyed by the shard's bytes and the preprocessing:
+times. The arrays are a cache under ``.vitrine/cache``, keyed by the shard's bytes and the preprocessing:
 delete them and nothing changes but time.
 """
 

@@ -1,21 +1,29 @@
-"""A memo of vectors, keyed by everything that decides them: weights, preprocessing, input bytes, dtype."""
+"""A cache of vectors, keyed by everything that decides them: weights, preprocessing, input bytes, dtype."""
 
 from __future__ import annotations
 
 import hashlib
-import sqlite3
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from diskcache import Cache, Disk
+from diskcache.core import MODE_RAW
 
 Vectors = npt.NDArray[np.float32]
 WAIT_S = 60  # for another process's write
-TABLE = "CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB) WITHOUT ROWID"
+UNLIMITED = 2**62
 VERSION = "3"  # of the encoding code: raise it when the same inputs give other vectors
+SETTINGS = {
+    "eviction_policy": "none",
+    "size_limit": UNLIMITED,
+    "cull_limit": 0,
+    "disk_min_file_size": UNLIMITED,  # all in one file: a vector is smaller than a file system's block
+}
 
 
 def key_of(*parts: str | bytes) -> bytes:
@@ -27,54 +35,43 @@ def key_of(*parts: str | bytes) -> bytes:
     return digest.digest()[:16]
 
 
-def _patiently(act: Callable[[], object]) -> None:
-    """Try again while another process holds the file: SQLite does not wait to change a mode."""
-    for _ in range(WAIT_S * 20):
-        try:
-            act()
-            return
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error):
-                raise
-            time.sleep(0.05)
-    act()
+class RawDisk(Disk):
+    """Bytes alone: diskcache's pickled form would run code that somebody has put into the folder."""
+
+    def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> bytes | None:
+        """What was stored as bytes; anything else counts as not there."""
+        return value if mode == MODE_RAW and isinstance(value, bytes) else None
 
 
-class VectorMemo:
-    """Vectors by content key in one SQLite file; killing a writer loses at most its last batch.
+class VectorCache:
+    """Vectors by content key in a folder; killing a writer loses at most its last batch.
 
-    Processes may share the file: readers never wait, and a writer holds it for one batch.
+    Processes may share the folder: readers never wait, and a writer holds it for one batch. None keeps the
+    vectors in memory.
     """
 
-    def __init__(self, file: Path | None) -> None:
-        if file is not None:
-            file.parent.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(":memory:" if file is None else file, timeout=WAIT_S)
-        _patiently(lambda: self._db.execute("PRAGMA journal_mode=WAL"))
-        # A crash of the machine may lose the last batches and breaks nothing; each is not worth a flush.
-        self._db.execute("PRAGMA synchronous=NORMAL")
-        _patiently(lambda: self._db.execute(TABLE))
+    def __init__(self, folder: Path | None) -> None:
+        self._store: dict[bytes, bytes] | Cache = (
+            {} if folder is None else Cache(folder, timeout=WAIT_S, disk=RawDisk, **SETTINGS)
+        )
         self.hits = self.misses = 0
 
     def close(self) -> None:
-        """Close the file."""
-        self._db.close()
+        """Close the folder."""
+        if isinstance(self._store, Cache):
+            self._store.close()
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Vectors]:
         """The vectors that are known."""
-        found: dict[bytes, Vectors] = {}
-        for start in range(0, len(keys), 500):
-            part = keys[start : start + 500]
-            marks = ",".join("?" * len(part))
-            rows = self._db.execute(f"SELECT key, vector FROM vectors WHERE key IN ({marks})", part)
-            found.update((k, np.frombuffer(v, dtype=np.float32)) for k, v in rows)
-        return found
+        found = ((key, self._store.get(key)) for key in keys)
+        return {key: np.frombuffer(data, dtype=np.float32) for key, data in found if data is not None}
 
     def put(self, keys: Sequence[bytes], vectors: Vectors) -> None:
         """Keep vectors ``[len(keys), D]``."""
-        rows = [(k, v.tobytes()) for k, v in zip(keys, vectors.astype(np.float32), strict=True)]
-        with self._db:
-            self._db.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", rows)
+        store = self._store
+        with store.transact(retry=True) if isinstance(store, Cache) else nullcontext():
+            for key, vector in zip(keys, vectors.astype(np.float32), strict=True):
+                store[key] = vector.tobytes()
 
     def fill(
         self, items: Iterable[tuple[bytes, object]], compute: Callable[[list[object]], Vectors], batch: int

@@ -78,7 +78,7 @@ def _warm_the_cache(stage: AlignmentStage, start: LoadedEncoder, paths: Paths) -
     """
     params = stage.params
     aligned = load_towers(paths.fusion / stage.name)
-    towers = Towers(aligned, stage.fusion.text, params.encode, paths.cache / "vectors.sqlite", params.threads)
+    towers = Towers(aligned, stage.fusion.text, params.encode, paths.cache / "vectors", params.threads)
     if not params.image_weight:
         towers.pictures.take_over(start, paths.catalogue)
     else:

@@ -72,7 +72,7 @@ class Pictures:
             self.pixels = PixelCache(catalogue, loaded.encoder.image_px, cache, params.threads)
         else:
             size, precision = params.encode.batch_size, params.encode.precision
-            encoder = BatchEncoder(loaded, size, precision, cache / "vectors.sqlite")
+            encoder = BatchEncoder(loaded, size, precision, cache / "vectors")
             self.tower = PictureTower(encoder, params.threads)
 
     def vectors(self, split: Split) -> Vectors | None:
@@ -82,7 +82,7 @@ class Pictures:
     def close(self) -> None:
         """Close the cache of vectors."""
         if self.tower is not None:
-            self.tower.encoder.memo.close()
+            self.tower.encoder.cache.close()
 
 
 def make_alignment_set(

@@ -38,7 +38,7 @@ def run(params: Fuse, paths: Paths, record: Record) -> None:
     torch.set_num_threads(fuse.threads)
     with record.timed("vectors"):
         loaded = load_towers(params.towers or paths.fusion / "align_image")
-        towers = Towers(loaded, fusion.text, fuse.encode, paths.cache / "vectors.sqlite", fuse.threads)
+        towers = Towers(loaded, fusion.text, fuse.encode, paths.cache / "vectors", fuse.threads)
         data = make_fuse_data(paths.catalogue, towers, fusion, fuse)
         network = create_network(name, towers.dimension, fuse.network, fuse.seed)
         validate = make_validation(paths.catalogue, towers, network)

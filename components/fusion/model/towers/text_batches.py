@@ -47,7 +47,7 @@ class TextBatchEncoder(BatchEncoder):
     def texts(self, texts: Sequence[str]) -> Vectors:
         """Vectors ``[N, D]`` of texts."""
         items = [(key_of("text", *self._identity, text), text) for text in texts]
-        return np.concatenate(list(self.memo.fill(items, self._texts, AT_ONCE)))
+        return np.concatenate(list(self.cache.fill(items, self._texts, AT_ONCE)))
 
     def _texts(self, texts: Sequence[Any]) -> Vectors:
         tokens = self.model.tokenizer(texts)

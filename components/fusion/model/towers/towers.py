@@ -122,7 +122,7 @@ class PictureTower:
                 pixels = list(pool.map(lambda data: square(data, side), missing))
             return self.encoder.pixel_vectors(np.stack(pixels))
 
-        return np.concatenate(list(self.encoder.memo.fill(items, _compute, self.encoder.batch_size)))
+        return np.concatenate(list(self.encoder.cache.fill(items, _compute, self.encoder.batch_size)))
 
     def take_over(self, encoder: LoadedEncoder, catalogue: Path) -> int:
         """Keep as this tower's what the cache knows of ``encoder``'s vectors of the catalogue's pictures.
@@ -132,7 +132,7 @@ class PictureTower:
         """
         if image_tower_sha256(encoder.encoder) != self._key[1]:
             return 0
-        memo, identity = self.encoder.memo, (encoder.model_sha256, *self._key[2:])
+        memo, identity = self.encoder.cache, (encoder.model_sha256, *self._key[2:])
         taken = 0
         for shard in shard_paths(catalogue):
             for table in row_groups(shard, ["image"]):
@@ -229,4 +229,4 @@ class Towers:
 
     def close(self) -> None:
         """Close the cache."""
-        self.encoder.memo.close()
+        self.encoder.cache.close()

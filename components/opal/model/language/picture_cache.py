@@ -1,15 +1,13 @@
 """A frozen tower's features of pictures, computed once: training reads each picture many times.
 
 Two trainings, the preferences, the optimisation and the evaluation look at the same pictures through the same
-frozen tower. Features are kept by the tower's weights and the picture's pixels, in memory and in a file under
-``.vitrine/cache``: delete it and nothing changes but time.
+frozen tower. Features are kept by the tower's weights and the picture's pixels, in memory and in a folder
+under ``.vitrine/cache``: delete it and nothing changes but time.
 """
 
 from __future__ import annotations
 
 import hashlib
-import sqlite3
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,31 +17,13 @@ import torch
 from torch import Tensor
 
 from components.encoder.model.features.pixels import PixelCache
-from components.encoder.model.features.vector_cache import VectorMemo, key_of
+from components.encoder.model.features.vector_cache import VectorCache, key_of
 from components.opal.model.language.vision_tower import EncoderVisionTower
 from components.stage.progress import Progress
 
-FILE = Path("picture_features.sqlite")
+FOLDER = "picture_features"
 VERSION = "1"  # of the tower's code: raise it when the same weights and pixels give other features
-TRIES, PAUSE_S = 50, 0.1  # to open a file that another process is making
 BATCH = 64  # pictures per forward pass, always: kernels, and rounding with them, are chosen by shape
-
-
-def opened(file: Path | None) -> VectorMemo:
-    """The cache's file, made if need be.
-
-    SQLite does not wait for its turn where two processes that start together make one file: the one that
-    comes second is told that it is locked, and asks again.
-
-    Raises:
-        sqlite3.OperationalError: it is still locked after some seconds.
-    """
-    for _ in range(TRIES):
-        try:
-            return VectorMemo(file)
-        except sqlite3.OperationalError:
-            time.sleep(PAUSE_S)
-    return VectorMemo(file)
 
 
 class PictureCache:
@@ -51,13 +31,13 @@ class PictureCache:
 
     Args:
         tower: its own weights are part of every key. precision: ``bf16`` or ``fp32``.
-        file: where features outlive the process; None keeps them in memory.
+        folder: where features outlive the process; None keeps them in memory.
     """
 
-    def __init__(self, tower: EncoderVisionTower, precision: str, file: Path | None) -> None:
+    def __init__(self, tower: EncoderVisionTower, precision: str, folder: Path | None) -> None:
         self.tower, self.bf16 = tower, precision == "bf16"
         self.dtype = np.float16 if self.bf16 else np.float32  # finer than bf16, and half of fp32
-        self._disk = opened(file)
+        self._disk = VectorCache(folder)
         digest = hashlib.sha256(f"{VERSION} {precision} {tower.config.grid}".encode())
         for name, tensor in sorted(tower.encoder.state_dict().items()):
             digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
@@ -72,7 +52,7 @@ class PictureCache:
         return [key_of(self._weights, self.tower.device.type, picture.tobytes()) for picture in pixels]
 
     def _computed(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Features ``[N, (1 + grid²) · D]`` as the cache's file keeps them: their bytes, read as float32."""
+        """Features ``[N, (1 + grid²) · D]`` as the folder keeps them: their bytes, read as float32."""
         rows = np.concatenate([pixels, np.repeat(pixels[-1:], BATCH - len(pixels), axis=0)])
         with (
             torch.inference_mode(),
@@ -85,7 +65,7 @@ class PictureCache:
         return np.ascontiguousarray(features.astype(self.dtype)).view(np.float32)
 
     def fill(self, pixels: npt.NDArray[np.uint8], what: str = "", backwards: bool = False) -> None:
-        """Get to know pictures ``[N, 3, px, px]``; what the file has is read, the rest is computed.
+        """Get to know pictures ``[N, 3, px, px]``; what the folder has is read, the rest is computed.
 
         Two processes that start together compute half each, if one of them goes ``backwards``: what the other
         has written meanwhile is read. Which one computed a picture's features changes no bit of them.
@@ -124,7 +104,7 @@ def cache_pictures(model: Any, precision: str, cache: Path | None) -> PictureCac
     tower = getattr(getattr(model, "model", None), "vision_tower", None)
     if not isinstance(tower, EncoderVisionTower) or not tower.config.frozen:
         return None
-    tower.cache = PictureCache(tower, precision, cache / FILE if cache else None)
+    tower.cache = PictureCache(tower, precision, cache / FOLDER if cache else None)
     return tower.cache
 
 

@@ -82,7 +82,7 @@ def open_judge(inputs: Inputs) -> Opened | None:
         return None
     paths, left = inputs.paths, params.calibration_products
     texts = BatchEncoder(
-        load_encoder(paths.encoder), params.batch_size, params.precision, paths.cache / "vectors.sqlite"
+        load_encoder(paths.encoder), params.batch_size, params.precision, paths.cache / "vectors"
     )
     reader = EvidenceReader(texts, inputs.observed, inputs.schema, params)
     evidence: list[Evidence] = []
