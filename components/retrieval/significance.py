@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from components.retrieval.errors import RetrievalDataError
 from components.stage.record import Interval
 
+LEVEL = 0.95  # coverage of every interval
 # Random draws held at once: 250,000 int64 are 2 MB and stay in the processor's cache, which halves the time;
 # the blocks' size changes no result.
 BLOCK_DRAWS = 250_000
@@ -111,23 +112,20 @@ def _one_by_one(units: NDArray[np.float64], seed: int, samples: int) -> NDArray[
     return totals
 
 
-def _limits(means: NDArray[np.float64], level: float) -> tuple[float, float]:
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+def _limits(means: NDArray[np.float64]) -> tuple[float, float]:
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
 
-def _checked(samples: int, level: float) -> None:
-    if samples < 1 or not 0 < level < 1:
-        raise RetrievalDataError(
-            f"A bootstrap needs samples >= 1 and 0 < level < 1, not {samples} and {level}."
-        )
+def _checked(samples: int) -> None:
+    if samples < 1:
+        raise RetrievalDataError(f"A bootstrap needs at least one sample, not {samples}.")
 
 
 def bootstrap_interval(
     values: ArrayLike,
     seed: int,
     samples: int = 10_000,
-    level: float = 0.95,
     clusters: Sequence[object] | None = None,
 ) -> Interval:
     """Mean of ``values`` with its percentile bootstrap interval (Efron and Tibshirani 1993, chapter 13).
@@ -136,7 +134,6 @@ def bootstrap_interval(
         values: float ``[queries]``; NaN means not defined and is left out.
         seed: equal seeds give equal intervals.
         samples: bootstrap samples.
-        level: coverage of the interval.
         clusters: a hashable label per value; whole groups are resampled, for values that are not independent
             (queries that share a product group).
 
@@ -145,13 +142,13 @@ def bootstrap_interval(
         value is NaN and there is no interval.
 
     Raises:
-        RetrievalDataError: lengths differ, or samples or level are out of range.
+        RetrievalDataError: lengths differ, or there are no samples.
     """
-    _checked(samples, level)
+    _checked(samples)
     units = _units(np.asarray(values, np.float64), clusters)
     if not len(units):
         return Interval(value=float("nan"), n=0)
-    low, high = _limits(_resampled_means(units, seed, samples), level)
+    low, high = _limits(_resampled_means(units, seed, samples))
     return Interval(value=float(units[:, 0].sum() / units[:, 1].sum()), low=low, high=high, n=len(units))
 
 
@@ -160,23 +157,22 @@ def paired_bootstrap(
     b: ArrayLike,
     seed: int,
     samples: int = 10_000,
-    level: float = 0.95,
     clusters: Sequence[object] | None = None,
 ) -> Difference:
     """Test whether ``a`` and ``b``, measured on the same queries in the same order, have different means.
 
     The differences are resampled; p is twice the smaller share of samples on either side of zero, counting
-    the observed one (so never 0), and agrees with the interval: p < 1 − level when the interval leaves zero
+    the observed one (so never 0), and agrees with the interval: p < 0.05 when the interval leaves zero
     out.
 
     Args:
         a, b: float ``[queries]``; a query where either is NaN is left out.
-        seed, samples, level, clusters: as in :func:`bootstrap_interval`.
+        seed, samples, clusters: as in :func:`bootstrap_interval`.
 
     Raises:
-        RetrievalDataError: lengths differ, no query is left, or samples or level are out of range.
+        RetrievalDataError: lengths differ, no query is left, or there are no samples.
     """
-    _checked(samples, level)
+    _checked(samples)
     first, second = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if first.shape != second.shape or first.ndim != 1:
         raise RetrievalDataError(
@@ -186,7 +182,7 @@ def paired_bootstrap(
     if not len(units):
         raise RetrievalDataError("A paired test needs at least one query with both values defined.")
     means = _resampled_means(units, seed, samples)
-    low, high = _limits(means, level)
+    low, high = _limits(means)
     side = min(np.count_nonzero(means <= 0), np.count_nonzero(means >= 0))
     p = min(1.0, 2 * (int(side) + 1) / (samples + 1))
     return Difference(

@@ -105,7 +105,6 @@ def test_equal_seeds_give_equal_results():
         lambda: paired_bootstrap([1.0], [1.0, 2.0], seed=0),
         lambda: paired_bootstrap([math.nan], [1.0], seed=0),
         lambda: bootstrap_interval([1.0], seed=0, samples=0),
-        lambda: bootstrap_interval([1.0], seed=0, level=1.0),
         lambda: bootstrap_interval([1.0], seed=0, clusters=["a", "b"]),
     ],
 )
