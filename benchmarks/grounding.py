@@ -5,8 +5,8 @@
 FOLDER holds ``boxes.jsonl`` (image, label, kind, bbox_norm_xyxy) and the pictures; every ``item`` box of
 at least ``--minimum-area`` of its photo is asked for with its label as the only prompt. The grounder is the
 one that block ``ground`` of the parameters names. Prints a table and writes
-``benchmarks/results/grounding.json``; without the folder it says so and ends with 0: the data are nobody's
-to hand on.
+``benchmarks/results/grounding.json``; without the folder it says so and ends with 0: the data
+may not be shared.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 RESULTS = Path(__file__).parent / "results" / "grounding.json"
-RIVALS = ("whole_image", "centre_crop", "random_box", "foreground")
+BASELINES = ("whole_image", "centre_crop", "random_box", "foreground")
 BATCH = 256
 
 
@@ -78,7 +78,7 @@ def grounded(folder: Path, items: Sequence[Item], params: Any, model: Path) -> t
 
 
 def baselines(folder: Path, items: Sequence[Item]) -> dict[str, Answers]:
-    """Boxes that nobody asked a text for."""
+    """Boxes that need no text."""
     from components.encoder.model.features.pixels import square
     from components.vlclip.evaluate import baseline_boxes
 
@@ -108,7 +108,7 @@ def rows(items: Sequence[Item], ours: Answers, others: dict[str, Answers]) -> li
 
     out = []
     mine = values(ours)
-    for name in RIVALS:
+    for name in BASELINES:
         peer = values(others[name])
         for metric in ("iou", "pointing"):
             test = paired_bootstrap(mine[metric], peer[metric], seed=0, samples=2000, clusters=photos)

@@ -1,7 +1,7 @@
 """Writing listings in batches beside a plain loop of one ``model.generate`` per picture.
 
 Same model, pictures, prompts, precision and limit of tokens, greedy on both sides, runs alternating. The
-peer is what the model's card would tell a user to write: processor, ``generate``, decode, one picture at a
+peer is what the model's card would ask a user to write: processor, ``generate``, decode, one picture at a
 time. Case ``free`` decodes freely on both sides; case ``by_schema`` holds ours to the category's JSON
 Schema, the peer to nothing, so there ours does more work. Both sides' texts are compared: batches are
 padded, and bf16 rounds differently with the shape of a batch, so a few of them may differ.
@@ -23,7 +23,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from benchmarks.result import rate_row
+from benchmarks.result import Task, rate_row
 from components.catalog.format.schema import read_schema
 from components.encoder.model.features.pixels import PixelCache
 from components.encoder.model.features.rows import read_rows
@@ -97,8 +97,8 @@ def main() -> None:
         plain = plain_loop(model, note, pixels, categories, decoding)
         times["peer"].append(time.perf_counter() - start)
         same = sum(a == b for a, b in zip(free, plain, strict=True))
-    named = (len(chosen), "one model.generate per picture", "listings/s")
-    results = [rate_row(case, times[case], times["peer"], *named) for case in ("free", "by_schema")]
+    task = Task(len(chosen), "one model.generate per picture", "listings/s")
+    results = [rate_row(case, task, times[case], times["peer"]) for case in ("free", "by_schema")]
     RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     for result in results:
         print(result)

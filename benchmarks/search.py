@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 RESULTS = Path(__file__).parent / "results" / "search.json"
 DIMENSION, K, BATCH = 256, 10, 100
@@ -83,27 +83,36 @@ def rate(search: Search, queries: Any, batch: int) -> float:
     return len(queries) / (time.process_time() - start)
 
 
-def compared(case: str, ours: Search, peer: Search, queries: Any, batch: int, runs: int) -> dict[str, Any]:
-    """One row of the table: medians of alternating runs; spread is (most - least) / median of our runs."""
+class Figure(NamedTuple):
+    """What was measured of both sides; ``spread`` is (most - least) / median of our runs."""
+
+    ours: float
+    peer: float
+    unit: str
+    runs: int = 1
+    spread: float = 0.0
+
+
+def compared(ours: Search, peer: Search, queries: Any, batch: int, runs: int) -> Figure:
+    """Queries per second of both: medians of alternating runs."""
     rate(ours, queries[:batch], batch), rate(peer, queries[:batch], batch)  # warm up
     pairs = [(rate(ours, queries, batch), rate(peer, queries, batch)) for _ in range(runs)]
     mine, theirs = (statistics.median(side) for side in zip(*pairs, strict=True))
     first = [pair[0] for pair in pairs]
-    spread = (max(first) - min(first)) / mine
-    return row(case, mine, theirs, "queries/s", runs, spread)
+    return Figure(mine, theirs, "queries/s", runs, (max(first) - min(first)) / mine)
 
 
-def row(case: str, ours: float, peer: float, unit: str, runs: int, spread: float) -> dict[str, Any]:
+def row(case: str, figure: Figure) -> dict[str, Any]:
     """A row in the form that all benchmarks share; ratio above 1 means ours is better."""
     return {
         "case": case,
-        "ours": round(ours, 4),
-        "peer": round(peer, 4),
+        "ours": round(figure.ours, 4),
+        "peer": round(figure.peer, 4),
         "peer_name": "numpy brute force",
-        "unit": unit,
-        "ratio": round(ours / peer, 3),
-        "runs": runs,
-        "spread": round(spread, 3),
+        "unit": figure.unit,
+        "ratio": round(figure.ours / figure.peer, 3),
+        "runs": figure.runs,
+        "spread": round(figure.spread, 3),
     }
 
 
@@ -128,9 +137,9 @@ def measure(count: int, query_count: int, runs: int) -> list[dict[str, Any]]:
                 return index.search(asked, K)[1]
 
             name = f"{kind}, {count:,} products"
-            rows.append(compared(f"{name}, one query at a time", ours, peer, queries, 1, runs))
-            rows.append(compared(f"{name}, {BATCH} queries at once", ours, peer, queries, BATCH, runs))
-            rows.append(row(f"{name}, recall@{K}", recall(ours(queries), exact), 1.0, "share", 1, 0.0))
+            rows.append(row(f"{name}, one query at a time", compared(ours, peer, queries, 1, runs)))
+            rows.append(row(f"{name}, {BATCH} queries at once", compared(ours, peer, queries, BATCH, runs)))
+            rows.append(row(f"{name}, recall@{K}", Figure(recall(ours(queries), exact), 1.0, "share")))
     return rows
 
 

@@ -3,8 +3,8 @@
 The peer is TRL's example for vision-language models (its documentation, "Training vision language models"):
 ``SFTTrainer`` with pictures in the dataset and the collator that it makes itself. Both train the same model
 from the same first weights on the same listings in the same order, by AdamW, runs alternating. Case
-``frozen_tower``: ours remembers what a frozen tower saw in a picture; the peer looks again each time. Ours
-counts getting to know the pictures. Losses of both are printed: they differ by rounding only.
+``frozen_tower``: ours caches a frozen tower's features of a picture; the peer computes them each time. The
+time to fill the cache counts. Losses of both are printed: they differ by rounding only.
 
 Needs a workspace with ``data/checked``, ``data/refined`` and ``models/encoder``. Run:
 ``python -m benchmarks.sft [--steps 40] [--runs 3]``
@@ -25,7 +25,7 @@ from datasets import Dataset
 from PIL import Image
 from trl import SFTConfig, SFTTrainer
 
-from benchmarks.result import rate_row
+from benchmarks.result import Task, rate_row
 from components.encoder.model.features.pixels import PixelCache
 from components.opal.model.language.listing_model import ListingModel
 from components.opal.model.language.picture_cache import cache_pictures
@@ -46,7 +46,7 @@ RESULTS = Path("benchmarks/results/sft.json")
 def ours(
     model: ListingModel, samples: list[Sample], pixels: PixelCache, params: SftParams, listing: ListingParams
 ) -> tuple[float, float]:
-    """Seconds and last loss of our loop, the first look at every picture included."""
+    """Seconds and last loss of our loop, filling the cache of pictures included."""
     cache_pictures(model.model, listing.precision, None)
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
@@ -107,8 +107,8 @@ def main() -> None:
             model = ListingModel(copy.deepcopy(first.model), first.processor, first.context_length)
             seconds, losses[name] = loop(model, samples, pixels, params, listing)
             times[name].append(seconds)
-    named = (len(samples), "TRL's SFTTrainer with its own collator", "samples/s")
-    rows = [rate_row("frozen_tower", times["ours"], times["peer"], *named)]
+    task = Task(len(samples), "TRL's SFTTrainer with its own collator", "samples/s")
+    rows = [rate_row("frozen_tower", task, times["ours"], times["peer"])]
     RESULTS.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     print(rows[0])
     print(f"last loss: {losses}")

@@ -11,7 +11,7 @@ PICTURE_TOKENS = 1024  # likewise
 
 
 class Spending:
-    """Counts answers, kept ones included, and what is under way."""
+    """Counts answers, cached ones included, and requests under way."""
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
@@ -58,6 +58,6 @@ def _estimate(request: Request) -> int:
 
 def _spent(what: str, key: str) -> str:
     return (
-        f"The budget of {what} is spent; every answer so far is kept. Raise llm.budget.{key} and run again: "
-        "the work goes on where it stopped."
+        f"The budget of {what} is spent; every answer so far is cached. Raise llm.budget.{key} and run "
+        "again: the work goes on where it stopped."
     )

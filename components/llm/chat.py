@@ -78,7 +78,7 @@ class ChatModel(Protocol):
     identity: str  # part of every cache key: all that decides an answer besides the request
     concurrency: int  # requests that may be under way at once
     sees_pictures: bool
-    keeps_answers: bool  # whether an answer is worth keeping; not where making it again is as cheap
+    caches_answers: bool  # whether an answer is worth caching; not where making it again costs as little
     counts: dict[str, int]  # what happened on the way: retries by cause
 
     async def reply(self, request: Request) -> Reply:
@@ -90,4 +90,4 @@ class ChatModel(Protocol):
         """
 
     async def close(self) -> None:
-        """Let go of connections and memory."""
+        """Free connections and memory."""

@@ -1,7 +1,7 @@
 """Any OpenAI-compatible endpoint, through OpenAI's own client: pictures as data URLs, JSON Schema, retries.
 
 The client makes the exchange and names what went wrong. Its own retries stay off: they neither hold back
-other requests when a server asks to wait, nor end when it asks for hours, nor when it has gone for good.
+other requests when a server asks to wait, nor end when it asks for hours or has stopped for good.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from components.llm.errors import ChatConfigurationError, EndpointError, ReplyEr
 from components.llm.params import EndpointParams
 
 RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504, 529})
-FATAL = frozenset({401, 403, 404, 405})  # key, permission or address: no request will fare better
+FATAL = frozenset({401, 403, 404, 405})  # key, permission or address: no other request will succeed
 SIGNATURES = {b"\xff\xd8\xff": "jpeg", b"\x89PNG": "png", b"RIFF": "webp"}
 
 
@@ -33,7 +33,7 @@ class EndpointModel:
         ChatConfigurationError: an environment variable that ``params`` names is not set, or is no URL.
     """
 
-    keeps_answers = True
+    caches_answers = True
 
     def __init__(self, params: EndpointParams, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self._params = params
@@ -74,7 +74,7 @@ class EndpointModel:
         if self._exhausted >= self._params.unreachable_after:
             raise EndpointError(
                 f"The endpoint of ${self._params.url_env} does not answer ({tried}, {self._exhausted} "
-                "requests in a row); every answer so far is kept. Bring it back and run again."
+                "requests in a row); every answer so far is cached. Start it and run again."
             )
         raise ReplyError(tried)
 
@@ -88,7 +88,7 @@ class EndpointModel:
     async def _attempt(self, body: dict[str, Any]) -> Reply | str:
         """One exchange: a reply, or why there is none and another attempt may help."""
         try:
-            # the client times each read; a server that drips one byte a minute is caught only by this
+            # the client times each read; a server that sends one byte a minute is caught only by this
             async with asyncio.timeout(self._params.timeout_s):
                 response = await self._client.chat.completions.with_raw_response.create(**body)
         except (TimeoutError, openai.APITimeoutError):
@@ -97,7 +97,7 @@ class EndpointModel:
             return self._count("connection", type(error.__cause__ or error).__name__)
         except openai.APIStatusError as error:
             return self._refused(error.status_code, error.response.headers.get("retry-after", ""))
-        return read_reply(response.http_response) or self._count("broken_envelope")
+        return read_reply(response.http_response) or self._count("broken_response")
 
     def _refused(self, status: int, wait: str) -> str:
         """What an error status means: try again, give this request up, or give all of them up."""
@@ -108,19 +108,19 @@ class EndpointModel:
             )
         if status not in RETRIED:
             raise ReplyError(f"refused with status {status}")
-        self._heed(wait)
+        self._obey(wait)
         return self._count(f"status_{status}")
 
     def _count(self, cause: str, detail: str = "") -> str:
         self.counts[cause] = self.counts.get(cause, 0) + 1
         return f"{cause.replace('_', ' ')} {detail}".strip()
 
-    def _heed(self, header: str) -> None:
+    def _obey(self, header: str) -> None:
         seconds = retry_after(header)
         if seconds > self._params.backoff_max_s:
             raise EndpointError(
                 f"The endpoint of ${self._params.url_env} asks to wait {seconds:.0f} s, longer than "
-                "llm.endpoint.backoff_max_s; every answer so far is kept. Run again later."
+                "llm.endpoint.backoff_max_s; every answer so far is cached. Run again later."
             )
         self._not_before = max(self._not_before, asyncio.get_running_loop().time() + seconds)
 
@@ -166,7 +166,7 @@ def retry_after(header: str) -> float:
 
 
 def read_reply(response: httpx.Response) -> Reply | None:
-    """The reply in a 200 response; None when the envelope is cut or of another shape."""
+    """The reply in a 200 response; None when it is cut off or of another shape."""
     try:
         data = response.json()
         choice = data["choices"][0]

@@ -12,11 +12,11 @@ class ChatModelFileError(InvalidDataError):
 
 
 class EndpointError(VitrineError):
-    """The endpoint answers nobody any more; what it has answered is kept (exit code 1)."""
+    """The endpoint does not answer any more; its answers so far are cached (exit code 1)."""
 
 
 class BudgetSpentError(VitrineError):
-    """The budget of requests or tokens is spent; what was paid for is kept (exit code 1)."""
+    """The budget of requests or tokens is spent; what was paid for is cached (exit code 1)."""
 
 
 class TooManyFailuresError(VitrineError):

@@ -7,12 +7,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-# Models wrap JSON in a Markdown fence however firmly they are told not to.
+# Models put JSON into a Markdown fence even when they are asked not to.
 FENCE = re.compile(r"^\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*$", re.DOTALL)
 
 
 class SchemaCheck:
-    """Holds answers against one JSON Schema (2020-12)."""
+    """Checks answers against one JSON Schema (2020-12)."""
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
         from jsonschema import Draft202012Validator
@@ -38,8 +38,8 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def parse_answer(text: str, check: SchemaCheck) -> tuple[dict[str, Any] | None, str]:
     """The object that ``text`` holds, and why there is none.
 
-    One Markdown fence around the whole is taken off. Nothing is repaired beyond that: a mended answer is one
-    that nobody gave.
+    One Markdown fence around the whole is taken off. Nothing is repaired beyond that: a repaired
+    answer is one that the model did not give.
     """
     fenced = FENCE.match(text)
     try:

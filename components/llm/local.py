@@ -28,7 +28,9 @@ def check_folder(folder: Path) -> None:
         ChatModelFileError: it is missing, has no config or weights, or holds a pickle or code.
     """
     if not (folder / "config.json").is_file():
-        raise ChatModelFileError(f"{folder} is no model folder: it has no config.json; see llm.local.folder.")
+        raise ChatModelFileError(
+            f"{folder} is not a model folder: it has no config.json; see llm.local.folder."
+        )
     names = sorted(p.name for p in folder.iterdir())
     if refused := [name for name in names if name.endswith(REFUSED)]:
         raise ChatModelFileError(
@@ -47,7 +49,7 @@ class LocalModel:
     """
 
     concurrency = 1
-    keeps_answers = True
+    caches_answers = True
 
     def __init__(self, params: LocalParams) -> None:
         import torch

@@ -25,7 +25,7 @@ class OfflineModel:
 
     concurrency = 1
     sees_pictures = False
-    keeps_answers = False
+    caches_answers = False
 
     def __init__(self, rules: Mapping[str, Rule], version: str) -> None:
         self._rules = rules
@@ -41,4 +41,4 @@ class OfflineModel:
         return Reply(json.dumps(rule(json.loads(data)), ensure_ascii=False), cut=False, usage=Usage())
 
     async def close(self) -> None:
-        """Nothing to let go of."""
+        """Nothing to free."""

@@ -12,10 +12,10 @@ Seconds = Annotated[float, Field(gt=0)]
 
 
 class Budget(Params):
-    """What all answers of one stage may cost, kept ones included; null = no limit.
+    """What all answers of one stage may cost, cached ones included; null = no limit.
 
-    A kept answer counts as what it cost when it was bought. So a rerun under the same budget stops at the
-    same place and pays nothing, and a raised budget goes on from there.
+    A cached answer counts as what it cost when it was asked for. So a rerun under the same budget stops at
+    the same place and pays nothing, and a raised budget goes on from there.
     """
 
     requests: PositiveInt | None = None

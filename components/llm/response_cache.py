@@ -1,4 +1,4 @@
-"""Answers that were paid for, kept at once and found again by everything that decides them.
+"""Answers that were paid for, cached at once and found again by everything that decides them.
 
 Deleting the folder costs money and time, and changes no result as long as the model repeats its answers.
 """
@@ -20,12 +20,12 @@ class ResponseCache:
         self._cache = Cache(folder, disk=JSONDisk, eviction_policy="none", size_limit=2**62)
 
     def get(self, key: bytes) -> Reply | None:
-        """The kept reply, if there is one."""
+        """The cached reply, if there is one."""
         kept = self._cache.get(key.hex())
         return None if kept is None else Reply(kept["text"], kept["cut"], Usage(*kept["tokens"]))
 
     def put(self, key: bytes, reply: Reply) -> None:
-        """Keep a reply; it is on disk when this returns."""
+        """Cache a reply; it is on disk when this returns."""
         tokens = (reply.usage.prompt_tokens, reply.usage.completion_tokens)
         self._cache.set(key.hex(), {"text": reply.text, "cut": reply.cut, "tokens": tokens})
 

@@ -1,4 +1,4 @@
-"""Asking a chat model for JSON: kept answers, budget, bounded re-asks, and the count of it all."""
+"""Asking a chat model for JSON: cached answers, budget, bounded re-asks, and the count of it all."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from components.llm.response_cache import ResponseCache
 T = TypeVar("T")
 R = TypeVar("R")
 QUOTED = 400  # characters of a bad answer that are shown to the model again
-WINDOW = 4  # items taken up per request under way, so that a slow one holds up nobody
+WINDOW = 4  # items taken up per request under way, so that a slow one does not delay the others
 
 
 @dataclass(frozen=True)
@@ -35,21 +35,21 @@ class ChatSession:
     """One stage's conversation with one model; close it when done.
 
     Args:
-        cache: the folder of kept answers; None keeps nothing.
+        cache: the folder of cached answers; None caches nothing.
     """
 
     def __init__(self, model: ChatModel, params: LLMParams, cache: Path | None) -> None:
         self.model, self.params = model, params
         self.spending = Spending(params.budget)
         self.counts: dict[str, int] = Counter()
-        self._cache = ResponseCache(cache) if cache is not None and model.keeps_answers else None
+        self._cache = ResponseCache(cache) if cache is not None and model.caches_answers else None
         self._checks: dict[int, tuple[Mapping[str, Any], SchemaCheck]] = {}
         self._pending: dict[bytes, asyncio.Future[Reply]] = {}
         self._slots = asyncio.Semaphore(model.concurrency)
         self._stop: BudgetSpentError | EndpointError | None = None
 
     async def close(self) -> None:
-        """Close the model and the kept answers."""
+        """Close the model and the cache."""
         await self.model.close()
         if self._cache is not None:
             self._cache.close()
@@ -82,7 +82,7 @@ class ChatSession:
             "requests": float(self.spending.requests),
             "prompt_tokens": float(usage.prompt_tokens),
             "completion_tokens": float(usage.completion_tokens),
-            **{name: float(self.counts[name]) for name in ("kept", "malformed", "cut", "unanswered")},
+            **{name: float(self.counts[name]) for name in ("cached", "malformed", "cut", "unanswered")},
             **{f"retries.{cause}": float(n) for cause, n in sorted(self.model.counts.items())},
         }
 
@@ -103,10 +103,10 @@ class ChatSession:
         if self._cache is None:
             return await self._paid(request)
         key = request.key(self.model.identity)
-        if (waiting := self._pending.get(key)) is not None:  # the same question is under way: pay once
+        if (waiting := self._pending.get(key)) is not None:  # the same request is under way: pay once
             return await asyncio.shield(waiting)
         if (known := self._cache.get(key)) is not None:
-            self.counts["kept"] += 1
+            self.counts["cached"] += 1
             self.spending.count(known.usage)
             return known
         return await self._paid_once(key, request)
@@ -148,11 +148,11 @@ class ChatSession:
 
 
 def _again(reply: Reply, problem: str) -> tuple[Message, Message]:
-    told = (
+    complaint = (
         f"That answer cannot be used: {problem}. Answer again, with one JSON object that obeys the schema "
         "and nothing else."
     )
-    return Message("assistant", reply.text[:QUOTED]), Message("user", told)
+    return Message("assistant", reply.text[:QUOTED]), Message("user", complaint)
 
 
 async def in_order(
@@ -161,7 +161,7 @@ async def in_order(
     """Results of ``work`` on ``items`` in their order, many at once; few items are held at any time.
 
     The first error ends it, after the work under way has come to its own end: an answer that is paid for is
-    still received and kept.
+    still received and cached.
     """
     running: deque[asyncio.Task[R]] = deque()
 
@@ -175,7 +175,7 @@ async def in_order(
                 yield await running.popleft()
         while running:
             yield await running.popleft()
-    except (asyncio.CancelledError, GeneratorExit):  # somebody wants to stop now
+    except (asyncio.CancelledError, GeneratorExit):  # the caller wants to stop now
         for task in running:
             task.cancel()
         raise

@@ -22,7 +22,7 @@ Standing = Literal["shown", "open", "opposite"]
 
 
 class Claim(Params):
-    """A sentence for the paired tests to bear out: ``ours`` is ``relation`` ``baseline`` on ``metric``."""
+    """A sentence that the paired tests must confirm: ``ours`` is ``relation`` ``baseline`` on ``metric``."""
 
     system: Name
     metric: str
@@ -33,8 +33,8 @@ class Claim(Params):
     def standing(self, low: float, high: float, margin: float) -> Standing:
         """What the 95% interval of ``ours − baseline`` says: the claim, nothing either way, or its opposite.
 
-        above and below need the whole interval on their side of zero; not_below and not_above (no loss worth
-        the name) need it on their side of ``margin``.
+        above and below need the whole interval on their side of zero; not_below and not_above (no loss that
+        matters) need it on their side of ``margin``.
         """
         if self.relation in ("below", "not_above"):
             low, high = -high, -low
@@ -44,9 +44,9 @@ class Claim(Params):
 
 
 class SearchGalleryOf(Params):
-    """How a system's searches are told apart."""
+    """How successful searches of a system are told from failed ones."""
 
-    metric: str  # per-query metric that tells success from failure
+    metric: str  # per-query metric that decides about success
     success_from: float = Field(gt=0)  # lowest value of a success; mrr from 0.2: a hit among the first five
 
 

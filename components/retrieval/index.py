@@ -176,8 +176,7 @@ class ProductIndex:
         if matching < self.params.exact_filter_below * len(self):
             return self._exact_or_graph(exact, vectors, k, allowed)
         scores, rows = self._exact_or_graph(self.faiss_index, vectors, k, allowed)
-        # The graph may run out of allowed neighbours before it has found k: then nothing but reading all will
-        # do.
+        # The graph may have no allowed neighbour left before it has found k: then all are read.
         short = (rows >= 0).sum(axis=1) < min(k, matching)
         if short.any():
             scores[short], rows[short] = self._exact_or_graph(exact, vectors[short], k, allowed)
@@ -273,7 +272,7 @@ def _read_meta(folder: Path) -> tuple[dict[str, Any], IndexParams, dict[str, str
     except (ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise IndexFileError(
-            f"{path} is not an index's description ({reason}); build the index again."
+            f"{path} does not describe an index ({reason}); build the index again."
         ) from None
 
 
@@ -306,8 +305,7 @@ def load_index(
         if value is not None and embeddings[key] != value:
             raise IndexFileError(
                 f"{folder} was built with {key} {embeddings[key]}, the queries come from {value}; build the "
-                "index "
-                "again with this model, or search with the model it was built from."
+                "index again with this model, or search with the model it was built from."
             )
     try:
         index = faiss.read_index(str(folder / "index.faiss"))
@@ -322,7 +320,7 @@ def load_index(
         or hasattr(index, "hnsw") != (params.kind == "hnsw")
     ):
         raise IndexFileError(
-            f"{folder} contradicts itself: {index.ntotal} vectors of {index.d} numbers, {products.num_rows} "
+            f"{folder} is inconsistent: {index.ntotal} vectors of {index.d} numbers, {products.num_rows} "
             "products, "
             f"meta.json states {embeddings['count']} of {embeddings['dimension']}; build the index again."
         )

@@ -51,10 +51,10 @@ class Qrels:
         if not q.size == p.size == g.size:
             raise RetrievalDataError(f"Judgements need equal lengths, not {q.size}, {p.size} and {g.size}.")
         if q.size and (q.min() < 0 or q.max() >= queries or p.min() < -1 or p.max() >= products):
-            raise RetrievalDataError(f"A judgement lies outside {queries} queries and {products} products.")
+            raise RetrievalDataError(f"A judgement is outside {queries} queries and {products} products.")
         if g.size and (g.min() < 0 or g.max() > np.iinfo(np.int16).max):
             raise RetrievalDataError(
-                f"Grades must be between 0 and {np.iinfo(np.int16).max}; mend the qrels."
+                f"Grades must be between 0 and {np.iinfo(np.int16).max}; correct the qrels."
             )
         inside = p >= 0
         cells = q[inside] * products + p[inside]

@@ -18,7 +18,7 @@ class IndexParams(Params):
     hnsw_m: int = Field(32, ge=2, le=256)
     ef_construction: PositiveInt = 200  # candidates kept while the graph is built: more is slower and better
     ef_search: PositiveInt = 128  # candidates kept while searching
-    # With a filter that leaves less than this share of the products, hnsw looks at those exactly: it is
-    # faster there, and the graph loses its way between few allowed nodes.
+    # With a filter that leaves less than this share of the products, hnsw compares those exactly: it is
+    # faster there, and the graph search misses products where few are allowed.
     exact_filter_below: Share = 0.2
     threads: PositiveInt = 1  # threads of one search; building is single-threaded so that its bytes repeat

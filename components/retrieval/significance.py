@@ -12,13 +12,13 @@ from pydantic import BaseModel
 from components.retrieval.errors import RetrievalDataError
 from components.stage.record import Interval
 
-LEVEL = 0.95  # coverage of every interval
 # Random draws held at once: 250,000 int64 are 2 MB and stay in the processor's cache, which halves the time;
 # the blocks' size changes no result.
 BLOCK_DRAWS = 250_000
 FEW_UNITS = 8  # distinct ones, below which their counts are drawn
 MOST_TABLE_CELLS = 24_000_000  # of one table of draws, a byte each
 KEPT_TABLES = 12
+LEVEL = 0.95  # share of the resampled means inside an interval
 
 
 class Difference(BaseModel):
@@ -117,9 +117,9 @@ def _limits(means: NDArray[np.float64]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _checked(samples: int) -> None:
+def _check(samples: int) -> None:
     if samples < 1:
-        raise RetrievalDataError(f"A bootstrap needs at least one sample, not {samples}.")
+        raise RetrievalDataError(f"A bootstrap needs at least 1 sample, not {samples}.")
 
 
 def bootstrap_interval(
@@ -128,7 +128,7 @@ def bootstrap_interval(
     samples: int = 10_000,
     clusters: Sequence[object] | None = None,
 ) -> Interval:
-    """Mean of ``values`` with its percentile bootstrap interval (Efron and Tibshirani 1993, chapter 13).
+    """Mean of ``values`` with its 95% percentile bootstrap interval (Efron and Tibshirani 1993, chapter 13).
 
     Args:
         values: float ``[queries]``; NaN means not defined and is left out.
@@ -142,9 +142,9 @@ def bootstrap_interval(
         value is NaN and there is no interval.
 
     Raises:
-        RetrievalDataError: lengths differ, or there are no samples.
+        RetrievalDataError: lengths differ, or ``samples`` is below 1.
     """
-    _checked(samples)
+    _check(samples)
     units = _units(np.asarray(values, np.float64), clusters)
     if not len(units):
         return Interval(value=float("nan"), n=0)
@@ -162,17 +162,16 @@ def paired_bootstrap(
     """Test whether ``a`` and ``b``, measured on the same queries in the same order, have different means.
 
     The differences are resampled; p is twice the smaller share of samples on either side of zero, counting
-    the observed one (so never 0), and agrees with the interval: p < 0.05 when the interval leaves zero
-    out.
+    the observed one (so never 0), and agrees with the interval: p < 0.05 when the interval leaves zero out.
 
     Args:
         a, b: float ``[queries]``; a query where either is NaN is left out.
         seed, samples, clusters: as in :func:`bootstrap_interval`.
 
     Raises:
-        RetrievalDataError: lengths differ, no query is left, or there are no samples.
+        RetrievalDataError: lengths differ, no query is left, or ``samples`` is below 1.
     """
-    _checked(samples)
+    _check(samples)
     first, second = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if first.shape != second.shape or first.ndim != 1:
         raise RetrievalDataError(

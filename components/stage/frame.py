@@ -2,7 +2,7 @@
 
 A room is a folder of ``components`` with a ``stage.py``, written with dots: ``encoder.model.train``. Its
 function ``run(params, paths, record)`` does the work. This module is what stands around it: typed parameters,
-the record, the exit code, an error in one sentence, and the order to die with the parent.
+the record, the exit code, an error in one sentence, and the request to end with the parent process.
 
 The type of ``params`` is the stage's own model. A field that is itself a block of parameters is read from the
 block of that name in params.yaml; any other field comes from the command (``variant=full``), which may also
@@ -35,14 +35,14 @@ from components.stage.record import Record, environment, peak_memory_bytes, save
 
 COMPONENTS = Path(__file__).parents[1]
 Command = Callable[..., None]  # (record) or (record, item: str)
-# Importing the libraries makes millions of objects that stay; a look through them every 700 took a second.
+# Importing the libraries makes millions of objects that stay; checking them every 700 took a second.
 COLLECT_AFTER = (50_000, 20, 20)
 
 
 def die_with_parent() -> None:
     """Ask the kernel to kill this process when its parent goes (Linux; elsewhere nothing happens).
 
-    Without it a SIGKILL of the runner leaves a training process writing outputs behind its back.
+    Without it, after a SIGKILL of the runner a training process goes on writing outputs.
     """
     if sys.platform != "linux":
         return
@@ -110,7 +110,7 @@ def load_stage(room: str) -> Stage:
         ConfigurationError: there is no such room.
     """
     if room not in rooms():
-        raise ConfigurationError(f"There is no stage '{room}'; there are: {', '.join(rooms())}.")
+        raise ConfigurationError(f"There is no stage '{room}'; known are: {', '.join(rooms())}.")
     run_stage = importlib.import_module(f"components.{room}.stage").run
     model = next(iter(get_type_hints(run_stage).values()))
     return Stage(run_stage, model)
@@ -127,7 +127,7 @@ def read_words(words: Sequence[str]) -> dict[str, Any]:
         key, sign, text = word.partition("=")
         *folders, name = key.split(".")
         if not sign or not all((*folders, name)):
-            raise ConfigurationError(f"'{word}' is no setting; write it as name=value.")
+            raise ConfigurationError(f"'{word}' is not a setting; write it as name=value.")
         place = values
         for folder in folders:
             place = place.setdefault(folder, {})

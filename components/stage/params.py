@@ -80,7 +80,7 @@ def with_seed(params: P, seed: str) -> P:
         ConfigurationError: ``seed`` is neither a whole number nor ``own``.
     """
     if seed != "own" and not seed.isdecimal():
-        raise ConfigurationError(f"'{seed}' is no seed; give a whole number, or 'own'.")
+        raise ConfigurationError(f"'{seed}' is not a seed; give a whole number, or 'own'.")
     return params if seed == "own" else params.model_copy(update={"seed": int(seed)})
 
 

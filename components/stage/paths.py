@@ -1,4 +1,4 @@
-"""Where the files of a workspace lie, relative to its root: one name for each folder, for every stage."""
+"""Where the files of a workspace are, relative to its root: one name for each folder, for every stage."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Paths(Params):
     refined: Path = Path("data/refined")
     preferences: Path = Path("data/preferences")
 
-    # Models; those of a system with several lie in folders of its folder
+    # Models; a system with several has a folder for each in its own
     encoder: Path = Path("models/encoder")
     index: Path = Path("models/index")
     vlclip: Path = Path("models/vlclip")

@@ -9,22 +9,22 @@ LINE_EVERY_S = 5.0
 
 
 class Progress:
-    """Count finished items of ``total`` and tell how it goes, on standard error."""
+    """Count finished items of ``total`` and report the progress on standard error."""
 
     def __init__(self, what: str, total: int, unit: str = "items") -> None:
         self.what, self.total, self.unit = what, total, unit
         self.done = 0
         self._start = time.perf_counter()
-        self._told = self._start
+        self._reported = self._start
         self._live = sys.stderr.isatty()
 
     def advance(self, count: int = 1, note: str = "") -> None:
         """Count ``count`` more; ``note`` is shown behind the rate (loss, share of time waiting for data)."""
         self.done += count
         now = time.perf_counter()
-        if now - self._told < (0.1 if self._live else LINE_EVERY_S) and self.done < self.total:
+        if now - self._reported < (0.1 if self._live else LINE_EVERY_S) and self.done < self.total:
             return
-        self._told = now
+        self._reported = now
         rate = self.done / max(now - self._start, 1e-9)
         left = (self.total - self.done) / rate if rate else float("inf")
         text = (

@@ -30,7 +30,7 @@ def remove(path: Path) -> None:
 
 
 def _machine() -> str:
-    """Which machine's process numbers we know; folders may be shared with others."""
+    """A short name of this machine: folders may be shared, and process numbers are its own."""
     return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 
 
@@ -39,13 +39,13 @@ def _runs(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except OSError:  # it is another user's
+    except OSError:  # the process is another user's
         return True
     return True
 
 
 def _sweep(target: Path) -> None:
-    """Remove what a killed process of this machine left of ``target``: nobody else ever would."""
+    """Remove what a killed process of this machine left of ``target``: nothing else would."""
     for stale in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):
         machine, _, rest = stale.suffixes[-2].removeprefix(".").partition("-")
         process = rest.partition("-")[0]

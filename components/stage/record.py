@@ -1,6 +1,6 @@
 """What one execution of a stage did: parameters, metrics, curves, timings, environment.
 
-Records are the only thing a stage tells the outside besides its outputs. They are written beside the graph
+A record is the only thing that a stage writes besides its outputs. Records are written beside the graph
 (``.vitrine/records/<stage>/<uuid>.json``), never into it, so clocks and hosts stay out of DVC's hashes.
 """
 

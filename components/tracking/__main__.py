@@ -29,7 +29,10 @@ def _sync(arguments: argparse.Namespace) -> int:
     elif not result.waiting:
         print("Everything is recorded already.")
     if result.waiting:
-        print(f"{result.waiting} records wait in .vitrine/records/.", file=sys.stderr)
+        print(
+            f"{result.waiting} records are not published yet; they wait in .vitrine/records/.",
+            file=sys.stderr,
+        )
     return 1 if result.waiting or result.warnings else 0
 
 
@@ -70,7 +73,7 @@ def _register(arguments: argparse.Namespace) -> int:
 
     known = tracking_params(HERE.resolve()).models
     if arguments.folder is not None and len(arguments.names) != 1:
-        raise UnknownReferenceError("--folder goes with one NAME to register it as.")
+        raise UnknownReferenceError("--folder needs exactly one NAME, under which it is registered.")
     models = (
         {arguments.names[0]: arguments.folder}
         if arguments.folder is not None
@@ -105,7 +108,7 @@ def _clean(arguments: argparse.Namespace) -> int:
     from components.tracking.publish.cleaning import clean
 
     cleaned = clean(HERE, arguments.days)
-    print(f"{cleaned.records} published records and {cleaned.orphans} marks removed.")
+    print(f"{cleaned.records} published records and {cleaned.orphans} marks without a record removed.")
     return 0
 
 
@@ -137,8 +140,8 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("b")
     sub.add_argument("--seed", type=int, default=0, help="of the bootstrap")
     sub.add_argument("--json", action="store_true")
-    sub = _command("lineage", _lineage, "what a run stands on, and which models came from it")
-    sub.add_argument("run", help="id of a stage run or pipeline run; a prefix is enough")
+    sub = _command("lineage", _lineage, "what a run was made from, and which models came from it")
+    sub.add_argument("run", help="id of a stage run or pipeline run; its first characters are enough")
     sub.add_argument("--json", action="store_true")
     sub = _command("register", _register, "register models and give them an alias")
     sub.add_argument("names", nargs="*", metavar="NAME", help="of tracking.models; default: all made here")

@@ -6,7 +6,7 @@ from components.stage.errors import ConfigurationError, InvalidDataError, Vitrin
 
 
 class TrackingError(VitrineError):
-    """MLflow answered, and what it answered is of no use (exit code 1)."""
+    """MLflow answered, and its answer cannot be used (exit code 1)."""
 
 
 class TrackerUnavailableError(TrackingError):
@@ -14,7 +14,7 @@ class TrackerUnavailableError(TrackingError):
 
 
 class UnknownReferenceError(ConfigurationError):
-    """A name given by the user is no run, profile, commit, model or alias (exit code 2)."""
+    """A name given by the user is not a run, profile, commit, model or alias (exit code 2)."""
 
 
 class LockFileError(InvalidDataError):

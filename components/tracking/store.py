@@ -117,7 +117,7 @@ def check(store: Store) -> None:
         _check_server(store)
     elif not re.match(r"^(postgresql|mysql|mssql)(\+\w+)?://", store.uri):
         raise TrackerUnavailableError(
-            f"MLFLOW_TRACKING_URI={store.shown} is no tracking store: "
+            f"MLFLOW_TRACKING_URI={store.shown} is not a tracking store: "
             "set sqlite:///PATH, http(s)://HOST:PORT or a database."
         )
 
@@ -135,11 +135,13 @@ def _check_database(database: Path) -> None:
             connection.close()
     except sqlite3.OperationalError as error:
         raise TrackerUnavailableError(
-            f"{database} cannot be written ({error}): close what holds it, or mend its permissions or disk."
+            f"{database} cannot be written ({error}): close the program that holds it, or repair its "
+            "permissions or disk."
         ) from None
     except sqlite3.DatabaseError as error:
         raise TrackerUnavailableError(
-            f"{database} is damaged ({error}): move it away; the next sync makes a new one from the records."
+            f"{database} is damaged ({error}): move it to another place; the next sync makes a new one from "
+            "the records."
         ) from None
 
 
@@ -183,8 +185,7 @@ def experiment_of(client: Any, store: Store, name: str, create: bool = True) -> 
     """Id of the experiment, made if it is missing; None if it is missing and must not be made.
 
     Raises:
-        TrackerUnavailableError: the experiment was deleted, or an SQLite store lies elsewhere than when it
-        was made
+        TrackerUnavailableError: the experiment was deleted, or an SQLite store was moved after it was made
             (artifact paths are absolute, and a copied workspace would write into the original).
     """
     found = client.get_experiment_by_name(name)
@@ -195,12 +196,12 @@ def experiment_of(client: Any, store: Store, name: str, create: bool = True) -> 
         return str(client.create_experiment(name, artifact_location=location))
     if found.lifecycle_stage != "active":
         raise TrackerUnavailableError(
-            f"Experiment '{name}' was deleted in MLflow: restore it, or name another in params.yaml."
+            f"Experiment '{name}' was deleted in MLflow: restore it, or name another one in params.yaml."
         )
     if store.artifacts and found.artifact_location != store.artifacts.as_uri():
         raise TrackerUnavailableError(
             f"{store.database} keeps its artifacts in {found.artifact_location}: it was moved or copied; "
-            "move it back, or move the database away and sync again."
+            "move it back, or move the database to another place and sync again."
         )
     return str(found.experiment_id)
 

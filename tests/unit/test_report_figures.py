@@ -26,10 +26,9 @@ from components.report.figures.figures import (
 from components.stage.record import Interval
 
 
-def paired(
-    metric: str, a: str, b: str, low: float, high: float, n: int = 1050, p: float = 0.0001
-) -> PairedTest:
-    return PairedTest(metric=metric, a=a, b=b, difference=(low + high) / 2, low=low, high=high, p=p, n=n)
+def paired(metric: str, a: str, b: str, low: float, high: float) -> PairedTest:
+    difference = (low + high) / 2
+    return PairedTest(metric=metric, a=a, b=b, difference=difference, low=low, high=high, p=0.0001, n=1050)
 
 
 def figures(*tests: PairedTest, metrics: tuple[str, ...] = ("hits_at_5",)) -> Figures:
@@ -110,13 +109,13 @@ def test_a_verdict_is_the_opposite_from_the_other_side(
         assert one == "unclear"
 
 
-def test_no_test_no_verdict() -> None:
+def test_without_a_paired_test_there_is_no_verdict() -> None:
     held = figures(paired("hits_at_5", "tuned", "histogram", 0.1, 0.2))
     assert verdict(held, "tuned", "untrained", "hits_at_5") is None
     assert verdict(held, "tuned", "histogram", "mrr") is None
 
 
-def test_best_needs_a_test_won_against_every_other_variant() -> None:
+def test_best_needs_a_paired_test_won_against_every_other_variant() -> None:
     won = (
         paired("hits_at_5", "tuned", "histogram", 0.1, 0.2),
         paired("hits_at_5", "untrained", "tuned", -0.5, -0.4),
@@ -184,7 +183,7 @@ def test_the_headline_is_flat_and_unknown_figures_are_named() -> None:
         headline(held, {"x": "encoder.best.mrr"})
 
 
-def test_who_knows_nothing_is_said_by_the_figures_or_is_the_untrained_encoder() -> None:
+def test_untrained_variants_are_recognised_by_their_flag_or_as_the_untrained_encoder() -> None:
     flag = {"pretrained": Interval(value=0.0, n=9), "mrr": Interval(value=0.5, n=9)}
     row = {"mrr": Interval(value=0.5, n=9)}
     listing = Figures("listing", {"zero_shot": flag, "untrained": row}, ())

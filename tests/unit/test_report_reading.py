@@ -20,7 +20,7 @@ def figures(*tests: tuple[str, str, float, float], n: int = 1050) -> Figures:
     return Figures("encoder", {"untrained": row, "tuned": row, "histogram": row}, tuple(paired))
 
 
-def test_better_worse_unclear_and_untested_are_each_said() -> None:
+def test_the_reading_names_better_worse_unclear_and_untested_metrics() -> None:
     held = figures(
         ("hits_at_5", "histogram", 0.1, 0.2),
         ("mrr", "histogram", -0.2, -0.1),
@@ -32,7 +32,7 @@ def test_better_worse_unclear_and_untested_are_each_said() -> None:
     )
 
 
-def test_a_row_that_is_not_better_is_said_so() -> None:
+def test_the_reading_names_rows_that_are_not_better() -> None:
     worse = figures(*((metric, "histogram", -0.2, -0.1) for metric in METRICS))
     assert (
         against(worse, "tuned", "histogram")

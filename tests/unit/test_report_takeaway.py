@@ -16,8 +16,9 @@ from components.stage.record import Interval
 REPORT = ReportParams.model_validate({}).model_dump()
 
 
-def paired(metric: str, a: str, b: str, low: float, high: float, n: int = 1500) -> PairedTest:
-    return PairedTest(metric=metric, a=a, b=b, difference=(low + high) / 2, low=low, high=high, p=0.5, n=n)
+def paired(metric: str, a: str, b: str, low: float, high: float) -> PairedTest:
+    difference = (low + high) / 2
+    return PairedTest(metric=metric, a=a, b=b, difference=difference, low=low, high=high, p=0.5, n=1500)
 
 
 def figures(*tests: PairedTest, variants: tuple[str, ...] = ("ours", "baseline", "idle")) -> Figures:
@@ -29,10 +30,10 @@ def claim(metric: str) -> Claim:
     return Claim(system="fusion", metric=metric, ours="ours", relation="above", baseline="baseline")
 
 
-def test_the_worst_claims_stand_first_and_unclaimed_losses_are_told() -> None:
+def test_contradicted_claims_come_first_and_unclaimed_losses_are_listed() -> None:
     held = figures(
         paired("mrr", "ours", "baseline", 0.1, 0.2),
-        paired("hits_at_5", "ours", "baseline", -0.1, 0.1, n=40),
+        paired("hits_at_5", "ours", "baseline", -0.1, 0.1).model_copy(update={"n": 40}),
         paired("iou", "baseline", "ours", 0.1, 0.2),
         paired("ndcg_at_10", "ours", "baseline", -0.2, -0.1),
     )
@@ -49,11 +50,11 @@ def test_the_worst_claims_stand_first_and_unclaimed_losses_are_told() -> None:
     assert counted(claims, ["opal"]).shown == 0
 
 
-def test_a_table_of_tests_has_a_place_for_each_and_says_where_there_is_none() -> None:
+def test_the_table_of_tests_has_none_where_a_pair_was_not_tested() -> None:
     table = paired_table(
         figures(
             paired("mrr", "ours", "baseline", 0.1, 0.2),
-            paired("mrr", "ours", "idle", 0.1, 0.2, n=9),
+            paired("mrr", "ours", "idle", 0.1, 0.2).model_copy(update={"n": 9}),
             paired("iou", "ours", "idle", 0.1, 0.2),
         )
     )
@@ -77,13 +78,13 @@ def test_columns_are_the_system_then_known_baselines_then_the_rest() -> None:
 
 
 @pytest.mark.parametrize("row", REPORT["claims"], ids=lambda row: f"{row['system']}-{row['metric']}")
-def test_what_the_demo_claims_is_explained(row: dict[str, str]) -> None:
+def test_every_variant_and_metric_of_the_demos_claims_is_explained(row: dict[str, str]) -> None:
     assert row["system"] in glossary.SYSTEMS
     assert {row["ours"], row["baseline"]} <= set(glossary.VARIANTS[row["system"]])
     assert glossary.measures([row["metric"]])
 
 
-def test_every_system_and_stage_of_the_demo_has_its_words() -> None:
+def test_every_system_and_stage_of_the_demo_has_a_description() -> None:
     assert {name for group in glossary.GROUPS for name in group.systems} == set(REPORT["systems"])
     assert set(REPORT["curves"]) <= set(glossary.STAGES) and set(REPORT["quality"]) <= set(glossary.GATES)
 
@@ -102,5 +103,5 @@ def test_a_measure_is_explained_once_and_by_whole_words() -> None:
         ("ndcg_at_10", 0.5, "its nDCG@10 is below 0.5"),
     ],
 )
-def test_a_failed_search_is_said_in_plain_words(metric: str, limit: float, says: str) -> None:
+def test_the_criterion_of_a_failed_search_is_explained_in_words(metric: str, limit: float, says: str) -> None:
     assert says in failure_in_words(SearchGalleryOf(metric=metric, success_from=limit))

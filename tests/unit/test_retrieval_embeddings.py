@@ -30,7 +30,7 @@ def write(folder: Path, column: pa.Array | None = None) -> Path:
     return folder
 
 
-def test_rows_come_as_they_lie_across_row_groups(tmp_path: Path) -> None:
+def test_rows_keep_the_order_of_the_file_across_row_groups(tmp_path: Path) -> None:
     ids, vectors, meta = read_embeddings(write(tmp_path))
     assert ids == ["b", "a", "d", "c"] and meta == META
     assert vectors.dtype == np.float32 and np.array_equal(vectors, VECTORS)
@@ -54,7 +54,9 @@ def holed(folder: Path) -> None:
         (lambda f: (f / "meta.json").write_text('{"count": 5, "dimension": 3}'), "states 5 vectors"),
     ],
 )
-def test_what_does_not_fit_is_refused(tmp_path: Path, damage: Callable[[Path], object], told: str) -> None:
+def test_embeddings_that_contradict_their_meta_file_are_refused(
+    tmp_path: Path, damage: Callable[[Path], object], told: str
+) -> None:
     write(tmp_path)
     damage(tmp_path)
     with pytest.raises(RetrievalDataError, match=told):

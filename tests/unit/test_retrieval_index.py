@@ -136,12 +136,12 @@ def wrong_kind(folder: Path) -> None:
     ("damage", "words"),
     [
         (flip_a_byte, "differs from what meta.json states"),
-        (other_products, "contradicts itself"),
+        (other_products, "is inconsistent"),
         (other_index, "cannot be read"),
-        (wrong_kind, "contradicts itself"),
+        (wrong_kind, "is inconsistent"),
         (lambda folder: (folder / "products.parquet").unlink(), "missing"),
         (lambda folder: (folder / "meta.json").unlink(), "no index here"),
-        (lambda folder: (folder / "meta.json").write_text("{}"), "not an index's description"),
+        (lambda folder: (folder / "meta.json").write_text("{}"), "does not describe an index"),
     ],
 )
 def test_a_damaged_index_is_refused(small, damage, words):

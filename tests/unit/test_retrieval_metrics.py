@@ -68,7 +68,7 @@ def test_every_metric_equals_trec_eval(world):
                 assert not run[name] and ours[measure][q] == 0
 
 
-def test_a_large_random_world_equals_trec_eval():
+def test_a_large_random_collection_equals_trec_eval():
     generator = np.random.default_rng(7)
     ids = [f"p{i:03d}" for i in range(200)]
     scores = generator.integers(0, 30, (60, 200)).astype(np.float32)

@@ -22,7 +22,7 @@ from components.fusion.search import command as fusion_command
         (fusion_command.main, ["mug"], 2, "There is no catalogue at"),
     ],
 )
-def test_an_empty_workspace_is_told_in_one_sentence(
+def test_search_in_an_empty_workspace_ends_with_one_sentence(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

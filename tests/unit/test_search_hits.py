@@ -28,19 +28,19 @@ def test_a_value_may_hold_an_equals_sign_and_the_last_of_a_name_counts() -> None
 
 
 @pytest.mark.parametrize("pair", ["colour", "=red", "colour=", "  =  ", ""])
-def test_what_is_no_condition_is_told_with_an_example(pair: str) -> None:
+def test_a_wrong_condition_is_refused_with_an_example(pair: str) -> None:
     with pytest.raises(FilterError, match="colour=red, not"):
         conditions([pair])
 
 
-def test_programs_get_every_field_of_every_hit(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_output_holds_every_field_of_every_hit(capsys: pytest.CaptureFixture[str]) -> None:
     print_hits(HITS, as_json=True)
     assert [Hit(**row) for row in json.loads(capsys.readouterr().out)] == HITS
     print_hits([], as_json=True)
     assert json.loads(capsys.readouterr().out) == []
 
 
-def test_people_get_a_table_or_a_sentence(
+def test_hits_are_printed_as_a_table_or_a_sentence(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
@@ -52,7 +52,7 @@ def test_people_get_a_table_or_a_sentence(
     assert "Nothing found" in capsys.readouterr().out
 
 
-def test_a_sellers_text_is_no_markup(
+def test_a_sellers_text_is_printed_literally(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")

@@ -15,7 +15,7 @@ from components.stage.placement import hold_threads_in_place
 from components.stage.record import Record
 
 
-def test_words_after_the_command_reach_functions_that_take_them_and_no_others(
+def test_words_after_the_command_are_passed_to_functions_that_take_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -40,7 +40,7 @@ def test_words_after_the_command_reach_functions_that_take_them_and_no_others(
     assert len(seen) == 2
 
 
-def test_a_stage_holds_its_threads_in_place_and_other_processes_do_not(
+def test_only_a_stage_of_the_graph_binds_its_threads(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name in ("DVC_STAGE", "OMP_PROC_BIND"):
@@ -108,10 +108,10 @@ def test_a_stage_gets_defaults_file_and_command_in_this_order(toy: Path) -> None
         (["toy.train", "variant=full", "paths.nowhere=x"], "paths.nowhere: unknown key"),
         (["toy.train", "full"], "write it as name=value"),
         (["toy.train", "variant=full", ".=4"], "write it as name=value"),
-        (["toy.tune", "variant=full"], "There is no stage 'toy.tune'; there are: toy.train"),
+        (["toy.tune", "variant=full"], "There is no stage 'toy.tune'; known are: toy.train"),
     ],
 )
-def test_a_wrong_setting_is_told_and_nothing_runs(
+def test_a_wrong_setting_is_refused_and_nothing_runs(
     toy: Path, words: list[str], told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(words) == 2

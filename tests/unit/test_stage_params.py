@@ -70,7 +70,7 @@ def test_a_block_is_read_from_the_workspace_or_the_named_file(
         ("block:\n", ["block: "]),
     ],
 )
-def test_every_mistake_is_told_with_its_key(tmp_path: Path, text: str, told: list[str]) -> None:
+def test_every_mistake_is_reported_with_its_key(tmp_path: Path, text: str, told: list[str]) -> None:
     with pytest.raises(ConfigurationError) as caught:
         load_params("block", Block, write(tmp_path, text))
     assert all(words in str(caught.value) for words in told), str(caught.value)
@@ -95,7 +95,7 @@ def test_a_study_changes_the_seed_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("seed", ["", "-1", "1.5", "eleven", "Own"])
-def test_what_is_no_seed_is_refused(seed: str) -> None:
+def test_a_seed_that_is_not_a_number_is_refused(seed: str) -> None:
     with pytest.raises(ConfigurationError, match="whole number"):
         with_seed(Block(seed=3, inner=Inner(rate=0.5)), seed)
 

@@ -29,7 +29,7 @@ def test_a_line_every_few_seconds_and_one_at_the_end(
     assert lines[-1] == "training: 1,000/1,000 pairs, 50/s, 0 s left loss 0.01"
 
 
-def test_work_that_goes_on_after_a_kill_counts_from_where_it_was(
+def test_progress_of_resumed_work_counts_from_where_it_was(
     clock: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:
     told = Progress("training", 100)

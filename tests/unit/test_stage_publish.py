@@ -26,7 +26,7 @@ def litter(folder: Path) -> list[Path]:
     return sorted(folder.glob(".*.tmp"))
 
 
-def test_what_a_killed_process_left_goes_when_its_target_is_next_written(tmp_path: Path) -> None:
+def test_temporary_files_of_a_killed_process_are_removed_at_the_next_write(tmp_path: Path) -> None:
     target = tmp_path / "catalog"
     done = subprocess.run(
         [sys.executable, "-c", KILLED, str(target)], check=False, cwd=Path(__file__).parents[2]
@@ -40,7 +40,7 @@ def test_what_a_killed_process_left_goes_when_its_target_is_next_written(tmp_pat
     assert target.is_dir() and not litter(tmp_path)
 
 
-def test_the_half_of_a_living_process_stays(tmp_path: Path) -> None:
+def test_temporary_files_of_a_running_process_stay(tmp_path: Path) -> None:
     target = tmp_path / "catalog"
     with published(target) as first:
         first.write_text("first")

@@ -22,7 +22,7 @@ def test_the_hash_of_a_file_is_that_of_its_bytes(tmp_path: Path) -> None:
     assert sha256_file(tmp_path / "x") == hashlib.sha256(b"abc" * 100_000).hexdigest()
 
 
-def test_a_folder_is_known_by_names_and_bytes_not_by_where_or_when_it_was_written(tmp_path: Path) -> None:
+def test_a_folders_hash_depends_on_names_and_bytes_only(tmp_path: Path) -> None:
     one = write(tmp_path / "one", {"a": b"1", "sub/b": b"2"})
     other = write(tmp_path / "elsewhere/two", {"sub/b": b"2", "a": b"1"})
     assert sha256_folder(one) == sha256_folder(other)
@@ -39,7 +39,7 @@ def test_a_folder_is_known_by_names_and_bytes_not_by_where_or_when_it_was_writte
         {"a": b"1", "sub/b": b"2", "c": b""},
     ],
 )
-def test_any_other_byte_name_or_file_is_another_folder(tmp_path: Path, files: dict[str, bytes]) -> None:
+def test_a_folders_hash_changes_with_any_byte_name_or_file(tmp_path: Path, files: dict[str, bytes]) -> None:
     whole = write(tmp_path / "whole", {"a": b"1", "sub/b": b"2"})
     assert sha256_folder(write(tmp_path / "changed", files)) != sha256_folder(whole)
 
@@ -55,6 +55,6 @@ def test_the_same_work_finds_its_state_and_other_work_removes_it(tmp_path: Path)
     assert neighbour.is_dir(), "another stage's state is none of our business"
 
 
-def test_where_one_part_ends_and_the_next_begins_counts(tmp_path: Path) -> None:
+def test_the_key_depends_on_where_its_parts_begin_and_end(tmp_path: Path) -> None:
     first = resume_folder("s", ["ab", "c"], tmp_path)
     assert resume_folder("s", ["a", "bc"], tmp_path) != first

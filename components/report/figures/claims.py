@@ -1,4 +1,4 @@
-"""The headline: each claim with both figures, the tested difference, and what the test says of it."""
+"""The headline: each claim with both figures, the tested difference, and what the test says."""
 
 from __future__ import annotations
 

@@ -63,11 +63,11 @@ def read_curves(path: Path) -> Curves:
     """Read ``plots/STAGE.csv``: a column ``step`` and a column per curve; empty or non-finite cells are gaps.
 
     Raises:
-        ReportInputError: no such file, no column ``step``, no other column, or a cell that is no number.
+        ReportInputError: no such file, no column ``step``, no other column, or a cell that is not a number.
     """
     if not path.is_file():
         raise ReportInputError(
-            f"{path} does not exist; run the stage that draws it or take it out of report.curves."
+            f"{path} does not exist; run the stage that writes it, or remove it from report.curves."
         )
     with path.open(encoding="utf-8", newline="") as handle:
         reader = csv.DictReader(handle)
@@ -91,7 +91,7 @@ def _cell(path: Path, line: int, column: str, text: str | None) -> float:
     try:
         return float(text) if text else math.nan
     except ValueError:
-        raise ReportInputError(f"{path}, line {line}, column '{column}': '{text}' is no number.") from None
+        raise ReportInputError(f"{path}, line {line}, column '{column}': '{text}' is not a number.") from None
 
 
 def quantity(name: str) -> str:

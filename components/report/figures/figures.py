@@ -17,7 +17,7 @@ from components.stage.record import Interval
 
 Verdict = Literal["better", "worse", "unclear"]
 TESTS_KEY = "_tests"
-# (system, variant) -> what to know of it beside its name
+# (system, variant) -> what a reader should know of it besides its name
 NOTES = {("vlclip", "untrained"): "the encoder, before training"}
 UNTRAINED = ("encoder", "untrained")  # nothing has trained it, unless the run's encoder was pretrained
 PRETRAINED = "pretrained"  # no figure but a flag, 0 or 1, beside those of a variant that was not trained here
@@ -81,7 +81,7 @@ class Figures:
 
     @property
     def tested(self) -> list[str]:
-        """The metrics that paired tests speak of, in their order; every metric where there is no test."""
+        """The metrics of the paired tests, in their order; every metric where there is no test."""
         spoken = dict.fromkeys(test.metric for test in self.tests)
         return [name for name in spoken or self.metrics if name in self.metrics]
 
@@ -200,7 +200,7 @@ def headline(all_figures: dict[str, Figures], wanted: dict[str, str]) -> dict[st
     """Pick the flat headline numbers: name → value of system.variant.metric.
 
     A metric that is not defined for this variant, such as the hallucination rate of a model whose answers
-    state nothing, is left out: it must not cost a reader the page.
+    state nothing, is left out: one undefined figure must not stop the page.
 
     Raises:
         ReportParamsError: a wanted figure does not exist for any variant; the message lists those that do.

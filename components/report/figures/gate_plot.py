@@ -56,7 +56,7 @@ def gate_plot(path: Path, system: str, variant: str) -> GatePlot:
     """Average the gates of ``variant`` in ``gates.parquet``: weights of the products that searches found.
 
     Raises:
-        ReportInputError: the file or a column is missing, the variant has no rows, or weights are no shares.
+        ReportInputError: the file or a column is missing, the variant has no rows, or weights are not shares.
     """
     rows = [row for row in read_results(path, COLUMNS) if row["variant"] == variant]
     if not rows:
@@ -76,7 +76,7 @@ def _check(path: Path, row: dict[str, Any]) -> None:
         abs(sum(weights) - 1) > TOLERANCE
     ):
         raise ReportInputError(
-            f"{path}, product '{row['product_id']}': the gate weights {weights} are no shares of 1."
+            f"{path}, product '{row['product_id']}': the gate weights {weights} are not shares of 1."
         )
 
 

@@ -1,4 +1,4 @@
-"""Products to look at: the picture, the seller's text, and where it departs from the truth."""
+"""Products shown as examples: the picture, the seller's text, and where it differs from the truth."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def shown_products(
 
 
 def attributes(listing: Product, truth: Truth | None) -> list[Attribute]:
-    """The listing's attributes by name, each told apart by what the truth says of it."""
+    """The listing's attributes by name, each with what the truth says of it."""
     if truth is None:
         return [Attribute(name, value, "", "given") for name, value in sorted(listing.attributes.items())]
     rows = []

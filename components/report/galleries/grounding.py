@@ -1,11 +1,11 @@
-"""Pointings to look at: the true box, the point found, and the box found where there is one."""
+"""Pointings shown as examples: the true box, the point found, and the box found where there is one."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from components.report.catalogue import CheckedCatalogue, drawn
 from components.report.errors import ReportInputError
@@ -27,7 +27,7 @@ class Pointing:
     box: Box | None  # the true one, where it is known
     found_box: Box | None
     iou: float | None
-    fallback: str | None  # why the whole picture was kept; "" when no reason was written down
+    fallback: str | None  # why the whole picture was kept; "" when no reason was recorded
 
     @property
     def verdict(self) -> str:
@@ -68,23 +68,26 @@ class GroundingGallery:
         return [(title, pointings) for title, pointings in named if pointings]
 
 
+class PointingFiles(NamedTuple):
+    """``pointing.parquet`` of an evaluation, and the file of boxes that says why pictures fell back."""
+
+    pointings: Path
+    boxes: Path
+
+
 def grounding_gallery(
-    path: Path,
-    reasons: Path,
-    variant: str,
-    params: GroundingGalleryParams,
-    seed: int,
-    checked: CheckedCatalogue,
+    files: PointingFiles, variant: str, params: GroundingGalleryParams, seed: int, checked: CheckedCatalogue
 ) -> GroundingGallery | None:
     """Draw pointings that have a true ``box``; None where there is no pointing file or no true box.
 
     Columns ``variant`` (then only the rows of ``variant`` count), ``found_box``, ``iou`` and ``fallback`` may
-    be there. ``reasons`` is the file of boxes that says why pictures fell back; read where some shown did.
+    be there. The file of boxes is read where a picture shown fell back.
 
     Raises:
-        ReportInputError: a coordinate is missing or outside 0..1, a box is turned inside out, a product is
-            not in the catalogue, or a file is broken.
+        ReportInputError: a coordinate is missing or outside 0..1, the edges of a box are in the wrong order,
+            a product is not in the catalogue, or a file is broken.
     """
+    path = files.pointings
     if not path.is_file():
         return None
     found = read_results(path, COLUMNS)
@@ -95,7 +98,7 @@ def grounding_gallery(
     missed = [each for each, row in rows.items() if _missed(row, params) and not row.get("fallback")]
     hits = [each for each, row in rows.items() if not _missed(row, params) and not row.get("fallback")]
     first = drawn(fallbacks, params.fallbacks, seed)
-    why = _reasons(reasons, first) if first else {}
+    why = _reasons(files.boxes, first) if first else {}
     ids = first + drawn(missed, params.failures, seed) + drawn(hits, params.successes, seed)
     return GroundingGallery(
         folder=path.parent.name,
@@ -175,7 +178,7 @@ def _pointing(
 def _fraction(path: Path, product_id: str, name: str, value: float | None) -> float:
     if value is None or not math.isfinite(value) or not -1e-6 <= value <= 1 + 1e-6:
         raise ReportInputError(
-            f"{path}, product '{product_id}', {name}: {value} is no fraction of the picture (0 to 1)."
+            f"{path}, product '{product_id}', {name}: {value} is not a fraction of the picture (0 to 1)."
         )
     return value
 
@@ -187,5 +190,7 @@ def _box(path: Path, product_id: str, name: str, edges: list[float]) -> Box:
         )
     x0, y0, x1, y1 = (_fraction(path, product_id, name, edge) for edge in edges)
     if x1 < x0 or y1 < y0:
-        raise ReportInputError(f"{path}, product '{product_id}', {name}: {edges} is turned inside out.")
+        raise ReportInputError(
+            f"{path}, product '{product_id}', {name}: {edges} must be x0 y0 x1 y1, x0 <= x1, y0 <= y1."
+        )
     return x0, y0, x1, y1

@@ -1,4 +1,4 @@
-"""Generated listings to look at: photo, seller's text, refined, raw and constrained answers, the truth."""
+"""Generated listings as examples: photo, seller's text, refined, raw and constrained answers, the truth."""
 
 from __future__ import annotations
 

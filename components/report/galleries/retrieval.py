@@ -1,11 +1,11 @@
-"""Searches to look at: a query, the first products found, hits marked, failures first."""
+"""Searches shown as examples: a query, the first products found, hits marked, failures first."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from components.catalog.format.records import Product
 from components.report.catalogue import CheckedCatalogue, drawn, read_grades
@@ -69,15 +69,23 @@ class RetrievalGallery:
     variant: str
     success: SearchGalleryOf
     groups: tuple[SearchGroup, ...]
-    disagreeing: int  # searches whose marks and metric tell different things
+    disagreeing: int  # searches whose marks and metric disagree
 
     def products(self) -> set[str]:
         """Every product that is shown."""
         return {p for group in self.groups for search in group.searches for p in search.products()}
 
 
-def read_searches(path: Path, variant: str, metric: str) -> list[dict[str, Any]]:
-    """Rows of ``variant`` that hold a ranking and a value of ``metric``, ordered by task, kind and query.
+class Searches(NamedTuple):
+    """Per-query results of one variant of a system, ordered by task, kind and query."""
+
+    system: str
+    variant: str
+    rows: list[dict[str, Any]]
+
+
+def read_searches(path: Path, variant: str, metric: str) -> Searches:
+    """The rows of ``variant`` in ``SYSTEM.parquet`` that hold a ranking and a value of ``metric``.
 
     Raises:
         ReportInputError: the file or a column is missing, or no row of the variant holds a ranking.
@@ -91,7 +99,8 @@ def read_searches(path: Path, variant: str, metric: str) -> list[dict[str, Any]]
         raise ReportInputError(
             f"{path} has no row of variant '{variant}' with a ranking and {metric}; run the evaluation again."
         )
-    return sorted(rows, key=lambda row: (row["task"] or "", row["kind"] or "", row["query_id"]))
+    ordered = sorted(rows, key=lambda row: (row["task"] or "", row["kind"] or "", row["query_id"]))
+    return Searches(path.stem, variant, ordered)
 
 
 def _defined(value: object) -> bool:
@@ -99,21 +108,16 @@ def _defined(value: object) -> bool:
 
 
 def retrieval_gallery(
-    system: str,
-    variant: str,
-    rows: list[dict[str, Any]],
-    params: RetrievalGalleryParams,
-    seed: int,
-    checked: CheckedCatalogue,
+    found: Searches, params: RetrievalGalleryParams, seed: int, checked: CheckedCatalogue
 ) -> RetrievalGallery:
     """Draw searches per task and kind, and mark their hits by the catalogue's judgements.
 
     Raises:
         ReportInputError: a ranking names a query or product that the checked catalogue does not hold.
     """
-    success = params.systems[system]
+    success = params.systems[found.system]
     grouped: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
-    for row in rows:
+    for row in found.rows:
         grouped.setdefault((row["task"] or "", row["kind"] or ""), {})[row["query_id"]] = row
     groups = []
     for (task, kind), group in grouped.items():
@@ -125,7 +129,7 @@ def retrieval_gallery(
         groups.append(SearchGroup(task, kind, len(group), len(failed), searches))
     shown = [search for group_ in groups for search in group_.searches]
     disagreeing = sum((search.hits > 0) != search.success for search in shown)
-    return RetrievalGallery(system, variant, success, tuple(groups), disagreeing)
+    return RetrievalGallery(found.system, found.variant, success, tuple(groups), disagreeing)
 
 
 def failure_in_words(success: SearchGalleryOf) -> str:
@@ -164,7 +168,7 @@ def _search(
     else:
         found = [_graded(rank, each, grades, params.relevant_from) for rank, each in enumerate(top, start=1)]
         best = min(grades, key=lambda each: (-grades[each], each), default=None)
-    if best not in checked.types:  # a judgement of a product that the gate has set aside
+    if best not in checked.types:  # a judgement of a product that the gate has put into quarantine
         best = None
     values = {name: row[name] for name in [success.metric, *params.scores] if _defined(row.get(name))}
     return Search(

@@ -16,7 +16,12 @@ from components.report.figures.gate_plot import gate_plot
 from components.report.figures.paired_tests import TestsTable, paired_table
 from components.report.figures.quality_summary import read_gate
 from components.report.galleries.catalogue import shown_products
-from components.report.galleries.grounding import GroundingGallery, grounding_gallery, unjudged_gallery
+from components.report.galleries.grounding import (
+    GroundingGallery,
+    PointingFiles,
+    grounding_gallery,
+    unjudged_gallery,
+)
 from components.report.galleries.listings import listing_gallery
 from components.report.galleries.pictures import Picture, thumbnail
 from components.report.galleries.retrieval import (
@@ -52,7 +57,7 @@ class Result:
 
 
 def build_report(paths: Paths, params: ReportParams) -> Report:
-    """Make the report of the workspace whose files lie at ``paths``; nothing is written.
+    """Make the report of the workspace whose files are at ``paths``; nothing is written.
 
     The same inputs and parameters give the same text: no clock, host, path or order of files enters it.
 
@@ -73,14 +78,15 @@ def build_report(paths: Paths, params: ReportParams) -> Report:
     size = len(html.encode())
     if size > params.max_page_bytes:
         raise ReportParamsError(
-            f"The page would have {size:,} bytes, above report.max_page_bytes ({params.max_page_bytes:,}): "
-            "lower report.thumbnail_px, report.jpeg_quality or the counts of the galleries."
+            f"The page would have {size:,} bytes, more than report.max_page_bytes "
+            f"({params.max_page_bytes:,}): lower report.thumbnail_px, report.jpeg_quality or the "
+            "counts of the galleries."
         )
     return Report(html, numbers, len(context["pictures"]))
 
 
 def _shop(paths: Paths, params: ReportParams) -> dict[str, Any]:
-    """What was run: counts of the checked catalogue, and the gates' word."""
+    """What was run: counts of the checked catalogue, and what the gates found."""
     checked = read_catalogue(paths.catalogue)
     queries = Counter((query.kind, query.split) for query in checked.queries.values())
     tiles = [
@@ -102,7 +108,7 @@ def _shop(paths: Paths, params: ReportParams) -> dict[str, Any]:
 
 
 def _groups(params: ReportParams, claims: list[JudgedClaim]) -> list[dict[str, Any]]:
-    """The systems as they are spoken of, each with the count of its claims; those that this run has."""
+    """The systems of this run by their usual names, each with the count of its claims."""
     found = []
     for group in glossary.GROUPS:
         systems = [name for name in group.systems if name in params.systems]
@@ -142,8 +148,8 @@ def _searches(paths: Paths, params: ReportParams, checked: CheckedCatalogue) -> 
     found = []
     for system, success in params.retrieval.systems.items():
         subject = params.systems[system]
-        rows = read_searches(paths.per_query / system / f"{system}.parquet", subject, success.metric)
-        found.append(retrieval_gallery(system, subject, rows, params.retrieval, params.seed, checked))
+        searches = read_searches(paths.per_query / system / f"{system}.parquet", subject, success.metric)
+        found.append(retrieval_gallery(searches, params.retrieval, params.seed, checked))
     return found
 
 
@@ -152,10 +158,8 @@ def _groundings(paths: Paths, params: ReportParams, checked: CheckedCatalogue) -
     boxes = paths.grounding / "boxes.parquet"
     found = []
     for folder, variant in params.grounding.variants.items():
-        path = paths.per_query / folder / "pointing.parquet"
-        gallery = grounding_gallery(
-            path, paths.grounding / "boxes.parquet", variant, params.grounding, params.seed, checked
-        )
+        files = PointingFiles(paths.per_query / folder / "pointing.parquet", boxes)
+        gallery = grounding_gallery(files, variant, params.grounding, params.seed, checked)
         found += [gallery] if gallery else []
     if not found:
         unjudged = unjudged_gallery(boxes, params.grounding, params.seed, checked)
@@ -164,7 +168,7 @@ def _groundings(paths: Paths, params: ReportParams, checked: CheckedCatalogue) -
 
 
 def _galleries(paths: Paths, params: ReportParams, checked: CheckedCatalogue) -> dict[str, Any]:
-    """Samples to look at, with the listings and thumbnails they need."""
+    """The examples shown, with the listings and thumbnails they need."""
     truth = paths.truth / "truth.parquet"
     searches, groundings = _searches(paths, params, checked), _groundings(paths, params, checked)
     generated, gates = None, None

@@ -13,7 +13,7 @@ from components.report.figures.figures import Figures
 
 @dataclass(frozen=True)
 class Group:
-    """A system as it is spoken of: name, what goes in and what comes out, and the files that measure it."""
+    """A system by its usual name: what goes in and what comes out, and the files that measure it."""
 
     name: str
     does: str
@@ -51,11 +51,11 @@ SYSTEMS = {
     "Measures are of free writing; those called “constrained” are of writing held to the category's schema.",
 }
 
-# In the order of the tables' columns: the system, its kin, then its baselines from strong to weak.
+# In the order of the tables' columns: the system, its variants, then its baselines from strong to weak.
 VARIANTS = {
     "encoder": {
         "fine_tuned": "the encoder",
-        "colour_histogram": "ranks by the colours named in the query; told every product's type",
+        "colour_histogram": "ranks by the colours named in the query; it is given every product's type",
         "image_centre": "points at the middle of every picture",
         "untrained": "the same network with random weights",
     },
@@ -74,7 +74,7 @@ VARIANTS = {
     },
     "fusion": {
         "moe_bilinear": "a gated mixture of text, image and cross experts, plus a bilinear term",
-        "moe_bilinear_no_pictures": "the same network, shown no picture",
+        "moe_bilinear_no_pictures": "the same network without pictures",
         "concat_mlp": "a network on both vectors, side by side",
         "fixed_weights": "text and picture in one fixed proportion, chosen on validation",
         "average": "the mean of both vectors",
@@ -129,9 +129,9 @@ MEASURES = {
     "plain": ("plain", "pictures of the product alone"),
     "desirability": ("Desirability", "judged by what shoppers click, put in the cart and buy"),
     "sparse_text": ("Sparse text", "among products with few words"),
-    "picture_missing": ("Picture missing", "with the pictures of some products taken away"),
-    "text_degraded": ("Text degraded", "with products' texts spoiled"),
-    "text_missing": ("Text missing", "with the texts of some products taken away"),
+    "picture_missing": ("Picture missing", "without the pictures of some products"),
+    "text_degraded": ("Text degraded", "with products' texts made worse"),
+    "text_missing": ("Text missing", "without the texts of some products"),
     "similar": ("Similar", "nearest products of the same type and true colour, as a share of those possible"),
     "untold": ("Untold", "only values that the seller's title does not state"),
     "constrained": ("Constrained", "written within the category's schema, which a grammar enforces"),

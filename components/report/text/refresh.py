@@ -29,7 +29,9 @@ def refreshed(page: str, root: Path) -> str:
     def output(mark: re.Match[str]) -> str:
         commands = [c for c in map(_commands, BLOCK.finditer(page, 0, mark.start())) if c]
         if not commands:
-            raise ReportInputError(f"No '{COMMAND}' stands above the tables at character {mark.start()}.")
+            raise ReportInputError(
+                f"No command '{COMMAND}' stands above the tables at character {mark.start()}."
+            )
         parts = [tables(root / place, metrics).strip() for place, *metrics in commands[-1]]
         return "\n" + "\n\n".join(parts) + "\n\n"
 

@@ -24,7 +24,7 @@ class Takeaway:
 
 @dataclass(frozen=True)
 class Count:
-    """How many claims of some systems stand how."""
+    """How many claims of some systems are shown, not shown and contradicted."""
 
     shown: int
     not_shown: int  # nothing either way, or not tested

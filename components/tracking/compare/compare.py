@@ -13,6 +13,7 @@ from components.tracking.compare.sides import QUERIES, Side, side_of
 
 # (a, b, seed) -> an object with difference, low, high, p, n; a and b are floats in the same order of queries
 Paired = Callable[[list[float], list[float], int], Any]
+Values = list[float]
 Table = dict[tuple[str, str], dict[str, dict[str, float]]]  # (variant, task) -> metric -> query_id -> value
 NOT_METRICS = ("variant", "task", "query_id", "kind", "top")
 
@@ -81,7 +82,7 @@ def compare(root: Path, a: str, b: str, paired: Paired | None = None, seed: int 
     ``paired`` is the test of differences per query; without it there are no tests.
 
     Raises:
-        UnknownReferenceError: a name means nothing here.
+        UnknownReferenceError: a name is not known here.
         TrackerUnavailableError: a run is meant and the store does not answer.
     """
     root = root.resolve()
@@ -123,16 +124,19 @@ def _test(found: Comparison, a: Side, b: Side, paired: Paired, seed: int) -> Non
         left, right = per_query(a.per_query[name]), per_query(b.per_query[name])
         for group in sorted(left.keys() & right.keys()):
             for metric in sorted(left[group].keys() & right[group].keys()):
-                _pair(found, (name, *group, metric), left[group][metric], right[group][metric], paired, seed)
+                shared, reason = _shared(left[group][metric], right[group][metric])
+                key = (name, *group, metric)
+                if reason:
+                    found.notes.append(f"{' '.join(key)}: not tested, {reason}.")
+                else:
+                    found.tests.append(_paired_test(key, *shared, lambda x, y: paired(x, y, seed)))
 
 
 def unpairable(a: Side, b: Side) -> str:
     """Why per-query results of the two sides may not be paired; "" when they may."""
     for side in (a, b):
         if not side.per_query:
-            return (
-                f"No paired tests: the per-query results of {side.name} are not here (dvc pull brings them)."
-            )
+            return f"No paired tests: {side.name} has no per-query results here (dvc pull fetches them)."
     if a.queries and b.queries:
         # Equal ids mean nothing by themselves: another seed of the shop gives other queries the same ids.
         return (
@@ -168,21 +172,19 @@ def per_query(raw: bytes) -> Table:
     return found
 
 
-def _pair(
-    found: Comparison,
-    key: tuple[str, str, str, str],
-    left: Mapping[str, float],
-    right: Mapping[str, float],
-    paired: Paired,
-    seed: int,
-) -> None:
+def _shared(left: Mapping[str, float], right: Mapping[str, float]) -> tuple[tuple[Values, Values], str]:
+    """Both sides' values in one order of queries, or why they cannot be paired."""
     if left.keys() != right.keys():
-        shared, union = len(left.keys() & right.keys()), len(left.keys() | right.keys())
-        found.notes.append(f"{' '.join(key)}: not tested, {shared} of {union} queries are in both.")
-        return
+        both, either = len(left.keys() & right.keys()), len(left.keys() | right.keys())
+        return ([], []), f"{both} of {either} queries are in both"
     queries = sorted(left)
-    a, b = [left[q] for q in queries], [right[q] for q in queries]
-    test = paired(a, b, seed)
+    return ([left[q] for q in queries], [right[q] for q in queries]), ""
+
+
+def _paired_test(
+    key: tuple[str, str, str, str], a: Values, b: Values, test_of: Callable[[Values, Values], Any]
+) -> PairedTest:
+    test = test_of(a, b)
     difference, low, high, p = (float(getattr(test, name)) for name in ("difference", "low", "high", "p"))
     means = sum(a) / len(a), sum(b) / len(b)
-    found.tests.append(PairedTest(*key, *means, difference, low, high, p, int(test.n)))
+    return PairedTest(*key, *means, difference, low, high, p, int(test.n))

@@ -67,12 +67,12 @@ def side_of(root: Path, name: str) -> Side:
     if kind in ("", "run"):
         return _run(root, bare)
     raise UnknownReferenceError(
-        f"'{name}' is not here: no such {'profile' if kind == 'profile' else 'commit or branch'}."
+        f"There is no {'profile' if kind == 'profile' else 'commit or branch'} '{bare}' here."
     )
 
 
 def from_lock(root: Path, name: str, kind: str, lock: Mapping[str, LockEntry], fetch: Fetch) -> Side:
-    """All a lock file knows; ``fetch`` gives the contents of a file, or None when it is not here."""
+    """All that a lock file states; ``fetch`` gives a file's contents, or None when it is not here."""
     side = Side(name, kind)
     for entry in lock.values():
         side.parameters |= {clean_key(k): v for k, v in flattened(entry.parameters()).items()}

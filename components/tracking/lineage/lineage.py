@@ -114,10 +114,10 @@ def _node(runs: Runs, run: Any, near: dict[str, Any]) -> tuple[Node, list[Any]]:
 def _trace(
     runs: Runs, path: str, md5: str, asking: str, near: dict[str, Any]
 ) -> tuple[list[Input], list[Any]]:
-    """Where an input comes from: by its hash, else by the folder the outputs of a neighbour lie in."""
+    """Where an input comes from: by its hash, else by the folder that holds outputs of a run beside it."""
     tag = f"{OUT}{path}"
     makers = [m for m in near.values() if m.data.tags.get(tag) == md5]
-    if not makers and not set("`'") & set(tag + md5):  # MLflow's filter language knows no escape
+    if not makers and not set("`'") & set(tag + md5):  # MLflow's filter language has no escape
         makers = runs.search(f"tags.`{tag}` = '{md5}'")
     makers = [maker for maker in makers if maker.info.run_id != asking][:1]
     by = "hash"
@@ -143,22 +143,22 @@ def _models(runs: Runs, run_id: str) -> list[str]:
 
 
 def tree(found: Lineage) -> Tree:
-    """The lineage as a tree: final stages first, each above what it stands on; a run is spelled out once."""
+    """The lineage as a tree: final stages first, each above the runs it used; a run is shown in full once."""
     used = {i.run_id for node in found.nodes.values() for i in node.inputs}
     tops = [run_id for run_id in found.asked if run_id not in used] or found.asked
     top = Tree(f"[bold]run {found.run_id[:SHOWN]}[/bold] of pipeline run {escape(found.pipeline or '–')}")
-    told: set[str] = set()
+    shown: set[str] = set()
     for run_id in tops:
-        _grow(top, found, run_id, told)
+        _grow(top, found, run_id, shown)
     return top
 
 
-def _grow(branch: Tree, found: Lineage, run_id: str, told: set[str]) -> None:
+def _grow(branch: Tree, found: Lineage, run_id: str, shown: set[str]) -> None:
     node = found.nodes[run_id]
-    if run_id in told:
+    if run_id in shown:
         branch.add(f"[cyan]{escape(node.stage)}[/cyan] run {run_id[:SHOWN]} [dim](above)[/dim]")
         return
-    told.add(run_id)
+    shown.add(run_id)
     code = f"commit {escape(node.commit[:SHOWN]) or '–'}{' + changes' if node.dirty == 'true' else ''}"
     here = branch.add(f"[cyan]{escape(node.stage)}[/cyan] run {run_id[:SHOWN]} {node.status.lower()}, {code}")
     for model in node.models:
@@ -171,4 +171,4 @@ def _grow(branch: Tree, found: Lineage, run_id: str, told: set[str]) -> None:
             + ("" if item.run_id else " [dim](source)[/dim]")
         )
         if item.run_id:
-            _grow(read, found, item.run_id, told)
+            _grow(read, found, item.run_id, shown)

@@ -156,15 +156,15 @@ def disagreement(root: Path, entry: LockEntry, older: bool) -> str:
     """Why ``entry`` cannot belong to the stage's last execution, which the lock may be ``older`` than.
 
     "" when it can.
-    DVC writes the lock after the door has exited. A kill between the two leaves the entry of an *earlier*
-    execution, and joining that one would give a run another run's hashes. So sizes must agree, and where the
-    lock is older (DVC leaves it untouched when nothing changed) the contents too.
+    DVC writes the lock after the stage command has ended. A kill between the two leaves the entry of an
+    *earlier* execution, and joining that one would give a run another run's hashes. So sizes must
+    agree, and where the lock is older (DVC leaves it untouched when nothing changed) the contents too.
     """
     for output in entry.outs:
         path = root / output.path
         if not path.exists():  # not checked out here: nothing to compare with
             if older:
-                return f"dvc.lock is older than the execution and {output.path} is not here to compare"
+                return f"dvc.lock is older than the execution, and {output.path} is not here to compare"
             continue
         if not _same_size(path, output) or (older and output.md5 and tree_md5(path) != output.md5):
             return f"{output.path} is not what dvc.lock says"

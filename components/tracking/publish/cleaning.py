@@ -1,4 +1,4 @@
-"""Throw away what is of no more use under ``.vitrine/``: old published records, marks without a record."""
+"""Delete what is not needed any more under ``.vitrine/``: old published records, marks without a record."""
 
 from __future__ import annotations
 

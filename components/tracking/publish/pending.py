@@ -2,13 +2,13 @@
 
 ::
 
-    records/<stage>/<id>.json     written by doors (components.stage.record)
+    records/<stage>/<id>.json     written by stages (components.stage.record)
     joined/<id>.json              what a record belongs to, fixed at first sight: code, lock entry, pipeline
     links/<key>.json              cached stages of a pipeline run, until they are written into MLflow
     pipelines/<key>.json          the code a pipeline run started from
     published/<store>/<id>.json   the MLflow run of a record, one folder per tracking store
 
-Nothing here imports MLflow: a run with nothing to tell must not pay for its import.
+Nothing here imports MLflow: a run with nothing to record must not wait for its import.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def publishing(root: Path, wait_s: float) -> Iterator[bool]:
 
 
 def record_files(root: Path) -> list[Path]:
-    """All records of the workspace (stages of other dvc.yaml files lie in folders of their own)."""
+    """All records of the workspace (stages of other dvc.yaml files have folders of their own)."""
     return sorted((state(root) / "records").rglob("*.json"))
 
 
@@ -128,7 +128,7 @@ def marks(root: Path, store: Store) -> Path:
 def unpublished(root: Path, store: Store, records: list[Path] | None = None) -> list[Path]:
     """Records, of the workspace or of the given list, that ``store`` does not hold yet."""
     folder = marks(root, store)
-    # A store that was deleted has forgotten everything; the records are published anew.
+    # A store that was deleted holds nothing any more; the records are published again.
     done = {path.name for path in folder.glob("*.json")} if not store.missing() else set()
     return [path for path in (record_files(root) if records is None else records) if path.name not in done]
 
@@ -145,7 +145,7 @@ def mark(root: Path, store: Store, record: str, run_id: str) -> None:
 
 
 def load_records(paths: list[Path]) -> tuple[list[Record], list[str]]:
-    """Read records, oldest first; a broken one is set aside as ``.broken`` and told of."""
+    """Read records, oldest first; a broken one is set aside as ``.broken``, with a warning."""
     records, warnings = [], []
     for path in paths:
         record = _read(path, Record)
@@ -153,7 +153,7 @@ def load_records(paths: list[Path]) -> tuple[list[Record], list[str]]:
             records.append(record)
         elif path.exists():
             path.replace(path.with_suffix(".broken"))
-            warnings.append(f"{path} is no valid record; it was set aside as {path.stem}.broken.")
+            warnings.append(f"{path} is not a valid record; it was set aside as {path.stem}.broken.")
     return sorted(records, key=lambda record: (record.started, record.id)), warnings
 
 
@@ -245,7 +245,7 @@ def _executed(root: Path, pipeline: str) -> bool:
 def link_cached(root: Path, parent: str, stages: list[str]) -> None:
     """Queue links from pipeline run ``parent`` to the runs that made its cached stages.
 
-    A pipeline run that executed nothing has nothing to tell: it is not recorded, and nothing is queued.
+    A pipeline run that executed nothing is not recorded, and nothing is queued.
     Call it when the stages have run and before ``publish``. Stages without a lock entry are left out.
 
     Raises:

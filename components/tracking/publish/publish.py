@@ -1,6 +1,6 @@
 """Records become MLflow runs: one run per execution of a stage, under one parent per pipeline run.
 
-Doors know nothing of MLflow, and DVC hashes outputs only after a door has exited; so runs are made
+Stages do not use MLflow, and DVC hashes outputs only after a stage command has ended; so runs are made
 afterwards, by joining a record with dvc.lock. Publishing may fail, be killed or be repeated at any moment:
 a record counts as published when its mark is written, which is the last thing that happens, and writing a
 run again completes it.
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,11 +29,8 @@ __all__ = ["PublishResult", "link_cached", "pending", "publish", "start_pipeline
 
 WAIT_FOR_OTHER_S = 60.0
 INTERRUPTED = 130  # exit code of a stage that Ctrl-C stopped
-PER_BATCH = {
-    "metrics": 800,
-    "params": 100,
-    "tags": 100,
-}  # MLflow takes 1,000 in all, 100 of each of the last two
+# MLflow takes 1,000 in all, 100 of each of the last two
+PER_BATCH = {"metrics": 800, "params": 100, "tags": 100}
 
 
 @dataclass
@@ -77,17 +74,17 @@ def publish(
                 _publish(root, store, params, records, result)
             else:
                 result.warnings.append(
-                    "Another sync of this workspace is at work; run vitrine sync when it is done."
+                    "Another sync of this workspace is running; run vitrine sync when it has ended."
                 )
     except (LockFileError, TrackerUnavailableError) as error:
         result.warnings.append(str(error))
-    except Exception as error:  # whatever the tracker throws, a pipeline that has done its work must not fail
-        result.warnings.append(_told(store, error))
+    except Exception as error:  # whatever the tracker raises, a pipeline that has done its work must not fail
+        result.warnings.append(_failure(store, error))
     result.waiting = len(waiting.unpublished(root, store, records))
     return result
 
 
-def _told(store: Store, error: Exception) -> str:
+def _failure(store: Store, error: Exception) -> str:
     text = " ".join(str(error).split())
     what = f"{type(error).__name__}: {text[:300]}"
     return f"Publishing to {store.shown} failed ({what}); records wait, run vitrine sync again."
@@ -132,12 +129,12 @@ class _Publisher:
     result: PublishResult
 
     def guarded(self, what: str, action: Any) -> None:
-        """Do one record; one that MLflow refuses does not hold up the next, a store that is gone does."""
+        """Do one record; one that MLflow refuses does not stop the next, a store that is gone does."""
         try:
             action()
         except Exception as error:
             check(self.store)
-            self.result.warnings.append(f"{what}: {_told(self.store, error)}")
+            self.result.warnings.append(f"{what}: {_failure(self.store, error)}")
 
     def find(self, tag: str, value: str) -> Any | None:
         """The first run made whose tag has this value."""
@@ -150,7 +147,7 @@ class _Publisher:
     def parent(self, pipeline: str, started: float, tags: Mapping[str, str]) -> str:
         """MLflow run of a pipeline run, made if it is not there."""
         if pipeline not in self.result.parents:
-            plain = pipeline.replace("'", "_")  # MLflow's filter language knows no escape
+            plain = pipeline.replace("'", "_")  # MLflow's filter language has no escape
             run = self.find("vitrine.pipeline", plain)
             if run is None:
                 own = {key: value for key, value in tags.items() if value}
@@ -168,7 +165,7 @@ class _Publisher:
         tags = content.tags(record, join) | {"mlflow.parentRunId": parent}
         run = self.find("vitrine.record", record.id)
         if run is None:
-            # All tags at creation: a run found after a crash can always be told apart and completed.
+            # All tags at creation: a run found after a crash can always be identified and completed.
             run = self.client.create_run(
                 self.experiment, start_time=_ms(record.started), tags=tags, run_name=record.stage
             )
@@ -182,11 +179,12 @@ class _Publisher:
         files = content.evidence(self.root, join, self.params.artifact_limit_bytes)
         figures = content.figures(record, content.metric_tables(files))
         ended = _ms(record.started + record.seconds)
-        log(self.client, run_id, figures, ended, params=content.parameters(record, join))
+        parameters = content.parameters(record, join)
+        log(self.client, run_id, Entries(figures, ended, parameters))
         headline = {path: file for path, file in files.items() if path.startswith("metrics/headline")}
         if headline:
             parent = self.result.parents[join.pipeline]
-            log(self.client, parent, content.table_figures(content.metric_tables(headline)), ended)
+            log(self.client, parent, Entries(content.table_figures(content.metric_tables(headline)), ended))
         with tempfile.TemporaryDirectory(prefix="vitrine-") as folder:
             content.lay_out(Path(folder), record, join, files)
             self.client.log_artifacts(run_id, folder)
@@ -210,7 +208,7 @@ class _Publisher:
             # An entry made elsewhere (a clone, another store) has no run here; its hash says what it is.
             found[stage] = run.info.run_id if run else f"lock:{entry}"
         cached = {content.clean_key(f"cached.{stage}"): run for stage, run in found.items()}
-        log(self.client, parent, [], 0, tags=cached)
+        log(self.client, parent, Entries(tags=cached))
         self.result.linked |= found
         path.unlink(missing_ok=True)
 
@@ -226,21 +224,24 @@ class _Publisher:
             self.client.set_terminated(run_id, status, end_time=_ms(ended))
 
 
-def log(
-    client: Any,
-    run_id: str,
-    figures: list[content.Figure],
-    timestamp: int,
-    params: Mapping[str, str] | None = None,
-    tags: Mapping[str, str] | None = None,
-) -> None:
-    """Write figures, parameters and tags in few calls. ``timestamp``: Unix time in milliseconds."""
+@dataclass(frozen=True)
+class Entries:
+    """What is written into a run; ``timestamp`` is the figures' Unix time in milliseconds."""
+
+    figures: Sequence[content.Figure] = ()
+    timestamp: int = 0
+    params: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+def log(client: Any, run_id: str, entries: Entries) -> None:
+    """Write figures, parameters and tags in few calls."""
     from mlflow.entities import Metric, Param, RunTag
 
     batches = {
-        "metrics": [Metric(f.key, f.value, timestamp, f.step) for f in figures],
-        "params": [Param(key, value) for key, value in (params or {}).items()],
-        "tags": [RunTag(key, value) for key, value in (tags or {}).items()],
+        "metrics": [Metric(f.key, f.value, entries.timestamp, f.step) for f in entries.figures],
+        "params": [Param(key, value) for key, value in entries.params.items()],
+        "tags": [RunTag(key, value) for key, value in entries.tags.items()],
     }
     while any(batches.values()):
         call = {kind: items[: PER_BATCH[kind]] for kind, items in batches.items()}

@@ -41,7 +41,7 @@ def clean_key(key: str) -> str:
     """A name MLflow takes for a parameter, metric or tag; distinct names stay distinct.
 
     Letters, digits, ``_ - . : /`` and spaces pass; others become ``_``. A name that had to change in a way
-    that could meet another carries six digits of its hash.
+    that could equal another carries six digits of its hash.
     """
     cleaned = posixpath.normpath(re.sub(r"[^/\w.\- :]", "_", key, flags=re.ASCII)).strip("/.") or "_"
     if cleaned == key and len(key) <= KEY_LENGTH:
@@ -72,7 +72,7 @@ def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 def parameters(record: Record, join: Join) -> dict[str, str]:
     """Parameters of the run: the lock entry's, under those that the stage resolved.
 
-    The record knows defaults and what the command changed (``vlclip.seed=43``); the entry knows params.yaml.
+    The record has defaults and what the command changed (``vlclip.seed=43``); the entry has params.yaml.
     """
     flat = flattened(join.entry.parameters()) if join.entry else {}
     for key, value in flattened(record.parameters).items():
@@ -111,7 +111,7 @@ def table_figures(tables: list[Mapping[str, Any]]) -> list[Figure]:
 
 
 def figures(record: Record, tables: list[Mapping[str, Any]]) -> list[Figure]:
-    """All figures of the run: what the door noted, the metrics files, time and memory, curves."""
+    """All figures of the run: what the stage recorded, the metrics files, time and memory, curves."""
     single = dict(record.metrics)
     single["system/seconds"] = record.seconds
     single["system/peak_memory_bytes"] = float(record.peak_memory_bytes)

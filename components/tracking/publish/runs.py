@@ -73,12 +73,12 @@ class Runs:
             ids = self.search(f"tags.`vitrine.pipeline` = '{name}'")[-1:]
         if not ids:
             raise UnknownReferenceError(
-                f"'{name}' is no run, profile, branch or commit (a run's id needs at least 4 characters)."
+                f"'{name}' is not a run, profile, branch or commit (a run's id needs at least 4 characters)."
             )
         if len(ids) > 1:
             listed = ", ".join(run.info.run_id[:12] for run in ids[:5])
             raise UnknownReferenceError(
-                f"'{name}' begins {len(ids)} run ids ({listed}): give more characters."
+                f"{len(ids)} run ids begin with '{name}' ({listed}): give more characters."
             )
         return ids[0]
 

@@ -25,7 +25,7 @@ def checked_files(folder: Path) -> dict[str, str]:
     """
     if folder.is_symlink() or not folder.is_dir():
         raise ModelFolderError(
-            f"{folder} is no model folder; train first (dvc repro), or name another folder."
+            f"{folder} is not a model folder; train first (dvc repro), or name another folder."
         )
     found: dict[str, str] = {}
     for path in sorted(folder.rglob("*")):
@@ -35,7 +35,7 @@ def checked_files(folder: Path) -> dict[str, str]:
             _check(path)
             found[path.relative_to(folder).as_posix()] = _sha256(path)
     if "config.json" not in found or not any(name.endswith(WEIGHTS) for name in found):
-        raise ModelFolderError(f"{folder} is no complete model: config.json and *{WEIGHTS} must be there.")
+        raise ModelFolderError(f"{folder} is not a complete model: config.json and *{WEIGHTS} must be there.")
     return found
 
 
@@ -48,7 +48,7 @@ def _check(path: Path) -> None:
     name = path.name
     if name.startswith(".") or not (path.suffix in SUFFIXES or name in TOKENIZER_FILES or name == CARD):
         raise ModelFolderError(
-            f"{path} may not be registered: only {', '.join(SUFFIXES)} and tokenizer files are; "
+            f"{path} may not be registered: only {', '.join(SUFFIXES)} and tokenizer files may be; "
             "pickles and torch files can run code when they are read."
         )
     if path.suffix == WEIGHTS:
@@ -66,13 +66,13 @@ def _check_weights(path: Path) -> None:
         with path.open("rb") as handle:
             length = int.from_bytes(handle.read(8), "little")
             if not 2 <= length <= min(HEADER_LIMIT_BYTES, path.stat().st_size - 8):
-                raise ValueError("its header has no sensible length")
+                raise ValueError("its header has an impossible length")
             header = json.loads(handle.read(length))
         ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
         if max(ends, default=0) != path.stat().st_size - 8 - length:
             raise ValueError("it is cut short or too long")
     except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
-        raise ModelFolderError(f"{path} is no safetensors file ({error}); make the model again.") from None
+        raise ModelFolderError(f"{path} is not a safetensors file ({error}); make the model again.") from None
 
 
 def _sha256(path: Path) -> str:

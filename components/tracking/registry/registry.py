@@ -49,7 +49,7 @@ def _registry_call(what: str) -> Iterator[None]:
     """Turn MLflow's errors into ours.
 
     Raises:
-        UnknownReferenceError: MLflow does not know the name, version or alias, or refuses it.
+        UnknownReferenceError: MLflow does not have the name, version or alias, or refuses it.
         TrackingError: anything else MLflow says.
     """
     from mlflow.exceptions import MlflowException
@@ -71,7 +71,7 @@ def chosen_models(root: Path, known: Mapping[str, Path], names: Sequence[str]) -
     """
     if unknown := [name for name in names if name not in known]:
         raise UnknownReferenceError(
-            f"tracking.models has no '{unknown[0]}' (known: {', '.join(known)}); or name a --folder."
+            f"tracking.models has no '{unknown[0]}' (known: {', '.join(known)}); or give a --folder."
         )
     chosen = {name: known[name] for name in names} or {
         name: folder for name, folder in known.items() if (root / folder).is_dir()
@@ -125,7 +125,7 @@ def _maker(runs: Runs, root: Path, folder: Path, run_id: str | None) -> Any:
         if md5 in [value for key, value in member.data.tags.items() if key.startswith(OUT)]:
             return member
     raise ModelFolderError(
-        f"{folder} is not what run {run_id} made: check that run's outputs out, or name the right run."
+        f"{folder} is not what run {run_id} made: check out the outputs of that run, or name the right run."
     )
 
 
@@ -236,8 +236,8 @@ def load_path(root: Path, name: str, alias: str) -> Path:
     """A local folder with the files of the version an alias points at, checked against its hash.
 
     Files behind a server are fetched once, into ``.vitrine/models/<name>/<hash>/``; until they are checked
-    they lie in a temporary folder. Whoever may edit a model in MLflow chooses its tags and its source, so
-    neither is used as a path before it has been looked at.
+    they stay in a temporary folder. Whoever may edit a model in MLflow chooses its tags and its source, so
+    neither is used as a path before it has been checked.
 
     Raises:
         UnknownReferenceError: no such model or alias.
@@ -280,7 +280,7 @@ def _wanted(what: str, version: Any) -> str:
 
 
 def _place(what: str, version: Any) -> str:
-    """Where a version's files lie among the artifacts of its run.
+    """Where a version's files are among the artifacts of its run.
 
     Raises:
         ModelFolderError: its source is not a folder of that run.
@@ -309,7 +309,7 @@ def _check(folder: Path, what: str, wanted: str) -> None:
     if content_hash(checked_files(folder)) != wanted:
         raise ModelFolderError(
             f"{folder} is not the model that was registered as {what}: register it again, or delete a copy "
-            "under .vitrine/models to fetch it anew."
+            "under .vitrine/models to fetch it again."
         )
 
 

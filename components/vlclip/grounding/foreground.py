@@ -11,21 +11,6 @@ Pixels = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 
 
-def otsu(values: npt.NDArray[np.float64], bins: int = 64) -> float:
-    """The threshold that parts values into two classes with the greatest variance between them."""
-    low, high = float(values.min()), float(values.max())
-    if high <= low:
-        return high
-    counts, edges = np.histogram(values, bins=bins, range=(low, high))
-    centres = (edges[:-1] + edges[1:]) / 2
-    below = np.cumsum(counts)[:-1]
-    above = values.size - below
-    sums = np.cumsum(counts * centres)
-    means = sums[:-1] / np.maximum(below, 1), (sums[-1] - sums[:-1]) / np.maximum(above, 1)
-    between = below * above * (means[0] - means[1]) ** 2
-    return float(edges[1 + int(between.argmax())])
-
-
 def foreground_parts(picture: Pixels) -> npt.NDArray[np.int32]:
     """Numbers ``[px, px]`` of the connected parts of the foreground, from 1 on; 0 is the ground.
 
@@ -33,11 +18,12 @@ def foreground_parts(picture: Pixels) -> npt.NDArray[np.int32]:
     foreground (Otsu 1979). A picture of one colour has none.
     """
     from scipy import ndimage
+    from skimage.filters import threshold_otsu
 
     colours = picture.astype(np.float64)
     rim = np.concatenate([colours[0], colours[-1], colours[:, 0], colours[:, -1]])
     distance = np.linalg.norm(colours - np.median(rim, axis=0), axis=-1)
-    parts: npt.NDArray[np.int32] = ndimage.label(distance > otsu(distance))[0]
+    parts: npt.NDArray[np.int32] = ndimage.label(distance > threshold_otsu(distance))[0]
     return parts
 
 

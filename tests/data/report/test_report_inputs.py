@@ -155,7 +155,7 @@ def test_pointings_of_other_variants_are_left_out(workspace: Workspace, params: 
 
 
 def test_too_large_a_page_is_refused_with_what_to_lower(workspace: Workspace, params: MakeParams) -> None:
-    with pytest.raises(ReportParamsError, match=r"above report\.max_page_bytes \(10,000\).*thumbnail_px"):
+    with pytest.raises(ReportParamsError, match=r"more than report\.max_page_bytes \(10,000\).*thumbnail_px"):
         build_report(Paths.below(workspace.root), params(max_page_bytes=10_000))
 
 
@@ -171,7 +171,7 @@ def test_too_large_a_page_is_refused_with_what_to_lower(workspace: Workspace, pa
         {"surprise": 1},
     ],
 )
-def test_parameters_that_cannot_be_met_are_refused(change: dict[str, Any]) -> None:
+def test_parameters_that_the_inputs_cannot_satisfy_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         ReportParams.model_validate(parameters(**change))
 
@@ -181,7 +181,7 @@ def test_errors_carry_the_exit_codes_of_their_kind() -> None:
     assert issubclass(ReportParamsError, ConfigurationError)
 
 
-def test_a_figure_that_is_not_defined_costs_nobody_the_page(workspace: Workspace, params: MakeParams) -> None:
+def test_an_undefined_figure_does_not_stop_the_page(workspace: Workspace, params: MakeParams) -> None:
     """A model whose answers state nothing has no hallucination rate; the others of the table do."""
     metrics = workspace.metrics | {"fine_tuned": {"mrr": workspace.metrics["fine_tuned"]["mrr"]}}
     metrics["_tests"] = [t for t in metrics["_tests"] if t["metric"] == "mrr"]

@@ -107,7 +107,7 @@ def assert_inert(page: Page) -> None:
     assert all(re.match(r"data:image/jpeg;base64,|data:,$|#[a-z_-]+$", uri) for uri in page.uris())
 
 
-def test_the_page_stands_alone(workspace: Workspace, params: MakeParams) -> None:
+def test_the_page_loads_nothing_from_outside(workspace: Workspace, params: MakeParams) -> None:
     html = build_report(Paths.below(workspace.root), params()).html
     page = Page(html)
     assert_inert(page)
@@ -166,7 +166,7 @@ def test_the_stage_publishes_the_page_the_headline_and_a_record(workspace: Works
     assert records[0]["parameters"]["report"]["profile"] == "tiny"
 
 
-def test_a_failing_door_leaves_the_old_page(workspace: Workspace) -> None:
+def test_a_failing_stage_leaves_the_old_page(workspace: Workspace) -> None:
     (workspace.root / "params.yaml").write_text(yaml.safe_dump({"report": parameters() | {"colour": 1}}))
     (workspace.root / "reports/index.html").write_text("old")
     done = run_stage(workspace.root)
@@ -176,13 +176,13 @@ def test_a_failing_door_leaves_the_old_page(workspace: Workspace) -> None:
     assert (workspace.root / "reports/index.html").read_text() == "old"
 
 
-def test_what_was_run_is_counted(workspace: Workspace, params: MakeParams) -> None:
+def test_the_page_counts_products_queries_and_judgements(workspace: Workspace, params: MakeParams) -> None:
     words = built(workspace, params()).words
     assert "products 24 categories 3 product types 3 queries 2 judgements 3" in words
     assert "Category train validation test all" in words
     assert "kitchen 3 3 2 8" in words
     assert "catalog the catalogue, before anything learns from it ✓ passed" in words
-    assert "products: 30 checked, 6 set aside" in words
+    assert "products: 30 checked, 6 in quarantine" in words
     assert "unknown colour: 4 no picture: 2" in words
 
 
@@ -201,14 +201,14 @@ def test_untrained_is_labelled_where_nothing_was_pretrained(workspace: Workspace
     assert "no pretrained weights" not in built(workspace, params(pretrained=True)).words
 
 
-def test_hits_are_marked_by_word_and_frame_and_a_failed_search_shows_what_was_sought(
+def test_hits_are_marked_by_word_and_frame_and_a_failed_search_shows_an_expected_product(
     workspace: Workspace, params: MakeParams
 ) -> None:
     page = built(workspace, params())
-    found = [item for item in page.items if re.match(r"\d [✓✗]|was sought", item[1])]
+    found = [item for item in page.items if re.match(r"\d [✓✗]|expected", item[1])]
     assert ("hit", "2 ✓ exact red mug number 0") in found
     assert ("", "1 ✗ green lamp number 1") in found
-    assert ("sought", "was sought blue lamp number 22") in found
+    assert ("sought", "expected blue lamp number 22") in found
     assert ("hit", "1 ✓ this product red lamp number 4") in found
     assert all((kind == "hit") == ("✓" in text) for kind, text in found)
 
@@ -222,8 +222,10 @@ def test_failures_come_first_within_a_kind(workspace: Workspace, params: MakePar
     assert words.index("something round") < words.index("a red mug")
 
 
-def test_marks_that_contradict_the_metric_are_confessed(workspace: Workspace, params: MakeParams) -> None:
-    assert "tell different things" not in built(workspace, params()).words
+def test_marks_that_contradict_the_metric_are_counted_in_a_note(
+    workspace: Workspace, params: MakeParams
+) -> None:
+    assert "disagree: report.retrieval" not in built(workspace, params()).words
     for row in workspace.per_query:
         if row["query_id"] == "q0":
             row["hits_at_5"] = 0.0
@@ -245,7 +247,7 @@ def test_pointings_show_the_true_box_and_the_point(workspace: Workspace, params:
     )
 
 
-def test_what_a_profile_lacks_is_left_out_and_said(workspace: Workspace, params: MakeParams) -> None:
+def test_missing_results_are_left_out_with_a_note(workspace: Workspace, params: MakeParams) -> None:
     (workspace.root / "results/per_query/encoder/pointing.parquet").unlink()
     (workspace.root / "data/truth/truth.parquet").unlink()
     page = built(workspace, params(curves=[]))
@@ -255,7 +257,9 @@ def test_what_a_profile_lacks_is_left_out_and_said(workspace: Workspace, params:
     assert "#curves" not in page.uris()
 
 
-def test_the_seller_is_told_apart_from_the_truth(workspace: Workspace, params: MakeParams) -> None:
+def test_sellers_values_and_true_values_are_marked_differently(
+    workspace: Workspace, params: MakeParams
+) -> None:
     words = built(workspace, params()).words
     assert re.search(r"colour: (red|green|blue|yellow) crimson", words)
     assert "material: not stated clay" in words
@@ -264,9 +268,7 @@ def test_the_seller_is_told_apart_from_the_truth(workspace: Workspace, params: M
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
-def test_sellers_text_is_printed_and_never_obeyed(
-    workspace: Workspace, params: MakeParams, hostile: str
-) -> None:
+def test_sellers_text_is_escaped_in_the_page(workspace: Workspace, params: MakeParams, hostile: str) -> None:
     for row in workspace.products:
         row |= {"title": hostile, "category": hostile, "product_type": hostile, "description": hostile}
         row["attributes"] = pairs({hostile: hostile})

@@ -23,7 +23,7 @@ def built(shop: ShopOfAll, **changes: Any) -> Page:
     )
 
 
-def test_every_link_of_the_contents_leads_somewhere(shop: ShopOfAll) -> None:
+def test_every_link_of_the_contents_has_a_target(shop: ShopOfAll) -> None:
     page = built(shop)
     assert_inert(page)
     ids = [attrs["id"] for _, attrs in page.elements if "id" in attrs]
@@ -72,12 +72,14 @@ def test_claims_come_first_and_say_whether_they_hold(shop: ShopOfAll) -> None:
         ("not_above", -0.2, 0.03, "open"),
     ],
 )
-def test_what_an_interval_says_of_a_claim(relation: Any, low: float, high: float, standing: str) -> None:
+def test_a_claims_standing_follows_from_the_interval(
+    relation: Any, low: float, high: float, standing: str
+) -> None:
     claim = Claim(system="s", metric="m", ours="a", relation=relation, baseline="b")
     assert claim.standing(low, high, 0.01) == standing
 
 
-def test_a_claim_nobody_tested_is_called_so(shop: ShopOfAll) -> None:
+def test_a_claim_without_a_paired_test_is_marked_not_tested(shop: ShopOfAll) -> None:
     shop.listing_metrics["_tests"] = []
     shop.write()
     words = built(shop).words
@@ -117,11 +119,11 @@ def test_a_system_without_rankings_has_table_reading_and_tests(shop: ShopOfAll) 
     assert "(listing) found" not in words
 
 
-def test_a_system_that_nothing_could_be_measured_of_is_said_so(shop: ShopOfAll) -> None:
+def test_a_system_without_any_figure_gets_a_note(shop: ShopOfAll) -> None:
     shop.listing_metrics = {"dpo": {}, "nearest": {}}
     shop.write()
     words = built(shop, claims=[]).words
-    assert "Nothing could be measured: this catalogue lacks what listing is scored against." in words
+    assert "Nothing could be measured: this catalogue lacks what listing is compared with." in words
 
 
 def test_boxes_come_with_fallbacks_first_and_their_reason(shop: ShopOfAll) -> None:
@@ -179,7 +181,7 @@ def test_listings_without_truth_are_shown_unjudged(shop: ShopOfAll) -> None:
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
-def test_what_models_and_gates_say_is_printed_and_never_obeyed(shop: ShopOfAll, hostile: str) -> None:
+def test_texts_of_models_and_gates_are_escaped_in_the_page(shop: ShopOfAll, hostile: str) -> None:
     for row in shop.listings:
         row |= {"category": hostile, "seller_title": hostile, "truth_title": hostile, "raw_text": hostile}
         row["refined_attributes"] = pairs({hostile: hostile})
@@ -212,12 +214,12 @@ def test_a_damaged_file_is_named(shop: ShopOfAll, name: str) -> None:
 @pytest.mark.parametrize(
     ("part", "change", "says"),
     [
-        ("gates", {"text": 0.9}, r"gates\.parquet, product 'p000': the gate weights .* are no shares of 1"),
-        ("gates", {"image": float("nan")}, "are no shares of 1"),
+        ("gates", {"text": 0.9}, r"gates\.parquet, product 'p000': the gate weights .* are not shares of 1"),
+        ("gates", {"image": float("nan")}, "are not shares of 1"),
         ("gates", {"variant": "other"}, "no gate weights of variant 'moe'"),
         ("listings", {"product_id": "gone"}, "product 'gone', which data/checked lacks"),
         ("listings", {"seller_attributes": "[1, 2]"}, "seller_attributes: '.1, 2.' holds no attributes"),
-        ("boxes", {"found_box": [0.5, 0.5, 0.2, 0.9]}, "found_box: .* is turned inside out"),
+        ("boxes", {"found_box": [0.5, 0.5, 0.2, 0.9]}, "found_box: .* must be x0 y0 x1 y1"),
         ("boxes", {"found_box": [0.1, 0.1, 7.0, 0.9]}, "found_box: 7"),
         ("boxes", {"iou": float("nan")}, "iou: nan"),
     ],

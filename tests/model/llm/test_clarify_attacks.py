@@ -41,7 +41,7 @@ class Obedient:
     of the product.
     """
 
-    identity, concurrency, keeps_answers = "obedient", 1, False
+    identity, concurrency, caches_answers = "obedient", 1, False
 
     def __init__(self, form: str, sees_pictures: bool) -> None:
         self.form, self.sees_pictures = form, sees_pictures

@@ -122,9 +122,9 @@ def test_passing_errors_are_retried(serve: Serve, llm_params: Make, status: int)
         (Act("{}", hang_s=9), "timeout"),
         (Act("{}", drip=True), "timeout"),
         (Act(close=True), "connection"),
-        (Act(raw=b'{"choices": [{"mess'), "broken_envelope"),
-        (Act(raw=b'{"choices": []}'), "broken_envelope"),
-        (Act(raw=b"<html>gateway</html>"), "broken_envelope"),
+        (Act(raw=b'{"choices": [{"mess'), "broken_response"),
+        (Act(raw=b'{"choices": []}'), "broken_response"),
+        (Act(raw=b"<html>gateway</html>"), "broken_response"),
     ],
     ids=["hang", "drip", "closed", "cut envelope", "no choice", "html"],
 )

@@ -195,7 +195,7 @@ def test_against_the_server_of_transformers(
     # all of it is kept: the server is gone
     for schema, told, count in ((SCHEMA, answer, 1), (OTHER, refused, 2)):
         again, kept = _ask(*asked, schema)
-        assert again == told and kept["kept"] == count
+        assert again == told and kept["cached"] == count
 
 
 def _ask(

@@ -123,7 +123,7 @@ def test_nothing_is_paid_twice(serve: Serve, llm_params: Make, tmp_path: Path) -
     second, figures = run(llm_params(), QUESTIONS, tmp_path / "replies.sqlite")
     assert len(server.bodies) == paid and max(server.paid.values()) == 1
     assert isinstance(first, list) and first[: len(QUESTIONS)] == second
-    assert figures["kept"] == paid
+    assert figures["cached"] == paid
 
 
 def test_an_endpoint_gone_in_the_middle_keeps_what_is_done(

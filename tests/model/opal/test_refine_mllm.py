@@ -40,7 +40,7 @@ def picture() -> bytes:
 class Fake:
     """A chat model that answers by a function of the data it was shown."""
 
-    identity, concurrency, sees_pictures, keeps_answers = "fake", 2, True, True
+    identity, concurrency, sees_pictures, caches_answers = "fake", 2, True, True
 
     def __init__(self, say: Say) -> None:
         self.say, self.requests = say, list[Request]()

@@ -50,9 +50,9 @@ def test_compare_tests_differences_per_query(in_workspace, capsys):
 @pytest.mark.parametrize(
     ("command", "code", "said"),
     [
-        (["compare", "HEAD", "profile:nothing"], 2, "profile:nothing"),
+        (["compare", "HEAD", "profile:nothing"], 2, "no profile 'nothing'"),
         (["lineage", "nothing"], 2, "vitrine sync"),
-        (["register", "encoder", "--folder", "data"], 4, "no model folder"),
+        (["register", "encoder", "--folder", "data"], 4, "not a model folder"),
     ],
 )
 def test_errors_are_one_sentence_with_a_code(in_workspace, capsys, command, code, said):
@@ -65,11 +65,11 @@ def test_errors_are_one_sentence_with_a_code(in_workspace, capsys, command, code
     assert told.startswith("error: ") and said in told and told.count("\n") == 1
 
 
-def test_store_that_is_down_is_told_by_sync(in_workspace, capsys, monkeypatch):
+def test_sync_reports_a_store_that_does_not_answer(in_workspace, capsys, monkeypatch):
     in_workspace.pipeline()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
     assert main(["sync"]) == 1
-    assert "3 records wait" in capsys.readouterr().err
+    assert "3 records are not published" in capsys.readouterr().err
     assert main(["promote", "a", "1", "b"]) == 1 and "does not answer" in capsys.readouterr().err
 
 
@@ -107,7 +107,7 @@ def test_clean_drops_old_published_records_and_orphans_only(workspace, capsys):
     assert pending(workspace.root)
 
 
-def test_clean_keeps_the_young(workspace):
+def test_clean_keeps_recent_records(workspace):
     workspace.pipeline()
     publish(workspace.root)
     assert clean(workspace.root, 30).records == 0

@@ -124,7 +124,7 @@ def test_unknown_queries_are_not_paired(two_commits):
     assert found.tests == [] and any("nothing here shows" in note for note in found.notes)
 
 
-def test_missing_per_query_results_are_told(workspace):
+def test_missing_per_query_results_are_named_in_a_note(workspace):
     first = with_queries(workspace, "queries", 0, "p1")
     second = with_queries(workspace, "queries", 1, "p2")
     md5 = workspace.lock["encoder_eval"]["outs"][1]["md5"]
@@ -143,13 +143,13 @@ def test_partly_shared_queries_are_not_tested(per_query_bytes):
 
 
 @pytest.mark.parametrize("name", ["nothing", "git:nothing", "profile:nothing", "ab", "it's", "-rf"])
-def test_unknown_name_is_told(two_commits, name):
+def test_unknown_name_is_refused_by_name(two_commits, name):
     workspace, first, _ = two_commits
     with pytest.raises(UnknownReferenceError, match=name.split(":")[-1]):
         compare(workspace.root, first, name)
 
 
-def test_ambiguous_prefix_is_told(two_commits, monkeypatch):
+def test_ambiguous_prefix_is_refused_with_the_runs_it_fits(two_commits, monkeypatch):
     from components.tracking.publish import runs
 
     workspace, first, _ = two_commits

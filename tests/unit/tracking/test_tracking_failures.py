@@ -40,7 +40,7 @@ def test_stopped_server_loses_nothing_and_costs_little(workspace, runs_of, monke
     assert len(runs_of(workspace)) == 4
 
 
-def test_what_a_record_belongs_to_is_fixed_while_the_tracker_is_down(workspace, runs_of, monkeypatch):
+def test_records_are_joined_with_their_lock_entry_while_the_tracker_is_down(workspace, runs_of, monkeypatch):
     commit = workspace.commit("code of the first")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{closed_port()}")
     first = workspace.pipeline(parent="p1")
@@ -69,7 +69,7 @@ def test_evaluation_files_come_from_the_cache_when_the_workspace_has_moved_on(
     assert run.data.metrics["fine_tuned/mrr"] == 0.5
 
 
-def test_locked_database_is_waited_out_by_the_records(workspace, monkeypatch):
+def test_records_wait_while_the_database_is_locked(workspace, monkeypatch):
     monkeypatch.setattr(tracking_store, "ANSWER_WITHIN_S", 0.2)
     workspace.pipeline()
     holder = sqlite3.connect(workspace.root / "mlruns/mlflow.db", isolation_level=None)
@@ -81,14 +81,15 @@ def test_locked_database_is_waited_out_by_the_records(workspace, monkeypatch):
     assert publish(workspace.root).waiting == 0
 
 
-def test_damaged_database_is_told_and_replaced_when_moved_away(workspace, migrated):
+def test_damaged_database_is_reported_and_replaced_after_it_is_moved(workspace, migrated):
     workspace.pipeline()
     publish(workspace.root)
     database = workspace.root / "mlruns/mlflow.db"
     database.write_bytes(b"this is no database" * 1000)
     workspace.record("catalog", status="failed", exit_code=1)
     result = publish(workspace.root)
-    assert result.waiting == 1 and "damaged" in result.warnings[0] and "move it away" in result.warnings[0]
+    (warning,) = result.warnings
+    assert result.waiting == 1 and "damaged" in warning and "move it to another place" in warning
     database.unlink()
     assert pending(workspace.root)
     shutil.copyfile(migrated, database)
@@ -119,11 +120,11 @@ def test_store_that_was_copied_elsewhere_does_not_write_into_the_original(worksp
     assert sorted((workspace.root / "mlruns/artifacts").rglob("*")) == before
 
 
-def test_address_mlflow_does_not_take_is_told(workspace, monkeypatch):
+def test_address_that_mlflow_does_not_take_is_refused(workspace, monkeypatch):
     workspace.pipeline()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "./mlruns")
     result = publish(workspace.root)
-    assert result.waiting == 3 and "no tracking store" in result.warnings[0]
+    assert result.waiting == 3 and "not a tracking store" in result.warnings[0]
 
 
 @pytest.mark.parametrize(
@@ -166,7 +167,7 @@ def test_interrupted_publish_is_completed_by_the_next(workspace, runs_of, monkey
     assert len(client.get_metric_history(encoder.info.run_id, "curve/loss")) == 5
 
 
-def test_record_that_mlflow_refuses_does_not_keep_the_others(workspace, monkeypatch):
+def test_record_that_mlflow_refuses_does_not_stop_the_others(workspace, monkeypatch):
     from mlflow.tracking import MlflowClient
 
     records = workspace.pipeline(parent="p1")
@@ -231,7 +232,7 @@ publish(Path(sys.argv[1]))
 
 @pytest.mark.slow
 @pytest.mark.parametrize("call", ["log_batch", "log_artifacts"])
-def test_sigkill_half_way_is_mended_by_the_next_sync(workspace, runs_of, call):
+def test_next_sync_completes_what_a_sigkill_interrupted(workspace, runs_of, call):
     workspace.pipeline(parent="p1")
     done = subprocess.run(
         [sys.executable, "-c", KILLED.format(call=call), str(workspace.root)], cwd=HERE, timeout=120

@@ -51,7 +51,7 @@ def everything(root: Path) -> set[Path]:
     "tag",
     ["../../../components", "/tmp/x", "", "a" * 63, "A" * 64, "a" * 64 + "\n", "a" * 32 + "/" + "a" * 31],
 )
-def test_a_tag_that_is_no_hash_is_refused_before_anything_is_written(served, tag):
+def test_a_tag_that_is_not_a_hash_is_refused_before_anything_is_written(served, tag):
     connect(store_of(served.root)).set_model_version_tag("encoder", "1", CONTENT, tag)
     before = everything(served.root)
     with pytest.raises(ModelFolderError, match=r"encoder v1 in MLflow is .*not a SHA-256 of 64 hex digits"):
@@ -80,7 +80,7 @@ def test_a_model_with_other_bytes_is_never_published(served):
     assert not list((served.root / ".vitrine/models/encoder").iterdir())
 
 
-def test_a_fetched_model_is_checked_and_lies_under_its_hash(served):
+def test_a_fetched_model_is_checked_and_stored_under_its_hash(served):
     folder = load_path(served.root, "encoder", "champion")
     assert folder.parent == served.root / ".vitrine/models/encoder" and len(folder.name) == 64
     assert (folder / "model.safetensors").read_bytes() == (
@@ -101,12 +101,12 @@ def test_a_source_outside_the_run_is_refused(trained, source):
 
 
 @pytest.mark.parametrize("name", ["..", ".", "../x", "a/b", ".hidden", ""])
-def test_a_models_name_is_one_folder_whatever_it_is(name):
+def test_any_model_name_becomes_one_folder_name(name):
     assert "/" not in registry._folder_name(name) and not registry._folder_name(name).startswith(".")
     assert registry._folder_name("vitrine-encoder 2") == "vitrine-encoder 2"
 
 
-def test_paths_and_hashes_of_foreign_lock_entries_stay_inside(bare, tmp_path):
+def test_paths_of_lock_entries_from_mlflow_cannot_leave_the_workspace(bare, tmp_path):
     secret = tmp_path / "secret.json"
     secret.write_text("{}")
     (bare.root / ".dvc/cache/files/md5").mkdir(parents=True)
@@ -153,7 +153,7 @@ def test_a_file_of_a_run_is_fetched_only_by_a_path_inside_it(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_tags_are_no_markup_and_no_query(trained):
+def test_tags_are_neither_markup_nor_query_syntax(trained):
     client = connect(store_of(trained.root))
     for tag, value in (
         ("vitrine.stage", "[/bold]enc[link=http://x]"),
@@ -175,13 +175,13 @@ def test_a_card_keeps_values_in_their_cells():
     assert r"| a | 1 \| 2 # big |" in card and r"\[x\](http://y)" in card and "<img" not in card
 
 
-def test_the_folder_above_is_no_profile(trained):
+def test_a_path_to_the_parent_folder_is_not_a_profile(trained):
     shutil.copy(trained.root / "metrics/encoder.json", trained.root / "x.json")
     with pytest.raises(UnknownReferenceError):
         side_of(trained.root, "profile:..")
 
 
-def test_names_of_a_comparison_are_no_markup():
+def test_names_in_a_comparison_are_printed_literally():
     figure = Interval(value=0.5, n=1)
     test = PairedTest("[/t]", "[/v]", "[/k]", "[/m]", 0.5, 0.4, 0.1, -0.1, 0.2, 0.5, 4)
     found = Comparison("a", "b", metrics=[MetricRow("[/t]", "[/v]", "[/m]", figure, None)], tests=[test])

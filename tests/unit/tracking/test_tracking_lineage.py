@@ -83,7 +83,7 @@ def test_source_that_no_run_made_is_a_leaf(workspace):
     assert "(source)" in text_of(found)
 
 
-def test_tree_tells_each_run_once_and_names_registered_models(workspace):
+def test_tree_shows_each_run_once_and_names_registered_models(workspace):
     ids = run_ids(workspace, records=workspace.pipeline(parent="p1"))
     register(workspace.root, "encoder", Path("models/encoder"), "challenger")
     found = lineage(workspace.root, "p1")
@@ -94,6 +94,6 @@ def test_tree_tells_each_run_once_and_names_registered_models(workspace):
     assert text.index("encoder_eval run") < text.index("models/encoder")
 
 
-def test_nothing_recorded_yet_is_told(bare):
+def test_lineage_before_the_first_record_asks_for_sync(bare):
     with pytest.raises(UnknownReferenceError, match="vitrine sync"):
         lineage(bare.root, "abcd")

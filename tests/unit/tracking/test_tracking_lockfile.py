@@ -41,12 +41,12 @@ def test_hash_of_a_folder_is_dvcs_own(tmp_path):
 @pytest.mark.parametrize(
     "text", ["<<<<<<< HEAD\n", "[1, 2]", "stages: 3", "stages: {a: 3}", "stages: {a: {outs: [1]}}", "a: b: c"]
 )
-def test_broken_lock_is_told(text):
+def test_broken_lock_is_refused_by_name(text):
     with pytest.raises(LockFileError, match=r"dvc\.lock"):
         parse_lock(text)
 
 
-def test_lock_of_studies_carries_dvcs_names(tmp_path):
+def test_stages_of_studies_have_dvcs_names(tmp_path):
     (tmp_path / "studies").mkdir()
     for folder in (tmp_path, tmp_path / "studies"):
         (folder / "dvc.lock").write_text(

@@ -74,7 +74,7 @@ def test_curve_keeps_its_steps(done, runs_of):
     assert sorted((m.step, m.value) for m in history) == [(i, 1 / (i + 1)) for i in range(5)]
 
 
-def test_evaluation_carries_intervals_and_small_files_but_no_model(done, runs_of):
+def test_evaluation_run_holds_intervals_and_small_files_but_no_model(done, runs_of):
     workspace, _, _ = done
     stages = by_stage(runs_of(workspace))
     metrics = stages["encoder_eval"].data.metrics
@@ -97,7 +97,7 @@ def test_evaluation_carries_intervals_and_small_files_but_no_model(done, runs_of
     } == names
 
 
-def test_headline_stands_on_the_pipeline_run(workspace, runs_of):
+def test_headline_figures_are_logged_on_the_pipeline_run(workspace, runs_of):
     workspace.write("metrics/headline.json", {"encoder.mrr": 0.5, "encoder.note": "text"})
     workspace.stage("report", ["metrics/headline.json"], parent="p1")
     publish(workspace.root)
@@ -122,7 +122,7 @@ def test_publishing_twice_changes_nothing(workspace, runs_of):
     assert len(runs_of(workspace)) == 4
 
 
-def test_lost_marks_make_no_second_run(workspace, runs_of):
+def test_lost_marks_do_not_cause_a_second_run(workspace, runs_of):
     """A kill after the run is complete and before its mark is written."""
     workspace.pipeline(parent="p1")
     first = publish(workspace.root)
@@ -168,7 +168,7 @@ def test_failed_stage_is_recorded_without_hashes_and_fails_the_pipeline(workspac
     assert parents(runs)[0].info.status == "FAILED"
 
 
-def test_failure_mended_by_a_retry_leaves_a_finished_pipeline(workspace, runs_of):
+def test_failure_repaired_by_a_retry_leaves_a_finished_pipeline(workspace, runs_of):
     workspace.record("catalog", status="failed", error="no network", exit_code=1, parent="p1")
     workspace.pipeline(parent="p1")
     publish(workspace.root)
@@ -190,7 +190,7 @@ def test_only_the_last_execution_owns_the_lock_entry(workspace, runs_of):
     assert tags[second.id]["vitrine.out.data/catalog"] == workspace.lock["catalog"]["outs"][0]["md5"]
 
 
-def test_execution_killed_before_dvc_noted_it_gets_no_foreign_hashes(workspace, runs_of):
+def test_execution_killed_before_dvc_wrote_the_lock_gets_no_hashes_of_another(workspace, runs_of):
     """The door finished, DVC died before writing dvc.lock: same sizes, other bytes, an older lock."""
     workspace.write("data/catalog/a", "1")
     workspace.stage("catalog", ["data/catalog"])

@@ -59,7 +59,7 @@ def test_same_model_keeps_its_version_and_another_gets_the_next(trained):
     assert (first / "model.safetensors").read_bytes() != (second / "model.safetensors").read_bytes()
 
 
-def test_promotion_moves_the_alias_and_tells_the_one_before(trained):
+def test_promotion_moves_the_alias_and_returns_the_previous_version(trained):
     register(trained.root, "encoder", MODEL, "challenger")
     assert promote(trained.root, "encoder", "challenger", "champion") == ""
     trained.pipeline(parent="p2", seed=1)
@@ -85,7 +85,7 @@ def test_tampered_version_does_not_load(trained):
         load_path(trained.root, "encoder", "challenger")
 
 
-def test_unknown_names_are_told(trained):
+def test_unknown_names_are_refused_by_name(trained):
     register(trained.root, "encoder", MODEL, "challenger")
     for call in (
         lambda root: load_path(root, "encoder", "champion"),
@@ -153,7 +153,7 @@ def test_disguised_cut_and_broken_files_are_refused(tmp_path):
         whole[:8] + b"[1]" + whole[11:],
     ):
         (tmp_path / "model/model.safetensors").write_bytes(content)
-        with pytest.raises(ModelFolderError, match="no safetensors file"):
+        with pytest.raises(ModelFolderError, match="not a safetensors file"):
             checked_files(tmp_path / "model")
 
 
@@ -171,9 +171,9 @@ def test_links_and_incomplete_folders_are_refused(tmp_path):
     with pytest.raises(ModelFolderError, match="not valid JSON"):
         checked_files(folder)
     (folder / "config.json").unlink()
-    with pytest.raises(ModelFolderError, match="no complete model"):
+    with pytest.raises(ModelFolderError, match="not a complete model"):
         checked_files(folder)
-    with pytest.raises(ModelFolderError, match="no model folder"):
+    with pytest.raises(ModelFolderError, match="not a model folder"):
         checked_files(tmp_path / "nothing")
 
 
@@ -187,7 +187,7 @@ def test_hash_is_of_the_model_not_of_its_card(tmp_path):
 
 
 @pytest.mark.slow
-def test_all_of_it_through_a_tracking_server(bare, migrated, tmp_path, monkeypatch):
+def test_registry_works_through_a_tracking_server(bare, migrated, tmp_path, monkeypatch):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

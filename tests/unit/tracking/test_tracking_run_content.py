@@ -50,7 +50,7 @@ def test_good_names_stay_as_they_are():
 
 @settings(deadline=None)  # the clock of a busy machine says nothing here
 @given(st.text(max_size=400), st.integers(100, 300))
-def test_long_values_are_cut_but_still_told_apart(value, limit):
+def test_long_values_are_cut_and_stay_distinct(value, limit):
     cut = shortened(value, limit)
     assert len(cut) <= limit
     assert (cut == value) == (len(value) <= limit) or cut == value
@@ -97,7 +97,7 @@ def test_thinned_curves_keep_their_ends_and_order(length):
     assert length == 0 or (kept[0], kept[-1]) == (0.0, length - 1.0)
 
 
-def test_curve_and_metric_of_one_name_do_not_meet():
+def test_curve_and_metric_of_one_name_stay_separate():
     record = Record(
         stage="s", metrics={"loss": 1.0}, curves={"loss": [{"step": 0, "value": 9.0}, {"step": 1}]}
     )
@@ -105,7 +105,7 @@ def test_curve_and_metric_of_one_name_do_not_meet():
     assert found == [("loss", 1.0), ("curve/loss", 9.0)]
 
 
-def test_without_a_lock_entry_the_doors_parameters_are_kept_and_empty_tags_left_out():
+def test_without_a_lock_entry_the_records_parameters_are_kept_and_empty_tags_left_out():
     record = Record(stage="s", status="failed", error="x" * 9000, parameters={"lr": 0.1})
     join = Join(
         record=record.id,
