@@ -110,7 +110,7 @@ def params(
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """List the parameters: value, unit and reason, and what differs from the default."""
-    from flows.resolved import print_parameters, resolved
+    from components.parameters.listing import print_parameters, resolved
 
     print_parameters(console(), resolved(workspace(), profile, tuple(overrides or ())), block, as_json)
 

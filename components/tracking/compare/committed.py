@@ -145,7 +145,8 @@ def _verdict(
 
 def _entries(root: Path, commit: str) -> tuple[dict[str, tuple[str, ...]], dict[str, tuple[str, ...]]]:
     """Stage -> outputs whose hashes differ, and stage -> inputs, parameters or command that do."""
-    ours, theirs, nothing = read_lock(root), {}, LockEntry()
+    ours, nothing = read_lock(root), LockEntry()
+    theirs: dict[str, LockEntry] = {}
     for file, prefix in LOCK_FILES.items():
         entries = parse_lock(file_at(root, commit, file) or "", f"{file} of {commit[:10]}")
         theirs |= {prefix + name: entry for name, entry in entries.items()}
