@@ -31,7 +31,7 @@ def against(figures: Figures, subject: str, other: str) -> str:
     if found["unclear"]:
         parts.append(f"not shown to be better or worse {'' if parts else than}on {listed(found['unclear'])}")
     if not parts:
-        return f"{subject} and {other} were not compared by a paired test, so their order here is no finding."
+        return f"{subject} and {other} were not compared by a paired test, so their order here shows nothing."
     if found[None]:
         count = len(found[None])
         others = listed(found[None]) if count <= FEW else f"the other {count} metrics"
