@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from base64 import b64encode
 from collections.abc import Iterable
 from io import BytesIO
@@ -11,9 +10,11 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from components.catalog.format.records import Product, Truth
+from components.stage.pages import render_page
 from components.stage.publish import published, write_text
 
 _GAP_PX = 4
+_TEMPLATE = Path(__file__).with_name("contact_sheet.jinja")
 
 
 def contact_sheet(items: Iterable[tuple[Product, Truth]], columns: int, boxes: bool) -> Image.Image:
@@ -46,32 +47,7 @@ def save_sheet(sheet: Image.Image, path: Path) -> None:
         sheet.save(handle, "PNG")
 
 
-def _card(product: Product, truth: Truth) -> str:
-    data = b64encode(product.image).decode("ascii")
-    rows = "".join(
-        f"<tr><th>{html.escape(name)}<td>{html.escape(value)}" for name, value in product.attributes.items()
-    )
-    return (
-        f'<figure><img alt="" src="data:image/jpeg;base64,{data}">'
-        f"<figcaption><b>{html.escape(product.title)}</b>"
-        f"<p>{html.escape(product.description)}</p><table>{rows}</table>"
-        f"<small>{html.escape(product.product_id)} · {product.split} · {truth.scene}</small>"
-        "</figcaption></figure>"
-    )
-
-
-_STYLE = (
-    "body{font:14px system-ui;margin:2em;background:Canvas;color:CanvasText;color-scheme:light dark}"
-    "main{display:grid;grid-template-columns:repeat(auto-fill,minmax(250px,1fr));gap:16px}"
-    "figure{margin:0;padding:12px;border:1px solid #8886;border-radius:8px}img{width:100%}"
-    "th{text-align:left;font-weight:500;opacity:.7;padding-right:1em}p{margin:.4em 0}"
-)
-
-
 def save_page(items: Iterable[tuple[Product, Truth]], path: Path) -> None:
     """Write a self-contained HTML page of pictures with their clean listings."""
-    cards = "".join(_card(product, truth) for product, truth in items)
-    head = f'<!doctype html><html lang="en"><meta charset="utf-8"><style>{_STYLE}</style>'
-    write_text(
-        path, f"{head}<title>Synthetic shop</title><h1>Synthetic shop</h1><main>{cards}</main></html>\n"
-    )
+    cards = [(product, truth, b64encode(product.image).decode("ascii")) for product, truth in items]
+    write_text(path, render_page(_TEMPLATE, cards=cards))

@@ -15,13 +15,12 @@ import ctypes
 import errno
 import gc
 import importlib
-import inspect
 import os
 import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
 
@@ -34,7 +33,6 @@ from components.stage.placement import hold_threads_in_place
 from components.stage.record import Record, environment, peak_memory_bytes, save_record
 
 COMPONENTS = Path(__file__).parents[1]
-Command = Callable[..., None]  # (record) or (record, item: str)
 # Importing the libraries makes millions of objects that stay; checking them every 700 took a second.
 COLLECT_AFTER = (50_000, 20, 20)
 
@@ -50,22 +48,6 @@ def die_with_parent() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def stage_name(component: str, command: str, *items: str) -> str:
-    """DVC's name of the running stage: ``DVC_STAGE`` as DVC exports it, else ``component.command@item``."""
-    return os.environ.get("DVC_STAGE") or "@".join((f"{component}.{command}", *items))
-
-
-def wanted_items(command: Command) -> list[str]:
-    """Names of the words that a command wants after its own: the parameters behind the record."""
-    return list(inspect.signature(command).parameters)[1:]
-
-
-def usage(component: str, commands: Mapping[str, Command]) -> str:
-    """One line that says which commands there are and which words each one wants."""
-    forms = (" ".join((name, *map(str.upper, wanted_items(command)))) for name, command in commands.items())
-    return f"usage: python -m components.{component} {{{','.join(forms)}}}"
-
-
 def explain(error: BaseException) -> tuple[str, int]:
     """One sentence and an exit code for an error."""
     if isinstance(error, VitrineError):
@@ -79,15 +61,6 @@ def explain(error: BaseException) -> tuple[str, int]:
     if isinstance(error, MemoryError):
         return "The machine ran out of memory: lower batch_size or workers in params.yaml.", 1
     return f"{type(error).__name__}: {error}", 1
-
-
-def run(component: str, commands: Mapping[str, Command], argv: Sequence[str] | None = None) -> int:
-    """Run ``argv[0]`` of ``commands`` on ``argv[1:]`` as a stage; the exit code; a record is left behind."""
-    name, *items = list(sys.argv[1:] if argv is None else argv) or [""]
-    if name not in commands or len(items) != len(wanted_items(commands[name])):
-        print(usage(component, commands), file=sys.stderr)
-        return 2
-    return work(lambda record: commands[name](record, *items), stage_name(component, name, *items))
 
 
 class Stage(NamedTuple):
@@ -120,7 +93,7 @@ def read_words(words: Sequence[str]) -> dict[str, Any]:
     """``a.b=1 c=x`` as ``{"a": {"b": 1}, "c": "x"}``; values are read as YAML.
 
     Raises:
-        ConfigurationError: a word without ``=`` or without a name before it.
+        ConfigurationError: a word without ``=`` or without a name before it, or whose value cannot be read.
     """
     values: dict[str, Any] = {}
     for word in words:
@@ -131,7 +104,14 @@ def read_words(words: Sequence[str]) -> dict[str, Any]:
         place = values
         for folder in folders:
             place = place.setdefault(folder, {})
-        place[name] = yaml.safe_load(text)
+            if not isinstance(place, dict):
+                raise ConfigurationError(f"'{word}' sets a part of '{folder}', which was given as a whole.")
+        try:
+            place[name] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigurationError(
+                f"'{word}' is not valid YAML ({' '.join(str(error).split())})."
+            ) from None
     return values
 
 
@@ -196,4 +176,6 @@ def main(words: Sequence[str]) -> int:
         record.parameters = params.model_dump(mode="json")
         loaded.run(params, paths, record)
 
-    return work(stage, os.environ.get("DVC_STAGE") or "@".join((room, *settings)))
+    # DVC names its stages; the record of a command by hand lies in a folder of one name
+    by_hand = "@".join((room, *settings)).replace("/", "_")
+    return work(stage, os.environ.get("DVC_STAGE") or by_hand)

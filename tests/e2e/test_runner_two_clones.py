@@ -28,10 +28,10 @@ PROJECT = Path(__file__).resolve().parents[2]
 PASSWORD = "admin:for-this-test-only"
 
 TOY = """
-import sys, time
+import os, sys, time
 from pathlib import Path
 import yaml
-from components.stage.frame import run
+from components.stage.frame import work
 from components.stage.errors import InvalidDataError
 from components.stage.publish import write_text
 
@@ -52,7 +52,8 @@ def train(record):
     size = int(Path("data/prepared/part.txt").read_text())
     write_text(Path("model/weights.txt"), str(size * settings["factor"]))
 
-sys.exit(run("toy", {"prepare": prepare, "train": train, "measure": train}))
+commands = {"prepare": prepare, "train": train, "measure": train}
+sys.exit(work(commands[sys.argv[1]], os.environ["DVC_STAGE"]))
 """
 PARAMS = {"size": 3, "train": {"factor": 2, "fail": False, "sleep": 0}}
 GRAPH = {

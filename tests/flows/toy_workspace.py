@@ -14,9 +14,9 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parents[2]
 
 DOOR = '''
-import json, sys, time
+import json, os, sys, time
 from pathlib import Path
-from components.stage.frame import run
+from components.stage.frame import work
 from components.stage.errors import GateFailedError, InvalidDataError
 from components.stage.params import read_yaml
 from components.stage.publish import write_text
@@ -67,7 +67,8 @@ def note(record):
     write_text(Path("out/note.txt"), "start " + str(settings()["start"]))
 
 if __name__ == "__main__":
-    sys.exit(run("toy", {"make": make, "scale": scale, "sum": sum_, "note": note}))
+    commands = {"make": make, "scale": scale, "sum": sum_, "note": note}
+    sys.exit(work(commands[sys.argv[1]], os.environ.get("DVC_STAGE", sys.argv[1])))
 '''
 
 GRAPH = """stages:

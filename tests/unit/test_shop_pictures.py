@@ -169,7 +169,7 @@ def test_the_command_writes_a_sheet_and_a_page(tmp_path: Path, monkeypatch: pyte
     with Image.open(sheet) as image:
         assert image.size == (4 * 68 + 4, 2 * 68 + 4)
     written = page.read_text()
-    assert written.count("<figure>") == 7 and "http" not in written
+    assert written.count("<figure>") == 7 and "http" not in written.replace("http-equiv", "")
 
 
 def test_the_command_explains_itself(

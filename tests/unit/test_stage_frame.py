@@ -10,34 +10,8 @@ import pytest
 
 import components
 from components.stage import frame
-from components.stage.frame import main, run
+from components.stage.frame import main
 from components.stage.placement import hold_threads_in_place
-from components.stage.record import Record
-
-
-def test_words_after_the_command_are_passed_to_functions_that_take_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("DVC_STAGE", raising=False)
-    seen: list[str] = []
-
-    def train(record: Record, item: str) -> None:
-        seen.append(item)
-
-    def evaluate(record: Record) -> None:
-        seen.append("evaluated")
-
-    commands = {"train": train, "evaluate": evaluate}
-    assert run("toy", commands, ["train", "raw"]) == 0
-    assert run("toy", commands, ["evaluate"]) == 0
-    assert seen == ["raw", "evaluated"]
-    records = [json.loads(file.read_text()) for file in Path(".vitrine/records").rglob("*.json")]
-    assert {record["stage"] for record in records} == {"toy.train@raw", "toy.evaluate"}
-    for wrong in ([], ["train"], ["train", "raw", "full"], ["evaluate", "raw"], ["other"]):
-        assert run("toy", commands, wrong) == 2
-        assert "{train ITEM,evaluate}" in capsys.readouterr().err
-    assert len(seen) == 2
 
 
 def test_only_a_stage_of_the_graph_binds_its_threads(
@@ -97,6 +71,8 @@ def test_a_stage_gets_defaults_file_and_command_in_this_order(toy: Path) -> None
     (record,) = [json.loads(file.read_text()) for file in Path(".vitrine/records").rglob("*.json")]
     assert record["parameters"] == {"variant": "full", "toy": {"seed": 5, "rate": 0.25}}
     assert record["status"] == "finished"
+    folder = "toy.train@variant=full@toy.seed=5@paths.vlclip=models_study"
+    assert [path.name for path in Path(".vitrine/records").iterdir()] == [record["stage"]] == [folder]
 
 
 @pytest.mark.parametrize(
@@ -108,6 +84,8 @@ def test_a_stage_gets_defaults_file_and_command_in_this_order(toy: Path) -> None
         (["toy.train", "variant=full", "paths.nowhere=x"], "paths.nowhere: unknown key"),
         (["toy.train", "full"], "write it as name=value"),
         (["toy.train", "variant=full", ".=4"], "write it as name=value"),
+        (["toy.train", "variant=full", "toy=1", "toy.seed=4"], "given as a whole"),
+        (["toy.train", "variant={"], "is not valid YAML"),
         (["toy.tune", "variant=full"], "There is no stage 'toy.tune'; known are: toy.train"),
     ],
 )

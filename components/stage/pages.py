@@ -1,0 +1,21 @@
+"""Self-contained HTML pages from a Jinja template and the style sheet that stands beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+
+def render_page(template: Path, **context: object) -> str:
+    """The page of ``template`` with its ``.css`` as ``css``: values escaped, undefined names an error."""
+    environment = Environment(
+        loader=FileSystemLoader(template.parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    style = Markup(template.with_suffix(".css").read_text(encoding="utf-8"))
+    return environment.get_template(template.name).render(**context, css=style).strip() + "\n"
