@@ -6,7 +6,6 @@ Heavy libraries are imported by the commands that need them, so that ``vitrine -
 from __future__ import annotations
 
 import errno
-import json
 import signal
 import sys
 from collections.abc import Callable
@@ -95,21 +94,12 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """Compare figures and outputs with those committed; exit code 1 when one lies outside its interval."""
-    from flows.verify import print_verification
-    from flows.verify import verify as compared
-
-    root = workspace()
     if first_run:
         from flows.running import Request
         from flows.running import run as start
 
-        start(root, Request(), Console(stderr=True))
-    found = compared(root, commit)
-    if as_json:
-        print(json.dumps(found.as_dict(), indent=1, allow_nan=False))
-    else:
-        print_verification(console(), found)
-    raise typer.Exit(int(bool(found.wrong)))
+        start(workspace(), Request(), Console(stderr=True))
+    _passed_on("components.tracking", "verify", *(["--json"] if as_json else []), "--", commit)
 
 
 @app.command()
@@ -120,7 +110,7 @@ def params(
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """List the parameters: value, unit and reason, and what differs from the default."""
-    from flows.resolved import print_parameters, resolved
+    from components.parameters.listing import print_parameters, resolved
 
     print_parameters(console(), resolved(workspace(), profile, tuple(overrides or ())), block, as_json)
 
@@ -141,12 +131,6 @@ def import_(
     from flows.importing import import_source
 
     import_source(workspace(), source, mapping, profile, link, console())
-
-
-@app.command()
-def sync(profile: Profile = None) -> None:
-    """Record in MLflow what a bare `dvc repro` ran, or what waited for a tracker that was down."""
-    _passed_on("components.tracking", "sync", profile=profile)
 
 
 @app.command()
@@ -191,44 +175,26 @@ def similar(
     _passed_on("components.encoder.search", "similar", *arguments, "--", product, profile=profile)
 
 
-@app.command()
-def compare(
-    a: Annotated[str, typer.Argument(metavar="A", help="Run, profile or commit.")],
-    b: Annotated[str, typer.Argument(metavar="B", help="Run, profile or commit.")],
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
-) -> None:
-    """Compare two runs, profiles or commits: parameters, data, metrics, paired tests."""
-    _passed_on("components.tracking", "compare", *(["--json"] if as_json else []), a, b)
+TRACKER = {
+    "sync": "Record in MLflow what a bare `dvc repro` ran, or what waited for a tracker that was down.",
+    "compare": "Compare two runs, profiles or commits: parameters, data, metrics, paired tests.",
+    "lineage": "Trace a run back to commit, data and the runs before it.",
+    "register": "Register the models as safetensors, with a model card and an alias each.",
+    "promote": "Point an alias of a registered model at a version.",
+}
 
 
-@app.command()
-def lineage(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="MLflow run id, or its beginning.")],
-) -> None:
-    """Trace a run back to commit, data and the runs before it."""
-    _passed_on("components.tracking", "lineage", run)
+def _ask_tracker(name: str, about: str) -> None:
+    """A command of the tracker: its own parser knows its arguments and tells them at ``--help``."""
+    settings = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+    @app.command(name, help=about, add_help_option=False, context_settings=settings)
+    def command(context: typer.Context, profile: Profile = None) -> None:
+        _passed_on("components.tracking", name, *context.args, profile=profile)
 
 
-@app.command()
-def register(
-    names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="Of tracking.models; default: all made.")
-    ] = None,
-    alias: Annotated[str, typer.Option(help="Alias of the new version.")] = "challenger",
-    profile: Profile = None,
-) -> None:
-    """Register the models as safetensors, with a model card and an alias each."""
-    _passed_on("components.tracking", "register", f"--alias={alias}", *(names or []), profile=profile)
-
-
-@app.command()
-def promote(
-    name: Annotated[str, typer.Argument(help="Registered model, e.g. vitrine-vlclip.")],
-    version: Annotated[str, typer.Argument(help="A version, or an alias it has now.")] = "challenger",
-    alias: Annotated[str, typer.Argument(help="Alias that will point at it.")] = "champion",
-) -> None:
-    """Point an alias of a registered model at a version."""
-    _passed_on("components.tracking", "promote", name, version, alias)
+for _name, _about in TRACKER.items():
+    _ask_tracker(_name, _about)
 
 
 @app.command()

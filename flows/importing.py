@@ -9,10 +9,11 @@ from pathlib import Path
 
 from rich.console import Console
 
+from components.parameters.profiles import profile_text
 from flows import processes
 from flows.errors import FlowError
 from flows.locks import held
-from flows.profiles import commit_worktree, prepare_worktree, profile_text, run_lock
+from flows.profiles import commit_worktree, prepare_worktree, run_lock
 from flows.workspace import git
 
 SOURCE = Path("data/source")

@@ -6,10 +6,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from components.parameters.profiles import OVERRIDE, profile_names
 from components.tracking.publish.pending import pending
 from flows.errors import WorkspaceError
-from flows.parameters import OVERRIDE
-from flows.profiles import profile_names, worktrees_folder
+from flows.profiles import worktrees_folder
 from flows.workspace import git
 
 BRANCHES = "refs/heads/profile/"

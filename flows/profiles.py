@@ -16,53 +16,18 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import yaml
-
-from components.stage.params import read_yaml
+from components.parameters.profiles import overrides_name, profile_names
 from components.stage.publish import remove, write_text
 from components.stage.record import STATE
 from flows import processes
 from flows.errors import SelectionError, WorkspaceError
-from flows.parameters import check_blocks, overrides_name, with_overrides, with_profile
 from flows.workspace import git, head_commit, is_dirty
 
 # The worktree's own: never overwritten from the main workspace.
 OWN_FILES = ("dvc.lock", "params.yaml")
 OWN_FOLDERS = ("metrics/", "results/", "data/source/")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-
-
-def profile_names(root: Path) -> list[str]:
-    """Profiles there are: the files of conf/."""
-    return sorted(path.stem for path in (root / "conf").glob("*.yaml"))
-
-
-def profile_values(root: Path, profile: str | None, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """The blocks of params.yaml with a profile's (None: no profile) and then overrides laid on them.
-
-    Raises:
-        SelectionError: there is no such profile.
-        ConfigurationError: what comes out does not fit the parameter models.
-    """
-    blocks, source = read_yaml(root / "params.yaml"), "params.yaml"
-    if profile is not None:
-        if profile not in profile_names(root):
-            known = ", ".join(profile_names(root)) or "none"
-            raise SelectionError(f"There is no profile '{profile}' (profiles: {known}).")
-        source = f"conf/{profile}.yaml"
-        blocks = with_profile(blocks, read_yaml(root / source))
-    blocks = with_overrides(blocks, overrides)
-    check_blocks(blocks, f"{source} with {' '.join(overrides)}" if overrides else source)
-    return blocks
-
-
-def profile_text(root: Path, profile: str | None, overrides: Sequence[str] = ()) -> str:
-    """The parameter file of a worktree; see :func:`profile_values`."""
-    made = " and ".join(["params.yaml", *([f"conf/{profile}.yaml"] if profile else []), *overrides])
-    text = yaml.safe_dump(profile_values(root, profile, overrides), sort_keys=False, default_flow_style=None)
-    return f"# Made from {made.encode('unicode_escape').decode()}; changes here are lost.\n{text}"
 
 
 def work_name(profile: str | None, overrides: Sequence[str]) -> str | None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from components.parameters.runner import GpuParams, RunnerParams
 from components.stage.publish import write_text
 from components.stage.record import STATE
 from flows.gpu_stage import ARTIFACT_TYPE, POLL_S, SERVER_PATIENCE_S, Outcome, patiently, reproduce, run_dvc
@@ -30,7 +31,6 @@ from flows.handover import (
     lock_entry,
     prepare,
 )
-from flows.params import GpuParams, RunnerParams
 from flows.stages import QUIET, Stage, Watcher
 
 RECORD_ID = re.compile(r"[0-9a-f]{32}")

@@ -14,19 +14,19 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
+from components.parameters.blocks import check_parameters
+from components.parameters.profiles import profile_text
+from components.parameters.runner import RunnerParams
 from components.stage.errors import ConfigurationError, InvalidDataError, VitrineError
 from flows.display import Display
 from flows.errors import FlowError
 from flows.graph import STUDY, Graph, read_graph, select, stale
 from flows.locks import held
-from flows.parameters import check_parameters
-from flows.params import RunnerParams
 from flows.profiles import (
     commit_worktree,
     dvc_output,
     keep_results,
     prepare_worktree,
-    profile_text,
     run_lock,
     work_name,
 )

@@ -20,12 +20,12 @@ from typing import Any, Literal, cast
 
 from pydantic import BaseModel
 
+from components.parameters.runner import RunnerParams
 from components.stage.record import STATE, Record
 from flows import processes
 from flows.errors import CalledOffError, LockHeldError, StageFailedError
 from flows.graph import Graph
 from flows.locks import clear_dead_locks, guard_lock_file, held
-from flows.params import RunnerParams
 
 State = Literal["ran", "restored", "unchanged", "cached", "failed"]
 JOB = Path(__file__).with_name("dvc_job.py")

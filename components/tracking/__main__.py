@@ -54,6 +54,19 @@ def _compare(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _verify(arguments: argparse.Namespace) -> int:
+    from components.tracking.compare.committed import print_verification, verify
+
+    found = verify(HERE, arguments.commit)
+    if arguments.json:
+        print(json.dumps(found.as_dict(), indent=1, allow_nan=False))
+    else:
+        from rich.console import Console
+
+        print_verification(Console(), found)
+    return int(bool(found.wrong))
+
+
 def _lineage(arguments: argparse.Namespace) -> int:
     from components.tracking.lineage.lineage import lineage, tree
 
@@ -140,18 +153,23 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("b")
     sub.add_argument("--seed", type=int, default=0, help="of the bootstrap")
     sub.add_argument("--json", action="store_true")
+    sub = _command("verify", _verify, "compare figures and outputs with those committed")
+    sub.add_argument("commit", nargs="?", default="HEAD", help="commit, branch or tag")
+    sub.add_argument("--json", action="store_true")
     sub = _command("lineage", _lineage, "what a run was made from, and which models came from it")
     sub.add_argument("run", help="id of a stage run or pipeline run; its first characters are enough")
     sub.add_argument("--json", action="store_true")
     sub = _command("register", _register, "register models and give them an alias")
     sub.add_argument("names", nargs="*", metavar="NAME", help="of tracking.models; default: all made here")
     sub.add_argument("--folder", type=Path, help="register this folder under the one NAME given")
-    sub.add_argument("--alias", default="challenger")
+    sub.add_argument("--alias", default="challenger", help="default: challenger")
     sub.add_argument("--run", help="the run that made the folder; default: found by its hash")
     sub = _command("promote", _promote, "point an alias at a version")
     sub.add_argument("name")
-    sub.add_argument("version", help="a number, or an alias")
-    sub.add_argument("alias")
+    sub.add_argument(
+        "version", nargs="?", default="challenger", help="a number, or an alias (default: challenger)"
+    )
+    sub.add_argument("alias", nargs="?", default="champion", help="default: champion")
     sub = _command("path", _path, "print a local folder with a registered model")
     sub.add_argument("name")
     sub.add_argument("alias")

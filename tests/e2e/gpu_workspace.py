@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from flows.resolved import resolved
+from components.parameters.listing import resolved
 from tests.model.llm.faulty_server import Act
 
 PROJECT = Path(__file__).resolve().parents[2]

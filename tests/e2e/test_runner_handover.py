@@ -13,6 +13,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from components.parameters.runner import RunnerParams
 from components.stage.errors import ConfigurationError
 from components.stage.params import validate
 from flows.handover import (
@@ -24,7 +25,6 @@ from flows.handover import (
     differences,
     prepare,
 )
-from flows.params import RunnerParams
 from flows.pipeline_run import newest_commit
 
 GRAPH: dict[str, Any] = {

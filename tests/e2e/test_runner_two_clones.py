@@ -189,7 +189,7 @@ import json, sys
 from pathlib import Path
 from components.stage.errors import VitrineError
 from components.stage.params import validate
-from flows.params import RunnerParams
+from components.parameters.runner import RunnerParams
 from flows.runner import run_remote
 params = validate(RunnerParams, json.loads(sys.argv[2]), "runner")
 try:

@@ -15,18 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from components.parameters.blocks import BLOCKS, check_parameters, model
+from components.parameters.listing import print_parameters, resolved
+from components.parameters.profiles import overrides_name, parse_override, profile_values, with_overrides
+from components.parameters.runner import RunnerParams
 from components.stage.errors import ConfigurationError
-from flows.parameters import (
-    BLOCKS,
-    check_parameters,
-    model,
-    overrides_name,
-    parse_override,
-    with_overrides,
-)
-from flows.params import RunnerParams
-from flows.profiles import profile_values
-from flows.resolved import print_parameters, resolved
 from tests.flows.toy_workspace import RUNNER, environment
 
 HEAVY = ("torch", "mlflow", "prefect", "dvc", "great_expectations", "open_clip", "faiss", "pandas")
@@ -39,7 +32,7 @@ def written(path: Path, text: str) -> Path:
 
 def test_parameter_models_and_the_command_itself_import_nothing_heavy() -> None:
     code = (
-        "import sys; from flows.parameters import BLOCKS, model; import flows.cli; "
+        "import sys; from components.parameters.blocks import BLOCKS, model; import flows.cli; "
         "[model(b) for b in BLOCKS]; print(' '.join(sys.modules))"
     )
     done = subprocess.run(

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from components.parameters.profiles import OVERRIDE, overrides_name
 from flows.garbage import collect, make_plan, old_state, worktrees
 from flows.overrides import is_override, overrides
-from flows.parameters import OVERRIDE, overrides_name
 from flows.profiles import commit_worktree, worktree_path
 from flows.workspace import git
 from tests.flows.toy_workspace import command, make_workspace

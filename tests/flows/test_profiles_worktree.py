@@ -11,6 +11,7 @@ import pytest
 import yaml
 from rich.console import Console
 
+from components.parameters.profiles import profile_text
 from components.stage.errors import ConfigurationError
 from flows.errors import SelectionError, WorkspaceError
 from flows.garbage import collect
@@ -19,7 +20,6 @@ from flows.profiles import (
     commit_worktree,
     keep_results,
     prepare_worktree,
-    profile_text,
     work_name,
 )
 from flows.workspace import git, is_dirty
@@ -107,7 +107,7 @@ def test_names_of_worktrees(root: Path, tmp_path: Path) -> None:
     assert work_name(None, []) is None and work_name("small", []) == "small"
     assert str(work_name(None, ["a.b=1"])).startswith("set-")
     assert str(work_name("small", ["a.b=1"])).startswith("small-set-")
-    with pytest.raises(SelectionError, match="no profile 'big'"):
+    with pytest.raises(ConfigurationError, match="no profile 'big'"):
         profile_text(root, "big")
     with pytest.raises(ConfigurationError, match="unknown key"):
         profile_text(root, "small", ["runner.cpu=1"])

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.stage.errors import ConfigurationError, InvalidDataError
+from components.tracking.compare.committed import _verdict, verify
 from flows.cli import app, guarded
-from flows.verify import _verdict, verify
 from tests.flows.toy_workspace import command
 
 FIGURE = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 100}
@@ -51,34 +51,34 @@ def with_figures(**cells: Any) -> dict[str, Any]:
 
 
 def vitrine(
-    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str
+    root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], *arguments: str
 ) -> tuple[int, str]:
     monkeypatch.chdir(root)
     code = guarded(lambda: app(["verify", *arguments]))
-    return code, capsys.readouterr().out
+    return code, capfd.readouterr().out
 
 
 def test_the_same_bytes_are_bit_identical(
-    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    code, said = vitrine(root, monkeypatch, capsys)
+    code, said = vitrine(root, monkeypatch, capfd)
     assert code == 0 and said.startswith("Bit-identical") and len(said.splitlines()) == 1
 
 
 def test_a_figure_within_its_interval_passes_and_the_stage_is_named(
-    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     write(
         root,
         with_figures(mrr={**FIGURE, "value": 0.55}),
         {**STAGE, "outs": [{"path": "model", "md5": "3"}]},
     )
-    code, said = vitrine(root, monkeypatch, capsys)
+    code, said = vitrine(root, monkeypatch, capfd)
     assert code == 0
     assert "train: outputs differ: model" in said and "inputs" not in said
     assert "toy.ours.mrr: 0.5000 [0.4000, 0.6000] -> 0.5500 (+5.00e-02): within" in said
     assert "1 figures differ, none lies outside" in said
-    code, said = vitrine(root, monkeypatch, capsys, "--json")
+    code, said = vitrine(root, monkeypatch, capfd, "--json")
     found = json.loads(said)
     assert (code, found["identical"], found["within"]) == (0, False, True)
     assert found["figures"][0]["change"] == pytest.approx(0.05) and found["outputs"] == {"train": ["model"]}
@@ -97,25 +97,25 @@ def test_a_figure_outside_or_gone_is_exit_code_1(
     root: Path,
     metrics: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     write(root, metrics, STAGE)
-    code, said = vitrine(root, monkeypatch, capsys)
+    code, said = vitrine(root, monkeypatch, capfd)
     assert code == 1 and "NOT the same" in said and "toy.ours.mrr" in said
 
 
 def test_a_missing_file_of_metrics_is_exit_code_1(
-    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (root / "metrics" / "toy.json").unlink()
-    assert vitrine(root, monkeypatch, capsys)[0] == 1
+    assert vitrine(root, monkeypatch, capfd)[0] == 1
 
 
 def test_a_figure_without_an_interval_is_told_and_not_judged(
-    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     write(root, with_figures(count={**BARE, "value": 4.0}), STAGE)
-    code, said = vitrine(root, monkeypatch, capsys)
+    code, said = vitrine(root, monkeypatch, capfd)
     assert code == 0 and "1 more differ and have no interval" in said
 
 

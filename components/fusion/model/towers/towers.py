@@ -132,7 +132,7 @@ class PictureTower:
         """
         if image_tower_sha256(encoder.encoder) != self._key[1]:
             return 0
-        memo, identity = self.encoder.cache, (encoder.model_sha256, *self._key[2:])
+        cache, identity = self.encoder.cache, (encoder.model_sha256, *self._key[2:])
         taken = 0
         for shard in shard_paths(catalogue):
             for table in row_groups(shard, ["image"]):
@@ -140,9 +140,9 @@ class PictureTower:
                     data for data in table["image"].combine_chunks().field("bytes").to_pylist() if data
                 ]
                 theirs = {key_of("image", *identity, data): key_of(*self._key, data) for data in pictures}
-                known = memo.get(list(theirs))
+                known = cache.get(list(theirs))
                 if known:
-                    memo.put([theirs[key] for key in known], np.stack(list(known.values())))
+                    cache.put([theirs[key] for key in known], np.stack(list(known.values())))
                 taken += len(known)
         return taken
 

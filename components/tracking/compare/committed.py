@@ -12,16 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from rich.console import Console
 
-from components.stage.errors import ConfigurationError, InvalidDataError
-from flows.errors import WorkspaceError
-from flows.graph import STUDY_FILE
-from flows.workspace import git
+from components.stage.errors import InvalidDataError
+from components.tracking.errors import UnknownReferenceError
+from components.tracking.lineage.lockfile import LOCK_FILES, LockEntry, parse_lock, read_lock
+from components.tracking.lineage.revision import file_at, files_at, resolve_commit
 
 Verdict = Literal["within", "outside", "missing", "new", "no interval"]
-LOCKS = {"dvc.lock": "", "studies/dvc.lock": f"{STUDY_FILE}:"}
 WRONG: tuple[Verdict, ...] = ("outside", "missing")
 
 
@@ -81,17 +79,16 @@ def verify(root: Path, revision: str = "HEAD") -> Verification:
     """Compare ``metrics/*.json`` and the entries of dvc.lock with those of a commit.
 
     Raises:
-        ConfigurationError: there is no such commit, or it holds no metrics.
+        UnknownReferenceError: there is no such commit, or it holds no metrics.
         InvalidDataError: a file of metrics or a dvc.lock cannot be read.
     """
-    try:
-        commit = git(root, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}").strip()
-    except WorkspaceError:
-        raise ConfigurationError(f"'{revision}' is no commit of {root}; see 'git log'.") from None
-    names = git(root, "ls-tree", "--name-only", commit, "metrics/").split()
-    theirs = {name: git(root, "show", f"{commit}:./{name}") for name in names if name.endswith(".json")}
+    commit = resolve_commit(root, revision)
+    if commit is None:
+        raise UnknownReferenceError(f"'{revision}' is no commit of {root.resolve()}; see 'git log'.")
+    names = (name for name in files_at(root, commit, "metrics") if Path(name).match("metrics/*.json"))
+    theirs = {name: file_at(root, commit, name) or "" for name in names}
     if not theirs:
-        raise ConfigurationError(f"Commit {commit[:10]} holds no metrics/*.json to compare with.")
+        raise UnknownReferenceError(f"Commit {commit[:10]} holds no metrics/*.json to compare with.")
     ours = {f"metrics/{p.name}": p.read_text(encoding="utf-8") for p in (root / "metrics").glob("*.json")}
     files = sorted(name for name in {*theirs, *ours} if theirs.get(name) != ours.get(name))
     figures: list[Difference] = []
@@ -148,39 +145,30 @@ def _verdict(
 
 def _entries(root: Path, commit: str) -> tuple[dict[str, tuple[str, ...]], dict[str, tuple[str, ...]]]:
     """Stage -> outputs whose hashes differ, and stage -> inputs, parameters or command that do."""
+    ours, nothing = read_lock(root), LockEntry()
+    theirs: dict[str, LockEntry] = {}
+    for file, prefix in LOCK_FILES.items():
+        entries = parse_lock(file_at(root, commit, file) or "", f"{file} of {commit[:10]}")
+        theirs |= {prefix + name: entry for name, entry in entries.items()}
     outputs: dict[str, tuple[str, ...]] = {}
     inputs: dict[str, tuple[str, ...]] = {}
-    for name, prefix in LOCKS.items():
-        here = (root / name).read_text(encoding="utf-8") if (root / name).exists() else ""
-        there = git(root, "show", f"{commit}:./{name}", check=False)
-        theirs, ours = _stages(name, there), _stages(name, here)
-        for stage in sorted({*theirs, *ours}):
-            old, new = theirs.get(stage, {}), ours.get(stage, {})
-            for found, parts in ((outputs, ("outs",)), (inputs, ("cmd", "deps", "params"))):
-                facts = [{k: v for part in parts for k, v in _facts(e, part)} for e in (old, new)]
-                changed = sorted(k for k in {*facts[0], *facts[1]} if facts[0].get(k) != facts[1].get(k))
-                if changed:
-                    found[prefix + stage] = tuple(changed)
+    for stage in sorted({*theirs, *ours}):
+        old, new = theirs.get(stage, nothing), ours.get(stage, nothing)
+        for found, facts in ((outputs, _outputs), (inputs, _inputs)):
+            before, now = facts(old), facts(new)
+            changed = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
+            if changed:
+                found[stage] = tuple(changed)
     return outputs, inputs
 
 
-def _stages(name: str, text: str) -> Mapping[str, Any]:
-    try:
-        loaded = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
-        return loaded.get("stages") or {}
-    except (yaml.YAMLError, AttributeError) as error:
-        raise InvalidDataError(f"{name} cannot be read ({' '.join(str(error).split())}).") from None
+def _outputs(entry: LockEntry) -> dict[str, Any]:
+    return {out.path: out.md5 for out in entry.outs}
 
 
-def _facts(entry: Mapping[str, Any], part: str) -> Iterator[tuple[str, str]]:
-    """Name -> content of a part of a stage's entry in dvc.lock."""
-    if part == "cmd" and part in entry:
-        yield "command", str(entry[part])
-    elif part == "params":
-        for file, values in entry.get(part, {}).items():
-            yield from ((f"{file}: {key}", json.dumps(v, sort_keys=True)) for key, v in values.items())
-    elif part in ("deps", "outs"):
-        yield from ((item["path"], str(item.get("md5") or item.get("hash"))) for item in entry.get(part, ()))
+def _inputs(entry: LockEntry) -> dict[str, Any]:
+    values = {f"{file}: {key}": v for file, keys in entry.params.items() for key, v in (keys or {}).items()}
+    return {"command": entry.cmd, **{dep.path: dep.md5 for dep in entry.deps}, **values}
 
 
 def print_verification(console: Console, found: Verification) -> None:

@@ -18,10 +18,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from components.parameters.blocks import BLOCKS, check_blocks, model
+from components.parameters.profiles import profile_values
 from components.stage.errors import ConfigurationError
 from components.stage.params import did_you_mean, full_stop
-from flows.parameters import BLOCKS, check_blocks, model
-from flows.profiles import profile_values
 
 
 class Row(NamedTuple):
@@ -37,7 +37,7 @@ def field_docs(kind: type[BaseModel]) -> dict[str, str]:
     """Field -> the comments above it and beside it, of a model and its parents."""
     found: dict[str, str] = {}
     for cls in reversed(kind.__mro__):
-        if issubclass(cls, BaseModel) and cls.__module__.split(".")[0] in ("components", "flows"):
+        if issubclass(cls, BaseModel) and cls.__module__.split(".")[0] == "components":
             found |= _docs_of_class(textwrap.dedent(inspect.getsource(cls)))
     return found
 
@@ -77,7 +77,7 @@ def resolved(root: Path, profile: str | None, overrides: Sequence[str] = ()) -> 
     """Every block as a run of the profile would have it.
 
     Raises:
-        SelectionError, ConfigurationError: see :func:`flows.profiles.profile_values`.
+        ConfigurationError: see :func:`components.parameters.profiles.profile_values`.
     """
     given = profile_values(root, profile, overrides)
     return check_blocks({block: given.get(block, {}) for block in BLOCKS}, "params.yaml")

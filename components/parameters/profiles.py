@@ -1,0 +1,119 @@
+"""params.yaml with a profile of conf/ laid on it, and ``--set block.key=value`` on both."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+from components.parameters.blocks import BLOCKS, check_blocks, model
+from components.stage.errors import ConfigurationError
+from components.stage.params import block_model, did_you_mean, full_stop, merged, read_yaml, validate
+
+
+def profile_names(root: Path) -> list[str]:
+    """Profiles there are: the files of conf/."""
+    return sorted(path.stem for path in (root / "conf").glob("*.yaml"))
+
+
+def profile_values(root: Path, profile: str | None, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The blocks of params.yaml with a profile's (None: no profile) and then overrides laid on them.
+
+    Raises:
+        ConfigurationError: there is no such profile.
+        ConfigurationError: what comes out does not fit the parameter models.
+    """
+    blocks, source = read_yaml(root / "params.yaml"), "params.yaml"
+    if profile is not None:
+        if profile not in profile_names(root):
+            known = ", ".join(profile_names(root)) or "none"
+            raise ConfigurationError(f"There is no profile '{profile}' (profiles: {known}).")
+        source = f"conf/{profile}.yaml"
+        blocks = with_profile(blocks, read_yaml(root / source))
+    blocks = with_overrides(blocks, overrides)
+    check_blocks(blocks, f"{source} with {' '.join(overrides)}" if overrides else source)
+    return blocks
+
+
+def profile_text(root: Path, profile: str | None, overrides: Sequence[str] = ()) -> str:
+    """The parameter file of a worktree; see :func:`profile_values`."""
+    made = " and ".join(["params.yaml", *([f"conf/{profile}.yaml"] if profile else []), *overrides])
+    text = yaml.safe_dump(profile_values(root, profile, overrides), sort_keys=False, default_flow_style=None)
+    return f"# Made from {made.encode('unicode_escape').decode()}; changes here are lost.\n{text}"
+
+
+def with_profile(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """The blocks of ``base`` with those of a profile laid on them, as :func:`merged` does."""
+    result = dict(base)
+    for name, values in over.items():
+        both = name in BLOCKS and isinstance(values, Mapping) and isinstance(base.get(name), Mapping)
+        result[name] = merged(model(name), base[name], values) if both else values
+    return result
+
+
+def parse_override(text: str) -> tuple[list[str], Any]:
+    """``a.b=c`` as keys and a typed YAML value: ``3`` is a number, ``[a, b]`` a list, ``null`` nothing.
+
+    Raises:
+        ConfigurationError: no ``=``, an empty key, or a value that is not YAML.
+    """
+    key, sign, value = text.partition("=")
+    keys = key.strip().split(".")
+    if not sign or not all(keys):
+        raise ConfigurationError(f"--set {text}: write it as --set block.key=value.")
+    try:
+        return keys, yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigurationError(
+            f"--set {text}: the value is not valid YAML ({' '.join(str(error).split())})."
+        ) from None
+
+
+def with_overrides(blocks: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """``blocks`` with overrides applied; an override may name a key that stands in the models alone.
+
+    Raises:
+        ConfigurationError: an override names a key that no model has.
+    """
+    for override in overrides:
+        keys, value = parse_override(override)
+        name = keys[0]
+        now = {name: _resolved(blocks, name) if name in BLOCKS else {}}
+        blocks = with_profile(blocks, _nested(None, now, keys, 0, value))
+    return dict(blocks)
+
+
+def _resolved(blocks: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return validate(model(name), blocks.get(name, {}), name).model_dump(mode="json")
+
+
+def _nested(kind: type[BaseModel] | None, now: Any, keys: list[str], at: int, value: Any) -> dict[str, Any]:
+    """``value`` at ``keys[at:]``, to be laid over ``now``; a mapping with free keys is given whole."""
+    name = keys[at]
+    now = now if isinstance(now, Mapping) else {}
+    known = list(BLOCKS) if not at else list(kind.model_fields if kind else now)
+    if name not in known:
+        told = did_you_mean(name, known)
+        raise ConfigurationError(full_stop(f"--set {'.'.join(keys[: at + 1])}: unknown key, {told}"))
+    below = value
+    if at + 1 < len(keys):
+        field = kind.model_fields[name] if kind else None
+        inner = model(name) if not at else block_model(field.annotation) if field else None
+        below = _nested(inner, now.get(name), keys, at + 1, value)
+    return {name: below} if kind or not at else {**now, name: below}
+
+
+OVERRIDE = re.compile(
+    r"(?:.+-)?set-[0-9a-f]{8}"
+)  # what ``overrides_name`` makes, behind a profile's name or alone
+
+
+def overrides_name(overrides: Sequence[str]) -> str:
+    """A stable short name for a set of overrides; ``OVERRIDE`` is its pattern."""
+    parsed = sorted((".".join(keys), repr(value)) for keys, value in map(parse_override, overrides))
+    return "set-" + hashlib.sha256(repr(parsed).encode()).hexdigest()[:8]
