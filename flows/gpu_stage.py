@@ -169,7 +169,7 @@ def execute(handover: Handover, stage: Stage, watcher: Watcher = QUIET) -> Outco
         check_out(clone, handover.commit)
         if handover.pushed:
             what = f"The inputs of '{stage.name}' could not be pulled on the runner"
-            run_dvc(stage, "pull", what, targets=list(handover.pushed), force=True)
+            run_dvc(stage, "pull", what, targets=handover.pushed, force=True)
         wrong = differences(handover.fingerprint, current_fingerprint(stage.name, clone))
         if wrong:
             raise RunnerInputError(
@@ -221,7 +221,7 @@ def gpu_stage(
         watcher = Watcher(say=print, follow=_until_called_off(client, flow_run.id), ended=lambda result: None)
         try:
             here = Stage(runner_clone(), stage, pipeline_run or run_id, run_id)
-            outcome = execute(Handover(stage, commit, fingerprint, tuple(pushed)), here, watcher)
+            outcome = execute(Handover(stage, commit, fingerprint, pushed), here, watcher)
         except VitrineError as error:
             outcome = Outcome(stage=stage, exit_code=error.exit_code, error=str(error), state="failed")
         data = outcome.model_dump(mode="json")

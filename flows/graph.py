@@ -6,8 +6,6 @@ DVC is asked once for everything: 33 questions for one stage each take 15 s, one
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from components.stage.params import Params, read_yaml, validate
+from components.stage.params import Params, validate
+from components.tracking.lineage.lockfile import read_lock
 from flows.errors import LockHeldError, SelectionError, WorkspaceError
 from flows.locks import Say, clear_dead_locks, guard_lock_file
 
@@ -149,14 +148,14 @@ def _graph(repo: Repo, status: dict[str, Any], files: tuple[str, ...]) -> Graph:
     ours = {str(Path(repo.root_dir) / file) for file in files}  # other graphs are not ours to run
     place = {stage.addressing: i for i, stage in enumerate(repo.index.stages)}  # ties: as dvc.yaml lists them
     order = nx.lexicographical_topological_sort(edges.reverse(), key=lambda stage: place[stage.addressing])
-    locks = lock_hashes(Path(repo.root_dir))
+    locks = read_lock(Path(repo.root_dir))
     nodes: dict[str, StageNode] = {}
     for stage in order:
         if stage.path in ours:
             parents = sorted(p.addressing for p in edges.successors(stage) if not p.is_data_source)
             where = f"{Path(stage.path).relative_to(repo.root_dir)}: stages.{stage.name}.meta"
             meta = validate(StageMeta, stage.meta or {}, where)
-            lock = locks.get(stage.addressing, "")
+            lock = locks[stage.addressing].digest() if stage.addressing in locks else ""
             about = (meta, lock, _blocks(stage), _metrics(stage, Path(repo.root_dir)))
             nodes[stage.addressing] = StageNode(stage.addressing, tuple(parents), *about)
     sources = {name: items for name, items in status.items() if name not in nodes}
@@ -180,17 +179,6 @@ def _metrics(stage: Any, root: Path) -> tuple[str, ...]:
     """Names of the files right below ``metrics/`` that a stage makes."""
     made = [Path(out.fs_path) for out in stage.outs]
     return tuple(sorted(path.stem for path in made if path.parent == root / "metrics"))
-
-
-def lock_hashes(root: Path) -> dict[str, str]:
-    """Stage -> SHA-256 of its entry in dvc.lock, the study's too; a stage without an entry is left out."""
-    found: dict[str, str] = {}
-    for prefix, path in (("", root / "dvc.lock"), (f"{STUDY_FILE}:", root / "studies" / "dvc.lock")):
-        entries = (read_yaml(path).get("stages") if path.exists() else None) or {}
-        assert isinstance(entries, dict)
-        for name, entry in entries.items():
-            found[prefix + name] = hashlib.sha256(json.dumps(entry, sort_keys=True).encode()).hexdigest()
-    return found
 
 
 def _reasons(items: Iterable[Any]) -> tuple[str, ...]:

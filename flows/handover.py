@@ -49,7 +49,7 @@ class Handover:
     stage: str
     commit: str  # of the working tree, see :func:`publish`
     fingerprint: dict[str, str]
-    pushed: tuple[str, ...]  # DVC outputs that the stage reads, relative to the workspace root
+    pushed: list[str]  # DVC outputs that the stage reads, relative to the workspace root
 
 
 def stage_name(stage: Any) -> str:
@@ -200,7 +200,7 @@ def prepare(stage: str, root: Path) -> Handover:
         check_portable(found)
         pushed, carried = _inputs(repo, found, Path(repo.root_dir))
         facts = fingerprint(found)
-    return Handover(stage, publish(root, carried), facts, tuple(pushed))
+    return Handover(stage, publish(root, carried), facts, pushed)
 
 
 def current_fingerprint(stage: str, root: Path) -> dict[str, str]:

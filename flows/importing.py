@@ -33,15 +33,8 @@ def import_source(
     source, mapping = source.resolve(), mapping.resolve()
     with held(run_lock(main, profile), f"Workspace {profile or main}", 60.0, console.print):
         root = main if profile is None else prepare_worktree(main, profile, profile_text(main, profile))
-        arguments = [
-            "--source",
-            str(source),
-            "--mapping",
-            str(mapping),
-            "--into",
-            str(SOURCE),
-            "--link" if link else "--copy",
-        ]
+        arguments = [f"--source={source}", f"--mapping={mapping}", f"--into={SOURCE}"]
+        arguments.append("--link" if link else "--copy")
         passed_on(root, [sys.executable, "-m", "components.catalog.source", *arguments])
         passed_on(root, [sys.executable, "-m", "dvc", "add", "--quiet", str(SOURCE / "files")])
         if profile is not None:

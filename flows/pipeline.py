@@ -21,9 +21,10 @@ from prefect.states import StateType
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from components.stage.errors import VitrineError
+from components.tracking.lineage.lockfile import read_lock
 from flows.cores import Cores, by_critical_path, machine_cores, wanted
 from flows.errors import StageFailedError
-from flows.graph import StageNode, lock_hashes, stale
+from flows.graph import StageNode, stale
 from flows.stages import Run, Stage, StageResult, State, run_stage
 
 Action = Callable[[str], PrefectState[Any]]
@@ -60,7 +61,7 @@ def _until_done(run: Run) -> None:
     for name in run.stages:
         node = run.graph.stages[name]
         if name not in work:
-            cached_task(node, lambda name: found_cached(name, run))(name)
+            stage_task(node, lambda name: found_cached(name, run))(name)
             continue
         bring = stage_task(node, lambda name: bring_up_to_date(name, run, cores))
         futures[name] = bring.submit(name, wait_for=[futures[p] for p in node.parents if p in futures])
@@ -81,7 +82,7 @@ def _until_done(run: Run) -> None:
 
 
 def stage_task(node: StageNode, action: Action) -> Task[[str], Any]:
-    """The Prefect task of a stale stage; only what its ``meta`` declares is tried again, and only crashes."""
+    """The Prefect task of a stage; only what its ``meta`` declares is tried again, and only crashes."""
     return task(
         action,
         name=node.name,
@@ -92,11 +93,6 @@ def stage_task(node: StageNode, action: Action) -> Task[[str], Any]:
         persist_result=False,
         tags=[node.meta.pool],
     )
-
-
-def cached_task(node: StageNode, action: Action) -> Task[[str], Any]:
-    """The Prefect task of a stage that DVC found up to date."""
-    return task(action, name=node.name, task_run_name=node.name, persist_result=False, tags=[node.meta.pool])
 
 
 def found_cached(name: str, run: Run) -> PrefectState[Any]:
@@ -172,7 +168,7 @@ def _remote(name: str, run: Run) -> StageResult:
 
 def table(run: Run) -> list[dict[str, Any]]:
     """The run as rows: stage, state, seconds, peak memory in MiB, hash of the stage's dvc.lock entry."""
-    hashes = lock_hashes(run.root)
+    locks = read_lock(run.root)
     results = [
         run.results.get(name) or StageResult(name, "failed", error="not reached") for name in run.stages
     ]
@@ -182,7 +178,7 @@ def table(run: Run) -> list[dict[str, Any]]:
             "state": r.error if r.error == "not reached" else r.state,
             "seconds": round(r.seconds, 2),
             "peak memory MiB": round(r.peak_memory_bytes / 2**20, 1),
-            "lock": hashes.get(r.stage, "")[:12],
+            "lock": locks[r.stage].digest()[:12] if r.stage in locks else "",
         }
         for r in results
     ]

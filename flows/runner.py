@@ -12,6 +12,7 @@ import re
 import time
 import uuid
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,13 +47,7 @@ def _submit(handover: Handover, gpu: GpuParams, pipeline_run: str, client: SyncP
     from prefect.deployments import run_deployment
     from prefect.exceptions import ObjectNotFound
 
-    parameters = {
-        "stage": handover.stage,
-        "commit": handover.commit,
-        "fingerprint": handover.fingerprint,
-        "pushed": list(handover.pushed),
-        "pipeline_run": pipeline_run,
-    }
+    parameters = {**asdict(handover), "pipeline_run": pipeline_run}
     once = uuid.uuid4().hex  # a request that is sent again makes no second run
 
     def _create() -> FlowRun:
@@ -215,7 +210,7 @@ def _remote(stage: Stage, gpu: GpuParams, watcher: Watcher) -> Outcome:
             patiently(lambda: client.read_work_pools(limit=1, offset=0), client, 0.0)
             if handover.pushed:
                 what = f"The inputs of '{stage.name}' could not be pushed"
-                run_dvc(stage, "push", what, targets=list(handover.pushed))
+                run_dvc(stage, "push", what, targets=handover.pushed)
             run = _submit(handover, gpu, stage.run, client)
             try:
                 outcome = _outcome(client, _wait(client, run, stage.name, gpu, watcher), stage.name)

@@ -111,9 +111,7 @@ def test_a_clone_becomes_the_working_tree_and_what_the_last_one_brought_is_gone(
     (workspace / "code" / "picture.bin").write_bytes(bytes(range(256)))
     (workspace / "notes.txt").write_text("untracked, and no input\n")
     first = prepare("train", workspace)
-    assert (
-        first.pushed == ("prepared.txt",) and call("git", "diff", "--cached", cwd=workspace) == "" == staged
-    )
+    assert first.pushed == ["prepared.txt"] and call("git", "diff", "--cached", cwd=workspace) == "" == staged
     check_out(clone, first.commit)
     assert files(clone) == {name: data for name, data in files(workspace).items() if name != "notes.txt"}
 

@@ -57,7 +57,7 @@ def test_a_runner_takes_no_stage_outside_the_clone(tmp_path: Path, name: str) ->
     clone = tmp_path / "clone"
     clone.mkdir()
     with pytest.raises(RunnerConfigurationError, match="is no stage"):
-        execute(Handover(name, "a" * 40, {}, ("x",)), Stage(clone, name, "run"))
+        execute(Handover(name, "a" * 40, {}, ["x"]), Stage(clone, name, "run"))
     assert not list(clone.rglob("*"))
 
 
