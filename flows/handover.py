@@ -264,7 +264,9 @@ def check_out(clone: Path, commit: str, patch: str) -> None:
     Raises:
         RunnerConfigurationError: no git repository, the commit is neither in it nor at its origin, no fit.
     """
-    if COMMIT.fullmatch(commit) is None:  # it comes over the wire, and git would take "--..." for an option
+    if (
+        COMMIT.fullmatch(commit) is None
+    ):  # it comes from another machine, and git would take "--..." for an option
         raise RunnerConfigurationError(f"{commit[:80]!r} is no commit; hand the stage over again.")
     try:
         git(clone, "cat-file", "-e", f"{commit}^{{commit}}")

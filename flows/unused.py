@@ -151,7 +151,9 @@ def in_remotes(root: Path, hashes: Collection[str], cache: Path) -> tuple[set[st
                 if remote.fs.protocol == "local" and Path(remote.path).resolve() == cache.resolve():
                     continue  # the cache itself, under another name
                 found |= set(remote.list_oids_exists(sorted(hashes)))
-            except Exception as error:  # whatever a remote throws, it only means that it vouches for nothing
+            except (
+                Exception
+            ) as error:  # whatever a remote throws, it only means that nothing is known to be there
                 reason = " ".join(str(error).split())[:200]
                 notes.append(f"The DVC remote '{name}' could not be asked ({reason}).")
     return found, notes
