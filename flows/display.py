@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
-from rich.live import Live
-from rich.spinner import Spinner
-from rich.table import Table
+from rich.progress import Progress, TextColumn
+from rich.table import Column
 from rich.text import Text
 
 from flows.stages import StageResult, Watcher
 
 HEARTBEAT_S = 30.0
+LINE = Column(ratio=1, no_wrap=True, overflow="ellipsis")
 SHOWN = {"ran": "[green]done", "restored": "[cyan]from cache", "unchanged": "[cyan]unchanged",
          "cached": "[cyan]cached", "failed": "[red]failed"}  # fmt: skip
 
@@ -47,17 +48,20 @@ class Display:
 
     def __init__(self, console: Console, stages: tuple[str, ...]) -> None:
         self.console = console
-        self._stages = stages
-        self._ended: dict[str, StageResult] = {}
-        self._running: dict[str, tuple[float, str]] = {}  # stage -> seconds, newest line
-        self._told: dict[str, float] = {}
-        self._spinner = Spinner("dots")
-        live = console.is_terminal and not console.is_dumb_terminal
-        self._live = (
-            Live(get_renderable=self._table, console=console, refresh_per_second=8, transient=True)
-            if live
-            else None
+        self._told: dict[str, float] = {}  # running stage -> when a line of it was last printed
+        self._live = console.is_terminal and not console.is_dumb_terminal
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            TextColumn("{task.fields[state]}"),
+            TextColumn("{task.fields[spent]}", justify="right"),
+            TextColumn("{task.fields[line]}", style="dim", markup=False, table_column=LINE),
+            console=console,
+            transient=True,
+            expand=True,
+            disable=not self._live,
         )
+        blank: dict[str, Any] = {"state": "", "spent": "", "line": ""}
+        self._tasks = {name: self._progress.add_task(f"[dim]{title(name)}", **blank) for name in stages}
 
     @property
     def watcher(self) -> Watcher:
@@ -65,15 +69,17 @@ class Display:
         return Watcher(say=self.say, follow=self.follow, ended=self.ended)
 
     def __enter__(self) -> Display:
-        if self._live:
-            self._live.start()
+        self._progress.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._live:
-            self._live.stop()
+        self._progress.stop()
+
+    def _show(self, stage: str, style: str, state: str, spent: str, line: str) -> None:
+        name = f"[{style}]{title(stage)}"
+        self._progress.update(self._tasks[stage], description=name, state=state, spent=spent, line=line)
 
     def say(self, text: str) -> None:
         """A sentence between the lines."""
@@ -81,50 +87,24 @@ class Display:
 
     def follow(self, stage: str, seconds: float, line: str) -> None:
         """A running stage and the newest line of its log."""
-        if stage not in self._running:
+        first = stage not in self._told
+        self._told.setdefault(stage, time.monotonic())
+        if self._live:
+            self._show(stage, "bold", "[yellow]running", duration(seconds), line)
+        elif first:
+            self.console.print(f"{title(stage)}: running", highlight=False)
+        elif time.monotonic() - self._told[stage] >= HEARTBEAT_S:
             self._told[stage] = time.monotonic()
-            if self._live is None:
-                self.console.print(f"{title(stage)}: running", highlight=False)
-        self._running[stage] = (seconds, line)
-        if self._live is None and time.monotonic() - self._told[stage] >= HEARTBEAT_S:
-            self._told[stage] = time.monotonic()
-            self.console.print(
-                f"{title(stage)}: {duration(seconds)}  {line[:160]}", highlight=False, markup=False
-            )
+            text = f"{title(stage)}: {duration(seconds)}  {line[:160]}"
+            self.console.print(text, highlight=False, markup=False)
 
     def ended(self, result: StageResult) -> None:
         """A stage is through."""
-        self._ended[result.stage] = result
-        self._running.pop(result.stage, None)
-        if self._live is None:
-            spent = (
-                ""
-                if result.state == "cached"
-                else f"  {duration(result.seconds)}  {memory(result.peak_memory_bytes)}"
-            )
-            self.console.print(
-                f"{title(result.stage)}: {SHOWN[result.state]}[/]{spent.rstrip()}", highlight=False
-            )
-
-    def _table(self) -> Table:
-        table = Table(box=None, padding=(0, 2, 0, 0), show_header=False, width=min(self.console.width, 110))
-        for ratio, justify in ((None, "left"), (None, "left"), (None, "right"), (1, "left")):
-            table.add_column(ratio=ratio, justify=justify, no_wrap=True, overflow="ellipsis")  # type: ignore[arg-type]
-        for name in self._stages:
-            table.add_row(*self._row(name))
-        return table
-
-    def _row(self, name: str) -> tuple[str | Text, str | Spinner, str, Text]:
-        if name in self._ended:
-            result = self._ended[name]
-            spent = "" if result.state == "cached" else duration(result.seconds)
-            return (
-                title(name),
-                SHOWN[result.state],
-                spent,
-                Text(memory(result.peak_memory_bytes), style="dim"),
-            )
-        if (running := self._running.get(name)) is not None:
-            seconds, line = running
-            return Text(title(name), style="bold"), self._spinner, duration(seconds), Text(line, style="dim")
-        return Text(title(name), style="dim"), "", "", Text("")
+        self._told.pop(result.stage, None)
+        spent = "" if result.state == "cached" else duration(result.seconds)
+        used = "" if result.state == "cached" else memory(result.peak_memory_bytes)
+        if self._live:
+            self._show(result.stage, "default", SHOWN[result.state], spent, used)
+        else:
+            text = f"{title(result.stage)}: {SHOWN[result.state]}[/]  {spent}  {used}"
+            self.console.print(text.rstrip(), highlight=False)

@@ -14,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from packaging.requirements import Requirement
 from packaging.version import Version
 from rich import box
 from rich.console import Console
@@ -23,6 +24,7 @@ from components.stage.errors import VitrineError
 from components.stage.record import STATE
 from flows import processes
 
+EXTRAS = ("train", "evaluate", "listing", "llm", "quality", "tracking", "runner")
 ENOUGH_GB = 10.0  # the environment takes 7 GB, a demo run about 1 GB
 
 
@@ -44,33 +46,28 @@ def version(package: str) -> Version | None:
         return None
 
 
-# Package, at least, below, what happens with other versions, what pip shall install.
-BOUNDS: tuple[tuple[str, str | None, str | None, str, str], ...] = (
-    ("fastapi", None, "0.151", "Prefect refuses flows and deployments", "fastapi<0.151"),
-    ("pandas", "3", None, "strings are of type object", "pandas>=3"),
-    ("great-expectations", "1.24", None, "older ones do not know pandas 3", "great-expectations>=1.24"),
-    ("mlflow", "3.17", None, "the store has another layout", "mlflow>=3.17"),
-    ("prefect", "3.8", None, "other settings and states", "prefect>=3.8"),
-    ("dvc", "3.67", "4", "another Python interface", "dvc>=3.67,<4"),
-    ("open_clip_torch", "3.3", None, "other classes and losses", "open_clip_torch>=3.3"),
-)
-
-
 def check_versions() -> list[Finding]:
-    """Versions that are known to break, or to be too old."""
-    return [version_finding(b[0], version(b[0]), *b[1:4], f"pip install '{b[4]}'") for b in BOUNDS]
+    """Versions that the project declares not to work with, and what is not installed of its extras."""
+    declared = map(Requirement, metadata.requires("vitrine") or ())
+    wanted = [r for r in declared if r.specifier and any(_belongs(r, extra) for extra in EXTRAS)]
+    found = [version_finding(r, version(r.name)) for r in wanted]
+    told = [finding for finding in found if finding.state != "ok"]
+    return [*told, Finding("packages", "ok", f"{len(found) - len(told)} of {len(found)} fit")]
 
 
-def version_finding(
-    package: str, found: Version | None, low: str | None, below: str | None, trouble: str, remedy: str
-) -> Finding:
-    """Judge one version: at least ``low``, less than ``below``."""
+def _belongs(requirement: Requirement, extra: str) -> bool:
+    return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
+
+
+def version_finding(wanted: Requirement, found: Version | None) -> Finding:
+    """Judge one version by what the project declares."""
+    remedy = f"pip install '{wanted.name}{wanted.specifier}'"
     if found is None:
         where = f"{remedy}, or 'pip install vitrine[all]', where it is needed"
-        return Finding(package, "warning", "not installed", where)
-    if (low and found < Version(low)) or (below and found >= Version(below)):
-        return Finding(package, "failed", f"{found}: {trouble}", remedy)
-    return Finding(package, "ok", str(found))
+        return Finding(wanted.name, "warning", "not installed", where)
+    if found not in wanted.specifier:
+        return Finding(wanted.name, "failed", f"{found} does not work, {wanted.specifier} does", remedy)
+    return Finding(wanted.name, "ok", str(found))
 
 
 def check_torch() -> list[Finding]:

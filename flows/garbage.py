@@ -7,7 +7,7 @@ holds is in the plan only with ``force``; without, it is told as kept.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,16 +16,17 @@ from rich.console import Console
 
 from components.stage.publish import remove
 from components.stage.record import STATE
+from components.tracking.lineage.objects import Cache, computable, needed
 from flows.display import memory
 from flows.errors import LockHeldError
 from flows.locks import dvc_stands_still, held
 from flows.overrides import Override, Worktree, git_worktrees, last_used, overrides, unsaved
 from flows.overrides import held as held_by_git
-from flows.profiles import worktrees_folder
-from flows.unused import Unused, unused
+from flows.profiles import cache_folder, worktrees_folder
 from flows.workspace import git
 
 DAY_S = 86400.0
+HEADS_AND_TAGS = ("--format=%(refname) %(objecttype)%(*objecttype)", "refs/heads", "refs/tags")
 
 
 @dataclass
@@ -76,7 +77,7 @@ def make_plan(root: Path, before: float, caches: bool = False, force: bool = Fal
     plan.state += old_state(root, before, caches, without=gone)
     plan.deleted += [f"{path} ({_size([path])})" for path in plan.state]
     trees = [tree for tree in git_worktrees(root) if tree.path not in gone]
-    _plan_objects(plan, unused(root, trees, [one.ref for one in freed]), force)
+    _plan_objects(plan, root, trees, [one.ref for one in freed], force)
     return plan
 
 
@@ -107,19 +108,53 @@ def _plan_branches(plan: Plan, root: Path, freed: list[Override], force: bool) -
             plan.kept.append(f"branch profile/{one.name}: nothing else holds its commit {one.commit[:10]}")
 
 
-def _plan_objects(plan: Plan, found: Unused, force: bool) -> None:
-    groups = (
-        (found.in_remote, "that a DVC remote holds"),
-        (found.in_commit, "that a commit says how to compute"),
-        (found.nowhere, "that no remote holds and no commit says how to compute"),
-    )
-    for objects, why in groups:
-        if objects and (force or objects is not found.nowhere):
-            plan.objects += objects
-            plan.deleted.append(f"cache objects {why}: {len(objects):,} ({_size(objects)})")
-        elif objects:
-            plan.kept.append(f"cache objects {why}: {len(objects):,} ({_size(objects)})")
-    plan.notes += found.notes
+def _plan_objects(
+    plan: Plan, root: Path, trees: Collection[Worktree], freed: Collection[str], force: bool
+) -> None:
+    """Objects of the cache that no working tree of ``trees``, branch or tag needs, but for ``freed``."""
+    cache = Cache(cache_folder(root))
+    objects = cache.objects()
+    heads = [tree.head for tree in trees if tree.head.strip("0")]  # a new repository has zeros
+    listed = (line.split() for line in git(root, "for-each-ref", *HEADS_AND_TAGS).splitlines())
+    refs = [ref for ref, kind in listed if ref not in freed and kind.endswith(("commit", "tree"))]
+    loose = objects.keys() - cache.with_contents(needed(root, [t.path for t in trees], [*refs, *heads]))
+    if not loose:
+        return
+    remote, notes = in_remotes(root, loose, cache.folder)
+    commit = cache.with_contents(computable(root, heads)) & (loose - remote)
+    nowhere = loose - remote - commit
+    for hashes, why in (
+        (remote, "that a DVC remote holds"),
+        (commit, "that a commit says how to compute"),
+        (nowhere, "that no remote holds and no commit says how to compute"),
+    ):
+        files = [objects[one] for one in sorted(hashes)]
+        told = f"cache objects {why}: {len(files):,} ({_size(files)})"
+        if files and (force or hashes is not nowhere):
+            plan.objects += files
+            plan.deleted.append(told)
+        elif files:
+            plan.kept.append(told)
+    plan.notes += notes
+
+
+def in_remotes(root: Path, hashes: Collection[str], cache: Path) -> tuple[set[str], list[str]]:
+    """Which of the hashes a DVC remote holds, and a sentence for each remote that could not be asked."""
+    from dvc.repo import Repo
+
+    found: set[str] = set()
+    notes = []
+    with Repo(str(root)) as repo:
+        for name in repo.config["remote"]:
+            try:
+                remote = repo.cloud.get_remote_odb(name=name, command="gc", hash_name="md5")
+                if remote.fs.protocol == "local" and Path(remote.path).resolve() == cache.resolve():
+                    continue  # the cache itself, under another name
+                found |= set(remote.list_oids_exists(sorted(hashes)))
+            except Exception as error:  # whatever a remote throws, it only means that it vouches for nothing
+                reason = " ".join(str(error).split())[:200]
+                notes.append(f"The DVC remote '{name}' could not be asked ({reason}).")
+    return found, notes
 
 
 def worktrees(root: Path) -> list[Path]:

@@ -158,8 +158,7 @@ def execute(handover: Handover, stage: Stage, watcher: Watcher = QUIET) -> Outco
     """Run a handed-over stage in the clone ``stage.root`` and push what it made.
 
     Raises:
-        RunnerConfigurationError: the stage has no possible name, the commit cannot be reached, or the patch
-            does not fit.
+        RunnerConfigurationError: the stage has no possible name, or the commit cannot be reached.
         RunnerInputError: an input, parameter or the command differs from what was handed over.
         RunnerError: data could not be pulled or pushed.
     """
@@ -169,7 +168,7 @@ def execute(handover: Handover, stage: Stage, watcher: Watcher = QUIET) -> Outco
     ):  # it comes from another machine, and names a log and a lock before DVC looks it up
         raise RunnerConfigurationError(f"{stage.name[:80]!r} is no stage; hand it over again.")
     with held(clone / STATE / "locks" / "clone.lock", f"Clone {clone}", CLONE_WAIT_S, watcher.say):
-        check_out(clone, handover.commit, handover.patch)
+        check_out(clone, handover.commit)
         if handover.pushed:
             what = f"The inputs of '{stage.name}' could not be pulled on the runner"
             run_dvc(stage, "pull", what, targets=list(handover.pushed), force=True)
@@ -210,7 +209,6 @@ def _until_called_off(client: SyncPrefectClient, run_id: Any) -> Callable[[str, 
 def gpu_stage(
     stage: str,
     commit: str,
-    patch: str,
     fingerprint: dict[str, str],
     pushed: list[str],
     pipeline_run: str = "",
@@ -225,7 +223,7 @@ def gpu_stage(
         watcher = Watcher(say=print, follow=_until_called_off(client, flow_run.id), ended=lambda result: None)
         try:
             here = Stage(runner_clone(), stage, pipeline_run or run_id, run_id)
-            outcome = execute(Handover(stage, commit, patch, fingerprint, tuple(pushed)), here, watcher)
+            outcome = execute(Handover(stage, commit, fingerprint, tuple(pushed)), here, watcher)
         except VitrineError as error:
             outcome = Outcome(stage=stage, exit_code=error.exit_code, error=str(error), state="failed")
         data = outcome.model_dump(mode="json")

@@ -1,32 +1,29 @@
 """What a GPU runner needs to run one stage of this workspace, and how it is checked on both sides.
 
-A stage is handed over as a commit both sides can reach, a patch with the difference between that commit and
-this working tree, and the fingerprint of the stage: its command, the hashes of its inputs, its parameters and
-the names of its outputs. DVC's run cache is keyed by the same facts, so equal fingerprints mean that what the
-runner computes is found here again. Data travel through the DVC remote, never in the hand-over.
+A stage is handed over as a commit of the working tree as it is, under a hidden ref that the runner fetches,
+and the fingerprint of the stage: its command, the hashes of its inputs, its parameters and the names of its
+outputs. DVC's run cache is keyed by the same facts, so equal fingerprints mean that what the runner computes
+is found here again. Data travel through the DVC remote, never in the hand-over.
 """
 
 from __future__ import annotations
 
-import base64
 import json
-import os
 import re
-import subprocess
-import tempfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.stage.errors import ConfigurationError, InvalidDataError
-from flows.errors import FlowError
+from components.stage.errors import InvalidDataError
+from flows.errors import FlowError, WorkspaceError
+from flows.workspace import git, snapshot
 
-# Prefect refuses flow parameters above 512 KiB; the fingerprint needs some room beside the patch.
-MAX_PATCH_BYTES = 384 * 1024
 COMMIT = re.compile(r"[0-9a-f]{40,64}")
 CARRIED = ("dvc.yaml", "dvc.lock", "params.yaml")
+HIDDEN = "refs/vitrine/"  # commits of working trees; neither `git branch` nor `git fetch` shows them
+NOBODY = {f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER")
+          for what, value in (("NAME", "Vitrine"), ("EMAIL", "vitrine@localhost"))}  # fmt: skip
 
 
 class RunnerError(FlowError):
@@ -37,7 +34,7 @@ class RunnerTimeoutError(RunnerError):
     """No runner took the stage, or it did not end in time (exit code 1)."""
 
 
-class RunnerConfigurationError(ConfigurationError):
+class RunnerConfigurationError(WorkspaceError):
     """The workspace, the clone of the runner or the Prefect server is set up wrongly (exit code 2)."""
 
 
@@ -50,35 +47,9 @@ class Handover:
     """One stage, ready to be sent: all of it is text that fits into Prefect's flow parameters."""
 
     stage: str
-    commit: str
-    patch: str  # base64 of the zlib-compressed output of `git diff --binary`; empty: no difference
+    commit: str  # of the working tree, see :func:`publish`
     fingerprint: dict[str, str]
     pushed: tuple[str, ...]  # DVC outputs that the stage reads, relative to the workspace root
-
-
-def git(
-    root: Path, *arguments: str, data: bytes | None = None, env: Mapping[str, str] | None = None
-) -> bytes:
-    """Run git in ``root`` and return what it printed.
-
-    Raises:
-        RunnerConfigurationError: git ended with an error; its own words are in the message.
-    """
-    try:
-        done = subprocess.run(
-            ["git", *arguments],
-            cwd=root,
-            input=data,
-            capture_output=True,
-            check=False,
-            env={**os.environ, **(env or {})},
-        )
-    except FileNotFoundError:
-        raise RunnerConfigurationError(f"git was not found, or {root} does not exist; install git.") from None
-    if done.returncode:
-        said = " ".join(done.stderr.decode(errors="replace").split())
-        raise RunnerConfigurationError(f"git {arguments[0]} failed in {root}: {said}")
-    return done.stdout
 
 
 def stage_name(stage: Any) -> str:
@@ -157,12 +128,8 @@ def differences(expected: Mapping[str, str], found: Mapping[str, str]) -> list[s
     return sorted(name for name in {*expected, *found} if expected.get(name) != found.get(name))
 
 
-def _overlap(a: Path, b: Path) -> bool:
-    return a.is_relative_to(b) or b.is_relative_to(a)
-
-
 def _inputs(repo: Any, stage: Any, root: Path) -> tuple[list[str], list[str]]:
-    """Split the inputs of a stage: outputs in DVC's cache, and files that travel in the patch."""
+    """Split the inputs of a stage: outputs in DVC's cache, and files that travel in the commit."""
     cached = [out for out in repo.index.outs if out.use_cache and out.stage is not stage]
     pushed: set[str] = set()
     carried = {name for name in CARRIED if (root / name).exists()}
@@ -174,61 +141,56 @@ def _inputs(repo: Any, stage: Any, root: Path) -> tuple[list[str], list[str]]:
                 "`dvc import-url` it."
             )
         places = (Path(out.fs_path) for out in cached)
-        found = {str(place.relative_to(root)) for place in places if _overlap(path, place)}
+        found = {
+            str(place.relative_to(root))
+            for place in places
+            if path.is_relative_to(place) or place.is_relative_to(path)
+        }
         pushed |= found
         if hasattr(dep, "params") or not found:
             carried.add(str(path.relative_to(root)))
     return sorted(pushed), sorted(carried)
 
 
-def reachable_commit(root: Path) -> str:
-    """The newest commit of HEAD's history that a runner can fetch: HEAD itself where git has no remote."""
-    if not git(root, "for-each-ref", "--count=1", "refs/remotes").strip():
-        return git(root, "rev-parse", "HEAD").decode().strip()
-    unpushed = set(git(root, "rev-list", "HEAD", "--not", "--remotes").decode().split())
-    history = git(root, "rev-list", "--first-parent", "HEAD").decode().split()
-    for commit in history:
-        if commit not in unpushed:
-            return commit
-    raise RunnerConfigurationError(
-        f"No commit of {root} has been pushed yet; `git push`, so that the runner can fetch it."
-    )
+def publish(root: Path, carried: list[str]) -> str:
+    """Commit the working tree, with all of ``carried``, where a runner can fetch it; returns the commit.
 
-
-def working_patch(root: Path, commit: str, carried: list[str]) -> str:
-    """Difference between ``commit`` and the working tree: tracked files, and all of ``carried``.
-
-    It is made with an index of its own, so what the user has staged stays as it is.
+    It goes to the git remote, or stays here where there is none: then this is the origin of the runner's
+    clone. Branches, index and working tree stay as they are. :func:`withdraw` takes it back.
 
     Raises:
-        RunnerConfigurationError: a carried file is ignored by git, or the difference is too large to send.
+        RunnerConfigurationError: a carried file is ignored by git, or the remote takes no commit of us.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        env = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
-        git(root, "read-tree", "HEAD", env=env)
-        git(root, "add", "--update", ":/", env=env)
-        try:
-            git(root, "add", "--", *carried, env=env)
-        except RunnerConfigurationError as error:
-            raise RunnerConfigurationError(
-                f"An input is neither in git nor in DVC, so a runner cannot get it; track it ({error})"
-            ) from None
-        options = ("--cached", "--binary", "--full-index", "--no-ext-diff", "--no-color")
-        patch = git(root, "diff", *options, commit, env=env)
-    text = base64.b64encode(zlib.compress(patch, 9)).decode() if patch else ""
-    if len(text) > MAX_PATCH_BYTES:
+    try:
+        tree = snapshot(root, carried)
+    except WorkspaceError as error:
         raise RunnerConfigurationError(
-            f"The working tree differs from commit {commit[:10]} by {len(text):,} bytes (compressed), and at "
-            f"most {MAX_PATCH_BYTES:,} can be sent to a runner; commit and push your changes."
-        )
-    return text
+            f"An input is neither in git nor in DVC, so a runner cannot get it; track it ({error})"
+        ) from None
+    commit = git(root, "commit-tree", "-p", "HEAD", "-m", "A working tree", tree, env=NOBODY).strip()
+    git(root, "update-ref", HIDDEN + commit, commit)
+    try:
+        for remote in git(root, "remote").split()[:1]:
+            git(root, "push", "--quiet", "--no-verify", remote, HIDDEN + commit)
+    except WorkspaceError as error:
+        raise RunnerConfigurationError(
+            f"The working tree cannot be pushed to a hidden ref of the git remote ({error})"
+        ) from None
+    return commit
+
+
+def withdraw(root: Path, commit: str) -> None:
+    """Remove the hidden ref of a commit here and at the git remote, if it can be reached."""
+    for remote in git(root, "remote").split()[:1]:
+        git(root, "push", "--quiet", "--no-verify", "--delete", remote, HIDDEN + commit, check=False)
+    git(root, "update-ref", "-d", HIDDEN + commit, check=False)
 
 
 def prepare(stage: str, root: Path) -> Handover:
-    """Describe a stage for a runner; nothing is sent yet.
+    """Describe a stage for a runner and publish the working tree it is run in.
 
     Raises:
-        RunnerConfigurationError: the stage cannot be run elsewhere, or the working tree cannot be described.
+        RunnerConfigurationError: the stage cannot be run elsewhere, or the working tree cannot be published.
         RunnerInputError: an input is missing.
     """
     from dvc.repo import Repo
@@ -238,8 +200,7 @@ def prepare(stage: str, root: Path) -> Handover:
         check_portable(found)
         pushed, carried = _inputs(repo, found, Path(repo.root_dir))
         facts = fingerprint(found)
-    commit = reachable_commit(root)
-    return Handover(stage, commit, working_patch(root, commit, carried), facts, tuple(pushed))
+    return Handover(stage, publish(root, carried), facts, tuple(pushed))
 
 
 def current_fingerprint(stage: str, root: Path) -> dict[str, str]:
@@ -258,29 +219,23 @@ def lock_entry(stage: str, root: Path) -> dict[str, str]:
         return {out.def_path: out.hash_info.value for out in load_stage(repo, stage).outs if out.hash_info}
 
 
-def check_out(clone: Path, commit: str, patch: str) -> None:
-    """Bring the runner's clone to ``commit`` plus ``patch``; whatever stood there before is dropped.
+def check_out(clone: Path, commit: str) -> None:
+    """Bring the runner's clone to a commit; what stood there before is dropped.
 
     Raises:
-        RunnerConfigurationError: no git repository, the commit is neither in it nor at its origin, no fit.
+        RunnerConfigurationError: no git repository, or the commit is neither in it nor at its origin.
     """
     if (
         COMMIT.fullmatch(commit) is None
     ):  # it comes from another machine, and git would take "--..." for an option
         raise RunnerConfigurationError(f"{commit[:80]!r} is no commit; hand the stage over again.")
-    try:
-        git(clone, "cat-file", "-e", f"{commit}^{{commit}}")
-    except RunnerConfigurationError:
-        git(clone, "fetch", "--quiet", "origin")
-        try:
-            git(clone, "cat-file", "-e", f"{commit}^{{commit}}")
-        except RunnerConfigurationError:
-            raise RunnerConfigurationError(
-                f"Commit {commit[:10]} is neither in the runner's clone {clone} nor at its origin; "
-                "`git push` it."
-            ) from None
-    git(clone, "checkout", "--quiet", "--force", "--detach", commit)
-    if patch:
-        # --index: the next checkout then removes files that only this patch brought.
-        data = zlib.decompress(base64.b64decode(patch))
-        git(clone, "apply", "--index", "--binary", "--whitespace=nowarn", data=data)
+    for source in ((), ("origin",), ("origin", HIDDEN + commit)):
+        if source:
+            git(clone, "fetch", "--quiet", *source, check=False)
+        if git(clone, "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}", check=False):
+            git(clone, "checkout", "--quiet", "--force", "--detach", commit)
+            return
+    raise RunnerConfigurationError(
+        f"Commit {commit[:10]} is neither in the runner's clone {clone} nor at its origin; give the "
+        "workspace the same git remote."
+    )

@@ -19,9 +19,10 @@ from components.stage.errors import VitrineError
 from components.stage.record import STATE
 from flows import processes
 from flows.gpu_stage import CLONE_WAIT_S, LOG_BYTES, run_dvc, runner_clone
-from flows.handover import check_out, git
+from flows.handover import check_out
 from flows.locks import held
 from flows.stages import Stage, last_line
+from flows.workspace import git
 
 if TYPE_CHECKING:
     from prefect.states import State
@@ -34,13 +35,13 @@ def newest_commit(clone: Path, revision: str) -> str:
     """The commit a branch, tag or commit of the clone's origin stands for, after fetching.
 
     Raises:
-        RunnerConfigurationError: the origin cannot be reached, or has no such revision.
+        WorkspaceError: the origin cannot be reached, or has no such revision.
     """
     git(clone, "fetch", "--quiet", "--prune", "--tags", "origin")
     branch = f"refs/remotes/origin/{revision}"
-    known = git(clone, "for-each-ref", "--format=%(refname)", branch).decode().split()
+    known = git(clone, "for-each-ref", "--format=%(refname)", branch).split()
     name = branch if branch in known else revision
-    return git(clone, "rev-parse", "--verify", "--end-of-options", f"{name}^{{commit}}").decode().strip()
+    return git(clone, "rev-parse", "--verify", "--end-of-options", f"{name}^{{commit}}").strip()
 
 
 def run_pipeline(clone: Path, system: str, log: Path) -> int:
@@ -64,7 +65,7 @@ def pipeline(system: System = "all", revision: str = "HEAD", push: bool = True) 
         clone = runner_clone()
         work = Stage(clone, "pipeline", str(flow_run.id))
         with held(clone / STATE / "locks" / "clone.lock", f"Clone {clone}", CLONE_WAIT_S, print):
-            check_out(clone, newest_commit(clone, revision), "")
+            check_out(clone, newest_commit(clone, revision))
             code = run_pipeline(clone, system, work.log)
             print(work.log.read_bytes()[-LOG_BYTES:].decode("utf-8", "replace"))
             if code:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -22,11 +21,10 @@ from components.stage.publish import remove, write_text
 from components.stage.record import STATE
 from flows import processes
 from flows.errors import SelectionError, WorkspaceError
-from flows.workspace import git, head_commit, is_dirty
+from flows.workspace import git, head_commit, is_dirty, snapshot
 
 # The worktree's own: never overwritten from the main workspace.
-OWN_FILES = ("dvc.lock", "params.yaml")
-OWN_FOLDERS = ("metrics/", "results/", "data/source/")
+OWN = (":!dvc.lock", ":!params.yaml", ":!metrics", ":!results", ":!data/source")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -85,13 +83,8 @@ def prepare_worktree(root: Path, name: str, params: str) -> Path:
         git(root, "worktree", "prune")
         branch = f"profile/{name}"
         known = git(root, "rev-parse", "--verify", "--quiet", f"refs/heads/{branch}", check=False).strip()
-        git(
-            root,
-            "worktree",
-            "add",
-            "-q",
-            *(["--force", str(work), branch] if known else ["-b", branch, str(work)]),
-        )
+        wanted = ["--force", str(work), branch] if known else ["-b", branch, str(work)]
+        git(root, "worktree", "add", "-q", *wanted)
         if not known and name in profile_names(root):
             # The commit's figures are of another catalogue; nobody may read them as this profile's.
             remove(work / "metrics")
@@ -102,35 +95,11 @@ def prepare_worktree(root: Path, name: str, params: str) -> Path:
     return work
 
 
-def _is_own(path: str) -> bool:
-    return path in OWN_FILES or path.startswith(OWN_FOLDERS)
-
-
-def _taken_over(root: Path) -> set[str]:
-    """Files that a worktree takes over: the tracked ones, and new modules in folders."""
-    listed = git(root, "ls-files", "-z").split("\0")
-    new = git(root, "ls-files", "-z", "--others", "--exclude-standard", "--", "*/*.py").split("\0")
-    return {path for path in (*listed, *new) if path and not _is_own(path)}
-
-
 def sync_files(root: Path, work: Path) -> None:
-    """Copy the files of the main working tree as they are; delete those that are gone from it."""
-    ours = {path for path in _taken_over(root) if (root / path).is_symlink() or (root / path).is_file()}
-    for path in sorted(_taken_over(work) - ours):
-        remove(work / path)
-    for path in sorted(ours):
-        source, target = root / path, work / path
-        if target.is_file() and not target.is_symlink() and _same(source, target):
-            continue
-        remove(target)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(source, target, follow_symlinks=False)
-
-
-def _same(source: Path, target: Path) -> bool:
-    """Whether two files are equal in bytes and mode."""
-    a, b = source.stat(), target.stat()
-    return a.st_size == b.st_size and a.st_mode == b.st_mode and source.read_bytes() == target.read_bytes()
+    """Bring in the tracked files of the main working tree as they are, and new modules in folders."""
+    new = git(root, "ls-files", "-z", "--others", "--exclude-standard", "--", "*/*.py").split("\0")
+    tree = snapshot(root, filter(None, new))
+    git(work, "restore", f"--source={tree}", "--staged", "--worktree", "--", ".", *OWN)
 
 
 def share_caches(root: Path, work: Path) -> None:

@@ -30,6 +30,7 @@ from flows.handover import (
     differences,
     lock_entry,
     prepare,
+    withdraw,
 )
 from flows.stages import QUIET, Stage, Watcher
 
@@ -48,7 +49,6 @@ def _submit(handover: Handover, gpu: GpuParams, pipeline_run: str, client: SyncP
     parameters = {
         "stage": handover.stage,
         "commit": handover.commit,
-        "patch": handover.patch,
         "fingerprint": handover.fingerprint,
         "pushed": list(handover.pushed),
         "pipeline_run": pipeline_run,
@@ -210,17 +210,20 @@ def _remote(stage: Stage, gpu: GpuParams, watcher: Watcher) -> Outcome:
     from prefect.client.orchestration import get_client
 
     handover = prepare(stage.name, stage.root)
-    with get_client(sync_client=True) as client:
-        patiently(lambda: client.read_work_pools(limit=1, offset=0), client, 0.0)
-        if handover.pushed:
-            what = f"The inputs of '{stage.name}' could not be pushed"
-            run_dvc(stage, "push", what, targets=list(handover.pushed))
-        run = _submit(handover, gpu, stage.run, client)
-        try:
-            outcome = _outcome(client, _wait(client, run, stage.name, gpu, watcher), stage.name)
-        except BaseException:
-            _call_off(client, run)
-            raise
+    try:
+        with get_client(sync_client=True) as client:
+            patiently(lambda: client.read_work_pools(limit=1, offset=0), client, 0.0)
+            if handover.pushed:
+                what = f"The inputs of '{stage.name}' could not be pushed"
+                run_dvc(stage, "push", what, targets=list(handover.pushed))
+            run = _submit(handover, gpu, stage.run, client)
+            try:
+                outcome = _outcome(client, _wait(client, run, stage.name, gpu, watcher), stage.name)
+            except BaseException:
+                _call_off(client, run)
+                raise
+    finally:
+        withdraw(stage.root, handover.commit)
     _keep(stage, outcome)
     if not outcome.exit_code:
         _bring_back(handover, stage, outcome)

@@ -2,29 +2,55 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
-from collections.abc import Iterable, Iterator
+import tempfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from flows.errors import WorkspaceError
 
 
-def git(root: Path, *arguments: str, check: bool = True) -> str:
-    """Output of one git command in ``root``.
+def git(root: Path, *arguments: str, check: bool = True, env: Mapping[str, str] | None = None) -> str:
+    """Output of one git command in ``root``, with ``env`` laid on our environment.
 
     Raises:
         WorkspaceError: git is not installed, or the command failed and ``check`` is set.
     """
     try:
-        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["git", *arguments],
+            cwd=root,
+            env={**os.environ, **(env or {})},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     except FileNotFoundError:
         raise WorkspaceError(
-            "git is not installed; Vitrine keeps code, parameters and dvc.lock in git."
+            f"git is not installed, or {root} does not exist; Vitrine keeps code and dvc.lock in git."
         ) from None
     if check and done.returncode:
         reason = " ".join((done.stderr or done.stdout).split())
         raise WorkspaceError(f"git {' '.join(arguments[:2])} failed in {root}: {reason}.")
     return done.stdout
+
+
+def snapshot(root: Path, more: Iterable[str] = ()) -> str:
+    """Git's tree of the working tree as it is: the tracked files, and ``more``; the user's index stays.
+
+    Raises:
+        WorkspaceError: one of ``more`` is not there, or git ignores it.
+    """
+    index = root / git(root, "rev-parse", "--git-path", "index").strip()
+    with tempfile.TemporaryDirectory() as folder:
+        # copy2: by the time of its index git tells which files may have changed unseen since
+        ours = {"GIT_INDEX_FILE": str(shutil.copy2(index, folder))}
+        git(root, "add", "--update", ":/", env=ours)
+        if names := sorted(more):
+            git(root, "add", "--", *names, env=ours)
+        return git(root, "write-tree", env=ours).strip()
 
 
 def find_workspace(start: Path) -> Path:
@@ -64,27 +90,3 @@ def is_dirty(root: Path) -> bool:
     """Whether tracked files differ from HEAD; what a run writes (dvc.lock, metrics, results) is no dirt."""
     outputs = (":!dvc.lock", ":!metrics", ":!results")
     return bool(git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", *outputs).strip())
-
-
-def blobs(root: Path, ids: Iterable[str]) -> Iterator[bytes]:
-    """Contents of git's objects with these ids, in their order.
-
-    Raises:
-        WorkspaceError: git could not read them.
-    """
-    asked = "".join(f"{one}\n" for one in ids).encode()
-    done = subprocess.run(
-        ["git", "cat-file", "--batch"], cwd=root, input=asked, capture_output=True, check=False
-    )
-    if done.returncode:
-        raise WorkspaceError(
-            f"git cat-file failed in {root}: {done.stderr.decode(errors='replace').strip()}."
-        )
-    rest = done.stdout
-    while rest:
-        head, _, rest = rest.partition(b"\n")  # "<id> blob <size>"
-        if head.endswith(b" missing"):
-            raise WorkspaceError(f"git lacks an object of {root}: {head.decode()}; run 'git fsck' there.")
-        size = int(head.split()[2])
-        yield rest[:size]
-        rest = rest[size + 1 :]

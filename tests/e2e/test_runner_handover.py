@@ -1,8 +1,7 @@
-"""What is handed to a runner's clone: the commit both can reach, the difference, the fingerprint."""
+"""What is handed to a runner's clone: the working tree as a commit, the fingerprint."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,14 +15,15 @@ from hypothesis import strategies as st
 from components.parameters.runner import RunnerParams
 from components.stage.errors import ConfigurationError
 from components.stage.params import validate
+from flows.errors import WorkspaceError
 from flows.handover import (
-    MAX_PATCH_BYTES,
     RunnerConfigurationError,
     RunnerInputError,
     check_out,
     current_fingerprint,
     differences,
     prepare,
+    withdraw,
 )
 from flows.pipeline_run import newest_commit
 
@@ -114,7 +114,7 @@ def test_a_clone_becomes_the_working_tree_and_what_the_last_one_brought_is_gone(
     assert (
         first.pushed == ("prepared.txt",) and call("git", "diff", "--cached", cwd=workspace) == "" == staged
     )
-    check_out(clone, first.commit, first.patch)
+    check_out(clone, first.commit)
     assert files(clone) == {name: data for name, data in files(workspace).items() if name != "notes.txt"}
 
     (workspace / "code" / "new.py").unlink()
@@ -122,7 +122,7 @@ def test_a_clone_becomes_the_working_tree_and_what_the_last_one_brought_is_gone(
     (workspace / "code" / "other.py").write_text("x = 1\n")
     (clone / "params.yaml").write_text("somebody edited the clone\n")
     second = prepare("train", workspace)
-    check_out(clone, second.commit, second.patch)
+    check_out(clone, second.commit)
     assert files(clone) == {name: data for name, data in files(workspace).items() if name != "notes.txt"}
 
 
@@ -134,25 +134,42 @@ def test_any_contents_arrive_byte_for_byte(workspace: Path, clone: Path, texts: 
     for number, text in enumerate(texts):
         (workspace / "code" / f"wild-{number} ü.txt").write_bytes(text)
     handover = prepare("train", workspace)
-    check_out(clone, handover.commit, handover.patch)
+    check_out(clone, handover.commit)
     found = {path.name: path.read_bytes() for path in (clone / "code").iterdir()}
     assert found == {path.name: path.read_bytes() for path in (workspace / "code").iterdir()}
 
 
-def test_the_commit_is_one_that_was_pushed_and_the_patch_has_the_rest(made: Path, tmp_path: Path) -> None:
-    call("git", "clone", "-q", str(made), str(tmp_path / "workspace"), cwd=tmp_path)
-    call("git", "clone", "-q", str(made), str(tmp_path / "clone"), cwd=tmp_path)
+def test_what_nobody_pushed_arrives_through_a_hidden_ref_that_is_taken_back(
+    made: Path, tmp_path: Path
+) -> None:
+    origin = tmp_path / "origin.git"
+    call("git", "clone", "-q", "--bare", str(made), str(origin), cwd=tmp_path)
+    call("git", "clone", "-q", str(origin), str(tmp_path / "workspace"), cwd=tmp_path)
+    call("git", "clone", "-q", str(origin), str(tmp_path / "clone"), cwd=tmp_path)
     workspace, clone = tmp_path / "workspace", tmp_path / "clone"
     (workspace / "prepared.txt").write_text("source\n")
-    pushed = call("git", "rev-parse", "HEAD", cwd=workspace).strip()
     (workspace / "code" / "train.py").write_text("committed, not pushed\n")
-    commit(workspace)
+    head = commit(workspace)
     (workspace / "params.yaml").write_text("rate: 9\nother: 1\n")
+    branches = call("git", "branch", "--all", cwd=workspace)
     handover = prepare("train", workspace)
-    assert handover.commit == pushed
-    check_out(clone, handover.commit, handover.patch)
+    check_out(clone, handover.commit)
     assert (clone / "code" / "train.py").read_text() == "committed, not pushed\n"
     assert (clone / "params.yaml").read_text() == "rate: 9\nother: 1\n"
+    assert call("git", "branch", "--all", cwd=workspace) == branches
+    assert call("git", "rev-parse", "HEAD", cwd=workspace).strip() == head
+    for root in (workspace, origin):
+        assert call("git", "for-each-ref", "refs/vitrine", cwd=root)
+    withdraw(workspace, handover.commit)
+    for root in (workspace, origin):
+        assert not call("git", "for-each-ref", "refs/vitrine", cwd=root)
+
+
+def test_a_remote_that_takes_no_commit_is_said(workspace: Path, clone: Path, tmp_path: Path) -> None:
+    call("git", "remote", "set-url", "origin", str(tmp_path / "gone"), cwd=clone)
+    (clone / "prepared.txt").write_text("source\n")
+    with pytest.raises(RunnerConfigurationError, match="cannot be pushed to a hidden ref"):
+        prepare("train", clone)
 
 
 def test_the_fingerprint_names_what_differs(workspace: Path) -> None:
@@ -167,7 +184,7 @@ def test_the_fingerprint_names_what_differs(workspace: Path) -> None:
 
 def test_the_fingerprint_does_not_depend_on_the_folder_one_stands_in(workspace: Path, clone: Path) -> None:
     handover = prepare("sweep@small", workspace)
-    check_out(clone, handover.commit, handover.patch)
+    check_out(clone, handover.commit)
     (clone / "prepared.txt").write_text("source\n")
     assert Path.cwd() not in (clone, workspace)
     assert current_fingerprint("sweep@small", clone) == handover.fingerprint
@@ -197,15 +214,9 @@ def test_a_missing_input_is_named(workspace: Path) -> None:
     assert missing.value.exit_code == 4
 
 
-def test_a_difference_too_large_to_send_is_refused(workspace: Path) -> None:
-    (workspace / "code" / "noise.bin").write_bytes(os.urandom(MAX_PATCH_BYTES))
-    with pytest.raises(RunnerConfigurationError, match="commit and push"):
-        prepare("train", workspace)
-
-
-def test_a_commit_that_nobody_pushed_is_said(workspace: Path, clone: Path) -> None:
-    with pytest.raises(RunnerConfigurationError, match="git push"):
-        check_out(clone, "1" * 40, "")
+def test_a_commit_that_nobody_has_is_said(workspace: Path, clone: Path) -> None:
+    with pytest.raises(RunnerConfigurationError, match="same git remote"):
+        check_out(clone, "1" * 40)
 
 
 def test_a_pipeline_runs_at_the_newest_commit_of_a_branch_of_the_origin(workspace: Path, clone: Path) -> None:
@@ -214,7 +225,7 @@ def test_a_pipeline_runs_at_the_newest_commit_of_a_branch_of_the_origin(workspac
     newer = commit(workspace)
     assert newest_commit(clone, "main") == newest_commit(clone, "HEAD") == newer != before
     assert newest_commit(clone, before) == before
-    with pytest.raises(RunnerConfigurationError):
+    with pytest.raises(WorkspaceError):
         newest_commit(clone, "--output=evil")
 
 

@@ -34,7 +34,7 @@ def test_a_deployment_has_a_pool_and_parameters_that_fit_its_flow(deployment: di
     parameters = deployment.get("parameters", {})
     flow = loaded(deployment)
     if flow.name == "gpu-stage":
-        parameters = {"stage": "s", "commit": "c", "patch": "", "fingerprint": {"a": "b"}, "pushed": []}
+        parameters = {"stage": "s", "commit": "c", "fingerprint": {"a": "b"}, "pushed": []}
     given = flow.validate_parameters(parameters)
     assert parameters.items() <= given.items()
     if flow.name != "gpu-stage":

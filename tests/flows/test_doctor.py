@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 from packaging.version import Version
 from rich.console import Console
 
@@ -27,13 +28,24 @@ from flows.doctor import Finding, check_disk, check_ignores, check_store, check_
 )
 def test_a_version_is_at_least_the_one_and_less_than_the_other(found: str | None, state: str) -> None:
     version = None if found is None else Version(found)
-    finding = version_finding("x", version, "3", "4", "it dies", "pip install 'x<4'")
+    finding = version_finding(Requirement("x>=3,<4; extra == 'train'"), version)
     assert finding.state == state
-    assert (finding.remedy.startswith("pip install 'x<4'")) == (state != "ok")
+    assert (finding.remedy.startswith("pip install 'x<4,>=3'")) == (state != "ok")
 
 
 def test_the_installed_versions_work() -> None:
+    *_, told = doctor.check_versions()
     assert [finding for finding in doctor.check_versions() if finding.state == "failed"] == []
+    assert int(told.detail.split()[0]) > 20 and told.what == "packages"
+
+
+def test_a_version_that_breaks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = doctor.version
+    monkeypatch.setattr(
+        doctor, "version", lambda name: Version("0.200") if name == "fastapi" else installed(name)
+    )
+    (finding,) = [one for one in doctor.check_versions() if one.state == "failed"]
+    assert finding.what == "fastapi" and "<0.151" in finding.remedy
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def test_a_runs_id_is_one_folder_of_the_logs(tmp_path: Path, run_id: str) -> Non
 @pytest.mark.parametrize("commit", ["--output=evil", "HEAD", "", "a" * 39, "A" * 40, "a" * 40 + "\n"])
 def test_a_runner_takes_commits_alone(tmp_path: Path, commit: str) -> None:
     with pytest.raises(RunnerConfigurationError, match="is no commit"):
-        check_out(tmp_path, commit, "")
+        check_out(tmp_path, commit)
 
 
 @pytest.mark.parametrize("name", ["../../x", "/tmp/x", "a/../../b"])
@@ -57,7 +57,7 @@ def test_a_runner_takes_no_stage_outside_the_clone(tmp_path: Path, name: str) ->
     clone = tmp_path / "clone"
     clone.mkdir()
     with pytest.raises(RunnerConfigurationError, match="is no stage"):
-        execute(Handover(name, "a" * 40, "", {}, ("x",)), Stage(clone, name, "run"))
+        execute(Handover(name, "a" * 40, {}, ("x",)), Stage(clone, name, "run"))
     assert not list(clone.rglob("*"))
 
 

@@ -86,7 +86,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def root(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(
-        "flows.unused.cache_folder", lambda root: root / ".dvc/cache"
+        "flows.garbage.cache_folder", lambda root: root / ".dvc/cache"
     )  # DVC says so too, in 1 s
     return Path(shutil.copytree(toy, tmp_path / "toy", symlinks=True))
 
@@ -320,6 +320,6 @@ def test_what_git_has_locked_or_checked_out_elsewhere_stays(root: Path, tmp_path
 def test_a_repository_without_a_commit_has_nothing_to_free(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flows.unused.cache_folder", lambda root: root / ".dvc/cache")
+    monkeypatch.setattr("flows.garbage.cache_folder", lambda root: root / ".dvc/cache")
     command(tmp_path, "git", "init", "-q")
     assert make_plan(tmp_path, time.time(), force=True).deleted == []

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
+
+from components.tracking.errors import TrackingError
 
 # What a run itself writes into tracked files; everything else that differs makes the tree dirty.
 WRITTEN_BY_RUNS = ("dvc.lock", "metrics", "results")
@@ -22,16 +25,46 @@ class Revision(BaseModel):
     dirty: bool | None = None
 
 
-def _git(root: Path, *arguments: str) -> bytes | None:
-    """Standard output of a git command, or None when it fails or git is not installed."""
+def git(root: Path, *arguments: str, given: bytes = b"") -> bytes:
+    """Standard output of a git command, which gets ``given`` as its input.
+
+    Raises:
+        TrackingError: it failed, took too long, or git is not installed.
+    """
     quiet = os.environ | {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
+    command = ["git", "-C", str(root), *arguments]
     try:
-        done = subprocess.run(
-            ["git", "-C", str(root), *arguments], capture_output=True, timeout=GIT_TIMEOUT_S, env=quiet
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        done = subprocess.run(command, input=given, capture_output=True, timeout=GIT_TIMEOUT_S, env=quiet)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise TrackingError(f"git {arguments[0]} did not run in {root}: {error}.") from None
+    if done.returncode:
+        reason = " ".join(done.stderr.decode(errors="replace").split())
+        raise TrackingError(f"git {arguments[0]} failed in {root}: {reason}.")
+    return done.stdout
+
+
+def _git(root: Path, *arguments: str) -> bytes | None:
+    """Standard output of a git command, or None where there is none to be had."""
+    try:
+        return git(root, *arguments)
+    except TrackingError:
         return None
-    return done.stdout if done.returncode == 0 else None
+
+
+def blobs(root: Path, ids: Iterable[str]) -> Iterator[str]:
+    """Contents of git's objects with these ids, in their order.
+
+    Raises:
+        TrackingError: git could not read them.
+    """
+    rest = git(root, "cat-file", "--batch", given="".join(f"{one}\n" for one in ids).encode())
+    while rest:
+        head, _, rest = rest.partition(b"\n")  # "<id> blob <size>"
+        if head.endswith(b" missing"):
+            raise TrackingError(f"git lacks an object of {root}: {head.decode()}; run 'git fsck' there.")
+        size = int(head.split()[2])
+        yield rest[:size].decode("utf-8", errors="replace")
+        rest = rest[size + 1 :]
 
 
 def revision(root: Path) -> Revision:
