@@ -214,8 +214,8 @@ def describe(
 
 @app.command()
 def gc(
-    memo: Annotated[
-        bool, typer.Option("--memo", help="Also delete memo caches (pixels, embeddings).")
+    caches: Annotated[
+        bool, typer.Option("--cache", help="Also delete the caches in .vitrine/cache (pixels, embeddings).")
     ] = False,
     days: Annotated[
         float, typer.Option(min=0, help="Age in days from which logs, resume state and overrides are old.")
@@ -238,14 +238,14 @@ def gc(
     """
     from flows.garbage import collect
 
-    collect(workspace(), console(), memo=memo, days=days, dry_run=dry_run, force=force)
+    collect(workspace(), console(), caches=caches, days=days, dry_run=dry_run, force=force)
 
 
 @app.command()
 def doctor(
     deep: Annotated[bool, typer.Option("--deep", help="Also run a Prefect flow (about 10 s).")] = False,
 ) -> None:
-    """Check this machine and workspace for everything known to go wrong, and say how to mend it."""
+    """Check this machine and workspace for everything known to go wrong, and say how to fix it."""
     from flows.doctor import examine
 
     raise typer.Exit(examine(Path.cwd(), console(), deep))

@@ -1,4 +1,4 @@
-"""``vitrine doctor``: everything known to go wrong on a machine or in a workspace, and how to mend it."""
+"""``vitrine doctor``: everything known to go wrong on a machine or in a workspace, and how to fix it."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ ENOUGH_GB = 10.0  # the environment takes 7 GB, a demo run about 1 GB
 
 @dataclass(frozen=True)
 class Finding:
-    """One check: ``warning`` is slow or risky, ``failed`` will not work; ``mend`` says what to do."""
+    """One check: ``warning`` is slow or risky, ``failed`` will not work; ``remedy`` says what to do."""
 
     what: str
     state: Literal["ok", "warning", "failed"]
     detail: str
-    mend: str = ""
+    remedy: str = ""
 
 
 def version(package: str) -> Version | None:
@@ -61,27 +61,27 @@ def _belongs(requirement: Requirement, extra: str) -> bool:
 
 def version_finding(wanted: Requirement, found: Version | None) -> Finding:
     """Judge one version by what the project declares."""
-    mend = f"pip install '{wanted.name}{wanted.specifier}'"
+    remedy = f"pip install '{wanted.name}{wanted.specifier}'"
     if found is None:
-        where = f"{mend}, or 'pip install vitrine[all]', where it is needed"
+        where = f"{remedy}, or 'pip install vitrine[all]', where it is needed"
         return Finding(wanted.name, "warning", "not installed", where)
     if found not in wanted.specifier:
-        return Finding(wanted.name, "failed", f"{found} does not work, {wanted.specifier} does", mend)
+        return Finding(wanted.name, "failed", f"{found} does not work, {wanted.specifier} does", remedy)
     return Finding(wanted.name, "ok", str(found))
 
 
 def check_torch() -> list[Finding]:
     """Whether torch and torchvision fit: a CUDA torchvision beside a CPU torch does not."""
     if version("torch") is None:
-        mend = "pip install 'vitrine[train]', where training runs"
-        return [Finding("torch", "warning", "not installed", mend)]
+        remedy = "pip install 'vitrine[train]', where training runs"
+        return [Finding("torch", "warning", "not installed", remedy)]
     code = "import torch, torchvision; torchvision.ops.nms(torch.rand(2, 4), torch.rand(2), 0.5)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     names = f"torch {version('torch')}, torchvision {version('torchvision')}"
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no output"])[-1]
-        mend = "install both from the same index, as in constraints.txt"
-        return [Finding("torch", "failed", f"{names}: {reason}", mend)]
+        remedy = "install both from the same index, as in constraints.txt"
+        return [Finding("torch", "failed", f"{names}: {reason}", remedy)]
     return [Finding("torch", "ok", names)]
 
 
@@ -93,8 +93,8 @@ def check_cpu() -> list[Finding]:
         return [Finding("bf16", "warning", "cannot tell on this system", "expect slower training on the CPU")]
     if "avx512_bf16" in flags or "amx_bf16" in flags:
         return [Finding("bf16", "ok", "the CPU has it")]
-    mend = "training takes about 2.5 times as long, or use a GPU"
-    return [Finding("bf16", "warning", "the CPU lacks AVX512-BF16", mend)]
+    remedy = "training takes about 2.5 times as long, or use a GPU"
+    return [Finding("bf16", "warning", "the CPU lacks AVX512-BF16", remedy)]
 
 
 def check_disk(root: Path) -> list[Finding]:
@@ -115,11 +115,11 @@ def check_workspace(start: Path) -> list[Finding]:
     try:
         root = find_workspace(start)
         found = [Finding("workspace", "ok", f"{root} at {head_commit(root)[:10]}")]
-        cleared, mended = clear_dead_locks(root), guard_lock_file(root)
+        cleared, repaired = clear_dead_locks(root), guard_lock_file(root)
     except VitrineError as error:
         return [Finding("workspace", "failed", str(error), "see the sentence")]
     locks = Finding("DVC locks", "ok", "removed entries of dead processes" if cleared else "none left behind")
-    lock_file = Finding("dvc.lock", "ok", "mended after a kill" if mended else "sound")
+    lock_file = Finding("dvc.lock", "ok", "repaired after a kill" if repaired else "sound")
     return [*found, locks, lock_file, *check_ignores(root), *check_store(root), *check_disk(root)]
 
 
@@ -164,8 +164,8 @@ def check_system() -> list[Finding]:
     names = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
     proxies = ", ".join(sorted(name for name in names if os.environ.get(name)))
     if proxies and "127.0.0.1" not in os.environ.get("NO_PROXY", os.environ.get("no_proxy", "")):
-        mend = "export NO_PROXY=127.0.0.1,localhost"
-        found.append(Finding("proxy", "warning", f"{proxies} also catches loopback", mend))
+        remedy = "export NO_PROXY=127.0.0.1,localhost"
+        found.append(Finding("proxy", "warning", f"{proxies} also catches loopback", remedy))
     return found
 
 
@@ -197,8 +197,8 @@ def check_flow() -> list[Finding]:
         log = Path(folder) / STATE / "logs" / "prefect-server.log"
         text = (log.read_text(errors="replace") if log.exists() else "") + done.stderr
     reason = next((line for line in reversed(text.splitlines()) if "Error" in line), "no output")
-    mend = "install the versions of constraints.txt; 'dvc repro' works without Prefect"
-    return [Finding("flow", "failed", reason, mend)]
+    remedy = "install the versions of constraints.txt; 'dvc repro' works without Prefect"
+    return [Finding("flow", "failed", reason, remedy)]
 
 
 def examine(start: Path, console: Console, deep: bool) -> int:
@@ -211,8 +211,8 @@ def examine(start: Path, console: Console, deep: bool) -> int:
     table = Table(box=box.SIMPLE, show_header=False, padding=(0, 1))
     marks = {"ok": "[green]ok", "warning": "[yellow]note", "failed": "[red]FAILED"}
     for item in found:
-        mend = f"\n[bold]→ {item.mend}" if item.mend else ""
-        table.add_row(marks[item.state], item.what, item.detail.replace("[", "\\[") + mend)
+        remedy = f"\n[bold]→ {item.remedy}" if item.remedy else ""
+        table.add_row(marks[item.state], item.what, item.detail.replace("[", "\\[") + remedy)
     console.print(table)
     failed = sum(item.state == "failed" for item in found)
     well = "All well." if all(item.state == "ok" for item in found) else "It will run."

@@ -43,9 +43,9 @@ class Plan:
 
 
 def collect(
-    root: Path, console: Console, memo: bool, days: float, dry_run: bool, force: bool = False
+    root: Path, console: Console, caches: bool, days: float, dry_run: bool, force: bool = False
 ) -> None:
-    """Delete old override worktrees, logs and resume state, memo caches if asked, then unused cache entries.
+    """Delete old override worktrees, logs, resume state, caches if asked, then unused objects of DVC.
 
     Everything that a working tree, a branch or a tag refers to is kept, but for the data of old overrides; so
     is, without ``force``, everything that no commit and no remote holds.
@@ -61,20 +61,20 @@ def collect(
         for tree in git_worktrees(root):
             if (tree.path / ".dvc").is_dir() and not stack.enter_context(dvc_stands_still(tree.path)):
                 raise LockHeldError(f"DVC is at work in {tree.path}; wait for it to end, then run again.")
-        plan = make_plan(root, time.time() - days * DAY_S, memo, force)
+        plan = make_plan(root, time.time() - days * DAY_S, caches, force)
         tell(plan, console, dry_run)
         if not dry_run:
             carry_out(root, plan, force)
 
 
-def make_plan(root: Path, before: float, memo: bool = False, force: bool = False) -> Plan:
+def make_plan(root: Path, before: float, caches: bool = False, force: bool = False) -> Plan:
     """What to delete of that which nobody has used since ``before`` (Unix seconds); deletes nothing."""
     plan = Plan()
     old = [one for one in overrides(root) if last_used(root, one) < before]
     freed = [one for one in old if one.worktree is None or _plan_worktree(plan, root, one.worktree, force)]
     _plan_branches(plan, root, [one for one in freed if one.commit], force)
     gone = {tree.path for tree in plan.worktrees}
-    plan.state += old_state(root, before, memo, without=gone)
+    plan.state += old_state(root, before, caches, without=gone)
     plan.deleted += [f"{path} ({_size([path])})" for path in plan.state]
     trees = [tree for tree in git_worktrees(root) if tree.path not in gone]
     _plan_objects(plan, root, trees, [one.ref for one in freed], force)
@@ -162,12 +162,12 @@ def worktrees(root: Path) -> list[Path]:
     return sorted(path for path in worktrees_folder(root).glob("*") if (path / ".git").exists())
 
 
-def old_state(root: Path, before: float, memo: bool, without: Iterable[Path] = ()) -> Iterator[Path]:
+def old_state(root: Path, before: float, caches: bool, without: Iterable[Path] = ()) -> Iterator[Path]:
     """Logs and resume state untouched since ``before`` (Unix seconds), in the workspace and its worktrees."""
     for place in (root, *(work for work in worktrees(root) if work not in without)):
         for pattern in ("logs/*", "resume/*/*"):
             yield from (p for p in sorted((place / STATE).glob(pattern)) if _newest(p) < before)
-    if memo:
+    if caches:
         yield from sorted((root / STATE / "cache").glob("*"))
 
 

@@ -163,7 +163,9 @@ def execute(handover: Handover, stage: Stage, watcher: Watcher = QUIET) -> Outco
         RunnerError: data could not be pulled or pushed.
     """
     clone = stage.root
-    if not is_inside(stage.name):  # it comes over the wire, and names a log and a lock before DVC looks it up
+    if not is_inside(
+        stage.name
+    ):  # it comes from another machine, and names a log and a lock before DVC looks it up
         raise RunnerConfigurationError(f"{stage.name[:80]!r} is no stage; hand it over again.")
     with held(clone / STATE / "locks" / "clone.lock", f"Clone {clone}", CLONE_WAIT_S, watcher.say):
         check_out(clone, handover.commit)

@@ -116,7 +116,7 @@ def read_graph(
 
     clear_dead_locks(root)
     if guard_lock_file(root):
-        say("mended dvc.lock, which a killed run had cut short")
+        say("repaired dvc.lock, which a killed run had cut short")
     with contextlib.chdir(root):  # DVC names paths relative to the working directory
         try:
             with Repo(str(root)) as repo:

@@ -225,7 +225,9 @@ def check_out(clone: Path, commit: str) -> None:
     Raises:
         RunnerConfigurationError: no git repository, or the commit is neither in it nor at its origin.
     """
-    if COMMIT.fullmatch(commit) is None:  # it comes over the wire, and git would take "--..." for an option
+    if (
+        COMMIT.fullmatch(commit) is None
+    ):  # it comes from another machine, and git would take "--..." for an option
         raise RunnerConfigurationError(f"{commit[:80]!r} is no commit; hand the stage over again.")
     for source in ((), ("origin",), ("origin", HIDDEN + commit)):
         if source:

@@ -1,4 +1,4 @@
-"""Locks of a workspace: one run at a time, one process per stage, whom DVC waits for, and mending what a
+"""Locks of a workspace: one run at a time, one process per stage, whom DVC waits for, and repairing what a
 killed DVC left.
 """
 
@@ -129,7 +129,7 @@ LOCK_FILES = {"dvc.lock": "dvc.lock.copy", "studies/dvc.lock": "studies.lock.cop
 
 
 def guard_lock_file(root: Path) -> bool:
-    """Keep a copy of a sound dvc.lock, or mend one that a kill cut short; True when one was mended.
+    """Keep a copy of a sound dvc.lock, or repair one that a kill cut short; True when one was repaired.
 
     DVC rewrites dvc.lock in place, so a SIGKILL at that moment leaves half a file. Without a copy the half is
     put aside: DVC's run cache then gives the results back without running anything. While another DVC is
@@ -140,11 +140,11 @@ def guard_lock_file(root: Path) -> bool:
     """
     with dvc_stands_still(root) as still:
         there = [(root / name, root / ".vitrine" / copy) for name, copy in LOCK_FILES.items()]
-        mended = [_mend(path, copy) for path, copy in there if path.exists()] if still else []
-        return any(mended)
+        repaired = [_repair(path, copy) for path, copy in there if path.exists()] if still else []
+        return any(repaired)
 
 
-def _mend(path: Path, copy: Path) -> bool:
+def _repair(path: Path, copy: Path) -> bool:
     text = path.read_text(encoding="utf-8", errors="replace")
     copy.parent.mkdir(parents=True, exist_ok=True)
     if _is_sound(text):

@@ -2,7 +2,7 @@
 
 ``.vitrine/work/X`` is a worktree on branch ``profile/X``. Code comes from the main working tree as it is,
 also uncommitted; parameters from ``params.yaml`` with ``conf/X.yaml`` laid on it; results and sources are
-the worktree's own; DVC's cache, memo caches and MLflow's store are shared. So the main workspace stays as it
+the worktree's own; DVC's cache, our caches and MLflow's store are shared. So the main workspace stays as it
 was, and two profiles never mix.
 """
 
@@ -103,7 +103,7 @@ def sync_files(root: Path, work: Path) -> None:
 
 
 def share_caches(root: Path, work: Path) -> None:
-    """Point the worktree to the main workspace's DVC cache and remotes, and to its memo caches."""
+    """Point the worktree to the main workspace's DVC cache and remotes, and to its caches in .vitrine."""
     ours, theirs = root / ".dvc" / "config.local", work / ".dvc" / "config.local"
     cache = cache_folder(root)
     done = work / STATE / "shared-from"
@@ -113,11 +113,11 @@ def share_caches(root: Path, work: Path) -> None:
         theirs.write_bytes(ours.read_bytes() if ours.exists() else b"")
         dvc_output(work, "cache", "dir", "--local", str(cache))
         write_text(done, stamp)
-    memo, link = root / STATE / "cache", work / STATE / "cache"
-    memo.mkdir(parents=True, exist_ok=True)
+    caches, link = root / STATE / "cache", work / STATE / "cache"
+    caches.mkdir(parents=True, exist_ok=True)
     if not link.is_symlink():
         remove(link)
-        link.symlink_to(memo, target_is_directory=True)
+        link.symlink_to(caches, target_is_directory=True)
 
 
 def cache_folder(root: Path) -> Path:

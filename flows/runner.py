@@ -148,7 +148,7 @@ def _keep(stage: Stage, outcome: Outcome) -> None:
             log.write(f"---- on the runner ----\n{outcome.log}\n---- here ----\n")
     if outcome.record is not None:
         name = str(outcome.record.get("id"))
-        if RECORD_ID.fullmatch(name) is None:  # it came over the wire, and becomes the name of a file
+        if RECORD_ID.fullmatch(name) is None:  # it came from another machine, and becomes the name of a file
             raise RunnerError(f"the runner's record of '{stage.name}' has the id {name[:80]!r}; run again.")
         text = json.dumps(outcome.record, indent=1, sort_keys=True)
         write_text(stage.root / STATE / "records" / stage.name / f"{name}.json", text)

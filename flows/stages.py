@@ -44,7 +44,7 @@ class Stage:
     name: str
     run: str
     prefect_run: str = ""
-    # how long a stranger's lock is waited out before the stage begins, in seconds
+    # how long the stage waits for a lock of another process before the stage begins, in seconds
     lock_timeout_s: float = 600.0
     # numbers of the cores it is bound to; empty: all
     cores: tuple[int, ...] = ()
@@ -112,7 +112,7 @@ class Run:
 
 
 def log_path(root: Path, run: str, stage: str) -> Path:
-    """Path of a stage log; the run's id may come over the wire, so what is no plain name goes by its hash."""
+    """Path of a stage log; the run's id may be foreign, so what is no plain name goes by its hash."""
     plain = run if PLAIN.fullmatch(run) else hashlib.sha256(run.encode()).hexdigest()[:32]
     return root / STATE / "logs" / plain / f"{stage}.log"
 
@@ -129,7 +129,7 @@ def run_stage(stage: Stage, watcher: Watcher = QUIET) -> StageResult:
         if clear_dead_locks(stage.root):
             watcher.say("removed DVC's locks of a process that is gone")
         if guard_lock_file(stage.root):
-            watcher.say("mended dvc.lock, which a killed run had cut short")
+            watcher.say("repaired dvc.lock, which a killed run had cut short")
         before, start = _records(stage), time.perf_counter()
         arguments = {"targets": [stage.name], "single_item": True}
         answer = call_dvc(stage, "reproduce", arguments, watcher, keep_open=[handle])

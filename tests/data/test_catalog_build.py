@@ -109,7 +109,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_build_writes_the_contract_and_a_record(here: Path) -> None:
+def test_a_build_writes_every_file_of_the_contract_and_a_record(here: Path) -> None:
     workspace(here)
     assert main(["catalog.build"]) == 0
     catalogue = Catalogue(Path("data/catalog"))

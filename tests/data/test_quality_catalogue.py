@@ -408,7 +408,7 @@ def test_few_twin_pictures_are_let_through_but_noted(shop):
     assert next(e for e in checks if "pictures" in e["says"])["failing"] == 4
 
 
-def test_no_products_at_all(shop, capsys):
+def test_a_catalogue_without_products_is_refused(shop, capsys):
     shop.products = []
     assert "holds no products" in refused(shop, capsys)
 

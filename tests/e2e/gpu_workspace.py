@@ -100,7 +100,7 @@ def changed(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_source(folder: Path) -> list[tuple[str, str]]:
-    """The synthetic shop, with careless sellers, as a stranger's files: JSON lines, photos, queries, qrels.
+    """The synthetic shop, with careless sellers, as foreign files: JSON lines, photos, queries, qrels.
 
     Returns:
         Category and listing (compact JSON) of every product, as the sellers wrote them.
@@ -147,7 +147,7 @@ def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def chat(_: int, body: dict[str, Any]) -> Act:
-    """An honest chat model with eyes: it writes facts, adds one word of its own, and heeds the critique."""
+    """A chat model that sees pictures: it writes facts, adds one word of its own, and heeds the critique."""
     content = body["messages"][1]["content"]
     data = json.loads(content[-1]["text"])
     task = body["response_format"]["json_schema"]["name"]
@@ -166,7 +166,7 @@ def chat(_: int, body: dict[str, Any]) -> Act:
     return Act(json.dumps({"text": f"{boast}{record['product_type']}: {facts}"[:160]}))
 
 
-def doors(graph: Path) -> dict[str, list[str]]:
+def stage_commands(graph: Path) -> dict[str, list[str]]:
     """Stage -> its command's words, in an order in which every stage finds what it reads."""
     stages: dict[str, tuple[list[str], set[str], set[str]]] = {}
     for name, stage in yaml.safe_load(graph.read_text())["stages"].items():
@@ -215,7 +215,7 @@ def environment(root: Path, url: str) -> dict[str, str]:
     }
 
 
-def run_door(root: Path, stage: str, words: list[str], env: dict[str, str]) -> float:
+def run_stage(root: Path, stage: str, words: list[str], env: dict[str, str]) -> float:
     """Run one command of the graph in ``root``; its processor seconds. A failure tells what it said."""
     start = _child_seconds()
     command = [sys.executable, *words[1:]]

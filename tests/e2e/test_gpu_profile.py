@@ -1,4 +1,4 @@
-"""``conf/gpu.yaml`` as a whole: every door of the graph on tiny checkpoints of exactly its architectures.
+"""``conf/gpu.yaml`` as a whole: every stage of the graph on tiny checkpoints of exactly its architectures.
 
 The profile is taken as it is. What stands in ``CHECKPOINTS``, ``SMALLER`` and nowhere else is changed,
 besides every ``threads`` and ``workers``, which become 1. The catalogue is a small shop that comes in as a
@@ -28,10 +28,10 @@ from tests.e2e.gpu_workspace import (
     changed,
     chat,
     checkpoints,
-    doors,
     environment,
     leaves,
-    run_door,
+    run_stage,
+    stage_commands,
     write_source,
 )
 from tests.model.llm.faulty_server import FaultyServer
@@ -71,13 +71,13 @@ ROWS = {
 NEED_BOXES = {("encoder", "image_centre"), *(("ground", row) for row in ROWS["ground"])}
 
 
-def test_every_checkpoint_of_the_profile_has_a_stand_in() -> None:
+def test_every_checkpoint_of_the_profile_has_a_tiny_substitute() -> None:
     assert set(checkpoints(GIVEN)) == {*CHECKPOINTS, SERVED}
 
 
 @dataclass(frozen=True)
 class Shop:
-    """The workspace after the last door, and the server that the chat model was."""
+    """The workspace after the last stage, and the server that the chat model was."""
 
     root: Path
     server: FaultyServer
@@ -112,23 +112,23 @@ def prepare(root: Path) -> None:
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    """Every door of dvc.yaml, in order."""
+    """Every stage command of dvc.yaml, in order."""
     root = tmp_path_factory.mktemp("gpu")
     prepare(root)
     server = FaultyServer(chat)
     env = environment(root, server.url)
     try:
         bring = "python -m components.catalog.source --source shop --mapping mapping.yaml"
-        run_door(root, "import", bring.split(), env)
-        for stage, words in doors(PROJECT / "dvc.yaml").items():
-            run_door(root, stage, words, env)
+        run_stage(root, "import", bring.split(), env)
+        for stage, words in stage_commands(PROJECT / "dvc.yaml").items():
+            run_stage(root, stage, words, env)
         yield Shop(root, server)
     finally:
         server.stop()
 
 
 @pytest.mark.slow
-def test_the_whole_profile(shop: Shop) -> None:
+def test_the_gpu_profile_runs_every_stage_and_its_results_fit_together(shop: Shop) -> None:
     """One test, so that the graph runs once however tests are spread over processes."""
     assert len(shop.rows("data/checked/products")) == PRODUCTS
     check_encoder(shop)
@@ -270,7 +270,7 @@ def check_report(shop: Shop) -> None:
     assert GIVEN["report"]["title"] in page and len(page.encode()) < GIVEN["report"]["max_page_bytes"]
     assert page.count("data:image/") > 20 and not re.search(r"(src|href)=[\"']https?:", page)
     records = list((shop.root / ".vitrine/records").glob("*/*.json"))
-    assert len(records) == len(doors(PROJECT / "dvc.yaml"))
+    assert len(records) == len(stage_commands(PROJECT / "dvc.yaml"))
     assert all(json.loads(path.read_text())["exit_code"] == 0 for path in records)
 
 

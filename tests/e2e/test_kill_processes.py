@@ -1,4 +1,4 @@
-"""SIGKILL of ``vitrine``, of the launcher, of ``dvc`` and of a door, each apart, in the middle of a stage.
+"""SIGKILL of ``vitrine``, of the launcher, of ``dvc`` and of a stage, each apart, in the middle of a stage.
 
 Each time every process of the run must be gone soon after, and a rerun must end with the dvc.lock and the
 outputs of a run that nobody disturbed.
@@ -64,7 +64,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
 
 
 class Caught:
-    """A run caught at work: the stage ``make`` waits inside its door."""
+    """A run caught at work: the stage ``make`` waits inside its command."""
 
     def __init__(self, root: Path, arguments: tuple[str, ...], stage: str = "make") -> None:
         self.root, self.flag = root, root / ".vitrine" / "pause" / stage
@@ -80,14 +80,14 @@ class Caught:
             lambda: self.runner.poll() is not None or (told.exists() and told.read_text()), PATIENCE_S, stage
         )
         assert self.runner.poll() is None, self.runner.communicate()[0]
-        self.door = psutil.Process(int(told.read_text()))
-        chain = self.door.parents()
+        self.command = psutil.Process(int(told.read_text()))
+        chain = self.command.parents()
         self.dvc = next(
             p for p in chain if "dvc_job" in (line := " ".join(p.cmdline())) and "launch.py" not in line
         )
         self.launcher = next(p for p in chain if "launch.py" in " ".join(p.cmdline()))
         self.processes = [self.runner, *self.runner.children(recursive=True)]
-        assert {self.door, self.dvc, self.launcher} < set(self.processes)
+        assert {self.command, self.dvc, self.launcher} < set(self.processes)
 
     def release(self) -> None:
         self.flag.unlink(missing_ok=True)
@@ -103,14 +103,14 @@ def root(tmp_path: Path) -> Iterator[Path]:
         flag.unlink()
 
 
-@pytest.mark.parametrize("victim", ["vitrine", "runner", "launcher", "dvc", "door"])
+@pytest.mark.parametrize("victim", ["vitrine", "runner", "launcher", "dvc", "command"])
 def test_sigkill_leaves_no_process_and_a_rerun_ends_as_if_nothing_had_happened(
     victim: str, root: Path, undisturbed: dict[str, object]
 ) -> None:
     how = VITRINE if victim == "vitrine" else RUNNER
     caught = Caught(root, how)
     (caught.runner if victim == "vitrine" else getattr(caught, victim)).send_signal(signal.SIGKILL)
-    stage = {caught.launcher, caught.dvc, caught.door}
+    stage = {caught.launcher, caught.dvc, caught.command}
     until(
         lambda: not stage & set(caught.alive()),
         SOON_S,
@@ -130,7 +130,7 @@ def test_sigkill_leaves_no_process_and_a_rerun_ends_as_if_nothing_had_happened(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_stops_every_child_and_the_door_still_writes_its_record(
+def test_ctrl_c_stops_every_child_and_the_stage_still_writes_its_record(
     number: signal.Signals, root: Path, undisturbed: dict[str, object]
 ) -> None:
     caught = Caught(root, VITRINE)
@@ -148,8 +148,10 @@ def test_ctrl_c_stops_every_child_and_the_door_still_writes_its_record(
 
 
 @pytest.mark.parametrize("after_s", [0.5, 1.2, 1.9, 2.7, 3.6])
-def test_sigkill_at_any_moment(after_s: float, root: Path, undisturbed: dict[str, object]) -> None:
-    """Wherever it strikes: reading the graph, in a door, while DVC hashes or writes dvc.lock."""
+def test_a_rerun_after_sigkill_at_any_moment_ends_as_if_nothing_had_happened(
+    after_s: float, root: Path, undisturbed: dict[str, object]
+) -> None:
+    """Wherever it strikes: reading the graph, in a stage, while DVC hashes or writes dvc.lock."""
     runner = subprocess.Popen(
         [sys.executable, "-c", STAGES], cwd=root, env=environment(), stdout=subprocess.DEVNULL
     )

@@ -70,7 +70,7 @@ def sleepers(clone: Path) -> list[str]:
     return found
 
 
-def test_the_stage_goes_with_the_cancelled_run(
+def test_a_cancelled_run_stops_its_stage(
     workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gpu_stage, "POLL_S", 0.05)
@@ -90,7 +90,7 @@ def test_the_stage_goes_with_the_cancelled_run(
     assert server.asked > 3, "an unreachable server must not stop a stage"
     deadline = time.monotonic() + 20
     while sleepers(clone):
-        assert time.monotonic() < deadline, "the door outlived the run"
+        assert time.monotonic() < deadline, "the stage outlived the run"
         time.sleep(0.1)
 
 

@@ -237,7 +237,7 @@ def test_a_pipeline_runs_at_the_newest_commit_of_a_branch_of_the_origin(workspac
         ({"workpool": "gpu"}, "workpool"),
     ],
 )
-def test_runner_parameters_are_checked(changes: dict[str, Any], said: str) -> None:
+def test_wrong_runner_parameters_are_refused(changes: dict[str, Any], said: str) -> None:
     values = {"work_pool": None, "deployment": None, "timeout_s": 1.0, "worker_timeout_s": 1.0}
     assert validate(RunnerParams, {"stages_at_once": 1, "gpu": values}, "runner").gpu.deployment is None
     with pytest.raises(ConfigurationError, match=said):

@@ -1,4 +1,4 @@
-"""The commands of infra/compose.yaml start with authentication on: strangers are refused, the password opens.
+"""The commands of infra/compose.yaml start with authentication on: users without the password are refused.
 
 The very commands and environments of the file are run, with a SQLite file in PostgreSQL's place and
 ports of our own.
@@ -109,7 +109,7 @@ def serving(command: list[str], env: dict[str, str], folder: Path, health: str) 
 @pytest.mark.skipif(
     importlib.util.find_spec("flask_wtf") is None, reason="mlflow's basic-auth needs Flask-WTF"
 )
-def test_mlflow_refuses_strangers_and_serves_artifacts_to_its_keeper(tmp_path: Path) -> None:
+def test_mlflow_refuses_unknown_users_and_serves_artifacts_to_its_own(tmp_path: Path) -> None:
     command, env = service("mlflow")
     port = free_port()
     ini = (PROJECT / "infra/mlflow/basic_auth.ini").read_text()
@@ -163,7 +163,7 @@ def test_mlflow_does_not_start_without_a_password(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_prefect_refuses_strangers(tmp_path: Path) -> None:
+def test_prefect_refuses_unknown_users(tmp_path: Path) -> None:
     command, env = service("prefect")
     port = free_port()
     env |= {

@@ -294,7 +294,7 @@ def test_a_failure_on_the_runner_comes_back_as_its_code_and_sentence(
 
 
 @pytest.mark.slow
-def test_without_a_worker_the_stage_is_called_off(
+def test_without_a_worker_the_stage_is_cancelled(
     server: dict[str, str], origin: Path, workspace: Path, clone: Path, tmp_path: Path
 ) -> None:
     answer = submit("train", workspace, server, worker_timeout_s=3.0)
@@ -317,8 +317,8 @@ def test_a_stage_that_takes_too_long_is_stopped_on_the_runner(
         assert answer["raised"] == "RunnerTimeoutError" and "within 60 s" in answer["error"]
         assert (clone / ".vitrine/trained-here").exists()
         deadline = time.monotonic() + 600
-        while doors(clone):
-            assert time.monotonic() < deadline, "the door outlived the cancelled run"
+        while stage_processes(clone):
+            assert time.monotonic() < deadline, "the stage outlived the cancelled run"
             time.sleep(0.5)
 
 
@@ -337,7 +337,7 @@ def test_a_worker_that_is_killed_is_noticed(
             [sys.executable, "-c", SUBMIT, "train", settings], cwd=workspace, env=server
         )
         deadline = time.monotonic() + 600
-        while not doors(clone):
+        while not stage_processes(clone):
             assert time.monotonic() < deadline and client.poll() is None, (
                 tmp_path / "worker.log"
             ).read_text()
@@ -347,13 +347,13 @@ def test_a_worker_that_is_killed_is_noticed(
     answer = json.loads((workspace / ".vitrine/answer.json").read_text())
     assert answer["raised"] == "RunnerTimeoutError" and "no worker of pool 'gpu' is alive" in answer["error"]
     deadline = time.monotonic() + 120
-    while doors(clone):  # the flow run, left alone, learns from the server that it was called off
-        assert time.monotonic() < deadline, "the door outlived its runner"
+    while stage_processes(clone):  # the flow run, left alone, learns from the server that it was called off
+        assert time.monotonic() < deadline, "the stage outlived its runner"
         time.sleep(0.2)
 
 
 @pytest.mark.slow
-def test_what_is_set_up_wrongly_is_said_in_a_sentence(
+def test_wrong_set_up_is_reported_in_one_sentence(
     server: dict[str, str], workspace: Path, tmp_path: Path
 ) -> None:
     nowhere = submit("train", workspace, server, deployment="gpu-stage/elsewhere")
@@ -372,8 +372,8 @@ def test_what_is_set_up_wrongly_is_said_in_a_sentence(
     assert unknown["exit_code"] == 2 and "trian" in unknown["error"]
 
 
-def doors(clone: Path) -> list[int]:
-    """Processes of the toy's door that work in ``clone``."""
+def stage_processes(clone: Path) -> list[int]:
+    """Processes of the toy's stages that work in ``clone``."""
     found = []
     for entry in Path("/proc").iterdir():
         try:

@@ -1,4 +1,4 @@
-"""``vitrine run`` through its door: two real runs of the flow, exit codes, what is shown and what is kept."""
+"""``vitrine run`` as a command: two real runs of the flow, exit codes, what is shown and what is kept."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_dry_run_says_what_and_why_and_runs_nothing(root: Path) -> None:
         (["run", "--frm"], "No such option"),
     ],
 )
-def test_what_cannot_be_is_a_configuration_error(
+def test_impossible_arguments_are_configuration_errors(
     root: Path,
     arguments: list[str],
     told: str,
@@ -135,7 +135,7 @@ def test_a_wrong_parameter_file_stops_before_anything_runs(root: Path) -> None:
     assert done.returncode == 2 and "unknown block 'catalogue', did you mean catalog?" in done.stderr
 
 
-def test_outside_of_a_workspace_git_or_dvc(tmp_path: Path) -> None:
+def test_a_run_outside_a_workspace_git_or_dvc_is_refused(tmp_path: Path) -> None:
     nowhere = vitrine(tmp_path, "run")
     assert nowhere.returncode == 2 and "no dvc.yaml upwards" in nowhere.stderr
     (tmp_path / "dvc.yaml").write_text("stages: {}\n")

@@ -28,7 +28,7 @@ def printed(root: Path, results: list[StageResult]) -> str:
     return out.getvalue()
 
 
-def test_results_budget_and_report(tmp_path: Path) -> None:
+def test_a_summary_shows_results_budget_and_the_path_of_the_report(tmp_path: Path) -> None:
     (tmp_path / "metrics").mkdir()
     names = ["hits_at_1", "hits_at_5", "mrr", "ndcg_at_10", "recall_at_100", "pointing"]
     row = {name: {"value": 0.41234, "low": 0.4, "high": 0.42, "n": 1500} for name in names}
@@ -140,7 +140,7 @@ def test_a_systems_table_keeps_to_what_the_headline_speaks_of(tmp_path: Path) ->
     }
 
 
-def test_figures_without_interval_or_value() -> None:
+def test_a_figure_without_interval_is_a_number_and_without_value_a_dash() -> None:
     assert figure(None) == "–" and figure({"value": None}) == "–"
     assert figure({"value": 0.5, "low": None, "high": None}) == "0.500"
 
@@ -149,11 +149,11 @@ def test_figures_without_interval_or_value() -> None:
     ("seconds", "shown"),
     [(0.04, "0.0 s"), (9.96, "10 s"), (59.7, "1 min 00 s"), (187, "3 min 07 s"), (7500, "2 h 05 min")],
 )
-def test_duration(seconds: float, shown: str) -> None:
+def test_durations_are_shown_in_seconds_minutes_or_hours(seconds: float, shown: str) -> None:
     assert duration(seconds) == shown
 
 
-def test_memory() -> None:
+def test_memory_is_shown_in_mib_or_gib() -> None:
     assert [memory(n) for n in (0, 5 * 2**20, 3 * 2**29)] == ["", "5 MiB", "1.5 GiB"]
 
 
@@ -176,7 +176,7 @@ def test_without_a_terminal_lines_are_plain() -> None:
     assert out.getvalue().splitlines() == ["a: running", "a: done  3.0 s  1 MiB", "b: cached"]
 
 
-def test_exit_codes_and_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_is_one_sentence_and_its_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     def fail(error: BaseException) -> int:
         def command() -> None:
             raise error

@@ -1,4 +1,4 @@
-"""``vitrine doctor``: what is known to break is found, with a way to mend it, and nothing else fails."""
+"""``vitrine doctor``: what is known to break is found, with a way to fix it, and nothing else fails."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def test_a_version_is_at_least_the_one_and_less_than_the_other(found: str | None
     version = None if found is None else Version(found)
     finding = version_finding(Requirement("x>=3,<4; extra == 'train'"), version)
     assert finding.state == state
-    assert (finding.mend.startswith("pip install 'x<4,>=3'")) == (state != "ok")
+    assert (finding.remedy.startswith("pip install 'x<4,>=3'")) == (state != "ok")
 
 
-def test_the_versions_installed_here_are_none_that_break() -> None:
+def test_the_installed_versions_work() -> None:
     *_, told = doctor.check_versions()
     assert [finding for finding in doctor.check_versions() if finding.state == "failed"] == []
     assert int(told.detail.split()[0]) > 20 and told.what == "packages"
@@ -45,7 +45,7 @@ def test_a_version_that_breaks_is_named(monkeypatch: pytest.MonkeyPatch) -> None
         doctor, "version", lambda name: Version("0.200") if name == "fastapi" else installed(name)
     )
     (finding,) = [one for one in doctor.check_versions() if one.state == "failed"]
-    assert finding.what == "fastapi" and "<0.151" in finding.mend
+    assert finding.what == "fastapi" and "<0.151" in finding.remedy
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_dvc_is_kept_out_of_our_own_state(tmp_path: Path, lines: str | None, sta
     if lines is not None:
         (tmp_path / ".dvcignore").write_text(lines)
     (finding,) = check_ignores(tmp_path)
-    assert finding.state == state and bool(finding.mend) == (state != "ok")
+    assert finding.state == state and bool(finding.remedy) == (state != "ok")
 
 
 def sound(root: Path) -> None:
@@ -118,7 +118,7 @@ def test_a_full_disk_and_a_proxy_are_notes(tmp_path: Path, monkeypatch: pytest.M
     assert "proxy" not in [f.what for f in check_system()]
     monkeypatch.setattr(doctor, "ENOUGH_GB", 1e9)
     (finding,) = check_disk(tmp_path)
-    assert finding.state == "warning" and "vitrine gc" in finding.mend
+    assert finding.state == "warning" and "vitrine gc" in finding.remedy
 
 
 @pytest.mark.parametrize(
@@ -129,11 +129,11 @@ def test_a_full_disk_and_a_proxy_are_notes(tmp_path: Path, monkeypatch: pytest.M
         (("failed", "warning"), 1, "1 of 2 checks failed."),
     ],
 )
-def test_only_what_will_not_work_fails_and_every_trouble_has_its_mend(
+def test_only_what_will_not_work_fails_and_every_problem_has_a_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, states: tuple[str, ...], code: int, told: str
 ) -> None:
     found = [
-        Finding(f"thing {i}", state, "detail [x]", "" if state == "ok" else f"mend {i}")  # type: ignore[arg-type]
+        Finding(f"thing {i}", state, "detail [x]", "" if state == "ok" else f"remedy {i}")  # type: ignore[arg-type]
         for i, state in enumerate(states)
     ]
     for name in ("check_system", "check_versions", "check_torch", "check_cpu"):
@@ -143,4 +143,4 @@ def test_only_what_will_not_work_fails_and_every_trouble_has_its_mend(
     assert doctor.examine(tmp_path, console, deep=False) == code
     text = console.export_text()
     assert told in text and text.count("detail [x]") == 2
-    assert all((f"→ mend {i}" in text) == (state != "ok") for i, state in enumerate(states))
+    assert all((f"→ remedy {i}" in text) == (state != "ok") for i, state in enumerate(states))

@@ -69,7 +69,9 @@ def test_a_runners_record_goes_under_its_own_id(tmp_path: Path, name: str) -> No
     assert [p.stem for p in (tmp_path / ".vitrine/records/make").iterdir()] == ["0" * 32]
 
 
-def test_a_warning_of_the_tracker_is_no_markup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_warning_of_the_tracker_is_printed_literally(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from flows import running
 
     told: Any = SimpleNamespace(warnings=["MLflow said [/red] and [link=x]"])

@@ -57,19 +57,19 @@ def names(root: Path, paths: list[Path]) -> list[str]:
 
 
 def test_old_logs_and_dead_resume_state_go_and_a_run_under_way_keeps_its_own(state: Path) -> None:
-    found = names(state, list(old_state(state, NOW - 7 * DAY, memo=False)))
+    found = names(state, list(old_state(state, NOW - 7 * DAY, caches=False)))
     assert found == ["logs/old.log", "resume/encoder/old-key", f"work/{OLD}/.vitrine/logs/old.log"]
 
 
 def test_state_of_a_worktree_that_goes_is_not_counted_twice(state: Path) -> None:
-    found = names(state, list(old_state(state, NOW - 7 * DAY, memo=False, without=worktrees(state))))
+    found = names(state, list(old_state(state, NOW - 7 * DAY, caches=False, without=worktrees(state))))
     assert found == ["logs/old.log", "resume/encoder/old-key"]
 
 
-def test_memos_go_only_when_asked_for_and_records_never(state: Path) -> None:
-    with_memo = names(state, list(old_state(state, NOW - 7 * DAY, memo=True)))
-    assert "cache/vectors" in with_memo
-    assert not any(name.startswith("records") for name in with_memo)
+def test_caches_are_deleted_only_when_asked_for_and_records_never(state: Path) -> None:
+    with_caches = names(state, list(old_state(state, NOW - 7 * DAY, caches=True)))
+    assert "cache/vectors" in with_caches
+    assert not any(name.startswith("records") for name in with_caches)
 
 
 @pytest.fixture(scope="module")
@@ -119,12 +119,12 @@ def cached(root: Path, *hashes: str) -> list[Path]:
 
 def run(root: Path, **options: bool) -> str:
     out = StringIO()
-    settings = {"memo": False, "dry_run": False, **options}
+    settings = {"caches": False, "dry_run": False, **options}
     collect(root, Console(file=out, width=200), days=0.0, **settings)
     return out.getvalue()
 
 
-def test_the_pattern_is_what_set_makes_and_nothing_like_it() -> None:
+def test_only_names_that_set_makes_are_names_of_overrides() -> None:
     made = overrides_name(["a.b=1"])
     assert OVERRIDE.fullmatch(made) and OVERRIDE.fullmatch(f"small-{made}")
     for name in ("dataset-v2", "asset-x", "set-1", "dataset-0123abcd", "set-0123abcd-x", "set-0123ABCD"):
@@ -173,7 +173,7 @@ def test_a_branch_goes_with_its_worktree_where_another_holds_its_commit(root: Pa
     assert not git(root, "branch", "--list", f"profile/{OLD}") and git(root, "branch", "--list", "kept")
 
 
-def test_two_overrides_do_not_vouch_for_each_other(root: Path) -> None:
+def test_a_commit_that_only_another_old_override_holds_needs_force(root: Path) -> None:
     worktree(root, OLD)
     git(root, "branch", "profile/set-0123abce", f"profile/{OLD}")
     run(root)

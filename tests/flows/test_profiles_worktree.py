@@ -103,7 +103,7 @@ def test_a_deleted_worktree_is_made_again_on_its_branch(root: Path) -> None:
     assert git(again, "rev-parse", "HEAD") == head
 
 
-def test_names_of_worktrees(root: Path, tmp_path: Path) -> None:
+def test_a_worktree_is_named_after_its_profile_and_overrides(root: Path, tmp_path: Path) -> None:
     assert work_name(None, []) is None and work_name("small", []) == "small"
     assert str(work_name(None, ["a.b=1"])).startswith("set-")
     assert str(work_name("small", ["a.b=1"])).startswith("small-set-")
@@ -137,12 +137,12 @@ def test_a_profile_and_an_override_run_beside_the_main_workspace(tmp_path: Path)
     # gc keeps what the branches refer to, and takes the override's worktree when it is old; with force, for
     # this workspace has no tracker that could hold the records of the run.
     objects = set((root / ".dvc" / "cache" / "files").rglob("*"))
-    collect(root, Console(quiet=True), memo=True, days=0.0, dry_run=True, force=True)
+    collect(root, Console(quiet=True), caches=True, days=0.0, dry_run=True, force=True)
     assert set((root / ".dvc" / "cache" / "files").rglob("*")) == objects
     assert len(list((root / ".vitrine" / "work").glob("*"))) == 2
-    collect(root, Console(quiet=True), memo=True, days=0.0, dry_run=False)
+    collect(root, Console(quiet=True), caches=True, days=0.0, dry_run=False)
     assert len(list((root / ".vitrine" / "work").glob("*"))) == 2
-    collect(root, Console(quiet=True), memo=True, days=0.0, dry_run=False, force=True)
+    collect(root, Console(quiet=True), caches=True, days=0.0, dry_run=False, force=True)
     assert [path.name for path in (root / ".vitrine" / "work").glob("*")] == ["small"]
     assert {p.name for p in objects if p.is_file()} == {
         p.name for p in (root / ".dvc" / "cache" / "files").rglob("*") if p.is_file()

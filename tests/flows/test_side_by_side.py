@@ -40,7 +40,7 @@ def locked(root: Path) -> object:
 
 
 class Paused:
-    """``vitrine run`` with some stages held inside their doors."""
+    """``vitrine run`` with some stages held inside their commands."""
 
     def __init__(self, root: Path, *stages: str) -> None:
         self.flags = {stage: root / ".vitrine" / "pause" / stage for stage in stages}
@@ -52,7 +52,7 @@ class Paused:
             cwd=root, env=environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
 
-    def door(self, stage: str) -> psutil.Process:
+    def stage(self, stage: str) -> psutil.Process:
         """The process of a stage, once it is at work."""
         told = self.flags[stage].with_name(f"{stage}.pid")
         until(
@@ -81,7 +81,7 @@ def test_two_stages_at_once_on_different_cores_give_the_lock_file_of_one_after_t
     root: Path, tmp_path: Path
 ) -> None:
     run = Paused(root, "make", "note")
-    make, note = run.door("make"), run.door("note")
+    make, note = run.stage("make"), run.stage("note")
     if sys.platform == "linux":
         assert len(make.cpu_affinity()) == len(note.cpu_affinity()) == 1
         assert make.cpu_affinity() != note.cpu_affinity()
@@ -98,10 +98,10 @@ def test_two_stages_at_once_on_different_cores_give_the_lock_file_of_one_after_t
 
 @TWO_CORES
 @pytest.mark.slow
-def test_a_failure_lets_its_neighbour_finish_and_begins_nothing_new(root: Path) -> None:
+def test_after_a_failure_running_stages_finish_and_none_begins(root: Path) -> None:
     settings(root, fail="gate")
     run = Paused(root, "note")
-    run.door("note")
+    run.stage("note")
     until(lambda: list((root / ".vitrine" / "records" / "scale").glob("*.json")), "the failure of scale")
     time.sleep(1.0)
     assert run.process.poll() is None
@@ -115,14 +115,14 @@ def test_a_failure_lets_its_neighbour_finish_and_begins_nothing_new(root: Path) 
 @TWO_CORES
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_signal_ends_both(root: Path, tmp_path: Path, number: signal.Signals) -> None:
+def test_a_signal_stops_every_running_stage(root: Path, tmp_path: Path, number: signal.Signals) -> None:
     run = Paused(root, "make", "note")
-    doors = [run.door("make"), run.door("note")]
+    stages = [run.stage("make"), run.stage("note")]
     run.process.send_signal(number)
     said = run.output()
     assert run.process.returncode == (-signal.SIGKILL if number == signal.SIGKILL else 130), said
     assert "Traceback" not in said
-    until(lambda: not any(door.is_running() for door in doors), "the end of both stages")
+    until(lambda: not any(stage.is_running() for stage in stages), "the end of both stages")
     if number != signal.SIGKILL:
         for stage in ("make", "note"):
             (record,) = (root / ".vitrine" / "records" / stage).glob("*.json")
@@ -283,7 +283,7 @@ def test_a_stage_takes_the_cores_of_its_own_block(stage: StageNode, count: int) 
     assert wanted(stage, parameters) == count
 
 
-def test_the_longest_path_goes_first() -> None:
+def test_the_critical_path_goes_first() -> None:
     stages = [node("a"), node("b"), node("c", "b"), node("d", "c"), node("e", "a", "d"), node("f", "a")]
     graph = Graph({n.name: n for n in stages}, {})
     assert by_critical_path(graph, "fedcba") == ["b", "c", "a", "d", "e", "f"]
@@ -295,5 +295,5 @@ def test_a_long_stage_goes_before_a_long_chain_of_short_ones() -> None:
     assert by_critical_path(graph, ["a", "long"]) == ["long", "a"]
 
 
-def test_cores_of_this_machine() -> None:
+def test_this_machine_has_at_least_one_core_and_no_more_than_the_system_counts() -> None:
     assert 1 <= len(machine_cores()) <= (os.cpu_count() or 1)

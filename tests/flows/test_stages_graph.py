@@ -53,22 +53,22 @@ def test_a_changed_parameter_names_itself_and_what_lies_downstream(computed: Pat
         settings(computed)
 
 
-def test_a_missing_output_and_an_edited_door_are_reasons(computed: Path) -> None:
+def test_a_missing_output_and_an_edited_command_are_reasons(computed: Path) -> None:
     kept = (computed / "out" / "note.txt").read_bytes()
-    door = computed / "toy" / "__main__.py"
-    text = door.read_text()
+    stage_command = computed / "toy" / "__main__.py"
+    text = stage_command.read_text()
     (computed / "out" / "note.txt").unlink()
-    door.write_text(text + "\n# edited\n")
+    stage_command.write_text(text + "\n# edited\n")
     try:
         graph = read_graph(computed)
         assert set(graph.reasons["note"]) == {"toy/__main__.py modified", "output out/note.txt missing"}
         assert graph.reasons["make"] == ("toy/__main__.py modified",)
     finally:
-        door.write_text(text)
+        stage_command.write_text(text)
         (computed / "out" / "note.txt").write_bytes(kept)
 
 
-def test_selection(computed: Path) -> None:
+def test_a_selection_is_a_system_or_a_range_of_stages_and_a_wrong_one_is_refused(computed: Path) -> None:
     graph = read_graph(computed)
     assert select(graph, "encoder") == ("make", "scale", "sum")
     assert select(graph, "opal") == ("make",)
@@ -112,7 +112,7 @@ def graphs(draw: st.DrawFn) -> Graph:
 
 
 @given(graphs(), st.data())
-def test_what_is_left_out_of_work_depends_on_nothing_that_changed(graph: Graph, data: st.DataObject) -> None:
+def test_stale_stages_are_those_changed_and_everything_downstream(graph: Graph, data: st.DataObject) -> None:
     import networkx as nx
 
     plain = nx.DiGraph([(parent, name) for name, node in graph.stages.items() for parent in node.parents])

@@ -1,4 +1,4 @@
-"""Locks: waiting, timing out, and mending what a killed process left behind."""
+"""Locks: waiting, timing out, and repairing what a killed process left behind."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_a_process_that_only_has_the_old_id_is_no_holder(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("content", ["", '{"write": {"/a": {"pid"', "[1]", '{"write": {"/a": 3}}'])
-def test_a_rwlock_cut_short_is_mended_so_that_dvc_can_go_on(tmp_path: Path, content: str) -> None:
+def test_a_truncated_rwlock_is_repaired_so_that_dvc_can_go_on(tmp_path: Path, content: str) -> None:
     path = rwlock(tmp_path, content)
     assert clear_dead_locks(tmp_path)
     assert json.loads(path.read_text()) == {"write": {}, "read": {}}
@@ -118,7 +118,7 @@ def test_a_rwlock_being_written_is_left_alone(tmp_path: Path) -> None:
 
 @hypothesis.settings(deadline=None, max_examples=50)
 @given(cut=st.integers(0, len(LOCK)))
-def test_a_cut_dvc_lock_comes_back_or_is_whole_as_far_as_it_goes(
+def test_a_truncated_dvc_lock_is_restored_or_keeps_its_whole_entries(
     tmp_path_factory: pytest.TempPathFactory, cut: int
 ) -> None:
     root = tmp_path_factory.mktemp("cut")
@@ -126,9 +126,9 @@ def test_a_cut_dvc_lock_comes_back_or_is_whole_as_far_as_it_goes(
     path.write_text(LOCK)
     assert not guard_lock_file(root)
     path.write_text(LOCK[:cut])
-    mended = guard_lock_file(root)
+    repaired = guard_lock_file(root)
     whole, now = yaml.safe_load(LOCK), yaml.safe_load(path.read_text())
-    if mended:
+    if repaired:
         assert now == whole
     else:  # cut at the end of a line: DVC can read it, and asks its run cache for what is lost
         assert now["schema"] == "2.0"
@@ -143,7 +143,7 @@ def test_a_broken_dvc_lock_without_a_copy_is_put_aside(tmp_path: Path) -> None:
     assert not guard_lock_file(tmp_path)
 
 
-def test_a_merge_conflict_is_for_a_person(tmp_path: Path) -> None:
+def test_a_merge_conflict_in_dvc_lock_is_refused(tmp_path: Path) -> None:
     (tmp_path / "dvc.lock").write_text("<<<<<<< HEAD\n" + LOCK)
     with pytest.raises(WorkspaceError, match="merge conflict") as caught:
         guard_lock_file(tmp_path)

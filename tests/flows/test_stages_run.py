@@ -26,7 +26,7 @@ def run(root: Path, name: str, run_id: str = "r", watcher: Watcher = QUIET) -> S
     return run_stage(Stage(root, name, run_id, prefect_run="p"), watcher)
 
 
-def test_ran_unchanged_restored(root: Path) -> None:
+def test_a_stage_is_run_then_unchanged_then_restored(root: Path) -> None:
     seen: list[str] = []
     ran = run(root, "make", watcher=Watcher(print, lambda stage, seconds, line: seen.append(line), print))
     assert (ran.state, ran.exit_code) == ("ran", 0)
@@ -56,7 +56,7 @@ def test_a_failed_gate_keeps_its_exit_code_and_sentence(root: Path) -> None:
     assert failed.record is not None
 
 
-def test_a_failure_before_the_door_is_told_from_what_dvc_said(root: Path) -> None:
+def test_a_failure_before_the_stage_command_is_explained_by_dvcs_output(root: Path) -> None:
     shutil.rmtree(root / "out", ignore_errors=True)
     failed = run(root, "scale")
     assert (failed.state, failed.exit_code, failed.record) == ("failed", 1, None)

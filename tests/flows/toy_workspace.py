@@ -1,6 +1,6 @@
-"""A small workspace with a real git repository, a real DVC graph and real doors, for the tests of the flow.
+"""A small workspace with a real git repository, a real DVC graph and real stages, for the tests of the flow.
 
-Four stages on a line with a fork: ``make`` -> ``scale`` -> ``sum``, and ``note`` beside them. Their doors
+Four stages on a line with a fork: ``make`` -> ``scale`` -> ``sum``, and ``note`` beside them. Their commands
 read ``toy.yaml`` and write numbers, so that every output is a pure function of the parameters.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
 
-DOOR = '''
+COMMANDS = '''
 import json, os, sys, time
 from pathlib import Path
 from components.stage.frame import work
@@ -141,7 +141,7 @@ def settings(root: Path, start: int = 1, factor: int = 3, fail: str = "") -> Non
 def make_workspace(root: Path) -> Path:
     """Create the workspace, committed, with nothing computed yet."""
     (root / "toy").mkdir(parents=True)
-    (root / "toy" / "__main__.py").write_text(DOOR)
+    (root / "toy" / "__main__.py").write_text(COMMANDS)
     (root / "dvc.yaml").write_text(GRAPH)
     (root / "params.yaml").write_text(RUNNER)
     (root / ".gitignore").write_text(".vitrine/\n__pycache__/\n/mlruns/\n")

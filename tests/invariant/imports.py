@@ -9,7 +9,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 COMMAND = re.compile(r"python -m components\.stage ([\w.]+)")
-DOOR = re.compile(r"python -m components\.(\w+) (\w+)")
 
 
 @cache
@@ -56,24 +55,7 @@ def closure(start: set[Path]) -> set[Path]:
 def stage_files(command: str) -> set[str]:
     """The files that a stage's command runs, relative to the root."""
     room = COMMAND.search(command)
-    path = ROOT / "components" / room[1].replace(".", "/") if room else ROOT
-    start = {path / "stage.py"} if room else _door_files(command)
-    frame = {ROOT / "components/stage/__main__.py"} if room else set()
-    return {file.relative_to(ROOT).as_posix() for file in closure(start | frame)}
-
-
-def _door_files(command: str) -> set[Path]:
-    door = DOOR.search(command)
-    assert door, f"no stage of ours: {command}"
-    tree = ast.parse((ROOT / "components" / door[1] / "__main__.py").read_text(encoding="utf-8"))
-    functions = {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef)}
-    names: set[str] = set()
-    todo = [door[2]]
-    while todo:  # the command's function and the private ones that it comes to call
-        function = functions.pop(todo.pop(), None) or functions.pop(f"{door[2]}_command", None)
-        for node in ast.walk(function) if function else ():
-            names |= _names(node)
-            todo += [node.id] if isinstance(node, ast.Name) and node.id in functions else []
-    for node in tree.body:
-        names |= _names(node)
-    return files_of(names)
+    assert room, f"no stage of ours: {command}"
+    stage = ROOT / "components" / room[1].replace(".", "/") / "stage.py"
+    start = {stage, ROOT / "components/stage/__main__.py"}
+    return {file.relative_to(ROOT).as_posix() for file in closure(start)}

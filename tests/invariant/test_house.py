@@ -1,4 +1,4 @@
-"""The house stands as docs/architecture.md draws it: floors, doors, graph, parameters."""
+"""The code is built as docs/architecture.md says: layers, stage commands, graph, parameters."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def sources(package: str) -> list[Path]:
     return sorted((ROOT / package).rglob("*.py"))
 
 
-def test_every_component_has_its_floor() -> None:
+def test_every_component_has_its_layer() -> None:
     found = {path.name for path in (ROOT / "components").iterdir() if (path / "__init__.py").exists()}
     assert found == set(MAY_IMPORT)
 

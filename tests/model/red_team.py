@@ -1,4 +1,4 @@
-"""What strangers write into listings and pictures to give orders to a model: one set for all systems."""
+"""What unknown people write into listings and pictures to give orders to a model: one set for all systems."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A catalogue changed by hand, as strangers might hand one in."""
+"""A catalogue changed by hand, as an outside source might deliver it."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def png_bomb(side: int) -> bytes:
 
 
 @pytest.mark.parametrize("side", [1000, 30_000, 2**31 - 1])
-def test_bombs_are_refused_before_decoding(side: int) -> None:
+def test_decompression_bombs_are_refused_before_decoding(side: int) -> None:
     with pytest.raises(ImageError, match=r"max_pixels|unreadable header"):
         decode_image(png_bomb(side), LIMITS)
 

@@ -71,7 +71,7 @@ def test_acts_name_every_changed_field_and_the_listing_stays_legal(number: int) 
     assert listed.model_dump(include=untouched) == clean.model_dump(include=untouched)
 
 
-def test_no_probability_no_noise() -> None:
+def test_without_probability_there_is_no_noise() -> None:
     noise = SellerNoise(params(), SCHEMA, seed=1)
     assert all(noise.apply(product(n)) == (product(n), ()) for n in range(50))
 

@@ -125,7 +125,9 @@ KNOWN = (Listing("A cup", {"hue": "teal", "size": "5"}), {"hue"})
         ("no such grain", "teal", ("hue",), False),
     ],
 )
-def test_entailment(grain: str, answer: str, asked: tuple[str, ...], follows: bool) -> None:
+def test_only_samples_that_the_record_supports_are_entailed(
+    grain: str, answer: str, asked: tuple[str, ...], follows: bool
+) -> None:
     attributes = {
         "hue": {"type": "enum", "values": ["teal", "ochre"]},
         "size": {"type": "number"},

@@ -160,7 +160,7 @@ def title_judge() -> TitleJudge:
         ("", ""),
     ],
 )
-def test_titles_are_mended(title: str, mended: str) -> None:
+def test_titles_are_corrected(title: str, mended: str) -> None:
     (refined,) = refine([listing(title, hue="teal", maker="Quenby")], [title_judge()])
     assert refined.listing.title == mended
 

@@ -69,7 +69,7 @@ def test_macro_f1_is_the_mean_over_attributes() -> None:
         assert found.low <= found.value <= found.high and found.n == 4
 
 
-def test_titles_are_mended_only_when_they_are_the_true_ones() -> None:
+def test_titles_count_as_corrected_only_when_they_are_the_true_ones() -> None:
     noisy = Noise(field="title", kind="shouting")
     shouted = case(4, {"hue": "red"}, {}, {"hue": "red"}, sold="A SAW", now="A saw")
     shouted = Case(**{**shouted.__dict__, "truth": shouted.truth.model_copy(update={"noise": (noisy,)})})

@@ -189,11 +189,11 @@ def test_pixels_are_the_same_from_cache_and_fresh(shapes: Path, tmp_path: Path) 
     assert other.take(rows).shape == (5, 24, 24, 3)
 
 
-def test_the_colour_rival_knows_colours_and_types(shapes: Path, tmp_path: Path) -> None:
+def test_the_colour_baseline_finds_colours_and_types(shapes: Path, tmp_path: Path) -> None:
     held_out = read_held_out(shapes / "data/checked", shapes / "data/truth", "test", 3)
     pixels = PixelCache(shapes / "data/checked", 48, tmp_path, 1)
-    rival = ColourHistogram(held_out.train_rows, histograms(pixels.take(held_out.train_positions), 4))
-    scores = rival.scores(
+    baseline = ColourHistogram(held_out.train_rows, histograms(pixels.take(held_out.train_positions), 4))
+    scores = baseline.scores(
         ["red square", "blue bars"], held_out.rows, histograms(pixels.take(held_out.positions), 4)
     )
     best = [held_out.rows[int(i)] for i in scores.argmax(axis=1)]

@@ -69,7 +69,9 @@ def test_vectors_are_those_of_open_clip(tiny: EncoderParams, tokenizer: CaptionT
     torch.testing.assert_close(patches.norm(dim=-1).mean(dim=(1, 2)), torch.ones(3))
 
 
-def test_patches_know_their_place(tiny: EncoderParams, tokenizer: CaptionTokenizer) -> None:
+def test_a_changed_corner_moves_its_own_patch_more_than_the_opposite_one(
+    tiny: EncoderParams, tokenizer: CaptionTokenizer
+) -> None:
     """A change in one corner changes that corner's patch more than the opposite one's."""
     encoder = create_encoder(vit(tiny), tokenizer.vocabulary_size).eval()
     before = pictures(1)
@@ -164,7 +166,7 @@ def test_a_text_tower_of_another_kind_is_not_packed(tiny: EncoderParams, tokeniz
         assert torch.equal(encoder.encode_packed_text(tokens), encoder.encode_text(tokens))
 
 
-def test_mean_length_and_its_slope() -> None:
+def test_mean_length_and_its_gradient_equal_torchs_own() -> None:
     patches = torch.randn(3, 2, 4, 5, generator=torch.Generator().manual_seed(1), requires_grad=True)
     torch.testing.assert_close(mean_length(patches), patches.norm(dim=-1).mean(dim=(1, 2)))
     weight = torch.tensor([1.0, -2.0, 0.5])

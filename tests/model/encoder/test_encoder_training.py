@@ -85,7 +85,7 @@ def test_two_runs_give_the_same_files(
     assert hashes[0] == hashes[1]
 
 
-def test_it_learns_colours(shapes: Path, tiny: EncoderParams, tmp_path: Path) -> None:
+def test_training_learns_colours(shapes: Path, tiny: EncoderParams, tmp_path: Path) -> None:
     params = tiny.model_copy(update={"training": tiny.training.model_copy(update={"epochs": 30})})
     data, vocabulary = prepared(shapes, params, tmp_path)
     history = Contrastive(create_encoder(params, vocabulary), data, params).loop().run()

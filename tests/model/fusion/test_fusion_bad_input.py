@@ -1,4 +1,4 @@
-"""What strangers hand in to fusion: each of it ends in a sentence, or in figures that leave nobody out."""
+"""Bad input to fusion: each case ends in a sentence, or in figures that leave nobody out."""
 
 from __future__ import annotations
 

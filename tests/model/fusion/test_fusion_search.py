@@ -58,7 +58,7 @@ def test_the_command_ranks_by_fused_vectors(
     assert set(found[0]) == {"rank", "score", "product_id", "title", "product_type", "attributes"}
 
 
-def test_the_table_and_its_conditions(
+def test_search_prints_a_table_and_obeys_its_conditions(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(root)

@@ -34,7 +34,7 @@ LLM = {
 
 
 class Obedient:
-    """A model that does what strangers tell it: what it reads in listing or picture becomes its answer.
+    """A model that obeys every text and picture: what it reads in listing or picture becomes its answer.
 
     ``form`` is how far it goes: ``text`` puts the words into a well-formed answer; ``raw`` answers with the
     words alone; ``keys`` adds keys of its own; ``long`` goes on and on; ``alone`` is ``text`` without a word
@@ -94,7 +94,7 @@ def assert_holds(done: Clarified) -> None:
     assert ("colour", "blue") not in done.facts and not done.reason
 
 
-def test_the_set_is_as_large_as_promised() -> None:
+def test_the_attacks_are_at_least_forty_texts_and_eight_pictures() -> None:
     assert len(set(LISTING_TEXTS)) >= 40 and len(set(PICTURE_TEXTS)) >= 8
 
 
@@ -131,7 +131,7 @@ def test_an_answer_off_the_schema_is_not_used(said: str, form: str) -> None:
 
 
 @pytest.mark.parametrize("said", LISTING_TEXTS, ids=range(len(LISTING_TEXTS)))
-def test_strangers_words_stay_inside_one_json_string(said: str) -> None:
+def test_sellers_words_stay_inside_one_json_string(said: str) -> None:
     seen: list[Request] = []
 
     class Listening(Obedient):

@@ -48,7 +48,7 @@ def test_a_value_that_the_picture_contradicts_is_no_fact(number: int) -> None:
     assert not facts.check(f"{wrong} {honest['product_type']}", 80).supported
 
 
-def test_a_picture_that_shows_nothing_of_an_attribute_is_not_heard() -> None:
+def test_a_picture_that_shows_nothing_of_an_attribute_changes_no_support() -> None:
     wrong = change(LAMP, attributes={"material": "steel"}, title="lamp", description="")
     facts = book_of(wrong).of(LAMP)
     assert best(facts)["material"] == "steel"  # only the seller can know
@@ -56,7 +56,7 @@ def test_a_picture_that_shows_nothing_of_an_attribute_is_not_heard() -> None:
     assert not next(f for f in facts.best if f.name == "material").visible
 
 
-def test_silent_facts_can_be_left_out() -> None:
+def test_facts_without_picture_evidence_can_be_left_out() -> None:
     assert "material" not in best(book_of({}, silent_facts=False).of(LAMP))
 
 
@@ -104,12 +104,12 @@ def words_of(counts: dict[str, int]) -> Words:
     return known
 
 
-def test_common_words_are_no_slips() -> None:
+def test_common_words_are_not_taken_for_misspellings() -> None:
     known = words_of({"black": 100, "shirt": 50, "back": 60, "blakc": 2, "shrit": 3})
     assert [known.meant(w) for w in ("blakc", "back", "shrit", "blue")] == ["black", "", "shirt", ""]
 
 
-def test_a_slip_keeps_its_first_letter() -> None:
+def test_a_misspelling_keeps_its_first_letter() -> None:
     known = words_of({"socks": 90, "pink": 90, "rocks": 1, "link": 1, "scoks": 1})
     assert [known.meant(w) for w in ("rocks", "link", "scoks")] == ["", "", "socks"]
 
@@ -136,7 +136,7 @@ class KnowsColours:
         )
 
 
-def test_prompts_are_evidence_too() -> None:
+def test_prompts_count_as_evidence() -> None:
     rows, vectors = rows_of({0: {"attributes": {"colour": "blue"}, "title": "lamp", "description": ""}})
     asked = {**CLARIFY["evidence"], "model": {"evidence": ["prompt"]}}
     params = ClarifyParams.model_validate({**CLARIFY, "evidence": asked}).evidence
@@ -163,7 +163,7 @@ def test_a_clean_text_stays_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("text", ["red <b>lamp</b>", "RED GLASS LAMP", "red lamp ☎", "red_lamp #1"])
-def test_markup_and_shouting_do_not_pass(text: str) -> None:
+def test_markup_and_capitals_are_removed(text: str) -> None:
     clean = BOOK.of(LAMP).check(text, 80).clean
     assert clean == clean.lower() and set(clean) <= set(string.ascii_lowercase + " -")
 

@@ -69,7 +69,7 @@ def test_request_carries_picture_schema_parameters_and_key(serve: Serve, llm_par
 @pytest.mark.parametrize(
     ("form", "sent"), [("json_object", {"type": "json_object"}), ("none", None)], ids=["object", "none"]
 )
-def test_servers_without_json_schema_are_told_less(
+def test_the_response_format_is_the_one_the_server_supports(
     serve: Serve, llm_params: Make, form: str, sent: object
 ) -> None:
     server = serve(lambda *_: GOOD)
@@ -77,7 +77,7 @@ def test_servers_without_json_schema_are_told_less(
     assert server.bodies[0].get("response_format") == sent
 
 
-def test_a_storm_of_429_is_ridden_out(serve: Serve, llm_params: Make) -> None:
+def test_many_answers_429_are_retried_until_one_succeeds(serve: Serve, llm_params: Make) -> None:
     server = serve(lambda n, _: Act(status=429) if n < 12 else GOOD)
     replies = ask(llm_params(endpoint={"retries": 12}), *(request(f"item {i}") for i in range(6)))
     assert all(isinstance(r, Reply) for r in replies)
@@ -85,7 +85,7 @@ def test_a_storm_of_429_is_ridden_out(serve: Serve, llm_params: Make) -> None:
     assert max(server.paid.values()) == 1
 
 
-def test_retry_after_holds_back_everybody(serve: Serve, llm_params: Make) -> None:
+def test_retry_after_delays_every_request(serve: Serve, llm_params: Make) -> None:
     server = serve(lambda n, _: Act(status=429, headers={"retry-after": "0.4"}) if n == 0 else GOOD)
 
     async def run() -> None:

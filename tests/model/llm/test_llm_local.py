@@ -160,7 +160,7 @@ OTHER = {**SCHEMA, "properties": {"text": {"type": "string", "minLength": 9}}}
 
 @pytest.mark.slow
 @pytest.mark.parametrize("pictures", [False, True], ids=["text", "image-text"])
-def test_against_the_server_of_transformers(
+def test_answers_of_a_transformers_server_are_checked_counted_and_kept(
     llm_params: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pictures: bool
 ) -> None:
     from tiny_models import save_image_text_model, save_text_model

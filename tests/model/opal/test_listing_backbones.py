@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
     "lora", [None, {"rank": 2, "alpha": 4, "dropout": 0.0, "targets": ["q_proj", "v_proj"]}]
 )
 @pytest.mark.parametrize("build", [qwen, smol])
-def test_tuning_preferring_saving_and_writing(
+def test_a_backbone_is_tuned_saved_loaded_and_writes_listings(
     build: Callable[[Path], None], lora: dict[str, object] | None, tmp_path: Path
 ) -> None:
     torch.set_num_threads(1)

@@ -126,7 +126,7 @@ def test_preferring_scores_the_two_answers_alone_and_cuts_no_image_token(
         assert int((row == image).sum()) == 5 and not scored[row == image].any()
 
 
-def test_tokens_known_beforehand_make_trls_own_batch(shop: Path) -> None:
+def test_precomputed_tokens_give_the_same_batch_as_trl(shop: Path) -> None:
     model, pixels, samples, _ = started(shop)
     dataset = sft_dataset(samples[:12], Conversation(model))
     ready = sft_collator(model, pixels.take, dataset)
@@ -187,7 +187,7 @@ def test_a_generator_that_knows_its_prompts_gives_the_processors_batch(
         assert ready[name].dtype == tensor.dtype and torch.equal(ready[name], tensor), name
 
 
-def test_a_growing_cache_writes_what_transformers_own_does(
+def test_the_growing_key_value_cache_writes_what_transformers_own_does(
     shop: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     generator, pixels = writer(shop, Decoding(4, 100, "bf16"))
@@ -266,7 +266,9 @@ def test_a_checkpoint_cut_by_a_kill_is_passed_over(tmp_path: Path) -> None:
     assert not (tmp_path / "checkpoint-12").exists()
 
 
-def test_preferences_and_dpo(shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_preference_pairs_and_dpo_do_not_depend_on_the_cache(
+    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "models").mkdir()
     (tmp_path / "models/sft_refined").symlink_to(shop / "models/listing/sft_refined")

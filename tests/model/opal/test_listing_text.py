@@ -97,7 +97,7 @@ def test_a_swap_changes_values_and_the_title_with_them() -> None:
     assert swapped_listing(GOOD, dict(GOOD.attributes), 3, np.random.default_rng(0)) is None
 
 
-def test_shares_add_up() -> None:
+def test_shares_of_a_whole_add_up_to_it() -> None:
     assert sum(shared_out(10, {"a": 1, "b": 1, "c": 1}).values()) == 10
     assert shared_out(8, {"a": 0.5, "b": 0.5, "c": 0}) == {"a": 4, "b": 4, "c": 0}
 
@@ -129,7 +129,7 @@ def test_the_order_is_whole_epochs_and_a_function_of_the_seed() -> None:
         Lessons([], asked, []).order(params)
 
 
-def test_measures_by_hand() -> None:
+def test_measures_equal_those_computed_by_hand() -> None:
     truth = Listing("Red bar", {"colour": "red", "size_cm": "10", "brand": "Acme"})
     targets = [Target("a", "shapes", truth), Target("b", "shapes", truth)]
     said = [Listing("red bar", {"colour": "red", "size_cm": "12"}), None]

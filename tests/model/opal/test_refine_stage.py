@@ -80,7 +80,7 @@ def test_a_wrong_value_is_dropped_with_a_reason_and_right_ones_stay(spoiled: Sho
     assert all(refined[p.product_id]["attributes"]["colour"] == p.attributes["colour"] for p in kept)
 
 
-def test_titles_are_mended_word_by_word(spoiled: Shop) -> None:
+def test_titles_are_corrected_word_by_word(spoiled: Shop) -> None:
     refined = spoiled.refined()
     for i in (MISSPELT, SHOUTED, STUFFED):
         assert refined[f"k{i:05d}"]["title"] == spoiled.truths[i].title
@@ -97,7 +97,7 @@ def test_free_text_and_units_are_normalised(spoiled: Shop) -> None:
     assert spoiled.decision(HEDGED, "volume_ml")["value"] == "0.3 l"  # what the seller wrote stays on record
 
 
-def test_pictures_tell_colours_and_no_guarantee(spoiled: Shop) -> None:
+def test_pictures_decide_colours_and_not_guarantees(spoiled: Shop) -> None:
     report = json.loads((spoiled.root / "data/refined/calibration.json").read_text())
     assert report["colour"]["picture_prefers"] > 0.95
     assert report["colour"]["swaps_dropped"] > 0.95 and report["colour"]["stated_dropped"] == 0
@@ -107,7 +107,7 @@ def test_pictures_tell_colours_and_no_guarantee(spoiled: Shop) -> None:
     )
 
 
-def test_instructions_have_every_grain_and_ask_only_what_is_known(spoiled: Shop) -> None:
+def test_instructions_have_every_level_of_detail_and_ask_only_what_is_known(spoiled: Shop) -> None:
     rows = spoiled.read("instructions")
     refined = spoiled.refined()
     assert {r["grain"] for r in rows} == {"listing", "attribute", "title", "visible", "not_visible"}
@@ -204,7 +204,7 @@ def test_without_pictures_only_form_is_judged(shop: Shop) -> None:
     assert shop.refined()[f"k{HEDGED:05d}"]["attributes"]["volume_ml"] == "300"
 
 
-def test_a_schema_without_attributes(shop: Shop) -> None:
+def test_a_schema_without_attributes_gives_listing_and_title_instructions_only(shop: Shop) -> None:
     shop.schema["categories"]["kitchen"]["attributes"] = {}
     for i in range(len(shop.products)):
         shop.change(i, attributes={})
@@ -213,7 +213,7 @@ def test_a_schema_without_attributes(shop: Shop) -> None:
     assert {r["grain"] for r in shop.read("instructions")} == {"listing", "title"}
 
 
-def test_a_schema_with_five_thousand_values(shop: Shop) -> None:
+def test_a_schema_of_five_thousand_values_normalises_one_of_them(shop: Shop) -> None:
     values = [f"shade {i}" for i in range(5000)]
     shop.schema["categories"]["kitchen"]["attributes"]["shade"] = {"type": "enum", "values": values}
     for i in range(len(shop.products)):

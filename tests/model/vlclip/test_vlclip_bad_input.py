@@ -1,4 +1,4 @@
-"""What strangers may hand in: each of it ends in a sentence that names it, or changes nothing else."""
+"""Bad input to VL-CLIP: each case ends in a sentence that names it, or changes nothing else."""
 
 from __future__ import annotations
 

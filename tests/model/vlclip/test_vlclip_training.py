@@ -82,7 +82,7 @@ def test_crops_come_from_the_cache_as_they_come_fresh(shop: Path, tmp_path: Path
     assert not np.array_equal(moved[3], fresh[3]) and np.array_equal(moved[0], fresh[0])
 
 
-def test_each_variant_sees_and_reads_its_own(grounded: Path, tmp_path: Path) -> None:
+def test_each_variant_gets_its_own_pictures_and_texts(grounded: Path, tmp_path: Path) -> None:
     rows = read_rows(grounded / "data/checked")
     some = np.arange(8)
     pixels, titles = {}, {}

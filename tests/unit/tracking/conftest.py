@@ -30,7 +30,7 @@ START = 1_700_000_000.0
 
 
 class Workspace:
-    """A workspace whose stages are fabricated: outputs, lock entry and record, as DVC and a door leave
+    """A workspace whose stages are fabricated: outputs, lock entry and record, as DVC and a stage leave
     them.
     """
 
@@ -106,7 +106,7 @@ class Workspace:
         return made
 
     def record(self, name: str, **fields: Any) -> Record:
-        """Leave a record as a door does; every call is ten seconds later than the one before."""
+        """Leave a record as a stage does; every call is ten seconds later than the one before."""
         self.clock += 10
         defaults = {"status": "finished", "started": self.clock, "seconds": 5.0, "peak_memory_bytes": 1 << 20}
         record = Record(stage=name, **(defaults | fields))

@@ -191,7 +191,7 @@ def test_only_the_last_execution_owns_the_lock_entry(workspace, runs_of):
 
 
 def test_execution_killed_before_dvc_wrote_the_lock_gets_no_hashes_of_another(workspace, runs_of):
-    """The door finished, DVC died before writing dvc.lock: same sizes, other bytes, an older lock."""
+    """The stage finished, DVC died before writing dvc.lock: same sizes, other bytes, an older lock."""
     workspace.write("data/catalog/a", "1")
     workspace.stage("catalog", ["data/catalog"])
     publish(workspace.root)
