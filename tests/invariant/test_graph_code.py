@@ -39,6 +39,12 @@ def test_folders_cover_everything_that_the_command_runs(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", STAGES)
+def test_no_part_of_a_command_is_empty(name: str) -> None:
+    # an empty setting leaves two spaces, which the lock folds into one: the stage would run again each time
+    assert '""' not in str(STAGES[name]) and "''" not in str(STAGES[name]) and "  " not in STAGES[name]["cmd"]
+
+
+@pytest.mark.parametrize("name", STAGES)
 def test_a_stage_depends_on_few_folders(name: str) -> None:
     # both ask a chat model and weigh evidence, besides what every stage of their system needs
     most = 7 if name in ("dvc.yaml:clarify", "dvc.yaml:refine") else 6
