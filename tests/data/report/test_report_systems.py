@@ -41,7 +41,7 @@ def test_every_link_of_the_contents_has_a_target(shop: ShopOfAll) -> None:
 
 def test_claims_come_first_and_say_whether_they_hold(shop: ShopOfAll) -> None:
     words = built(shop).words
-    table = words[words.rindex("What this run shows") : words.index("The claims are parameters")]
+    table = words[words.rindex("What this run shows") : words.index("The claims stand in a file")]
     assert (
         "Encoder fine_tuned is above colour_histogram HITS@5 0.610 [0.580, 0.640] 0.400 [0.370, 0.430] "
         "+0.210 [0.180, 0.240] 1,050 ✓ shown" in table
