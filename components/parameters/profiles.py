@@ -21,20 +21,49 @@ def profile_names(root: Path) -> list[str]:
     return sorted(path.stem for path in (root / "conf").glob("*.yaml"))
 
 
+EXTENDS = "extends"  # key of a profile: another one, which it changes in turn
+
+
+def profile_chain(root: Path, profile: str) -> list[tuple[str, dict[str, Any]]]:
+    """File name and blocks of a profile and of those it extends, the first of them first.
+
+    Raises:
+        ConfigurationError: one of them does not exist, or a profile extends itself through others.
+    """
+    chain: list[tuple[str, dict[str, Any]]] = []
+    seen: list[str] = []
+    wanted: Any = profile
+    while wanted is not None:
+        by = f"conf/{seen[-1]}.yaml: {EXTENDS}: " if seen else ""
+        if wanted not in profile_names(root):
+            known = ", ".join(profile_names(root)) or "none"
+            raise ConfigurationError(f"{by}There is no profile '{wanted}' (profiles: {known}).")
+        if wanted in seen:
+            raise ConfigurationError(
+                f"{by}Profiles extend each other in a circle ({' → '.join([*seen, wanted])})."
+            )
+        seen.append(wanted)
+        blocks: dict[str, Any] = read_yaml(root / f"conf/{wanted}.yaml")
+        wanted = blocks.pop(EXTENDS, None)
+        chain.insert(0, (f"conf/{seen[-1]}.yaml", blocks))
+    return chain
+
+
 def profile_values(root: Path, profile: str | None, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """The blocks of params.yaml with a profile's (None: no profile) and then overrides laid on them.
 
+    What a profile ``extends`` is laid on first.
+
     Raises:
-        ConfigurationError: there is no such profile.
+        ConfigurationError: there is no such profile; see :func:`profile_chain`.
         ConfigurationError: what comes out does not fit the parameter models.
     """
     blocks, source = read_yaml(root / "params.yaml"), "params.yaml"
     if profile is not None:
-        if profile not in profile_names(root):
-            known = ", ".join(profile_names(root)) or "none"
-            raise ConfigurationError(f"There is no profile '{profile}' (profiles: {known}).")
-        source = f"conf/{profile}.yaml"
-        blocks = with_profile(blocks, read_yaml(root / source))
+        chain = profile_chain(root, profile)
+        source = " on ".join(name for name, _ in reversed(chain))
+        for _, over in chain:
+            blocks = with_profile(blocks, over)
     blocks = with_overrides(blocks, overrides)
     check_blocks(blocks, f"{source} with {' '.join(overrides)}" if overrides else source)
     return blocks

@@ -120,6 +120,34 @@ def test_a_profile_changes_what_it_names_and_nothing_else(tmp_path: Path) -> Non
     assert str(caught.value) == ("conf/mine.yaml: encoder.training.epoch: unknown key, did you mean epochs?")
 
 
+def test_a_profile_may_extend_another_one(tmp_path: Path) -> None:
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "params.yaml").write_text("encoder: {seed: 5, training: {epochs: 3, batch_size: 8}}\n")
+    for name, text in {
+        "base": "encoder: {seed: 6, training: {epochs: 4}}\nsft: {seed: 2}\n",
+        "middle": "extends: base\nencoder: {training: {batch_size: 16}}\n",
+        "top": "extends: middle\nsft: {seed: 3}\n",
+        "typo": "extends: base\nencoder: {sed: 3}\n",
+        "lost": "extends: bse\n",
+        "one": "extends: two\n",
+        "two": "extends: one\n",
+        "odd": "extends: [base]\n",
+    }.items():
+        (tmp_path / "conf" / f"{name}.yaml").write_text(text)
+    expected = {"encoder": {"seed": 6, "training": {"epochs": 4, "batch_size": 16}}, "sft": {"seed": 3}}
+    assert profile_values(tmp_path, "top") == expected
+    for name, told in {
+        "typo": "conf/typo.yaml on conf/base.yaml: encoder.sed: unknown key, did you mean seed?",
+        "lost": "conf/lost.yaml: extends: There is no profile 'bse' (profiles: base, lost, middle, odd, one,"
+        " top, two, typo).",
+        "one": "conf/two.yaml: extends: Profiles extend each other in a circle (one → two → one).",
+        "odd": "conf/odd.yaml: extends: There is no profile '['base']'",
+    }.items():
+        with pytest.raises(ConfigurationError) as caught:
+            profile_values(tmp_path, name)
+        assert str(caught.value).startswith(told)
+
+
 def test_params_prints_values_their_documentation_and_what_differs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
