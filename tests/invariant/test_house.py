@@ -104,13 +104,16 @@ def test_params_yaml_holds_every_block_with_a_key_and_is_short() -> None:
 def test_what_a_profile_leaves_out_comes_from_params_yaml_and_the_defaults() -> None:
     from components.parameters.listing import resolved
 
-    fashion, gpu = (
+    fashion, gpu, cluttered = (
         {name: block.model_dump() for name, block in resolved(ROOT, profile).items()}
-        for profile in ("fashion", "gpu")
+        for profile in ("fashion", "gpu", "fashion-cluttered")
     )
     assert fashion["catalog"]["noise"]["title_value_missing"] == 0.5  # of the profile
     assert fashion["catalog"]["noise"]["misspelling"] == 0.2  # of params.yaml
     assert fashion["vlclip"]["training"]["checkpoint_every_s"] == 10.0  # of vlclip, not of the encoder
+    assert fashion["catalog"]["photo_noise"] is None
+    assert cluttered["catalog"]["noise"] == fashion["catalog"]["noise"]  # of the profile that it extends
+    assert cluttered["catalog"]["photo_noise"]["share"] == 0.5
     assert gpu["encoder"]["model"]["vision"] == {}  # replaced: its keys are free
     assert gpu["fusion"]["word_path"] is None and gpu["ground"]["encoder"] is None
     assert gpu["dpo"]["training"]["weight_decay"] == 0.0 != gpu["sft"]["training"]["weight_decay"]
