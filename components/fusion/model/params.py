@@ -61,7 +61,7 @@ class ProductTextParams(Params):
     fields: tuple[FieldName, ...] = Field(
         ("title", "product_type", "attributes", "description"), min_length=1
     )
-    context_length: int = Field(40, ge=8, le=512)  # tokens; the text tower's positions are extended to it
+    context_length: int = Field(48, ge=8, le=512)  # tokens
     # probability that a field is left out in a training step
     masking: dict[FieldName, Share] = {
         "attributes": 0.2,
@@ -79,18 +79,11 @@ class ProductTextParams(Params):
         return self
 
 
-class WordPathParams(Params):
-    """The sum of word vectors beside the text transformer, of the query tower and of product texts."""
-
-    weight: PositiveFloat = 1.0  # against the transformer's vector, at the start; learned from there
-
-
 class FusionParams(Params):
     """Block ``fusion``: what all its stages share."""
 
     pairs: PairParams = PairParams()
     text: ProductTextParams = ProductTextParams()
-    word_path: WordPathParams | None = WordPathParams()  # null: the transformer alone
 
 
 class OptimisationParams(Params):
@@ -119,9 +112,7 @@ class AlignmentParams(Params):
 
     seed: int = 41
     threads: PositiveInt = 1
-    # Weight of the starting text tower against a newly drawn one ("shrink and perturb", Ash and Adams 2020,
-    # arXiv 1910.08475): a tower that learned to name what pictures show is slow to learn other words.
-    keep_text_tower: Share = 1.0
+    tune_text: bool = False  # false: the text tower stays as it is, and its head learns
     text_weight: NonNegativeFloat = 1.0
     image_weight: NonNegativeFloat = 0.0
     # false: the image tower stays as it is and its vectors are computed once; only the query tower moves

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from components.encoder.model.features.vector_cache import Vectors
+from components.encoder.model.towers.files import load_encoder
 from components.fusion.model.data.product_text import plain
 from components.fusion.model.errors import FusionDataError
 from components.fusion.model.fuse.item_vectors import fused_vectors
 from components.fusion.model.networks.files import TrainedNetwork, load_network
 from components.fusion.model.params import EncodeParams
-from components.fusion.model.towers.files import load_towers
 from components.fusion.model.towers.towers import Items, Towers
 from components.retrieval.hits import Hit
 
@@ -43,7 +43,7 @@ def open_model(
     Raises:
         ModelFileError, NetworkFileError: a folder is missing, damaged, or they do not belong together.
     """
-    loaded = load_towers(models / "align_image")
+    loaded = load_encoder(models / "align_image")
     found = load_network(models / network, loaded.model_sha256)
     return FusionModel(Towers(loaded, found.text, encode, cache, threads), found)
 

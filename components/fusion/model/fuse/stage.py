@@ -6,12 +6,12 @@ from pathlib import Path
 
 import torch
 
+from components.encoder.model.towers.files import load_encoder
 from components.fusion.model.fuse.fusing import Fusing
 from components.fusion.model.fuse.training_set import make_fuse_data, make_validation
 from components.fusion.model.networks.create import create_network
 from components.fusion.model.networks.files import TrainedNetwork, save_network
 from components.fusion.model.params import FuseParams, FusionParams, NetworkName
-from components.fusion.model.towers.files import load_towers
 from components.fusion.model.towers.towers import Towers
 from components.stage.params import Params
 from components.stage.paths import Paths
@@ -37,7 +37,7 @@ def run(params: Fuse, paths: Paths, record: Record) -> None:
     model, curves = paths.fusion / name, paths.plots / f"fuse_{name}.csv"
     torch.set_num_threads(fuse.threads)
     with record.timed("vectors"):
-        loaded = load_towers(params.towers or paths.fusion / "align_image")
+        loaded = load_encoder(params.towers or paths.fusion / "align_image")
         towers = Towers(loaded, fusion.text, fuse.encode, paths.cache / "vectors", fuse.threads)
         data = make_fuse_data(paths.catalogue, towers, fusion, fuse)
         network = create_network(name, towers.dimension, fuse.network, fuse.seed)
