@@ -85,11 +85,19 @@ class WordPathParams(Params):
     weight: PositiveFloat = 1.0  # against the transformer's vector, at the start; learned from there
 
 
+class Bm25Params(Params):
+    """Lexical search (Robertson and Zaragoza 2009)."""
+
+    k1: PositiveFloat = 1.2
+    b: Share = 0.75
+
+
 class FusionParams(Params):
     """Block ``fusion``: what all its stages share."""
 
     pairs: PairParams = PairParams()
     text: ProductTextParams = ProductTextParams()
+    bm25: Bm25Params = Bm25Params()  # over the same fields, without markers
     word_path: WordPathParams | None = WordPathParams()  # null: the transformer alone
 
 
@@ -182,14 +190,6 @@ class FuseParams(Params):
         steps=140, batch_size=512, learning_rate=0.003, warmup_share=0.05, validate_every_steps=70
     )
     encode: EncodeParams = EncodeParams()
-
-
-# What sellers' texts suffer in the degraded test, on top of the noise that the catalogue has.
-class Bm25Params(Params):
-    """The lexical baseline (Robertson and Zaragoza 2009)."""
-
-    k1: PositiveFloat = 1.2
-    b: Share = 0.75
 
 
 class SearchParams(Params):

@@ -80,6 +80,8 @@ VARIANTS = {
         "average": "the mean of both vectors",
         "text_only": "the product's text alone",
         "image_only": "the product's picture alone",
+        "hybrid_image": "BM25, text and picture scores in one weighted sum, chosen on validation",
+        "hybrid": "BM25 and the product's text, joined by their ranks",
         "bm25": "keyword search, without any learning",
     },
     "refine": {"refined": "after refinement", "seller": "as the seller wrote it"},

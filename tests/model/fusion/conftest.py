@@ -95,6 +95,7 @@ BLOCKS: dict[str, Any] = {
             "context_length": 20,
             "masking": {"title": 0.2, "product_type": 0.1, "attributes": 0.2, "description": 0.3},
         },
+        "bm25": {"k1": 1.2, "b": 0.75},
         "word_path": {"weight": 1.0},
     },
     "align_text": {
@@ -111,7 +112,7 @@ BLOCKS: dict[str, Any] = {
     },
     "fusion_eval": {
         "seed": 4, "threads": 1, "split": "test", "relevant_grade": 3, "bootstrap_samples": 200,
-        "networks": ["concat_mlp", "moe_bilinear"], "bm25": {"k1": 1.2, "b": 0.75},
+        "networks": ["concat_mlp", "moe_bilinear"], "weight_steps": 4,
         "text_shares": [0.3, 0.7], "sparse_share": 0.25, "missing_share": 0.5, "noise": NOISE, "gate_top": 3,
         "encode": ENCODE,
     },

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,10 @@ import pytest
 from components.catalog.format.schema import read_schema
 from components.fusion.evaluate.conditions import carelessly_written, sparse, without_pictures, without_texts
 from components.fusion.evaluate.params import FusionEvaluationParams
-from components.fusion.model.baselines import UNSEEN, best_text_share, bm25_scores, cosine, weighted
+from components.fusion.model.baselines import UNSEEN, best_text_share, cosine, weighted
 from components.fusion.model.errors import FusionDataError
 from components.fusion.model.fuse.item_vectors import fused_vectors
-from components.fusion.model.params import Bm25Params, EncodeParams, FusionParams
+from components.fusion.model.params import EncodeParams, FusionParams
 from components.fusion.model.towers.towers import Items, joined
 from components.fusion.search.search import FusionModel, open_model, search
 from components.retrieval.metrics import Qrels
@@ -38,7 +37,7 @@ def items(model: FusionModel, shop: Path) -> Items:
 def test_every_row_and_slice_is_measured(trained: Path) -> None:
     metrics = json.loads((trained / "metrics/fusion.json").read_text())
     rows = {"bm25", "text_only", "image_only", "average", "fixed_weights", "concat_mlp", "moe_bilinear"}
-    rows.add("moe_bilinear_no_pictures")
+    rows |= {"hybrid", "hybrid_image", "moe_bilinear_no_pictures"}
     assert set(metrics) == rows | {"_tests"}
     plain = {"ndcg_at_1", "ndcg_at_10", "desirability_ndcg_at_1", "desirability_ndcg_at_10"}
     plain |= {"recall_at_100", "mrr", "textual_ndcg_at_10", "visual_ndcg_at_10", "sparse_text_ndcg_at_10"}
@@ -62,7 +61,7 @@ def test_every_row_and_slice_is_measured(trained: Path) -> None:
 def test_per_query_rows_and_gates(trained: Path) -> None:
     folder = trained / "results/per_query/fusion"
     rows = pq.read_table(folder / "fusion.parquet").to_pylist()
-    assert len(rows) == 8 * 8 and {"variant", "query_id", "kind", "ndcg_at_10", "top"} <= set(rows[0])
+    assert len(rows) == 8 * 10 and {"variant", "query_id", "kind", "ndcg_at_10", "top"} <= set(rows[0])
     gates = pq.read_table(folder / "gates.parquet").to_pylist()
     assert len(gates) == 8 * 3 and {row["variant"] for row in gates} == {"moe_bilinear"}
     assert all(row["text"] + row["image"] + row["cross"] == pytest.approx(1, abs=1e-5) for row in gates)
@@ -77,16 +76,6 @@ def test_an_evaluation_without_the_cache_changes_no_byte(
     run_stage("fusion.evaluate", shop, tmp_path, blocks)
     for folder in ("metrics", "results"):
         assert sha256_folder(tmp_path / folder) == sha256_folder(trained / folder), folder
-
-
-def test_bm25_finds_words_and_knows_empty_products(items: Items) -> None:
-    has_text = items.has_text.copy()
-    has_text[14] = False
-    params = Bm25Params(k1=1.2, b=0.75)
-    silent = replace(items, has_text=has_text)
-    scores = bm25_scores(["number 14", "number 17", "zzz"], silent, ["title"], params)
-    assert scores.shape == (3, 80) and not scores[2].any() and not scores[:, 14].any()
-    assert scores[1].argmax() == 17
 
 
 def test_fixed_weights_are_the_best_of_the_shares() -> None:
