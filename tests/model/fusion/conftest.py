@@ -95,6 +95,7 @@ BLOCKS: dict[str, Any] = {
             "context_length": 20,
             "masking": {"title": 0.2, "product_type": 0.1, "attributes": 0.2, "description": 0.3},
         },
+        "bm25": {"k1": 1.2, "b": 0.75},
         "word_path": {"weight": 1.0},
     },
     "align_text": {
@@ -107,11 +108,12 @@ BLOCKS: dict[str, Any] = {
         "seed": 3, "threads": 1, "temperature": 0.1,
         "network": {"hidden": 8, "heads": 2, "bilinear_rank": 4, "dropout": 0.1},
         "modality_dropout": {"text": 0.1, "image": 0.1},
+        "gate": {"depth": 8, "hidden": 4, "epochs": 10, "batch_size": 4, "folds": 2},
         "optimisation": OPTIMISATION | {"batch_size": 8}, "encode": ENCODE,
     },
     "fusion_eval": {
         "seed": 4, "threads": 1, "split": "test", "relevant_grade": 3, "bootstrap_samples": 200,
-        "networks": ["concat_mlp", "moe_bilinear"], "bm25": {"k1": 1.2, "b": 0.75},
+        "networks": ["concat_mlp", "moe_bilinear"], "weight_steps": 4,
         "text_shares": [0.3, 0.7], "sparse_share": 0.25, "missing_share": 0.5, "noise": NOISE, "gate_top": 3,
         "encode": ENCODE,
     },
