@@ -111,8 +111,8 @@ def test_what_a_profile_leaves_out_comes_from_params_yaml_and_the_defaults() -> 
     assert fashion["catalog"]["noise"]["title_value_missing"] == 0.5  # of the profile
     assert fashion["catalog"]["noise"]["misspelling"] == 0.2  # of params.yaml
     assert fashion["vlclip"]["training"]["checkpoint_every_s"] == 10.0  # of vlclip, not of the encoder
-    assert gpu["encoder"]["model"]["vision"] == {}  # replaced: its keys are free
-    assert gpu["fusion"]["word_path"] is None and gpu["ground"]["encoder"] is None
+    assert gpu["encoder"]["model"]["pretrained"]["architecture"] == "ViT-B-32"
+    assert gpu["ground"]["encoder"] is None
     assert gpu["dpo"]["training"]["weight_decay"] == 0.0 != gpu["sft"]["training"]["weight_decay"]
 
 

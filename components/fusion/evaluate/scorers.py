@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from components.fusion.evaluate.conditions import without_pictures
 from components.fusion.evaluate.held_out import HeldOut, Settings
 from components.fusion.evaluate.table import Scorer
 from components.fusion.model.baselines import (
@@ -20,9 +19,10 @@ from components.fusion.model.baselines import (
     weighted,
     weighted_sum,
 )
-from components.fusion.model.fuse.item_vectors import fused_vectors
-from components.fusion.model.networks.layers import FusionNetwork
+from components.fusion.model.fuse.item_vectors import Asked, evidence_of, fused_vectors, unpictured
+from components.fusion.model.networks.files import TrainedNetwork
 from components.fusion.model.sources.bm25 import Scores
+from components.fusion.model.sources.evidence import Evidence
 from components.fusion.model.sources.standardise import standardised
 from components.fusion.model.towers.towers import Items
 
@@ -43,16 +43,20 @@ class PlainScorer:
     def __init__(self, held_out: HeldOut, settings: Settings) -> None:
         self.texts, self.queries = held_out.question.task.texts, held_out.queries
         self._fusion = settings.fusion
-        self._lexical: list[tuple[Items, Scores]] = []
+        self._asked: list[tuple[Items, Asked]] = []
+
+    def asked(self, items: Items) -> Asked:
+        """The queries, as they are asked of these products."""
+        for known, asked in self._asked:
+            if known is items:
+                return asked
+        index = lexical_index(items, self._fusion.text.fields, self._fusion.bm25)
+        self._asked.append((items, Asked.of(self.queries, self.texts, index)))
+        return self._asked[-1][1]
 
     def bm25(self, items: Items) -> Scores:
         """BM25 of product texts without markers."""
-        for known, scores in self._lexical:
-            if known is items:
-                return scores
-        index = lexical_index(items, self._fusion.text.fields, self._fusion.bm25)
-        self._lexical.append((items, index.scores(self.texts)))
-        return self._lexical[-1][1]
+        return self.asked(items).lexical
 
     def text_only(self, items: Items) -> Scores:
         """The products' text vectors."""
@@ -90,32 +94,41 @@ def tuned(validation: HeldOut, settings: Settings) -> Tuned:
     return Tuned(share, best_weights(sources, qrels, params.weight_steps))
 
 
-def plain_scorers(held_out: HeldOut, found: Tuned, settings: Settings) -> dict[str, Scorer]:
+def plain_scorers(plain: PlainScorer, found: Tuned) -> dict[str, Scorer]:
     """The rows that train nothing, by name."""
-    plain = PlainScorer(held_out, settings)
     return {
         "bm25": plain.bm25,
         "hybrid": plain.hybrid,
         "hybrid_image": lambda items: plain.hybrid_image(items, found.hybrid_image),
         "text_only": plain.text_only,
         "image_only": plain.image_only,
-        "average": lambda items: cosine(held_out.queries, average(items), items.has_text | items.has_image),
+        "average": lambda items: cosine(plain.queries, average(items), items.has_text | items.has_image),
         "fixed_weights": lambda items: plain.fixed_weights(items, found.text_share),
     }
 
 
-def network_scorer(held_out: HeldOut, network: FusionNetwork) -> Scorer:
-    """Scores of a fusion network's item vectors."""
+def vectors_scorer(held_out: HeldOut, trained: TrainedNetwork) -> Scorer:
+    """Scores of a fusion network's item vectors alone."""
     return lambda items: cosine(
-        held_out.queries, fused_vectors(network, items), items.has_text | items.has_image
+        held_out.queries,
+        fused_vectors(trained.network, _shown(items, trained)),
+        items.has_text | items.has_image,
     )
 
 
-def text_scorer(held_out: HeldOut) -> Scorer:
-    """Scores of the products' text vectors alone."""
-    return lambda items: cosine(held_out.queries, items.text, items.has_text)
+def network_scorer(plain: PlainScorer, held_out: HeldOut, trained: TrainedNetwork) -> Scorer:
+    """Scores of a network with the gate above it; of its vectors where it has none."""
+    gate = trained.gate
+    if gate is None:
+        return vectors_scorer(held_out, trained)
+    return lambda items: gate.rank(network_evidence(plain, trained, items))
 
 
-def without_sight(scorer: Scorer) -> Scorer:
-    """The same network shown no picture: how much of its gain over text alone is not the picture's."""
-    return lambda items: scorer(without_pictures(items, share=1.0, seed=0))
+def network_evidence(plain: PlainScorer, trained: TrainedNetwork, items: Items) -> Evidence:
+    """What all sources say of products, that of the network among them."""
+    shown = _shown(items, trained)
+    return evidence_of(plain.asked(items), shown, fused_vectors(trained.network, shown))
+
+
+def _shown(items: Items, trained: TrainedNetwork) -> Items:
+    return items if trained.pictures else unpictured(items)

@@ -43,8 +43,12 @@ TESTED = [
     ("text_only", "picture_missing_ndcg_at_10"),
     ("text_only", "text_degraded_ndcg_at_10"),
     ("image_only", "ndcg_at_10"),
+    (f"{MAIN}_vectors", "ndcg_at_10"),
+    # of a study: the same network trained without pictures, and its gate without BM25
     (f"{MAIN}_no_pictures", "ndcg_at_10"),
     (f"{MAIN}_no_pictures", "visual_ndcg_at_10"),
+    (f"{MAIN}_no_lexical", "ndcg_at_10"),
+    (f"{MAIN}_no_lexical", "textual_ndcg_at_10"),
 ]
 # What a study asks of every seed: metric -> claim about the main network and text_only.
 CLAIMS = {

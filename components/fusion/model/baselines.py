@@ -12,11 +12,11 @@ from components.encoder.model.features.vector_cache import Vectors
 from components.fusion.model.data.product_text import field_text
 from components.fusion.model.params import Bm25Params, FieldName
 from components.fusion.model.sources.bm25 import Bm25, Scores
+from components.fusion.model.sources.evidence import UNSEEN
 from components.fusion.model.towers.towers import Flags, Items
 from components.retrieval.metrics import Qrels, judge, ndcg_at
 from components.retrieval.ranking import top_k
 
-UNSEEN = -2.0  # score of a product that a row cannot see: below every cosine
 FUSION_RANK = 60  # of reciprocal rank fusion (Cormack et al. 2009)
 
 

@@ -73,8 +73,8 @@ VARIANTS = {
         "chance": "a random order",
     },
     "fusion": {
-        "moe_bilinear": "a gated mixture of text, image and cross experts, plus a bilinear term",
-        "moe_bilinear_no_pictures": "the same network without pictures",
+        "moe_bilinear": "a gated mixture of text, image and cross experts, plus a bilinear term, and BM25",
+        "moe_bilinear_vectors": "the same network's vectors alone, without BM25",
         "concat_mlp": "a network on both vectors, side by side",
         "fixed_weights": "text and picture in one fixed proportion, chosen on validation",
         "average": "the mean of both vectors",

@@ -106,7 +106,7 @@ class EncoderGrounder:
     ) -> None:
         own = encoder.encoder.image_px
         self.image_px = params.image_px or own
-        if self.image_px != own and encoder.encoder.patches is None:
+        if self.image_px != own and encoder.encoder.heads is None:
             raise VlclipConfigurationError(
                 f"ground.encoder.image_px is {self.image_px}, but this encoder's vision transformer takes "
                 f"pictures of {own} px only; set it to null."

@@ -84,7 +84,9 @@ class SceneGrounding(Params):
 class EncoderGrounding(Params):
     """Boxes from the encoder's own patches; see :class:`components.vlclip.grounding.windows.Windows`."""
 
-    image_px: int | None = Field(80, ge=32, le=1024)  # side of the square pictures; null = the encoder's own
+    image_px: int | None = Field(
+        None, ge=32, le=1024
+    )  # side of the square pictures; null = the encoder's own
     grid: int = Field(10, ge=4, le=32)  # cells per side that windows are made of
     smallest_side: Share = 0.25  # shortest side of a window, as a share of the picture's
     level_deviations: float = 0.0  # how far above its mean a similarity must be to speak for a window
@@ -132,12 +134,11 @@ class GroundParams(Params):
 class VlclipTraining(TrainingParams):
     """A short training that goes on from the encoder's weights and temperature."""
 
-    epochs: PositiveInt = 1
+    epochs: PositiveInt = 20
     swapped_captions: bool = False
     learning_rate: PositiveFloat = 0.0005
-    low_resolution_share: Share = 0.0
     checkpoint_every_s: PositiveFloat = 10.0
-    validate_every_epochs: PositiveInt = 1
+    validate_every_epochs: PositiveInt = 10
 
 
 class VlclipParams(Params):
@@ -147,7 +148,7 @@ class VlclipParams(Params):
     threads: PositiveInt = 1
     margin: Share = 0.1  # a crop is its box, this share of its sides wider on each side
     # of product type, the variant's text, and the attributes that the text states
-    captions: CaptionShares = CaptionShares(title=0.4, title_attributes=0.0, attributes=0.4)
+    captions: CaptionShares = CaptionShares(product_type=0.1, title=0.4, attributes=0.4)
     augmentation: Augmentation = Augmentation()
     training: VlclipTraining = VlclipTraining()
 

@@ -108,6 +108,7 @@ BLOCKS: dict[str, Any] = {
         "seed": 3, "threads": 1, "temperature": 0.1,
         "network": {"hidden": 8, "heads": 2, "bilinear_rank": 4, "dropout": 0.1},
         "modality_dropout": {"text": 0.1, "image": 0.1},
+        "gate": {"depth": 8, "hidden": 4, "epochs": 10, "batch_size": 4, "folds": 2},
         "optimisation": OPTIMISATION | {"batch_size": 8}, "encode": ENCODE,
     },
     "fusion_eval": {
