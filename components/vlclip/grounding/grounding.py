@@ -30,6 +30,7 @@ Patches = npt.NDArray[np.float32]
 NO_TYPE = "no product type"
 UNKNOWN_TYPE = "product type is not in the schema"
 NO_PICTURE = "picture cannot be read"
+NOT_LEARNED = "product type was in no scene, nor one that is like it"
 NOTHING = "nothing found"
 BAD_BOX = "box"
 LOW_SCORE = "score is below the threshold"
