@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
@@ -13,6 +13,8 @@ Triple = tuple[float, float, float]
 
 class Weights(Params):
     """Weights made elsewhere: a file or folder of this machine, or one inside an installed package."""
+
+    whole: ClassVar[bool] = True  # another path is of another package and has another checksum
 
     package: str | None = None  # the installed Python package that brings them
     path: str  # file or folder; inside the package where one is named

@@ -71,7 +71,7 @@ def write_shop(folder: Path, products: int = 80) -> None:
     write_colour_schema(folder, "home", TYPES)
 
 
-ENCODER = encoder_block(context_length=8, batch_size=8, topk_weight=0.0)
+ENCODER = encoder_block(context_length=8, batch_size=8)
 ENCODE = {"batch_size": 16, "precision": "fp32"}
 OPTIMISATION = {
     "steps": 12, "batch_size": 6, "learning_rate": 0.003, "weight_decay": 0.05, "betas": [0.9, 0.98],
@@ -134,8 +134,7 @@ def blocks() -> dict[str, Any]:
 
 def write_encoder(folder: Path) -> None:
     """An untrained encoder folder."""
-    captions = [f"{c} {t} number made to last in" for c in COLOURS for t in TYPES]
-    save_untrained_encoder(folder, ENCODER, captions)
+    save_untrained_encoder(folder, ENCODER)
 
 
 @pytest.fixture(scope="session")
