@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from components.encoder.model.features.pixels import PixelCache
 from components.encoder.model.features.rows import read_rows
+from components.encoder.model.towers.files import load_encoder
 from components.encoder.model.train.training_set import split_rows
 from components.encoder.model.train.views import random_views
 from components.fusion.model.align.alignment import query_tokens
@@ -34,7 +35,6 @@ from components.fusion.model.fuse.fusing import Fusing
 from components.fusion.model.fuse.training_set import make_fuse_data
 from components.fusion.model.networks.create import create_network
 from components.fusion.model.params import AlignImageParams, AlignmentParams, FuseParams, FusionParams
-from components.fusion.model.towers.files import load_towers
 from components.fusion.model.towers.towers import Towers
 from components.stage.memory import keep_freed_memory
 from components.stage.params import load_params
@@ -50,7 +50,7 @@ class ThroughTowers:
 
     def __init__(self, fusing: Fusing, fusion: FusionParams, align: AlignmentParams) -> None:
         self.fusing, self.align = fusing, align
-        loaded = load_towers(TOWERS)
+        loaded = load_encoder(TOWERS)
         self.encoder = loaded.encoder
         rows, self.at = split_rows(read_rows(CATALOGUE), "train")
         self.tokens = ProductTokens(rows, fusion.text, loaded.tokenizer)
@@ -107,7 +107,7 @@ def measure(name: Any, runs: int, steps: int) -> list[dict[str, Any]]:
     align = load_params("align_image", AlignImageParams)
     torch.set_num_threads(params.threads)
     keep_freed_memory()
-    towers = Towers(load_towers(TOWERS), fusion.text, params.encode, None, params.threads)
+    towers = Towers(load_encoder(TOWERS), fusion.text, params.encode, None, params.threads)
     start = time.perf_counter()
     data = make_fuse_data(CATALOGUE, towers, fusion, params)
     filling = time.perf_counter() - start

@@ -36,8 +36,8 @@ def conditions(pairs: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def print_hits(hits: Sequence[Hit], as_json: bool) -> None:
-    """A table on the terminal for people, or a JSON list for programs."""
+def print_hits(hits: Sequence[Hit], as_json: bool, ranked_by: str | None = None) -> None:
+    """A table on the terminal for people, with what it is ranked by below; or a JSON list for programs."""
     if as_json:
         print(json.dumps([asdict(hit) for hit in hits], indent=1))
         return
@@ -45,7 +45,9 @@ def print_hits(hits: Sequence[Hit], as_json: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("", "score", "product", "type", "title", "attributes")
+    table = Table(caption=ranked_by, caption_justify="left")
+    for name in ("", "score", "product", "type", "title", "attributes"):
+        table.add_column(name)
     for hit in hits:
         attributes = ", ".join(f"{k}: {v}" for k, v in hit.attributes.items())
         texts = (hit.product_id, hit.product_type, hit.title, attributes)  # a seller's: no markup of ours

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -23,7 +23,13 @@ class Params(BaseModel):
     """Base of every parameter block: immutable, and an unknown key is an error, not a silent default.
 
     What stands beside a field, or above it, as a comment is its documentation: ``vitrine params`` prints it.
+
+    Attributes:
+        whole: the fields say one thing together: a mapping given for such a block replaces the default and
+            does not change it key by key.
     """
+
+    whole: ClassVar[bool] = False
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, protected_namespaces=())
 
@@ -42,7 +48,7 @@ class Params(BaseModel):
 
 def _over(default: Any, value: Any) -> Any:
     """``value``, completed by ``default`` where that is a block of parameters and ``value`` a mapping."""
-    if not isinstance(default, Params) or not isinstance(value, Mapping):
+    if not isinstance(default, Params) or default.whole or not isinstance(value, Mapping):
         return value
     return dict(default) | {key: _over(getattr(default, str(key), None), v) for key, v in value.items()}
 
@@ -58,7 +64,7 @@ def merged(model: type[BaseModel] | None, base: Mapping[str, Any], over: Mapping
     """``base`` with ``over`` laid on it; neither is changed.
 
     Where both hold a mapping for a field that is itself a parameter model, they merge key by key. Everything
-    else is replaced: numbers, lists, null, and mappings with free keys such as ``encoder.model.vision``.
+    else is replaced: numbers, lists, null, mappings with free keys, and models that are ``whole``.
     """
     result = dict(base)
     for key, value in over.items():
@@ -66,7 +72,8 @@ def merged(model: type[BaseModel] | None, base: Mapping[str, Any], over: Mapping
         inner = block_model(field.annotation) if field else None
         below = result.get(key)
         both = inner is not None and isinstance(value, Mapping) and isinstance(below, Mapping)
-        result[key] = merged(inner, below, value) if both else value  # type: ignore[arg-type]
+        apart = both and not getattr(inner, "whole", False)
+        result[key] = merged(inner, below, value) if apart else value  # type: ignore[arg-type]
     return result
 
 

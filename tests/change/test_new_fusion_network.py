@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from components.fusion.model.towers.files import save_towers
+from components.fusion.model.towers.starting_encoder import starting_encoder
 
 from components.encoder.model.towers.files import load_encoder
 from components.fusion.model.params import FusionParams
-from components.fusion.model.towers.files import save_towers
-from components.fusion.model.towers.starting_encoder import starting_encoder
 from tests.model.fusion.conftest import BLOCKS, write_encoder, write_shop
 
 ROOT = Path(__file__).parents[2]

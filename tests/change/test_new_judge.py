@@ -8,12 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import torch
-
-from components.encoder.model.params import EncoderParams
-from components.encoder.model.towers.dual_encoder import create_encoder
-from components.encoder.model.towers.files import save_encoder
-from components.encoder.model.towers.tokenizer import learn_tokenizer
+from tests.model.coloured_shapes import save_untrained_encoder
 from tests.model.encoder.conftest import TINY
 from tests.model.opal.refine_shop import Shop
 
@@ -54,11 +49,7 @@ def test_a_new_judge_is_one_file_and_its_name_in_the_panel(tmp_path: Path) -> No
     shutil.copytree(ROOT / "components", root / "components", ignore=shutil.ignore_patterns("__pycache__"))
     changed(root)
     work = tmp_path / "work"
-    torch.manual_seed(0)
-    params, tokenizer = EncoderParams.model_validate(TINY), learn_tokenizer(["crimson kettle"] * 40, 300, 12)
-    encoder = create_encoder(params, tokenizer.vocabulary_size)
-    (work / "models").mkdir(parents=True)
-    save_encoder(encoder, tokenizer, params.model.vision, work / "models/encoder")
+    save_untrained_encoder(work / "models/encoder", TINY)
     shop = Shop(work, 120)
     shop.write()
     done = subprocess.run(

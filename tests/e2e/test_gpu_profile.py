@@ -62,8 +62,8 @@ ROWS = {
     "ground": {"whole_image", "centre_crop", "random_box", "foreground", "encoder"},
     "vlclip": {"untrained", "raw", "full", "chance"},
     "fusion": {
-        *("bm25", "text_only", "image_only", "average", "fixed_weights"),
-        *("concat_mlp", "moe_bilinear", "moe_bilinear_no_pictures"),
+        *("bm25", "hybrid", "hybrid_image", "text_only", "image_only", "average", "fixed_weights"),
+        *("concat_mlp", "moe_bilinear", "moe_bilinear_vectors"),
     },
     "refine": {"seller", "refined"},
     "listing": {"nearest_neighbour", "nearest_vote", "zero_shot", "sft_raw", "sft_refined", "dpo"},

@@ -12,9 +12,9 @@ from PIL import Image
 
 from components.catalog.format.schema import CatalogSchema, write_schema
 from components.encoder.model.params import EncoderParams
-from components.encoder.model.towers.dual_encoder import create_encoder
 from components.encoder.model.towers.files import save_encoder
-from components.encoder.model.towers.tokenizer import learn_tokenizer
+from components.encoder.model.towers.start import starting_model
+from tests.model.tiny_towers import model_block
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 180, 40), "blue": (40, 60, 220), "white": (240, 240, 240)}
 CAPTIONS = {"product_type": 0.2, "title": 0.3, "title_attributes": 0.1, "attributes": 0.4, "description": 0.0}
@@ -54,23 +54,12 @@ def encoder_block(
     captions: dict[str, float] = CAPTIONS,
     **training: Any,
 ) -> dict[str, Any]:
-    """Block ``encoder`` of a network of some thousand weights; ``training`` changes keys of its training."""
+    """Block ``encoder`` of tiny towers at random weights; ``training`` changes keys of its training."""
     return {
         "seed": 5,
         "threads": 1,
         "image_px": image_px,
-        "model": {
-            "pretrained": None,
-            "embed_dim": embed_dim,
-            "vision": {"timm_model_name": "test_resnet", "timm_pool": "avg", "timm_proj": "linear"},
-            "text": {
-                "context_length": context_length,
-                "vocabulary_size": 300,
-                "width": 32,
-                "heads": 2,
-                "layers": 1,
-            },
-        },
+        "model": model_block(embed_dim, context_length),
         "captions": dict(captions),
         "augmentation": {"minimum_area": 0.8, "aspect_jitter": 0.1, "flip": True, "brightness": 0.1},
         "training": {
@@ -82,13 +71,9 @@ def encoder_block(
             "weight_decay": 0.05,
             "betas": [0.9, 0.98],
             "warmup_share": 0.1,
-            "low_resolution_px": None,
-            "low_resolution_share": 0.0,
             "precision": "fp32",
             "initial_temperature": 0.1,
             "minimum_temperature": 0.01,
-            "topk_weight": 0.5,
-            "topk_patches": 2,
             "checkpoint_every_s": 1000,
             "validate_every_epochs": 2,
             **training,
@@ -96,10 +81,7 @@ def encoder_block(
     }
 
 
-def save_untrained_encoder(folder: Path, block: dict[str, Any], texts: Sequence[str]) -> None:
-    """A model folder with the block's random weights and a tokenizer learned from ``texts``."""
-    params = EncoderParams.model_validate(block)
-    text = params.model.text
-    tokenizer = learn_tokenizer(texts, text.vocabulary_size, text.context_length)
-    encoder = create_encoder(params, tokenizer.vocabulary_size)
-    save_encoder(encoder.eval(), tokenizer, params.model.vision, folder)
+def save_untrained_encoder(folder: Path, block: dict[str, Any]) -> None:
+    """A model folder of the block's towers with untrained heads."""
+    model = starting_model(EncoderParams.model_validate(block))
+    save_encoder(model.encoder, model.tokenizer, folder)

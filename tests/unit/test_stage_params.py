@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from pydantic import Field, ValidationError
@@ -25,8 +26,15 @@ class Rates(Params):
     high: float = Field(0.9, gt=0)
 
 
+class File(Params):
+    whole: ClassVar[bool] = True
+    path: str
+    sha256: str | None = None
+
+
 class Defaults(Params):
     seed: int = 1
+    file: File | None = File(path="a", sha256="0")
     rates: Rates = Rates(low=0.2)
     more: Rates | None = None
     free: dict[str, object] = Field({"a": 1})
@@ -107,6 +115,7 @@ def test_a_seed_that_is_not_a_number_is_refused(seed: str) -> None:
         ({"rates": {"high": 0.5}}, {"rates": {"low": 0.2, "high": 0.5}}),  # this field's own default stays
         ({"more": {"high": 0.5}}, {"more": {"low": 0.1, "high": 0.5}}),
         ({"free": {"b": 2}}, {"free": {"b": 2}}),
+        ({"file": {"path": "b"}}, {"file": {"path": "b", "sha256": None}}),  # not the default's checksum
     ],
 )
 def test_a_key_that_is_not_given_has_its_default(
@@ -128,10 +137,12 @@ def test_an_unknown_key_below_a_default_names_the_nearest_one() -> None:
         ({"free": {"b": 2}}, {"free": {"b": 2}}),
         ({"more": {"low": 4}}, {"more": {"low": 4}}),
         ({"unknown": {"a": 1}}, {"unknown": {"a": 1}}),
+        ({"file": {"path": "b"}}, {"file": {"path": "b"}}),
     ],
 )
 def test_parameter_models_merge_key_by_key_and_everything_else_is_replaced(
     over: dict[str, object], result: dict[str, object]
 ) -> None:
-    base = {"rates": {"low": 1, "high": 2}, "free": {"a": 1}, "more": None}
+    base: dict[str, object] = {"rates": {"low": 1, "high": 2}, "free": {"a": 1}, "more": None}
+    base["file"] = {"path": "a", "sha256": "0"}
     assert merged(Defaults, base, over) == base | result

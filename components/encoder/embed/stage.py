@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
 from components.encoder.model.features.encode import BatchEncoder
+from components.encoder.model.features.picture_features import FeatureCache
 from components.encoder.model.features.pixels import ROWS_AT_ONCE, PixelCache, shard_paths
 from components.encoder.model.params import EmbeddingsParams
 from components.encoder.model.towers.files import load_encoder
@@ -32,11 +33,14 @@ def run(params: EmbedStage, paths: Paths, record: Record) -> None:
     settings = params.embeddings
     torch.set_num_threads(settings.threads)
     model = load_encoder(paths.encoder)
-    encoder = BatchEncoder(model, settings.batch_size, settings.precision, paths.cache / "vectors")
+    encoder = BatchEncoder(model, settings.batch_size, settings.precision)
     pixels = PixelCache(paths.catalogue, model.encoder.image_px, paths.cache, settings.threads)
+    features = FeatureCache(pixels, encoder, paths.cache)
     with published(paths.embeddings) as folder:
         folder.mkdir(parents=True)
-        count = _write_vectors(folder / "embeddings.parquet", paths.catalogue, encoder, pixels)
+        count = _write_vectors(
+            folder / "embeddings.parquet", paths.catalogue, features, model.encoder.embed_dim
+        )
         meta = {
             "count": count,
             "dimension": model.encoder.embed_dim,
@@ -45,31 +49,20 @@ def run(params: EmbedStage, paths: Paths, record: Record) -> None:
             "preprocessing_sha256": model.preprocessing_sha256,
         }
         (folder / "meta.json").write_text(json.dumps(meta, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    record.metrics = {"products": float(count), "from_cache": float(encoder.cache.hits)}
+    record.metrics = {"products": float(count)}
     record.outputs = [str(paths.embeddings)]
-    encoder.cache.close()
 
 
-def _write_vectors(file: Path, catalogue: Path, encoder: BatchEncoder, pixels: PixelCache) -> int:
+def _write_vectors(file: Path, catalogue: Path, features: FeatureCache, dimension: int) -> int:
     """One row per product, ``product_id`` and ``vector``, in the catalogue's order; how many there are."""
-    dimension = encoder.encoder.embed_dim
     schema = pa.schema([("product_id", pa.string()), ("vector", pa.list_(pa.float32(), dimension))])
-    progress = Progress("encoding", len(pixels), "pictures")
-    ids: list[str] = []
-    done = 0
+    progress, done = Progress("encoding", len(features), "pictures"), 0
     with pq.ParquetWriter(file, schema, compression="none") as writer:
-        for vectors in encoder.catalogue_images(_pictures(catalogue, ids), pixels):
-            names = pa.array(ids[done : done + len(vectors)])
-            column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), dimension)
-            writer.write_batch(pa.record_batch([names, column], schema=schema))
-            done += len(vectors)
-            progress.advance(len(vectors))
+        for shard in shard_paths(catalogue):
+            for batch in pq.ParquetFile(shard).iter_batches(ROWS_AT_ONCE, columns=["product_id"]):
+                vectors = features.vectors(np.arange(done, done + len(batch)))
+                column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), dimension)
+                writer.write_batch(pa.record_batch([batch.column("product_id"), column], schema=schema))
+                done += len(batch)
+                progress.advance(len(batch))
     return done
-
-
-def _pictures(catalogue: Path, ids: list[str]) -> Iterator[bytes]:
-    """Encoded pictures in the catalogue's order; the ids of those that were given are put into ``ids``."""
-    for shard in shard_paths(catalogue):
-        for batch in pq.ParquetFile(shard).iter_batches(ROWS_AT_ONCE, columns=["product_id", "image"]):
-            ids += batch.column("product_id").to_pylist()
-            yield from batch.column("image").field("bytes").to_pylist()

@@ -11,10 +11,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from components.encoder.evaluate.colour_histogram import ColourHistogram, histograms
-from components.encoder.evaluate.pointing import Points, centre_points, text_points
 from components.encoder.evaluate.zero_shot import AttributeAnswers, attribute_answers
 from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.features.held_out import HeldOut, Task
+from components.encoder.model.features.picture_features import FeatureCache
 from components.encoder.model.features.pixels import PixelCache
 from components.encoder.model.params import EvaluationParams, HeldOutParams
 from components.retrieval.metrics import Judged, hits_at, judge, ndcg_at, recall_at, reciprocal_rank
@@ -23,7 +23,15 @@ from components.retrieval.significance import bootstrap_interval, paired_bootstr
 
 Floats = npt.NDArray[np.float64]
 DEPTH = 100
-TESTED = ("hits_at_5", "mrr", "titles_hits_at_5", "titles_mrr", "attribute_accuracy", "pointing")
+TESTED = (
+    "hits_at_5",
+    "mrr",
+    "titles_hits_at_5",
+    "titles_mrr",
+    "ndcg_at_10",
+    "titles_ndcg_at_10",
+    "attribute_accuracy",
+)
 
 
 def task_metrics(judged: Judged, level: int) -> dict[str, Floats]:
@@ -41,7 +49,7 @@ def task_metrics(judged: Judged, level: int) -> dict[str, Floats]:
 
 @dataclass
 class Measured:
-    """Everything measured of one variant; units of a metric are queries, answers or points."""
+    """Everything measured of one variant; units of a metric are queries or answers."""
 
     values: dict[str, Floats] = field(default_factory=dict)
     clusters: dict[str, Sequence[object] | None] = field(default_factory=dict)
@@ -104,13 +112,12 @@ def _prefixed(task: Task, name: str) -> str:
 
 
 class Evaluation:
-    """Collects metrics, per-query results and pointing results of several variants on one held-out split."""
+    """Collects metrics and per-query results of several variants on one held-out split."""
 
     def __init__(self, held_out: HeldOut, params: EvaluationParams) -> None:
         self.held_out, self.params = held_out, params
         self.measured: dict[str, Measured] = {}
         self._per_query: list[dict[str, Any]] = []
-        self._per_point: list[dict[str, Any]] = []
         self._per_attribute: list[dict[str, Any]] = []
 
     def of(self, variant: str) -> Measured:
@@ -140,22 +147,6 @@ class Evaluation:
         self.of(variant).add_answers(answers)
         self._per_attribute += answer_rows(variant, answers)
 
-    def add_points(self, variant: str, points: Points) -> None:
-        """Pointing accuracy, over all pictures with a box and by scene."""
-        self.of(variant).add("pointing", points.hits)
-        for scene in sorted(set(points.scenes)):
-            chosen = np.array([s == scene for s in points.scenes])
-            self.of(variant).add(f"pointing_{scene}", points.hits[chosen])
-        for i, product_id in enumerate(points.product_ids):
-            row = {
-                "variant": variant,
-                "product_id": product_id,
-                "x": float(points.x[i]),
-                "y": float(points.y[i]),
-            }
-            hit, box = bool(points.hits[i]), [float(v) for v in points.boxes[i]]
-            self._per_point.append(row | {"hit": hit, "box": box, "scene": points.scenes[i]})
-
     def metrics(self) -> dict[str, Any]:
         """variant -> metric -> {value, low, high, n}, and the paired tests under ``_tests``."""
         pairs = [("fine_tuned", other) for other in self.measured if other != "fine_tuned"]
@@ -163,46 +154,34 @@ class Evaluation:
         return {**interval_table(self.measured, self.params), "_tests": tests}
 
     def tables(self) -> Mapping[str, pa.Table]:
-        """Per-query, per-attribute and per-point results, by file name."""
+        """Per-query and per-attribute results, by file name."""
         return {
             "encoder.parquet": pa.Table.from_pylist(self._per_query),
             "attributes.parquet": pa.Table.from_pylist(self._per_attribute, schema=ATTRIBUTES),
-            "pointing.parquet": pa.Table.from_pylist(self._per_point, schema=POINTS),
         }
 
 
 ATTRIBUTES = pa.schema(
     [(n, pa.string()) for n in ("variant", "product_id", "attribute", "truth", "predicted")]
 )
-POINTS = pa.schema(
-    [
-        ("variant", pa.string()),
-        ("product_id", pa.string()),
-        ("x", pa.float64()),
-        ("y", pa.float64()),
-        ("hit", pa.bool_()),
-        ("box", pa.list_(pa.float64(), 4)),
-        ("scene", pa.string()),
-    ]
-)
 
 
-def evaluate_encoder(evaluation: Evaluation, variant: str, encoder: BatchEncoder, pixels: PixelCache) -> None:
-    """Every task, zero-shot attributes and pointing for one encoder."""
+def evaluate_encoder(
+    evaluation: Evaluation, variant: str, encoder: BatchEncoder, features: FeatureCache
+) -> None:
+    """Every task and zero-shot attributes for one encoder."""
     held_out = evaluation.held_out
-    images = encoder.pixel_vectors(pixels.take(held_out.positions))
+    images = features.vectors(held_out.positions)
     for task in held_out.tasks:
         evaluation.add_scores(variant, task, encoder.texts(task.texts) @ images.T)
     prompt = evaluation.params.attribute_prompt
     evaluation.add_answers(variant, attribute_answers(encoder, images, held_out, prompt))
-    evaluation.add_points(variant, text_points(encoder, held_out, pixels))
 
 
 def evaluate_baselines(evaluation: Evaluation, pixels: PixelCache) -> None:
-    """colour_histogram for retrieval, the picture's centre for pointing."""
+    """colour_histogram for retrieval."""
     held_out, bins = evaluation.held_out, evaluation.params.histogram_bins
     baseline = ColourHistogram(held_out.train_rows, histograms(pixels.take(held_out.train_positions), bins))
     test = histograms(pixels.take(held_out.positions), bins)
     for task in held_out.tasks:
         evaluation.add_scores("colour_histogram", task, baseline.scores(task.texts, held_out.rows, test))
-    evaluation.add_points("image_centre", centre_points(held_out))

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import replace
+from pathlib import Path
 
 import torch
 
 from components.encoder.evaluate.figures import Evaluation, evaluate_baselines, evaluate_encoder
 from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.features.held_out import read_held_out
+from components.encoder.model.features.picture_features import FeatureCache
 from components.encoder.model.features.pixels import PixelCache
 from components.encoder.model.params import EncoderParams, EvaluationParams
-from components.encoder.model.towers.dual_encoder import create_encoder
-from components.encoder.model.towers.files import LoadedEncoder, load_encoder
+from components.encoder.model.towers.files import load_encoder
+from components.encoder.model.towers.start import starting_model
 from components.retrieval.published_figures import flat_figures, publish_figures
 from components.stage.params import Params
 from components.stage.paths import Paths
@@ -25,13 +25,7 @@ class EncoderEvaluationStage(Params):
 
     encoder: EncoderParams
     encoder_eval: EvaluationParams
-
-
-def untrained(model: LoadedEncoder, params: EncoderParams) -> LoadedEncoder:
-    """The same network before its first step (or as it came from elsewhere)."""
-    encoder = create_encoder(params, model.tokenizer.vocabulary_size).eval()
-    name = hashlib.sha256(f"untrained {params.model_dump_json()}".encode()).hexdigest()
-    return replace(model, encoder=encoder, model_sha256=name)
+    study: Path | None = None  # folder of further models; each is a row of the table
 
 
 def run(params: EncoderEvaluationStage, paths: Paths, record: Record) -> None:
@@ -42,16 +36,19 @@ def run(params: EncoderEvaluationStage, paths: Paths, record: Record) -> None:
     model = load_encoder(paths.encoder)
     pixels = PixelCache(paths.catalogue, model.encoder.image_px, paths.cache, settings.threads)
     evaluation = Evaluation(held_out, settings)
-    variants = {"untrained": untrained(model, params.encoder), "fine_tuned": model}
+    further = sorted(p for p in params.study.iterdir() if p.is_dir()) if params.study else ()
+    variants = {"untrained": starting_model(params.encoder), "fine_tuned": model}
+    variants |= {folder.name: load_encoder(folder) for folder in further}
     for name, variant in variants.items():
         with record.timed(name):
             batch = BatchEncoder(variant, settings.batch_size, settings.precision)
-            evaluate_encoder(evaluation, name, batch, pixels)
+            evaluate_encoder(evaluation, name, batch, FeatureCache(pixels, batch, paths.cache))
     with record.timed("baselines"):
         evaluate_baselines(evaluation, pixels)
     with record.timed("intervals"):
         metrics = evaluation.metrics()
+    name = "study_encoder" if params.study else "encoder"
     record.outputs = publish_figures(
-        metrics, evaluation.tables(), paths.metrics / "encoder.json", paths.per_query / "encoder"
+        metrics, evaluation.tables(), paths.metrics / f"{name}.json", paths.per_query / name
     )
     record.metrics = flat_figures(metrics)

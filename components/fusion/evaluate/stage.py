@@ -11,10 +11,15 @@ import torch
 from components.fusion.evaluate.gates import gate_table
 from components.fusion.evaluate.held_out import Measured, Settings, open_towers, read_split
 from components.fusion.evaluate.params import FusionEvaluationParams
-from components.fusion.evaluate.scorers import network_scorer, plain_scorers, without_sight
+from components.fusion.evaluate.scorers import (
+    PlainScorer,
+    network_scorer,
+    plain_scorers,
+    tuned,
+    vectors_scorer,
+)
 from components.fusion.evaluate.table import MAIN, Table
 from components.fusion.evaluate.variations import add_variations, networks_in
-from components.fusion.model.baselines import best_text_share
 from components.fusion.model.networks.files import load_network
 from components.fusion.model.params import FusionParams
 from components.retrieval.published_figures import flat_figures, publish_figures
@@ -59,16 +64,20 @@ def main_table(
         held_out = read_split(towers, params.split, settings)
         measured = Measured(held_out, towers, settings)
         tuning = read_split(towers, "validation", settings)
-    share = best_text_share(tuning.queries, tuning.items, tuning.question.task.qrels, params.text_shares)
-    record.metrics["fixed_text_share"] = share
-    trained = {n: load_network(f, towers.model.model_sha256).network for n, f in networks.items()}
-    scorers = plain_scorers(held_out, share, settings)
-    scorers |= {name: network_scorer(held_out, network) for name, network in trained.items()}
+    found = tuned(tuning, settings)
+    record.metrics["fixed_text_share"] = found.text_share
+    names = ("bm25", "text", "image")
+    record.metrics |= {f"hybrid_{n}_weight": w for n, w in zip(names, found.hybrid_image, strict=True)}
+    trained = {n: load_network(f, towers.model.model_sha256) for n, f in networks.items()}
+    plain = PlainScorer(held_out, settings)
+    scorers = plain_scorers(plain, found)
+    scorers |= {name: network_scorer(plain, held_out, network) for name, network in trained.items()}
     if MAIN in trained:
-        scorers[f"{MAIN}_no_pictures"] = without_sight(scorers[MAIN])
+        scorers[f"{MAIN}_vectors"] = vectors_scorer(held_out, trained[MAIN])
     table = Table(params, held_out.question)
     with record.timed("rows"):
         measured.add(table, scorers)
-        gates = gate_table(trained, scorers, held_out, params.gate_top)
+        experts = {name: network.network for name, network in trained.items()}
+        gates = gate_table(experts, scorers, held_out, params.gate_top)
     towers.close()
     return table, gates

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from components.encoder.model.features.held_out import Task
 from components.fusion.evaluate.params import FusionEvaluationParams
-from components.fusion.model.baselines import Scores
+from components.fusion.model.sources.bm25 import Scores
 from components.fusion.model.towers.towers import Flags, Items
 from components.retrieval.metrics import Qrels, judge, ndcg_at, recall_at, reciprocal_rank
 from components.retrieval.ranking import top_k
@@ -31,22 +31,24 @@ KEPT = (
 )
 Scorer = Callable[[Items], Scores]
 MAIN = "moe_bilinear"  # the network that all claims are about
+BASELINES = ("text_only", "average", "fixed_weights", "concat_mlp", "bm25", "hybrid", "hybrid_image")
 # (baseline, metric): what the main network is tested against
 TESTED = [
-    *(
-        (baseline, metric)
-        for baseline in ("text_only", "average", "fixed_weights", "concat_mlp", "bm25")
-        for metric in ("ndcg_at_10", "desirability_ndcg_at_10")
-    ),
+    *((baseline, metric) for baseline in BASELINES for metric in ("ndcg_at_10", "desirability_ndcg_at_10")),
     ("text_only", "textual_ndcg_at_10"),
-    ("bm25", "textual_ndcg_at_10"),
+    *((baseline, "textual_ndcg_at_10") for baseline in ("bm25", "hybrid", "hybrid_image")),
     ("text_only", "visual_ndcg_at_10"),
+    ("hybrid_image", "visual_ndcg_at_10"),
     ("text_only", "sparse_text_ndcg_at_10"),
     ("text_only", "picture_missing_ndcg_at_10"),
     ("text_only", "text_degraded_ndcg_at_10"),
     ("image_only", "ndcg_at_10"),
+    (f"{MAIN}_vectors", "ndcg_at_10"),
+    # of a study: the same network trained without pictures, and its gate without BM25
     (f"{MAIN}_no_pictures", "ndcg_at_10"),
     (f"{MAIN}_no_pictures", "visual_ndcg_at_10"),
+    (f"{MAIN}_no_lexical", "ndcg_at_10"),
+    (f"{MAIN}_no_lexical", "textual_ndcg_at_10"),
 ]
 # What a study asks of every seed: metric -> claim about the main network and text_only.
 CLAIMS = {

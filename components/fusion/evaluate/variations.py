@@ -10,13 +10,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from components.encoder.model.towers.files import load_encoder
 from components.fusion.evaluate.held_out import Measured, Settings, open_towers, read_split
-from components.fusion.evaluate.scorers import network_scorer, text_scorer
+from components.fusion.evaluate.scorers import PlainScorer, network_scorer
 from components.fusion.evaluate.table import Scorer, Table
 from components.fusion.model.errors import FusionDataError
 from components.fusion.model.networks.files import load_network
 from components.fusion.model.networks.names import NETWORKS
-from components.fusion.model.towers.files import load_towers
 from components.stage.record import Record
 
 
@@ -60,7 +60,7 @@ def _towers_of(variation: Path, networks: dict[str, Path], models: Path) -> Path
         return own
     wanted = {load_network(folder).towers_sha256 for folder in networks.values()}
     for shared in (models / "align_image", models / "align_text"):
-        if wanted == {load_towers(shared).model_sha256}:
+        if wanted == {load_encoder(shared).model_sha256}:
             return shared
     raise FusionDataError(f"{variation} was trained on towers that are neither there nor in {models}.")
 
@@ -78,9 +78,10 @@ def add_variations(table: Table, study: Path, models: Path, settings: Settings, 
 def _add(table: Table, variation: Variation, settings: Settings) -> None:
     towers = open_towers(variation.towers, settings)
     held_out = read_split(towers, settings.params.split, settings)
-    scorers: dict[str, Scorer] = {f"text_only_{variation.name}": text_scorer(held_out)}
+    plain = PlainScorer(held_out, settings)
+    scorers: dict[str, Scorer] = {f"text_only_{variation.name}": plain.text_only}
     for name, folder in variation.networks.items():
-        network = load_network(folder, towers.model.model_sha256).network
-        scorers[f"{name}_{variation.name}"] = network_scorer(held_out, network)
+        trained = load_network(folder, towers.model.model_sha256)
+        scorers[f"{name}_{variation.name}"] = network_scorer(plain, held_out, trained)
     Measured(held_out, towers, settings).add(table, scorers)
     towers.close()

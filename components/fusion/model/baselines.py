@@ -1,8 +1,9 @@
-"""Rows that train nothing: BM25, one tower alone, the average, fixed weights."""
+"""Rows that train nothing: BM25, one tower alone, fixed shares of both, and sums of their rankings."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
@@ -10,12 +11,13 @@ import numpy.typing as npt
 from components.encoder.model.features.vector_cache import Vectors
 from components.fusion.model.data.product_text import field_text
 from components.fusion.model.params import Bm25Params, FieldName
+from components.fusion.model.sources.bm25 import Bm25, Scores
+from components.fusion.model.sources.evidence import UNSEEN
 from components.fusion.model.towers.towers import Flags, Items
 from components.retrieval.metrics import Qrels, judge, ndcg_at
 from components.retrieval.ranking import top_k
 
-Scores = npt.NDArray[np.float32]
-UNSEEN = -2.0  # score of a product that a row cannot see: below every cosine
+FUSION_RANK = 60  # of reciprocal rank fusion (Cormack et al. 2009)
 
 
 def weighted(items: Items, text_share: float) -> Vectors:
@@ -38,34 +40,61 @@ def cosine(queries: Vectors, vectors: Vectors, seen: Flags) -> Scores:
     return scores
 
 
+def unseen_last(scores: Scores, seen: Flags) -> Scores:
+    """Scores ``[Q, N]`` with the products that are not ``seen`` below all others."""
+    return np.where(seen, scores, scores.min(initial=0) + UNSEEN).astype(np.float32)
+
+
+def mean_ndcg(scores: Scores, qrels: Qrels) -> float:
+    """Mean nDCG@10 of a ranking by ``scores [Q, N]``."""
+    return float(np.nanmean(ndcg_at(judge(top_k(scores, min(10, scores.shape[1])), qrels), 10)))
+
+
 def best_text_share(queries: Vectors, items: Items, qrels: Qrels, shares: Sequence[float]) -> float:
     """The share with the highest nDCG@10; the first of equals. Call it on the validation split only."""
-
-    def _ndcg(share: float) -> float:
-        scores = cosine(queries, weighted(items, share), items.has_text | items.has_image)
-        return float(np.nanmean(ndcg_at(judge(top_k(scores, min(100, scores.shape[1])), qrels), 10)))
-
-    return max(shares, key=_ndcg)
+    seen = items.has_text | items.has_image
+    return max(shares, key=lambda share: mean_ndcg(cosine(queries, weighted(items, share), seen), qrels))
 
 
-def bm25_scores(
-    texts: Sequence[str], items: Items, fields: Sequence[FieldName], params: Bm25Params
-) -> Scores:
-    """BM25 of queries against product texts without markers ``[Q, N]`` (library bm25s)."""
-    import bm25s
+def lexical_index(items: Items, fields: Sequence[FieldName], params: Bm25Params) -> Bm25:
+    """The products' texts without markers; a product whose text is taken away has none."""
+    texts = (" ".join(field_text(row, field) for field in fields) for row in items.rows)
+    return Bm25([text if seen else "" for text, seen in zip(texts, items.has_text, strict=True)], params)
 
-    documents = [
-        " ".join(field_text(row, field) for field in fields) if seen else ""
-        for row, seen in zip(items.rows, items.has_text, strict=True)
+
+def reciprocal_rank_fusion(sources: Sequence[tuple[Scores, npt.NDArray[np.bool_]]]) -> Scores:
+    """Sum of 1 / (60 + rank) over the sources ``[Q, N]`` (Cormack, Clarke and Büttcher 2009).
+
+    Args:
+        sources: scores ``[Q, N]``, and which of them are findings: a product that a source did not find gets
+            nothing from it.
+    """
+    total = np.zeros(sources[0][0].shape, dtype=np.float32)
+    for scores, found in sources:
+        order = top_k(np.where(found, scores, scores.min(initial=0) - 1), scores.shape[1])
+        ranks = np.empty_like(order)
+        np.put_along_axis(ranks, order, np.arange(1, scores.shape[1] + 1)[None, :], axis=1)
+        total += np.where(found, 1 / (FUSION_RANK + ranks), 0).astype(np.float32)
+    return total
+
+
+def simplex(parts: int, sources: int) -> list[tuple[float, ...]]:
+    """All weights of ``sources`` that are multiples of 1 / ``parts`` and sum to 1, corners included."""
+    counts = product(range(parts + 1), repeat=sources - 1)
+    return [
+        tuple(count / parts for count in (*some, parts - sum(some))) for some in counts if sum(some) <= parts
     ]
-    words = bm25s.tokenize(documents, stopwords=None, return_ids=False, show_progress=False)
-    index = bm25s.BM25(k1=params.k1, b=params.b)
-    # An empty document keeps its place: one word that no query has.
-    index.index([document or ["\0"] for document in words], show_progress=False)
-    asked = bm25s.tokenize(list(texts), stopwords=None, return_ids=False, show_progress=False)
-    known = index.vocab_dict
-    out = np.zeros((len(texts), len(documents)), dtype=np.float32)
-    for row, query in zip(out, asked, strict=True):
-        if found := [word for word in query if word in known]:
-            row[:] = index.get_scores(found)
-    return out
+
+
+def weighted_sum(sources: Sequence[Scores], weights: Sequence[float]) -> Scores:
+    """``[Q, N]``."""
+    total = np.zeros_like(sources[0])
+    for weight, scores in zip(weights, sources, strict=True):
+        total += np.float32(weight) * scores
+    return total
+
+
+def best_weights(sources: Sequence[Scores], qrels: Qrels, parts: int) -> tuple[float, ...]:
+    """The weights of ``simplex`` with the highest nDCG@10; the first of equals. On validation only."""
+    tried = simplex(parts, len(sources))
+    return max(tried, key=lambda weights: mean_ndcg(weighted_sum(sources, weights), qrels))

@@ -11,6 +11,7 @@ from components.fusion.model.networks.names import known_network
 from components.stage.params import Params, Precision, Share
 
 FieldName = Literal["title", "product_type", "attributes", "description"]
+SourceName = Literal["text", "image", "fused", "lexical"]
 NetworkName = Annotated[str, AfterValidator(known_network)]
 
 
@@ -61,7 +62,7 @@ class ProductTextParams(Params):
     fields: tuple[FieldName, ...] = Field(
         ("title", "product_type", "attributes", "description"), min_length=1
     )
-    context_length: int = Field(40, ge=8, le=512)  # tokens; the text tower's positions are extended to it
+    context_length: int = Field(48, ge=8, le=512)  # tokens
     # probability that a field is left out in a training step
     masking: dict[FieldName, Share] = {
         "attributes": 0.2,
@@ -79,10 +80,11 @@ class ProductTextParams(Params):
         return self
 
 
-class WordPathParams(Params):
-    """The sum of word vectors beside the text transformer, of the query tower and of product texts."""
+class Bm25Params(Params):
+    """Lexical search (Robertson and Zaragoza 2009)."""
 
-    weight: PositiveFloat = 1.0  # against the transformer's vector, at the start; learned from there
+    k1: PositiveFloat = 1.2
+    b: Share = 0.75
 
 
 class FusionParams(Params):
@@ -90,7 +92,7 @@ class FusionParams(Params):
 
     pairs: PairParams = PairParams()
     text: ProductTextParams = ProductTextParams()
-    word_path: WordPathParams | None = WordPathParams()  # null: the transformer alone
+    bm25: Bm25Params = Bm25Params()  # over the same fields, without markers
 
 
 class OptimisationParams(Params):
@@ -119,9 +121,7 @@ class AlignmentParams(Params):
 
     seed: int = 41
     threads: PositiveInt = 1
-    # Weight of the starting text tower against a newly drawn one ("shrink and perturb", Ash and Adams 2020,
-    # arXiv 1910.08475): a tower that learned to name what pictures show is slow to learn other words.
-    keep_text_tower: Share = 1.0
+    tune_text: bool = False  # false: the text tower stays as it is, and its head learns
     text_weight: NonNegativeFloat = 1.0
     image_weight: NonNegativeFloat = 0.0
     # false: the image tower stays as it is and its vectors are computed once; only the query tower moves
@@ -170,26 +170,40 @@ class ModalityDropout(Params):
         return self
 
 
+class GateParams(Params):
+    """The mixture of sources that ranks candidates, taught by the validation queries."""
+
+    sources: tuple[SourceName, ...] = ("text", "image", "fused", "lexical")
+    depth: PositiveInt = 100  # candidates: so many of the fused vectors, and so many of BM25
+    hidden: PositiveInt = 16  # units of the correction on the sources' scores
+    epochs: PositiveInt = 20
+    batch_size: PositiveInt = 100  # queries
+    learning_rate: PositiveFloat = 0.02
+    weight_decay: NonNegativeFloat = 0.01
+    dropout: float = Field(0.3, ge=0, lt=1)  # of what the gate sees of a query
+    folds: int = Field(5, ge=2)  # of cross-validation; with fewer than two queries a fold there is no gate
+
+    @model_validator(mode="after")
+    def _fused_is_a_source(self) -> Self:
+        if "fused" not in self.sources or len(set(self.sources)) != len(self.sources):
+            raise ValueError("sources must not repeat, and fused must be one: it gives the candidates")
+        return self
+
+
 class FuseParams(Params):
-    """Block ``fuse``: the network in the item tower, on frozen towers."""
+    """Block ``fuse``: the network in the item tower, on frozen towers, and the gate above it."""
 
     seed: int = 47
     threads: PositiveInt = 1
     temperature: PositiveFloat = 0.02  # fixed; the towers do not move
     network: NetworkParams = NetworkParams()
+    pictures: bool = True  # false: the network never sees one, in training or later
+    gate: GateParams | None = GateParams()  # null: products are ranked by the network's vectors alone
     modality_dropout: ModalityDropout = ModalityDropout()
     optimisation: OptimisationParams = OptimisationParams(
         steps=140, batch_size=512, learning_rate=0.003, warmup_share=0.05, validate_every_steps=70
     )
     encode: EncodeParams = EncodeParams()
-
-
-# What sellers' texts suffer in the degraded test, on top of the noise that the catalogue has.
-class Bm25Params(Params):
-    """The lexical baseline (Robertson and Zaragoza 2009)."""
-
-    k1: PositiveFloat = 1.2
-    b: Share = 0.75
 
 
 class SearchParams(Params):

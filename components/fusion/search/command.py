@@ -1,4 +1,4 @@
-"""``search`` on the command line, over fused item vectors: a table for people, JSON for programs."""
+"""``search`` on the command line, by a network and its gate: a table for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def main(argv: list[str]) -> int:
         torch.set_num_threads(params.threads)
         cache = paths.cache / "vectors"
         model = open_model(paths.fusion, params.network, params.encode, cache, params.threads)
-        hits = search(model, arguments.text, arguments.k, where, paths.catalogue)
+        found = search(model, arguments.text, arguments.k, where, paths.catalogue)
     except Exception as error:
         message, code = explain(error)
         print(f"error: {message}", file=sys.stderr)
         return code
-    print_hits(hits, arguments.json)
+    print_hits(found.hits, arguments.json, found.ranked_by)
     return 0

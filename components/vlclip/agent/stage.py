@@ -31,7 +31,6 @@ from components.stage.paths import Paths
 from components.stage.progress import Progress
 from components.stage.publish import published
 from components.stage.record import Record
-from components.stage.resume import sha256_file
 from components.vlclip.agent.agent import Agent, Clarified
 from components.vlclip.agent.errors import VectorsDataError
 from components.vlclip.agent.evidence import Evidence
@@ -126,9 +125,12 @@ def _fact_book(params: ClarifyParams, rows: Sequence[dict[str, Any]], paths: Pat
 
 
 def _model_sha256(model: Path) -> str:
+    from components.encoder.model.errors import ModelFileError
+    from components.encoder.model.towers.files import model_sha256
+
     try:
-        return sha256_file(model / "model.safetensors")
-    except OSError:
+        return model_sha256(model)
+    except ModelFileError:
         raise VectorsDataError(f"There is no encoder at {model}; run 'vitrine run encoder'.") from None
 
 

@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 
 from components.encoder.evaluate.figures import Measured, interval_table, paired_tests
-from components.encoder.evaluate.pointing import boxed_products
 from components.encoder.model.features.held_out import HeldOut
 from components.encoder.model.features.pixels import PixelCache
 from components.vlclip.evaluate.baseline_boxes import centre_crops, foregrounds, random_boxes, whole_images
@@ -29,6 +28,12 @@ POINTINGS = pa.schema(
         ("fallback", pa.bool_()),
     ]
 )
+
+
+def boxed_products(held_out: HeldOut) -> list[int]:
+    """Rows of the split whose true box is known."""
+    truth = held_out.truth
+    return [i for i, r in enumerate(held_out.rows) if truth.get(r["product_id"], {}).get("box")]
 
 
 @dataclass(frozen=True)

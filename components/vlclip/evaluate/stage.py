@@ -12,6 +12,7 @@ from pydantic import Field
 
 from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.features.held_out import HeldOut, read_held_out
+from components.encoder.model.features.picture_features import FeatureCache
 from components.encoder.model.features.pixels import PixelCache
 from components.encoder.model.features.rows import read_rows
 from components.encoder.model.towers.files import load_encoder
@@ -85,7 +86,7 @@ def _evaluated(
             own = paths.model_copy(update={"grounding": params.boxes.get(name, paths.grounding)})
             pixels = pictures_of(variant, rows, own, size)
             batch = BatchEncoder(loaded, block.batch_size, block.precision)
-            evaluation.add(name, batch, batch.pixel_vectors(pixels.take(held_out.positions)))
+            evaluation.add(name, batch, FeatureCache(pixels, batch, paths.cache).vectors(held_out.positions))
     evaluation.add_chance()
     evaluation.add_seeds()
     return evaluation

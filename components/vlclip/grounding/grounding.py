@@ -30,6 +30,7 @@ Patches = npt.NDArray[np.float32]
 NO_TYPE = "no product type"
 UNKNOWN_TYPE = "product type is not in the schema"
 NO_PICTURE = "picture cannot be read"
+NOT_LEARNED = "product type was in no scene, nor one that is like it"
 NOTHING = "nothing found"
 BAD_BOX = "box"
 LOW_SCORE = "score is below the threshold"
@@ -105,7 +106,7 @@ class EncoderGrounder:
     ) -> None:
         own = encoder.encoder.image_px
         self.image_px = params.image_px or own
-        if self.image_px != own and encoder.encoder.patches is None:
+        if self.image_px != own and encoder.encoder.heads is None:
             raise VlclipConfigurationError(
                 f"ground.encoder.image_px is {self.image_px}, but this encoder's vision transformer takes "
                 f"pictures of {own} px only; set it to null."

@@ -57,12 +57,13 @@ class CropCache(PixelCache):
         at = self._places[shard]
         return slice(int(self._starts[at]), int(self._starts[at + 1]))
 
-    def _file(self, shard: Path) -> Path:
+    def key(self, shard: Path) -> str:
+        """What decides the pixels of a shard: its bytes, the boxes, and what is done to them."""
         boxes = hashlib.sha256(self._boxes[self._rows(shard)].tobytes()).hexdigest()
-        key = hashlib.sha256(f"{sha256_file(shard)} {self.image_px} {VERSION} {boxes}".encode()).hexdigest()
-        return self._folder / f"{key[:40]}.npy"
+        return hashlib.sha256(f"{sha256_file(shard)} {self.image_px} {VERSION} {boxes}".encode()).hexdigest()
 
-    def _decoded(self, shard: Path) -> Iterator[list[Pixels]]:
+    def decoded(self, shard: Path) -> Iterator[list[Pixels]]:
+        """The crops of a shard in order, ``ROWS_AT_ONCE`` at a time, decoded afresh."""
         at = self._rows(shard).start
         with ThreadPoolExecutor(self.threads) as pool:
             for batch in pq.ParquetFile(shard).iter_batches(ROWS_AT_ONCE, columns=["product_id", "image"]):

@@ -21,3 +21,7 @@ class GroundingDataError(InvalidDataError):
 
 class TextDataError(InvalidDataError):
     """Clarified texts and catalogue do not fit each other, or the file is missing (exit code 4)."""
+
+
+class GrounderFileError(InvalidDataError):
+    """A published grounder is missing, damaged, or of another image tower (exit code 4)."""

@@ -26,10 +26,67 @@ class EmptyPictures(Params):
     quantile: Share = 0.9  # share of pictures of nothing that fall back to the whole picture
 
 
+class SceneParams(Params):
+    """Training scenes that the stage composes; see :mod:`components.vlclip.grounding.dense.scenes`."""
+
+    seed: int = 61
+    image_px: int = Field(224, ge=32, le=1024, multiple_of=32)  # side of a scene
+    pictures: PositiveInt = 2500  # of the train split that are cut out at most; types take turns
+    cut_out_px: int = Field(192, ge=16, le=1024)  # longest side that a picture is cut out at
+    balance: Share = 0.5  # how often a type is drawn: its number of cut-outs to the power of this
+    least_things: PositiveInt = 2  # products in a scene
+    most_things: PositiveInt = 5
+    least_size: Share = 0.15  # square root of a product's area, as a share of the scene's side
+    most_size: Share = 0.7
+    turn_degrees: float = Field(12.0, ge=0)  # standard deviation of a product's turn
+
+    @model_validator(mode="after")
+    def _ranges(self) -> Self:
+        if self.least_things > self.most_things or not 0 < self.least_size <= self.most_size:
+            raise ValueError("least_things and least_size may not exceed most_things and most_size")
+        return self
+
+
+class HeadTraining(Params):
+    """Training of the dense head; the maps of its scenes are computed once."""
+
+    seed: int = 67
+    scenes: PositiveInt = 1600  # scenes, each seen several times
+    steps: PositiveInt = 500
+    batch_size: PositiveInt = 32  # scenes a step
+    learning_rate: PositiveFloat = 0.002
+    weight_decay: float = Field(0.05, ge=0)
+    hidden: PositiveInt = 128  # channels inside the head
+    dropout: Share = 0.5  # share of the frozen features' channels that are dropped in a step
+
+
+class RegionParams(Params):
+    """How a map becomes a box: chosen on composed scenes that the head was not trained on."""
+
+    scenes: int = Field(100, ge=4)  # that choose
+    shares: tuple[Share, ...] = (0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6)  # of the peak, from which on
+    margins: tuple[float, ...] = (0.0, 0.03, 0.06)  # widening on each side, as a share of the box's own
+    absent_quantile: Share = 0.9  # share of questions for what a scene does not show that fall back
+
+
+class SceneGrounding(Params):
+    """Boxes from a dense head on the encoder's frozen maps, taught by composed scenes."""
+
+    scenes: SceneParams = SceneParams()
+    training: HeadTraining = HeadTraining()
+    region: RegionParams = RegionParams()
+    sizes_px: tuple[int, ...] = Field((160, 224, 320), min_length=1)  # longer side of a picture, read at each
+    temperature: PositiveFloat = 0.05  # of the mixture of types that stands for a word the head never saw
+    least_similarity: float = Field(0.3, ge=-1, le=1)  # of such a word to the nearest type; cosine
+    centre_side: float = Field(0.75, gt=0, le=1)  # of the crop where no head can be taught
+
+
 class EncoderGrounding(Params):
     """Boxes from the encoder's own patches; see :class:`components.vlclip.grounding.windows.Windows`."""
 
-    image_px: int | None = Field(80, ge=32, le=1024)  # side of the square pictures; null = the encoder's own
+    image_px: int | None = Field(
+        None, ge=32, le=1024
+    )  # side of the square pictures; null = the encoder's own
     grid: int = Field(10, ge=4, le=32)  # cells per side that windows are made of
     smallest_side: Share = 0.25  # shortest side of a window, as a share of the picture's
     level_deviations: float = 0.0  # how far above its mean a similarity must be to speak for a window
@@ -77,12 +134,11 @@ class GroundParams(Params):
 class VlclipTraining(TrainingParams):
     """A short training that goes on from the encoder's weights and temperature."""
 
-    epochs: PositiveInt = 1
+    epochs: PositiveInt = 20
     swapped_captions: bool = False
     learning_rate: PositiveFloat = 0.0005
-    low_resolution_share: Share = 0.0
     checkpoint_every_s: PositiveFloat = 10.0
-    validate_every_epochs: PositiveInt = 1
+    validate_every_epochs: PositiveInt = 10
 
 
 class VlclipParams(Params):
@@ -92,7 +148,7 @@ class VlclipParams(Params):
     threads: PositiveInt = 1
     margin: Share = 0.1  # a crop is its box, this share of its sides wider on each side
     # of product type, the variant's text, and the attributes that the text states
-    captions: CaptionShares = CaptionShares(title=0.4, title_attributes=0.0, attributes=0.4)
+    captions: CaptionShares = CaptionShares(product_type=0.1, title=0.4, attributes=0.4)
     augmentation: Augmentation = Augmentation()
     training: VlclipTraining = VlclipTraining()
 

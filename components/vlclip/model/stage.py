@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 
 from components.encoder.model.towers.files import load_encoder, save_encoder
+from components.encoder.model.towers.start import freeze
 from components.encoder.model.train.contrastive import Contrastive
 from components.stage.memory import keep_freed_memory
 from components.stage.params import Params
@@ -24,7 +25,7 @@ from components.vlclip.model.variants import VARIANTS, Variant
 class Blocks(Params):
     """What the stage reads from params.yaml and from its command."""
 
-    variant: Literal["raw", "grounded", "clarified", "full", "true_box", "lambda_zero"]
+    variant: Literal["raw", "grounded", "clarified", "full", "true_box"]
     name: str = ""  # of the model's folder and of its curves; the variant's where none is given
     vlclip: VlclipParams
 
@@ -59,6 +60,7 @@ def train(params: Blocks, paths: Paths, record: Record, until: int | None = None
         loaded = load_encoder(paths.encoder)
         data, validate = make_training_set(variant, params.vlclip, loaded, paths)
         settings = encoder_params(params.vlclip, loaded)
+        freeze(loaded.encoder, settings.training.tune_image, settings.training.tune_text)
         key = (params.vlclip.model_dump_json(), repr(variant), *input_hashes(variant, paths))
         resume = training_folder(record.stage, *key)
     with record.timed("train"):
@@ -68,7 +70,7 @@ def train(params: Blocks, paths: Paths, record: Record, until: int | None = None
         return
     target, curves = paths.vlclip / name, paths.plots / f"vlclip_{name}.csv"
     with published(target) as folder:
-        save_encoder(loaded.encoder.cpu(), loaded.tokenizer, loaded.vision, folder)
+        save_encoder(loaded.encoder.cpu(), loaded.tokenizer, folder)
     write_text(curves, curves_csv(history.steps, history.validation))
     forget(resume)
     record.outputs = [str(target), str(curves)]

@@ -12,13 +12,19 @@ from components.catalog.format.schema import read_schema
 from components.encoder.model.features.captions import Captions
 from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.features.held_out import query_task
-from components.encoder.model.features.pixels import PixelCache
 from components.encoder.model.features.rows import read_rows
-from components.encoder.model.params import EncoderParams, ModelParams, TextTower
+from components.encoder.model.params import EncoderParams
 from components.encoder.model.towers.dual_encoder import Encoder
 from components.encoder.model.towers.files import LoadedEncoder
 from components.encoder.model.train.contrastive import TrainingSet, Validate
-from components.encoder.model.train.training_set import split_rows, train_rows, training_set
+from components.encoder.model.train.training_set import (
+    FEATURE_BATCH,
+    Inputs,
+    split_rows,
+    train_queries,
+    train_rows,
+    training_set,
+)
 from components.retrieval.metrics import judge, reciprocal_rank
 from components.retrieval.ranking import top_k
 from components.stage.paths import Paths
@@ -29,21 +35,11 @@ RELEVANT = 3  # the grade that validation counts as a hit: the product has every
 
 
 def encoder_params(params: VlclipParams, model: LoadedEncoder) -> EncoderParams:
-    """The encoder's parameters with this block's training in the place of its own."""
-    clip = model.encoder.clip
-    # As it stands: the limits of these parameters are for a new model, and this one is made.
-    text = TextTower.model_construct(
-        context_length=int(clip.positional_embedding.shape[0]),
-        vocabulary_size=model.tokenizer.vocabulary_size,
-        width=int(clip.transformer.width),
-        heads=int(clip.transformer.resblocks[0].attn.num_heads),
-        layers=len(clip.transformer.resblocks),
-    )
+    """The encoder's parameters with this block's training in the place of its own; the model is made."""
     return EncoderParams(
         seed=params.seed,
         threads=params.threads,
         image_px=model.encoder.image_px,
-        model=ModelParams(pretrained=None, embed_dim=model.encoder.embed_dim, vision=model.vision, text=text),
         captions=params.captions,
         augmentation=params.augmentation,
         training=params.training,
@@ -66,16 +62,19 @@ def make_training_set(
     size = PictureSize(params.margin, model.encoder.image_px, params.threads)
     pixels = pictures_of(variant, rows, paths, size)
     texts, closed = texts_of(variant, train, paths), schema.closed_attributes()
-    captions = Captions(texts, params.captions, model.tokenizer, closed, params.training.swapped_captions)
-    data = training_set(train, at, captions, pixels)
-    return data, _validation(rows, params, model, pixels, paths)
+    queries = train_queries(paths.catalogue, [r["product_id"] for r in train], RELEVANT)
+    captions = Captions(texts, params.captions, closed, params.training.swapped_captions, queries)
+    data = training_set(
+        train, at, captions, Inputs(pixels, model, encoder_params(params, model), paths.cache)
+    )
+    return data, _validation(rows, params, model, data, paths)
 
 
 def _validation(
     rows: Sequence[dict[str, Any]],
     params: VlclipParams,
     model: LoadedEncoder,
-    pixels: PixelCache,
+    data: TrainingSet,
     paths: Paths,
 ) -> Validate | None:
     """MRR of the validation split's own queries among its pictures, as the variant sees them."""
@@ -85,10 +84,13 @@ def _validation(
         return None
 
     def _validate(encoder: Encoder) -> dict[str, float]:
-        batch = BatchEncoder(
-            replace(model, encoder=encoder), params.training.batch_size, params.training.precision
-        )
-        scores = batch.texts(task.texts) @ batch.pixel_vectors(pixels.take(at)).T
+        training = params.training
+        batch = BatchEncoder(replace(model, encoder=encoder), FEATURE_BATCH, training.precision)
+        if data.features is not None:
+            images = batch.image_vectors(data.features.take(at))
+        else:
+            images = batch.pixel_vectors(data.pixels.take(at))
+        scores = batch.texts(task.texts) @ images.T
         ranks = reciprocal_rank(judge(top_k(scores, min(100, scores.shape[1])), task.qrels), RELEVANT)
         return {"validation_mrr": float(np.mean(ranks))}
 

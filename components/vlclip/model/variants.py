@@ -38,9 +38,8 @@ VARIANTS = {
     "grounded": Variant("crop", "seller"),
     "clarified": Variant("whole", "clarified"),
     "full": Variant("crop", "clarified"),
-    # studies only: the ceiling of grounding, which reads truth, and boxes of an encoder without patch loss
+    # studies only: the ceiling of grounding, which reads truth
     "true_box": Variant("true_crop", "clarified"),
-    "lambda_zero": Variant("crop", "clarified"),
 }
 UNTRAINED = Variant("whole", "seller")  # the encoder as VL-CLIP's training finds it
 

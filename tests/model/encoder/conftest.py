@@ -23,8 +23,6 @@ TINY = encoder_block(
     epochs=4,
     topic_size=4,
     swapped_captions=True,
-    low_resolution_px=32,
-    low_resolution_share=0.4,
 )
 
 
@@ -82,5 +80,5 @@ def tiny_block() -> dict[str, Any]:
 
 @pytest.fixture
 def tiny() -> EncoderParams:
-    """A network of some 100,000 weights and a few dozen steps."""
+    """Tiny towers and a few dozen steps."""
     return EncoderParams.model_validate(TINY)

@@ -71,7 +71,7 @@ def write_shop(folder: Path, products: int = 80) -> None:
     write_colour_schema(folder, "home", TYPES)
 
 
-ENCODER = encoder_block(context_length=8, batch_size=8, topk_weight=0.0)
+ENCODER = encoder_block(context_length=8, batch_size=8)
 ENCODE = {"batch_size": 16, "precision": "fp32"}
 OPTIMISATION = {
     "steps": 12, "batch_size": 6, "learning_rate": 0.003, "weight_decay": 0.05, "betas": [0.9, 0.98],
@@ -95,6 +95,7 @@ BLOCKS: dict[str, Any] = {
             "context_length": 20,
             "masking": {"title": 0.2, "product_type": 0.1, "attributes": 0.2, "description": 0.3},
         },
+        "bm25": {"k1": 1.2, "b": 0.75},
         "word_path": {"weight": 1.0},
     },
     "align_text": {
@@ -107,11 +108,12 @@ BLOCKS: dict[str, Any] = {
         "seed": 3, "threads": 1, "temperature": 0.1,
         "network": {"hidden": 8, "heads": 2, "bilinear_rank": 4, "dropout": 0.1},
         "modality_dropout": {"text": 0.1, "image": 0.1},
+        "gate": {"depth": 8, "hidden": 4, "epochs": 10, "batch_size": 4, "folds": 2},
         "optimisation": OPTIMISATION | {"batch_size": 8}, "encode": ENCODE,
     },
     "fusion_eval": {
         "seed": 4, "threads": 1, "split": "test", "relevant_grade": 3, "bootstrap_samples": 200,
-        "networks": ["concat_mlp", "moe_bilinear"], "bm25": {"k1": 1.2, "b": 0.75},
+        "networks": ["concat_mlp", "moe_bilinear"], "weight_steps": 4,
         "text_shares": [0.3, 0.7], "sparse_share": 0.25, "missing_share": 0.5, "noise": NOISE, "gate_top": 3,
         "encode": ENCODE,
     },
@@ -132,8 +134,7 @@ def blocks() -> dict[str, Any]:
 
 def write_encoder(folder: Path) -> None:
     """An untrained encoder folder."""
-    captions = [f"{c} {t} number made to last in" for c in COLOURS for t in TYPES]
-    save_untrained_encoder(folder, ENCODER, captions)
+    save_untrained_encoder(folder, ENCODER)
 
 
 @pytest.fixture(scope="session")

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from components.fusion.model.towers.starting_encoder import marked_tokenizer
 from PIL import Image
 
 from components.encoder.model.towers.files import load_encoder
 from components.fusion.model.data.product_text import MARKER_TOKENS, ProductTokens, product_text
 from components.fusion.model.params import EncodeParams, ProductTextParams
-from components.fusion.model.towers.starting_encoder import marked_tokenizer
 from components.fusion.model.towers.towers import Items, joined
 from components.fusion.search.search import open_model
 from components.stage.frame import main

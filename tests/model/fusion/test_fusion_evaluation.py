@@ -14,10 +14,10 @@ import pytest
 from components.catalog.format.schema import read_schema
 from components.fusion.evaluate.conditions import carelessly_written, sparse, without_pictures, without_texts
 from components.fusion.evaluate.params import FusionEvaluationParams
-from components.fusion.model.baselines import UNSEEN, best_text_share, bm25_scores, cosine, weighted
+from components.fusion.model.baselines import UNSEEN, best_text_share, cosine, weighted
 from components.fusion.model.errors import FusionDataError
 from components.fusion.model.fuse.item_vectors import fused_vectors
-from components.fusion.model.params import Bm25Params, EncodeParams, FusionParams
+from components.fusion.model.params import EncodeParams, FusionParams
 from components.fusion.model.towers.towers import Items, joined
 from components.fusion.search.search import FusionModel, open_model, search
 from components.retrieval.metrics import Qrels
@@ -38,7 +38,7 @@ def items(model: FusionModel, shop: Path) -> Items:
 def test_every_row_and_slice_is_measured(trained: Path) -> None:
     metrics = json.loads((trained / "metrics/fusion.json").read_text())
     rows = {"bm25", "text_only", "image_only", "average", "fixed_weights", "concat_mlp", "moe_bilinear"}
-    rows.add("moe_bilinear_no_pictures")
+    rows |= {"hybrid", "hybrid_image", "moe_bilinear_vectors"}
     assert set(metrics) == rows | {"_tests"}
     plain = {"ndcg_at_1", "ndcg_at_10", "desirability_ndcg_at_1", "desirability_ndcg_at_10"}
     plain |= {"recall_at_100", "mrr", "textual_ndcg_at_10", "visual_ndcg_at_10", "sparse_text_ndcg_at_10"}
@@ -50,11 +50,8 @@ def test_every_row_and_slice_is_measured(trained: Path) -> None:
     asked = {(t["a"], t["b"], t["metric"]) for t in metrics["_tests"]}
     assert {("moe_bilinear", b, "ndcg_at_10") for b in ("text_only", "concat_mlp", "average")} <= asked
     assert ("moe_bilinear", "text_only", "textual_ndcg_at_10") in asked
-    unseen = metrics["moe_bilinear_no_pictures"]
-    assert (
-        unseen["picture_missing_ndcg_at_10"] == unseen["ndcg_at_10"] != metrics["moe_bilinear"]["ndcg_at_10"]
-    )
-    assert ("moe_bilinear", "moe_bilinear_no_pictures", "ndcg_at_10") in asked
+    assert ("moe_bilinear", "moe_bilinear_vectors", "ndcg_at_10") in asked
+    assert {("moe_bilinear", "hybrid_image", m) for m in ("ndcg_at_10", "visual_ndcg_at_10")} <= asked
     assert metrics["text_only"]["picture_missing_ndcg_at_10"] == metrics["text_only"]["ndcg_at_10"]
     assert metrics["image_only"]["text_degraded_ndcg_at_10"] == metrics["image_only"]["ndcg_at_10"]
 
@@ -62,7 +59,7 @@ def test_every_row_and_slice_is_measured(trained: Path) -> None:
 def test_per_query_rows_and_gates(trained: Path) -> None:
     folder = trained / "results/per_query/fusion"
     rows = pq.read_table(folder / "fusion.parquet").to_pylist()
-    assert len(rows) == 8 * 8 and {"variant", "query_id", "kind", "ndcg_at_10", "top"} <= set(rows[0])
+    assert len(rows) == 8 * 10 and {"variant", "query_id", "kind", "ndcg_at_10", "top"} <= set(rows[0])
     gates = pq.read_table(folder / "gates.parquet").to_pylist()
     assert len(gates) == 8 * 3 and {row["variant"] for row in gates} == {"moe_bilinear"}
     assert all(row["text"] + row["image"] + row["cross"] == pytest.approx(1, abs=1e-5) for row in gates)
@@ -77,16 +74,6 @@ def test_an_evaluation_without_the_cache_changes_no_byte(
     run_stage("fusion.evaluate", shop, tmp_path, blocks)
     for folder in ("metrics", "results"):
         assert sha256_folder(tmp_path / folder) == sha256_folder(trained / folder), folder
-
-
-def test_bm25_finds_words_and_knows_empty_products(items: Items) -> None:
-    has_text = items.has_text.copy()
-    has_text[14] = False
-    params = Bm25Params(k1=1.2, b=0.75)
-    silent = replace(items, has_text=has_text)
-    scores = bm25_scores(["number 14", "number 17", "zzz"], silent, ["title"], params)
-    assert scores.shape == (3, 80) and not scores[2].any() and not scores[:, 14].any()
-    assert scores[1].argmax() == 17
 
 
 def test_fixed_weights_are_the_best_of_the_shares() -> None:
@@ -119,18 +106,25 @@ def test_conditions_take_away_what_they_say(
 
 def test_a_product_without_a_picture_is_found_by_its_text(model: FusionModel, shop: Path) -> None:
     row = int(WITHOUT_PICTURE[1:])
-    every = search(model, "lamp", 80, {}, shop / "data/checked")
+    every = search(model, "lamp", 80, {}, shop / "data/checked").hits
     assert WITHOUT_PICTURE in {hit.product_id for hit in every} and len(every) == 80
     items = joined(model.towers.stream(shop / "data/checked"))
     assert not items.has_image[row] and items.has_text.all()
 
 
+def untaught(model: FusionModel) -> FusionModel:
+    """The same model without a gate."""
+    return replace(model, network=replace(model.network, gate=None))
+
+
 def test_search_ranks_as_the_whole_matrix_would(model: FusionModel, shop: Path, items: Items) -> None:
     scores = fused_vectors(model.network.network, items) @ model.towers.queries(["red mug"])[0]
     expected = [items.product_ids[i] for i in np.argsort(-scores)[:10]]
-    hits = search(model, "red mug", 10, {}, shop / "data/checked")
-    assert [hit.product_id for hit in hits] == expected and hits[0].rank == 1
-    red = search(model, "red mug", 5, {"colour": "red", "product_type": "mug"}, shop / "data/checked")
+    found = search(untaught(model), "red mug", 10, {}, shop / "data/checked")
+    assert [hit.product_id for hit in found.hits] == expected and found.hits[0].rank == 1
+    assert found.ranked_by == "Ranked by moe_bilinear's vectors alone."
+    where = {"colour": "red", "product_type": "mug"}
+    red = search(model, "red mug", 5, where, shop / "data/checked").hits
     assert red and all(hit.attributes["colour"] == "red" and hit.product_type == "mug" for hit in red)
     with pytest.raises(FusionDataError, match="not empty"):
         search(model, "  ", 5, {}, shop / "data/checked")

@@ -7,15 +7,12 @@ import json
 import subprocess
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
 
-from components.fusion.model.fuse.item_vectors import fused_vectors
 from components.fusion.model.params import EncodeParams
-from components.fusion.model.towers.towers import joined
 from components.fusion.search.command import main
-from components.fusion.search.search import open_model
+from components.fusion.search.search import open_model, search
 from flows.cli import app, guarded
 from tests.model.fusion.conftest import BLOCKS, ENCODE
 
@@ -41,7 +38,7 @@ def vitrine(*words: str) -> int:
     return guarded(lambda: app(list(words)))
 
 
-def test_the_command_ranks_by_fused_vectors(
+def test_the_command_gives_what_search_finds(
     root: Path, shop: Path, trained: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(root)
@@ -50,10 +47,8 @@ def test_the_command_ranks_by_fused_vectors(
     model = open_model(
         trained / "models/fusion", "moe_bilinear", EncodeParams.model_validate(ENCODE), None, 1
     )
-    items = joined(model.towers.stream(shop / "data/checked"))
-    scores = fused_vectors(model.network.network, items) @ model.towers.queries(["red mug"])[0]
-    expected = [items.product_ids[at] for at in np.argsort(-scores)[:5]]
-    assert [hit["product_id"] for hit in found] == expected
+    expected = search(model, "red mug", 5, {}, shop / "data/checked")
+    assert [hit["product_id"] for hit in found] == [hit.product_id for hit in expected.hits]
     assert [hit["rank"] for hit in found] == [1, 2, 3, 4, 5]
     assert set(found[0]) == {"rank", "score", "product_id", "title", "product_type", "attributes"}
 
@@ -65,6 +60,7 @@ def test_search_prints_a_table_and_obeys_its_conditions(
     assert main(["--k=3", "--where=colour=red", "--where=product_type=mug", "--", "mug for tea"]) == 0
     shown = capsys.readouterr().out
     assert shown.count("mug") >= 3 and "red" in shown and "score" in shown
+    assert "Ranked by moe_bilinear's" in shown
     assert main(["--where=colour=invisible", "--", "mug"]) == 0
     assert "Nothing found" in capsys.readouterr().out
     for words, told, code in (

@@ -56,9 +56,11 @@ def studied(shop: Path, trained: Path, tmp_path_factory: pytest.TempPathFactory)
 def test_the_study_has_every_row_and_claim(studied: Path) -> None:
     metrics = json.loads((studied / "metrics/study_fusion.json").read_text())
     networks = {"concat_mlp", "gated_sum", "cross_attention", "moe", "bilinear", "moe_bilinear"}
-    plain = {"bm25", "text_only", "image_only", "average", "fixed_weights", "moe_bilinear_no_pictures"}
+    plain = {"bm25", "hybrid", "hybrid_image", "text_only", "image_only", "average", "fixed_weights"}
+    plain.add("moe_bilinear_vectors")
     ablations = {f"{r}_{a}" for r in ("moe_bilinear", "text_only")
-                 for a in ("no_domain", "no_query_text", "no_query_image")}  # fmt: skip
+                 for a in ("no_domain", "no_query_text", "no_query_image",
+                           "no_pictures", "no_lexical")}  # fmt: skip
     seeds = {
         f"{r}_{s}" for r in ("moe_bilinear", "concat_mlp", "text_only") for s in ("43", "59", "all_seeds")
     }

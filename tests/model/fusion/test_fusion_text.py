@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from components.fusion.model.towers.files import load_towers, save_towers
+from components.fusion.model.towers.starting_encoder import marked_tokenizer, starting_encoder
 from safetensors.torch import save_file
 
 from components.encoder.model.errors import ModelFileError
@@ -22,8 +24,6 @@ from components.fusion.model.data.product_text import (
 )
 from components.fusion.model.errors import TowerFileError
 from components.fusion.model.params import FusionParams, ProductTextParams
-from components.fusion.model.towers.files import load_towers, save_towers
-from components.fusion.model.towers.starting_encoder import marked_tokenizer, starting_encoder
 
 ROWS: list[dict[str, Any]] = [
     {"title": "Red mug", "product_type": "mug", "description": "made to last",

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from components.fusion.model.towers.starting_encoder import starting_encoder
 
 from components.catalog.format.shards import Catalogue
 from components.encoder.model.features.encode import BatchEncoder
@@ -26,7 +27,6 @@ from components.fusion.model.fuse.fusing import Fusing
 from components.fusion.model.fuse.training_set import make_fuse_data
 from components.fusion.model.networks.create import create_network
 from components.fusion.model.params import AlignmentParams, FuseParams, FusionParams
-from components.fusion.model.towers.starting_encoder import starting_encoder
 from components.fusion.model.towers.towers import Towers
 from components.stage.paths import Paths
 from components.stage.resume import sha256_file, sha256_folder

@@ -180,4 +180,4 @@ def _write_tables(root: Path, refined: list[Any], instructions: list[Any], ids: 
 
 def write_encoder(folder: Path) -> None:
     """An untrained encoder of some thousand weights."""
-    save_untrained_encoder(folder, encoder_block(), [f"{c} square bar" for c in COLOURS] * 3)
+    save_untrained_encoder(folder, encoder_block())

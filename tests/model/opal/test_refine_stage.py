@@ -10,11 +10,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from components.encoder.model.params import EncoderParams
-from components.encoder.model.towers.dual_encoder import create_encoder
-from components.encoder.model.towers.files import save_encoder
-from components.encoder.model.towers.tokenizer import learn_tokenizer
 from components.stage import frame
+from tests.model.coloured_shapes import save_untrained_encoder
 from tests.model.encoder.conftest import TINY
 from tests.model.opal.refine_shop import COLOURS, Shop
 
@@ -23,9 +20,7 @@ from tests.model.opal.refine_shop import COLOURS, Shop
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An encoder that has learned nothing: support must come from example pictures and texts."""
     folder = tmp_path_factory.mktemp("model") / "encoder"
-    params = EncoderParams.model_validate(TINY)
-    tokenizer = learn_tokenizer(["crimson kettle", "teal ladle"] * 20, 300, 12)
-    save_encoder(create_encoder(params, tokenizer.vocabulary_size), tokenizer, params.model.vision, folder)
+    save_untrained_encoder(folder, TINY)
     return folder
 
 

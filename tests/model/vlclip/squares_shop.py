@@ -95,7 +95,7 @@ def write_clarified(root: Path) -> None:
 
 def write_encoder(folder: Path) -> None:
     """A tiny encoder with random weights."""
-    save_untrained_encoder(folder, ENCODER, [f"{c} {s} number 7" for c in COLOURS for s in TYPES] * 4)
+    save_untrained_encoder(folder, ENCODER)
 
 
 def write_params(root: Path, **changes: Any) -> dict[str, Any]:

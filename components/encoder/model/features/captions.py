@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from components.encoder.model.params import CaptionShares
-from components.encoder.model.towers.tokenizer import AnyTokenizer, Tokens
 
 KINDS = ("product_type", "title", "title_attributes", "attributes", "description")
+QUERY = "query"  # the kind of fact that says that a product answers a query
 SUBSETS = 4  # random sets of attribute values that stand for a product, besides its title
 
 
@@ -60,6 +60,7 @@ def attribute_subsets(row: dict[str, Any], closed: Collection[str]) -> list[list
     return [[known[i] for i in rng.permutation(len(known))[:size]] for size in sizes]
 
 
+Ints = npt.NDArray[np.int64]
 Attributes = list[dict[str, str]]
 Facts = list[tuple[str, str]]
 
@@ -111,7 +112,7 @@ def _versions(
     rows: Sequence[dict[str, Any]], shares: CaptionShares, closed: Collection[str], swapped: bool
 ) -> Iterator[_Version]:
     nothing: list[Facts] = [[] for _ in rows]
-    for kind, share in shares.model_dump().items():
+    for kind, share in shares.model_dump(exclude={"queries"}).items():
         if not share:
             continue
         if kind != "attributes":
@@ -137,53 +138,90 @@ def _versions(
 
 @dataclass(frozen=True)
 class CaptionBatch:
-    """One caption per product of a batch.
+    """One caption per product of a batch, as places in :attr:`Captions.texts`.
 
     Attributes:
-        tokens: ``[B, context]``.
+        texts: ``[B]``.
         entailed: bool ``[B, B]``; ``[i, j]`` says that the caption of product j is true of product i as well,
-            by what the sellers state: "red shirt" of every red shirt. Such a pair is no negative.
-        swapped: ``[S, context]`` captions of the batch with one attribute value changed: "red mug" for
-            "blue mug".
+            by what the sellers state, by a judgement, or because both have the same: "red shirt" of every red
+            shirt. Such a pair is no negative.
+        swapped: ``[S]`` captions of the batch with one attribute value changed: "red mug" for "blue mug".
         swapped_entailed: bool ``[B, S]``, likewise.
     """
 
-    tokens: Tokens
+    texts: Ints
     entailed: npt.NDArray[np.bool_]
-    swapped: Tokens
+    swapped: Ints
     swapped_entailed: npt.NDArray[np.bool_]
 
 
+@dataclass(frozen=True)
+class AnsweredQueries:
+    """Queries that stand for the products that answer them.
+
+    Attributes:
+        ids, texts: of each query. answers: for each product, the places of the queries that it answers.
+    """
+
+    ids: list[str]
+    texts: list[str]
+    answers: list[list[int]]
+
+
 class Captions:
-    """Tokenised captions of every kind, what each one states, and the draw of one per product and step.
+    """Captions of every kind, what each one states, and the draw of one per product and step.
 
     Args:
-        rows: products. shares: weights of the kinds. tokenizer: of the encoder.
+        rows: products. shares: weights of the kinds.
         closed: names of the attributes with a closed list of values.
         swapped: whether to make captions with one value changed; without, a draw has none.
+        queries: train queries as captions; None for none, whatever their share.
+
+    Attributes:
+        texts: every caption that can be drawn, each once.
     """
 
     def __init__(
         self,
         rows: Sequence[dict[str, Any]],
         shares: CaptionShares,
-        tokenizer: AnyTokenizer,
         closed: Collection[str],
         swapped: bool,
+        queries: AnsweredQueries | None = None,
     ) -> None:
         self._fact_ids: dict[tuple[str, str], int] = {}
+        self._places: dict[str, int] = {}
         versions = list(_versions(rows, shares, closed, swapped))
         weights = [v.share for v in versions]
         self._edges = np.cumsum(weights) / sum(weights)
-        # [versions, products, ...]; int32 halves what a big catalogue keeps in memory
-        self._tokens = np.stack([tokenizer(v.texts) for v in versions]).astype(np.int32)
+        self._query_share = shares.queries / (shares.queries + sum(weights)) if queries is not None else 0.0
+        # [versions, products]; int32 halves what a big catalogue keeps in memory
+        self._texts = np.stack([self._numbered(v.texts) for v in versions])
         self._stated = self._padded([v.stated for v in versions])
         # only of the versions that have changed texts, and which of them a version's are
-        changed = [tokenizer(v.swapped_texts) for v in versions if v.swapped_texts is not None]
-        self._swapped = np.array(changed, dtype=np.int32).reshape(len(changed), *self._tokens.shape[1:])
+        changed = [self._numbered(v.swapped_texts) for v in versions if v.swapped_texts is not None]
+        self._swapped = np.array(changed, dtype=np.int32).reshape(len(changed), len(rows))
         self._swapped_at = np.cumsum([v.swapped_texts is not None for v in versions]) - 1
         self._swapped_stated = self._padded([v.swapped_stated for v in versions])
-        self._known = self._numbers([_facts(r, r["attributes"]) for r in rows])
+        answers = queries.answers if queries is not None else [[] for _ in rows]
+        ids = queries.ids if queries is not None else []
+        self._query_texts = self._numbered(queries.texts if queries is not None else [])
+        self._query_facts = np.array([self._fact((QUERY, i)) for i in ids], dtype=np.int32)
+        self._answers = _ragged(answers)
+        self._known = self._numbers(
+            [
+                [*_facts(r, r["attributes"]), *((QUERY, ids[q]) for q in own)]
+                for r, own in zip(rows, answers, strict=True)
+            ]
+        )
+        self.texts = list(self._places)
+
+    def _numbered(self, texts: Sequence[str]) -> npt.NDArray[np.int32]:
+        """The place of each text in :attr:`texts`."""
+        return np.array([self._places.setdefault(t, len(self._places)) for t in texts], dtype=np.int32)
+
+    def _fact(self, fact: tuple[str, str]) -> int:
+        return self._fact_ids.setdefault(fact, len(self._fact_ids))
 
     def _padded(self, facts: Sequence[Sequence[Facts]]) -> npt.NDArray[np.int32]:
         """Facts of versions as numbers ``[versions, products, most facts]``, padded with -1."""
@@ -195,21 +233,45 @@ class Captions:
         """Facts as numbers ``[products, most facts]``, padded with -1."""
         out = np.full((len(facts), max(map(len, facts), default=0)), -1, dtype=np.int32)
         for row, own in zip(out, facts, strict=True):
-            row[: len(own)] = [self._fact_ids.setdefault(f, len(self._fact_ids)) for f in own]
+            row[: len(own)] = [self._fact(f) for f in own]
         return out
 
-    def draw(self, rows: npt.NDArray[np.int64], rng: np.random.Generator) -> CaptionBatch:
+    def draw(self, rows: Ints, rng: np.random.Generator) -> CaptionBatch:
         """One caption for each of ``rows``."""
         chosen = np.searchsorted(self._edges, rng.random(len(rows)), side="right")
-        chosen = chosen.clip(max=len(self._tokens) - 1)
+        chosen = chosen.clip(max=len(self._texts) - 1)
+        texts, stated = self._texts[chosen, rows].astype(np.int64), self._stated[chosen, rows]
         known, swapped = self._known[rows], self._swapped_stated[chosen, rows]
-        some = (swapped >= 0).any(axis=1)
+        asked = self._ask(rows, rng)
+        of_query = asked >= 0
+        texts[of_query] = self._query_texts[asked[of_query]]
+        stated = np.where(of_query[:, None], -1, stated)
+        if of_query.any():
+            stated[of_query, 0] = self._query_facts[asked[of_query]]
+        some = (swapped >= 0).any(axis=1) & ~of_query
+        same = texts[:, None] == texts[None, :]
         return CaptionBatch(
-            self._tokens[chosen, rows].astype(np.int64),
-            entailed(known, self._stated[chosen, rows]),
+            texts,
+            entailed(known, stated) | same,
             self._swapped[self._swapped_at[chosen[some]], rows[some]].astype(np.int64),
             entailed(known, swapped[some]),
         )
+
+    def _ask(self, rows: Ints, rng: np.random.Generator) -> Ints:
+        """A query that each product answers, or -1 where another caption stands for it."""
+        starts, flat = self._answers
+        count = starts[rows + 1] - starts[rows]
+        wanted = (rng.random(len(rows)) < self._query_share) & (count > 0)
+        place = starts[rows] + np.floor(rng.random(len(rows)) * count).astype(np.int64)
+        out = np.full(len(rows), -1, dtype=np.int64)
+        out[wanted] = flat[place[wanted]]
+        return out
+
+
+def _ragged(lists: Sequence[Sequence[int]]) -> tuple[Ints, Ints]:
+    """Where each list starts (and the last one ends) in all of them laid end to end."""
+    starts = np.cumsum([0, *(len(own) for own in lists)])
+    return starts, np.array([x for own in lists for x in own], dtype=np.int64)
 
 
 def entailed(known: npt.NDArray[np.int32], stated: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:

@@ -1,4 +1,9 @@
-"""Encoding pictures and texts in fixed-size batches, with the cache of vectors."""
+"""Pictures and texts to features and vectors, in batches of fixed shapes, each computed once.
+
+A tower's features are what costs time, and they are kept by all that decides them; the heads on them cost
+next to nothing and are computed afresh. A kernel is chosen by shape, and its rounding with it: every batch
+has one of a few shapes, so a vector is the same bits whichever of its neighbours were in the cache.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +16,24 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from components.encoder.model.features.pixels import PixelCache, square
+from components.encoder.model.features.pixels import square
 from components.encoder.model.features.vector_cache import VectorCache, Vectors, key_of
 from components.encoder.model.towers.files import LoadedEncoder
 from components.stage.accelerator import autocast, device
 
+TEXTS = 4  # times as many texts in a batch as pictures: they are shorter
+TEXT_STEP = 4  # a text's row is padded to a multiple of so many tokens
+SORTED_TEXTS = 16  # batches of texts that are put in order of length together
+
+
+def as_kept(features: npt.NDArray[Any]) -> npt.NDArray[np.float16]:
+    """Features as caches keep them: half precision, finer than the bfloat16 they are computed in."""
+    limit = np.finfo(np.float16).max
+    return features.clip(-limit, limit).astype(np.float16)
+
 
 def _padded(batch: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
-    """Repeat the last row up to ``size`` rows.
-
-    A kernel is chosen by shape, and its rounding with it: with every batch of one shape, a vector is the same
-    bits whichever of its neighbours were in the cache.
-    """
+    """Repeat the last row up to ``size`` rows."""
     return (
         np.concatenate([batch, np.repeat(batch[-1:], size - len(batch), axis=0)])
         if len(batch) < size
@@ -35,7 +46,8 @@ class BatchEncoder:
 
     Args:
         model: weights, tokenizer and preprocessing. batch_size: rows per forward pass.
-        precision: ``bf16`` or ``fp32``. cache: folder of known vectors; None keeps them in memory.
+        precision: ``bf16`` or ``fp32``, of the towers; heads compute in fp32.
+        cache: folder of known features; None keeps them in memory.
     """
 
     def __init__(
@@ -45,75 +57,87 @@ class BatchEncoder:
         self.device = device()
         self.encoder = model.encoder.to(self.device).eval()
         self.cache = VectorCache(cache)
-        self._identity = (
-            model.model_sha256,
-            model.preprocessing_sha256,
-            precision,
-            str(batch_size),
-            self.device.type,
-        )
+        computed = (precision, str(batch_size), self.device.type)
+        self.image_key = ("image features", model.image_sha256, *computed)
+        self.text_key = ("text features", model.text_sha256, *computed)
 
-    def _run(self, forward: Callable[[Tensor], Tensor], rows: npt.NDArray[Any], keep: int) -> Vectors:
-        tensor = torch.from_numpy(rows).to(self.device)
-        with torch.inference_mode(), autocast(self.device, self.precision):
-            vectors: Vectors = forward(tensor)[:keep].cpu().numpy()
-        return vectors
+    def _run(
+        self, forward: Callable[[Tensor], Tensor], rows: npt.NDArray[Any], size: int, precision: str
+    ) -> Vectors:
+        """``forward`` of ``rows`` in batches of ``size`` rows."""
+        parts = []
+        for start in range(0, len(rows), size):
+            part = rows[start : start + size]
+            tensor = torch.from_numpy(_padded(part, size)).to(self.device)
+            with torch.inference_mode(), autocast(self.device, precision):
+                parts.append(forward(tensor)[: len(part)].float().cpu().numpy())
+        found: Vectors = np.concatenate(parts)
+        return found
 
-    def _batches(self, rows: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
-        return (rows[i : i + self.batch_size] for i in range(0, len(rows), self.batch_size))
+    def image_vectors(self, features: npt.NDArray[Any]) -> Vectors:
+        """Vectors ``[N, D]`` of picture features ``[N, F]``."""
+        return self._run(self.encoder.image_vectors, features.astype(np.float32), self.batch_size, "fp32")
+
+    def text_vectors(self, features: npt.NDArray[Any]) -> Vectors:
+        """Vectors ``[N, D]`` of text features ``[N, F]``."""
+        return self._run(self.encoder.text_vectors, features.astype(np.float32), self.batch_size, "fp32")
+
+    def pixel_features(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float16]:
+        """Features ``[N, F]`` of square pictures ``[N, px, px, 3]``, computed afresh."""
+        forward = self.encoder.image_features
+        found = self._run(lambda t: forward(t.permute(0, 3, 1, 2)), pixels, self.batch_size, self.precision)
+        return as_kept(found)
 
     def pixel_vectors(self, pixels: npt.NDArray[np.uint8]) -> Vectors:
         """Vectors ``[N, D]`` of square pictures ``[N, px, px, 3]``, computed afresh."""
-        forward = self.encoder.encode_image
-        return np.concatenate(
-            [
-                self._run(lambda t: forward(t.permute(0, 3, 1, 2)), _padded(b, self.batch_size), len(b))
-                for b in self._batches(pixels)
-            ]
-        )
+        return self.image_vectors(self.pixel_features(pixels))
 
     def patch_vectors(self, pixels: npt.NDArray[np.uint8]) -> Vectors:
         """Patch vectors ``[N, rows, columns, D]`` of square pictures, computed afresh."""
         forward = self.encoder.encode_patches
-        return np.concatenate(
-            [
-                self._run(lambda t: forward(t.permute(0, 3, 1, 2))[1], _padded(b, self.batch_size), len(b))
-                for b in self._batches(pixels)
-            ]
-        )
+        return self._run(lambda t: forward(t.permute(0, 3, 1, 2))[1], pixels, self.batch_size, self.precision)
 
     def images(self, images: Iterable[bytes]) -> Iterator[Vectors]:
         """Vectors of encoded pictures, ``[<= batch_size, D]`` at a time."""
-        items = ((key_of("image", *self._identity, data), data) for data in images)
-        return self.cache.fill(items, self._image_bytes, self.batch_size)
+        items = ((key_of(*self.image_key, data), data) for data in images)
+        for features in self.cache.fill(items, self._of_bytes, self.batch_size):
+            yield self.image_vectors(features)
 
-    def catalogue_images(self, images: Iterable[bytes], pixels: PixelCache) -> Iterator[Vectors]:
-        """The same for the pictures of a catalogue in its order, read where they lie decoded."""
-        items = ((key_of("image", *self._identity, data), row) for row, data in enumerate(images))
-
-        def _vectors(rows: Sequence[Any]) -> Vectors:
-            return self.pixel_vectors(pixels.take(np.asarray(rows, dtype=np.int64)))
-
-        return self.cache.fill(items, _vectors, self.batch_size)
-
-    def _image_bytes(self, images: Sequence[Any]) -> Vectors:
-        return self.pixel_vectors(np.stack([square(data, self.encoder.image_px) for data in images]))
+    def _of_bytes(self, images: Sequence[Any]) -> Vectors:
+        pixels = np.stack([square(data, self.encoder.image_px) for data in images])
+        return self.pixel_features(pixels).astype(np.float32)
 
     def texts(self, texts: Sequence[str]) -> Vectors:
         """Vectors ``[N, D]`` of texts."""
-        items = [(key_of("text", *self._identity, text), text) for text in texts]
-        return np.concatenate(list(self.cache.fill(items, self._texts, self.batch_size)))
+        return self.text_vectors(self.text_features(texts))
 
-    def _texts(self, texts: Sequence[Any]) -> Vectors:
+    def text_features(self, texts: Sequence[str]) -> npt.NDArray[np.float16]:
+        """Features ``[N, F]`` of texts; equal texts are encoded once."""
+        places: dict[str, int] = {}
+        at = [places.setdefault(text, len(places)) for text in texts]
+        items = [(key_of(*self.text_key, text), text) for text in places]
+        found = self.cache.fill(items, self._of_texts, TEXTS * self.batch_size * SORTED_TEXTS)
+        features = as_kept(np.concatenate(list(found)))
+        return features[at]
+
+    def _of_texts(self, texts: Sequence[Any]) -> Vectors:
         tokens = self.model.tokenizer(texts)
-        # The encoder cuts padding to the longest text of a batch: one full-length row keeps the shape fixed.
-        longest = np.ones((1, tokens.shape[1]), dtype=np.int64)
-        longest[0, -1] = self.model.tokenizer.vocabulary_size - 1
-        return np.concatenate(
-            [
-                self._run(
-                    self.encoder.encode_text, np.concatenate([_padded(b, self.batch_size), longest]), len(b)
-                )
-                for b in self._batches(tokens)
-            ]
-        )
+        lengths = self._shapes(tokens)
+        out: Vectors | None = None
+        for length in np.unique(lengths):
+            chosen = lengths == length
+            rows, size = tokens[chosen, :length], TEXTS * self.batch_size
+            part = self._run(self.encoder.text_features, rows, size, self.precision)
+            out = np.empty((len(tokens), part.shape[1]), dtype=np.float32) if out is None else out
+            out[chosen] = part
+        assert out is not None
+        return as_kept(out).astype(np.float32)
+
+    def _shapes(self, tokens: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """How many tokens of each row are read: a text's own length alone says so."""
+        full = tokens.shape[1]
+        if not self.encoder.trims_texts:
+            return np.full(len(tokens), full, dtype=np.int64)
+        lengths = self.model.tokenizer.lengths(tokens)
+        stepped: npt.NDArray[np.int64] = np.minimum(-(-lengths // TEXT_STEP) * TEXT_STEP, full)
+        return stepped

@@ -63,7 +63,7 @@ def shard_paths(catalogue: Path) -> list[Path]:
 
 
 @contextmanager
-def _alone(file: Path) -> Iterator[None]:
+def alone(file: Path) -> Iterator[None]:
     """Wait until no other process makes ``file``; a lock goes with the process that holds it."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.with_suffix(".lock").open("w") as lock:
@@ -72,7 +72,7 @@ def _alone(file: Path) -> Iterator[None]:
 
 
 class PixelCache:
-    """Pixels of every product of a catalogue, decoded once.
+    """Pixels of every product of a catalogue: decoded once and kept, or streamed without keeping them.
 
     Args:
         catalogue: a catalogue folder. cache: where the arrays are kept. threads: decoding threads.
@@ -81,21 +81,33 @@ class PixelCache:
     def __init__(self, catalogue: Path, image_px: int, cache: Path, threads: int) -> None:
         self.image_px, self.threads = image_px, threads
         self._folder = cache / "pixels"
-        shards = shard_paths(catalogue)
-        self._starts = np.cumsum([0, *(pq.ParquetFile(s).metadata.num_rows for s in shards)])
-        missing = [(s, self._file(s)) for s in shards]
-        self._decode([(s, f) for s, f in missing if not f.exists()])
-        self._arrays = [np.load(f, mmap_mode="r") for _, f in missing]
+        self.shards = shard_paths(catalogue)
+        self._starts = np.cumsum([0, *(pq.ParquetFile(s).metadata.num_rows for s in self.shards)])
+        self._arrays: list[Pixels] | None = None  # until somebody takes some
+
+    def sizes(self) -> list[tuple[Path, int]]:
+        """Each shard with its number of products, in order."""
+        return list(zip(self.shards, np.diff(self._starts).tolist(), strict=True))
+
+    def key(self, shard: Path) -> str:
+        """What decides the pixels of a shard: its bytes and what is done to them."""
+        return hashlib.sha256(f"{sha256_file(shard)} {self.image_px} {VERSION}".encode()).hexdigest()
 
     def _file(self, shard: Path) -> Path:
-        key = hashlib.sha256(f"{sha256_file(shard)} {self.image_px} {VERSION}".encode()).hexdigest()
-        return self._folder / f"{key[:40]}.npy"
+        return self._folder / f"{self.key(shard)[:40]}.npy"
+
+    def _kept(self) -> list[Pixels]:
+        if self._arrays is None:
+            files = [(s, self._file(s)) for s in self.shards]
+            self._decode([(s, f) for s, f in files if not f.exists()])
+            self._arrays = [np.load(f, mmap_mode="r") for _, f in files]
+        return self._arrays
 
     def _decode(self, todo: Sequence[tuple[Path, Path]]) -> None:
         total = sum(pq.ParquetFile(s).metadata.num_rows for s, _ in todo)
         progress = Progress("decoding pictures", total, "pictures")
         for shard, file in todo:
-            with _alone(file):
+            with alone(file):
                 if not file.exists():  # else another process has just made it
                     self._decode_shard(shard, file, progress)
 
@@ -105,13 +117,14 @@ class PixelCache:
             shape = (rows, self.image_px, self.image_px, 3)
             array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
             at = 0
-            for batch in self._decoded(shard):
+            for batch in self.decoded(shard):
                 array[at : at + len(batch)] = batch
                 at += len(batch)
                 progress.advance(len(batch))
             array.flush()
 
-    def _decoded(self, shard: Path) -> Iterator[list[Pixels]]:
+    def decoded(self, shard: Path) -> Iterator[list[Pixels]]:
+        """The pictures of a shard in order, ``ROWS_AT_ONCE`` at a time, decoded afresh."""
         with ThreadPoolExecutor(self.threads, initializer=leave_place) as pool:
             for batch in pq.ParquetFile(shard).iter_batches(ROWS_AT_ONCE, columns=["product_id", "image"]):
                 ids = batch.column("product_id").to_pylist()
@@ -126,9 +139,10 @@ class PixelCache:
 
     def take(self, rows: npt.NDArray[np.int64]) -> Pixels:
         """Pixels ``[len(rows), px, px, 3]`` of catalogue rows, in the order asked for."""
+        arrays = self._kept()
         out = np.empty((len(rows), self.image_px, self.image_px, 3), dtype=np.uint8)
         shard = np.searchsorted(self._starts, rows, side="right") - 1
         for s in np.unique(shard):
             chosen = shard == s
-            out[chosen] = self._arrays[s][rows[chosen] - self._starts[s]]
+            out[chosen] = arrays[s][rows[chosen] - self._starts[s]]
         return out

@@ -1,4 +1,7 @@
-"""A model on disk: config.json, model.safetensors, tokenizer.json, and nothing else."""
+"""A model on disk: what it is as JSON, its weights by part, its tokenizer, and nothing else.
+
+A frozen tower is a file of its own, so models that share it share its bytes in every content-addressed store.
+"""
 
 from __future__ import annotations
 
@@ -9,71 +12,55 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from open_clip.model import CLIPTextCfg
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 
 from components.encoder.model.errors import EncoderConfigurationError, ModelFileError
-from components.encoder.model.params import ModelParams
-from components.encoder.model.towers.dual_encoder import QUICK_GELU, Encoder, build_clip
-from components.encoder.model.towers.tokenizer import AnyTokenizer, read_tokenizer
+from components.encoder.model.towers.architecture import Architecture, HeadSizes
+from components.encoder.model.towers.dual_encoder import Encoder, Preprocessing
+from components.encoder.model.towers.tokenizer import TextTokenizer, read_tokenizer
 from components.stage.resume import sha256_file
 
-FILES = ("config.json", "model.safetensors", "tokenizer.json")
-FORMAT = 2
+CONFIG, TOKENIZER = "config.json", "tokenizer.json"
+PARTS = {"image": "image.safetensors", "text": "text.safetensors", "heads": "heads.safetensors"}
+FILES = (CONFIG, TOKENIZER, *PARTS.values())
+FORMAT = 3
 
 
 @dataclass(frozen=True)
 class LoadedEncoder:
-    """An encoder ready to use, and the hashes that identify what it computes."""
+    """An encoder ready to use, and the hashes that identify what it computes.
+
+    Attributes:
+        image_sha256: of all that decides a picture's features. text_sha256: of all that decides a text's.
+        model_sha256: of all weights. preprocessing_sha256: of picture size and normalisation.
+    """
 
     encoder: Encoder
-    tokenizer: AnyTokenizer
-    vision: dict[str, Any]  # open_clip's CLIPVisionCfg, for saving what is trained from here
+    tokenizer: TextTokenizer
+    image_sha256: str
+    text_sha256: str
     model_sha256: str
     preprocessing_sha256: str
 
 
-def _text_cfg(encoder: Encoder) -> dict[str, Any]:
-    clip = encoder.clip
-    block = clip.transformer.resblocks[0]
-    return asdict(
-        CLIPTextCfg(
-            context_length=clip.positional_embedding.shape[0],
-            vocab_size=clip.vocab_size,
-            width=clip.transformer.width,
-            heads=block.attn.num_heads,
-            layers=len(clip.transformer.resblocks),
-        )
-    )
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def vision_config(model: ModelParams) -> dict[str, Any]:
-    """What ``build_clip`` makes the towers from: as given, or as the pretrained architecture has it."""
-    if model.pretrained is None:
-        return model.vision
-    import open_clip
-
-    config = open_clip.get_model_config(model.pretrained.architecture)
-    vision: dict[str, Any] = config["vision_cfg"]
-    return {**vision, QUICK_GELU: True} if config.get(QUICK_GELU) else vision
-
-
-def save_encoder(encoder: Encoder, tokenizer: AnyTokenizer, vision: dict[str, Any], folder: Path) -> None:
-    """Write the model folder; ``folder`` must not exist."""
-    folder.mkdir(parents=True)
+def save_encoder(encoder: Encoder, tokenizer: TextTokenizer, folder: Path) -> None:
+    """Write the folder; it may exist and must be empty."""
+    folder.mkdir(parents=True, exist_ok=True)
     config = {
         "format": FORMAT,
-        "embed_dim": encoder.embed_dim,
-        "vision": vision,
-        "text": _text_cfg(encoder),
-        "image_px": encoder.image_px,
-        "mean": list(encoder.mean),
-        "std": list(encoder.std),
+        "architecture": asdict(encoder.architecture),
+        "preprocessing": encoder.preprocessing._asdict(),
     }
-    (folder / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True), encoding="utf-8")
-    (folder / "tokenizer.json").write_text(tokenizer.to_json(), encoding="utf-8")
-    save_file({k: v.contiguous() for k, v in encoder.state_dict().items()}, folder / "model.safetensors")
+    (folder / CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True), encoding="utf-8")
+    (folder / TOKENIZER).write_text(tokenizer.to_json(), encoding="utf-8")
+    state = encoder.state_dict()
+    for part, names in encoder.parts().items():
+        save_file({name: state[name].cpu().contiguous() for name in names}, folder / PARTS[part])
 
 
 def _check_folder(folder: Path) -> None:
@@ -95,25 +82,68 @@ def load_encoder(folder: Path) -> LoadedEncoder:
     """
     _check_folder(folder)
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         if config["format"] != FORMAT:
             raise ModelFileError(
-                f"{folder}/config.json has format {config['format']}; this version reads {FORMAT}."
+                f"{folder}/{CONFIG} has format {config['format']}; this version reads {FORMAT}: "
+                "train the model again."
             )
-        clip = build_clip(
-            config["embed_dim"], config["vision"], CLIPTextCfg(**config["text"]), config["image_px"]
-        )
-        encoder = Encoder(clip, config["image_px"], tuple(config["mean"]), tuple(config["std"]))
-        encoder.load_state_dict(load_file(folder / "model.safetensors"))
+        encoder = _built(config)
+        state = {k: v for file in PARTS.values() for k, v in load_file(folder / file).items()}
+        encoder.load_state_dict(state)
     except EncoderConfigurationError as error:
-        raise ModelFileError(f"{folder}/config.json cannot be used: {error}") from None
+        raise ModelFileError(f"{folder}/{CONFIG} cannot be used: {error}") from None
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise ModelFileError(f"{folder} cannot be loaded ({error}); train or pull the model again.") from None
-    preprocessing = {k: config[k] for k in ("image_px", "mean", "std")}
+    tokenizer = read_tokenizer(folder / TOKENIZER)
+    if tokenizer.vocabulary_size > encoder.towers.vocab_size:
+        raise ModelFileError(f"{folder}/{TOKENIZER} has more tokens than the text tower knows.")
+    return _identified(encoder, tokenizer, {n: sha256_file(folder / f) for n, f in PARTS.items()})
+
+
+def model_sha256(folder: Path) -> str:
+    """What :attr:`LoadedEncoder.model_sha256` is of the model in a folder, without loading it.
+
+    Raises:
+        ModelFileError: a file is missing, not allowed, or unreadable.
+    """
+    _check_folder(folder)
+    try:
+        architecture = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["architecture"]
+        return _digest({name: sha256_file(folder / file) for name, file in PARTS.items()}, architecture)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelFileError(f"{folder} cannot be read ({error}); train or pull the model again.") from None
+
+
+def in_memory(encoder: Encoder, tokenizer: TextTokenizer) -> LoadedEncoder:
+    """An encoder that is on no disk yet, with the hashes that its folder would have."""
+    state = encoder.state_dict()
+    weights = {
+        part: hashlib.sha256(save({n: state[n].cpu().contiguous() for n in names})).hexdigest()
+        for part, names in encoder.parts().items()
+    }
+    return _identified(encoder, tokenizer, weights)
+
+
+def _built(config: dict[str, Any]) -> Encoder:
+    described = dict(config["architecture"])
+    if described["heads"] is not None:
+        described["heads"] = HeadSizes(**described["heads"])
+    seen = config["preprocessing"]
+    preprocessing = Preprocessing(int(seen["image_px"]), tuple(seen["mean"]), tuple(seen["std"]))
+    return Encoder(Architecture(**described), preprocessing)
+
+
+def _identified(encoder: Encoder, tokenizer: TextTokenizer, weights: dict[str, str]) -> LoadedEncoder:
+    architecture, preprocessing = encoder.architecture, encoder.preprocessing._asdict()
+    colours = architecture.heads is not None and architecture.heads.colours
+    image = (architecture.vision, architecture.quick_gelu, architecture.heads is not None, colours)
+    text = (architecture.text, architecture.hugging_face, architecture.quick_gelu)
     return LoadedEncoder(
         encoder=encoder.to(memory_format=torch.channels_last).eval(),
-        tokenizer=read_tokenizer(folder / "tokenizer.json"),
-        vision=config["vision"],
-        model_sha256=sha256_file(folder / "model.safetensors"),
-        preprocessing_sha256=hashlib.sha256(json.dumps(preprocessing, sort_keys=True).encode()).hexdigest(),
+        tokenizer=tokenizer,
+        image_sha256=_digest("image", weights["image"], image, preprocessing),
+        text_sha256=_digest("text", weights["text"], text, tokenizer.to_json()),
+        model_sha256=_digest(weights, asdict(architecture)),
+        preprocessing_sha256=_digest(preprocessing),
     )

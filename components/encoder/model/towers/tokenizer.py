@@ -1,54 +1,44 @@
-"""Text to tokens: a BPE learned from the shop's own captions, or the tokenizer of a pretrained CLIP."""
+"""Text to tokens: the tokenizer that a text tower was made with."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from components.encoder.model.errors import ModelFileError
+from components.encoder.model.errors import EncoderConfigurationError, ModelFileError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-PAD, UNKNOWN, START = "<pad>", "<unk>", "<start>"
 Tokens = npt.NDArray[np.int64]
+CLEANERS = ("whitespace", "lower", "canonicalize")  # open_clip's; what a tokenizer was made with
 
 
-class CaptionTokenizer:
-    """Lower-cased BPE with a start token first and the end token, the highest id, last.
+class TextTokenizer(Protocol):
+    """Texts to rows of token ids of one length."""
 
-    The end token must be the highest id: open_clip pools the text at ``tokens.argmax()``.
-    """
+    context_length: int
 
-    def __init__(self, tokenizer: Tokenizer, context_length: int) -> None:
-        self._tokenizer = tokenizer
-        self.context_length = context_length
-        self.start = int(tokenizer.token_to_id(START) or 0)
-        self.end = tokenizer.get_vocab_size()
-        self.vocabulary_size = self.end + 1
+    @property
+    def vocabulary_size(self) -> int:
+        """Ids are below it."""
 
     def __call__(self, texts: Sequence[str]) -> Tokens:
-        """Tokens ``[len(texts), context_length]``, zero-padded; a longer text is cut before its end token."""
-        out = np.zeros((len(texts), self.context_length), dtype=np.int64)
-        for row, encoding in zip(out, self._tokenizer.encode_batch(list(texts)), strict=True):
-            ids: list[int] = [self.start, *encoding.ids[: self.context_length - 2], self.end]
-            row[: len(ids)] = ids
-        return out
+        """Tokens ``[len(texts), context_length]``, padded; a longer text is cut."""
+
+    def lengths(self, tokens: Tokens) -> npt.NDArray[np.int64]:
+        """Tokens of each row that are no padding, ``[N]``; at least one."""
+
+    def with_context(self, context_length: int) -> TextTokenizer:
+        """The same for texts of another length."""
 
     def to_json(self) -> str:
         """The tokenizer as one JSON document."""
-        return json.dumps(
-            {
-                "kind": "bpe",
-                "context_length": self.context_length,
-                "tokenizer": json.loads(self._tokenizer.to_str()),
-            }
-        )
 
 
 class ClipTokenizer:
@@ -59,42 +49,143 @@ class ClipTokenizer:
 
         self.context_length = context_length
         self._tokenizer = open_clip.SimpleTokenizer(context_length=context_length)
-        self.vocabulary_size = self._tokenizer.vocab_size
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Ids are below it."""
+        return int(self._tokenizer.vocab_size)
 
     def __call__(self, texts: Sequence[str]) -> Tokens:
-        """Tokens ``[len(texts), context_length]``, zero-padded."""
+        """Tokens ``[len(texts), context_length]``, zero-padded; the end token has the highest id."""
         tokens: Tokens = self._tokenizer(list(texts)).numpy()
         return tokens
+
+    def lengths(self, tokens: Tokens) -> npt.NDArray[np.int64]:
+        """Up to the end token."""
+        found: npt.NDArray[np.int64] = tokens.argmax(axis=1) + 1
+        return found
+
+    def with_context(self, context_length: int) -> ClipTokenizer:
+        """The same for texts of another length."""
+        return ClipTokenizer(context_length)
 
     def to_json(self) -> str:
         """The tokenizer as one JSON document."""
         return json.dumps({"kind": "clip", "context_length": self.context_length})
 
 
-AnyTokenizer = CaptionTokenizer | ClipTokenizer
+class FastTokenizer:
+    """A tokenizer of Hugging Face's ``tokenizers``.
+
+    Args:
+        tokenizer: with its own special tokens. padding: id that fills up a row.
+        cleaner: what open_clip does to a text before: ``whitespace``, ``lower`` or ``canonicalize``.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, context_length: int, padding: int, cleaner: str) -> None:
+        from open_clip.tokenizer import get_clean_fn
+
+        if cleaner not in CLEANERS:
+            raise EncoderConfigurationError(
+                f"A tokenizer may clean by {', '.join(CLEANERS)}, not '{cleaner}'."
+            )
+        self.context_length, self.padding, self._cleaner = context_length, padding, cleaner
+        self._clean = get_clean_fn(cleaner)
+        self._tokenizer = tokenizer
+        tokenizer.enable_truncation(context_length)
+        tokenizer.no_padding()
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Ids are below it."""
+        return int(self._tokenizer.get_vocab_size())
+
+    def __call__(self, texts: Sequence[str]) -> Tokens:
+        """Tokens ``[len(texts), context_length]``, padded; a longer text is cut."""
+        out = np.full((len(texts), self.context_length), self.padding, dtype=np.int64)
+        cleaned = [self._clean(text) for text in texts]
+        for row, encoding in zip(out, self._tokenizer.encode_batch(cleaned), strict=True):
+            row[: len(encoding.ids)] = encoding.ids
+        return out
+
+    def lengths(self, tokens: Tokens) -> npt.NDArray[np.int64]:
+        """Up to the last token that is no padding."""
+        real = tokens != self.padding
+        found: npt.NDArray[np.int64] = tokens.shape[1] - real[:, ::-1].argmax(axis=1)
+        return np.where(real.any(axis=1), found, 1)
+
+    def with_context(self, context_length: int) -> FastTokenizer:
+        """The same for texts of another length."""
+        from tokenizers import Tokenizer
+
+        same = Tokenizer.from_str(self._tokenizer.to_str())
+        return FastTokenizer(same, context_length, self.padding, self._cleaner)
+
+    def to_json(self) -> str:
+        """The tokenizer as one JSON document."""
+        return json.dumps(
+            {
+                "kind": "fast",
+                "context_length": self.context_length,
+                "padding": self.padding,
+                "cleaner": self._cleaner,
+                "tokenizer": json.loads(self._tokenizer.to_str()),
+            }
+        )
 
 
-def learn_tokenizer(captions: Iterable[str], vocabulary_size: int, context_length: int) -> CaptionTokenizer:
-    """Learn a BPE from training captions only; ``vocabulary_size`` is an upper bound."""
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+def folder_tokenizer(folder: Path, context_length: int) -> FastTokenizer:
+    """The tokenizer of a Hugging Face folder: ``tokenizer.json``, ``tokenizer_config.json``.
 
-    # Word starts are marked in the text itself. With a subword prefix or suffix the trainer numbers its first
-    # symbols in the order of a randomly seeded hash map: two runs would learn two vocabularies.
-    tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN))
-    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.BertPreTokenizer(), pre_tokenizers.Metaspace(prepend_scheme="always")]
-    )
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary_size - 1,
-        special_tokens=[PAD, UNKNOWN, START],
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(captions, trainer)
-    return CaptionTokenizer(tokenizer, context_length)
+    Raises:
+        EncoderConfigurationError: a file is missing or damaged, or no padding token is named.
+    """
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_str((folder / "tokenizer.json").read_text(encoding="utf-8"))
+        settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+        token = settings["pad_token"]
+        padding = tokenizer.token_to_id(token["content"] if isinstance(token, dict) else token)
+    except Exception as error:  # the Rust library raises plain Exception
+        raise EncoderConfigurationError(
+            f"{folder} holds no usable tokenizer.json and tokenizer_config.json with a pad_token: {error!r}."
+        ) from None
+    if padding is None:
+        raise EncoderConfigurationError(f"{folder}/tokenizer_config.json names a pad_token that is no token.")
+    return FastTokenizer(tokenizer, context_length, int(padding), "whitespace")
 
 
-def read_tokenizer(path: Path) -> AnyTokenizer:
+def open_clip_tokenizer(architecture: str, context_length: int | None = None) -> TextTokenizer:
+    """The tokenizer of an open_clip architecture.
+
+    Raises:
+        EncoderConfigurationError: it cannot be had, or has no fast form.
+    """
+    import open_clip
+
+    try:
+        found = open_clip.get_tokenizer(architecture)
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
+        raise EncoderConfigurationError(f"The tokenizer of {architecture} cannot be had: {error}.") from None
+    length = context_length or int(found.context_length)
+    if isinstance(found, open_clip.SimpleTokenizer):
+        return ClipTokenizer(length)
+    inner = found.tokenizer
+    if found.strip_sep_token or found.tokenizer_mode:
+        raise EncoderConfigurationError(
+            f"The tokenizer of {architecture} works in a mode that is not supported (strip_sep_token, clips)."
+        )
+    backend = getattr(inner, "backend_tokenizer", None)
+    if backend is None:
+        raise EncoderConfigurationError(
+            f"The tokenizer of {architecture} has no fast form (tokenizer.json); save one with it."
+        )
+    names = {getattr(open_clip.tokenizer, f"_clean_{name}"): name for name in CLEANERS}
+    return FastTokenizer(backend, length, int(inner.pad_token_id), names.get(found.clean_fn, "whitespace"))
+
+
+def read_tokenizer(path: Path) -> TextTokenizer:
     """Read ``tokenizer.json`` of a model folder.
 
     Raises:
@@ -106,11 +197,10 @@ def read_tokenizer(path: Path) -> AnyTokenizer:
         loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if loaded["kind"] == "clip":
             return ClipTokenizer(loaded["context_length"])
-        if loaded["kind"] == "bpe":
-            return CaptionTokenizer(
-                Tokenizer.from_str(json.dumps(loaded["tokenizer"])), loaded["context_length"]
-            )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        if loaded["kind"] == "fast":
+            tokenizer = Tokenizer.from_str(json.dumps(loaded["tokenizer"]))
+            return FastTokenizer(tokenizer, loaded["context_length"], loaded["padding"], loaded["cleaner"])
+    except Exception as error:  # the Rust library raises plain Exception
         raise ModelFileError(
             f"{path} cannot be read as a tokenizer ({error}); train or pull the model again."
         ) from None

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +16,9 @@ from torch import Tensor
 from components.encoder.model.errors import TrainingDataError
 from components.encoder.model.features.captions import Captions
 from components.encoder.model.features.pixels import PixelCache
-from components.encoder.model.params import EncoderParams, TrainingParams
+from components.encoder.model.params import EncoderParams
 from components.encoder.model.towers.dual_encoder import Encoder
-from components.encoder.model.towers.losses import info_nce, mean_length, no_negatives, topk_similarity
+from components.encoder.model.towers.losses import info_nce, no_negatives
 from components.encoder.model.train.views import random_views
 from components.stage.accelerator import autocast, device
 from components.training.batches import BatchOrder
@@ -28,16 +29,51 @@ Ints = npt.NDArray[np.int64]
 Validate = Callable[[Encoder], dict[str, float]]
 
 
+class PictureFeatures(Protocol):
+    """What a frozen image tower sees in the catalogue's pictures."""
+
+    def take(self, rows: Ints) -> npt.NDArray[np.float32]:
+        """Features ``[len(rows), F]`` of catalogue rows."""
+
+
+@dataclass(frozen=True)
+class TextInputs:
+    """What an encoder reads of many texts: features of a frozen text tower, or tokens for one that is tuned.
+
+    Attributes:
+        inputs: float16 ``[texts, F]``, or int64 ``[texts, L]``. lengths: tokens of each text that are read.
+    """
+
+    inputs: npt.NDArray[np.float16] | npt.NDArray[np.int64]
+    lengths: Ints | None = None
+
+    def take(self, places: Ints) -> Tensor:
+        """Features float32 ``[N, F]``, or tokens ``[N, longest]``."""
+        rows = torch.from_numpy(self.inputs[places])
+        if self.lengths is None:
+            return rows.float()
+        return rows[:, : int(self.lengths[places].max(initial=1))]
+
+
 @dataclass(frozen=True)
 class TrainingSet:
-    """The train split, row by row: ids, catalogue rows of the pixels, captions and group numbers."""
+    """The train split, row by row.
+
+    Attributes:
+        product_ids: of the products. rows: their places in the catalogue. groups: equal numbers show the same
+            thing. topics: a number per product type. captions: what stands for them.
+        pixels: pictures, read where the image tower is tuned. features: of them, where it is frozen.
+        texts: what the encoder reads of every caption.
+    """
 
     product_ids: list[str]
-    rows: Ints  # positions in the pixel cache
+    rows: Ints
     groups: Ints
-    topics: Ints  # a number per product type
+    topics: Ints
     captions: Captions
     pixels: PixelCache
+    features: PictureFeatures | None
+    texts: TextInputs
 
 
 @dataclass(frozen=True)
@@ -45,46 +81,36 @@ class ContrastiveBatch:
     """What one step sees.
 
     Attributes:
-        rows: ``[B]`` places in the training set. views: ``[B, 3, H, W]`` in 0..255.
-        tokens: ``[B + S, L]``; the last S are texts of no picture, negatives of all.
+        rows: ``[B]`` places in the training set.
+        pictures: features ``[B, F]``, or views ``[B, 3, H, W]`` in 0..255 for a tower that is tuned.
+        texts: features ``[B + S, F]``, or tokens ``[B + S, L]``; the last S are texts of no picture,
+            negatives of all.
         excluded: bool ``[B, B + S]``, pairs of picture i and text j that are no negatives.
     """
 
     rows: Ints
-    views: Tensor
-    tokens: Tensor
+    pictures: Tensor
+    texts: Tensor
     excluded: Tensor
 
 
-def contrastive_losses(
-    encoder: Encoder, batch: ContrastiveBatch, training: TrainingParams
-) -> dict[str, Tensor]:
-    """Pooled InfoNCE + lambda x top-k patch-text InfoNCE; lambda = 0 skips the patches."""
-    with autocast(batch.views.device, training.precision):
-        # Many products of a batch share a caption ("mug"): each text is encoded once.
-        distinct, place = torch.unique(batch.tokens, dim=0, return_inverse=True)
-        texts = encoder.encode_packed_text(distinct)[place]
-        if training.topk_weight:
-            images, grid = encoder.encode_grid(batch.views)
-            similarity = topk_similarity(grid, texts, training.topk_patches)
-            # Dividing similarities by the patches' mean length is dividing the patches, on fewer numbers.
-            similarity = similarity / mean_length(grid)[:, None]
-        else:
-            images = encoder.encode_image(batch.views)
-    texts_only = len(batch.tokens) - len(batch.views)
-    pooled = info_nce(encoder.temperature * images @ texts.T, batch.excluded, texts_only)
-    if not training.topk_weight:
-        return {"loss": pooled, "pooled": pooled}
-    local = info_nce(encoder.temperature * similarity, batch.excluded, texts_only)
-    return {"loss": pooled + training.topk_weight * local, "pooled": pooled, "topk": local}
+def contrastive_loss(encoder: Encoder, batch: ContrastiveBatch, precision: str) -> Tensor:
+    """InfoNCE of a batch, in nats."""
+    with autocast(batch.pictures.device, precision):
+        tuned = batch.pictures.ndim == 4
+        images = encoder.encode_image(batch.pictures) if tuned else encoder.image_vectors(batch.pictures)
+        tokens = not batch.texts.is_floating_point()
+        texts = encoder.encode_text(batch.texts) if tokens else encoder.text_vectors(batch.texts)
+        logits = encoder.temperature * images @ texts.T
+    return info_nce(logits, batch.excluded, len(texts) - len(images))
 
 
 class Contrastive:
     """The objective of the encoder and of what goes on from it.
 
     Args:
-        encoder: trained in place. data: the train split. params: block ``encoder``.
-        validate: its figures become curves and choose nothing; None for none.
+        encoder: trained in place; what of it requires no gradient stays. data: the train split.
+        params: block ``encoder``. validate: its figures become curves and choose nothing; None for none.
 
     Raises:
         TrainingDataError: the train split has fewer than two products.
@@ -114,29 +140,25 @@ class Contrastive:
         """The training loop; ``resume`` is the folder of its state."""
         return Loop(self, self.plan, resume)
 
-    def side_px(self, step: int) -> int:
-        """Side of the views: small at first if asked for, the full size at the end."""
-        training, full = self.params.training, self.params.image_px
-        low = training.low_resolution_px
-        early = step < round(training.low_resolution_share * self.plan.steps)
-        return min(low, full) if low is not None and early else full
-
     def batch(self, step: int) -> ContrastiveBatch:
-        """Views, tokens and excluded pairs of one step."""
+        """Pictures, texts and excluded pairs of one step."""
         rows, rng = self.order.rows(step), self.order.rng(step)
         captions = self.data.captions.draw(rows, rng)
-        pixels = torch.from_numpy(self.data.pixels.take(self.data.rows[rows])).to(self.device)
-        views = random_views(pixels, self.side_px(step), self.params.augmentation, rng)
         excluded = no_negatives(torch.from_numpy(self.data.groups[rows]), torch.from_numpy(captions.entailed))
-        tokens = torch.from_numpy(captions.tokens)
-        if len(captions.swapped):
-            tokens = torch.cat([tokens, torch.from_numpy(captions.swapped)])
-            excluded = torch.cat([excluded, torch.from_numpy(captions.swapped_entailed)], dim=1)
-        return ContrastiveBatch(rows, views, tokens.to(self.device), excluded.to(self.device))
+        excluded = torch.cat([excluded, torch.from_numpy(captions.swapped_entailed)], dim=1)
+        pictures = self._pictures(self.data.rows[rows], rng)
+        texts = self.data.texts.take(np.concatenate([captions.texts, captions.swapped])).to(self.device)
+        return ContrastiveBatch(rows, pictures, texts, excluded.to(self.device))
+
+    def _pictures(self, rows: Ints, rng: np.random.Generator) -> Tensor:
+        if self.data.features is not None:
+            return torch.from_numpy(self.data.features.take(rows)).to(self.device)
+        pixels = torch.from_numpy(self.data.pixels.take(rows)).to(self.device)
+        return random_views(pixels, self.params.image_px, self.params.augmentation, rng)
 
     def losses(self, batch: ContrastiveBatch) -> dict[str, Tensor]:
-        """``loss`` and its parts ``pooled`` and ``topk``, in nats."""
-        return contrastive_losses(self.module, batch, self.params.training)
+        """``loss``, in nats."""
+        return {"loss": contrastive_loss(self.module, batch, self.params.training.precision)}
 
     def ids(self, batch: ContrastiveBatch) -> Mapping[str, Sequence[str]]:
         """The batch's products."""
@@ -145,7 +167,7 @@ class Contrastive:
     def after_step(self) -> None:
         """Keep the temperature within bounds."""
         highest = math.log(1 / self.params.training.minimum_temperature)
-        self.module.clip.logit_scale.data.clamp_(0, highest)
+        self.module.towers.logit_scale.data.clamp_(0, highest)
 
     def validate(self) -> dict[str, float]:
         """Figures on the validation split."""

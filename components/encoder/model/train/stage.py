@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from components.encoder.model.params import EncoderParams
-from components.encoder.model.towers.dual_encoder import create_encoder
-from components.encoder.model.towers.files import save_encoder, vision_config
+from components.encoder.model.towers.files import save_encoder
+from components.encoder.model.towers.start import starting_model
 from components.encoder.model.train.contrastive import Contrastive
 from components.encoder.model.train.training_set import make_training_set
 from components.stage.memory import keep_freed_memory
@@ -36,18 +36,21 @@ def run(params: EncoderStage, paths: Paths, record: Record) -> None:
     torch.set_num_threads(settings.threads)
     keep_freed_memory()
     with record.timed("prepare"):
-        data, tokenizer, validate = make_training_set(paths.catalogue, settings, paths.cache)
-        encoder = create_encoder(settings, tokenizer.vocabulary_size)
+        model = starting_model(settings)
+        data, validate = make_training_set(paths.catalogue, settings, model, paths.cache)
         resume = training_folder(record.stage, settings.model_dump_json(), sha256_folder(paths.catalogue))
-    objective = Contrastive(encoder, data, settings, validate)
+    objective = Contrastive(model.encoder, data, settings, validate)
     with record.timed("train"):
         history = objective.loop(resume).run()
-    encoder.cpu()
+    encoder = model.encoder.cpu()
     with published(paths.encoder) as folder:
-        save_encoder(encoder, tokenizer, vision_config(settings.model), folder)
+        save_encoder(encoder, model.tokenizer, folder)
     curves = paths.plots / f"{paths.encoder.name}.csv"
     write_text(curves, curves_csv(history.steps, history.validation))
     forget(resume)
     record.outputs = [str(paths.encoder), str(curves)]
     record_history(record, history, objective.plan.batch_size)
     record.metrics["parameters"] = float(sum(p.numel() for p in encoder.parameters()))
+    record.metrics["parameters_trained"] = float(
+        sum(p.numel() for p in encoder.parameters() if p.requires_grad)
+    )

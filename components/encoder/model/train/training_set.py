@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +13,23 @@ import torch
 from components.catalog.format.schema import read_schema
 from components.catalog.format.union_find import root
 from components.encoder.model.errors import TrainingDataError
-from components.encoder.model.features.captions import KINDS, Captions, caption
-from components.encoder.model.features.held_out import title_task
+from components.encoder.model.features.captions import AnsweredQueries, Captions
+from components.encoder.model.features.encode import BatchEncoder
+from components.encoder.model.features.held_out import query_task, title_task
+from components.encoder.model.features.picture_features import FeatureCache
 from components.encoder.model.features.pixels import PixelCache
 from components.encoder.model.features.rows import read_rows
 from components.encoder.model.params import EncoderParams
 from components.encoder.model.towers.dual_encoder import Encoder
-from components.encoder.model.towers.tokenizer import AnyTokenizer, ClipTokenizer, learn_tokenizer
-from components.encoder.model.train.contrastive import TrainingSet, Validate
-from components.encoder.model.train.views import resized
+from components.encoder.model.towers.files import LoadedEncoder
+from components.encoder.model.train.contrastive import TextInputs, TrainingSet, Validate
 from components.retrieval.metrics import judge, reciprocal_rank
 from components.retrieval.ranking import top_k
 from components.stage.accelerator import autocast
+
+RELEVANT = 3  # the grade from which a product answers a train query: it has everything that is asked
+FITTED = 20_000  # rows that heads take their scale from, at most about
+FEATURE_BATCH, FEATURE_PRECISION = 64, "bf16"  # the same in every stage, so that all share one cache
 
 
 def split_rows(rows: list[dict[str, Any]], split: str) -> tuple[list[dict[str, Any]], np.ndarray[Any, Any]]:
@@ -46,47 +52,96 @@ def train_rows(
     return train, at
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """Where a training set's pictures lie, and which encoder reads them, with which parameters."""
+
+    pixels: PixelCache
+    model: LoadedEncoder
+    params: EncoderParams
+    cache: Path
+
+
 def training_set(
-    rows: list[dict[str, Any]], at: np.ndarray[Any, Any], captions: Captions, pixels: PixelCache
+    rows: list[dict[str, Any]], at: np.ndarray[Any, Any], captions: Captions, inputs: Inputs
 ) -> TrainingSet:
-    """Products of the train split at their positions ``at`` in ``pixels``, numbered by group and by type.
+    """Products of the train split at their positions ``at`` in the catalogue, numbered by group and by type.
 
     Products of equal title count as one group: a product must not be pushed away from its own title.
     """
+    training = inputs.params.training
+    frozen = not training.tune_image
     return TrainingSet(
         product_ids=[r["product_id"] for r in rows],
         rows=at,
         groups=group_numbers(rows),
         topics=type_numbers(rows),
         captions=captions,
-        pixels=pixels,
+        pixels=inputs.pixels,
+        features=picture_features(inputs.pixels, inputs.model, inputs.cache) if frozen else None,
+        texts=text_inputs(captions.texts, inputs.model, training.tune_text, inputs.cache),
     )
 
 
-def make_tokenizer(rows: list[dict[str, Any]], params: EncoderParams) -> AnyTokenizer:
-    """CLIP's own tokenizer for pretrained weights, else a BPE learned from every kind of training caption."""
-    if params.model.pretrained is not None:
-        return ClipTokenizer(params.model.text.context_length)
-    texts: Iterator[str] = (caption(r, k) for r in rows for k in KINDS)
-    return learn_tokenizer(texts, params.model.text.vocabulary_size, params.model.text.context_length)
+def train_queries(catalogue: Path, product_ids: Sequence[str], grade: int) -> AnsweredQueries:
+    """The train split's queries with a product of relevance ``grade`` or more among ``product_ids``."""
+    task = query_task(catalogue, "train", list(product_ids), grade)
+    answers: list[list[int]] = [[] for _ in product_ids]
+    qrels = task.qrels
+    for query, product, relevance in zip(qrels.query, qrels.product, qrels.grade, strict=True):
+        if relevance >= grade and product >= 0:
+            answers[product].append(int(query))
+    return AnsweredQueries(task.query_ids, task.texts, answers)
+
+
+def text_inputs(texts: Sequence[str], model: LoadedEncoder, tuned: bool, cache: Path | None) -> TextInputs:
+    """What the encoder reads of texts: features, computed once, or tokens where the text tower is tuned."""
+    if tuned:
+        tokens = model.tokenizer(texts)
+        full = np.full(len(tokens), tokens.shape[1], dtype=np.int64)
+        return TextInputs(tokens, model.tokenizer.lengths(tokens) if model.encoder.trims_texts else full)
+    encoder = BatchEncoder(
+        model, FEATURE_BATCH, FEATURE_PRECISION, None if cache is None else cache / "vectors"
+    )
+    features = encoder.text_features(texts)
+    encoder.cache.close()
+    return TextInputs(features)
+
+
+def picture_features(pixels: PixelCache, model: LoadedEncoder, cache: Path) -> FeatureCache:
+    """Features of the pictures by a frozen image tower, computed once."""
+    return FeatureCache(pixels, BatchEncoder(model, FEATURE_BATCH, FEATURE_PRECISION), cache)
 
 
 def make_training_set(
-    catalogue: Path, params: EncoderParams, cache: Path
-) -> tuple[TrainingSet, AnyTokenizer, Validate | None]:
-    """The train split, the tokenizer, and the check on the validation split.
+    catalogue: Path, params: EncoderParams, model: LoadedEncoder, cache: Path
+) -> tuple[TrainingSet, Validate | None]:
+    """The train split, and the check on the validation split; heads take their scale from the train split.
 
     Raises:
         TrainingDataError: the train split is empty.
     """
     rows = read_rows(catalogue)
     train, at = train_rows(rows, catalogue)
-    tokenizer = make_tokenizer(train, params)
     pixels = PixelCache(catalogue, params.image_px, cache, params.threads)
     closed = read_schema(catalogue / "schema.json").closed_attributes()
-    captions = Captions(train, params.captions, tokenizer, closed, params.training.swapped_captions)
-    data = training_set(train, at, captions, pixels)
-    return data, tokenizer, _validation(rows, params, tokenizer, pixels)
+    queries = train_queries(catalogue, [r["product_id"] for r in train], RELEVANT)
+    captions = Captions(train, params.captions, closed, params.training.swapped_captions, queries)
+    data = training_set(train, at, captions, Inputs(pixels, model, params, cache))
+    fit_heads(model.encoder, data)
+    return data, _validation(rows, params, model, data)
+
+
+def fit_heads(encoder: Encoder, data: TrainingSet) -> None:
+    """Let heads standardise by the train split's features, where they read any."""
+    if encoder.heads is None:
+        return
+    if data.features is not None:
+        some = data.rows[:: max(1, len(data.rows) // FITTED)]
+        encoder.heads["image"].fit(torch.from_numpy(data.features.take(some)))
+    if data.texts.lengths is None:
+        every = np.arange(len(data.captions.texts))
+        encoder.heads["text"].fit(data.texts.take(every[:: max(1, len(every) // FITTED)]))
 
 
 def type_numbers(rows: list[dict[str, Any]]) -> np.ndarray[Any, Any]:
@@ -108,7 +163,7 @@ def group_numbers(rows: list[dict[str, Any]]) -> np.ndarray[Any, Any]:
 
 
 def _validation(
-    rows: list[dict[str, Any]], params: EncoderParams, tokenizer: AnyTokenizer, pixels: PixelCache
+    rows: list[dict[str, Any]], params: EncoderParams, model: LoadedEncoder, data: TrainingSet
 ) -> Validate | None:
     held_out, at = split_rows(rows, "validation")
     if len(held_out) < 2:
@@ -116,20 +171,25 @@ def _validation(
     task = title_task(held_out)
     if not task.texts:
         return None
-    tokens = torch.from_numpy(tokenizer(task.texts))
+    texts = text_inputs(task.texts, model, params.training.tune_text, None)
     batch = params.training.batch_size
+
+    def _pictures(encoder: Encoder, places: np.ndarray[Any, Any], device: torch.device) -> torch.Tensor:
+        if data.features is not None:
+            return encoder.image_vectors(torch.from_numpy(data.features.take(places)).to(device))
+        return encoder.encode_image(torch.from_numpy(data.pixels.take(places)).to(device).permute(0, 3, 1, 2))
+
+    def _texts(encoder: Encoder, places: np.ndarray[Any, Any], device: torch.device) -> torch.Tensor:
+        read = texts.take(places).to(device)
+        return encoder.text_vectors(read) if texts.lengths is None else encoder.encode_text(read)
 
     def _validate(encoder: Encoder) -> dict[str, float]:
         device = next(encoder.parameters()).device
+        asked = np.arange(len(task.texts))
         with torch.inference_mode(), autocast(device, params.training.precision):
-            images = [
-                encoder.encode_image(
-                    resized(torch.from_numpy(pixels.take(at[i : i + batch])).to(device), params.image_px)
-                )
-                for i in range(0, len(at), batch)
-            ]
-            texts = [encoder.encode_text(t.to(device)) for t in tokens.split(batch)]
-        scores = (torch.cat(texts) @ torch.cat(images).T).float().cpu().numpy()
+            images = [_pictures(encoder, at[i : i + batch], device) for i in range(0, len(at), batch)]
+            found = [_texts(encoder, asked[i : i + batch], device) for i in range(0, len(asked), batch)]
+        scores = (torch.cat(found) @ torch.cat(images).T).float().cpu().numpy()
         ranks = reciprocal_rank(judge(top_k(scores, min(100, scores.shape[1])), task.qrels))
         return {"validation_titles_mrr": float(ranks.mean())}
 

@@ -53,9 +53,3 @@ def crop_grid(width: Floats, height: Floats, x: Floats, y: Floats, side_px: int)
     grid[..., 0] = (middle * width[:, None] + x[:, None])[:, None, :]
     grid[..., 1] = (middle * height[:, None] + y[:, None])[:, :, None]
     return grid
-
-
-def resized(pixels: Tensor, side_px: int) -> Tensor:
-    """The plain view: ``[B, H, W, 3]`` uint8 to ``[B, 3, side_px, side_px]`` float32 in 0..255."""
-    images = pixels.permute(0, 3, 1, 2).float()
-    return images if images.shape[-1] == side_px else F.interpolate(images, size=side_px, mode="area")

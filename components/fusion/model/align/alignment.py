@@ -20,14 +20,13 @@ from torch import Tensor
 from components.encoder.model.features.pixels import PixelCache
 from components.encoder.model.features.vector_cache import Vectors
 from components.encoder.model.towers.dual_encoder import Encoder
-from components.encoder.model.towers.tokenizer import AnyTokenizer
+from components.encoder.model.towers.tokenizer import TextTokenizer
 from components.encoder.model.train.views import random_views
 from components.fusion.model.align.contrast import Contrast, query_to_product
 from components.fusion.model.data.judgements import Ints
 from components.fusion.model.data.pairs import PairBatch, PairSampler, plan_of
 from components.fusion.model.data.product_text import ProductTokens, plain
 from components.fusion.model.params import AlignmentParams
-from components.fusion.model.towers.text_batches import encoded_by_length
 from components.stage.accelerator import autocast, device
 from components.training.loop import Loop
 
@@ -53,10 +52,10 @@ class AlignmentData:
     sampler: PairSampler
 
 
-def query_tokens(tokenizer: AnyTokenizer, texts: list[str]) -> npt.NDArray[np.int64]:
+def query_tokens(tokenizer: TextTokenizer, texts: list[str]) -> npt.NDArray[np.int64]:
     """Tokens ``[Q, L]`` of queries, padding cut to the longest."""
     tokens = tokenizer([plain(text) for text in texts])
-    return tokens[:, : int(tokens.argmax(axis=1).max(initial=0)) + 1]
+    return tokens[:, : int(tokenizer.lengths(tokens).max(initial=1))]
 
 
 @dataclass(frozen=True)
@@ -89,11 +88,6 @@ class Alignment:
         self.module = encoder.to(self.device)
         self.data, self.params, self._validate = data, params, validate
         self.plan = plan_of(params.optimisation, data.sampler, params.seed)
-        for parameter in encoder.clip.visual.parameters():
-            parameter.requires_grad_(params.train_images and params.image_weight > 0)
-        if encoder.patches is not None:  # patches are not aligned; what finds boxes stays as it was trained
-            for parameter in encoder.patches.parameters():
-                parameter.requires_grad_(False)
 
     def loop(self, resume: Path | None = None) -> Loop[AlignmentBatch]:
         """The training loop; ``resume`` is the folder of its state."""
@@ -106,7 +100,8 @@ class Alignment:
         queries = torch.from_numpy(self.data.query_tokens[pairs.queries]).to(self.device)
         texts, images = None, None
         if self.params.text_weight:
-            texts = torch.from_numpy(self.data.tokens.draw(pairs.products, rng)).to(self.device)
+            tokens = self.data.tokens.draw(pairs.products, rng)
+            texts = torch.from_numpy(tokens).to(self.device)
         if self.data.images is not None:
             images = torch.from_numpy(self.data.images[pairs.products]).to(self.device)
         elif self.data.pixels is not None:
@@ -117,7 +112,7 @@ class Alignment:
     def losses(self, batch: AlignmentBatch) -> dict[str, Tensor]:
         """``loss``, in nats: text_weight x InfoNCE(query, text) + image_weight x InfoNCE(query, picture)."""
         with autocast(self.device, self.params.precision):
-            queries = encoded_by_length(self.module, batch.queries)
+            queries = self.module.encode_text(batch.queries)
             vectors = {"text": self._texts(batch), "image": self._images(batch)}
         weights = {"text": self.params.text_weight, "image": self.params.image_weight}
         parts = {
@@ -131,7 +126,7 @@ class Alignment:
         return {"loss": total, **parts}
 
     def _texts(self, batch: AlignmentBatch) -> Tensor | None:
-        return None if batch.texts is None else encoded_by_length(self.module, batch.texts)
+        return None if batch.texts is None else self.module.encode_text(batch.texts)
 
     def _images(self, batch: AlignmentBatch) -> Tensor | None:
         computed = batch.images is None or self.data.images is not None
@@ -143,7 +138,7 @@ class Alignment:
 
     def after_step(self) -> None:
         """Keep the temperature within bounds."""
-        self.module.clip.logit_scale.data.clamp_(0, math.log(1 / self.params.minimum_temperature))
+        self.module.towers.logit_scale.data.clamp_(0, math.log(1 / self.params.minimum_temperature))
 
     def validate(self) -> dict[str, float]:
         """nDCG@10 on the validation split."""

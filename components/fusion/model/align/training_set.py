@@ -19,7 +19,6 @@ from components.encoder.model.features.vector_cache import Vectors
 from components.encoder.model.towers.dual_encoder import Encoder
 from components.encoder.model.towers.files import LoadedEncoder
 from components.encoder.model.train.training_set import split_rows
-from components.encoder.model.train.views import resized
 from components.fusion.model.align.alignment import AlignmentData, Validate, query_tokens
 from components.fusion.model.data.judgements import read_judgements
 from components.fusion.model.data.mining import Pool, mine, mining_pool
@@ -43,15 +42,12 @@ class CurrentVectors:
         self.encoder, self.params = encoder, params
 
     def texts(self, tokens: Any) -> Vectors:
-        """Vectors ``[N, D]`` of token rows; texts of like length stand together."""
-        order = tokens.argmax(axis=1).argsort(kind="stable")
-        vectors: Vectors = self._batches(tokens[order], self.encoder.encode_text)[order.argsort()]
-        return vectors
+        """Vectors ``[N, D]`` of token rows."""
+        return self._batches(tokens, self.encoder.encode_text)
 
     def pictures(self, pixels: Any) -> Vectors:
         """Vectors ``[N, D]`` of pictures ``[N, px, px, 3]``."""
-        side = self.encoder.image_px
-        return self._batches(pixels, lambda part: self.encoder.encode_image(resized(part, side)))
+        return self._batches(pixels, lambda part: self.encoder.encode_image(part.permute(0, 3, 1, 2)))
 
     def _batches(self, rows: Any, encode: Callable[[Tensor], Tensor]) -> Vectors:
         at = next(self.encoder.parameters()).device

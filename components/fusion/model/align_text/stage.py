@@ -14,10 +14,10 @@ class AlignText(Params):
 
     fusion: FusionParams
     align_text: AlignmentParams
-    new_weights: bool = False  # true: start from the encoder's shape and vocabulary, not from its weights
+    new_heads: bool = False  # true: draw the encoder's heads anew, without domain fine-tuning
 
 
 def run(params: AlignText, paths: Paths, record: Record) -> None:
     """Align the encoder's text tower with product texts."""
-    start = AlignmentStage("align_text", params.fusion, params.align_text, paths.encoder, params.new_weights)
+    start = AlignmentStage("align_text", params.fusion, params.align_text, paths.encoder, params.new_heads)
     align(start, paths, record)

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from components.encoder.model.features.vector_cache import Vectors
 from components.fusion.model.networks.layers import FusionNetwork
+from components.fusion.model.sources.bm25 import Bm25, Scores
+from components.fusion.model.sources.evidence import UNSEEN, Evidence
 from components.fusion.model.towers.towers import Items
+
+
+def unpictured(items: Items) -> Items:
+    """The same products, and no picture of any."""
+    return replace(items, image=np.zeros_like(items.image), has_image=np.zeros_like(items.has_image))
 
 
 def _tensors(network: FusionNetwork, items: Items) -> list[Tensor]:
@@ -29,3 +41,36 @@ def gate_weights(network: FusionNetwork, items: Items) -> Vectors | None:
     with torch.inference_mode():
         gates = network.gates(*_tensors(network, items))
     return None if gates is None else gates.cpu().numpy()
+
+
+class Asked(NamedTuple):
+    """Queries, as the sources read them.
+
+    Attributes:
+        vectors: ``[Q, D]``. lexical: ``[Q, N]`` BM25 of the products. known: ``[Q]`` the share of a query's
+            words that their texts know.
+    """
+
+    vectors: Vectors
+    lexical: Scores
+    known: Scores
+
+    @classmethod
+    def of(cls, vectors: Vectors, texts: Sequence[str], index: Bm25) -> Asked:
+        """Queries of ``texts`` asked of the products of an index."""
+        return cls(vectors, index.scores(texts), index.known_share(texts))
+
+
+def evidence_of(asked: Asked, items: Items, vectors: Vectors) -> Evidence:
+    """What every source says of products with the fused ``vectors [N, D]``."""
+    queries, lexical, known = asked
+    seen = items.has_text | items.has_image
+    fused = queries @ vectors.T
+    fused[:, ~seen] = UNSEEN
+    text, image = queries @ items.text.T, queries @ items.image.T
+    return Evidence(
+        queries,
+        known,
+        scores={"text": text, "image": image, "fused": fused, "lexical": lexical},
+        sees={"text": items.has_text, "image": items.has_image, "fused": seen, "lexical": items.has_text},
+    )

@@ -6,12 +6,15 @@ from pathlib import Path
 
 import torch
 
+from components.encoder.model.towers.files import load_encoder
 from components.fusion.model.fuse.fusing import Fusing
-from components.fusion.model.fuse.training_set import make_fuse_data, make_validation
+from components.fusion.model.fuse.training_set import HeldOutSplit, make_fuse_data, read_validation
 from components.fusion.model.networks.create import create_network
 from components.fusion.model.networks.files import TrainedNetwork, save_network
+from components.fusion.model.networks.layers import FusionNetwork
 from components.fusion.model.params import FuseParams, FusionParams, NetworkName
-from components.fusion.model.towers.files import load_towers
+from components.fusion.model.sources.gate import SourceGate
+from components.fusion.model.sources.teach import teach_gate
 from components.fusion.model.towers.towers import Towers
 from components.stage.params import Params
 from components.stage.paths import Paths
@@ -32,28 +35,54 @@ class Fuse(Params):
 
 
 def run(params: Fuse, paths: Paths, record: Record) -> None:
-    """Train one network, or go on from where a killed run stopped, and publish it and its curves."""
+    """Train one network, or go on from where a killed run stopped, teach its gate, and publish both."""
     fusion, fuse, name = params.fusion, params.fuse, params.network
     model, curves = paths.fusion / name, paths.plots / f"fuse_{name}.csv"
     torch.set_num_threads(fuse.threads)
     with record.timed("vectors"):
-        loaded = load_towers(params.towers or paths.fusion / "align_image")
+        loaded = load_encoder(params.towers or paths.fusion / "align_image")
         towers = Towers(loaded, fusion.text, fuse.encode, paths.cache / "vectors", fuse.threads)
         data = make_fuse_data(paths.catalogue, towers, fusion, fuse)
         network = create_network(name, towers.dimension, fuse.network, fuse.seed)
-        validate = make_validation(paths.catalogue, towers, network)
+        held_out = read_validation(paths.catalogue, towers, fuse.pictures)
         towers.close()
     blocks = (name, fusion.model_dump_json(), fuse.model_dump_json())
     inputs = (sha256_folder(paths.catalogue), loaded.model_sha256)
     resume = training_folder(record.stage, *blocks, *inputs)
-    objective = Fusing(network, data, fuse, validate)
+    objective = Fusing(network, data, fuse, held_out.check(network) if held_out else None)
     with record.timed("train"):
         history = objective.loop(resume).run()
+    with record.timed("gate"):
+        gate = _gate(network, held_out, params, record)
+    trained = TrainedNetwork(
+        name,
+        network,
+        fuse.network,
+        fusion.text,
+        loaded.model_sha256,
+        bm25=fusion.bm25,
+        pictures=fuse.pictures,
+        gate=gate,
+    )
     with published(model) as folder:
-        save_network(TrainedNetwork(name, network, fuse.network, fusion.text, loaded.model_sha256), folder)
+        save_network(trained, folder)
     write_text(curves, curves_csv(history.steps, history.validation))
     forget(resume)
     record.outputs = [str(model), str(curves)]
     record.metrics["parameters"] = float(sum(p.numel() for p in network.parameters()))
     record.metrics["suspected_false_negatives"] = data.sampler.mined.suspected_share
     record_history(record, history, objective.plan.batch_size)
+
+
+def _gate(
+    network: FusionNetwork, held_out: HeldOutSplit | None, params: Fuse, record: Record
+) -> SourceGate | None:
+    """The gate above a trained network, if it is asked for and pays."""
+    if held_out is None or params.fuse.gate is None:
+        return None
+    network.eval()
+    found = held_out.evidence(network, params.fusion)
+    taught = teach_gate(found, held_out.task, params.fuse.gate, params.fuse.seed)
+    record.metrics["validation_vectors_ndcg_at_10"] = taught.vectors
+    record.metrics["cross_validated_gate_ndcg_at_10"] = taught.mixture
+    return taught.gate

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from components.encoder.model.features.held_out import query_task
+from components.encoder.model.features.held_out import Task, query_task
+from components.encoder.model.features.vector_cache import Vectors
 from components.fusion.model.align.alignment import Validate
-from components.fusion.model.baselines import average
+from components.fusion.model.baselines import average, lexical_index, mean_ndcg
 from components.fusion.model.data.judgements import read_judgements
 from components.fusion.model.data.mining import Pool, mine, mining_pool
 from components.fusion.model.data.pairs import PairSampler, group_places, topic_numbers
 from components.fusion.model.fuse.fusing import FuseData
-from components.fusion.model.fuse.item_vectors import fused_vectors
+from components.fusion.model.fuse.item_vectors import Asked, evidence_of, fused_vectors, unpictured
 from components.fusion.model.networks.layers import FusionNetwork
 from components.fusion.model.params import FuseParams, FusionParams
-from components.fusion.model.towers.towers import Towers, joined
-from components.retrieval.metrics import judge, ndcg_at
-from components.retrieval.ranking import top_k
+from components.fusion.model.sources.evidence import Evidence
+from components.fusion.model.towers.towers import Items, Towers, joined
 from components.training.batches import BatchOrder
 
 
@@ -29,6 +28,7 @@ def make_fuse_data(catalogue: Path, towers: Towers, fusion: FusionParams, params
         FusionDataError: no train product, or no train query with an answer.
     """
     items = joined(towers.stream(catalogue, "train"))
+    items = items if params.pictures else unpictured(items)
     judgements = read_judgements(catalogue, "train", items.product_ids, fusion.pairs.weights)
     queries = towers.queries(judgements.texts)
     groups = group_places(items.rows)
@@ -39,8 +39,32 @@ def make_fuse_data(catalogue: Path, towers: Towers, fusion: FusionParams, params
     return FuseData(queries, items, PairSampler(judgements, groups, mined, fusion.pairs, order))
 
 
-def make_validation(catalogue: Path, towers: Towers, network: FusionNetwork) -> Validate | None:
-    """nDCG@10 of the validation queries among the validation products; None where there is no such task."""
+@dataclass(frozen=True)
+class HeldOutSplit:
+    """The validation products, and the queries asked of them."""
+
+    items: Items
+    task: Task
+    queries: Vectors
+
+    def check(self, network: FusionNetwork) -> Validate:
+        """nDCG@10 by the network's vectors as they are at this moment."""
+
+        def _validate() -> dict[str, float]:
+            scores = self.queries @ fused_vectors(network, self.items).T
+            return {"validation_ndcg_at_10": mean_ndcg(scores, self.task.qrels)}
+
+        return _validate
+
+    def evidence(self, network: FusionNetwork, fusion: FusionParams) -> Evidence:
+        """What all sources say of the products."""
+        index = lexical_index(self.items, fusion.text.fields, fusion.bm25)
+        asked = Asked.of(self.queries, self.task.texts, index)
+        return evidence_of(asked, self.items, fused_vectors(network, self.items))
+
+
+def read_validation(catalogue: Path, towers: Towers, pictures: bool) -> HeldOutSplit | None:
+    """The validation split; None where it holds fewer than two products, or no answered query."""
     parts = list(towers.stream(catalogue, "validation"))
     if not parts:
         return None
@@ -48,11 +72,4 @@ def make_validation(catalogue: Path, towers: Towers, network: FusionNetwork) -> 
     task = query_task(catalogue, "validation", items.product_ids, 1)
     if len(items.rows) < 2 or not task.texts:
         return None
-    queries = towers.queries(task.texts)
-
-    def _validate() -> dict[str, float]:
-        scores = queries @ fused_vectors(network, items).T
-        ranking = top_k(scores, min(100, scores.shape[1]))
-        return {"validation_ndcg_at_10": float(np.nanmean(ndcg_at(judge(ranking, task.qrels), 10)))}
-
-    return _validate
+    return HeldOutSplit(items if pictures else unpictured(items), task, towers.queries(task.texts))

@@ -1,23 +1,33 @@
-"""A fusion network on disk: config.json and model.safetensors, and nothing else."""
+"""A fusion network and the gate above it on disk: config.json and model.safetensors, and nothing else."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from components.fusion.model.errors import NetworkFileError
 from components.fusion.model.networks.create import network_class
 from components.fusion.model.networks.layers import FusionNetwork
 from components.fusion.model.networks.names import known_network
-from components.fusion.model.params import NetworkName, NetworkParams, ProductTextParams
+from components.fusion.model.params import (
+    Bm25Params,
+    GateParams,
+    NetworkName,
+    NetworkParams,
+    ProductTextParams,
+)
+from components.fusion.model.sources.gate import SourceGate
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 FILES = {CONFIG, WEIGHTS}
-FORMAT = 1
+FORMAT = 2
+NETWORK, GATE = "network.", "gate."  # before the names of their weights
 
 
 @dataclass(frozen=True)
@@ -29,6 +39,15 @@ class TrainedNetwork:
     sizes: NetworkParams
     text: ProductTextParams  # how product texts were written
     towers_sha256: str  # of the towers that it was trained on
+    bm25: Bm25Params = field(default_factory=Bm25Params)  # of the lexical source
+    pictures: bool = True  # false: it was never shown one
+    gate: SourceGate | None = None  # None: products are ranked by the vectors alone
+
+
+def _gate_config(gate: SourceGate | None) -> dict[str, object] | None:
+    if gate is None:
+        return None
+    return {"sources": list(gate.sources), "depth": gate.depth, "hidden": gate.first.out_features}
 
 
 def save_network(trained: TrainedNetwork, folder: Path) -> None:
@@ -40,11 +59,16 @@ def save_network(trained: TrainedNetwork, folder: Path) -> None:
         "dimension": trained.network.dimension,
         "sizes": trained.sizes.model_dump(mode="json"),
         "text": trained.text.model_dump(mode="json"),
+        "bm25": trained.bm25.model_dump(mode="json"),
+        "pictures": trained.pictures,
+        "gate": _gate_config(trained.gate),
         "towers_sha256": trained.towers_sha256,
     }
     (folder / CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    state = {key: value.cpu().contiguous() for key, value in trained.network.state_dict().items()}
-    save_file(state, folder / WEIGHTS)
+    state = {NETWORK + key: value for key, value in trained.network.state_dict().items()}
+    if trained.gate is not None:
+        state |= {GATE + key: value for key, value in trained.gate.state_dict().items()}
+    save_file({key: value.cpu().contiguous() for key, value in state.items()}, folder / WEIGHTS)
 
 
 def load_network(folder: Path, towers_sha256: str | None = None) -> TrainedNetwork:
@@ -78,7 +102,30 @@ def _read(folder: Path) -> TrainedNetwork:
     if config["format"] != FORMAT:
         raise ValueError(f"it has format {config['format']}; this version reads {FORMAT}")
     name, sizes = known_network(config["network"]), NetworkParams.model_validate(config["sizes"])
+    state = load_file(folder / WEIGHTS)
     network = network_class(name)(config["dimension"], sizes)
-    network.load_state_dict(load_file(folder / WEIGHTS))
-    text = ProductTextParams.model_validate(config["text"])
-    return TrainedNetwork(name, network.eval(), sizes, text, config["towers_sha256"])
+    network.load_state_dict(_part(state, NETWORK))
+    return TrainedNetwork(
+        name,
+        network.eval(),
+        sizes,
+        ProductTextParams.model_validate(config["text"]),
+        config["towers_sha256"],
+        bm25=Bm25Params.model_validate(config["bm25"]),
+        pictures=bool(config["pictures"]),
+        gate=_read_gate(config, _part(state, GATE)),
+    )
+
+
+def _part(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+
+
+def _read_gate(config: dict[str, Any], state: dict[str, Tensor]) -> SourceGate | None:
+    if config["gate"] is None:
+        return None
+    params = GateParams.model_validate(config["gate"])
+    gate = SourceGate(config["dimension"], params.sources, params.depth, params.hidden)
+    gate.load_state_dict(state)
+    gate.eval()
+    return gate

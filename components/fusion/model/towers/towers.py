@@ -5,7 +5,6 @@ A missing picture or text is a normal case: its vector is zero and a flag says s
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -23,12 +22,10 @@ from components.catalog.format.records import TEXT_COLUMNS, Split
 from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.features.pixels import named_square, shard_paths, square
 from components.encoder.model.features.vector_cache import Vectors, key_of
-from components.encoder.model.towers.dual_encoder import Encoder
 from components.encoder.model.towers.files import LoadedEncoder
-from components.fusion.model.data.product_text import markers_of, plain, product_text
+from components.fusion.model.data.product_text import plain, product_text
 from components.fusion.model.errors import FusionDataError
 from components.fusion.model.params import EncodeParams, ProductTextParams
-from components.fusion.model.towers.text_batches import TextBatchEncoder
 from components.stage.placement import leave_place
 
 Flags = npt.NDArray[np.bool_]
@@ -68,15 +65,6 @@ def joined(parts: Iterable[Items]) -> Items:
     )
 
 
-def image_tower_sha256(encoder: Encoder) -> str:
-    """SHA-256 of all weights that decide a picture's vector."""
-    digest = hashlib.sha256()
-    for name, weights in sorted(encoder.state_dict().items()):
-        if name.startswith(("clip.visual.", "patches.")):
-            digest.update(name.encode() + weights.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
 @contextmanager
 def named_pictures(product_ids: Sequence[str], pictures: Sequence[bytes], image_px: int) -> Iterator[None]:
     """Let what stops at a picture say whose it is; only then are they read once more, one by one.
@@ -94,8 +82,7 @@ def named_pictures(product_ids: Sequence[str], pictures: Sequence[bytes], image_
 
 
 class PictureTower:
-    """The image tower alone. Its cache is keyed by its own weights: an encoder of which only the text tower
-    was trained further has the same picture vectors.
+    """The image tower alone; its features are kept by its own weights, and the head on them is applied anew.
 
     Args:
         encoder: batches and their cache. threads: that decode pictures.
@@ -103,48 +90,19 @@ class PictureTower:
 
     def __init__(self, encoder: BatchEncoder, threads: int) -> None:
         self.encoder, self.threads = encoder, threads
-        self._key = (
-            "image tower",
-            image_tower_sha256(encoder.encoder),
-            encoder.model.preprocessing_sha256,
-            encoder.precision,
-            str(encoder.batch_size),
-            encoder.device.type,
-        )
 
     def vectors(self, pictures: Sequence[bytes]) -> Vectors:
         """Vectors ``[N, D]`` of encoded pictures."""
         side = self.encoder.model.encoder.image_px
-        items = [(key_of(*self._key, data), data) for data in pictures]
+        items = [(key_of(*self.encoder.image_key, data), data) for data in pictures]
 
         def _compute(missing: list[object]) -> Vectors:
             with ThreadPoolExecutor(self.threads, initializer=leave_place) as pool:
                 pixels = list(pool.map(lambda data: square(data, side), missing))
-            return self.encoder.pixel_vectors(np.stack(pixels))
+            return self.encoder.pixel_features(np.stack(pixels)).astype(np.float32)
 
-        return np.concatenate(list(self.encoder.cache.fill(items, _compute, self.encoder.batch_size)))
-
-    def take_over(self, encoder: LoadedEncoder, catalogue: Path) -> int:
-        """Keep as this tower's what the cache knows of ``encoder``'s vectors of the catalogue's pictures.
-
-        The embeddings stage has made them of every picture; the tower has the same vectors, unless it was
-        trained further. Returns how many there were.
-        """
-        if image_tower_sha256(encoder.encoder) != self._key[1]:
-            return 0
-        cache, identity = self.encoder.cache, (encoder.model_sha256, *self._key[2:])
-        taken = 0
-        for shard in shard_paths(catalogue):
-            for table in row_groups(shard, ["image"]):
-                pictures = [
-                    data for data in table["image"].combine_chunks().field("bytes").to_pylist() if data
-                ]
-                theirs = {key_of("image", *identity, data): key_of(*self._key, data) for data in pictures}
-                known = cache.get(list(theirs))
-                if known:
-                    cache.put([theirs[key] for key in known], np.stack(list(known.values())))
-                taken += len(known)
-        return taken
+        features = self.encoder.cache.fill(items, _compute, self.encoder.batch_size)
+        return self.encoder.image_vectors(np.concatenate(list(features)))
 
     def of_split(self, catalogue: Path, split: Split) -> Vectors:
         """Vectors ``[N, D]`` of a split's pictures in catalogue order, zero where there is no picture.
@@ -190,9 +148,8 @@ class Towers:
         threads: int,
     ) -> None:
         self.model, self.fields = model, text.fields
-        self.encoder = TextBatchEncoder(model, params.batch_size, params.precision, cache)
+        self.encoder = BatchEncoder(model, params.batch_size, params.precision, cache)
         self.dimension = model.encoder.embed_dim
-        self._markers = markers_of(model.tokenizer)
         self.pictures = PictureTower(self.encoder, threads)
 
     def queries(self, texts: Sequence[str]) -> Vectors:
@@ -201,7 +158,7 @@ class Towers:
 
     def texts(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Vectors, Flags]:
         """Vectors ``[N, D]`` of product texts, and which products have one."""
-        texts = [product_text(row, self.fields, self._markers) for row in rows]
+        texts = [product_text(row, self.fields) for row in rows]
         return where_present(texts, self.dimension, self.encoder.texts)
 
     def images(self, pictures: Sequence[bytes]) -> tuple[Vectors, Flags]:

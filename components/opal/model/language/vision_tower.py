@@ -7,22 +7,21 @@ classes is all it takes. The tower gives one token for the whole picture and a g
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from open_clip.model import CLIPTextCfg
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from components.encoder.model.towers.dual_encoder import Encoder, build_clip
+from components.encoder.model.towers.architecture import PLACEHOLDER, Architecture, HeadSizes
+from components.encoder.model.towers.dual_encoder import Encoder, Preprocessing
 from components.encoder.model.towers.files import LoadedEncoder
 
-# What of CLIP reads text; a vision tower keeps none of it.
 SAMPLE_BATCH = 64  # pictures at once while statistics are taken
 SHRINKAGE = 0.05  # of the mean variance, so that directions of pure noise are not blown up
-TEXT_PARTS = ("transformer", "token_embedding", "ln_final", "positional_embedding", "text_projection")
 
 
 class EncoderVisionConfig(PreTrainedConfig):
@@ -33,9 +32,8 @@ class EncoderVisionConfig(PreTrainedConfig):
     image_px: int = 64
     grid: int = 4
     frozen: bool = True
-    vision: dict[str, Any] | None = None  # open_clip's CLIPVisionCfg
-    mean: list[float] | None = None
-    std: list[float] | None = None
+    architecture: dict[str, Any] | None = None  # of the encoder, without its text tower
+    preprocessing: dict[str, Any] | None = None
 
 
 class EncoderVisionTower(PreTrainedModel):
@@ -48,12 +46,7 @@ class EncoderVisionTower(PreTrainedModel):
 
     def __init__(self, config: EncoderVisionConfig) -> None:
         super().__init__(config)
-        text = CLIPTextCfg(context_length=4, vocab_size=8, width=8, heads=1, layers=1)
-        clip = build_clip(config.hidden_size, dict(config.vision or {}), text, config.image_px)
-        self.encoder = Encoder(clip, config.image_px, tuple(config.mean or ()), tuple(config.std or ()))
-        for part in TEXT_PARTS:
-            delattr(clip, part)
-        del clip.logit_scale
+        self.encoder = _seeing(dict(config.architecture or {}), dict(config.preprocessing or {}))
         size = config.hidden_size
         self.register_buffer("centre", torch.zeros(2, size))  # of the whole, of the parts
         self.register_buffer("whitening", torch.eye(size).repeat(2, 1, 1))
@@ -102,6 +95,18 @@ class EncoderVisionTower(PreTrainedModel):
             self.whitening[i] = (axes * scale @ axes.T).float()
 
 
+def _seeing(architecture: dict[str, Any], preprocessing: dict[str, Any]) -> Encoder:
+    """The image side of an encoder: a vision tower keeps nothing that reads text."""
+    sizes = architecture.pop("heads", None)
+    built = Architecture(**architecture, heads=None if sizes is None else HeadSizes(**sizes))
+    seen = Preprocessing(preprocessing["image_px"], tuple(preprocessing["mean"]), tuple(preprocessing["std"]))
+    encoder = Encoder(built, seen)
+    del encoder.towers.text, encoder.towers.logit_scale
+    if encoder.heads is not None:
+        del encoder.heads["text"]
+    return encoder
+
+
 def register_tower() -> None:
     """Make the tower known to transformers' Auto classes; calling it again changes nothing."""
     AutoConfig.register(EncoderVisionConfig.model_type, EncoderVisionConfig, exist_ok=True)
@@ -116,9 +121,13 @@ def tower_config(loaded: LoadedEncoder, grid: int, frozen: bool) -> EncoderVisio
         image_px=encoder.image_px,
         grid=grid,
         frozen=frozen,
-        vision=dict(loaded.vision),
-        mean=list(encoder.mean),
-        std=list(encoder.std),
+        architecture=asdict(
+            replace(encoder.architecture, hugging_face=None, text=PLACEHOLDER, custom_text=True)
+        ),
+        preprocessing={
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in encoder.preprocessing._asdict().items()
+        },
     )
 
 

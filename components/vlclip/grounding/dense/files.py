@@ -1,0 +1,87 @@
+"""A trained grounder on disk: config.json and head.safetensors, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from components.vlclip.grounding.dense.calibration import Calibration
+from components.vlclip.grounding.dense.head import DenseHead
+from components.vlclip.model.errors import GrounderFileError
+
+CONFIG, WEIGHTS = "config.json", "head.safetensors"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class TrainedHead:
+    """A dense head, the types that it tells apart, and how its maps become boxes.
+
+    ``image_sha256``: of the trunk whose maps it reads. ``scenes``: how it was taught, for people.
+    """
+
+    head: DenseHead
+    types: list[str]
+    calibration: Calibration
+    image_sha256: str
+    scenes: dict[str, Any]
+
+
+def save_grounder(trained: TrainedHead | None, reason: str, folder: Path) -> None:
+    """Write the folder, which must not exist; without a head it says why there is none."""
+    folder.mkdir(parents=True)
+    config: dict[str, Any] = {"format": FORMAT, "reason": reason}
+    if trained is not None:
+        head = trained.head
+        config |= {
+            "head": {"channels": head.channels, "types": head.types, "hidden": head.hidden},
+            "dropout": head.dropout,
+            "types": trained.types,
+            "calibration": trained.calibration._asdict(),
+            "image_sha256": trained.image_sha256,
+            "scenes": trained.scenes,
+        }
+        tensors = {k: v.detach().cpu().contiguous() for k, v in head.state_dict().items()}
+        save_file(tensors, folder / WEIGHTS)
+    (folder / CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def load_grounder(folder: Path, image_sha256: str) -> TrainedHead | None:
+    """The head of a folder in evaluation mode, bit-equal to what was saved; None where it holds none.
+
+    Args:
+        image_sha256: of the trunk that is to be read; another one's maps mean something else.
+
+    Raises:
+        GrounderFileError: a file is missing, not allowed, cut, or of another trunk.
+    """
+    names = {p.name for p in folder.iterdir()} if folder.is_dir() else set[str]()
+    if CONFIG not in names or names - {CONFIG, WEIGHTS}:
+        raise GrounderFileError(
+            f"{folder} must hold {CONFIG} and {WEIGHTS} alone, but holds "
+            f"{', '.join(sorted(names)) or 'nothing'}; run 'vitrine run ground'."
+        )
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        if config["format"] != FORMAT:
+            raise ValueError(f"format {config['format']} is not {FORMAT}")
+        if "head" not in config:
+            return None
+        head = DenseHead(**config["head"], dropout=config["dropout"])
+        head.load_state_dict(load_file(folder / WEIGHTS))
+        head = head.to(memory_format=torch.channels_last).eval()  # as it was trained: other sums otherwise
+        calibration = Calibration(**config["calibration"])
+        trained = TrainedHead(
+            head.eval(), config["types"], calibration, config["image_sha256"], config["scenes"]
+        )
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise GrounderFileError(f"{folder} cannot be loaded ({error}); run 'vitrine run ground'.") from None
+    if trained.image_sha256 != image_sha256:
+        raise GrounderFileError(f"{folder} was trained on another image tower; run 'vitrine run ground'.")
+    return trained

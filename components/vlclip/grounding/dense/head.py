@@ -1,0 +1,67 @@
+"""A small head on the maps of a frozen trunk: the product type of every cell, or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+# Pixels ``[B, 3, H, W]`` in 0..255 to feature maps ``[B, C, h, w]``, finest first.
+Maps = Callable[[Tensor], list[Tensor]]
+
+
+class DenseHead(nn.Module):
+    """Logits of every type and of nothing, on the finest of the maps that it reads.
+
+    Each map is standardised and brought to ``hidden`` channels by a 1x1 convolution, all are summed on the
+    finest grid, and two residual blocks of a depthwise 5x5 and a 1x1 convolution look around. In training
+    whole channels of the frozen features are dropped, or the head learns its scenes by heart.
+
+    Args:
+        channels: of each map, finest first. types: how many product types compete.
+        dropout: share of channels.
+    """
+
+    def __init__(self, channels: Sequence[int], types: int, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.channels, self.types, self.hidden, self.dropout = list(channels), types, hidden, dropout
+        for at, width in enumerate(channels):
+            self.register_buffer(f"mean{at}", torch.zeros(width))
+            self.register_buffer(f"scale{at}", torch.ones(width))
+        self.inputs = nn.ModuleList(nn.Conv2d(width, hidden, 1) for width in channels)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(hidden, hidden, 5, padding=2, groups=hidden),
+                nn.GELU(),
+                nn.Conv2d(hidden, hidden, 1),
+            )
+            for _ in range(2)
+        )
+        self.classify = nn.Conv2d(hidden, types + 1, 1)
+
+    def fit_scale(self, maps: Sequence[Tensor]) -> None:
+        """Take mean and spread of every channel from maps ``[B, C, h, w]`` of training scenes."""
+        for at, each in enumerate(maps):
+            flat = each.float()
+            getattr(self, f"mean{at}").copy_(flat.mean(dim=(0, 2, 3)))
+            getattr(self, f"scale{at}").copy_(1 / (flat.std(dim=(0, 2, 3)) + 1e-3))
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """Logits ``[B, types + 1, h, w]``; the last is that of nothing."""
+        size = maps[0].shape[-2:]
+        total: Tensor | None = None
+        for at, (each, project) in enumerate(zip(maps, self.inputs, strict=True)):
+            mean, scale = getattr(self, f"mean{at}"), getattr(self, f"scale{at}")
+            x = (each.float() - mean[:, None, None]) * scale[:, None, None]
+            x = project(F.dropout2d(x, self.dropout, self.training))
+            if x.shape[-2:] != size:
+                x = F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+            total = x if total is None else total + x
+        assert total is not None
+        x = F.gelu(total)
+        for block in self.blocks:
+            x = x + block(x)
+        logits: Tensor = self.classify(F.gelu(x))
+        return logits

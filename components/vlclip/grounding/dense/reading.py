@@ -1,0 +1,109 @@
+"""How probable each product type is at each place of pictures, read at several sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from components.vlclip.grounding.dense.head import DenseHead, Maps
+
+Floats = npt.NDArray[np.float32]
+
+SHAPE_STEP = 32  # sides of what a convolutional trunk reads are multiples of this
+LONGEST_SHAPE = 4.0  # a longer picture is squeezed to this ratio of its sides
+GRID = 56  # cells per side of the map that all sizes are brought to
+
+
+def read_shape(size: tuple[int, int], image_px: int) -> tuple[int, int]:
+    """Height and width at which a picture of (width, height) is read: its longer side is ``image_px``."""
+    width, height = size
+    ratio = min(max(width / height, 1 / LONGEST_SHAPE), LONGEST_SHAPE)
+    high, wide = (image_px, image_px * ratio) if ratio < 1 else (image_px / ratio, image_px)
+    rows, columns = (max(SHAPE_STEP, round(side / SHAPE_STEP) * SHAPE_STEP) for side in (high, wide))
+    return rows, columns
+
+
+class Reader:
+    """Reads pictures through trunk and head.
+
+    Args:
+        sizes_px: longer side of the pictures at each reading; what they say is averaged.
+        batch_size: pictures in a batch of the trunk.
+    """
+
+    def __init__(self, maps: Maps, head: DenseHead, sizes_px: Sequence[int], batch_size: int) -> None:
+        self.maps, self.head, self.sizes_px, self.batch_size = maps, head, sizes_px, batch_size
+        self.device = next(head.parameters()).device
+
+    def likely(self, pictures: Sequence[Image.Image], weights: Floats) -> Floats:
+        """Probability of what each picture is asked for, ``[N, asked, GRID, GRID]``, whatever its shape.
+
+        Args:
+            weights: of each of the head's types in what is asked, ``[N, asked, types]``.
+        """
+        total = np.zeros((*weights.shape[:2], GRID, GRID), dtype=np.float32)
+        for size_px in self.sizes_px:
+            shapes = [read_shape(p.size, size_px) for p in pictures]
+            for shape in sorted(set(shapes)):
+                rows = [i for i, s in enumerate(shapes) if s == shape]
+                for start in range(0, len(rows), self.batch_size):
+                    part = rows[start : start + self.batch_size]
+                    total[part] += self._read([pictures[i] for i in part], shape, weights[part])
+        total /= len(self.sizes_px)
+        return total
+
+    @torch.inference_mode()  # type: ignore[untyped-decorator]
+    def _read(self, pictures: Sequence[Image.Image], shape: tuple[int, int], weights: Floats) -> Floats:
+        high, wide = shape
+        resized = [np.asarray(p.resize((wide, high), Image.Resampling.BICUBIC)) for p in pictures]
+        maps = self.maps(torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2))
+        shares = self.head([m.to(self.device) for m in maps]).float().softmax(dim=1)[:, :-1]
+        asked = torch.einsum("nat,nthw->nahw", torch.from_numpy(weights).to(self.device), shares)
+        fine = F.interpolate(asked, size=(GRID, GRID), mode="bilinear", align_corners=False)
+        found: Floats = fine.cpu().numpy()
+        return found
+
+
+Texts = Callable[[Sequence[str]], npt.NDArray[np.floating]]
+
+
+class AskedTypes:
+    """What a prompt asks of the head: one of its types, or for another word a mixture of the nearest.
+
+    The mixture's weights are the softmax of the cosine of the texts' vectors over ``temperature``; a word
+    that is near to no type, by ``least_similarity``, cannot be asked for.
+    """
+
+    def __init__(
+        self, types: Sequence[str], texts: Texts, temperature: float, least_similarity: float
+    ) -> None:
+        self.types, self.texts = list(types), texts
+        self.temperature, self.least_similarity = temperature, least_similarity
+        self._known = {t: i for i, t in enumerate(types)}
+        self._mixtures: dict[str, Floats | None] = {}
+        self._vectors: Floats | None = None
+
+    def weights(self, asked: Sequence[str]) -> list[Floats | None]:
+        """Weights ``[types]`` of each prompt; None where it cannot be asked for."""
+        if new := sorted({a for a in asked if a not in self._known and a not in self._mixtures}):
+            self._mixtures |= dict(zip(new, self._mixed(new), strict=True))
+        one = np.eye(len(self.types), dtype=np.float32)
+        return [one[self._known[a]] if a in self._known else self._mixtures[a] for a in asked]
+
+    def _mixed(self, words: Sequence[str]) -> list[Floats | None]:
+        if self._vectors is None:
+            self._vectors = self._unit(self.types)
+        near = self._unit(words) @ self._vectors.T
+        shares = np.exp((near - near.max(axis=1, keepdims=True)) / self.temperature)
+        shares = (shares / shares.sum(axis=1, keepdims=True)).astype(np.float32)
+        return [s if n.max() >= self.least_similarity else None for s, n in zip(shares, near, strict=True)]
+
+    def _unit(self, words: Sequence[str]) -> Floats:
+        vectors = self.texts([w.lower() for w in words]).astype(np.float32)
+        unit: Floats = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+        return unit

@@ -1,0 +1,105 @@
+"""From a catalogue's own pictures to a trained and calibrated head."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+
+from components.catalog.format.errors import ImageError
+from components.catalog.format.images import decode_image
+from components.encoder.model.features.pixels import LIMITS
+from components.vlclip.grounding.dense.calibration import calibrated
+from components.vlclip.grounding.dense.cut_outs import CutOut, cut_out
+from components.vlclip.grounding.dense.files import TrainedHead
+from components.vlclip.grounding.dense.head import Maps
+from components.vlclip.grounding.dense.reading import Reader
+from components.vlclip.grounding.dense.scenes import Composer, Pixels
+from components.vlclip.grounding.dense.train import scene_pool, train_head
+from components.vlclip.model.params import SceneGrounding, SceneParams
+
+GROUND_PICTURES = 100  # whose corners are grounds
+LEAST_TYPES = 2
+
+
+class Taught(NamedTuple):
+    """Cut-outs, the pictures whose corners are grounds, and the types that were cut out, in order."""
+
+    cut_outs: list[CutOut]
+    grounds: list[Pixels]
+    types: list[str]
+
+    @property
+    def problem(self) -> str:
+        """Why no scenes can be composed of them; empty where they can."""
+        if not self.cut_outs:
+            return "no picture of the train split is plain: there is nothing to cut out"
+        if len(self.types) < LEAST_TYPES:
+            return f"only {self.types[0]!r} could be cut out: types need others to compete with"
+        return ""
+
+
+class Machine(NamedTuple):
+    """What the trunk and the head run on."""
+
+    maps: Maps
+    image_sha256: str
+    device: torch.device
+    precision: str
+    batch_size: int
+    threads: int
+
+
+def cut_outs_of(pictures: Iterable[tuple[bytes, str]], params: SceneParams, threads: int) -> Taught:
+    """Cut products out of encoded pictures of known types, where they are plain and can be read."""
+
+    def cut(picture: tuple[bytes, str]) -> tuple[Pixels, CutOut] | None:
+        pixels = _decoded(picture[0], params.cut_out_px)
+        found = None if pixels is None else cut_out(pixels, 0)
+        return None if pixels is None or found is None else (pixels, found)
+
+    asked = list(pictures)
+    with ThreadPoolExecutor(threads) as pool:
+        cuts = [(c, kind) for c, (_, kind) in zip(pool.map(cut, asked), asked, strict=True) if c is not None]
+    types = sorted({kind for _, kind in cuts})
+    number = {kind: i for i, kind in enumerate(types)}
+    grounds = [pixels for (pixels, _), _ in cuts[:: max(1, len(cuts) // GROUND_PICTURES)]]
+    return Taught([c._replace(kind=number[kind]) for (_, c), kind in cuts], grounds, types)
+
+
+def _decoded(data: bytes, side: int) -> Pixels | None:
+    try:
+        image = decode_image(data, LIMITS, target_px=side)
+    except ImageError:
+        return None
+    if max(image.size) > side:
+        image.thumbnail((side, side), Image.Resampling.BICUBIC)
+    return np.asarray(image)
+
+
+def taught_head(found: Taught, params: SceneGrounding, machine: Machine) -> TrainedHead:
+    """The head, trained on scenes of what could be cut out, and calibrated on further ones."""
+    types = len(found.types)
+    composer = Composer(found.cut_outs, found.grounds, types, params.scenes)
+    pool = scene_pool(machine.maps, composer, params.training.scenes, machine.threads)
+    head, loss = train_head(pool, types, params.training, machine.device, machine.precision)
+    reader = Reader(machine.maps, head, params.sizes_px, machine.batch_size)
+    first = params.training.scenes
+    further = [composer.scene(first + i) for i in range(params.region.scenes)]
+    calibration = calibrated(reader, further, types, params.region, params.scenes.seed)
+    told = {"cut_outs": len(found.cut_outs), "scenes": len(pool.cells), "last_loss": round(loss, 6)}
+    return TrainedHead(head, found.types, calibration, machine.image_sha256, told)
+
+
+def chosen_pictures(kinds: Sequence[str], most: int) -> list[int]:
+    """Positions of at most ``most`` pictures: types take turns, so that a rare one is not lost; sorted."""
+    seen: dict[str, int] = {}
+    turns = []
+    for at, kind in enumerate(kinds):
+        seen[kind] = seen.get(kind, -1) + 1
+        turns.append((seen[kind], at))
+    return sorted(at for _, at in sorted(turns)[:most])

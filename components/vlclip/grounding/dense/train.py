@@ -1,0 +1,98 @@
+"""Training of the dense head on scenes: the frozen trunk reads each of them once, the head many times."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from components.stage.placement import leave_place
+from components.stage.progress import Progress
+from components.vlclip.grounding.dense.head import DenseHead, Maps
+from components.vlclip.grounding.dense.scenes import IGNORED, Composer
+from components.vlclip.model.params import HeadTraining
+
+AT_ONCE = 32  # scenes that the trunk reads in one batch
+SCALE_SCENES = 256  # scenes that set the mean and spread of the features
+LAST_STEPS = 50  # over which the reported loss is averaged
+
+
+class ScenePool(NamedTuple):
+    """Maps ``[N, C, h, w]`` (half precision), finest first, and cells ``[N, rows, columns]`` of scenes."""
+
+    maps: list[Tensor]
+    cells: Tensor
+
+
+def scene_pool(maps: Maps, composer: Composer, count: int, threads: int) -> ScenePool:
+    """Compose scenes 0 to ``count`` and read them once."""
+    progress = Progress("reading scenes", count, "scenes")
+    kept, cells = list[list[Tensor]](), list[Tensor]()
+    with ThreadPoolExecutor(threads, initializer=leave_place) as pool:
+        for start in range(0, count, AT_ONCE):
+            scenes = list(pool.map(composer.scene, range(start, min(count, start + AT_ONCE))))
+            pixels = torch.from_numpy(np.stack([s.pixels for s in scenes])).permute(0, 3, 1, 2)
+            kept.append([m.half().cpu() for m in maps(pixels)])
+            cells.append(torch.from_numpy(np.stack([s.cells for s in scenes])))
+            progress.advance(len(scenes))
+    return ScenePool([torch.cat(level) for level in zip(*kept, strict=True)], torch.cat(cells))
+
+
+def train_head(
+    pool: ScenePool, types: int, params: HeadTraining, device: torch.device, precision: str
+) -> tuple[DenseHead, float]:
+    """The head in evaluation mode, and its mean loss over the last steps.
+
+    Args:
+        types: how many product types compete. precision: ``bf16`` for autocast.
+    """
+    torch.manual_seed(params.seed)
+    head = DenseHead([m.shape[1] for m in pool.maps], types, params.hidden, params.dropout)
+    head.fit_scale([m[:SCALE_SCENES] for m in pool.maps])
+    head = head.to(device, memory_format=torch.channels_last).train()
+    optimiser = torch.optim.AdamW(head.parameters(), params.learning_rate, weight_decay=params.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, params.learning_rate, total_steps=params.steps, pct_start=0.1
+    )
+    progress, losses = Progress("training the dense head", params.steps, "steps"), list[float]()
+    for rows in _batches(len(pool.cells), params):
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            logits = head([_taken(m, rows, device) for m in pool.maps])
+        loss = cell_loss(logits, pool.cells[rows].to(device))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        losses.append(loss.item())
+        progress.advance(1)
+    return head.eval(), float(np.mean(losses[-LAST_STEPS:]))
+
+
+def cell_loss(logits: Tensor, cells: Tensor) -> Tensor:
+    """Cross-entropy of logits ``[B, types + 1, h, w]`` with the type of each cell, on the cells' grid."""
+    logits = logits.float()
+    if logits.shape[-2:] != cells.shape[-2:]:
+        logits = F.interpolate(logits, size=cells.shape[-2:], mode="bilinear", align_corners=False)
+    return F.cross_entropy(logits, cells, ignore_index=IGNORED)
+
+
+def _taken(maps: Tensor, rows: Tensor, device: torch.device) -> Tensor:
+    return maps[rows].to(device).contiguous(memory_format=torch.channels_last)
+
+
+def _batches(count: int, params: HeadTraining) -> Iterator[Tensor]:
+    """Rows of each step: every scene once before any comes again."""
+    generator = torch.Generator().manual_seed(params.seed)
+    rows: Sequence[Tensor] = ()
+    size = min(params.batch_size, count)
+    for _ in range(params.steps):
+        if not rows:
+            order = torch.randperm(count, generator=generator)
+            rows = list(order[: count - count % size].split(size))
+        yield rows[0]
+        rows = rows[1:]
