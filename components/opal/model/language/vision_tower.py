@@ -73,7 +73,7 @@ class EncoderVisionTower(PreTrainedModel):
 
     def features(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """The pooled vector ``[B, 1, D]`` and the patch grid ``[B, grid², D]`` of the encoder."""
-        pooled, patches = self.encoder.encode_patches(pixels)
+        pooled, patches = self.encoder.encode_patches(pixels, self.config.grid)
         parts = F.adaptive_avg_pool2d(patches.permute(0, 3, 1, 2), self.config.grid)
         return pooled[:, None], parts.flatten(2).transpose(1, 2)
 
