@@ -1,8 +1,8 @@
 """A frozen tower's features of pictures, computed once: training reads each picture many times.
 
 Two trainings, the preferences, the optimisation and the evaluation look at the same pictures through the same
-frozen tower. Features are kept by the tower's weights and the picture's pixels, in memory and in a folder
-under ``.vitrine/cache``: delete it and nothing changes but time.
+frozen tower. Features are kept by the tower's weights and the picture's pixels, in a folder under
+``.vitrine/cache`` and not in memory: delete it and nothing changes but time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from components.opal.model.language.vision_tower import EncoderVisionTower
 from components.stage.progress import Progress
 
 FOLDER = "picture_features"
-VERSION = "1"  # of the tower's code: raise it when the same weights and pixels give other features
+VERSION = "2"  # of the tower's code: raise it when the same weights and pixels give other features
 BATCH = 64  # pictures per forward pass, always: kernels, and rounding with them, are chosen by shape
 
 
@@ -42,7 +42,6 @@ class PictureCache:
         for name, tensor in sorted(tower.encoder.state_dict().items()):
             digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
         self._weights = digest.digest()
-        self._known: dict[bytes, npt.NDArray[Any]] = {}
 
     def __deepcopy__(self, _: Any) -> PictureCache:
         """A copy of a frozen tower sees what the tower sees."""
@@ -64,37 +63,27 @@ class PictureCache:
             features = np.pad(features, ((0, 0), (0, 1)))
         return np.ascontiguousarray(features.astype(self.dtype)).view(np.float32)
 
-    def fill(self, pixels: npt.NDArray[np.uint8], what: str = "", backwards: bool = False) -> None:
-        """Get to know pictures ``[N, 3, px, px]``; what the folder has is read, the rest is computed.
+    def fill(self, pixels: npt.NDArray[np.uint8]) -> None:
+        """Compute the features of those pictures ``[N, 3, px, px]`` that are not known yet."""
+        self._known(pixels)
 
-        Two processes that start together compute half each, if one of them goes ``backwards``: what the other
-        has written meanwhile is read. Which one computed a picture's features changes no bit of them.
-        """
+    def _known(self, pixels: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.float32]]:
+        """What is kept of each picture; what is not yet is computed and kept."""
         keys = self._keys(pixels)
-        self._known |= self._disk.get([key for key in keys if key not in self._known])
-        todo = list({key: i for i, key in enumerate(keys) if key not in self._known}.items())
-        todo.sort(key=lambda item: item[1], reverse=backwards)
-        progress = Progress(what, len(todo), "pictures") if what and todo else None
-        for start in range(0, len(todo), BATCH):
-            part = todo[start : start + BATCH]
-            self._known |= self._disk.get([key for key, _ in part])
-            new = [(key, i) for key, i in part if key not in self._known]
-            if new:
-                bits = self._computed(pixels[[i for _, i in new]])
-                names = [key for key, _ in new]
-                self._disk.put(names, bits)
-                self._known.update(zip(names, bits, strict=True))
-            if progress:
-                progress.advance(len(part))
+        known: dict[bytes, npt.NDArray[np.float32]] = self._disk.get(keys)
+        new = {key: i for i, key in enumerate(keys) if key not in known}
+        for start in range(0, len(new), BATCH):
+            names = list(new)[start : start + BATCH]
+            bits = self._computed(pixels[[new[name] for name in names]])
+            self._disk.put(names, bits)
+            known.update(zip(names, bits, strict=True))
+        return [known[key] for key in keys]
 
     def __call__(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Features of pictures ``[B, 3, px, px]`` in 0..255: whole ``[B, 1, D]``, parts ``[B, grid², D]``."""
         rows = pixels.detach().to("cpu", torch.uint8).numpy()
-        keys = self._keys(rows)
-        if any(key not in self._known for key in keys):
-            self.fill(rows)
         size, patches = self.tower.config.hidden_size, self.tower.config.grid**2
-        kept = np.stack([self._known[key] for key in keys]).view(self.dtype)[:, : (1 + patches) * size]
+        kept = np.stack(self._known(rows)).view(self.dtype)[:, : (1 + patches) * size]
         features = torch.from_numpy(kept.astype(np.float32)).to(pixels.device).unflatten(1, (-1, size))
         return features[:, :1], features[:, 1:]
 
@@ -111,8 +100,17 @@ def cache_pictures(model: Any, precision: str, cache: Path | None) -> PictureCac
 def warm_cache(
     model: Any, pixels: PixelCache, positions: npt.NDArray[np.int64], backwards: bool = False
 ) -> None:
-    """Compute the features of every picture that the model is going to be shown, if its tower keeps them."""
+    """Compute the features of every picture that the model is going to be shown, if its tower keeps them.
+
+    Two processes that start together compute half each, if one of them goes ``backwards``: what the other has
+    written meanwhile is read. Which one computed a picture's features changes no bit of them.
+    """
     tower = getattr(getattr(model, "model", None), "vision_tower", None)
-    if isinstance(tower, EncoderVisionTower) and isinstance(tower.cache, PictureCache):
-        shown = pixels.take(np.unique(positions)).transpose(0, 3, 1, 2)
-        tower.cache.fill(shown, "seeing pictures", backwards)
+    if not isinstance(tower, EncoderVisionTower) or not isinstance(tower.cache, PictureCache):
+        return
+    shown = np.unique(positions)[:: -1 if backwards else 1]
+    progress = Progress("seeing pictures", len(shown), "pictures")
+    for start in range(0, len(shown), BATCH):
+        rows = shown[start : start + BATCH]
+        tower.cache.fill(pixels.take(rows).transpose(0, 3, 1, 2))
+        progress.advance(len(rows))
