@@ -61,10 +61,14 @@ class Measured:
             self.clusters[name] = clusters
 
     def add_answers(self, answers: AttributeAnswers) -> None:
-        """Zero-shot attribute accuracy, overall and by attribute; a product's answers are one unit."""
+        """Attribute accuracy over answers, over attributes and of each; a product's answers are one unit."""
         correct, names = answers.correct, np.array(answers.names)
         self.add("attribute_accuracy", correct, answers.product_ids)
-        for name in sorted(set(answers.names)):
+        kinds, which, counts = np.unique(names, return_inverse=True, return_counts=True)
+        if len(kinds):  # so weighted, the mean over answers is the mean of the attributes' accuracies
+            weights = len(names) / (len(kinds) * counts)
+            self.add("attribute_mean_accuracy", correct * weights[which], answers.product_ids)
+        for name in kinds.tolist():
             self.add(f"attribute_accuracy_{name}", correct[names == name])
 
 
@@ -143,7 +147,7 @@ class Evaluation:
             self._per_query.append(row | {"text": task.texts[i], "top": [ids[p] for p in ranking[i, :10]]})
 
     def add_answers(self, variant: str, answers: AttributeAnswers) -> None:
-        """Zero-shot attribute accuracy, and which value was chosen for each product."""
+        """Attribute accuracy, and which value was chosen for each product."""
         self.of(variant).add_answers(answers)
         self._per_attribute += answer_rows(variant, answers)
 

@@ -7,10 +7,12 @@ from pathlib import Path
 import torch
 
 from components.encoder.evaluate.figures import Evaluation, evaluate_baselines, evaluate_encoder
+from components.encoder.evaluate.probe import probe_answers
 from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.features.held_out import read_held_out
 from components.encoder.model.features.picture_features import FeatureCache
 from components.encoder.model.features.pixels import PixelCache
+from components.encoder.model.features.rows import read_rows
 from components.encoder.model.params import EncoderParams, EvaluationParams
 from components.encoder.model.towers.files import load_encoder
 from components.encoder.model.towers.start import starting_model
@@ -42,7 +44,12 @@ def run(params: EncoderEvaluationStage, paths: Paths, record: Record) -> None:
     for name, variant in variants.items():
         with record.timed(name):
             batch = BatchEncoder(variant, settings.batch_size, settings.precision)
-            evaluate_encoder(evaluation, name, batch, FeatureCache(pixels, batch, paths.cache))
+            features = FeatureCache(pixels, batch, paths.cache)
+            evaluate_encoder(evaluation, name, batch, features)
+        if name == "fine_tuned":
+            with record.timed("linear_probe"):
+                answers = probe_answers(read_rows(paths.catalogue), held_out, features.take)
+            evaluation.add_answers("linear_probe", answers)
     with record.timed("baselines"):
         evaluate_baselines(evaluation, pixels)
     with record.timed("intervals"):

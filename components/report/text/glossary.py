@@ -58,6 +58,7 @@ VARIANTS = {
         "colour_histogram": "ranks by the colours named in the query; it is given every product's type",
         "image_centre": "points at the middle of every picture",
         "untrained": "the same network with random weights",
+        "linear_probe": "attributes read off the frozen features of pictures, without texts",
     },
     "ground": {
         "encoder": "a box from the encoder's patches, drawn around the foreground",
@@ -89,6 +90,7 @@ VARIANTS = {
         "dpo": "sft_refined, then taught by preferences",
         "sft_refined": "tuned on refined listings",
         "sft_raw": "tuned on sellers' own listings",
+        "linear_probe": "attributes read off frozen features by a linear probe; a copied title",
         "nearest_vote": "the majority of the nearest training pictures' listings",
         "nearest_neighbour": "a copy of the nearest training picture's listing",
         "zero_shot": "the model before any tuning",

@@ -1,0 +1,188 @@
+"""Attribute values from frozen features of pictures: a linear probe.
+
+One multinomial logistic regression for each closed attribute of each category. It says what the features hold
+about a value, without any text and without a language model, so it is a baseline of everything that names
+values. Weight decay and the temperature of a category are chosen on the validation split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from components.catalog.format.schema import CatalogSchema, Category
+from components.encoder.model.towers.heads import LEAST_SPREAD
+
+Ints = npt.NDArray[np.int64]
+Take = Callable[[Ints], npt.NDArray[np.float32]]  # rows of the catalogue to their features [n, F]
+
+DECAYS = (3000.0, 1000.0, 300.0, 100.0, 30.0, 10.0)  # on the sum over rows; until validation gets worse
+UNCHOSEN = 1000.0  # the decay where no validation row is there to choose
+TEMPERATURES = np.geomspace(0.25, 8, 41)
+STEPS = 12  # of L-BFGS, from the weights of the next stronger decay
+MOST_ROWS = 20_000  # of a category that are learned from: more move a linear model little, and fill memory
+ABSENT = ""  # the class of an attribute that a listing does not state
+IGNORED = -1  # a label that teaches nothing
+
+
+class Stated(NamedTuple):
+    """Products with what is stated of them; ``positions`` are rows of the catalogue."""
+
+    positions: Ints
+    categories: Sequence[str]
+    attributes: Sequence[Mapping[str, str]]
+
+    def inside(self, category: str) -> Stated:
+        """The products of one category."""
+        at = [i for i, name in enumerate(self.categories) if name == category]
+        return Stated(self.positions[at], [category] * len(at), [self.attributes[i] for i in at])
+
+
+class Answer(NamedTuple):
+    """The likeliest value of an attribute, and its calibrated probability."""
+
+    value: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class _Heads:
+    """The heads of one category: linear maps of standardised features, side by side."""
+
+    classes: dict[str, list[str]]  # attribute to its values, in the columns' order
+    mean: Tensor  # [F]
+    scale: Tensor  # [F]
+    weight: Tensor  # [F, columns]
+    bias: Tensor  # [columns]
+    temperature: float
+
+    def answers(self, features: Tensor) -> list[dict[str, Answer]]:
+        """Per row ``[n, F]``, attribute to answer."""
+        logits = ((features - self.mean) * self.scale) @ self.weight + self.bias
+        out: list[dict[str, Answer]] = [{} for _ in range(len(features))]
+        parts = (logits / self.temperature).split([len(c) for c in self.classes.values()], dim=1)
+        for (name, values), part in zip(self.classes.items(), parts, strict=True):
+            best, at = part.softmax(dim=1).max(dim=1)
+            for row, p, i in zip(out, best.tolist(), at.tolist(), strict=True):
+                row[name] = Answer(values[i], p)
+        return out
+
+
+class AttributeProbe:
+    """Reads the values of closed attributes off frozen features.
+
+    Args:
+        schema: of the catalogue. take: gives the features of catalogue rows.
+        train: what the heads learn. validation: what decay and temperature are chosen on; may be empty.
+        absent: learn as a class of its own that an attribute is not stated; else such a row is left out.
+    """
+
+    def __init__(
+        self, schema: CatalogSchema, take: Take, train: Stated, validation: Stated, absent: bool
+    ) -> None:
+        self._take = take
+        self._heads: dict[str, _Heads] = {}
+        for name, category in schema.categories.items():
+            heads = _fitted(category, take, train.inside(name), validation.inside(name), absent)
+            if heads is not None:
+                self._heads[name] = heads
+
+    def answers(self, positions: Ints, categories: Sequence[str]) -> list[dict[str, Answer]]:
+        """Attribute to answer for each product; without an entry where nothing was learned."""
+        out: list[dict[str, Answer]] = [{} for _ in categories]
+        for category, heads in self._heads.items():
+            at = [i for i, name in enumerate(categories) if name == category]
+            if at:
+                found = heads.answers(torch.from_numpy(self._take(positions[at])))
+                for i, row in zip(at, found, strict=True):
+                    out[i] = row
+        return out
+
+
+def _classes(category: Category, stated: Stated, absent: bool) -> dict[str, list[str]]:
+    """The values of each closed attribute that some listing states, in the schema's order."""
+    found = {}
+    for name, attribute in category.attributes.items():
+        said = {row.get(name, ABSENT) for row in stated.attributes}
+        values = [value for value in attribute.values if value in said]
+        if values:
+            found[name] = [*values, ABSENT] if absent and ABSENT in said else values
+    return found
+
+
+def _labels(classes: Mapping[str, Sequence[str]], stated: Stated) -> Tensor:
+    """Class indices ``[attributes, n]``; what is no class of an attribute is ignored."""
+    at = [{value: i for i, value in enumerate(values)} for values in classes.values()]
+    rows = [
+        [places.get(row.get(name, ABSENT), IGNORED) for row in stated.attributes]
+        for name, places in zip(classes, at, strict=True)
+    ]
+    return torch.tensor(rows, dtype=torch.int64).view(len(classes), len(stated.attributes))
+
+
+def _loss(logits: Tensor, labels: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Negative log-likelihood of the labels, summed over rows and heads."""
+    parts = zip(logits.split(list(sizes), dim=1), labels, strict=True)
+    losses = [F.cross_entropy(part, y, ignore_index=IGNORED, reduction="sum") for part, y in parts]
+    return torch.stack(losses).sum()
+
+
+def _minimised(
+    x: Tensor, labels: Tensor, sizes: Sequence[int], parameters: list[Tensor], decay: float
+) -> None:
+    """Fit ``weight`` and ``bias`` in place; the problem is convex, so nothing hangs on chance."""
+    weight, bias = (p.requires_grad_() for p in parameters)
+    optimiser = torch.optim.LBFGS(parameters, max_iter=STEPS, line_search_fn="strong_wolfe")
+
+    def _closure() -> Tensor:
+        optimiser.zero_grad()
+        loss = _loss(x @ weight + bias, labels, sizes) + decay / 2 * weight.square().sum()
+        loss.backward()
+        return loss
+
+    optimiser.step(_closure)
+
+
+def _fitted(category: Category, take: Take, train: Stated, validation: Stated, absent: bool) -> _Heads | None:
+    """The heads of one category with the decay and the temperature under which validation is likeliest."""
+    if len(train.positions) > MOST_ROWS:
+        chosen = np.sort(np.random.default_rng(0).permutation(len(train.positions))[:MOST_ROWS])
+        train = Stated(train.positions[chosen], [], [train.attributes[i] for i in chosen])
+    classes = _classes(category, train, absent)
+    if not classes:
+        return None
+    features = torch.from_numpy(take(train.positions))
+    mean = features.mean(dim=0)
+    scale = 1 / features.std(dim=0, correction=0).clamp_min(LEAST_SPREAD)
+    # The weights lie in the span of the rows. In its basis the problem is the same, and smaller.
+    basis, rotated = torch.linalg.qr(((features - mean) * scale).T)
+    x, labels = rotated.T.contiguous(), _labels(classes, train)
+    sizes = [len(values) for values in classes.values()]
+    unseen = ((torch.from_numpy(take(validation.positions)) - mean) * scale) @ basis
+    judged = _labels(classes, validation)
+    known = bool((judged != IGNORED).any())
+    parameters = [torch.zeros(x.shape[1], sum(sizes)), torch.zeros(sum(sizes))]
+    best, least = (parameters[0], parameters[1], 1.0), np.inf
+    for decay in DECAYS if known else (UNCHOSEN,):
+        _minimised(x, labels, sizes, parameters, decay)
+        weight, bias = (p.detach().clone() for p in parameters)
+        temperature, loss = _calibrated(unseen @ weight + bias, judged, sizes) if known else (1.0, 0.0)
+        if loss >= least:
+            break
+        best, least = (weight, bias, temperature), loss
+    weight, bias, temperature = best
+    return _Heads(classes, mean, scale, basis @ weight, bias, temperature)
+
+
+def _calibrated(logits: Tensor, labels: Tensor, sizes: Sequence[int]) -> tuple[float, float]:
+    """The temperature that makes the labels likeliest (Guo et al. 2017, arXiv 1706.04599), and their loss."""
+    losses = [float(_loss(logits / t, labels, sizes)) for t in TEMPERATURES]
+    at = int(np.argmin(losses))
+    return float(TEMPERATURES[at]), losses[at]
