@@ -175,6 +175,7 @@ class ListingEvalParams(Params):
     untrained_products: PositiveInt = 200  # of them in the row of a model that nothing has taught to end
     batch_size: PositiveInt = 256
     neighbours: PositiveInt = 5  # of the voting row
+    picture_batch_size: PositiveInt = 64  # of the features that a linear probe reads; kept by this size
     bootstrap_samples: int = Field(4000, ge=100)
 
 

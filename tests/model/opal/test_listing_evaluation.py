@@ -32,7 +32,7 @@ def test_every_row_is_measured_and_kept(shop: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(shop)
     run_stage("opal.evaluate.listings", Paths())
     metrics = json.loads(Path("metrics/listing.json").read_text())
-    rows = {"nearest_neighbour", "nearest_vote", "zero_shot", "sft_raw", "sft_refined", "dpo"}
+    rows = {"nearest_neighbour", "nearest_vote", "linear_probe", "zero_shot", "sft_raw", "sft_refined", "dpo"}
     assert set(metrics) == rows | {"_tests"}
     assert metrics["zero_shot"]["pretrained"]["value"] == 0, "without pretrained weights it must say so"
     for name in rows:

@@ -33,9 +33,11 @@ TESTED = ("attribute_f1", "correct", "completion_rate", "precision", "hallucinat
 COMPARED = (
     ("sft_refined", "nearest_neighbour"),
     ("sft_refined", "nearest_vote"),
+    ("sft_refined", "linear_probe"),
     ("sft_refined", "sft_raw"),
     ("dpo", "sft_refined"),
     ("dpo", "nearest_neighbour"),
+    ("dpo", "linear_probe"),
 )
 
 

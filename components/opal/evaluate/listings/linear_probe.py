@@ -1,0 +1,69 @@
+"""The baseline that sees without writing: a linear probe on frozen features names the attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from components.catalog.format.schema import CatalogSchema
+from components.encoder.model.features.attribute_probe import ABSENT, AttributeProbe, Stated
+from components.encoder.model.features.encode import BatchEncoder
+from components.encoder.model.features.picture_features import FeatureCache
+from components.encoder.model.features.pixels import PixelCache
+from components.encoder.model.towers.files import load_encoder
+from components.opal.evaluate.listings.held_out import HeldOutListings
+from components.opal.evaluate.listings.nearest import as_generated
+from components.opal.model.listing_text import Listing
+from components.opal.model.params import ListingEvalParams
+from components.opal.model.writing.generate import Generated
+from components.stage.paths import Paths
+
+
+def picture_features(paths: Paths, params: ListingEvalParams, precision: str) -> FeatureCache:
+    """Frozen features of every product's picture, as the encoder's own stages keep them."""
+    loaded = load_encoder(paths.encoder)
+    pixels = PixelCache(paths.catalogue, loaded.encoder.image_px, paths.cache, torch.get_num_threads())
+    return FeatureCache(pixels, BatchEncoder(loaded, params.picture_batch_size, precision), paths.cache)
+
+
+def _refined(
+    rows: Sequence[dict[str, Any]], refined: dict[str, Listing], split: str, without: Collection[str]
+) -> Stated:
+    """What the refined listings of one split state; products ``without`` are left out."""
+    at = [
+        i
+        for i, row in enumerate(rows)
+        if row["split"] == split and row["product_id"] in refined and row["product_id"] not in without
+    ]
+    attributes = [refined[rows[i]["product_id"]].attributes for i in at]
+    return Stated(np.array(at, dtype=np.int64), [rows[i]["category"] for i in at], attributes)
+
+
+def probed(
+    rows: Sequence[dict[str, Any]],
+    held_out: HeldOutListings,
+    refined: dict[str, Listing],
+    features: FeatureCache,
+    titles: Sequence[str],
+    schema: CatalogSchema,
+) -> list[Generated]:
+    """A listing per measured product: the likeliest values, and ``titles`` as they are given.
+
+    The probe learns from refined listings of the train split, and also that an attribute is left out.
+    """
+    measured = {target.product_id for target in held_out.targets}
+    train, validation = (_refined(rows, refined, split, measured) for split in ("train", "validation"))
+    probe = AttributeProbe(schema, features.take, train, validation, absent=True)
+    found = probe.answers(held_out.positions, [t.category for t in held_out.targets])
+    stated = [{n: a for n, a in answers.items() if a.value != ABSENT} for answers in found]
+    listings = [
+        Listing(title, {name: answer.value for name, answer in answers.items()}) if title else None
+        for title, answers in zip(titles, stated, strict=True)
+    ]
+    return [
+        Generated(g.text, g.listing, {name: answer.probability for name, answer in answers.items()})
+        for g, answers in zip(as_generated(listings, held_out.targets, schema), stated, strict=True)
+    ]
