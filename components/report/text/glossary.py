@@ -109,6 +109,7 @@ MEASURES = {
         "Attribute accuracy",
         "share of attributes whose true value the encoder picks among the allowed ones",
     ),
+    "attribute_mean_accuracy": ("Mean attribute accuracy", "the same, mean over attributes"),
     "attribute_f1": (
         "Attribute F1",
         "of exact pairs of attribute and value against the true ones, mean over products",
