@@ -132,6 +132,24 @@ def test_only_evaluation_and_the_report_see_the_truth() -> None:
     assert all(name == "report" or name.endswith("_eval") for name in readers)
 
 
+def literals(folder: str) -> set[str]:
+    """Colours and other tuples or lists of three numbers or more, as they are written."""
+    found = set()
+    for file in sources(folder):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            held = node.elts if isinstance(node, ast.Tuple | ast.List) else []
+            if len(held) > 2 and all(isinstance(e, ast.Constant) and type(e.value) is float for e in held):
+                found.add(ast.unparse(node).strip("[]()"))
+    return found
+
+
+def test_scenes_to_test_a_grounder_and_scenes_to_teach_it_have_different_makers() -> None:
+    for file in sources("components/vlclip"):
+        assert not any(name.startswith("components.catalog.noise") for name in imports(file)), file
+    shared = literals("components/catalog/noise") & literals("components/vlclip/grounding")
+    assert literals("components/catalog/noise") and not shared
+
+
 def test_the_shop_is_known_to_the_stage_that_reads_it_alone() -> None:
     assert [name for name, stage in GRAPH.items() if "data/shop" in stage["deps"]] == ["catalog"]
 
