@@ -115,7 +115,7 @@ def test_what_a_profile_leaves_out_comes_from_params_yaml_and_the_defaults() -> 
     assert cluttered["catalog"]["noise"] == fashion["catalog"]["noise"]  # of the profile that it extends
     assert cluttered["catalog"]["photo_noise"]["share"] == 0.5
     assert gpu["encoder"]["model"]["pretrained"]["architecture"] == "ViT-B-32"
-    assert gpu["ground"]["encoder"] is None
+    assert gpu["ground"]["scenes"] is None
     assert gpu["dpo"]["training"]["weight_decay"] == 0.0 != gpu["sft"]["training"]["weight_decay"]
 
 

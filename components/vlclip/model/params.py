@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
@@ -11,19 +11,6 @@ from components.encoder.model.params import Augmentation, CaptionShares, HeldOut
 from components.stage.params import Params, Precision, Share
 
 CACHE = Path(".vitrine/cache")
-
-
-class EmptyPictures(Params):
-    """What a box must score to be used: more than most boxes on pictures of nothing do.
-
-    Such pictures are made from the grounds of the catalogue's own; see
-    :func:`components.vlclip.grounding.empty_pictures.empty_pictures`.
-    """
-
-    split: Literal["train", "validation"] = "train"  # whose pictures give their grounds
-    pictures: int = Field(200, ge=10)  # of the split; half of them set the threshold, the others check it
-    seed: int = 61
-    quantile: Share = 0.9  # share of pictures of nothing that fall back to the whole picture
 
 
 class SceneParams(Params):
@@ -72,7 +59,7 @@ class RegionParams(Params):
 class SceneGrounding(Params):
     """Boxes from a dense head on the encoder's frozen maps, taught by composed scenes."""
 
-    scenes: SceneParams = SceneParams()
+    composer: SceneParams = SceneParams()
     training: HeadTraining = HeadTraining()
     region: RegionParams = RegionParams()
     sizes_px: tuple[int, ...] = Field((160, 224, 320), min_length=1)  # longer side of a picture, read at each
@@ -81,30 +68,16 @@ class SceneGrounding(Params):
     centre_side: float = Field(0.75, gt=0, le=1)  # of the crop where no head can be taught
 
 
-class EncoderGrounding(Params):
-    """Boxes from the encoder's own patches; see :class:`components.vlclip.grounding.windows.Windows`."""
-
-    image_px: int | None = Field(
-        None, ge=32, le=1024
-    )  # side of the square pictures; null = the encoder's own
-    grid: int = Field(10, ge=4, le=32)  # cells per side that windows are made of
-    smallest_side: Share = 0.25  # shortest side of a window, as a share of the picture's
-    level_deviations: float = 0.0  # how far above its mean a similarity must be to speak for a window
-    compactness: Share = 0.1  # 0: the window with the largest sum; 1: with the largest mean
-    # From this share inside the window on a part of the foreground belongs to the box; null = plain windows.
-    part_share: Share | None = 0.5
-    part_area: Share = 0.01  # smaller parts are specks, as a share of the picture
-    # the least contrast of similarity, inside minus outside, for a box to be used
-    empty: EmptyPictures = EmptyPictures()
-
-
 class DetectorGrounding(Params):
-    """Boxes from an open-vocabulary detector: Grounding DINO or OWLv2, through transformers."""
+    """Boxes from an open-vocabulary detector through transformers: the Grounding DINO family or OWLv2."""
 
     checkpoint: str = Field(min_length=1)  # a folder, or a name on the hub
     revision: str | None = None  # commit of the hub's repository; null for a folder
     prompt: str = "a {product_type}."  # with {product_type}
-    threshold: Share = 0.3  # least confidence for a box to be used
+    # least confidence for a box to be used; null: calibrated on pictures that do not show what is asked
+    threshold: Share | None = None
+    calibration_pictures: int = Field(200, ge=2)  # of the train split, each asked for another type
+    absent_quantile: Share = 0.9  # share of them that fall back to the whole picture
 
     @model_validator(mode="after")
     def _prompt_names_the_type(self) -> Self:
@@ -115,19 +88,19 @@ class DetectorGrounding(Params):
 
 
 class GroundParams(Params):
-    """Block ``ground``: where each product is in its picture. One of ``encoder`` and ``detector`` is set."""
+    """Block ``ground``: where each product is in its picture. One of ``scenes`` and ``detector`` is set."""
 
     threads: PositiveInt = 1
     batch_size: PositiveInt = 64
     precision: Precision = "bf16"
-    encoder: EncoderGrounding | None = EncoderGrounding()
+    scenes: SceneGrounding | None = SceneGrounding()
     detector: DetectorGrounding | None = None
     minimum_area: Share = 0.02  # a smaller box is not used
 
     @model_validator(mode="after")
     def _one_method(self) -> Self:
-        if (self.encoder is None) == (self.detector is None):
-            raise ValueError("set exactly one of encoder and detector, and the other to null")
+        if (self.scenes is None) == (self.detector is None):
+            raise ValueError("set exactly one of scenes and detector, and the other to null")
         return self
 
 

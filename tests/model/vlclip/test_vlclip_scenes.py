@@ -28,7 +28,7 @@ from components.vlclip.model.params import SceneGrounding
 
 COLOURS = {"apple": (210, 40, 40), "leaf": (40, 170, 60), "sky": (50, 80, 220)}
 METHOD = SceneGrounding.model_validate({
-    "scenes": {"image_px": 96, "least_size": 0.2, "most_size": 0.5},
+    "composer": {"image_px": 96, "least_size": 0.2, "most_size": 0.5},
     "training": {"scenes": 128, "steps": 250, "batch_size": 16, "hidden": 24, "dropout": 0.0},
     "region": {"scenes": 24, "absent_quantile": 0.8},
     "sizes_px": (64, 96),
@@ -66,7 +66,7 @@ def texts(words: object) -> np.ndarray:
 @pytest.fixture(scope="module")
 def taught() -> Taught:
     pictures = [(png(plain(kind, seed)), kind) for seed in range(20) for kind in COLOURS]
-    return cut_outs_of(pictures, METHOD.scenes, 1)
+    return cut_outs_of(pictures, METHOD.composer, 1)
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ def test_what_is_not_one_thing_on_plain_ground_is_not_cut_out() -> None:
 
 def test_a_scene_depends_on_seed_and_number_alone(taught: Taught) -> None:
     def scene(seed: int, number: int, before: int = 0) -> np.ndarray:
-        params = METHOD.scenes.model_copy(update={"seed": seed})
+        params = METHOD.composer.model_copy(update={"seed": seed})
         composer = Composer(taught.cut_outs, taught.grounds, 3, params)
         for other in range(before):
             composer.scene(other)
@@ -116,7 +116,7 @@ def test_a_scene_depends_on_seed_and_number_alone(taught: Taught) -> None:
 
 
 def test_cells_boxes_and_colours_of_a_scene_agree(taught: Taught) -> None:
-    composer = Composer(taught.cut_outs, taught.grounds, 3, METHOD.scenes)
+    composer = Composer(taught.cut_outs, taught.grounds, 3, METHOD.composer)
     colours = np.array([COLOURS[t] for t in taught.types], dtype=float)
     right, every, shown = 0, 0, 0
     for number in range(40):
@@ -234,8 +234,8 @@ def test_a_spoiled_grounder_is_refused(taught: Taught, machine: Machine, tmp_pat
 
 def test_without_plain_pictures_or_with_one_type_there_is_nothing_to_teach(tmp_path: Path) -> None:
     noise = png(np.random.default_rng(0).integers(0, 256, (64, 64, 3)))
-    none = cut_outs_of([(noise, "apple"), (b"broken", "leaf")], METHOD.scenes, 1)
-    one = cut_outs_of([(png(plain("apple", 0)), "apple")], METHOD.scenes, 1)
+    none = cut_outs_of([(noise, "apple"), (b"broken", "leaf")], METHOD.composer, 1)
+    one = cut_outs_of([(png(plain("apple", 0)), "apple")], METHOD.composer, 1)
     assert "is plain" in none.problem and "'apple'" in one.problem
     save_grounder(None, one.problem, tmp_path / "empty")
     assert load_grounder(tmp_path / "empty", "sha") is None
