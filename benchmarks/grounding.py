@@ -29,6 +29,13 @@ if TYPE_CHECKING:
     from components.vlclip.grounding.grounding import Grounder
     from components.vlclip.model.params import GroundParams
 
+# Street photos show things smaller than a catalogue's pictures do: scenes and photos are larger here.
+STREET = {
+    "composer": {"image_px": 224, "pictures": 4500},
+    "training": {"scenes": 1600, "steps": 350},
+    "sizes_px": [320, 448],
+    "temperature": 0.1,
+}
 RESULTS = Path(__file__).parent / "results" / "grounding.json"
 BASELINES = ("whole_image", "centre_crop", "random_box", "foreground")
 BATCH = 256
@@ -85,6 +92,16 @@ class JsonlPictures:
         kinds = [row["category_path"][-1] for row in rows]
         chosen = chosen_pictures(kinds, most)
         return [((self.folder / rows[i]["image"]).read_bytes(), kinds[i]) for i in chosen]
+
+
+def street_params(params: GroundParams) -> GroundParams:
+    """The block with what street photos need; a detector's is left alone."""
+    block = params.model_dump()
+    if block["scenes"] is None:
+        return params
+    for name, value in STREET.items():
+        block["scenes"][name] = {**block["scenes"][name], **value} if isinstance(value, dict) else value
+    return type(params).model_validate(block)
 
 
 def taught(products: Path, params: GroundParams, file: Path) -> tuple[Grounder, float]:
@@ -193,7 +210,7 @@ def main() -> int:
     from components.stage.params import load_params
     from components.vlclip.model.params import GroundParams
 
-    params = load_params("ground", GroundParams, asked.params)
+    params = street_params(load_params("ground", GroundParams, asked.params))
     torch.set_num_threads(params.threads)
     every = read_items(asked.folder, asked.minimum_area)
     items = [every[i] for i in halves(every)[asked.half]]

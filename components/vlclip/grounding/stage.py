@@ -103,7 +103,11 @@ def taught_grounder(params: GroundParams, encoder: LoadedEncoder, found: Taught)
         trained.types, batch.text_features, params.scenes.temperature, params.scenes.least_similarity
     )
     told = {"method": "scenes", **trained.scenes, **trained.calibration._asdict(), "types": trained.types}
-    return Made(DenseGrounder(reader, asked, trained.calibration, params.threads), told, trained)
+    return Made(
+        DenseGrounder(reader, asked, trained.calibration, params.scenes.region.agreement, params.threads),
+        told,
+        trained,
+    )
 
 
 def _detector(params: GroundParams, detector: DetectorGrounding, train: Pictures) -> Made:

@@ -79,7 +79,7 @@ def machine() -> Machine:
 def grounder(taught: Taught, machine: Machine) -> DenseGrounder:
     trained = taught_head(taught, METHOD, machine)
     reader = Reader(maps, trained.head, METHOD.sizes_px, 8)
-    return DenseGrounder(reader, AskedTypes(trained.types, texts, 0.05, 0.5), trained.calibration, 1)
+    return DenseGrounder(reader, AskedTypes(trained.types, texts, 0.05, 0.5), trained.calibration, 0.4, 1)
 
 
 def test_a_cut_out_is_the_thing_without_its_ground() -> None:
@@ -160,6 +160,15 @@ def test_a_taught_head_finds_things_in_another_makers_scenes(grounder: DenseGrou
     points = np.array([f.point or (0.5, 0.5) for f in found])
     hits = ((points >= true[:, :2]) & (points <= true[:, 2:])).all(axis=1)
     assert iou(boxes, true).mean() > 0.5 and hits.mean() > 0.85
+
+
+def test_a_plain_pictures_box_is_the_outline_of_its_product(grounder: DenseGrounder) -> None:
+    pictures = [(plain(kind, seed, side=96), kind) for seed in range(40, 44) for kind in COLOURS]
+    found = grounder.propose([png(p) for p, _ in pictures], [kind for _, kind in pictures])
+    for (picture, kind), box in zip(pictures, found.boxes, strict=True):
+        rows, columns = np.nonzero((picture == COLOURS[kind]).all(axis=-1))
+        true = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]) / 96
+        assert np.abs(box - true).max() < 0.03
 
 
 def test_what_a_picture_does_not_show_falls_back(grounder: DenseGrounder) -> None:
