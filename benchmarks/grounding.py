@@ -31,10 +31,9 @@ if TYPE_CHECKING:
 
 # Street photos show things smaller than a catalogue's pictures do: scenes and photos are larger here.
 STREET = {
-    "composer": {"image_px": 224, "pictures": 4500},
-    "training": {"scenes": 1600, "steps": 350},
-    "sizes_px": [320, 448],
-    "temperature": 0.1,
+    "composer": {"image_px": 224, "pictures": 3000},
+    "training": {"scenes": 1200, "steps": 350},
+    "sizes_px": [448],
 }
 RESULTS = Path(__file__).parent / "results" / "grounding.json"
 BASELINES = ("whole_image", "centre_crop", "random_box", "foreground")

@@ -38,8 +38,8 @@ class HeadTraining(Params):
     """Training of the dense head; the maps of its scenes are computed once."""
 
     seed: int = 67
-    scenes: PositiveInt = 1200  # scenes, each seen several times
-    steps: PositiveInt = 350
+    scenes: PositiveInt = 1000  # scenes, each seen several times
+    steps: PositiveInt = 300
     batch_size: PositiveInt = 32  # scenes a step
     learning_rate: PositiveFloat = 0.002
     weight_decay: float = Field(0.05, ge=0)
@@ -53,7 +53,7 @@ class RegionParams(Params):
     scenes: int = Field(100, ge=4)  # that choose
     shares: tuple[Share, ...] = (0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6)  # of the peak, from which on
     margins: tuple[float, ...] = (0.0, 0.03, 0.06)  # widening on each side, as a share of the box's own
-    absent_quantile: Share = 0.9  # share of questions for what a scene does not show that fall back
+    absent_quantile: Share = 0.5  # share of questions for what a scene does not show that fall back
     # A plain picture's product is boxed by its outline, if that and the region overlap so much; null: never.
     agreement: Share | None = 0.4
 
@@ -65,7 +65,7 @@ class SceneGrounding(Params):
     training: HeadTraining = HeadTraining()
     region: RegionParams = RegionParams()
     sizes_px: tuple[int, ...] = Field((160,), min_length=1)  # longer sides of a picture, read at each
-    temperature: PositiveFloat = 0.05  # of the mixture of types that stands for a word the head never saw
+    temperature: PositiveFloat = 0.1  # of the mixture of types that stands for a word the head never saw
     least_similarity: float = Field(0.3, ge=-1, le=1)  # of such a word to the nearest type; cosine
     centre_side: float = Field(0.75, gt=0, le=1)  # of the crop where no head can be taught
 

@@ -20,7 +20,7 @@ from components.vlclip.grounding.foreground import box_of
 from components.vlclip.grounding.grounding import NO_PICTURE, NOT_LEARNED, Proposals
 from components.vlclip.model.boxes import iou
 
-PLAIN_PX = 96  # longer side at which a plain picture's product is outlined
+PLAIN_PX = 64  # longer side at which a plain picture's product is outlined
 
 
 class DenseGrounder:
@@ -58,8 +58,7 @@ class DenseGrounder:
         scores = np.full(len(images), np.nan)
         rows = [i for i, problem in enumerate(problems) if not problem]
         if rows:
-            maps = self._maps([images[i] for i in rows], [weights[i] for i in rows])
-            for i, likely in zip(rows, maps, strict=True):
+            for i, likely in zip(rows, self._maps(rows, pictures, images, weights), strict=True):
                 share, margin = self.calibration.share, self.calibration.margin
                 boxes[i], points[i], scores[i] = best_region(likely, share, margin)
             with ThreadPoolExecutor(self.threads) as pool:
@@ -76,11 +75,23 @@ class DenseGrounder:
         outline = box if mask is None else np.array(box_of(mask))
         return outline if iou(outline[None], box[None])[0] >= self.agreement else box
 
-    def _maps(self, images: Sequence[Image.Image | None], weights: Sequence[Floats | None]) -> Floats:
-        pictures = [image for image in images if image is not None]
-        asked = np.stack([w for w in weights if w is not None])[:, None]
-        found: Floats = self.reader.likely(pictures, asked)[:, 0]
-        return found
+    def _maps(
+        self, rows: Sequence[int], pictures: Sequence[bytes], images: Sequence[Image.Image | None],
+        weights: Sequence[Floats | None],
+    ) -> list[Floats]:  # fmt: skip
+        """A map for each of ``rows``; a picture that is asked for several things is read once."""
+        asked: dict[bytes, list[int]] = {}
+        for i in rows:
+            asked.setdefault(pictures[i], []).append(i)
+        groups = list(asked.values())
+        wanted = np.zeros((len(groups), max(map(len, groups)), len(self.asked.types)), dtype=np.float32)
+        for at, group in enumerate(groups):
+            for k, i in enumerate(group):
+                wanted[at, k] = weights[i]
+        once = [image for group in groups if (image := images[group[0]]) is not None]
+        found = self.reader.likely(once, wanted)
+        maps = {i: found[at, k] for at, group in enumerate(groups) for k, i in enumerate(group)}
+        return [maps[i] for i in rows]
 
     def _decoded(self, data: bytes) -> Image.Image | None:
         side = max(self.reader.sizes_px)

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 # Pixels ``[B, 3, H, W]`` in 0..255 to feature maps ``[B, C, h, w]``, finest first.
 Maps = Callable[[Tensor], list[Tensor]]
+OWN_SHARE = 0.5  # of a picture's own statistics in those that its maps are standardised by
+LEAST_VARIANCE = 1e-6
 
 
 class DenseHead(nn.Module):
@@ -30,7 +32,7 @@ class DenseHead(nn.Module):
         self.channels, self.types, self.hidden, self.dropout = list(channels), types, hidden, dropout
         for at, width in enumerate(channels):
             self.register_buffer(f"mean{at}", torch.zeros(width))
-            self.register_buffer(f"scale{at}", torch.ones(width))
+            self.register_buffer(f"variance{at}", torch.ones(width))
         self.inputs = nn.ModuleList(nn.Conv2d(width, hidden, 1) for width in channels)
         self.blocks = nn.ModuleList(
             nn.Sequential(
@@ -47,7 +49,7 @@ class DenseHead(nn.Module):
         for at, each in enumerate(maps):
             flat = each.float()
             getattr(self, f"mean{at}").copy_(flat.mean(dim=(0, 2, 3)))
-            getattr(self, f"scale{at}").copy_(1 / (flat.std(dim=(0, 2, 3)) + 1e-3))
+            getattr(self, f"variance{at}").copy_(flat.var(dim=(0, 2, 3)))
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Logits ``[B, types + 1, h, w]``; the last is that of nothing."""
@@ -63,6 +65,15 @@ class DenseHead(nn.Module):
         return logits
 
     def _standardised(self, maps: Tensor, at: int) -> Tensor:
-        mean, scale = getattr(self, f"mean{at}"), getattr(self, f"scale{at}")
-        found: Tensor = (maps.float() - mean[:, None, None]) * scale[:, None, None]
+        """Maps by a mixture of the training scenes' statistics and the picture's own.
+
+        Composed scenes and photos differ in their features' statistics (style); a share of the picture's own,
+        drawn for each scene in training, bridges that.
+        """
+        maps = maps.float()
+        own_variance, own_mean = torch.var_mean(maps, dim=(2, 3), keepdim=True, correction=0)
+        own = torch.rand(len(maps), 1, 1, 1, device=maps.device) if self.training else OWN_SHARE
+        mean = own * own_mean + (1 - own) * getattr(self, f"mean{at}")[:, None, None]
+        variance = own * own_variance + (1 - own) * getattr(self, f"variance{at}")[:, None, None]
+        found: Tensor = (maps - mean) * torch.rsqrt(variance + LEAST_VARIANCE)
         return found
