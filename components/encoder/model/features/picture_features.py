@@ -33,6 +33,14 @@ class FeatureCache:
         self._starts = np.cumsum([0, *(rows for _, rows in pixels.sizes())])
         self._arrays = [np.load(file, mmap_mode="r") for file in self._files()]
 
+    @classmethod
+    def kept(cls, pixels: PixelCache, encoder: BatchEncoder, cache: Path) -> FeatureCache | None:
+        """The features of all pictures, if somebody has computed them; None else, and nothing is computed."""
+        found = cls.__new__(cls)
+        found._pixels, found._encoder, found._folder = pixels, encoder, cache / "features"
+        whole = all(found._file(shard).exists() for shard, _ in pixels.sizes())
+        return cls(pixels, encoder, cache) if whole else None
+
     def _files(self) -> list[Path]:
         files = [(shard, rows, self._file(shard)) for shard, rows in self._pixels.sizes()]
         missing = [(shard, rows, file) for shard, rows, file in files if not file.exists()]
