@@ -52,7 +52,9 @@ class Reader:
         FusionConfigurationError: the text tower is tuned, and yet to be read field by field.
     """
 
-    def __init__(self, loaded: LoadedEncoder, fusion: FusionParams, params: AlignmentParams, paths: Paths):
+    def __init__(
+        self, loaded: LoadedEncoder, fusion: FusionParams, params: AlignmentParams, paths: Paths
+    ) -> None:
         if params.tune_text and fusion.text.by_field:
             raise FusionConfigurationError(
                 "A text tower that is tuned reads whole texts: set fusion.text.by_field to false."
