@@ -60,7 +60,7 @@ VARIANTS = {
         "untrained": "the same network with random weights",
     },
     "ground": {
-        "encoder": "a box from the encoder's patches, drawn around the foreground",
+        "encoder": "a box from the head on the encoder's maps that composed scenes taught",
         "foreground": "the largest part that differs in colour from the picture's rim",
         "centre_crop": "a fixed box in the middle",
         "whole_image": "the whole picture",

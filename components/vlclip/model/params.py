@@ -14,7 +14,7 @@ CACHE = Path(".vitrine/cache")
 
 
 class SceneParams(Params):
-    """Training scenes that the stage composes; see :mod:`components.vlclip.grounding.dense.scenes`."""
+    """Training scenes that the stage composes of products cut out of plain pictures."""
 
     seed: int = 61
     image_px: int = Field(160, ge=32, le=1024, multiple_of=32)  # side of a scene

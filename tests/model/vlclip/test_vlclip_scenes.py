@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
+from components.vlclip.grounding.dense.calibration import calibrated
 from components.vlclip.grounding.dense.cut_outs import cut_out
 from components.vlclip.grounding.dense.files import load_grounder, save_grounder
 from components.vlclip.grounding.dense.grounder import DenseGrounder
@@ -293,3 +294,18 @@ def test_a_region_is_what_a_flood_from_the_peak_reaches(likely: np.ndarray, shar
 def test_types_take_turns() -> None:
     assert chosen_pictures(["a"] * 9 + ["b", "c"], 5) == [0, 1, 2, 9, 10]
     assert chosen_pictures(["a", "b"], 9) == [0, 1]
+
+
+def test_scenes_that_show_everything_or_nothing_still_calibrate(
+    grounder: DenseGrounder, taught: Taught
+) -> None:
+    composer = Composer(taught.cut_outs, taught.grounds, 3, METHOD.composer)
+    empty = [composer.scene(i)._replace(kinds=[], boxes=np.zeros((0, 4))) for i in range(4)]
+    full = [
+        composer.scene(i)._replace(kinds=[0, 1, 2], boxes=np.tile([0.1, 0.1, 0.5, 0.5], (3, 1)))
+        for i in range(4)
+    ]
+    nothing = calibrated(grounder.reader, empty, 3, METHOD.region, 0)
+    everything = calibrated(grounder.reader, full, 3, METHOD.region, 0)
+    assert nothing.scene_iou == 0 and nothing.share == METHOD.region.shares[0]
+    assert everything.threshold == 0 and 0 < everything.scene_iou < 1
