@@ -103,14 +103,14 @@ class FusionParams(Params):
 class OptimisationParams(Params):
     """One training run: AdamW with linear warm-up, then cosine to zero."""
 
-    steps: PositiveInt = 60
-    batch_size: int = Field(128, ge=2)  # queries per step
-    learning_rate: PositiveFloat = 0.002
+    steps: PositiveInt = 400
+    batch_size: int = Field(512, ge=2)  # queries per step
+    learning_rate: PositiveFloat = 0.001
     weight_decay: NonNegativeFloat = 0.05
     betas: tuple[float, float] = (0.9, 0.98)
     warmup_share: Share = 0.1  # of all steps
     checkpoint_every_s: PositiveFloat = 30.0
-    validate_every_steps: PositiveInt = 30
+    validate_every_steps: PositiveInt = 100
 
 
 class EncodeParams(Params):
@@ -150,7 +150,9 @@ class AlignImageParams(AlignmentParams):
     seed: int = 43
     text_weight: NonNegativeFloat = 0.5
     image_weight: NonNegativeFloat = 1.0
-    optimisation: OptimisationParams = OptimisationParams(steps=50, validate_every_steps=25)
+    optimisation: OptimisationParams = OptimisationParams(
+        steps=250, learning_rate=0.0005, validate_every_steps=125
+    )
 
 
 class NetworkParams(Params):
