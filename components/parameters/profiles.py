@@ -137,12 +137,29 @@ def _nested(kind: type[BaseModel] | None, now: Any, keys: list[str], at: int, va
     return {name: below} if kind or not at else {**now, name: below}
 
 
-OVERRIDE = re.compile(
-    r"(?:.+-)?set-[0-9a-f]{8}"
-)  # what ``overrides_name`` makes, behind a profile's name or alone
+OVERRIDE = re.compile(r"(?:.+-)?set-[0-9a-f]{8}")  # what ``overrides_name`` makes, a profile's name before it
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def overrides_name(overrides: Sequence[str]) -> str:
     """A stable short name for a set of overrides; ``OVERRIDE`` is its pattern."""
     parsed = sorted((".".join(keys), repr(value)) for keys, value in map(parse_override, overrides))
     return "set-" + hashlib.sha256(repr(parsed).encode()).hexdigest()[:8]
+
+
+def work_name(profile: str | None, overrides: Sequence[str]) -> str | None:
+    """Name of the worktree a run needs; None where the main workspace itself will do."""
+    if not overrides:
+        return profile
+    return "-".join(filter(None, [profile, overrides_name(overrides)]))
+
+
+def checked_name(name: str) -> str:
+    """The name of a profile or override, which becomes a folder, a branch and a lock file.
+
+    Raises:
+        ConfigurationError: the name is no good file name.
+    """
+    if NAME.fullmatch(name) is None:
+        raise ConfigurationError(f"{name!r} is no profile name; use letters, digits, '.', '_' and '-'.")
+    return name

@@ -66,8 +66,11 @@ def _texture(rng: np.random.Generator, across: int, down: int) -> Floats:
 
 
 def _look_up(table: Floats, *places: Reals) -> Floats:
-    """Values of a table that repeats in every direction, at places that are counted in its steps."""
-    steps = tuple(np.floor(p).astype(np.int64) % n for p, n in zip(places, table.shape, strict=False))
+    """Values of a table that repeats in every direction, at places that are counted in its steps.
+
+    Its sides are powers of two, and places are positive: so their remainder is cheap.
+    """
+    steps = tuple(p.astype(np.int32) & (n - 1) for p, n in zip(places, table.shape, strict=True))
     found: Floats = table[steps]
     return found
 
