@@ -16,13 +16,16 @@ from components.stage.frame import main
 from components.stage.paths import Paths
 from tests.model.opal.listing_shop import blocks, paths_of, picture, run_stage, write_workspace
 
+# until a model states values: without any there is no hallucination to compare
+LONGER = blocks()["sft"] | {"training": blocks()["sft"]["training"] | {"steps": 40, "learning_rate": 0.01}}
+
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with one tuned model under all names."""
     root = tmp_path_factory.mktemp("evaluation")
     write_workspace(root)
-    run_stage("opal.model.sft", paths_of(root), variant="refined")
+    run_stage("opal.model.sft", paths_of(root), variant="refined", sft=LONGER)
     for name in ("sft_raw", "dpo"):
         (root / "models/listing" / name).symlink_to(root / "models/listing/sft_refined")
     return root
@@ -43,6 +46,7 @@ def test_every_row_is_measured_and_kept(shop: Path, monkeypatch: pytest.MonkeyPa
         )
     tested = {(t["a"], t["b"], t["metric"]) for t in metrics["_tests"]}
     assert ("sft_refined", "nearest_neighbour", "constrained_attribute_macro_f1") in tested
+    assert ("sft_refined", "linear_probe", "attribute_macro_f1") in tested
     assert ("dpo", "sft_refined", "constrained_hallucination_rate") in tested
     kept = pq.read_table("results/per_query/listing/dpo.parquet").to_pylist()
     assert len(kept) == 12 and kept[0]["constrained_text"].startswith('{"title":"')
@@ -116,7 +120,7 @@ def test_a_study_tests_each_claim_in_each_seed_and_pooled(
     write_workspace(tmp_path)
     monkeypatch.chdir(tmp_path)
     own, other = Path("models/listing"), Path("models/study/opal/59")
-    run_stage("opal.model.sft", Paths(), variant="refined")
+    run_stage("opal.model.sft", Paths(), variant="refined", sft=LONGER)
     other.mkdir(parents=True)
     for name in ("sft_raw", "sft_refined", "dpo"):
         (other / name).symlink_to(tmp_path / own / "sft_refined")
