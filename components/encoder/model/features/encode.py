@@ -79,6 +79,10 @@ class BatchEncoder:
         found: Vectors = np.concatenate(parts)
         return found
 
+    def vectors_of(self, head: Callable[[Tensor], Tensor], features: npt.NDArray[Any]) -> Vectors:
+        """What a head makes of features ``[N, F]``, in fp32."""
+        return self._run(head, features.astype(np.float32), self.batch_size, "fp32")
+
     def image_vectors(self, features: npt.NDArray[Any]) -> Vectors:
         """Vectors ``[N, D]`` of picture features ``[N, F]``, or of all views (:meth:`Encoder.image_vectors`).
 
@@ -86,11 +90,11 @@ class BatchEncoder:
         """
         if self.encoder.views > 1 and features.shape[1] == self.encoder.view_width:
             warnings.warn(ONE_VIEW, stacklevel=2)
-        return self._run(self.encoder.image_vectors, features.astype(np.float32), self.batch_size, "fp32")
+        return self.vectors_of(self.encoder.image_vectors, features)
 
     def text_vectors(self, features: npt.NDArray[Any]) -> Vectors:
         """Vectors ``[N, D]`` of text features ``[N, F]``."""
-        return self._run(self.encoder.text_vectors, features.astype(np.float32), self.batch_size, "fp32")
+        return self.vectors_of(self.encoder.text_vectors, features)
 
     def pixel_features(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float16]:
         """Features ``[N, F]`` of square pictures ``[N, px, px, 3]``, computed afresh."""
