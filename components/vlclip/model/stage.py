@@ -92,4 +92,4 @@ def _start(encoder: Encoder, variant: Variant, params: Blocks) -> None:
             if isinstance(module, torch.nn.Linear):
                 module.reset_parameters()
     if variant.picture in ("both", "true_both") and reads_together(encoder):
-        encoder.add_views(VIEWS)
+        encoder.add_views(VIEWS, params.vlclip.trust)

@@ -14,7 +14,6 @@ from components.encoder.model.errors import EncoderConfigurationError
 from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.towers.dual_encoder import Encoder
 from components.encoder.model.towers.files import load_encoder, model_sha256, save_encoder
-from components.encoder.model.towers.heads import TRUST_GAIN
 
 
 def encoders(shop: Path) -> tuple[Encoder, Encoder]:
@@ -33,8 +32,8 @@ def trusting(encoder: Encoder) -> None:
     assert encoder.heads is not None
     head = encoder.heads["image"]
     torch.nn.init.normal_(head.further.weight, generator=torch.Generator().manual_seed(2))
-    torch.nn.init.constant_(head.trust.weight, 0.02)
-    torch.nn.init.constant_(head.trust.bias, 0.01)
+    torch.nn.init.constant_(head.trust.weight, 0.6)
+    torch.nn.init.constant_(head.trust.bias, 0.3)
 
 
 def test_a_new_view_changes_no_vector(shop: Path) -> None:
@@ -43,6 +42,15 @@ def test_a_new_view_changes_no_vector(shop: Path) -> None:
     both = torch.cat([whole, crop, torch.rand(5, 1)], dim=1)
     with torch.no_grad():
         assert torch.equal(two.image_vectors(both), one.image_vectors(whole))
+
+
+def test_a_view_that_is_trusted_wholly_is_read_in_the_first_ones_place(shop: Path) -> None:
+    one, two = (load_encoder(shop / "models/encoder").encoder for _ in range(2))
+    two.add_views(2, trust=1.0)
+    whole, crop = features_of(one, 10).split(5)
+    with torch.no_grad():
+        got = two.image_vectors(torch.cat([whole, crop, torch.rand(5, 1)], dim=1))
+        assert torch.allclose(got, one.image_vectors(crop), atol=1e-5)
 
 
 def test_the_second_view_is_read_as_a_plain_formula_says(shop: Path) -> None:
@@ -56,7 +64,7 @@ def test_the_second_view_is_read_as_a_plain_formula_says(shop: Path) -> None:
     with torch.no_grad():
         first, second = head.layers[1], head.layers[4]
         seen = [(view - head.mean) * head.scale for view in (whole, crop)]
-        trust = TRUST_GAIN * (sure * head.trust.weight.item() + head.trust.bias.item())
+        trust = sure * head.trust.weight.item() + head.trust.bias.item()
         hidden = first(seen[0]) + trust * ((seen[1] - seen[0]) @ head.further.weight.T)
         expected = F.normalize(second(F.gelu(hidden)), dim=1)
         got = two.image_vectors(torch.cat([whole, crop, sure], dim=1))

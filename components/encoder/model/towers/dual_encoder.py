@@ -72,8 +72,8 @@ class Encoder(nn.Module):
         """How many features one view of a picture comes to; 0 without heads."""
         return self.heads["image"].inputs if self.heads is not None else 0
 
-    def add_views(self, views: int) -> None:
-        """Let the image head read ``views`` views; every vector stays what it is until training goes on.
+    def add_views(self, views: int, trust: float = 0.0) -> None:
+        """Let the image head read ``views`` views; with a ``trust`` of 0 every vector stays what it is.
 
         Raises:
             EncoderConfigurationError: the encoder has no heads, or has further views already.
@@ -81,7 +81,7 @@ class Encoder(nn.Module):
         if self.heads is None or self.architecture.heads is None or self.views > 1:
             raise EncoderConfigurationError("Further views can be added to an encoder with heads, and once.")
         self.architecture = replace(self.architecture, heads=replace(self.architecture.heads, views=views))
-        self.heads["image"].add_views(views)
+        self.heads["image"].add_views(views, trust)
 
     @property
     def temperature(self) -> Tensor:

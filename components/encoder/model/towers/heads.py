@@ -9,9 +9,6 @@ from torch import Tensor, nn
 from components.encoder.model.errors import EncoderConfigurationError
 
 LEAST_SPREAD = 1e-3  # a feature that never varies says nothing; it is not blown up
-# Adam moves every weight by about the learning rate in a step: in a hundred steps trust has to come from 0 to
-# near 1, where other weights only have to move a little.
-TRUST_GAIN = 30.0
 
 
 class Head(nn.Module):
@@ -22,8 +19,8 @@ class Head(nn.Module):
     A head of several views reads ``[B, views * inputs + views - 1]``: the features of each view, then how
     sure each view after the first is, in 0..1. Every view is standardised alike. To the hidden layer is added
     what each further view shows that the first does not: their difference, times a trust that is learned and
-    depends on how sure the view is. Trust starts at zero, so a head that gets further views computes what it
-    did; a view that equals the first adds nothing, ever.
+    depends on how sure the view is. With a trust of zero a head that gets further views computes what it did;
+    a view that equals the first adds nothing, ever.
 
     Args:
         inputs: features of one view. dropout: of standardised features and of hidden units, in training.
@@ -51,14 +48,14 @@ class Head(nn.Module):
         """How many numbers the head reads of a picture."""
         return self.views * self.inputs + self.views - 1
 
-    def add_views(self, views: int) -> None:
-        """Read ``views`` views from now on, each as the first is read; no new one is trusted yet."""
+    def add_views(self, views: int, trust: float = 0.0) -> None:
+        """Read ``views`` views from now on, each as the first is read, and trusted so much at first."""
         first, self.views = self.layers[1], views
         self.further = nn.Linear((views - 1) * self.inputs, first.out_features, bias=False)
         self.further.weight.data.copy_(first.weight.data.repeat(1, views - 1))
         self.trust = nn.Linear(1, 1)
-        for parameter in self.trust.parameters():
-            nn.init.zeros_(parameter)
+        nn.init.zeros_(self.trust.weight)
+        nn.init.constant_(self.trust.bias, trust)
         self.to(first.weight.device)
 
     def complete(self, features: Tensor) -> Tensor:
@@ -90,7 +87,7 @@ class Head(nn.Module):
         dropout, first, *rest = self.layers
         hidden = first(dropout(views[..., 0, :]))
         if self.further is not None and self.trust is not None:
-            trust = TRUST_GAIN * self.trust(features[..., self.views * self.inputs :, None])
+            trust = self.trust(features[..., self.views * self.inputs :, None])
             others = (views[..., 1:, :] - views[..., :1, :]) * trust
             hidden = hidden + self.further(dropout(others.flatten(-2)))
         for layer in rest:
