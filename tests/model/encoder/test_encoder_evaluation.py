@@ -168,7 +168,7 @@ def test_a_photo_that_is_no_picture_is_refused(trained: Path, tmp_path: Path) ->
 
 def test_an_index_of_another_model_is_refused(trained: Path, tmp_path: Path) -> None:
     shutil.copytree(trained / "models", tmp_path / "models")
-    weights = tmp_path / "models/encoder/model.safetensors"
+    weights = tmp_path / "models/encoder/heads.safetensors"
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
     weights.write_bytes(bytes(data))
