@@ -21,8 +21,8 @@ from pathlib import Path
 
 import yaml
 
-from flows import processes
-from flows.stages import Stage, run_stage
+from flows.run import processes
+from flows.run.stages import Stage, run_stage
 
 PER_FOLDER = 10  # modules in a folder of code
 

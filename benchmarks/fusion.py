@@ -24,17 +24,16 @@ from torch import Tensor, nn
 
 from components.encoder.model.features.pixels import PixelCache
 from components.encoder.model.features.rows import read_rows
-from components.encoder.model.towers.files import load_encoder
 from components.encoder.model.train.training_set import split_rows
 from components.encoder.model.train.views import random_views
-from components.fusion.model.align.alignment import query_tokens
 from components.fusion.model.align.contrast import Contrast, query_to_product
 from components.fusion.model.data.pairs import PairBatch
-from components.fusion.model.data.product_text import ProductTokens
 from components.fusion.model.fuse.fusing import Fusing
 from components.fusion.model.fuse.training_set import make_fuse_data
 from components.fusion.model.networks.create import create_network
 from components.fusion.model.params import AlignImageParams, AlignmentParams, FuseParams, FusionParams
+from components.fusion.model.towers.aligned import load_towers
+from components.fusion.model.towers.product_texts import WholeTexts
 from components.fusion.model.towers.towers import Towers
 from components.stage.memory import keep_freed_memory
 from components.stage.params import load_params
@@ -50,11 +49,11 @@ class ThroughTowers:
 
     def __init__(self, fusing: Fusing, fusion: FusionParams, align: AlignmentParams) -> None:
         self.fusing, self.align = fusing, align
-        loaded = load_encoder(TOWERS)
+        loaded = load_towers(TOWERS).encoder
         self.encoder = loaded.encoder
         rows, self.at = split_rows(read_rows(CATALOGUE), "train")
-        self.tokens = ProductTokens(rows, fusion.text, loaded.tokenizer)
-        self.queries = query_tokens(loaded.tokenizer, fusing.data.sampler.judgements.texts)
+        self.tokens = WholeTexts(rows, fusion.text, loaded.tokenizer)
+        self.queries = loaded.tokenizer(fusing.data.sampler.judgements.texts)
         self.pixels = PixelCache(CATALOGUE, self.encoder.image_px, CACHE, align.threads)
         self.module = nn.ModuleList([self.encoder, fusing.module])
 
@@ -63,7 +62,7 @@ class ThroughTowers:
         sampler = self.fusing.data.sampler
         rng = sampler.order.rng(step)
         batch = sampler.batch(step, rng)
-        tokens = torch.from_numpy(self.tokens.draw(batch.products, rng))
+        tokens = self.tokens.draw(batch.products, rng)
         pixels = torch.from_numpy(self.pixels.take(self.at[batch.products]))
         return batch, tokens, random_views(pixels, self.encoder.image_px, self.align.augmentation, rng)
 
@@ -107,7 +106,7 @@ def measure(name: Any, runs: int, steps: int) -> list[dict[str, Any]]:
     align = load_params("align_image", AlignImageParams)
     torch.set_num_threads(params.threads)
     keep_freed_memory()
-    towers = Towers(load_encoder(TOWERS), fusion.text, params.encode, None, params.threads)
+    towers = Towers(load_towers(TOWERS), fusion.text, params.encode, None, params.threads)
     start = time.perf_counter()
     data = make_fuse_data(CATALOGUE, towers, fusion, params)
     filling = time.perf_counter() - start

@@ -6,17 +6,19 @@ Heavy libraries are imported by the commands that need them, so that ``vitrine -
 from __future__ import annotations
 
 import errno
+import inspect
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from components.stage.errors import VitrineError
+from flows.options import Count, Json, Profile, Request
 
 app = typer.Typer(
     help="Train, compare, guard and ship the vision-language models of an online shop.",
@@ -24,8 +26,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+OPEN = {"allow_extra_args": True, "ignore_unknown_options": True}  # whoever answers knows the rest
+FULL = "the disk is full: free some space ('vitrine gc') and run again; finished stages are kept."
 INTERRUPTED = "interrupted; finished stages are kept, and the next run goes on from there."
-Profile = Annotated[str | None, typer.Option(help="Profile of conf/, run in a worktree of its own.")]
 
 
 def console() -> Console:
@@ -58,45 +61,25 @@ def _passed_on(module: str, *arguments: str, profile: str | None = None) -> None
 
 
 @app.command()
-def run(
-    system: Annotated[str, typer.Argument(help="all, encoder, opal, fusion, vlclip or study.")] = "all",
-    profile: Profile = None,
-    first: Annotated[
-        str | None, typer.Option("--from", help="Only this stage and what is computed from it.")
-    ] = None,
-    last: Annotated[
-        str | None, typer.Option("--until", help="Only this stage and what it is computed from.")
-    ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="block.key=value; runs in a worktree of its own. Repeatable."),
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would run, and why; run nothing.")
-    ] = False,
-    lock_timeout_s: Annotated[
-        float,
-        typer.Option("--lock-timeout", min=0, help="Seconds to wait for another run to free the workspace."),
-    ] = 600.0,
-) -> None:
+def run(**options: Any) -> None:
     """Bring the graph, or one system of it, up to date."""
-    from flows.running import Request
-    from flows.running import run as start
+    from flows.run.command import run as start
 
-    request = Request(system, profile, tuple(overrides or ()), first, last, dry_run, lock_timeout_s)
-    start(workspace(), request, console())
+    start(workspace(), Request(**options), console())
+
+
+run.__signature__, run.__annotations__ = inspect.signature(Request), Request.__annotations__  # type: ignore[attr-defined]
 
 
 @app.command()
 def verify(
     commit: Annotated[str, typer.Argument(help="Commit, branch or tag to compare with.")] = "HEAD",
     first_run: Annotated[bool, typer.Option("--run", help="Bring the graph up to date first.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Compare figures and outputs with those committed; exit code 1 when one lies outside its interval."""
     if first_run:
-        from flows.running import Request
-        from flows.running import run as start
+        from flows.run.command import run as start
 
         start(workspace(), Request(), Console(stderr=True))
     _passed_on("components.tracking", "verify", *(["--json"] if as_json else []), "--", commit)
@@ -107,7 +90,7 @@ def params(
     block: Annotated[str | None, typer.Argument(help="A block, such as encoder; default: all.")] = None,
     profile: Annotated[str | None, typer.Option(help="Profile of conf/ laid on params.yaml.")] = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="block.key=value. Repeatable.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    as_json: Json = False,
 ) -> None:
     """List the parameters: value, unit and reason, and what differs from the default."""
     from components.parameters.listing import print_parameters, resolved
@@ -118,61 +101,42 @@ def params(
 @app.command(name="import")
 def import_(
     source: Annotated[Path, typer.Argument(exists=True, help="Folder or file of the catalogue.")],
-    mapping: Annotated[
-        Path,
-        typer.Option(exists=True, dir_okay=False, help="How its fields map; see docs/your-catalogue.md."),
-    ],
+    mapping: Annotated[Path, typer.Option(exists=True, help="How fields map: docs/your-catalogue.md.")],
     profile: Profile = None,
-    link: Annotated[
-        bool, typer.Option("--link", help="Hard-link the files instead of copying them.")
-    ] = False,
+    link: Annotated[bool, typer.Option("--link", help="Hard-link files instead of copying.")] = False,
 ) -> None:
     """Bring in a catalogue of your own: JSONL, CSV or Parquet with pictures."""
-    from flows.importing import import_source
+    from flows.importing import Catalogue, import_source
 
-    import_source(workspace(), source, mapping, profile, link, console())
+    import_source(workspace(), Catalogue(source, mapping, link), profile, console())
 
 
-@app.command()
+@app.command(context_settings=OPEN)
 def search(
-    text: Annotated[str, typer.Argument(help="What to look for.")] = "",
-    image: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="Search with a picture.")
-    ] = None,
-    k: Annotated[int, typer.Option("--k", "-k", min=1, help="How many products.")] = 10,
-    where: Annotated[list[str] | None, typer.Option(help="name=value; repeatable.")] = None,
-    system: Annotated[
-        str, typer.Option(help="encoder (text or picture), or fusion (text; ranks by text and picture).")
-    ] = "encoder",
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    context: typer.Context,
+    image: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="A picture.")] = None,
+    k: Count = 10,
+    system: Annotated[str, typer.Option(help="encoder, or fusion (text and picture).")] = "encoder",
     profile: Profile = None,
 ) -> None:
-    """Find products by text, by a picture, or both."""
+    """Find products by TEXT, by a picture, or both. Also: --where NAME=VALUE (repeatable), --json."""
     from flows.errors import SelectionError
 
     if system not in ("encoder", "fusion"):
         raise SelectionError(f"'{system}' does not search; --system takes encoder or fusion.")
-    if system == "fusion" and (image is not None or not text):
-        raise SelectionError("Fusion answers a text alone: give one, or search by --image without --system.")
-    if not text and image is None:
+    if system == "fusion" and image is not None:
+        raise SelectionError("Fusion answers a text alone; search by --image without --system.")
+    if image is None and not context.args:
         raise SelectionError('Nothing to search for: give a text ("red dress"), --image FILE, or both.')
-    arguments = [f"--k={k}", *(f"--where={w}" for w in where or []), *(["--json"] if as_json else [])]
-    arguments += [f"--image={image.resolve()}"] if image else []
     command = ["components.fusion.search"] if system == "fusion" else ["components.encoder.search", "search"]
-    _passed_on(*command, *arguments, *(["--", text] if text else []), profile=profile)
+    picture = [f"--image={image.resolve()}"] if image else []
+    _passed_on(*command, f"--k={k}", *picture, *context.args, profile=profile)
 
 
-@app.command()
-def similar(
-    product: Annotated[str, typer.Argument(metavar="ID", help="product_id of the catalogue.")],
-    k: Annotated[int, typer.Option("--k", "-k", min=1, help="How many products.")] = 10,
-    where: Annotated[list[str] | None, typer.Option(help="name=value; repeatable.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
-    profile: Profile = None,
-) -> None:
-    """Find products that look like one of the catalogue."""
-    arguments = [f"--k={k}", *(f"--where={w}" for w in where or []), *(["--json"] if as_json else [])]
-    _passed_on("components.encoder.search", "similar", *arguments, "--", product, profile=profile)
+@app.command(context_settings=OPEN)
+def similar(context: typer.Context, k: Count = 10, profile: Profile = None) -> None:
+    """Find products that look like the one with this ID. Also: --where NAME=VALUE (repeatable), --json."""
+    _passed_on("components.encoder.search", "similar", f"--k={k}", *context.args, profile=profile)
 
 
 TRACKER = {
@@ -186,10 +150,9 @@ TRACKER = {
 
 def _ask_tracker(name: str, about: str) -> None:
     """A command of the tracker: its own parser knows its arguments and tells them at ``--help``."""
-    settings = {"allow_extra_args": True, "ignore_unknown_options": True}
 
-    @app.command(name, help=about, add_help_option=False, context_settings=settings)
-    def command(context: typer.Context, profile: Profile = None) -> None:
+    @app.command(name, help=about, add_help_option=False, context_settings=OPEN)
+    def _command(context: typer.Context, profile: Profile = None) -> None:
         _passed_on("components.tracking", name, *context.args, profile=profile)
 
 
@@ -201,9 +164,7 @@ for _name, _about in TRACKER.items():
 def describe(
     photo: Annotated[Path, typer.Argument(exists=True, help="A photo, or a folder of photos.")],
     category: Annotated[str, typer.Option(help="Category of the schema; needed for one photo.")],
-    out: Annotated[
-        Path | None, typer.Option(help="For a folder: where listings.jsonl and index.html go.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="For a folder: where listings and page go.")] = None,
     profile: Profile = None,
 ) -> None:
     """Write a listing from a photo: title and attributes that obey the category's schema."""
@@ -214,31 +175,25 @@ def describe(
 
 @app.command()
 def gc(
-    caches: Annotated[
-        bool, typer.Option("--cache", help="Also delete the caches in .vitrine/cache (pixels, embeddings).")
-    ] = False,
-    days: Annotated[
-        float, typer.Option(min=0, help="Age in days from which logs, resume state and overrides are old.")
-    ] = 14.0,
+    caches: Annotated[bool, typer.Option("--cache", help="Also the caches in .vitrine/cache.")] = False,
+    days: Annotated[float, typer.Option(min=0, help="Age in days of old logs, states and overrides.")] = 14.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go; delete nothing.")] = False,
-    force: Annotated[
-        bool, typer.Option("--force", help="Also delete what no commit and no DVC remote holds.")
-    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also what no commit and no remote holds.")] = False,
 ) -> None:
     """Free disk space: delete what no branch needs and what can be had again.
 
     It deletes: logs and resume state older than --days; worktrees of 'run --set' that nobody has
     used for so long, if all in them is committed, and their branches if another branch, tag or
     remote holds the commit; objects of DVC's cache that no working tree, branch or tag needs, if a
-    DVC remote holds them or a commit says how to compute them. The branch of an old override needs
-    none: run it again.
+    DVC remote holds them or a commit says how to compute them (the branch of an old override needs
+    none: run it again); working trees that a killed run has left at the git remote for a runner.
 
     What is held nowhere else is listed and kept; --force deletes it too, and that is final. The
     worktree and the branch of a profile are never touched. --dry-run prints what a run would do.
     """
-    from flows.garbage import collect
+    from flows.garbage import Cleaning, collect
 
-    collect(workspace(), console(), caches=caches, days=days, dry_run=dry_run, force=force)
+    collect(workspace(), Cleaning(caches, days, dry_run, force), console())
 
 
 @app.command()
@@ -257,28 +212,23 @@ def _on_signal(number: int, _: FrameType | None) -> None:
 
 def guarded(command: Callable[[], object]) -> int:
     """Run a command and turn its end into an exit code and, on failure, one sentence on standard error."""
+    text, code = "", 0
     try:
         command()
     except SystemExit as end:  # typer's own: 2 for a usage error, 130 for a KeyboardInterrupt it has caught
-        if end.code == 130:
-            return _tell(INTERRUPTED, 130)
-        return end.code if isinstance(end.code, int) else int(bool(end.code))
+        code = end.code if isinstance(end.code, int) else int(bool(end.code))
+        text = INTERRUPTED if code == 130 else ""
     except KeyboardInterrupt:
-        return _tell(INTERRUPTED, 130)
+        text, code = INTERRUPTED, 130
     except VitrineError as error:
         silent = type(error).__name__ == "CommandFailedError"  # the started command has told its own error
-        return error.exit_code if silent else _tell(str(error), error.exit_code)
+        text, code = "" if silent else str(error), error.exit_code
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return _tell(
-                "the disk is full: free some space ('vitrine gc') and run again; finished stages are kept.", 1
-            )
-        return _tell(f"{error.strerror or error} ({error.filename})" if error.filename else str(error), 1)
-    return 0
-
-
-def _tell(text: str, code: int) -> int:
-    print(f"error: {text}", file=sys.stderr, flush=True)
+        where = f" ({error.filename})" if error.filename else ""
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        text, code = FULL if full else f"{error.strerror or error}{where}", 1
+    if text:
+        print(f"error: {text}", file=sys.stderr, flush=True)
     return code
 
 

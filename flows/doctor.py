@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -22,7 +20,8 @@ from rich.table import Table
 
 from components.stage.errors import VitrineError
 from components.stage.record import STATE
-from flows import processes
+from components.tracking.store import check, store_of
+from flows.run import processes
 
 EXTRAS = ("train", "evaluate", "listing", "llm", "quality", "tracking", "runner")
 ENOUGH_GB = 10.0  # the environment takes 7 GB, a demo run about 1 GB
@@ -48,15 +47,11 @@ def version(package: str) -> Version | None:
 
 def check_versions() -> list[Finding]:
     """Versions that the project declares not to work with, and what is not installed of its extras."""
-    declared = map(Requirement, metadata.requires("vitrine") or ())
-    wanted = [r for r in declared if r.specifier and any(_belongs(r, extra) for extra in EXTRAS)]
+    pinned = [one for one in map(Requirement, metadata.requires("vitrine") or ()) if one.specifier]
+    wanted = [r for r in pinned if not r.marker or any(r.marker.evaluate({"extra": e}) for e in EXTRAS)]
     found = [version_finding(r, version(r.name)) for r in wanted]
     told = [finding for finding in found if finding.state != "ok"]
     return [*told, Finding("packages", "ok", f"{len(found) - len(told)} of {len(found)} fit")]
-
-
-def _belongs(requirement: Requirement, extra: str) -> bool:
-    return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
 
 
 def version_finding(wanted: Requirement, found: Version | None) -> Finding:
@@ -73,45 +68,39 @@ def version_finding(wanted: Requirement, found: Version | None) -> Finding:
 def check_torch() -> list[Finding]:
     """Whether torch and torchvision fit: a CUDA torchvision beside a CPU torch does not."""
     if version("torch") is None:
-        remedy = "pip install 'vitrine[train]', where training runs"
-        return [Finding("torch", "warning", "not installed", remedy)]
+        return [Finding("torch", "warning", "not installed", "pip install 'vitrine[train]' where it trains")]
     code = "import torch, torchvision; torchvision.ops.nms(torch.rand(2, 4), torch.rand(2), 0.5)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     names = f"torch {version('torch')}, torchvision {version('torchvision')}"
-    if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["no output"])[-1]
-        remedy = "install both from the same index, as in constraints.txt"
-        return [Finding("torch", "failed", f"{names}: {reason}", remedy)]
-    return [Finding("torch", "ok", names)]
+    if done.returncode == 0:
+        return [Finding("torch", "ok", names)]
+    reason = (done.stderr.strip().splitlines() or ["no output"])[-1]
+    remedy = "install both from the same index, as in constraints.txt"
+    return [Finding("torch", "failed", f"{names}: {reason}", remedy)]
 
 
 def check_cpu() -> list[Finding]:
     """bf16 in hardware makes training on a CPU 2.5 times faster."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return [Finding("bf16", "warning", "cannot tell on this system", "expect slower training on the CPU")]
+    listed = Path("/proc/cpuinfo")
+    flags = listed.read_text(encoding="utf-8", errors="replace") if listed.exists() else ""
     if "avx512_bf16" in flags or "amx_bf16" in flags:
         return [Finding("bf16", "ok", "the CPU has it")]
-    remedy = "training takes about 2.5 times as long, or use a GPU"
-    return [Finding("bf16", "warning", "the CPU lacks AVX512-BF16", remedy)]
+    told = "the CPU lacks AVX512-BF16" if flags else "cannot tell on this system"
+    return [Finding("bf16", "warning", told, "training takes about 2.5 times as long, or use a GPU")]
 
 
 def check_disk(root: Path) -> list[Finding]:
     """Free space where the workspace lies."""
     free = shutil.disk_usage(root).free / 1e9
-    if free < ENOUGH_GB:
-        return [Finding("disk", "warning", f"{free:.1f} GB free", "free some space, e.g. with 'vitrine gc'")]
-    return [Finding("disk", "ok", f"{free:.0f} GB free")]
+    remedy = "free some space, e.g. with 'vitrine gc'" if free < ENOUGH_GB else ""
+    return [Finding("disk", "warning" if remedy else "ok", f"{free:.1f} GB free", remedy)]
 
 
 def check_workspace(start: Path) -> list[Finding]:
     """git, DVC, and what a killed run may have left."""
-    from flows.locks import clear_dead_locks, guard_lock_file
+    from flows.run.locks import clear_dead_locks, guard_lock_file
     from flows.workspace import find_workspace, head_commit
 
-    if shutil.which("git") is None:
-        return [Finding("git", "failed", "not installed", "install git")]
     try:
         root = find_workspace(start)
         found = [Finding("workspace", "ok", f"{root} at {head_commit(root)[:10]}")]
@@ -127,40 +116,31 @@ def check_ignores(root: Path) -> list[Finding]:
     """DVC must not walk through our own state, least of all through worktrees with graphs of their own."""
     path = root / ".dvcignore"
     listed = path.read_text(encoding="utf-8").split() if path.exists() else []
-    missing = [
-        n for n in (STATE.name, "__pycache__") if not {n, f"{n}/", f"/{n}", f"/{n}/"}.intersection(listed)
-    ]
+    missing = {STATE.name, "__pycache__"} - {line.strip("/") for line in listed}
     if missing:
-        return [Finding(".dvcignore", "warning", f"lacks {', '.join(missing)}", "add a line for each")]
+        return [
+            Finding(".dvcignore", "warning", f"lacks {', '.join(sorted(missing))}", "add a line for each")
+        ]
     return [Finding(".dvcignore", "ok", "hides state and bytecode")]
 
 
 def check_store(root: Path) -> list[Finding]:
-    """MLflow's store: SQLite, sound, and not the file store that MLflow 3 refuses."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
-    if uri and not uri.startswith(("sqlite:", "http:", "https:", "postgresql")):
-        return [Finding("MLflow store", "failed", f"MLFLOW_TRACKING_URI={uri}: MLflow 3 refuses file stores",
-                        "unset it, or use sqlite:///mlruns/mlflow.db")]  # fmt: skip
-    database = root / "mlruns" / "mlflow.db"
-    if uri or not database.exists():
-        return [Finding("MLflow store", "ok", uri or "made at the first run")]
+    """MLflow's store: it answers, is sound, and is no file store, which MLflow 3 refuses."""
     try:
-        with sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=2) as connection:
-            answer = str(connection.execute("PRAGMA quick_check").fetchone()[0])
-    except sqlite3.Error as error:
-        answer = str(error)
-    if answer != "ok":
-        return [Finding("MLflow store", "failed", f"{database}: {answer}",
-                        "move the file away and run 'vitrine sync': the records make it anew")]  # fmt: skip
-    return [Finding("MLflow store", "ok", str(database))]
+        store = store_of(root)
+        check(store)
+    except VitrineError as error:
+        return [Finding("MLflow store", "failed", str(error), "the records stay; then run 'vitrine sync'")]
+    return [Finding("MLflow store", "ok", "made at the first run" if store.missing() else store.shown)]
 
 
 def check_system() -> list[Finding]:
     """What the runner needs of the operating system."""
     found = [Finding("python", "ok", sys.version.split()[0])]
     if sys.platform != "linux":
-        found.append(Finding("prctl", "warning", f"{sys.platform} cannot tie a child's life to its parent's",
-                             "after a SIGKILL of vitrine look for processes left behind"))  # fmt: skip
+        told = f"{sys.platform} cannot tie a child's life to its parent's"
+        remedy = "after a SIGKILL of vitrine look for processes left behind"
+        found.append(Finding("prctl", "warning", told, remedy))
     names = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
     proxies = ", ".join(sorted(name for name in names if os.environ.get(name)))
     if proxies and "127.0.0.1" not in os.environ.get("NO_PROXY", os.environ.get("no_proxy", "")):
@@ -170,18 +150,14 @@ def check_system() -> list[Finding]:
 
 
 FLOW = """
-import os, sys
+import sys
 from pathlib import Path
-from flows.server import PrefectServer, configure
-configure(Path(sys.argv[1]))
-server = PrefectServer(Path(sys.argv[1])).start()
-try:
+from flows.run.server import PrefectServer
+with PrefectServer(Path(sys.argv[1])) as server:
     from prefect import flow
     from prefect.settings import PREFECT_API_URL, temporary_settings
     with temporary_settings({PREFECT_API_URL: server.ready()}):
         assert flow(lambda: 42, name="doctor")() == 42
-finally:
-    server.stop()
 """
 
 
@@ -189,9 +165,8 @@ def check_flow() -> list[Finding]:
     """Run an empty flow: some versions install cleanly and die here."""
     with tempfile.TemporaryDirectory() as folder:
         path = os.pathsep.join([str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")])
-        environment = processes.environment({"PYTHONPATH": path})
-        command = [sys.executable, "-c", FLOW, folder]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        command, env = [sys.executable, "-c", FLOW, folder], processes.environment({"PYTHONPATH": path})
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
         if done.returncode == 0:
             return [Finding("flow", "ok", "an empty flow runs")]
         log = Path(folder) / STATE / "logs" / "prefect-server.log"
@@ -203,11 +178,8 @@ def check_flow() -> list[Finding]:
 
 def examine(start: Path, console: Console, deep: bool) -> int:
     """Run every check, print the findings and return 0, or 1 when something will not work."""
-    checks: list[Callable[[], list[Finding]]] = [check_system, check_versions, check_torch, check_cpu]
-    checks.append(lambda: check_workspace(start))
-    if deep:
-        checks.append(check_flow)
-    found = [finding for check in checks for finding in check()]
+    found = [*check_system(), *check_versions(), *check_torch(), *check_cpu(), *check_workspace(start)]
+    found += check_flow() if deep else []
     table = Table(box=box.SIMPLE, show_header=False, padding=(0, 1))
     marks = {"ok": "[green]ok", "warning": "[yellow]note", "failed": "[red]FAILED"}
     for item in found:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from components.stage.errors import ConfigurationError, VitrineError
+from components.stage.errors import ConfigurationError, InvalidDataError, VitrineError
 
 
 class FlowError(VitrineError):
@@ -35,6 +35,22 @@ class CalledOffError(FlowError):
 
 class TrackerError(FlowError):
     """Prefect's API did not start or does not answer."""
+
+
+class RunnerError(FlowError):
+    """A stage could not be run on a GPU runner, or its results could not be brought back (exit code 1)."""
+
+
+class RunnerTimeoutError(RunnerError):
+    """No runner took the stage, or it did not end in time (exit code 1)."""
+
+
+class RunnerConfigurationError(WorkspaceError):
+    """The workspace, the clone of the runner or the Prefect server is set up wrongly (exit code 2)."""
+
+
+class RunnerInputError(InvalidDataError):
+    """An input of the stage is missing or differs between here and the runner (exit code 4)."""
 
 
 class StageFailedError(FlowError):

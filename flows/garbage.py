@@ -14,19 +14,30 @@ from pathlib import Path
 
 from rich.console import Console
 
+from components.report.budget import memory
 from components.stage.publish import remove
 from components.stage.record import STATE
 from components.tracking.lineage.objects import Cache, computable, needed
-from flows.display import memory
 from flows.errors import LockHeldError
-from flows.locks import dvc_stands_still, held
 from flows.overrides import Override, Worktree, git_worktrees, last_used, overrides, unsaved
 from flows.overrides import held as held_by_git
-from flows.profiles import cache_folder, worktrees_folder
+from flows.profiles import WORK, cache_folder
+from flows.remote.handover import published, withdraw
+from flows.run.locks import dvc_stands_still, held
 from flows.workspace import git
 
 DAY_S = 86400.0
 HEADS_AND_TAGS = ("--format=%(refname) %(objecttype)%(*objecttype)", "refs/heads", "refs/tags")
+
+
+@dataclass(frozen=True)
+class Cleaning:
+    """What the user asked for: with our caches too, the age in days of what is old, and how far to go."""
+
+    caches: bool = False
+    days: float = 14.0
+    dry_run: bool = False
+    force: bool = False
 
 
 @dataclass
@@ -35,6 +46,7 @@ class Plan:
 
     worktrees: list[Worktree] = field(default_factory=list)
     branches: list[Override] = field(default_factory=list)
+    handovers: list[str] = field(default_factory=list)  # commits of working trees left for a runner
     state: list[Path] = field(default_factory=list)
     objects: list[Path] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)  # all of the above, in words
@@ -42,17 +54,13 @@ class Plan:
     notes: list[str] = field(default_factory=list)  # what stays whatever is asked for, and why
 
 
-def collect(
-    root: Path, console: Console, caches: bool, days: float, dry_run: bool, force: bool = False
-) -> None:
+def collect(root: Path, asked: Cleaning, console: Console) -> None:
     """Delete old override worktrees, logs, resume state, caches if asked, then unused objects of DVC.
 
     Everything that a working tree, a branch or a tag refers to is kept, but for the data of old overrides; so
     is, without ``force``, everything that no commit and no remote holds.
 
-    Raises:
-        LockHeldError: a run or DVC is at work in the workspace or a profile.
-        WorkspaceError: git or DVC refused.
+    Raises LockHeldError: a run or DVC is at work here; WorkspaceError: git or DVC refused.
     """
     root = root.resolve()
     with ExitStack() as stack:
@@ -61,14 +69,14 @@ def collect(
         for tree in git_worktrees(root):
             if (tree.path / ".dvc").is_dir() and not stack.enter_context(dvc_stands_still(tree.path)):
                 raise LockHeldError(f"DVC is at work in {tree.path}; wait for it to end, then run again.")
-        plan = make_plan(root, time.time() - days * DAY_S, caches, force)
-        tell(plan, console, dry_run)
-        if not dry_run:
-            carry_out(root, plan, force)
+        plan = make_plan(root, time.time() - asked.days * DAY_S, asked.caches, asked.force)
+        tell(plan, console, asked.dry_run)
+        if not asked.dry_run:
+            carry_out(root, plan, asked.force, console)
 
 
 def make_plan(root: Path, before: float, caches: bool = False, force: bool = False) -> Plan:
-    """What to delete of that which nobody has used since ``before`` (Unix seconds); deletes nothing."""
+    """What to delete of that which nobody has used since ``before`` (Unix seconds)."""
     plan = Plan()
     old = [one for one in overrides(root) if last_used(root, one) < before]
     freed = [one for one in old if one.worktree is None or _plan_worktree(plan, root, one.worktree, force)]
@@ -76,6 +84,8 @@ def make_plan(root: Path, before: float, caches: bool = False, force: bool = Fal
     gone = {tree.path for tree in plan.worktrees}
     plan.state += old_state(root, before, caches, without=gone)
     plan.deleted += [f"{path} ({_size([path])})" for path in plan.state]
+    plan.handovers = published(root)  # no run is at work, so whoever published them was killed
+    plan.deleted += [f"a working tree for a runner (commit {one[:10]})" for one in plan.handovers]
     trees = [tree for tree in git_worktrees(root) if tree.path not in gone]
     _plan_objects(plan, root, trees, [one.ref for one in freed], force)
     return plan
@@ -123,11 +133,12 @@ def _plan_objects(
     remote, notes = in_remotes(root, loose, cache.folder)
     commit = cache.with_contents(computable(root, heads)) & (loose - remote)
     nowhere = loose - remote - commit
-    for hashes, why in (
-        (remote, "that a DVC remote holds"),
-        (commit, "that a commit says how to compute"),
-        (nowhere, "that no remote holds and no commit says how to compute"),
-    ):
+    parts = {
+        "that a DVC remote holds": remote,
+        "that a commit says how to compute": commit,
+        "that no remote holds and no commit says how to compute": nowhere,
+    }
+    for why, hashes in parts.items():
         files = [objects[one] for one in sorted(hashes)]
         told = f"cache objects {why}: {len(files):,} ({_size(files)})"
         if files and (force or hashes is not nowhere):
@@ -157,14 +168,10 @@ def in_remotes(root: Path, hashes: Collection[str], cache: Path) -> tuple[set[st
     return found, notes
 
 
-def worktrees(root: Path) -> list[Path]:
-    """Worktrees of profiles and overrides."""
-    return sorted(path for path in worktrees_folder(root).glob("*") if (path / ".git").exists())
-
-
 def old_state(root: Path, before: float, caches: bool, without: Iterable[Path] = ()) -> Iterator[Path]:
     """Logs and resume state untouched since ``before`` (Unix seconds), in the workspace and its worktrees."""
-    for place in (root, *(work for work in worktrees(root) if work not in without)):
+    works = sorted(git_file.parent for git_file in (root / WORK).glob("*/.git"))
+    for place in (root, *(work for work in works if work not in without)):
         for pattern in ("logs/*", "resume/*/*"):
             yield from (p for p in sorted((place / STATE).glob(pattern)) if _newest(p) < before)
     if caches:
@@ -191,15 +198,14 @@ def tell(plan: Plan, console: Console, dry_run: bool) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def carry_out(root: Path, plan: Plan, force: bool) -> None:
-    """Delete what a plan names and nothing else.
-
-    Raises:
-        WorkspaceError: git refused, for instance because a worktree has changed since.
-    """
+def carry_out(root: Path, plan: Plan, force: bool, console: Console) -> None:
+    """Delete what a plan names and nothing else; WorkspaceError: git refused (a worktree has changed)."""
     for tree in plan.worktrees:
         git(root, "worktree", "remove", *(["--force"] if force else []), str(tree.path))
     for one in plan.branches:  # only if it still is at the commit that was looked at
         git(root, "update-ref", "-d", one.ref, one.commit)
+    for commit in plan.handovers:
+        if not withdraw(root, commit):
+            console.print(f"Commit {commit[:10]} stays: the git remote cannot be reached.", highlight=False)
     for path in (*plan.state, *plan.objects):
         remove(path)

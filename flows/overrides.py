@@ -9,7 +9,7 @@ from pathlib import Path
 from components.parameters.profiles import OVERRIDE, profile_names
 from components.tracking.publish.pending import pending
 from flows.errors import WorkspaceError
-from flows.profiles import worktrees_folder
+from flows.profiles import WORK
 from flows.workspace import git
 
 BRANCHES = "refs/heads/profile/"
@@ -58,7 +58,7 @@ def is_override(root: Path, name: str) -> bool:
     """
     if OVERRIDE.fullmatch(name) is None or name in profile_names(root):
         return False
-    if (worktrees_folder(root) / name / "conf" / f"{name}.yaml").exists():
+    if (root / WORK / name / "conf" / f"{name}.yaml").exists():
         return False
     committed = f"{BRANCHES}{name}:./conf/{name}.yaml"
     return not git(root, "rev-parse", "--verify", "--quiet", committed, check=False).strip()
@@ -66,7 +66,7 @@ def is_override(root: Path, name: str) -> bool:
 
 def overrides(root: Path) -> list[Override]:
     """All overrides of the workspace, by name."""
-    work = worktrees_folder(root).resolve()
+    work = (root / WORK).resolve()
     trees = {tree.path.name: tree for tree in git_worktrees(root) if tree.path.resolve().parent == work}
     listed = git(root, "for-each-ref", "--format=%(objectname) %(refname)", BRANCHES).splitlines()
     tips = {ref.removeprefix(BRANCHES): commit for commit, ref in (line.split(" ", 1) for line in listed)}

@@ -15,18 +15,11 @@ from flows.errors import WorkspaceError
 def git(root: Path, *arguments: str, check: bool = True, env: Mapping[str, str] | None = None) -> str:
     """Output of one git command in ``root``, with ``env`` laid on our environment.
 
-    Raises:
-        WorkspaceError: git is not installed, or the command failed and ``check`` is set.
+    Raises WorkspaceError: git is not installed, or the command failed and ``check`` is set.
     """
+    command, ours = ["git", *arguments], {**os.environ, **(env or {})}
     try:
-        done = subprocess.run(
-            ["git", *arguments],
-            cwd=root,
-            env={**os.environ, **(env or {})},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = subprocess.run(command, cwd=root, env=ours, capture_output=True, text=True, check=False)
     except FileNotFoundError:
         raise WorkspaceError(
             f"git is not installed, or {root} does not exist; Vitrine keeps code and dvc.lock in git."
@@ -40,8 +33,7 @@ def git(root: Path, *arguments: str, check: bool = True, env: Mapping[str, str] 
 def snapshot(root: Path, more: Iterable[str] = ()) -> str:
     """Git's tree of the working tree as it is: the tracked files, and ``more``; the user's index stays.
 
-    Raises:
-        WorkspaceError: one of ``more`` is not there, or git ignores it.
+    Raises WorkspaceError: one of ``more`` is not there, or git ignores it.
     """
     index = root / git(root, "rev-parse", "--git-path", "index").strip()
     with tempfile.TemporaryDirectory() as folder:
@@ -56,8 +48,7 @@ def snapshot(root: Path, more: Iterable[str] = ()) -> str:
 def find_workspace(start: Path) -> Path:
     """The root of the workspace that holds ``start``: the nearest folder upwards with a dvc.yaml.
 
-    Raises:
-        WorkspaceError: no dvc.yaml, no git repository, or no initialised DVC; says which and what to do.
+    Raises WorkspaceError: no dvc.yaml, no git repository, or no initialised DVC; says which and what to do.
     """
     start = start.resolve()
     root = next((folder for folder in (start, *start.parents) if (folder / "dvc.yaml").is_file()), None)
@@ -75,18 +66,8 @@ def find_workspace(start: Path) -> Path:
 
 
 def head_commit(root: Path) -> str:
-    """The commit of HEAD.
-
-    Raises:
-        WorkspaceError: the repository has no commit yet.
-    """
+    """The commit of HEAD; WorkspaceError: the repository has none yet."""
     commit = git(root, "rev-parse", "--verify", "--quiet", "HEAD", check=False).strip()
     if not commit:
         raise WorkspaceError(f"The git repository {root} has no commit yet; commit the project first.")
     return commit
-
-
-def is_dirty(root: Path) -> bool:
-    """Whether tracked files differ from HEAD; what a run writes (dvc.lock, metrics, results) is no dirt."""
-    outputs = (":!dvc.lock", ":!metrics", ":!results")
-    return bool(git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", *outputs).strip())

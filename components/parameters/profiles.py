@@ -21,20 +21,49 @@ def profile_names(root: Path) -> list[str]:
     return sorted(path.stem for path in (root / "conf").glob("*.yaml"))
 
 
+EXTENDS = "extends"  # key of a profile: another one, which it changes in turn
+
+
+def profile_chain(root: Path, profile: str) -> list[tuple[str, dict[str, Any]]]:
+    """File name and blocks of a profile and of those it extends, the first of them first.
+
+    Raises:
+        ConfigurationError: one of them does not exist, or a profile extends itself through others.
+    """
+    chain: list[tuple[str, dict[str, Any]]] = []
+    seen: list[str] = []
+    wanted: Any = profile
+    while wanted is not None:
+        by = f"conf/{seen[-1]}.yaml: {EXTENDS}: " if seen else ""
+        if wanted not in profile_names(root):
+            known = ", ".join(profile_names(root)) or "none"
+            raise ConfigurationError(f"{by}There is no profile '{wanted}' (profiles: {known}).")
+        if wanted in seen:
+            raise ConfigurationError(
+                f"{by}Profiles extend each other in a circle ({' → '.join([*seen, wanted])})."
+            )
+        seen.append(wanted)
+        blocks: dict[str, Any] = read_yaml(root / f"conf/{wanted}.yaml")
+        wanted = blocks.pop(EXTENDS, None)
+        chain.insert(0, (f"conf/{seen[-1]}.yaml", blocks))
+    return chain
+
+
 def profile_values(root: Path, profile: str | None, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """The blocks of params.yaml with a profile's (None: no profile) and then overrides laid on them.
 
+    What a profile ``extends`` is laid on first.
+
     Raises:
-        ConfigurationError: there is no such profile.
+        ConfigurationError: there is no such profile; see :func:`profile_chain`.
         ConfigurationError: what comes out does not fit the parameter models.
     """
     blocks, source = read_yaml(root / "params.yaml"), "params.yaml"
     if profile is not None:
-        if profile not in profile_names(root):
-            known = ", ".join(profile_names(root)) or "none"
-            raise ConfigurationError(f"There is no profile '{profile}' (profiles: {known}).")
-        source = f"conf/{profile}.yaml"
-        blocks = with_profile(blocks, read_yaml(root / source))
+        chain = profile_chain(root, profile)
+        source = " on ".join(name for name, _ in reversed(chain))
+        for _, over in chain:
+            blocks = with_profile(blocks, over)
     blocks = with_overrides(blocks, overrides)
     check_blocks(blocks, f"{source} with {' '.join(overrides)}" if overrides else source)
     return blocks
@@ -108,12 +137,29 @@ def _nested(kind: type[BaseModel] | None, now: Any, keys: list[str], at: int, va
     return {name: below} if kind or not at else {**now, name: below}
 
 
-OVERRIDE = re.compile(
-    r"(?:.+-)?set-[0-9a-f]{8}"
-)  # what ``overrides_name`` makes, behind a profile's name or alone
+OVERRIDE = re.compile(r"(?:.+-)?set-[0-9a-f]{8}")  # what ``overrides_name`` makes, a profile's name before it
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def overrides_name(overrides: Sequence[str]) -> str:
     """A stable short name for a set of overrides; ``OVERRIDE`` is its pattern."""
     parsed = sorted((".".join(keys), repr(value)) for keys, value in map(parse_override, overrides))
     return "set-" + hashlib.sha256(repr(parsed).encode()).hexdigest()[:8]
+
+
+def work_name(profile: str | None, overrides: Sequence[str]) -> str | None:
+    """Name of the worktree a run needs; None where the main workspace itself will do."""
+    if not overrides:
+        return profile
+    return "-".join(filter(None, [profile, overrides_name(overrides)]))
+
+
+def checked_name(name: str) -> str:
+    """The name of a profile or override, which becomes a folder, a branch and a lock file.
+
+    Raises:
+        ConfigurationError: the name is no good file name.
+    """
+    if NAME.fullmatch(name) is None:
+        raise ConfigurationError(f"{name!r} is no profile name; use letters, digits, '.', '_' and '-'.")
+    return name

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import PositiveFloat, PositiveInt, model_validator
+from collections.abc import Iterable, Mapping
+
+from pydantic import BaseModel, PositiveFloat, PositiveInt, model_validator
 
 from components.stage.params import Params
 
@@ -35,3 +37,22 @@ class RunnerParams(Params):
     # (`threads`, `workers`), up to this many: 1 where they share one accelerator
     stages_at_once: PositiveInt = 2
     gpu: GpuParams = GpuParams()
+
+
+WIDTHS = ("threads", "workers")  # what a block of params.yaml calls the cores its stage computes with
+
+
+def cores_wanted(stage: str, reads: Iterable[str], blocks: Mapping[str, BaseModel]) -> int:
+    """Cores a stage computes with: what its own block says, else the most of the blocks it reads.
+
+    A stage's own block is the one with its name. Where no block says anything it is one.
+    """
+    own = stage.partition("@")[0]
+    names = [own] if _width(blocks.get(own)) else reads
+    return max([1, *(_width(blocks.get(name)) for name in names)])
+
+
+def _width(block: BaseModel | None) -> int:
+    """What a block says; 0 for nothing."""
+    found = (getattr(block, name, None) for name in WIDTHS)
+    return max([0, *(value for value in found if isinstance(value, int))])

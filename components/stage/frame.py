@@ -170,7 +170,7 @@ def main(words: Sequence[str]) -> int:
         return 2
     room, *settings = words
 
-    def stage(record: Record) -> None:
+    def _stage(record: Record) -> None:
         loaded = load_stage(room)
         params, paths = stage_parameters(loaded.params, settings)
         record.parameters = params.model_dump(mode="json")
@@ -178,4 +178,4 @@ def main(words: Sequence[str]) -> int:
 
     # DVC names its stages; the record of a command by hand lies in a folder of one name
     by_hand = "@".join((room, *settings)).replace("/", "_")
-    return work(stage, os.environ.get("DVC_STAGE") or by_hand)
+    return work(_stage, os.environ.get("DVC_STAGE") or by_hand)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 
-def render_page(template: Path, **context: object) -> str:
+def render_page(
+    template: Path, filters: Mapping[str, Callable[..., Any]] = MappingProxyType({}), **context: object
+) -> str:
     """The page of ``template`` with its ``.css`` as ``css``: values escaped, undefined names an error."""
     environment = Environment(
         loader=FileSystemLoader(template.parent),
@@ -17,5 +22,6 @@ def render_page(template: Path, **context: object) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters |= filters
     style = Markup(template.with_suffix(".css").read_text(encoding="utf-8"))
     return environment.get_template(template.name).render(**context, css=style).strip() + "\n"

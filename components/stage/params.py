@@ -80,17 +80,6 @@ def merged(model: type[BaseModel] | None, base: Mapping[str, Any], over: Mapping
 P = TypeVar("P", bound=BaseModel)
 
 
-def with_seed(params: P, seed: str) -> P:
-    """The same block with another seed, as it stands on the command line; ``own`` for the block's.
-
-    Raises:
-        ConfigurationError: ``seed`` is neither a whole number nor ``own``.
-    """
-    if seed != "own" and not seed.isdecimal():
-        raise ConfigurationError(f"'{seed}' is not a seed; give a whole number, or 'own'.")
-    return params if seed == "own" else params.model_copy(update={"seed": int(seed)})
-
-
 def parameters_file() -> Path:
     """The file that parameters are read from: params.yaml, or what ``VITRINE_PARAMS`` names."""
     return Path(os.environ.get("VITRINE_PARAMS", PARAMS_FILE))

@@ -26,6 +26,7 @@ class Paths(Params):
     # Models; a system with several has a folder for each in its own
     encoder: Path = Path("models/encoder")
     index: Path = Path("models/index")
+    grounder: Path = Path("models/grounder")
     vlclip: Path = Path("models/vlclip")
     fusion: Path = Path("models/fusion")
     listing: Path = Path("models/listing")

@@ -14,17 +14,19 @@ import resource
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
 from components.stage.publish import write_text
 
 STATE = Path(".vitrine")
+State = Literal["ran", "restored", "unchanged", "cached", "failed"]
 LIBRARIES = (
     "torch",
     "open_clip_torch",
@@ -80,6 +82,32 @@ class Record(BaseModel):
             self.timing(name, time.perf_counter() - start)
 
 
+@dataclass(frozen=True)
+class StageResult:
+    """How a stage of a pipeline run ended, wherever it ran.
+
+    ``cached``: nothing to do; ``unchanged``: DVC found so when asked; ``restored``: the outputs came from the
+    run cache; ``ran``: its command ran; ``failed``.
+    """
+
+    stage: str
+    state: State
+    exit_code: int = 0
+    error: str = ""
+    seconds: float = 0.0
+    peak_memory_bytes: int = 0
+    log: Path | None = None
+    started: float = 0.0  # seconds on the clock of time.perf_counter; 0 for nothing run here
+    record: dict[str, Any] | None = None  # what the command left behind, a :class:`Record`
+    outputs: dict[str, str] = field(default_factory=dict)  # path -> DVC's hash; of a stage that ran elsewhere
+    log_end: str = ""  # the end of what was printed elsewhere
+
+    @property
+    def cached(self) -> bool:
+        """Whether the results were there already."""
+        return self.state in ("cached", "restored", "unchanged")
+
+
 def environment() -> dict[str, str]:
     """Versions and machine of this process, for the record only."""
     found = {
@@ -121,3 +149,25 @@ def save_record(record: Record, state: Path = STATE) -> Path:
     path = state / "records" / record.stage / f"{record.id}.json"
     write_text(path, json.dumps(record.model_dump(), indent=1, sort_keys=True))
     return path
+
+
+def newest_record(paths: Iterable[Path]) -> Record | None:
+    """The record that started last; unreadable files are passed over."""
+    found: list[tuple[float, str, Record]] = []
+    for path in paths:
+        try:
+            record = Record.model_validate_json(path.read_bytes())
+        except (OSError, ValueError):
+            continue
+        found.append((record.started, str(path), record))
+    return max(found, key=lambda item: item[:2])[2] if found else None
+
+
+def last_finished(root: Path, stage: str, most: int = 20) -> Record | None:
+    """The record of the last successful execution of a stage in a workspace; ``most`` files are looked at."""
+    paths = (root / STATE / "records" / stage).glob("*.json")
+    for path in sorted(paths, key=lambda p: p.stat().st_mtime, reverse=True)[:most]:
+        record = newest_record([path])
+        if record is not None and record.status == "finished":
+            return record
+    return None

@@ -12,11 +12,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from components.fusion.model.towers.files import save_towers
-from components.fusion.model.towers.starting_encoder import starting_encoder
 
-from components.encoder.model.towers.files import load_encoder
-from components.fusion.model.params import FusionParams
+from components.fusion.model.towers.aligned import load_towers, save_towers
 from tests.model.fusion.conftest import BLOCKS, write_encoder, write_shop
 
 ROOT = Path(__file__).parents[2]
@@ -45,10 +42,8 @@ def workspace(tmp_path: Path) -> Path:
     root.mkdir()
     write_shop(root / "data/checked")
     write_encoder(root / "models/encoder")
-    fusion = FusionParams.model_validate(BLOCKS["fusion"])
-    towers = starting_encoder(load_encoder(root / "models/encoder"), fusion, 1, 1.0, False)
     (root / "models/fusion").mkdir()
-    save_towers(towers, root / "models/fusion/align_image")
+    save_towers(load_towers(root / "models/encoder"), root / "models/fusion/align_image")
     (root / "params.yaml").write_text(yaml.safe_dump(BLOCKS))
     return root
 

@@ -47,6 +47,7 @@ CHECKPOINTS = {
 SERVED = "llm.endpoint.model"  # stays: only the server knows what it means
 # Less work. All else stays: pixels, bf16, losses, epochs, batches, LoRA, decoding, judges, gates, report.
 SMALLER = {
+    "ground.detector.absent_quantile": 0.1,  # a random detector is as sure of what is absent
     "align_text.optimisation.steps": 3,
     "align_image.optimisation.steps": 3,
     "fuse.optimisation.steps": 10,
@@ -165,9 +166,11 @@ def check_boxes(shop: Shop) -> None:
     from components.vlclip.grounding.detectors import DetectorGrounder
     from components.vlclip.model.params import DetectorGrounding
 
-    asked = GIVEN["ground"]["detector"] | {"checkpoint": CHECKPOINTS["ground.detector.checkpoint"]}
+    changes = CHECKPOINTS | SMALLER
+    own = {name: changes[f"ground.detector.{name}"] for name in ("checkpoint", "absent_quantile")}
+    asked = GIVEN["ground"]["detector"] | own
     boxes, meta = shop.rows("data/grounding/boxes.parquet"), shop.json("data/grounding/meta.json")
-    assert meta["parameters"]["detector"] == asked and meta["parameters"]["encoder"] is None
+    assert meta["parameters"]["detector"] == asked and meta["parameters"]["scenes"] is None
     assert sum(not row["fallback"] for row in boxes) > PRODUCTS / 2
     some = shop.rows("data/checked/products")[:8]
     asked["checkpoint"] = str(shop.root / asked["checkpoint"])

@@ -27,8 +27,8 @@ VITRINE = ("-m", "flows.cli", "run")
 STAGES = """
 import sys
 from pathlib import Path
-from flows.graph import read_graph
-from flows.stages import Stage, run_stage
+from flows.run.graph import read_graph
+from flows.run.stages import Stage, run_stage
 for name in read_graph(Path.cwd()).stages:
     result = run_stage(Stage(Path.cwd(), name, "r"))
     sys.exit(f"{name}: {result.error}") if result.state == "failed" else print(name, result.state, flush=True)
@@ -83,9 +83,9 @@ class Caught:
         self.command = psutil.Process(int(told.read_text()))
         chain = self.command.parents()
         self.dvc = next(
-            p for p in chain if "dvc_job" in (line := " ".join(p.cmdline())) and "launch.py" not in line
+            p for p in chain if "dvc_job" in (line := " ".join(p.cmdline())) and "processes.py" not in line
         )
-        self.launcher = next(p for p in chain if "launch.py" in " ".join(p.cmdline()))
+        self.launcher = next(p for p in chain if "processes.py" in " ".join(p.cmdline()))
         self.processes = [self.runner, *self.runner.children(recursive=True)]
         assert {self.command, self.dvc, self.launcher} < set(self.processes)
 

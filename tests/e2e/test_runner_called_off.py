@@ -13,10 +13,11 @@ import pytest
 import yaml
 from prefect.states import Cancelling, Running
 
-from flows import gpu_stage
-from flows.gpu_stage import _until_called_off, execute, patiently
-from flows.handover import RunnerError, prepare
-from flows.stages import Stage, Watcher
+from flows.errors import RunnerError
+from flows.remote import gpu_stage
+from flows.remote.gpu_stage import _until_called_off, execute, patiently
+from flows.remote.handover import prepare
+from flows.run.stages import Stage, Watcher
 
 SLEEPER = "import pathlib, time; pathlib.Path('started').touch(); time.sleep(600)"
 

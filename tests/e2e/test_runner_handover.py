@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +12,15 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from components.parameters.runner import RunnerParams
 from components.stage.errors import ConfigurationError
 from components.stage.params import validate
-from flows.errors import WorkspaceError
-from flows.handover import (
-    RunnerConfigurationError,
-    RunnerInputError,
-    check_out,
-    current_fingerprint,
-    differences,
-    prepare,
-    withdraw,
-)
-from flows.pipeline_run import newest_commit
+from flows.errors import RunnerConfigurationError, RunnerInputError, WorkspaceError
+from flows.garbage import Cleaning, collect
+from flows.remote.handover import check_out, current_fingerprint, differences, prepare, withdraw
+from flows.remote.pipeline_run import newest_commit
 
 GRAPH: dict[str, Any] = {
     "stages": {
@@ -161,6 +156,30 @@ def test_what_nobody_pushed_arrives_through_a_hidden_ref_that_is_taken_back(
     withdraw(workspace, handover.commit)
     for root in (workspace, origin):
         assert not call("git", "for-each-ref", "refs/vitrine", cwd=root)
+
+
+def test_gc_takes_back_what_a_killed_run_left_for_a_runner(made: Path, tmp_path: Path) -> None:
+    origin, workspace = tmp_path / "origin.git", tmp_path / "workspace"
+    call("git", "clone", "-q", "--bare", str(made), str(origin), cwd=tmp_path)
+    call("git", "clone", "-q", str(origin), str(workspace), cwd=tmp_path)
+    (workspace / "prepared.txt").write_text("source\n")
+    other = prepare("train", workspace).commit  # of another clone, as far as this one knows
+    call("git", "update-ref", "-d", f"refs/vitrine/{other}", cwd=workspace)
+    (workspace / "params.yaml").write_text("rate: 9\nother: 1\n")
+    left = prepare("train", workspace).commit
+    out = StringIO()
+    collect(workspace, Cleaning(dry_run=True), Console(file=out, width=200))
+    assert f"would delete a working tree for a runner (commit {left[:10]})" in out.getvalue()
+    origin.rename(tmp_path / "away.git")
+    collect(workspace, Cleaning(), Console(file=out, width=200))
+    assert f"Commit {left[:10]} stays" in out.getvalue()
+    assert left in call("git", "for-each-ref", "refs/vitrine", cwd=workspace)
+    (tmp_path / "away.git").rename(origin)
+    collect(workspace, Cleaning(), Console(quiet=True))
+    assert not call("git", "for-each-ref", "refs/vitrine", cwd=workspace)
+    assert call("git", "for-each-ref", "--format=%(objectname)", "refs/vitrine", cwd=origin).split() == [
+        other
+    ]
 
 
 def test_a_remote_that_takes_no_commit_is_said(workspace: Path, clone: Path, tmp_path: Path) -> None:

@@ -185,27 +185,29 @@ def worker(server: dict[str, str], origin: Path, clone: Path, log: Path) -> Iter
 
 
 SUBMIT = """
-import json, sys
+import dataclasses, json, sys
 from pathlib import Path
 from components.stage.errors import VitrineError
 from components.stage.params import validate
-from components.parameters.runner import RunnerParams
-from flows.runner import run_remote
-params = validate(RunnerParams, json.loads(sys.argv[2]), "runner")
+from components.parameters.runner import GpuParams
+from flows.remote.runner import run_remote
+from flows.run.stages import Stage, run_stage
+stage = Stage(Path.cwd(), sys.argv[1], "pipeline-7")
+gpu = json.loads(sys.argv[2])
 try:
-    answer = run_remote(sys.argv[1], Path.cwd(), params, pipeline_run="pipeline-7")
+    result = run_remote(stage, validate(GpuParams, gpu, "runner.gpu")) if gpu else run_stage(stage)
+    answer = {**dataclasses.asdict(result), "cached": result.cached, "log": str(result.log)}
 except VitrineError as error:
     answer = {"raised": type(error).__name__, "exit_code": error.exit_code, "error": str(error)}
 Path(".vitrine").mkdir(exist_ok=True)
 Path(".vitrine/answer.json").write_text(json.dumps(answer))
 """
 GPU = {"work_pool": "gpu", "deployment": "gpu-stage/gpu", "timeout_s": 600.0, "worker_timeout_s": 300.0}
-HERE = {"work_pool": None, "deployment": None, "timeout_s": 600.0, "worker_timeout_s": 300.0}
 
 
-def submit(stage: str, root: Path, server: dict[str, str], **gpu: Any) -> dict[str, Any]:
-    """run_remote in a process of its own, as the pipeline of a user would call it."""
-    settings = json.dumps({"stages_at_once": 1, "gpu": {**GPU, **gpu}})
+def submit(stage: str, root: Path, server: dict[str, str], here: bool = False, **gpu: Any) -> dict[str, Any]:
+    """A stage on the runner, or here, in a process of its own, as the pipeline of a user would call it."""
+    settings = json.dumps({} if here else {**GPU, **gpu})
     call(sys.executable, "-c", SUBMIT, stage, settings, cwd=root, env=server)
     answer: dict[str, Any] = json.loads((root / ".vitrine" / "answer.json").read_text())
     return answer
@@ -273,7 +275,7 @@ def test_a_stage_runs_in_the_second_clone_and_comes_back_cached(
     for name in ("params.yaml", "toy.py"):
         shutil.copy(workspace / name, other / name)
     call(sys.executable, "-m", "dvc", "repro", "prepare", cwd=other, env={"PYTHONPATH": str(PROJECT)})
-    here = submit("train", other, server, **HERE)
+    here = submit("train", other, server, here=True)
     assert here["record"]["parameters"] == {"workspace": str(other.resolve())} and not here["cached"]
     assert locked(other, "train") == locked(workspace, "train")
 
@@ -332,7 +334,7 @@ def test_a_worker_that_is_killed_is_noticed(
         while "started!" not in (tmp_path / "worker.log").read_text():
             assert time.monotonic() < deadline and process.poll() is None
             time.sleep(0.5)
-        settings = json.dumps({"stages_at_once": 1, "gpu": {**GPU, "worker_timeout_s": 60.0}})
+        settings = json.dumps({**GPU, "worker_timeout_s": 60.0})
         client = subprocess.Popen(
             [sys.executable, "-c", SUBMIT, "train", settings], cwd=workspace, env=server
         )

@@ -67,9 +67,7 @@ GIVEN = {"runner": {"stages_at_once": 1, "gpu": {"timeout_s": 60.0}}, "refine": 
         ("runner.gpu.timeout_s=2.5", {"runner": {"stages_at_once": 1, "gpu": {"timeout_s": 2.5}}}),
         ("refine.mllm.doubt_below=0.5", {"refine": {"mllm": {"doubt_below": 0.5}}}),  # a default alone so far
         ("sft.training.steps=3", {"sft": {"training": {"steps": 3}}}),
-        ("encoder.model.vision.timm_pool=abs_attn", {
-            "encoder": {"model": {"vision": {
-                "timm_model_name": "test_resnet", "timm_pool": "abs_attn", "timm_proj": "linear"}}}}),
+        ("encoder.model.heads.hidden=512", {"encoder": {"model": {"heads": {"hidden": 512}}}}),
         ("index={kind: hnsw}", {"index": {"kind": "hnsw"}}),
     ],
 )  # fmt: skip
@@ -85,7 +83,7 @@ def test_an_override_is_typed_and_may_name_a_key_that_only_has_a_default(
         ("runner.gpu.timeout=3", "--set runner.gpu.timeout: unknown key, did you mean timeout_s?"),
         ("runer.gpu=3", "did you mean runner?"),
         ("runner.gpu.timeout_s.x=3", "a value, no keys"),
-        ("encoder.model.vision.timm_pol=avg", "did you mean timm_pool?"),
+        ("encoder.model.heads.hiden=8", "did you mean hidden?"),
         ("runner", "write it as"),
         ("=3", "write it as"),
         ("runner..gpu=3", "write it as"),
@@ -104,20 +102,52 @@ def test_a_profile_changes_what_it_names_and_nothing_else(tmp_path: Path) -> Non
         "encoder: {seed: 5, training: {epochs: 3, batch_size: 8}}\nsft: {seed: 1}\n"
     )
     (tmp_path / "conf" / "mine.yaml").write_text(
-        "encoder: {training: {epochs: 4}, model: {vision: {width: 8}}}\nindex: {kind: hnsw}\n"
+        "encoder: {training: {epochs: 4}, model: {heads: {hidden: 64}}}\nindex: {kind: hnsw}\n"
     )
     assert profile_values(tmp_path, "mine", ["sft.seed=2"]) == {
-        "encoder": {"seed": 5, "training": {"epochs": 4, "batch_size": 8}, "model": {"vision": {"width": 8}}},
+        "encoder": {
+            "seed": 5,
+            "training": {"epochs": 4, "batch_size": 8},
+            "model": {"heads": {"hidden": 64}},
+        },
         "sft": {"seed": 2},
         "index": {"kind": "hnsw"},
     }
     blocks = resolved(tmp_path, "mine")
-    assert set(blocks) == set(BLOCKS) and blocks["encoder"].model_dump()["model"]["vision"] == {"width": 8}
+    assert set(blocks) == set(BLOCKS) and blocks["encoder"].model_dump()["model"]["heads"]["hidden"] == 64
 
     (tmp_path / "conf" / "mine.yaml").write_text("encoder: {training: {epoch: 4}}\n")
     with pytest.raises(ConfigurationError) as caught:
         profile_values(tmp_path, "mine")
     assert str(caught.value) == ("conf/mine.yaml: encoder.training.epoch: unknown key, did you mean epochs?")
+
+
+def test_a_profile_may_extend_another_one(tmp_path: Path) -> None:
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "params.yaml").write_text("encoder: {seed: 5, training: {epochs: 3, batch_size: 8}}\n")
+    for name, text in {
+        "base": "encoder: {seed: 6, training: {epochs: 4}}\nsft: {seed: 2}\n",
+        "middle": "extends: base\nencoder: {training: {batch_size: 16}}\n",
+        "top": "extends: middle\nsft: {seed: 3}\n",
+        "typo": "extends: base\nencoder: {sed: 3}\n",
+        "lost": "extends: bse\n",
+        "one": "extends: two\n",
+        "two": "extends: one\n",
+        "odd": "extends: [base]\n",
+    }.items():
+        (tmp_path / "conf" / f"{name}.yaml").write_text(text)
+    expected = {"encoder": {"seed": 6, "training": {"epochs": 4, "batch_size": 16}}, "sft": {"seed": 3}}
+    assert profile_values(tmp_path, "top") == expected
+    for name, told in {
+        "typo": "conf/typo.yaml on conf/base.yaml: encoder.sed: unknown key, did you mean seed?",
+        "lost": "conf/lost.yaml: extends: There is no profile 'bse' (profiles: base, lost, middle, odd, one,"
+        " top, two, typo).",
+        "one": "conf/two.yaml: extends: Profiles extend each other in a circle (one → two → one).",
+        "odd": "conf/odd.yaml: extends: There is no profile '['base']'",
+    }.items():
+        with pytest.raises(ConfigurationError) as caught:
+            profile_values(tmp_path, name)
+        assert str(caught.value).startswith(told)
 
 
 def test_params_prints_values_their_documentation_and_what_differs(

@@ -12,7 +12,7 @@ import pytest
 
 from flows.cli import app, guarded
 from flows.errors import StageFailedError
-from flows.locks import held
+from flows.run.locks import held
 from tests.flows.toy_workspace import RUNNER, command, environment, make_workspace, settings
 
 
@@ -155,7 +155,7 @@ def test_a_workspace_in_use_names_the_process(root: Path) -> None:
 def test_only_a_crash_is_worth_another_try() -> None:
     from prefect.states import Failed
 
-    from flows.pipeline import worth_another_try
+    from flows.run.pipeline import worth_another_try
 
     for exit_code, again in ((1, True), (2, False), (3, False), (4, False)):
         failed = Failed(data=StageFailedError("scale", "x.", exit_code))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -12,19 +11,18 @@ import pytest
 import yaml
 from rich.console import Console
 
+from components.report.budget import budget_table, duration, memory, memory_at_once, print_summary
+from components.report.display import Display
 from components.report.terminal import figure, read_metrics
-from components.stage.record import Record, save_record
+from components.stage.record import Record, StageResult, save_record
 from flows.cli import guarded
-from flows.display import Display, duration, memory
 from flows.errors import StageFailedError
-from flows.graph import Graph, StageMeta, StageNode
-from flows.stages import StageResult
-from flows.summary import budget_table, memory_at_once, print_summary
 
 
-def printed(root: Path, results: list[StageResult]) -> str:
-    out = StringIO()
-    print_summary(Console(file=out, width=100), root, results, 12.3)
+def printed(root: Path, results: list[StageResult], width: int = 100) -> str:
+    """The end of a run whose stages make every file of metrics."""
+    out, made = StringIO(), [path.stem for path in (root / "metrics").glob("*.json")]
+    print_summary(Console(file=out, width=width), root, results, made, 12.3)
     return out.getvalue()
 
 
@@ -41,9 +39,8 @@ def test_a_summary_shows_results_budget_and_the_path_of_the_report(tmp_path: Pat
     (tmp_path / "reports" / "index.html").write_text("")
     record = Record(stage="a", status="finished", seconds=75.0, peak_memory_bytes=3 * 2**30)
     save_record(record, tmp_path / ".vitrine")
-    text = printed(
-        tmp_path, [StageResult("a", "cached"), StageResult("b", "ran", seconds=4, peak_memory_bytes=2**20)]
-    )
+    ran = StageResult("report", "ran", seconds=4, peak_memory_bytes=2**20)
+    text = printed(tmp_path, [StageResult("a", "cached"), ran])
     assert list(read_metrics(tmp_path)) == ["encoder"]
     assert all(len(line) <= 100 for line in text.splitlines())
     assert text.count("0.412 [0.400, 0.420]") == 8
@@ -121,9 +118,7 @@ def test_the_headline_says_of_each_claim_whether_it_holds(tmp_path: Path) -> Non
 
 def test_eighty_columns_hold_every_table_without_cutting_a_figure_or_a_name(tmp_path: Path) -> None:
     wide = shop_of_two(tmp_path)
-    out = StringIO()
-    print_summary(Console(file=out, width=80), tmp_path, [StageResult("a", "ran", seconds=281)], 12.3)
-    text = out.getvalue()
+    text = printed(tmp_path, [StageResult("a", "ran", seconds=281)], width=80)
     assert all(len(line.rstrip()) <= 80 for line in text.splitlines())
     assert "…" not in text and "sft_refined > nearest_neighbour" in text and "4 min 41 s" in text
     assert text.count("0.400 [0.380, 0.420]") == wide.count("0.400 [0.380, 0.420]")
@@ -205,8 +200,6 @@ def test_memory_of_stages_at_work_together_is_added() -> None:
 
 def test_a_run_of_one_system_shows_no_figures_of_the_others(tmp_path: Path) -> None:
     shop_of_two(tmp_path)
-    node = StageNode("fusion_eval", (), StageMeta(), "", (), ("fusion",))
-    graph = Graph({"fusion_eval": node, "listing_eval": replace(node, metrics=("listing",))}, {})
     out = StringIO()
-    print_summary(Console(file=out, width=100), tmp_path, [StageResult("fusion_eval", "cached")], 12.3, graph)
+    print_summary(Console(file=out, width=100), tmp_path, [StageResult("x", "cached")], ["fusion"], 12.3)
     assert "moe_bilinear" in out.getvalue() and "sft_refined" not in out.getvalue()

@@ -9,14 +9,18 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from flows.errors import SelectionError
-from flows.gpu_stage import Outcome, execute
-from flows.handover import Handover, RunnerConfigurationError, RunnerError, check_out
-from flows.importing import import_source
-from flows.profiles import checked_name, run_lock, worktree_path
-from flows.runner import _keep
-from flows.running import Request, run
-from flows.stages import Stage, log_path
+from components.parameters.profiles import checked_name
+from components.stage.errors import ConfigurationError
+from components.stage.record import StageResult
+from flows.errors import RunnerConfigurationError, RunnerError
+from flows.importing import Catalogue, import_source
+from flows.options import Request
+from flows.profiles import run_lock, worktree_path
+from flows.remote.gpu_stage import execute
+from flows.remote.handover import Handover, check_out
+from flows.remote.runner import _keep
+from flows.run.command import run
+from flows.run.stages import Stage
 
 BAD_NAMES = ("../x", "..", ".", "", "/tmp/x", "a/b", "small\n", "-x", "a b")
 
@@ -24,7 +28,7 @@ BAD_NAMES = ("../x", "..", ".", "", "/tmp/x", "a/b", "small\n", "-x", "a b")
 @pytest.mark.parametrize("name", BAD_NAMES)
 def test_a_profiles_name_is_a_plain_one(tmp_path: Path, name: str) -> None:
     for call in (checked_name, lambda n: worktree_path(tmp_path, n), lambda n: run_lock(tmp_path, n)):
-        with pytest.raises(SelectionError, match="is no profile name"):
+        with pytest.raises(ConfigurationError, match="is no profile name"):
             call(name)
 
 
@@ -33,17 +37,17 @@ def test_nothing_is_written_for_a_profile_that_cannot_be(tmp_path: Path) -> None
     root.mkdir(parents=True)
     (tmp_path / "m.yaml").write_text("")
     for name in ("x/../../../../../../evil", "../evil"):
-        with pytest.raises(SelectionError):
+        with pytest.raises(ConfigurationError):
             run(root, Request(profile=name), Console(quiet=True))
-        with pytest.raises(SelectionError):
-            import_source(root, tmp_path, tmp_path / "m.yaml", name, False, Console(quiet=True))
+        with pytest.raises(ConfigurationError):
+            import_source(root, Catalogue(tmp_path, tmp_path / "m.yaml"), name, Console(quiet=True))
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["a", "b", "c", "m.yaml"]
 
 
 @pytest.mark.parametrize("run_id", ["../../../x", "/tmp/x", "", "..", "a/b"])
 def test_a_runs_id_is_one_folder_of_the_logs(tmp_path: Path, run_id: str) -> None:
-    assert log_path(tmp_path, run_id, "make").parents[1] == tmp_path / ".vitrine/logs"
-    assert log_path(tmp_path, "0-ab", "make") == tmp_path / ".vitrine/logs/0-ab/make.log"
+    assert Stage(tmp_path, "make", run_id).log.parents[1] == tmp_path / ".vitrine/logs"
+    assert Stage(tmp_path, "make", "0-ab").log == tmp_path / ".vitrine/logs/0-ab/make.log"
 
 
 @pytest.mark.parametrize("commit", ["--output=evil", "HEAD", "", "a" * 39, "A" * 40, "a" * 40 + "\n"])
@@ -64,20 +68,20 @@ def test_a_runner_takes_no_stage_outside_the_clone(tmp_path: Path, name: str) ->
 @pytest.mark.parametrize("name", ["../x", "a'b", "", "A" * 32])
 def test_a_runners_record_goes_under_its_own_id(tmp_path: Path, name: str) -> None:
     with pytest.raises(RunnerError, match="has the id"):
-        _keep(Stage(tmp_path, "make", "run"), Outcome(stage="make", record={"id": name}))
-    _keep(Stage(tmp_path, "make", "run"), Outcome(stage="make", record={"id": "0" * 32}))
+        _keep(Stage(tmp_path, "make", "run"), StageResult("make", "ran", record={"id": name}))
+    _keep(Stage(tmp_path, "make", "run"), StageResult("make", "ran", record={"id": "0" * 32}))
     assert [p.stem for p in (tmp_path / ".vitrine/records/make").iterdir()] == ["0" * 32]
 
 
 def test_a_warning_of_the_tracker_is_printed_literally(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from flows import running
+    from flows.run import command
 
     told: Any = SimpleNamespace(warnings=["MLflow said [/red] and [link=x]"])
-    monkeypatch.setattr("components.tracking.publish.pending.link_cached", lambda *_: None)
-    monkeypatch.setattr("components.tracking.publish.pending.pending", lambda _: True)
+    monkeypatch.setattr("components.tracking.publish.publish.link_cached", lambda *_: None)
+    monkeypatch.setattr("components.tracking.publish.publish.pending", lambda _: True)
     monkeypatch.setattr("components.tracking.publish.publish.publish", lambda _: told)
     console = Console(width=200, record=True, quiet=False)
-    running.record(tmp_path, "id", [], console)
+    command.record(tmp_path, "id", [], console)
     assert "MLflow said [/red] and [link=x]" in console.export_text()

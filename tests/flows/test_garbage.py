@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from components.parameters.profiles import OVERRIDE, overrides_name
-from flows.garbage import collect, make_plan, old_state, worktrees
+from flows.garbage import Cleaning, collect, make_plan, old_state
 from flows.overrides import is_override, overrides
 from flows.profiles import commit_worktree, worktree_path
 from flows.workspace import git
@@ -62,7 +62,12 @@ def test_old_logs_and_dead_resume_state_go_and_a_run_under_way_keeps_its_own(sta
 
 
 def test_state_of_a_worktree_that_goes_is_not_counted_twice(state: Path) -> None:
-    found = names(state, list(old_state(state, NOW - 7 * DAY, caches=False, without=worktrees(state))))
+    found = names(
+        state,
+        list(
+            old_state(state, NOW - 7 * DAY, caches=False, without=list((state / ".vitrine/work").glob("*")))
+        ),
+    )
     assert found == ["logs/old.log", "resume/encoder/old-key"]
 
 
@@ -119,8 +124,7 @@ def cached(root: Path, *hashes: str) -> list[Path]:
 
 def run(root: Path, **options: bool) -> str:
     out = StringIO()
-    settings = {"caches": False, "dry_run": False, **options}
-    collect(root, Console(file=out, width=200), days=0.0, **settings)
+    collect(root, Cleaning(days=0.0, **options), Console(file=out, width=200))
     return out.getvalue()
 
 
@@ -293,7 +297,7 @@ def test_the_cache_is_no_remote_of_itself(root: Path) -> None:
 
 def test_dvc_at_work_is_not_disturbed(root: Path) -> None:
     from flows.errors import LockHeldError
-    from flows.locks import dvc_stands_still
+    from flows.run.locks import dvc_stands_still
 
     with dvc_stands_still(root), pytest.raises(LockHeldError, match="DVC is at work"):
         run(root)

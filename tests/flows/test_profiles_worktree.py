@@ -11,18 +11,17 @@ import pytest
 import yaml
 from rich.console import Console
 
-from components.parameters.profiles import profile_text
+from components.parameters.profiles import profile_text, work_name
 from components.stage.errors import ConfigurationError
-from flows.errors import SelectionError, WorkspaceError
-from flows.garbage import collect
+from components.tracking.compare.kept import keep_results
+from flows.errors import WorkspaceError
+from flows.garbage import Cleaning, collect
 from flows.profiles import (
     cache_folder,
     commit_worktree,
-    keep_results,
     prepare_worktree,
-    work_name,
 )
-from flows.workspace import git, is_dirty
+from flows.workspace import git
 from tests.flows.toy_workspace import command, make_workspace, settings
 
 
@@ -58,10 +57,13 @@ def test_worktree_follows_the_main_tree_and_keeps_what_is_its_own(root: Path) ->
     (root / "old.txt").unlink()
     (root / "untracked.py").write_text("")
     (root / "toy" / "new_module.py").write_text("VALUE = 1\n")  # which an edited file may import
+    claims = Path("components/report/claims/own.yaml")  # which the profile's parameters may name
+    (root / claims).parent.mkdir(parents=True)
+    (root / claims).write_text("claims: []\n")
     prepare_worktree(root, "small", profile_text(root, "small"))
     assert (work / "toy.yaml").read_text() == (root / "toy.yaml").read_text()
     assert not (work / "old.txt").exists() and not (work / "untracked.py").exists()
-    assert (work / "toy" / "new_module.py").exists()
+    assert (work / "toy" / "new_module.py").exists() and (work / claims).read_text() == "claims: []\n"
     assert (work / "dvc.lock").read_text() == "own"
     assert (work / "data" / "source" / "manifest.yaml").read_text() == "kind: files\n"
     assert (work / "metrics" / "toy.json").exists()
@@ -72,8 +74,9 @@ def test_worktree_follows_the_main_tree_and_keeps_what_is_its_own(root: Path) ->
     command(root, "git", "checkout", "-q", "HEAD", "--", ".")
     (root / "untracked.py").unlink()
     (root / "toy" / "new_module.py").unlink()
+    (root / claims).unlink()
     prepare_worktree(root, "small", profile_text(root, "small"))
-    assert not (work / "toy" / "new_module.py").exists()
+    assert not (work / "toy" / "new_module.py").exists() and not (work / claims).exists()
 
 
 def test_results_are_kept_with_what_they_came_from_and_the_same_twice(root: Path) -> None:
@@ -88,7 +91,8 @@ def test_results_are_kept_with_what_they_came_from_and_the_same_twice(root: Path
     facts = json.loads(first["run.json"])
     assert facts["commit"] == git(root, "rev-parse", "HEAD").strip() and facts["dirty"] is False
     settings(root, factor=12)
-    assert is_dirty(root)
+    keep_results(root, work, "small")
+    assert json.loads((folder / "run.json").read_text())["dirty"] is True
     settings(root)
 
 
@@ -111,7 +115,7 @@ def test_a_worktree_is_named_after_its_profile_and_overrides(root: Path, tmp_pat
         profile_text(root, "big")
     with pytest.raises(ConfigurationError, match="unknown key"):
         profile_text(root, "small", ["runner.cpu=1"])
-    with pytest.raises(SelectionError, match="no profile name"):
+    with pytest.raises(ConfigurationError, match="no profile name"):
         prepare_worktree(root, "../out", "")
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
     with pytest.raises(WorkspaceError, match="no commit yet"):
@@ -137,12 +141,12 @@ def test_a_profile_and_an_override_run_beside_the_main_workspace(tmp_path: Path)
     # gc keeps what the branches refer to, and takes the override's worktree when it is old; with force, for
     # this workspace has no tracker that could hold the records of the run.
     objects = set((root / ".dvc" / "cache" / "files").rglob("*"))
-    collect(root, Console(quiet=True), caches=True, days=0.0, dry_run=True, force=True)
+    collect(root, Cleaning(caches=True, days=0.0, dry_run=True, force=True), Console(quiet=True))
     assert set((root / ".dvc" / "cache" / "files").rglob("*")) == objects
     assert len(list((root / ".vitrine" / "work").glob("*"))) == 2
-    collect(root, Console(quiet=True), caches=True, days=0.0, dry_run=False)
+    collect(root, Cleaning(caches=True, days=0.0), Console(quiet=True))
     assert len(list((root / ".vitrine" / "work").glob("*"))) == 2
-    collect(root, Console(quiet=True), caches=True, days=0.0, dry_run=False, force=True)
+    collect(root, Cleaning(caches=True, days=0.0, force=True), Console(quiet=True))
     assert [path.name for path in (root / ".vitrine" / "work").glob("*")] == ["small"]
     assert {p.name for p in objects if p.is_file()} == {
         p.name for p in (root / ".dvc" / "cache" / "files").rglob("*") if p.is_file()

@@ -19,8 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from flows.cores import Cores, by_critical_path, machine_cores, wanted
-from flows.graph import Graph, StageMeta, StageNode
+from components.parameters.runner import cores_wanted
+from flows.run.cores import Cores, by_critical_path, machine_cores
+from flows.run.graph import Graph, StageMeta, StageNode
 from tests.flows.toy_workspace import command, environment, make_workspace, settings
 
 PATIENCE_S = 120.0
@@ -280,7 +281,7 @@ def test_a_stage_takes_the_cores_of_its_own_block(stage: StageNode, count: int) 
         "wide": Block(workers=8),
         "model": Block(),
     }
-    assert wanted(stage, parameters) == count
+    assert cores_wanted(stage.name, stage.blocks, parameters) == count
 
 
 def test_the_critical_path_goes_first() -> None:

@@ -16,9 +16,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.errors import LockHeldError, WorkspaceError
-from flows.locks import clear_dead_locks, guard_lock_file, held
-from flows.stages import Stage, run_stage
+from components.stage.errors import ConfigurationError
+from flows.errors import LockHeldError
+from flows.run.locks import clear_dead_locks, guard_lock_file, held
+from flows.run.stages import Stage, run_stage
 from tests.flows.toy_workspace import PROJECT, make_workspace
 
 LOCK = yaml.safe_dump(
@@ -145,7 +146,7 @@ def test_a_broken_dvc_lock_without_a_copy_is_put_aside(tmp_path: Path) -> None:
 
 def test_a_merge_conflict_in_dvc_lock_is_refused(tmp_path: Path) -> None:
     (tmp_path / "dvc.lock").write_text("<<<<<<< HEAD\n" + LOCK)
-    with pytest.raises(WorkspaceError, match="merge conflict") as caught:
+    with pytest.raises(ConfigurationError, match="merge conflict") as caught:
         guard_lock_file(tmp_path)
     assert caught.value.exit_code == 2
 

@@ -30,6 +30,8 @@ MAY_IMPORT = {
     "report": {"stage", *GROUND},
     "parameters": {"stage"},  # the models of the others are named, and imported when they are asked for
 }
+# What is printed while a run goes and at its end.
+PRINTED = {f"components.report.{name}" for name in ("terminal", "budget", "display")}
 # The only component that may know each of the four.
 OWNERS = {"great_expectations": "quality", "mlflow": "tracking", "dvc": None, "prefect": None}
 GRAPH = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -81,7 +83,7 @@ def test_flows_start_components_and_import_only_parameters_and_what_is_printed()
             assert parts[0] not in ("torch", "open_clip", "transformers"), file
             if parts[0] == "components":
                 light = parts[1] in ("stage", "tracking", "parameters") or parts[-1] == "params"
-                assert light or name == "components.report.terminal", f"{file}: {name}"
+                assert light or name in PRINTED, f"{file}: {name}"
 
 
 @pytest.mark.parametrize("profile", sorted(p.stem for p in (ROOT / "conf").glob("*.yaml")))
@@ -104,15 +106,18 @@ def test_params_yaml_holds_every_block_with_a_key_and_is_short() -> None:
 def test_what_a_profile_leaves_out_comes_from_params_yaml_and_the_defaults() -> None:
     from components.parameters.listing import resolved
 
-    fashion, gpu = (
+    fashion, gpu, cluttered = (
         {name: block.model_dump() for name, block in resolved(ROOT, profile).items()}
-        for profile in ("fashion", "gpu")
+        for profile in ("fashion", "gpu", "fashion-cluttered")
     )
     assert fashion["catalog"]["noise"]["title_value_missing"] == 0.5  # of the profile
     assert fashion["catalog"]["noise"]["misspelling"] == 0.2  # of params.yaml
     assert fashion["vlclip"]["training"]["checkpoint_every_s"] == 10.0  # of vlclip, not of the encoder
+    assert fashion["catalog"]["photo_noise"] is None
+    assert cluttered["catalog"]["noise"] == fashion["catalog"]["noise"]  # of the profile that it extends
+    assert cluttered["catalog"]["photo_noise"]["share"] == 0.5
     assert gpu["encoder"]["model"]["pretrained"]["architecture"] == "ViT-B-32"
-    assert gpu["ground"]["encoder"] is None
+    assert gpu["ground"]["scenes"] is None
     assert gpu["dpo"]["training"]["weight_decay"] == 0.0 != gpu["sft"]["training"]["weight_decay"]
 
 
@@ -127,6 +132,24 @@ def test_only_evaluation_and_the_report_see_the_truth() -> None:
     readers = {name for name, stage in GRAPH.items() if any("data/truth" in str(d) for d in stage["deps"])}
     assert {"encoder_eval", "report"} <= readers
     assert all(name == "report" or name.endswith("_eval") for name in readers)
+
+
+def literals(folder: str) -> set[str]:
+    """Colours and other tuples or lists of three numbers or more, as they are written."""
+    found = set()
+    for file in sources(folder):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            held = node.elts if isinstance(node, ast.Tuple | ast.List) else []
+            if len(held) > 2 and all(isinstance(e, ast.Constant) and type(e.value) is float for e in held):
+                found.add(ast.unparse(node).strip("[]()"))
+    return found
+
+
+def test_scenes_to_test_a_grounder_and_scenes_to_teach_it_have_different_makers() -> None:
+    for file in sources("components/vlclip"):
+        assert not any(name.startswith("components.catalog.noise") for name in imports(file)), file
+    shared = literals("components/catalog/noise") & literals("components/vlclip/grounding")
+    assert literals("components/catalog/noise") and not shared
 
 
 def test_the_shop_is_known_to_the_stage_that_reads_it_alone() -> None:

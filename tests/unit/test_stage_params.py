@@ -9,7 +9,7 @@ import pytest
 from pydantic import Field, ValidationError
 
 from components.stage.errors import ConfigurationError
-from components.stage.params import Params, load_params, merged, validate, with_seed
+from components.stage.params import Params, load_params, merged, validate
 
 
 class Inner(Params):
@@ -94,18 +94,6 @@ def test_a_block_cannot_be_changed(tmp_path: Path) -> None:
     block = load_params("block", Block, write(tmp_path, GOOD))
     with pytest.raises(ValidationError):
         block.inner.rate = 2.0
-
-
-def test_a_study_changes_the_seed_and_nothing_else() -> None:
-    block = Block(seed=3, inner=Inner(rate=0.5))
-    assert with_seed(block, "own") == block
-    assert with_seed(block, "11") == Block(seed=11, inner=block.inner) and block.seed == 3
-
-
-@pytest.mark.parametrize("seed", ["", "-1", "1.5", "eleven", "Own"])
-def test_a_seed_that_is_not_a_number_is_refused(seed: str) -> None:
-    with pytest.raises(ConfigurationError, match="whole number"):
-        with_seed(Block(seed=3, inner=Inner(rate=0.5)), seed)
 
 
 @pytest.mark.parametrize(

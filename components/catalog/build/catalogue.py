@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
 
+from components.catalog.build.careless_photos import take_photos
 from components.catalog.build.params import CatalogParams
 from components.catalog.format.errors import SourceError
 from components.catalog.format.parquet import write_rows
@@ -63,6 +64,7 @@ class Built(NamedTuple):
     qrels: int
     rejects: int
     noise: dict[str, int]  # kind of act -> number
+    photos: dict[str, int]  # kind of picture -> number; empty without photo noise
 
 
 def write_catalogue(source: CatalogueSource, params: CatalogParams, target: Path, truth: Path) -> Built:
@@ -90,9 +92,12 @@ def write_catalogue(source: CatalogueSource, params: CatalogParams, target: Path
         raise SourceError(f"the source gives no product: {source.worst()}.")
     write_schema(target / "schema.json", schema)
     queries, qrels = source.queries()
-    built = Built(
-        writer.product_count, write_queries(target, queries), write_qrels(target, qrels), rejects, dict(acts)
-    )
-    counts = {name: value for name, value in built._asdict().items() if name != "noise"}
+    counts = {
+        "products": writer.product_count,
+        "queries": write_queries(target, queries),
+        "qrels": write_qrels(target, qrels),
+        "rejects": rejects,
+    }
     write_manifest(target, {**counts, "splits": writer.split_counts})
-    return built
+    photos = take_photos(target, truth, params, params.photo_noise) if params.photo_noise else {}
+    return Built(**counts, noise=dict(acts), photos=photos)

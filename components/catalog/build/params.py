@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import PositiveInt
 
-from components.catalog.noise.params import NoiseParams
+from components.catalog.noise.params import NoiseParams, PhotoNoiseParams
 from components.catalog.source.params import SourceParams
 
 
@@ -13,3 +13,4 @@ class CatalogParams(SourceParams):
 
     rows_per_shard: PositiveInt = 4096
     noise: NoiseParams | None = NoiseParams()  # null leaves listings as the source has them
+    photo_noise: PhotoNoiseParams | None = None  # null leaves photos as the source has them

@@ -38,6 +38,7 @@ def run(params: CatalogStage, paths: Paths, record: Record) -> None:
     seconds = time.perf_counter() - start
     counts = built._asdict()
     record.metrics = {f"noise.{kind}": float(n) for kind, n in counts.pop("noise").items()}
+    record.metrics |= {f"photos.{kind}": float(n) for kind, n in counts.pop("photos").items()}
     record.metrics |= {name: float(value) for name, value in counts.items()}
     record.metrics["products_per_s"] = built.products / seconds
     record.outputs = [str(paths.imported), str(truth_file)]

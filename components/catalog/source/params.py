@@ -26,7 +26,7 @@ class SourceParams(Params):
     """How a source's rows and pictures become products."""
 
     seed: NonNegativeInt = 7
-    # threads that decode imported pictures; the bytes do not depend on it
+    # threads that decode pictures, and processes that take careless photos; the bytes do not depend on it
     workers: int = Field(2, ge=1, le=256)
     images: ImageLimits = ImageLimits()
     reencode: ReencodeParams | None = None  # null keeps imported pictures as they are

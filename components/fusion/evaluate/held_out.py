@@ -13,12 +13,12 @@ from components.catalog.format.records import Split
 from components.catalog.format.schema import read_schema
 from components.encoder.model.features.held_out import query_task
 from components.encoder.model.features.vector_cache import Vectors
-from components.encoder.model.towers.files import load_encoder
 from components.fusion.evaluate.conditions import carelessly_written, sparse, without_pictures, without_texts
 from components.fusion.evaluate.params import FusionEvaluationParams
 from components.fusion.evaluate.table import Question, Scorer, Table
 from components.fusion.model.errors import FusionDataError
 from components.fusion.model.params import FusionParams
+from components.fusion.model.towers.aligned import load_towers
 from components.fusion.model.towers.towers import Items, Towers, joined
 from components.retrieval.metrics import Qrels
 
@@ -44,8 +44,8 @@ class HeldOut:
 def open_towers(folder: Path, settings: Settings) -> Towers:
     """The towers of a model folder, with the cache of vectors."""
     fusion, params, _, cache = settings
-    loaded = load_encoder(folder)
-    return Towers(loaded, fusion.text, params.encode, cache / "vectors", params.threads)
+    loaded = load_towers(folder)
+    return Towers(loaded, fusion.text, params.encode, cache, params.threads)
 
 
 def read_split(towers: Towers, split: Split, settings: Settings) -> HeldOut:

@@ -10,13 +10,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from components.encoder.model.towers.files import load_encoder
 from components.fusion.evaluate.held_out import Measured, Settings, open_towers, read_split
 from components.fusion.evaluate.scorers import PlainScorer, network_scorer
 from components.fusion.evaluate.table import Scorer, Table
 from components.fusion.model.errors import FusionDataError
 from components.fusion.model.networks.files import load_network
 from components.fusion.model.networks.names import NETWORKS
+from components.fusion.model.towers.aligned import load_towers
 from components.stage.record import Record
 
 
@@ -60,7 +60,7 @@ def _towers_of(variation: Path, networks: dict[str, Path], models: Path) -> Path
         return own
     wanted = {load_network(folder).towers_sha256 for folder in networks.values()}
     for shared in (models / "align_image", models / "align_text"):
-        if wanted == {load_encoder(shared).model_sha256}:
+        if wanted == {load_towers(shared).model_sha256}:
             return shared
     raise FusionDataError(f"{variation} was trained on towers that are neither there nor in {models}.")
 

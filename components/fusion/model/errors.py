@@ -12,7 +12,7 @@ class FusionDataError(InvalidDataError):
 
 
 class TowerFileError(InvalidDataError):
-    """The word path of aligned towers is damaged, or something foreign lies beside it (exit code 4)."""
+    """The head of aligned towers is damaged, or something foreign lies beside it (exit code 4)."""
 
 
 class NetworkFileError(InvalidDataError):

@@ -62,6 +62,11 @@ class ProductTextParams(Params):
     fields: tuple[FieldName, ...] = Field(
         ("title", "product_type", "attributes", "description"), min_length=1
     )
+    # true: each field is read by itself, phrase by phrase, and a head reads all fields side by side; false:
+    # the whole text at once, each field behind a marker, as a text tower that is tuned needs it
+    by_field: bool = True
+    hidden: int = Field(1024, ge=8)  # units of that head
+    dropout: float = Field(0.2, ge=0, lt=1)  # of its inputs and hidden units, in training
     context_length: int = Field(48, ge=8, le=512)  # tokens
     # probability that a field is left out in a training step
     masking: dict[FieldName, Share] = {
@@ -98,14 +103,14 @@ class FusionParams(Params):
 class OptimisationParams(Params):
     """One training run: AdamW with linear warm-up, then cosine to zero."""
 
-    steps: PositiveInt = 60
-    batch_size: int = Field(128, ge=2)  # queries per step
-    learning_rate: PositiveFloat = 0.002
+    steps: PositiveInt = 400
+    batch_size: int = Field(512, ge=2)  # queries per step
+    learning_rate: PositiveFloat = 0.001
     weight_decay: NonNegativeFloat = 0.05
     betas: tuple[float, float] = (0.9, 0.98)
     warmup_share: Share = 0.1  # of all steps
     checkpoint_every_s: PositiveFloat = 30.0
-    validate_every_steps: PositiveInt = 30
+    validate_every_steps: PositiveInt = 100
 
 
 class EncodeParams(Params):
@@ -124,7 +129,7 @@ class AlignmentParams(Params):
     tune_text: bool = False  # false: the text tower stays as it is, and its head learns
     text_weight: NonNegativeFloat = 1.0
     image_weight: NonNegativeFloat = 0.0
-    # false: the image tower stays as it is and its vectors are computed once; only the query tower moves
+    # false: the image tower stays as it is, its features are computed once, and its head learns
     train_images: bool = False
     minimum_temperature: PositiveFloat = 0.01
     precision: Precision = "bf16"
@@ -145,7 +150,9 @@ class AlignImageParams(AlignmentParams):
     seed: int = 43
     text_weight: NonNegativeFloat = 0.5
     image_weight: NonNegativeFloat = 1.0
-    optimisation: OptimisationParams = OptimisationParams(steps=50, validate_every_steps=25)
+    optimisation: OptimisationParams = OptimisationParams(
+        steps=250, learning_rate=0.0005, validate_every_steps=125
+    )
 
 
 class NetworkParams(Params):

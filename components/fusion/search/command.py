@@ -36,8 +36,7 @@ def main(argv: list[str]) -> int:
             )
         params = load_params("fusion_search", SearchParams)
         torch.set_num_threads(params.threads)
-        cache = paths.cache / "vectors"
-        model = open_model(paths.fusion, params.network, params.encode, cache, params.threads)
+        model = open_model(paths.fusion, params.network, params.encode, paths.cache, params.threads)
         found = search(model, arguments.text, arguments.k, where, paths.catalogue)
     except Exception as error:
         message, code = explain(error)

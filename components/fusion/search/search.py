@@ -19,7 +19,6 @@ from components.catalog.format.parquet import row_groups
 from components.catalog.format.records import TEXT_COLUMNS
 from components.encoder.model.features.pixels import shard_paths
 from components.encoder.model.features.vector_cache import Vectors
-from components.encoder.model.towers.files import load_encoder
 from components.fusion.model.data.product_text import field_text, plain
 from components.fusion.model.errors import FusionDataError
 from components.fusion.model.fuse.item_vectors import Asked, evidence_of, fused_vectors, unpictured
@@ -27,6 +26,7 @@ from components.fusion.model.networks.files import TrainedNetwork, load_network
 from components.fusion.model.params import EncodeParams
 from components.fusion.model.sources.bm25 import Bm25
 from components.fusion.model.sources.evidence import Evidence
+from components.fusion.model.towers.aligned import load_towers
 from components.fusion.model.towers.towers import Items, Towers
 from components.retrieval.hits import Hit
 from components.retrieval.ranking import top_k
@@ -65,7 +65,7 @@ def open_model(
     Raises:
         ModelFileError, NetworkFileError: a folder is missing, damaged, or they do not belong together.
     """
-    loaded = load_encoder(models / "align_image")
+    loaded = load_towers(models / "align_image")
     found = load_network(models / network, loaded.model_sha256)
     return FusionModel(Towers(loaded, found.text, encode, cache, threads), found)
 

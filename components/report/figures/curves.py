@@ -145,16 +145,16 @@ def _chart(title: str, curves: Curves, most: int) -> Chart:
     margin = (y_high - y_low) * 0.06 or abs(y_high) * 0.1 or 1.0
     y_low, y_high = y_low - margin, y_high + margin
 
-    def place_x(x: float) -> float:
+    def _place_x(x: float) -> float:
         share = (x - x_low) / (x_high - x_low) if x_high > x_low else 0.5
         return round(LEFT + share * (WIDTH - LEFT - RIGHT), 1)
 
-    def place_y(y: float) -> float:
+    def _place_y(y: float) -> float:
         return round(TOP + (y_high - y) / (y_high - y_low) * (HEIGHT - TOP - BOTTOM), 1)
 
     lines = []
     for name, (points, _) in drawn.items():
-        places = [(place_x(x), place_y(y)) for x, y in points]
+        places = [(_place_x(x), _place_y(y)) for x, y in points]
         lines.append(
             Line(
                 name=name,
@@ -166,7 +166,7 @@ def _chart(title: str, curves: Curves, most: int) -> Chart:
     return Chart(
         title=title,
         lines=tuple(lines),
-        x_ticks=tuple((place_x(x), label(x)) for x in nice_ticks(x_low, x_high)),
-        y_ticks=tuple((place_y(y), label(y)) for y in nice_ticks(y_low, y_high)),
+        x_ticks=tuple((_place_x(x), label(x)) for x in nice_ticks(x_low, x_high)),
+        y_ticks=tuple((_place_y(y), label(y)) for y in nice_ticks(y_low, y_high)),
         averaged=max(run for _, run in drawn.values()),
     )

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from components.catalog.format.records import Product
@@ -17,6 +16,7 @@ from components.report.galleries.catalogue import attributes, noise_acts
 from components.report.galleries.retrieval import failure_in_words, query_text
 from components.report.params import CLAIM_N, ReportParams
 from components.report.text import glossary
+from components.stage.pages import render_page
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -58,21 +58,8 @@ def _filters(params: ReportParams, listed: dict[str, Product]) -> dict[str, Call
     }
 
 
-def _environment() -> Environment:
-    """Jinja with autoescape on and every undefined name an error."""
-    return Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
 def render(params: ReportParams, context: dict[str, Any]) -> str:
     """The page as one HTML text, its style sheet inside; ``context`` gives the templates their names."""
-    environment = _environment()
-    environment.filters |= _filters(params, context["listings"])
     frame = {
         "width": chart.WIDTH,
         "height": chart.HEIGHT,
@@ -81,7 +68,7 @@ def render(params: ReportParams, context: dict[str, Any]) -> str:
         "claim_n": CLAIM_N,
         "bottom": chart.BOTTOM,
     }
-    style = Markup((TEMPLATES / "page.css").read_text(encoding="utf-8"))
-    template = environment.get_template("page.jinja")
-    page = template.render(**context, **frame, params=params, glossary=glossary, css=style)
-    return page.strip() + "\n"
+    filters = _filters(params, context["listings"])
+    return render_page(
+        TEMPLATES / "page.jinja", filters, **context, **frame, params=params, glossary=glossary
+    )

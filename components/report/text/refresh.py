@@ -26,7 +26,7 @@ def refreshed(page: str, root: Path) -> str:
         ReportInputError: a pair of marks has no such command above it, or a file is not one of figures.
     """
 
-    def output(mark: re.Match[str]) -> str:
+    def _output(mark: re.Match[str]) -> str:
         commands = [c for c in map(_commands, BLOCK.finditer(page, 0, mark.start())) if c]
         if not commands:
             raise ReportInputError(
@@ -35,7 +35,7 @@ def refreshed(page: str, root: Path) -> str:
         parts = [tables(root / place, metrics).strip() for place, *metrics in commands[-1]]
         return "\n" + "\n\n".join(parts) + "\n\n"
 
-    return OUTPUT.sub(output, page)
+    return OUTPUT.sub(_output, page)
 
 
 def _commands(block: re.Match[str]) -> list[list[str]]:

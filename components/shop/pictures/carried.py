@@ -20,7 +20,7 @@ from components.shop.pictures.wearables import Form, Parts
 
 def _carry_handle(kind: str, top: float) -> list[Part]:
     if kind == "top handle":
-        return [Part(ring(0, top + 0.05, 0.34, 0.42, 0.09, 180, 360), "accent", 0.95, 0.5)]
+        return [Part(ring(0, top + 0.05, 0.34, 0.42, 0.09, turn=(180, 360)), "accent", 0.95, 0.5)]
     if kind == "shoulder strap":
         return [
             Part(
@@ -96,7 +96,7 @@ def backpack(parts: Parts, form: Form) -> list[Part]:
             0.3,
         )
     )
-    loop = Part(ring(0, -0.86, 0.17, 0.16, 0.07, 180, 360), "accent", 0.85, 0.4)
+    loop = Part(ring(0, -0.86, 0.17, 0.16, 0.07, turn=(180, 360)), "accent", 0.85, 0.4)
     body = smooth(symmetric((0.30, -0.88), (wide * 0.95, -0.60), (wide, 0.2), (wide, 0.78), (0.3, 0.92)), 4)
     drawn = [*straps, loop, Part(body)]
     if parts["closure"] == "flap":
@@ -158,7 +158,7 @@ def suitcase(parts: Parts, form: Form) -> list[Part]:
             Part(box(-0.30, -1.12, 0.30, -0.99, 0.06), "dark", 1, 0.9),
         ]
     else:
-        grip = [Part(ring(0, top, 0.24, 0.20, 0.09, 180, 360), "dark", 1, 0.8)]
+        grip = [Part(ring(0, top, 0.24, 0.20, 0.09, turn=(180, 360)), "dark", 1, 0.8)]
     wheels = both(Part(ellipse(wide * 0.72, 0.93, 0.11, 0.11, count=16), "dark", 1, 0.5))
     drawn = [*grip, *wheels, Part(box(-wide, top, wide, 0.88, 0.14))]
     if parts["shell"] == "ribbed":
@@ -260,7 +260,7 @@ def watch(parts: Parts, form: Form) -> list[Part]:
         Part(face * 0.82, "accent", 1, 0.6),
     ]
     rim = size * 0.64
-    hours = ellipse(0, 0, rim, rim, -90, 240, 12)
+    hours = ellipse(0, 0, rim, rim, turn=(-90, 240), count=12)
     for k in range(0 if parts["markers"] == "no markers" else 12):
         spot = hours[k]
         mark = (

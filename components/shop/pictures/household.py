@@ -25,7 +25,7 @@ def mug(parts: Parts, form: Form) -> list[Part]:
     half = [(0.60, -high), (middle, 0.10), (low, high - 0.06), (low * 0.6, high)]
     body = smooth(symmetric(*half), 4) if parts["shape"] == "rounded" else symmetric(*half)
     grips = {
-        "round handle": ring(0.62, 0.02, 0.36, 0.42, 0.13, -100, 100),
+        "round handle": ring(0.62, 0.02, 0.36, 0.42, 0.13, turn=(-100, 100)),
         "square handle": ribbon(polygon((0.50, -0.36), (0.94, -0.36), (0.94, 0.36), (0.46, 0.36)), 0.13),
     }
     handle = [Part(grips[parts["handle"]], "accent", 0.92, 0.4)] if parts["handle"] in grips else []
@@ -83,9 +83,9 @@ def teapot(parts: Parts, form: Form) -> list[Part]:
     else:
         spout = ribbon(polygon((wide * 0.6, 0.30), (wide + 0.42, -0.40)), 0.30, 0.10)
     if parts["handle"] == "side handle":
-        handle = ring(-wide + 0.02, 0.05, 0.34, 0.36, 0.11, 95, 265)
+        handle = ring(-wide + 0.02, 0.05, 0.34, 0.36, 0.11, turn=(95, 265))
     else:
-        handle = ring(0, -high * 0.6, wide * 0.78, 0.56, 0.09, 185, 355)
+        handle = ring(0, -high * 0.6, wide * 0.78, 0.56, 0.09, turn=(185, 355))
     body = smooth(
         symmetric(
             (wide * 0.35, 0.1 - high),
@@ -229,7 +229,8 @@ def vase(parts: Parts, form: Form) -> list[Part]:
     handles = []
     if parts["handle"] == "two handles":
         reach = 0.62 if parts["shape"] in ("bulb", "flared") else 0.40
-        handles = both(Part(ring(reach * 0.62, -0.30, 0.32, 0.30, 0.10, -120, 100), "accent", 0.9, 0.4))
+        handle = ring(reach * 0.62, -0.30, 0.32, 0.30, 0.10, turn=(-120, 100))
+        handles = both(Part(handle, "accent", 0.9, 0.4))
     rim = [
         Part(ellipse(0, top, mouth + 0.03, 0.09), "accent", 1.03, 0.9),
         Part(ellipse(0, top, mouth * 0.78, 0.055), "inner", 0.55, 0.1),
@@ -260,7 +261,7 @@ def lamp(parts: Parts, form: Form) -> list[Part]:
     shades = {
         "cone": symmetric((0.16, -0.95), (0.66, split), (0.3, split + 0.04)),
         "drum": symmetric((0.54, -0.88), (0.58, split), (0.3, split + 0.05)),
-        "dome": ellipse(0, split, 0.68, 0.82, 180, 360),
+        "dome": ellipse(0, split, 0.68, 0.82, turn=(180, 360)),
         "globe": ellipse(0, split - 0.42, 0.50, 0.50),
     }
     trim = Part(

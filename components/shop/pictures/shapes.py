@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Points = NDArray[np.float64]
+Turn = tuple[float, float]  # from one angle to another: degrees, clockwise from the right
 # body: colour, pattern and material; accent: the second colour; the others are what products are fitted with
 Slot = Literal["body", "accent", "metal", "dark", "pale", "wood", "inner", "lens", "hole"]
 
@@ -78,16 +79,14 @@ def _arc(start: float, end: float, count: int) -> Points:
     return np.stack([np.cos(angle), np.sin(angle)], axis=1)
 
 
-def ellipse(
-    cx: float, cy: float, rx: float, ry: float, start: float = 0, end: float = 360, count: int = 26
-) -> Points:
-    """An ellipse or a piece of one (degrees, clockwise from the right)."""
-    return _arc(start, end, count) * (rx, ry) + (cx, cy)
+def ellipse(cx: float, cy: float, rx: float, ry: float, turn: Turn = (0, 360), *, count: int = 26) -> Points:
+    """An ellipse, or the piece of one from the first angle of ``turn`` to the second."""
+    return _arc(*turn, count) * (rx, ry) + (cx, cy)
 
 
 @cache
 def _corner(quarter: int) -> NDArray[np.float64]:
-    return ellipse(0, 0, 1, 1, 90 * quarter, 90 * quarter + 90, 5)
+    return ellipse(0, 0, 1, 1, turn=(90 * quarter, 90 * quarter + 90), count=5)
 
 
 def box(x0: float, y0: float, x1: float, y1: float, radius: float = 0.0) -> Points:
@@ -111,11 +110,9 @@ def ribbon(line: ArrayLike, width: float, end_width: float | None = None) -> Poi
     return np.concatenate([p + across, (p - across)[::-1]])
 
 
-def ring(
-    cx: float, cy: float, rx: float, ry: float, width: float, start: float = 0, end: float = 360
-) -> Points:
+def ring(cx: float, cy: float, rx: float, ry: float, width: float, *, turn: Turn = (0, 360)) -> Points:
     """An elliptic band; a full turn closes on itself."""
-    return ribbon(ellipse(cx, cy, rx, ry, start, end, 30), width)
+    return ribbon(ellipse(cx, cy, rx, ry, turn, count=30), width)
 
 
 def both(part: Part) -> list[Part]:

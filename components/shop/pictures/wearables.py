@@ -44,8 +44,8 @@ def _sleeves(kind: str, width: float, top: float) -> list[Part]:
 def _neckline(kind: str, top: float, wide: float) -> list[Part]:
     if kind == "round":
         return [
-            Part(ellipse(0, top, wide + 0.07, 0.25, 0, 180), "accent"),
-            Part(ellipse(0, top - 0.01, wide, 0.17, 0, 180), "inner", 0.8, 0.1),
+            Part(ellipse(0, top, wide + 0.07, 0.25, turn=(0, 180)), "accent"),
+            Part(ellipse(0, top - 0.01, wide, 0.17, turn=(0, 180)), "inner", 0.8, 0.1),
         ]
     if kind == "v-neck":
         return [

@@ -174,12 +174,12 @@ def _inputs(entry: LockEntry) -> dict[str, Any]:
 def print_verification(console: Console, found: Verification) -> None:
     """Say what is the same and what is not."""
 
-    def say(text: str) -> None:
+    def _say(text: str) -> None:
         console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     for name, stages in (("outputs differ", found.outputs), ("computed from other inputs", found.inputs)):
         for stage, paths in stages.items():
-            say(f"{stage}: {name}: {', '.join(paths)}")
+            _say(f"{stage}: {name}: {', '.join(paths)}")
     for figure in found.figures:
         interval = f" [{figure.low:.4f}, {figure.high:.4f}]" if figure.low is not None else ""
         committed, now, change = (
@@ -187,8 +187,8 @@ def print_verification(console: Console, found: Verification) -> None:
             for value, form in ((figure.committed, ".4f"), (figure.found, ".4f"), (figure.change, "+.2e"))
         )
         where = f"{Path(figure.file).stem}.{figure.variant}.{figure.metric}"
-        say(f"{where}: {committed}{interval} -> {now} ({change}): {figure.verdict}")
-    say(_conclusion(found))
+        _say(f"{where}: {committed}{interval} -> {now} ({change}): {figure.verdict}")
+    _say(_conclusion(found))
 
 
 def _conclusion(found: Verification) -> str:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from components.stage.errors import VitrineError
 from components.stage.params import load_params
 from components.stage.publish import remove
 from components.stage.record import Record
@@ -51,6 +52,15 @@ def tracking_params(root: Path) -> TrackingParams:
         ConfigurationError: the file or block is missing or wrong.
     """
     return load_params("tracking", TrackingParams, root / os.environ.get("VITRINE_PARAMS", "params.yaml"))
+
+
+def publish_run(root: Path, run_id: str, cached: Sequence[str]) -> list[str]:
+    """Write what a pipeline run computed, and what it found ``cached``; returns what went wrong."""
+    try:
+        link_cached(root, run_id, list(cached))
+        return publish(root).warnings if pending(root) else []
+    except (VitrineError, OSError) as error:
+        return [f"not recorded in MLflow yet: {error}"]
 
 
 def publish(

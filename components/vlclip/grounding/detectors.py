@@ -1,8 +1,9 @@
-"""Open-vocabulary detectors as grounders: Grounding DINO and OWLv2, from a folder or from the hub.
+"""Open-vocabulary detectors as grounders, from a folder or from the hub.
 
-Grounding DINO (Liu et al. 2023, arXiv 2303.05499) is what VL-CLIP uses; OWLv2 (Minderer et al. 2023,
-arXiv 2306.09683) is our second choice. Weights are read from safetensors only, and no
-code of a checkpoint is ever run.
+Grounding DINO (Liu et al. 2023, arXiv 2303.05499) is what VL-CLIP uses; MM-Grounding-DINO (Zhao et al. 2024,
+arXiv 2401.02361), whose architecture LLMDet (Fu et al. 2025, arXiv 2501.18954) has too, and OWLv2 (Minderer
+et al. 2023, arXiv 2306.09683) are our further choices. Weights are read from safetensors only, and no code
+of a checkpoint is ever run. Their scores differ in scale, so each one's threshold is calibrated.
 """
 
 from __future__ import annotations
@@ -18,14 +19,15 @@ from components.catalog.format.errors import ImageError
 from components.catalog.format.images import decode_image
 from components.encoder.model.features.pixels import LIMITS
 from components.vlclip.grounding.grounding import NO_PICTURE, Proposals
-from components.vlclip.model.errors import DetectorError
+from components.vlclip.model.errors import DetectorError, GroundingDataError
 from components.vlclip.model.params import DetectorGrounding
 
 if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-GROUNDING_DINO, OWLV2 = "grounding-dino", "owlv2"
+GROUNDING_DINO, MM_GROUNDING_DINO, OWLV2 = "grounding-dino", "mm-grounding-dino", "owlv2"
+KINDS = (GROUNDING_DINO, MM_GROUNDING_DINO, OWLV2)
 ALLOWED = {".safetensors", ".json", ".txt", ".model", ".md"}
 # Both resize to about this side themselves; a larger JPEG is decoded at a half, a quarter or an eighth.
 DECODE_PX = 1333
@@ -48,7 +50,7 @@ def check_folder(folder: Path) -> None:
 
 
 def load_detector(checkpoint: str, revision: str | None) -> tuple[Any, Any, str]:
-    """Model, processor and kind (``grounding-dino`` or ``owlv2``).
+    """Model, processor and kind, one of ``KINDS``.
 
     Raises:
         DetectorError: the checkpoint cannot be found or read, lacks weights, or is of another architecture.
@@ -61,10 +63,8 @@ def load_detector(checkpoint: str, revision: str | None) -> tuple[Any, Any, str]
     options: dict[str, Any] = {"revision": revision or "main", "trust_remote_code": False}
     try:
         kind = AutoConfig.from_pretrained(checkpoint, **options).model_type
-        if kind not in (GROUNDING_DINO, OWLV2):
-            raise DetectorError(
-                f"{checkpoint} is a '{kind}'; ground.detector takes {GROUNDING_DINO} or {OWLV2}."
-            )
+        if kind not in KINDS:
+            raise DetectorError(f"{checkpoint} is a '{kind}'; ground.detector takes {', '.join(KINDS)}.")
         processor = AutoProcessor.from_pretrained(checkpoint, **options)
         model, report = AutoModelForZeroShotObjectDetection.from_pretrained(
             checkpoint, use_safetensors=True, output_loading_info=True, **options
@@ -81,7 +81,11 @@ def load_detector(checkpoint: str, revision: str | None) -> tuple[Any, Any, str]
 
 
 class DetectorGrounder:
-    """The most confident box of a detector that is asked for the product type."""
+    """The most confident box of a detector that is asked for the product type.
+
+    Attributes:
+        threshold: least confidence of a box that is used; until it is calibrated, the parameters' own or 0.
+    """
 
     def __init__(self, params: DetectorGrounding, precision: str, batch_size: int) -> None:
         from components.stage.accelerator import device
@@ -90,11 +94,23 @@ class DetectorGrounder:
         self.device = device()
         model, self.processor, self.kind = load_detector(params.checkpoint, params.revision)
         self.model = model.to(self.device)
+        self.threshold = params.threshold or 0.0
 
-    @property
-    def threshold(self) -> float:
-        """Least confidence of a box that is used."""
-        return self.params.threshold
+    def calibrate(self, pictures: Sequence[bytes], absent_types: Sequence[str]) -> None:
+        """Set the threshold by pictures that do not show what they are asked for.
+
+        Raises:
+            GroundingDataError: there is no such picture that can be read.
+        """
+        asked = [(data, kind) for data, kind in zip(pictures, absent_types, strict=True) if kind]
+        scores = self.propose([data for data, _ in asked], [kind for _, kind in asked]).scores
+        scores = scores[np.isfinite(scores)]
+        if not len(scores):
+            raise GroundingDataError(
+                "There are no pictures of several types to calibrate the detector's threshold on; set "
+                "ground.detector.threshold."
+            )
+        self.threshold = float(np.quantile(scores, self.params.absent_quantile))
 
     def propose(self, pictures: Sequence[bytes], product_types: Sequence[str]) -> Proposals:
         """The most confident box of each picture; its middle is the point."""
@@ -111,8 +127,8 @@ class DetectorGrounder:
 
     def inputs(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Any:
         """The model's input, one prompt for each picture; OWLv2 wants lists of queries of one length."""
-        texts: Any = list(prompts) if self.kind == GROUNDING_DINO else [[p] for p in prompts]
-        padding = True if self.kind == GROUNDING_DINO else "max_length"
+        texts: Any = [[p] for p in prompts] if self.kind == OWLV2 else list(prompts)
+        padding = "max_length" if self.kind == OWLV2 else True
         return self.processor(
             images=list(images), text=texts, return_tensors="pt", padding=padding, truncation=True
         )

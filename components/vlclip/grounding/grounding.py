@@ -1,14 +1,14 @@
 """Where a product is in its picture, asked with nothing but its product type.
 
 VL-CLIP (arXiv 2507.17080): prompt = product type only; the most confident box is used, and the whole
-picture below a threshold. The protocol has two kinds of implementations: the encoder's own patches (here)
-and open-vocabulary detectors (:mod:`components.vlclip.grounding.detectors`).
+picture below a threshold. The protocol has two kinds of implementations: a dense head on the encoder's maps
+(:mod:`components.vlclip.grounding.dense`) and open-vocabulary detectors
+(:mod:`components.vlclip.grounding.detectors`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,16 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from components.catalog.format.errors import ImageError
-from components.encoder.model.features.encode import BatchEncoder
-from components.encoder.model.features.pixels import square
-from components.vlclip.grounding.empty_pictures import empty_pictures
-from components.vlclip.grounding.foreground import drawn_around
-from components.vlclip.grounding.windows import Windows, peak
+from components.catalog.format.images import decode_image
+from components.encoder.model.features.pixels import LIMITS
 from components.vlclip.model.boxes import Boxes, areas, box_problem, clipped
-from components.vlclip.model.errors import GroundingDataError, VlclipConfigurationError
-from components.vlclip.model.params import EncoderGrounding
-
-Patches = npt.NDArray[np.float32]
 
 NO_TYPE = "no product type"
 UNKNOWN_TYPE = "product type is not in the schema"
@@ -81,97 +74,32 @@ class Grounded:
         return self.box is None
 
 
-@dataclass(frozen=True)
-class Examples:
-    """Encoded pictures and their product types, for a grounder that has to learn what nothing scores."""
-
-    pictures: Sequence[bytes]
-    product_types: Sequence[str]
-
-
-class EncoderGrounder:
-    """Boxes from the similarity of the encoder's patches to the product type.
+class CentreGrounder:
+    """The middle of every picture: what is left where nothing can be taught.
 
     Args:
-        examples: whose grounds set ``threshold``; half of them only check it.
-
-    Attributes:
-        nothing: mean patches ``[rows, columns, D]`` of pictures of nothing.
-        threshold: least contrast of similarity, inside minus outside.
-        empty_fallback: share of the pictures of nothing that did not set it and fall below it; NaN if none.
+        side: of the crop, as a share of the picture's width and height.
     """
 
-    def __init__(
-        self, encoder: BatchEncoder, params: EncoderGrounding, threads: int, examples: Examples
-    ) -> None:
-        own = encoder.encoder.image_px
-        self.image_px = params.image_px or own
-        if self.image_px != own and encoder.encoder.heads is None:
-            raise VlclipConfigurationError(
-                f"ground.encoder.image_px is {self.image_px}, but this encoder's vision transformer takes "
-                f"pictures of {own} px only; set it to null."
-            )
-        self.encoder, self.params, self.threads = encoder, params, threads
-        self.windows = Windows(params.grid, params.smallest_side, params.level_deviations, params.compactness)
-        self.nothing, self.threshold, self.empty_fallback = self._on_empty(examples)
+    threshold = 0.0
 
-    def _on_empty(self, examples: Examples) -> tuple[Patches, float, float]:
-        """Mean patches of nothing, the threshold, and the share of other empty pictures below it."""
-        known = [t for t in examples.product_types if t.strip()]
-        with ThreadPoolExecutor(self.threads) as pool:
-            squares = [s for s in pool.map(self._square, examples.pictures) if s is not None]
-        if not squares or not known:
-            raise GroundingDataError(
-                f"The {self.params.empty.split} split has no readable picture of a known type to learn from "
-                "what a picture of nothing scores; choose the other split in ground.encoder.empty.split."
-            )
-        rng = np.random.default_rng(self.params.empty.seed)
-        pictures = empty_pictures(np.stack(squares), rng)
-        patches = self.encoder.patch_vectors(pictures)
-        half = np.arange(len(pictures)) % len(squares) % 2 == 1
-        mean: Patches = patches[~half].mean(axis=0)
-        types = [known[i % len(known)] for i in range(len(pictures))]
-        _, contrast = self.windows.best(self._similarity(patches - mean, types))
-        threshold = float(np.quantile(contrast[~half], self.params.empty.quantile))
-        return mean, threshold, float(np.mean(contrast[half] < threshold)) if half.any() else float("nan")
-
-    def _similarity(self, patches: Patches, product_types: Sequence[str]) -> Patches:
-        types = sorted(set(product_types))
-        number = {t: i for i, t in enumerate(types)}
-        texts = self.encoder.texts(types)[[number[t] for t in product_types]]
-        found: Patches = np.einsum("nhwd,nd->nhw", patches, texts, optimize=True)
-        return found
-
-    def maps(self, pixels: npt.NDArray[np.uint8], product_types: Sequence[str]) -> Patches:
-        """How much more each patch says the product type than one of nothing, ``[N, rows, columns]``.
-
-        What a patch of nothing says in its place (a convolution sees the picture's edge) is subtracted.
-        """
-        return self._similarity(self.encoder.patch_vectors(pixels) - self.nothing, product_types)
+    def __init__(self, side: float) -> None:
+        self.side = side
 
     def propose(self, pictures: Sequence[bytes], product_types: Sequence[str]) -> Proposals:
-        """The best window of each map, drawn around what stands in it; the contrast is the score."""
-        with ThreadPoolExecutor(self.threads) as pool:
-            squares = list(pool.map(self._square, pictures))
-            pixels = np.stack([s if s is not None else self._blank() for s in squares])
-            maps = self.maps(pixels, product_types)
-            boxes, contrast = self.windows.best(maps)
-            if self.params.part_share is not None:
-                boxes = np.array(list(pool.map(self._drawn, boxes, pixels)))
-        return Proposals(boxes, contrast, peak(maps), ["" if s is not None else NO_PICTURE for s in squares])
+        """The same box for each picture that can be read, with score 0."""
+        count, edge = len(pictures), (1 - self.side) / 2
+        boxes = np.tile(np.array([edge, edge, 1 - edge, 1 - edge]), (count, 1))
+        problems = [NO_PICTURE if _unreadable(data) else "" for data in pictures]
+        return Proposals(boxes, np.zeros(count), np.full((count, 2), 0.5), problems)
 
-    def _drawn(self, box: Sequence[float], picture: npt.NDArray[np.uint8]) -> tuple[float, ...]:
-        assert self.params.part_share is not None
-        return drawn_around(box, picture, self.params.part_share, self.params.part_area)
 
-    def _blank(self) -> npt.NDArray[np.uint8]:
-        return np.zeros((self.image_px, self.image_px, 3), dtype=np.uint8)
-
-    def _square(self, data: bytes) -> npt.NDArray[np.uint8] | None:
-        try:
-            return square(data, self.image_px)
-        except ImageError:
-            return None
+def _unreadable(data: bytes) -> bool:
+    try:
+        decode_image(data, LIMITS, target_px=1)
+    except ImageError:
+        return True
+    return False
 
 
 def judged(

@@ -1,12 +1,14 @@
-"""The grounding stage: a box or a fallback for every product, streamed from the catalogue's shards."""
+"""The grounding stage: teach a grounder, then a box or a fallback for every product, shard by shard."""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,16 +16,23 @@ import torch
 
 from components.catalog.format.parquet import RowWriter
 from components.catalog.format.schema import read_schema
+from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.features.pixels import ROWS_AT_ONCE, shard_paths
+from components.encoder.model.towers.files import LoadedEncoder, load_encoder
 from components.stage.memory import keep_freed_memory
 from components.stage.params import Params
 from components.stage.paths import Paths
 from components.stage.progress import Progress
 from components.stage.publish import published
 from components.stage.record import Record
-from components.vlclip.grounding.grounding import EncoderGrounder, Examples, Grounder, ground
+from components.vlclip.grounding.dense.files import TrainedHead, save_grounder
+from components.vlclip.grounding.dense.grounder import DenseGrounder
+from components.vlclip.grounding.dense.reading import AskedTypes, Reader
+from components.vlclip.grounding.dense.teach import Machine, Taught, chosen_pictures, cut_outs_of, taught_head
+from components.vlclip.grounding.dense.trunk import trunk_maps
+from components.vlclip.grounding.grounding import CentreGrounder, Grounder, ground
 from components.vlclip.model.errors import GroundingDataError
-from components.vlclip.model.params import EmptyPictures, GroundParams
+from components.vlclip.model.params import DetectorGrounding, GroundParams
 
 # Lists of variable length by type only: Arrow cannot read back fixed-size lists that hold nulls.
 BOXES = pa.schema(
@@ -44,36 +53,101 @@ class Blocks(Params):
     ground: GroundParams
 
 
-def make_grounder(
-    params: GroundParams, model: Path, examples: Callable[[EmptyPictures], Examples]
-) -> Grounder:
-    """The method that the parameters name; only the encoder's reads its folder and asks for examples."""
+@dataclass(frozen=True)
+class Made:
+    """A grounder, and what meta.json tells of how it came about; ``trained`` is what is published."""
+
+    grounder: Grounder
+    told: dict[str, Any]
+    trained: TrainedHead | None = None
+
+
+class Pictures(Protocol):
+    """Encoded pictures with their types, to learn from."""
+
+    def spread(self, most: int) -> list[tuple[bytes, str]]:
+        """At most ``most`` of them; types take turns."""
+        ...
+
+
+def make_grounder(params: GroundParams, encoder: Callable[[], LoadedEncoder], train: Pictures) -> Made:
+    """The method that the parameters name: a detector, or a head taught by pictures of products.
+
+    Args:
+        encoder: gives the towers; a detector does not ask for them. train: pictures and types to learn from.
+    """
     if params.detector is not None:
-        from components.vlclip.grounding.detectors import DetectorGrounder
+        return _detector(params, params.detector, train)
+    assert params.scenes is not None
+    towers = encoder()
+    composer = params.scenes.composer
+    with_types = ((data, kind) for data, kind in train.spread(composer.pictures) if kind.strip())
+    found = cut_outs_of(with_types, composer, params.threads)
+    if found.problem:
+        print(f"ground: {found.problem}; the middle of each picture is used", file=sys.stderr)
+        return Made(CentreGrounder(params.scenes.centre_side), {"method": "centre", "why": found.problem})
+    return taught_grounder(params, towers, found)
 
-        return DetectorGrounder(params.detector, params.precision, params.batch_size)
-    from components.encoder.model.features.encode import BatchEncoder
-    from components.encoder.model.towers.files import load_encoder
 
-    assert params.encoder is not None
-    encoder = BatchEncoder(load_encoder(model), params.batch_size, params.precision)
-    return EncoderGrounder(encoder, params.encoder, params.threads, examples(params.encoder.empty))
+def taught_grounder(params: GroundParams, encoder: LoadedEncoder, found: Taught) -> Made:
+    """A head taught by scenes of what could be cut out, ready to answer."""
+    assert params.scenes is not None
+    batch = BatchEncoder(encoder, params.batch_size, params.precision)
+    machine = Machine(
+        trunk_maps(encoder.encoder, params.precision), encoder.image_sha256, batch.device, params.precision,
+        params.batch_size, params.threads,
+    )  # fmt: skip
+    trained = taught_head(found, params.scenes, machine)
+    reader = Reader(machine.maps, trained.head, params.scenes.sizes_px, params.batch_size)
+    asked = AskedTypes(
+        trained.types, batch.text_features, params.scenes.temperature, params.scenes.least_similarity
+    )
+    told = {"method": "scenes", **trained.scenes, **trained.calibration._asdict(), "types": trained.types}
+    return Made(
+        DenseGrounder(reader, asked, trained.calibration, params.scenes.region.agreement, params.threads),
+        told,
+        trained,
+    )
 
 
-def spread_examples(catalogue: Path, params: EmptyPictures) -> Examples:
-    """Pictures of the split, evenly spread over the catalogue."""
-    splits = [
-        s for p in shard_paths(catalogue) for s in pq.read_table(p, columns=["split"])["split"].to_pylist()
-    ]
-    inside = [i for i, split in enumerate(splits) if split == params.split]
-    chosen = set(inside[:: max(1, len(inside) // params.pictures)][: params.pictures])
-    pictures, types, at = list[bytes](), list[str](), 0
-    for _, product_types, images in _batches(catalogue):
-        taken = [i for i in range(len(images)) if at + i in chosen]
-        pictures += [images[i] for i in taken]
-        types += [product_types[i] for i in taken]
-        at += len(images)
-    return Examples(pictures, types)
+def _detector(params: GroundParams, detector: DetectorGrounding, train: Pictures) -> Made:
+    from components.vlclip.grounding.detectors import DetectorGrounder
+
+    grounder = DetectorGrounder(detector, params.precision, params.batch_size)
+    if detector.threshold is None:
+        pictures = train.spread(detector.calibration_pictures)
+        grounder.calibrate([data for data, _ in pictures], other_types([kind for _, kind in pictures]))
+    return Made(grounder, {"method": grounder.kind, "threshold": grounder.threshold})
+
+
+def other_types(kinds: Sequence[str]) -> list[str]:
+    """For each picture a type that is not its own, the others in turn; no type where there is no other."""
+    known = sorted({k for k in kinds if k.strip()})
+    others = {k: [other for other in known if other != k] for k in known}
+    asked = [others.get(k, []) for k in kinds]
+    return [other[i % len(other)] if other else "" for i, other in enumerate(asked)]
+
+
+class Train:
+    """Pictures of the catalogue's train split, read when they are asked for."""
+
+    def __init__(self, catalogue: Path) -> None:
+        self.catalogue = catalogue
+
+    def spread(self, most: int) -> list[tuple[bytes, str]]:
+        """At most ``most`` encoded pictures with their types, which take turns; in the catalogue's order."""
+        splits, kinds = list[str](), list[str]()
+        for shard in shard_paths(self.catalogue):
+            table = pq.read_table(shard, columns=["split", "product_type"])
+            splits += table["split"].to_pylist()
+            kinds += table["product_type"].to_pylist()
+        inside = [i for i, split in enumerate(splits) if split == "train"]
+        chosen = {inside[at] for at in chosen_pictures([kinds[i] for i in inside], most)}
+        found, start = list[tuple[bytes, str]](), 0
+        for _, types, images in _batches(self.catalogue):
+            found += [(images[i], types[i]) for i in range(len(images)) if start + i in chosen]
+            start += len(images)
+        return found
 
 
 def _batches(catalogue: Path) -> Iterator[tuple[list[str], list[str], list[bytes]]]:
@@ -85,7 +159,7 @@ def _batches(catalogue: Path) -> Iterator[tuple[list[str], list[str], list[bytes
 
 
 def run(params: Blocks, paths: Paths, record: Record) -> None:
-    """Stage ``ground``: ``boxes.parquet`` and ``meta.json``; one batch of pictures in memory at a time.
+    """Stage ``ground``: the grounder's folder, and ``boxes.parquet`` and ``meta.json`` of every product.
 
     Raises:
         GroundingDataError: the catalogue holds no product shard.
@@ -97,18 +171,20 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
         raise GroundingDataError(
             f"{paths.catalogue} holds no product shard; run 'vitrine run --until catalog_quality'."
         )
-    with record.timed("load"):
-        grounder = make_grounder(block, paths.encoder, lambda empty: spread_examples(paths.catalogue, empty))
+    with record.timed("teach"):
+        made = make_grounder(block, lambda: load_encoder(paths.encoder), Train(paths.catalogue))
+    with published(paths.grounder) as folder:
+        save_grounder(made.trained, str(made.told.get("why", made.told["method"])), folder)
     with published(paths.grounding) as folder, record.timed("ground"):
         folder.mkdir(parents=True)
-        reasons = _write_boxes(grounder, paths.catalogue, block.minimum_area, folder / "boxes.parquet")
-        (folder / "meta.json").write_text(_meta(block, reasons, grounder), encoding="utf-8")
+        reasons = _write_boxes(made.grounder, paths.catalogue, block.minimum_area, folder / "boxes.parquet")
+        (folder / "meta.json").write_text(_meta(block, reasons, made), encoding="utf-8")
     total = sum(reasons.values())
-    record.outputs = [str(paths.grounding)]
+    record.outputs = [str(paths.grounder), str(paths.grounding)]
     record.metrics = {
         "products": float(total),
         "fallback_rate": 1 - reasons[""] / max(1, total),
-        "threshold": grounder.threshold,
+        "threshold": made.grounder.threshold,
         "products_per_second": total / max(record.timings["ground"], 1e-9),
     }
 
@@ -129,12 +205,10 @@ def _write_boxes(grounder: Grounder, catalogue: Path, minimum_area: float, file:
     return reasons
 
 
-def _meta(params: GroundParams, reasons: Counter[str], grounder: Grounder) -> str:
+def _meta(params: GroundParams, reasons: Counter[str], made: Made) -> str:
     """What made the boxes, from which score on, and how often each reason to fall back occurred."""
     settings: dict[str, Any] = params.model_dump(mode="json", exclude={"threads", "batch_size"})
     fallbacks = {reason: count for reason, count in sorted(reasons.items()) if reason}
     meta = {"count": sum(reasons.values()), "fallbacks": fallbacks, "parameters": settings}
-    meta |= {"threshold": grounder.threshold}
-    if isinstance(grounder, EncoderGrounder):
-        meta |= {"empty_fallback": grounder.empty_fallback}
+    meta |= {"threshold": made.grounder.threshold, "made": made.told}
     return json.dumps(meta, indent=1, sort_keys=True) + "\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
@@ -13,25 +13,12 @@ from components.stage.params import Params, Precision, Share
 CACHE = Path(".vitrine/cache")
 
 
-class EmptyPictures(Params):
-    """What a box must score to be used: more than most boxes on pictures of nothing do.
-
-    Such pictures are made from the grounds of the catalogue's own; see
-    :func:`components.vlclip.grounding.empty_pictures.empty_pictures`.
-    """
-
-    split: Literal["train", "validation"] = "train"  # whose pictures give their grounds
-    pictures: int = Field(200, ge=10)  # of the split; half of them set the threshold, the others check it
-    seed: int = 61
-    quantile: Share = 0.9  # share of pictures of nothing that fall back to the whole picture
-
-
 class SceneParams(Params):
-    """Training scenes that the stage composes; see :mod:`components.vlclip.grounding.dense.scenes`."""
+    """Training scenes that the stage composes of products cut out of plain pictures."""
 
     seed: int = 61
-    image_px: int = Field(224, ge=32, le=1024, multiple_of=32)  # side of a scene
-    pictures: PositiveInt = 2500  # of the train split that are cut out at most; types take turns
+    image_px: int = Field(160, ge=32, le=1024, multiple_of=32)  # side of a scene
+    pictures: PositiveInt = 2000  # of the train split that are cut out at most; types take turns
     cut_out_px: int = Field(192, ge=16, le=1024)  # longest side that a picture is cut out at
     balance: Share = 0.5  # how often a type is drawn: its number of cut-outs to the power of this
     least_things: PositiveInt = 2  # products in a scene
@@ -51,8 +38,8 @@ class HeadTraining(Params):
     """Training of the dense head; the maps of its scenes are computed once."""
 
     seed: int = 67
-    scenes: PositiveInt = 1600  # scenes, each seen several times
-    steps: PositiveInt = 500
+    scenes: PositiveInt = 1000  # scenes, each seen several times
+    steps: PositiveInt = 300
     batch_size: PositiveInt = 32  # scenes a step
     learning_rate: PositiveFloat = 0.002
     weight_decay: float = Field(0.05, ge=0)
@@ -66,45 +53,33 @@ class RegionParams(Params):
     scenes: int = Field(100, ge=4)  # that choose
     shares: tuple[Share, ...] = (0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6)  # of the peak, from which on
     margins: tuple[float, ...] = (0.0, 0.03, 0.06)  # widening on each side, as a share of the box's own
-    absent_quantile: Share = 0.9  # share of questions for what a scene does not show that fall back
+    absent_quantile: Share = 0.5  # share of questions for what a scene does not show that fall back
+    # A plain picture's product is boxed by its outline, if that and the region overlap so much; null: never.
+    agreement: Share | None = 0.4
 
 
 class SceneGrounding(Params):
     """Boxes from a dense head on the encoder's frozen maps, taught by composed scenes."""
 
-    scenes: SceneParams = SceneParams()
+    composer: SceneParams = SceneParams()
     training: HeadTraining = HeadTraining()
     region: RegionParams = RegionParams()
-    sizes_px: tuple[int, ...] = Field((160, 224, 320), min_length=1)  # longer side of a picture, read at each
-    temperature: PositiveFloat = 0.05  # of the mixture of types that stands for a word the head never saw
+    sizes_px: tuple[int, ...] = Field((160,), min_length=1)  # longer sides of a picture, read at each
+    temperature: PositiveFloat = 0.1  # of the mixture of types that stands for a word the head never saw
     least_similarity: float = Field(0.3, ge=-1, le=1)  # of such a word to the nearest type; cosine
     centre_side: float = Field(0.75, gt=0, le=1)  # of the crop where no head can be taught
 
 
-class EncoderGrounding(Params):
-    """Boxes from the encoder's own patches; see :class:`components.vlclip.grounding.windows.Windows`."""
-
-    image_px: int | None = Field(
-        None, ge=32, le=1024
-    )  # side of the square pictures; null = the encoder's own
-    grid: int = Field(10, ge=4, le=32)  # cells per side that windows are made of
-    smallest_side: Share = 0.25  # shortest side of a window, as a share of the picture's
-    level_deviations: float = 0.0  # how far above its mean a similarity must be to speak for a window
-    compactness: Share = 0.1  # 0: the window with the largest sum; 1: with the largest mean
-    # From this share inside the window on a part of the foreground belongs to the box; null = plain windows.
-    part_share: Share | None = 0.5
-    part_area: Share = 0.01  # smaller parts are specks, as a share of the picture
-    # the least contrast of similarity, inside minus outside, for a box to be used
-    empty: EmptyPictures = EmptyPictures()
-
-
 class DetectorGrounding(Params):
-    """Boxes from an open-vocabulary detector: Grounding DINO or OWLv2, through transformers."""
+    """Boxes from an open-vocabulary detector through transformers: the Grounding DINO family or OWLv2."""
 
     checkpoint: str = Field(min_length=1)  # a folder, or a name on the hub
     revision: str | None = None  # commit of the hub's repository; null for a folder
     prompt: str = "a {product_type}."  # with {product_type}
-    threshold: Share = 0.3  # least confidence for a box to be used
+    # least confidence for a box to be used; null: calibrated on pictures that do not show what is asked
+    threshold: Share | None = None
+    calibration_pictures: int = Field(200, ge=2)  # of the train split, each asked for another type
+    absent_quantile: Share = 0.9  # share of them that fall back to the whole picture
 
     @model_validator(mode="after")
     def _prompt_names_the_type(self) -> Self:
@@ -115,30 +90,30 @@ class DetectorGrounding(Params):
 
 
 class GroundParams(Params):
-    """Block ``ground``: where each product is in its picture. One of ``encoder`` and ``detector`` is set."""
+    """Block ``ground``: where each product is in its picture. One of ``scenes`` and ``detector`` is set."""
 
     threads: PositiveInt = 1
     batch_size: PositiveInt = 64
     precision: Precision = "bf16"
-    encoder: EncoderGrounding | None = EncoderGrounding()
+    scenes: SceneGrounding | None = SceneGrounding()
     detector: DetectorGrounding | None = None
     minimum_area: Share = 0.02  # a smaller box is not used
 
     @model_validator(mode="after")
     def _one_method(self) -> Self:
-        if (self.encoder is None) == (self.detector is None):
-            raise ValueError("set exactly one of encoder and detector, and the other to null")
+        if (self.scenes is None) == (self.detector is None):
+            raise ValueError("set exactly one of scenes and detector, and the other to null")
         return self
 
 
 class VlclipTraining(TrainingParams):
     """A short training that goes on from the encoder's weights and temperature."""
 
-    epochs: PositiveInt = 20
+    epochs: PositiveInt = 8
     swapped_captions: bool = False
     learning_rate: PositiveFloat = 0.0005
     checkpoint_every_s: PositiveFloat = 10.0
-    validate_every_epochs: PositiveInt = 10
+    validate_every_epochs: PositiveInt = 4
 
 
 class VlclipParams(Params):
@@ -147,8 +122,8 @@ class VlclipParams(Params):
     seed: int = 31
     threads: PositiveInt = 1
     margin: Share = 0.1  # a crop is its box, this share of its sides wider on each side
-    # of product type, the variant's text, and the attributes that the text states
-    captions: CaptionShares = CaptionShares(product_type=0.1, title=0.4, attributes=0.4)
+    # of product type, the variant's text, the attributes that the text states, and train queries
+    captions: CaptionShares = CaptionShares(queries=0.4)  # the encoder's own
     augmentation: Augmentation = Augmentation()
     training: VlclipTraining = VlclipTraining()
 

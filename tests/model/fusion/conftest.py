@@ -92,14 +92,13 @@ BLOCKS: dict[str, Any] = {
         },
         "text": {
             "fields": ["title", "product_type", "attributes", "description"],
-            "context_length": 20,
+            "by_field": True, "hidden": 16, "dropout": 0.1, "context_length": 20,
             "masking": {"title": 0.2, "product_type": 0.1, "attributes": 0.2, "description": 0.3},
         },
         "bm25": {"k1": 1.2, "b": 0.75},
-        "word_path": {"weight": 1.0},
     },
     "align_text": {
-        "seed": 1, "threads": 1, "keep_text_tower": 0.5, "text_weight": 1.0,
+        "seed": 1, "threads": 1, "tune_text": False, "text_weight": 1.0,
         "image_weight": 0.0, "train_images": False,
         "minimum_temperature": 0.01, "precision": "fp32", "augmentation": ENCODER["augmentation"],
         "optimisation": OPTIMISATION, "encode": ENCODE,
@@ -120,7 +119,6 @@ BLOCKS: dict[str, Any] = {
 }  # fmt: skip
 BLOCKS["align_image"] = BLOCKS["align_text"] | {
     "seed": 2,
-    "keep_text_tower": 1.0,
     "text_weight": 0.5,
     "image_weight": 1.0,
 }

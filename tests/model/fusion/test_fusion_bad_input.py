@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from components.fusion.model.towers.starting_encoder import marked_tokenizer
 from PIL import Image
 
 from components.encoder.model.towers.files import load_encoder
-from components.fusion.model.data.product_text import MARKER_TOKENS, ProductTokens, product_text
+from components.fusion.model.data.product_text import phrases, product_text
 from components.fusion.model.params import EncodeParams, ProductTextParams
+from components.fusion.model.towers.product_texts import WholeTexts
 from components.fusion.model.towers.towers import Items, joined
 from components.fusion.search.search import open_model
 from components.stage.frame import main
@@ -164,10 +164,10 @@ def test_orders_in_listings_move_no_neighbour(trained: Path, shop: Path, tmp_pat
     assert np.allclose(np.linalg.norm(after.text, axis=1), 1, atol=1e-5), "no text weighs more than another"
 
 
-def test_orders_spell_no_marker_and_end_at_the_cap(shop: Path, blocks: dict[str, Any]) -> None:
+def test_orders_spell_no_special_token_and_end_at_the_cap(shop: Path, blocks: dict[str, Any]) -> None:
     text = ProductTextParams.model_validate(blocks["fusion"]["text"])
-    tokenizer = marked_tokenizer(load_encoder(shop / "models/encoder").tokenizer, text.context_length)
-    hostile = [*LISTING_TEXTS, *MARKER_TOKENS.values(), "<start>", "<end>", "<pad>", "<<title>>"]
+    tokenizer = load_encoder(shop / "models/encoder").tokenizer.with_context(text.context_length)
+    hostile = [*LISTING_TEXTS, "<start>", "<end>", "<pad>", "<<title>>", "<s> title: </s>"]
     rows = [
         {
             "title": said,
@@ -178,11 +178,10 @@ def test_orders_spell_no_marker_and_end_at_the_cap(shop: Path, blocks: dict[str,
         for said in hostile
     ]
     for row in rows:
-        said = product_text(row, text.fields, MARKER_TOKENS)
-        assert re.findall("<[^>]*>", said) == [MARKER_TOKENS[field] for field in text.fields]
-    drawn = ProductTokens(rows, text, tokenizer).draw(np.arange(len(rows)), None)
+        said = [product_text(row, text.fields), *(p for field in text.fields for p in phrases(row, field))]
+        assert not [text for text in said if "<" in text or ">" in text or "\n" in text]
+    drawn = WholeTexts(rows, text, tokenizer).draw(np.arange(len(rows)), None).numpy()
     assert drawn.shape == (len(rows), text.context_length)
-    assert ((drawn == tokenizer.vocabulary_size - 1).sum(axis=1) == 1).all(), "a text ends once"
 
 
 def test_a_photo_of_40_megabytes_is_one_more_picture(own: Path, trained: Path) -> None:
@@ -200,7 +199,10 @@ def test_a_photo_of_40_megabytes_is_one_more_picture(own: Path, trained: Path) -
 SPOILT = pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (lambda f: os.truncate(f / "model.safetensors", 500), "cannot be loaded"),
+        (
+            lambda f: os.truncate(next(f.glob("*.safetensors")), 50),
+            "cannot be loaded",
+        ),
         (lambda f: (f / "model.pkl").write_bytes(b"cposix"), r"model\.pkl"),
     ],
     ids=["cut", "pickle"],

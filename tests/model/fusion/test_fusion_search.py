@@ -78,7 +78,8 @@ def test_what_search_cannot_do_is_told(
     monkeypatch.chdir(root)
     assert vitrine("search", "mug", "--system", "opal") == 2
     assert "--system takes encoder or fusion" in " ".join(capfd.readouterr().err.split())
-    assert vitrine("search", "--system", "fusion") == 2
+    (root / "photo.png").write_bytes(b"")
+    assert vitrine("search", "--system", "fusion", "--image", "photo.png") == 2
     assert "Fusion answers a text alone" in " ".join(capfd.readouterr().err.split())
     (root / "models/fusion").unlink()
     assert main(["mug"]) == 4

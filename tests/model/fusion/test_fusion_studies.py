@@ -77,7 +77,7 @@ def test_the_study_has_every_row_and_claim(studied: Path) -> None:
 
 def test_another_seed_gives_other_towers_and_networks(studied: Path) -> None:
     one, other = (studied / f"models/study/fusion/{seed}" for seed in (43, 59))
-    for file in ("align_text/words", "align_image/encoder/model", "moe_bilinear/model"):
+    for file in ("align_text/fields", "align_image/encoder/heads", "moe_bilinear/model"):
         assert (one / f"{file}.safetensors").read_bytes() != (other / f"{file}.safetensors").read_bytes()
 
 

@@ -1,4 +1,4 @@
-"""Product texts: markers, masking, and tokens put together from fields."""
+"""Product texts: fields and phrases, masking, and the towers that read them."""
 
 from __future__ import annotations
 
@@ -8,22 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from components.fusion.model.towers.files import load_towers, save_towers
-from components.fusion.model.towers.starting_encoder import marked_tokenizer, starting_encoder
 from safetensors.torch import save_file
 
 from components.encoder.model.errors import ModelFileError
-from components.encoder.model.towers.files import LoadedEncoder, load_encoder
-from components.encoder.model.towers.tokenizer import ClipTokenizer
-from components.fusion.model.data.product_text import (
-    MARKER_TOKENS,
-    ProductTokens,
-    markers_of,
-    plain,
-    product_text,
-)
-from components.fusion.model.errors import TowerFileError
-from components.fusion.model.params import FusionParams, ProductTextParams
+from components.encoder.model.features.encode import BatchEncoder
+from components.encoder.model.towers.files import load_encoder
+from components.fusion.model.align.train import AlignmentStage, towers_to_train
+from components.fusion.model.data.product_text import field_text, phrases, plain, product_text
+from components.fusion.model.errors import FusionConfigurationError, TowerFileError
+from components.fusion.model.params import AlignmentParams, EncodeParams, FusionParams, ProductTextParams
+from components.fusion.model.towers.aligned import AlignedTowers, LoadedTowers, load_towers, save_towers
+from components.fusion.model.towers.product_texts import FieldFeatures, WholeTexts
+from components.fusion.model.towers.towers import Towers
+from tests.model.fusion.conftest import ENCODE
 
 ROWS: list[dict[str, Any]] = [
     {"title": "Red mug", "product_type": "mug", "description": "made to last",
@@ -35,139 +32,151 @@ ROWS: list[dict[str, Any]] = [
 ]  # fmt: skip
 
 
+EVERY = np.arange(len(ROWS))
+
+
 @pytest.fixture
 def text(blocks: dict[str, Any]) -> ProductTextParams:
     return ProductTextParams.model_validate(blocks["fusion"]["text"])
 
 
+@pytest.fixture
+def reader(shop: Path) -> BatchEncoder:
+    return BatchEncoder(load_encoder(shop / "models/encoder"), 16, "fp32")
+
+
+def started(shop: Path, blocks: dict[str, Any], **fields: Any) -> LoadedTowers:
+    """Towers before any training."""
+    fusion = FusionParams.model_validate(blocks["fusion"])
+    params = AlignmentParams.model_validate(blocks["align_text"])
+    stage = AlignmentStage("align_text", fusion, params, shop / "models/encoder", **fields)
+    return towers_to_train(load_towers(stage.start), stage)
+
+
 def test_each_field_stands_behind_its_marker(text: ProductTextParams) -> None:
-    said = product_text(ROWS[0], text.fields, MARKER_TOKENS)
-    assert said == "<title> Red mug <type> mug <attributes> accent blue, red <description> made to last"
-    assert product_text(ROWS[1], text.fields, MARKER_TOKENS) == "<type> lamp"
-    assert product_text(ROWS[4], text.fields, MARKER_TOKENS) == ""
-
-
-def test_a_seller_cannot_write_a_marker(text: ProductTextParams) -> None:
-    assert product_text(ROWS[2], text.fields, MARKER_TOKENS) == "<title> description of pad"
+    said = product_text(ROWS[0], text.fields)
+    assert said == "title: Red mug type: mug attributes: accent blue, red description: made to last"
+    assert product_text(ROWS[1], text.fields) == "type: lamp"
+    assert product_text(ROWS[4], text.fields) == ""
+    assert product_text(ROWS[2], text.fields) == "title: description of pad"
     assert plain(" a\n<title>  b ") == "a title b"
 
 
-@pytest.mark.parametrize("kind", ["own", "clip"])
-def test_tokens_of_fields_are_the_tokens_of_the_text(kind: str, shop: Path, text: ProductTextParams) -> None:
-    own = load_encoder(shop / "models/encoder").tokenizer
-    tokenizer = marked_tokenizer(own if kind == "own" else ClipTokenizer(77), text.context_length)
-    texts = [product_text(row, text.fields, markers_of(tokenizer)) for row in ROWS]
-    drawn = ProductTokens(ROWS, text, tokenizer).draw(np.arange(len(ROWS)), None)
-    assert np.array_equal(drawn, tokenizer(texts))
+def test_a_field_is_its_phrases() -> None:
+    row = {**ROWS[0], "description": "Made to last. Lovingly finished!  5.5 cm <pad> wide"}
+    assert phrases(row, "description") == ["Made to last.", "Lovingly finished!", "5.5 cm pad wide"]
+    assert phrases(row, "attributes") == ["accent blue", "red"] and phrases(row, "title") == ["Red mug"]
+    assert phrases(ROWS[4], "title") == phrases(ROWS[2], "attributes") == []
+    assert field_text(row, "attributes") == "accent blue, red"
 
 
-def test_masking_hides_whole_fields_and_never_all(shop: Path, text: ProductTextParams) -> None:
-    tokenizer = marked_tokenizer(load_encoder(shop / "models/encoder").tokenizer, text.context_length)
-    always = text.model_copy(update={"masking": dict.fromkeys(text.fields, 1.0)})
-    whole = ProductTokens(ROWS, text, tokenizer).draw(np.arange(2), None)
-    rng = np.random.default_rng(0)
-    assert np.array_equal(ProductTokens(ROWS, always, tokenizer).draw(np.arange(2), rng), whole)
-    no_title = text.model_copy(update={"masking": dict.fromkeys(text.fields, 0.0) | {"title": 1.0}})
-    masked = ProductTokens(ROWS, no_title, tokenizer).draw(np.arange(1), rng)
-    expected = product_text({**ROWS[0], "title": ""}, text.fields, MARKER_TOKENS)
-    assert np.array_equal(masked, tokenizer([expected]))
+def test_a_field_has_the_mean_features_of_its_phrases(text: ProductTextParams, reader: BatchEncoder) -> None:
+    found = FieldFeatures.of(ROWS, text, reader)
+    assert found.there.tolist()[1] == [False, True, False, False] and not found.there[4].any()
+    for row, product in enumerate(ROWS):
+        for at, field in enumerate(text.fields):
+            if said := phrases(product, field):
+                expected = reader.text_features(said).astype(np.float32).mean(axis=0)
+                assert np.allclose(found.features[row, at], expected, atol=2e-3)
+            else:
+                assert not found.features[row, at].any()
+    drawn = found.draw(EVERY, None).numpy()
+    assert np.array_equal(drawn[:, :-4].reshape(found.features.shape), found.features.astype(np.float32))
+    assert np.array_equal(drawn[:, -4:], found.there)
 
 
-def start(loaded: LoadedEncoder, blocks: dict[str, Any], keep: float = 1.0, **more: Any) -> LoadedEncoder:
-    """Towers before any training; ``words=False`` leaves the word path out."""
-    if not more.get("words", True):
-        blocks = {**blocks["fusion"], "word_path": None}
-    fusion = FusionParams.model_validate(blocks.get("fusion", blocks))
-    return starting_encoder(loaded, fusion, more.get("seed", 1), keep, more.get("untrained", False))
-
-
-def vectors(towers: LoadedEncoder, texts: list[str]) -> torch.Tensor:
-    with torch.inference_mode():
-        return towers.encoder.eval().encode_text(torch.from_numpy(towers.tokenizer(texts)))
-
-
-def test_the_starting_encoder_reads_old_texts_as_before(shop: Path, blocks: dict[str, Any]) -> None:
+def test_masking_hides_whole_fields_and_never_all(text: ProductTextParams, shop: Path) -> None:
     loaded = load_encoder(shop / "models/encoder")
-    started = start(loaded, blocks, words=False)
-    texts = ["red mug", "lamp in blue"]
-    assert torch.allclose(vectors(loaded, texts), vectors(started, texts), atol=1e-6)
-    marked = vectors(started, ["<title> red mug", "<type> red mug"])
-    assert not torch.allclose(marked[0], marked[1], atol=1e-3)
-    started = start(loaded, blocks)
-    again = start(started, blocks, seed=9)
-    pairs = zip(started.encoder.state_dict().items(), again.encoder.state_dict().values(), strict=True)
-    assert all(torch.equal(a, b) for (_, a), b in pairs), "towers that have all of it keep their weights"
+    always = text.model_copy(update={"masking": dict.fromkeys(text.fields, 1.0)})
+    no_title = text.model_copy(update={"masking": dict.fromkeys(text.fields, 0.0) | {"title": 1.0}})
+    untitled = [{**ROWS[0], "title": ""}]
+    for make in (
+        lambda rows, params: FieldFeatures.of(rows, params, BatchEncoder(loaded, 16, "fp32")),
+        lambda rows, params: WholeTexts(rows, params, loaded.tokenizer),
+    ):
+        whole, rng = make(ROWS, text).draw(EVERY, None), np.random.default_rng(0)
+        assert torch.equal(make(ROWS, always).draw(EVERY, rng), whole)
+        masked = make(ROWS, no_title).draw(EVERY[:1], rng)
+        assert torch.equal(masked, make(untitled, text).draw(EVERY[:1], None))
 
 
-def test_the_word_path_finds_a_name_by_the_word_itself(shop: Path, blocks: dict[str, Any]) -> None:
-    started = start(load_encoder(shop / "models/encoder"), blocks, untrained=True)
-    asked = started.encoder.words(torch.from_numpy(started.tokenizer(["green"])))  # type: ignore[operator,union-attr]
-    titles = ["green lamp made to last", "red lamp made to last", "lamp made to last green"]
-    found = started.encoder.words(torch.from_numpy(started.tokenizer(titles)))  # type: ignore[operator,union-attr]
-    likeness = (found @ asked.T)[:, 0].tolist()
-    assert likeness[0] > likeness[1] + 0.2 and likeness[0] == pytest.approx(likeness[2], abs=1e-5)
+def test_whole_texts_are_the_tokens_of_the_text(text: ProductTextParams, shop: Path) -> None:
+    tokenizer = load_encoder(shop / "models/encoder").tokenizer
+    drawn = WholeTexts(ROWS, text, tokenizer).draw(EVERY, None).numpy()
+    assert np.array_equal(drawn, tokenizer([product_text(row, text.fields) for row in ROWS]))
 
 
-def test_padding_and_neighbours_do_not_change_a_text(shop: Path, blocks: dict[str, Any]) -> None:
-    started = start(load_encoder(shop / "models/encoder"), blocks)
-    alone = vectors(started, ["red mug"])
-    beside = vectors(started, ["red mug", "lamp in blue made to last number 3", ""])
-    assert torch.allclose(alone[0], beside[0], atol=1e-6) and torch.isfinite(beside).all()
-    tokens = torch.from_numpy(started.tokenizer(["red mug"]))
+def test_without_a_head_for_fields_a_text_is_the_mean_of_its_fields(
+    text: ProductTextParams, shop: Path, reader: BatchEncoder
+) -> None:
+    encoder = load_encoder(shop / "models/encoder").encoder
+    drawn = FieldFeatures.of(ROWS[:2], text, reader).draw(EVERY[:2], None)
     with torch.inference_mode():
-        cut = started.encoder.encode_text(tokens[:, : int(tokens.argmax()) + 1])
-    assert torch.allclose(alone, cut, atol=1e-6)
+        found = AlignedTowers(encoder, None).product_vectors(drawn)
+        fields = drawn[0, :-4].unflatten(0, (4, -1))
+        expected = encoder.text_vectors(fields.mean(dim=0, keepdim=True))
+    assert torch.allclose(found[:1], expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("words", [True, False])
-def test_saved_towers_read_the_same(words: bool, shop: Path, blocks: dict[str, Any], tmp_path: Path) -> None:
-    started = start(load_encoder(shop / "models/encoder"), blocks, words=words)
-    save_towers(started, tmp_path / "towers")
-    files = {p.relative_to(tmp_path / "towers").as_posix() for p in (tmp_path / "towers").rglob("*.*")}
-    plain = {"encoder/config.json", "encoder/model.safetensors", "encoder/tokenizer.json"}
-    assert files == plain | ({"words.safetensors"} if words else set())
+@pytest.mark.parametrize("by_field", [True, False])
+def test_saved_towers_read_the_same(
+    by_field: bool, shop: Path, blocks: dict[str, Any], tmp_path: Path
+) -> None:
+    blocks["fusion"]["text"]["by_field"] = by_field
+    towers = started(shop, blocks)
+    save_towers(towers, tmp_path / "towers")
+    files = {path.name for path in (tmp_path / "towers").iterdir()}
+    assert files == {"encoder"} | ({"fields.safetensors"} if by_field else set())
     found = load_towers(tmp_path / "towers")
-    texts = ["red mug", "<title> lamp in blue"]
-    assert torch.equal(vectors(found, texts), vectors(started, texts))
-    assert (found.model_sha256 == load_encoder(tmp_path / "towers/encoder").model_sha256) != words
+    text, encode = ProductTextParams.model_validate(blocks["fusion"]["text"]), EncodeParams(**ENCODE)
+    one, other = (Towers(t, text, encode, None, 1) for t in (towers, found))
+    assert np.array_equal(one.texts(ROWS)[0], other.texts(ROWS)[0])
+    assert np.array_equal(one.queries(["red mug"]), other.queries(["red mug"]))
+    assert one.texts(ROWS)[1].tolist() == [True, True, True, True, False]
+    assert (found.model_sha256 == load_encoder(tmp_path / "towers/encoder").model_sha256) != by_field
+
+
+def test_a_text_has_the_same_bits_whatever_stands_beside_it(shop: Path, blocks: dict[str, Any]) -> None:
+    text, encode = ProductTextParams.model_validate(blocks["fusion"]["text"]), EncodeParams(**ENCODE)
+    together, alone = (Towers(started(shop, blocks), text, encode, None, 1) for _ in range(2))
+    every, there = together.texts(ROWS)
+    for at, row in enumerate(ROWS):
+        assert np.array_equal(alone.texts([row])[0][0], every[at])
+    assert np.isfinite(every).all() and not every[~there].any()
 
 
 def test_broken_or_foreign_tower_files_are_refused(
     shop: Path, blocks: dict[str, Any], tmp_path: Path
 ) -> None:
     folder = tmp_path / "towers"
-    save_towers(start(load_encoder(shop / "models/encoder"), blocks), folder)
-    whole = (folder / "words.safetensors").read_bytes()
-    (folder / "words.safetensors").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(TowerFileError, match=r"words\.safetensors cannot be loaded"):
+    save_towers(started(shop, blocks), folder)
+    whole = (folder / "fields.safetensors").read_bytes()
+    (folder / "fields.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(TowerFileError, match=r"fields\.safetensors cannot be loaded"):
         load_towers(folder)
-    save_file({"table": torch.zeros(3, 2), "weight": torch.tensor(1.0)}, folder / "words.safetensors")
+    save_file({"layers.1.weight": torch.zeros(3, 2)}, folder / "fields.safetensors", {"fields": "title"})
     with pytest.raises(TowerFileError, match="cannot be loaded"):
         load_towers(folder)
-    (folder / "words.safetensors").write_bytes(whole)
+    (folder / "fields.safetensors").write_bytes(whole)
     (folder / "optimizer.pkl").write_bytes(b"")
     with pytest.raises(TowerFileError, match=r"alone, not optimizer\.pkl"):
         load_towers(folder)
     (folder / "optimizer.pkl").unlink()
-    (folder / "encoder/model.safetensors").write_bytes(b"cut")
+    (folder / "encoder/heads.safetensors").write_bytes(b"cut")
     with pytest.raises(ModelFileError, match="cannot be loaded"):
         load_towers(folder)
 
 
-def test_an_untrained_start_keeps_nothing_but_the_shape(shop: Path, blocks: dict[str, Any]) -> None:
-    loaded = load_encoder(shop / "models/encoder")
-    started = start(loaded, blocks, untrained=True)
-    old, new = loaded.encoder.clip.text_projection, started.encoder.clip.text_projection
-    assert old.shape == new.shape and not torch.allclose(old, new)
+def test_towers_that_read_other_fields_are_refused(shop: Path, blocks: dict[str, Any]) -> None:
+    towers, encode = started(shop, blocks), EncodeParams(**ENCODE)
+    text = ProductTextParams.model_validate(blocks["fusion"]["text"] | {"by_field": False})
+    with pytest.raises(FusionConfigurationError, match="Run align_text again"):
+        Towers(towers, text, encode, None, 1)
 
 
-def test_a_shrunk_start_lies_between_the_old_and_a_new_text_tower(shop: Path, blocks: dict[str, Any]) -> None:
-    loaded = load_encoder(shop / "models/encoder")
-    old, half, new = (
-        start(loaded, blocks, keep, untrained=untrained).encoder.state_dict()
-        for keep, untrained in ((1.0, False), (0.5, False), (1.0, True))
-    )
-    name = "clip.text_projection"
-    assert torch.allclose(half[name], (old[name] + new[name]) / 2, atol=1e-6)
-    seen = [key for key in old if key.startswith("clip.visual.")]
-    assert seen and all(torch.equal(half[key], old[key]) for key in seen), "pictures are seen as before"
+def test_new_heads_keep_the_towers_and_nothing_else(shop: Path, blocks: dict[str, Any]) -> None:
+    old = load_encoder(shop / "models/encoder").encoder.state_dict()
+    new = started(shop, blocks, new_heads=True).encoder.encoder.state_dict()
+    assert all(torch.equal(old[name], new[name]) for name in old if not name.startswith("heads."))
+    name = "heads.text.layers.1.weight"
+    assert not torch.equal(old[name], new[name])

@@ -16,18 +16,21 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from components.fusion.model.towers.starting_encoder import starting_encoder
 
-from components.catalog.format.shards import Catalogue
-from components.encoder.model.features.encode import BatchEncoder
+from components.encoder.model.features.picture_features import FeatureCache
+from components.encoder.model.features.pixels import PixelCache
 from components.encoder.model.towers.files import load_encoder
+from components.encoder.model.towers.start import freeze
 from components.fusion.model.align.alignment import Alignment
+from components.fusion.model.align.train import AlignmentStage, towers_to_train
 from components.fusion.model.align.training_set import make_alignment_set
+from components.fusion.model.errors import FusionConfigurationError
 from components.fusion.model.fuse.fusing import Fusing
 from components.fusion.model.fuse.training_set import make_fuse_data
 from components.fusion.model.networks.create import create_network
-from components.fusion.model.params import AlignmentParams, FuseParams, FusionParams
-from components.fusion.model.towers.towers import Towers
+from components.fusion.model.params import AlignImageParams, FuseParams, FusionParams
+from components.fusion.model.towers.aligned import LoadedTowers, load_towers
+from components.fusion.model.towers.towers import Towers, joined
 from components.stage.paths import Paths
 from components.stage.resume import sha256_file, sha256_folder
 from components.training.errors import DivergedError
@@ -36,20 +39,33 @@ from tests.model.fusion.conftest import run_stage
 ROOT = Path(__file__).parents[3]
 Weights = dict[str, torch.Tensor]
 # what a published model consists of, below models/fusion, without ".safetensors"
-STAGES = ("align_text/encoder/model", "align_text/words", "align_image/encoder/model", "align_image/words")
+STAGES = ("align_text/encoder/heads", "align_text/fields", "align_image/encoder/heads", "align_image/fields")
+
+
+def started(shop: Path, blocks: dict[str, Any]) -> LoadedTowers:
+    """Towers before any training."""
+    fusion = FusionParams.model_validate(blocks["fusion"])
+    params = AlignImageParams.model_validate(blocks["align_image"])
+    stage = AlignmentStage("align_image", fusion, params, shop / "models/encoder")
+    return towers_to_train(load_towers(stage.start), stage)
+
+
+def alignment(catalogue: Path, towers: LoadedTowers, blocks: dict[str, Any], cache: Path) -> Alignment:
+    fusion = FusionParams.model_validate(blocks["fusion"])
+    params = AlignImageParams.model_validate(blocks["align_image"])
+    module = towers.module
+    freeze(towers.encoder.encoder, params.train_images, params.tune_text)
+    paths = Paths(catalogue=catalogue, cache=cache)
+    data, validate = make_alignment_set(towers.encoder, module, fusion, params, paths)
+    return Alignment(module, data, params, validate)
 
 
 def aligned(
     shop: Path, blocks: dict[str, Any], cache: Path, resume: Path | None, until: int | None
 ) -> Weights:
-    fusion = FusionParams.model_validate(blocks["fusion"])
-    params = AlignmentParams.model_validate(blocks["align_image"])
-    started = starting_encoder(load_encoder(shop / "models/encoder"), fusion, 1, 1.0, False)
-    data, validate = make_alignment_set(
-        started, fusion, params, Paths(catalogue=shop / "data/checked", cache=cache)
-    )
-    Alignment(started.encoder, data, params, validate).loop(resume).run(until)
-    weights: Weights = started.encoder.state_dict()
+    objective = alignment(shop / "data/checked", started(shop, blocks), blocks, cache)
+    objective.loop(resume).run(until)
+    weights: Weights = objective.module.state_dict()
     return weights
 
 
@@ -62,10 +78,8 @@ def fused(shop: Path, blocks: dict[str, Any], cache: Path, resume: Path | None, 
 
 def make_fusing(shop: Path, blocks: dict[str, Any]) -> Fusing:
     fusion, params = FusionParams.model_validate(blocks["fusion"]), FuseParams.model_validate(blocks["fuse"])
-    started = starting_encoder(load_encoder(shop / "models/encoder"), fusion, 1, 1.0, False)
-    data = make_fuse_data(
-        shop / "data/checked", Towers(started, fusion.text, params.encode, None, 1), fusion, params
-    )
+    towers = Towers(started(shop, blocks), fusion.text, params.encode, None, 1)
+    data = make_fuse_data(shop / "data/checked", towers, fusion, params)
     return Fusing(create_network("moe_bilinear", 16, params.network, params.seed), data, params)
 
 
@@ -108,18 +122,37 @@ def test_a_trained_image_tower_moves_and_a_frozen_one_does_not(
     for train_images in (False, True):
         blocks["align_image"]["train_images"] = train_images
         blocks["align_image"]["optimisation"] |= {"steps": 2}
-        fusion = FusionParams.model_validate(blocks["fusion"])
-        params = AlignmentParams.model_validate(blocks["align_image"])
-        loaded = load_encoder(shop / "models/encoder")
-        started = starting_encoder(loaded, fusion, 1, 1.0, False)
-        data, validate = make_alignment_set(
-            started, fusion, params, Paths(catalogue=catalogue, cache=tmp_path / "cache")
-        )
-        Alignment(started.encoder, data, params, validate).loop().run()
-        old, new = (m.encoder.clip.visual.state_dict() for m in (loaded, started))
-        moved.append(any(not torch.equal(old[name], new[name]) for name in old))
-        assert not torch.equal(loaded.encoder.clip.text_projection, started.encoder.clip.text_projection)
+        old, towers = load_encoder(shop / "models/encoder").encoder.state_dict(), started(shop, blocks)
+        alignment(catalogue, towers, blocks, tmp_path / "cache").loop().run()
+        new = towers.encoder.encoder.state_dict()
+        assert not torch.equal(old["heads.image.layers.1.weight"], new["heads.image.layers.1.weight"])
+        changed = [name for name in old if not torch.equal(old[name], new[name])]
+        moved.append(any(name.startswith("towers.visual.") for name in changed))
+        assert not any(name.startswith("towers.text.") for name in changed)
     assert moved == [False, True]
+
+
+def test_a_text_tower_is_tuned_on_whole_texts_alone(
+    shop: Path, blocks: dict[str, Any], tmp_path: Path
+) -> None:
+    blocks["align_image"]["tune_text"] = True
+    with pytest.raises(FusionConfigurationError, match=r"set fusion\.text\.by_field to false"):
+        alignment(shop / "data/checked", started(shop, blocks), blocks, tmp_path)
+    blocks["fusion"]["text"]["by_field"] = False
+    towers = started(shop, blocks)
+    old = {name: value.clone() for name, value in towers.encoder.encoder.state_dict().items()}
+    alignment(shop / "data/checked", towers, blocks, tmp_path).loop().run(2)
+    new = towers.encoder.encoder.state_dict()
+    assert any(not torch.equal(old[name], new[name]) for name in old if name.startswith("towers.text."))
+
+
+@pytest.mark.parametrize("objective", ["align_text", "align_image"])
+def test_alignment_learns(objective: str, shop: Path, blocks: dict[str, Any], tmp_path: Path) -> None:
+    blocks["align_image"] = blocks[objective]
+    blocks["align_image"]["optimisation"] |= {"steps": 80, "learning_rate": 0.01}
+    history = alignment(shop / "data/checked", started(shop, blocks), blocks, tmp_path).loop().run()
+    first, last = (np.mean([s["loss"] for s in part]) for part in (history.steps[:8], history.steps[-8:]))
+    assert last < first - 0.1
 
 
 def test_fusing_learns(shop: Path, blocks: dict[str, Any]) -> None:
@@ -189,31 +222,23 @@ def killed_once(root: Path, stage: tuple[str, ...]) -> None:
     assert process.wait() == -signal.SIGKILL
 
 
-def _towers(shop: Path, blocks: dict[str, Any], cache: Path | None) -> Towers:
-    fusion = FusionParams.model_validate(blocks["fusion"])
-    started = starting_encoder(load_encoder(shop / "models/encoder"), fusion, 1, 1.0, False)
-    return Towers(started, fusion.text, FuseParams.model_validate(blocks["fuse"]).encode, cache, 1)
-
-
-def test_a_text_has_the_same_bits_whatever_stands_beside_it(shop: Path, blocks: dict[str, Any]) -> None:
-    short, long = ["red mug", "mug"], ["a long text about a red mug and a blue mug " * 4] * 3
-    together = _towers(shop, blocks, None).queries([*short, *long])
-    alone = _towers(shop, blocks, None)
-    assert (together == np.concatenate([alone.queries(short), alone.queries(long)])).all()
-
-
-def test_vectors_of_the_embeddings_stage_are_taken_over(
+def test_features_that_another_stage_left_are_read_and_change_nothing(
     shop: Path, blocks: dict[str, Any], tmp_path: Path
 ) -> None:
-    encoder, cache = load_encoder(shop / "models/encoder"), tmp_path / "v"
-    params = FuseParams.model_validate(blocks["fuse"]).encode
-    pictures = [data for _, data in Catalogue(shop / "data/checked").images() if data]
-    embedded = BatchEncoder(encoder, params.batch_size, params.precision, cache)
-    theirs = np.concatenate(list(embedded.images(pictures)))
-    towers = _towers(shop, blocks, cache)
-    assert towers.pictures.take_over(encoder, shop / "data/checked") == len(pictures)
-    own, _ = towers.images(pictures)
-    assert (own == theirs).all() and towers.encoder.cache.misses == 0
-    with torch.no_grad():
-        next(encoder.encoder.clip.visual.parameters()).add_(1.0)  # another tower: its vectors are not ours
-    assert towers.pictures.take_over(encoder, shop / "data/checked") == 0
+    from tests.model.fusion import conftest
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(conftest, "WITHOUT_PICTURE", "")  # the encoder's stages need every picture
+        conftest.write_shop(tmp_path / "checked")
+    fusion = FusionParams.model_validate(blocks["fusion"])
+    encode = FuseParams.model_validate(blocks["fuse"]).encode
+    alone = Towers(started(shop, blocks), fusion.text, encode, None, 1)
+    own = joined(alone.stream(tmp_path / "checked", "test"))
+    shared = Towers(started(shop, blocks), fusion.text, encode, tmp_path / "cache", 1)
+    assert shared.pictures.kept(tmp_path / "checked") is None
+    pixels = PixelCache(tmp_path / "checked", alone.model.encoder.encoder.image_px, tmp_path / "cache", 1)
+    FeatureCache(pixels, alone.encoder, tmp_path / "cache")
+    assert shared.pictures.kept(tmp_path / "checked") is not None
+    found = joined(shared.stream(tmp_path / "checked", "test"))
+    assert found.product_ids == own.product_ids and found.rows == own.rows
+    assert np.array_equal(found.image, own.image) and np.array_equal(found.text, own.text)

@@ -95,7 +95,7 @@ def test_a_photo_of_40_megabytes_is_grounded_cropped_and_trained_on(own: Path) -
     run(own, "vlclip.grounding", "vlclip.model variant=full")
     boxes = {r["product_id"]: r for r in pq.read_table(own / "data/grounding/boxes.parquet").to_pylist()}
     assert boxes["p0003"]["reason"] in ("", "score is below the threshold")
-    assert (own / "models/vlclip/full/model.safetensors").exists()
+    assert (own / "models/vlclip/full/heads.safetensors").exists()
 
 
 def test_a_schema_without_attributes_leaves_retrieval_and_boxes(own: Path) -> None:
@@ -124,7 +124,7 @@ def test_thousands_of_values_and_names_that_read_like_orders_are_only_compared(o
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (lambda f: os.truncate(f / "model.safetensors", 500), "cannot be loaded"),
+        (lambda f: os.truncate(f / "heads.safetensors", 500), "cannot be loaded"),
         (lambda f: (f / "model.pkl").write_bytes(b"cposix"), "model.pkl"),
         (lambda f: shutil.rmtree(f), "There is no model"),
     ],
@@ -152,8 +152,10 @@ def test_boxes_that_are_none_are_refused_before_training(own: Path) -> None:
         refused(own, "vlclip.model variant=full", f"p0003 in data/grounding/boxes.parquet {sentence}")
 
 
-def test_a_split_of_pictures_that_nobody_can_read_is_said(own: Path) -> None:
+def test_a_split_of_pictures_that_nobody_can_read_leaves_centre_crops(own: Path) -> None:
     change_products(
         own, lambda row: {"image": {"bytes": b"x", "path": None}} if row["split"] == "train" else {}
     )
-    refused(own, "vlclip.grounding", "what a picture of nothing scores")
+    run(own, "vlclip.grounding")
+    meta = json.loads((own / "data/grounding/meta.json").read_text())
+    assert "nothing to cut out" in meta["made"]["why"]

@@ -10,15 +10,20 @@ import pytest
 import torch
 from PIL import Image
 
+from components.encoder.model.towers.files import LoadedEncoder
 from components.vlclip.grounding.detectors import DetectorGrounder, best_boxes
-from components.vlclip.grounding.grounding import Examples, ground
-from components.vlclip.grounding.stage import make_grounder
-from components.vlclip.model.errors import DetectorError
+from components.vlclip.grounding.grounding import ground
+from components.vlclip.grounding.stage import Train, make_grounder
+from components.vlclip.model.errors import DetectorError, GroundingDataError
 from components.vlclip.model.params import DetectorGrounding, GroundParams
 from tests.model.vlclip.squares_shop import BLOCKS, picture
 from tests.model.vlclip.tiny_detectors import save_grounding_dino, save_owlv2
 
-PROMPTS = {"grounding-dino": "a {product_type}.", "owlv2": "a {product_type}"}
+PROMPTS = {
+    "grounding-dino": "a {product_type}.",
+    "mm-grounding-dino": "a {product_type}.",
+    "owlv2": "a {product_type}",
+}
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +31,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     torch.set_num_threads(1)
     root = tmp_path_factory.mktemp("detectors")
     save_grounding_dino(root / "grounding-dino")
+    save_grounding_dino(root / "mm-grounding-dino", mm=True)
     save_owlv2(root / "owlv2")
     return {kind: root / kind for kind in PROMPTS}
 
@@ -34,16 +40,17 @@ def settings(kind: str, folder: Path, threshold: float = 0.0) -> DetectorGroundi
     return DetectorGrounding(checkpoint=str(folder), revision=None, prompt=PROMPTS[kind], threshold=threshold)
 
 
-def no_examples(_: object) -> Examples:
-    raise AssertionError("a detector has a threshold of its own")
+def no_encoder() -> LoadedEncoder:
+    raise AssertionError("a detector has towers of its own")
 
 
 @pytest.mark.parametrize("kind", sorted(PROMPTS))
 def test_a_checkpoint_folder_grounds_pictures_through_the_stages_own_way(
     kind: str, checkpoints: dict[str, Path], tmp_path: Path
 ) -> None:
-    block = BLOCKS["ground"] | {"encoder": None, "detector": settings(kind, checkpoints[kind]).model_dump()}
-    grounder = make_grounder(GroundParams.model_validate(block), tmp_path / "no_encoder_is_read", no_examples)
+    block = BLOCKS["ground"] | {"scenes": None, "detector": settings(kind, checkpoints[kind]).model_dump()}
+    nowhere = tmp_path / "nothing_is_read"  # a threshold that is set needs no catalogue
+    grounder = make_grounder(GroundParams.model_validate(block), no_encoder, Train(nowhere)).grounder
     assert isinstance(grounder, DetectorGrounder) and grounder.kind == kind
     pictures = [
         picture("red", "square", 20, 20, 1, False),
@@ -70,12 +77,12 @@ def test_the_best_box_is_the_one_of_transformers_own_post_processing(
     images = [
         Image.fromarray(rng.integers(0, 256, (h, w, 3), dtype=np.uint8)) for h, w in [(40, 60), (60, 40)]
     ]
-    texts = ["a square.", "a bar."] if kind == "grounding-dino" else ["a square", "a bar"]
+    texts = ["a square", "a bar"] if kind == "owlv2" else ["a square.", "a bar."]
     inputs = grounder.inputs(images, texts)
     with torch.inference_mode():
         outputs = grounder.model(**inputs)
     boxes, scores = best_boxes(outputs, [i.size for i in images], kind)
-    extra = {"input_ids": inputs["input_ids"], "text_threshold": 2.0} if kind == "grounding-dino" else {}
+    extra = {"input_ids": inputs["input_ids"], "text_threshold": 2.0} if kind != "owlv2" else {}
     theirs = grounder.processor.post_process_grounded_object_detection(
         outputs, threshold=0.0, target_sizes=[i.size[::-1] for i in images], **extra
     )
@@ -85,6 +92,22 @@ def test_the_best_box_is_the_one_of_transformers_own_post_processing(
         pixels = box * np.tile(image.size, 2)
         # OWLv2's own function cuts boxes to the padded square; so does ours, later, to the picture
         assert np.allclose(np.clip(pixels, 0, 60), np.clip(oracle["boxes"][best].numpy(), 0, 60), atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", sorted(PROMPTS))
+def test_a_detectors_threshold_is_what_absent_things_score(kind: str, checkpoints: dict[str, Path]) -> None:
+    params = settings(kind, checkpoints[kind]).model_copy(update={"threshold": None, "absent_quantile": 0.75})
+    grounder = DetectorGrounder(params, "fp32", 4)
+    pictures = [picture(c, "square", 20, 20, i, False) for i, c in enumerate(["red", "blue", "green"] * 3)]
+    grounder.calibrate(pictures, ["bar"] * len(pictures))
+    scores = grounder.propose(pictures, ["bar"] * len(pictures)).scores
+    assert (
+        np.mean(scores < grounder.threshold - 1e-6)
+        <= 0.75
+        <= np.mean(scores <= grounder.threshold + 1e-6) + 0.12
+    )
+    with pytest.raises(GroundingDataError, match="calibrate"):
+        grounder.calibrate([b"broken"], ["bar"])
 
 
 def refused(folder: Path, message: str) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
+from components.vlclip.grounding.dense.calibration import calibrated
 from components.vlclip.grounding.dense.cut_outs import cut_out
 from components.vlclip.grounding.dense.files import load_grounder, save_grounder
 from components.vlclip.grounding.dense.grounder import DenseGrounder
@@ -28,7 +29,7 @@ from components.vlclip.model.params import SceneGrounding
 
 COLOURS = {"apple": (210, 40, 40), "leaf": (40, 170, 60), "sky": (50, 80, 220)}
 METHOD = SceneGrounding.model_validate({
-    "scenes": {"image_px": 96, "least_size": 0.2, "most_size": 0.5},
+    "composer": {"image_px": 96, "least_size": 0.2, "most_size": 0.5},
     "training": {"scenes": 128, "steps": 250, "batch_size": 16, "hidden": 24, "dropout": 0.0},
     "region": {"scenes": 24, "absent_quantile": 0.8},
     "sizes_px": (64, 96),
@@ -66,7 +67,7 @@ def texts(words: object) -> np.ndarray:
 @pytest.fixture(scope="module")
 def taught() -> Taught:
     pictures = [(png(plain(kind, seed)), kind) for seed in range(20) for kind in COLOURS]
-    return cut_outs_of(pictures, METHOD.scenes, 1)
+    return cut_outs_of(pictures, METHOD.composer, 1)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +80,7 @@ def machine() -> Machine:
 def grounder(taught: Taught, machine: Machine) -> DenseGrounder:
     trained = taught_head(taught, METHOD, machine)
     reader = Reader(maps, trained.head, METHOD.sizes_px, 8)
-    return DenseGrounder(reader, AskedTypes(trained.types, texts, 0.05, 0.5), trained.calibration, 1)
+    return DenseGrounder(reader, AskedTypes(trained.types, texts, 0.05, 0.5), trained.calibration, 0.4, 1)
 
 
 def test_a_cut_out_is_the_thing_without_its_ground() -> None:
@@ -105,7 +106,7 @@ def test_what_is_not_one_thing_on_plain_ground_is_not_cut_out() -> None:
 
 def test_a_scene_depends_on_seed_and_number_alone(taught: Taught) -> None:
     def scene(seed: int, number: int, before: int = 0) -> np.ndarray:
-        params = METHOD.scenes.model_copy(update={"seed": seed})
+        params = METHOD.composer.model_copy(update={"seed": seed})
         composer = Composer(taught.cut_outs, taught.grounds, 3, params)
         for other in range(before):
             composer.scene(other)
@@ -116,7 +117,7 @@ def test_a_scene_depends_on_seed_and_number_alone(taught: Taught) -> None:
 
 
 def test_cells_boxes_and_colours_of_a_scene_agree(taught: Taught) -> None:
-    composer = Composer(taught.cut_outs, taught.grounds, 3, METHOD.scenes)
+    composer = Composer(taught.cut_outs, taught.grounds, 3, METHOD.composer)
     colours = np.array([COLOURS[t] for t in taught.types], dtype=float)
     right, every, shown = 0, 0, 0
     for number in range(40):
@@ -162,6 +163,15 @@ def test_a_taught_head_finds_things_in_another_makers_scenes(grounder: DenseGrou
     assert iou(boxes, true).mean() > 0.5 and hits.mean() > 0.85
 
 
+def test_a_plain_pictures_box_is_the_outline_of_its_product(grounder: DenseGrounder) -> None:
+    pictures = [(plain(kind, seed, side=96), kind) for seed in range(40, 44) for kind in COLOURS]
+    found = grounder.propose([png(p) for p, _ in pictures], [kind for _, kind in pictures])
+    for (picture, kind), box in zip(pictures, found.boxes, strict=True):
+        rows, columns = np.nonzero((picture == COLOURS[kind]).all(axis=-1))
+        true = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]) / 96
+        assert np.abs(box - true).max() < 0.03
+
+
 def test_what_a_picture_does_not_show_falls_back(grounder: DenseGrounder) -> None:
     picture = png(np.full((80, 80, 3), 128, np.uint8))
     found = ground(grounder, [picture] * 3, list(COLOURS), set(COLOURS), 0.0)
@@ -178,8 +188,22 @@ def test_a_new_word_is_asked_as_the_types_it_is_near_to(grounder: DenseGrounder)
     assert stone.fallback and "in no scene" in stone.reason
     weights = grounder.asked.weights(["leaf", "crimson", "stone"])
     assert weights[0] is not None and weights[0].tolist() == [0, 1, 0]
-    assert weights[1] is not None and weights[1].argmax() == 0 and weights[1].sum() == pytest.approx(1)
+    assert weights[1] is not None and weights[1][0] == pytest.approx(1) and weights[1][1:].max() < 0.01
     assert weights[2] is None
+
+
+def test_a_picture_asked_for_several_things_is_read_once(
+    grounder: DenseGrounder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture, other = (png(street(np.random.default_rng(seed))[0]) for seed in (2, 3))
+    alone = [
+        grounder.propose([p], [k]).boxes[0] for p, k in ((picture, "sky"), (other, "leaf"), (picture, "leaf"))
+    ]
+    read = []
+    maps = grounder.reader.maps
+    monkeypatch.setattr(grounder.reader, "maps", lambda pixels: read.append(len(pixels)) or maps(pixels))
+    together = grounder.propose([picture, other, picture], ["sky", "leaf", "leaf"])
+    assert np.allclose(together.boxes, alone, atol=0.02) and sum(read) == 2 * len(METHOD.sizes_px)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 50), (50, 1), (3, 200), (400, 300)])
@@ -234,8 +258,8 @@ def test_a_spoiled_grounder_is_refused(taught: Taught, machine: Machine, tmp_pat
 
 def test_without_plain_pictures_or_with_one_type_there_is_nothing_to_teach(tmp_path: Path) -> None:
     noise = png(np.random.default_rng(0).integers(0, 256, (64, 64, 3)))
-    none = cut_outs_of([(noise, "apple"), (b"broken", "leaf")], METHOD.scenes, 1)
-    one = cut_outs_of([(png(plain("apple", 0)), "apple")], METHOD.scenes, 1)
+    none = cut_outs_of([(noise, "apple"), (b"broken", "leaf")], METHOD.composer, 1)
+    one = cut_outs_of([(png(plain("apple", 0)), "apple")], METHOD.composer, 1)
     assert "is plain" in none.problem and "'apple'" in one.problem
     save_grounder(None, one.problem, tmp_path / "empty")
     assert load_grounder(tmp_path / "empty", "sha") is None
@@ -270,3 +294,18 @@ def test_a_region_is_what_a_flood_from_the_peak_reaches(likely: np.ndarray, shar
 def test_types_take_turns() -> None:
     assert chosen_pictures(["a"] * 9 + ["b", "c"], 5) == [0, 1, 2, 9, 10]
     assert chosen_pictures(["a", "b"], 9) == [0, 1]
+
+
+def test_scenes_that_show_everything_or_nothing_still_calibrate(
+    grounder: DenseGrounder, taught: Taught
+) -> None:
+    composer = Composer(taught.cut_outs, taught.grounds, 3, METHOD.composer)
+    empty = [composer.scene(i)._replace(kinds=[], boxes=np.zeros((0, 4))) for i in range(4)]
+    full = [
+        composer.scene(i)._replace(kinds=[0, 1, 2], boxes=np.tile([0.1, 0.1, 0.5, 0.5], (3, 1)))
+        for i in range(4)
+    ]
+    nothing = calibrated(grounder.reader, empty, 3, METHOD.region, 0)
+    everything = calibrated(grounder.reader, full, 3, METHOD.region, 0)
+    assert nothing.scene_iou == 0 and nothing.share == METHOD.region.shares[0]
+    assert everything.threshold == 0 and 0 < everything.scene_iou < 1

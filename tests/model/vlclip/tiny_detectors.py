@@ -10,8 +10,11 @@ import torch
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", "?", "a", "square", "bar"]
 
 
-def save_grounding_dino(folder: Path, side_logit: float = 0.0) -> None:
-    """``side_logit`` is added to the logits of a box's sides, layer by layer: above 0, boxes are large."""
+def save_grounding_dino(folder: Path, side_logit: float = 0.0, mm: bool = False) -> None:
+    """``side_logit`` is added to the logits of a box's sides, layer by layer: above 0, boxes are large.
+
+    ``mm`` saves an MM-Grounding-DINO, which is also what LLMDet's checkpoints are.
+    """
     from transformers import (
         BertConfig,
         BertTokenizerFast,
@@ -19,6 +22,8 @@ def save_grounding_dino(folder: Path, side_logit: float = 0.0) -> None:
         GroundingDinoForObjectDetection,
         GroundingDinoImageProcessor,
         GroundingDinoProcessor,
+        MMGroundingDinoConfig,
+        MMGroundingDinoForObjectDetection,
         SwinConfig,
     )
 
@@ -38,13 +43,17 @@ def save_grounding_dino(folder: Path, side_logit: float = 0.0) -> None:
         intermediate_size=16,
         vocab_size=len(WORDS),
     )
-    config = GroundingDinoConfig(
-        backbone_config=swin, text_config=bert, use_timm_backbone=False, d_model=32, encoder_layers=1,
-        decoder_layers=2, encoder_ffn_dim=16, decoder_ffn_dim=16, encoder_attention_heads=2,
-        decoder_attention_heads=2, num_queries=6, num_feature_levels=3, max_text_len=16,
-    )  # fmt: skip
+    sizes = {
+        "backbone_config": swin, "text_config": bert, "d_model": 32, "encoder_layers": 1,
+        "decoder_layers": 2, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16, "encoder_attention_heads": 2,
+        "decoder_attention_heads": 2, "num_queries": 6, "num_feature_levels": 3, "max_text_len": 16,
+    }  # fmt: skip
     torch.manual_seed(0)
-    model = GroundingDinoForObjectDetection(config)
+    model = (
+        MMGroundingDinoForObjectDetection(MMGroundingDinoConfig(**sizes))
+        if mm
+        else GroundingDinoForObjectDetection(GroundingDinoConfig(use_timm_backbone=False, **sizes))
+    )
     for head in model.bbox_embed:
         head.layers[-1].bias.data[2:] = side_logit
     model.save_pretrained(folder)

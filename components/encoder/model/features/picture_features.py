@@ -20,6 +20,12 @@ from components.stage.publish import published
 Features = npt.NDArray[np.float32]
 
 
+def _name(pixels: PixelCache, encoder: BatchEncoder, shard: Path) -> str:
+    """The file of a shard's features: all that decides them."""
+    key = " ".join([pixels.key(shard), *encoder.image_key])
+    return f"{hashlib.sha256(key.encode()).hexdigest()[:40]}.npy"
+
+
 class FeatureCache:
     """Picture features of every product, memory-mapped.
 
@@ -33,8 +39,18 @@ class FeatureCache:
         self._starts = np.cumsum([0, *(rows for _, rows in pixels.sizes())])
         self._arrays = [np.load(file, mmap_mode="r") for file in self._files()]
 
+    @classmethod
+    def kept(cls, pixels: PixelCache, encoder: BatchEncoder, cache: Path) -> FeatureCache | None:
+        """The features of all pictures, if somebody has computed them; None else, and nothing is computed."""
+        folder = cache / "features"
+        whole = all((folder / _name(pixels, encoder, shard)).exists() for shard, _ in pixels.sizes())
+        return cls(pixels, encoder, cache) if whole else None
+
     def _files(self) -> list[Path]:
-        files = [(shard, rows, self._file(shard)) for shard, rows in self._pixels.sizes()]
+        files = [
+            (shard, rows, self._folder / _name(self._pixels, self._encoder, shard))
+            for shard, rows in self._pixels.sizes()
+        ]
         missing = [(shard, rows, file) for shard, rows, file in files if not file.exists()]
         progress = Progress("picture features", sum(rows for _, rows, _ in missing), "pictures")
         for shard, rows, file in missing:
@@ -42,10 +58,6 @@ class FeatureCache:
                 if not file.exists():  # else another process has just made it
                     self._compute(shard, rows, file, progress)
         return [file for _, _, file in files]
-
-    def _file(self, shard: Path) -> Path:
-        key = " ".join([self._pixels.key(shard), *self._encoder.image_key])
-        return self._folder / f"{hashlib.sha256(key.encode()).hexdigest()[:40]}.npy"
 
     def _compute(self, shard: Path, rows: int, file: Path, progress: Progress) -> None:
         array, at = None, 0

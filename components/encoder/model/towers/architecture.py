@@ -20,12 +20,17 @@ PLACEHOLDER = {"context_length": 4, "vocab_size": 8, "width": 8, "heads": 1, "la
 
 @dataclass(frozen=True)
 class HeadSizes:
-    """The networks on the features of both towers."""
+    """The networks on the features of both towers.
+
+    Attributes:
+        views: how many views of a picture the image head reads; the first is the whole picture.
+    """
 
     embed_dim: int
     hidden: int
     dropout: float
     colours: bool
+    views: int = 1
 
 
 @dataclass(frozen=True)

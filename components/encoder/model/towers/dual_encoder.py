@@ -8,6 +8,7 @@ pooled text. Without heads the towers' own projections do.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -51,15 +52,36 @@ class Encoder(nn.Module):
         sizes = architecture.heads
         if sizes is not None:
             self.embed_dim = sizes.embed_dim
-            widths = {"image": self._image_width(), "text": architecture.embed_dim}
+            widths = {"image": (self._image_width(), sizes.views), "text": (architecture.embed_dim, 1)}
             self.heads = nn.ModuleDict(
-                {n: Head(w, sizes.hidden, sizes.embed_dim, sizes.dropout) for n, w in widths.items()}
+                {n: Head(w, sizes.hidden, sizes.embed_dim, sizes.dropout, v) for n, (w, v) in widths.items()}
             )
 
     @property
     def image_px(self) -> int:
         """Side of the square input, pixels."""
         return self.preprocessing.image_px
+
+    @property
+    def views(self) -> int:
+        """How many views of a picture its vector is made of; the first is the whole picture."""
+        return 1 if self.architecture.heads is None else self.architecture.heads.views
+
+    @property
+    def view_width(self) -> int:
+        """How many features one view of a picture comes to; 0 without heads."""
+        return self.heads["image"].inputs if self.heads is not None else 0
+
+    def add_views(self, views: int) -> None:
+        """Let the image head read ``views`` views; every vector stays what it is until training goes on.
+
+        Raises:
+            EncoderConfigurationError: the encoder has no heads, or has further views already.
+        """
+        if self.heads is None or self.architecture.heads is None or self.views > 1:
+            raise EncoderConfigurationError("Further views can be added to an encoder with heads, and once.")
+        self.architecture = replace(self.architecture, heads=replace(self.architecture.heads, views=views))
+        self.heads["image"].add_views(views)
 
     @property
     def temperature(self) -> Tensor:
@@ -76,7 +98,7 @@ class Encoder(nn.Module):
         return (pixels.float() * scale - shift.view(1, 3, 1, 1)).contiguous(memory_format=torch.channels_last)
 
     def encode_image(self, pixels: Tensor) -> Tensor:
-        """Pictures ``[B, 3, H, W]`` in 0..255 to vectors ``[B, D]``."""
+        """Pictures ``[B, 3, H, W]`` in 0..255 to vectors ``[B, D]``, as if seen in every view."""
         return self.image_vectors(self.image_features(pixels))
 
     def image_features(self, pixels: Tensor) -> Tensor:
@@ -89,7 +111,15 @@ class Encoder(nn.Module):
         return torch.cat([*parts, *self._colours(pixels)], dim=1)
 
     def image_vectors(self, features: Tensor) -> Tensor:
-        """Features ``[B, F]`` to vectors ``[B, D]``."""
+        """Features ``[B, F]`` to vectors ``[B, D]``.
+
+        Of an encoder with several views, features are ``[B, views * F + views - 1]``: of each view, then how
+        sure each view after the first is, in 0..1. Features of the whole picture alone stand for every view,
+        at no confidence.
+
+        Raises:
+            EncoderConfigurationError: the features are of another width.
+        """
         if self.heads is None:
             return F.normalize(features.float(), dim=-1)
         vectors: Tensor = self.heads["image"](features)

@@ -1,8 +1,8 @@
 """The two-stage alignment of queries with product texts, then with product pictures.
 
-Beyond Text: one query tower, aligned first with text, then with pictures. Our choice: the query tower and the
-product-text tower are CLIP's one text tower; field markers tell product texts from queries. The second stage
-keeps a part of the first one's loss, so that the query tower does not forget text.
+Beyond Text: one query tower, aligned first with text, then with pictures. Our choice: queries and product
+texts share a text tower and its head, and frozen towers stay as they are: their features are computed once,
+and the heads learn. The second stage keeps a part of the first one's loss, so that queries keep their words.
 """
 
 from __future__ import annotations
@@ -13,20 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from components.encoder.model.features.pixels import PixelCache
-from components.encoder.model.features.vector_cache import Vectors
-from components.encoder.model.towers.dual_encoder import Encoder
-from components.encoder.model.towers.tokenizer import TextTokenizer
+from components.encoder.model.train.contrastive import TextInputs
 from components.encoder.model.train.views import random_views
 from components.fusion.model.align.contrast import Contrast, query_to_product
 from components.fusion.model.data.judgements import Ints
 from components.fusion.model.data.pairs import PairBatch, PairSampler, plan_of
-from components.fusion.model.data.product_text import ProductTokens, plain
 from components.fusion.model.params import AlignmentParams
+from components.fusion.model.towers.aligned import AlignedTowers
+from components.fusion.model.towers.product_texts import ProductTexts
+from components.fusion.model.towers.towers import SplitPictures
 from components.stage.accelerator import autocast, device
 from components.training.loop import Loop
 
@@ -39,31 +38,26 @@ class AlignmentData:
 
     Attributes:
         product_ids: of the split's products. rows: ``[P]`` their places in the pixel cache.
-        tokens: their texts. query_tokens: ``[Q, L]``.
-        pixels: of their pictures, if the image tower is trained; images: else their vectors ``[P, D]``.
+        texts: of the products. queries: what the text tower reads of the queries.
+        pixels: of their pictures, if the image tower is trained; pictures: else their features.
     """
 
     product_ids: list[str]
     rows: Ints
-    tokens: ProductTokens
-    query_tokens: npt.NDArray[np.int64]
+    texts: ProductTexts
+    queries: TextInputs
     pixels: PixelCache | None
-    images: Vectors | None
+    pictures: SplitPictures | None
     sampler: PairSampler
-
-
-def query_tokens(tokenizer: TextTokenizer, texts: list[str]) -> npt.NDArray[np.int64]:
-    """Tokens ``[Q, L]`` of queries, padding cut to the longest."""
-    tokens = tokenizer([plain(text) for text in texts])
-    return tokens[:, : int(tokenizer.lengths(tokens).max(initial=1))]
 
 
 @dataclass(frozen=True)
 class AlignmentBatch:
-    """One step: its pairs, query tokens ``[B, L]``, and products ``[C, ...]``; what is not used is None.
+    """One step: its pairs, and what the towers, or the heads alone, read; what is not used is None.
 
     Attributes:
-        images: views ``[C, 3, px, px]``, or the pictures' vectors where the image tower is not trained.
+        queries: features ``[B, F]`` or tokens ``[B, L]``. texts: the same of products, ``[C, ...]``.
+        images: features ``[C, F]``, or views ``[C, 3, px, px]``. there: ``[C]`` 1 where there is a picture.
     """
 
     pairs: PairBatch
@@ -71,21 +65,27 @@ class AlignmentBatch:
     queries: Tensor
     texts: Tensor | None
     images: Tensor | None
+    there: Tensor | None
 
 
 class Alignment:
     """The objective of one alignment stage.
 
     Args:
-        encoder: trained in place. data: the train split. params: the stage's block.
+        towers: trained in place. data: the train split. params: the stage's block.
         validate: its figures become curves and choose nothing; None for none.
     """
 
     def __init__(
-        self, encoder: Encoder, data: AlignmentData, params: AlignmentParams, validate: Validate | None = None
+        self,
+        towers: AlignedTowers,
+        data: AlignmentData,
+        params: AlignmentParams,
+        validate: Validate | None = None,
     ) -> None:
         self.device = device()
-        self.module = encoder.to(self.device)
+        self.module = towers.to(self.device)
+        self.encoder = towers.encoder
         self.data, self.params, self._validate = data, params, validate
         self.plan = plan_of(params.optimisation, data.sampler, params.seed)
 
@@ -94,29 +94,35 @@ class Alignment:
         return Loop(self, self.plan, resume)
 
     def batch(self, step: int) -> AlignmentBatch:
-        """Pairs of one step, with the products' texts and views of their pictures."""
+        """Pairs of one step, with the products' texts and pictures."""
         rng = self.data.sampler.order.rng(step)
         pairs = self.data.sampler.batch(step, rng)
-        queries = torch.from_numpy(self.data.query_tokens[pairs.queries]).to(self.device)
-        texts, images = None, None
+        queries = self.data.queries.take(pairs.queries).to(self.device)
+        texts = None
         if self.params.text_weight:
-            tokens = self.data.tokens.draw(pairs.products, rng)
-            texts = torch.from_numpy(tokens).to(self.device)
-        if self.data.images is not None:
-            images = torch.from_numpy(self.data.images[pairs.products]).to(self.device)
-        elif self.data.pixels is not None:
-            pixels = torch.from_numpy(self.data.pixels.take(self.data.rows[pairs.products])).to(self.device)
-            images = random_views(pixels, self.module.image_px, self.params.augmentation, rng)
-        return AlignmentBatch(pairs, Contrast.of(pairs, self.device), queries, texts, images)
+            texts = self.data.texts.draw(pairs.products, rng).to(self.device)
+        images, there = self._pictures(pairs.products, rng)
+        return AlignmentBatch(pairs, Contrast.of(pairs, self.device), queries, texts, images, there)
+
+    def _pictures(self, products: Ints, rng: np.random.Generator) -> tuple[Tensor | None, Tensor | None]:
+        if self.data.pictures is not None:
+            features = torch.from_numpy(self.data.pictures.take(products)).to(self.device)
+            there = torch.from_numpy(self.data.pictures.there[products]).to(self.device)
+            return features, there[:, None]
+        if self.data.pixels is None:
+            return None, None
+        pixels = torch.from_numpy(self.data.pixels.take(self.data.rows[products])).to(self.device)
+        return random_views(pixels, self.encoder.image_px, self.params.augmentation, rng), None
 
     def losses(self, batch: AlignmentBatch) -> dict[str, Tensor]:
         """``loss``, in nats: text_weight x InfoNCE(query, text) + image_weight x InfoNCE(query, picture)."""
         with autocast(self.device, self.params.precision):
-            queries = self.module.encode_text(batch.queries)
-            vectors = {"text": self._texts(batch), "image": self._images(batch)}
+            queries = self.module.query_vectors(batch.queries)
+            texts = None if batch.texts is None else self.module.product_vectors(batch.texts)
+            vectors = {"text": texts, "image": self._images(batch)}
         weights = {"text": self.params.text_weight, "image": self.params.image_weight}
         parts = {
-            name: query_to_product(queries, products, self.module.temperature, batch.contrast)
+            name: query_to_product(queries, products, self.encoder.temperature, batch.contrast)
             for name, products in vectors.items()
             if products is not None and weights[name]
         }
@@ -125,12 +131,13 @@ class Alignment:
         )
         return {"loss": total, **parts}
 
-    def _texts(self, batch: AlignmentBatch) -> Tensor | None:
-        return None if batch.texts is None else self.module.encode_text(batch.texts)
-
     def _images(self, batch: AlignmentBatch) -> Tensor | None:
-        computed = batch.images is None or self.data.images is not None
-        return batch.images if computed else self.module.encode_image(batch.images)
+        if batch.images is None:
+            return None
+        if batch.images.ndim == 4:
+            return self.encoder.encode_image(batch.images)
+        vectors = self.encoder.image_vectors(batch.images)
+        return vectors if batch.there is None else vectors * batch.there
 
     def ids(self, batch: AlignmentBatch) -> Mapping[str, Sequence[str]]:
         """The batch's queries and products."""
@@ -138,7 +145,7 @@ class Alignment:
 
     def after_step(self) -> None:
         """Keep the temperature within bounds."""
-        self.module.towers.logit_scale.data.clamp_(0, math.log(1 / self.params.minimum_temperature))
+        self.encoder.towers.logit_scale.data.clamp_(0, math.log(1 / self.params.minimum_temperature))
 
     def validate(self) -> dict[str, float]:
         """nDCG@10 on the validation split."""

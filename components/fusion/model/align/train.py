@@ -10,11 +10,13 @@ import torch
 
 from components.catalog.format.records import SPLITS
 from components.catalog.format.shards import Catalogue
-from components.encoder.model.towers.files import LoadedEncoder, load_encoder, save_encoder
+from components.encoder.model.towers.files import in_memory
+from components.encoder.model.towers.heads import Head
 from components.encoder.model.towers.start import freeze
 from components.fusion.model.align.alignment import Alignment
-from components.fusion.model.align.training_set import make_alignment_set
+from components.fusion.model.align.training_set import fit_fields, make_alignment_set
 from components.fusion.model.params import AlignmentParams, FusionParams
+from components.fusion.model.towers.aligned import LoadedTowers, load_towers, save_towers
 from components.fusion.model.towers.towers import Towers
 from components.stage.memory import keep_freed_memory
 from components.stage.paths import Paths
@@ -41,16 +43,25 @@ class AlignmentStage:
     new_heads: bool = False
 
 
-def _copied(start: LoadedEncoder, stage: AlignmentStage) -> LoadedEncoder:
-    """The encoder for product texts, which are longer than captions; ``start`` stays as it is."""
-    encoder = deepcopy(start.encoder)
+def towers_to_train(start: LoadedTowers, stage: AlignmentStage) -> LoadedTowers:
+    """Towers to train: ``start`` stays as it is. A head for fields is new where there is none yet."""
+    text, encoder = stage.fusion.text, deepcopy(start.encoder.encoder)
+    torch.manual_seed(stage.params.seed)
     if stage.new_heads and encoder.heads is not None:
-        torch.manual_seed(stage.params.seed)
         for module in encoder.heads.modules():
             if isinstance(module, torch.nn.Linear):
                 module.reset_parameters()
-    tokenizer = start.tokenizer.with_context(stage.fusion.text.context_length)
-    return replace(start, encoder=encoder, tokenizer=tokenizer)
+    if not text.by_field:  # whole product texts are longer than captions
+        tokenizer = start.encoder.tokenizer.with_context(text.context_length)
+        return LoadedTowers(in_memory(encoder, tokenizer), None, (), start.model_sha256)
+    loaded, head = replace(start.encoder, encoder=encoder), deepcopy(start.fields)
+    if head is None and stage.params.text_weight:
+        inputs = len(text.fields) * (encoder.architecture.embed_dim + 1)
+        head = Head(inputs, text.hidden, encoder.embed_dim, text.dropout)
+    for module in head.modules() if head is not None else ():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = text.dropout
+    return LoadedTowers(loaded, head, text.fields if head is not None else (), start.model_sha256)
 
 
 def align(stage: AlignmentStage, paths: Paths, record: Record) -> None:
@@ -60,19 +71,22 @@ def align(stage: AlignmentStage, paths: Paths, record: Record) -> None:
     torch.set_num_threads(params.threads)
     keep_freed_memory()
     with record.timed("prepare"):
-        start = load_encoder(stage.start)
-        aligned = _copied(start, stage)
-        freeze(aligned.encoder, params.train_images and params.image_weight > 0, params.tune_text)
-        data, validate = make_alignment_set(aligned, fusion, params, paths)
+        start = load_towers(stage.start)
+        aligned = towers_to_train(start, stage)
+        module = aligned.module
+        freeze(aligned.encoder.encoder, params.train_images and params.image_weight > 0, params.tune_text)
+        data, validate = make_alignment_set(aligned.encoder, module, fusion, params, paths)
+        if start.fields is None:
+            fit_fields(module, data)
         blocks = (fusion.model_dump_json(), params.model_dump_json(), str(stage.new_heads))
         inputs = (sha256_folder(paths.catalogue), start.model_sha256)
         resume = training_folder(record.stage, *blocks, *inputs)
-    objective = Alignment(aligned.encoder, data, params, validate)
+    objective = Alignment(module, data, params, validate)
     with record.timed("train"):
         history = objective.loop(resume).run()
-    aligned.encoder.cpu()
+    module.cpu()
     with published(model) as folder:
-        save_encoder(aligned.encoder, aligned.tokenizer, folder)
+        save_towers(aligned, folder)
     write_text(curves, curves_csv(history.steps, history.validation))
     with record.timed("vectors"):
         _warm_the_cache(stage, paths)
@@ -91,8 +105,8 @@ def _warm_the_cache(stage: AlignmentStage, paths: Paths) -> None:
     params = stage.params
     if not params.image_weight:
         return
-    aligned = load_encoder(paths.fusion / stage.name)
-    towers = Towers(aligned, stage.fusion.text, params.encode, paths.cache / "vectors", params.threads)
+    aligned = load_towers(paths.fusion / stage.name)
+    towers = Towers(aligned, stage.fusion.text, params.encode, paths.cache, params.threads)
     for split in SPLITS[:2]:
         for _ in towers.stream(paths.catalogue, split):
             pass

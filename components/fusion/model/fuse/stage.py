@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 
-from components.encoder.model.towers.files import load_encoder
 from components.fusion.model.fuse.fusing import Fusing
 from components.fusion.model.fuse.training_set import HeldOutSplit, make_fuse_data, read_validation
 from components.fusion.model.networks.create import create_network
@@ -15,6 +14,7 @@ from components.fusion.model.networks.layers import FusionNetwork
 from components.fusion.model.params import FuseParams, FusionParams, NetworkName
 from components.fusion.model.sources.gate import SourceGate
 from components.fusion.model.sources.teach import teach_gate
+from components.fusion.model.towers.aligned import load_towers
 from components.fusion.model.towers.towers import Towers
 from components.stage.params import Params
 from components.stage.paths import Paths
@@ -40,8 +40,8 @@ def run(params: Fuse, paths: Paths, record: Record) -> None:
     model, curves = paths.fusion / name, paths.plots / f"fuse_{name}.csv"
     torch.set_num_threads(fuse.threads)
     with record.timed("vectors"):
-        loaded = load_encoder(params.towers or paths.fusion / "align_image")
-        towers = Towers(loaded, fusion.text, fuse.encode, paths.cache / "vectors", fuse.threads)
+        loaded = load_towers(params.towers or paths.fusion / "align_image")
+        towers = Towers(loaded, fusion.text, fuse.encode, paths.cache, fuse.threads)
         data = make_fuse_data(paths.catalogue, towers, fusion, fuse)
         network = create_network(name, towers.dimension, fuse.network, fuse.seed)
         held_out = read_validation(paths.catalogue, towers, fuse.pictures)

@@ -15,17 +15,20 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from components.catalog.format.errors import ImageError
 from components.catalog.format.parquet import row_groups
 from components.catalog.format.records import TEXT_COLUMNS, Split
-from components.encoder.model.features.encode import BatchEncoder
-from components.encoder.model.features.pixels import named_square, shard_paths, square
+from components.encoder.model.features.encode import BatchEncoder, as_kept
+from components.encoder.model.features.picture_features import FeatureCache
+from components.encoder.model.features.pixels import PixelCache, named_square, shard_paths, square
 from components.encoder.model.features.vector_cache import Vectors, key_of
-from components.encoder.model.towers.files import LoadedEncoder
 from components.fusion.model.data.product_text import plain, product_text
-from components.fusion.model.errors import FusionDataError
+from components.fusion.model.errors import FusionConfigurationError, FusionDataError
 from components.fusion.model.params import EncodeParams, ProductTextParams
+from components.fusion.model.towers.aligned import LoadedTowers
+from components.fusion.model.towers.product_texts import FieldFeatures
 from components.stage.placement import leave_place
 
 Flags = npt.NDArray[np.bool_]
@@ -81,18 +84,47 @@ def named_pictures(product_ids: Sequence[str], pictures: Sequence[bytes], image_
         raise
 
 
+@dataclass(frozen=True)
+class SplitPictures:
+    """Features of a split's pictures.
+
+    Attributes:
+        source: of the whole catalogue, or float16 ``[P, F]`` of the split. rows: ``[P]`` places in it.
+        there: bool ``[P]``: products that have a picture.
+    """
+
+    source: FeatureCache | npt.NDArray[np.float16]
+    rows: npt.NDArray[np.int64]
+    there: Flags
+
+    def take(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """Features ``[len(places), F]`` of products of the split."""
+        at = self.rows[places]
+        if isinstance(self.source, FeatureCache):
+            return self.source.take(at)
+        return self.source[at].astype(np.float32)
+
+
 class PictureTower:
     """The image tower alone; its features are kept by its own weights, and the head on them is applied anew.
 
     Args:
-        encoder: batches and their cache. threads: that decode pictures.
+        encoder: batches and their cache. cache: of the features of whole catalogues; None for none.
+        threads: that decode pictures.
     """
 
-    def __init__(self, encoder: BatchEncoder, threads: int) -> None:
-        self.encoder, self.threads = encoder, threads
+    def __init__(self, encoder: BatchEncoder, cache: Path | None, threads: int) -> None:
+        self.encoder, self.cache, self.threads = encoder, cache, threads
 
-    def vectors(self, pictures: Sequence[bytes]) -> Vectors:
-        """Vectors ``[N, D]`` of encoded pictures."""
+    def kept(self, catalogue: Path) -> FeatureCache | None:
+        """What another stage with the same tower has left of the catalogue's pictures."""
+        if self.cache is None:
+            return None
+        pixels = PixelCache(catalogue, self.encoder.model.encoder.image_px, self.cache, self.threads)
+        return FeatureCache.kept(pixels, self.encoder, self.cache)
+
+    def features(self, pictures: Sequence[bytes]) -> npt.NDArray[np.float32]:
+        """Features ``[N, F]`` of encoded pictures."""
         side = self.encoder.model.encoder.image_px
         items = [(key_of(*self.encoder.image_key, data), data) for data in pictures]
 
@@ -101,23 +133,45 @@ class PictureTower:
                 pixels = list(pool.map(lambda data: square(data, side), missing))
             return self.encoder.pixel_features(np.stack(pixels)).astype(np.float32)
 
-        features = self.encoder.cache.fill(items, _compute, self.encoder.batch_size)
-        return self.encoder.image_vectors(np.concatenate(list(features)))
+        found = self.encoder.cache.fill(items, _compute, self.encoder.batch_size)
+        return np.concatenate(list(found))
 
-    def of_split(self, catalogue: Path, split: Split) -> Vectors:
-        """Vectors ``[N, D]`` of a split's pictures in catalogue order, zero where there is no picture.
+    def vectors(self, pictures: Sequence[bytes]) -> Vectors:
+        """Vectors ``[N, D]`` of encoded pictures."""
+        return self.encoder.image_vectors(self.features(pictures))
+
+    def of_split(self, catalogue: Path, split: Split, rows: npt.NDArray[np.int64]) -> SplitPictures:
+        """Features of a split's pictures.
+
+        Args:
+            rows: ``[P]`` places of the split's products in the catalogue.
 
         Raises:
             ImageError: a picture cannot be read; names the product.
         """
-        encoder = self.encoder.model.encoder
-        out = [np.zeros((0, encoder.embed_dim), dtype=np.float32)]
+        if (whole := self.kept(catalogue)) is not None:
+            return SplitPictures(whole, rows, np.ones(len(rows), dtype=bool))
+        parts, there = [], []
         for shard in shard_paths(catalogue):
             for table in row_groups(shard, ["product_id", "image"], split):
-                pictures = [(image or {}).get("bytes") or b"" for image in table["image"].to_pylist()]
-                with named_pictures(table["product_id"].to_pylist(), pictures, encoder.image_px):
-                    out.append(where_present(pictures, encoder.embed_dim, self.vectors)[0])
-        return np.concatenate(out)
+                pictures = _bytes_of(table)
+                there += [bool(data) for data in pictures]
+                with named_pictures(
+                    table["product_id"].to_pylist(), pictures, self.encoder.model.encoder.image_px
+                ):
+                    if found := [data for data in pictures if data]:
+                        parts.append(as_kept(self.features(found)))
+        seen = np.array(there, dtype=bool)
+        width = parts[0].shape[1] if parts else 1
+        features = np.zeros((len(seen), width), dtype=np.float16)
+        if parts:
+            features[seen] = np.concatenate(parts)
+        return SplitPictures(features, np.arange(len(seen)), seen)
+
+
+def _bytes_of(table: pa.Table) -> list[bytes]:
+    """The pictures of a table, empty where there is none."""
+    return [(image or {}).get("bytes") or b"" for image in table["image"].to_pylist()]
 
 
 def where_present(
@@ -134,23 +188,33 @@ def where_present(
 class Towers:
     """Frozen towers.
 
+    Raises:
+        FusionConfigurationError: the towers read other fields than ``text`` says.
+
     Args:
-        model: the aligned encoder. text: how a product's fields become its text.
-        cache: file of known vectors; None keeps them in memory. threads: that decode pictures.
+        model: aligned towers. text: how a product's fields are read.
+        cache: folder of what is known; None keeps it in memory. threads: that decode pictures.
     """
 
     def __init__(
         self,
-        model: LoadedEncoder,
+        model: LoadedTowers,
         text: ProductTextParams,
         params: EncodeParams,
         cache: Path | None,
         threads: int,
     ) -> None:
-        self.model, self.fields = model, text.fields
-        self.encoder = BatchEncoder(model, params.batch_size, params.precision, cache)
-        self.dimension = model.encoder.embed_dim
-        self.pictures = PictureTower(self.encoder, threads)
+        if model.names and (not text.by_field or model.names != text.fields):
+            raise FusionConfigurationError(
+                f"These towers read the fields {', '.join(model.names)} of a product, each by itself; "
+                "fusion.text says otherwise. Run align_text again."
+            )
+        self.model, self.text = model, text
+        vectors = None if cache is None else cache / "vectors"
+        self.encoder = BatchEncoder(model.encoder, params.batch_size, params.precision, vectors)
+        self.dimension = model.encoder.encoder.embed_dim
+        self._module = model.module.to(self.encoder.device).eval()
+        self.pictures = PictureTower(self.encoder, cache, threads)
 
     def queries(self, texts: Sequence[str]) -> Vectors:
         """Vectors ``[Q, D]`` of queries."""
@@ -158,8 +222,14 @@ class Towers:
 
     def texts(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Vectors, Flags]:
         """Vectors ``[N, D]`` of product texts, and which products have one."""
-        texts = [product_text(row, self.fields) for row in rows]
-        return where_present(texts, self.dimension, self.encoder.texts)
+        if not self.text.by_field:
+            texts = [product_text(row, self.text.fields) for row in rows]
+            return where_present(texts, self.dimension, self.encoder.texts)
+        found = FieldFeatures.of(rows, self.text, self.encoder)
+        there: Flags = np.asarray(found.there.any(axis=1), dtype=bool)
+        features = found.draw(np.arange(len(rows)), None).numpy()
+        vectors = self.encoder.vectors_of(self._module.product_vectors, features)
+        return np.where(there[:, None], vectors, 0).astype(np.float32), there
 
     def images(self, pictures: Sequence[bytes]) -> tuple[Vectors, Flags]:
         """Vectors ``[N, D]`` of encoded pictures, and which are there."""
@@ -173,16 +243,29 @@ class Towers:
         Raises:
             ImageError: a picture cannot be read; names the product.
         """
-        side = self.model.encoder.image_px
+        whole, start = self.pictures.kept(catalogue), 0
         for shard in shard_paths(catalogue):
-            for table in row_groups(shard, [*TEXT_COLUMNS, "image"], split):
-                pictures = [(image or {}).get("bytes") or b"" for image in table["image"].to_pylist()]
-                rows = table.drop_columns(["image"]).to_pylist()
-                if rows:
-                    text, has_text = self.texts(rows)
-                    with named_pictures([row["product_id"] for row in rows], pictures, side):
-                        image, has_image = self.images(pictures)
-                    yield Items(rows, text, image, has_text, has_image)
+            for table in row_groups(shard, TEXT_COLUMNS if whole else [*TEXT_COLUMNS, "image"]):
+                chosen = np.ones(table.num_rows, dtype=bool)
+                if split is not None:
+                    chosen = np.array(table["split"].to_pylist()) == split
+                at = start + np.flatnonzero(chosen)
+                start += table.num_rows
+                if len(at):
+                    yield self._items(table.filter(pa.array(chosen)), whole, at)
+
+    def _items(self, table: pa.Table, whole: FeatureCache | None, at: npt.NDArray[np.int64]) -> Items:
+        """The products of a table, with places ``at`` in the catalogue."""
+        if whole is not None:
+            rows, image, has_image = table.to_pylist(), whole.vectors(at), np.ones(len(at), dtype=bool)
+        else:
+            pictures, rows = _bytes_of(table), table.drop_columns(["image"]).to_pylist()
+            with named_pictures(
+                [row["product_id"] for row in rows], pictures, self.model.encoder.encoder.image_px
+            ):
+                image, has_image = self.images(pictures)
+        text, has_text = self.texts(rows)
+        return Items(rows, text, image, has_text, has_image)
 
     def close(self) -> None:
         """Close the cache."""

@@ -30,7 +30,17 @@ class CutOut(NamedTuple):
 
 
 def cut_out(picture: Pixels, kind: int) -> CutOut | None:
-    """The product of a picture ``[h, w, 3]``; None where its rim is not of one ground.
+    """The product of a picture ``[h, w, 3]``; None where it does not stand alone on one ground."""
+    mask = plain_product(picture)
+    if mask is None:
+        return None
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    part = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    return CutOut(picture[part], mask[part], kind)
+
+
+def plain_product(picture: Pixels) -> Mask | None:
+    """Where the one product of a plain picture ``[h, w, 3]`` is; None where the rim is not of one ground.
 
     The ground is a smooth surface of colour fitted to the rim; what differs from it more than the rim itself
     does, and more than a share of Otsu's threshold (Otsu 1979), is the product.
@@ -41,11 +51,7 @@ def cut_out(picture: Pixels, kind: int) -> CutOut | None:
     if (rim < NEAR_RIM).mean() < PLAIN_SHARE:
         return None
     mask = _largest_parts(distance, rim)
-    if mask is None or not AREA[0] <= mask.mean() <= AREA[1]:
-        return None
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    part = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-    return CutOut(picture[part], mask[part], kind)
+    return mask if mask is not None and AREA[0] <= mask.mean() <= AREA[1] else None
 
 
 def _largest_parts(distance: npt.NDArray[np.float32], rim: npt.NDArray[np.float32]) -> Mask | None:

@@ -6,22 +6,39 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from components.catalog.format.errors import ImageError
 from components.catalog.format.images import decode_image
 from components.encoder.model.features.pixels import LIMITS
 from components.vlclip.grounding.dense.calibration import Calibration
+from components.vlclip.grounding.dense.cut_outs import plain_product
 from components.vlclip.grounding.dense.reading import AskedTypes, Floats, Reader
 from components.vlclip.grounding.dense.regions import best_region
+from components.vlclip.grounding.foreground import box_of
 from components.vlclip.grounding.grounding import NO_PICTURE, NOT_LEARNED, Proposals
+from components.vlclip.model.boxes import iou
+
+PLAIN_PX = 64  # longer side at which a plain picture's product is outlined
 
 
 class DenseGrounder:
-    """The region where the asked type is most probable among all types and nothing."""
+    """The region where the asked type is most probable among all types and nothing.
 
-    def __init__(self, reader: Reader, asked: AskedTypes, calibration: Calibration, threads: int) -> None:
-        self.reader, self.asked, self.calibration, self.threads = reader, asked, calibration, threads
+    Cells say which thing is meant, and their edges are coarse: where the picture is plain and its product
+    agrees with the region, the box is the product's own outline.
+
+    Args:
+        agreement: intersection over union of both from which on that is so; None: never.
+    """
+
+    def __init__(
+        self, reader: Reader, asked: AskedTypes, calibration: Calibration, agreement: float | None,
+        threads: int,
+    ) -> None:  # fmt: skip
+        self.reader, self.asked, self.calibration = reader, asked, calibration
+        self.agreement, self.threads = agreement, threads
 
     @property
     def threshold(self) -> float:
@@ -41,17 +58,40 @@ class DenseGrounder:
         scores = np.full(len(images), np.nan)
         rows = [i for i, problem in enumerate(problems) if not problem]
         if rows:
-            maps = self._maps([images[i] for i in rows], [weights[i] for i in rows])
-            for i, likely in zip(rows, maps, strict=True):
+            for i, likely in zip(rows, self._maps(rows, pictures, images, weights), strict=True):
                 share, margin = self.calibration.share, self.calibration.margin
                 boxes[i], points[i], scores[i] = best_region(likely, share, margin)
+            with ThreadPoolExecutor(self.threads) as pool:
+                boxes[rows] = list(pool.map(self._outlined, [images[i] for i in rows], boxes[rows]))
         return Proposals(boxes, scores, points, problems)
 
-    def _maps(self, images: Sequence[Image.Image | None], weights: Sequence[Floats | None]) -> Floats:
-        pictures = [image for image in images if image is not None]
-        asked = np.stack([w for w in weights if w is not None])[:, None]
-        found: Floats = self.reader.likely(pictures, asked)[:, 0]
-        return found
+    def _outlined(self, image: Image.Image | None, box: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """The outline of a plain picture's product where it agrees with the box; else the box."""
+        if image is None or self.agreement is None or not np.isfinite(box).all():
+            return box
+        small = image.copy()
+        small.thumbnail((PLAIN_PX, PLAIN_PX), Image.Resampling.BILINEAR)
+        mask = plain_product(np.asarray(small))
+        outline = box if mask is None else np.array(box_of(mask))
+        return outline if iou(outline[None], box[None])[0] >= self.agreement else box
+
+    def _maps(
+        self, rows: Sequence[int], pictures: Sequence[bytes], images: Sequence[Image.Image | None],
+        weights: Sequence[Floats | None],
+    ) -> list[Floats]:  # fmt: skip
+        """A map for each of ``rows``; a picture that is asked for several things is read once."""
+        asked: dict[bytes, list[int]] = {}
+        for i in rows:
+            asked.setdefault(pictures[i], []).append(i)
+        groups = list(asked.values())
+        wanted = np.zeros((len(groups), max(map(len, groups)), len(self.asked.types)), dtype=np.float32)
+        for at, group in enumerate(groups):
+            for k, i in enumerate(group):
+                wanted[at, k] = weights[i]
+        once = [image for group in groups if (image := images[group[0]]) is not None]
+        found = self.reader.likely(once, wanted)
+        maps = {i: found[at, k] for at, group in enumerate(groups) for k, i in enumerate(group)}
+        return [maps[i] for i in rows]
 
     def _decoded(self, data: bytes) -> Image.Image | None:
         side = max(self.reader.sizes_px)

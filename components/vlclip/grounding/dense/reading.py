@@ -75,8 +75,9 @@ Texts = Callable[[Sequence[str]], npt.NDArray[np.floating]]
 class AskedTypes:
     """What a prompt asks of the head: one of its types, or for another word a mixture of the nearest.
 
-    The mixture's weights are the softmax of the cosine of the texts' vectors over ``temperature``; a word
-    that is near to no type, by ``least_similarity``, cannot be asked for.
+    The nearest type counts whole and each other one ``exp(-d / temperature)``, where ``d`` is how much
+    smaller its cosine to the word's text is; a word that is near to no type, by ``least_similarity``, cannot
+    be asked for.
     """
 
     def __init__(
@@ -99,8 +100,7 @@ class AskedTypes:
         if self._vectors is None:
             self._vectors = self._unit(self.types)
         near = self._unit(words) @ self._vectors.T
-        shares = np.exp((near - near.max(axis=1, keepdims=True)) / self.temperature)
-        shares = (shares / shares.sum(axis=1, keepdims=True)).astype(np.float32)
+        shares = np.exp((near - near.max(axis=1, keepdims=True)) / self.temperature).astype(np.float32)
         return [s if n.max() >= self.least_similarity else None for s, n in zip(shares, near, strict=True)]
 
     def _unit(self, words: Sequence[str]) -> Floats:

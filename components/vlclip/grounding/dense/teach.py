@@ -84,13 +84,13 @@ def _decoded(data: bytes, side: int) -> Pixels | None:
 def taught_head(found: Taught, params: SceneGrounding, machine: Machine) -> TrainedHead:
     """The head, trained on scenes of what could be cut out, and calibrated on further ones."""
     types = len(found.types)
-    composer = Composer(found.cut_outs, found.grounds, types, params.scenes)
+    composer = Composer(found.cut_outs, found.grounds, types, params.composer)
     pool = scene_pool(machine.maps, composer, params.training.scenes, machine.threads)
     head, loss = train_head(pool, types, params.training, machine.device, machine.precision)
     reader = Reader(machine.maps, head, params.sizes_px, machine.batch_size)
     first = params.training.scenes
     further = [composer.scene(first + i) for i in range(params.region.scenes)]
-    calibration = calibrated(reader, further, types, params.region, params.scenes.seed)
+    calibration = calibrated(reader, further, types, params.region, params.composer.seed)
     told = {"cut_outs": len(found.cut_outs), "scenes": len(pool.cells), "last_loss": round(loss, 6)}
     return TrainedHead(head, found.types, calibration, machine.image_sha256, told)
 

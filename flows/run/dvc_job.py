@@ -27,7 +27,7 @@ RETRY_S = 1.0
 DISK_FULL = "the disk is full: free some space ('vitrine gc') and run again; finished stages are kept."
 
 
-class PatientLock(LockBase):
+class PatientLock:
     """DVC's own lock, which gives up after 3 s, waited for: before the work for a time, after it for good.
 
     Giving up after the command would throw the work of the stage away.
@@ -37,10 +37,13 @@ class PatientLock(LockBase):
         self, inner: LockBase, patience_s: float, runner: int = 0, say: Callable[[str], object] = print
     ) -> None:
         self._inner, self._patience_s, self._runner, self._say = inner, patience_s, runner, say
-        self._lockfile = inner.lockfile
         self._was_held = self._told = False
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
     def lock(self) -> None:
+        """Take it; DVC's LockError once somebody else has held it for longer than our patience."""
         since: float | None = None
         while True:
             try:
@@ -59,23 +62,16 @@ class PatientLock(LockBase):
     def _of_the_same_runner(self) -> bool:
         """Whether whoever took the lock last, and wrote its process id, was started by our runner too."""
         try:
-            holder = psutil.Process(int(Path(self._lockfile).read_text(encoding="utf-8")))
+            holder = psutil.Process(int(Path(self._inner.lockfile).read_text(encoding="utf-8")))
             return self._runner in {parent.pid for parent in holder.parents()}
         except (OSError, ValueError, psutil.Error):
             return False
-
-    def unlock(self) -> None:
-        self._inner.unlock()
-
-    @property
-    def is_locked(self) -> bool:
-        return bool(self._inner.is_locked)
 
     def __enter__(self) -> None:
         self.lock()
 
     def __exit__(self, *_: object) -> None:
-        self.unlock()
+        self._inner.unlock()
 
 
 class Commands:
@@ -119,23 +115,13 @@ def sentence(repo: Repo, arguments: dict[str, Any], error: BaseException) -> str
     """What went wrong: what we can see ourselves, else in DVC's words."""
     if any(isinstance(e, OSError) and e.errno in (errno.ENOSPC, errno.EDQUOT) for e in causes(error)):
         return DISK_FULL
-    if missing := missing_input(repo, arguments):
-        return f"its input {missing} is missing; run what makes it, 'dvc pull', or 'vitrine import'."
+    with contextlib.suppress(Exception):
+        targets = arguments["targets"] if arguments.get("single_item") else []
+        deps = (dep for target in targets for stage in repo.stage.collect(target) for dep in stage.deps)
+        if missing := next((dep.def_path for dep in deps if not dep.exists), ""):
+            return f"its input {missing} is missing; run what makes it, 'dvc pull', or 'vitrine import'."
     told = dict.fromkeys(" ".join(str(e).split()) for e in causes(error) if str(e))
     return ": ".join(told) or type(error).__name__
-
-
-def missing_input(repo: Repo, arguments: dict[str, Any]) -> str:
-    """An input of the stages named in ``arguments`` that is not there."""
-    if not arguments.get("single_item"):
-        return ""
-    with contextlib.suppress(Exception):
-        for target in arguments["targets"]:
-            for stage in repo.stage.collect(target):
-                for dep in stage.deps:
-                    if not dep.exists:
-                        return str(dep.def_path)
-    return ""
 
 
 def main(argv: list[str]) -> int:

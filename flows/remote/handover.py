@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.stage.errors import InvalidDataError
-from flows.errors import FlowError, WorkspaceError
+from flows.errors import RunnerConfigurationError, RunnerInputError, WorkspaceError
 from flows.workspace import git, snapshot
 
 COMMIT = re.compile(r"[0-9a-f]{40,64}")
@@ -24,22 +24,6 @@ CARRIED = ("dvc.yaml", "dvc.lock", "params.yaml")
 HIDDEN = "refs/vitrine/"  # commits of working trees; neither `git branch` nor `git fetch` shows them
 NOBODY = {f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER")
           for what, value in (("NAME", "Vitrine"), ("EMAIL", "vitrine@localhost"))}  # fmt: skip
-
-
-class RunnerError(FlowError):
-    """A stage could not be run on a GPU runner, or its results could not be brought back (exit code 1)."""
-
-
-class RunnerTimeoutError(RunnerError):
-    """No runner took the stage, or it did not end in time (exit code 1)."""
-
-
-class RunnerConfigurationError(WorkspaceError):
-    """The workspace, the clone of the runner or the Prefect server is set up wrongly (exit code 2)."""
-
-
-class RunnerInputError(InvalidDataError):
-    """An input of the stage is missing or differs between here and the runner (exit code 4)."""
 
 
 @dataclass(frozen=True)
@@ -54,70 +38,64 @@ class Handover:
 
 def stage_name(stage: Any) -> str:
     """Name of a DVC stage, wherever we stand: its own, with the file before it outside the root graph."""
-    own: str = stage.name
-    return own if stage.path_in_repo == "dvc.yaml" else f"{stage.path_in_repo}:{own}"
+    return str(stage.name if stage.path_in_repo == "dvc.yaml" else f"{stage.path_in_repo}:{stage.name}")
 
 
-def load_stage(repo: Any, stage: str) -> Any:
-    """The DVC stage of that name; ``folder/dvc.yaml:name`` outside the root graph.
+@contextmanager
+def opened(root: Path, stage: str) -> Iterator[tuple[Any, Any]]:
+    """DVC's repository at ``root`` and its stage of that name; ``folder/dvc.yaml:name`` for other graphs.
 
     DVC's own lookup by name resolves files against the current directory, which is not the clone in a worker.
 
-    Raises:
-        RunnerConfigurationError: there is no such stage.
+    Raises RunnerConfigurationError: there is no such stage.
     """
-    for found in repo.index.stages:
-        if getattr(found, "name", None) and stage == stage_name(found):
-            return found
-    raise RunnerConfigurationError(
-        f"There is no stage '{stage}' in dvc.yaml of {repo.root_dir}; `dvc stage list` shows all."
-    )
+    from dvc.repo import Repo
+
+    with Repo(str(root)) as repo:
+        named = (found for found in repo.index.stages if getattr(found, "name", None))
+        found = next((found for found in named if stage_name(found) == stage), None)
+        if found is None:
+            raise RunnerConfigurationError(
+                f"There is no stage '{stage}' in dvc.yaml of {root}; `dvc stage list` shows all."
+            )
+        yield repo, found
 
 
 def check_portable(stage: Any) -> None:
-    """Refuse a stage whose results could not come back through the run cache.
-
-    Raises:
-        RunnerConfigurationError: it has an uncached, persistent or external output, or no input at all.
-    """
-    name = stage_name(stage)
+    """RunnerConfigurationError for a stage whose results could not come back through the run cache."""
+    name, wrong = stage_name(stage), ""
+    if not stage.deps or stage.always_changed:
+        wrong = f"Stage '{name}' declares no inputs"
     for out in stage.outs:
         if not out.use_cache:
-            raise RunnerConfigurationError(
-                f"Stage '{name}' declares output {out.def_path} with `cache: false`, and such outputs do not "
-                "come back from a GPU runner; let DVC cache it, or drop `meta.pool: gpu`."
-            )
-        if out.persist or not out.is_in_repo:
-            raise RunnerConfigurationError(
-                f"Output {out.def_path} of stage '{name}' is persistent or outside the workspace, and DVC "
-                "keeps no run cache for it; make it an ordinary output, or drop `meta.pool: gpu`."
-            )
-    if not stage.deps or stage.always_changed:
+            wrong = f"Stage '{name}' declares output {out.def_path} with `cache: false`"
+        elif out.persist or not out.is_in_repo:
+            wrong = f"Output {out.def_path} of stage '{name}' is persistent or outside the workspace"
+    if wrong:
         raise RunnerConfigurationError(
-            f"Stage '{name}' declares no inputs, so DVC cannot recognise its results; give it deps."
+            f"{wrong}, so DVC's run cache cannot bring its results back from a GPU runner; change that, or "
+            "drop `meta.pool: gpu`."
         )
 
 
 def fingerprint(stage: Any) -> dict[str, str]:
     """Command, input hashes, parameters and output names of a stage, as DVC's run cache knows them.
 
-    Raises:
-        RunnerInputError: an input is missing.
+    Raises RunnerInputError: an input is missing.
     """
     from dvc.exceptions import DvcException
 
     try:
         stage.save_deps()
     except DvcException as error:
-        raise RunnerInputError(
-            f"An input of stage '{stage_name(stage)}' is missing: {error}; run the stages before it first."
-        ) from None
+        missing = f"An input of stage '{stage_name(stage)}' is missing: {error}"
+        raise RunnerInputError(f"{missing}; run the stages before it first.") from None
     facts = {"command": json.dumps(stage.cmd)}
     for dep in stage.deps:
         if hasattr(dep, "params"):  # a file of parameters: its hash is the values of the keys
             for key, value in dep.hash_info.value.items():
-                text = json.dumps(value, sort_keys=True, default=str)
-                facts[f"parameter {key} of {dep.def_path}"] = text
+                told = json.dumps(value, sort_keys=True, default=str)
+                facts[f"parameter {key} of {dep.def_path}"] = told
         else:
             facts[f"input {dep.def_path}"] = str(dep.hash_info.value)
     return facts | {f"output {out.def_path}": "declared" for out in stage.outs}
@@ -136,16 +114,11 @@ def _inputs(repo: Any, stage: Any, root: Path) -> tuple[list[str], list[str]]:
     for dep in stage.deps:
         path = Path(dep.fs_path)
         if dep.protocol != "local" or not path.is_relative_to(root):
-            raise RunnerConfigurationError(
-                f"Input {dep.def_path} of stage '{stage_name(stage)}' lies outside the workspace; "
-                "`dvc import-url` it."
-            )
+            where = f"Input {dep.def_path} of stage '{stage_name(stage)}' lies outside the workspace"
+            raise RunnerConfigurationError(f"{where}; `dvc import-url` it.")
         places = (Path(out.fs_path) for out in cached)
-        found = {
-            str(place.relative_to(root))
-            for place in places
-            if path.is_relative_to(place) or place.is_relative_to(path)
-        }
+        ours = (place for place in places if path.is_relative_to(place) or place.is_relative_to(path))
+        found = {str(place.relative_to(root)) for place in ours}
         pushed |= found
         if hasattr(dep, "params") or not found:
             carried.add(str(path.relative_to(root)))
@@ -158,45 +131,48 @@ def publish(root: Path, carried: list[str]) -> str:
     It goes to the git remote, or stays here where there is none: then this is the origin of the runner's
     clone. Branches, index and working tree stay as they are. :func:`withdraw` takes it back.
 
-    Raises:
-        RunnerConfigurationError: a carried file is ignored by git, or the remote takes no commit of us.
+    Raises RunnerConfigurationError: a carried file is ignored by git, or the remote takes no commit of us.
     """
+    wrong = "An input is neither in git nor in DVC, so a runner cannot get it; track it"
     try:
         tree = snapshot(root, carried)
+        commit = git(root, "commit-tree", "-p", "HEAD", "-m", "A working tree", tree, env=NOBODY).strip()
+        git(root, "update-ref", HIDDEN + commit, commit)
+        wrong = "The working tree cannot be pushed to a hidden ref of the git remote"
+        _push(root, HIDDEN + commit)
     except WorkspaceError as error:
-        raise RunnerConfigurationError(
-            f"An input is neither in git nor in DVC, so a runner cannot get it; track it ({error})"
-        ) from None
-    commit = git(root, "commit-tree", "-p", "HEAD", "-m", "A working tree", tree, env=NOBODY).strip()
-    git(root, "update-ref", HIDDEN + commit, commit)
-    try:
-        for remote in git(root, "remote").split()[:1]:
-            git(root, "push", "--quiet", "--no-verify", remote, HIDDEN + commit)
-    except WorkspaceError as error:
-        raise RunnerConfigurationError(
-            f"The working tree cannot be pushed to a hidden ref of the git remote ({error})"
-        ) from None
+        raise RunnerConfigurationError(f"{wrong} ({error})") from None
     return commit
 
 
-def withdraw(root: Path, commit: str) -> None:
-    """Remove the hidden ref of a commit here and at the git remote, if it can be reached."""
-    for remote in git(root, "remote").split()[:1]:
-        git(root, "push", "--quiet", "--no-verify", "--delete", remote, HIDDEN + commit, check=False)
+def withdraw(root: Path, commit: str) -> bool:
+    """Remove the hidden ref of a commit at the git remote and here; False: the remote is out of reach."""
+    try:
+        _push(root, f":{HIDDEN}{commit}")
+    except WorkspaceError:
+        return False
     git(root, "update-ref", "-d", HIDDEN + commit, check=False)
+    return True
+
+
+def _push(root: Path, what: str) -> None:
+    """Push to the first git remote, if there is one; WorkspaceError: it cannot be reached, or refuses."""
+    for remote in git(root, "remote").split()[:1]:
+        git(root, "push", "--quiet", "--no-verify", remote, what)
+
+
+def published(root: Path) -> list[str]:
+    """Commits of working trees that were published here and not withdrawn: a run is at it, or was killed."""
+    return git(root, "for-each-ref", "--format=%(objectname)", HIDDEN).split()
 
 
 def prepare(stage: str, root: Path) -> Handover:
     """Describe a stage for a runner and publish the working tree it is run in.
 
-    Raises:
-        RunnerConfigurationError: the stage cannot be run elsewhere, or the working tree cannot be published.
-        RunnerInputError: an input is missing.
+    Raises RunnerConfigurationError: the stage cannot run elsewhere, or the working tree cannot be published;
+    RunnerInputError: an input is missing.
     """
-    from dvc.repo import Repo
-
-    with Repo(str(root)) as repo:
-        found = load_stage(repo, stage)
+    with opened(root, stage) as (repo, found):
         check_portable(found)
         pushed, carried = _inputs(repo, found, Path(repo.root_dir))
         facts = fingerprint(found)
@@ -205,29 +181,22 @@ def prepare(stage: str, root: Path) -> Handover:
 
 def current_fingerprint(stage: str, root: Path) -> dict[str, str]:
     """The fingerprint of a stage as the workspace stands now."""
-    from dvc.repo import Repo
-
-    with Repo(str(root)) as repo:
-        return fingerprint(load_stage(repo, stage))
+    with opened(root, stage) as (_, found):
+        return fingerprint(found)
 
 
 def lock_entry(stage: str, root: Path) -> dict[str, str]:
     """Output path → hash of a stage, as dvc.lock has it; empty where it has none."""
-    from dvc.repo import Repo
-
-    with Repo(str(root)) as repo:
-        return {out.def_path: out.hash_info.value for out in load_stage(repo, stage).outs if out.hash_info}
+    with opened(root, stage) as (_, found):
+        return {out.def_path: out.hash_info.value for out in found.outs if out.hash_info}
 
 
 def check_out(clone: Path, commit: str) -> None:
     """Bring the runner's clone to a commit; what stood there before is dropped.
 
-    Raises:
-        RunnerConfigurationError: no git repository, or the commit is neither in it nor at its origin.
+    Raises RunnerConfigurationError: no git repository, or the commit is neither in it nor at its origin.
     """
-    if (
-        COMMIT.fullmatch(commit) is None
-    ):  # it comes from another machine, and git would take "--..." for an option
+    if not COMMIT.fullmatch(commit):  # it comes from another machine, and git knows options like "--..."
         raise RunnerConfigurationError(f"{commit[:80]!r} is no commit; hand the stage over again.")
     for source in ((), ("origin",), ("origin", HIDDEN + commit)):
         if source:

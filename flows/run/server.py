@@ -17,18 +17,17 @@ from pathlib import Path
 from subprocess import Popen
 
 from components.stage.record import STATE
-from flows import processes
 from flows.errors import TrackerError
+from flows.run import processes
 
 STARTUP_TIMEOUT_S = 600.0  # a machine busy with other work starts it slowly; a dead one is seen at once
 POLL_S = 0.05
 
 
 def configure(root: Path) -> None:
-    """Set Prefect up through the environment; it reads it once, at import, so call this before.
+    """Set Prefect up through the environment, which it reads once, at import.
 
-    No telemetry, no log noise on the terminal, its state under ``.vitrine/prefect``. What the user has set
-    stays as it is.
+    No telemetry or log on the terminal, its state under ``.vitrine/prefect``; what the user has set stays.
     """
     defaults = {
         "PREFECT_HOME": str(root / STATE / "prefect"),
@@ -47,29 +46,26 @@ def configure(root: Path) -> None:
         os.environ["NO_PROXY"] = ",".join(filter(None, [hosts, "127.0.0.1,localhost"]))
 
 
-def free_port() -> int:
-    """A free TCP port on loopback."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class PrefectServer:
-    """``start`` returns at once, ``ready`` waits, ``stop`` ends it; PREFECT_API_URL goes first."""
+    """A context: entering starts it and returns at once, ``ready`` waits for it, leaving ends it.
+
+    A server that PREFECT_API_URL names goes first. Make it before Prefect is imported.
+    """
 
     def __init__(self, root: Path) -> None:
+        configure(root)
         self.log = root / STATE / "logs" / "prefect-server.log"
         self._process: Popen[bytes] | None = None
         self._url = os.environ.get("PREFECT_API_URL", "")
         self._ours = not self._url
 
-    def start(self) -> PrefectServer:
-        """Start the server in the background (from the main thread: it dies with its starter)."""
+    def __enter__(self) -> PrefectServer:  # from the main thread: it dies with its starter
         if not self._ours:
             return self
         if importlib.util.find_spec("prefect") is None:
             raise TrackerError("Prefect is not installed; install the extra 'runner', or use 'dvc repro'.")
-        port = free_port()
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
         self._url = f"http://127.0.0.1:{port}/api"
         command = [sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"]
         command += ["--host", "127.0.0.1", "--port", str(port), "--log-level", "error", "--lifespan", "on"]
@@ -78,15 +74,11 @@ class PrefectServer:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
         with self.log.open("wb") as output:
-            self._process = processes.start(command, self.log.parent, output, extra)
+            self._process = processes.start(command, self.log.parent, output, env=extra)
         return self
 
     def ready(self) -> str:
-        """Wait for the API and return its URL.
-
-        Raises:
-            TrackerError: it did not come up, or the server that PREFECT_API_URL names does not answer.
-        """
+        """Wait for the API and return its URL; TrackerError: it does not answer."""
         deadline = time.monotonic() + (STARTUP_TIMEOUT_S if self._ours else 10.0)
         opener = urllib.request.build_opener(*([urllib.request.ProxyHandler({})] if self._ours else []))
         while time.monotonic() < deadline and (self._process is None or self._process.poll() is None):
@@ -104,8 +96,6 @@ class PrefectServer:
             f"Prefect's API at {self._url} does not answer; {hint}. 'dvc repro' works without it."
         )
 
-    def stop(self) -> None:
-        """End a server of ours."""
+    def __exit__(self, *_: object) -> None:
         if self._process is not None:
             processes.stop(self._process, grace_s=0.5)
-            self._process = None

@@ -13,34 +13,26 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import httpx
 from prefect import flow
-from prefect.states import Completed, Failed
-from pydantic import BaseModel, computed_field
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import ArtifactCreate
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed, State
+from pydantic import TypeAdapter
 
 from components.stage.errors import VitrineError
 from components.stage.publish import write_text
-from components.stage.record import STATE
+from components.stage.record import STATE, StageResult
 from components.tracking.lineage.lockfile import is_inside
-from flows.handover import (
-    Handover,
-    RunnerConfigurationError,
-    RunnerError,
-    RunnerInputError,
-    check_out,
-    current_fingerprint,
-    differences,
-    lock_entry,
-)
-from flows.locks import held
-from flows.stages import QUIET, Stage, Watcher, call_dvc, run_stage
-
-if TYPE_CHECKING:
-    from prefect.client.orchestration import SyncPrefectClient
-    from prefect.states import State
+from flows.errors import RunnerConfigurationError, RunnerError, RunnerInputError
+from flows.remote.handover import Handover, check_out, current_fingerprint, differences, lock_entry
+from flows.run.locks import held
+from flows.run.stages import QUIET, Stage, Watcher, call_dvc, run_stage
 
 CLONE_VARIABLE = "VITRINE_RUNNER_CLONE"
 ARTIFACT_TYPE = "stage-outcome"
@@ -48,35 +40,14 @@ POLL_S = 2.0
 CLONE_WAIT_S = 86400.0  # stages queue for a clone; whoever asked gives up earlier, by its own timeout
 SERVER_PATIENCE_S = 600.0  # hours of training are not thrown away because the server restarts
 LOG_BYTES = 16 * 1024
+RESULT = TypeAdapter(StageResult)  # how it crosses Prefect's API
 T = TypeVar("T")
-
-
-class Outcome(BaseModel):
-    """How a stage ended, wherever it ran."""
-
-    stage: str
-    exit_code: int = 0
-    error: str = ""
-    # ran: its command ran; otherwise DVC had the results (restored, unchanged); failed
-    state: str = "ran"
-    seconds: float = 0.0
-    peak_memory_bytes: int = 0
-    record: dict[str, Any] | None = None  # what the command left behind (components.stage.record.Record)
-    outputs: dict[str, str] = {}  # output path -> DVC hash
-    log: str = ""  # the end of what DVC and the command printed
-
-    @computed_field  # type: ignore[prop-decorator]
-    @property
-    def cached(self) -> bool:
-        """Whether DVC had the results already."""
-        return self.state in ("restored", "unchanged")
 
 
 def patiently(call: Callable[[], T], client: SyncPrefectClient, patience_s: float) -> T:
     """Call Prefect's API; a server that is away or overloaded is given ``patience_s`` seconds to come back.
 
-    Raises:
-        RunnerError: it did not, or it refused the request.
+    Raises RunnerError: it did not, or it refused the request.
     """
     deadline = time.monotonic() + patience_s
     while True:
@@ -93,44 +64,14 @@ def patiently(call: Callable[[], T], client: SyncPrefectClient, patience_s: floa
 
 
 def run_dvc(stage: Stage, call: str, what: str, **arguments: Any) -> None:
-    """Have DVC ``push``, ``pull`` or ``reproduce`` for a stage, into the stage's log.
-
-    Raises:
-        RunnerError: it failed; ``what`` begins the sentence.
-        LockHeldError: another DVC process kept its lock.
-    """
+    """Have DVC ``push``, ``pull`` or ``reproduce`` for a stage; a RunnerError begins with ``what``."""
     state, error = call_dvc(stage, call, arguments)
     if state == "failed":
         raise RunnerError(f"{what}: {error} (in {stage.root}; log: {stage.log}).")
 
 
-def reproduce(stage: Stage, watcher: Watcher = QUIET) -> Outcome:
-    """``dvc repro`` one stage in its workspace and tell how it went, with its record and output hashes.
-
-    Raises:
-        LockHeldError: another process kept a lock for too long.
-    """
-    result = run_stage(stage, watcher)
-    record = json.loads(result.record.read_text(encoding="utf-8")) if result.record else None
-    return Outcome(
-        stage=stage.name,
-        exit_code=result.exit_code,
-        error=result.error,
-        state=result.state,
-        seconds=result.seconds,
-        peak_memory_bytes=result.peak_memory_bytes,
-        record=record,
-        outputs={} if result.exit_code else lock_entry(stage.name, stage.root),
-        log=stage.log.read_bytes()[-LOG_BYTES:].decode("utf-8", "replace"),
-    )
-
-
 def runner_clone() -> Path:
-    """The clone this runner works in, from its own environment.
-
-    Raises:
-        RunnerConfigurationError: the variable is not set, or names no git repository.
-    """
+    """The clone this runner works in, from its environment; RunnerConfigurationError: none is named there."""
     value = os.environ.get(CLONE_VARIABLE, "")
     if not value or not (Path(value) / ".git").exists():
         raise RunnerConfigurationError(
@@ -140,32 +81,28 @@ def runner_clone() -> Path:
     return Path(value).resolve()
 
 
-def _remembered(clone: Path, facts: Mapping[str, str], outcome: Outcome) -> Outcome:
+def _remembered(clone: Path, facts: Mapping[str, str], result: StageResult) -> StageResult:
     """Keep the record of a finished stage, and give it again when the same stage is only found in the cache.
 
     It matters when whoever asked first has died: the second to ask still gets the record of the real run.
     """
     key = hashlib.sha256(json.dumps(dict(facts), sort_keys=True).encode()).hexdigest()
     path = clone / STATE / "outcomes" / f"{key}.json"
-    if outcome.record is not None and not outcome.exit_code:
-        write_text(path, json.dumps(outcome.record))
-    elif outcome.record is None and path.exists():
-        return outcome.model_copy(update={"record": json.loads(path.read_text(encoding="utf-8"))})
-    return outcome
+    if result.record is not None and not result.exit_code:
+        write_text(path, json.dumps(result.record))
+    elif result.record is None and path.exists():
+        return replace(result, record=json.loads(path.read_text(encoding="utf-8")))
+    return result
 
 
-def execute(handover: Handover, stage: Stage, watcher: Watcher = QUIET) -> Outcome:
+def execute(handover: Handover, stage: Stage, watcher: Watcher = QUIET) -> StageResult:
     """Run a handed-over stage in the clone ``stage.root`` and push what it made.
 
-    Raises:
-        RunnerConfigurationError: the stage has no possible name, or the commit cannot be reached.
-        RunnerInputError: an input, parameter or the command differs from what was handed over.
-        RunnerError: data could not be pulled or pushed.
+    Raises RunnerConfigurationError: no possible name, or the commit cannot be reached; RunnerInputError: an
+    input, parameter or the command differs from what was handed over; RunnerError: no pull or push of data.
     """
     clone = stage.root
-    if not is_inside(
-        stage.name
-    ):  # it comes from another machine, and names a log and a lock before DVC looks it up
+    if not is_inside(stage.name):  # it comes from elsewhere, and names a log and a lock
         raise RunnerConfigurationError(f"{stage.name[:80]!r} is no stage; hand it over again.")
     with held(clone / STATE / "locks" / "clone.lock", f"Clone {clone}", CLONE_WAIT_S, watcher.say):
         check_out(clone, handover.commit)
@@ -178,11 +115,13 @@ def execute(handover: Handover, stage: Stage, watcher: Watcher = QUIET) -> Outco
                 f"The runner's clone {clone} differs from the workspace in {', '.join(wrong)}; commit and "
                 f"push every file that '{stage.name}' reads, and give both sides the same DVC remote."
             )
-        outcome = reproduce(stage, watcher)
-        if not outcome.exit_code:
+        result = run_stage(stage, watcher)
+        result = replace(result, log_end=stage.log.read_bytes()[-LOG_BYTES:].decode("utf-8", "replace"))
+        if not result.exit_code:
+            result = replace(result, outputs=lock_entry(stage.name, clone))
             what = f"The outputs of '{stage.name}' could not be pushed from the runner"
             run_dvc(stage, "push", what, targets=[stage.name], run_cache=True)
-        return _remembered(clone, handover.fingerprint, outcome)
+        return _remembered(clone, handover.fingerprint, result)
 
 
 def _until_called_off(client: SyncPrefectClient, run_id: Any) -> Callable[[str, float, str], None]:
@@ -207,26 +146,18 @@ def _until_called_off(client: SyncPrefectClient, run_id: Any) -> Callable[[str, 
 
 @flow(name="gpu-stage", flow_run_name="{stage}", persist_result=False, retries=0)  # type: ignore[untyped-decorator]
 def gpu_stage(
-    stage: str,
-    commit: str,
-    fingerprint: dict[str, str],
-    pushed: list[str],
-    pipeline_run: str = "",
+    stage: str, commit: str, fingerprint: dict[str, str], pushed: list[str], pipeline_run: str = ""
 ) -> State[Any]:
     """The flow a worker of the GPU pool executes: one stage, in the clone ``VITRINE_RUNNER_CLONE`` names."""
-    from prefect.client.orchestration import get_client
-    from prefect.client.schemas.actions import ArtifactCreate
-    from prefect.runtime import flow_run
-
     run_id = str(flow_run.id)
     with get_client(sync_client=True) as client:
-        watcher = Watcher(say=print, follow=_until_called_off(client, flow_run.id), ended=lambda result: None)
+        watcher = Watcher(say=print, follow=_until_called_off(client, flow_run.id))
         try:
             here = Stage(runner_clone(), stage, pipeline_run or run_id, run_id)
-            outcome = execute(Handover(stage, commit, fingerprint, pushed), here, watcher)
+            result = execute(Handover(stage, commit, fingerprint, pushed), here, watcher)
         except VitrineError as error:
-            outcome = Outcome(stage=stage, exit_code=error.exit_code, error=str(error), state="failed")
-        data = outcome.model_dump(mode="json")
+            result = StageResult(stage, "failed", error.exit_code, str(error))
+        data = RESULT.dump_python(replace(result, log=None, started=0.0), mode="json")
         artifact = ArtifactCreate(type=ARTIFACT_TYPE, data=data, flow_run_id=flow_run.id)
         patiently(lambda: client.create_artifact(artifact), client, SERVER_PATIENCE_S)
-    return Failed(message=outcome.error) if outcome.exit_code else Completed(message=outcome.state)
+    return Failed(message=result.error) if result.exit_code else Completed(message=result.state)

@@ -10,23 +10,20 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from prefect import flow
-from prefect.states import Completed, Failed
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed, State
 
 from components.stage.errors import VitrineError
 from components.stage.record import STATE
-from flows import processes
-from flows.gpu_stage import CLONE_WAIT_S, LOG_BYTES, run_dvc, runner_clone
-from flows.handover import check_out
-from flows.locks import held
-from flows.stages import Stage, last_line
+from flows.remote.gpu_stage import CLONE_WAIT_S, LOG_BYTES, run_dvc, runner_clone
+from flows.remote.handover import check_out
+from flows.run import processes
+from flows.run.locks import held
+from flows.run.stages import Stage, last_line
 from flows.workspace import git
-
-if TYPE_CHECKING:
-    from prefect.states import State
-
 
 System = Literal["all", "encoder", "vlclip", "fusion", "opal", "report", "study"]
 
@@ -34,8 +31,7 @@ System = Literal["all", "encoder", "vlclip", "fusion", "opal", "report", "study"
 def newest_commit(clone: Path, revision: str) -> str:
     """The commit a branch, tag or commit of the clone's origin stands for, after fetching.
 
-    Raises:
-        WorkspaceError: the origin cannot be reached, or has no such revision.
+    Raises WorkspaceError: the origin cannot be reached, or has no such revision.
     """
     git(clone, "fetch", "--quiet", "--prune", "--tags", "origin")
     branch = f"refs/remotes/origin/{revision}"
@@ -59,8 +55,6 @@ def run_pipeline(clone: Path, system: str, log: Path) -> int:
 @flow(name="pipeline", flow_run_name="{system}", persist_result=False)  # type: ignore[untyped-decorator]
 def pipeline(system: System = "all", revision: str = "HEAD", push: bool = True) -> State[Any]:
     """Run a system of the graph at ``revision`` (a branch, tag or commit; HEAD: the default branch)."""
-    from prefect.runtime import flow_run
-
     try:
         clone = runner_clone()
         work = Stage(clone, "pipeline", str(flow_run.id))

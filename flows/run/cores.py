@@ -7,18 +7,13 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from pydantic import BaseModel
-
-from flows.graph import Graph, StageNode
-
-WIDTHS = ("threads", "workers")  # what a block of params.yaml calls the cores its stage computes with
+from flows.run.graph import Graph
 
 
 def machine_cores() -> tuple[int, ...]:
     """Cores this process may use; numbers mean something to the kernel only where it can bind to them."""
-    if hasattr(os, "sched_getaffinity"):
-        return tuple(sorted(os.sched_getaffinity(0)))
-    return tuple(range(os.cpu_count() or 1))
+    known = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    return tuple(sorted(known))
 
 
 class Cores:
@@ -79,22 +74,6 @@ class Cores:
             self._change.notify_all()
 
 
-def wanted(node: StageNode, parameters: Mapping[str, BaseModel]) -> int:
-    """Cores a stage computes with: ``threads`` or ``workers`` of its own block, else the most of its blocks.
-
-    A stage's own block is the one with its name. Where no block says anything it is one.
-    """
-    base = node.name.partition("@")[0]
-    blocks = [base] if _width(parameters.get(base)) else list(node.blocks)
-    return max([1, *(_width(parameters.get(block)) for block in blocks)])
-
-
-def _width(block: BaseModel | None) -> int:
-    """What a block says; 0 for nothing."""
-    found = (getattr(block, name, None) for name in WIDTHS)
-    return max([0, *(value for value in found if isinstance(value, int))])
-
-
 def by_critical_path(graph: Graph, names: Iterable[str]) -> list[str]:
     """``names``, those first whose critical path to an end of the graph is the longest, in expected seconds.
 
@@ -107,5 +86,5 @@ def by_critical_path(graph: Graph, names: Iterable[str]) -> list[str]:
         path[name] = path.get(name, 0.0) + node.meta.expected_s
         for parent in node.parents:
             path[parent] = max(path.get(parent, 0.0), path[name])
-    place = {name: at for at, name in enumerate(graph.stages)}
-    return sorted(names, key=lambda name: (-path[name], place[name]))
+    asked = set(names)
+    return sorted((name for name in graph.stages if name in asked), key=lambda name: -path[name])

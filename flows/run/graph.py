@@ -16,7 +16,7 @@ from pydantic import Field
 from components.stage.params import Params, validate
 from components.tracking.lineage.lockfile import read_lock
 from flows.errors import LockHeldError, SelectionError, WorkspaceError
-from flows.locks import Say, clear_dead_locks, guard_lock_file
+from flows.run.locks import Say, mend
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -74,21 +74,16 @@ class Graph:
 
     def ancestors(self, names: Iterable[str]) -> set[str]:
         """``names`` and everything they are computed from."""
-        found: set[str] = set()
-        waiting = list(names)
-        while waiting:
-            name = waiting.pop()
-            if name not in found:
-                found.add(name)
-                waiting.extend(self.stages[name].parents)
+        found = set(names)
+        for name in reversed(self.stages):  # children come first
+            found.update(self.stages[name].parents if name in found else ())
         return found
 
     def descendants(self, names: Iterable[str]) -> set[str]:
         """``names`` and everything computed from them."""
         found = set(names)
         for name, node in self.stages.items():  # parents come first
-            if found.intersection(node.parents):
-                found.add(name)
+            found.update([name] if found.intersection(node.parents) else ())
         return found
 
     def why(self, name: str) -> tuple[str, ...]:
@@ -104,19 +99,16 @@ def read_graph(
 ) -> Graph:
     """Ask DVC for the stages of dvc.yaml, with ``study`` for those of studies/dvc.yaml too, and their status.
 
-    Raises:
-        WorkspaceError: dvc.yaml or dvc.lock does not fit DVC, or a stage's ``meta`` is not ours.
-        LockHeldError: another process held DVC's lock for all of ``lock_timeout_s`` seconds.
+    Raises WorkspaceError: dvc.yaml or dvc.lock does not fit DVC, or a stage's ``meta`` is not ours;
+    LockHeldError: another process held DVC's lock for all of ``lock_timeout_s`` seconds.
     """
-    from dvc.exceptions import DvcException, NotDvcRepoError
+    from dvc.exceptions import DvcException
     from dvc.lock import LockError
     from dvc.repo import Repo
 
-    from flows.dvc_job import PatientLock
+    from flows.run.dvc_job import PatientLock, causes
 
-    clear_dead_locks(root)
-    if guard_lock_file(root):
-        say("repaired dvc.lock, which a killed run had cut short")
+    mend(root, say)
     with contextlib.chdir(root):  # DVC names paths relative to the working directory
         try:
             with Repo(str(root)) as repo:
@@ -126,18 +118,11 @@ def read_graph(
         except LockError as error:
             raise LockHeldError(
                 f"Another DVC process kept its lock for {lock_timeout_s:g} s; wait for it to end, or stop "
-                f"it, and run again ({_flat(error)})."
+                f"it, and run again ({error})."
             ) from None
-        except NotDvcRepoError:
-            raise WorkspaceError(f"{root} is no DVC workspace; run 'dvc init' there.") from None
         except DvcException as error:
-            raise WorkspaceError(f"DVC cannot read the graph in {root}: {_flat(error)}") from error
-
-
-def _flat(error: BaseException) -> str:
-    """An error and its cause on one line."""
-    texts = [str(e) for e in (error, error.__cause__) if e is not None and str(e)]
-    return " ".join(": ".join(texts).split())
+            told = ": ".join(str(one) for one in causes(error) if str(one))
+            raise WorkspaceError(f"DVC cannot read the graph in {root}: {' '.join(told.split())}") from error
 
 
 def _graph(repo: Repo, status: dict[str, Any], files: tuple[str, ...]) -> Graph:
@@ -148,7 +133,7 @@ def _graph(repo: Repo, status: dict[str, Any], files: tuple[str, ...]) -> Graph:
     ours = {str(Path(repo.root_dir) / file) for file in files}  # other graphs are not ours to run
     place = {stage.addressing: i for i, stage in enumerate(repo.index.stages)}  # ties: as dvc.yaml lists them
     order = nx.lexicographical_topological_sort(edges.reverse(), key=lambda stage: place[stage.addressing])
-    locks = read_lock(Path(repo.root_dir))
+    locks, metrics = read_lock(Path(repo.root_dir)), Path(repo.root_dir) / "metrics"
     nodes: dict[str, StageNode] = {}
     for stage in order:
         if stage.path in ours:
@@ -156,29 +141,16 @@ def _graph(repo: Repo, status: dict[str, Any], files: tuple[str, ...]) -> Graph:
             where = f"{Path(stage.path).relative_to(repo.root_dir)}: stages.{stage.name}.meta"
             meta = validate(StageMeta, stage.meta or {}, where)
             lock = locks[stage.addressing].digest() if stage.addressing in locks else ""
-            about = (meta, lock, _blocks(stage), _metrics(stage, Path(repo.root_dir)))
-            nodes[stage.addressing] = StageNode(stage.addressing, tuple(parents), *about)
-    sources = {name: items for name, items in status.items() if name not in nodes}
-    reasons = {
-        name: _reasons(items) if nodes[name].lock else ("not computed yet",)
-        for name, items in status.items()
-        if name in nodes
-    }
-    return Graph(nodes, reasons, tuple(sorted(n for n, items in sources.items() if "deleted" in str(items))))
-
-
-def _blocks(stage: Any) -> tuple[str, ...]:
-    """Top-level keys of params.yaml that a stage depends on."""
-    keys = {
-        str(key).split(".")[0] for p in stage.params if str(p.def_path) == "params.yaml" for key in p.params
-    }
-    return tuple(sorted(keys))
-
-
-def _metrics(stage: Any, root: Path) -> tuple[str, ...]:
-    """Names of the files right below ``metrics/`` that a stage makes."""
-    made = [Path(out.fs_path) for out in stage.outs]
-    return tuple(sorted(path.stem for path in made if path.parent == root / "metrics"))
+            keys = [key for p in stage.params if str(p.def_path) == "params.yaml" for key in p.params]
+            blocks = sorted({str(key).split(".")[0] for key in keys})
+            made = sorted(out.stem for one in stage.outs if (out := Path(one.fs_path)).parent == metrics)
+            about = (tuple(parents), meta, lock, tuple(blocks), tuple(made))
+            nodes[stage.addressing] = StageNode(stage.addressing, *about)
+    missing = (name for name, items in status.items() if name not in nodes and "deleted" in str(items))
+    changed = ((name, items) for name, items in status.items() if name in nodes)
+    new = ("not computed yet",)
+    reasons = {name: _reasons(items) if nodes[name].lock else new for name, items in changed}
+    return Graph(nodes, reasons, tuple(sorted(missing)))
 
 
 def _reasons(items: Iterable[Any]) -> tuple[str, ...]:
@@ -186,23 +158,17 @@ def _reasons(items: Iterable[Any]) -> tuple[str, ...]:
     found: list[str] = []
     for item in items:
         if isinstance(item, str):
-            found.append(
-                {"changed command": "command changed", "always changed": "always runs"}.get(item, item)
-            )
+            told = {"changed command": "command changed", "always changed": "always runs"}
+            found.append(told.get(item, item))
             continue
         for what, paths in item.items():
             for path, state in paths.items():
-                found.extend(_reason(what, path, state))
+                if isinstance(state, dict):  # parameters come as a mapping of keys
+                    found += [f"parameter {key} {value}" for key, value in state.items()]
+                else:
+                    output = "output " if what == "changed outs" else ""
+                    found.append(f"{output}{path} {'missing' if state == 'deleted' else state}")
     return tuple(found) or ("changed",)
-
-
-def _reason(what: str, path: str, state: Any) -> list[str]:
-    """One line of DVC's status in words; parameters come as a mapping of keys."""
-    if isinstance(state, dict):
-        return [f"parameter {key} {value}" for key, value in state.items()]
-    if what == "changed outs":
-        return [f"output {path} {'missing' if state == 'deleted' else state}"]
-    return [f"{path} {'missing' if state == 'deleted' else state}"]
 
 
 def select(graph: Graph, system: str, first: str | None = None, last: str | None = None) -> tuple[str, ...]:
@@ -211,8 +177,7 @@ def select(graph: Graph, system: str, first: str | None = None, last: str | None
     A system is its target stages (``meta.system``) and all their ancestors. ``first`` keeps that stage and
     its descendants, ``last`` that stage and its ancestors.
 
-    Raises:
-        SelectionError: unknown system or stage, or nothing is left; the message lists what there is.
+    Raises SelectionError: unknown system or stage, or nothing is left; the message lists what there is.
     """
     chosen = _system(graph, system)
     for name in (first, last):

@@ -11,36 +11,11 @@ from rich.progress import Progress, TextColumn
 from rich.table import Column
 from rich.text import Text
 
-from flows.stages import StageResult, Watcher
+from components.report.budget import SHOWN, duration, memory, title
+from components.stage.record import StageResult
 
 HEARTBEAT_S = 30.0
 LINE = Column(ratio=1, no_wrap=True, overflow="ellipsis")
-SHOWN = {"ran": "[green]done", "restored": "[cyan]from cache", "unchanged": "[cyan]unchanged",
-         "cached": "[cyan]cached", "failed": "[red]failed"}  # fmt: skip
-
-
-def duration(seconds: float) -> str:
-    """Seconds for people: ``0.8 s``, ``42 s``, ``3 min 07 s``, ``2 h 05 min``."""
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
-def memory(size: int) -> str:
-    """Bytes for people; nothing for nothing."""
-    if not size:
-        return ""
-    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
-
-
-def title(stage: str) -> str:
-    """A stage's name without the file DVC puts before it."""
-    return stage.rpartition(":")[2]
 
 
 class Display:
@@ -63,11 +38,6 @@ class Display:
         blank: dict[str, Any] = {"state": "", "spent": "", "line": ""}
         self._tasks = {name: self._progress.add_task(f"[dim]{title(name)}", **blank) for name in stages}
 
-    @property
-    def watcher(self) -> Watcher:
-        """Where the flow reports to."""
-        return Watcher(say=self.say, follow=self.follow, ended=self.ended)
-
     def __enter__(self) -> Display:
         self._progress.start()
         return self
@@ -82,7 +52,7 @@ class Display:
         self._progress.update(self._tasks[stage], description=name, state=state, spent=spent, line=line)
 
     def say(self, text: str) -> None:
-        """A sentence between the lines."""
+        """Print a sentence between the lines."""
         self.console.print(Text(f"  {text}", style="dim"), soft_wrap=True)
 
     def follow(self, stage: str, seconds: float, line: str) -> None:
@@ -101,8 +71,8 @@ class Display:
     def ended(self, result: StageResult) -> None:
         """A stage is through."""
         self._told.pop(result.stage, None)
-        spent = "" if result.state == "cached" else duration(result.seconds)
-        used = "" if result.state == "cached" else memory(result.peak_memory_bytes)
+        cached = result.state == "cached"
+        spent, used = ("", "") if cached else (duration(result.seconds), memory(result.peak_memory_bytes))
         if self._live:
             self._show(result.stage, "default", SHOWN[result.state], spent, used)
         else:

@@ -1,15 +1,14 @@
-"""Run one command that must not outlive the process that asked for it.
+"""Commands that must not outlive whoever asked for them: start, stop, and the launcher between.
 
-``python -I launch.py PARENT_PID CORES COMMAND [ARGUMENT ...]``, started in a session of its own. It stands
-between the flow and DVC, because DVC can neither be told to die with its parent nor to take its children
-along:
+``python -I processes.py PARENT_PID CORES COMMAND [ARGUMENT ...]``, in a session of its own, is the launcher.
+It stands between the flow and DVC, for DVC can neither die with its parent nor take its children along:
 
 - the flow dies (even by SIGKILL): the kernel sends SIGTERM here, and the command's whole group is killed;
 - the command dies: whatever it left behind in its group is killed, and only then does this process end;
 - this process dies: the kernel kills the command, and the stage dies with it (``VITRINE_RUNNER``);
 - SIGINT is handed on to the group, so that the stage can write its record before it goes.
 
-It is a plain script on purpose: it starts in about 20 ms and imports nothing of the project.
+As a script it imports nothing of the project.
 """
 
 from __future__ import annotations
@@ -18,13 +17,65 @@ import contextlib
 import ctypes
 import os
 import signal
+import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import FrameType
+from typing import IO
 
+GRACE_S = 8.0  # how long an interrupted stage may take to write its record
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 PR_SET_CHILD_SUBREAPER = 36
 STRAGGLERS_S = 5.0  # how long killed processes are given to vanish
+
+
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of every child: this interpreter first on PATH, no analytics, output unbuffered."""
+    fixed = {
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+        # one that becomes the last command it runs, so that no shell stands between DVC and a stage
+        "SHELL": next((path for path in ("/bin/bash", "/bin/sh") if Path(path).exists()), "/bin/sh"),
+        "PYTHONUNBUFFERED": "1",
+        "DVC_NO_ANALYTICS": "1",
+        "DVC_STUDIO_OFFLINE": "1",
+        "DO_NOT_TRACK": "1",
+    }
+    return {**os.environ, **fixed, **(extra or {})}
+
+
+def start(
+    command: Sequence[str], cwd: Path, output: IO[bytes], *, env: Mapping[str, str] | None = None,
+    keep_open: int | None = None, cores: Sequence[int] = (),
+) -> subprocess.Popen[bytes]:  # fmt: skip
+    """Start ``command`` under the launcher, with both streams to ``output`` and ``env`` laid on ours.
+
+    The launcher inherits the descriptor ``keep_open``: a lock it stands for is held until the last process of
+    the command is gone. ``cores`` are numbers of those it is bound to, all of ours if empty. Call it from a
+    thread that lives as long as the command: the kernel ties a child's life to the thread that made it.
+    """
+    bound = ",".join(map(str, cores))
+    return subprocess.Popen(
+        [sys.executable, "-I", __file__, str(os.getpid()), bound, *command],
+        cwd=cwd,
+        env=environment(env),
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        pass_fds=() if keep_open is None else (keep_open,),
+    )
+
+
+def stop(process: subprocess.Popen[bytes], grace_s: float = GRACE_S) -> None:
+    """End a started command and everything it started: ask with SIGINT, then kill the group."""
+    for number, patience in ((signal.SIGINT, grace_s), (signal.SIGTERM, GRACE_S), (signal.SIGKILL, GRACE_S)):
+        if process.poll() is not None:
+            return
+        process.send_signal(number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(patience)
 
 
 def control(option: int, value: int) -> None:
@@ -35,10 +86,8 @@ def control(option: int, value: int) -> None:
 
 def kill_group(group: int, number: int) -> None:
     """Signal a whole process group that may be gone already."""
-    try:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)
-    except (ProcessLookupError, PermissionError):
-        return
 
 
 def execute(command: list[str], parent: int) -> None:
@@ -60,22 +109,19 @@ def reap(group: int) -> None:
     """Kill what is left of the group and collect it, so that no process of the stage outlives its lock."""
     kill_group(group, signal.SIGKILL)
     deadline = time.monotonic() + STRAGGLERS_S
-    while time.monotonic() < deadline:
-        try:
-            gone, _ = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return
-        if not gone:
-            time.sleep(0.01)
+    with contextlib.suppress(ChildProcessError):
+        while time.monotonic() < deadline:
+            if not os.waitpid(-1, os.WNOHANG)[0]:
+                time.sleep(0.01)
 
 
 def wait_for(child: int) -> int:
     """Wait for the command; the exit code is its own, or 128 + the signal that ended it."""
-    while True:
+    finished, status = os.wait()
+    while finished != child:
         finished, status = os.wait()
-        if finished == child:
-            code = os.waitstatus_to_exitcode(status)
-            return 128 - code if code < 0 else code
+    code = os.waitstatus_to_exitcode(status)
+    return 128 - code if code < 0 else code
 
 
 def main(argv: list[str]) -> int:

@@ -1,15 +1,16 @@
 """The flow: bring stages of the graph up to date, one Prefect task each.
 
 DVC has said what is stale; this says when and where it runs. A task gets a name, never data. Prefect starts
-each task when those it waits for are done; inside, a stage waits for its cores (``flows.cores``). DVC frees
-its lock while a command runs, so a workspace bears several calls of DVC for different stages. A stage of the
-``gpu`` pool goes to a runner where ``runner.gpu.work_pool`` names one, and runs here where it does not.
+each task when those it waits for are done; inside, a stage waits for its cores. DVC frees its lock while a
+command runs, so a workspace bears several calls of DVC for different stages. A stage of the ``gpu`` pool goes
+to a runner where ``runner.gpu.work_pool`` names one, and runs here where it does not.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from prefect import Task, flow, task
@@ -20,12 +21,14 @@ from prefect.states import State as PrefectState
 from prefect.states import StateType
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from components.parameters.runner import cores_wanted
 from components.stage.errors import VitrineError
+from components.stage.record import StageResult
 from components.tracking.lineage.lockfile import read_lock
-from flows.cores import Cores, by_critical_path, machine_cores, wanted
 from flows.errors import StageFailedError
-from flows.graph import StageNode, stale
-from flows.stages import Run, Stage, StageResult, State, run_stage
+from flows.run.cores import Cores, by_critical_path, machine_cores
+from flows.run.graph import StageNode, stale
+from flows.run.stages import Run, Stage, run_stage
 
 Action = Callable[[str], PrefectState[Any]]
 
@@ -33,14 +36,13 @@ Action = Callable[[str], PrefectState[Any]]
 def execute(run: Run) -> None:
     """Run the stale ones of ``run.stages`` as a Prefect flow; the others are shown as cached.
 
-    Raises:
-        StageFailedError: the first stage that failed. Stages beside it were let finish, none was begun after
-            it, and what is done stays done.
+    Raises StageFailedError of the first stage that failed. Stages beside it were let finish, none was begun
+    after it, and what is done stays done.
     """
     threads = ThreadPoolTaskRunner(max_workers=len(run.stages) + 1)  # a waiting stage holds one
 
     @flow(name="vitrine", flow_run_name="{system}", task_runner=threads, log_prints=False)  # type: ignore[untyped-decorator]
-    def vitrine(system: str, stages: list[str], root: str) -> None:
+    def _vitrine(system: str, stages: list[str], root: str) -> None:
         run.prefect_run = str(flow_run.id or "")
         try:
             _until_done(run)
@@ -48,7 +50,7 @@ def execute(run: Run) -> None:
             text = f"Run {run.id} of {system} in {root}"
             create_table_artifact(table=table(run), key="vitrine-stages", description=text)
 
-    vitrine(run.system, list(run.stages), str(run.root))
+    _vitrine(run.system, list(run.stages), str(run.root))
 
 
 def _until_done(run: Run) -> None:
@@ -102,16 +104,14 @@ def found_cached(name: str, run: Run) -> PrefectState[Any]:
 
 
 def bring_up_to_date(name: str, run: Run, cores: Cores) -> PrefectState[Any]:
-    """Wait for cores and run one stage, here or on a runner.
-
-    Raises:
-        StageFailedError: it failed; carries the exit code of its command.
-    """
+    """Wait for cores and run one stage, here or on a runner; StageFailedError carries its exit code."""
     node = run.graph.stages[name]
-    with cores.lent(name, 0 if _goes_out(name, run) else wanted(node, run.parameters)) as numbers:
+    out = node.meta.pool == "gpu" and run.runner.gpu.work_pool is not None
+    with cores.lent(name, 0 if out else cores_wanted(name, node.blocks, run.parameters)) as numbers:
         if numbers is None:
             return PrefectState(type=StateType.CANCELLED, message="not begun: another stage has failed")
-        result = run.finish(_remote(name, run) if _goes_out(name, run) else _here(name, run, numbers))
+        stage = Stage(run.root, name, run.id, run.prefect_run, run.lock_timeout_s, numbers, run.called_off)
+        result = run.finish(_remote(stage, run) if out else run_stage(stage, run.watcher))
         if result.state == "failed":
             error = StageFailedError(name, result.error, result.exit_code, result.log)
             if not _may_pass(error) or (task_run.run_count or 1) > node.meta.retries:
@@ -119,9 +119,9 @@ def bring_up_to_date(name: str, run: Run, cores: Cores) -> PrefectState[Any]:
                 cores.close()
             raise error
         cores.finished(name)
-    shown = {"ran": "Completed", "restored": "Cached", "unchanged": "Cached"}[result.state]
+    told = f"{result.state} in {result.seconds:.1f} s"
     return PrefectState(
-        type=StateType.COMPLETED, name=shown, message=f"{result.state} in {result.seconds:.1f} s"
+        type=StateType.COMPLETED, name="Completed" if result.state == "ran" else "Cached", message=told
     )
 
 
@@ -139,46 +139,30 @@ def _may_pass(error: object) -> bool:
     return not isinstance(error, VitrineError) or error.exit_code == 1
 
 
-def _here(name: str, run: Run, cores: tuple[int, ...]) -> StageResult:
-    """Run the stage in this workspace."""
-    stage = Stage(run.root, name, run.id, run.prefect_run, run.lock_timeout_s, cores, run.called_off)
-    return run_stage(stage, run.watcher)
-
-
-def _goes_out(name: str, run: Run) -> bool:
-    """Whether a stage belongs on a runner, and there is one."""
-    return run.graph.stages[name].meta.pool == "gpu" and run.runner.gpu.work_pool is not None
-
-
-def _remote(name: str, run: Run) -> StageResult:
+def _remote(stage: Stage, run: Run) -> StageResult:
     """Run the stage on a GPU runner; its outputs come back through DVC's run cache."""
-    from flows.runner import run_remote
+    from flows.remote.runner import run_remote
 
     start = time.perf_counter()
-    run.watcher.follow(name, 0.0, f"waits for pool '{run.runner.gpu.work_pool}'")
+    run.watcher.follow(stage.name, 0.0, f"waits for pool '{run.runner.gpu.work_pool}'")
     try:
-        outcome = run_remote(name, run.root, run.runner, run.id)
+        result = run_remote(stage, run.runner.gpu, run.watcher)
     except VitrineError as error:
-        return StageResult(name, "failed", error.exit_code, str(error), time.perf_counter() - start)
-    seconds, record = time.perf_counter() - start, outcome["record"] or {}
-    state: State = "failed" if outcome["exit_code"] else "restored" if outcome["cached"] else "ran"
-    peak = int(record.get("peak_memory_bytes") or 0)
-    return StageResult(name, state, outcome["exit_code"], outcome["error"], seconds, peak)
+        result = StageResult(stage.name, "failed", error.exit_code, str(error))
+    return replace(result, seconds=time.perf_counter() - start, log=stage.log if stage.log.exists() else None)
 
 
 def table(run: Run) -> list[dict[str, Any]]:
     """The run as rows: stage, state, seconds, peak memory in MiB, hash of the stage's dvc.lock entry."""
     locks = read_lock(run.root)
-    results = [
-        run.results.get(name) or StageResult(name, "failed", error="not reached") for name in run.stages
-    ]
+    blank = StageResult("", "failed")
     return [
         {
-            "stage": r.stage,
-            "state": r.error if r.error == "not reached" else r.state,
-            "seconds": round(r.seconds, 2),
-            "peak memory MiB": round(r.peak_memory_bytes / 2**20, 1),
-            "lock": locks[r.stage].digest()[:12] if r.stage in locks else "",
+            "stage": name,
+            "state": run.results[name].state if name in run.results else "not reached",
+            "seconds": round(run.results.get(name, blank).seconds, 2),
+            "peak memory MiB": round(run.results.get(name, blank).peak_memory_bytes / 2**20, 1),
+            "lock": locks[name].digest()[:12] if name in locks else "",
         }
-        for r in results
+        for name in run.stages
     ]

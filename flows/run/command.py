@@ -1,0 +1,123 @@
+"""``vitrine run`` from start to end: check, lock, ask DVC, run the flow, record, tell."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from components.parameters.blocks import check_parameters
+from components.parameters.profiles import profile_text, work_name
+from components.parameters.runner import RunnerParams
+from components.report.budget import plan_table, print_summary
+from components.report.display import Display
+from components.stage.errors import InvalidDataError
+from components.stage.record import StageResult
+from components.tracking.compare.kept import keep_results
+from flows.errors import FlowError
+from flows.options import Request
+from flows.profiles import commit_worktree, dvc_output, prepare_worktree, run_lock
+from flows.run.graph import STUDY, Graph, read_graph, select, stale
+from flows.run.locks import held
+from flows.run.stages import Run, Watcher
+
+HERE = RunnerParams(stages_at_once=1)
+
+
+def run(main: Path, request: Request, console: Console) -> None:
+    """Bring the selected stages of the workspace, or of a profile's worktree, up to date."""
+    start = time.perf_counter()
+    overrides = request.overrides or []
+    name = work_name(request.profile, overrides)
+    with ExitStack() as stack:
+        say = partial(console.print, style="dim", markup=False, highlight=False, soft_wrap=True)
+        place = run_lock(main, name)
+        stack.enter_context(held(place, f"Workspace {name or main}", request.lock_timeout_s, say))
+        root = main
+        if name is not None:
+            root = prepare_worktree(main, name, profile_text(main, request.profile, overrides))
+            say(f"profile {name}: {root}")
+        check_parameters(root / "params.yaml")
+        graph = read_graph(root, request.lock_timeout_s, say, study=request.system == STUDY)
+        stages = select(graph, request.system, request.first, request.last)
+        reads = {block for name in stages for block in graph.stages[name].blocks}
+        checked = check_parameters(root / "params.yaml", required=sorted(reads))
+        if request.dry_run:
+            _print_plan(console, graph, stages)
+            return
+        _check_sources(root, graph)
+        runner = checked.get("runner", HERE)
+        assert isinstance(runner, RunnerParams)
+        job = Run(uuid.uuid4().hex, root, request.system, graph, stages, runner, checked)
+        job.lock_timeout_s = request.lock_timeout_s
+        results = _execute(main, job, console)
+    if request.profile is not None and not overrides:
+        folder = keep_results(main, root, request.profile)
+        say(f"results kept in {folder}")
+    if name is not None and commit_worktree(root, f"Results of profile {name}"):
+        say(f"committed on branch profile/{name}")
+    made = {metric for stage in stages for metric in graph.stages[stage].metrics}
+    print_summary(console, root, results, made, time.perf_counter() - start)
+
+
+def _print_plan(console: Console, graph: Graph, stages: Sequence[str]) -> None:
+    """What a run would do, and why."""
+    work, changed = stale(graph, stages), graph.reasons
+    runs = {name: (True if name in changed else None) if name in work else False for name in stages}
+    why = {name: "; ".join(graph.why(name)[:4]) if name in work else "" for name in stages}
+    console.print(plan_table((n, runs[n], why[n], graph.stages[n].meta.pool) for n in stages))
+
+
+def _check_sources(root: Path, graph: Graph) -> None:
+    """Bring back sources that the workspace lacks; InvalidDataError: DVC's cache lacks them too."""
+    if not graph.missing:
+        return
+    try:
+        dvc_output(root, "checkout", "--quiet", *graph.missing)
+    except FlowError as error:
+        raise InvalidDataError(
+            f"Source data of {', '.join(graph.missing)} is neither in {root} nor in DVC's cache; "
+            f"run 'dvc pull', or bring it in with 'vitrine import' ({error})"
+        ) from None
+
+
+def _execute(main: Path, job: Run, console: Console) -> list[StageResult]:
+    """Run the flow; with nothing to do there is none, unless a lasting Prefect server is there to keep it."""
+    if not stale(job.graph, job.stages) and not os.environ.get("PREFECT_API_URL"):
+        console.print("Nothing has changed: every stage is cached.", highlight=False)
+        return [StageResult(name, "cached") for name in job.stages]
+    from flows.run.server import PrefectServer
+
+    with PrefectServer(main) as server:  # started before heavy work, and while Prefect is being imported
+        from prefect.exceptions import TerminationSignal
+        from prefect.settings import PREFECT_API_URL, temporary_settings
+
+        from components.tracking.publish.pending import start_pipeline
+        from flows.run.pipeline import execute
+
+        display = Display(console, job.stages)
+        job.watcher = Watcher(display.say, display.follow, display.ended)
+        start_pipeline(job.root, job.id)  # notes the code the run starts from
+        try:
+            with temporary_settings({PREFECT_API_URL: server.ready()}), display:
+                execute(job)
+        except TerminationSignal:  # Prefect's own answer to SIGTERM while a flow runs
+            raise KeyboardInterrupt("SIGTERM") from None
+        finally:
+            record(job.root, job.id, job.results.values(), console)
+        return [job.results[name] for name in job.stages]
+
+
+def record(root: Path, run_id: str, results: Iterable[StageResult], console: Console) -> None:
+    """Write what ran to MLflow, after the stages so that training is not delayed; a failure only warns."""
+    from components.tracking.publish.publish import publish_run
+
+    for warning in publish_run(root, run_id, [r.stage for r in results if r.cached]):
+        console.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False, soft_wrap=True)
