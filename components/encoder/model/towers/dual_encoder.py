@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from open_clip.hf_model import HFTextEncoder
 from open_clip.model import CLIP
-from open_clip.transformer import VisionTransformer
+from open_clip.transformer import VisionTransformer, text_global_pool
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -172,12 +172,14 @@ class Encoder(nn.Module):
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def _image_width(self) -> int:
         """How many numbers the tower's features have."""
-        fixed = isinstance(self.towers.visual, VisionTransformer)
+        visual = self.towers.visual
+        trunk = getattr(visual, "trunk", None)
+        fixed = isinstance(visual, VisionTransformer) or hasattr(trunk, "set_input_size")
         side = self.image_px if fixed else min(self.image_px, PROBE_PX)
-        training = self.towers.visual.training
-        self.towers.visual.eval()
+        training = visual.training
+        visual.eval()
         maps, pooled = self._seen(torch.zeros(1, 3, side, side))
-        self.towers.visual.train(training)
+        visual.train(training)
         width = int(sum(m.shape[1] for m in maps) + pooled.shape[1])
         assert self.architecture.heads is not None
         return width + (COLOUR_WIDTH if self.architecture.heads.colours else 0)
@@ -201,12 +203,13 @@ class Encoder(nn.Module):
         x = towers.token_embedding(tokens) + towers.positional_embedding[:length]
         with _attention(x):
             x = towers.transformer(x, attn_mask=mask)
-        ends = tokens.argmax(dim=-1)  # the end token has the highest id
-        x = towers.ln_final(x)[torch.arange(len(tokens), device=tokens.device), ends]
+        x = text_global_pool(towers.ln_final(x), tokens, towers.text_pool_type, towers.text_eos_id)
         return self._projected(x).float()
 
     def _projected(self, x: Tensor) -> Tensor:
         projection = self.towers.text_projection
+        if projection is None:
+            return x
         out: Tensor = projection(x) if isinstance(projection, nn.Linear) else x @ projection
         return out
 
@@ -222,9 +225,7 @@ class Encoder(nn.Module):
         """Whether padding may be cut off: it is not attended to, and not what the text is pooled at."""
         towers = self.towers
         if isinstance(towers, CLIP):
-            return (
-                towers.attn_mask is not None and self.architecture.text.get("pool_type", "argmax") == "argmax"
-            )
+            return towers.attn_mask is not None and towers.text_pool_type in ("argmax", "eos")
         return isinstance(towers.text, HFTextEncoder)
 
     def parts(self) -> dict[str, list[str]]:
