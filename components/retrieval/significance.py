@@ -187,3 +187,41 @@ def paired_bootstrap(
     return Difference(
         difference=float(units[:, 0].sum() / units[:, 1].sum()), low=low, high=high, p=p, n=len(units)
     )
+
+
+def bootstrap_ratio(
+    part: ArrayLike,
+    whole: ArrayLike,
+    seed: int,
+    samples: int = 10_000,
+    clusters: Sequence[object] | None = None,
+) -> Interval:
+    """Mean of ``part`` over mean of ``whole``, of the same queries, with its 95% bootstrap interval.
+
+    Both means are resampled together. Where ``whole`` may well be zero, there are no bounds.
+
+    Args:
+        part, whole: float ``[queries]``; a query where either is NaN is left out.
+        seed, samples, clusters: as in :func:`bootstrap_interval`.
+
+    Raises:
+        RetrievalDataError: lengths differ, or ``samples`` is below 1.
+    """
+    _check(samples)
+    first, second = np.asarray(part, np.float64), np.asarray(whole, np.float64)
+    if first.shape != second.shape or first.ndim != 1:
+        raise RetrievalDataError(
+            f"A ratio needs two equally long lists, not {first.shape} and {second.shape}."
+        )
+    undefined = np.isnan(first) | np.isnan(second)
+    sums = [_units(np.where(undefined, np.nan, v), clusters)[:, 0] for v in (first, second)]
+    units = np.stack(sums, axis=1)
+    if not len(units) or units[:, 1].sum() == 0:
+        return Interval(value=float("nan"), n=len(units))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = _resampled_means(units, seed, samples)
+    value = float(units[:, 0].sum() / units[:, 1].sum())
+    if not np.isfinite(ratios).all():
+        return Interval(value=value, n=len(units))
+    low, high = _limits(ratios)
+    return Interval(value=value, low=low, high=high, n=len(units))

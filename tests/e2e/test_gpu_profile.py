@@ -40,7 +40,7 @@ from tests.model.llm.faulty_server import FaultyServer
 CHECKPOINTS = {
     # the architecture with fewer and narrower layers; its folder holds its weights too
     "encoder.model.pretrained.architecture": "local-dir:clip",
-    "encoder.model.pretrained.weights": "clip/open_clip_model.safetensors",
+    "encoder.model.pretrained.weights": "own",
     "ground.detector.checkpoint": "grounding-dino",
     "listing.pretrained.model": "qwen2.5-vl",
 }

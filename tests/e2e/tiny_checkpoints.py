@@ -25,7 +25,9 @@ def save_clip(folder: Path) -> None:
     torch.manual_seed(0)
     clip = open_clip.model.CLIP(**config)
     folder.mkdir()
-    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
+    pixels = {"mean": open_clip.OPENAI_DATASET_MEAN, "std": open_clip.OPENAI_DATASET_STD}
+    described = {"model_cfg": config, "preprocess_cfg": pixels}
+    (folder / "open_clip_config.json").write_text(json.dumps(described))
     tensors = {name: value.contiguous() for name, value in clip.state_dict().items()}
     save_file(tensors, folder / "open_clip_model.safetensors")
 

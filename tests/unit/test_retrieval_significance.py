@@ -10,7 +10,7 @@ from scipy import stats
 
 from components.retrieval import significance
 from components.retrieval.errors import RetrievalDataError
-from components.retrieval.significance import bootstrap_interval, paired_bootstrap
+from components.retrieval.significance import bootstrap_interval, bootstrap_ratio, paired_bootstrap
 
 CASES = {
     "hits": np.random.default_rng(1).random(400) < 0.3,
@@ -104,6 +104,7 @@ def test_equal_seeds_give_equal_results():
     [
         lambda: paired_bootstrap([1.0], [1.0, 2.0], seed=0),
         lambda: paired_bootstrap([math.nan], [1.0], seed=0),
+        lambda: bootstrap_ratio([1.0], [1.0, 2.0], seed=0),
         lambda: bootstrap_interval([1.0], seed=0, samples=0),
         lambda: bootstrap_interval([1.0], seed=0, clusters=["a", "b"]),
     ],
@@ -111,6 +112,27 @@ def test_equal_seeds_give_equal_results():
 def test_wrong_input_is_refused(call):
     with pytest.raises(RetrievalDataError):
         call()
+
+
+def test_a_ratios_interval_equals_scipys_on_pairs_resampled_together():
+    generator = np.random.default_rng(7)
+    whole = generator.random(200)
+    part = 0.6 * whole + 0.1 * generator.standard_normal(200)
+    ours = bootstrap_ratio([*part, math.nan], [*whole, 1.0], seed=5)
+    theirs = stats.bootstrap(
+        (part, whole), lambda a, b, axis: a.mean(axis=axis) / b.mean(axis=axis), paired=True,
+        vectorized=True, method="percentile", n_resamples=10_000, rng=np.random.default_rng(9),
+    ).confidence_interval  # fmt: skip
+    width = theirs.high - theirs.low
+    assert ours.value == pytest.approx(part.mean() / whole.mean()) and ours.n == 200
+    assert ours.low == pytest.approx(theirs.low, abs=0.05 * width)
+    assert ours.high == pytest.approx(theirs.high, abs=0.05 * width)
+
+
+def test_a_ratio_to_nothing_has_no_bounds():
+    assert math.isnan(bootstrap_ratio([1.0, 2.0], [0.0, 0.0], seed=0).value)
+    ratio = bootstrap_ratio([1.0, 1.0], [0.0, 1.0], seed=0)
+    assert (ratio.value, ratio.low, ratio.high) == (2.0, None, None)
 
 
 @pytest.mark.parametrize("n", [1, 2, 300])

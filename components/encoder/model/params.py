@@ -71,22 +71,38 @@ class HeadParams(Params):
 class Pretrained(Params):
     """A dual encoder made elsewhere: an open_clip architecture, and a tag of it or a local weights file."""
 
-    architecture: str  # open_clip's name, such as ViT-B-32, or local-dir:FOLDER
-    weights: str | None = None  # open_clip's tag, or a path to a .safetensors file; null: drawn from the seed
-    # A file does not say these; they must be given with it. null: as the tag has them.
+    # open_clip's name, such as ViT-B-32; or local-dir:FOLDER or hf-hub:OWNER/NAME with open_clip_config.json
+    architecture: str
+    # open_clip's tag, a path to a .safetensors file, or a file of an installed package with its checksum;
+    # own: the weights beside open_clip_config.json; null: drawn from the seed
+    weights: str | Weights | None = None
+    # A file does not say these; they must be given with it. null: as the tag or the configuration has them.
     quick_gelu: bool | None = None
     mean: Triple | None = None  # of pixels in 0..1
     std: Triple | None = None
 
+    @property
+    def configured(self) -> bool:
+        """Whether the architecture is a folder's own, which may bring weights as well."""
+        return self.architecture.startswith(("local-dir:", "hf-hub:"))
+
+    @property
+    def of_a_file(self) -> bool:
+        """Whether the weights are a file and no tag of open_clip's; no tag has these signs."""
+        return isinstance(self.weights, Weights) or any(sign in (self.weights or "") for sign in "./\\")
+
     @model_validator(mode="after")
-    def _a_file_is_explained(self) -> Self:
-        if self.weights is not None and self.weights.endswith((".safetensors", ".bin", ".pt", ".pth")):
-            missing = [n for n in ("quick_gelu", "mean", "std") if getattr(self, n) is None]
-            if missing:
-                raise ValueError(
-                    f"{self.weights} does not say how it was trained; give {', '.join(missing)} with it "
-                    "(OpenAI's weights: quick_gelu true, mean 0.481 0.458 0.408, std 0.269 0.261 0.276)"
-                )
+    def _weights_belong(self) -> Self:
+        if self.configured and self.weights not in (None, "own"):
+            raise ValueError(f"{self.architecture} brings its weights: weights must be own, or null for none")
+        if not self.configured and self.weights == "own":
+            raise ValueError(f"weights: own is for local-dir: and hf-hub:; {self.architecture} is a name")
+        missing = [n for n in ("quick_gelu", "mean", "std") if getattr(self, n) is None]
+        if self.of_a_file and missing:
+            raise ValueError(
+                f"{self.weights} does not say how it was trained; give {', '.join(missing)} with it "
+                "(OpenAI's weights: quick_gelu true, mean 0.481 0.458 0.408, std 0.269 0.261 0.276)"
+            )
         return self
 
 

@@ -42,8 +42,9 @@ SYSTEMS = {
     "attributes of a picture, and points at the product in it. All three systems start from it.",
     "ground": "Where in its picture is the product? A box per picture, asked for with the product type "
     "alone, compared with the true box.",
-    "vlclip": "The encoder, trained further: on crops and clarified texts (full), or on whole pictures and "
-    "sellers' own texts (raw). All rows answer the same held-out queries.",
+    "vlclip": "The encoder, trained further: on whole pictures with the product's box beside them and "
+    "clarified texts (full), or on whole pictures and sellers' own texts (raw). All rows answer the same "
+    "held-out queries.",
     "fusion": "A text query ranks products. Each row scores a product by its text, its picture, or both.",
     "refine": "What sellers wrote, cleaned: each word and value is kept, normalised or dropped, nothing is "
     "added. Compared with the truth.",
@@ -68,7 +69,7 @@ VARIANTS = {
         "random_box": "a box at random",
     },
     "vlclip": {
-        "full": "trained on crops and clarified texts",
+        "full": "sees whole picture and box together, trained on clarified texts",
         "raw": "trained on whole pictures and sellers' texts",
         "untrained": "the encoder as it was before this training",
         "chance": "a random order",
@@ -145,7 +146,7 @@ MEASURES = {
 STAGES = {
     "encoder": "the dual encoder",
     "vlclip_raw": "VL-CLIP, whole pictures and sellers' texts",
-    "vlclip_full": "VL-CLIP, crops and clarified texts",
+    "vlclip_full": "VL-CLIP, whole pictures with boxes beside, and clarified texts",
     "align_text": "Fusion: queries with texts",
     "align_image": "Fusion: queries with pictures",
     "fuse_concat_mlp": "Fusion: concat_mlp",

@@ -23,24 +23,30 @@ from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.features.held_out import HeldOut, Task
 from components.retrieval.metrics import judge
 from components.retrieval.ranking import top_k
+from components.retrieval.significance import bootstrap_ratio
+from components.stage.record import Interval
 from components.vlclip.evaluate.similar import Likeness, chance, likeness, precision_at
 from components.vlclip.evaluate.slices import SceneSlice, scene_slice
 from components.vlclip.model.params import VlclipEvaluationParams
+from components.vlclip.model.variants import UNSEEN
 
 SCENES = ("cluttered", "plain")
 SLICED = ("hits_at_1", "hits_at_5", "hits_at_10", "mrr")  # nDCG would need the ideal without other scenes
 TESTED = (
     *("hits_at_5", "mrr", "mrr_cluttered", "mrr_plain", "titles_mrr", "titles_mrr_cluttered"),
     *("pooled_mrr_cluttered", "pooled_mrr_plain", "similar_precision", "attribute_accuracy"),
+    *("unseen_types_mrr", "unseen_types_titles_mrr", "unseen_types_pooled_mrr_cluttered"),
 )
 
 
 # What has to be shown in every seed and over all of them.
 CLAIMS = {
     "pooled_mrr_cluttered": "full > raw on cluttered pictures",
-    "mrr": "full is not below raw over all pictures",
+    "pooled_mrr_plain": "full is not below raw on plain pictures",
+    "mrr": "full > raw over all queries",
 }
 ALL_SEEDS = "_all_seeds"
+WAY = "share_of_true_box_cluttered"  # of the way from raw to true_box in pooled_mrr_cluttered that full goes
 
 
 def seeds_of(variant: str, rows: Sequence[str]) -> dict[str, str]:
@@ -58,6 +64,7 @@ def compared(rows: Sequence[str]) -> list[tuple[str, str]]:
     single = [row for row in rows if row not in others]
     pairs = by_seed[:1] + [("full", row) for row in single] + [("raw", "untrained")] + by_seed[1:]
     pairs += [(row, "raw") for row in single if row != "untrained"]
+    pairs.append((f"full_{UNSEEN}", f"raw_{UNSEEN}"))
     return [*pairs, (f"full{ALL_SEEDS}", f"raw{ALL_SEEDS}")]
 
 
@@ -164,12 +171,31 @@ class VlclipEvaluation:
                 mean = np.mean([row.values[name] for row in rows], axis=0)
                 self._of(f"{variant}{ALL_SEEDS}").add(name, mean, rows[0].clusters[name])
 
+    def adopt(self, other: VlclipEvaluation, prefix: str) -> None:
+        """Keep the retrieval figures of an evaluation on a part of the split, under names with ``prefix``."""
+        for variant, measured in other.measured.items():
+            for name in (n for n in ADOPTED if n in measured.values):
+                self._of(variant).add(f"{prefix}{name}", measured.values[name], measured.clusters[name])
+
     def metrics(self) -> dict[str, Any]:
         """variant -> metric -> {value, low, high, n}, and the paired tests under ``_tests``."""
         rows = list(self.measured)
         tests = paired_tests(self.measured, compared(rows), TESTED, self.params)
         tests = [claimed(test, rows) for test in tests]
-        return {**interval_table(self.measured, self.params), "_tests": tests}
+        table = interval_table(self.measured, self.params)
+        if (share := self._share_of_the_way()) is not None:
+            table["full"][WAY] = share.model_dump()
+        return {**table, "_tests": tests}
+
+    def _share_of_the_way(self) -> Interval | None:
+        """How far ``full`` goes from ``raw`` to ``true_box``; None where one of them was not measured."""
+        metric = "pooled_mrr_cluttered"
+        ladder = [self.measured.get(row, Measured()) for row in ("raw", "full", "true_box")]
+        if any(metric not in row.values for row in ladder):
+            return None
+        raw, full, ceiling = (row.values[metric] for row in ladder)
+        clusters, params = ladder[0].clusters[metric], self.params
+        return bootstrap_ratio(full - raw, ceiling - raw, params.seed, params.bootstrap_samples, clusters)
 
     def tables(self) -> Mapping[str, pa.Table]:
         """Per-query, per-attribute and per-item results, by file name."""
@@ -180,6 +206,7 @@ class VlclipEvaluation:
         }
 
 
+ADOPTED = ("hits_at_5", "mrr", "titles_mrr", *(f"pooled_mrr_{scene}" for scene in SCENES))
 SIMILAR = pa.schema([("variant", pa.string()), ("product_id", pa.string()), ("precision", pa.float64())])
 RETRIEVAL = (
     *("hits_at_1", "hits_at_5", "hits_at_10", "mrr", "ndcg_at_1", "ndcg_at_10", "recall_at_100"),

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from pydantic import Field
 
 from components.encoder.model.features.encode import BatchEncoder
-from components.encoder.model.features.held_out import HeldOut, read_held_out
-from components.encoder.model.features.picture_features import FeatureCache
+from components.encoder.model.features.held_out import HeldOut, only, read_held_out
 from components.encoder.model.features.pixels import PixelCache
 from components.encoder.model.features.rows import read_rows
 from components.encoder.model.towers.files import load_encoder
@@ -22,11 +22,21 @@ from components.stage.params import Params
 from components.stage.paths import Paths
 from components.stage.publish import write_text
 from components.stage.record import Record
+from components.vlclip.evaluate.duplicates import SIDE_PX, seen_in_training
 from components.vlclip.evaluate.evaluate import VlclipEvaluation
 from components.vlclip.evaluate.grounding import GroundingEvaluation, every_row
 from components.vlclip.model.grounding_file import read_grounding
 from components.vlclip.model.params import VlclipEvaluationParams, VlclipParams
-from components.vlclip.model.variants import UNTRAINED, PictureSize, Variant, pictures_of, variant_of
+from components.vlclip.model.variants import (
+    UNSEEN,
+    UNTRAINED,
+    PictureSize,
+    Variant,
+    left_out_types,
+    pictures_of,
+    variant_of,
+)
+from components.vlclip.model.views import reads_together, view_features
 
 Rows = list[dict[str, Any]]
 
@@ -37,6 +47,7 @@ class Blocks(Params):
     vlclip_eval: VlclipEvaluationParams
     vlclip: VlclipParams  # its margin: a variant is shown what it was trained on
     study: Path | None = None  # folder of further models; each is a row of the tables
+    left_out_types: int | None = Field(None, ge=2)  # as rows ``raw_unseen`` and ``full_unseen`` were trained
     boxes: dict[str, Path] = Field(
         default_factory=dict
     )  # a study's row -> its folder of boxes, where it is not the graph's own
@@ -48,7 +59,9 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
     torch.set_num_threads(block.threads)
     keep_freed_memory()
     rows = read_rows(paths.catalogue)
-    held_out = read_held_out(paths.catalogue, paths.truth, block.split, block.relevant_grade)
+    every = read_held_out(paths.catalogue, paths.truth, block.split, block.relevant_grade)
+    with record.timed("duplicates"):
+        held_out = _without_duplicates(every, paths, block)
     evaluation = _evaluated(params, paths, rows, held_out, record)
     with record.timed("grounding"):
         boxes = _evaluated_boxes(params, paths, rows, held_out)
@@ -63,6 +76,7 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
     record.outputs = [str(o) for o in (figures, ground_figures, per_query)]
     grounding = {f"ground.{name}": value for name, value in flat_figures(ground).items()}
     record.metrics = flat_figures(metrics) | grounding
+    record.metrics["duplicates_left_out"] = float(len(every.rows) - len(held_out.rows))
 
 
 def compared_models(params: Blocks, paths: Paths) -> Mapping[str, tuple[Variant, Path]]:
@@ -79,17 +93,42 @@ def _evaluated(
     """Every model on the split's questions, shown pictures as it was trained on."""
     block = params.vlclip_eval
     evaluation = VlclipEvaluation(held_out, block)
+    part = _unseen_types(params, paths, rows, held_out)
+    unseen = None if part is None else VlclipEvaluation(part, block)
     for name, (variant, folder) in compared_models(params, paths).items():
         with record.timed(name):
             loaded = load_encoder(folder)
             size = PictureSize(params.vlclip.margin, loaded.encoder.image_px, block.threads)
             own = paths.model_copy(update={"grounding": params.boxes.get(name, paths.grounding)})
-            pixels = pictures_of(variant, rows, own, size)
-            batch = BatchEncoder(loaded, block.batch_size, block.precision)
-            evaluation.add(name, batch, FeatureCache(pixels, batch, paths.cache).vectors(held_out.positions))
+            pictures = pictures_of(variant, rows, own, size, reads_together(loaded.encoder))
+            batch = BatchEncoder(loaded, block.batch_size, block.precision, paths.cache / "vectors")
+            features = view_features(pictures, batch, paths)
+            if not name.endswith(UNSEEN):
+                evaluation.add(name, batch, batch.image_vectors(features.take(held_out.positions)))
+            if unseen is not None and part is not None:
+                unseen.add(name, batch, batch.image_vectors(features.take(part.positions)))
+            batch.cache.close()
+    if unseen is not None:
+        evaluation.adopt(unseen, "unseen_types_")
     evaluation.add_chance()
     evaluation.add_seeds()
     return evaluation
+
+
+def _unseen_types(params: Blocks, paths: Paths, rows: Rows, held_out: HeldOut) -> HeldOut | None:
+    """The split's products of the types that rows ``raw_unseen`` and ``full_unseen`` were trained without."""
+    if params.left_out_types is None:
+        return None
+    types = left_out_types((r["product_type"] for r in rows), params.left_out_types)
+    kept = np.array([r["product_type"] in types for r in held_out.rows])
+    return only(held_out, kept, paths.catalogue, params.vlclip_eval)
+
+
+def _without_duplicates(held_out: HeldOut, paths: Paths, params: VlclipEvaluationParams) -> HeldOut:
+    """The split without products whose picture training has seen on another product."""
+    pixels = PixelCache(paths.catalogue, SIDE_PX, paths.cache, params.threads)
+    seen = seen_in_training(pixels, held_out.train_positions, held_out.positions)
+    return only(held_out, ~seen, paths.catalogue, params) if seen.any() else held_out
 
 
 def _evaluated_boxes(params: Blocks, paths: Paths, rows: Rows, held_out: HeldOut) -> GroundingEvaluation:

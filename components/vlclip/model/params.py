@@ -109,11 +109,11 @@ class GroundParams(Params):
 class VlclipTraining(TrainingParams):
     """A short training that goes on from the encoder's weights and temperature."""
 
-    epochs: PositiveInt = 20
+    epochs: PositiveInt = 8
     swapped_captions: bool = False
     learning_rate: PositiveFloat = 0.0005
     checkpoint_every_s: PositiveFloat = 10.0
-    validate_every_epochs: PositiveInt = 10
+    validate_every_epochs: PositiveInt = 4
 
 
 class VlclipParams(Params):
@@ -122,8 +122,11 @@ class VlclipParams(Params):
     seed: int = 31
     threads: PositiveInt = 1
     margin: Share = 0.1  # a crop is its box, this share of its sides wider on each side
-    # of product type, the variant's text, and the attributes that the text states
-    captions: CaptionShares = CaptionShares(product_type=0.1, title=0.4, attributes=0.4)
+    # How far a box is trusted before training, from 0 (the encoder's own vectors) to 1 (the crop is read
+    # in the whole picture's place). Pictures that the encoder knows by heart hardly move it from 0.
+    trust: Share = 0.7
+    # of product type, the variant's text, the attributes that the text states, and train queries
+    captions: CaptionShares = CaptionShares(queries=0.4)  # the encoder's own
     augmentation: Augmentation = Augmentation()
     training: VlclipTraining = VlclipTraining()
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+from pydantic import Field
 
+from components.encoder.model.towers.dual_encoder import Encoder
 from components.encoder.model.towers.files import load_encoder, save_encoder
 from components.encoder.model.towers.start import freeze
 from components.encoder.model.train.contrastive import Contrastive
@@ -20,22 +22,25 @@ from components.training.resume import forget, training_folder
 from components.vlclip.model.params import VlclipParams
 from components.vlclip.model.training_set import encoder_params, make_training_set
 from components.vlclip.model.variants import VARIANTS, Variant
+from components.vlclip.model.views import VIEWS, reads_together
 
 
 class Blocks(Params):
     """What the stage reads from params.yaml and from its command."""
 
-    variant: Literal["raw", "grounded", "clarified", "full", "true_box"]
+    variant: Literal["raw", "crop", "clarified", "grounded", "full", "true_box"]
     name: str = ""  # of the model's folder and of its curves; the variant's where none is given
+    # Train without every so-manieth product type, and with heads drawn anew: the encoder's know all types.
+    left_out_types: int | None = Field(None, ge=2)
     vlclip: VlclipParams
 
 
 def input_hashes(variant: Variant, paths: Paths) -> list[str]:
     """SHA-256 of everything that this variant reads."""
     read = [sha256_folder(paths.catalogue), sha256_folder(paths.encoder)]
-    if variant.picture == "crop":
+    if variant.picture in ("crop", "both"):
         read.append(sha256_file(paths.grounding / "boxes.parquet"))
-    if variant.picture == "true_crop":
+    if variant.picture == "true_both":
         read.append(sha256_folder(paths.truth))
     if variant.text == "clarified":
         read.append(sha256_file(paths.clarified / "texts.parquet"))
@@ -58,10 +63,12 @@ def train(params: Blocks, paths: Paths, record: Record, until: int | None = None
     keep_freed_memory()
     with record.timed("prepare"):
         loaded = load_encoder(paths.encoder)
-        data, validate = make_training_set(variant, params.vlclip, loaded, paths)
+        data, validate = make_training_set(variant, params.vlclip, loaded, paths, params.left_out_types)
         settings = encoder_params(params.vlclip, loaded)
+        _start(loaded.encoder, variant, params)
         freeze(loaded.encoder, settings.training.tune_image, settings.training.tune_text)
-        key = (params.vlclip.model_dump_json(), repr(variant), *input_hashes(variant, paths))
+        blocks = (params.vlclip.model_dump_json(), repr(variant), str(params.left_out_types))
+        key = (*blocks, *input_hashes(variant, paths))
         resume = training_folder(record.stage, *key)
     with record.timed("train"):
         objective = Contrastive(loaded.encoder, data, settings, validate)
@@ -75,3 +82,14 @@ def train(params: Blocks, paths: Paths, record: Record, until: int | None = None
     forget(resume)
     record.outputs = [str(target), str(curves)]
     record_history(record, history, objective.plan.batch_size)
+
+
+def _start(encoder: Encoder, variant: Variant, params: Blocks) -> None:
+    """What of the encoder is new in a variant: the view of the crop, or all that its heads have learned."""
+    if params.left_out_types is not None and encoder.heads is not None:
+        torch.manual_seed(params.vlclip.seed)
+        for module in encoder.heads.modules():
+            if isinstance(module, torch.nn.Linear):
+                module.reset_parameters()
+    if variant.picture in ("both", "true_both") and reads_together(encoder):
+        encoder.add_views(VIEWS, params.vlclip.trust)

@@ -1,15 +1,18 @@
-"""The rows of VL-CLIP's table: which picture and which text each one is trained on.
+"""The rows of VL-CLIP's table: what of the picture and which text each one is trained on.
 
-VL-CLIP (arXiv 2507.17080) trains CLIP on (crop, refined text). Our choice: the other rows take one half away.
+VL-CLIP (arXiv 2507.17080) trains CLIP on (crop, refined text). Our choice: the whole picture and the crop are
+read together, so that a wrong box or a plain picture costs nothing; the other rows take parts away.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -17,10 +20,12 @@ from components.encoder.model.features.captions import caption
 from components.encoder.model.features.pixels import PixelCache
 from components.encoder.model.features.rows import read_truth
 from components.stage.paths import Paths
-from components.vlclip.model.boxes import WHOLE, checked_box, widened
+from components.vlclip.model.boxes import WHOLE, Boxes, checked_box, widened
 from components.vlclip.model.crops import CropCache
 from components.vlclip.model.errors import TextDataError, VlclipConfigurationError
 from components.vlclip.model.grounding_file import read_grounding
+
+Confidence = npt.NDArray[np.float32]  # [N]
 
 TEXT_COLUMNS = {"product_id", "text", "facts"}
 
@@ -29,32 +34,39 @@ TEXT_COLUMNS = {"product_id", "text", "facts"}
 class Variant:
     """What one row sees and reads."""
 
-    picture: Literal["whole", "crop", "true_crop"]
+    picture: Literal["whole", "crop", "both", "true_both"]
     text: Literal["seller", "clarified"]
 
 
 VARIANTS = {
     "raw": Variant("whole", "seller"),
-    "grounded": Variant("crop", "seller"),
+    "crop": Variant("crop", "seller"),
     "clarified": Variant("whole", "clarified"),
-    "full": Variant("crop", "clarified"),
+    "grounded": Variant("both", "seller"),
+    "full": Variant("both", "clarified"),
     # studies only: the ceiling of grounding, which reads truth
-    "true_box": Variant("true_crop", "clarified"),
+    "true_box": Variant("true_both", "clarified"),
 }
 UNTRAINED = Variant("whole", "seller")  # the encoder as VL-CLIP's training finds it
+UNSEEN = "unseen"  # ``full_unseen``: trained without the product types of :func:`left_out_types`
 
 
 def variant_of(row: str) -> Variant:
-    """The variant of a table's row: ``full``, or ``full_43`` for the same with seed 43.
+    """The variant of a table's row: ``full``, or ``full_43`` for the same with seed 43, or ``full_unseen``.
 
     Raises:
         VlclipConfigurationError: no such variant.
     """
-    name, _, seed = row.rpartition("_")
-    known = VARIANTS.get(name if seed.isdecimal() else row)
+    name, _, kind = row.rpartition("_")
+    known = VARIANTS.get(name if kind.isdecimal() or kind == UNSEEN else row)
     if known is None:
         raise VlclipConfigurationError(f"'{row}' is no row of a variant; variants: {', '.join(VARIANTS)}.")
     return known
+
+
+def left_out_types(types: Iterable[str], every: int) -> set[str]:
+    """Every ``every``-th product type in order of name, from the ``every``-th on."""
+    return set(sorted(set(types))[every - 1 :: every])
 
 
 @dataclass(frozen=True)
@@ -66,27 +78,54 @@ class PictureSize:
     threads: int
 
 
-def pictures_of(variant: Variant, rows: list[dict[str, Any]], paths: Paths, size: PictureSize) -> PixelCache:
-    """Pixels of every product as the variant sees them, in catalogue order.
+@dataclass(frozen=True)
+class Pictures:
+    """What a variant sees of every product, in catalogue order.
+
+    Attributes:
+        first: the whole picture, or the crop where a variant sees nothing else.
+        crops: read beside the whole picture; a product without a box has the whole picture once more.
+        confidence: of each crop, in 0..1; 0 without a box.
+    """
+
+    first: PixelCache
+    crops: CropCache | None = None
+    confidence: Confidence | None = None
+
+
+def pictures_of(
+    variant: Variant, rows: list[dict[str, Any]], paths: Paths, size: PictureSize, together: bool = True
+) -> Pictures:
+    """Pictures of every product as the variant sees them.
+
+    Args:
+        together: false for an encoder that reads one view: then the crop stands for whole picture and crop.
 
     Raises:
         GroundingDataError, BoxError: boxes are missing, broken or of another catalogue.
     """
+    whole = PixelCache(paths.catalogue, size.image_px, paths.cache, size.threads)
     if variant.picture == "whole":
-        return PixelCache(paths.catalogue, size.image_px, paths.cache, size.threads)
-    if variant.picture == "crop":
-        boxes = read_grounding(paths.grounding, [r["product_id"] for r in rows]).boxes
-    else:
-        boxes = _true_boxes(paths.truth, rows)
-    crops = widened(boxes, size.margin)
-    return CropCache(paths.catalogue, crops, size.image_px, paths.cache, size.threads)
+        return Pictures(whole)
+    boxes, confidence = (_true_boxes if variant.picture == "true_both" else _found_boxes)(rows, paths)
+    crops = CropCache(paths.catalogue, widened(boxes, size.margin), size.image_px, paths.cache, size.threads)
+    if variant.picture == "crop" or not together:
+        return Pictures(crops)
+    return Pictures(whole, crops, confidence)
 
 
-def _true_boxes(truth: Path, rows: list[dict[str, Any]]) -> np.ndarray[Any, Any]:
-    known = read_truth(truth)
+def _found_boxes(rows: list[dict[str, Any]], paths: Paths) -> tuple[Boxes, Confidence]:
+    found = read_grounding(paths.grounding, [r["product_id"] for r in rows])
+    scores = np.clip(np.nan_to_num(np.array(found.scores, np.float32)), 0, 1)
+    return found.boxes, np.where(found.fallback, np.float32(0), scores)
+
+
+def _true_boxes(rows: list[dict[str, Any]], paths: Paths) -> tuple[Boxes, Confidence]:
+    known = read_truth(paths.truth)
     found = [known.get(r["product_id"], {}).get("box") for r in rows]
-    names = [f"product {r['product_id']} in {truth}" for r in rows]
-    return np.array([checked_box(b, n) if b else WHOLE for b, n in zip(found, names, strict=True)])
+    names = [f"product {r['product_id']} in {paths.truth}" for r in rows]
+    boxes = [checked_box(b, n) if b else WHOLE for b, n in zip(found, names, strict=True)]
+    return np.array(boxes), np.array([b is not None for b in found], np.float32)
 
 
 @dataclass(frozen=True)

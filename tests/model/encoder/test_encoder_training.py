@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,8 @@ import yaml
 
 from components.encoder.model.errors import TrainingDataError
 from components.encoder.model.params import EncoderParams
-from components.encoder.model.towers.dual_encoder import create_encoder
+from components.encoder.model.towers.dual_encoder import Encoder
+from components.encoder.model.towers.start import starting_model
 from components.encoder.model.train.contrastive import Contrastive, TrainingSet
 from components.encoder.model.train.stage import EncoderStage, run
 from components.encoder.model.train.training_set import group_numbers, make_training_set
@@ -31,24 +33,35 @@ from components.training.errors import DivergedError
 ROOT = Path(__file__).parents[3]
 
 
-def prepared(shapes: Path, params: EncoderParams, cache: Path) -> tuple[TrainingSet, int]:
+TUNED = [(False, False), (True, False), (False, True), (True, True)]
+
+
+def tuned(params: EncoderParams, image: bool, text: bool, **training: object) -> EncoderParams:
+    """The block with some towers tuned."""
+    changes = {"tune_image": image, "tune_text": text} | training
+    return params.model_copy(update={"training": params.training.model_copy(update=changes)})
+
+
+def prepared(shapes: Path, params: EncoderParams, cache: Path) -> tuple[Encoder, TrainingSet]:
     torch.set_num_threads(1)
-    data, tokenizer, _ = make_training_set(shapes / "data/checked", params, cache)
-    return data, tokenizer.vocabulary_size
+    model = starting_model(params)
+    data, _ = make_training_set(shapes / "data/checked", params, model, cache)
+    return model.encoder, data
 
 
 def weights(
     shapes: Path, params: EncoderParams, cache: Path, resume: Path | None, until: int | None = None
 ) -> dict:
-    data, vocabulary = prepared(shapes, params, cache)
-    encoder = create_encoder(params, vocabulary)
+    encoder, data = prepared(shapes, params, cache)
     Contrastive(encoder, data, params).loop(resume).run(until)
     return encoder.state_dict()
 
 
+@pytest.mark.parametrize(("image", "text"), TUNED)
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(
-    shapes: Path, tiny: EncoderParams, tmp_path: Path
+    shapes: Path, tiny: EncoderParams, tmp_path: Path, image: bool, text: bool
 ) -> None:
+    tiny = tuned(tiny, image, text)
     whole = weights(shapes, tiny, tmp_path / "cache", None)
     resume = tmp_path / "resume"
     for until in (1, 5, None):  # steps 1 and 5 lie inside an epoch of 3
@@ -75,7 +88,7 @@ def test_two_runs_give_the_same_files(
             [
                 sha256_file(Path(f))
                 for f in (
-                    "models/encoder/model.safetensors",
+                    "models/encoder/heads.safetensors",
                     "models/encoder/config.json",
                     "plots/encoder.csv",
                 )
@@ -87,38 +100,37 @@ def test_two_runs_give_the_same_files(
 
 def test_training_learns_colours(shapes: Path, tiny: EncoderParams, tmp_path: Path) -> None:
     params = tiny.model_copy(update={"training": tiny.training.model_copy(update={"epochs": 30})})
-    data, vocabulary = prepared(shapes, params, tmp_path)
-    history = Contrastive(create_encoder(params, vocabulary), data, params).loop().run()
-    first, last = (np.mean([s["pooled"] for s in part]) for part in (history.steps[:6], history.steps[-6:]))
+    encoder, data = prepared(shapes, params, tmp_path)
+    history = Contrastive(encoder, data, params).loop().run()
+    first, last = (np.mean([s["loss"] for s in part]) for part in (history.steps[:6], history.steps[-6:]))
     assert last < first - 0.5
 
 
 def test_a_loss_that_is_not_finite_names_the_products(
     shapes: Path, tiny: EncoderParams, tmp_path: Path
 ) -> None:
-    data, vocabulary = prepared(shapes, tiny, tmp_path)
-    encoder = create_encoder(tiny, vocabulary)
+    encoder, data = prepared(shapes, tiny, tmp_path)
     with torch.no_grad():
-        encoder.clip.text_projection[0, 0] = float("nan")
+        encoder.heads["text"].layers[1].weight[0, 0] = float("nan")
     with pytest.raises(DivergedError, match=r"step 0.*p0\d\d\d"):
         Contrastive(encoder, data, tiny).loop().run()
 
 
 def test_a_batch_depends_on_its_step_alone(shapes: Path, tiny: EncoderParams, tmp_path: Path) -> None:
-    data, vocabulary = prepared(shapes, tiny, tmp_path)
-    one, two = (Contrastive(create_encoder(tiny, vocabulary), data, tiny) for _ in range(2))
+    tiny = tuned(tiny, True, True)
+    encoder, data = prepared(shapes, tiny, tmp_path)
+    one, two = (Contrastive(encoder, data, tiny) for _ in range(2))
     for step in (0, one.plan.steps - 1):
         two.batch(5)
         first, again = one.batch(step), two.batch(step)
-        assert torch.equal(first.views, again.views) and torch.equal(first.tokens, again.tokens)
+        assert torch.equal(first.pictures, again.pictures) and torch.equal(first.texts, again.texts)
         assert torch.equal(first.excluded, again.excluded)
-    assert one.batch(0).views.shape[-1] == 32 and one.batch(one.plan.steps - 1).views.shape[-1] == 48
 
 
 def test_one_product_cannot_be_trained_on(shapes: Path, tiny: EncoderParams, tmp_path: Path) -> None:
-    data, vocabulary = prepared(shapes, tiny, tmp_path)
+    encoder, data = prepared(shapes, tiny, tmp_path)
     with pytest.raises(TrainingDataError, match="at least 2"):
-        Contrastive(create_encoder(tiny, vocabulary), replace(data, topics=data.topics[:1]), tiny)
+        Contrastive(encoder, replace(data, topics=data.topics[:1]), tiny)
 
 
 def test_groups_follow_chains_of_groups_and_titles() -> None:
@@ -132,6 +144,35 @@ def test_groups_follow_chains_of_groups_and_titles() -> None:
     numbers = group_numbers(rows)
     assert numbers[0] == numbers[1] == numbers[2]
     assert len({int(n) for n in numbers}) == 3
+
+
+@pytest.mark.parametrize(("image", "text"), TUNED)
+def test_what_is_not_tuned_stays_as_it_was(
+    shapes: Path, tiny: EncoderParams, tmp_path: Path, image: bool, text: bool
+) -> None:
+    params = tuned(tiny, image, text)
+    before = {name: value.clone() for name, value in starting_model(params).encoder.state_dict().items()}
+    after = weights(shapes, params, tmp_path, None)
+    changed = {name for name in after if not torch.equal(after[name], before[name])}
+    visual = {name for name in changed if name.startswith("towers.visual.")}
+    read = {name for name in changed if name.startswith("towers.text.")}
+    assert bool(visual) == image and bool(read) == text and any(n.startswith("heads.") for n in changed)
+
+
+def test_caches_change_no_weight(shapes: Path, tiny: EncoderParams, tmp_path: Path) -> None:
+    """Features and vectors that another run left, or none, or deleted ones."""
+    first = weights(shapes, tiny, tmp_path / "cache", None)
+    again = weights(shapes, tiny, tmp_path / "cache", None)
+    shutil.rmtree(tmp_path / "cache")
+    deleted = weights(shapes, tiny, tmp_path / "cache", None)
+    assert all(torch.equal(first[k], again[k]) and torch.equal(first[k], deleted[k]) for k in first)
+
+
+def test_a_catalogue_of_one_type_can_be_trained_on(shapes: Path, tiny: EncoderParams, tmp_path: Path) -> None:
+    encoder, data = prepared(shapes, tiny, tmp_path)
+    one_type = replace(data, topics=np.zeros_like(data.topics))
+    history = Contrastive(encoder, one_type, tiny).loop().run()
+    assert np.isfinite([step["loss"] for step in history.steps]).all()
 
 
 def workspace(root: Path, shapes: Path, params: EncoderParams, **training: object) -> Path:
@@ -167,7 +208,7 @@ def test_sigkill_in_the_middle_and_a_rerun_give_identical_results(
     assert start(killed).wait(300) == 0
     records = [json.loads(p.read_text()) for p in killed.glob(".vitrine/records/encoder/*.json")]
     assert records[-1]["metrics"]["resumed_from_step"] > 0, "the rerun began from nothing"
-    for file in ("models/encoder/model.safetensors", "plots/encoder.csv"):
+    for file in ("models/encoder/heads.safetensors", "plots/encoder.csv"):
         assert sha256_file(whole / file) == sha256_file(killed / file)
 
 
@@ -177,5 +218,5 @@ def test_curves_have_a_row_per_step(
     monkeypatch.chdir(tmp_path)
     record = train_here(shapes, tiny)
     rows = list(csv.DictReader(Path("plots/encoder.csv").read_text().splitlines()))
-    assert len(rows) == 12 and {"loss", "pooled", "topk", "validation_titles_mrr"} <= set(rows[0])
+    assert len(rows) == 12 and {"loss", "validation_titles_mrr"} <= set(rows[0])
     assert record.metrics["final_loss"] == pytest.approx(float(rows[-1]["loss"]), rel=1e-4)

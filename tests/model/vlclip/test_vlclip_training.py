@@ -21,9 +21,10 @@ import yaml
 from PIL import Image
 
 from components.catalog.format.records import PAIRS
+from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.features.pixels import square
 from components.encoder.model.features.rows import read_rows
-from components.encoder.model.towers.files import load_encoder
+from components.encoder.model.towers.files import FILES, PARTS, load_encoder
 from components.stage.paths import Paths
 from components.stage.record import Record
 from components.stage.resume import sha256_file
@@ -31,7 +32,16 @@ from components.vlclip.model.boxes import widened
 from components.vlclip.model.crops import CropCache, crop_square
 from components.vlclip.model.errors import TextDataError, VlclipConfigurationError
 from components.vlclip.model.stage import Blocks, train
-from components.vlclip.model.variants import VARIANTS, PictureSize, pictures_of, texts_of, variant_of
+from components.vlclip.model.training_set import make_training_set
+from components.vlclip.model.variants import (
+    VARIANTS,
+    PictureSize,
+    left_out_types,
+    pictures_of,
+    texts_of,
+    variant_of,
+)
+from components.vlclip.model.views import view_features
 from tests.model.vlclip.squares_shop import BLOCKS, ROOT, run_stage, write_params
 
 
@@ -85,17 +95,46 @@ def test_crops_come_from_the_cache_as_they_come_fresh(shop: Path, tmp_path: Path
 def test_each_variant_gets_its_own_pictures_and_texts(grounded: Path, tmp_path: Path) -> None:
     rows = read_rows(grounded / "data/checked")
     some = np.arange(8)
-    pixels, titles = {}, {}
+    seen, titles = {}, {}
     for name, variant in VARIANTS.items():
         own = paths_of(grounded, cache=tmp_path)
-        pixels[name] = pictures_of(variant, rows, own, PictureSize(0.1, 32, 1)).take(some)
+        seen[name] = pictures_of(variant, rows, own, PictureSize(0.1, 32, 1))
         titles[name] = [r["title"] for r in texts_of(variant, rows, own)]
-    assert np.array_equal(pixels["raw"], pixels["clarified"])
-    assert np.array_equal(pixels["grounded"], pixels["full"])
-    assert not np.array_equal(pixels["raw"], pixels["full"])
-    assert not np.array_equal(pixels["true_box"], pixels["full"])
-    assert titles["raw"] == titles["grounded"] and titles["raw"][0] == "red square number 0. red"
+    first = {name: pictures.first.take(some) for name, pictures in seen.items()}
+    crops = {name: p.crops.take(some) for name, p in seen.items() if p.crops is not None}
+    assert set(crops) == {"grounded", "full", "true_box"}
+    for name in ("clarified", *crops):
+        assert np.array_equal(first[name], first["raw"]), name
+    assert np.array_equal(first["crop"], crops["full"]) and np.array_equal(crops["grounded"], crops["full"])
+    assert not np.array_equal(crops["full"], first["raw"])
+    assert not np.array_equal(crops["true_box"], crops["full"])
+    assert titles["raw"] == titles["crop"] == titles["grounded"]
+    assert titles["raw"][0] == "red square number 0. red"
     assert titles["full"] == titles["clarified"] == titles["true_box"] and titles["full"][0] == "red square"
+    confidence = seen["true_box"].confidence
+    assert confidence is not None and confidence.tolist() == [1.0] * 96
+
+
+def test_a_product_without_a_box_has_the_whole_picture_twice_and_no_confidence(
+    grounded: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(grounded / "data/grounding", tmp_path / "grounding")
+    file = tmp_path / "grounding/boxes.parquet"
+    table = pq.read_table(file)
+    boxes = table.to_pylist()
+    boxes[0] |= {"box": None, "score": 0.9, "fallback": True, "reason": "score is below the threshold"}
+    boxes[1] |= {"box": [0.1, 0.1, 0.6, 0.6], "score": 7.5, "fallback": False, "reason": ""}
+    pq.write_table(pa.Table.from_pylist(boxes, schema=table.schema), file)
+    own = paths_of(grounded, grounding=tmp_path / "grounding", cache=tmp_path / "cache")
+    loaded = load_encoder(grounded / "models/encoder")
+    rows = read_rows(grounded / "data/checked")
+    size = PictureSize(0.1, loaded.encoder.image_px, 1)
+    pictures = pictures_of(VARIANTS["full"], rows, own, size)
+    features = view_features(pictures, BatchEncoder(loaded, 32, "fp32"), own).take(np.array([0, 1]))
+    width = loaded.encoder.view_width
+    assert features.shape == (2, 2 * width + 1)
+    assert np.array_equal(features[0, :width], features[0, width:-1]) and features[0, -1] == 0
+    assert not np.array_equal(features[1, :width], features[1, width:-1]) and features[1, -1] == 1
 
 
 def test_only_studies_train_on_true_boxes() -> None:
@@ -103,13 +142,13 @@ def test_only_studies_train_on_true_boxes() -> None:
     assert set(root["vlclip"]["matrix"]["variant"]) == {"raw", "full"}
     readers = [n for n, stage in study.items() if n.startswith("vlclip") and "data/truth" in stage["deps"]]
     assert readers == ["vlclip_variant", "vlclip_study_eval"]
-    trained = [name for name, variant in VARIANTS.items() if variant.picture == "true_crop"]
+    trained = [name for name, variant in VARIANTS.items() if variant.picture == "true_both"]
     assert trained == ["true_box"] and trained[0] in study["vlclip_variant"]["matrix"]["variant"]
 
 
 def test_a_wrong_variant_is_said(grounded: Path) -> None:
     done = run_stage(grounded, "vlclip.model", "variant=fulll")
-    assert done.returncode == 2 and "'raw', 'grounded'" in done.stderr
+    assert done.returncode == 2 and "'raw', 'crop'" in done.stderr
     with pytest.raises(VlclipConfigurationError, match="'half_43' is no row"):
         variant_of("half_43")
     assert variant_of("full_43") == VARIANTS["full"] and variant_of("true_box") == VARIANTS["true_box"]
@@ -162,14 +201,18 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(
 ) -> None:
     whole = trained(grounded, variant, tmp_path / "whole", monkeypatch)
     pieces = trained(grounded, variant, tmp_path / "pieces", monkeypatch, 1, 5)
-    for file in ("model.safetensors", "config.json", "tokenizer.json", f"../vlclip_{variant}.csv"):
+    for file in (*FILES, f"../vlclip_{variant}.csv"):
         assert sha256_file(whole / file) == sha256_file(pieces / file), file
     rows = list(csv.DictReader((whole.parent / f"vlclip_{variant}.csv").read_text().splitlines()))
-    assert len(rows) == 9 and {"loss", "pooled", "topk", "validation_mrr"} <= set(rows[0])
+    assert len(rows) == 9 and {"loss", "validation_mrr"} <= set(rows[0])
     assert not list((pieces.parent / ".vitrine/resume").rglob("state.pt")), "resume state outlived the stage"
     before = load_encoder(grounded / "models/encoder").encoder.state_dict()
     after = load_encoder(whole).encoder.state_dict()
-    assert set(before) == set(after) and any(not torch.equal(before[k], after[k]) for k in before)
+    further = ("further.weight", "trust.weight", "trust.bias")
+    new = {f"heads.image.{name}" for name in further} if variant == "full" else set()
+    assert set(after) == set(before) | new and any(not torch.equal(before[k], after[k]) for k in before)
+    for part in ("image", "text"):  # frozen, so every model shares their files
+        assert sha256_file(whole / PARTS[part]) == sha256_file(grounded / "models/encoder" / PARTS[part])
 
 
 def test_state_of_other_boxes_is_not_gone_on_from(
@@ -187,6 +230,39 @@ def test_state_of_other_boxes_is_not_gone_on_from(
     record = Record(stage="s")
     train(params, own, record)
     assert record.metrics["resumed_from_step"] == 0
+
+
+def test_left_out_types_follow_their_names_alone() -> None:
+    assert left_out_types(["mug", "bag", "hat", "cap", "hat", "tie"], 2) == {"cap", "mug"}
+    assert left_out_types(["b", "a"], 3) == set()
+
+
+def test_a_training_without_some_types_reads_none_of_their_products_and_starts_anew(
+    grounded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = paths_of(grounded, vlclip=tmp_path, plots=tmp_path, cache=tmp_path / "cache")
+    params = Blocks.model_validate({"variant": "raw", "vlclip": BLOCKS["vlclip"], "left_out_types": 2})
+    loaded = load_encoder(grounded / "models/encoder")
+    data, _ = make_training_set(VARIANTS["raw"], params.vlclip, loaded, own, 2)
+    types = {r["product_id"]: r["product_type"] for r in read_rows(grounded / "data/checked")}
+    assert {types[i] for i in data.product_ids} == {"bar"}  # in order of name: bar, square
+    assert not any("square" in text for text in data.captions.texts)
+    torch.set_num_threads(1)
+    monkeypatch.chdir(tmp_path)
+    train(params, own, Record(stage="s"))
+    before = loaded.encoder.heads
+    after = load_encoder(tmp_path / "raw").encoder.heads
+    assert before is not None and after is not None
+    distance = (after["image"].layers[1].weight - before["image"].layers[1].weight).abs().mean()
+    assert distance > 0.5 * before["image"].layers[1].weight.abs().mean()
+
+
+def test_whole_picture_and_crop_together_need_a_frozen_tower(grounded: Path, tmp_path: Path) -> None:
+    write_params(tmp_path, vlclip__training__tune_image=True)
+    for name in ("data", "models"):
+        (tmp_path / name).symlink_to(grounded / name)
+    done = run_stage(tmp_path, "vlclip.model", "variant=full")
+    assert done.returncode == 2 and "set vlclip.training.tune_image to false" in done.stderr
 
 
 @pytest.mark.slow
@@ -216,5 +292,5 @@ def test_sigkill_in_the_middle_and_a_rerun_give_identical_results(grounded: Path
     process.send_signal(signal.SIGKILL)
     assert process.wait(30) == -signal.SIGKILL and not (roots[1] / "models/vlclip/full").exists()
     assert start(roots[1]).wait(300) == 0
-    for file in ("models/vlclip/full/model.safetensors", "plots/vlclip_full.csv"):
+    for file in ("models/vlclip/full/heads.safetensors", "plots/vlclip_full.csv"):
         assert sha256_file(roots[0] / file) == sha256_file(roots[1] / file)

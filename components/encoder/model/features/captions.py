@@ -226,7 +226,7 @@ class Captions:
     def _padded(self, facts: Sequence[Sequence[Facts]]) -> npt.NDArray[np.int32]:
         """Facts of versions as numbers ``[versions, products, most facts]``, padded with -1."""
         found = [self._numbers(f) for f in facts]
-        width = max(f.shape[1] for f in found)
+        width = max(1, *(f.shape[1] for f in found))  # a query states one fact, its own
         return np.stack([np.pad(f, ((0, 0), (0, width - f.shape[1])), constant_values=-1) for f in found])
 
     def _numbers(self, facts: Sequence[Facts]) -> npt.NDArray[np.int32]:

@@ -7,6 +7,7 @@ has one of a few shapes, so a vector is the same bits whichever of its neighbour
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,10 @@ from components.stage.accelerator import autocast, device
 
 TEXTS = 4  # times as many texts in a batch as pictures: they are shorter
 TEXT_STEP = 4  # a text's row is padded to a multiple of so many tokens
+ONE_VIEW = (
+    "This encoder reads a picture together with the box of its product (vlclip); without a box the whole "
+    "picture stands for both, which finds less on cluttered pictures."
+)
 SORTED_TEXTS = 16  # batches of texts that are put in order of length together
 
 
@@ -79,7 +84,12 @@ class BatchEncoder:
         return self._run(head, features.astype(np.float32), self.batch_size, "fp32")
 
     def image_vectors(self, features: npt.NDArray[Any]) -> Vectors:
-        """Vectors ``[N, D]`` of picture features ``[N, F]``."""
+        """Vectors ``[N, D]`` of picture features ``[N, F]``, or of all views (:meth:`Encoder.image_vectors`).
+
+        An encoder of several views warns where it gets the whole picture alone.
+        """
+        if self.encoder.views > 1 and features.shape[1] == self.encoder.view_width:
+            warnings.warn(ONE_VIEW, stacklevel=2)
         return self.vectors_of(self.encoder.image_vectors, features)
 
     def text_vectors(self, features: npt.NDArray[Any]) -> Vectors:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from components.catalog.format.schema import CatalogSchema, read_schema
 from components.encoder.model.errors import TrainingDataError
 from components.encoder.model.features.rows import read_rows, read_truth
+from components.encoder.model.params import HeldOutParams
 from components.retrieval.metrics import Qrels
 
 
@@ -120,3 +121,20 @@ def read_held_out(catalogue: Path, truth: Path, split: str, relevant_grade: int)
         truth=read_truth(truth),
         tasks=[t for t in tasks if t.query_ids],
     )
+
+
+def only(held_out: HeldOut, kept: npt.NDArray[np.bool_], catalogue: Path, params: HeldOutParams) -> HeldOut:
+    """The same split with those of its products alone that ``kept`` marks, and what can be asked of them.
+
+    Raises:
+        TrainingDataError: none is left.
+    """
+    if not kept.any():
+        raise TrainingDataError(
+            f"No product of the {params.split} split of {catalogue} is left to measure on."
+        )
+    rows = [row for row, keep in zip(held_out.rows, kept, strict=True) if keep]
+    ids = [r["product_id"] for r in rows]
+    tasks = [query_task(catalogue, params.split, ids, params.relevant_grade), title_task(rows)]
+    tasks = [t for t in tasks if t.query_ids]
+    return replace(held_out, rows=rows, positions=held_out.positions[kept], tasks=tasks)

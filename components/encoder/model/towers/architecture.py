@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg, CustomTextCLIP
+from open_clip.timm_model import TimmModel
 from torch import nn
 
 from components.encoder.model.errors import EncoderConfigurationError
@@ -19,12 +20,17 @@ PLACEHOLDER = {"context_length": 4, "vocab_size": 8, "width": 8, "heads": 1, "la
 
 @dataclass(frozen=True)
 class HeadSizes:
-    """The networks on the features of both towers."""
+    """The networks on the features of both towers.
+
+    Attributes:
+        views: how many views of a picture the image head reads; the first is the whole picture.
+    """
 
     embed_dim: int
     hidden: int
     dropout: float
     colours: bool
+    views: int = 1
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,8 @@ def build_towers(architecture: Architecture, image_px: int) -> Towers:
         towers = kind(architecture.embed_dim, CLIPVisionCfg(**vision), CLIPTextCfg(**text), **arguments)
     except (TypeError, RuntimeError, AssertionError, ValueError, KeyError) as error:
         raise EncoderConfigurationError(f"open_clip cannot build the towers: {error}.") from None
+    if isinstance(towers.visual, TimmModel):  # which builds a transformer for its own size alone
+        towers.visual.set_input_size(image_px)
     if tower is not None:
         towers.text = tower
         towers.context_length, towers.vocab_size = tower.context_length, tower.vocab_size
@@ -101,8 +109,9 @@ def _hugging_face_tower(architecture: Architecture) -> nn.Module:
             proj_type=text.get("hf_proj_type"),
         )
     except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        reason = " ".join(repr(error).split())[:200]
         raise EncoderConfigurationError(
-            f"transformers and open_clip cannot build the text tower from its configuration: {error!r}."
+            f"transformers and open_clip cannot build the text tower from its configuration: {reason}."
         ) from None
     if text.get("hf_pooler_type") != "cls_pooler" and getattr(tower.transformer, "pooler", None) is not None:
         tower.transformer.pooler = None  # BERT's own, which nothing reads

@@ -8,13 +8,14 @@ pooled text. Without heads the towers' own projections do.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from open_clip.hf_model import HFTextEncoder
 from open_clip.model import CLIP
-from open_clip.transformer import VisionTransformer
+from open_clip.transformer import VisionTransformer, text_global_pool
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -51,15 +52,36 @@ class Encoder(nn.Module):
         sizes = architecture.heads
         if sizes is not None:
             self.embed_dim = sizes.embed_dim
-            widths = {"image": self._image_width(), "text": architecture.embed_dim}
+            widths = {"image": (self._image_width(), sizes.views), "text": (architecture.embed_dim, 1)}
             self.heads = nn.ModuleDict(
-                {n: Head(w, sizes.hidden, sizes.embed_dim, sizes.dropout) for n, w in widths.items()}
+                {n: Head(w, sizes.hidden, sizes.embed_dim, sizes.dropout, v) for n, (w, v) in widths.items()}
             )
 
     @property
     def image_px(self) -> int:
         """Side of the square input, pixels."""
         return self.preprocessing.image_px
+
+    @property
+    def views(self) -> int:
+        """How many views of a picture its vector is made of; the first is the whole picture."""
+        return 1 if self.architecture.heads is None else self.architecture.heads.views
+
+    @property
+    def view_width(self) -> int:
+        """How many features one view of a picture comes to; 0 without heads."""
+        return self.heads["image"].inputs if self.heads is not None else 0
+
+    def add_views(self, views: int, trust: float = 0.0) -> None:
+        """Let the image head read ``views`` views; with a ``trust`` of 0 every vector stays what it is.
+
+        Raises:
+            EncoderConfigurationError: the encoder has no heads, or has further views already.
+        """
+        if self.heads is None or self.architecture.heads is None or self.views > 1:
+            raise EncoderConfigurationError("Further views can be added to an encoder with heads, and once.")
+        self.architecture = replace(self.architecture, heads=replace(self.architecture.heads, views=views))
+        self.heads["image"].add_views(views, trust)
 
     @property
     def temperature(self) -> Tensor:
@@ -76,7 +98,7 @@ class Encoder(nn.Module):
         return (pixels.float() * scale - shift.view(1, 3, 1, 1)).contiguous(memory_format=torch.channels_last)
 
     def encode_image(self, pixels: Tensor) -> Tensor:
-        """Pictures ``[B, 3, H, W]`` in 0..255 to vectors ``[B, D]``."""
+        """Pictures ``[B, 3, H, W]`` in 0..255 to vectors ``[B, D]``, as if seen in every view."""
         return self.image_vectors(self.image_features(pixels))
 
     def image_features(self, pixels: Tensor) -> Tensor:
@@ -89,7 +111,15 @@ class Encoder(nn.Module):
         return torch.cat([*parts, *self._colours(pixels)], dim=1)
 
     def image_vectors(self, features: Tensor) -> Tensor:
-        """Features ``[B, F]`` to vectors ``[B, D]``."""
+        """Features ``[B, F]`` to vectors ``[B, D]``.
+
+        Of an encoder with several views, features are ``[B, views * F + views - 1]``: of each view, then how
+        sure each view after the first is, in 0..1. Features of the whole picture alone stand for every view,
+        at no confidence.
+
+        Raises:
+            EncoderConfigurationError: the features are of another width.
+        """
         if self.heads is None:
             return F.normalize(features.float(), dim=-1)
         vectors: Tensor = self.heads["image"](features)
@@ -146,12 +176,14 @@ class Encoder(nn.Module):
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def _image_width(self) -> int:
         """How many numbers the tower's features have."""
-        fixed = isinstance(self.towers.visual, VisionTransformer)
+        visual = self.towers.visual
+        trunk = getattr(visual, "trunk", None)
+        fixed = isinstance(visual, VisionTransformer) or hasattr(trunk, "set_input_size")
         side = self.image_px if fixed else min(self.image_px, PROBE_PX)
-        training = self.towers.visual.training
-        self.towers.visual.eval()
+        training = visual.training
+        visual.eval()
         maps, pooled = self._seen(torch.zeros(1, 3, side, side))
-        self.towers.visual.train(training)
+        visual.train(training)
         width = int(sum(m.shape[1] for m in maps) + pooled.shape[1])
         assert self.architecture.heads is not None
         return width + (COLOUR_WIDTH if self.architecture.heads.colours else 0)
@@ -175,12 +207,13 @@ class Encoder(nn.Module):
         x = towers.token_embedding(tokens) + towers.positional_embedding[:length]
         with _attention(x):
             x = towers.transformer(x, attn_mask=mask)
-        ends = tokens.argmax(dim=-1)  # the end token has the highest id
-        x = towers.ln_final(x)[torch.arange(len(tokens), device=tokens.device), ends]
+        x = text_global_pool(towers.ln_final(x), tokens, towers.text_pool_type, towers.text_eos_id)
         return self._projected(x).float()
 
     def _projected(self, x: Tensor) -> Tensor:
         projection = self.towers.text_projection
+        if projection is None:
+            return x
         out: Tensor = projection(x) if isinstance(projection, nn.Linear) else x @ projection
         return out
 
@@ -196,9 +229,7 @@ class Encoder(nn.Module):
         """Whether padding may be cut off: it is not attended to, and not what the text is pooled at."""
         towers = self.towers
         if isinstance(towers, CLIP):
-            return (
-                towers.attn_mask is not None and self.architecture.text.get("pool_type", "argmax") == "argmax"
-            )
+            return towers.attn_mask is not None and towers.text_pool_type in ("argmax", "eos")
         return isinstance(towers.text, HFTextEncoder)
 
     def parts(self) -> dict[str, list[str]]:

@@ -109,9 +109,11 @@ def model_sha256(folder: Path) -> str:
     """
     _check_folder(folder)
     try:
-        architecture = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["architecture"]
-        return _digest({name: sha256_file(folder / file) for name, file in PARTS.items()}, architecture)
-    except (OSError, ValueError, KeyError) as error:
+        architecture = _described(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
+        return _digest(
+            {name: sha256_file(folder / file) for name, file in PARTS.items()}, asdict(architecture)
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelFileError(f"{folder} cannot be read ({error}); train or pull the model again.") from None
 
 
@@ -125,13 +127,17 @@ def in_memory(encoder: Encoder, tokenizer: TextTokenizer) -> LoadedEncoder:
     return _identified(encoder, tokenizer, weights)
 
 
-def _built(config: dict[str, Any]) -> Encoder:
+def _described(config: dict[str, Any]) -> Architecture:
     described = dict(config["architecture"])
     if described["heads"] is not None:
         described["heads"] = HeadSizes(**described["heads"])
+    return Architecture(**described)
+
+
+def _built(config: dict[str, Any]) -> Encoder:
     seen = config["preprocessing"]
     preprocessing = Preprocessing(int(seen["image_px"]), tuple(seen["mean"]), tuple(seen["std"]))
-    return Encoder(Architecture(**described), preprocessing)
+    return Encoder(_described(config), preprocessing)
 
 
 def _identified(encoder: Encoder, tokenizer: TextTokenizer, weights: dict[str, str]) -> LoadedEncoder:

@@ -47,11 +47,11 @@ def weights_path(weights: Weights) -> Path:
     return path
 
 
-def read_weights(weights: Weights) -> dict[str, Tensor]:
-    """The tensors of a file, or of a folder's model.safetensors; no code in them is run.
+def weights_file(weights: Weights) -> Path:
+    """The file that holds the tensors: the path itself, or its folder's model.safetensors.
 
     Raises:
-        EncoderConfigurationError: missing, damaged, or not the ones of the checksum.
+        EncoderConfigurationError: missing, or not the one of the checksum.
     """
     path = weights_path(weights)
     file = path / SAFETENSORS if path.is_dir() else path
@@ -63,6 +63,16 @@ def read_weights(weights: Weights) -> dict[str, Tensor]:
         raise EncoderConfigurationError(
             f"{file} is not the file that was meant: its SHA-256 is {found}, not {weights.sha256}."
         )
+    return file
+
+
+def read_weights(weights: Weights) -> dict[str, Tensor]:
+    """The tensors of a file, or of a folder's model.safetensors; no code in them is run.
+
+    Raises:
+        EncoderConfigurationError: missing, damaged, or not the ones of the checksum.
+    """
+    file = weights_file(weights)
     try:
         if file.suffix == ".safetensors":
             return dict(load_file(file))
@@ -75,10 +85,11 @@ def read_weights(weights: Weights) -> dict[str, Tensor]:
     return dict(state)
 
 
-def load_image_trunk(trunk: nn.Module, architecture: str, weights: Weights) -> None:
-    """Put weights into a trunk of timm; its classifier is left out.
+def load_image_trunk(visual: nn.Module, architecture: str, weights: Weights) -> None:
+    """Put weights into the trunk of open_clip's ``TimmModel``; its classifier is left out.
 
-    Names are timm's, or, in a file whose checksum is known, another library's in timm's order.
+    Names are timm's, or, in a file whose checksum is known, another library's in timm's order. Positions of
+    a transformer are resampled from its own picture size.
 
     Raises:
         EncoderConfigurationError: they belong to another architecture.
@@ -86,18 +97,23 @@ def load_image_trunk(trunk: nn.Module, architecture: str, weights: Weights) -> N
     import timm
 
     state = read_weights(weights)
-    whole = timm.create_model(architecture, num_classes=_classes(state)).state_dict()
-    own = trunk.state_dict()
-    if set(own) <= set(state):
-        named = state
-    elif weights.sha256 and [v.shape for v in whole.values()] == [v.shape for v in state.values()]:
-        named = dict(zip(whole, state.values(), strict=True))
+    whole = timm.create_model(architecture, num_classes=_classes(state))
+    own, trunk = whole.state_dict(), visual.trunk.state_dict()
+    if set(trunk) <= set(state):
+        named = {name: state[name] for name in trunk}
+    elif weights.sha256 and [v.shape for v in own.values()] == [v.shape for v in state.values()]:
+        named = dict(zip(own, state.values(), strict=True))
     else:
         raise EncoderConfigurationError(
             f"The weights {weights.path} are of another architecture than {architecture}: "
-            f"{_difference(own, state)}."
+            f"{_difference(trunk, state)}."
         )
-    _load(trunk, {name: named[name] for name in own}, f"{weights.path} into {architecture}")
+    what = f"{weights.path} into {architecture}"
+    _load(whole, named, what)
+    if hasattr(whole, "set_input_size"):
+        whole.set_input_size(visual.image_size)
+    resized = whole.state_dict()
+    _load(visual.trunk, {name: resized[name] for name in trunk}, what)
 
 
 def _classes(state: Mapping[str, Tensor]) -> int:
@@ -150,5 +166,9 @@ def folder_config(folder: Path) -> dict[str, Any]:
         config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise EncoderConfigurationError(f"{folder}/config.json cannot be read: {error}.") from None
-    # Where and how it was saved is no part of what it is.
+    return described(config)
+
+
+def described(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A Hugging Face configuration without where and how it was saved, which is no part of what it is."""
     return {k: v for k, v in config.items() if not k.startswith("_") and k != "transformers_version"}

@@ -1,0 +1,187 @@
+"""The dual encoder: its maps and patches, safe on disk, and the same bits in any company."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from components.encoder.model.errors import ModelFileError
+from components.encoder.model.features.encode import BatchEncoder
+from components.encoder.model.params import EncoderParams
+from components.encoder.model.towers.files import (
+    FILES,
+    LoadedEncoder,
+    load_encoder,
+    model_sha256,
+    save_encoder,
+)
+from components.encoder.model.towers.start import starting_model
+from components.encoder.model.train.views import crop_grid
+
+TEXTS = ["red square", "blue bar number 7", "white", "a green square beside a red bar"]
+
+
+@pytest.fixture
+def model(tiny: EncoderParams) -> LoadedEncoder:
+    return starting_model(tiny)
+
+
+def png(seed: int, size: tuple[int, int] = (60, 40)) -> bytes:
+    out = io.BytesIO()
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(out, "PNG")
+    return out.getvalue()
+
+
+def pictures(count: int, side: int = 48) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(1).integers(0, 256, (count, 3, side, side), dtype=np.uint8))
+
+
+def test_a_picture_vector_is_what_the_head_makes_of_its_features(model: LoadedEncoder) -> None:
+    with torch.inference_mode():
+        whole, patches = model.encoder.encode_patches(pictures(3))
+        features = model.encoder.image_features(pictures(3))
+        torch.testing.assert_close(whole, model.encoder.image_vectors(features), atol=1e-5, rtol=1e-4)
+        maps = model.encoder.stage_maps(pictures(3))
+    assert patches.shape == (3, 3, 3, 32)  # the grid of stride 16
+    torch.testing.assert_close(patches.norm(dim=-1), torch.ones(3, 3, 3))
+    assert [m.shape[-1] for m in maps] == [24, 12, 6, 3, 2]
+
+
+def test_a_changed_corner_moves_its_own_patch_more_than_the_opposite_one(tiny: EncoderParams) -> None:
+    encoder = starting_model(tiny.model_copy(update={"image_px": 128})).encoder
+    before = pictures(1, 128)
+    after = before.clone()
+    after[:, :, :16, :16] = 255
+    with torch.inference_mode():
+        moved = (encoder.encode_patches(before)[1] - encoder.encode_patches(after)[1]).norm(dim=-1)[0]
+    assert moved[0, 0] > 2 * moved[-1, -1]
+
+
+def test_views_lie_where_affine_grid_puts_them() -> None:
+    """The oracle is PyTorch's own grid of a scaling and a shift."""
+    rng = np.random.default_rng(0)
+    width, height, x, y = (rng.uniform(-0.9, 0.9, 4) for _ in range(4))
+    theta = torch.zeros(4, 2, 3)
+    for row, column, value in ((0, 0, width), (1, 1, height), (0, 2, x), (1, 2, y)):
+        theta[:, row, column] = torch.from_numpy(value).float()
+    theirs = torch.nn.functional.affine_grid(theta, [4, 3, 24, 24], align_corners=False)
+    ours = torch.from_numpy(crop_grid(width, height, x, y, 24))
+    torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
+
+
+def test_a_saved_model_computes_the_same(model: LoadedEncoder, tmp_path: Path) -> None:
+    save_encoder(model.encoder, model.tokenizer, tmp_path / "model")
+    loaded = load_encoder(tmp_path / "model")
+    tokens = torch.from_numpy(model.tokenizer(TEXTS))
+    with torch.inference_mode():
+        for encode, given in (("encode_image", pictures(2)), ("encode_text", tokens)):
+            assert torch.equal(getattr(model.encoder, encode)(given), getattr(loaded.encoder, encode)(given))
+    assert loaded.tokenizer(TEXTS).tolist() == model.tokenizer(TEXTS).tolist()
+    assert {p.name for p in (tmp_path / "model").iterdir()} == set(FILES)
+    for name in ("image", "text", "model", "preprocessing"):
+        assert getattr(loaded, f"{name}_sha256") == getattr(model, f"{name}_sha256")
+    assert model_sha256(tmp_path / "model") == model.model_sha256
+
+
+def change_config(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    change(config)
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+SPOILED: dict[str, Callable[[Path], object]] = {
+    "cut": lambda f: (f / "image.safetensors").write_bytes((f / "image.safetensors").read_bytes()[:-1000]),
+    "pickle": lambda f: (f / "optimizer.pt").write_bytes(b"\x80\x04"),
+    "missing": lambda f: (f / "tokenizer.json").unlink(),
+    "cut tokenizer": lambda f: (f / "tokenizer.json").write_text('{"kind": "fast"'),
+    "unknown tokenizer": lambda f: (f / "tokenizer.json").write_text('{"kind": "slow"}'),
+    "other sizes": lambda f: change_config(f, lambda c: c["architecture"]["heads"].update(embed_dim=64)),
+    "newer format": lambda f: change_config(f, lambda c: c.update(format=99)),
+    "no format": lambda f: change_config(f, lambda c: c.pop("format")),
+}
+
+
+@pytest.mark.parametrize("how", SPOILED)
+def test_a_broken_model_folder_is_refused(model: LoadedEncoder, tmp_path: Path, how: str) -> None:
+    folder = tmp_path / "model"
+    save_encoder(model.encoder, model.tokenizer, folder)
+    SPOILED[how](folder)
+    with pytest.raises(ModelFileError, match=str(folder)):
+        load_encoder(folder)
+
+
+@pytest.mark.parametrize(
+    ("block", "hostile"),
+    [
+        ("vision", {"timm_model_pretrained": True}),
+        ("vision", {"timm_model_name": "hf-hub:somebody/model"}),
+        ("vision", {"timm_model_name": "local-dir:/tmp/model"}),
+        ("text", {"hf_model_name": "somebody/model"}),
+        ("hugging_face", {"auto_map": {"AutoModel": "code.Model"}}),
+    ],
+)
+def test_a_folder_that_names_another_model_or_code_is_refused(
+    model: LoadedEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: str, hostile: dict[str, Any]
+) -> None:
+    folder = tmp_path / "model"
+    save_encoder(model.encoder, model.tokenizer, folder)
+    change_config(folder, lambda c: c["architecture"][block].update(hostile))
+
+    def built(*_: object, **__: object) -> None:
+        raise AssertionError("open_clip was asked to build it")
+
+    monkeypatch.setattr("components.encoder.model.towers.architecture.CustomTextCLIP", built)
+    with pytest.raises(ModelFileError, match=r"nothing is fetched to build a model|never run"):
+        load_encoder(folder)
+
+
+def test_vectors_do_not_depend_on_their_neighbours(model: LoadedEncoder) -> None:
+    batch = BatchEncoder(model, 8, "bf16")
+    pixels = pictures(11).permute(0, 2, 3, 1).numpy()
+    together = batch.pixel_vectors(pixels)
+    alone = np.concatenate([batch.pixel_vectors(pixels[i : i + 1]) for i in range(11)])
+    assert np.array_equal(together, alone)
+    texts = [f"{t} {i}" for i in range(5) for t in TEXTS]
+    fresh = np.concatenate([BatchEncoder(model, 8, "bf16").texts([t]) for t in texts])
+    assert np.array_equal(batch.texts(texts), fresh)
+
+
+def test_the_cache_changes_no_vector_and_every_key_part_counts(model: LoadedEncoder, tmp_path: Path) -> None:
+    images = [png(i) for i in range(5)]
+
+    def encode(cache: Path | None, precision: str = "fp32", **changes: str) -> tuple[np.ndarray, int]:
+        batch = BatchEncoder(replace(model, **changes), 4, precision, cache)
+        vectors = np.concatenate(list(batch.images(images)))
+        return vectors, batch.cache.hits
+
+    plain, _ = encode(None)
+    first, hits = encode(tmp_path / "known")
+    assert hits == 0
+    again, hits = encode(tmp_path / "known")
+    assert hits == 5
+    assert np.array_equal(plain, first) and np.array_equal(first, again)
+    assert encode(tmp_path / "known", image_sha256="x")[1] == 0
+    assert encode(tmp_path / "known", precision="bf16")[1] == 0
+    assert (
+        encode(tmp_path / "known", text_sha256="x", model_sha256="x")[1] == 5
+    )  # decide no picture's features
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 50), (50, 1), (3000, 60)])
+def test_pictures_of_any_shape_have_vectors(model: LoadedEncoder, size: tuple[int, int]) -> None:
+    (vector,) = np.concatenate(list(BatchEncoder(model, 4, "bf16").images([png(0, size)])))
+    assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-3)
+
+
+def test_a_text_without_words_has_a_vector(model: LoadedEncoder) -> None:
+    assert np.isfinite(BatchEncoder(model, 4, "fp32").texts(["", "   ", "\u4e2d\u6587", "x" * 5000])).all()

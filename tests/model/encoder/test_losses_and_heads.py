@@ -1,0 +1,84 @@
+"""Losses and heads: equal to open_clip's and PyTorch's own, and blind to pairs that are no negatives."""
+
+from __future__ import annotations
+
+import open_clip
+import torch
+
+from components.encoder.model.towers.heads import Head
+from components.encoder.model.towers.losses import info_nce, no_negatives
+
+
+def test_texts_of_no_picture_are_negatives_of_pictures_alone() -> None:
+    """The oracle is a cross entropy of PyTorch in each direction."""
+    generator = torch.Generator().manual_seed(0)
+    square, more = torch.randn(5, 5, generator=generator), torch.randn(5, 3, generator=generator)
+    excluded = torch.zeros(5, 8, dtype=torch.bool)
+    excluded[1, 6] = True
+    target = torch.arange(5)
+    seen = torch.cat([square, more], dim=1)
+    seen[1, 6] = float("-inf")
+    expected = (
+        torch.nn.functional.cross_entropy(seen, target) + torch.nn.functional.cross_entropy(square.T, target)
+    ) / 2
+    ours = info_nce(torch.cat([square, more], dim=1), excluded, texts_only=3)
+    torch.testing.assert_close(ours, expected)
+
+
+def test_info_nce_equals_open_clips_loss() -> None:
+    generator = torch.Generator().manual_seed(0)
+    images, texts = (
+        torch.nn.functional.normalize(torch.randn(8, 16, generator=generator), dim=-1) for _ in "ab"
+    )
+    scale = torch.tensor(14.3)
+    theirs = open_clip.loss.ClipLoss()(images, texts, scale)
+    ours = info_nce(scale * images @ texts.T, torch.zeros(8, 8, dtype=torch.bool))
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_excluded_pairs_do_not_count() -> None:
+    logits = torch.randn(6, 6, generator=torch.Generator().manual_seed(0))
+    groups = torch.tensor([0, 0, 1, 2, 3, 4])
+    excluded = no_negatives(groups, torch.zeros(6, 6, dtype=torch.bool))
+    changed = logits.clone()
+    changed[0, 1] = changed[1, 0] = 50.0
+    torch.testing.assert_close(info_nce(logits, excluded), info_nce(changed, excluded))
+    assert not torch.isclose(
+        info_nce(logits, torch.zeros_like(excluded)), info_nce(changed, torch.zeros_like(excluded))
+    )
+
+
+def test_products_of_one_group_and_true_texts_are_no_negatives_and_positives_stay() -> None:
+    entailed = torch.zeros(4, 4, dtype=torch.bool)
+    entailed[0, 3] = entailed[2, 2] = True
+    excluded = no_negatives(torch.tensor([7, 7, 1, 2]), entailed)
+    pairs = {(int(i), int(j)) for i, j in excluded.nonzero()}
+    assert pairs == {(0, 1), (1, 0), (0, 3)}
+
+
+def test_a_head_standardises_by_what_it_was_fitted_to() -> None:
+    """The oracle is a batch norm of PyTorch's on the whole set before the same layers."""
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(200, 6, generator=generator) * torch.tensor([1, 5, 0.1, 20, 3, 1]) + 4
+    head = Head(6, 16, 8, dropout=0.2).eval()
+    head.fit(features)
+    scaled = torch.nn.functional.batch_norm(features, None, None, training=True, eps=1e-12)
+    expected = torch.nn.functional.normalize(head.layers(scaled), dim=-1)
+    torch.testing.assert_close(head(features), expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(head(features).norm(dim=-1), torch.ones(200))
+
+
+def test_a_feature_that_never_varies_is_not_blown_up() -> None:
+    """A difference in the last bit must not decide a vector."""
+    head = Head(3, 8, 4, dropout=0.0)
+    constant = torch.tensor([[1.0, 2.0, 3.0]]).repeat(5, 1)
+    head.fit(constant)
+    torch.testing.assert_close(head(constant + 1e-6), head(constant), atol=1e-2, rtol=0)
+
+
+def test_dropout_acts_in_training_alone() -> None:
+    head = Head(16, 64, 8, dropout=0.5)
+    features = torch.randn(4, 16, generator=torch.Generator().manual_seed(0))
+    assert not torch.equal(head(features), head(features))
+    head.eval()
+    assert torch.equal(head(features), head(features))
