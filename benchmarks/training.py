@@ -1,13 +1,15 @@
-"""Contrastive training beside open_clip's own loop: same network, data, batch and precision.
+"""Contrastive training beside open_clip's own loop: same towers, heads, data, batch and precision.
 
-Two cases, runs alternating, medians over ``--runs``:
+Two cases, runs alternating, medians over ``--runs``; pairs a second over ``--epochs`` epochs from JPEG files:
 
-* ``from_jpeg``: five epochs from JPEG files. Ours counts building the shards and the pixel cache; the peer is
-  ``open_clip_train.train_one_epoch`` over its ``CsvDataset`` (random resized crop, one loader worker).
-* ``ready_tensors``: the same steps on pictures that are already decoded, for both.
+* ``locked``: both towers frozen, heads learn. Ours counts building the shards and the features that are
+  computed once; the peer computes them in every step, as its loop does. Its time is measured over two epochs
+  and counted for all, each costing the same.
+* ``unlocked``: both towers are tuned, from pixels. Ours counts building the shards and the pixel cache.
 
+The peer is ``open_clip_train.train_one_epoch`` over its ``CsvDataset`` (random resized crop, one worker).
 Needs ``pip install -e '.[benchmarks]'``. Run:
-``python -m benchmarks.training [--products 3000] [--epochs 5] [--runs 3] [--quick]``
+``python -m benchmarks.training [--products 1000] [--epochs 20] [--runs 3] [--quick]``
 """
 
 from __future__ import annotations
@@ -18,7 +20,6 @@ import logging
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -30,8 +31,9 @@ from components.catalog.format.records import Product
 from components.catalog.format.schema import CatalogSchema, write_schema
 from components.catalog.format.shards import CatalogueWriter
 from components.encoder.model.params import EncoderParams
-from components.encoder.model.towers.dual_encoder import Encoder, create_encoder
-from components.encoder.model.towers.tokenizer import AnyTokenizer
+from components.encoder.model.towers.dual_encoder import Encoder
+from components.encoder.model.towers.start import starting_model
+from components.encoder.model.towers.tokenizer import TextTokenizer
 from components.encoder.model.train.contrastive import Contrastive
 from components.encoder.model.train.training_set import make_training_set
 from components.stage.memory import keep_freed_memory
@@ -39,14 +41,15 @@ from components.training.optimiser import adamw
 
 COLOURS = ("red", "green", "blue", "white", "black", "yellow")
 RESULTS = Path("benchmarks/results/training.json")
+PEER_EPOCHS = 2  # that are measured of the peer where both towers are frozen
 
 
-def parameters(epochs: int) -> EncoderParams:
-    """The demo's encoder without what the peer lacks: no patch loss, plain batches, titles only."""
+def parameters(epochs: int, tuned: bool) -> EncoderParams:
+    """The default towers and heads; titles are the only captions."""
     block = EncoderParams().model_dump()
     block["captions"] = dict.fromkeys(block["captions"], 0.0) | {"title": 1.0}
-    block["training"] |= {"epochs": epochs, "topk_weight": 0.0, "low_resolution_px": None, "batch_size": 64}
-    block["training"] |= {"swapped_captions": False, "topic_size": 1}
+    block["training"] |= {"epochs": epochs, "batch_size": 64, "swapped_captions": False, "topic_size": 1}
+    block["training"] |= {"tune_image": tuned, "tune_text": tuned}
     block["training"] |= {"validate_every_epochs": 1000, "checkpoint_every_s": 1e9}
     return EncoderParams.model_validate(block)
 
@@ -89,16 +92,6 @@ def write_catalogue(folder: Path, pictures: list[tuple[Path, str]]) -> None:
     write_schema(folder / "schema.json", CatalogSchema.model_validate({"categories": {"c": category}}))
 
 
-class _Loader:
-    """Batches as open_clip's loop wants them."""
-
-    def __init__(self, batches: Callable[[], Any], count: int, samples: int) -> None:
-        self._batches, self.num_batches, self.num_samples = batches, count, samples
-
-    def __iter__(self) -> Any:
-        return iter(self._batches())
-
-
 class _Network(torch.nn.Module):
     """The same encoder under the names that open_clip's loop calls; pictures come normalised."""
 
@@ -106,7 +99,7 @@ class _Network(torch.nn.Module):
         super().__init__()
         encoder.normalise = lambda pixels: pixels  # type: ignore[method-assign]
         self.encoder = encoder
-        self.logit_scale = encoder.clip.logit_scale
+        self.logit_scale = encoder.towers.logit_scale
 
     def forward(self, image: torch.Tensor, text: torch.Tensor) -> dict[str, torch.Tensor]:
         """Vectors of a batch."""
@@ -117,12 +110,12 @@ class _Network(torch.nn.Module):
         }
 
 
-def peer_epochs(params: EncoderParams, vocabulary: int, loader: Any, epochs: int) -> float:
+def peer_epochs(params: EncoderParams, encoder: Encoder, loader: Any, epochs: int) -> float:
     """Seconds that open_clip's loop takes over ``loader``."""
     from open_clip.loss import ClipLoss
     from open_clip_train.train import train_one_epoch
 
-    network = _Network(create_encoder(params, vocabulary))
+    network = _Network(encoder)
     optimizer = adamw(network, params.training)
     arguments = SimpleNamespace(
         device="cpu",
@@ -147,11 +140,13 @@ def peer_epochs(params: EncoderParams, vocabulary: int, loader: Any, epochs: int
     return time.perf_counter() - start
 
 
-def peer_from_jpeg(params: EncoderParams, tokenizer: AnyTokenizer, table: Path, epochs: int) -> float:
+def peer_from_jpeg(params: EncoderParams, table: Path, epochs: int) -> float:
     """open_clip's CSV dataset, its training transform and a worker process to decode."""
     from open_clip import image_transform
     from open_clip_train.data import get_csv_dataset
 
+    model = starting_model(params)
+    tokenizer: TextTokenizer = model.tokenizer
     arguments = SimpleNamespace(
         train_data=str(table),
         csv_img_key="image",
@@ -161,41 +156,20 @@ def peer_from_jpeg(params: EncoderParams, tokenizer: AnyTokenizer, table: Path, 
         batch_size=params.training.batch_size,
         workers=1,
     )
-    transform = image_transform(params.image_px, is_train=True)
-    info = get_csv_dataset(
-        arguments, transform, True, tokenizer=lambda texts: torch.from_numpy(tokenizer(texts))
-    )
-    return peer_epochs(params, tokenizer.vocabulary_size, info.dataloader, epochs)
+    size = model.encoder.preprocessing
+    transform = image_transform(params.image_px, is_train=True, mean=size.mean, std=size.std)
+    short = tokenizer.with_context(24)  # the titles' length: the peer would pad to 64
+    info = get_csv_dataset(arguments, transform, True, tokenizer=lambda texts: torch.from_numpy(short(texts)))
+    return peer_epochs(params, model.encoder, info.dataloader, epochs)
 
 
 def ours(params: EncoderParams, catalogue: Path, cache: Path) -> float:
-    """Seconds of our training on a catalogue; the pixel cache is built unless ``cache`` holds it."""
+    """Seconds of our training on a catalogue with nothing in the cache."""
     start = time.perf_counter()
-    data, tokenizer, _ = make_training_set(catalogue, params, cache)
-    Contrastive(create_encoder(params, tokenizer.vocabulary_size), data, params).loop().run()
+    model = starting_model(params)
+    data, _ = make_training_set(catalogue, params, model, cache)
+    Contrastive(model.encoder, data, params).loop().run()
     return time.perf_counter() - start
-
-
-def ours_ready(params: EncoderParams, catalogue: Path, cache: Path) -> float:
-    """Seconds of the steps alone; pixels and tokens are ready, as they are for the peer."""
-    data, tokenizer, _ = make_training_set(catalogue, params, cache)
-    loop = Contrastive(create_encoder(params, tokenizer.vocabulary_size), data, params).loop()
-    start = time.perf_counter()
-    loop.run()
-    return time.perf_counter() - start
-
-
-def ready_batches(params: EncoderParams, catalogue: Path, cache: Path) -> tuple[_Loader, AnyTokenizer]:
-    """Decoded, normalised batches in memory, in the order that our training takes them."""
-    data, tokenizer, _ = make_training_set(catalogue, params, cache)
-    objective = Contrastive(create_encoder(params, tokenizer.vocabulary_size), data, params)
-    tokens = torch.from_numpy(tokenizer([title(i) for i in range(len(data.rows))]))
-    batches = []
-    for step in range(objective.order.steps_per_epoch):
-        rows = objective.order.rows(step)
-        pixels = torch.from_numpy(data.pixels.take(data.rows[rows])).permute(0, 3, 1, 2)
-        batches.append((objective.module.normalise(pixels), tokens[rows]))
-    return _Loader(lambda: batches, len(batches), len(data.rows)), tokenizer
 
 
 def rows_of(times: dict[str, tuple[list[float], list[float]]], pairs: int) -> list[dict[str, Any]]:
@@ -214,18 +188,17 @@ def rows_of(times: dict[str, tuple[list[float], list[float]]], pairs: int) -> li
 def main() -> None:
     """Measure, print a table, write ``benchmarks/results/training.json``."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--products", type=int, default=3000)
-    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--products", type=int, default=1000)
+    parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="a smoke run; writes nothing")
     arguments = parser.parse_args()
     if arguments.quick:
-        arguments.products, arguments.epochs, arguments.runs = 256, 1, 1
+        arguments.products, arguments.epochs, arguments.runs = 128, 2, 1
     logging.disable(logging.INFO)
     keep_freed_memory()  # for both sides: they share this process
     torch.set_num_threads(2)
-    params = parameters(arguments.epochs)
-    times: dict[str, tuple[list[float], list[float]]] = {"from_jpeg": ([], []), "ready_tensors": ([], [])}
+    times: dict[str, tuple[list[float], list[float]]] = {"locked": ([], []), "unlocked": ([], [])}
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         (work / "jpeg").mkdir()
@@ -233,18 +206,19 @@ def main() -> None:
         table = work / "pairs.csv"
         table.write_text("image\ttitle\n" + "".join(f"{f}\t{t}\n" for f, t in pictures))
         for run in range(arguments.runs):
-            catalogue, cache = work / f"catalogue{run}", work / f"cache{run}"
-            start = time.perf_counter()
-            write_catalogue(catalogue, pictures)
-            built = time.perf_counter() - start
-            times["from_jpeg"][0].append(built + ours(params, catalogue, cache))
-            loader, tokenizer = ready_batches(params, catalogue, cache)
-            times["from_jpeg"][1].append(peer_from_jpeg(params, tokenizer, table, arguments.epochs))
-            times["ready_tensors"][0].append(ours_ready(params, catalogue, cache))
-            peer = peer_epochs(params, tokenizer.vocabulary_size, loader, arguments.epochs)
-            times["ready_tensors"][1].append(peer)
+            for case, (mine, peer) in times.items():
+                epochs = arguments.epochs if case == "locked" else 1
+                params = parameters(epochs, tuned=case == "unlocked")
+                catalogue, cache = work / f"catalogue{run}{case}", work / f"cache{run}{case}"
+                start = time.perf_counter()
+                write_catalogue(catalogue, pictures)
+                built = time.perf_counter() - start
+                mine.append((built + ours(params, catalogue, cache)) / epochs)
+                measured = min(epochs, PEER_EPOCHS)
+                peer.append(peer_from_jpeg(params, table, measured) / measured)
+    params = parameters(1, tuned=False)
     steps = arguments.products // params.training.batch_size
-    rows = rows_of(times, steps * params.training.batch_size * arguments.epochs)
+    rows = rows_of(times, steps * params.training.batch_size)
     for row in rows:
         print("{case:15s} ours {ours:8.1f}  {peer_name} {peer:8.1f} {unit}  ratio {ratio:.2f}".format(**row))
     if not arguments.quick:
