@@ -10,8 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from components.encoder.model.features.captions import attribute_text
+from components.encoder.model.features.pixels import PixelCache
 
 Floats = npt.NDArray[np.float32]
+AT_ONCE = 512  # pictures
 WORD = re.compile(r"[^\W\d_]+")
 
 
@@ -27,17 +29,24 @@ def histograms(pixels: npt.NDArray[np.uint8], bins: int) -> Floats:
     The outer sixth on every side is left out: it is mostly ground. The square root (Hellinger kernel) keeps
     a big plain background from drowning the product.
     """
-    side = pixels.shape[1]
-    edge = side // 6
-    middle = pixels[:, edge : side - edge, edge : side - edge].reshape(len(pixels), -1, 3)
-    cell = (middle.astype(np.int64) * bins) // 256
-    index = (cell[..., 0] * bins + cell[..., 1]) * bins + cell[..., 2]
     out = np.zeros((len(pixels), bins**3), dtype=np.float32)
-    for row, values in zip(out, index, strict=True):
-        row += np.bincount(values, minlength=bins**3)
+    edge = pixels.shape[1] // 6
+    for row, picture in zip(out, pixels, strict=True):
+        middle = picture[edge : len(picture) - edge, edge : len(picture) - edge].reshape(-1, 3)
+        cell = (middle.astype(np.int64) * bins) // 256
+        index = (cell[:, 0] * bins + cell[:, 1]) * bins + cell[:, 2]
+        row += np.bincount(index, minlength=bins**3)
     out = np.sqrt(out)
     normalised: Floats = out / np.linalg.norm(out, axis=1, keepdims=True)
     return normalised
+
+
+def histograms_of(pixels: PixelCache, rows: npt.NDArray[np.int64], bins: int) -> Floats:
+    """Histograms of catalogue rows; memory holds a part of the pictures at a time."""
+    parts = [rows[start : start + AT_ONCE] for start in range(0, len(rows), AT_ONCE)]
+    return np.concatenate(
+        [np.zeros((0, bins**3), np.float32), *(histograms(pixels.take(p), bins) for p in parts)]
+    )
 
 
 class ColourHistogram:

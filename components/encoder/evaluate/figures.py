@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from components.encoder.evaluate.colour_histogram import ColourHistogram, histograms
+from components.encoder.evaluate.colour_histogram import ColourHistogram, histograms_of
 from components.encoder.evaluate.zero_shot import AttributeAnswers, attribute_answers
 from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.features.held_out import HeldOut, Task
@@ -185,7 +185,7 @@ def evaluate_encoder(
 def evaluate_baselines(evaluation: Evaluation, pixels: PixelCache) -> None:
     """colour_histogram for retrieval."""
     held_out, bins = evaluation.held_out, evaluation.params.histogram_bins
-    baseline = ColourHistogram(held_out.train_rows, histograms(pixels.take(held_out.train_positions), bins))
-    test = histograms(pixels.take(held_out.positions), bins)
+    baseline = ColourHistogram(held_out.train_rows, histograms_of(pixels, held_out.train_positions, bins))
+    test = histograms_of(pixels, held_out.positions, bins)
     for task in held_out.tasks:
         evaluation.add_scores("colour_histogram", task, baseline.scores(task.texts, held_out.rows, test))
