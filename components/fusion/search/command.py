@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 
 from components.fusion.model.errors import FusionConfigurationError
@@ -28,6 +29,7 @@ def main(argv: list[str]) -> int:
     import torch
 
     arguments, paths = _parser().parse_args(argv), Paths()
+    logging.disable(logging.INFO)  # libraries that tell of their own steps
     try:
         where = conditions(arguments.where)
         if not paths.catalogue.is_dir():
