@@ -166,7 +166,7 @@ def test_params_prints_values_their_documentation_and_what_differs(
     print_parameters(Console(), resolved(tmp_path, None), "align_image", as_json=True)
     told = {row["key"]: row for row in json.loads(capsys.readouterr().out)}
     assert told["align_image.text_weight"]["value"] == 0.5 == told["align_image.text_weight"]["default"]
-    assert "only the query tower moves" in told["align_image.train_images"]["doc"]
+    assert "features are computed once" in told["align_image.train_images"]["doc"]
     with pytest.raises(ConfigurationError, match="did you mean fuse"):
         print_parameters(Console(), resolved(tmp_path, None), "fus", as_json=False)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from PIL import Image
 from components.catalog.format.records import Product, Query
 from components.catalog.format.schema import CatalogSchema, write_schema
 from components.catalog.format.shards import CatalogueWriter, write_qrels, write_queries
+from components.encoder.model.towers.files import CONFIG, FILES, model_sha256
 from components.vlclip.agent.evidence import Evidence
 from components.vlclip.agent.fact_book import FactBook
 from components.vlclip.agent.params import ClarifyParams
@@ -107,6 +107,14 @@ def picture(colour: str) -> bytes:
     return out.getvalue()
 
 
+def write_encoder(folder: Path, weights: bytes) -> None:
+    """The files of an encoder's folder, of which only the hashes are read here."""
+    folder.mkdir(exist_ok=True)
+    config = {"architecture": {"embed_dim": 16, "vision": {}, "text": {}, "heads": None}}
+    for name in FILES:
+        (folder / name).write_bytes(json.dumps(config).encode() if name == CONFIG else weights)
+
+
 def write_shop(root: Path, changes: dict[int, dict[str, Any]], products: int = 160) -> None:
     """``root/checked``, ``root/embeddings`` and ``root/encoder``; ``changes`` alter listings by number."""
     listings = [{**listing(i), **changes.get(i, {})} for i in range(products)]
@@ -118,8 +126,7 @@ def write_shop(root: Path, changes: dict[int, dict[str, Any]], products: int = 1
     write_queries(folder, [Query(query_id="q", text="a scarlet lantern")])
     write_qrels(folder, [])
     write_schema(folder / "schema.json", CatalogSchema.model_validate(SCHEMA))
-    (root / "encoder").mkdir()
-    (root / "encoder" / "model.safetensors").write_bytes(b"weights")
+    write_encoder(root / "encoder", b"weights")
     (root / "embeddings").mkdir()
     ids = [row["product_id"] for row in listings]
     vectors = np.stack([vector(row, i) for i, row in enumerate(listings)])
@@ -127,8 +134,8 @@ def write_shop(root: Path, changes: dict[int, dict[str, Any]], products: int = 1
     pq.write_table(
         pa.table({"product_id": ids, "vector": column}), root / "embeddings" / "embeddings.parquet"
     )
-    sha = hashlib.sha256(b"weights").hexdigest()
-    meta = {"count": len(ids), "dimension": 16, "model_sha256": sha, "preprocessing_sha256": ""}
+    meta = {"count": len(ids), "dimension": 16, "preprocessing_sha256": ""}
+    meta["model_sha256"] = model_sha256(root / "encoder")
     (root / "embeddings" / "meta.json").write_text(json.dumps(meta))
 
 

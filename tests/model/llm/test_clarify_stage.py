@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from faulty_server import Act, FaultyServer, Script
-from lamps import CLARIFY, COLOURS, MATERIALS, SHAPES, listing, write_shop
+from lamps import CLARIFY, COLOURS, MATERIALS, SHAPES, listing, write_encoder, write_shop
 from PIL import Image
 
 from components.evidence.words import words
@@ -303,10 +303,10 @@ def test_vectors_of_another_catalogue_or_encoder_are_refused(
 ) -> None:
     other = tmp_path / "other"
     shutil.copytree(small, other)
-    (other / "encoder/model.safetensors").write_bytes(b"others")
+    write_encoder(other / "encoder", b"others")
     with pytest.raises(VectorsDataError, match="embeddings stage"):
         clarify(other, tmp_path / "out", llm_params(backend="offline"), tmp_path / "cache")
-    (other / "encoder/model.safetensors").unlink()
+    shutil.rmtree(other / "encoder")
     with pytest.raises(VectorsDataError, match="vitrine run encoder"):
         clarify(other, tmp_path / "out", llm_params(backend="offline"), tmp_path / "cache")
 

@@ -162,7 +162,8 @@ class PictureTower:
                     if found := [data for data in pictures if data]:
                         parts.append(as_kept(self.features(found)))
         seen = np.array(there, dtype=bool)
-        width = parts[0].shape[1] if parts else 1
+        encoder = self.encoder.encoder
+        width = parts[0].shape[1] if parts else encoder.view_width or encoder.embed_dim
         features = np.zeros((len(seen), width), dtype=np.float16)
         if parts:
             features[seen] = np.concatenate(parts)
