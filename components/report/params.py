@@ -112,7 +112,7 @@ class ReportParams(Params):
     systems: dict[Name, str] = Field(min_length=1)
     claims: list[Claim]  # the headline table, on the page and on the terminal
     claim_margin: NonNegativeFloat = 0.01  # a loss up to this counts as none: not_below, not_above
-    pretrained: bool = False  # False: a variant named `untrained` is labelled as having no pretrained weights
+    pretrained: bool = False  # False: a variant named `untrained` is labelled as having learned nothing yet
     # stages whose plots/STAGE.csv is drawn
     curves: list[str] = [
         "encoder",

@@ -191,7 +191,7 @@ def test_untrained_variants_are_recognised_by_their_flag_or_as_the_untrained_enc
     assert not listing.knows_nothing("untrained", pretrained=False)
     assert listing.metrics == ["mrr"]
     encoder = Figures("encoder", {"untrained": row}, ())
-    assert encoder.note("untrained", pretrained=False) == "no pretrained weights"
+    assert encoder.note("untrained", pretrained=False) == "learned nothing yet"
     assert encoder.note("untrained", pretrained=True) == ""
     assert (
         Figures("vlclip", {"untrained": row}, ()).note("untrained", False) == "the encoder, before training"

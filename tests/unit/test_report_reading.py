@@ -63,7 +63,7 @@ def test_variants_without_a_common_metric_are_not_compared() -> None:
 
 def test_untrained_is_labelled_only_where_nothing_was_pretrained() -> None:
     held = figures(("mrr", "untrained", 0.1, 0.2))
-    assert any("no pretrained weights" in line for line in honest_reading(held, "tuned", pretrained=False))
+    assert any("learned nothing yet" in line for line in honest_reading(held, "tuned", pretrained=False))
     assert not any("pretrained" in line for line in honest_reading(held, "tuned", pretrained=True))
 
 

@@ -99,7 +99,7 @@ class Figures:
     def note(self, variant: str, pretrained: bool) -> str:
         """What stands under a variant's name; empty where the name is enough."""
         if self.knows_nothing(variant, pretrained):
-            return "no pretrained weights"
+            return "learned nothing yet"
         return NOTES.get((self.system, variant), "")
 
 

@@ -38,8 +38,8 @@ GROUPS = (
 )
 
 SYSTEMS = {
-    "encoder": "The dual encoder, trained on what sellers wrote: it searches pictures by text, names "
-    "attributes of a picture, and points at the product in it. All three systems start from it.",
+    "encoder": "The dual encoder, taught on what sellers wrote and buyers asked: it searches pictures by "
+    "text and names attributes of a picture. All three systems start from it.",
     "ground": "Where in its picture is the product? A box per picture, asked for with the product type "
     "alone, compared with the true box.",
     "vlclip": "The encoder, trained further: on whole pictures with the product's box beside them and "

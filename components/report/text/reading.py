@@ -63,7 +63,7 @@ def honest_reading(figures: Figures, subject: str, pretrained: bool) -> list[str
             continue
         line = against(figures, subject, other)
         if figures.knows_nothing(other, pretrained):
-            line += f" {other} has no pretrained weights: beating it shows only that training took effect."
+            line += f" {other} has learned nothing yet: beating it shows only that training took effect."
         lines.append(line)
     lines += _between_others(figures, subject)
     small = [test for test in figures.tests if test.n < CLAIM_N]

@@ -69,7 +69,7 @@ def _caveats(figures: Figures, subject: str, pretrained: bool) -> list[str]:
     for other in figures.variants:
         if other != subject and figures.knows_nothing(other, pretrained):
             caveats.append(
-                f"{other} has no pretrained weights: beating it shows only that training took effect."
+                f"{other} has learned nothing yet: beating it shows only that training took effect."
             )
     small = [test.n for test in figures.tests if test.n < CLAIM_N]
     if small:

@@ -197,8 +197,8 @@ def test_the_table_gives_intervals_and_marks_only_what_a_test_supports(
 
 
 def test_untrained_is_labelled_where_nothing_was_pretrained(workspace: Workspace, params: MakeParams) -> None:
-    assert "untrained no pretrained weights" in built(workspace, params()).words
-    assert "no pretrained weights" not in built(workspace, params(pretrained=True)).words
+    assert "untrained learned nothing yet" in built(workspace, params()).words
+    assert "learned nothing yet" not in built(workspace, params(pretrained=True)).words
 
 
 def test_hits_are_marked_by_word_and_frame_and_a_failed_search_shows_an_expected_product(
