@@ -29,7 +29,7 @@ import torch
 
 from components.catalog.format.records import Product
 from components.catalog.format.schema import CatalogSchema, write_schema
-from components.catalog.format.shards import CatalogueWriter
+from components.catalog.format.shards import CatalogueWriter, write_qrels, write_queries
 from components.encoder.model.params import EncoderParams
 from components.encoder.model.towers.dual_encoder import Encoder
 from components.encoder.model.towers.start import starting_model
@@ -88,6 +88,8 @@ def write_catalogue(folder: Path, pictures: list[tuple[Path, str]]) -> None:
                     split="train",
                 )
             )
+    write_queries(folder, [])
+    write_qrels(folder, [])
     category = {"product_types": ["shirt"], "attributes": {}}
     write_schema(folder / "schema.json", CatalogSchema.model_validate({"categories": {"c": category}}))
 
