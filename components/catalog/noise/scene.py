@@ -68,7 +68,7 @@ def scene(
     turn = rng.uniform(0, 2 * np.pi)
     light = _Light(float(np.cos(turn)), float(np.sin(turn)), float(rng.uniform(0.3, 0.65)))
     own = _place(rng, _posed(rng, product, params.product_size, size, behind), product, size, behind)
-    order, seen = _arranged(rng, own, things, params, size, behind)
+    order, seen = _arranged(rng, own, things, params, behind)
     visible = seen > 0.5
     if visible.sum() < LEAST_SEEN_PX:
         return None
@@ -145,10 +145,10 @@ def _arranged(
     own: _Placed,
     things: Sequence[CutOut],
     params: PhotoNoiseParams,
-    size: tuple[int, int],
     behind: Backdrop,
 ) -> tuple[list[_Placed], Floats]:
     """Everything from back to front, and how far each pixel of the scene shows the product (0..1)."""
+    size = (behind.pixels.shape[1], behind.pixels.shape[0])
     coverage = _coverage(own, size)
     seen, area = coverage, max(1, (coverage > 0.5).sum())
     back, front = list[_Placed](), list[_Placed]()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -42,21 +42,26 @@ def _refined(
     return Stated(np.array(at, dtype=np.int64), [rows[i]["category"] for i in at], attributes)
 
 
+class Known(NamedTuple):
+    """What the probe learns from: products, their refined listings, and the features of their pictures."""
+
+    rows: Sequence[dict[str, Any]]
+    refined: dict[str, Listing]
+    features: FeatureCache
+
+
 def probed(
-    rows: Sequence[dict[str, Any]],
-    held_out: HeldOutListings,
-    refined: dict[str, Listing],
-    features: FeatureCache,
-    titles: Sequence[str],
-    schema: CatalogSchema,
+    known: Known, held_out: HeldOutListings, titles: Sequence[str], schema: CatalogSchema
 ) -> list[Generated]:
     """A listing per measured product: the likeliest values, and ``titles`` as they are given.
 
     The probe learns from refined listings of the train split, and also that an attribute is left out.
     """
     measured = {target.product_id for target in held_out.targets}
-    train, validation = (_refined(rows, refined, split, measured) for split in ("train", "validation"))
-    probe = AttributeProbe(schema, features.take, train, validation, absent=True)
+    train, validation = (
+        _refined(known.rows, known.refined, split, measured) for split in ("train", "validation")
+    )
+    probe = AttributeProbe(schema, known.features.take, train, validation, absent=True)
     found = probe.answers(held_out.positions, [t.category for t in held_out.targets])
     stated = [{n: a for n, a in answers.items() if a.value != ABSENT} for answers in found]
     listings = [

@@ -12,7 +12,7 @@ from components.encoder.model.features.rows import read_rows
 from components.opal.evaluate.listings.answers import Asking
 from components.opal.evaluate.listings.evaluation import ListingEvaluation
 from components.opal.evaluate.listings.held_out import read_held_out_listings
-from components.opal.evaluate.listings.linear_probe import picture_features, probed
+from components.opal.evaluate.listings.linear_probe import Known, picture_features, probed
 from components.opal.evaluate.listings.nearest import as_generated, copied, neighbour_rows, voted
 from components.opal.model.language.files import load_listing_model, read_note
 from components.opal.model.language.listing_model import ListingModel
@@ -58,7 +58,7 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
     with record.timed("linear_probe"):
         features = picture_features(paths, how, params.listing.precision)
         titles = [n[0].title if n else "" for n in near]
-        same = probed(rows, held_out, refined, features, titles, schema)
+        same = probed(Known(rows, refined, features), held_out, titles, schema)
         evaluation.add("linear_probe", same, same)
     asking = Asking(how, schema, paths)
     for name in TRAINED:

@@ -57,14 +57,14 @@ class Machine(NamedTuple):
 def cut_outs_of(pictures: Iterable[tuple[bytes, str]], params: SceneParams, threads: int) -> Taught:
     """Cut products out of encoded pictures of known types, where they are plain and can be read."""
 
-    def cut(picture: tuple[bytes, str]) -> tuple[Pixels, CutOut] | None:
+    def _cut(picture: tuple[bytes, str]) -> tuple[Pixels, CutOut] | None:
         pixels = _decoded(picture[0], params.cut_out_px)
         found = None if pixels is None else cut_out(pixels, 0)
         return None if pixels is None or found is None else (pixels, found)
 
     asked = list(pictures)
     with ThreadPoolExecutor(threads) as pool:
-        cuts = [(c, kind) for c, (_, kind) in zip(pool.map(cut, asked), asked, strict=True) if c is not None]
+        cuts = [(c, kind) for c, (_, kind) in zip(pool.map(_cut, asked), asked, strict=True) if c is not None]
     types = sorted({kind for _, kind in cuts})
     number = {kind: i for i, kind in enumerate(types)}
     grounds = [pixels for (pixels, _), _ in cuts[:: max(1, len(cuts) // GROUND_PICTURES)]]

@@ -24,18 +24,18 @@ def trunk_maps(encoder: Encoder, precision: str) -> Maps:
     machine, own = device(), (encoder.image_px, encoder.image_px)
     encoder = encoder.to(machine).eval()
 
-    def seen(pixels: Tensor) -> list[Tensor]:
+    def _seen(pixels: Tensor) -> list[Tensor]:
         with torch.inference_mode(), autocast(machine, precision):
             return encoder.stage_maps(pixels.to(machine))
 
-    fixed = len(seen(torch.zeros(1, 3, *own))) == 1
+    fixed = len(_seen(torch.zeros(1, 3, *own))) == 1
 
-    def maps(pixels: Tensor) -> list[Tensor]:
+    def _maps(pixels: Tensor) -> list[Tensor]:
         if fixed:
             pixels = F.interpolate(pixels.float(), size=own, mode="bilinear", antialias=True)
-        found = seen(pixels)
+        found = _seen(pixels)
         coarse = [m for m in found if m.shape[-1] * FINEST_STRIDE <= pixels.shape[-1]] or found[-1:]
         # Copies, or they could not be trained on outside of inference mode.
         return [m.clone() for m in coarse]
 
-    return maps
+    return _maps
