@@ -143,7 +143,17 @@ class Augmentation(Params):
 
 
 class TrainingParams(Params):
-    """Contrastive training: symmetric InfoNCE over the pictures and texts of a batch."""
+    """Contrastive training over the pictures and texts of a batch."""
+
+    # infonce: which text is the picture's, and which picture the text's; sigmoid: each pair by itself, with a
+    # bias that is learned (SigLIP)
+    loss: Literal["infonce", "sigmoid"] = "infonce"
+    # mixed: one caption drawn for each product; per_field: one of each kind, and a term of the loss for each
+    # kind, weighted by its share in `captions`
+    terms: Literal["mixed", "per_field"] = "mixed"
+    # numbers of first dimensions at which the loss is taken as well, ascending (Matryoshka): vectors that are
+    # cut there stay usable
+    matryoshka: tuple[PositiveInt, ...] = ()
 
     epochs: PositiveInt = 60
     batch_size: int = Field(512, ge=2)
@@ -165,6 +175,12 @@ class TrainingParams(Params):
     minimum_temperature: PositiveFloat = 0.01
     checkpoint_every_s: PositiveFloat = 30.0  # resume state; costs nothing but the write
     validate_every_epochs: PositiveInt = 20
+
+    @model_validator(mode="after")
+    def _dimensions_ascend(self) -> Self:
+        if list(self.matryoshka) != sorted(set(self.matryoshka)):
+            raise ValueError("training.matryoshka must name each number of dimensions once, ascending")
+        return self
 
 
 class EncoderParams(Params):
@@ -193,6 +209,8 @@ class EmbeddingsParams(Params):
     threads: PositiveInt = 2
     batch_size: PositiveInt = 64
     precision: Precision = "bf16"
+    # numbers of a vector, one of encoder.training.matryoshka: smaller and faster to search; null: all
+    dimensions: PositiveInt | None = None
 
 
 class HeldOutParams(Params):

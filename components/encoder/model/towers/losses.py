@@ -34,3 +34,20 @@ def info_nce(logits: Tensor, excluded: Tensor, texts_only: int = 0) -> Tensor:
     target = torch.arange(len(logits), device=logits.device)
     square = logits[:, : logits.shape[1] - texts_only]
     return (F.cross_entropy(logits, target) + F.cross_entropy(square.T, target)) / 2
+
+
+def sigmoid_loss(logits: Tensor, excluded: Tensor) -> Tensor:
+    """Pairwise sigmoid loss (SigLIP, Zhai et al. 2023, arXiv 2303.15343): each pair is a question by itself.
+
+    Args:
+        logits: ``[B, B + S]`` scaled similarities plus bias, row i's positive in column i.
+        excluded: like ``logits``, pairs that are not asked (known not to be negatives).
+
+    Returns:
+        The sum over pairs for each picture, in nats. Without exclusions equal to
+        ``open_clip.loss.SigLipLoss``.
+    """
+    logits = logits.float()
+    positive = torch.eye(*logits.shape, dtype=torch.bool, device=logits.device)
+    signed = torch.where(positive, logits, -logits)
+    return -F.logsigmoid(signed).masked_fill(excluded, 0.0).sum() / len(logits)

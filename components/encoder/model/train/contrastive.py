@@ -13,12 +13,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from components.encoder.model.errors import TrainingDataError
-from components.encoder.model.features.captions import Captions
+from components.encoder.model.errors import EncoderConfigurationError, TrainingDataError
+from components.encoder.model.features.captions import CaptionBatch, Captions
 from components.encoder.model.features.pixels import PixelCache
-from components.encoder.model.params import EncoderParams
-from components.encoder.model.towers.dual_encoder import Encoder
-from components.encoder.model.towers.losses import info_nce, no_negatives
+from components.encoder.model.params import EncoderParams, TrainingParams
+from components.encoder.model.towers.dual_encoder import Encoder, shortened
+from components.encoder.model.towers.losses import info_nce, no_negatives, sigmoid_loss
 from components.encoder.model.train.views import random_views
 from components.stage.accelerator import autocast, device
 from components.training.batches import BatchOrder
@@ -77,32 +77,60 @@ class TrainingSet:
 
 
 @dataclass(frozen=True)
+class Term:
+    """Some pictures of a step against a text for each: one part of its loss.
+
+    Attributes:
+        share: of the loss. pictures: ``[N]`` places in the batch; None for all, in order.
+        excluded: bool ``[N, N + S]``, pairs of picture i and text j that are no negatives; the last S texts
+            are of no picture, negatives of all.
+    """
+
+    share: float
+    pictures: Tensor | None
+    excluded: Tensor
+
+    def loss(self, encoder: Encoder, images: Tensor, texts: Tensor, params: TrainingParams) -> Tensor:
+        """The contrastive loss of vectors ``[B, D]`` and ``[N + S, D]``, averaged over dimensions."""
+        if self.pictures is not None:
+            images = images[self.pictures]
+        losses = []
+        for size in (encoder.embed_dim, *params.matryoshka):
+            logits = encoder.temperature * shortened(images, size) @ shortened(texts, size).T
+            if params.loss == "sigmoid":
+                losses.append(sigmoid_loss(logits + encoder.towers.logit_bias, self.excluded))
+            else:
+                losses.append(info_nce(logits, self.excluded, len(texts) - len(images)))
+        return sum(losses[1:], losses[0]) / len(losses)
+
+
+@dataclass(frozen=True)
 class ContrastiveBatch:
     """What one step sees.
 
     Attributes:
         rows: ``[B]`` places in the training set.
         pictures: features ``[B, F]``, or views ``[B, 3, H, W]`` in 0..255 for a tower that is tuned.
-        texts: features ``[B + S, F]``, or tokens ``[B + S, L]``; the last S are texts of no picture,
-            negatives of all.
-        excluded: bool ``[B, B + S]``, pairs of picture i and text j that are no negatives.
+        texts: features ``[T, F]``, or tokens ``[T, L]``, of all terms, one after the other.
+        terms: what the loss is made of.
     """
 
     rows: Ints
     pictures: Tensor
     texts: Tensor
-    excluded: Tensor
+    terms: list[Term]
 
 
-def contrastive_loss(encoder: Encoder, batch: ContrastiveBatch, precision: str) -> Tensor:
-    """InfoNCE of a batch, in nats."""
-    with autocast(batch.pictures.device, precision):
+def contrastive_loss(encoder: Encoder, batch: ContrastiveBatch, params: TrainingParams) -> Tensor:
+    """The loss of a batch, in nats: of its terms, by their shares."""
+    with autocast(batch.pictures.device, params.precision):
         tuned = batch.pictures.ndim == 4
         images = encoder.encode_image(batch.pictures) if tuned else encoder.image_vectors(batch.pictures)
         tokens = not batch.texts.is_floating_point()
         texts = encoder.encode_text(batch.texts) if tokens else encoder.text_vectors(batch.texts)
-        logits = encoder.temperature * images @ texts.T
-    return info_nce(logits, batch.excluded, len(texts) - len(images))
+        own = texts.split([term.excluded.shape[1] for term in batch.terms])
+        losses = [t.share * t.loss(encoder, images, v, params) for t, v in zip(batch.terms, own, strict=True)]
+    return sum(losses[1:], losses[0])
 
 
 class Contrastive:
@@ -114,6 +142,8 @@ class Contrastive:
 
     Raises:
         TrainingDataError: the train split has fewer than two products.
+        EncoderConfigurationError: the encoder has no bias for the sigmoid loss, or fewer dimensions than
+            ``matryoshka`` names.
     """
 
     def __init__(
@@ -123,6 +153,8 @@ class Contrastive:
             raise TrainingDataError(
                 f"The train split has {len(data.topics)} products; contrastive training needs at least 2."
             )
+        _check(encoder, params.training)
+        encoder.nest(params.training.matryoshka)
         self.device = device()
         self.module = encoder.to(self.device)
         self.data, self.params, self._validate = data, params, validate
@@ -143,12 +175,24 @@ class Contrastive:
     def batch(self, step: int) -> ContrastiveBatch:
         """Pictures, texts and excluded pairs of one step."""
         rows, rng = self.order.rows(step), self.order.rng(step)
-        captions = self.data.captions.draw(rows, rng)
+        if self.params.training.terms == "per_field":
+            fields = [f for f in self.data.captions.draw_fields(rows, rng) if len(f.products) > 1]
+            terms = [self._term(f.captions, rows[f.products], f.share, f.products) for f in fields]
+            drawn = [f.captions for f in fields]
+        else:
+            drawn = [self.data.captions.draw(rows, rng)]
+            terms = [self._term(drawn[0], rows)]
+        pictures = self._pictures(self.data.rows[rows], rng)
+        places = np.concatenate([part for c in drawn for part in (c.texts, c.swapped)])
+        return ContrastiveBatch(rows, pictures, self.data.texts.take(places).to(self.device), terms)
+
+    def _term(
+        self, captions: CaptionBatch, rows: Ints, share: float = 1.0, places: Ints | None = None
+    ) -> Term:
         excluded = no_negatives(torch.from_numpy(self.data.groups[rows]), torch.from_numpy(captions.entailed))
         excluded = torch.cat([excluded, torch.from_numpy(captions.swapped_entailed)], dim=1)
-        pictures = self._pictures(self.data.rows[rows], rng)
-        texts = self.data.texts.take(np.concatenate([captions.texts, captions.swapped])).to(self.device)
-        return ContrastiveBatch(rows, pictures, texts, excluded.to(self.device))
+        pictures = None if places is None else torch.from_numpy(places).to(self.device)
+        return Term(share, pictures, excluded.to(self.device))
 
     def _pictures(self, rows: Ints, rng: np.random.Generator) -> Tensor:
         if self.data.features is not None:
@@ -158,7 +202,7 @@ class Contrastive:
 
     def losses(self, batch: ContrastiveBatch) -> dict[str, Tensor]:
         """``loss``, in nats."""
-        return {"loss": contrastive_loss(self.module, batch, self.params.training.precision)}
+        return {"loss": contrastive_loss(self.module, batch, self.params.training)}
 
     def ids(self, batch: ContrastiveBatch) -> Mapping[str, Sequence[str]]:
         """The batch's products."""
@@ -172,3 +216,15 @@ class Contrastive:
     def validate(self) -> dict[str, float]:
         """Figures on the validation split."""
         return self._validate(self.module) if self._validate is not None else {}
+
+
+def _check(encoder: Encoder, params: TrainingParams) -> None:
+    if params.loss == "sigmoid" and getattr(encoder.towers, "logit_bias", None) is None:
+        raise EncoderConfigurationError(
+            "training.loss: sigmoid needs an encoder with a bias; train stage encoder with it, too."
+        )
+    if max(params.matryoshka, default=0) >= encoder.embed_dim:
+        raise EncoderConfigurationError(
+            f"training.matryoshka names {max(params.matryoshka)} dimensions; the encoder's vectors have "
+            f"{encoder.embed_dim}, and fewer are wanted."
+        )
