@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from components.encoder.model.towers.heads import Head
-from components.encoder.model.towers.losses import info_nce, no_negatives, sigmoid_loss
+from components.encoder.model.towers.losses import distillation, info_nce, no_negatives, sigmoid_loss
 
 
 def test_texts_of_no_picture_are_negatives_of_pictures_alone() -> None:
@@ -62,6 +62,18 @@ def test_sigmoid_loss_asks_every_pair_that_is_not_excluded() -> None:
             if not excluded[i, j]:
                 expected += math.log(1 + math.exp(-sign * float(logits[i, j])))
     assert float(sigmoid_loss(logits, excluded)) == pytest.approx(expected / 4, rel=1e-5)
+
+
+def test_distillation_is_how_far_both_directions_have_gone_from_the_base() -> None:
+    """The oracle is the divergence's formula; the last text is of no picture and asks for none."""
+    generator = torch.Generator().manual_seed(0)
+    ours, base = (torch.randn(3, 4, generator=generator) for _ in "ab")
+    expected = 0.0
+    for a, b in ((ours, base), (ours[:, :3].T, base[:, :3].T)):
+        p, q = b.softmax(dim=1), a.softmax(dim=1)
+        expected += float((p * (p / q).log()).sum(dim=1).mean()) / 2
+    assert float(distillation(ours, base, texts_only=1)) == pytest.approx(expected, rel=1e-5)
+    assert float(distillation(base, base, texts_only=1)) == pytest.approx(0, abs=1e-7)
 
 
 def test_excluded_pairs_do_not_count() -> None:

@@ -90,6 +90,14 @@ class Encoder(nn.Module):
         self.architecture = replace(self.architecture, heads=replace(self.architecture.heads, views=views))
         self.heads["image"].add_views(views, trust)
 
+    def train(self, mode: bool = True) -> Encoder:
+        """Training mode, in which a frozen batch normalisation keeps to its own statistics."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d) and module.affine and not module.weight.requires_grad:
+                module.eval()
+        return self
+
     def nest(self, dimensions: tuple[int, ...]) -> None:
         """Say which first numbers of a vector are trained to be vectors of their own."""
         self.architecture = replace(self.architecture, dimensions=dimensions)

@@ -36,6 +36,26 @@ def info_nce(logits: Tensor, excluded: Tensor, texts_only: int = 0) -> Tensor:
     return (F.cross_entropy(logits, target) + F.cross_entropy(square.T, target)) / 2
 
 
+def distillation(logits: Tensor, base: Tensor, texts_only: int = 0) -> Tensor:
+    """How far the similarities of a batch have gone from a base's, in nats.
+
+    Args:
+        logits, base: ``[B, B + texts_only]`` scaled similarities; no gradient reaches ``base``.
+
+    Returns:
+        The Kullback-Leibler divergence from the base's distribution, over the texts of a picture and over the
+        pictures of a text; the mean of both.
+    """
+    pairs = [(logits, base)]
+    count = logits.shape[1] - texts_only
+    pairs.append((logits[:, :count].T, base[:, :count].T))
+    parts = [
+        F.kl_div(a.float().log_softmax(1), b.float().log_softmax(1), reduction="batchmean", log_target=True)
+        for a, b in pairs
+    ]
+    return (parts[0] + parts[1]) / 2
+
+
 def sigmoid_loss(logits: Tensor, excluded: Tensor) -> Tensor:
     """Pairwise sigmoid loss (SigLIP, Zhai et al. 2023, arXiv 2303.15343): each pair is a question by itself.
 

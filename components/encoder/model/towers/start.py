@@ -25,6 +25,7 @@ from components.encoder.model.towers.architecture import Architecture, HeadSizes
 from components.encoder.model.towers.dual_encoder import Encoder, Preprocessing
 from components.encoder.model.towers.files import LoadedEncoder, in_memory
 from components.encoder.model.towers.tokenizer import TextTokenizer, folder_tokenizer, open_clip_tokenizer
+from components.encoder.model.towers.tuned import freeze
 from components.encoder.model.towers.weights import (
     described,
     folder_config,
@@ -54,15 +55,6 @@ def starting_model(params: EncoderParams) -> LoadedEncoder:
         )
     freeze(encoder, params.training.tune_image, params.training.tune_text)
     return in_memory(encoder, tokenizer)
-
-
-def freeze(encoder: Encoder, tune_image: bool, tune_text: bool) -> None:
-    """Let only tuned towers, heads and temperature learn."""
-    tuned = {"image": tune_image, "text": tune_text, "heads": True}
-    parameters = dict(encoder.named_parameters())
-    for part, names in encoder.parts().items():
-        for parameter in (parameters[name] for name in names if name in parameters):
-            parameter.requires_grad_(tuned[part])
 
 
 def _two_towers(params: EncoderParams) -> tuple[Encoder, TextTokenizer]:

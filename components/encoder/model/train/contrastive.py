@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,10 +19,13 @@ from components.encoder.model.features.captions import CaptionBatch, Captions
 from components.encoder.model.features.pixels import PixelCache
 from components.encoder.model.params import EncoderParams, TrainingParams
 from components.encoder.model.towers.dual_encoder import Encoder, shortened
-from components.encoder.model.towers.losses import info_nce, no_negatives, sigmoid_loss
+from components.encoder.model.towers.losses import distillation, info_nce, no_negatives, sigmoid_loss
+from components.encoder.model.towers.tuned import add_adapters
+from components.encoder.model.train.interpolation import interpolate
 from components.encoder.model.train.views import random_views
 from components.stage.accelerator import autocast, device
 from components.training.batches import BatchOrder
+from components.training.curves import History
 from components.training.loop import Loop
 from components.training.plan import Plan
 
@@ -91,9 +95,7 @@ class Term:
     excluded: Tensor
 
     def loss(self, encoder: Encoder, images: Tensor, texts: Tensor, params: TrainingParams) -> Tensor:
-        """The contrastive loss of vectors ``[B, D]`` and ``[N + S, D]``, averaged over dimensions."""
-        if self.pictures is not None:
-            images = images[self.pictures]
+        """The contrastive loss of vectors ``[N, D]`` and ``[N + S, D]``, averaged over dimensions."""
         losses = []
         for size in (encoder.embed_dim, *params.matryoshka):
             logits = encoder.temperature * shortened(images, size) @ shortened(texts, size).T
@@ -120,17 +122,34 @@ class ContrastiveBatch:
     texts: Tensor
     terms: list[Term]
 
+    def vectors(self, encoder: Encoder) -> list[tuple[Tensor, Tensor]]:
+        """Of pictures ``[N, D]`` and texts ``[N + S, D]`` of each term."""
+        tuned, tokens = self.pictures.ndim == 4, not self.texts.is_floating_point()
+        images = encoder.encode_image(self.pictures) if tuned else encoder.image_vectors(self.pictures)
+        texts = encoder.encode_text(self.texts) if tokens else encoder.text_vectors(self.texts)
+        own = texts.split([term.excluded.shape[1] for term in self.terms])
+        chosen = (images if t.pictures is None else images[t.pictures] for t in self.terms)
+        return list(zip(chosen, own, strict=True))
 
-def contrastive_loss(encoder: Encoder, batch: ContrastiveBatch, params: TrainingParams) -> Tensor:
-    """The loss of a batch, in nats: of its terms, by their shares."""
+
+def contrastive_losses(
+    encoder: Encoder, batch: ContrastiveBatch, params: TrainingParams, base: Encoder | None = None
+) -> dict[str, Tensor]:
+    """``loss`` of a batch, in nats: of its terms, by their shares; of a base, ``distillation`` is a part."""
     with autocast(batch.pictures.device, params.precision):
-        tuned = batch.pictures.ndim == 4
-        images = encoder.encode_image(batch.pictures) if tuned else encoder.image_vectors(batch.pictures)
-        tokens = not batch.texts.is_floating_point()
-        texts = encoder.encode_text(batch.texts) if tokens else encoder.text_vectors(batch.texts)
-        own = texts.split([term.excluded.shape[1] for term in batch.terms])
-        losses = [t.share * t.loss(encoder, images, v, params) for t, v in zip(batch.terms, own, strict=True)]
-    return sum(losses[1:], losses[0])
+        vectors = batch.vectors(encoder)
+        losses = [t.share * t.loss(encoder, *v, params) for t, v in zip(batch.terms, vectors, strict=True)]
+        total = sum(losses[1:], losses[0])
+        if base is None:
+            return {"loss": total}
+        with torch.no_grad():
+            before = [base.temperature * a @ b.T for a, b in batch.vectors(base)]
+        kept = [
+            term.share * distillation(encoder.temperature * a @ b.T, old, len(b) - len(a))
+            for term, (a, b), old in zip(batch.terms, vectors, before, strict=True)
+        ]
+        distilled = sum(kept[1:], kept[0])
+    return {"loss": total + params.distil * distilled, "distillation": distilled}
 
 
 class Contrastive:
@@ -154,11 +173,20 @@ class Contrastive:
                 f"The train split has {len(data.topics)} products; contrastive training needs at least 2."
             )
         _check(encoder, params.training)
-        encoder.nest(params.training.matryoshka)
+        if params.training.interpolate and validate is None:
+            raise TrainingDataError(
+                "training.interpolate is chosen on the validation split, which has fewer than two products "
+                "with a title."
+            )
+        training = params.training
+        encoder.nest(training.matryoshka)
         self.device = device()
         self.module = encoder.to(self.device)
         self.data, self.params, self._validate = data, params, validate
-        training = params.training
+        keeps = training.distil or training.interpolate
+        self._base = copy.deepcopy(encoder).eval().requires_grad_(False) if keeps else None
+        self.tuned_share = 1.0  # in a mean with the base's weights
+        self._adapters = add_adapters(encoder, training, params.seed)
         self.order = BatchOrder(data.topics, training.batch_size, training.topic_size, params.seed)
         self.plan = Plan(
             steps=self.order.steps_per_epoch * training.epochs,
@@ -201,8 +229,9 @@ class Contrastive:
         return random_views(pixels, self.params.image_px, self.params.augmentation, rng)
 
     def losses(self, batch: ContrastiveBatch) -> dict[str, Tensor]:
-        """``loss``, in nats."""
-        return {"loss": contrastive_loss(self.module, batch, self.params.training)}
+        """``loss`` and its parts, in nats."""
+        training = self.params.training
+        return contrastive_losses(self.module, batch, training, self._base if training.distil else None)
 
     def ids(self, batch: ContrastiveBatch) -> Mapping[str, Sequence[str]]:
         """The batch's products."""
@@ -216,6 +245,14 @@ class Contrastive:
     def validate(self) -> dict[str, float]:
         """Figures on the validation split."""
         return self._validate(self.module) if self._validate is not None else {}
+
+    def finish(self, history: History) -> None:
+        """After the last step: merge adapters, and let validation choose how far from the base to go."""
+        for adapter in self._adapters:
+            adapter.merge_and_unload()
+        if self.params.training.interpolate and self._base is not None and self._validate is not None:
+            shares = self.params.training.interpolate
+            self.tuned_share, history.further = interpolate(self.module, self._base, shares, self._validate)
 
 
 def _check(encoder: Encoder, params: TrainingParams) -> None:
