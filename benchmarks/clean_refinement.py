@@ -32,9 +32,7 @@ def true_listings(paths: Paths) -> list[SellerListing]:
     for listing in (one for batch in listing_batches(paths.catalogue, None, 1024) for one in batch):
         true = truth[listing.product_id]
         stated = {pair["name"]: pair["value"] for pair in true["attributes"]}
-        out.append(
-            replace(listing, title=true["title"], description=true["description"], attributes=stated)
-        )
+        out.append(replace(listing, title=true["title"], description=true["description"], attributes=stated))
     return out
 
 
