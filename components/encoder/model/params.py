@@ -188,6 +188,8 @@ class TrainingParams(Params):
     # of which validation chooses (WiSE-FT, Wortsman et al. 2022, arXiv 2109.01903); empty: the tuned weights
     interpolate: tuple[Share, ...] = ()
     learning_rate: PositiveFloat = 0.001
+    # of tuned towers beside heads, which start at random and learn faster; null: as learning_rate
+    tower_learning_rate: PositiveFloat | None = None
     weight_decay: NonNegativeFloat = 0.05
     betas: tuple[float, float] = (0.9, 0.98)
     warmup_share: Share = 0.08  # of all steps

@@ -90,7 +90,7 @@ def test_terms_are_weighted_by_the_shares_of_their_captions(
         target = torch.arange(len(images))
         loss = torch.nn.functional.cross_entropy
         expected += term.share * (loss(logits, target) + loss(logits.T, target)).item() / 2
-    assert float(made.losses(batch)["loss"]) == pytest.approx(expected, rel=1e-5)
+    assert made.losses(batch)["loss"].item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_bias_of_the_sigmoid_loss_is_learned_and_kept(

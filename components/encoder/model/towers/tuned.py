@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from open_clip.model import CLIP
 from open_clip.timm_model import TimmModel
 from open_clip.transformer import VisionTransformer
 from torch import nn
@@ -65,9 +64,9 @@ def add_adapters(encoder: Encoder, training: TrainingParams, seed: int) -> list[
     """
     if training.lora is None:
         return []
-    towers = encoder.towers
-    text = towers.transformer if isinstance(towers, CLIP) else towers.text
-    tuned = {"image": (training.tune_image, towers.visual), "text": (training.tune_text, text)}
+    visual, text = encoder.towers.visual, getattr(encoder.towers, "text", encoder.towers)
+    blocks = getattr(visual, "trunk" if isinstance(visual, TimmModel) else "transformer", visual)
+    tuned = {"image": (training.tune_image, blocks), "text": (training.tune_text, text.transformer)}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         made = [_adapted(n, tower, training.lora) for n, (wanted, tower) in tuned.items() if wanted]

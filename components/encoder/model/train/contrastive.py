@@ -31,6 +31,7 @@ from components.training.plan import Plan
 
 Ints = npt.NDArray[np.int64]
 Validate = Callable[[Encoder], dict[str, float]]
+AT_ONCE = 64  # texts of like length that a tuned text tower reads together
 
 
 class PictureFeatures(Protocol):
@@ -38,6 +39,22 @@ class PictureFeatures(Protocol):
 
     def take(self, rows: Ints) -> npt.NDArray[np.float32]:
         """Features ``[len(rows), F]`` of catalogue rows."""
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Texts as a tower that is tuned reads them: each distinct text once, among others of its length.
+
+    Attributes:
+        parts: int64 ``[<= AT_ONCE, longest of the part]``. places: ``[N]`` each text's row in all parts.
+    """
+
+    parts: list[Tensor]
+    places: Tensor
+
+    def vectors(self, encode: Callable[[Tensor], Tensor], where: torch.device) -> Tensor:
+        """``[N, D]`` of all texts, each distinct one encoded once."""
+        return torch.cat([encode(part.to(where)) for part in self.parts])[self.places.to(where)]
 
 
 @dataclass(frozen=True)
@@ -57,6 +74,14 @@ class TextInputs:
         if self.lengths is None:
             return rows.float()
         return rows[:, : int(self.lengths[places].max(initial=1))]
+
+    def distinct(self, places: Ints) -> Tokens:
+        """Tokens of texts, for training: padding and texts that occur twice cost as much as any other."""
+        assert self.lengths is not None
+        each, back = np.unique(places, return_inverse=True)
+        order = np.argsort(self.lengths[each], kind="stable")
+        parts = [self.take(each[order[i : i + AT_ONCE]]) for i in range(0, len(each), AT_ONCE)]
+        return Tokens(parts, torch.from_numpy(np.argsort(order, kind="stable")[back]))
 
 
 @dataclass(frozen=True)
@@ -113,20 +138,23 @@ class ContrastiveBatch:
     Attributes:
         rows: ``[B]`` places in the training set.
         pictures: features ``[B, F]``, or views ``[B, 3, H, W]`` in 0..255 for a tower that is tuned.
-        texts: features ``[T, F]``, or tokens ``[T, L]``, of all terms, one after the other.
+        texts: features ``[T, F]``, or tokens of as many texts, of all terms, one after the other.
         terms: what the loss is made of.
     """
 
     rows: Ints
     pictures: Tensor
-    texts: Tensor
+    texts: Tensor | Tokens
     terms: list[Term]
 
     def vectors(self, encoder: Encoder) -> list[tuple[Tensor, Tensor]]:
         """Of pictures ``[N, D]`` and texts ``[N + S, D]`` of each term."""
-        tuned, tokens = self.pictures.ndim == 4, not self.texts.is_floating_point()
+        tuned = self.pictures.ndim == 4
         images = encoder.encode_image(self.pictures) if tuned else encoder.image_vectors(self.pictures)
-        texts = encoder.encode_text(self.texts) if tokens else encoder.text_vectors(self.texts)
+        if isinstance(self.texts, Tokens):
+            texts = self.texts.vectors(encoder.encode_text, images.device)
+        else:
+            texts = encoder.text_vectors(self.texts)
         own = texts.split([term.excluded.shape[1] for term in self.terms])
         chosen = (images if t.pictures is None else images[t.pictures] for t in self.terms)
         return list(zip(chosen, own, strict=True))
@@ -150,6 +178,13 @@ def contrastive_losses(
         ]
         distilled = sum(kept[1:], kept[0])
     return {"loss": total + params.distil * distilled, "distillation": distilled}
+
+
+def tower_rates(encoder: Encoder, params: TrainingParams) -> dict[str, float]:
+    """Learning rates of tuned towers, where they have one of their own: of all but heads and temperature."""
+    if params.tower_learning_rate is None or encoder.heads is None:
+        return {}
+    return dict.fromkeys(("towers.visual", "towers.text"), params.tower_learning_rate)
 
 
 class Contrastive:
@@ -194,6 +229,7 @@ class Contrastive:
             validate_every=self.order.steps_per_epoch * training.validate_every_epochs,
             seed=params.seed,
             optimisation=training,
+            rates=tower_rates(encoder, training),
         )
 
     def loop(self, resume: Path | None = None) -> Loop[ContrastiveBatch]:
@@ -212,7 +248,7 @@ class Contrastive:
             terms = [self._term(drawn[0], rows)]
         pictures = self._pictures(self.data.rows[rows], rng)
         places = np.concatenate([part for c in drawn for part in (c.texts, c.swapped)])
-        return ContrastiveBatch(rows, pictures, self.data.texts.take(places).to(self.device), terms)
+        return ContrastiveBatch(rows, pictures, self._texts(places), terms)
 
     def _term(
         self, captions: CaptionBatch, rows: Ints, share: float = 1.0, places: Ints | None = None
@@ -221,6 +257,10 @@ class Contrastive:
         excluded = torch.cat([excluded, torch.from_numpy(captions.swapped_entailed)], dim=1)
         pictures = None if places is None else torch.from_numpy(places).to(self.device)
         return Term(share, pictures, excluded.to(self.device))
+
+    def _texts(self, places: Ints) -> Tensor | Tokens:
+        texts = self.data.texts
+        return texts.take(places).to(self.device) if texts.lengths is None else texts.distinct(places)
 
     def _pictures(self, rows: Ints, rng: np.random.Generator) -> Tensor:
         if self.data.features is not None:
