@@ -64,7 +64,8 @@ def add_adapters(encoder: Encoder, training: TrainingParams, seed: int) -> list[
     """
     if training.lora is None:
         return []
-    visual, text = encoder.towers.visual, getattr(encoder.towers, "text", encoder.towers)
+    visual: Any = encoder.towers.visual
+    text: Any = getattr(encoder.towers, "text", encoder.towers)
     blocks = getattr(visual, "trunk" if isinstance(visual, TimmModel) else "transformer", visual)
     tuned = {"image": (training.tune_image, blocks), "text": (training.tune_text, text.transformer)}
     with torch.random.fork_rng():
