@@ -9,7 +9,7 @@ import torch
 from components.encoder.evaluate.figures import Evaluation, evaluate_baselines, evaluate_encoder
 from components.encoder.evaluate.probe import probe_answers
 from components.encoder.model.features.encode import BatchEncoder
-from components.encoder.model.features.held_out import read_held_out
+from components.encoder.model.features.held_out import asked_in, read_held_out
 from components.encoder.model.features.picture_features import FeatureCache
 from components.encoder.model.features.pixels import PixelCache
 from components.encoder.model.features.rows import read_rows
@@ -37,7 +37,7 @@ def run(params: EncoderEvaluationStage, paths: Paths, record: Record) -> None:
     held_out = read_held_out(paths.catalogue, paths.truth, settings.split, settings.relevant_grade)
     model = load_encoder(paths.encoder)
     pixels = PixelCache(paths.catalogue, model.encoder.image_px, paths.cache, settings.threads)
-    evaluation = Evaluation(held_out, settings)
+    evaluation = Evaluation(held_out, settings, asked_in(paths.catalogue, ["train"]))
     further = sorted(p for p in params.study.iterdir() if p.is_dir()) if params.study else ()
     variants = {"untrained": starting_model(params.encoder), "fine_tuned": model}
     variants |= {folder.name: load_encoder(folder) for folder in further}
