@@ -35,7 +35,7 @@ class Loop(Generic[Batch]):
 
     def __init__(self, objective: Objective[Batch], plan: Plan, resume: Path | None = None) -> None:
         self.objective, self.plan, self.resume = objective, plan, resume
-        self.optimizer = adamw(objective.module, plan.optimisation)
+        self.optimizer = adamw(objective.module, plan.optimisation, plan.rates)
         self.schedule = warmup_cosine(self.optimizer, plan.optimisation.warmup_share, plan.steps)
         self.history = History()
         self.step = 0

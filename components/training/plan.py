@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 
@@ -38,6 +39,7 @@ class Plan:
         steps: of the whole run. batch_size: examples of a step, for rates.
         validate_every: steps between two validations; the last step is always followed by one.
         seed: of torch's own stream (dropout), which is set anew in each step.
+        rates: learning rates of parts of the module, by the beginning of their parameters' names.
     """
 
     steps: int
@@ -45,3 +47,4 @@ class Plan:
     validate_every: int
     seed: int
     optimisation: Optimisation
+    rates: Mapping[str, float] = field(default_factory=dict)

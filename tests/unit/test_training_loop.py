@@ -134,6 +134,18 @@ def test_gains_biases_and_frozen_weights_are_not_decayed() -> None:
     assert decayed["betas"] == (0.9, 0.98)
 
 
+def test_parts_may_learn_at_another_rate_and_keep_it_through_the_schedule() -> None:
+    module = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    optimizer = adamw(module, optimisation(), {"1.": RATE / 10})
+    schedule = warmup_cosine(optimizer, 0.25, 12)
+    assert [g["weight_decay"] for g in optimizer.param_groups] == [0.1, 0.0, 0.1, 0.0]
+    for step in range(12):
+        rates = [group["lr"] for group in optimizer.param_groups]
+        assert rates == pytest.approx([formula(step, 12, 0.25) * f for f in (1, 1, 0.1, 0.1)])
+        optimizer.step()
+        schedule.step()
+
+
 def test_each_epoch_shows_every_example_once_in_another_order() -> None:
     def order(seed: int = 3) -> BatchOrder:
         return BatchOrder(np.zeros(100, dtype=np.int64), batch_size=32, topic_size=4, seed=seed)

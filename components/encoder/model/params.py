@@ -157,6 +157,8 @@ class TrainingParams(Params):
     tune_image: bool = False
     tune_text: bool = False
     learning_rate: PositiveFloat = 0.001
+    # of tuned towers beside heads, which start at random and learn faster; null: as learning_rate
+    tower_learning_rate: PositiveFloat | None = None
     weight_decay: NonNegativeFloat = 0.05
     betas: tuple[float, float] = (0.9, 0.98)
     warmup_share: Share = 0.08  # of all steps

@@ -22,7 +22,7 @@ from components.encoder.model.errors import TrainingDataError
 from components.encoder.model.params import EncoderParams
 from components.encoder.model.towers.dual_encoder import Encoder
 from components.encoder.model.towers.start import starting_model
-from components.encoder.model.train.contrastive import Contrastive, TrainingSet
+from components.encoder.model.train.contrastive import Contrastive, TextInputs, TrainingSet
 from components.encoder.model.train.stage import EncoderStage, run
 from components.encoder.model.train.training_set import group_numbers, make_training_set
 from components.stage.paths import Paths
@@ -123,8 +123,39 @@ def test_a_batch_depends_on_its_step_alone(shapes: Path, tiny: EncoderParams, tm
     for step in (0, one.plan.steps - 1):
         two.batch(5)
         first, again = one.batch(step), two.batch(step)
-        assert torch.equal(first.pictures, again.pictures) and torch.equal(first.texts, again.texts)
+        assert torch.equal(first.pictures, again.pictures)
+        assert torch.equal(first.texts.places, again.texts.places)
         assert torch.equal(first.excluded, again.excluded)
+
+
+def test_a_tuned_text_tower_reads_each_distinct_text_once_without_padding() -> None:
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(2, 30, 300)
+    tokens = np.where(np.arange(40) < lengths[:, None], rng.integers(1, 99, (300, 40)), 0)
+    places = rng.integers(0, 300, 500)
+    found = TextInputs(tokens, lengths).distinct(places)
+    padded = torch.cat([torch.nn.functional.pad(p, (0, 40 - p.shape[1])) for p in found.parts])
+    assert len(padded) == len(set(places.tolist()))
+    assert np.array_equal(padded[found.places].numpy(), tokens[places])
+    assert sum(p.numel() for p in found.parts) < 0.6 * 40 * len(padded)
+
+
+def test_towers_beside_heads_may_learn_at_a_rate_of_their_own(
+    shapes: Path, tiny: EncoderParams, tmp_path: Path
+) -> None:
+    def moved(**training: object) -> dict[str, float]:
+        params = tuned(tiny, False, True, **training)
+        encoder, data = prepared(shapes, params, tmp_path)
+        before = {name: p.detach().clone() for name, p in encoder.named_parameters()}
+        Contrastive(encoder, data, params).loop().run(1)
+        change = {n: (p.detach() - before[n]).abs().max().item() for n, p in encoder.named_parameters()}
+        return {
+            part: max(c for n, c in change.items() if n.startswith(part)) for part in ("towers.text", "heads")
+        }
+
+    own, same = moved(tower_learning_rate=1e-6), moved()
+    assert own["towers.text"] < 0.01 * same["towers.text"]
+    assert own["heads"] == pytest.approx(same["heads"], rel=0.01)
 
 
 def test_one_product_cannot_be_trained_on(shapes: Path, tiny: EncoderParams, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from components.encoder.model.errors import TrainingDataError
 from components.encoder.model.features.captions import Captions
 from components.encoder.model.features.pixels import PixelCache
-from components.encoder.model.params import EncoderParams
+from components.encoder.model.params import EncoderParams, TrainingParams
 from components.encoder.model.towers.dual_encoder import Encoder
 from components.encoder.model.towers.losses import info_nce, no_negatives
 from components.encoder.model.train.views import random_views
@@ -27,6 +27,7 @@ from components.training.plan import Plan
 
 Ints = npt.NDArray[np.int64]
 Validate = Callable[[Encoder], dict[str, float]]
+AT_ONCE = 64  # texts of like length that a tuned text tower reads together
 
 
 class PictureFeatures(Protocol):
@@ -34,6 +35,22 @@ class PictureFeatures(Protocol):
 
     def take(self, rows: Ints) -> npt.NDArray[np.float32]:
         """Features ``[len(rows), F]`` of catalogue rows."""
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Texts as a tower that is tuned reads them: each distinct text once, among others of its length.
+
+    Attributes:
+        parts: int64 ``[<= AT_ONCE, longest of the part]``. places: ``[N]`` each text's row in all parts.
+    """
+
+    parts: list[Tensor]
+    places: Tensor
+
+    def vectors(self, encode: Callable[[Tensor], Tensor], where: torch.device) -> Tensor:
+        """``[N, D]`` of all texts, each distinct one encoded once."""
+        return torch.cat([encode(part.to(where)) for part in self.parts])[self.places.to(where)]
 
 
 @dataclass(frozen=True)
@@ -53,6 +70,14 @@ class TextInputs:
         if self.lengths is None:
             return rows.float()
         return rows[:, : int(self.lengths[places].max(initial=1))]
+
+    def distinct(self, places: Ints) -> Tokens:
+        """Tokens of texts, for training: padding and texts that occur twice cost as much as any other."""
+        assert self.lengths is not None
+        each, back = np.unique(places, return_inverse=True)
+        order = np.argsort(self.lengths[each], kind="stable")
+        parts = [self.take(each[order[i : i + AT_ONCE]]) for i in range(0, len(each), AT_ONCE)]
+        return Tokens(parts, torch.from_numpy(np.argsort(order, kind="stable")[back]))
 
 
 @dataclass(frozen=True)
@@ -83,14 +108,14 @@ class ContrastiveBatch:
     Attributes:
         rows: ``[B]`` places in the training set.
         pictures: features ``[B, F]``, or views ``[B, 3, H, W]`` in 0..255 for a tower that is tuned.
-        texts: features ``[B + S, F]``, or tokens ``[B + S, L]``; the last S are texts of no picture,
+        texts: features ``[B + S, F]``, or tokens of as many texts; the last S are texts of no picture,
             negatives of all.
         excluded: bool ``[B, B + S]``, pairs of picture i and text j that are no negatives.
     """
 
     rows: Ints
     pictures: Tensor
-    texts: Tensor
+    texts: Tensor | Tokens
     excluded: Tensor
 
 
@@ -99,10 +124,19 @@ def contrastive_loss(encoder: Encoder, batch: ContrastiveBatch, precision: str) 
     with autocast(batch.pictures.device, precision):
         tuned = batch.pictures.ndim == 4
         images = encoder.encode_image(batch.pictures) if tuned else encoder.image_vectors(batch.pictures)
-        tokens = not batch.texts.is_floating_point()
-        texts = encoder.encode_text(batch.texts) if tokens else encoder.text_vectors(batch.texts)
+        if isinstance(batch.texts, Tokens):
+            texts = batch.texts.vectors(encoder.encode_text, images.device)
+        else:
+            texts = encoder.text_vectors(batch.texts)
         logits = encoder.temperature * images @ texts.T
     return info_nce(logits, batch.excluded, len(texts) - len(images))
+
+
+def tower_rates(encoder: Encoder, params: TrainingParams) -> dict[str, float]:
+    """Learning rates of tuned towers, where they have one of their own: of all but heads and temperature."""
+    if params.tower_learning_rate is None or encoder.heads is None:
+        return {}
+    return dict.fromkeys(("towers.visual", "towers.text"), params.tower_learning_rate)
 
 
 class Contrastive:
@@ -134,6 +168,7 @@ class Contrastive:
             validate_every=self.order.steps_per_epoch * training.validate_every_epochs,
             seed=params.seed,
             optimisation=training,
+            rates=tower_rates(encoder, training),
         )
 
     def loop(self, resume: Path | None = None) -> Loop[ContrastiveBatch]:
@@ -147,8 +182,12 @@ class Contrastive:
         excluded = no_negatives(torch.from_numpy(self.data.groups[rows]), torch.from_numpy(captions.entailed))
         excluded = torch.cat([excluded, torch.from_numpy(captions.swapped_entailed)], dim=1)
         pictures = self._pictures(self.data.rows[rows], rng)
-        texts = self.data.texts.take(np.concatenate([captions.texts, captions.swapped])).to(self.device)
+        texts = self._texts(np.concatenate([captions.texts, captions.swapped]))
         return ContrastiveBatch(rows, pictures, texts, excluded.to(self.device))
+
+    def _texts(self, places: Ints) -> Tensor | Tokens:
+        texts = self.data.texts
+        return texts.take(places).to(self.device) if texts.lengths is None else texts.distinct(places)
 
     def _pictures(self, rows: Ints, rng: np.random.Generator) -> Tensor:
         if self.data.features is not None:
