@@ -64,7 +64,7 @@ VARIANTS = {
         "linear_probe": "attributes read off the frozen features of pictures, without texts",
     },
     "ground": {
-        "encoder": "a box from the head on the encoder's maps that composed scenes taught",
+        "dense_head": "a box from the head on the encoder's maps that composed scenes taught",
         "foreground": "the largest part that differs in colour from the picture's rim",
         "centre_crop": "a fixed box in the middle",
         "whole_image": "the whole picture",

@@ -121,6 +121,21 @@ def test_a_second_evaluation_and_no_caches_change_nothing(trained: Path, tmp_pat
     assert sha256_folder(tmp_path / "again/data/embeddings") == before
 
 
+def test_vectors_that_can_be_cut_are_a_row_for_each_of_their_sizes(trained: Path, tmp_path: Path) -> None:
+    root = tmp_path / "study"
+    shutil.copytree(trained, root)
+    folder = root / "models/study/encoder/nested"
+    shutil.copytree(trained / "models/encoder", folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["architecture"]["dimensions"] = [2]
+    (folder / "config.json").write_text(json.dumps(config))
+    done = run(root, "components.stage", "encoder.evaluate", "study=models/study/encoder")
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((root / "metrics/study_encoder.json").read_text())
+    assert metrics["nested"]["mrr"] == metrics["fine_tuned"]["mrr"]
+    assert metrics["nested_2"]["mrr"]["value"] < metrics["nested"]["mrr"]["value"]
+
+
 def test_search_and_similar_answer_without_the_graph(trained: Path, tmp_path: Path) -> None:
     bare = tmp_path / "bare"
     shutil.copytree(trained / "models", bare / "models")

@@ -125,7 +125,8 @@ def test_a_batch_depends_on_its_step_alone(shapes: Path, tiny: EncoderParams, tm
         first, again = one.batch(step), two.batch(step)
         assert torch.equal(first.pictures, again.pictures)
         assert torch.equal(first.texts.places, again.texts.places)
-        assert torch.equal(first.excluded, again.excluded)
+        for one_term, same in zip(first.terms, again.terms, strict=True):
+            assert torch.equal(one_term.excluded, same.excluded)
 
 
 def test_a_tuned_text_tower_reads_each_distinct_text_once_without_padding() -> None:
@@ -156,6 +157,17 @@ def test_towers_beside_heads_may_learn_at_a_rate_of_their_own(
     own, same = moved(tower_learning_rate=1e-6), moved()
     assert own["towers.text"] < 0.01 * same["towers.text"]
     assert own["heads"] == pytest.approx(same["heads"], rel=0.01)
+
+
+def test_a_small_catalogue_is_gone_through_more_often(
+    shapes: Path, tiny: EncoderParams, tmp_path: Path
+) -> None:
+    def steps(**training: object) -> int:
+        params = tuned(tiny, False, False, **training)
+        return Contrastive(*prepared(shapes, params, tmp_path), params).plan.steps
+
+    usual = steps()
+    assert steps(minimum_steps=usual - 1) == usual and steps(minimum_steps=50) == 50
 
 
 def test_one_product_cannot_be_trained_on(shapes: Path, tiny: EncoderParams, tmp_path: Path) -> None:

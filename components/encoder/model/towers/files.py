@@ -55,6 +55,7 @@ def save_encoder(encoder: Encoder, tokenizer: TextTokenizer, folder: Path) -> No
         "format": FORMAT,
         "architecture": asdict(encoder.architecture),
         "preprocessing": encoder.preprocessing._asdict(),
+        "origins": encoder.origins,
     }
     (folder / CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True), encoding="utf-8")
     (folder / TOKENIZER).write_text(tokenizer.to_json(), encoding="utf-8")
@@ -91,6 +92,7 @@ def load_encoder(folder: Path) -> LoadedEncoder:
         encoder = _built(config)
         state = {k: v for file in PARTS.values() for k, v in load_file(folder / file).items()}
         encoder.load_state_dict(state)
+        encoder.origins = dict(config.get("origins", {}))
     except EncoderConfigurationError as error:
         raise ModelFileError(f"{folder}/{CONFIG} cannot be used: {error}") from None
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
@@ -99,6 +101,19 @@ def load_encoder(folder: Path) -> LoadedEncoder:
     if tokenizer.vocabulary_size > encoder.towers.vocab_size:
         raise ModelFileError(f"{folder}/{TOKENIZER} has more tokens than the text tower knows.")
     return _identified(encoder, tokenizer, {n: sha256_file(folder / f) for n, f in PARTS.items()})
+
+
+def comparable_encoder(folder: Path, embeddings: Path) -> LoadedEncoder:
+    """Read a model folder, for vectors of as many dimensions as an embeddings folder of it has.
+
+    Raises:
+        ModelFileError: see :func:`load_encoder`.
+        EncoderConfigurationError: the encoder cannot give so many.
+    """
+    loaded, meta = load_encoder(folder), embeddings / "meta.json"
+    if meta.is_file():  # whoever reads the vectors says that they are missing
+        loaded.encoder.shorten(json.loads(meta.read_text(encoding="utf-8")).get("dimension"))
+    return loaded
 
 
 def model_sha256(folder: Path) -> str:
@@ -131,6 +146,7 @@ def _described(config: dict[str, Any]) -> Architecture:
     described = dict(config["architecture"])
     if described["heads"] is not None:
         described["heads"] = HeadSizes(**described["heads"])
+    described["dimensions"] = tuple(described.get("dimensions", ()))
     return Architecture(**described)
 
 
