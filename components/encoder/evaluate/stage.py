@@ -10,7 +10,7 @@ from components.encoder.evaluate.figures import Evaluation, evaluate_baselines, 
 from components.encoder.evaluate.named_types import NamedTypes, postings
 from components.encoder.evaluate.probe import probe_answers
 from components.encoder.model.features.encode import BatchEncoder
-from components.encoder.model.features.held_out import read_held_out
+from components.encoder.model.features.held_out import asked_in, read_held_out
 from components.encoder.model.features.picture_features import FeatureCache
 from components.encoder.model.features.pixels import PixelCache
 from components.encoder.model.features.rows import read_rows
@@ -38,7 +38,7 @@ def run(params: EncoderEvaluationStage, paths: Paths, record: Record) -> None:
     held_out = read_held_out(paths.catalogue, paths.truth, settings.split, settings.relevant_grade)
     model = load_encoder(paths.encoder)
     pixels = PixelCache(paths.catalogue, model.encoder.image_px, paths.cache, settings.threads)
-    evaluation = Evaluation(held_out, settings)
+    evaluation = Evaluation(held_out, settings, asked_in(paths.catalogue, ["train"]))
     words_at = postings(held_out.train_rows)
     told = NamedTypes(held_out.train_rows, words_at)
     further = sorted(p for p in params.study.iterdir() if p.is_dir()) if params.study else ()

@@ -15,9 +15,10 @@ import pytest
 import yaml
 
 from components.encoder.evaluate.colour_histogram import ColourHistogram, histograms
+from components.encoder.evaluate.figures import Evaluation
 from components.encoder.evaluate.named_types import NamedTypes, postings
 from components.encoder.model.errors import TrainingDataError
-from components.encoder.model.features.held_out import read_held_out, title_task
+from components.encoder.model.features.held_out import asked_in, one_spelling, read_held_out, title_task
 from components.encoder.model.features.pixels import PixelCache, square
 from components.encoder.model.params import EmbeddingsParams, EncoderParams, EvaluationParams
 from components.stage.resume import sha256_file, sha256_folder
@@ -87,6 +88,22 @@ def test_per_query_results_carry_the_metrics(trained: Path) -> None:
     mine = [r for r in rows if r["variant"] == "fine_tuned" and r["task"] == "queries"]
     assert np.mean([r["mrr"] for r in mine]) == pytest.approx(metrics["fine_tuned"]["mrr"]["value"])
     assert all(len(r["top"]) == 10 for r in mine)
+
+
+def test_queries_with_a_known_text_and_with_a_new_one_are_told_apart(trained: Path) -> None:
+    held_out = read_held_out(trained / "data/checked", trained / "data/truth", "test", 3)
+    task = held_out.tasks[0]
+    known = asked_in(trained / "data/checked", ["test"]) - {one_spelling(text) for text in task.texts[:3]}
+    assert task.name == "queries" and known
+    evaluation = Evaluation(held_out, EvaluationParams.model_validate(EVALUATION), known)
+    rng = np.random.default_rng(1)
+    scores = rng.random((len(task.texts), len(held_out.rows)), dtype=np.float32)
+    evaluation.add_scores("any", task, scores)
+    found, every = evaluation.metrics()["any"], evaluation.of("any").values["mrr"]
+    new = np.array([one_spelling(text) not in known for text in task.texts])
+    for group, chosen in (("new_text", new), ("known_text", ~new)):
+        assert found[f"{group}_mrr"]["n"] == chosen.sum() > 0
+        assert found[f"{group}_mrr"]["value"] == pytest.approx(every[chosen].mean())
 
 
 def test_a_second_evaluation_and_no_caches_change_nothing(trained: Path, tmp_path: Path) -> None:
