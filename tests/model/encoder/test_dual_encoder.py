@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from PIL import Image
 
 from components.encoder.model.errors import ModelFileError
 from components.encoder.model.features.encode import BatchEncoder
+from components.encoder.model.features.folded import folded
 from components.encoder.model.params import EncoderParams
 from components.encoder.model.towers.files import (
     FILES,
@@ -55,6 +57,40 @@ def test_a_picture_vector_is_what_the_head_makes_of_its_features(model: LoadedEn
     assert patches.shape == (3, 3, 3, 32)  # the grid of stride 16
     torch.testing.assert_close(patches.norm(dim=-1), torch.ones(3, 3, 3))
     assert [m.shape[-1] for m in maps] == [24, 12, 6, 3, 2]
+
+
+@pytest.mark.parametrize("views", [1, 2])
+def test_cells_are_read_as_pictures_whose_first_features_are_theirs(tiny: EncoderParams, views: int) -> None:
+    encoder = starting_model(tiny).encoder
+    if views > 1:
+        encoder.add_views(views, trust=0.7)
+    with torch.inference_mode():
+        features, cells = encoder.grid_features(pictures(3), 2)
+        assert torch.equal(features, encoder.image_features(pictures(3)))
+        whole, vectors = encoder.grid_vectors(features, cells)
+        rows = features[:, None].repeat(1, 4, 1)
+        rows[..., : cells.shape[-1]] = cells
+        torch.testing.assert_close(vectors, encoder.image_vectors(rows), atol=1e-5, rtol=1e-4)
+        assert torch.equal(whole, encoder.image_vectors(features))
+        first = encoder.stage_maps(pictures(1))[0].shape[1]  # whose map of 24 px has four equal cells
+        torch.testing.assert_close(cells.mean(dim=1)[:, :first], features[:, :first], atol=1e-5, rtol=1e-4)
+
+
+def test_folding_batch_norms_changes_features_by_rounding_alone(tiny_block: dict[str, Any]) -> None:
+    block = copy.deepcopy(tiny_block)
+    block["model"]["image"]["architecture"] = "test_efficientnet"
+    encoder = starting_model(EncoderParams.model_validate(block)).encoder
+    generator = torch.Generator().manual_seed(1)
+    for name, value in encoder.named_buffers():  # as after training: neither zero nor one
+        if name.endswith(("running_mean", "running_var")):
+            value.copy_(torch.rand(value.shape, generator=generator) + 0.5)
+    seeing = folded(encoder)
+    assert seeing is not encoder and seeing.towers.text is encoder.towers.text
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in seeing.towers.visual.modules())
+    with torch.inference_mode():
+        before = encoder.image_features(pictures(3))
+        torch.testing.assert_close(seeing.image_features(pictures(3)), before, atol=1e-4, rtol=1e-3)
+        assert torch.equal(encoder.image_features(pictures(3)), before)
 
 
 def test_a_changed_corner_moves_its_own_patch_more_than_the_opposite_one(tiny: EncoderParams) -> None:

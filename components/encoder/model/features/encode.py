@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from components.encoder.model.features.folded import folded
 from components.encoder.model.features.pixels import square
 from components.encoder.model.features.vector_cache import VectorCache, Vectors, key_of
+from components.encoder.model.towers.dual_encoder import Encoder
 from components.encoder.model.towers.files import LoadedEncoder
 from components.stage.accelerator import autocast, device
 
+VERSION = "2"  # of a picture's features: raise it when the same tower gives others
 TEXTS = 4  # times as many texts in a batch as pictures: they are shorter
 TEXT_STEP = 4  # a text's row is padded to a multiple of so many tokens
 ONE_VIEW = (
@@ -46,25 +50,26 @@ def _padded(batch: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
     )
 
 
-class BatchEncoder:
-    """Encodes with one model, batch size and precision.
+class PictureEncoder:
+    """Encodes pictures with one image tower, batch size and precision.
 
     Args:
-        model: weights, tokenizer and preprocessing. batch_size: rows per forward pass.
-        precision: ``bf16`` or ``fp32``, of the towers; heads compute in fp32.
-        cache: folder of known features; None keeps them in memory.
+        encoder: in evaluation mode from now on; its image tower must not change while this is in use.
+        image_sha256: of all that decides a picture's features. batch_size: rows per forward pass.
+        precision: ``bf16`` or ``fp32``, of the tower; heads compute in fp32.
     """
 
-    def __init__(
-        self, model: LoadedEncoder, batch_size: int, precision: str, cache: Path | None = None
-    ) -> None:
-        self.model, self.batch_size, self.precision = model, batch_size, precision
+    def __init__(self, encoder: Encoder, image_sha256: str, batch_size: int, precision: str) -> None:
+        self.batch_size, self.precision = batch_size, precision
         self.device = device()
-        self.encoder = model.encoder.to(self.device).eval()
-        self.cache = VectorCache(cache)
-        computed = (precision, str(batch_size), self.device.type)
-        self.image_key = ("image features", model.image_sha256, *computed)
-        self.text_key = ("text features", model.text_sha256, *computed)
+        self.encoder = encoder.to(self.device, memory_format=torch.channels_last).eval()
+        self.computed = (precision, str(batch_size), self.device.type)
+        self.image_key = (f"image features {VERSION}", image_sha256, *self.computed)
+
+    @cached_property
+    def _eyes(self) -> Encoder:
+        """The encoder as it looks at pictures."""
+        return folded(self.encoder)
 
     def _run(
         self, forward: Callable[[Tensor], Tensor], rows: npt.NDArray[Any], size: int, precision: str
@@ -92,24 +97,61 @@ class BatchEncoder:
             warnings.warn(ONE_VIEW, stacklevel=2)
         return self.vectors_of(self.encoder.image_vectors, features)
 
-    def text_vectors(self, features: npt.NDArray[Any]) -> Vectors:
-        """Vectors ``[N, D]`` of text features ``[N, F]``."""
-        return self.vectors_of(self.encoder.text_vectors, features)
-
     def pixel_features(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float16]:
         """Features ``[N, F]`` of square pictures ``[N, px, px, 3]``, computed afresh."""
-        forward = self.encoder.image_features
+        forward = self._eyes.image_features
         found = self._run(lambda t: forward(t.permute(0, 3, 1, 2)), pixels, self.batch_size, self.precision)
         return as_kept(found)
+
+    def pixel_grid(
+        self, pixels: npt.NDArray[np.uint8], grid: int
+    ) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.float16]]:
+        """Features ``[N, F]`` and those of their cells ``[N, grid², C]``, in one pass."""
+
+        def _together(batch: Tensor) -> Tensor:
+            features, cells = self._eyes.grid_features(batch.permute(0, 3, 1, 2), grid)
+            return torch.cat([features.float(), cells.float().flatten(1)], dim=1)
+
+        found = as_kept(self._run(_together, pixels, self.batch_size, self.precision))
+        width = self.encoder.feature_width
+        return found[:, :width], found[:, width:].reshape(len(found), grid**2, -1)
+
+    def grid_vectors(self, features: npt.NDArray[Any], cells: npt.NDArray[Any]) -> npt.NDArray[np.float16]:
+        """Vectors ``[N, 1 + grid², D]`` of features ``[N, F]`` and cells ``[N, grid², C]``; whole first."""
+        width = features.shape[1]
+
+        def _together(rows: Tensor) -> Tensor:
+            parts = rows[:, width:].unflatten(1, cells.shape[1:])
+            whole, vectors = self.encoder.grid_vectors(rows[:, :width], parts)
+            return torch.cat([whole[:, None], vectors], dim=1)
+
+        rows = np.concatenate([features, cells.reshape(len(cells), -1)], axis=1).astype(np.float32)
+        return as_kept(self._run(_together, rows, self.batch_size, "fp32"))
 
     def pixel_vectors(self, pixels: npt.NDArray[np.uint8]) -> Vectors:
         """Vectors ``[N, D]`` of square pictures ``[N, px, px, 3]``, computed afresh."""
         return self.image_vectors(self.pixel_features(pixels))
 
-    def patch_vectors(self, pixels: npt.NDArray[np.uint8]) -> Vectors:
-        """Patch vectors ``[N, rows, columns, D]`` of square pictures, computed afresh."""
-        forward = self.encoder.encode_patches
-        return self._run(lambda t: forward(t.permute(0, 3, 1, 2))[1], pixels, self.batch_size, self.precision)
+
+class BatchEncoder(PictureEncoder):
+    """Encodes pictures and texts with one model, batch size and precision.
+
+    Args:
+        model: weights, tokenizer and preprocessing. batch_size: rows per forward pass.
+        precision: ``bf16`` or ``fp32``, of the towers; heads compute in fp32.
+        cache: folder of known features; None keeps them in memory.
+    """
+
+    def __init__(
+        self, model: LoadedEncoder, batch_size: int, precision: str, cache: Path | None = None
+    ) -> None:
+        super().__init__(model.encoder, model.image_sha256, batch_size, precision)
+        self.model, self.cache = model, VectorCache(cache)
+        self.text_key = ("text features", model.text_sha256, *self.computed)
+
+    def text_vectors(self, features: npt.NDArray[Any]) -> Vectors:
+        """Vectors ``[N, D]`` of text features ``[N, F]``."""
+        return self.vectors_of(self.encoder.text_vectors, features)
 
     def images(self, images: Iterable[bytes]) -> Iterator[Vectors]:
         """Vectors of encoded pictures, ``[<= batch_size, D]`` at a time."""

@@ -7,23 +7,72 @@ that decides a feature: delete them and nothing changes but time.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from components.encoder.model.features.encode import BatchEncoder
+from components.encoder.model.features.encode import PictureEncoder
 from components.encoder.model.features.pixels import PixelCache, alone
 from components.stage.progress import Progress
 from components.stage.publish import published
 
 Features = npt.NDArray[np.float32]
+Kept = npt.NDArray[np.float16]
+CELLS = 4  # of a side of the grid whose features are kept where listings will be asked for them
 
 
-def _name(pixels: PixelCache, encoder: BatchEncoder, shard: Path) -> str:
-    """The file of a shard's features: all that decides them."""
-    key = " ".join([pixels.key(shard), *encoder.image_key])
-    return f"{hashlib.sha256(key.encode()).hexdigest()[:40]}.npy"
+def feature_file(folder: Path, *parts: str) -> Path:
+    """The file of a shard's features: ``parts`` are all that decides them."""
+    return folder / f"{hashlib.sha256(' '.join(parts).encode()).hexdigest()[:40]}.npy"
+
+
+class ShardArrays:
+    """A memory-mapped array for each shard of a catalogue, read by catalogue row."""
+
+    def __init__(self, files: Sequence[Path], starts: npt.NDArray[np.int64]) -> None:
+        self._arrays: list[Kept] = [np.load(file, mmap_mode="r") for file in files]
+        self._starts = starts
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Kept:
+        """What is kept of catalogue rows, in the order asked for."""
+        shard = np.searchsorted(self._starts, rows, side="right") - 1
+        shape = self._arrays[0].shape[1:] if self._arrays else (0,)
+        out = np.empty((len(rows), *shape), dtype=np.float16)
+        for s in np.unique(shard):
+            chosen = shard == s
+            out[chosen] = self._arrays[s][rows[chosen] - self._starts[s]]
+        return out
+
+
+def write_arrays(files: Mapping[str, Path], rows: int, parts: Iterator[Mapping[str, Kept]]) -> None:
+    """Publish an array of ``rows`` rows under each name's file, whole or not at all, part by part.
+
+    Args:
+        parts: the next rows of each array; others' names are passed over.
+    """
+    arrays: dict[str, Any] = {}
+    at = 0
+    with ExitStack() as stack:
+        temporary = {name: stack.enter_context(published(file)) for name, file in files.items()}
+        for part in parts:
+            for name, path in temporary.items():
+                if name not in arrays:
+                    arrays[name] = _opened(path, (rows, *part[name].shape[1:]))
+                arrays[name][at : at + len(part[name])] = part[name]
+            at += len(next(iter(part.values())))
+        for name, path in temporary.items():
+            (arrays[name] if name in arrays else _opened(path, (0, 1))).flush()  # a shard without products
+
+
+def _opened(path: Path, shape: tuple[int, ...]) -> Any:
+    return np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
 
 
 class FeatureCache:
@@ -31,62 +80,80 @@ class FeatureCache:
 
     Args:
         pixels: the pictures, or crops of them, as they are decoded. encoder: the frozen tower, in batches.
-        cache: where the arrays are kept.
+        cache: where the arrays are kept. grid: keep the features of so many cells a side too, from the same
+            look at a picture.
     """
 
-    def __init__(self, pixels: PixelCache, encoder: BatchEncoder, cache: Path) -> None:
+    def __init__(
+        self, pixels: PixelCache, encoder: PictureEncoder, cache: Path, grid: int | None = None
+    ) -> None:
         self._pixels, self._encoder, self._folder = pixels, encoder, cache / "features"
-        self._starts = np.cumsum([0, *(rows for _, rows in pixels.sizes())])
-        self._arrays = [np.load(file, mmap_mode="r") for file in self._files()]
+        self._grid = grid
+        files = self._files()
+        starts = np.cumsum([0, *(rows for _, rows in pixels.sizes())])
+        self._pooled = ShardArrays([of["pooled"] for of in files], starts)
+        self._cells = ShardArrays([of["cells"] for of in files], starts) if grid else None
 
     @classmethod
-    def kept(cls, pixels: PixelCache, encoder: BatchEncoder, cache: Path) -> FeatureCache | None:
+    def kept(cls, pixels: PixelCache, encoder: PictureEncoder, cache: Path) -> FeatureCache | None:
         """The features of all pictures, if somebody has computed them; None else, and nothing is computed."""
-        folder = cache / "features"
-        whole = all((folder / _name(pixels, encoder, shard)).exists() for shard, _ in pixels.sizes())
-        return cls(pixels, encoder, cache) if whole else None
+        files = (feature_file(cache / "features", *_parts(pixels, encoder, s)) for s, _ in pixels.sizes())
+        return cls(pixels, encoder, cache) if all(file.exists() for file in files) else None
 
-    def _files(self) -> list[Path]:
-        files = [
-            (shard, rows, self._folder / _name(self._pixels, self._encoder, shard))
-            for shard, rows in self._pixels.sizes()
+    def _files(self) -> list[dict[str, Path]]:
+        """Each shard's files, after what was missing is made."""
+        files = []
+        for shard, _ in self._pixels.sizes():
+            parts = _parts(self._pixels, self._encoder, shard)
+            named = {"pooled": feature_file(self._folder, *parts)}
+            if self._grid:
+                named["cells"] = feature_file(self._folder, *parts, f"cells {self._grid}")
+            files.append(named)
+        todo = [
+            (shard, rows, named)
+            for (shard, rows), named in zip(self._pixels.sizes(), files, strict=True)
+            if not _there(named)
         ]
-        missing = [(shard, rows, file) for shard, rows, file in files if not file.exists()]
-        progress = Progress("picture features", sum(rows for _, rows, _ in missing), "pictures")
-        for shard, rows, file in missing:
-            with alone(file):
-                if not file.exists():  # else another process has just made it
-                    self._compute(shard, rows, file, progress)
-        return [file for _, _, file in files]
+        progress = Progress("picture features", sum(rows for _, rows, _ in todo), "pictures")
+        for shard, rows, named in todo:
+            with alone(named["pooled"]):
+                missing = {name: file for name, file in named.items() if not file.exists()}
+                if missing:  # else another process has just made them
+                    write_arrays(missing, rows, self._computed(shard, progress))
+        return files
 
-    def _compute(self, shard: Path, rows: int, file: Path, progress: Progress) -> None:
-        array, at = None, 0
-        with published(file) as temporary:
-            for batch in self._pixels.decoded(shard):
-                features = self._encoder.pixel_features(np.stack(batch))
-                if array is None:
-                    shape = (rows, features.shape[1])
-                    array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=shape)
-                array[at : at + len(batch)] = features
-                at += len(batch)
-                progress.advance(len(batch))
-            if array is None:  # a shard without products
-                array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=(0, 1))
-            array.flush()
+    def _computed(self, shard: Path, progress: Progress) -> Iterator[dict[str, Kept]]:
+        """Features of a shard's pictures as they are decoded."""
+        for batch in self._pixels.decoded(shard):
+            pixels = np.stack(batch)
+            if self._grid is None:
+                yield {"pooled": self._encoder.pixel_features(pixels)}
+            else:
+                pooled, cells = self._encoder.pixel_grid(pixels, self._grid)
+                yield {"pooled": pooled, "cells": cells}
+            progress.advance(len(batch))
 
     def __len__(self) -> int:
-        return int(self._starts[-1])
+        return len(self._pooled)
 
     def take(self, rows: npt.NDArray[np.int64]) -> Features:
         """Features ``[len(rows), F]`` of catalogue rows, in the order asked for."""
-        shard = np.searchsorted(self._starts, rows, side="right") - 1
-        width = self._arrays[0].shape[1] if self._arrays else 0
-        out = np.empty((len(rows), width), dtype=np.float32)
-        for s in np.unique(shard):
-            chosen = shard == s
-            out[chosen] = self._arrays[s][rows[chosen] - self._starts[s]]
-        return out
+        return self._pooled.take(rows).astype(np.float32)
 
     def vectors(self, rows: npt.NDArray[np.int64]) -> Features:
         """Vectors ``[len(rows), D]`` of catalogue rows."""
         return self._encoder.image_vectors(self.take(rows))
+
+    def grid_vectors(self, rows: npt.NDArray[np.int64]) -> Kept:
+        """Vectors ``[len(rows), 1 + grid², D]`` of catalogue rows and of their cells, the whole first."""
+        assert self._cells is not None, "this cache was asked to keep no cells"
+        return self._encoder.grid_vectors(self._pooled.take(rows), self._cells.take(rows))
+
+
+def _parts(pixels: PixelCache, encoder: PictureEncoder, shard: Path) -> list[str]:
+    """All that decides the features of a shard."""
+    return [pixels.key(shard), *encoder.image_key]
+
+
+def _there(files: Mapping[str, Path]) -> bool:
+    return all(file.exists() for file in files.values())

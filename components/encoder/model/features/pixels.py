@@ -124,12 +124,21 @@ class PixelCache:
             array.flush()
 
     def decoded(self, shard: Path) -> Iterator[list[Pixels]]:
-        """The pictures of a shard in order, ``ROWS_AT_ONCE`` at a time, decoded afresh."""
+        """The pictures of a shard in order, ``ROWS_AT_ONCE`` at a time, decoded afresh.
+
+        While a batch is looked at, threads decode the next one.
+        """
+        waiting: Iterator[Pixels] | None = None
         with ThreadPoolExecutor(self.threads, initializer=leave_place) as pool:
             for batch in pq.ParquetFile(shard).iter_batches(ROWS_AT_ONCE, columns=["product_id", "image"]):
                 ids = batch.column("product_id").to_pylist()
                 data = batch.column("image").field("bytes").to_pylist()
-                yield list(pool.map(self._square, ids, data))
+                coming = pool.map(self._square, ids, data)
+                if waiting is not None:
+                    yield list(waiting)
+                waiting = coming
+            if waiting is not None:
+                yield list(waiting)
 
     def _square(self, product_id: str, data: bytes | None) -> Pixels:
         return named_square(product_id, lambda: square(data or b"", self.image_px))

@@ -80,6 +80,11 @@ class Encoder(nn.Module):
         """How many features one view of a picture comes to; 0 without heads."""
         return self.heads["image"].inputs if self.heads is not None else 0
 
+    @property
+    def feature_width(self) -> int:
+        """How many numbers :meth:`image_features` gives of a picture."""
+        return self.view_width or self.architecture.embed_dim
+
     def add_views(self, views: int, trust: float = 0.0) -> None:
         """Let the image head read ``views`` views; with a ``trust`` of 0 every vector stays what it is.
 
@@ -145,8 +150,38 @@ class Encoder(nn.Module):
             projected: Tensor = self.towers.visual(self.normalise(pixels))
             return projected.float()
         maps, pooled = self._seen(pixels)
-        parts = [*(m.float().mean(dim=(2, 3)) for m in maps), pooled.float()]
-        return torch.cat([*parts, *self._colours(pixels)], dim=1)
+        return self._features([m.float() for m in maps], pooled, pixels)
+
+    def _features(self, maps: list[Tensor], pooled: Tensor, pixels: Tensor) -> Tensor:
+        means = [m.mean(dim=(2, 3)) for m in maps]
+        return torch.cat([*means, pooled.float(), *self._colours(pixels)], dim=1)
+
+    def grid_features(self, pixels: Tensor, grid: int) -> tuple[Tensor, Tensor]:
+        """Features ``[B, F]`` of pictures, and of their ``grid²`` cells ``[B, grid², C]``, row by row.
+
+        A cell has the features of all stages at its place; without heads it has its patches' mean vector.
+        """
+        if self.heads is None:
+            features, patches = self.encode_patches(pixels)
+            parts = [patches.permute(0, 3, 1, 2)]
+        else:
+            maps, pooled = self._seen(pixels)
+            parts = [m.float() for m in maps]
+            features = self._features(parts, pooled, pixels)
+        cells = torch.cat([_resized(part, (grid, grid)) for part in parts], dim=1)
+        return features, cells.flatten(2).transpose(1, 2)
+
+    def grid_vectors(self, features: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:
+        """Vectors ``[B, D]`` and ``[B, grid², D]`` of what :meth:`grid_features` gives.
+
+        A cell's vector is what the head makes of the features of its own place, and of the pooled end and the
+        colours of the whole picture.
+        """
+        if self.heads is None:
+            return self.image_vectors(features), cells
+        head = self.heads["image"]
+        assert isinstance(head, Head)
+        return self.image_vectors(features), shortened(head.cells(features, cells), self.embed_dim)
 
     def image_vectors(self, features: Tensor) -> Tensor:
         """Features ``[B, F]`` to vectors ``[B, D]``.
@@ -167,30 +202,18 @@ class Encoder(nn.Module):
         """Feature maps ``[B, C, h, w]``, finest first: a trunk's stages, or a transformer's last grid."""
         return self._seen(pixels)[0]
 
-    def encode_patches(self, pixels: Tensor, grid: int | None = None) -> tuple[Tensor, Tensor]:
-        """Pictures to vectors ``[B, D]`` and patch vectors ``[B, rows, columns, D]``.
-
-        A patch is what the head makes of the features of its own place: of every stage there, and of the
-        colours of the whole picture.
-
-        Args:
-            grid: of heads, how many patches a side has; None: as many as the tower's grid.
-        """
+    def encode_patches(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Pictures to vectors ``[B, D]`` and patch vectors ``[B, rows, columns, D]``, on the tower's grid."""
         if self.heads is None:
             vectors = self.encode_image(pixels)
             if not isinstance(self.towers.visual, VisionTransformer):
                 return vectors, vectors[:, None, None]
-            grid = (self.stage_maps(pixels)[0].permute(0, 2, 3, 1) @ self.towers.visual.proj).float()
-            return vectors, shortened(F.normalize(grid, dim=-1), self.embed_dim)
-        maps, pooled = self._seen(pixels)
-        size = maps[PATCH_STAGE if len(maps) > 1 else 0].shape[-2:] if grid is None else (grid, grid)
-        parts = [_resized(m.float(), size) for m in maps]
-        whole = [pooled.float(), *self._colours(pixels)]
-        parts += [p[:, :, None, None].expand(-1, -1, *size) for p in whole]
-        # In rows of features: on a CPU a head takes thirteen times as long on any other order.
-        cells = torch.cat(parts, dim=1).permute(0, 2, 3, 1).contiguous()
-        means = torch.cat([*(m.float().mean(dim=(2, 3)) for m in maps), *whole], dim=1)
-        return self.image_vectors(means), self.image_vectors(cells)
+            patches = (self.stage_maps(pixels)[0].permute(0, 2, 3, 1) @ self.towers.visual.proj).float()
+            return vectors, shortened(F.normalize(patches, dim=-1), self.embed_dim)
+        maps = self.stage_maps(pixels)
+        side = maps[PATCH_STAGE if len(maps) > 1 else 0].shape[-1]
+        vectors, cells = self.grid_vectors(*self.grid_features(pixels, side))
+        return vectors, cells.unflatten(1, (side, side))
 
     def _colours(self, pixels: Tensor) -> list[Tensor]:
         sizes = self.architecture.heads

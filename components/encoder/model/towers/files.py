@@ -134,11 +134,7 @@ def model_sha256(folder: Path) -> str:
 
 def in_memory(encoder: Encoder, tokenizer: TextTokenizer) -> LoadedEncoder:
     """An encoder that is on no disk yet, with the hashes that its folder would have."""
-    state = encoder.state_dict()
-    weights = {
-        part: hashlib.sha256(save({n: state[n].cpu().contiguous() for n in names})).hexdigest()
-        for part, names in encoder.parts().items()
-    }
+    weights = {part: part_sha256(encoder, part) for part in PARTS}
     return _identified(encoder, tokenizer, weights)
 
 
@@ -156,15 +152,27 @@ def _built(config: dict[str, Any]) -> Encoder:
     return Encoder(_described(config), preprocessing)
 
 
-def _identified(encoder: Encoder, tokenizer: TextTokenizer, weights: dict[str, str]) -> LoadedEncoder:
-    architecture, preprocessing = encoder.architecture, encoder.preprocessing._asdict()
+def part_sha256(encoder: Encoder, part: str) -> str:
+    """SHA-256 of the file that keeps the weights of a part: ``image``, ``text`` or ``heads``."""
+    state, names = encoder.state_dict(), encoder.parts()[part]
+    return hashlib.sha256(save({n: state[n].cpu().contiguous() for n in names})).hexdigest()
+
+
+def image_sha256(encoder: Encoder, weights: str) -> str:
+    """Of all that decides a picture's features; ``weights`` is the SHA-256 of the image tower's file."""
+    architecture = encoder.architecture
     colours = architecture.heads is not None and architecture.heads.colours
     image = (architecture.vision, architecture.quick_gelu, architecture.heads is not None, colours)
+    return _digest("image", weights, image, encoder.preprocessing._asdict())
+
+
+def _identified(encoder: Encoder, tokenizer: TextTokenizer, weights: dict[str, str]) -> LoadedEncoder:
+    architecture, preprocessing = encoder.architecture, encoder.preprocessing._asdict()
     text = (architecture.text, architecture.hugging_face, architecture.quick_gelu)
     return LoadedEncoder(
         encoder=encoder.to(memory_format=torch.channels_last).eval(),
         tokenizer=tokenizer,
-        image_sha256=_digest("image", weights["image"], image, preprocessing),
+        image_sha256=image_sha256(encoder, weights["image"]),
         text_sha256=_digest("text", weights["text"], text, tokenizer.to_json()),
         model_sha256=_digest(weights, asdict(architecture)),
         preprocessing_sha256=_digest(preprocessing),

@@ -16,7 +16,7 @@ from components.encoder.model.errors import TrainingDataError
 from components.encoder.model.features.captions import AnsweredQueries, Captions
 from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.features.held_out import query_task, title_task
-from components.encoder.model.features.picture_features import FeatureCache
+from components.encoder.model.features.picture_features import CELLS, FeatureCache
 from components.encoder.model.features.pixels import PixelCache
 from components.encoder.model.features.rows import read_rows
 from components.encoder.model.params import EncoderParams
@@ -109,9 +109,11 @@ def text_inputs(texts: Sequence[str], model: LoadedEncoder, tuned: bool, cache: 
     return TextInputs(features)
 
 
-def picture_features(pixels: PixelCache, model: LoadedEncoder, cache: Path) -> FeatureCache:
-    """Features of the pictures by a frozen image tower, computed once."""
-    return FeatureCache(pixels, BatchEncoder(model, FEATURE_BATCH, FEATURE_PRECISION), cache)
+def picture_features(
+    pixels: PixelCache, model: LoadedEncoder, cache: Path, grid: int | None = None
+) -> FeatureCache:
+    """Features of the pictures by a frozen image tower, computed once; with ``grid``, of their cells too."""
+    return FeatureCache(pixels, BatchEncoder(model, FEATURE_BATCH, FEATURE_PRECISION), cache, grid)
 
 
 def make_training_set(
@@ -125,6 +127,8 @@ def make_training_set(
     rows = read_rows(catalogue)
     train, at = train_rows(rows, catalogue)
     pixels = PixelCache(catalogue, params.image_px, cache, params.threads)
+    if not params.training.tune_image:
+        picture_features(pixels, model, cache, CELLS)  # one pass for heads here and listings later
     closed = read_schema(catalogue / "schema.json").closed_attributes()
     queries = train_queries(catalogue, [r["product_id"] for r in train], RELEVANT)
     captions = Captions(train, params.captions, closed, params.training.swapped_captions, queries)
