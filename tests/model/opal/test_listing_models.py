@@ -20,6 +20,7 @@ from transformers import DynamicCache
 from trl import SFTConfig
 
 from components.catalog.format.schema import CatalogSchema, read_schema
+from components.encoder.model.features.pixels import PixelCache
 from components.encoder.model.towers.files import load_encoder
 from components.opal.model.dpo import preferring
 from components.opal.model.dpo.stage import read_pairs
@@ -80,6 +81,12 @@ def started(root: Path, **changes: Any) -> tuple[Any, Any, list[Any], Run[SftPar
     return model, pixels, samples, Run(sft, listing, Path("nowhere"))
 
 
+def decoded(root: Path, pictures: Any) -> PixelCache:
+    """The pictures as pixels, where a frozen tower's tokens would be read."""
+    paths = paths_of(root)
+    return PixelCache(paths.catalogue, pictures.image_px, paths.cache, 1)
+
+
 def test_the_loss_is_on_the_answer_alone_and_no_image_token_is_cut(shop: Path) -> None:
     model, pixels, samples, _ = started(shop)
     conversation = Conversation(model)
@@ -91,8 +98,8 @@ def test_the_loss_is_on_the_answer_alone_and_no_image_token_is_cut(shop: Path) -
         assert learned == conversation.answer(sample.answer)
         assert int((row == image).sum()) == 5  # the whole, and 2 x 2 parts
         assert (labels[row == image] == -100).all()
-    shown = torch.from_numpy(pixels.take(np.array([s.position for s in samples[:8]])))
-    assert torch.equal(batch["pixel_values"], shown.permute(0, 3, 1, 2))
+    shown = pixels.take(np.array([s.position for s in samples[:8]]))
+    assert torch.equal(batch["pixel_values"], torch.from_numpy(shown).float())
 
 
 class PreparedError(Exception):
@@ -124,29 +131,34 @@ def test_preferring_scores_the_two_answers_alone_and_cuts_no_image_token(
         told = model.tokenizer.decode(row[scored.bool()], skip_special_tokens=False)
         assert told in answers if place < 4 else told == conversation.answer("{}")
         assert int((row == image).sum()) == 5 and not scored[row == image].any()
+    rows = np.array([trainer.train_dataset[i]["images"][0] for i in range(4)])
+    shown = torch.from_numpy(pixels.take(rows)).float()
+    assert torch.equal(batch["pixel_values"], torch.cat([shown, shown]))
 
 
 def test_precomputed_tokens_give_the_same_batch_as_trl(shop: Path) -> None:
     model, pixels, samples, _ = started(shop)
     dataset = sft_dataset(samples[:12], Conversation(model))
-    ready = sft_collator(model, pixels.take, dataset)
-    assert isinstance(ready.together, ReadyCollator)
-    theirs = PictureCollator(by_processor(trl_collator(model)), pixels.take)
-    for rows in (range(8), range(3, 12)):
-        examples = [dataset[i] for i in rows]
-        ours, expected = ready(examples), theirs(examples)
-        assert set(ours) == set(expected)
-        for name, tensor in expected.items():
-            assert ours[name].dtype == tensor.dtype and torch.equal(ours[name], tensor), name
+    for take in (pixels.take, decoded(shop, pixels).take):
+        ready = sft_collator(model, take, dataset)
+        assert isinstance(ready.together, ReadyCollator)
+        theirs = PictureCollator(by_processor(model, trl_collator(model)), take)
+        for rows in (range(8), range(3, 12)):
+            examples = [dataset[i] for i in rows]
+            ours, expected = ready(examples), theirs(examples)
+            assert set(ours) == set(expected)
+            for name, tensor in expected.items():
+                assert ours[name].dtype == tensor.dtype and torch.equal(ours[name], tensor), name
 
 
 def test_a_processor_that_changes_pictures_is_asked_each_time(shop: Path) -> None:
     model, _, _, _ = started(shop)
     images = model.processor.image_processor
     side = images.size["height"]
-    assert pictures_are_alike(model, side) and not pictures_are_alike(model, side + 1)
+    fitting, larger = (np.zeros((1, px, px, 3), np.uint8) for px in (side, side + 1))
+    assert pictures_are_alike(model, fitting) and not pictures_are_alike(model, larger)
     images.do_rescale = True
-    assert not pictures_are_alike(model, side)
+    assert not pictures_are_alike(model, fitting)
 
 
 def test_samples_of_a_step_are_about_equally_long_and_all_are_kept(shop: Path) -> None:
@@ -177,7 +189,8 @@ def writer(shop: Path, decoding: Decoding) -> tuple[ListingGenerator, Any]:
 def test_a_generator_that_knows_its_prompts_gives_the_processors_batch(
     shop: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    generator, pixels = writer(shop, Decoding(4, 9, "fp32"))
+    generator, tokens = writer(shop, Decoding(4, 9, "fp32"))
+    pixels = decoded(shop, tokens)
     categories = ["shapes", "one of a longer name", "shapes"]  # so that prompts are padded
     ready = generator._inputs(pixels.take(np.arange(3)), categories)
     monkeypatch.setattr(generate, "pictures_are_alike", lambda *_: False)

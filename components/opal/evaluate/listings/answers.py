@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.catalog.format.schema import CatalogSchema
-from components.encoder.model.features.pixels import PixelCache
 from components.opal.evaluate.listings.held_out import HeldOutListings
 from components.opal.model.language.listing_model import ListingModel
-from components.opal.model.language.picture_cache import cache_pictures
+from components.opal.model.language.pictures import catalogue_pictures, tower_of
 from components.opal.model.params import ListingEvalParams
 from components.opal.model.writing.generate import Decoding, Generated, ListingGenerator
 from components.stage.paths import Paths
@@ -31,10 +30,8 @@ class Asking:
         Args:
             note: of the model's ``listing.json``. what: name of the row, for the line of progress.
         """
-        cache_pictures(model.model, note["precision"], self.paths.cache)
-        pixels = PixelCache(
-            self.paths.catalogue, note["image_px"], self.paths.cache, self.params.threads
-        ).take(held_out.positions)
+        pictures = catalogue_pictures(tower_of(model.model), note["image_px"], self.paths)
+        shown = pictures.take(held_out.positions)
         decoding = Decoding(self.params.batch_size, note["max_new_tokens"], note["precision"])
         generator = ListingGenerator(model, note, self.schema, decoding)
-        return generator.both(pixels, [t.category for t in held_out.targets], what=what)
+        return generator.both(shown, [t.category for t in held_out.targets], what=what)

@@ -114,5 +114,5 @@ def _untrained(
 def _first_model(params: Blocks, paths: Paths) -> tuple[ListingModel, dict[str, Any]]:
     """The model before its first step. Without pretrained weights it knows nothing, and its row says so."""
     lessons = read_lessons("refined", params.listing, paths.catalogue, paths.refined)
-    model, pixels = starting_model(params.listing, lessons, lessons.order(params.sft), paths)
-    return model, note_of(params.listing, pixels.image_px)
+    model, pictures = starting_model(params.listing, lessons, lessons.order(params.sft), paths)
+    return model, note_of(params.listing, pictures.image_px)

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from datasets import Dataset
-from PIL import Image
 from trl import DPOConfig, DPOTrainer
 from trl.trainer.dpo_trainer import DataCollatorForVisionPreference
 
@@ -28,6 +27,7 @@ from components.opal.model.train.trainer_setup import (
 )
 from components.opal.model.train.tuned_model import Tuned, trained
 from components.opal.model.writing.conversation import Conversation, check_lengths
+from components.opal.model.writing.ready_tokens import as_images
 
 CURVES = {
     "loss": "loss",
@@ -103,7 +103,7 @@ def prefer(
             loss_weights=[1.0, params.sft_weight] if params.sft_weight else None,
         ),
         train_dataset=preference_dataset(ordered, positions, conversation),
-        data_collator=PictureCollator(by_processor(inner), pictures),
+        data_collator=PictureCollator(by_processor(model, inner), pictures),
         processing_class=model.processor,
         peft_config=lora_config(run.listing.lora),
         callbacks=[Checkpoints(run, "preferring", lambda step: batch_names(ordered, per_step, step))],
@@ -120,7 +120,7 @@ def _check(
     conversation: Conversation,
 ) -> int:
     """Length of the longest answer with its prompt; refuses what the model cannot read."""
-    first = Image.fromarray(pictures(np.array([positions[pairs[0].product_id]]))[0])
+    first = as_images(model, pictures(np.array([positions[pairs[0].product_id]])))[0]
     texts = [
         (p.product_id, conversation.prompt(p.prompt) + conversation.answer(side))
         for p in pairs

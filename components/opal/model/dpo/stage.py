@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from components.encoder.model.features.pixels import PixelCache
 from components.encoder.model.features.rows import read_rows
 from components.opal.model.dpo.preferring import prefer
 from components.opal.model.language.files import load_listing_model, read_note
-from components.opal.model.language.picture_cache import cache_pictures, warm_cache
+from components.opal.model.language.pictures import catalogue_pictures, tower_of
 from components.opal.model.listings import read_parquet
 from components.opal.model.params import DpoParams, ListingParams
 from components.opal.model.preferences.pairs import Pair
@@ -56,14 +54,11 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
         note.pop("format")
         pairs = read_pairs(paths.preferences)
         positions = {row["product_id"]: i for i, row in enumerate(read_rows(paths.catalogue))}
-        pixels = PixelCache(paths.catalogue, note["image_px"], paths.cache, dpo.threads)
-        cache_pictures(model.model, note["precision"], paths.cache)
-        known = [positions[p.product_id] for p in pairs if p.product_id in positions]
-        warm_cache(model.model, pixels, np.array(known, dtype=np.int64))
+        pictures = catalogue_pictures(tower_of(model.model), note["image_px"], paths)
         inputs = (paths.catalogue, paths.preferences, start)
         course = Run(dpo, params.listing, resume_of(record.stage, params, inputs))
     with record.timed("train"):
-        done = prefer(model, pairs, positions, pixels.take, course)
+        done = prefer(model, pairs, positions, pictures.take, course)
     folder, curves = paths.listing / "dpo", paths.plots / "dpo.csv"
     publish(done, note, folder, curves, course.resume)
     record.outputs = [str(folder), str(curves)]

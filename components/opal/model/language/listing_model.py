@@ -28,7 +28,7 @@ from transformers import (
 from components.encoder.model.towers.files import LoadedEncoder
 from components.opal.model.errors import ListingConfigurationError
 from components.opal.model.language.aligned_start import align, zero_initialise_residuals
-from components.opal.model.language.picture_cache import cache_pictures
+from components.opal.model.language.pictures import Pictures, catalogue_pictures, tower_of
 from components.opal.model.language.tokenizer import CHAT_TEMPLATE, IMAGE, learn_listing_tokenizer
 from components.opal.model.language.vision_tower import (
     EncoderVisionTower,
@@ -37,6 +37,7 @@ from components.opal.model.language.vision_tower import (
     tower_config,
 )
 from components.opal.model.params import LanguageModel, ListingParams, Pretrained
+from components.stage.paths import Paths
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
@@ -59,40 +60,47 @@ def create_listing_model(
     params: ListingParams,
     encoder: LoadedEncoder,
     texts: Iterable[str],
-    pixels: npt.NDArray[np.uint8],
-    cache: Path | None = None,
-) -> ListingModel:
-    """The model before its first step.
+    shown: npt.NDArray[np.int64],
+    paths: Paths,
+) -> tuple[ListingModel, Pictures]:
+    """The model before its first step, and the catalogue's pictures as it reads them.
 
     Args:
         encoder: its image side becomes the vision tower.
         texts: training texts that the tokenizer is learned from.
-        pixels: training pictures ``[N, px, px, 3]`` that the tower's tokens are whitened on.
-        cache: where a frozen tower's features of pictures are kept, if anywhere.
+        shown: rows of the catalogue whose pictures the tower's tokens are whitened on.
 
     Raises:
         ListingConfigurationError: pretrained weights cannot be loaded.
     """
     if params.pretrained is not None:
-        return _pretrained(params.pretrained)
+        side = params.pretrained.image_px
+        return _pretrained(params.pretrained), catalogue_pictures(None, side, paths)
     register_tower()
     language = params.language
     tokenizer = learn_listing_tokenizer(texts, language.vocabulary_size, language.context_length)
-    tower = tower_config(encoder, params.vision.grid, params.vision.frozen)
+    tower = tower_config(encoder, params.vision.grid, params.vision.frozen, params.precision)
     torch.manual_seed(params.seed)
     model = LlavaForConditionalGeneration._from_config(_config(language, tokenizer, tower))
     plain_attention(model)
     load_encoder_weights(model.model.vision_tower, encoder)
     model.model.vision_tower.eval()
-    cache_pictures(model, params.precision, cache)
-    model.model.vision_tower.whiten(torch.from_numpy(pixels).permute(0, 3, 1, 2))
+    pictures = catalogue_pictures(model.model.vision_tower, tower.image_px, paths)
+    model.model.vision_tower.whiten(as_input(pictures.take(shown)))
     zero_initialise_residuals(model.model.language_model, params.seed)
     if language.aligned_start:
         names = [tokenizer.decode([i]) for i in range(len(tokenizer))]
         align(model, encoder, names, params.seed)
     model.generation_config = _greedy(tokenizer)
     processor = _processor(tokenizer, tower.image_px, params.vision.grid)
-    return ListingModel(model, processor, language.context_length)
+    return ListingModel(model, processor, language.context_length), pictures
+
+
+def as_input(pictures: npt.NDArray[Any]) -> torch.Tensor:
+    """Pixels ``[B, px, px, 3]`` as uint8 ``[B, 3, px, px]``; a tower's tokens as float32."""
+    if pictures.ndim == 3:
+        return torch.from_numpy(pictures.astype(np.float32))
+    return torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2)))
 
 
 def _config(language: LanguageModel, tokenizer: PreTrainedTokenizerFast, tower: Any) -> LlavaConfig:
@@ -176,7 +184,7 @@ def plain_attention(model: Any) -> None:
     On a CPU the fused kernel's backward takes four times as long on sequences this short, and one token's
     look back at a batch of them three times as long.
     """
-    if isinstance(getattr(getattr(model, "model", None), "vision_tower", None), EncoderVisionTower):
+    if isinstance(tower_of(model), EncoderVisionTower):
         model.set_attn_implementation({"text_config": "eager"})
 
 

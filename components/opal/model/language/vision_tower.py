@@ -6,21 +6,22 @@ classes is all it takes. The tower gives one token for the whole picture and a g
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
+from components.encoder.model.features.encode import PictureEncoder
 from components.encoder.model.towers.architecture import PLACEHOLDER, Architecture, HeadSizes
 from components.encoder.model.towers.dual_encoder import Encoder, Preprocessing
-from components.encoder.model.towers.files import LoadedEncoder
+from components.encoder.model.towers.files import LoadedEncoder, image_sha256, part_sha256
+from components.encoder.model.train.training_set import FEATURE_BATCH
 
-SAMPLE_BATCH = 64  # pictures at once while statistics are taken
 SHRINKAGE = 0.05  # of the mean variance, so that directions of pure noise are not blown up
 
 
@@ -32,12 +33,16 @@ class EncoderVisionConfig(PreTrainedConfig):
     image_px: int = 64
     grid: int = 4
     frozen: bool = True
+    precision: str = "bf16"  # of a frozen tower, always: a picture's tokens are the same in every stage
     architecture: dict[str, Any] | None = None  # of the encoder, without its text tower
     preprocessing: dict[str, Any] | None = None
 
 
 class EncoderVisionTower(PreTrainedModel):
-    """Pixels ``[B, 3, px, px]`` in 0..255 to tokens ``[B, 1 + grid², D]``: the whole, then its parts."""
+    """Pixels ``[B, 3, px, px]`` in 0..255 to tokens ``[B, 1 + grid², D]``: the whole, then its parts.
+
+    Of a frozen tower tokens that were computed before can stand in place of pixels.
+    """
 
     config_class = EncoderVisionConfig
     main_input_name = "pixel_values"
@@ -51,7 +56,6 @@ class EncoderVisionTower(PreTrainedModel):
         self.register_buffer("centre", torch.zeros(2, size))  # of the whole, of the parts
         self.register_buffer("whitening", torch.eye(size).repeat(2, 1, 1))
         self.requires_grad_(not config.frozen)
-        self.cache: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None  # of a frozen tower's features
         self.post_init()
 
     def _init_weights(self, module: torch.nn.Module) -> None:
@@ -64,30 +68,47 @@ class EncoderVisionTower(PreTrainedModel):
 
     def forward(self, pixel_values: Tensor, return_dict: bool = True, **_: Any) -> BaseModelOutputWithPooling:
         """Whitened tokens, as ``hidden_states[-1]``."""
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.frozen):
-            whole, parts = (self.cache or self.features)(pixel_values)
-        whole = (whole - self.centre[0]) @ self.whitening[0]
-        parts = (parts - self.centre[1]) @ self.whitening[1]
-        tokens = torch.cat([whole, parts], dim=1)
+        seen = pixel_values.float() if pixel_values.ndim == 3 else self.seen(pixel_values)
+        tokens = torch.cat(
+            [
+                (seen[:, :1] - self.centre[0]) @ self.whitening[0],
+                (seen[:, 1:] - self.centre[1]) @ self.whitening[1],
+            ],
+            dim=1,
+        )
         return BaseModelOutputWithPooling(last_hidden_state=tokens, hidden_states=(tokens,))
 
-    def features(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """The pooled vector ``[B, 1, D]`` and the patch grid ``[B, grid², D]`` of the encoder."""
-        pooled, patches = self.encoder.encode_patches(pixels, self.config.grid)
-        parts = F.adaptive_avg_pool2d(patches.permute(0, 3, 1, 2), self.config.grid)
-        return pooled[:, None], parts.flatten(2).transpose(1, 2)
+    @cached_property
+    def seeing(self) -> PictureEncoder:
+        """The encoder of a frozen tower, as the encoder's own stages look at pictures."""
+        found = image_sha256(self.encoder, part_sha256(self.encoder, "image"))
+        return PictureEncoder(self.encoder, found, FEATURE_BATCH, self.config.precision)
 
-    @torch.inference_mode()  # type: ignore[untyped-decorator]
-    def whiten(self, pixels: Tensor) -> None:
-        """Take mean and covariance of the tokens from sample pictures ``[N, 3, px, px]`` (ZCA).
+    def seen(self, pixels: Tensor) -> Tensor:
+        """Tokens before they are whitened. A frozen tower rounds them as the cache of a catalogue does."""
+        grid = self.config.grid
+        if not self.config.frozen:
+            whole, parts = self.encoder.grid_vectors(*self.encoder.grid_features(pixels, grid))
+            return torch.cat([whole[:, None], parts], dim=1)
+        pictures = pixels.detach().to("cpu", torch.uint8).permute(0, 2, 3, 1).numpy()
+        tokens = self.seeing.grid_vectors(*self.seeing.pixel_grid(np.ascontiguousarray(pictures), grid))
+        return torch.from_numpy(tokens.astype(np.float32)).to(pixels.device)
+
+    @torch.no_grad()  # type: ignore[untyped-decorator]
+    def whiten(self, shown: Tensor) -> None:
+        """Take mean and covariance of the tokens of sample pictures (ZCA).
 
         Contrastive vectors share a large mean and a few strong directions (mostly the product type): without
         this a language model needs many times the steps until it sees colours. Our choice: whitening.
+
+        Args:
+            shown: pixels ``[N, 3, px, px]``, or tokens ``[N, 1 + grid², D]``.
         """
         self.eval()  # a batch norm in training mode would learn from these pictures, and whiten other tokens
-        batches = [(self.cache or self.features)(batch) for batch in pixels.split(SAMPLE_BATCH)]
-        for i in range(2):
-            rows = torch.cat([batch[i].flatten(0, 1) for batch in batches]).double()
+        parts = shown.split(FEATURE_BATCH)
+        tokens = torch.cat([part.float() if part.ndim == 3 else self.seen(part) for part in parts])
+        for i, seen in enumerate((tokens[:, :1], tokens[:, 1:])):
+            rows = seen.flatten(0, 1).double()
             centred = rows - rows.mean(dim=0)
             values, axes = torch.linalg.eigh(centred.T @ centred / len(rows))
             scale = (values + SHRINKAGE * values.mean()).rsqrt()
@@ -113,7 +134,9 @@ def register_tower() -> None:
     AutoModel.register(EncoderVisionConfig, EncoderVisionTower, exist_ok=True)
 
 
-def tower_config(loaded: LoadedEncoder, grid: int, frozen: bool) -> EncoderVisionConfig:
+def tower_config(
+    loaded: LoadedEncoder, grid: int, frozen: bool, precision: str = "bf16"
+) -> EncoderVisionConfig:
     """The configuration of a tower that starts from this encoder."""
     encoder = loaded.encoder
     return EncoderVisionConfig(
@@ -121,6 +144,7 @@ def tower_config(loaded: LoadedEncoder, grid: int, frozen: bool) -> EncoderVisio
         image_px=encoder.image_px,
         grid=grid,
         frozen=frozen,
+        precision=precision,
         architecture=asdict(
             replace(encoder.architecture, hugging_face=None, text=PLACEHOLDER, custom_text=True)
         ),

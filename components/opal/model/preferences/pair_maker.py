@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from components.catalog.format.schema import read_schema
-from components.encoder.model.features.pixels import PixelCache
 from components.encoder.model.features.rows import read_rows
+from components.opal.model.language.pictures import Pictures
 from components.opal.model.listing_text import Listing, answer_text, parse_answer
 from components.opal.model.listings import listing_of, read_parquet, refined_listings
 from components.opal.model.params import PreferencesParams, Taught
@@ -105,7 +105,7 @@ class PairMaker:
                     yield pair
                 break
 
-    def sampled(self, generator: ListingGenerator, pixels: PixelCache, wanted: int) -> Iterator[Pair]:
+    def sampled(self, generator: ListingGenerator, pictures: Pictures, wanted: int) -> Iterator[Pair]:
         """The tuned model's own samples that contradict, invent or omit."""
         torch.manual_seed(self.params.seed)
         size = self.params.batch_size
@@ -113,7 +113,7 @@ class PairMaker:
             chosen = self.order[start : start + min(size, max(wanted, 1) * 2)]
             categories = [self.rows[i]["category"] for i in chosen]
             for position, answer in zip(
-                chosen, generator(pixels.take(chosen), categories, constrained=False), strict=True
+                chosen, generator(pictures.take(chosen), categories, constrained=False), strict=True
             ):
                 if not answer.ended or "\ufffd" in answer.text:
                     continue  # cut, or no text: read again it could be longer than it was written

@@ -12,9 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from components.encoder.model.features.pixels import PixelCache
 from components.opal.model.language.files import load_listing_model, read_note
-from components.opal.model.language.picture_cache import cache_pictures
+from components.opal.model.language.pictures import catalogue_pictures, tower_of
 from components.opal.model.params import PreferencesParams
 from components.opal.model.preferences.pair_maker import PairMaker
 from components.opal.model.preferences.pairs import Pair, check_pairs, first_new, shared_out
@@ -65,7 +64,6 @@ def _pairs(params: PreferencesParams, paths: Paths, record: Record) -> list[Pair
     """Pairs of each kind, as many as its share asks for."""
     tuned = paths.listing / "sft_refined"
     model, note = load_listing_model(tuned), read_note(tuned)
-    cache_pictures(model.model, note["precision"], paths.cache)
     maker = PairMaker(paths.catalogue, paths.refined, paths.embeddings, note, params)
     counts = shared_out(params.pairs, params.shares.model_dump())
     pairs: list[Pair] = []
@@ -74,8 +72,8 @@ def _pairs(params: PreferencesParams, paths: Paths, record: Record) -> list[Pair
             limits = (params.batch_size, note["max_new_tokens"], note["precision"])
             decoding = Decoding(*limits, params.temperature, params.top_p)
             generator = ListingGenerator(model, note, maker.schema, decoding)
-            pixels = PixelCache(paths.catalogue, note["image_px"], paths.cache, params.threads)
-            sampled = maker.sampled(generator, pixels, counts["sampled"])
+            pictures = catalogue_pictures(tower_of(model.model), note["image_px"], paths)
+            sampled = maker.sampled(generator, pictures, counts["sampled"])
             pairs += first_new(sampled, counts["sampled"], pairs)
     with record.timed("seller_and_swapped"):
         pairs += first_new(maker.seller(), counts["seller"], pairs)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 
 from components.opal.model.language.listing_model import ListingModel
-from components.opal.model.language.picture_cache import warm_cache
 from components.opal.model.params import ListingParams, SftParams
 from components.opal.model.sft.samples import Sample, Variant, of_one_length, per_step, read_lessons
 from components.opal.model.sft.starting_model import note_of, starting_model
@@ -36,18 +34,15 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
     with record.timed("prepare"):
         lessons = read_lessons(params.variant, listing, paths.catalogue, paths.refined)
         samples = lessons.order(sft)
-        model, pixels = starting_model(listing, lessons, samples, paths)
+        model, pictures = starting_model(listing, lessons, samples, paths)
         samples = of_one_length(samples, _tokens(model, samples), per_step(sft), sft.seed)
-        shown = np.array([sample.position for sample in samples])
-        # Both variants may start together; each computes from its own end what the other has not.
-        warm_cache(model.model, pixels, shown, backwards=params.variant == "refined")
         inputs = (paths.catalogue, paths.refined, paths.encoder)
         course = Run(sft, listing, resume_of(record.stage, params, inputs))
     with record.timed("train"):
-        tuned = tune(model, samples, pixels.take, course)
+        tuned = tune(model, samples, pictures.take, course)
     name = f"sft_{params.variant}"
     folder, curves = paths.listing / name, paths.plots / f"{name}.csv"
-    publish(tuned, note_of(listing, pixels.image_px), folder, curves, course.resume)
+    publish(tuned, note_of(listing, pictures.image_px), folder, curves, course.resume)
     record.outputs = [str(folder), str(curves)]
     record.timing("waiting_for_data", tuned.data_seconds)
     record.metrics = {

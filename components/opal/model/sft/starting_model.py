@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
-from components.encoder.model.features.pixels import PixelCache
 from components.encoder.model.towers.files import load_encoder
 from components.opal.model.language.listing_model import ListingModel, create_listing_model
+from components.opal.model.language.pictures import Pictures
 from components.opal.model.params import ListingParams
 from components.opal.model.sft.samples import Lessons, Sample
 from components.stage.paths import Paths
@@ -32,18 +31,15 @@ def note_of(params: ListingParams, image_px: int) -> dict[str, Any]:
 
 def starting_model(
     params: ListingParams, lessons: Lessons, samples: Sequence[Sample], paths: Paths
-) -> tuple[ListingModel, PixelCache]:
-    """The untrained (or pretrained) model, and the catalogue's pictures in its size.
+) -> tuple[ListingModel, Pictures]:
+    """The untrained (or pretrained) model, and the catalogue's pictures as it reads them.
 
     Args:
         lessons: whose texts the small model's tokenizer is learned from. samples: whose pictures the image
             tower's tokens are whitened on.
     """
     loaded = load_encoder(paths.encoder)
-    side = params.pretrained.image_px if params.pretrained else loaded.encoder.image_px
-    pixels = PixelCache(paths.catalogue, side, paths.cache, torch.get_num_threads())
     seen = sorted({sample.position for sample in samples})
     chosen = np.random.default_rng(params.seed).permutation(seen)[: params.vision.whitening_pictures]
-    shown = pixels.take(np.sort(chosen)) if params.pretrained is None else np.empty((0,), np.uint8)
     texts = lessons.texts() if params.pretrained is None else []
-    return create_listing_model(params, loaded, texts, shown, paths.cache), pixels
+    return create_listing_model(params, loaded, texts, np.sort(chosen), paths)

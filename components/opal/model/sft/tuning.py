@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch.nn.functional as F
 from datasets import Dataset
-from PIL import Image
 from trl import SFTConfig, SFTTrainer
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
@@ -28,7 +27,7 @@ from components.opal.model.train.trainer_setup import (
 )
 from components.opal.model.train.tuned_model import Tuned, trained
 from components.opal.model.writing.conversation import Conversation, check_lengths
-from components.opal.model.writing.ready_tokens import IGNORED, ReadyCollator, pictures_are_alike
+from components.opal.model.writing.ready_tokens import IGNORED, ReadyCollator, as_images, pictures_are_alike
 
 CURVES = {
     "loss": "loss",
@@ -94,10 +93,9 @@ def sft_collator(model: ListingModel, pictures: Pictures, data: Dataset) -> Pict
 
     TRL's collator, or the same batch from tokens known beforehand where the processor allows it.
     """
-    side = int(pictures(np.array([data[0]["images"][0]]))[0].shape[0])
-    if pictures_are_alike(model, side):
-        return PictureCollator(ReadyCollator(model, data["prompt"], data["completion"], side), pictures)
-    return PictureCollator(by_processor(trl_collator(model)), pictures)
+    if pictures_are_alike(model, pictures(np.array([data[0]["images"][0]]))):
+        return PictureCollator(ReadyCollator(model, data["prompt"], data["completion"]), pictures)
+    return PictureCollator(by_processor(model, trl_collator(model)), pictures)
 
 
 def trl_collator(model: ListingModel) -> DataCollatorForVisionLanguageModeling:
@@ -109,14 +107,15 @@ def tune(model: ListingModel, samples: Sequence[Sample], pictures: Pictures, run
     """Train on ``samples`` in their order, or go on from the newest checkpoint of ``run``.
 
     Args:
-        samples: ``steps × batch_size × accumulation`` of them. pictures: rows to square pixels.
+        samples: ``steps × batch_size × accumulation`` of them.
+        pictures: rows to square pixels, or to a tower's tokens.
 
     Raises:
         ListingDataError: a sequence is longer than the model can read (before any step).
         ListingDivergedError: a loss was not finite.
     """
     conversation = Conversation(model)
-    first = Image.fromarray(pictures(_row(samples[0]))[0])
+    first = as_images(model, pictures(_row(samples[0])))[0]
     texts = [(s.product_id, conversation.prompt(s.question) + conversation.answer(s.answer)) for s in samples]
     longest = check_lengths(model, texts, first, "training samples")
     data = sft_dataset(samples, conversation)

@@ -12,16 +12,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from components.opal.model.errors import ListingDivergedError
+from components.opal.model.language.listing_model import ListingModel, as_input
 from components.opal.model.params import LoraParams, OptimiserParams
 from components.opal.model.train.muon import MuonAdamW
 from components.opal.model.train.run import Run
+from components.opal.model.writing.ready_tokens import as_images
 from components.stage.progress import Progress
 
-Pictures = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.uint8]]
+Pictures = Callable[[npt.NDArray[np.int64]], npt.NDArray[Any]]  # rows to pixels, or to a tower's tokens
 WEIGHTS = "exact.pt"  # private resume state: every tensor under the name it has in the running model
 COMPLETE = "complete"  # written last into a checkpoint: one that was cut by a kill has none
 
@@ -85,11 +86,11 @@ class PictureCollator:
     The rows of a dataset would otherwise hold every picture, or be a transform that TRL refuses.
 
     Args:
-        together: makes a batch of examples and their pictures ``[B, px, px, 3]``.
+        together: makes a batch of examples and their pictures.
     """
 
     def __init__(
-        self, together: Callable[[list[dict[str, Any]], npt.NDArray[np.uint8]], Any], pictures: Pictures
+        self, together: Callable[[list[dict[str, Any]], npt.NDArray[Any]], Any], pictures: Pictures
     ) -> None:
         self.together, self.pictures = together, pictures
         self.seconds = 0.0
@@ -104,17 +105,22 @@ class PictureCollator:
 
 
 def by_processor(
-    collator: Callable[[list[dict[str, Any]]], Any],
-) -> Callable[[list[dict[str, Any]], npt.NDArray[np.uint8]], Any]:
-    """TRL's own collator, which asks the processor for each batch anew: it fits every model."""
+    model: ListingModel, collator: Callable[[list[dict[str, Any]]], Any]
+) -> Callable[[list[dict[str, Any]], npt.NDArray[Any]], Any]:
+    """TRL's own collator, which asks the processor for each batch anew: it fits every model.
 
-    def _together(examples: list[dict[str, Any]], pictures: npt.NDArray[np.uint8]) -> Any:
-        return collator(
-            [
-                {**example, "images": [Image.fromarray(picture)]}
-                for example, picture in zip(examples, pictures, strict=True)
-            ]
+    A tower's tokens then take the place of the pixels of blank pictures.
+    """
+
+    def _together(examples: list[dict[str, Any]], pictures: npt.NDArray[Any]) -> Any:
+        images = as_images(model, pictures)
+        batch = collator(
+            [{**example, "images": [image]} for example, image in zip(examples, images, strict=True)]
         )
+        if pictures.ndim == 3:
+            times = len(batch["pixel_values"]) // len(pictures)  # a pair has a picture on either side
+            batch["pixel_values"] = as_input(pictures).repeat(times, 1, 1)
+        return batch
 
     return _together
 

@@ -10,16 +10,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 from transformers import LogitsProcessorList
 
 from components.catalog.format.schema import CatalogSchema
-from components.opal.model.language.listing_model import ListingModel
+from components.opal.model.language.listing_model import ListingModel, as_input
 from components.opal.model.listing_text import Listing, compact_json, parse_answer
 from components.opal.model.writing.conversation import Conversation
 from components.opal.model.writing.grammar import ChosenProbabilities, Grammars, ListingGrammar
 from components.opal.model.writing.growing_cache import growing_cache
-from components.opal.model.writing.ready_tokens import pictures_are_alike, prompt_tokens, raw_pixels
+from components.opal.model.writing.ready_tokens import as_images, pictures_are_alike, prompt_tokens
 from components.stage.accelerator import device
 from components.stage.progress import Progress
 
@@ -71,9 +70,9 @@ class ListingGenerator:
         self._ends = {int(model.tokenizer.eos_token_id), int(model.tokenizer.pad_token_id)}
 
     def __call__(
-        self, pixels: npt.NDArray[np.uint8], categories: Sequence[str], *, constrained: bool, what: str = ""
+        self, pictures: npt.NDArray[Any], categories: Sequence[str], *, constrained: bool, what: str = ""
     ) -> list[Generated]:
-        """Listings of square pictures ``[N, px, px, 3]``, in their order.
+        """Listings of square pictures ``[N, px, px, 3]``, or of a tower's tokens of them, in their order.
 
         Rows are decoded in batches of one category, so that rows of a batch end at about the same time.
         """
@@ -82,7 +81,7 @@ class ListingGenerator:
         progress = Progress(what, len(categories), "listings") if what else None
         for start in range(0, len(order), self.decoding.batch_size):
             chosen = order[start : start + self.decoding.batch_size]
-            batch = self._batch(pixels[chosen], [categories[i] for i in chosen], constrained)
+            batch = self._batch(pictures[chosen], [categories[i] for i in chosen], constrained)
             for place, generated in zip(chosen, batch, strict=True):
                 out[place] = generated
             if progress:
@@ -90,19 +89,19 @@ class ListingGenerator:
         return [generated for generated in out if generated is not None]
 
     def both(
-        self, pixels: npt.NDArray[np.uint8], categories: Sequence[str], what: str = ""
+        self, pictures: npt.NDArray[Any], categories: Sequence[str], what: str = ""
     ) -> tuple[list[Generated], list[Generated]]:
         """Greedy listings written freely, and held to the schema.
 
         Where the grammar allows every token of a free answer it would have changed none, so only the other
         answers are written again. A confidence is then the model's own, before any token is forbidden.
         """
-        free = self(pixels, categories, constrained=False, what=f"{what}, free" if what else "")
+        free = self(pictures, categories, constrained=False, what=f"{what}, free" if what else "")
         held = list(free)
         bad = [i for i, g in enumerate(free) if not self._allowed(g, categories[i])]
         if bad:
             again = self(
-                pixels[bad],
+                pictures[bad],
                 [categories[i] for i in bad],
                 constrained=True,
                 what=f"{what}, by schema" if what else "",
@@ -121,15 +120,14 @@ class ListingGenerator:
             and bool(matcher.is_accepting())
         )
 
-    def _inputs(self, pixels: npt.NDArray[np.uint8], categories: Sequence[str]) -> Any:
+    def _inputs(self, pictures: npt.NDArray[Any], categories: Sequence[str]) -> Any:
         """What the model reads: prompts padded on the left, with pictures."""
         questions = [self.note["prompt"].format(category=category) for category in categories]
         prompts = [self.conversation.prompt(question) for question in questions]
-        side = int(pixels.shape[1])
-        if pictures_are_alike(self.model, side):
-            return self._ready(pixels, prompts, side)
+        if pictures_are_alike(self.model, pictures):
+            return self._ready(pictures, prompts)
         return self.model.processor(
-            images=[[Image.fromarray(picture)] for picture in pixels],
+            images=[[image] for image in as_images(self.model, pictures)],
             text=prompts,
             padding=True,
             padding_side="left",
@@ -137,10 +135,10 @@ class ListingGenerator:
             return_tensors="pt",
         ).to(self.device)
 
-    def _ready(self, pixels: npt.NDArray[np.uint8], prompts: Sequence[str], side: int) -> dict[str, Any]:
+    def _ready(self, pictures: npt.NDArray[Any], prompts: Sequence[str]) -> dict[str, Any]:
         """The processor's batch from prompts whose tokens are known."""
         new = [prompt for prompt in prompts if prompt not in self._prompts]
-        self._prompts |= prompt_tokens(self.model, new, side)
+        self._prompts |= prompt_tokens(self.model, new)
         rows = [self._prompts[prompt] for prompt in prompts]
         shape = (len(rows), max(map(len, rows)))
         ids = np.full(shape, self.model.tokenizer.pad_token_id, np.int64)
@@ -149,13 +147,13 @@ class ListingGenerator:
             ids[place, -len(row) :], mask[place, -len(row) :] = row, 1
         made = {"input_ids": ids, "attention_mask": mask}
         inputs = {name: torch.from_numpy(array).to(self.device) for name, array in made.items()}
-        return {**inputs, "pixel_values": raw_pixels(pixels).to(self.device)}
+        return {**inputs, "pixel_values": as_input(pictures).to(self.device)}
 
     def _batch(
-        self, pixels: npt.NDArray[np.uint8], categories: Sequence[str], constrained: bool
+        self, pictures: npt.NDArray[Any], categories: Sequence[str], constrained: bool
     ) -> list[Generated]:
         """Decode one batch."""
-        inputs = self._inputs(pixels, categories)
+        inputs = self._inputs(pictures, categories)
         length = int(inputs["input_ids"].shape[1])
         chosen = ChosenProbabilities()
         grammar = [ListingGrammar(self.grammars, categories, length)] if constrained else []

@@ -16,28 +16,39 @@ import torch
 from PIL import Image
 from transformers import CLIPImageProcessor, LlavaProcessor
 
-from components.opal.model.language.listing_model import ListingModel
+from components.opal.model.language.listing_model import ListingModel, as_input
 
 IGNORED = -100  # a label that is not scored
 
 
-def pictures_are_alike(model: ListingModel, side: int) -> bool:
-    """Whether the processor hands on square pictures of ``side`` pixels unchanged, as equally many tokens."""
+def pictures_are_alike(model: ListingModel, pictures: npt.NDArray[Any]) -> bool:
+    """Whether a picture is always as many tokens, and goes to the tower as it is.
+
+    So it is with a tower's tokens, and with pixels ``[B, px, px, 3]`` that the processor hands on unchanged.
+    """
     images = getattr(model.processor, "image_processor", None)
     if type(model.processor) is not LlavaProcessor or not isinstance(images, CLIPImageProcessor):
         return False
     changed = images.do_rescale or images.do_normalize or images.do_center_crop
-    return not changed and dict(images.size) == {"height": side, "width": side}
+    side = pictures.shape[1]
+    return pictures.ndim == 3 or (not changed and dict(images.size) == {"height": side, "width": side})
 
 
-def raw_pixels(pictures: npt.NDArray[np.uint8]) -> torch.Tensor:
-    """Pictures ``[B, px, px, 3]`` as such a processor gives them: uint8 ``[B, 3, px, px]``."""
-    return torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2)))
+def as_images(model: ListingModel, pictures: npt.NDArray[Any]) -> list[Image.Image]:
+    """Pixels for a processor; in place of tokens blank pictures, which become as many tokens."""
+    if pictures.ndim == 3:
+        return [_blank(model)] * len(pictures)
+    return [Image.fromarray(picture) for picture in pictures]
 
 
-def prompt_tokens(model: ListingModel, prompts: Sequence[str], side: int) -> dict[str, list[int]]:
+def _blank(model: ListingModel) -> Image.Image:
+    size = model.processor.image_processor.size
+    return Image.new("RGB", (size["width"], size["height"]))
+
+
+def prompt_tokens(model: ListingModel, prompts: Sequence[str]) -> dict[str, list[int]]:
     """Tokens of each distinct prompt, those of its picture included, as the processor writes them."""
-    blank = Image.new("RGB", (side, side))
+    blank = _blank(model)
     options = {"add_special_tokens": False}
     return {
         prompt: model.processor(images=[[blank]], text=[prompt], **options)["input_ids"][0]
@@ -50,22 +61,20 @@ class ReadyCollator:
 
     Args:
         model: with a processor for which ``pictures_are_alike``. prompts, completions: every text that a
-            batch may hold. side: of the pictures, pixels.
+            batch may hold.
     """
 
-    def __init__(
-        self, model: ListingModel, prompts: Sequence[str], completions: Sequence[str], side: int
-    ) -> None:
+    def __init__(self, model: ListingModel, prompts: Sequence[str], completions: Sequence[str]) -> None:
         self._pad = int(model.tokenizer.pad_token_id)
-        self._prompts = prompt_tokens(model, prompts, side)
+        self._prompts = prompt_tokens(model, prompts)
         distinct = list(dict.fromkeys(completions))
         encoded = model.tokenizer(distinct, add_special_tokens=False)["input_ids"]
         self._completions = dict(zip(distinct, encoded, strict=True))
 
     def __call__(
-        self, examples: Sequence[dict[str, Any]], pictures: npt.NDArray[np.uint8]
+        self, examples: Sequence[dict[str, Any]], pictures: npt.NDArray[Any]
     ) -> dict[str, torch.Tensor]:
-        """``input_ids``, ``attention_mask``, ``labels`` ``[B, tokens]``, padded on the right; and pixels."""
+        """``input_ids``, ``attention_mask``, ``labels`` ``[B, tokens]``, padded on the right; pictures."""
         asked = [self._prompts[example["prompt"]] for example in examples]
         answered = [self._completions[example["completion"]] for example in examples]
         longest = max(len(a) + len(b) for a, b in zip(asked, answered, strict=True))
@@ -80,6 +89,6 @@ class ReadyCollator:
         return {
             "input_ids": torch.from_numpy(ids),
             "attention_mask": torch.from_numpy(mask),
-            "pixel_values": raw_pixels(pictures),
+            "pixel_values": as_input(pictures),
             "labels": torch.from_numpy(labels),
         }
