@@ -125,7 +125,7 @@ class VlclipParams(Params):
     # How far a box is trusted before training, from 0 (the encoder's own vectors) to 1 (the crop is read
     # in the whole picture's place). Pictures that the encoder knows by heart hardly move it. More of it finds
     # more cluttered pictures, and these then stand before plain ones: chosen so that plain ones lose nothing.
-    trust: Share = 0.6
+    trust: Share = 0.55
     # of product type, the variant's text, the attributes that the text states, and train queries
     captions: CaptionShares = CaptionShares(queries=0.4)  # the encoder's own
     augmentation: Augmentation = Augmentation()
