@@ -132,6 +132,8 @@ MEASURES = {
     "textual": ("Textual", "queries in words that listings use"),
     "visual": ("Visual", "queries that describe what a picture shows"),
     "titles": ("Titles", "products' own titles as queries"),
+    "known_text": ("Known text", "queries whose very text stands among the training queries"),
+    "new_text": ("New text", "queries whose text no training query has"),
     "pooled": ("Pooled", "queries and titles together"),
     "cluttered": ("cluttered", "pictures with other things beside the product"),
     "plain": ("plain", "pictures of the product alone"),
