@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from components.catalog.format.schema import CatalogSchema
+from components.evidence.denial import denied
 from components.evidence.listing import SellerListing
 from components.evidence.synonyms import Synonyms
 from components.evidence.words import Words, stem, words
@@ -70,7 +71,7 @@ class Lexicon:
         ]
 
     def find(self, tokens: Sequence[str], type_words: tuple[str, ...]) -> list[Mention]:
-        """Values named in ``tokens``, longest phrase first at each place, none overlapping.
+        """Values named in ``tokens`` and not denied, longest phrase first at each place, none overlapping.
 
         Args:
             type_words: of the product's type, which name no value: "table lamp" names no table.
@@ -81,8 +82,8 @@ class Lexicon:
                 at += size
                 continue
             for phrase, facts in self._phrases.get(tokens[at], ()):
-                if tuple(tokens[at : at + len(phrase)]) == phrase:
-                    end = at + len(phrase)
+                end = at + len(phrase)
+                if tuple(tokens[at:end]) == phrase and not denied(tokens, at, end):
                     found.append(Mention(at, end, tuple(facts)))
                     at = end
                     break
@@ -155,7 +156,7 @@ class Mentions:
         learned = (
             Mention(at, at + 1, (self._synonyms.meanings[word],))
             for at, word in enumerate(tokens)
-            if word in self._synonyms.meanings
+            if word in self._synonyms.meanings and not denied(tokens, at, at + 1)
         )
         known = [m for m in learned if m.facts[0][0] in lexicon.values]
         return [*lexicon.find(tokens, tuple(words(product_type))), *known]

@@ -41,7 +41,7 @@ class Observed:
     def finish(self) -> None:
         """All listings are read."""
         self.words.finish()
-        self.synonyms.finish(self.words.counts)
+        self.synonyms.finish()
         self.siblings.finish()
 
 

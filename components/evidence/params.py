@@ -19,8 +19,14 @@ class WordParams(Params):
     min_count: PositiveInt = 5  # a word seen this often is a word, and can be what a misspelling meant
     typo_ratio: float = Field(25.0, ge=1)  # a typo's intended word is at least so many times as frequent
     min_chars: int = Field(4, ge=2)  # shorter words are never taken for misspelt
+    # Of the titles, as wordfreq names it (en, de, fr, ...). A word that people use there is no misspelling of
+    # another one, however rare it is here: "dual" of "dial", "Woman" of "Women". null: nothing is known of
+    # words outside the catalogue, and only the listing's own record can say what a word meant.
+    language: str | None = Field("en", pattern="^[a-z]{2,3}$")
+    used_above: NonNegativeFloat = (
+        1.5  # Zipf frequency (log10 per billion words) from which people use a word
+    )
     synonym_purity: Share = 0.8  # a word stands for a value when this share of its titles state the value
-    synonym_ratio: NonNegativeFloat = 0.4  # and is replaced when so much rarer than the value's own word
 
 
 class EvidenceParams(Params):

@@ -56,9 +56,8 @@ class Synonyms:
         for word in [w for w in self._words if w not in kept]:
             del self._words[word]
 
-    def finish(self, counts: Counter[str]) -> None:
-        """Choose the words that mean one value; ``counts`` of all words decide which is the usual one."""
-        self._counts = counts
+    def finish(self) -> None:
+        """Choose the words that mean one value."""
         best: dict[str, tuple[float, str, str]] = {}
         for (word, name), seen in sorted(self._seen.items()):
             value, hits = max(seen.items(), key=lambda item: (item[1], item[0]))
@@ -82,11 +81,3 @@ class Synonyms:
             for kind, count in types.items()
         )
         return sum(shares) / max(1, types.total())
-
-    def usual_word(self, word: str, listing: SellerListing) -> str:
-        """The value's own word for a much rarer word that means it, where the listing states the value."""
-        name, value = self.meanings.get(word, ("", ""))
-        if not name or listing.attributes.get(name) != value or " " in value:
-            return ""
-        rare = self._counts[word] <= self._params.synonym_ratio * self._counts[value.casefold()]
-        return value if rare else ""

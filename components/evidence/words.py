@@ -115,6 +115,10 @@ class Words:
         long = (w for w in known if len(w) >= self._params.min_chars)
         self._known = sorted(long, key=lambda w: (-self.counts[w], w))
 
+    def common(self, word: str) -> bool:
+        """Whether several listings use a word, or the schema does."""
+        return word in self.of_schema or self.counts[word] >= self._params.min_count
+
     def share(self, word: str, product_type: str) -> float:
         """In which share of a product type's titles a word stands; 1 for a type nobody has seen."""
         titles = self._titles[product_type]
@@ -130,16 +134,29 @@ class Words:
             return calm[0][0]
         return shouted[0] if shouted else ""
 
+    @lru_cache(maxsize=65_536)  # noqa: B019 - lives as long as the one stage that uses it
+    def used(self, word: str) -> bool:
+        """Whether people use a word, as large collections of texts show (Speer 2022, wordfreq)."""
+        if self._params.language is None:
+            return False
+        from wordfreq import zipf_frequency
+
+        return bool(zipf_frequency(word, self._params.language) >= self._params.used_above)
+
     def meant(self, word: str, record: Iterable[str] = ()) -> str:
         """The word that ``word`` misspells by one slip (a letter too many, missing, wrong, or two swapped).
 
-        Words of the listing's own record come first; else the intended word must be so much more frequent
-        that the slip explains the rare one, and no other word may explain it about as well. Empty when none.
+        A text alone is no evidence against itself: a word that people use is what it says, and what another
+        one meant is said by the listing's own record, or by the language: then it is a word that people use
+        and so much more frequent here that the slip explains the rare one, and no other word may explain it
+        about as well. So a name that nobody uses is never turned into another name. Empty when none.
 
         Args:
             word: in small letters. record: words of the listing's attribute values and type.
         """
         if len(word) + 1 < self._params.min_chars or not word.isalpha() or word in self.of_schema:
+            return ""
+        if self.used(word):
             return ""
         own = [r for r in sorted(set(record)) if len(r) >= self._params.min_chars]
         if word in own:
@@ -156,7 +173,7 @@ class Words:
         least = self._params.typo_ratio * count
         frequent = bisect_right(self._known, -least, key=lambda w: -self.counts[w])
         meant = self._one_slip_away(word, self._known[:frequent])
-        if not meant:
+        if not meant or not (self.used(meant[0]) or meant[0] in self.of_schema):
             return ""
         others = self._one_slip_away(word, self._known)
         next_best = max((self.counts[w] for w in others if w != meant[0]), default=0)

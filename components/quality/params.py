@@ -49,6 +49,8 @@ class ListingQualityParams(Params):
     max_answer_chars: PositiveInt = 8000  # of an instruction's answer, and of either side of a pair
     min_kept_values: Share = 0.7  # share of sellers' values that refinement leaves, in any form
     min_kept_words: Share = 0.7  # share of the words of sellers' titles that it leaves
+    max_changed_values: Share = 0.25  # share of the values left that it writes in another form
+    max_changed_titles: Share = 0.5  # share of titles in which it changes or drops a word
     min_instructions: NonNegativeInt = 100  # for products of the train split
     min_pairs: PositiveInt = 50
     max_kind_share: float = Field(1.0, gt=0, le=1)  # of the pairs, of one kind of rejected answer

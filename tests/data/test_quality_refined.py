@@ -24,6 +24,8 @@ PARAMS: dict[str, Any] = {
     "max_answer_chars": 200,
     "min_kept_values": 0.7,
     "min_kept_words": 0.7,
+    "max_changed_values": 0.25,
+    "max_changed_titles": 0.5,
     "min_instructions": 10,
     "min_pairs": 5,
     "max_kind_share": 0.7,
@@ -169,6 +171,20 @@ def test_an_explained_change_passes(world: World) -> None:
     assert world.run("refined") == 0
 
 
+def rewrite_many(w: World) -> None:
+    for i in range(20):
+        restate(w, i, hue="teal", length_cm=f"{i}0")
+        w.decisions[4 * i + 1] = decision(i, "attributes", "length_cm", str(i), "normalise", f"{i}0")
+        w.instructions[i]["answer"] = w._answer(10 * i)
+
+
+def retitle_many(w: World) -> None:
+    for i in range(20):
+        w.listings[i]["title"] = "Teal axe"
+        w.decisions[4 * i + 3] = decision(i, "title", "1", "saw", "normalise", "axe")
+        w.instructions[i]["answer"] = w._answer(i).replace("saw", "axe")
+
+
 BROKEN: dict[str, tuple[Callable[[World], Any], str]] = {
     "a value outside the schema": (lambda w: restate(w, 3, hue="red", length_cm="3"), "fit the schema"),
     "an attribute that is none": (
@@ -213,6 +229,8 @@ BROKEN: dict[str, tuple[Callable[[World], Any], str]] = {
         "at most 60 characters",
     ),
     "too much dropped": (drop_many, "are left"),
+    "too many values rewritten": (rewrite_many, "are written in another form"),
+    "too many titles changed": (retitle_many, "titles at most 50% are changed"),
     "an answer of another listing": (
         lambda w: w.instructions[3].update(answer=w._answer(3, "ochre")),
         "are not those of the refined listing",

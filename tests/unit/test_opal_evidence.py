@@ -58,7 +58,7 @@ def listing(title: str, description: str = "", group: str = "g", **attributes: s
 def mentions() -> Mentions:
     words, synonyms = Words(WORDS, SCHEMA), Synonyms(WORDS, SCHEMA)
     words.finish()
-    synonyms.finish(words.counts)
+    synonyms.finish()
     return Mentions(SCHEMA, words, synonyms)
 
 

@@ -33,6 +33,7 @@ def run(params: EmbedStage, paths: Paths, record: Record) -> None:
     settings = params.embeddings
     torch.set_num_threads(settings.threads)
     model = load_encoder(paths.encoder)
+    model.encoder.shorten(settings.dimensions)
     encoder = BatchEncoder(model, settings.batch_size, settings.precision)
     pixels = PixelCache(paths.catalogue, model.encoder.image_px, paths.cache, settings.threads)
     features = FeatureCache(pixels, encoder, paths.cache)

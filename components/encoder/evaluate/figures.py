@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from components.encoder.evaluate.colour_histogram import ColourHistogram, histograms_of
+from components.encoder.evaluate.named_types import NamedTypes
 from components.encoder.evaluate.zero_shot import AttributeAnswers, attribute_answers
 from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.features.held_out import HeldOut, Task
@@ -23,6 +24,10 @@ from components.retrieval.significance import bootstrap_interval, paired_bootstr
 
 Floats = npt.NDArray[np.float64]
 DEPTH = 100
+TYPED, UNTYPED = (
+    "_typed",
+    "_untyped",
+)  # rows that are told every product's type, or not, unlike their namesake
 TESTED = (
     "hits_at_5",
     "mrr",
@@ -153,7 +158,8 @@ class Evaluation:
 
     def metrics(self) -> dict[str, Any]:
         """variant -> metric -> {value, low, high, n}, and the paired tests under ``_tests``."""
-        pairs = [("fine_tuned", other) for other in self.measured if other != "fine_tuned"]
+        others = [m for m in self.measured if m != "fine_tuned"]
+        pairs = [*(("fine_tuned", m) for m in others), (f"fine_tuned{TYPED}", "colour_histogram")]
         tests = paired_tests(self.measured, pairs, TESTED, self.params)
         return {**interval_table(self.measured, self.params), "_tests": tests}
 
@@ -171,21 +177,34 @@ ATTRIBUTES = pa.schema(
 
 
 def evaluate_encoder(
-    evaluation: Evaluation, variant: str, encoder: BatchEncoder, features: FeatureCache
+    evaluation: Evaluation,
+    variant: str,
+    encoder: BatchEncoder,
+    features: FeatureCache,
+    told: NamedTypes | None = None,
 ) -> None:
-    """Every task and zero-shot attributes for one encoder."""
+    """Every task and zero-shot attributes for one encoder; with ``told`` types, a second row of tasks."""
     held_out = evaluation.held_out
     images = features.vectors(held_out.positions)
     for task in held_out.tasks:
-        evaluation.add_scores(variant, task, encoder.texts(task.texts) @ images.T)
+        scores = encoder.texts(task.texts) @ images.T
+        evaluation.add_scores(variant, task, scores)
+        if told is not None:
+            bonus = told.bonus(task.texts, held_out.rows)
+            evaluation.add_scores(f"{variant}{TYPED}", task, scores + bonus)
     prompt = evaluation.params.attribute_prompt
     evaluation.add_answers(variant, attribute_answers(encoder, images, held_out, prompt))
 
 
-def evaluate_baselines(evaluation: Evaluation, pixels: PixelCache) -> None:
-    """colour_histogram for retrieval."""
+def evaluate_baselines(
+    evaluation: Evaluation, pixels: PixelCache, words_at: Mapping[str, list[int]], told: NamedTypes
+) -> None:
+    """The colour baseline for retrieval: told every candidate's type, and not told it."""
     held_out, bins = evaluation.held_out, evaluation.params.histogram_bins
-    baseline = ColourHistogram(held_out.train_rows, histograms_of(pixels, held_out.train_positions, bins))
+    baseline = ColourHistogram(histograms_of(pixels, held_out.train_positions, bins), words_at)
     test = histograms_of(pixels, held_out.positions, bins)
     for task in held_out.tasks:
-        evaluation.add_scores("colour_histogram", task, baseline.scores(task.texts, held_out.rows, test))
+        scores = baseline.scores(task.texts, test)
+        bonus = told.bonus(task.texts, held_out.rows)
+        evaluation.add_scores("colour_histogram", task, scores + bonus)
+        evaluation.add_scores(f"colour_histogram{UNTYPED}", task, scores)

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from components.encoder.evaluate.figures import Evaluation, evaluate_baselines, evaluate_encoder
+from components.encoder.evaluate.named_types import NamedTypes, postings
 from components.encoder.evaluate.probe import probe_answers
 from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.features.held_out import read_held_out
@@ -38,6 +39,8 @@ def run(params: EncoderEvaluationStage, paths: Paths, record: Record) -> None:
     model = load_encoder(paths.encoder)
     pixels = PixelCache(paths.catalogue, model.encoder.image_px, paths.cache, settings.threads)
     evaluation = Evaluation(held_out, settings)
+    words_at = postings(held_out.train_rows)
+    told = NamedTypes(held_out.train_rows, words_at)
     further = sorted(p for p in params.study.iterdir() if p.is_dir()) if params.study else ()
     variants = {"untrained": starting_model(params.encoder), "fine_tuned": model}
     variants |= {folder.name: load_encoder(folder) for folder in further}
@@ -46,14 +49,14 @@ def run(params: EncoderEvaluationStage, paths: Paths, record: Record) -> None:
             # Variants differ in their heads: a frozen tower reads each text once for all of them.
             batch = BatchEncoder(variant, settings.batch_size, settings.precision, paths.cache / "vectors")
             features = FeatureCache(pixels, batch, paths.cache)
-            evaluate_encoder(evaluation, name, batch, features)
+            evaluate_encoder(evaluation, name, batch, features, told if name == "fine_tuned" else None)
             batch.cache.close()
         if name == "fine_tuned":
             with record.timed("linear_probe"):
                 answers = probe_answers(read_rows(paths.catalogue), held_out, features.take)
             evaluation.add_answers("linear_probe", answers)
     with record.timed("baselines"):
-        evaluate_baselines(evaluation, pixels)
+        evaluate_baselines(evaluation, pixels, words_at, told)
     with record.timed("intervals"):
         metrics = evaluation.metrics()
     name = "study_encoder" if params.study else "encoder"

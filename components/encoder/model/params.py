@@ -142,8 +142,31 @@ class Augmentation(Params):
     brightness: float = Field(0.1, ge=0, lt=1)  # largest relative change
 
 
+class LastBlocks(Params):
+    """The end of an image tower, from its n-th last block on; what stands before stays frozen."""
+
+    last_blocks: PositiveInt  # in timm's and open_clip's own groups
+
+
+class LoraParams(Params):
+    """Low-rank adapters (LoRA, Hu et al. 2021, arXiv 2106.09685) that learn in the place of a tower."""
+
+    rank: PositiveInt = 8
+    alpha: PositiveInt = 16  # what an adapter adds is scaled by alpha / rank
+
+
 class TrainingParams(Params):
-    """Contrastive training: symmetric InfoNCE over the pictures and texts of a batch."""
+    """Contrastive training over the pictures and texts of a batch."""
+
+    # infonce: which text is the picture's, and which picture the text's; sigmoid: each pair by itself, with a
+    # bias that is learned (SigLIP)
+    loss: Literal["infonce", "sigmoid"] = "infonce"
+    # mixed: one caption drawn for each product; per_field: one of each kind, and a term of the loss for each
+    # kind, weighted by its share in `captions`
+    terms: Literal["mixed", "per_field"] = "mixed"
+    # numbers of first dimensions at which the loss is taken as well, ascending (Matryoshka): vectors that are
+    # cut there stay usable
+    matryoshka: tuple[PositiveInt, ...] = ()
 
     epochs: PositiveInt = 60
     batch_size: int = Field(512, ge=2)
@@ -154,8 +177,16 @@ class TrainingParams(Params):
     # arXiv 2210.01936).
     swapped_captions: bool = False
     # A tower that is not tuned is frozen: its features are computed once. Without heads it must be tuned.
-    tune_image: bool = False
+    tune_image: bool | LastBlocks = False
     tune_text: bool = False
+    # A tuned tower stays frozen and adapters learn in its place; the model folder holds merged weights.
+    lora: LoraParams | None = None
+    # Of a dual encoder made elsewhere: the weight of a term that keeps the similarities of a batch as they
+    # were before the first step; 0 for none
+    distil: NonNegativeFloat = 0.0
+    # Of such an encoder: shares of the tuned weights in a mean with the weights before the first step, one
+    # of which validation chooses (WiSE-FT, Wortsman et al. 2022, arXiv 2109.01903); empty: the tuned weights
+    interpolate: tuple[Share, ...] = ()
     learning_rate: PositiveFloat = 0.001
     # of tuned towers beside heads, which start at random and learn faster; null: as learning_rate
     tower_learning_rate: PositiveFloat | None = None
@@ -167,6 +198,20 @@ class TrainingParams(Params):
     minimum_temperature: PositiveFloat = 0.01
     checkpoint_every_s: PositiveFloat = 30.0  # resume state; costs nothing but the write
     validate_every_epochs: PositiveInt = 20
+
+    @model_validator(mode="after")
+    def _dimensions_ascend(self) -> Self:
+        if list(self.matryoshka) != sorted(set(self.matryoshka)):
+            raise ValueError("training.matryoshka must name each number of dimensions once, ascending")
+        return self
+
+    @model_validator(mode="after")
+    def _adapters_have_a_tower(self) -> Self:
+        if self.lora is not None and not (self.tune_image or self.tune_text):
+            raise ValueError("training.lora adapts tuned towers: set tune_image or tune_text to true")
+        if self.lora is not None and isinstance(self.tune_image, LastBlocks):
+            raise ValueError("training.lora adapts a whole tower: set tune_image to true, not to last_blocks")
+        return self
 
 
 class EncoderParams(Params):
@@ -188,6 +233,15 @@ class EncoderParams(Params):
             )
         return self
 
+    @model_validator(mode="after")
+    def _a_base_to_keep_to(self) -> Self:
+        if self.model.pretrained is None and (self.training.distil or self.training.interpolate):
+            raise ValueError(
+                "training.distil and training.interpolate keep to what a dual encoder knew: they need "
+                "model.pretrained"
+            )
+        return self
+
 
 class EmbeddingsParams(Params):
     """Block ``embeddings``: the stage that encodes every product's picture."""
@@ -195,6 +249,8 @@ class EmbeddingsParams(Params):
     threads: PositiveInt = 2
     batch_size: PositiveInt = 64
     precision: Precision = "bf16"
+    # numbers of a vector, one of encoder.training.matryoshka: smaller and faster to search; null: all
+    dimensions: PositiveInt | None = None
 
 
 class HeldOutParams(Params):

@@ -61,6 +61,7 @@ def search(text: str, image: Path | None, k: int, where: dict[str, str], paths: 
     """
     loaded = load_encoder(paths.encoder)
     found = load_index(paths.index, loaded.model_sha256, loaded.preprocessing_sha256)
+    loaded.encoder.shorten(int(found.embeddings["dimension"]))
     vector = query_vector(BatchEncoder(loaded, batch_size=1, precision="fp32"), text, image)
     return _hits(found, *found.search(vector, k, where or None))
 

@@ -75,8 +75,8 @@ def _grains(instructions: Rows) -> dict[str, int]:
     return {grain: grains.count(grain) for grain in sorted(set(grains))}
 
 
-def _share(kept: int, dropped: int) -> float:
-    return kept / (kept + dropped) if kept + dropped else 1.0
+def _share(some: int, others: int, of_none: float = 1.0) -> float:
+    return some / (some + others) if some + others else of_none
 
 
 def _facts(listings: Rows, decisions: Rows, sold: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
@@ -90,10 +90,13 @@ def _facts(listings: Rows, decisions: Rows, sold: Mapping[str, Mapping[str, Any]
         field: _share(verbs[f"{field}: keep"] + verbs[f"{field}: normalise"], verbs[f"{field}: drop"])
         for field in ("attributes", "title")
     }
+    changed = {d["product_id"] for d in decisions if d["field"] == "title" and d["decision"] != "keep"}
     facts = {
         "missing": len(set(sold) - have),
         "in_order": [name for name in sold if name in have] == [n for n in ids if n in sold],
         "kept_values": kept["attributes"],
         "kept_words": kept["title"],
+        "changed_values": _share(verbs["attributes: normalise"], verbs["attributes: keep"], 0.0),
+        "changed_titles": len(changed) / max(1, len(listings)),
     }
     return pd.DataFrame([facts])

@@ -55,8 +55,10 @@ SYSTEMS = {
 # In the order of the tables' columns: the system, its variants, then its baselines from strong to weak.
 VARIANTS = {
     "encoder": {
-        "fine_tuned": "the encoder",
-        "colour_histogram": "ranks by the colours named in the query; it is given every product's type",
+        "fine_tuned": "the encoder; it has to see what type a product is of",
+        "fine_tuned_typed": "the encoder, told every product's type",
+        "colour_histogram": "ranks by the colours named in the query, told every product's type",
+        "colour_histogram_untyped": "the same, not told the types",
         "image_centre": "points at the middle of every picture",
         "untrained": "the same network with random weights",
         "linear_probe": "attributes read off the frozen features of pictures, without texts",

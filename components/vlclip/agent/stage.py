@@ -150,10 +150,10 @@ class LazyEncoder:
     @cached_property
     def _encoder(self) -> BatchEncoder:
         from components.encoder.model.features.encode import BatchEncoder
-        from components.encoder.model.towers.files import load_encoder
+        from components.encoder.model.towers.files import comparable_encoder
 
         known = self._paths.cache / "vectors"
-        model, params = load_encoder(self._paths.encoder), self._params
+        model, params = comparable_encoder(self._paths.encoder, self._paths.embeddings), self._params
         return BatchEncoder(model, params.batch_size, params.precision, known)
 
 

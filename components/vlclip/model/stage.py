@@ -9,7 +9,7 @@ from pydantic import Field
 
 from components.encoder.model.towers.dual_encoder import Encoder
 from components.encoder.model.towers.files import load_encoder, save_encoder
-from components.encoder.model.towers.start import freeze
+from components.encoder.model.towers.tuned import freeze
 from components.encoder.model.train.contrastive import Contrastive
 from components.stage.memory import keep_freed_memory
 from components.stage.params import Params
@@ -75,6 +75,7 @@ def train(params: Blocks, paths: Paths, record: Record, until: int | None = None
         history = objective.loop(resume).run(until)
     if len(history.steps) < objective.plan.steps:
         return
+    objective.finish(history)
     target, curves = paths.vlclip / name, paths.plots / f"vlclip_{name}.csv"
     with published(target) as folder:
         save_encoder(loaded.encoder.cpu(), loaded.tokenizer, folder)

@@ -111,8 +111,8 @@ def with_queries(share: float, rows: Sequence[dict[str, Any]] | None = None) -> 
 
 def test_the_share_of_queries_is_respected_by_products_that_answer_one() -> None:
     captions = with_queries(0.4)
-    rows = np.resize(np.arange(4), 40_000)
-    texts = captions.draw(rows, np.random.default_rng(0)).texts
+    rows, rng = np.resize(np.arange(4), 40_000), np.random.default_rng(0)
+    texts = np.concatenate([captions.draw(part, rng).texts for part in np.split(rows, 40)])
     asked = np.array([captions.texts[t] == "red things" for t in texts])
     for number, expected in ((0, 0.4), (1, 0.4), (2, 0.0), (3, 0.4)):
         assert asked[rows == number].mean() == pytest.approx(expected, abs=0.015)
@@ -151,3 +151,15 @@ def test_every_answer_of_a_query_is_drawn_equally_often() -> None:
 def test_something_besides_queries_must_be_sampled() -> None:
     with pytest.raises(ValueError, match="besides queries"):
         CaptionShares(**NONE | {"queries": 1.0})
+
+
+def test_each_kind_has_a_caption_and_its_share_and_queries_go_to_those_that_answer_one() -> None:
+    shares = CaptionShares(**NONE | {"title": 0.3, "attributes": 0.3, "queries": 0.4})
+    captions = Captions(products("red", "red", "red", "red"), shares, {"colour"}, True, QUERIES)
+    fields = captions.draw_fields(np.arange(4), np.random.default_rng(0))
+    assert [f.share for f in fields] == pytest.approx([0.3, 0.3, 0.4])
+    said = [[captions.texts[t] for t in f.captions.texts] for f in fields]
+    assert said[0] == [f"thing {i}" for i in range(4)] and set(said[1]) == {"red square"}
+    assert fields[2].products.tolist() == [0, 1, 3] and said[2] == ["red things"] * 3
+    assert fields[2].captions.entailed.all(), "equal texts were made negatives"
+    assert not fields[0].captions.entailed[0, 1]

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from components.encoder.evaluate.colour_histogram import ColourHistogram, histograms
+from components.encoder.evaluate.named_types import NamedTypes, postings
 from components.encoder.model.errors import TrainingDataError
 from components.encoder.model.features.held_out import read_held_out, title_task
 from components.encoder.model.features.pixels import PixelCache, square
@@ -73,6 +74,9 @@ def test_training_beats_no_training_on_what_it_was_shown(trained: Path) -> None:
     tuned, untrained = metrics["fine_tuned"], metrics["untrained"]
     assert tuned["attribute_accuracy"]["value"] > max(0.5, untrained["attribute_accuracy"]["value"])
     assert tuned["hits_at_5"]["n"] == 8  # queries
+    pairs = {(t["a"], t["b"]) for t in metrics["_tests"]}
+    assert pairs >= {("fine_tuned", "colour_histogram_untyped"), ("fine_tuned_typed", "colour_histogram")}
+    assert metrics["fine_tuned_typed"]["hits_at_5"]["value"] >= tuned["hits_at_5"]["value"]
     for row in tuned.values():
         assert row["low"] <= row["value"] <= row["high"]
 
@@ -191,10 +195,13 @@ def test_pixels_are_the_same_from_cache_and_fresh(shapes: Path, tmp_path: Path) 
 def test_the_colour_baseline_finds_colours_and_types(shapes: Path, tmp_path: Path) -> None:
     held_out = read_held_out(shapes / "data/checked", shapes / "data/truth", "test", 3)
     pixels = PixelCache(shapes / "data/checked", 48, tmp_path, 1)
-    baseline = ColourHistogram(held_out.train_rows, histograms(pixels.take(held_out.train_positions), 4))
-    scores = baseline.scores(
-        ["red square", "blue bars"], held_out.rows, histograms(pixels.take(held_out.positions), 4)
-    )
+    words_at = postings(held_out.train_rows)
+    baseline = ColourHistogram(histograms(pixels.take(held_out.train_positions), 4), words_at)
+    asked = ["red square", "blue bars"]
+    scores = baseline.scores(asked, histograms(pixels.take(held_out.positions), 4))
+    colours = [held_out.rows[int(i)]["attributes"][0]["value"] for i in scores.argmax(axis=1)]
+    assert colours == ["red", "blue"]
+    scores += NamedTypes(held_out.train_rows, words_at).bonus(asked, held_out.rows)
     best = [held_out.rows[int(i)] for i in scores.argmax(axis=1)]
     assert [b["product_type"] for b in best] == ["square", "bar"]
     assert [b["attributes"][0]["value"] for b in best] == ["red", "blue"]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import open_clip
+import pytest
 import torch
 
 from components.encoder.model.towers.dropout import Dropout
 from components.encoder.model.towers.heads import Head
-from components.encoder.model.towers.losses import info_nce, no_negatives
+from components.encoder.model.towers.losses import distillation, info_nce, no_negatives, sigmoid_loss
 
 
 def test_texts_of_no_picture_are_negatives_of_pictures_alone() -> None:
@@ -35,6 +38,43 @@ def test_info_nce_equals_open_clips_loss() -> None:
     theirs = open_clip.loss.ClipLoss()(images, texts, scale)
     ours = info_nce(scale * images @ texts.T, torch.zeros(8, 8, dtype=torch.bool))
     torch.testing.assert_close(ours, theirs)
+
+
+def test_sigmoid_loss_equals_open_clips_loss() -> None:
+    generator = torch.Generator().manual_seed(0)
+    images, texts = (
+        torch.nn.functional.normalize(torch.randn(8, 16, generator=generator), dim=-1) for _ in "ab"
+    )
+    scale, bias = torch.tensor(14.3), torch.tensor(-2.1)
+    theirs = open_clip.loss.SigLipLoss()(images, texts, scale, bias)
+    ours = sigmoid_loss(scale * images @ texts.T + bias, torch.zeros(8, 8, dtype=torch.bool))
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_sigmoid_loss_asks_every_pair_that_is_not_excluded() -> None:
+    """The oracle is the formula, pair by pair; the last two texts are of no picture."""
+    logits = torch.randn(4, 6, generator=torch.Generator().manual_seed(0)) * 3
+    excluded = torch.zeros(4, 6, dtype=torch.bool)
+    excluded[0, 1] = excluded[3, 5] = True
+    expected = 0.0
+    for i in range(4):
+        for j in range(6):
+            sign = 1 if i == j else -1
+            if not excluded[i, j]:
+                expected += math.log(1 + math.exp(-sign * float(logits[i, j])))
+    assert float(sigmoid_loss(logits, excluded)) == pytest.approx(expected / 4, rel=1e-5)
+
+
+def test_distillation_is_how_far_both_directions_have_gone_from_the_base() -> None:
+    """The oracle is the divergence's formula; the last text is of no picture and asks for none."""
+    generator = torch.Generator().manual_seed(0)
+    ours, base = (torch.randn(3, 4, generator=generator) for _ in "ab")
+    expected = 0.0
+    for a, b in ((ours, base), (ours[:, :3].T, base[:, :3].T)):
+        p, q = b.softmax(dim=1), a.softmax(dim=1)
+        expected += float((p * (p / q).log()).sum(dim=1).mean()) / 2
+    assert float(distillation(ours, base, texts_only=1)) == pytest.approx(expected, rel=1e-5)
+    assert float(distillation(base, base, texts_only=1)) == pytest.approx(0, abs=1e-7)
 
 
 def test_excluded_pairs_do_not_count() -> None:

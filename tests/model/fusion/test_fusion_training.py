@@ -20,7 +20,7 @@ import yaml
 from components.encoder.model.features.picture_features import FeatureCache
 from components.encoder.model.features.pixels import PixelCache
 from components.encoder.model.towers.files import load_encoder
-from components.encoder.model.towers.start import freeze
+from components.encoder.model.towers.tuned import freeze
 from components.fusion.model.align.alignment import Alignment
 from components.fusion.model.align.train import AlignmentStage, towers_to_train
 from components.fusion.model.align.training_set import make_alignment_set

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -99,8 +99,9 @@ def _facts(row: dict[str, Any], attributes: Attributes) -> Facts:
 
 @dataclass(frozen=True)
 class _Version:
-    """One text per product, what it states, and the same with a value changed."""
+    """One text of a kind per product, what it states, and the same with a value changed."""
 
+    kind: str
     share: float
     texts: list[str]
     stated: list[Facts]
@@ -118,16 +119,17 @@ def _versions(
         if kind != "attributes":
             texts = [caption(r, kind) for r in rows]
             stated = [_facts(r, []) for r in rows] if kind == "product_type" else nothing
-            yield _Version(share, texts, stated, None, nothing)
+            yield _Version(kind, share, texts, stated, None, nothing)
             continue
         for own in zip(*(attribute_subsets(r, closed) for r in rows), strict=True):
             texts = [_subset_text(r, a, closed) for r, a in zip(rows, own, strict=True)]
             stated = [_facts(r, a) for r, a in zip(rows, own, strict=True)]
             if not swapped:
-                yield _Version(share / SUBSETS, texts, stated, None, nothing)
+                yield _Version(kind, share / SUBSETS, texts, stated, None, nothing)
                 continue
             changed = swapped_values(rows, own)
             yield _Version(
+                kind,
                 share / SUBSETS,
                 texts,
                 stated,
@@ -153,6 +155,19 @@ class CaptionBatch:
     entailed: npt.NDArray[np.bool_]
     swapped: Ints
     swapped_entailed: npt.NDArray[np.bool_]
+
+
+class Field(NamedTuple):
+    """Captions of one kind.
+
+    Attributes:
+        share: of the kind among all. products: ``[N]`` places in the batch of those that
+            have such a caption. captions: one for each of them.
+    """
+
+    share: float
+    products: Ints
+    captions: CaptionBatch
 
 
 @dataclass(frozen=True)
@@ -194,6 +209,10 @@ class Captions:
         versions = list(_versions(rows, shares, closed, swapped))
         weights = [v.share for v in versions]
         self._edges = np.cumsum(weights) / sum(weights)
+        self._kinds = {
+            kind: (getattr(shares, kind), np.array([i for i, v in enumerate(versions) if v.kind == kind]))
+            for kind in dict.fromkeys(v.kind for v in versions)
+        }
         self._query_share = shares.queries / (shares.queries + sum(weights)) if queries is not None else 0.0
         # [versions, products]; int32 halves what a big catalogue keeps in memory
         self._texts = np.stack([self._numbered(v.texts) for v in versions])
@@ -240,9 +259,32 @@ class Captions:
         """One caption for each of ``rows``."""
         chosen = np.searchsorted(self._edges, rng.random(len(rows)), side="right")
         chosen = chosen.clip(max=len(self._texts) - 1)
+        return self._drawn(rows, chosen, self._ask(rows, rng, self._query_share))
+
+    def draw_fields(self, rows: Ints, rng: np.random.Generator) -> list[Field]:
+        """One caption of every kind for each of ``rows``, and a query for those that answer any."""
+        every, none = np.arange(len(rows)), np.full(len(rows), -1, dtype=np.int64)
+        whole = sum(share for share, _ in self._kinds.values())
+        fields = [
+            Field(
+                (1 - self._query_share) * share / whole,
+                every,
+                self._drawn(rows, versions[rng.integers(len(versions), size=len(rows))], none),
+            )
+            for share, versions in self._kinds.values()
+        ]
+        if self._query_share:
+            asked = self._ask(rows, rng, 1.0)
+            some = np.flatnonzero(asked >= 0)
+            first = np.zeros(len(some), dtype=np.int64)  # of which the query takes the place
+            if len(some):
+                fields.append(Field(self._query_share, some, self._drawn(rows[some], first, asked[some])))
+        return fields
+
+    def _drawn(self, rows: Ints, chosen: Ints, asked: Ints) -> CaptionBatch:
+        """Captions of the chosen versions, or the queries that are asked (-1: none)."""
         texts, stated = self._texts[chosen, rows].astype(np.int64), self._stated[chosen, rows]
         known, swapped = self._known[rows], self._swapped_stated[chosen, rows]
-        asked = self._ask(rows, rng)
         of_query = asked >= 0
         texts[of_query] = self._query_texts[asked[of_query]]
         stated = np.where(of_query[:, None], -1, stated)
@@ -257,11 +299,11 @@ class Captions:
             entailed(known, swapped[some]),
         )
 
-    def _ask(self, rows: Ints, rng: np.random.Generator) -> Ints:
-        """A query that each product answers, or -1 where another caption stands for it."""
+    def _ask(self, rows: Ints, rng: np.random.Generator, share: float) -> Ints:
+        """A query that each product answers, for a share of them; -1 where another caption stands for it."""
         starts, flat = self._answers
         count = starts[rows + 1] - starts[rows]
-        wanted = (rng.random(len(rows)) < self._query_share) & (count > 0)
+        wanted = (rng.random(len(rows)) < share) & (count > 0)
         place = starts[rows] + np.floor(rng.random(len(rows)) * count).astype(np.int64)
         out = np.full(len(rows), -1, dtype=np.int64)
         out[wanted] = flat[place[wanted]]

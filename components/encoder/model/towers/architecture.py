@@ -43,6 +43,7 @@ class Architecture:
         custom_text: open_clip's ``CustomTextCLIP``. logit_bias: the start of SigLIP's bias.
         hugging_face: configuration of the text tower, if it is one of theirs.
         heads: None where the towers' projections are used.
+        dimensions: how many first numbers of a vector are vectors of their own (Matryoshka), ascending.
     """
 
     embed_dim: int
@@ -53,6 +54,7 @@ class Architecture:
     logit_bias: float | None = None
     hugging_face: dict[str, Any] | None = None
     heads: HeadSizes | None = None
+    dimensions: tuple[int, ...] = ()
 
 
 def build_towers(architecture: Architecture, image_px: int) -> Towers:

@@ -36,6 +36,13 @@ class Preprocessing(NamedTuple):
     std: tuple[float, ...]
 
 
+def shortened(vectors: Tensor, dimensions: int) -> Tensor:
+    """The first ``dimensions`` numbers of L2-normalised vectors ``[..., D]``, normalised again."""
+    if vectors.shape[-1] == dimensions:
+        return vectors
+    return F.normalize(vectors[..., :dimensions], dim=-1)
+
+
 class Encoder(nn.Module):
     """Image tower and text tower with one embedding space; vectors are L2-normalised float32.
 
@@ -83,6 +90,36 @@ class Encoder(nn.Module):
         self.architecture = replace(self.architecture, heads=replace(self.architecture.heads, views=views))
         self.heads["image"].add_views(views, trust)
 
+    def train(self, mode: bool = True) -> Encoder:
+        """Training mode, in which a frozen batch normalisation keeps to its own statistics."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d) and module.affine and not module.weight.requires_grad:
+                module.eval()
+        return self
+
+    def nest(self, dimensions: tuple[int, ...]) -> None:
+        """Say which first numbers of a vector are trained to be vectors of their own."""
+        self.architecture = replace(self.architecture, dimensions=dimensions)
+
+    def shorten(self, dimensions: int | None) -> None:
+        """Give vectors of so many dimensions from now on; None: as many as there are.
+
+        Matryoshka representation learning (Kusupati et al. 2022, arXiv 2205.13147).
+
+        Raises:
+            EncoderConfigurationError: the encoder was not trained to be cut there.
+        """
+        if dimensions in (None, self.embed_dim):
+            return
+        if dimensions not in self.architecture.dimensions:
+            known = ", ".join(map(str, (*self.architecture.dimensions, self.embed_dim)))
+            raise EncoderConfigurationError(
+                f"This encoder cannot give vectors of {dimensions} dimensions; it has {known}. Train it with "
+                "encoder.training.matryoshka to cut its vectors elsewhere."
+            )
+        self.embed_dim = dimensions
+
     @property
     def temperature(self) -> Tensor:
         """The factor that similarities are multiplied by, ``exp(logit_scale)``."""
@@ -120,10 +157,10 @@ class Encoder(nn.Module):
         Raises:
             EncoderConfigurationError: the features are of another width.
         """
-        if self.heads is None:
-            return F.normalize(features.float(), dim=-1)
-        vectors: Tensor = self.heads["image"](features)
-        return vectors
+        vectors = (
+            F.normalize(features.float(), dim=-1) if self.heads is None else self.heads["image"](features)
+        )
+        return shortened(vectors, self.embed_dim)
 
     def stage_maps(self, pixels: Tensor) -> list[Tensor]:
         """Feature maps ``[B, C, h, w]``, finest first: a trunk's stages, or a transformer's last grid."""
@@ -143,7 +180,7 @@ class Encoder(nn.Module):
             if not isinstance(self.towers.visual, VisionTransformer):
                 return vectors, vectors[:, None, None]
             grid = (self.stage_maps(pixels)[0].permute(0, 2, 3, 1) @ self.towers.visual.proj).float()
-            return vectors, F.normalize(grid, dim=-1)
+            return vectors, shortened(F.normalize(grid, dim=-1), self.embed_dim)
         maps, pooled = self._seen(pixels)
         size = maps[PATCH_STAGE if len(maps) > 1 else 0].shape[-2:] if grid is None else (grid, grid)
         parts = [_resized(m.float(), size) for m in maps]
@@ -219,10 +256,10 @@ class Encoder(nn.Module):
 
     def text_vectors(self, features: Tensor) -> Tensor:
         """Features ``[B, F]`` to vectors ``[B, D]``."""
-        if self.heads is None:
-            return F.normalize(features.float(), dim=-1)
-        vectors: Tensor = self.heads["text"](features)
-        return vectors
+        vectors = (
+            F.normalize(features.float(), dim=-1) if self.heads is None else self.heads["text"](features)
+        )
+        return shortened(vectors, self.embed_dim)
 
     @property
     def trims_texts(self) -> bool:

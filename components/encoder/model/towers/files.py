@@ -101,6 +101,19 @@ def load_encoder(folder: Path) -> LoadedEncoder:
     return _identified(encoder, tokenizer, {n: sha256_file(folder / f) for n, f in PARTS.items()})
 
 
+def comparable_encoder(folder: Path, embeddings: Path) -> LoadedEncoder:
+    """Read a model folder, for vectors of as many dimensions as an embeddings folder of it has.
+
+    Raises:
+        ModelFileError: see :func:`load_encoder`.
+        EncoderConfigurationError: the encoder cannot give so many.
+    """
+    loaded, meta = load_encoder(folder), embeddings / "meta.json"
+    if meta.is_file():  # whoever reads the vectors says that they are missing
+        loaded.encoder.shorten(json.loads(meta.read_text(encoding="utf-8")).get("dimension"))
+    return loaded
+
+
 def model_sha256(folder: Path) -> str:
     """What :attr:`LoadedEncoder.model_sha256` is of the model in a folder, without loading it.
 
@@ -131,6 +144,7 @@ def _described(config: dict[str, Any]) -> Architecture:
     described = dict(config["architecture"])
     if described["heads"] is not None:
         described["heads"] = HeadSizes(**described["heads"])
+    described["dimensions"] = tuple(described.get("dimensions", ()))
     return Architecture(**described)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,19 @@ import torch
 from torch import nn
 
 from components.encoder.model.errors import EncoderConfigurationError
-from components.encoder.model.params import EncoderParams, ImageTower, ModelParams, Pretrained, Weights
+from components.encoder.model.params import (
+    EncoderParams,
+    ImageTower,
+    ModelParams,
+    Pretrained,
+    TrainingParams,
+    Weights,
+)
 from components.encoder.model.towers.architecture import Architecture, HeadSizes
 from components.encoder.model.towers.dual_encoder import Encoder, Preprocessing
 from components.encoder.model.towers.files import LoadedEncoder, in_memory
 from components.encoder.model.towers.tokenizer import TextTokenizer, folder_tokenizer, open_clip_tokenizer
+from components.encoder.model.towers.tuned import freeze
 from components.encoder.model.towers.weights import (
     described,
     folder_config,
@@ -48,15 +57,6 @@ def starting_model(params: EncoderParams) -> LoadedEncoder:
     return in_memory(encoder, tokenizer)
 
 
-def freeze(encoder: Encoder, tune_image: bool, tune_text: bool) -> None:
-    """Let only tuned towers, heads and temperature learn."""
-    tuned = {"image": tune_image, "text": tune_text, "heads": True}
-    parameters = dict(encoder.named_parameters())
-    for part, names in encoder.parts().items():
-        for parameter in (parameters[name] for name in names if name in parameters):
-            parameter.requires_grad_(tuned[part])
-
-
 def _two_towers(params: EncoderParams) -> tuple[Encoder, TextTokenizer]:
     model = params.model
     folder = weights_path(model.text.weights)
@@ -66,7 +66,8 @@ def _two_towers(params: EncoderParams) -> tuple[Encoder, TextTokenizer]:
             f"tokenizer.json; {folder} is none."
         )
     text = folder_config(folder)
-    encoder = Encoder(_architecture(model, text), _preprocessing(model.image, params.image_px))
+    architecture = replace(_architecture(model, text), logit_bias=_bias(params.training))
+    encoder = Encoder(architecture, _preprocessing(model.image, params.image_px))
     encoder.towers.logit_scale.data.fill_(math.log(1 / params.training.initial_temperature))
     if model.image.weights is not None:
         load_image_trunk(encoder.towers.visual, model.image.architecture, model.image.weights)
@@ -81,6 +82,11 @@ def _two_towers(params: EncoderParams) -> tuple[Encoder, TextTokenizer]:
     tokenizer = folder_tokenizer(folder, model.text.context_length)
     _check_padding(folder, encoder.towers.text.config.pad_token_id, tokenizer.padding)
     return encoder, tokenizer
+
+
+def _bias(training: TrainingParams) -> float | None:
+    """Where the bias of the sigmoid loss starts: the log odds that a pair of a batch belongs together."""
+    return -math.log(training.batch_size - 1) if training.loss == "sigmoid" else None
 
 
 def _check_padding(folder: Path, of_tower: int | None, of_tokenizer: int) -> None:
@@ -160,8 +166,13 @@ def _pretrained(params: EncoderParams) -> tuple[Encoder, TextTokenizer]:
         raise EncoderConfigurationError(
             f"encoder.model.pretrained {chosen.architecture}/{tag} does not load: {reason}."
         ) from None
-    encoder = Encoder(_of_open_clip(config, made, quick_gelu), _seen_as(chosen, made, params.image_px))
-    encoder.towers.load_state_dict(made.state_dict())
+    architecture, state = _of_open_clip(config, made, quick_gelu), made.state_dict()
+    if architecture.logit_bias is None:
+        architecture = replace(architecture, logit_bias=_bias(params.training))
+    encoder = Encoder(architecture, _seen_as(chosen, made, params.image_px))
+    if "logit_bias" not in state and architecture.logit_bias is not None:
+        state["logit_bias"] = encoder.towers.logit_bias.data
+    encoder.towers.load_state_dict(state)
     return encoder, open_clip_tokenizer(chosen.architecture)
 
 

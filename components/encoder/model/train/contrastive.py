@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,15 +14,18 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from components.encoder.model.errors import TrainingDataError
-from components.encoder.model.features.captions import Captions
+from components.encoder.model.errors import EncoderConfigurationError, TrainingDataError
+from components.encoder.model.features.captions import CaptionBatch, Captions
 from components.encoder.model.features.pixels import PixelCache
 from components.encoder.model.params import EncoderParams, TrainingParams
-from components.encoder.model.towers.dual_encoder import Encoder
-from components.encoder.model.towers.losses import info_nce, no_negatives
+from components.encoder.model.towers.dual_encoder import Encoder, shortened
+from components.encoder.model.towers.losses import distillation, info_nce, no_negatives, sigmoid_loss
+from components.encoder.model.towers.tuned import add_adapters
+from components.encoder.model.train.interpolation import interpolate
 from components.encoder.model.train.views import random_views
 from components.stage.accelerator import autocast, device
 from components.training.batches import BatchOrder
+from components.training.curves import History
 from components.training.loop import Loop
 from components.training.plan import Plan
 
@@ -102,34 +106,78 @@ class TrainingSet:
 
 
 @dataclass(frozen=True)
+class Term:
+    """Some pictures of a step against a text for each: one part of its loss.
+
+    Attributes:
+        share: of the loss. pictures: ``[N]`` places in the batch; None for all, in order.
+        excluded: bool ``[N, N + S]``, pairs of picture i and text j that are no negatives; the last S texts
+            are of no picture, negatives of all.
+    """
+
+    share: float
+    pictures: Tensor | None
+    excluded: Tensor
+
+    def loss(self, encoder: Encoder, images: Tensor, texts: Tensor, params: TrainingParams) -> Tensor:
+        """The contrastive loss of vectors ``[N, D]`` and ``[N + S, D]``, averaged over dimensions."""
+        losses = []
+        for size in (encoder.embed_dim, *params.matryoshka):
+            logits = encoder.temperature * shortened(images, size) @ shortened(texts, size).T
+            if params.loss == "sigmoid":
+                losses.append(sigmoid_loss(logits + encoder.towers.logit_bias, self.excluded))
+            else:
+                losses.append(info_nce(logits, self.excluded, len(texts) - len(images)))
+        return sum(losses[1:], losses[0]) / len(losses)
+
+
+@dataclass(frozen=True)
 class ContrastiveBatch:
     """What one step sees.
 
     Attributes:
         rows: ``[B]`` places in the training set.
         pictures: features ``[B, F]``, or views ``[B, 3, H, W]`` in 0..255 for a tower that is tuned.
-        texts: features ``[B + S, F]``, or tokens of as many texts; the last S are texts of no picture,
-            negatives of all.
-        excluded: bool ``[B, B + S]``, pairs of picture i and text j that are no negatives.
+        texts: features ``[T, F]``, or tokens of as many texts, of all terms, one after the other.
+        terms: what the loss is made of.
     """
 
     rows: Ints
     pictures: Tensor
     texts: Tensor | Tokens
-    excluded: Tensor
+    terms: list[Term]
 
-
-def contrastive_loss(encoder: Encoder, batch: ContrastiveBatch, precision: str) -> Tensor:
-    """InfoNCE of a batch, in nats."""
-    with autocast(batch.pictures.device, precision):
-        tuned = batch.pictures.ndim == 4
-        images = encoder.encode_image(batch.pictures) if tuned else encoder.image_vectors(batch.pictures)
-        if isinstance(batch.texts, Tokens):
-            texts = batch.texts.vectors(encoder.encode_text, images.device)
+    def vectors(self, encoder: Encoder) -> list[tuple[Tensor, Tensor]]:
+        """Of pictures ``[N, D]`` and texts ``[N + S, D]`` of each term."""
+        tuned = self.pictures.ndim == 4
+        images = encoder.encode_image(self.pictures) if tuned else encoder.image_vectors(self.pictures)
+        if isinstance(self.texts, Tokens):
+            texts = self.texts.vectors(encoder.encode_text, images.device)
         else:
-            texts = encoder.text_vectors(batch.texts)
-        logits = encoder.temperature * images @ texts.T
-    return info_nce(logits, batch.excluded, len(texts) - len(images))
+            texts = encoder.text_vectors(self.texts)
+        own = texts.split([term.excluded.shape[1] for term in self.terms])
+        chosen = (images if t.pictures is None else images[t.pictures] for t in self.terms)
+        return list(zip(chosen, own, strict=True))
+
+
+def contrastive_losses(
+    encoder: Encoder, batch: ContrastiveBatch, params: TrainingParams, base: Encoder | None = None
+) -> dict[str, Tensor]:
+    """``loss`` of a batch, in nats: of its terms, by their shares; of a base, ``distillation`` is a part."""
+    with autocast(batch.pictures.device, params.precision):
+        vectors = batch.vectors(encoder)
+        losses = [t.share * t.loss(encoder, *v, params) for t, v in zip(batch.terms, vectors, strict=True)]
+        total = sum(losses[1:], losses[0])
+        if base is None:
+            return {"loss": total}
+        with torch.no_grad():
+            before = [base.temperature * a @ b.T for a, b in batch.vectors(base)]
+        kept = [
+            term.share * distillation(encoder.temperature * a @ b.T, old, len(b) - len(a))
+            for term, (a, b), old in zip(batch.terms, vectors, before, strict=True)
+        ]
+        distilled = sum(kept[1:], kept[0])
+    return {"loss": total + params.distil * distilled, "distillation": distilled}
 
 
 def tower_rates(encoder: Encoder, params: TrainingParams) -> dict[str, float]:
@@ -148,6 +196,8 @@ class Contrastive:
 
     Raises:
         TrainingDataError: the train split has fewer than two products.
+        EncoderConfigurationError: the encoder has no bias for the sigmoid loss, or fewer dimensions than
+            ``matryoshka`` names.
     """
 
     def __init__(
@@ -157,10 +207,21 @@ class Contrastive:
             raise TrainingDataError(
                 f"The train split has {len(data.topics)} products; contrastive training needs at least 2."
             )
+        _check(encoder, params.training)
+        if params.training.interpolate and validate is None:
+            raise TrainingDataError(
+                "training.interpolate is chosen on the validation split, which has fewer than two products "
+                "with a title."
+            )
+        training = params.training
+        encoder.nest(training.matryoshka)
         self.device = device()
         self.module = encoder.to(self.device)
         self.data, self.params, self._validate = data, params, validate
-        training = params.training
+        keeps = training.distil or training.interpolate
+        self._base = copy.deepcopy(encoder).eval().requires_grad_(False) if keeps else None
+        self.tuned_share = 1.0  # in a mean with the base's weights
+        self._adapters = add_adapters(encoder, training, params.seed)
         self.order = BatchOrder(data.topics, training.batch_size, training.topic_size, params.seed)
         self.plan = Plan(
             steps=self.order.steps_per_epoch * training.epochs,
@@ -178,12 +239,24 @@ class Contrastive:
     def batch(self, step: int) -> ContrastiveBatch:
         """Pictures, texts and excluded pairs of one step."""
         rows, rng = self.order.rows(step), self.order.rng(step)
-        captions = self.data.captions.draw(rows, rng)
+        if self.params.training.terms == "per_field":
+            fields = [f for f in self.data.captions.draw_fields(rows, rng) if len(f.products) > 1]
+            terms = [self._term(f.captions, rows[f.products], f.share, f.products) for f in fields]
+            drawn = [f.captions for f in fields]
+        else:
+            drawn = [self.data.captions.draw(rows, rng)]
+            terms = [self._term(drawn[0], rows)]
+        pictures = self._pictures(self.data.rows[rows], rng)
+        places = np.concatenate([part for c in drawn for part in (c.texts, c.swapped)])
+        return ContrastiveBatch(rows, pictures, self._texts(places), terms)
+
+    def _term(
+        self, captions: CaptionBatch, rows: Ints, share: float = 1.0, places: Ints | None = None
+    ) -> Term:
         excluded = no_negatives(torch.from_numpy(self.data.groups[rows]), torch.from_numpy(captions.entailed))
         excluded = torch.cat([excluded, torch.from_numpy(captions.swapped_entailed)], dim=1)
-        pictures = self._pictures(self.data.rows[rows], rng)
-        texts = self._texts(np.concatenate([captions.texts, captions.swapped]))
-        return ContrastiveBatch(rows, pictures, texts, excluded.to(self.device))
+        pictures = None if places is None else torch.from_numpy(places).to(self.device)
+        return Term(share, pictures, excluded.to(self.device))
 
     def _texts(self, places: Ints) -> Tensor | Tokens:
         texts = self.data.texts
@@ -196,8 +269,9 @@ class Contrastive:
         return random_views(pixels, self.params.image_px, self.params.augmentation, rng)
 
     def losses(self, batch: ContrastiveBatch) -> dict[str, Tensor]:
-        """``loss``, in nats."""
-        return {"loss": contrastive_loss(self.module, batch, self.params.training.precision)}
+        """``loss`` and its parts, in nats."""
+        training = self.params.training
+        return contrastive_losses(self.module, batch, training, self._base if training.distil else None)
 
     def ids(self, batch: ContrastiveBatch) -> Mapping[str, Sequence[str]]:
         """The batch's products."""
@@ -211,3 +285,23 @@ class Contrastive:
     def validate(self) -> dict[str, float]:
         """Figures on the validation split."""
         return self._validate(self.module) if self._validate is not None else {}
+
+    def finish(self, history: History) -> None:
+        """After the last step: merge adapters, and let validation choose how far from the base to go."""
+        for adapter in self._adapters:
+            adapter.merge_and_unload()
+        if self.params.training.interpolate and self._base is not None and self._validate is not None:
+            shares = self.params.training.interpolate
+            self.tuned_share, history.further = interpolate(self.module, self._base, shares, self._validate)
+
+
+def _check(encoder: Encoder, params: TrainingParams) -> None:
+    if params.loss == "sigmoid" and getattr(encoder.towers, "logit_bias", None) is None:
+        raise EncoderConfigurationError(
+            "training.loss: sigmoid needs an encoder with a bias; train stage encoder with it, too."
+        )
+    if max(params.matryoshka, default=0) >= encoder.embed_dim:
+        raise EncoderConfigurationError(
+            f"training.matryoshka names {max(params.matryoshka)} dimensions; the encoder's vectors have "
+            f"{encoder.embed_dim}, and fewer are wanted."
+        )

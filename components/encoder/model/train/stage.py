@@ -42,14 +42,17 @@ def run(params: EncoderStage, paths: Paths, record: Record) -> None:
     objective = Contrastive(model.encoder, data, settings, validate)
     with record.timed("train"):
         history = objective.loop(resume).run()
+        objective.finish(history)
     encoder = model.encoder.cpu()
     with published(paths.encoder) as folder:
         save_encoder(encoder, model.tokenizer, folder)
     curves = paths.plots / f"{paths.encoder.name}.csv"
-    write_text(curves, curves_csv(history.steps, history.validation))
+    write_text(curves, curves_csv(history.steps, history.validation, history.further))
     forget(resume)
     record.outputs = [str(paths.encoder), str(curves)]
     record_history(record, history, objective.plan.batch_size)
+    if settings.training.interpolate:
+        record.metrics["tuned_share"] = objective.tuned_share
     record.metrics["parameters"] = float(sum(p.numel() for p in encoder.parameters()))
     record.metrics["parameters_trained"] = float(
         sum(p.numel() for p in encoder.parameters() if p.requires_grad)

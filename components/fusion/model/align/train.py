@@ -12,7 +12,7 @@ from components.catalog.format.records import SPLITS
 from components.catalog.format.shards import Catalogue
 from components.encoder.model.towers.files import in_memory
 from components.encoder.model.towers.heads import Head
-from components.encoder.model.towers.start import freeze
+from components.encoder.model.towers.tuned import freeze
 from components.fusion.model.align.alignment import Alignment
 from components.fusion.model.align.training_set import fit_fields, make_alignment_set
 from components.fusion.model.params import AlignmentParams, FusionParams

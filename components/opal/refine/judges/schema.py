@@ -7,50 +7,26 @@ keeps no list of the ways in which sellers go wrong.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-
-from rapidfuzz.distance import OSA
+from collections.abc import Callable, Sequence
 
 from components.catalog.format.schema import Attribute, CatalogSchema, attribute_problem
 from components.evidence.listing import SellerListing
-from components.evidence.words import core, cores, phrases
 from components.opal.refine.decisions import Decision, kept
 from components.opal.refine.judge import Inputs, Opened
 from components.opal.refine.known_values import KnownValues
 from components.opal.refine.units import in_unit, unit_of
+from components.opal.refine.wording import abbreviates, contained, recognised, same_words
 
 NAME = "schema"
-LONGEST_PHRASE = 4  # words of a value that is looked for in a longer text
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(cores(text.replace("-", " ").replace("_", " ")))
-
-
-def contained(text: str, values: Iterable[str]) -> list[str]:
-    """The values whose words stand in ``text`` in a row, the longest ones only."""
-    runs = {run for _, run in phrases(_words(text), LONGEST_PHRASE)}
-    found = [value for value in values if _words(value) in runs]
-    return [v for v in found if not any(v != w and set(_words(v)) < set(_words(w)) for w in found)]
-
-
-def _abbreviates(short: str, value: str) -> bool:
-    """Whether each word of ``short`` is made of letters of that word of ``value``, the first one first."""
-    words, whole = _words(short), _words(value)
-    if len(words) != len(whole) or short.casefold() == value.casefold():
-        return False
-    for a, b in zip(words, whole, strict=True):
-        letters = iter(b)
-        if a[0] != b[0] or len(a) > len(b) or not all(letter in letters for letter in a):
-            return False
-    return True
 
 
 class SchemaJudge:
     """Brings values into the form that the schema asks for; what cannot be brought there is dropped."""
 
-    def __init__(self, schema: CatalogSchema, known: KnownValues) -> None:
-        self._schema, self._known = schema, known
+    def __init__(
+        self, schema: CatalogSchema, known: KnownValues, used: Callable[[str], bool] = lambda _: False
+    ) -> None:
+        self._schema, self._known, self._used = schema, known, used
 
     def judge(self, listings: Sequence[SellerListing]) -> list[list[Decision]]:
         """One decision per attribute of each listing."""
@@ -86,52 +62,40 @@ class SchemaJudge:
         return self._normalise(name, value, f"{number:.10g}", "unit written out or converted")
 
     def _closed(self, listing: SellerListing, name: str, value: str, attribute: Attribute) -> Decision:
-        new, reason = recognised(value, attribute.values, f"{listing.title} {listing.description}")
+        text = f"{listing.title} {listing.description}"
+        new, reason = recognised(value, attribute.values, text, self._used)
         if new:
             return self._normalise(name, value, new, reason)
         return self._drop(name, value, f"is not one of the {len(attribute.values)} allowed values")
 
     def _free_text(self, listing: SellerListing, name: str, value: str) -> Decision:
-        """A value the schema leaves open: held against what other listings state."""
+        """A value the schema leaves open: a name or a text, changed only where its own wording says so.
+
+        That another listing states a similar value, or a part of it, is no evidence against it: most such
+        values are names, and "organic cotton" says more than "cotton".
+        """
         usual = self._known.usual(listing.category, name)
         if value in usual:
             return kept("attributes", name, value, NAME, "a value that other listings state")
-        new, reason = recognised(value, usual, f"{listing.title} {listing.description}")
-        if new:
-            return self._normalise(name, value, new, reason)
         if not value.strip():
             return self._drop(name, value, "is blank")
-        if value.endswith(".") and any(_abbreviates(value, known) for known in usual):
+        new, reason = _usual_form(value, usual, f"{listing.title} {listing.description}")
+        if new:
+            return self._normalise(name, value, new, reason)
+        if value.endswith(".") and any(abbreviates(value, known) for known in usual):
             return self._drop(name, value, "an abbreviation of several values")
         return kept("attributes", name, value, NAME, "free text that nothing speaks against")
 
 
+def _usual_form(value: str, usual: Sequence[str], text: str) -> tuple[str, str]:
+    """The usual value that ``value`` says, and how; empty when none or several."""
+    if same := same_words(value, usual):
+        return same, "other capitals or separators"
+    short = [v for v in usual if abbreviates(value, v)] if value.endswith(".") else []
+    short = contained(text, short) if len(short) > 1 else short
+    return (short[0], "abbreviation") if len(short) == 1 else ("", "")
+
+
 def open_judge(inputs: Inputs) -> Opened:
     """The judge of form, with the values of the train split."""
-    return Opened(SchemaJudge(inputs.schema, inputs.observed.values))
-
-
-def recognised(value: str, values: Sequence[str], text: str) -> tuple[str, str]:
-    """The one of ``values`` that ``value`` says in another form, and in which; empty when none or several.
-
-    In this order: other capitals or separators; a value inside a longer wording; one slip of spelling; an
-    abbreviation, told apart by the listing's ``text`` when several values fit.
-    """
-    folded = {" ".join(_words(v)): v for v in reversed(values)}
-    said = " ".join(_words(value))
-    if said in folded:
-        return folded[said], "other capitals or separators"
-    inside = contained(value, values)
-    if len(inside) == 1:
-        return inside[0], "the value inside a longer wording"
-    if inside:
-        return "", ""
-    near = [
-        v for v in values if len(said) > 3 and OSA.distance(said, " ".join(_words(v)), score_cutoff=1) < 2
-    ]
-    if len(near) == 1:
-        return near[0], "misspelling"
-    short = [v for v in values if _abbreviates(value, v)]
-    if len(short) > 1:
-        short = contained(text, short)
-    return (short[0], "abbreviation") if len(short) == 1 and core(value) else ("", "")
+    return Opened(SchemaJudge(inputs.schema, inputs.observed.values, inputs.observed.words.used))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from components.encoder.model.features.encode import BatchEncoder
-from components.encoder.model.towers.files import load_encoder
+from components.encoder.model.towers.files import comparable_encoder
 from components.evidence.calibration import Calibration, Weights, calibrate
 from components.evidence.features import FEATURES, Evidence, EvidenceReader
 from components.evidence.listing import SellerListing
@@ -81,9 +81,8 @@ def open_judge(inputs: Inputs) -> Opened | None:
     if params is None:
         return None
     paths, left = inputs.paths, params.calibration_products
-    texts = BatchEncoder(
-        load_encoder(paths.encoder), params.batch_size, params.precision, paths.cache / "vectors"
-    )
+    model = comparable_encoder(paths.encoder, paths.embeddings)
+    texts = BatchEncoder(model, params.batch_size, params.precision, paths.cache / "vectors")
     reader = EvidenceReader(texts, inputs.observed, inputs.schema, params)
     evidence: list[Evidence] = []
     for batch in listing_batches(

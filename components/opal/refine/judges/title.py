@@ -1,17 +1,25 @@
-"""The judge of titles: word by word, shouting, misspellings, rare synonyms and keyword stuffing."""
+"""The judge of titles: word by word, shouting, misspellings and keyword stuffing.
+
+It changes a word only where something besides the title speaks against it. A rare word for a stated value
+("vermilion" of something red) is no fault, and says more than the usual one: it stays.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from components.evidence.listing import SellerListing
-from components.evidence.synonyms import Synonyms
 from components.evidence.words import Words, affixes, cased_like, core, cores
 from components.opal.refine.decisions import Decision, Verb
 from components.opal.refine.judge import Inputs, Opened
 from components.opal.refine.params import TitleParams
 
 NAME = "title_words"
+LONGEST_ABBREVIATION = 3  # letters of a word in capitals that nobody writes otherwise: it stays
+
+
+def _in_capitals(word: str) -> bool:
+    return len(word) > 1 and word.isupper() and word.isalpha()
 
 
 def record_words(listing: SellerListing) -> set[str]:
@@ -22,8 +30,8 @@ def record_words(listing: SellerListing) -> set[str]:
 class TitleJudge:
     """Cleans titles with what the catalogue's train split shows of its own language; knows no word list."""
 
-    def __init__(self, words: Words, synonyms: Synonyms, params: TitleParams) -> None:
-        self._words, self._synonyms, self._params = words, synonyms, params
+    def __init__(self, words: Words, params: TitleParams) -> None:
+        self._words, self._params = words, params
 
     def judge(self, listings: Sequence[SellerListing]) -> list[list[Decision]]:
         """One decision per word of each title."""
@@ -33,7 +41,8 @@ class TitleJudge:
         """A decision for each word of the title."""
         record = record_words(listing)
         tokens = listing.title.split()
-        mended = [self._mended(token, at, listing, record) for at, token in enumerate(tokens)]
+        shouted = self._shouted(tokens, record)
+        mended = [self._mended(token, at, record, shouted[at]) for at, token in enumerate(tokens)]
         stuffed = self._stuffed([core(new) for new, _ in mended], listing.product_type, record)
         out = []
         for at, (token, (new, reason)) in enumerate(zip(tokens, mended, strict=True)):
@@ -43,23 +52,39 @@ class TitleJudge:
             out.append(Decision("title", str(at), token, verb, new, NAME, reason or "fits"))
         return out
 
-    def _mended(self, token: str, at: int, listing: SellerListing, record: set[str]) -> tuple[str, str]:
+    def _mended(self, token: str, at: int, record: set[str], shouted: bool) -> tuple[str, str]:
         """A token as it should be written, and why; unchanged tokens have no reason."""
         before, word, after = affixes(token)
         reasons = []
-        if len(word) > 1 and word.isupper() and word.isalpha():
-            calm = self._words.usual_case(core(word)) or word.lower()
-            calm = calm[:1].upper() + calm[1:] if at == 0 else calm
-            if calm != word:
-                word, reasons = calm, ["shouting"]
+        if shouted and (calm := self._calm(word, at, record)) != word:
+            word, reasons = calm, ["shouting"]
         if meant := self._words.meant(core(word), record):
             usual = self._words.usual_case(meant) or meant
             word = cased_like(usual, word) if at == 0 else usual
             reasons.append("misspelling")
-        if value := self._synonyms.usual_word(core(word), listing):
-            word = cased_like(value, word)
-            reasons.append("rare word for a value that the listing states")
         return (before + word + after, ", ".join(reasons)) if reasons else (token, "")
+
+    def _calm(self, word: str, at: int, record: set[str]) -> str:
+        """A word in capitals as the catalogue writes it; names and abbreviations keep their own."""
+        usual = self._words.usual_case(core(word))
+        if not usual:
+            if len(word) <= LONGEST_ABBREVIATION:
+                return word
+            said = core(word) in record or self._words.used(core(word))
+            usual = word.lower() if said else word.capitalize()
+        return usual[:1].upper() + usual[1:] if at == 0 else usual
+
+    def _shouted(self, tokens: Sequence[str], record: set[str]) -> list[bool]:
+        """Which tokens are shouted: several in capitals in a row, or one that the record states.
+
+        One word in capitals between others is a name, a size or an abbreviation: KURA, LED, HP.
+        """
+        large = [_in_capitals(affixes(token)[1]) for token in tokens]
+        out = []
+        for at, token in enumerate(tokens):
+            beside = (at > 0 and large[at - 1]) or (at + 1 < len(tokens) and large[at + 1])
+            out.append(large[at] and (beside or core(token) in record))
+        return out
 
     def _stuffed(self, words: Sequence[str], product_type: str, record: set[str]) -> int:
         """From which place on the title is stuffed; its length when it is not. The first word stays."""
@@ -69,9 +94,12 @@ class TitleJudge:
         return end if len(words) - end >= self._params.stuffing_run else len(words)
 
     def _belongs(self, word: str, product_type: str, record: set[str]) -> bool:
-        return word in record or self._words.share(word, product_type) >= self._params.own_share
+        """Stuffing is made of words that are common elsewhere; one that is new here may be a name."""
+        if word in record or not self._words.common(word):
+            return True
+        return self._words.share(word, product_type) >= self._params.own_share
 
 
 def open_judge(inputs: Inputs) -> Opened:
     """The judge of titles, with the catalogue's own words."""
-    return Opened(TitleJudge(inputs.observed.words, inputs.observed.synonyms, inputs.params.title))
+    return Opened(TitleJudge(inputs.observed.words, inputs.params.title))
