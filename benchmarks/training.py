@@ -1,15 +1,19 @@
 """Contrastive training beside open_clip's own loop: same towers, heads, data, batch and precision.
 
-Two cases, runs alternating, medians over ``--runs``; pairs a second over ``--epochs`` epochs from JPEG files:
+Three cases, runs alternating, medians over ``--runs``; pairs a second over ``--epochs`` epochs from JPEG:
 
 * ``locked``: both towers frozen, heads learn. Ours counts building the shards and the features that are
   computed once; the peer computes them in every step, as its loop does. Its time is measured over two epochs
   and counted for all, each costing the same.
+* ``text``: the image tower is frozen, the text tower is tuned. Both sides tune the same tower on the same
+  texts, so the peer's work per pair by ours is a ceiling: ``ceiling`` is the ratio of their floating-point
+  operations a pair (torch's count; ours with the features' share). Two epochs are measured of each and
+  counted for all, building shards and features once.
 * ``unlocked``: both towers are tuned, from pixels. Ours counts building the shards and the pixel cache.
 
 The peer is ``open_clip_train.train_one_epoch`` over its ``CsvDataset`` (random resized crop, one worker).
 Needs ``pip install -e '.[benchmarks]'``. Run:
-``python -m benchmarks.training [--products 1000] [--epochs 20] [--runs 3] [--quick]``
+``python -m benchmarks.training [--products 1000] [--epochs 20] [--runs 3] [--cases text] [--quick]``
 """
 
 from __future__ import annotations
@@ -41,15 +45,17 @@ from components.training.optimiser import adamw
 
 COLOURS = ("red", "green", "blue", "white", "black", "yellow")
 RESULTS = Path("benchmarks/results/training.json")
-PEER_EPOCHS = 2  # that are measured of the peer where both towers are frozen
+MEASURED = 2  # epochs that stand for all where a tower is frozen, of the peer, and of ours where one is tuned
+CASES = {"locked": (False, False), "text": (False, True), "unlocked": (True, True)}  # what is tuned
 
 
-def parameters(epochs: int, tuned: bool) -> EncoderParams:
+def parameters(epochs: int, case: str) -> EncoderParams:
     """The default towers and heads; titles are the only captions."""
+    tune_image, tune_text = CASES[case]
     block = EncoderParams().model_dump()
     block["captions"] = dict.fromkeys(block["captions"], 0.0) | {"title": 1.0}
     block["training"] |= {"epochs": epochs, "batch_size": 64, "swapped_captions": False, "topic_size": 1}
-    block["training"] |= {"tune_image": tuned, "tune_text": tuned}
+    block["training"] |= {"tune_image": tune_image, "tune_text": tune_text}
     block["training"] |= {"validate_every_epochs": 1000, "checkpoint_every_s": 1e9}
     return EncoderParams.model_validate(block)
 
@@ -165,13 +171,32 @@ def peer_from_jpeg(params: EncoderParams, table: Path, epochs: int) -> float:
     return peer_epochs(params, model.encoder, info.dataloader, epochs)
 
 
-def ours(params: EncoderParams, catalogue: Path, cache: Path) -> float:
-    """Seconds of our training on a catalogue with nothing in the cache."""
+def ours(params: EncoderParams, catalogue: Path, cache: Path) -> tuple[float, float]:
+    """Seconds until our training can start, with nothing in the cache, and of training."""
     start = time.perf_counter()
     model = starting_model(params)
     data, _ = make_training_set(catalogue, params, model, cache)
+    prepared = time.perf_counter()
     Contrastive(model.encoder, data, params).loop().run()
-    return time.perf_counter() - start
+    return prepared - start, time.perf_counter() - prepared
+
+
+def flops_ceiling(catalogue: Path, cache: Path, epochs: int) -> float:
+    """How many times the work of ours the peer does for a pair, where the text tower alone is tuned."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    params = parameters(1, "text")
+    model = starting_model(params)
+    data, _ = make_training_set(catalogue, params, model, cache)
+    objective = Contrastive(model.encoder, data, params)
+    batch = objective.batch(0)
+    with FlopCounterMode(display=False) as step:
+        objective.losses(batch)["loss"].backward()
+    pixels = torch.zeros(len(batch.rows), 3, params.image_px, params.image_px)
+    with FlopCounterMode(display=False) as tower, torch.no_grad():
+        model.encoder.image_features(pixels)
+    once, every = tower.get_total_flops(), step.get_total_flops()
+    return (every + once) / (every + once / epochs)
 
 
 def rows_of(times: dict[str, tuple[list[float], list[float]]], pairs: int) -> list[dict[str, Any]]:
@@ -193,6 +218,9 @@ def main() -> None:
     parser.add_argument("--products", type=int, default=1000)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument(
+        "--cases", nargs="+", choices=CASES, default=list(CASES), help="others keep their rows"
+    )
     parser.add_argument("--quick", action="store_true", help="a smoke run; writes nothing")
     arguments = parser.parse_args()
     if arguments.quick:
@@ -200,7 +228,7 @@ def main() -> None:
     logging.disable(logging.INFO)
     keep_freed_memory()  # for both sides: they share this process
     torch.set_num_threads(2)
-    times: dict[str, tuple[list[float], list[float]]] = {"locked": ([], []), "unlocked": ([], [])}
+    times: dict[str, tuple[list[float], list[float]]] = {case: ([], []) for case in arguments.cases}
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         (work / "jpeg").mkdir()
@@ -209,23 +237,35 @@ def main() -> None:
         table.write_text("image\ttitle\n" + "".join(f"{f}\t{t}\n" for f, t in pictures))
         for run in range(arguments.runs):
             for case, (mine, peer) in times.items():
-                epochs = arguments.epochs if case == "locked" else 1
-                params = parameters(epochs, tuned=case == "unlocked")
+                epochs = 1 if case == "unlocked" else arguments.epochs
+                mine_measured = epochs if case == "locked" else min(epochs, MEASURED)
                 catalogue, cache = work / f"catalogue{run}{case}", work / f"cache{run}{case}"
                 start = time.perf_counter()
                 write_catalogue(catalogue, pictures)
                 built = time.perf_counter() - start
-                mine.append((built + ours(params, catalogue, cache)) / epochs)
-                measured = min(epochs, PEER_EPOCHS)
+                params = parameters(mine_measured, case)
+                prepared, trained = ours(params, catalogue, cache)
+                mine.append((built + prepared) / epochs + trained / mine_measured)
+                measured = min(epochs, MEASURED)
                 peer.append(peer_from_jpeg(params, table, measured) / measured)
-    params = parameters(1, tuned=False)
-    steps = arguments.products // params.training.batch_size
-    rows = rows_of(times, steps * params.training.batch_size)
+        if "text" in times:
+            ceiling = flops_ceiling(work / "catalogue0text", work / "cache0text", arguments.epochs)
+    batch = parameters(1, "locked").training.batch_size
+    rows = rows_of(times, arguments.products // batch * batch)
     for row in rows:
-        print("{case:15s} ours {ours:8.1f}  {peer_name} {peer:8.1f} {unit}  ratio {ratio:.2f}".format(**row))
+        if row["case"] == "text":
+            row["ceiling"] = round(ceiling, 3)
+    for row in rows:
+        print(
+            "{case:15s} ours {ours:8.1f}  {peer_name} {peer:8.1f} {unit}  ratio {ratio:.2f}".format(**row),
+            end="",
+        )
+        print(f"  ceiling {row['ceiling']:.2f}" if "ceiling" in row else "")
     if not arguments.quick:
         RESULTS.parent.mkdir(parents=True, exist_ok=True)
-        RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
+        known = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+        by_case = {row["case"]: row for row in [*known, *rows]}
+        RESULTS.write_text(json.dumps([by_case[c] for c in CASES if c in by_case], indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -235,7 +235,8 @@ def guarded(command: Callable[[], object]) -> int:
 def main() -> None:
     """Entry point of the console script."""
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _on_signal)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup asks for that
+            signal.signal(number, _on_signal)
     sys.exit(guarded(app))
 
 

@@ -23,6 +23,8 @@ from flows.workspace import git, head_commit, snapshot
 WORK = STATE / "work"  # the folder of all worktrees, in the main workspace
 # The worktree's own: never overwritten from the main workspace.
 OWN = (":!dvc.lock", ":!params.yaml", ":!metrics", ":!results", ":!data/source")
+NEW_BRANCH = "new"  # what stands in the file beside a worktree that is being made on a branch of its own
+HALF_WRITTEN = (":(exclude,glob)**/.*.tmp", ":(exclude,glob)**/.*.tmp/**")
 NEW = ("*/*.py", "components/*")  # brought in although git does not know them yet
 
 
@@ -43,21 +45,33 @@ def prepare_worktree(root: Path, name: str, params: str) -> Path:
     """
     work = worktree_path(root, name)
     head_commit(root)
-    if not (work / ".git").exists():
-        remove(work)
-        git(root, "worktree", "prune")
-        branch = f"profile/{name}"
-        known = git(root, "rev-parse", "--verify", "--quiet", f"refs/heads/{branch}", check=False).strip()
-        wanted = ["--force", str(work), branch] if known else ["-b", branch, str(work)]
-        git(root, "worktree", "add", "-q", *wanted)
-        if not known and name in profile_names(root):
-            # The commit's figures are of another catalogue; nobody may read them as this profile's.
-            remove(work / "metrics")
+    making = work.parent / f".{name}.making"
+    if making.exists() or not (work / ".git").exists():
+        _make(root, work, name, making)
     sync_files(root, work)
     if not (work / "params.yaml").is_file() or (work / "params.yaml").read_text(encoding="utf-8") != params:
         write_text(work / "params.yaml", params)
     share_caches(root, work)
     return work
+
+
+def _make(root: Path, work: Path, name: str, making: Path) -> None:
+    """Make the worktree, whole or not at all: ``making`` stands until it is, and says that the branch is new.
+
+    A hook that fails, or a kill, leaves a branch and a part of a worktree, with the main workspace's figures.
+    """
+    branch = f"profile/{name}"
+    known = git(root, "rev-parse", "--verify", "--quiet", f"refs/heads/{branch}", check=False).strip()
+    new = not known or (making.exists() and making.read_text(encoding="utf-8") == NEW_BRANCH)
+    write_text(making, NEW_BRANCH if new else "")
+    remove(work)
+    git(root, "worktree", "prune")
+    wanted = ["--force", str(work), branch] if known else ["-b", branch, str(work)]
+    git(root, "worktree", "add", "-q", *wanted)
+    if new and name in profile_names(root):
+        # The commit's figures are of another catalogue; nobody may read them as this profile's.
+        remove(work / "metrics")
+    remove(making)
 
 
 def sync_files(root: Path, work: Path) -> None:
@@ -100,9 +114,12 @@ def dvc_output(root: Path, *arguments: str) -> str:
 
 
 def commit_worktree(work: Path, message: str) -> bool:
-    """Commit everything in a profile's worktree on its branch; False when there was nothing to commit."""
-    git(work, "add", "--all")
-    if not git(work, "status", "--porcelain").strip():
+    """Commit everything in a profile's worktree on its branch; False when there was nothing to commit.
+
+    Half-written files of a killed process are not a part of it, whatever the workspace's .gitignore says.
+    """
+    git(work, "add", "--all", "--", ".", *HALF_WRITTEN)
+    if not git(work, "diff", "--cached", "--name-only").strip():
         return False
     known = git(work, "config", "user.email", check=False).strip()
     who = [] if known else ["-c", "user.name=Vitrine", "-c", "user.email=vitrine@localhost"]

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from flows.errors import WorkspaceError
@@ -17,17 +18,46 @@ def git(root: Path, *arguments: str, check: bool = True, env: Mapping[str, str] 
 
     Raises WorkspaceError: git is not installed, or the command failed and ``check`` is set.
     """
-    command, ours = ["git", *arguments], {**os.environ, **(env or {})}
-    try:
-        done = subprocess.run(command, cwd=root, env=ours, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        raise WorkspaceError(
-            f"git is not installed, or {root} does not exist; Vitrine keeps code and dvc.lock in git."
-        ) from None
+    done = _called(root, arguments, env)
+    if done.returncode and "index.lock" in done.stderr and _stale_lock_removed(root):
+        done = _called(root, arguments, env)
     if check and done.returncode:
         reason = " ".join((done.stderr or done.stdout).split())
         raise WorkspaceError(f"git {' '.join(arguments[:2])} failed in {root}: {reason}.")
     return done.stdout
+
+
+def _called(
+    root: Path, arguments: tuple[str, ...], env: Mapping[str, str] | None
+) -> subprocess.CompletedProcess[str]:
+    command, ours = ["git", *arguments], {**os.environ, **(env or {})}
+    try:
+        return subprocess.run(command, cwd=root, env=ours, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise WorkspaceError(
+            f"git is not installed, or {root} does not exist; Vitrine keeps code and dvc.lock in git."
+        ) from None
+
+
+def _stale_lock_removed(root: Path) -> bool:
+    """Remove the lock of a git that was killed while it wrote the index; False if a git still works there.
+
+    Git never removes it by itself. Only Linux lets one see who works where; elsewhere the user gets git's own
+    message, which names the file.
+    """
+    found = _called(root, ("rev-parse", "--git-path", "index.lock"), None).stdout.strip()
+    try:
+        for process in Path("/proc").glob("[0-9]*/comm"):
+            with suppress(FileNotFoundError):  # it has ended
+                if process.read_text() == "git\n" and process.with_name("cwd").resolve().is_relative_to(
+                    root.resolve()
+                ):
+                    return False
+        Path("/proc/self/cwd").resolve(strict=True)
+    except OSError:  # no such folder, or a git of somebody else
+        return False
+    (root / found).unlink(missing_ok=True)
+    return True
 
 
 def snapshot(root: Path, more: Iterable[str] = ()) -> str:

@@ -72,7 +72,7 @@ class GroundingGalleryParams(Params):
     """Which pointings are shown: the true box, the point found, and the box found."""
 
     # Folder under results/per_query whose pointing.parquet is shown -> variant shown
-    variants: dict[Name, str] = {"vlclip": "encoder"}
+    variants: dict[Name, str] = {"vlclip": "dense_head"}
     minimum_iou: Share = 0.5  # a box that overlaps the true one by less counts as missed
     fallbacks: NonNegativeInt = 3  # pictures where no box was found, shown first
     failures: NonNegativeInt = 9  # misses: points outside the true box, or boxes below minimum_iou

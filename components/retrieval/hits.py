@@ -7,6 +7,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from components.retrieval.errors import FilterError
+from components.stage.printable import printable
+
+MOST_OF_AN_ID = 40  # columns; a longer id goes on in the next line
+WIDTH = 120  # columns, where it is no terminal
 
 
 @dataclass(frozen=True)
@@ -45,11 +49,15 @@ def print_hits(hits: Sequence[Hit], as_json: bool, ranked_by: str | None = None)
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(caption=ranked_by, caption_justify="left")
-    for name in ("", "score", "product", "type", "title", "attributes"):
-        table.add_column(name)
+    table = Table(caption=Text(printable(ranked_by or "")) if ranked_by else None, caption_justify="left")
+    id_width = min(MOST_OF_AN_ID, max((len(hit.product_id) for hit in hits), default=0))
+    for name, width in (("", None), ("score", 5), ("product", id_width), ("type", None), ("title", None)):
+        table.add_column(name, min_width=width, overflow="fold")
+    table.add_column("attributes", overflow="fold")
     for hit in hits:
         attributes = ", ".join(f"{k}: {v}" for k, v in hit.attributes.items())
         texts = (hit.product_id, hit.product_type, hit.title, attributes)  # a seller's: no markup of ours
-        table.add_row(str(hit.rank), f"{hit.score:.3f}", *map(Text, texts))
-    Console().print(table if hits else "Nothing found: no product fulfils every --where.")
+        table.add_row(str(hit.rank), f"{hit.score:.3f}", *(Text(printable(text)) for text in texts))
+    out = Console()
+    out = out if out.is_terminal else Console(width=WIDTH)
+    out.print(table if hits else "Nothing found: no product fulfils every --where.")

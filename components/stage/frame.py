@@ -30,6 +30,7 @@ from components.stage.errors import ConfigurationError, VitrineError
 from components.stage.params import Params, block_model, merged, parameters_file, read_yaml, validate
 from components.stage.paths import Paths
 from components.stage.placement import hold_threads_in_place
+from components.stage.printable import printable
 from components.stage.record import Record, environment, peak_memory_bytes, save_record
 
 COMPONENTS = Path(__file__).parents[1]
@@ -51,7 +52,7 @@ def die_with_parent() -> None:
 def explain(error: BaseException) -> tuple[str, int]:
     """One sentence and an exit code for an error."""
     if isinstance(error, VitrineError):
-        return str(error), error.exit_code
+        return printable(str(error), "\n\t"), error.exit_code
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return (
             f"The disk is full ({error.filename or 'while writing'}): free some space and run again; "
@@ -60,7 +61,7 @@ def explain(error: BaseException) -> tuple[str, int]:
         )
     if isinstance(error, MemoryError):
         return "The machine ran out of memory: lower batch_size or workers in params.yaml.", 1
-    return f"{type(error).__name__}: {error}", 1
+    return printable(f"{type(error).__name__}: {error}", "\n\t"), 1
 
 
 class Stage(NamedTuple):

@@ -8,7 +8,7 @@ import os
 import shutil
 import socket
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -55,11 +55,15 @@ def _sweep(target: Path) -> None:
 
 
 @contextmanager
-def published(target: Path) -> Iterator[Path]:
+def published(target: Path, flush: Callable[[Path], object] = _flush) -> Iterator[Path]:
     """Yield a temporary sibling path; on success move it to ``target``, on failure leave ``target`` alone.
 
     The caller writes a file, or makes a folder, at the yielded path. A folder that stands at ``target`` is
-    removed just before the rename: a kill between the two leaves no output, never half of one.
+    removed just before the rename: a kill between the two leaves no output, never half of one. What a killed
+    process left is removed by the next one; git ignores such names.
+
+    Args:
+        flush: forces what was written to disk.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     _sweep(target)
@@ -68,7 +72,7 @@ def published(target: Path) -> Iterator[Path]:
     temporary = target.parent / f".{target.name}.{owner}.tmp"
     try:
         yield temporary
-        _flush(temporary)
+        flush(temporary)
         if target.is_dir() or temporary.is_dir():
             remove(target)
         temporary.replace(target)

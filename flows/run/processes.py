@@ -94,7 +94,8 @@ def execute(command: list[str], parent: int) -> None:
     """In the forked child: lead a new group, die with ``parent``, become the command."""
     os.setpgid(0, 0)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
+        if not (number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN):
+            signal.signal(number, signal.SIG_DFL)
     control(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(143)  # the launcher died before the kernel was told
@@ -136,7 +137,8 @@ def main(argv: list[str]) -> int:
             os._exit(143)
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, _stop)
+        if not (number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN):  # under nohup
+            signal.signal(number, _stop)
     control(PR_SET_CHILD_SUBREAPER, 1)
     control(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:

@@ -107,6 +107,60 @@ def test_a_deleted_worktree_is_made_again_on_its_branch(root: Path) -> None:
     assert git(again, "rev-parse", "HEAD") == head
 
 
+def test_half_written_files_are_never_committed(root: Path) -> None:
+    work = prepare_worktree(root, "small", profile_text(root, "small"))
+    left = work / "data" / "source" / ".files.0a1b-77-c2.tmp"
+    left.mkdir()
+    (left / "picture.png").write_text("half")
+    (work / "data" / "source" / "note.txt").write_text("whole")
+    assert commit_worktree(work, "An import")
+    assert "tmp" not in git(work, "ls-files") and "data/source/note.txt" in git(work, "ls-files")
+    assert not commit_worktree(work, "Nothing new")
+
+
+def test_a_killed_gits_lock_does_not_block_a_profile(root: Path) -> None:
+    work = prepare_worktree(root, "small", profile_text(root, "small"))
+    lock = Path(git(work, "rev-parse", "--git-path", "index.lock").strip())
+    (work / lock).write_text("")
+    (work / "more.txt").write_text("more")
+    assert commit_worktree(work, "After a kill") and "more.txt" in git(work, "ls-files")
+
+
+def test_a_living_gits_lock_is_left_alone(root: Path) -> None:
+    work = prepare_worktree(root, "small", profile_text(root, "small"))
+    lock = work / git(work, "rev-parse", "--git-path", "index.lock").strip()
+    lock.write_text("")
+    with subprocess.Popen(["git", "cat-file", "--batch"], cwd=work, stdin=subprocess.PIPE) as living:
+        (work / "late.txt").write_text("late")
+        with pytest.raises(WorkspaceError, match=r"index\.lock"):
+            commit_worktree(work, "Too early")
+        assert living.stdin is not None
+        living.stdin.close()
+    assert lock.exists()
+    assert commit_worktree(work, "In time")
+
+
+def test_a_worktree_whose_making_failed_is_made_whole_the_next_time(root: Path) -> None:
+    text = profile_text(root, "small")
+    git(root, "branch", "-m", "profile/small", "profile/kept", check=False)
+    hook = Path(git(root, "rev-parse", "--git-path", "hooks/post-checkout").strip())
+    hook = root / hook
+    hook.parent.mkdir(exist_ok=True)
+    import shutil
+
+    shutil.rmtree(root / ".vitrine" / "work" / "small", ignore_errors=True)
+    git(root, "worktree", "prune")
+    hook.write_text("#!/bin/sh\nexit 1\n")
+    hook.chmod(0o755)
+    with pytest.raises(WorkspaceError):
+        prepare_worktree(root, "small", text)
+    hook.unlink()
+    work = prepare_worktree(root, "small", text)
+    assert not (work / "metrics").exists(), "figures of another catalogue"
+    assert git(work, "branch", "--show-current").strip() == "profile/small"
+    assert (work / "toy.yaml").exists() and not list(work.parent.glob(".*.making"))
+
+
 def test_a_worktree_is_named_after_its_profile_and_overrides(root: Path, tmp_path: Path) -> None:
     assert work_name(None, []) is None and work_name("small", []) == "small"
     assert str(work_name(None, ["a.b=1"])).startswith("set-")

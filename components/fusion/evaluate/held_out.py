@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow.parquet as pq
 
 from components.catalog.format.records import Split
 from components.catalog.format.schema import read_schema
-from components.encoder.model.features.held_out import query_task
+from components.encoder.model.features.held_out import asked_in, one_spelling, query_task
 from components.encoder.model.features.vector_cache import Vectors
 from components.fusion.evaluate.conditions import carelessly_written, sparse, without_pictures, without_texts
 from components.fusion.evaluate.params import FusionEvaluationParams
@@ -63,7 +64,9 @@ def read_split(towers: Towers, split: Split, settings: Settings) -> HeldOut:
             "lower fusion_eval.relevant_grade."
         )
     wanted = _desirability(catalogue, task.query_ids, items.product_ids)
-    return HeldOut(items, Question(task, wanted), towers.queries(task.texts))
+    known = asked_in(catalogue, {"train", "validation"} - {split})
+    taught = np.array([one_spelling(text) in known for text in task.texts], dtype=bool)
+    return HeldOut(items, Question(task, wanted, taught), towers.queries(task.texts))
 
 
 def _desirability(catalogue: Path, query_ids: list[str], product_ids: list[str]) -> Qrels:

@@ -64,6 +64,9 @@ class Question:
 
     task: Task
     desirability: Qrels
+    known: (
+        Flags  # queries whose text taught something: a train query's or, for the gate, a validation query's
+    )
 
 
 @dataclass
@@ -86,6 +89,9 @@ class Table:
         for kind in sorted(set(kinds)) if len(set(kinds)) > 1 else []:
             for name in ("ndcg_at_1", "ndcg_at_10", "desirability_ndcg_at_10", "mrr"):
                 own[f"{kind}_{name}"] = np.where(kinds == kind, own[name], np.nan)
+        for group, chosen in (("known_text", self.question.known), ("new_text", ~self.question.known)):
+            for name in ("ndcg_at_10", "mrr"):
+                own[f"{group}_{name}"] = np.where(chosen, own[name], np.nan)
         own["sparse_text_ndcg_at_10"] = self._among(scores, few_words)
         self._keep(variant, items, ranking)
 

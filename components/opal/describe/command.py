@@ -11,6 +11,7 @@ from pathlib import Path
 from components.stage.errors import VitrineError
 from components.stage.frame import explain
 from components.stage.params import load_params
+from components.stage.printable import printable
 from components.stage.publish import write_text
 
 
@@ -57,7 +58,7 @@ def _describe(asked: argparse.Namespace) -> int:
     if asked.photo.is_file():
         if described[0].problem:
             raise PhotoError(described[0].problem)
-        print(json.dumps(described[0].row(), indent=1, ensure_ascii=False))
+        print(printable(json.dumps(described[0].row(), indent=1, ensure_ascii=False), "\n"))
         return 0
     out = asked.out or asked.photo / "listings"
     limits = ImageLimits(

@@ -64,7 +64,7 @@ VARIANTS = {
         "linear_probe": "attributes read off the frozen features of pictures, without texts",
     },
     "ground": {
-        "encoder": "a box from the head on the encoder's maps that composed scenes taught",
+        "dense_head": "a box from the head on the encoder's maps that composed scenes taught",
         "foreground": "the largest part that differs in colour from the picture's rim",
         "centre_crop": "a fixed box in the middle",
         "whole_image": "the whole picture",
@@ -132,6 +132,8 @@ MEASURES = {
     "textual": ("Textual", "queries in words that listings use"),
     "visual": ("Visual", "queries that describe what a picture shows"),
     "titles": ("Titles", "products' own titles as queries"),
+    "known_text": ("Known text", "queries whose very text stands among the training queries"),
+    "new_text": ("New text", "queries whose text no training query has"),
     "pooled": ("Pooled", "queries and titles together"),
     "cluttered": ("cluttered", "pictures with other things beside the product"),
     "plain": ("plain", "pictures of the product alone"),

@@ -7,6 +7,7 @@ run's.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import shutil
 import tempfile
@@ -137,7 +138,7 @@ def _existing(client: Any, name: str, run_id: str, sha256: str) -> str | None:
 
 
 def _new(runs: Runs, name: str, folder: Path, run: Any, sha256: str) -> str:
-    card = model_card(name, run, sha256, headline(runs, run))
+    card = model_card(name, run, sha256, headline(runs, run), weights_origins(folder))
     place = f"registered/{name}/{sha256[:16]}"
     with tempfile.TemporaryDirectory(prefix="vitrine-") as temporary:
         copy = Path(temporary) / "model"
@@ -164,8 +165,22 @@ def headline(runs: Runs, run: Any) -> dict[str, float]:
     return dict(parent.data.metrics) if parent else {}
 
 
-def model_card(name: str, run: Any, sha256: str, figures: dict[str, float]) -> str:
-    """The model card in Markdown: what it is, figures, parameters, and what it was made from."""
+def weights_origins(folder: Path) -> dict[str, str]:
+    """Where weights made elsewhere come from, as the configurations of a model folder say it."""
+    found: dict[str, str] = {}
+    for path in sorted(folder.rglob("config.json")):
+        config = json.loads(path.read_text(encoding="utf-8"))
+        origins = config.get("origins") if isinstance(config, dict) else None
+        for part, facts in (origins if isinstance(origins, dict) else {}).items():
+            if isinstance(facts, dict):
+                found[str(part)] = "; ".join(f"{key}: {value}" for key, value in facts.items())
+    return found
+
+
+def model_card(
+    name: str, run: Any, sha256: str, figures: dict[str, float], origins: dict[str, str] | None = None
+) -> str:
+    """The model card in Markdown: what it is, its first weights, figures, and what it was made from."""
     tags = run.data.tags
     dirty = " with uncommitted changes" if tags.get("vitrine.dirty") == "true" else ""
     lines = [
@@ -186,6 +201,7 @@ def model_card(name: str, run: Any, sha256: str, figures: dict[str, float]) -> s
         for key, value in tags.items()
         if key.startswith("vitrine.dep.")
     }
+    lines += _section("Weights made elsewhere", origins or {})
     lines += _section("Figures of the pipeline run", {key: f"{value:.4f}" for key, value in figures.items()})
     lines += _section("Figures of the training", {key: f"{value:.4f}" for key, value in own.items()})
     lines += _section("Made from", inputs)

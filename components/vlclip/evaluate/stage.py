@@ -25,7 +25,7 @@ from components.stage.record import Record
 from components.vlclip.evaluate.duplicates import SIDE_PX, seen_in_training
 from components.vlclip.evaluate.evaluate import VlclipEvaluation
 from components.vlclip.evaluate.grounding import GroundingEvaluation, every_row
-from components.vlclip.model.grounding_file import read_grounding
+from components.vlclip.model.grounding_file import made_by, read_grounding
 from components.vlclip.model.params import VlclipEvaluationParams, VlclipParams
 from components.vlclip.model.variants import (
     UNSEEN,
@@ -134,7 +134,8 @@ def _without_duplicates(held_out: HeldOut, paths: Paths, params: VlclipEvaluatio
 def _evaluated_boxes(params: Blocks, paths: Paths, rows: Rows, held_out: HeldOut) -> GroundingEvaluation:
     """The graph's boxes, those of studies and the baseline boxes beside the true ones."""
     block, ids = params.vlclip_eval, [r["product_id"] for r in rows]
-    folders = {"encoder": paths.grounding, **{f"encoder_{n}": p for n, p in params.boxes.items()}}
+    row = made_by(paths.grounding)
+    folders = {row: paths.grounding, **{f"{row}_{n}": p for n, p in params.boxes.items()}}
     found = {name: read_grounding(folder, ids) for name, folder in folders.items()}
     image_px = load_encoder(paths.encoder).encoder.image_px
     whole = PixelCache(paths.catalogue, image_px, paths.cache, block.threads)

@@ -32,6 +32,7 @@ from components.vlclip.grounding.dense.teach import Machine, Taught, chosen_pict
 from components.vlclip.grounding.dense.trunk import trunk_maps
 from components.vlclip.grounding.grounding import CentreGrounder, Grounder, ground
 from components.vlclip.model.errors import GroundingDataError
+from components.vlclip.model.grounding_file import CENTRE, TAUGHT
 from components.vlclip.model.params import DetectorGrounding, GroundParams
 
 # Lists of variable length by type only: Arrow cannot read back fixed-size lists that hold nulls.
@@ -85,7 +86,7 @@ def make_grounder(params: GroundParams, encoder: Callable[[], LoadedEncoder], tr
     found = cut_outs_of(with_types, composer, params.threads)
     if found.problem:
         print(f"ground: {found.problem}; the middle of each picture is used", file=sys.stderr)
-        return Made(CentreGrounder(params.scenes.centre_side), {"method": "centre", "why": found.problem})
+        return Made(CentreGrounder(params.scenes.centre_side), {"method": CENTRE, "why": found.problem})
     return taught_grounder(params, towers, found)
 
 
@@ -102,7 +103,7 @@ def taught_grounder(params: GroundParams, encoder: LoadedEncoder, found: Taught)
     asked = AskedTypes(
         trained.types, batch.text_features, params.scenes.temperature, params.scenes.least_similarity
     )
-    told = {"method": "scenes", **trained.scenes, **trained.calibration._asdict(), "types": trained.types}
+    told = {"method": TAUGHT, **trained.scenes, **trained.calibration._asdict(), "types": trained.types}
     return Made(
         DenseGrounder(reader, asked, trained.calibration, params.scenes.region.agreement, params.threads),
         told,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from components.vlclip.model.boxes import WHOLE, Boxes, checked_box
 from components.vlclip.model.errors import GroundingDataError
 
 COLUMNS = ("product_id", "box", "score", "fallback", "reason", "point")
+TAUGHT, CENTRE = "scenes", "centre"  # methods of meta.json: a dense head, or no head could be taught
+DENSE_HEAD = "dense_head"
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,13 @@ def _table(file: Path) -> list[dict[str, Any]]:
         raise GroundingDataError(f"{file} has no column {', '.join(missing)}; run the ground stage again.")
     rows: list[dict[str, Any]] = table.select(list(COLUMNS)).to_pylist()
     return rows
+
+
+def made_by(folder: Path) -> str:
+    """Which row of a table a folder of boxes is: the dense head, or the kind of detector that made them."""
+    file = folder / "meta.json"
+    method = json.loads(file.read_text(encoding="utf-8"))["made"]["method"] if file.exists() else TAUGHT
+    return DENSE_HEAD if method in (TAUGHT, CENTRE) else str(method).replace("-", "_")
 
 
 def read_grounding(folder: Path, product_ids: Sequence[str]) -> Grounding:

@@ -287,7 +287,7 @@ class ShopOfAll(Workspace):
                 | {"difference": 0.1, "low": 0.05, "high": 0.15},
             ],
         }
-        boxed = {"x": 0.5, "y": 0.5, "hit": True, "box": list(BOX), "variant": "encoder"}
+        boxed = {"x": 0.5, "y": 0.5, "hit": True, "box": list(BOX), "variant": "dense_head"}
         self.boxes: list[dict[str, Any]] = [
             boxed | {"product_id": "p003", "found_box": list(BOX), "iou": 1.0, "fallback": False},
             boxed | {"product_id": "p004", "found_box": [0.0, 0.0, 0.4, 0.4], "iou": 0.1, "fallback": False},
@@ -318,7 +318,7 @@ def every_system(**changes: Any) -> dict[str, Any]:
             claim | {"metric": "attribute_macro_f1", "relation": "above"},
             claim | {"metric": "hallucination_rate", "relation": "below"},
         ],
-        "grounding": base["grounding"] | {"variants": {"encoder": "fine_tuned", "vlclip": "encoder"}},
+        "grounding": base["grounding"] | {"variants": {"encoder": "fine_tuned", "vlclip": "dense_head"}},
         "listings": {"variant": "dpo", "failures": 5, "successes": 5},
         "gates": {"system": "fusion", "variant": "moe"},
     } | changes  # fmt: skip

@@ -21,7 +21,7 @@ def test_the_folder_of_a_profile_holds_files_without_intervals(workspace: Worksp
     folder = workspace.root / "metrics"
     before = tables(folder)
     (folder / "run.json").write_text('{"profile": "fashion", "dirty": false}')
-    (folder / "ground.json").write_text('{"encoder": {}, "_tests": []}')  # no true boxes
+    (folder / "ground.json").write_text('{"dense_head": {}, "_tests": []}')  # no true boxes
     assert tables(folder) == before
 
 

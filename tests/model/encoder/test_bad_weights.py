@@ -15,8 +15,10 @@ from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 
 from components.encoder.model.errors import EncoderConfigurationError
-from components.encoder.model.params import EncoderParams
+from components.encoder.model.params import EncoderParams, ModelParams
+from components.encoder.model.towers.origins import origins_of
 from components.encoder.model.towers.start import starting_model
+from components.stage.resume import sha256_file
 from tests.model.encoder.families import CLIP, FAMILIES, params_of
 from tests.model.tiny_towers import WORDS, model_block, write_text_tower, write_tokenizer
 
@@ -56,6 +58,20 @@ def test_a_package_that_is_not_installed_or_lacks_the_file() -> None:
     assert "no_such_package" in sentence and "not installed" in sentence and "towers" in sentence
     assert "holds no x.pth" in told(of_image(package="timm", path="x.pth", sha256=SHA256))
     assert "There are no weights at nowhere.pth" in told(of_image(path="nowhere.pth"))
+
+
+def test_origins_name_no_path_of_this_machine(tmp_path: Path) -> None:
+    """And of weights that nobody states anything about, they say that nothing is stated."""
+    folder = write_text_tower(tmp_path / "mine", ["red mug"])
+    sha256 = sha256_file(folder / "model.safetensors")
+    block = {"image": {"weights": None}, "text": {"weights": {"path": str(folder)}}}
+    found = origins_of(ModelParams.model_validate(block))
+    assert found["image tower"] == {"architecture": "tf_efficientnet_lite0", "source": "random"}
+    unknown = {"licence": "not stated", "trained on": "not stated"}
+    assert found["text tower"] == {"source": "file mine", "sha256": sha256, **unknown}
+    own = {"architecture": f"local-dir:{tmp_path}/shop", "weights": "own"}
+    said = origins_of(ModelParams.model_validate({"pretrained": own}))
+    assert str(tmp_path) not in str(said) and "folder shop" in str(said)
 
 
 def test_weights_of_a_package_need_their_checksum() -> None:

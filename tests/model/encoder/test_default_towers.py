@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from components.encoder.model.params import EFFICIENTNET_LITE0, MINILM, EncoderParams
-from components.encoder.model.towers.files import LoadedEncoder
+from components.encoder.model.towers.files import LoadedEncoder, load_encoder, save_encoder
 from components.encoder.model.towers.start import starting_model
 from components.encoder.model.towers.weights import read_weights, weights_path
 
@@ -31,6 +31,19 @@ def drawn(side: int) -> torch.Tensor:
         getattr(ImageDraw.Draw(image), shape)((side // 4, side // 4, 3 * side // 4, 3 * side // 4), colour)
         found.append(np.asarray(image))
     return torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2)
+
+
+def test_a_saved_encoder_says_where_its_weights_come_from(model: LoadedEncoder, tmp_path: Path) -> None:
+    save_encoder(model.encoder, model.tokenizer, tmp_path / "model")
+    origins = load_encoder(tmp_path / "model").encoder.origins
+    assert origins == model.encoder.origins
+    for part, weights, seen in (
+        ("image tower", EFFICIENTNET_LITE0, "ImageNet-1k"),
+        ("text tower", MINILM, "English texts"),
+    ):
+        facts = origins[part]
+        assert facts["sha256"] == weights.sha256 and weights.package in facts["source"]
+        assert facts["licence"] == "Apache-2.0" and seen in facts["trained on"]
 
 
 def test_texts_are_pooled_as_transformers_pools_them(model: LoadedEncoder) -> None:

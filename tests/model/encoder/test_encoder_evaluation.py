@@ -15,9 +15,10 @@ import pytest
 import yaml
 
 from components.encoder.evaluate.colour_histogram import ColourHistogram, histograms
+from components.encoder.evaluate.figures import Evaluation
 from components.encoder.evaluate.named_types import NamedTypes, postings
 from components.encoder.model.errors import TrainingDataError
-from components.encoder.model.features.held_out import read_held_out, title_task
+from components.encoder.model.features.held_out import asked_in, one_spelling, read_held_out, title_task
 from components.encoder.model.features.pixels import PixelCache, square
 from components.encoder.model.params import EmbeddingsParams, EncoderParams, EvaluationParams
 from components.stage.resume import sha256_file, sha256_folder
@@ -89,6 +90,22 @@ def test_per_query_results_carry_the_metrics(trained: Path) -> None:
     assert all(len(r["top"]) == 10 for r in mine)
 
 
+def test_queries_with_a_known_text_and_with_a_new_one_are_told_apart(trained: Path) -> None:
+    held_out = read_held_out(trained / "data/checked", trained / "data/truth", "test", 3)
+    task = held_out.tasks[0]
+    known = asked_in(trained / "data/checked", ["test"]) - {one_spelling(text) for text in task.texts[:3]}
+    assert task.name == "queries" and known
+    evaluation = Evaluation(held_out, EvaluationParams.model_validate(EVALUATION), known)
+    rng = np.random.default_rng(1)
+    scores = rng.random((len(task.texts), len(held_out.rows)), dtype=np.float32)
+    evaluation.add_scores("any", task, scores)
+    found, every = evaluation.metrics()["any"], evaluation.of("any").values["mrr"]
+    new = np.array([one_spelling(text) not in known for text in task.texts])
+    for group, chosen in (("new_text", new), ("known_text", ~new)):
+        assert found[f"{group}_mrr"]["n"] == chosen.sum() > 0
+        assert found[f"{group}_mrr"]["value"] == pytest.approx(every[chosen].mean())
+
+
 def test_a_second_evaluation_and_no_caches_change_nothing(trained: Path, tmp_path: Path) -> None:
     shutil.copytree(
         trained, tmp_path / "again", ignore=shutil.ignore_patterns(".vitrine", "metrics", "results")
@@ -102,6 +119,21 @@ def test_a_second_evaluation_and_no_caches_change_nothing(trained: Path, tmp_pat
     before = sha256_folder(tmp_path / "again/data/embeddings")
     assert run(tmp_path / "again", "components.stage", "encoder.embed").returncode == 0
     assert sha256_folder(tmp_path / "again/data/embeddings") == before
+
+
+def test_vectors_that_can_be_cut_are_a_row_for_each_of_their_sizes(trained: Path, tmp_path: Path) -> None:
+    root = tmp_path / "study"
+    shutil.copytree(trained, root)
+    folder = root / "models/study/encoder/nested"
+    shutil.copytree(trained / "models/encoder", folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["architecture"]["dimensions"] = [2]
+    (folder / "config.json").write_text(json.dumps(config))
+    done = run(root, "components.stage", "encoder.evaluate", "study=models/study/encoder")
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((root / "metrics/study_encoder.json").read_text())
+    assert metrics["nested"]["mrr"] == metrics["fine_tuned"]["mrr"]
+    assert metrics["nested_2"]["mrr"]["value"] < metrics["nested"]["mrr"]["value"]
 
 
 def test_search_and_similar_answer_without_the_graph(trained: Path, tmp_path: Path) -> None:

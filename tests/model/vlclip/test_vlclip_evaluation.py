@@ -69,7 +69,7 @@ def test_every_row_is_measured_on_the_same_questions(evaluated: Path) -> None:
 
 def test_boxes_are_measured_beside_baselines(evaluated: Path) -> None:
     ground = read(evaluated, "ground.json")
-    assert set(ground) == {"whole_image", "centre_crop", "random_box", "foreground", "encoder", "_tests"}
+    assert set(ground) == {"whole_image", "centre_crop", "random_box", "foreground", "dense_head", "_tests"}
     for row in (r for v, r in ground.items() if v != "_tests"):
         assert {"iou", "pointing", "fallback_rate", "iou_cluttered", "pointing_cluttered"} <= set(row)
         assert row["iou"]["n"] == 24
@@ -86,8 +86,8 @@ def test_per_query_files_carry_the_figures(evaluated: Path) -> None:
     assert np.mean(sliced) == pytest.approx(metrics["full"]["mrr_cluttered"]["value"])
     assert len(sliced) == metrics["full"]["mrr_cluttered"]["n"]
     pointing = pq.read_table(folder / "pointing.parquet").to_pylist()
-    ious = [r["iou"] for r in pointing if r["variant"] == "encoder"]
-    assert np.mean(ious) == pytest.approx(read(evaluated, "ground.json")["encoder"]["iou"]["value"])
+    ious = [r["iou"] for r in pointing if r["variant"] == "dense_head"]
+    assert np.mean(ious) == pytest.approx(read(evaluated, "ground.json")["dense_head"]["iou"]["value"])
 
 
 def test_a_second_run_without_caches_changes_nothing(evaluated: Path, tmp_path: Path) -> None:

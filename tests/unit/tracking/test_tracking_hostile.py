@@ -22,7 +22,13 @@ from components.tracking.lineage.lockfile import Output, cached_file, file_md5, 
 from components.tracking.publish.publish import publish
 from components.tracking.publish.runs import Runs
 from components.tracking.registry import registry
-from components.tracking.registry.registry import CONTENT, load_path, model_card, register
+from components.tracking.registry.registry import (
+    CONTENT,
+    load_path,
+    model_card,
+    register,
+    weights_origins,
+)
 from components.tracking.store import connect, store_of
 
 MODEL = Path("models/encoder")
@@ -173,6 +179,20 @@ def test_a_card_keeps_values_in_their_cells():
     data = SimpleNamespace(tags=tags, metrics={}, params={"a": "1 | 2\n# big", "b": "[x](http://y)"})
     card = model_card("m", SimpleNamespace(info=SimpleNamespace(run_id="r"), data=data), "s", {})
     assert r"| a | 1 \| 2 # big |" in card and r"\[x\](http://y)" in card and "<img" not in card
+
+
+def test_a_card_names_the_origins_of_weights_in_any_room_of_the_folder(tmp_path):
+    """What a configuration says is somebody's text: it stays in its cell; another shape of it is no error."""
+    (tmp_path / "encoder").mkdir()
+    facts = {"source": "package x", "licence": "Apache-2.0 | <b>"}
+    (tmp_path / "encoder/config.json").write_text(json.dumps({"origins": {"image tower": facts}}))
+    for other in ([1], {"origins": [1]}, {"origins": {"text tower": 3}}):
+        (tmp_path / "config.json").write_text(json.dumps(other))
+        origins = weights_origins(tmp_path)
+        assert origins == {"image tower": "source: package x; licence: Apache-2.0 | <b>"}
+    data = SimpleNamespace(tags={}, metrics={}, params={})
+    card = model_card("m", SimpleNamespace(info=SimpleNamespace(run_id="r"), data=data), "s", {}, origins)
+    assert r"| image tower | source: package x; licence: Apache-2.0 \| &lt;b> |" in card
 
 
 def test_a_path_to_the_parent_folder_is_not_a_profile(trained):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,17 @@ def query_task(catalogue: Path, split: str, product_ids: list[str], relevant_gra
         qrels=Qrels.from_ids(rows, ids, product_ids),
         clusters=None,
     )
+
+
+def one_spelling(text: str) -> str:
+    """A query's text without upper case and extra spaces: what makes two queries one."""
+    return " ".join(text.casefold().split())
+
+
+def asked_in(catalogue: Path, splits: Collection[str]) -> frozenset[str]:
+    """The texts of some splits' queries, in one spelling."""
+    queries = pq.read_table(catalogue / "queries.parquet", columns=["text", "split"]).to_pylist()
+    return frozenset(one_spelling(query["text"]) for query in queries if query["split"] in splits)
 
 
 def read_held_out(catalogue: Path, truth: Path, split: str, relevant_grade: int) -> HeldOut:

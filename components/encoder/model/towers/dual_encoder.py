@@ -53,6 +53,7 @@ class Encoder(nn.Module):
     def __init__(self, architecture: Architecture, preprocessing: Preprocessing) -> None:
         super().__init__()
         self.architecture, self.preprocessing = architecture, preprocessing
+        self.origins: dict[str, dict[str, str]] = {}  # of the first weights, for the model card
         self.towers = build_towers(architecture, preprocessing.image_px)
         self.embed_dim = architecture.embed_dim
         self.heads: nn.ModuleDict | None = None

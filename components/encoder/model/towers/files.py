@@ -55,6 +55,7 @@ def save_encoder(encoder: Encoder, tokenizer: TextTokenizer, folder: Path) -> No
         "format": FORMAT,
         "architecture": asdict(encoder.architecture),
         "preprocessing": encoder.preprocessing._asdict(),
+        "origins": encoder.origins,
     }
     (folder / CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True), encoding="utf-8")
     (folder / TOKENIZER).write_text(tokenizer.to_json(), encoding="utf-8")
@@ -91,6 +92,7 @@ def load_encoder(folder: Path) -> LoadedEncoder:
         encoder = _built(config)
         state = {k: v for file in PARTS.values() for k, v in load_file(folder / file).items()}
         encoder.load_state_dict(state)
+        encoder.origins = dict(config.get("origins", {}))
     except EncoderConfigurationError as error:
         raise ModelFileError(f"{folder}/{CONFIG} cannot be used: {error}") from None
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:

@@ -24,6 +24,7 @@ from components.encoder.model.params import (
 from components.encoder.model.towers.architecture import Architecture, HeadSizes
 from components.encoder.model.towers.dual_encoder import Encoder, Preprocessing
 from components.encoder.model.towers.files import LoadedEncoder, in_memory
+from components.encoder.model.towers.origins import origins_of
 from components.encoder.model.towers.tokenizer import TextTokenizer, folder_tokenizer, open_clip_tokenizer
 from components.encoder.model.towers.tuned import freeze
 from components.encoder.model.towers.weights import (
@@ -53,6 +54,7 @@ def starting_model(params: EncoderParams) -> LoadedEncoder:
             f"The tokenizer has {tokenizer.vocabulary_size:,} tokens and the text tower {size:,}: they do "
             "not belong together."
         )
+    encoder.origins = origins_of(params.model)
     freeze(encoder, params.training.tune_image, params.training.tune_text)
     return in_memory(encoder, tokenizer)
 
