@@ -99,6 +99,17 @@ def test_last_blocks_alone_change(name: str, shapes: Path, tmp_path: Path) -> No
     assert all(torch.equal(after[n], before[n]) for n in made.module.parts()["text"])
 
 
+def test_the_head_on_a_tuned_tower_starts_at_the_scale_of_its_features(shapes: Path, tmp_path: Path) -> None:
+    """The oracle is the frozen tower's head, which has seen the same pictures' features."""
+    heads = []
+    for tuned in (False, {"last_blocks": 1}):
+        made = objective(shapes, block("test_vit", tmp_path, tune_image=tuned), tmp_path / "cache")
+        heads.append(made.module.heads["image"])
+    frozen, tuned_head = heads
+    torch.testing.assert_close(frozen.mean, tuned_head.mean, atol=1e-3, rtol=1e-2)
+    torch.testing.assert_close(1 / frozen.scale, 1 / tuned_head.scale, atol=1e-3, rtol=1e-2)
+
+
 def test_more_blocks_than_there_are(tmp_path: Path) -> None:
     for name in ("clip", "test_vit"):
         (tmp_path / name).mkdir()
