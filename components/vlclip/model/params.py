@@ -115,6 +115,12 @@ class VlclipTraining(TrainingParams):
     checkpoint_every_s: PositiveFloat = 10.0
     validate_every_epochs: PositiveInt = 4
 
+    @model_validator(mode="after")
+    def _of_the_encoder_alone(self) -> Self:
+        if self.distil or self.interpolate:
+            raise ValueError("distil and interpolate are of encoder.training; vlclip.training has neither")
+        return self
+
 
 class VlclipParams(Params):
     """Block ``vlclip``: contrastive training that goes on from the encoder; the same for every variant."""

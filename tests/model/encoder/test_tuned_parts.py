@@ -20,6 +20,7 @@ from components.encoder.model.train.training_set import make_training_set
 from components.stage.paths import Paths
 from components.stage.record import Record
 from components.training.curves import History
+from components.vlclip.model.params import VlclipTraining
 from tests.model.encoder.families import FAMILIES, SIDE, params_of, timm_trunk
 
 LORA = {"rank": 2, "alpha": 4}
@@ -99,6 +100,17 @@ def test_last_blocks_alone_change(name: str, shapes: Path, tmp_path: Path) -> No
     assert all(torch.equal(after[n], before[n]) for n in made.module.parts()["text"])
 
 
+def test_the_head_on_a_tuned_tower_starts_at_the_scale_of_its_features(shapes: Path, tmp_path: Path) -> None:
+    """The oracle is the frozen tower's head, which has seen the same pictures' features."""
+    heads = []
+    for tuned in (False, {"last_blocks": 1}):
+        made = objective(shapes, block("test_vit", tmp_path, tune_image=tuned), tmp_path / "cache")
+        heads.append(made.module.heads["image"])
+    frozen, tuned_head = heads
+    torch.testing.assert_close(frozen.mean, tuned_head.mean, atol=1e-3, rtol=1e-2)
+    torch.testing.assert_close(1 / frozen.scale, 1 / tuned_head.scale, atol=1e-3, rtol=1e-2)
+
+
 def test_more_blocks_than_there_are(tmp_path: Path) -> None:
     for name in ("clip", "test_vit"):
         (tmp_path / name).mkdir()
@@ -159,6 +171,8 @@ def test_what_does_not_go_together_is_refused(shapes: Path, tiny: EncoderParams,
         block_of = tiny.model_dump()
         with pytest.raises(ValidationError, match=sentence):
             EncoderParams.model_validate(block_of | {"training": block_of["training"] | changes})
+    with pytest.raises(ValidationError, match="are of encoder"):
+        VlclipTraining(distil=0.5)
     params = block("clip", tmp_path, tune_image=True, interpolate=[0.5])
     made = objective(shapes, params, tmp_path / "cache")
     with pytest.raises(TrainingDataError, match="chosen on the validation split"):

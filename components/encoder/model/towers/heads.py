@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from components.encoder.model.errors import EncoderConfigurationError
+from components.encoder.model.towers.dropout import Dropout
 
 ALONE = 0.3  # share of training in which a further view is read in the first one's place
 LEAST_SPREAD = 1e-3  # a feature that never varies says nothing; it is not blown up
@@ -34,10 +35,10 @@ class Head(nn.Module):
         self.register_buffer("mean", torch.zeros(inputs))
         self.register_buffer("scale", torch.ones(inputs))
         self.layers = nn.Sequential(
-            nn.Dropout(dropout),
+            Dropout(dropout),
             nn.Linear(inputs, hidden),
             nn.GELU(),
-            nn.Dropout(dropout),
+            Dropout(dropout),
             nn.Linear(hidden, outputs),
         )
         self.further: nn.Linear | None = None

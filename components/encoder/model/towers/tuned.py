@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from open_clip.timm_model import TimmModel
 from open_clip.transformer import VisionTransformer
+from timm.models import group_parameters
 from torch import nn
 
 from components.encoder.model.errors import EncoderConfigurationError
@@ -32,12 +33,10 @@ def freeze(encoder: Encoder, tune_image: bool | LastBlocks, tune_text: bool) -> 
 def _freeze_first_blocks(visual: nn.Module, last: int) -> None:
     """open_clip's and timm's own groups: what follows the last block (norm, pool, projection) learns, too."""
     if isinstance(visual, VisionTransformer):
-        blocks, after = len(visual.transformer.resblocks), 1  # the projection is a group, too
+        blocks = len(visual.transformer.resblocks)
     elif isinstance(visual, TimmModel):
-        from timm.models import group_parameters
-
         groups = group_parameters(visual.trunk, visual.trunk.group_matcher())
-        blocks, after = max(groups), 0  # the first group is the stem
+        blocks = max(groups)  # the first group is the stem
     else:
         raise EncoderConfigurationError(
             f"tune_image.last_blocks cannot be used: the image tower, a {type(visual).__name__}, has no "
@@ -48,7 +47,11 @@ def _freeze_first_blocks(visual: nn.Module, last: int) -> None:
             f"tune_image.last_blocks is {last}; the image tower has {blocks} blocks. Set tune_image to true "
             "to tune them all."
         )
-    visual.lock(unlocked_groups=last + after)
+    if isinstance(visual, VisionTransformer):
+        visual.lock(unlocked_groups=last + 1)  # the projection is a group, too
+    else:
+        for name in (name for group in range(blocks + 1 - last) for name in groups[group]):
+            visual.trunk.get_parameter(name).requires_grad_(False)
 
 
 def add_adapters(encoder: Encoder, training: TrainingParams, seed: int) -> list[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,14 +22,14 @@ from components.encoder.model.features.rows import read_rows
 from components.encoder.model.params import EncoderParams
 from components.encoder.model.towers.dual_encoder import Encoder
 from components.encoder.model.towers.files import LoadedEncoder
-from components.encoder.model.train.contrastive import TextInputs, Tokens, TrainingSet, Validate
+from components.encoder.model.train.contrastive import TextInputs, TrainingSet, Validate
 from components.retrieval.metrics import judge, reciprocal_rank
 from components.retrieval.ranking import top_k
 from components.stage.accelerator import autocast
 
 RELEVANT = 3  # the grade from which a product answers a train query: it has everything that is asked
 FITTED = 20_000  # rows that heads take their scale from, at most about
-FITTED_BY_TOWER = 1_000  # texts that a head on a tuned text tower takes its scale from, at most about twice
+FITTED_BY_TOWER = 1_000  # that a head on a tuned tower takes its scale from, at most about twice
 FEATURE_BATCH, FEATURE_PRECISION = 64, "bf16"  # the same in every stage, so that all share one cache
 
 
@@ -140,20 +140,29 @@ def fit_heads(encoder: Encoder, data: TrainingSet) -> None:
     if data.features is not None:
         some = data.rows[:: max(1, len(data.rows) // FITTED)]
         encoder.heads["image"].fit(torch.from_numpy(data.features.take(some)))
+    else:
+        shown = data.rows[:: max(1, len(data.rows) // FITTED_BY_TOWER)]
+        pixels = torch.from_numpy(data.pixels.take(shown)).permute(0, 3, 1, 2)
+        parts = pixels.split(FEATURE_BATCH)
+        encoder.heads["image"].fit(_features_of(encoder, encoder.image_features, parts))
     every = np.arange(len(data.captions.texts))
     if data.texts.lengths is None:
         encoder.heads["text"].fit(data.texts.take(every[:: max(1, len(every) // FITTED)]))
     else:
         tokens = data.texts.distinct(every[:: max(1, len(every) // FITTED_BY_TOWER)])
-        encoder.heads["text"].fit(_features_of(encoder, tokens))
+        features = _features_of(encoder, encoder.text_features, tokens.parts)
+        encoder.heads["text"].fit(features[tokens.places.to(features.device)])
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator]
-def _features_of(encoder: Encoder, tokens: Tokens) -> torch.Tensor:
-    """What the text tower says of texts before it is tuned."""
+def _features_of(
+    encoder: Encoder, tower: Callable[[torch.Tensor], torch.Tensor], parts: Sequence[torch.Tensor]
+) -> torch.Tensor:
+    """What a tower says of pictures or texts before it is tuned."""
     where, training = next(encoder.parameters()).device, encoder.training
+    encoder.eval()
     with autocast(where, FEATURE_PRECISION):
-        features = tokens.vectors(encoder.eval().text_features, where)
+        features = torch.cat([tower(part.to(where)) for part in parts])
     encoder.train(training)
     return features
 
