@@ -176,7 +176,6 @@ class TrainingParams(Params):
     matryoshka: tuple[PositiveInt, ...] = ()
 
     epochs: PositiveInt = 60
-    minimum_steps: PositiveInt = 1  # a small catalogue is gone through more often than ``epochs`` times
     batch_size: int = Field(512, ge=2)
     # So many products of one type stand together in a batch, so that its negatives differ in colour and form
     # and not in type alone (topic-aware sampling, Hofstätter et al. 2021, arXiv 2104.06967); 1 mixes freely.

@@ -159,17 +159,6 @@ def test_towers_beside_heads_may_learn_at_a_rate_of_their_own(
     assert own["heads"] == pytest.approx(same["heads"], rel=0.01)
 
 
-def test_a_small_catalogue_is_gone_through_more_often(
-    shapes: Path, tiny: EncoderParams, tmp_path: Path
-) -> None:
-    def steps(**training: object) -> int:
-        params = tuned(tiny, False, False, **training)
-        return Contrastive(*prepared(shapes, params, tmp_path), params).plan.steps
-
-    usual = steps()
-    assert steps(minimum_steps=usual - 1) == usual and steps(minimum_steps=50) == 50
-
-
 def test_one_product_cannot_be_trained_on(shapes: Path, tiny: EncoderParams, tmp_path: Path) -> None:
     encoder, data = prepared(shapes, tiny, tmp_path)
     with pytest.raises(TrainingDataError, match="at least 2"):

@@ -42,7 +42,7 @@ from components.opal.model.writing import generate, growing_cache
 from components.opal.model.writing.conversation import Conversation, image_tokens
 from components.opal.model.writing.generate import Decoding, ListingGenerator
 from components.opal.model.writing.grammar import Grammars, generation_schema
-from components.opal.model.writing.ready_tokens import ReadyCollator, pictures_are_alike
+from components.opal.model.writing.ready_tokens import ReadyCollator, as_images, pictures_are_alike
 from components.stage.frame import main
 from components.stage.resume import sha256_file
 from tests.model.opal.listing_shop import blocks, paths_of, run_stage, write_workspace
@@ -246,7 +246,8 @@ def test_a_sequence_over_the_context_is_refused_before_training_with_ids(shop: P
     listing = blocks()["listing"]
     listing["language"]["context_length"] = 16
     model, pixels, samples, course = started(shop, listing=listing)
-    assert image_tokens(model, __import__("PIL.Image").Image.fromarray(pixels.take(np.array([0]))[0])) == 4
+    for shown in (pixels, decoded(shop, pixels)):
+        assert image_tokens(model, as_images(model, shown.take(np.array([0])))[0]) == 4
     with pytest.raises(ListingDataError, match=r"longer than the model's 16 tokens.*p\d\d\d"):
         tune(model, samples, pixels.take, replace(course, resume=tmp_path))
     assert not list(tmp_path.iterdir())

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from components.encoder.model.features.encode import PictureEncoder
 from components.encoder.model.features.pixels import PixelCache, alone
@@ -138,7 +139,8 @@ class FeatureCache:
 
     def take(self, rows: npt.NDArray[np.int64]) -> Features:
         """Features ``[len(rows), F]`` of catalogue rows, in the order asked for."""
-        return self._pooled.take(rows).astype(np.float32)
+        wide: Features = torch.from_numpy(self._pooled.take(rows)).float().numpy()  # faster than numpy's own
+        return wide
 
     def vectors(self, rows: npt.NDArray[np.int64]) -> Features:
         """Vectors ``[len(rows), D]`` of catalogue rows."""

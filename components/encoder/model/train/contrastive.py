@@ -224,7 +224,7 @@ class Contrastive:
         self._adapters = add_adapters(encoder, training, params.seed)
         self.order = BatchOrder(data.topics, training.batch_size, training.topic_size, params.seed)
         self.plan = Plan(
-            steps=max(self.order.steps_per_epoch * training.epochs, training.minimum_steps),
+            steps=self.order.steps_per_epoch * training.epochs,
             batch_size=self.order.batch_size,
             validate_every=self.order.steps_per_epoch * training.validate_every_epochs,
             seed=params.seed,
