@@ -128,7 +128,7 @@ def search(
         raise SelectionError("Fusion answers a text alone; search by --image without --system.")
     if image is None and not context.args:
         raise SelectionError('Nothing to search for: give a text ("red dress"), --image FILE, or both.')
-    command = ["components.fusion.search"] if system == "fusion" else ["components.encoder.search", "search"]
+    command = ["components.search"] if system == "fusion" else ["components.encoder.search", "search"]
     picture = [f"--image={image.resolve()}"] if image else []
     _passed_on(*command, f"--k={k}", *picture, *context.args, profile=profile)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from components.encoder.search import __main__ as encoder_command
-from components.fusion.search import command as fusion_command
+from components.search import command as fusion_command
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from components.fusion.model.params import EncodeParams
-from components.fusion.search.command import main
-from components.fusion.search.search import open_model, search
+from components.search.command import main
+from components.search.search import open_model, search
 from flows.cli import app, guarded
 from tests.model.fusion.conftest import BLOCKS, ENCODE
 

@@ -8,15 +8,15 @@ import sys
 
 from components.fusion.model.errors import FusionConfigurationError
 from components.fusion.model.params import SearchParams
-from components.fusion.search.search import open_model, search
 from components.retrieval.hits import conditions, print_hits
+from components.search.search import open_model, search
 from components.stage.frame import explain
 from components.stage.params import load_params
 from components.stage.paths import Paths
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m components.fusion.search")
+    parser = argparse.ArgumentParser(prog="python -m components.search")
     parser.add_argument("text")
     parser.add_argument("--k", type=int, default=10)
     parser.add_argument("--where", action="append", default=[], metavar="NAME=VALUE")
