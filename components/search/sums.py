@@ -15,6 +15,7 @@ from components.fusion.model.baselines import cosine, hybrid_scores, hybrid_sour
 from components.fusion.model.fuse.item_vectors import Asked
 from components.fusion.model.params import EncodeParams, FusionParams
 from components.fusion.model.sources.bm25 import Scores
+from components.fusion.model.sources.words import words
 from components.fusion.model.towers.aligned import load_towers
 from components.fusion.model.towers.towers import Flags, Items, Towers
 from components.search.kept import product_vectors
@@ -63,8 +64,10 @@ def by_sum(question: Question, shop: Shop, answer: Answer | None, system: str) -
     unknown: tuple[str, ...] = ()
     if question.text:
         index = word_index(shop.catalogue, shop.fusion.text.fields, shop.fusion.bm25)
-        unknown = unknown_words(index, question.text)
-        asked = Asked.of(towers.queries([question.text]), [question.text], index)
+        unknown, text = unknown_words(index, question.text), question.text
+        if question.image is not None:
+            unknown, text = (), _known(text, unknown)
+        asked = Asked.of(towers.queries([text]), [text], index)
     if question.image is not None:
         picture = query_vector(BatchEncoder(loaded.encoder, 1, "fp32"), "", question.image)
         scored = _of_picture(picture, asked, items, question, answer)
@@ -73,6 +76,11 @@ def by_sum(question: Question, shop: Shop, answer: Answer | None, system: str) -
         scored = _of_words(asked, items, answer if system == "hybrid_image" else None)
         near = nearest(asked.vectors @ items.text.T, items.has_text)
     return replace(ranked(question, shop.catalogue, *scored), near=near, unknown=unknown)
+
+
+def _known(text: str, unknown: tuple[str, ...]) -> str:
+    """A picture's text without words that no product has ("but"): they would count against the others."""
+    return " ".join(word for word in words(text) if word not in unknown) or text
 
 
 def _of_picture(
