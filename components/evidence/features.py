@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -78,6 +78,7 @@ class EvidenceReader:
         self._siblings = observed.siblings
         self._mentions = Mentions(schema, observed.words, observed.synonyms)
         self._closed = schema.closed_attributes()
+        # by category and type, vectors of every value's prompt [values, d] of an attribute; None: not asked
         self._texts: dict[tuple[str, str], dict[str, Floats | None]] = {}
         self._asks_prompts = "prompt" in params.evidence
 
@@ -131,10 +132,11 @@ class EvidenceReader:
             if len(x.vector) and self._pictures.judged(x.category):
                 fold = fold_of(x.group_id, self._folds) if x.split == "train" else ALL
                 parts[(x.category, x.product_type, fold)].append(i)
+        self._ask({(category, kind) for category, kind, _ in parts})
         out: list[dict[str, tuple[Floats, Floats]]] = [{} for _ in listings]
         for (category, kind, fold), rows in sorted(parts.items()):
             vectors = np.stack([listings[i].vector for i in rows]).astype(np.float64)
-            texts = self._prompts(category, kind)
+            texts = self._texts[category, kind]
             found = self._pictures.discriminants(category, fold)
             for name, prompts in texts.items():
                 by_example = np.zeros((len(rows), len(self._pictures.judged(category)[name])))
@@ -146,26 +148,28 @@ class EvidenceReader:
                     out[i][name] = (by_prompt[at], by_example[at])
         return out
 
-    def _prompts(self, category: str, kind: str) -> dict[str, Floats | None]:
-        """Vectors of every value's prompt, by attribute ``[values, d]``; None where no prompt is asked."""
-        key = (category, kind)
-        if key not in self._texts and not self._asks_prompts:
-            self._texts[key] = dict.fromkeys(self._pictures.judged(category))
-        elif key not in self._texts:
-            judged = self._pictures.judged(category)
+    def _ask(self, kinds: Collection[tuple[str, str]]) -> None:
+        """Vectors of every value's prompt, of the kinds that are new: in one call, for few texts pad most of
+        each batch that they are encoded in."""
+        new = sorted(set(kinds) - self._texts.keys())
+        judged = [self._pictures.judged(category) for category, _ in new]
+        if not self._asks_prompts:
+            self._texts |= {key: dict.fromkeys(names) for key, names in zip(new, judged, strict=True)}
+        elif new:
             texts = [
                 # Replaced, not formatted: a schema's words may hold braces.
                 self._prompt.replace("{value}", attribute_phrase(name, value, self._closed))
                 .replace("{name}", name.replace("_", " "))
                 .replace("{product_type}", kind)
-                for name, values in judged.items()
+                for (_, kind), names in zip(new, judged, strict=True)
+                for name, values in names.items()
                 for value in values
             ]
             vectors = self._encoder.texts(texts).astype(np.float64)
-            ends = np.cumsum([len(values) for values in judged.values()])
-            parts = np.split(vectors, ends[:-1])
-            self._texts[key] = dict(zip(judged, parts, strict=True))
-        return self._texts[key]
+            ends = np.cumsum([len(values) for names in judged for values in names.values()])
+            parts = iter(np.split(vectors, ends[:-1]))
+            for key, names in zip(new, judged, strict=True):
+                self._texts[key] = {name: next(parts) for name in names}
 
     def _usual(
         self, category: str, name: str, values: Sequence[str], members: Sequence[SellerListing]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,8 +15,8 @@ from components.stage.record import Interval
 # the blocks' size changes no result.
 BLOCK_DRAWS = 250_000
 FEW_UNITS = 8  # distinct ones, below which their counts are drawn
-MOST_TABLE_CELLS = 24_000_000  # of one table of draws, a byte each
-KEPT_TABLES = 12
+MOST_TABLE_CELLS = 32_000_000  # of one table of draws, a byte each
+MOST_KEPT_CELLS = 200_000_000  # of all tables that are kept
 LEVEL = 0.95  # share of the resampled means inside an interval
 
 
@@ -46,13 +45,25 @@ def _units(values: NDArray[np.float64], clusters: Sequence[object] | None) -> ND
     return np.stack([sums, np.bincount(unit, minlength=len(places))], axis=1)
 
 
-@lru_cache(maxsize=KEPT_TABLES)
+_kept: dict[tuple[int, int, int], NDArray[np.uint8]] = {}  # the one used longest ago comes first
+
+
 def _drawn_counts(n: int, seed: int, samples: int) -> NDArray[np.uint8]:
     """How often each of ``n`` units is in each bootstrap sample, ``[samples, n]``.
 
     Many metrics of one evaluation are measured on the same units: drawing once serves them all, and each one
-    is then a product with this table, twenty times faster than drawing again.
+    is then a product with this table, twenty times faster than drawing again. Another variant comes back to
+    the same dozens of units, so the tables are bounded by their size and not by their number.
     """
+    key = (n, seed, samples)
+    found = _kept.pop(key, None)
+    _kept[key] = table = _draw(*key) if found is None else found
+    while sum(kept.size for kept in _kept.values()) > MOST_KEPT_CELLS and len(_kept) > 1:
+        del _kept[next(iter(_kept))]
+    return table
+
+
+def _draw(n: int, seed: int, samples: int) -> NDArray[np.uint8]:
     generator = np.random.Generator(np.random.PCG64(seed))
     counts = np.empty((samples, n), np.uint8)
     block = max(1, BLOCK_DRAWS // n)

@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "vlclip": {"stage", *GROUND, "quality", "encoder", "evidence"},
     "fusion": {"stage", *GROUND, "quality", "encoder"},
     "opal": {"stage", *GROUND, "quality", "encoder", "evidence"},
+    "search": {"stage", "catalog", "retrieval", "encoder", "fusion"},
     "report": {"stage", *GROUND},
     "parameters": {"stage"},  # the models of the others are named, and imported when they are asked for
 }

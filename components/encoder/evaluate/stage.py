@@ -47,9 +47,11 @@ def run(params: EncoderEvaluationStage, paths: Paths, record: Record) -> None:
         variants |= _with_shortened(folder)
     for name, variant in variants.items():
         with record.timed(name):
-            batch = BatchEncoder(variant, settings.batch_size, settings.precision)
+            # Variants differ in their heads: a frozen tower reads each text once for all of them.
+            batch = BatchEncoder(variant, settings.batch_size, settings.precision, paths.cache / "vectors")
             features = FeatureCache(pixels, batch, paths.cache)
             evaluate_encoder(evaluation, name, batch, features, told if name == "fine_tuned" else None)
+            batch.cache.close()
         if name == "fine_tuned":
             with record.timed("linear_probe"):
                 answers = probe_answers(read_rows(paths.catalogue), held_out, features.take)

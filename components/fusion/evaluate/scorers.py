@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
-
 from components.fusion.evaluate.held_out import HeldOut, Settings
 from components.fusion.evaluate.table import Scorer
 from components.fusion.model.baselines import (
@@ -13,8 +11,9 @@ from components.fusion.model.baselines import (
     best_text_share,
     best_weights,
     cosine,
+    hybrid_scores,
+    hybrid_sources,
     lexical_index,
-    reciprocal_rank_fusion,
     unseen_last,
     weighted,
     weighted_sum,
@@ -23,7 +22,6 @@ from components.fusion.model.fuse.item_vectors import Asked, evidence_of, fused_
 from components.fusion.model.networks.files import TrainedNetwork
 from components.fusion.model.sources.bm25 import Scores
 from components.fusion.model.sources.evidence import Evidence
-from components.fusion.model.sources.standardise import standardised
 from components.fusion.model.towers.towers import Items
 
 
@@ -71,15 +69,12 @@ class PlainScorer:
         return cosine(self.queries, weighted(items, text_share), items.has_text | items.has_image)
 
     def hybrid(self, items: Items) -> Scores:
-        """BM25 and text vectors by reciprocal rank; BM25 finds the products that have a word of the query."""
-        lexical, seen = self.bm25(items), np.broadcast_to(items.has_text, (len(self.texts), len(items.rows)))
-        return reciprocal_rank_fusion([(lexical, lexical > 0), (self.text_only(items), seen)])
+        """BM25 and text vectors by reciprocal rank."""
+        return hybrid_scores(self.asked(items), items)
 
     def standardised(self, items: Items) -> list[Scores]:
-        """BM25, text and picture scores of each query, standardised over the products that have one."""
-        plain = (self.bm25(items), self.queries @ items.text.T, self.queries @ items.image.T)
-        seen = (items.has_text, items.has_text, items.has_image)
-        return [standardised(scores, there) for scores, there in zip(plain, seen, strict=True)]
+        """BM25, text and picture scores on one scale."""
+        return hybrid_sources(self.asked(items), items)
 
     def hybrid_image(self, items: Items, weights: tuple[float, ...]) -> Scores:
         """The weighted sum of what ``standardised`` gives."""

@@ -8,6 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 import torch
 
+from components.fusion.answer.answer import Answer, write_answer
+from components.fusion.answer.choose import Validation, choose
 from components.fusion.evaluate.gates import gate_table
 from components.fusion.evaluate.held_out import Measured, Settings, open_towers, read_split
 from components.fusion.evaluate.params import FusionEvaluationParams
@@ -43,7 +45,7 @@ def run(params: Evaluate, paths: Paths, record: Record) -> None:
     networks = {name: paths.fusion / name for name in params.fusion_eval.networks}
     if params.study is not None:
         networks |= networks_in(params.study)
-    table, gates = main_table(settings, paths.fusion / "align_image", networks, record)
+    table, gates, answer = main_table(settings, paths.fusion / "align_image", networks, record)
     if params.study is not None:
         add_variations(table, params.study, paths.fusion, settings, record)
     with record.timed("intervals"):
@@ -52,12 +54,15 @@ def run(params: Evaluate, paths: Paths, record: Record) -> None:
     files = {f"{name}.parquet": table.per_query(), "gates.parquet": gates}
     record.outputs = publish_figures(metrics, files, paths.metrics / f"{name}.json", paths.per_query / name)
     record.metrics |= flat_figures(metrics)
+    if params.study is None:
+        record.outputs.append(str(write_answer(answer, paths.fusion)))
 
 
 def main_table(
     settings: Settings, towers_folder: Path, networks: Mapping[str, Path], record: Record
-) -> tuple[Table, pa.Table]:
-    """The rows that train nothing and those of ``networks`` on one pair of towers, and the gates."""
+) -> tuple[Table, pa.Table, Answer]:
+    """The rows that train nothing and those of ``networks`` on one pair of towers, the gates, and what
+    validation prefers."""
     params = settings.params
     with record.timed("vectors"):
         towers = open_towers(towers_folder, settings)
@@ -69,6 +74,9 @@ def main_table(
     names = ("bm25", "text", "image")
     record.metrics |= {f"hybrid_{n}_weight": w for n, w in zip(names, found.hybrid_image, strict=True)}
     trained = {n: load_network(f, towers.model.model_sha256) for n, f in networks.items()}
+    with record.timed("answer"):
+        validation = Validation(tuning.items, towers, settings.catalogue, settings.fusion)
+        answer = choose(validation, trained, found.hybrid_image)
     plain = PlainScorer(held_out, settings)
     scorers = plain_scorers(plain, found)
     scorers |= {name: network_scorer(plain, held_out, network) for name, network in trained.items()}
@@ -80,4 +88,4 @@ def main_table(
         experts = {name: network.network for name, network in trained.items()}
         gates = gate_table(experts, scorers, held_out, params.gate_top)
     towers.close()
-    return table, gates
+    return table, gates, answer

@@ -10,9 +10,11 @@ import numpy.typing as npt
 
 from components.encoder.model.features.vector_cache import Vectors
 from components.fusion.model.data.product_text import field_text
+from components.fusion.model.fuse.item_vectors import Asked
 from components.fusion.model.params import Bm25Params, FieldName
 from components.fusion.model.sources.bm25 import Bm25, Scores
 from components.fusion.model.sources.evidence import UNSEEN
+from components.fusion.model.sources.standardise import standardised
 from components.fusion.model.towers.towers import Flags, Items
 from components.retrieval.metrics import Qrels, judge, ndcg_at
 from components.retrieval.ranking import top_k
@@ -76,6 +78,20 @@ def reciprocal_rank_fusion(sources: Sequence[tuple[Scores, npt.NDArray[np.bool_]
         np.put_along_axis(ranks, order, np.arange(1, scores.shape[1] + 1)[None, :], axis=1)
         total += np.where(found, 1 / (FUSION_RANK + ranks), 0).astype(np.float32)
     return total
+
+
+def hybrid_scores(asked: Asked, items: Items) -> Scores:
+    """BM25 and text vectors by reciprocal rank; BM25 finds the products that have a word of the query."""
+    lexical, seen = asked.lexical, np.broadcast_to(items.has_text, asked.lexical.shape)
+    text = cosine(asked.vectors, items.text, items.has_text)
+    return reciprocal_rank_fusion([(lexical, lexical > 0), (text, seen)])
+
+
+def hybrid_sources(asked: Asked, items: Items) -> list[Scores]:
+    """BM25, text and picture scores of each query, standardised over the products that have one."""
+    plain = (asked.lexical, asked.vectors @ items.text.T, asked.vectors @ items.image.T)
+    seen = (items.has_text, items.has_text, items.has_image)
+    return [standardised(scores, there) for scores, there in zip(plain, seen, strict=True)]
 
 
 def simplex(parts: int, sources: int) -> list[tuple[float, ...]]:

@@ -115,6 +115,12 @@ class VlclipTraining(TrainingParams):
     checkpoint_every_s: PositiveFloat = 10.0
     validate_every_epochs: PositiveInt = 4
 
+    @model_validator(mode="after")
+    def _of_the_encoder_alone(self) -> Self:
+        if self.distil or self.interpolate:
+            raise ValueError("distil and interpolate are of encoder.training; vlclip.training has neither")
+        return self
+
 
 class VlclipParams(Params):
     """Block ``vlclip``: contrastive training that goes on from the encoder; the same for every variant."""
@@ -123,8 +129,9 @@ class VlclipParams(Params):
     threads: PositiveInt = 1
     margin: Share = 0.1  # a crop is its box, this share of its sides wider on each side
     # How far a box is trusted before training, from 0 (the encoder's own vectors) to 1 (the crop is read
-    # in the whole picture's place). Pictures that the encoder knows by heart hardly move it from 0.
-    trust: Share = 0.7
+    # in the whole picture's place). Pictures that the encoder knows by heart hardly move it. More of it finds
+    # more cluttered pictures, and these then stand before plain ones: chosen so that plain ones lose nothing.
+    trust: Share = 0.55
     # of product type, the variant's text, the attributes that the text states, and train queries
     captions: CaptionShares = CaptionShares(queries=0.4)  # the encoder's own
     augmentation: Augmentation = Augmentation()

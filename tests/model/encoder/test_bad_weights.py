@@ -244,6 +244,47 @@ def test_a_dual_encoder_of_an_unsupported_kind(tmp_path: Path) -> None:
         assert sentence in told(params_of({"pretrained": block}, tune_text=True))
 
 
+def _no_tokenizer_of_dual(folder: Path) -> str:
+    for file in folder.glob("tokenizer*"):
+        file.unlink()
+    return "tokenizer"
+
+
+def _larger_vocabulary_of_dual(folder: Path) -> str:
+    write_tokenizer(folder, [*WORDS, " ".join(f"word{i}" for i in range(500))])
+    return "do not belong together"
+
+
+def _cut_dual(folder: Path) -> str:
+    file = folder / "open_clip_model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    return "does not load"
+
+
+def _pickled_dual(folder: Path) -> str:
+    (folder / "open_clip_model.safetensors").unlink()
+    torch.save({"w": Trap(folder / "ran")}, folder / "open_clip_pytorch_model.bin")
+    return "does not load"
+
+
+def _other_dual(folder: Path) -> str:
+    config = json.loads((folder / "open_clip_config.json").read_text())
+    config["model_cfg"]["text_cfg"]["width"] = 48
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    return "does not load"
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [_no_tokenizer_of_dual, _larger_vocabulary_of_dual, _cut_dual, _pickled_dual, _other_dual],
+)
+def test_a_folder_of_a_dual_encoder_that_is_not_whole(spoil: Callable[[Path], str], tmp_path: Path) -> None:
+    model = FAMILIES["ecommerce_siglip"](tmp_path).block
+    sentence = spoil(tmp_path / "own")
+    assert sentence in told(params_of(model, tune_text=True))
+    assert not (tmp_path / "own/ran").exists(), "code in the file was run"
+
+
 def test_a_tag_that_does_not_exist_is_told_with_the_nearest() -> None:
     block = {"architecture": "ViT-B-32", "weights": "laion2b_s34b_b79"}
     assert "did you mean laion2b_s34b_b79k?" in told(params_of({"pretrained": block}, tune_text=True))

@@ -8,6 +8,7 @@ import open_clip
 import pytest
 import torch
 
+from components.encoder.model.towers.dropout import Dropout
 from components.encoder.model.towers.heads import Head
 from components.encoder.model.towers.losses import distillation, info_nce, no_negatives, sigmoid_loss
 
@@ -114,6 +115,32 @@ def test_a_feature_that_never_varies_is_not_blown_up() -> None:
     constant = torch.tensor([[1.0, 2.0, 3.0]]).repeat(5, 1)
     head.fit(constant)
     torch.testing.assert_close(head(constant + 1e-6), head(constant), atol=1e-2, rtol=0)
+
+
+def test_dropout_keeps_the_mean_and_drops_what_torch_drops_on_average() -> None:
+    torch.manual_seed(0)
+    ones = torch.ones(1001, 401, requires_grad=True)
+    layer, theirs = Dropout(0.2), torch.nn.Dropout(0.2)
+    out = layer(ones)
+    assert sorted(out.unique().tolist()) == [0.0, 1.25] == sorted(theirs(ones).unique().tolist())
+    dropped = (out == 0).float()
+    # five standard deviations of a share, over all, over a row and over a column
+    assert abs(dropped.mean() - 0.2) < 5 * (0.16 / dropped.numel()) ** 0.5
+    for axis in (0, 1):
+        assert (dropped.mean(dim=axis) - 0.2).abs().max() < 5 * (0.16 / dropped.shape[axis]) ** 0.5
+    neighbours = torch.corrcoef(torch.stack([dropped[:, :-1].ravel(), dropped[:, 1:].ravel()]))[0, 1]
+    assert abs(neighbours) < 5 / dropped.numel() ** 0.5
+    out.sum().backward()
+    assert torch.equal(ones.grad, out)  # what is dropped learns nothing, what is kept is scaled up
+
+
+def test_dropout_follows_from_torchs_generator_alone() -> None:
+    layer, seen = Dropout(0.5), []
+    for _ in range(2):
+        torch.manual_seed(3)
+        seen.append(torch.stack([layer(torch.ones(7, 3)), layer(torch.ones(7, 3))]))
+    assert torch.equal(*seen)
+    assert not torch.equal(*seen[0])
 
 
 def test_dropout_acts_in_training_alone() -> None:

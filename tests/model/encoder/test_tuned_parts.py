@@ -20,6 +20,7 @@ from components.encoder.model.train.training_set import make_training_set
 from components.stage.paths import Paths
 from components.stage.record import Record
 from components.training.curves import History
+from components.vlclip.model.params import VlclipTraining
 from tests.model.encoder.families import FAMILIES, SIDE, params_of, timm_trunk
 
 LORA = {"rank": 2, "alpha": 4}
@@ -170,6 +171,8 @@ def test_what_does_not_go_together_is_refused(shapes: Path, tiny: EncoderParams,
         block_of = tiny.model_dump()
         with pytest.raises(ValidationError, match=sentence):
             EncoderParams.model_validate(block_of | {"training": block_of["training"] | changes})
+    with pytest.raises(ValidationError, match="are of encoder"):
+        VlclipTraining(distil=0.5)
     params = block("clip", tmp_path, tune_image=True, interpolate=[0.5])
     made = objective(shapes, params, tmp_path / "cache")
     with pytest.raises(TrainingDataError, match="chosen on the validation split"):

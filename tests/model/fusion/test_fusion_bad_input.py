@@ -23,7 +23,7 @@ from components.fusion.model.data.product_text import phrases, product_text
 from components.fusion.model.params import EncodeParams, ProductTextParams
 from components.fusion.model.towers.product_texts import WholeTexts
 from components.fusion.model.towers.towers import Items, joined
-from components.fusion.search.search import open_model
+from components.search.search import open_model
 from components.stage.frame import main
 from tests.model.fusion.conftest import BLOCKS, ENCODE, WITHOUT_PICTURE, WITHOUT_TITLE
 from tests.model.red_team import LISTING_TEXTS

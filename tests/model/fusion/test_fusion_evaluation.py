@@ -19,8 +19,8 @@ from components.fusion.model.errors import FusionDataError
 from components.fusion.model.fuse.item_vectors import fused_vectors
 from components.fusion.model.params import EncodeParams, FusionParams
 from components.fusion.model.towers.towers import Items, joined
-from components.fusion.search.search import FusionModel, open_model, search
 from components.retrieval.metrics import Qrels
+from components.search.search import FusionModel, open_model, search
 from components.stage.resume import sha256_folder
 from tests.model.fusion.conftest import ENCODE, WITHOUT_PICTURE, run_stage, write_shop
 

@@ -18,9 +18,9 @@ from components.fusion.model.params import FuseParams, FusionParams, GateParams,
 from components.fusion.model.sources.evidence import UNSEEN, Evidence, candidates
 from components.fusion.model.sources.gate import SourceGate
 from components.fusion.model.sources.teach import Teacher, cross_validated, teach_gate
-from components.fusion.search.search import gather, open_model, search
 from components.retrieval.metrics import Qrels, judge, ndcg_at
 from components.retrieval.ranking import top_k
+from components.search.search import gather, open_model, search
 from tests.model.fusion.conftest import ENCODE
 
 SOURCES = ("text", "image", "fused", "lexical")

@@ -71,6 +71,16 @@ def test_a_crop_is_cut_from_the_original_and_not_from_a_small_copy() -> None:
     assert np.array_equal(crop_square(out.getvalue(), (0, 0, 1, 1), 32), square(out.getvalue(), 32))
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 50), (50, 1)])
+@pytest.mark.parametrize("box", [(0, 0, 1, 1), (0.3, 0.3, 0.6, 0.6), (0.99, 0.99, 1, 1)])
+def test_a_crop_of_one_pixel_or_of_a_strip_shows_what_is_there(
+    size: tuple[int, int], box: tuple[float, ...]
+) -> None:
+    out = io.BytesIO()
+    Image.new("RGB", size, (200, 10, 10)).save(out, "PNG")
+    assert np.array_equal(crop_square(out.getvalue(), box, 16), np.full((16, 16, 3), (200, 10, 10)))
+
+
 def test_crops_come_from_the_cache_as_they_come_fresh(shop: Path, tmp_path: Path) -> None:
     catalogue = shop / "data/checked"
     rng = np.random.default_rng(1)

@@ -14,6 +14,7 @@ from components.encoder.model.errors import EncoderConfigurationError
 from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.towers.dual_encoder import Encoder
 from components.encoder.model.towers.files import load_encoder, model_sha256, save_encoder
+from components.encoder.model.towers.heads import ALONE, Head
 
 
 def encoders(shop: Path) -> tuple[Encoder, Encoder]:
@@ -83,6 +84,21 @@ def test_without_a_box_the_whole_picture_stands_for_both_views_and_is_said_to(sh
     assert np.array_equal(alone, batch.image_vectors(twice))
     plain = BatchEncoder(load_encoder(shop / "models/encoder"), 4, "fp32")
     assert np.array_equal(alone, plain.image_vectors(whole))  # what equals the whole picture adds nothing
+
+
+def test_in_training_alone_a_second_view_is_at_times_read_in_the_first_ones_place() -> None:
+    torch.manual_seed(3)
+    head = Head(8, 16, 4, dropout=0.0, views=2).eval()
+    whole, crop = torch.randn(2, 2000, 8)
+    both = torch.cat([whole, crop, torch.rand(2000, 1)], dim=1)
+    with torch.no_grad():
+        as_whole, as_crop = head(whole), head(crop)
+        assert torch.equal(head(both), as_whole)  # no trust, and no training
+        trained = head.train()(both)
+    swapped = torch.isclose(trained, as_crop, atol=1e-5).all(dim=1)
+    kept = torch.isclose(trained, as_whole, atol=1e-5).all(dim=1)
+    assert bool((swapped ^ kept).all())
+    assert swapped.float().mean().item() == pytest.approx(ALONE, abs=0.05)
 
 
 def test_features_of_another_width_are_refused(shop: Path) -> None:

@@ -322,7 +322,7 @@ def entailed(known: npt.NDArray[np.int32], stated: npt.NDArray[np.int32]) -> npt
     Args:
         known: ``[B, K]`` fact numbers of products. stated: ``[B, S]`` of texts; both padded with -1.
     """
-    numbers = np.unique(np.concatenate([known.ravel(), stated.ravel()]))
+    numbers = np.unique(stated[stated >= 0])  # what no text states decides nothing
     products, texts = (_multi_hot(x, numbers) for x in (known, stated))
     count = texts.sum(axis=1)
     every: npt.NDArray[np.bool_] = (products @ texts.T == count) & (count > 0)
@@ -331,8 +331,8 @@ def entailed(known: npt.NDArray[np.int32], stated: npt.NDArray[np.int32]) -> npt
 
 def _multi_hot(facts: npt.NDArray[np.int32], numbers: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
     out = np.zeros((len(facts), len(numbers)), dtype=np.float32)
-    row, _ = np.nonzero(facts >= 0)
-    out[row, np.searchsorted(numbers, facts[facts >= 0])] = 1.0
+    row, place = np.nonzero(np.isin(facts, numbers))
+    out[row, np.searchsorted(numbers, facts[row, place])] = 1.0
     return out
 
 

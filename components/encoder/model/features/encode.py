@@ -22,13 +22,13 @@ from components.encoder.model.features.vector_cache import VectorCache, Vectors,
 from components.encoder.model.towers.files import LoadedEncoder
 from components.stage.accelerator import autocast, device
 
-TEXTS = 4  # times as many texts in a batch as pictures: they are shorter
-TEXT_STEP = 4  # a text's row is padded to a multiple of so many tokens
+TEXT_STEP = 2  # a text's row is padded to a multiple of so many tokens
 ONE_VIEW = (
     "This encoder reads a picture together with the box of its product (vlclip); without a box the whole "
     "picture stands for both, which finds less on cluttered pictures."
 )
-SORTED_TEXTS = 16  # batches of texts that are put in order of length together
+# so many batches of texts are put in order of length together: one batch of each length is not full
+SORTED_TEXTS = 256
 
 
 def as_kept(features: npt.NDArray[Any]) -> npt.NDArray[np.float16]:
@@ -130,7 +130,7 @@ class BatchEncoder:
         places: dict[str, int] = {}
         at = [places.setdefault(text, len(places)) for text in texts]
         items = [(key_of(*self.text_key, text), text) for text in places]
-        found = self.cache.fill(items, self._of_texts, TEXTS * self.batch_size * SORTED_TEXTS)
+        found = self.cache.fill(items, self._of_texts, self.batch_size * SORTED_TEXTS)
         features = as_kept(np.concatenate(list(found)))
         return features[at]
 
@@ -140,8 +140,8 @@ class BatchEncoder:
         out: Vectors | None = None
         for length in np.unique(lengths):
             chosen = lengths == length
-            rows, size = tokens[chosen, :length], TEXTS * self.batch_size
-            part = self._run(self.encoder.text_features, rows, size, self.precision)
+            rows = tokens[chosen, :length]
+            part = self._run(self.encoder.text_features, rows, self.batch_size, self.precision)
             out = np.empty((len(tokens), part.shape[1]), dtype=np.float32) if out is None else out
             out[chosen] = part
         assert out is not None

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.features.pixels import PixelCache, alone
@@ -81,11 +82,12 @@ class FeatureCache:
         """Features ``[len(rows), F]`` of catalogue rows, in the order asked for."""
         shard = np.searchsorted(self._starts, rows, side="right") - 1
         width = self._arrays[0].shape[1] if self._arrays else 0
-        out = np.empty((len(rows), width), dtype=np.float32)
+        out = np.empty((len(rows), width), dtype=np.float16)
         for s in np.unique(shard):
             chosen = shard == s
             out[chosen] = self._arrays[s][rows[chosen] - self._starts[s]]
-        return out
+        wide: Features = torch.from_numpy(out).float().numpy()  # several times faster than numpy's own
+        return wide
 
     def vectors(self, rows: npt.NDArray[np.int64]) -> Features:
         """Vectors ``[len(rows), D]`` of catalogue rows."""

@@ -17,7 +17,7 @@ from diskcache.core import MODE_RAW
 Vectors = npt.NDArray[np.float32]
 WAIT_S = 60  # for another process's write
 UNLIMITED = 2**62
-VERSION = "4"  # of the encoding code: raise it when the same inputs give other vectors
+VERSION = "5"  # of the encoding code: raise it when the same inputs give other vectors
 SETTINGS = {
     "eviction_policy": "none",
     "size_limit": UNLIMITED,

@@ -7,7 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from components.encoder.model.errors import EncoderConfigurationError
+from components.encoder.model.towers.dropout import Dropout
 
+ALONE = 0.3  # share of training in which a further view is read in the first one's place
 LEAST_SPREAD = 1e-3  # a feature that never varies says nothing; it is not blown up
 
 
@@ -20,7 +22,8 @@ class Head(nn.Module):
     sure each view after the first is, in 0..1. Every view is standardised alike. To the hidden layer is added
     what each further view shows that the first does not: their difference, times a trust that is learned and
     depends on how sure the view is. With a trust of zero a head that gets further views computes what it did;
-    a view that equals the first adds nothing, ever.
+    a view that equals the first adds nothing, ever. In training a further view is at times read in the first
+    one's place, or the head would lean on first views that it knows by heart.
 
     Args:
         inputs: features of one view. dropout: of standardised features and of hidden units, in training.
@@ -32,10 +35,10 @@ class Head(nn.Module):
         self.register_buffer("mean", torch.zeros(inputs))
         self.register_buffer("scale", torch.ones(inputs))
         self.layers = nn.Sequential(
-            nn.Dropout(dropout),
+            Dropout(dropout),
             nn.Linear(inputs, hidden),
             nn.GELU(),
-            nn.Dropout(dropout),
+            Dropout(dropout),
             nn.Linear(hidden, outputs),
         )
         self.further: nn.Linear | None = None
@@ -88,6 +91,8 @@ class Head(nn.Module):
         hidden = first(dropout(views[..., 0, :]))
         if self.further is not None and self.trust is not None:
             trust = self.trust(features[..., self.views * self.inputs :, None])
+            if self.training:
+                trust = torch.where(torch.rand_like(trust) < ALONE, torch.ones_like(trust), trust)
             others = (views[..., 1:, :] - views[..., :1, :]) * trust
             hidden = hidden + self.further(dropout(others.flatten(-2)))
         for layer in rest:

@@ -167,7 +167,10 @@ def open_clip_tokenizer(architecture: str, context_length: int | None = None) ->
     try:
         found = open_clip.get_tokenizer(architecture)
     except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
-        raise EncoderConfigurationError(f"The tokenizer of {architecture} cannot be had: {error}.") from None
+        reason = " ".join(str(error).split())[:200]
+        raise EncoderConfigurationError(
+            f"The tokenizer of {architecture} cannot be had; its folder needs a tokenizer.json. ({reason})"
+        ) from None
     length = context_length or int(found.context_length)
     if isinstance(found, open_clip.SimpleTokenizer):
         return ClipTokenizer(length)

@@ -100,10 +100,10 @@ def align(stage: AlignmentStage, paths: Paths, record: Record) -> None:
 def _warm_the_cache(stage: AlignmentStage, paths: Paths) -> None:
     """Leave in the cache what several later stages ask for at the same time, and would each compute.
 
-    After the picture stage that is all that networks are trained on.
+    After the picture stage that is all that networks are trained on. What frozen towers see of it is there.
     """
     params = stage.params
-    if not params.image_weight:
+    if not params.image_weight or not (params.train_images or params.tune_text):
         return
     aligned = load_towers(paths.fusion / stage.name)
     towers = Towers(aligned, stage.fusion.text, params.encode, paths.cache, params.threads)

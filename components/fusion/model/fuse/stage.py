@@ -12,8 +12,7 @@ from components.fusion.model.networks.create import create_network
 from components.fusion.model.networks.files import TrainedNetwork, save_network
 from components.fusion.model.networks.layers import FusionNetwork
 from components.fusion.model.params import FuseParams, FusionParams, NetworkName
-from components.fusion.model.sources.gate import SourceGate
-from components.fusion.model.sources.teach import teach_gate
+from components.fusion.model.sources.teach import Taught, teach_gate
 from components.fusion.model.towers.aligned import load_towers
 from components.fusion.model.towers.towers import Towers
 from components.stage.params import Params
@@ -53,7 +52,7 @@ def run(params: Fuse, paths: Paths, record: Record) -> None:
     with record.timed("train"):
         history = objective.loop(resume).run()
     with record.timed("gate"):
-        gate = _gate(network, held_out, params, record)
+        taught = _taught(network, held_out, params, record)
     trained = TrainedNetwork(
         name,
         network,
@@ -62,7 +61,8 @@ def run(params: Fuse, paths: Paths, record: Record) -> None:
         loaded.model_sha256,
         bm25=fusion.bm25,
         pictures=fuse.pictures,
-        gate=gate,
+        gate=taught.gate if taught else None,
+        validation=max(taught.vectors, taught.mixture) if taught else None,
     )
     with published(model) as folder:
         save_network(trained, folder)
@@ -74,10 +74,10 @@ def run(params: Fuse, paths: Paths, record: Record) -> None:
     record_history(record, history, objective.plan.batch_size)
 
 
-def _gate(
+def _taught(
     network: FusionNetwork, held_out: HeldOutSplit | None, params: Fuse, record: Record
-) -> SourceGate | None:
-    """The gate above a trained network, if it is asked for and pays."""
+) -> Taught | None:
+    """The gate above a trained network, if it is asked for and pays, and what validation says of both."""
     if held_out is None or params.fuse.gate is None:
         return None
     network.eval()
@@ -85,4 +85,4 @@ def _gate(
     taught = teach_gate(found, held_out.task, params.fuse.gate, params.fuse.seed)
     record.metrics["validation_vectors_ndcg_at_10"] = taught.vectors
     record.metrics["cross_validated_gate_ndcg_at_10"] = taught.mixture
-    return taught.gate
+    return taught

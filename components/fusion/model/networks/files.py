@@ -26,7 +26,7 @@ from components.fusion.model.sources.gate import SourceGate
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 FILES = {CONFIG, WEIGHTS}
-FORMAT = 2
+FORMAT = 3
 NETWORK, GATE = "network.", "gate."  # before the names of their weights
 
 
@@ -42,6 +42,7 @@ class TrainedNetwork:
     bm25: Bm25Params = field(default_factory=Bm25Params)  # of the lexical source
     pictures: bool = True  # false: it was never shown one
     gate: SourceGate | None = None  # None: products are ranked by the vectors alone
+    validation: float | None = None  # nDCG@10 on validation, a gate's by cross-validation; None: not measured
 
 
 def _gate_config(gate: SourceGate | None) -> dict[str, object] | None:
@@ -62,6 +63,7 @@ def save_network(trained: TrainedNetwork, folder: Path) -> None:
         "bm25": trained.bm25.model_dump(mode="json"),
         "pictures": trained.pictures,
         "gate": _gate_config(trained.gate),
+        "validation_ndcg_at_10": trained.validation,
         "towers_sha256": trained.towers_sha256,
     }
     (folder / CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8")
@@ -114,6 +116,7 @@ def _read(folder: Path) -> TrainedNetwork:
         bm25=Bm25Params.model_validate(config["bm25"]),
         pictures=bool(config["pictures"]),
         gate=_read_gate(config, _part(state, GATE)),
+        validation=config["validation_ndcg_at_10"],
     )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from components.encoder.model.towers.dropout import Dropout
 from components.fusion.model.params import NetworkParams
 
 
@@ -33,7 +34,7 @@ class Perceptron(nn.Module):
     def __init__(self, inputs: int, outputs: int, params: NetworkParams) -> None:
         super().__init__()
         self.first = nn.Linear(inputs, params.hidden)
-        self.drop = nn.Dropout(params.dropout)
+        self.drop = Dropout(params.dropout)
         self.second = zero_initialised(nn.Linear(params.hidden, outputs))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -49,7 +50,7 @@ class LowRankProduct(nn.Module):
         super().__init__()
         self.text = nn.Linear(dimension, params.bilinear_rank, bias=False)
         self.image = nn.Linear(dimension, params.bilinear_rank, bias=False)
-        self.drop = nn.Dropout(params.dropout)
+        self.drop = Dropout(params.dropout)
         self.out = zero_initialised(nn.Linear(params.bilinear_rank, dimension, bias=False))
 
     def forward(self, text: Tensor, image: Tensor) -> Tensor:

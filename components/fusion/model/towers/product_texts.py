@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from components.encoder.model.features.encode import BatchEncoder
@@ -61,14 +62,16 @@ class FieldFeatures:
     ) -> FieldFeatures:
         """Read every phrase of the products that the cache does not know."""
         said = [[phrases(row, field) for field in params.fields] for row in rows]
-        flat = [phrase for fields in said for field in fields for phrase in field]
+        places: dict[str, int] = {}
+        flat = [
+            places.setdefault(phrase, len(places)) for fields in said for field in fields for phrase in field
+        ]
         counts = np.array([[len(field) for field in fields] for fields in said], dtype=np.int64)
         counts = counts.reshape(len(rows), len(params.fields))
-        known = encoder.text_features(flat or [""])
-        total = np.zeros((counts.size, known.shape[1]), dtype=np.float32)
-        np.add.at(
-            total, np.repeat(np.arange(counts.size), counts.ravel()), known[: len(flat)].astype(np.float32)
-        )
+        known = torch.from_numpy(encoder.text_features(list(places) or [""])).float()
+        starts = torch.from_numpy(np.cumsum(counts) - counts.ravel())
+        phrase = torch.tensor(flat, dtype=torch.int64)
+        total = F.embedding_bag(phrase, known, starts, mode="sum").numpy()
         means = total / counts.reshape(-1, 1).clip(1)
         return cls(means.reshape(*counts.shape, -1).astype(np.float16), counts > 0, params)
 
@@ -78,7 +81,7 @@ class FieldFeatures:
         there = self.there[rows]
         seen = there & ~hidden_fields(there.shape, self.params, rng)
         seen = np.where(seen.any(axis=1, keepdims=True), seen, there)
-        shown = self.features[rows].astype(np.float32) * seen[..., None]
+        shown = torch.from_numpy(self.features[rows]).float().numpy() * seen[..., None]
         return torch.from_numpy(
             np.concatenate([shown.reshape(len(rows), -1), seen.astype(np.float32)], axis=1)
         )

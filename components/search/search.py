@@ -1,0 +1,122 @@
+"""Search by text, from saved models and the catalogue alone: by the gate's mixture, or by fused vectors.
+
+One pass over the texts makes the index of words; the products' vectors are kept in the cache, memory-mapped,
+so a second search computes nothing but the query and the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from components.fusion.model.data.product_text import plain
+from components.fusion.model.errors import FusionDataError
+from components.fusion.model.fuse.item_vectors import Asked, evidence_of, fused_vectors, unpictured
+from components.fusion.model.networks.files import TrainedNetwork, load_network
+from components.fusion.model.params import EncodeParams
+from components.fusion.model.sources.bm25 import Bm25, Scores
+from components.fusion.model.sources.evidence import Evidence
+from components.fusion.model.towers.aligned import load_towers
+from components.fusion.model.towers.towers import Flags, Items, Towers
+from components.retrieval.ranking import top_k
+from components.search.kept import product_vectors
+from components.search.products import Found, fulfilling, hits_of, unknown_words, word_index
+
+AT_ONCE = 4096  # products that a network reads
+NAMES = {"text": "text", "image": "picture", "fused": "both in one vector", "lexical": "words (BM25)"}
+
+
+@dataclass(frozen=True)
+class FusionModel:
+    """The frozen towers and the network that stands on them; ``cache`` keeps the products' vectors."""
+
+    towers: Towers
+    network: TrainedNetwork
+    encode: EncodeParams
+    cache: Path | None
+
+    def products(self, catalogue: Path) -> Items:
+        """Vectors of all products, in catalogue order."""
+        found = product_vectors(self.towers, self.encode, catalogue, self.cache)
+        return found if self.network.pictures else unpictured(found)
+
+
+def open_model(
+    models: Path, network: str, encode: EncodeParams, cache: Path | None, threads: int
+) -> FusionModel:
+    """Load ``models/align_image`` and ``models/<network>``.
+
+    Raises:
+        ModelFileError, NetworkFileError: a folder is missing, damaged, or they do not belong together.
+    """
+    loaded = load_towers(models / "align_image")
+    found = load_network(models / network, loaded.model_sha256)
+    return FusionModel(Towers(loaded, found.text, encode, cache, threads), found, encode, cache)
+
+
+def gather(model: FusionModel, text: str, catalogue: Path) -> Evidence:
+    """What every source says of all products, for one query."""
+    return _gather(model, text, catalogue, _words(model, catalogue))
+
+
+def _words(model: FusionModel, catalogue: Path) -> Bm25:
+    return word_index(catalogue, model.network.text.fields, model.network.bm25)
+
+
+def _gather(model: FusionModel, text: str, catalogue: Path, index: Bm25) -> Evidence:
+    asked = Asked.of(model.towers.queries([text]), [text], index)
+    items = model.products(catalogue)
+    starts = range(0, len(items.has_text), AT_ONCE)
+    parts = [fused_vectors(model.network.network, _part(items, start)) for start in starts]
+    return evidence_of(asked, items, np.concatenate(parts))
+
+
+def _part(items: Items, start: int) -> Items:
+    """Some products' own copies: a network reads no mapped file."""
+    at = slice(start, start + AT_ONCE)
+    text, image = np.array(items.text[at]), np.array(items.image[at])
+    return Items([], text, image, np.array(items.has_text[at]), np.array(items.has_image[at]))
+
+
+def search(model: FusionModel, text: str, k: int, where: Mapping[str, str], catalogue: Path) -> Found:
+    """The ``k`` products that answer ``text`` best; equal scores put the greater product id first.
+
+    A product without picture, or without text, is ranked by what it has; one with neither is left out.
+
+    Args:
+        where: attributes, ``category`` or ``product_type`` that a product must have.
+
+    Raises:
+        FusionDataError: the text is empty, ``k`` is not positive, or there is no product.
+    """
+    if not plain(text) or k < 1:
+        raise FusionDataError("Say what to search for: a text that is not empty, and k of at least 1.")
+    index, gate = _words(model, catalogue), model.network.gate
+    every = _gather(model, text, catalogue, index)
+    allowed = fulfilling(catalogue, where) & every.seen
+    places = np.flatnonzero(allowed)
+    if not len(places):
+        return Found([], "")
+    evidence = every.of(places)
+    scores = evidence.scores["fused"] if gate is None else gate.rank(evidence)
+    best = top_k(scores, k)[0]
+    shares = "" if gate is None else _shares(model, evidence)
+    by = f"{model.network.name}'s mixture: {shares}" if gate else f"{model.network.name}'s vectors alone"
+    hits = hits_of(catalogue, places[best], scores[0, best])
+    near = nearest(evidence.scores["text"], evidence.sees["text"])
+    return Found(hits, f"Ranked by {by}.", near, unknown_words(index, text))
+
+
+def _shares(model: FusionModel, evidence: Evidence) -> str:
+    gate = model.network.gate
+    assert gate is not None
+    shares = zip(gate.sources, gate.source_weights(evidence)[0], strict=True)
+    return ", ".join(f"{NAMES[source]} {share:.0%}" for source, share in shares)
+
+
+def nearest(text: Scores, seen: Flags) -> float | None:
+    """The best cosine ``[1, N]`` of a query with the texts that are there."""
+    return float(text[0, seen].max()) if seen.any() else None

@@ -1,0 +1,66 @@
+"""What validation prefers: the system, the weights of text and picture, and the floor under an answer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from components.fusion.answer.answer import PLAIN, read_answer
+from components.fusion.answer.composed import BEST, FITS, composed_queries
+from components.fusion.model.errors import FusionDataError
+
+
+def row(name: str, kind: str, group: str, **attributes: str) -> dict[str, object]:
+    pairs = [{"name": key, "value": value} for key, value in attributes.items()]
+    return {"product_id": name, "product_type": kind, "group_id": group, "attributes": pairs}
+
+
+ROWS = [
+    row("a", "dress", "g1", colour="red", sleeve="long", brand="x"),
+    row("b", "dress", "g2", colour="navy", sleeve="long", brand="y"),
+    row("c", "dress", "g3", colour="navy", sleeve="short"),
+    row("d", "dress", "g1", colour="navy", sleeve="long"),  # of a's own group
+    row("e", "mug", "g4", colour="navy"),
+]
+
+
+def test_a_changed_value_is_answered_by_the_type_with_it_and_best_by_what_keeps_the_rest() -> None:
+    queries = composed_queries(ROWS, {"colour", "sleeve"}, 10)
+    at = queries.sources.tolist().index(0)
+    assert queries.texts[at] == "navy"  # "short" has no best answer: c has another colour too
+    mine = queries.qrels.query == at
+    grades = dict(zip(queries.qrels.product[mine].tolist(), queries.qrels.grade[mine].tolist(), strict=True))
+    assert grades == {1: BEST, 2: FITS}  # not d of its own group, not the mug
+    assert queries.barred[at].tolist() == [True, False, False, True, False]
+    assert 4 not in queries.sources  # no other mug
+
+
+def test_what_is_asked_does_not_depend_on_the_order_of_products() -> None:
+    def asked(rows: list[dict[str, object]]) -> set[tuple[object, str]]:
+        found = composed_queries(rows, {"colour", "sleeve"}, 10)
+        return {(rows[s]["product_id"], t) for s, t in zip(found.sources, found.texts, strict=True)}
+
+    assert asked(ROWS) == asked(ROWS[::-1]) != set()
+    assert len(composed_queries(ROWS, {"colour", "sleeve"}, 1).texts) == 1
+
+
+def test_the_best_of_validation_answers(trained: Path) -> None:
+    answer = read_answer(trained / "models/fusion")
+    assert answer is not None
+    assert set(answer.ndcg_at_10) == {*PLAIN, "concat_mlp", "moe_bilinear"}
+    assert answer.ndcg_at_10[answer.system] == max(answer.ndcg_at_10.values())
+    config = json.loads((trained / "models/fusion/moe_bilinear/config.json").read_text())
+    assert answer.ndcg_at_10["moe_bilinear"] == config["validation_ndcg_at_10"]
+    assert (
+        sum(answer.hybrid_image) == pytest.approx(1) == pytest.approx(answer.parts.text + answer.parts.image)
+    )
+    assert answer.floor is None  # eight queries say nothing about it
+
+
+def test_a_missing_answer_is_none_and_a_broken_one_is_told(tmp_path: Path) -> None:
+    assert read_answer(tmp_path) is None
+    (tmp_path / "answer.json").write_text("{")
+    with pytest.raises(FusionDataError, match="run fusion_eval again"):
+        read_answer(tmp_path)
