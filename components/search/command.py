@@ -102,7 +102,7 @@ def _not_known(words: Sequence[str]) -> str:
     return f"No product's text has: {printable(', '.join(words))}." if words else ""
 
 
-def _no_match(near: float | None, answer: Answer | None) -> str:
+def no_match(near: float | None, answer: Answer | None) -> str:
     """A warning where the best is worse than what queries with an answer get; empty else."""
     floor = answer.floor if answer else None
     if floor is None or near is None or near >= floor.score:
@@ -126,7 +126,7 @@ def main(argv: list[str]) -> int:
         message, code = explain(error)
         print(f"error: {message}", file=sys.stderr)
         return code
-    for warning in filter(None, (_not_known(found.unknown), _no_match(found.near, answer))):
+    for warning in filter(None, (_not_known(found.unknown), no_match(found.near, answer))):
         print(warning, file=sys.stderr)
     reason = why(arguments.system, system, question, answer)
     print_hits(found.hits, arguments.json, f"{reason} {found.ranked_by}".strip())
