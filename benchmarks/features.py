@@ -25,6 +25,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -161,9 +162,8 @@ def memory_of(catalogue: Path, cache: Path, answer: Any) -> None:
     answer.send({"products": len(found), "seconds": made, "making": making, "reading": reading})
 
 
-def memory_rows(work: Path, sizes: list[int]) -> list[dict[str, Any]]:
+def memory_rows(work: Path, sizes: list[int]) -> Iterator[dict[str, Any]]:
     """One process per size of catalogue."""
-    rows = []
     for size in sizes:
         write_small(work / f"small{size}", size)
         context = multiprocessing.get_context("spawn")
@@ -177,8 +177,7 @@ def memory_rows(work: Path, sizes: list[int]) -> list[dict[str, Any]]:
         for doing in ("making", "reading"):
             row = {"case": f"memory {doing}", "products": size, "unit": "MiB"}
             needs = found[doing]
-            rows.append(row | {"anonymous": round(needs["RssAnon"]), "resident": round(needs["VmRSS"])})
-    return rows
+            yield row | {"anonymous": round(needs["RssAnon"]), "resident": round(needs["VmRSS"])}
 
 
 def rate_rows(work: Path, products: int, runs: int) -> list[dict[str, Any]]:
@@ -225,9 +224,12 @@ def main() -> None:
     torch.set_num_threads(THREADS)
     keep_freed_memory()
     with tempfile.TemporaryDirectory() as name:
-        rows = rate_rows(Path(name), arguments.products, arguments.runs) + memory_rows(Path(name), sizes)
-    for row in rows:
-        print("  ".join(f"{key} {value}" for key, value in row.items()))
+        rows = []
+        for row in chain(
+            rate_rows(Path(name), arguments.products, arguments.runs), memory_rows(Path(name), sizes)
+        ):
+            print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
+            rows.append(row)
     if not arguments.quick:
         RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
 

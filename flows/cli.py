@@ -116,21 +116,20 @@ def search(
     context: typer.Context,
     image: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="A picture.")] = None,
     k: Count = 10,
-    system: Annotated[str, typer.Option(help="encoder, or fusion (text and picture).")] = "encoder",
     profile: Profile = None,
 ) -> None:
-    """Find products by TEXT, by a picture, or both. Also: --where NAME=VALUE (repeatable), --json."""
+    """Find products by TEXT, by a picture, or both.
+
+    Both: "but navy" --image photo.jpg --weights text=0.6,image=0.4. What answered best on validation answers;
+    --system forces bm25, hybrid, hybrid_image, encoder or a network. Also: --where NAME=VALUE (repeatable),
+    --json.
+    """
     from flows.errors import SelectionError
 
-    if system not in ("encoder", "fusion"):
-        raise SelectionError(f"'{system}' does not search; --system takes encoder or fusion.")
-    if system == "fusion" and image is not None:
-        raise SelectionError("Fusion answers a text alone; search by --image without --system.")
     if image is None and not context.args:
         raise SelectionError('Nothing to search for: give a text ("red dress"), --image FILE, or both.')
-    command = ["components.search"] if system == "fusion" else ["components.encoder.search", "search"]
     picture = [f"--image={image.resolve()}"] if image else []
-    _passed_on(*command, f"--k={k}", *picture, *context.args, profile=profile)
+    _passed_on("components.search", f"--k={k}", *picture, *context.args, profile=profile)
 
 
 @app.command(context_settings=OPEN)

@@ -1,48 +1,161 @@
-"""``search`` on the command line, by a network and its gate: a table for people, JSON for programs."""
+"""``search`` on the command line: a table for people, JSON for programs."""
 
 from __future__ import annotations
 
 import argparse
 import logging
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
-from components.fusion.model.errors import FusionConfigurationError
-from components.fusion.model.params import SearchParams
+from components.fusion.answer.answer import PLAIN, Answer, read_answer
+from components.fusion.model.data.product_text import plain
+from components.fusion.model.errors import FusionConfigurationError, FusionDataError
+from components.fusion.model.params import FusionParams, SearchParams
 from components.retrieval.hits import conditions, print_hits
-from components.search.search import open_model, search
+from components.search.products import Found, by_words
+from components.search.question import Question, read_parts
 from components.stage.frame import explain
 from components.stage.params import load_params
 from components.stage.paths import Paths
+from components.stage.printable import printable
+
+SEES = ("encoder", "hybrid_image")  # systems that a picture can be asked of
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m components.search")
-    parser.add_argument("text")
+    parser = argparse.ArgumentParser(prog="vitrine search")
+    parser.add_argument("text", nargs="?", default="")
+    parser.add_argument("--image", type=Path)
+    parser.add_argument("--weights", metavar="text=0.6,image=0.4")
+    parser.add_argument("--system")
     parser.add_argument("--k", type=int, default=10)
     parser.add_argument("--where", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--json", action="store_true")
     return parser
 
 
-def main(argv: list[str]) -> int:
-    """Run the command behind ``search``; returns the exit code."""
-    import torch
+def _question(arguments: argparse.Namespace) -> Question:
+    where = conditions(arguments.where)
+    text, image = plain(arguments.text), arguments.image
+    if arguments.k < 1:
+        raise FusionConfigurationError("--k must be at least 1.")
+    if not text and image is None:
+        raise FusionDataError("Say what to search for: a text that is not empty, --image, or both.")
+    parts = read_parts(arguments.weights) if arguments.weights is not None else None
+    if parts and (not text or image is None):
+        raise FusionConfigurationError("--weights needs both: a text and --image.")
+    return Question(text, image, arguments.k, where, parts)
 
-    arguments, paths = _parser().parse_args(argv), Paths()
+
+def chosen_system(asked_for: str | None, question: Question, answer: Answer | None) -> str:
+    """Which system answers.
+
+    Args:
+        asked_for: by ``--system``; ``fusion`` is the network of the parameters.
+
+    Raises:
+        FusionConfigurationError: there is no such system, or it cannot answer this question.
+    """
+    known = ("encoder", "fusion", *PLAIN, *(answer.ndcg_at_10 if answer else ()))
+    if asked_for is not None and asked_for not in known:
+        names = ", ".join(dict.fromkeys(known))
+        raise FusionConfigurationError(f"'{asked_for}' does not search; --system takes {names}.")
+    system = asked_for or _preferred(question, answer)
+    system = _params().network if system == "fusion" else system
+    if question.image is not None and system not in SEES:
+        raise FusionConfigurationError(f"'{system}' is asked by a text alone; leave --system out.")
+    if question.parts and system == "encoder":
+        raise FusionConfigurationError("--weights are for fusion's answers; start with: vitrine run fusion")
+    if system == "hybrid_image" and answer is None:
+        raise FusionConfigurationError("hybrid_image has no weights yet; start with: vitrine run fusion")
+    return system
+
+
+def _params() -> SearchParams:
+    return load_params("fusion_search", SearchParams)
+
+
+def _preferred(question: Question, answer: Answer | None) -> str:
+    if answer is None:
+        return "encoder"
+    return answer.system if question.image is None else "hybrid_image"
+
+
+def why(asked_for: str | None, system: str, question: Question, answer: Answer | None) -> str:
+    """Who answers, and why, in one line."""
+    if asked_for is not None:
+        return f"{system} answers, as asked."
+    if answer is None:
+        return "encoder answers: fusion has not been evaluated here (vitrine run fusion)."
+    if question.image is not None:
+        return "hybrid_image answers: it can be asked with a picture."
+    others = {name: value for name, value in answer.ndcg_at_10.items() if name != system}
+    next_best = max(others, key=lambda name: others[name])
+    return (
+        f"{system} answers: best on {answer.queries:,} validation queries, nDCG@10 "
+        f"{answer.ndcg_at_10[system]:.3f} (then {next_best}, {others[next_best]:.3f})."
+    )
+
+
+def _not_known(words: Sequence[str]) -> str:
+    return f"No product's text has: {printable(', '.join(words))}." if words else ""
+
+
+def no_match(near: float | None, answer: Answer | None) -> str:
+    """A warning where the best is worse than what queries with an answer get; empty else."""
+    floor = answer.floor if answer else None
+    if floor is None or near is None or near >= floor.score:
+        return ""
+    return (
+        f"No good match: the nearest text is {near:.2f} near. Of the validation queries with an answer "
+        f"{floor.warned:.0%} stay below {floor.score:.2f}; of those without one, {floor.caught:.0%}."
+    )
+
+
+def main(argv: list[str]) -> int:
+    """Run the command; returns the exit code."""
+    arguments = _parser().parse_args(argv)
     logging.disable(logging.INFO)  # libraries that tell of their own steps
     try:
-        where = conditions(arguments.where)
-        if not paths.catalogue.is_dir():
-            raise FusionConfigurationError(
-                f"There is no catalogue at {paths.catalogue.absolute()}; run the graph."
-            )
-        params = load_params("fusion_search", SearchParams)
-        torch.set_num_threads(params.threads)
-        model = open_model(paths.fusion, params.network, params.encode, paths.cache, params.threads)
-        found = search(model, arguments.text, arguments.k, where, paths.catalogue)
+        question, paths = _question(arguments), Paths()
+        answer = read_answer(paths.fusion)
+        system = chosen_system(arguments.system, question, answer)
+        found = _find(question, system, answer, paths)
     except Exception as error:
         message, code = explain(error)
         print(f"error: {message}", file=sys.stderr)
         return code
-    print_hits(found.hits, arguments.json, found.ranked_by)
+    for warning in filter(None, (_not_known(found.unknown), no_match(found.near, answer))):
+        print(warning, file=sys.stderr)
+    reason = why(arguments.system, system, question, answer)
+    print_hits(found.hits, arguments.json, f"{reason} {found.ranked_by}".strip())
     return 0
+
+
+def _find(question: Question, system: str, answer: Answer | None, paths: Paths) -> Found:
+    """Ask one system; nothing is imported that it does not need."""
+    if system == "encoder":
+        from components.encoder.search.search import search as by_encoder
+
+        hits = by_encoder(question.text, question.image, question.k, dict(question.where))
+        return Found(hits, "Ranked by the picture's vector.")
+    if not paths.catalogue.is_dir():
+        raise FusionConfigurationError(
+            f"There is no catalogue at {paths.catalogue.absolute()}; run the graph."
+        )
+    params, fusion = _params(), load_params("fusion", FusionParams)
+    if system == "bm25":
+        return by_words(question, paths.catalogue, fusion)
+    import torch
+
+    torch.set_num_threads(params.threads)
+    if system not in PLAIN:
+        from components.search.search import open_model, search
+
+        model = open_model(paths.fusion, system, params.encode, paths.cache, params.threads)
+        return search(model, question.text, question.k, question.where, paths.catalogue)
+    from components.search.sums import Shop, by_sum
+
+    shop = Shop(paths.catalogue, paths.fusion, paths.cache, fusion, params.encode, params.threads)
+    return by_sum(question, shop, answer, system)

@@ -1,60 +1,47 @@
 """Search by text, from saved models and the catalogue alone: by the gate's mixture, or by fused vectors.
 
-One pass over the texts makes the index of words, one over the shards the scores of all vectors; with the
-cache of tower vectors a second search computes nothing but the network. Memory holds a few numbers per
-product.
+One pass over the texts makes the index of words; the products' vectors are kept in the cache, memory-mapped,
+so a second search computes nothing but the query and the network.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from components.catalog.format.parquet import row_groups
-from components.catalog.format.records import TEXT_COLUMNS
-from components.encoder.model.features.pixels import shard_paths
-from components.encoder.model.features.vector_cache import Vectors
-from components.fusion.model.data.product_text import field_text, plain
+from components.fusion.model.data.product_text import plain
 from components.fusion.model.errors import FusionDataError
 from components.fusion.model.fuse.item_vectors import Asked, evidence_of, fused_vectors, unpictured
 from components.fusion.model.networks.files import TrainedNetwork, load_network
 from components.fusion.model.params import EncodeParams
-from components.fusion.model.sources.bm25 import Bm25
+from components.fusion.model.sources.bm25 import Bm25, Scores
 from components.fusion.model.sources.evidence import Evidence
 from components.fusion.model.towers.aligned import load_towers
-from components.fusion.model.towers.towers import Items, Towers
-from components.retrieval.hits import Hit
+from components.fusion.model.towers.towers import Flags, Items, Towers
 from components.retrieval.ranking import top_k
+from components.search.kept import product_vectors
+from components.search.products import Found, fulfilling, hits_of, unknown_words, word_index
 
-Row = Mapping[str, Any]
+AT_ONCE = 4096  # products that a network reads
 NAMES = {"text": "text", "image": "picture", "fused": "both in one vector", "lexical": "words (BM25)"}
 
 
 @dataclass(frozen=True)
 class FusionModel:
-    """The frozen towers and the network that stands on them."""
+    """The frozen towers and the network that stands on them; ``cache`` keeps the products' vectors."""
 
     towers: Towers
     network: TrainedNetwork
+    encode: EncodeParams
+    cache: Path | None
 
-    def items(self, catalogue: Path) -> Iterator[tuple[Items, Vectors]]:
-        """Products and their fused vectors ``[N, D]``, a row group at a time, in catalogue order."""
-        for items in self.towers.stream(catalogue):
-            shown = items if self.network.pictures else unpictured(items)
-            yield shown, fused_vectors(self.network.network, shown)
-
-
-@dataclass(frozen=True)
-class Found:
-    """The hits of a search, and a sentence that says by what they are ranked."""
-
-    hits: list[Hit]
-    ranked_by: str
+    def products(self, catalogue: Path) -> Items:
+        """Vectors of all products, in catalogue order."""
+        found = product_vectors(self.towers, self.encode, catalogue, self.cache)
+        return found if self.network.pictures else unpictured(found)
 
 
 def open_model(
@@ -67,35 +54,31 @@ def open_model(
     """
     loaded = load_towers(models / "align_image")
     found = load_network(models / network, loaded.model_sha256)
-    return FusionModel(Towers(loaded, found.text, encode, cache, threads), found)
-
-
-def _rows(catalogue: Path) -> Iterator[Row]:
-    """The catalogue's products without pictures, in order."""
-    for shard in shard_paths(catalogue):
-        for table in row_groups(shard, TEXT_COLUMNS):
-            yield from table.to_pylist()
-
-
-def _fulfils(row: Row, where: Mapping[str, str]) -> bool:
-    known = {pair["name"]: pair["value"] for pair in row["attributes"] or ()}
-    known |= {"category": row["category"], "product_type": row["product_type"]}
-    return all(known.get(name) == value for name, value in where.items())
+    return FusionModel(Towers(loaded, found.text, encode, cache, threads), found, encode, cache)
 
 
 def gather(model: FusionModel, text: str, catalogue: Path) -> Evidence:
     """What every source says of all products, for one query."""
-    fields = model.network.text.fields
-    texts = (" ".join(field_text(row, field) for field in fields) for row in _rows(catalogue))
-    asked = Asked.of(model.towers.queries([text]), [text], Bm25(list(texts), model.network.bm25))
-    parts, start = [], 0
-    for items, vectors in model.items(catalogue):
-        end = start + len(items.rows)
-        parts.append(evidence_of(asked._replace(lexical=asked.lexical[:, start:end]), items, vectors))
-        start = end
-    if not parts:
-        raise FusionDataError(f"{catalogue} has no product to search.")
-    return Evidence.joined(parts)
+    return _gather(model, text, catalogue, _words(model, catalogue))
+
+
+def _words(model: FusionModel, catalogue: Path) -> Bm25:
+    return word_index(catalogue, model.network.text.fields, model.network.bm25)
+
+
+def _gather(model: FusionModel, text: str, catalogue: Path, index: Bm25) -> Evidence:
+    asked = Asked.of(model.towers.queries([text]), [text], index)
+    items = model.products(catalogue)
+    starts = range(0, len(items.has_text), AT_ONCE)
+    parts = [fused_vectors(model.network.network, _part(items, start)) for start in starts]
+    return evidence_of(asked, items, np.concatenate(parts))
+
+
+def _part(items: Items, start: int) -> Items:
+    """Some products' own copies: a network reads no mapped file."""
+    at = slice(start, start + AT_ONCE)
+    text, image = np.array(items.text[at]), np.array(items.image[at])
+    return Items([], text, image, np.array(items.has_text[at]), np.array(items.has_image[at]))
 
 
 def search(model: FusionModel, text: str, k: int, where: Mapping[str, str], catalogue: Path) -> Found:
@@ -111,8 +94,9 @@ def search(model: FusionModel, text: str, k: int, where: Mapping[str, str], cata
     """
     if not plain(text) or k < 1:
         raise FusionDataError("Say what to search for: a text that is not empty, and k of at least 1.")
-    every, gate = gather(model, text, catalogue), model.network.gate
-    allowed = np.array([_fulfils(row, where) for row in _rows(catalogue)]) & every.seen
+    index, gate = _words(model, catalogue), model.network.gate
+    every = _gather(model, text, catalogue, index)
+    allowed = fulfilling(catalogue, where) & every.seen
     places = np.flatnonzero(allowed)
     if not len(places):
         return Found([], "")
@@ -121,7 +105,9 @@ def search(model: FusionModel, text: str, k: int, where: Mapping[str, str], cata
     best = top_k(scores, k)[0]
     shares = "" if gate is None else _shares(model, evidence)
     by = f"{model.network.name}'s mixture: {shares}" if gate else f"{model.network.name}'s vectors alone"
-    return Found(_hits(catalogue, places[best], scores[0, best]), f"Ranked by {by}.")
+    hits = hits_of(catalogue, places[best], scores[0, best])
+    near = nearest(evidence.scores["text"], evidence.sees["text"])
+    return Found(hits, f"Ranked by {by}.", near, unknown_words(index, text))
 
 
 def _shares(model: FusionModel, evidence: Evidence) -> str:
@@ -131,14 +117,6 @@ def _shares(model: FusionModel, evidence: Evidence) -> str:
     return ", ".join(f"{NAMES[source]} {share:.0%}" for source, share in shares)
 
 
-def _hits(catalogue: Path, places: npt.NDArray[np.int64], scores: npt.NDArray[np.float32]) -> list[Hit]:
-    wanted = set(places.tolist())
-    rows = {at: row for at, row in enumerate(_rows(catalogue)) if at in wanted}
-    return [
-        Hit(rank, float(score), row["product_id"], row["title"] or "", row["product_type"], _attributes(row))
-        for rank, (row, score) in enumerate(zip((rows[at] for at in places), scores, strict=True), start=1)
-    ]
-
-
-def _attributes(row: Row) -> dict[str, str]:
-    return {pair["name"]: pair["value"] for pair in row["attributes"] or ()}
+def nearest(text: Scores, seen: Flags) -> float | None:
+    """The best cosine ``[1, N]`` of a query with the texts that are there."""
+    return float(text[0, seen].max()) if seen.any() else None

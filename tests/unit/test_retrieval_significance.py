@@ -142,3 +142,18 @@ def test_a_table_of_draws_equals_drawing_one_by_one(n, monkeypatch):
     monkeypatch.setattr(significance, "MOST_TABLE_CELLS", 0)
     plain = bootstrap_interval(values, seed=6)
     assert (tabled.low, tabled.high) == pytest.approx((plain.low, plain.high), rel=1e-12)
+
+
+def test_tables_that_do_not_fit_are_drawn_again_and_change_nothing(monkeypatch):
+    drawn: list[tuple[int, ...]] = []
+    draw = significance._draw
+    monkeypatch.setattr(significance, "_kept", {})
+    monkeypatch.setattr(significance, "_draw", lambda *key: drawn.append(key) or draw(*key))
+    monkeypatch.setattr(significance, "MOST_KEPT_CELLS", 100 * (40 + 41))
+    values = {n: np.random.default_rng(n).random(n) for n in (40, 41, 42)}
+    first = {n: bootstrap_interval(v, seed=6, samples=100) for n, v in values.items()}
+    assert bootstrap_interval(values[42], seed=6, samples=100) == first[42]
+    assert [n for n, *_ in drawn] == [40, 41, 42]
+    assert bootstrap_interval(values[40], seed=6, samples=100) == first[40]
+    assert [n for n, *_ in drawn] == [40, 41, 42, 40]
+    assert sum(table.size for table in significance._kept.values()) <= 100 * (40 + 42)

@@ -19,7 +19,9 @@ from components.search import command as fusion_command
         (encoder_command.main, ["search", "mug"], 4, "models/encoder"),
         (encoder_command.main, ["similar", "p1"], 4, "models/index"),
         (fusion_command.main, ["mug", "--where", "=red"], 2, "not '=red'"),
-        (fusion_command.main, ["mug"], 2, "There is no catalogue at"),
+        (fusion_command.main, ["mug", "--system", "bm25"], 2, "There is no catalogue at"),
+        (fusion_command.main, ["mug", "--system", "hybrid_image"], 2, "vitrine run fusion"),
+        (fusion_command.main, ["mug"], 4, "models/encoder"),
     ],
 )
 def test_search_in_an_empty_workspace_ends_with_one_sentence(

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from components.fusion.answer.answer import PLAIN, read_answer
+from components.fusion.answer.answer import PLAIN, Answer, Floor, read_answer
 from components.fusion.answer.composed import BEST, FITS, composed_queries
 from components.fusion.model.errors import FusionDataError
+from components.search.command import no_match
 
 
 def row(name: str, kind: str, group: str, **attributes: str) -> dict[str, object]:
@@ -64,3 +65,11 @@ def test_a_missing_answer_is_none_and_a_broken_one_is_told(tmp_path: Path) -> No
     (tmp_path / "answer.json").write_text("{")
     with pytest.raises(FusionDataError, match="run fusion_eval again"):
         read_answer(tmp_path)
+
+
+def test_a_best_answer_below_the_floor_is_no_good_match() -> None:
+    floor = Floor(score=0.5, warned=0.05, caught=0.9, queries=100)
+    answer = Answer(system="bm25", ndcg_at_10={"bm25": 0.5}, queries=100, hybrid_image=(1, 0, 0), floor=floor)
+    assert no_match(0.49, answer).startswith("No good match: the nearest text is 0.49 near.")
+    assert "without one, 90%" in no_match(0.49, answer)
+    assert not no_match(0.5, answer) and not no_match(None, answer) and not no_match(0.1, None)

@@ -14,6 +14,7 @@ from components.fusion.model.params import EncodeParams
 from components.search.command import main
 from components.search.search import open_model, search
 from flows.cli import app, guarded
+from tests.model.coloured_shapes import picture
 from tests.model.fusion.conftest import BLOCKS, ENCODE
 
 
@@ -57,7 +58,8 @@ def test_search_prints_a_table_and_obeys_its_conditions(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(root)
-    assert main(["--k=3", "--where=colour=red", "--where=product_type=mug", "--", "mug for tea"]) == 0
+    red_mugs = ("--where=colour=red", "--where=product_type=mug")
+    assert main(["--k=3", "--system=fusion", *red_mugs, "--", "mug for tea"]) == 0
     shown = capsys.readouterr().out
     assert shown.count("mug") >= 3 and "red" in shown and "score" in shown
     assert "Ranked by moe_bilinear's" in shown
@@ -65,7 +67,7 @@ def test_search_prints_a_table_and_obeys_its_conditions(
     assert "Nothing found" in capsys.readouterr().out
     for words, told, code in (
         (["--where=colour", "mug"], "--where takes name=value", 2),
-        (["--k=0", "mug"], "k of at least 1", 4),
+        (["--k=0", "mug"], "--k must be at least 1", 2),
         (["<>"], "not empty", 4),
     ):
         assert main(words) == code
@@ -77,10 +79,62 @@ def test_what_search_cannot_do_is_told(
 ) -> None:
     monkeypatch.chdir(root)
     assert vitrine("search", "mug", "--system", "opal") == 2
-    assert "--system takes encoder or fusion" in " ".join(capfd.readouterr().err.split())
+    assert "--system takes encoder, fusion, bm25" in " ".join(capfd.readouterr().err.split())
     (root / "photo.png").write_bytes(b"")
-    assert vitrine("search", "--system", "fusion", "--image", "photo.png") == 2
-    assert "Fusion answers a text alone" in " ".join(capfd.readouterr().err.split())
+    assert vitrine("search", "mug", "--system", "fusion", "--image", "photo.png") == 2
+    assert "asked by a text alone" in " ".join(capfd.readouterr().err.split())
     (root / "models/fusion").unlink()
-    assert main(["mug"]) == 4
+    assert main(["mug", "--system", "fusion"]) == 4
     assert "There is no model" in capfd.readouterr().err
+
+
+def photo(root: Path, colour: str, mug: bool) -> str:
+    """A new photo, which is not of the catalogue."""
+    (root / "photo.png").write_bytes(picture(colour, mug, 999))
+    return "photo.png"
+
+
+def hits(capfd: pytest.CaptureFixture[str], *words: str) -> list[dict[str, object]]:
+    """What a search prints for programs."""
+    assert main([*words, "--k=40", "--json"]) == 0
+    found: list[dict[str, object]] = json.loads(capfd.readouterr().out)
+    return found
+
+
+def test_what_validation_prefers_answers_and_says_so(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(root)
+    preferred = json.loads((root / "models/fusion/answer.json").read_text())["system"]
+    assert main(["red mug"]) == 0
+    assert f"{preferred} answers: best on 8 validation queries" in capfd.readouterr().out
+    assert hits(capfd, "red mug") == hits(capfd, "red mug", f"--system={preferred}")
+    for system in ("bm25", "hybrid", "hybrid_image", "concat_mlp", "moe_bilinear"):
+        assert main(["red mug", "--system", system]) == 0
+        assert f"{system} answers, as asked." in " ".join(capfd.readouterr().out.split())
+
+
+def test_words_that_no_product_has_are_told(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(root)
+    for system in ("bm25", "hybrid", "moe_bilinear"):
+        assert main(["red curtain \x1b[31m", "--system", system]) == 0
+        told = capfd.readouterr().err
+        assert "No product's text has: curtain" in told and "\x1b" not in told
+    assert main(["red mug"]) == 0
+    assert not capfd.readouterr().err
+
+
+def test_a_picture_alone_and_both_parts_at_the_ends_of_the_weights(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(root)
+    image = f"--image={photo(root, 'red', mug=True)}"
+    alone = [hit["product_id"] for hit in hits(capfd, image)]
+    both = ("but blue", image)
+    by_picture = [hit["product_id"] for hit in hits(capfd, *both, "--weights=text=0,image=2")]
+    by_text = [hit["product_id"] for hit in hits(capfd, *both, "--weights=text=1")]
+    known = [hit["product_id"] for hit in hits(capfd, "blue", "--system=hybrid_image")]
+    assert by_picture[:20] == alone[:20]
+    assert by_text == known  # no product has "but"

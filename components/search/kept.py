@@ -1,0 +1,61 @@
+"""Vectors of all products, kept beside the other caches: a second search computes none.
+
+The array is a cache, keyed by the pictures' and texts' bytes and all that decides a vector: delete it and
+nothing changes but time. It is memory-mapped, so memory holds what is read of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from components.encoder.model.features.pixels import alone, shard_paths
+from components.encoder.model.features.vector_cache import VERSION, Vectors
+from components.fusion.model.params import EncodeParams
+from components.fusion.model.towers.towers import Items, Towers, joined
+from components.stage.publish import published
+from components.stage.resume import sha256_file
+
+FLAGS = 2  # numbers behind a product's vectors: has it a text, has it a picture
+
+
+def product_vectors(towers: Towers, encode: EncodeParams, catalogue: Path, cache: Path | None) -> Items:
+    """Every product's vectors, in catalogue order, without the rows.
+
+    Args:
+        cache: folder of what is known; None computes afresh and keeps nothing.
+
+    Raises:
+        FusionDataError: there is no product. ImageError: a picture cannot be read; names the product.
+    """
+    if cache is None:
+        return joined(towers.stream(catalogue))
+    settings = (VERSION, towers.model.model_sha256, towers.text.model_dump_json(), encode.model_dump_json())
+    key = " ".join([*settings, *map(sha256_file, shard_paths(catalogue))])
+    file = cache / "search" / f"{hashlib.sha256(key.encode()).hexdigest()[:40]}.npy"
+    if not file.exists():
+        with alone(file):
+            if not file.exists():  # else another process has just made it
+                _compute(towers, catalogue, file)
+    return _items(np.load(file, mmap_mode="r"), towers.dimension)
+
+
+def _compute(towers: Towers, catalogue: Path, file: Path) -> None:
+    rows = sum(pq.ParquetFile(shard).metadata.num_rows for shard in shard_paths(catalogue))
+    with published(file) as temporary:
+        shape = (rows, 2 * towers.dimension + FLAGS)
+        array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
+        at = 0
+        for items in towers.stream(catalogue):
+            flags = np.stack([items.has_text, items.has_image], axis=1)
+            array[at : at + len(items.rows)] = np.concatenate([items.text, items.image, flags], axis=1)
+            at += len(items.rows)
+        array.flush()
+
+
+def _items(kept: Vectors, width: int) -> Items:
+    flags = kept[:, 2 * width :] > 0
+    return Items([], kept[:, :width], kept[:, width : 2 * width], flags[:, 0], flags[:, 1])

@@ -1,0 +1,107 @@
+"""The catalogue's products as an answer needs them: their words, the conditions they fulfil, the hits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from components.catalog.format.parquet import row_groups
+from components.catalog.format.records import TEXT_COLUMNS
+from components.encoder.model.features.pixels import shard_paths
+from components.fusion.model.data.product_text import field_text
+from components.fusion.model.errors import FusionDataError
+from components.fusion.model.params import Bm25Params, FieldName, FusionParams
+from components.fusion.model.sources.bm25 import Bm25, Scores
+from components.fusion.model.sources.words import words
+from components.retrieval.hits import Hit
+from components.retrieval.ranking import top_k
+from components.search.question import Question
+
+Row = Mapping[str, Any]
+Flags = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search has found.
+
+    Attributes:
+        ranked_by: a sentence that says by what. near: cosine of the query and the nearest product text; None
+        where nobody has asked the texts. unknown: words of the query that no product's text has.
+    """
+
+    hits: list[Hit]
+    ranked_by: str
+    near: float | None = None
+    unknown: tuple[str, ...] = ()
+
+
+def catalogue_rows(catalogue: Path) -> Iterator[Row]:
+    """The catalogue's products without pictures, in order."""
+    for shard in shard_paths(catalogue):
+        for table in row_groups(shard, TEXT_COLUMNS):
+            yield from table.to_pylist()
+
+
+def _fulfils(row: Row, where: Mapping[str, str]) -> bool:
+    known = {pair["name"]: pair["value"] for pair in row["attributes"] or ()}
+    known |= {"category": row["category"], "product_type": row["product_type"]}
+    return all(known.get(name) == value for name, value in where.items())
+
+
+def fulfilling(catalogue: Path, where: Mapping[str, str]) -> npt.NDArray[np.bool_]:
+    """bool ``[N]``: products that have all that ``where`` asks for."""
+    return np.array([_fulfils(row, where) for row in catalogue_rows(catalogue)], dtype=bool)
+
+
+def word_index(catalogue: Path, fields: Sequence[FieldName], params: Bm25Params) -> Bm25:
+    """The index of all products' words.
+
+    Raises:
+        FusionDataError: there is no product.
+    """
+    texts = [" ".join(field_text(row, name) for name in fields) for row in catalogue_rows(catalogue)]
+    if not texts:
+        raise FusionDataError(f"{catalogue} has no product to search.")
+    return Bm25(texts, params)
+
+
+def hits_of(catalogue: Path, places: npt.NDArray[np.int64], scores: npt.NDArray[np.float32]) -> list[Hit]:
+    """The products at ``places``, best first."""
+    wanted = set(places.tolist())
+    rows = {at: row for at, row in enumerate(catalogue_rows(catalogue)) if at in wanted}
+    return [
+        Hit(rank, float(score), row["product_id"], row["title"] or "", row["product_type"], _attributes(row))
+        for rank, (row, score) in enumerate(zip((rows[at] for at in places), scores, strict=True), start=1)
+    ]
+
+
+def _attributes(row: Row) -> dict[str, str]:
+    return {pair["name"]: pair["value"] for pair in row["attributes"] or ()}
+
+
+def unknown_words(index: Bm25, text: str) -> tuple[str, ...]:
+    """Words of a text that no product's text has: a typo, or something that the shop does not sell."""
+    return tuple(word for word in words(text) if not index.known_share([word])[0])
+
+
+def ranked(question: Question, catalogue: Path, scores: Scores, seen: Flags, by: str) -> Found:
+    """The best products by ``scores [1, N]`` of those that are seen and fulfil every condition."""
+    places = np.flatnonzero(fulfilling(catalogue, question.where) & seen)
+    if not len(places):
+        return Found([], "")
+    best = top_k(scores[:, places], question.k)[0]
+    return Found(hits_of(catalogue, places[best], scores[0, places[best]]), f"Ranked by {by}.")
+
+
+def by_words(question: Question, catalogue: Path, fusion: FusionParams) -> Found:
+    """BM25: opens no model. A product without a word of the query is no answer."""
+    index = word_index(catalogue, fusion.text.fields, fusion.bm25)
+    scores = index.scores([question.text])
+    found = ranked(question, catalogue, scores, scores[0] > 0, "words (BM25)")
+    return replace(found, unknown=unknown_words(index, question.text))

@@ -1,0 +1,50 @@
+"""What is asked: words, a picture, or both, and what each counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from components.fusion.answer.answer import Parts
+from components.fusion.model.errors import FusionConfigurationError
+
+
+@dataclass(frozen=True)
+class Question:
+    """One search.
+
+    Attributes:
+        k: how many products. where: attributes, ``category`` or ``product_type`` that a product must have.
+        parts: what text and picture count where both are given; None: as validation has found.
+    """
+
+    text: str
+    image: Path | None = None
+    k: int = 10
+    where: Mapping[str, str] = field(default_factory=dict)
+    parts: Parts | None = None
+
+
+def read_parts(text: str) -> Parts:
+    """``text=0.6,image=0.4``, made to sum to 1; a part that is not named counts nothing.
+
+    Raises:
+        FusionConfigurationError: another name, no number, a negative one, or nothing that counts.
+    """
+    found = {"text": 0.0, "image": 0.0}
+    for word in text.split(","):
+        name, _, value = (part.strip() for part in word.partition("="))
+        try:
+            number = float(value)
+        except ValueError:
+            number = -1.0
+        if name not in found or not 0 <= number < float("inf"):
+            raise FusionConfigurationError(
+                f"--weights takes text=0.6,image=0.4 with numbers from 0 on, not '{word}'."
+            )
+        found[name] = number
+    total = sum(found.values())
+    if not total:
+        raise FusionConfigurationError("--weights must let text or image count: text=0.6,image=0.4.")
+    return Parts(text=found["text"] / total, image=found["image"] / total)

@@ -1,0 +1,104 @@
+"""The answers that need no network: words, hybrid, hybrid_image; and a picture, alone or with words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from components.encoder.model.features.encode import BatchEncoder
+from components.encoder.model.features.vector_cache import Vectors
+from components.encoder.search.search import query_vector
+from components.fusion.answer.answer import Answer
+from components.fusion.answer.choose import composed_scores
+from components.fusion.model.baselines import cosine, hybrid_scores, hybrid_sources, weighted_sum
+from components.fusion.model.fuse.item_vectors import Asked
+from components.fusion.model.params import EncodeParams, FusionParams
+from components.fusion.model.sources.bm25 import Scores
+from components.fusion.model.sources.words import words
+from components.fusion.model.towers.aligned import load_towers
+from components.fusion.model.towers.towers import Flags, Items, Towers
+from components.search.kept import product_vectors
+from components.search.products import Found, ranked, unknown_words, word_index
+from components.search.question import Question
+from components.search.search import nearest
+
+
+class Shop(NamedTuple):
+    """Where answers come from.
+
+    Attributes:
+        models: of fusion. cache: of vectors. fusion: how words and texts are read. encode: how towers encode.
+    """
+
+    catalogue: Path
+    models: Path
+    cache: Path
+    fusion: FusionParams
+    encode: EncodeParams
+    threads: int
+
+
+class Scored(NamedTuple):
+    """Scores ``[1, N]``, the products that have any, and by what they were made."""
+
+    scores: Scores
+    seen: Flags
+    by: str
+
+
+def by_sum(question: Question, shop: Shop, answer: Answer | None, system: str) -> Found:
+    """``hybrid`` or ``hybrid_image`` for words; with a picture, the picture's score is added to the words'.
+
+    Args:
+        answer: the weights from validation; ``hybrid`` needs none.
+
+    Raises:
+        ModelFileError, TowerFileError: the towers are missing or damaged. ImageError: the picture is.
+    """
+    loaded = load_towers(shop.models / "align_image")
+    towers = Towers(loaded, shop.fusion.text, shop.encode, shop.cache, shop.threads)
+    items = product_vectors(towers, shop.encode, shop.catalogue, shop.cache)
+    near: float | None = None
+    asked: Asked | None = None
+    unknown: tuple[str, ...] = ()
+    if question.text:
+        index = word_index(shop.catalogue, shop.fusion.text.fields, shop.fusion.bm25)
+        unknown, text = unknown_words(index, question.text), question.text
+        if question.image is not None:
+            unknown, text = (), _known(text, unknown)
+        asked = Asked.of(towers.queries([text]), [text], index)
+    if question.image is not None:
+        picture = query_vector(BatchEncoder(loaded.encoder, 1, "fp32"), "", question.image)
+        scored = _of_picture(picture, asked, items, question, answer)
+    else:
+        assert asked is not None
+        scored = _of_words(asked, items, answer if system == "hybrid_image" else None)
+        near = nearest(asked.vectors @ items.text.T, items.has_text)
+    return replace(ranked(question, shop.catalogue, *scored), near=near, unknown=unknown)
+
+
+def _known(text: str, unknown: tuple[str, ...]) -> str:
+    """A picture's text without words that no product has ("but"): they would count against the others."""
+    return " ".join(word for word in words(text) if word not in unknown) or text
+
+
+def _of_picture(
+    picture: Vectors, asked: Asked | None, items: Items, question: Question, answer: Answer | None
+) -> Scored:
+    if asked is None or answer is None:
+        return Scored(cosine(picture, items.image, items.has_image), items.has_image, "the picture")
+    parts = question.parts or answer.parts
+    sources = composed_scores(asked, picture, items, answer.hybrid_image)
+    scores = weighted_sum(sources, (parts.text, parts.image))
+    by = f"text {parts.text:.0%} and picture {parts.image:.0%}"
+    return Scored(scores, items.has_text | items.has_image, by)
+
+
+def _of_words(asked: Asked, items: Items, answer: Answer | None) -> Scored:
+    if answer is None:
+        return Scored(hybrid_scores(asked, items), items.has_text, "the ranks of words (BM25) and texts")
+    scores = weighted_sum(hybrid_sources(asked, items), answer.hybrid_image)
+    words, text, image = answer.hybrid_image
+    by = f"words (BM25) {words:.0%}, text {text:.0%}, picture {image:.0%}"
+    return Scored(scores, items.has_text | items.has_image, by)
