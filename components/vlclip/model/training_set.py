@@ -10,7 +10,7 @@ import numpy as np
 
 from components.catalog.format.schema import read_schema
 from components.encoder.model.features.captions import Captions
-from components.encoder.model.features.encode import BatchEncoder
+from components.encoder.model.features.encode import FEATURE_BATCH, FEATURE_PRECISION, BatchEncoder
 from components.encoder.model.features.held_out import query_task
 from components.encoder.model.features.rows import read_rows
 from components.encoder.model.params import EncoderParams
@@ -18,8 +18,6 @@ from components.encoder.model.towers.dual_encoder import Encoder
 from components.encoder.model.towers.files import LoadedEncoder
 from components.encoder.model.train.contrastive import TrainingSet, Validate
 from components.encoder.model.train.training_set import (
-    FEATURE_BATCH,
-    FEATURE_PRECISION,
     Inputs,
     split_rows,
     text_inputs,

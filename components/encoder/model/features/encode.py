@@ -33,6 +33,7 @@ ONE_VIEW = (
 )
 # so many batches of texts are put in order of length together: one batch of each length is not full
 SORTED_TEXTS = 256
+FEATURE_BATCH, FEATURE_PRECISION = 64, "bf16"  # the same in every stage, so that all share one cache
 
 
 def as_kept(features: npt.NDArray[Any]) -> npt.NDArray[np.float16]:

@@ -14,7 +14,7 @@ from components.catalog.format.schema import read_schema
 from components.catalog.format.union_find import root
 from components.encoder.model.errors import TrainingDataError
 from components.encoder.model.features.captions import AnsweredQueries, Captions
-from components.encoder.model.features.encode import BatchEncoder
+from components.encoder.model.features.encode import FEATURE_BATCH, FEATURE_PRECISION, BatchEncoder
 from components.encoder.model.features.held_out import query_task, title_task
 from components.encoder.model.features.picture_features import CELLS, FeatureCache
 from components.encoder.model.features.pixels import PixelCache
@@ -30,7 +30,6 @@ from components.stage.accelerator import autocast
 RELEVANT = 3  # the grade from which a product answers a train query: it has everything that is asked
 FITTED = 20_000  # rows that heads take their scale from, at most about
 FITTED_BY_TOWER = 1_000  # that a head on a tuned tower takes its scale from, at most about twice
-FEATURE_BATCH, FEATURE_PRECISION = 64, "bf16"  # the same in every stage, so that all share one cache
 
 
 def split_rows(rows: list[dict[str, Any]], split: str) -> tuple[list[dict[str, Any]], np.ndarray[Any, Any]]:

@@ -16,11 +16,10 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from components.encoder.model.features.encode import PictureEncoder
+from components.encoder.model.features.encode import FEATURE_BATCH, PictureEncoder
 from components.encoder.model.towers.architecture import PLACEHOLDER, Architecture, HeadSizes
 from components.encoder.model.towers.dual_encoder import Encoder, Preprocessing
 from components.encoder.model.towers.files import LoadedEncoder, image_sha256, part_sha256
-from components.encoder.model.train.training_set import FEATURE_BATCH
 
 SHRINKAGE = 0.05  # of the mean variance, so that directions of pure noise are not blown up
 
