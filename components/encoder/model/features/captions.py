@@ -190,7 +190,7 @@ class Captions:
         rows: products. shares: weights of the kinds.
         closed: names of the attributes with a closed list of values.
         swapped: whether to make captions with one value changed; without, a draw has none.
-        queries: train queries as captions; None for none, whatever their share.
+        queries: train queries as captions; None for none, whatever their share, which may be zero as well.
 
     Attributes:
         texts: every caption that can be drawn, each once.
@@ -213,6 +213,7 @@ class Captions:
             kind: (getattr(shares, kind), np.array([i for i, v in enumerate(versions) if v.kind == kind]))
             for kind in dict.fromkeys(v.kind for v in versions)
         }
+        queries = queries if shares.queries else None  # texts that are never drawn scale no head
         self._query_share = shares.queries / (shares.queries + sum(weights)) if queries is not None else 0.0
         # [versions, products]; int32 halves what a big catalogue keeps in memory
         self._texts = np.stack([self._numbered(v.texts) for v in versions])

@@ -241,7 +241,8 @@ class Contrastive:
         rows, rng = self.order.rows(step), self.order.rng(step)
         if self.params.training.terms == "per_field":
             fields = [f for f in self.data.captions.draw_fields(rows, rng) if len(f.products) > 1]
-            terms = [self._term(f.captions, rows[f.products], f.share, f.products) for f in fields]
+            whole = sum(f.share for f in fields)  # a step without a field's captions counts as much as others
+            terms = [self._term(f.captions, rows[f.products], f.share / whole, f.products) for f in fields]
             drawn = [f.captions for f in fields]
         else:
             drawn = [self.data.captions.draw(rows, rng)]
