@@ -93,6 +93,16 @@ def test_folding_batch_norms_changes_features_by_rounding_alone(tiny_block: dict
         assert torch.equal(encoder.image_features(pictures(3)), before)
 
 
+def test_a_folded_tower_is_made_outside_of_the_pass_that_first_needs_it(tiny_block: dict[str, Any]) -> None:
+    block = copy.deepcopy(tiny_block)
+    block["model"]["image"]["architecture"] = "test_efficientnet"
+    batch = BatchEncoder(starting_model(EncoderParams.model_validate(block)), 4, "bf16")
+    features, _ = batch.pixel_grid(pictures(3).permute(0, 2, 3, 1).numpy(), 2)
+    assert batch._eyes is not batch.encoder
+    assert not any(value.is_inference() for value in batch._eyes.state_dict().values())
+    assert np.array_equal(features, batch.pixel_features(pictures(3).permute(0, 2, 3, 1).numpy()))
+
+
 def test_a_changed_corner_moves_its_own_patch_more_than_the_opposite_one(tiny: EncoderParams) -> None:
     encoder = starting_model(tiny.model_copy(update={"image_px": 128})).encoder
     before = pictures(1, 128)

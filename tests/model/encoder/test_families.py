@@ -12,7 +12,7 @@ import timm
 import torch
 
 from components.catalog.format.shards import Catalogue
-from components.encoder.model.features.encode import BatchEncoder
+from components.encoder.model.features.encode import BatchEncoder, PictureEncoder
 from components.encoder.model.params import EncoderParams
 from components.encoder.model.towers.files import LoadedEncoder, load_encoder, save_encoder
 from components.encoder.model.towers.start import starting_model
@@ -55,6 +55,32 @@ def vectors(model: LoadedEncoder, shapes: Path) -> tuple[np.ndarray, np.ndarray]
     batch = BatchEncoder(model, 8, "fp32")
     shown = [p.image for p, _ in zip(Catalogue(shapes / "data/checked").products(), range(20), strict=False)]
     return np.concatenate(list(batch.images(shown))), batch.texts(TEXTS)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_one_look_at_cells_and_picture_has_the_pictures_own_features(family: Family, precision: str) -> None:
+    """And neither depends on how many dimensions vectors are cut to."""
+    encoder = starting_model(params_of(family.block, tune_text=True)).encoder
+    shown = pictures(5).permute(0, 2, 3, 1).numpy()
+    batch = PictureEncoder(encoder, "x", 4, precision)
+    features, (whole, cells) = batch.pixel_features(shown), batch.pixel_grid(shown, 2)
+    assert np.array_equal(whole, features)
+    assert cells.shape == (5, 4, encoder.embed_dim)
+    vectors = batch.grid_vectors(whole, cells).astype(np.float32)
+    np.testing.assert_allclose(vectors[:, 0], batch.image_vectors(features), atol=1e-3)
+    with torch.inference_mode():
+        patches = encoder.encode_patches(pictures(5))[1]
+    expected = torch.nn.functional.adaptive_avg_pool2d(patches.permute(0, 3, 1, 2), (2, 2))
+    atol = 1e-3 if precision == "fp32" else 2e-2
+    np.testing.assert_allclose(cells, expected.flatten(2).transpose(1, 2).numpy(), atol=atol)
+    encoder.nest((8,))
+    encoder.shorten(8)
+    short, of_short = batch.pixel_grid(shown, 2)
+    assert np.array_equal(short, features) and np.array_equal(of_short, cells)
+    cut = batch.grid_vectors(short, of_short)
+    assert cut.shape == (5, 5, 8)
+    expected_cut = vectors[..., :8] / np.linalg.norm(vectors[..., :8], axis=-1, keepdims=True)
+    np.testing.assert_allclose(cut, expected_cut, atol=5e-3)
 
 
 def survives(params: EncoderParams, shapes: Path, root: Path) -> None:

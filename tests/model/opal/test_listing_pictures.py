@@ -12,11 +12,14 @@ import torch
 from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.features.picture_features import FeatureCache
 from components.encoder.model.features.pixels import PixelCache
+from components.encoder.model.params import EncoderParams
 from components.encoder.model.towers.files import load_encoder
+from components.encoder.model.towers.start import starting_model
 from components.opal.model.language.listing_model import as_input
 from components.opal.model.language.pictures import TowerPictures, catalogue_pictures
 from components.opal.model.language.vision_tower import EncoderVisionTower, load_encoder_weights, tower_config
 from components.stage.paths import Paths
+from tests.model.coloured_shapes import encoder_block
 from tests.model.opal.listing_shop import paths_of, write_workspace
 
 ROWS = np.array([7, 0, 7, 3])
@@ -80,6 +83,22 @@ def test_other_heads_and_other_towers_are_not_taken_for_these(workspace: Path, t
             [p.mul_(1.5) for name, p in other.encoder.named_parameters() if name.startswith(part)]
         again = TowerPictures(other, pixels, tmp_path).take(ROWS)
         assert not np.array_equal(again, first), part
+
+
+def test_a_tower_that_is_given_other_weights_looks_with_them() -> None:
+    """Whatever it has looked at before: a folded copy holds weights of its own."""
+    block = encoder_block()
+    block["model"]["image"] = {"architecture": "test_efficientnet", "weights": None}
+    first, second = (starting_model(EncoderParams.model_validate(block | {"seed": s})) for s in (1, 2))
+    shown = as_input(np.random.default_rng(1).integers(0, 256, (3, 32, 32, 3)).astype(np.uint8))
+    seen = []
+    for before in (first, second):
+        made = EncoderVisionTower(tower_config(before, 2, frozen=True)).eval()
+        load_encoder_weights(made, before)
+        made(shown)
+        load_encoder_weights(made, second)
+        seen.append(made(shown).last_hidden_state)
+    assert torch.equal(seen[0], seen[1])
 
 
 def test_a_tower_that_may_change_and_other_models_read_pixels(workspace: Path) -> None:

@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import open_clip
+import timm
 import torch
 from torch import Tensor
 
@@ -33,6 +35,7 @@ ONE_VIEW = (
 )
 # so many batches of texts are put in order of length together: one batch of each length is not full
 SORTED_TEXTS = 256
+LIBRARIES = tuple(f"{m.__name__} {m.__version__}" for m in (torch, timm, open_clip))  # that compute features
 FEATURE_BATCH, FEATURE_PRECISION = 64, "bf16"  # the same in every stage, so that all share one cache
 
 
@@ -64,7 +67,7 @@ class PictureEncoder:
         self.batch_size, self.precision = batch_size, precision
         self.device = device()
         self.encoder = encoder.to(self.device, memory_format=torch.channels_last).eval()
-        self.computed = (precision, str(batch_size), self.device.type)
+        self.computed = (precision, str(batch_size), self.device.type, *LIBRARIES)
         self.image_key = (f"image features {VERSION}", image_sha256, *self.computed)
 
     @cached_property
@@ -108,9 +111,10 @@ class PictureEncoder:
         self, pixels: npt.NDArray[np.uint8], grid: int
     ) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.float16]]:
         """Features ``[N, F]`` and those of their cells ``[N, grid², C]``, in one pass."""
+        eyes = self._eyes  # made here: within a forward pass its weights would be of that pass
 
         def _together(batch: Tensor) -> Tensor:
-            features, cells = self._eyes.grid_features(batch.permute(0, 3, 1, 2), grid)
+            features, cells = eyes.grid_features(batch.permute(0, 3, 1, 2), grid)
             return torch.cat([features.float(), cells.float().flatten(1)], dim=1)
 
         found = as_kept(self._run(_together, pixels, self.batch_size, self.precision))

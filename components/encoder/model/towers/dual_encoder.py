@@ -159,11 +159,12 @@ class Encoder(nn.Module):
     def grid_features(self, pixels: Tensor, grid: int) -> tuple[Tensor, Tensor]:
         """Features ``[B, F]`` of pictures, and of their ``grid²`` cells ``[B, grid², C]``, row by row.
 
-        A cell has the features of all stages at its place; without heads it has its patches' mean vector.
+        A cell has the features of all stages at its place; without heads it has its patches' mean vector, of
+        all dimensions.
         """
         if self.heads is None:
-            features, patches = self.encode_patches(pixels)
-            parts = [patches.permute(0, 3, 1, 2)]
+            features, patches = self._projected_patches(pixels)
+            parts = [patches]
         else:
             maps, pooled = self._seen(pixels)
             parts = [m.float() for m in maps]
@@ -178,7 +179,7 @@ class Encoder(nn.Module):
         colours of the whole picture.
         """
         if self.heads is None:
-            return self.image_vectors(features), cells
+            return self.image_vectors(features), shortened(cells, self.embed_dim)
         head = self.heads["image"]
         assert isinstance(head, Head)
         return self.image_vectors(features), shortened(head.cells(features, cells), self.embed_dim)
@@ -205,15 +206,25 @@ class Encoder(nn.Module):
     def encode_patches(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Pictures to vectors ``[B, D]`` and patch vectors ``[B, rows, columns, D]``, on the tower's grid."""
         if self.heads is None:
-            vectors = self.encode_image(pixels)
-            if not isinstance(self.towers.visual, VisionTransformer):
-                return vectors, vectors[:, None, None]
-            patches = (self.stage_maps(pixels)[0].permute(0, 2, 3, 1) @ self.towers.visual.proj).float()
-            return vectors, shortened(F.normalize(patches, dim=-1), self.embed_dim)
+            features, patches = self._projected_patches(pixels)
+            return self.image_vectors(features), shortened(patches.permute(0, 2, 3, 1), self.embed_dim)
         maps = self.stage_maps(pixels)
         side = maps[PATCH_STAGE if len(maps) > 1 else 0].shape[-1]
         vectors, cells = self.grid_vectors(*self.grid_features(pixels, side))
         return vectors, cells.unflatten(1, (side, side))
+
+    def _projected_patches(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Of a tower without heads: :meth:`image_features`, and L2-normalised patches ``[B, F, h, w]``.
+
+        A tower whose patches have no projection of their own has one patch, the whole picture.
+        """
+        visual = self.towers.visual
+        if not isinstance(visual, VisionTransformer):
+            features = self.image_features(pixels)
+            return features, F.normalize(features, dim=-1)[:, :, None, None]
+        maps, pooled = self._seen(pixels)
+        patches = (maps[0].permute(0, 2, 3, 1) @ visual.proj).float()
+        return pooled.float(), F.normalize(patches, dim=-1).permute(0, 3, 1, 2)
 
     def _colours(self, pixels: Tensor) -> list[Tensor]:
         sizes = self.architecture.heads

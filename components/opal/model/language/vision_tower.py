@@ -158,3 +158,4 @@ def load_encoder_weights(tower: EncoderVisionTower, loaded: LoadedEncoder) -> No
     """Copy the encoder's image side into the tower; every weight of the tower must be found."""
     state = loaded.encoder.state_dict()
     tower.encoder.load_state_dict({name: state[name] for name in tower.encoder.state_dict()})
+    tower.__dict__.pop("seeing", None)  # it may look with a copy of the weights before
