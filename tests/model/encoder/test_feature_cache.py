@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
+import pytest
 
 from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.features.picture_features import FeatureCache
@@ -70,6 +72,41 @@ def test_killing_the_writer_and_deleting_the_cache_change_no_feature(
     assert np.array_equal(features(tmp_path / "model", catalogue, cache), whole)
     shutil.rmtree(cache)
     assert np.array_equal(features(tmp_path / "model", catalogue, cache), whole)
+
+
+def test_shards_without_products_lie_between_others(
+    shapes: Path, tiny: EncoderParams, tmp_path: Path
+) -> None:
+    shutil.copytree(shapes / "data/checked", tmp_path / "holes")
+    shards = sorted((tmp_path / "holes/products").glob("part-*.parquet"))
+    for place, shard in reversed(list(enumerate(shards))):  # an empty one before each, and one at the end
+        shard.rename(shard.with_name(f"part-{2 * place + 1:05d}.parquet"))
+    nothing = pq.read_table(shapes / "data/checked/products" / shards[0].name).slice(0, 0)
+    for place in range(len(shards) + 1):
+        pq.write_table(nothing, shards[0].with_name(f"part-{2 * place:05d}.parquet"))
+    whole = PixelCache(shapes / "data/checked", 48, tmp_path / "whole", threads=1)
+    holes = PixelCache(tmp_path / "holes", 48, tmp_path / "cache", threads=1)
+    rows, batch = np.array([5, 159, 0, 64, 5]), BatchEncoder(starting_model(tiny), 8, "fp32")
+    assert len(holes) == len(whole) == 160
+    assert np.array_equal(holes.take(rows), whole.take(rows))
+    expected = FeatureCache(whole, batch, tmp_path / "whole", grid=2)
+    found = FeatureCache(holes, batch, tmp_path / "cache", grid=2)
+    assert np.array_equal(found.take(rows), expected.take(rows))
+    assert np.array_equal(found.grid_vectors(rows), expected.grid_vectors(rows))
+
+
+def test_a_shard_is_read_once_for_its_key(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = PixelCache(shapes / "data/checked", 48, tmp_path, threads=1)
+    first = [cache.key(shard) for shard in cache.shards]
+    assert len(set(first)) == len(cache.shards) == 3
+
+    def read(path: Path) -> str:
+        raise AssertionError(f"{path} was read again")
+
+    monkeypatch.setattr("components.encoder.model.features.pixels.sha256_file", read)
+    assert [cache.key(shard) for shard in cache.shards] == first
 
 
 def test_a_second_pass_computes_nothing(shapes: Path, tiny: EncoderParams, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from safetensors.torch import load_file, save_file
 
 from components.encoder.model.errors import EncoderConfigurationError, TrainingDataError
 from components.encoder.model.params import EncoderParams
@@ -76,6 +77,30 @@ def test_an_interrupted_run_of_adapters_ends_as_an_uninterrupted_one(shapes: Pat
     again.finish(history)
     expected, found = whole.module.state_dict(), again.module.state_dict()
     assert all(torch.equal(expected[k], found[k]) for k in expected)
+
+
+def test_a_run_does_not_go_on_from_a_state_of_other_weights(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the same name, so that the parameters are the same."""
+    monkeypatch.chdir(tmp_path)
+    params = block("clip", tmp_path, tune_text=True)
+    paths = Paths(catalogue=shapes / "data/checked", encoder=tmp_path / "encoder", plots=tmp_path / "plots")
+    stopped = []
+
+    def stop(self: Contrastive, resume: Path) -> None:
+        stopped.append(resume)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Contrastive, "loop", stop)
+    chosen = params.model.pretrained
+    assert chosen is not None and isinstance(chosen.weights, str)
+    for change in (1.0, 1.0, 2.0):
+        weights = {name: value * change for name, value in load_file(chosen.weights).items()}
+        save_file(weights, chosen.weights)
+        with pytest.raises(KeyboardInterrupt):
+            run(EncoderStage(encoder=params), paths, Record(stage="encoder"))
+    assert stopped[0] == stopped[1] != stopped[2]
 
 
 def test_a_convolutional_tower_has_nothing_to_adapt(shapes: Path, tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ class ShardArrays:
     def take(self, rows: npt.NDArray[np.int64]) -> Kept:
         """What is kept of catalogue rows, in the order asked for."""
         shard = np.searchsorted(self._starts, rows, side="right") - 1
-        shape = self._arrays[0].shape[1:] if self._arrays else (0,)
+        shape = next((array.shape[1:] for array in self._arrays if len(array)), (0,))
         out = np.empty((len(rows), *shape), dtype=np.float16)
         for s in np.unique(shard):
             chosen = shard == s
@@ -78,6 +78,10 @@ def _opened(path: Path, shape: tuple[int, ...]) -> Any:
 
 class FeatureCache:
     """Picture features of every product, memory-mapped.
+
+    Stages share them where they ask for the same: ``CELLS`` cells a side, ``FEATURE_BATCH`` at a time, in
+    ``FEATURE_PRECISION``. With another ``listing.vision.grid`` the listing model looks at each picture once
+    more, for its cells; with another ``precision`` or ``batch_size`` a stage does so for all features.
 
     Args:
         pixels: the pictures, or crops of them, as they are decoded. encoder: the frozen tower, in batches.

@@ -83,6 +83,7 @@ class PixelCache:
         self._folder = cache / "pixels"
         self.shards = shard_paths(catalogue)
         self._starts = np.cumsum([0, *(pq.ParquetFile(s).metadata.num_rows for s in self.shards)])
+        self._keys: dict[Path, str] = {}  # a shard is read once for its key
         self._arrays: list[Pixels] | None = None  # until somebody takes some
 
     def sizes(self) -> list[tuple[Path, int]]:
@@ -91,7 +92,10 @@ class PixelCache:
 
     def key(self, shard: Path) -> str:
         """What decides the pixels of a shard: its bytes and what is done to them."""
-        return hashlib.sha256(f"{sha256_file(shard)} {self.image_px} {VERSION}".encode()).hexdigest()
+        if shard not in self._keys:
+            of = f"{sha256_file(shard)} {self.image_px} {VERSION}"
+            self._keys[shard] = hashlib.sha256(of.encode()).hexdigest()
+        return self._keys[shard]
 
     def _file(self, shard: Path) -> Path:
         return self._folder / f"{self.key(shard)[:40]}.npy"

@@ -38,7 +38,9 @@ def run(params: EncoderStage, paths: Paths, record: Record) -> None:
     with record.timed("prepare"):
         model = starting_model(settings)
         data, validate = make_training_set(paths.catalogue, settings, model, paths.cache)
-        resume = training_folder(record.stage, settings.model_dump_json(), sha256_folder(paths.catalogue))
+        resume = training_folder(
+            record.stage, settings.model_dump_json(), sha256_folder(paths.catalogue), model.model_sha256
+        )
     objective = Contrastive(model.encoder, data, settings, validate)
     with record.timed("train"):
         history = objective.loop(resume).run()
