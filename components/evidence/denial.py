@@ -8,28 +8,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-BEFORE = frozenset(
+_NEGATIONS = ("no", "not", "non", "never", "without", "nor", "neither", "cannot", "lacks", "lacking", "minus")
+_CONTRACTED = ("is", "are", "was", "does", "do", "has", "can", "wo")
+# Contractions as they stand in a text, without their apostrophe, and cut at it.
+_ENDS = ("t", "'t", "’t", "")
+NEGATIONS = frozenset((*_NEGATIONS, *(f"{verb}n{end}" for verb in _CONTRACTED for end in _ENDS)))
+IMITATIONS = frozenset(
     word
     for line in (
-        "no not non never without nor neither isnt arent cannot lacks lacking minus zero",
-        "faux fake imitation artificial mock pseudo simulated synthetic vegan resembles resembling",
+        "faux fake imitation artificial mock pseudo simulated synthetic vegan",
+        "resembles resembling",
     )
     for word in line.split()
 )
-AFTER = frozenset(
-    ("free", "less", "look", "looking", "like", "effect", "imitation", "substitute", "alternative")
-)
-# May stand between a denial and what is denied: "not fully waterproof", "without the lid".
+# What two words say before a value, and what may follow "free" and "like" where they say nothing of it.
+LIKENESSES = frozenset((("free", "of"), ("free", "from"), ("looks", "like"), ("look", "like")))
+AFTER = frozenset(("free", "less", "look", "looking", "like", "effect", "substitute", "alternative"))
+NOT_AFTER = frozenset(("of", "from", "size", "shipping", "delivery", "returns", "return", "gift", "new"))
+# May stand between a denial and what is denied: "not fully waterproof", "without the lid", "isn't".
 BETWEEN = frozenset(
-    ("a", "an", "the", "any", "of", "made", "fully", "entirely", "completely", "really", "very", "real")
+    ("a", "an", "the", "any", "of", "made", "fully", "entirely", "completely", "really", "very", "real", "t")
 )
 
 
 def denied(words: Sequence[str], start: int, end: int) -> bool:
     """Whether the words ``start..end`` of a text, in small letters, are denied or only resembled."""
     at = start - 1
-    while at >= 0 and words[at] in BETWEEN:
+    while at >= 0 and words[at] in BETWEEN and tuple(words[at - 1 : at + 1]) not in LIKENESSES:
         at -= 1
-    if at >= 0 and words[at] in BEFORE:
+    if at >= 0 and (words[at] in NEGATIONS or words[at] in IMITATIONS):
         return True
-    return end < len(words) and words[end] in AFTER
+    if at >= 1 and (tuple(words[at - 1 : at + 1]) in LIKENESSES or words[at - 1] in IMITATIONS):
+        return True  # an imitation may have one word of its own: "faux italian leather"
+    return end < len(words) and words[end] in AFTER and not NOT_AFTER.intersection(words[end + 1 : end + 2])

@@ -83,7 +83,10 @@ class Lexicon:
                 continue
             for phrase, facts in self._phrases.get(tokens[at], ()):
                 end = at + len(phrase)
-                if tuple(tokens[at:end]) == phrase and not denied(tokens, at, end):
+                if tuple(tokens[at:end]) == phrase and denied(tokens, at, end):
+                    at = end  # nor is a part of it said: "faux patent leather" is no leather
+                    break
+                if tuple(tokens[at:end]) == phrase:
                     found.append(Mention(at, end, tuple(facts)))
                     at = end
                     break

@@ -73,6 +73,10 @@ def mentions() -> Mentions:
             {("front", "roll-neck"): False, ("front", "pockets"): False},
         ),
         (listing("Parka by Quenby", maker="Quenby"), {}),  # an open attribute has no values to find
+        (listing("Parka without any pockets"), {}),
+        (listing("Parka with no two pockets"), {}),  # and not for "pockets" either
+        (listing("Parka", "It isn't long."), {}),
+        (listing("Parka", "Pockets, free of charge"), {("front", "pockets"): False}),
         (listing(""), {}),
     ],
 )

@@ -65,6 +65,13 @@ def schema_judge() -> SchemaJudge:
         ({"grip": "faux rubber"}, "drop", ""),
         ({"grip": "not made of bare wood"}, "drop", ""),
         ({"grip": "rubber-free"}, "drop", ""),
+        ({"grip": "isn't rubber"}, "drop", ""),
+        ({"grip": "faux bare wood"}, "drop", ""),
+        ({"grip": "faux italian rubber"}, "drop", ""),
+        ({"grip": "looks like rubber"}, "drop", ""),
+        ({"grip": "rubber, free of bare wood"}, "normalise", "rubber"),
+        ({"grip": "rubber, free size"}, "normalise", "rubber"),
+        ({"grip": "rubber like new"}, "normalise", "rubber"),
         ({"grip": "no rubber, bare wood"}, "normalise", "bare wood"),
         ({"weight": "heavy"}, "drop", ""),
         ({"maker": "Quenby"}, "keep", "Quenby"),
@@ -105,6 +112,11 @@ def test_a_size_outside_the_schema_is_not_bent_to_one_inside(stated: str, values
     assert recognised(stated, values, "") == ("", "")
 
 
+@pytest.mark.parametrize("text", ["not stainless steel", "faux stainless steel", "stainless steel look"])
+def test_no_part_of_a_denied_value_is_said(text: str) -> None:
+    assert recognised(text, ["stainless steel", "steel"], "") == ("", "")
+
+
 def test_a_word_that_people_use_is_no_slip_of_a_value() -> None:
     used = {"dual", "robber"}.__contains__
     assert recognised("dual", ["dial", "strap"], "", used) == ("", "")
@@ -142,6 +154,8 @@ def test_whatever_sellers_state_the_result_fits_the_schema(stated: dict[str, str
         ("5 kg", "cm", None), ("5 __import__", "cm", None), ("5 cm", "", None), ("-3", "cm", -3),
         ("500 ML", "ml", 500), ("0,750 l", "ml", 750), ("1.500,5", "g", 1500.5), ("5'11\"", "cm", 180.34),
         ("6 ft 2 in", "cm", 187.96), ("3 1/2 in", "cm", 8.89), ("3½ in", "cm", 8.89), ("1/2", "cm", 0.5),
+        ("15/16 in", "cm", 2.38125), ("11/16", "cm", 0.6875), ("16/9", "cm", None), ("100/240 V", "v", None),
+        ("11/2 in", "cm", None), ("2 1/2 ft", "cm", 76.2), ("5 ms", "m", None), ("3 lbs", "kg", 1.3608),
         ("1/0 cm", "cm", None), ("30 x 40 cm", "cm", None), ("5 Mm", "cm", 0.5), ("5 furlongs", "cm", None),
         ("12 fl. oz", "ml", 354.88), ("9" * 400 + " cm", "mm", None), ("1,5,3", "cm", None),
     ],
@@ -260,5 +274,5 @@ def test_the_refinement_shares_no_words_with_those_who_write_and_spoil_listings(
         assert not ours & (theirs - ENGLISH), f"{file.name}: {sorted(ours & (theirs - ENGLISH))}"
 
 
-# An article, a conjunction, a byte order, and a word of SQL.
-ENGLISH = {"a", " and ", "big", "table"}
+# An article, a conjunction, a byte order, a word of SQL, and one that takes back no value ("like new").
+ENGLISH = {"a", " and ", "big", "table", "new"}

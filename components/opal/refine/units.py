@@ -27,7 +27,7 @@ SHOP_UNITS = {
     "v": "volt", "a": "ampere", "hz": "hertz", "khz": "kilohertz", "mhz": "megahertz", "ghz": "gigahertz",
     "kb": "kilobyte", "mb": "megabyte", "gb": "gigabyte", "tb": "terabyte", "s": "second", "sec": "second",
     "min": "minute", "h": "hour", "hr": "hour", "hour": "hour", "day": "day", "month": "month",
-    "year": "year", "lm": "lumen", "°c": "degC", "°f": "degF", "°": "degree", "deg": "degree",
+    "year": "year", "lm": "lumen", "°": "degree", "deg": "degree",
     **{name: name for name in (
         "millimetre", "centimetre", "metre", "kilometre", "millimeter", "centimeter", "meter", "kilometer",
         "yard", "millilitre", "centilitre", "litre", "milliliter", "centiliter", "liter", "gallon", "pint",
@@ -35,7 +35,7 @@ SHOP_UNITS = {
         "hertz", "second", "minute", "lumen",
     )},
 }  # fmt: skip
-_NUMBER = r"([+-]?)(\d+(?:[.,]\d+)*)?\s*(?:(\d+)\s*[/⁄]\s*(\d+))?"
+_NUMBER = r"([+-]?)(\d+(?:[.,]\d+)*)?\s*(?:(?<!\d)(\d+)\s*[/⁄]\s*(\d+))?"
 _MEASURE = re.compile(rf"\s*{_NUMBER}\s*([^\d\s/⁄][^\d]{{0,15}}[²³23]?)?\s*")
 _HALVES = {"¼": " 1/4", "½": " 1/2", "¾": " 3/4"}
 _FEET = re.compile(
@@ -43,6 +43,8 @@ _FEET = re.compile(
 )
 _THOUSANDS = re.compile(r"[1-9]\d{0,2}(?:,\d{3})+(?:\.\d+)?|[1-9]\d{0,2}(?:\.\d{3})+,\d+")
 INCHES_PER_FOOT = 12
+LONGEST_SHORT = 2  # letters of a short form that takes no plural
+FINEST = 64  # the smallest part of a unit that people write as a fraction
 
 
 @cache
@@ -57,7 +59,8 @@ def _registry() -> Any:
 def _shop_unit(said: str) -> str:
     """Pint's name of a unit as a seller writes it; empty for one that no shop sells in."""
     word = " ".join(said.casefold().replace(".", " ").split())
-    return SHOP_UNITS.get(word) or SHOP_UNITS.get(word.removesuffix("s"), "")
+    plural = word.removesuffix("s") if len(word) > LONGEST_SHORT else word  # "ms" is no plural of metres
+    return SHOP_UNITS.get(word) or SHOP_UNITS.get(plural, "")
 
 
 @cache
@@ -106,7 +109,9 @@ def in_unit(text: str, unit: str) -> float | None:
 
 def _whole(digits: str | None, above: str | None, below: str | None) -> float | None:
     """Digits and a fraction together: ``3 1/2``; one of them must be there."""
-    if (above is None and digits is None) or (above is not None and int(below or 0) == 0):
+    if above is None and digits is None:
+        return None
+    if above is not None and not int(above) < int(below or 0) <= FINEST:  # 16/9 and 100/240 are two numbers
         return None
     number = _number(digits) if digits else 0.0
     fraction = Fraction(int(above), int(below or 1)) if above is not None else 0

@@ -6,6 +6,7 @@ another one, for "185 cm" is no misspelt "15 cm".
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 
 from rapidfuzz.distance import OSA
@@ -14,6 +15,7 @@ from components.evidence.denial import denied
 from components.evidence.words import core, cores, phrases
 
 LONGEST_PHRASE = 4  # words of a value that is looked for in a longer text
+CLAUSE_END = re.compile(r"[.,;:!?]+(?:\s+|$)|[()\n]")
 SHORTEST_SLIP = 4  # characters of a value that may be misspelt
 
 
@@ -28,10 +30,16 @@ def has_digit(text: str) -> bool:
 
 
 def contained(text: str, values: Iterable[str]) -> list[str]:
-    """The values whose words stand in ``text`` in a row and are not denied there, the longest ones only."""
-    words = word_run(text)
-    runs = {run for at, run in phrases(words, LONGEST_PHRASE) if not denied(words, at, at + len(run))}
-    found = [value for value in values if word_run(value) in runs]
+    """The values whose words stand in ``text`` in a row, the longest ones only; not those that it denies."""
+    said, taken_back = set[tuple[str, ...]](), set[str]()
+    for clause in CLAUSE_END.split(text):
+        words = word_run(clause)
+        for at, run in phrases(words, LONGEST_PHRASE):
+            if denied(words, at, at + len(run)):
+                taken_back.update(run)
+            else:
+                said.add(run)
+    found = [v for v in values if word_run(v) in said and not taken_back.issuperset(word_run(v))]
     return [v for v in found if not any(v != w and set(word_run(v)) < set(word_run(w)) for w in found)]
 
 
