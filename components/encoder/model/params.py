@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
@@ -192,7 +193,8 @@ class TrainingParams(Params):
     # were before the first step; 0 for none
     distil: NonNegativeFloat = 0.0
     # Of such an encoder: shares of the tuned weights in a mean with the weights before the first step, one
-    # of which validation chooses (WiSE-FT, Wortsman et al. 2022, arXiv 2109.01903); empty: the tuned weights
+    # of which validation chooses (WiSE-FT, Wortsman et al. 2022, arXiv 2109.01903); ascending, in whole
+    # percents; empty: the tuned weights
     interpolate: tuple[Share, ...] = ()
     learning_rate: PositiveFloat = 0.001
     # of tuned towers beside heads, which start at random and learn faster; null: as learning_rate
@@ -210,6 +212,14 @@ class TrainingParams(Params):
     def _dimensions_ascend(self) -> Self:
         if list(self.matryoshka) != sorted(set(self.matryoshka)):
             raise ValueError("training.matryoshka must name each number of dimensions once, ascending")
+        return self
+
+    @model_validator(mode="after")
+    def _shares_ascend(self) -> Self:
+        percents = [100 * share for share in self.interpolate]
+        whole = all(math.isclose(p, round(p), abs_tol=1e-9) for p in percents)
+        if not whole or list(self.interpolate) != sorted(set(self.interpolate)):
+            raise ValueError("training.interpolate must name whole percents, each once, ascending")
         return self
 
     @model_validator(mode="after")
@@ -246,6 +256,22 @@ class EncoderParams(Params):
             raise ValueError(
                 "training.distil and training.interpolate keep to what a dual encoder knew: they need "
                 "model.pretrained"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_is_said_in_vain(self) -> Self:
+        training = self.training
+        tuned = training.tune_image or training.tune_text
+        if training.tower_learning_rate is not None and (self.model.pretrained is not None or not tuned):
+            raise ValueError(
+                "training.tower_learning_rate is of tuned towers beside heads: set tune_image or tune_text "
+                "to true, or leave it out; without heads (model.pretrained) towers learn at learning_rate"
+            )
+        if training.swapped_captions and not self.captions.attributes:
+            raise ValueError(
+                "training.swapped_captions changes captions of the kind attributes, but captions.attributes "
+                "is 0"
             )
         return self
 

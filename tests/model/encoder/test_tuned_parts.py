@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import open_clip
 import pytest
 import torch
 from pydantic import ValidationError
@@ -14,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from components.encoder.model.errors import EncoderConfigurationError, TrainingDataError
 from components.encoder.model.params import EncoderParams
+from components.encoder.model.towers.files import load_encoder
 from components.encoder.model.towers.start import starting_model
 from components.encoder.model.train.contrastive import Contrastive
 from components.encoder.model.train.stage import EncoderStage, run
@@ -22,7 +25,7 @@ from components.stage.paths import Paths
 from components.stage.record import Record
 from components.training.curves import History
 from components.vlclip.model.params import VlclipTraining
-from tests.model.encoder.families import FAMILIES, SIDE, params_of, timm_trunk
+from tests.model.encoder.families import CLIP, FAMILIES, SIDE, params_of, timm_trunk
 
 LORA = {"rank": 2, "alpha": 4}
 
@@ -103,6 +106,34 @@ def test_a_run_does_not_go_on_from_a_state_of_other_weights(
     assert stopped[0] == stopped[1] != stopped[2]
 
 
+def test_layers_that_are_read_past_their_adapters_are_refused(shapes: Path, tmp_path: Path) -> None:
+    """OpenAI's ResNets have linear layers in their attention pool alone, which reads their weights."""
+    vision = {"image_size": SIDE, "layers": [1, 1, 1, 1], "width": 8, "head_width": 8, "patch_size": None}
+    (tmp_path / "tiny-rn.json").write_text(json.dumps(CLIP | {"vision_cfg": vision}))
+    open_clip.add_model_config(tmp_path / "tiny-rn.json")
+    training = {"epochs": 1, "tune_image": True, "lora": LORA}
+    params = params_of({"pretrained": {"architecture": "tiny-rn"}}, **training)
+    made = objective(shapes, params, tmp_path / "cache")
+    with pytest.raises(EncoderConfigurationError, match=r"4 layers would learn nothing.*attnpool\.c_proj"):
+        made.loop().run(1)
+
+
+def test_the_record_counts_what_adapters_have_trained(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    params = block("clip", tmp_path, tune_image=True, lora=LORA)
+    made = objective(shapes, params, tmp_path / "cache").module
+    learns = {n: p.numel() for n, p in made.named_parameters() if p.requires_grad}
+    assert any("lora_" in n for n in learns)
+    paths = Paths(catalogue=shapes / "data/checked", encoder=tmp_path / "encoder", plots=tmp_path / "plots")
+    record = Record(stage="encoder")
+    run(EncoderStage(encoder=params), paths, record)
+    assert record.metrics["parameters_trained"] == sum(learns.values())
+    whole = load_encoder(tmp_path / "encoder").encoder
+    assert record.metrics["parameters"] == sum(p.numel() for p in whole.parameters())
+
+
 def test_a_convolutional_tower_has_nothing_to_adapt(shapes: Path, tmp_path: Path) -> None:
     params = block("test_resnet", tmp_path, tune_image=True, lora=LORA)
     with pytest.raises(EncoderConfigurationError, match="image tower has no linear or attention layers"):
@@ -158,7 +189,7 @@ def test_validation_chooses_how_far_from_the_base_to_go(
 ) -> None:
     """And the curve says how much each share finds, in the record and in what the report draws."""
     monkeypatch.chdir(tmp_path)
-    params = block("clip", tmp_path, tune_image=True, tune_text=True, interpolate=[1.0, 0.0, 0.5])
+    params = block("clip", tmp_path, tune_image=True, tune_text=True, interpolate=[0.0, 0.5, 1.0])
     paths = Paths(catalogue=shapes / "data/checked", encoder=tmp_path / "encoder", plots=tmp_path / "plots")
     record = Record(stage="encoder")
     run(EncoderStage(encoder=params), paths, record)
@@ -167,6 +198,7 @@ def test_validation_chooses_how_far_from_the_base_to_go(
     assert [p["step"] for p in curve] == [0, 50, 100]
     best = max(curve, key=lambda p: (p["value"], p["step"]))
     assert record.metrics["tuned_share"] == best["step"] / 100
+    assert record.metrics["validation_titles_mrr"] == best["value"]  # of the weights that are published
     with (tmp_path / "plots/encoder.csv").open() as file:
         drawn = {float(r["step"]): float(r[name]) for r in csv.DictReader(file) if r[name]}
     assert drawn == pytest.approx({p["step"]: p["value"] for p in curve}, rel=1e-4)
@@ -181,7 +213,7 @@ def test_the_mean_of_weights_is_the_one_that_was_chosen(shapes: Path, tmp_path: 
     seen: list[float] = []
     made._validate = lambda _: {"figure": seen.append(0.0) or float(-len(seen))}  # the first is the best
     made.finish(History())
-    assert made.tuned_share == 0.25 and len(seen) == 2
+    assert made.tuned_share == 0.25 and len(seen) == 2 and made.figures_of_mean == {"figure": -1.0}
     for name, value in made.module.state_dict().items():
         torch.testing.assert_close(value, 0.75 * base[name] + 0.25 * tuned[name], atol=1e-6, rtol=1e-5)
 
@@ -192,10 +224,18 @@ def test_what_does_not_go_together_is_refused(shapes: Path, tiny: EncoderParams,
         ({"lora": LORA, "tune_image": {"last_blocks": 1}}, "a whole tower"),
         ({"distil": 0.5}, "need model.pretrained"),
         ({"interpolate": [0.5]}, "need model.pretrained"),
+        ({"interpolate": [1.0, 0.5]}, "whole percents, each once, ascending"),
+        ({"interpolate": [0.5, 0.5]}, "whole percents, each once, ascending"),
+        ({"interpolate": [0.125]}, "whole percents, each once, ascending"),
+        ({"tower_learning_rate": 0.1}, "of tuned towers beside heads"),
     ):
         block_of = tiny.model_dump()
         with pytest.raises(ValidationError, match=sentence):
             EncoderParams.model_validate(block_of | {"training": block_of["training"] | changes})
+    with pytest.raises(ValidationError, match=r"captions\.attributes is 0"):
+        EncoderParams.model_validate(block_of | {"captions": block_of["captions"] | {"attributes": 0}})
+    with pytest.raises(ValidationError, match="of tuned towers beside heads"):
+        block("clip", tmp_path, tune_image=True, tower_learning_rate=0.1)
     with pytest.raises(ValidationError, match="are of encoder"):
         VlclipTraining(distil=0.5)
     params = block("clip", tmp_path, tune_image=True, interpolate=[0.5])

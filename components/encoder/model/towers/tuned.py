@@ -82,6 +82,21 @@ def add_adapters(encoder: Encoder, training: TrainingParams, seed: int) -> list[
     return made
 
 
+def silent_adapters(encoder: Encoder) -> set[str]:
+    """Layers whose adapter has had no gradient yet; a layer leaves the set when its adapter gets one.
+
+    An adapter works where its layer is called. Some towers read a layer's weight themselves (an attention
+    pool of open_clip's, EVA and Swin V2 of timm's), and what stands beside it is in no graph.
+    """
+    silent = set()
+    for name, parameter in encoder.named_parameters():
+        layer, sign, _ = name.partition(".lora_B.")
+        if sign and parameter.requires_grad:
+            silent.add(layer)
+            parameter.register_post_accumulate_grad_hook(lambda _, layer=layer: silent.discard(layer))
+    return silent
+
+
 def _adapted(name: str, tower: nn.Module, params: LoraParams) -> Any:
     from peft import LoraConfig, LoraModel
 

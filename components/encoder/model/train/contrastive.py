@@ -20,7 +20,7 @@ from components.encoder.model.features.pixels import PixelCache
 from components.encoder.model.params import EncoderParams, TrainingParams
 from components.encoder.model.towers.dual_encoder import Encoder, shortened
 from components.encoder.model.towers.losses import distillation, info_nce, no_negatives, sigmoid_loss
-from components.encoder.model.towers.tuned import add_adapters
+from components.encoder.model.towers.tuned import add_adapters, silent_adapters
 from components.encoder.model.train.interpolation import interpolate
 from components.encoder.model.train.views import random_views
 from components.stage.accelerator import autocast, device
@@ -221,7 +221,9 @@ class Contrastive:
         keeps = training.distil or training.interpolate
         self._base = copy.deepcopy(encoder).eval().requires_grad_(False) if keeps else None
         self.tuned_share = 1.0  # in a mean with the base's weights
+        self.figures_of_mean: dict[str, float] = {}  # on validation, where such a mean was chosen
         self._adapters = add_adapters(encoder, training, params.seed)
+        self._silent = silent_adapters(encoder)
         self.order = BatchOrder(data.topics, training.batch_size, training.topic_size, params.seed)
         self.plan = Plan(
             steps=self.order.steps_per_epoch * training.epochs,
@@ -279,7 +281,16 @@ class Contrastive:
         return {"products": [self.data.product_ids[row] for row in batch.rows]}
 
     def after_step(self) -> None:
-        """Keep the temperature within bounds."""
+        """Keep the temperature within bounds.
+
+        Raises:
+            EncoderConfigurationError: adapters have got no gradient.
+        """
+        if self._silent:
+            raise EncoderConfigurationError(
+                f"training.lora: {len(self._silent)} layers would learn nothing, for their tower reads their "
+                f"weights past the adapters ({min(self._silent)}); tune it whole, or its last blocks."
+            )
         highest = math.log(1 / self.params.training.minimum_temperature)
         self.module.towers.logit_scale.data.clamp_(0, highest)
 
@@ -293,7 +304,9 @@ class Contrastive:
             adapter.merge_and_unload()
         if self.params.training.interpolate and self._base is not None and self._validate is not None:
             shares = self.params.training.interpolate
-            self.tuned_share, history.further = interpolate(self.module, self._base, shares, self._validate)
+            self.tuned_share, self.figures_of_mean, history.further = interpolate(
+                self.module, self._base, shares, self._validate
+            )
 
 
 def _check(encoder: Encoder, params: TrainingParams) -> None:

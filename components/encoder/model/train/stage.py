@@ -42,6 +42,8 @@ def run(params: EncoderStage, paths: Paths, record: Record) -> None:
             record.stage, settings.model_dump_json(), sha256_folder(paths.catalogue), model.model_sha256
         )
     objective = Contrastive(model.encoder, data, settings, validate)
+    # Counted here: adapters are merged after the last step.
+    trained = sum(p.numel() for p in objective.module.parameters() if p.requires_grad)
     with record.timed("train"):
         history = objective.loop(resume).run()
         objective.finish(history)
@@ -54,8 +56,6 @@ def run(params: EncoderStage, paths: Paths, record: Record) -> None:
     record.outputs = [str(paths.encoder), str(curves)]
     record_history(record, history, objective.plan.batch_size)
     if settings.training.interpolate:
-        record.metrics["tuned_share"] = objective.tuned_share
+        record.metrics |= objective.figures_of_mean | {"tuned_share": objective.tuned_share}
     record.metrics["parameters"] = float(sum(p.numel() for p in encoder.parameters()))
-    record.metrics["parameters_trained"] = float(
-        sum(p.numel() for p in encoder.parameters() if p.requires_grad)
-    )
+    record.metrics["parameters_trained"] = float(trained)
