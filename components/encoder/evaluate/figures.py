@@ -28,6 +28,12 @@ TYPED, UNTYPED = (
     "_typed",
     "_untyped",
 )  # rows that are told every product's type, or not, unlike their namesake
+OTHERS = (  # rows that are no encoder's own
+    "linear_probe",
+    f"fine_tuned{TYPED}",
+    "colour_histogram",
+    f"colour_histogram{UNTYPED}",
+)
 TESTED = (
     "hits_at_5",
     "mrr",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
 
-from components.encoder.evaluate.figures import Evaluation, evaluate_baselines, evaluate_encoder
+from components.encoder.evaluate.figures import OTHERS, Evaluation, evaluate_baselines, evaluate_encoder
 from components.encoder.evaluate.named_types import NamedTypes, postings
 from components.encoder.evaluate.probe import probe_answers
+from components.encoder.model.errors import EncoderConfigurationError
 from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.features.held_out import asked_in, read_held_out
 from components.encoder.model.features.picture_features import FeatureCache
@@ -41,10 +43,9 @@ def run(params: EncoderEvaluationStage, paths: Paths, record: Record) -> None:
     evaluation = Evaluation(held_out, settings, asked_in(paths.catalogue, ["train"]))
     words_at = postings(held_out.train_rows)
     told = NamedTypes(held_out.train_rows, words_at)
-    further = sorted(p for p in params.study.iterdir() if p.is_dir()) if params.study else ()
     variants = {"untrained": starting_model(params.encoder), "fine_tuned": model}
-    for folder in further:
-        variants |= _with_shortened(folder)
+    if params.study:
+        variants |= study_rows(params.study, {*variants, *OTHERS})
     for name, variant in variants.items():
         with record.timed(name):
             # Variants differ in their heads: a frozen tower reads each text once for all of them.
@@ -65,6 +66,26 @@ def run(params: EncoderEvaluationStage, paths: Paths, record: Record) -> None:
         metrics, evaluation.tables(), paths.metrics / f"{name}.json", paths.per_query / name
     )
     record.metrics = flat_figures(metrics)
+
+
+def study_rows(study: Path, taken: Collection[str]) -> dict[str, LoadedEncoder]:
+    """The models of a study by the name of their row.
+
+    Args:
+        taken: names of other rows of the table.
+
+    Raises:
+        EncoderConfigurationError: two rows have one name.
+    """
+    found: dict[str, LoadedEncoder] = {}
+    for folder in sorted(p for p in study.iterdir() if p.is_dir()):
+        rows = _with_shortened(folder)
+        if twice := [name for name in rows if name in found or name in taken]:
+            raise EncoderConfigurationError(
+                f"{folder}: the table has another row named {twice[0]}; give the folder another name."
+            )
+        found |= rows
+    return found
 
 
 def _with_shortened(folder: Path) -> dict[str, LoadedEncoder]:

@@ -166,14 +166,20 @@ def headline(runs: Runs, run: Any) -> dict[str, float]:
 
 
 def weights_origins(folder: Path) -> dict[str, str]:
-    """Where weights made elsewhere come from, as the configurations of a model folder say it."""
+    """Where weights made elsewhere come from, as the configurations of a model folder say it.
+
+    A part that two configurations name, with other facts, is named with its folder as well.
+    """
     found: dict[str, str] = {}
     for path in sorted(folder.rglob("config.json")):
         config = json.loads(path.read_text(encoding="utf-8"))
         origins = config.get("origins") if isinstance(config, dict) else None
         for part, facts in (origins if isinstance(origins, dict) else {}).items():
-            if isinstance(facts, dict):
-                found[str(part)] = "; ".join(f"{key}: {value}" for key, value in facts.items())
+            if not isinstance(facts, dict) or facts.get("source") == "random":
+                continue
+            said = "; ".join(f"{key}: {value}" for key, value in facts.items())
+            if found.setdefault(str(part), said) != said:
+                found[f"{part} ({path.parent.relative_to(folder).as_posix()})"] = said
     return found
 
 

@@ -72,6 +72,13 @@ def test_origins_name_no_path_of_this_machine(tmp_path: Path) -> None:
     own = {"architecture": f"local-dir:{tmp_path}/shop", "weights": "own"}
     said = origins_of(ModelParams.model_validate({"pretrained": own}))
     assert str(tmp_path) not in str(said) and "folder shop" in str(said)
+    drawn = origins_of(ModelParams.model_validate({"pretrained": own | {"weights": None}}))
+    assert drawn["dual encoder"] == {"architecture": "folder shop", "source": "random"}
+    file = {"architecture": "ViT-B-32", "weights": str(folder / "model.safetensors"), "quick_gelu": True}
+    file |= {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+    of_file = origins_of(ModelParams.model_validate({"pretrained": file}))["dual encoder"]
+    made = {"architecture": "ViT-B-32", "source": "file model.safetensors"}
+    assert of_file == made | {"sha256": sha256} | unknown
 
 
 def test_weights_of_a_package_need_their_checksum() -> None:

@@ -15,12 +15,15 @@ import pytest
 import yaml
 
 from components.encoder.evaluate.colour_histogram import ColourHistogram, histograms
-from components.encoder.evaluate.figures import Evaluation
+from components.encoder.evaluate.figures import OTHERS, Evaluation
 from components.encoder.evaluate.named_types import NamedTypes, postings
-from components.encoder.model.errors import TrainingDataError
+from components.encoder.evaluate.stage import study_rows
+from components.encoder.model.errors import EncoderConfigurationError, TrainingDataError
 from components.encoder.model.features.held_out import asked_in, one_spelling, read_held_out, title_task
 from components.encoder.model.features.pixels import PixelCache, square
 from components.encoder.model.params import EmbeddingsParams, EncoderParams, EvaluationParams
+from components.encoder.model.towers.files import save_encoder
+from components.encoder.model.towers.start import starting_model
 from components.stage.resume import sha256_file, sha256_folder
 
 ROOT = Path(__file__).parents[3]
@@ -80,6 +83,18 @@ def test_training_beats_no_training_on_what_it_was_shown(trained: Path) -> None:
     assert metrics["fine_tuned_typed"]["hits_at_5"]["value"] >= tuned["hits_at_5"]["value"]
     for row in tuned.values():
         assert row["low"] <= row["value"] <= row["high"]
+
+
+@pytest.mark.parametrize("name", ["fine_tuned", "colour_histogram", "linear_probe", "short"])
+def test_a_study_whose_row_has_another_rows_name_is_refused(
+    tiny: EncoderParams, tmp_path: Path, name: str
+) -> None:
+    model = starting_model(tiny)
+    model.encoder.nest((8,))
+    for folder in ("short", "short_8" if name == "short" else name):  # the first has a row short_8 as well
+        save_encoder(model.encoder, model.tokenizer, tmp_path / "study" / folder)
+    with pytest.raises(EncoderConfigurationError, match=f"another row named {name}"):
+        study_rows(tmp_path / "study", {"untrained", "fine_tuned", *OTHERS})
 
 
 def test_per_query_results_carry_the_metrics(trained: Path) -> None:

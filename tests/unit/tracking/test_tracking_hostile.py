@@ -195,6 +195,19 @@ def test_a_card_names_the_origins_of_weights_in_any_room_of_the_folder(tmp_path)
     assert r"| image tower | source: package x; licence: Apache-2.0 \| &lt;b> |" in card
 
 
+def test_a_card_names_no_random_weights_and_every_part_of_several_models(tmp_path):
+    drawn, ours, theirs = ({"source": s} for s in ("random", "package x", "file y"))
+    parts = {"a": {"image": ours, "text": drawn}, "b": {"image": ours}, "c": {"image": theirs, "text": ours}}
+    for folder, origins in parts.items():
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "config.json").write_text(json.dumps({"origins": origins}))
+    assert weights_origins(tmp_path) == {
+        "image": "source: package x",
+        "image (c)": "source: file y",
+        "text": "source: package x",
+    }
+
+
 def test_a_path_to_the_parent_folder_is_not_a_profile(trained):
     shutil.copy(trained.root / "metrics/encoder.json", trained.root / "x.json")
     with pytest.raises(UnknownReferenceError):

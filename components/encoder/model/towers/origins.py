@@ -26,13 +26,16 @@ def origins_of(model: ModelParams) -> Origins:
 def _of_dual(chosen: Pretrained) -> dict[str, str]:
     kind, _, where = chosen.architecture.partition(":")
     if kind == "local-dir":  # a path of this machine says nothing elsewhere
-        return {"architecture": f"folder {Path(where).name}", **_stated(None)}
+        architecture = f"folder {Path(where).name}"
+        facts = _of_weights(None) if chosen.weights is None else _stated(None)
+        return {"architecture": architecture, **facts}
     if isinstance(chosen.weights, Weights):
         return {"architecture": chosen.architecture, **_of_weights(chosen.weights)}
     if chosen.weights is None:
         return {"architecture": chosen.architecture, **_of_weights(None)}
-    named = Path(chosen.weights).name if chosen.of_a_file else chosen.weights
-    return {"architecture": chosen.architecture, "source": f"open_clip {named}", **_stated(None)}
+    if chosen.of_a_file:
+        return {"architecture": chosen.architecture, **_of_weights(Weights(path=chosen.weights))}
+    return {"architecture": chosen.architecture, "source": f"open_clip {chosen.weights}", **_stated(None)}
 
 
 def _of_weights(weights: Weights | None) -> dict[str, str]:
