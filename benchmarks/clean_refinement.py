@@ -30,6 +30,8 @@ def true_listings(paths: Paths) -> list[SellerListing]:
     truth = read_truth(paths.truth)
     out = []
     for listing in (one for batch in listing_batches(paths.catalogue, None, 1024) for one in batch):
+        if listing.product_id not in truth:
+            continue
         true = truth[listing.product_id]
         stated = {pair["name"]: pair["value"] for pair in true["attributes"]}
         out.append(replace(listing, title=true["title"], description=true["description"], attributes=stated))
@@ -56,6 +58,8 @@ def main() -> None:
     parser.add_argument("workspace", type=Path)
     paths = Paths.below(parser.parse_args().workspace)
     before = true_listings(paths)
+    if not before:
+        raise SystemExit(f"{paths.truth} knows no listing of {paths.catalogue}; run the catalog stage there.")
     after = refined(before, paths)
     alone = sum(a.listing.title == " ".join(b.title.split()) for a, b in zip(after, before, strict=True))
     right = sum(
@@ -63,7 +67,7 @@ def main() -> None:
     )
     stated = sum(len(a.listing.attributes) + len(b.attributes) for a, b in zip(after, before, strict=True))
     print(f"{len(before):,} listings without noise")
-    print(f"titles left alone: {alone / len(before):.4f}; attribute F1: {2 * right / stated:.4f}")
+    print(f"titles left alone: {alone / len(before):.4f}; attribute F1: {2 * right / max(1, stated):.4f}")
     reasons = Counter((d.field, d.decision, d.reason) for a in after for d in a.decisions)
     for (field, verb, reason), count in reasons.most_common():
         if verb != "keep":

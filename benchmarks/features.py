@@ -172,7 +172,12 @@ def memory_rows(work: Path, sizes: list[int]) -> Iterator[dict[str, Any]]:
             target=memory_of, args=(work / f"small{size}", work / f"kept{size}", theirs)
         )
         process.start()
-        found = mine.recv()
+        theirs.close()  # else a child that is killed never ends the pipe
+        try:
+            found = mine.recv()
+        except EOFError:
+            process.join()
+            raise SystemExit(f"The process of {size:,} products ended with {process.exitcode}.") from None
         process.join()
         for doing in ("making", "reading"):
             row = {"case": f"memory {doing}", "products": size, "unit": "MiB"}

@@ -6,11 +6,16 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from flows.errors import WorkspaceError
+
+YOUNG_LOCK_S = (
+    10.0  # a younger lock may be of somebody whom we cannot see: another program, container or host
+)
 
 
 def git(root: Path, *arguments: str, check: bool = True, env: Mapping[str, str] | None = None) -> str:
@@ -40,24 +45,30 @@ def _called(
 
 
 def _stale_lock_removed(root: Path) -> bool:
-    """Remove the lock of a git that was killed while it wrote the index; False if a git still works there.
+    """Remove the lock of a git that was killed while it wrote the index; False if somebody may still write.
 
-    Git never removes it by itself. Only Linux lets one see who works where; elsewhere the user gets git's own
-    message, which names the file.
+    Git never removes it by itself. Only Linux lets one see who has it open, or who works there; elsewhere,
+    and while the lock is young, the user gets git's own message, which names the file.
     """
-    found = _called(root, ("rev-parse", "--git-path", "index.lock"), None).stdout.strip()
+    lock = root / _called(root, ("rev-parse", "--git-path", "index.lock"), None).stdout.strip()
     try:
-        for process in Path("/proc").glob("[0-9]*/comm"):
-            with suppress(FileNotFoundError):  # it has ended
-                if process.read_text() == "git\n" and process.with_name("cwd").resolve().is_relative_to(
-                    root.resolve()
-                ):
-                    return False
-        Path("/proc/self/cwd").resolve(strict=True)
-    except OSError:  # no such folder, or a git of somebody else
+        if time.time() - lock.stat().st_mtime < YOUNG_LOCK_S or not Path("/proc/self/fd").exists():
+            return False
+    except FileNotFoundError:  # its owner has just ended
+        return True
+    if any(_may_write(process, root.resolve(), lock.resolve()) for process in Path("/proc").glob("[0-9]*")):
         return False
-    (root / found).unlink(missing_ok=True)
+    lock.unlink(missing_ok=True)
     return True
+
+
+def _may_write(process: Path, root: Path, lock: Path) -> bool:
+    """Whether a process, as a folder of /proc, has the lock open or is a git that works below ``root``."""
+    with suppress(OSError):  # it has ended, or is somebody else's
+        if (process / "comm").read_text() == "git\n" and (process / "cwd").resolve().is_relative_to(root):
+            return True
+        return any(file.resolve() == lock for file in (process / "fd").iterdir())
+    return False
 
 
 def snapshot(root: Path, more: Iterable[str] = ()) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -123,6 +124,9 @@ def test_a_killed_gits_lock_does_not_block_a_profile(root: Path) -> None:
     lock = Path(git(work, "rev-parse", "--git-path", "index.lock").strip())
     (work / lock).write_text("")
     (work / "more.txt").write_text("more")
+    with pytest.raises(WorkspaceError, match=r"index\.lock"):
+        commit_worktree(work, "Somebody may be writing")
+    os.utime(work / lock, (0, 0))
     assert commit_worktree(work, "After a kill") and "more.txt" in git(work, "ls-files")
 
 
@@ -130,6 +134,10 @@ def test_a_living_gits_lock_is_left_alone(root: Path) -> None:
     work = prepare_worktree(root, "small", profile_text(root, "small"))
     lock = work / git(work, "rev-parse", "--git-path", "index.lock").strip()
     lock.write_text("")
+    os.utime(lock, (0, 0))
+    with lock.open() as _, pytest.raises(WorkspaceError, match=r"index\.lock"):
+        (work / "open.txt").write_text("another program has the lock open")
+        commit_worktree(work, "Too early")
     with subprocess.Popen(["git", "cat-file", "--batch"], cwd=work, stdin=subprocess.PIPE) as living:
         (work / "late.txt").write_text("late")
         with pytest.raises(WorkspaceError, match=r"index\.lock"):

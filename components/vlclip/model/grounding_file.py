@@ -47,9 +47,16 @@ def _table(file: Path) -> list[dict[str, Any]]:
 
 
 def made_by(folder: Path) -> str:
-    """Which row of a table a folder of boxes is: the dense head, or the kind of detector that made them."""
+    """Which row of a table a folder of boxes is: the dense head, or the kind of detector that made them.
+
+    Raises:
+        GroundingDataError: its ``meta.json`` is damaged.
+    """
     file = folder / "meta.json"
-    method = json.loads(file.read_text(encoding="utf-8"))["made"]["method"] if file.exists() else TAUGHT
+    try:
+        method = json.loads(file.read_text(encoding="utf-8"))["made"]["method"] if file.exists() else TAUGHT
+    except (OSError, ValueError, KeyError, TypeError):
+        raise GroundingDataError(f"{file} does not say what made the boxes; run the ground stage.") from None
     return DENSE_HEAD if method in (TAUGHT, CENTRE) else str(method).replace("-", "_")
 
 
