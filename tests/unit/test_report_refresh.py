@@ -57,7 +57,7 @@ def test_marks_without_a_command_are_an_error(tmp_path: Path) -> None:
         refreshed("<!-- tables -->\n<!-- /tables -->\n", tmp_path)
 
 
-@pytest.mark.parametrize("name", ["demo", "fashion", "studies"])
+@pytest.mark.parametrize("name", ["demo", "fashion", "fashion-cluttered", "studies"])
 def test_the_pages_hold_the_committed_figures(name: str) -> None:
     places = ["metrics", "results", "docs/results"]
     changed = subprocess.run(["git", "status", "--porcelain", "--", *places], cwd=ROOT, capture_output=True)
