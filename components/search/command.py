@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from components.fusion.answer.answer import PLAIN, Answer, read_answer
+from components.fusion.answer.answer import PLAIN, Answer, check_towers, read_answer
 from components.fusion.model.data.product_text import plain
 from components.fusion.model.errors import FusionConfigurationError, FusionDataError
 from components.fusion.model.params import FusionParams, SearchParams
@@ -90,12 +90,13 @@ def why(asked_for: str | None, system: str, question: Question, answer: Answer |
         return "encoder answers: fusion has not been evaluated here (vitrine run fusion)."
     if question.image is not None:
         return "hybrid_image answers: it can be asked with a picture."
+    if not answer.chosen:
+        return f"{system} answers by default: {answer.queries:,} validation queries are too few to choose."
     others = {name: value for name, value in answer.ndcg_at_10.items() if name != system}
-    next_best = max(others, key=lambda name: others[name])
-    return (
-        f"{system} answers: best on {answer.queries:,} validation queries, nDCG@10 "
-        f"{answer.ndcg_at_10[system]:.3f} (then {next_best}, {others[next_best]:.3f})."
-    )
+    next_best = max(others, key=lambda name: others[name], default=None)
+    then = f" (then {next_best}, {others[next_best]:.3f})" if next_best else ""
+    figure = f"{answer.ndcg_at_10[system]:.3f}{then}"
+    return f"{system} answers: best on {answer.queries:,} validation queries, nDCG@10 {figure}."
 
 
 def _not_known(words: Sequence[str]) -> str:
@@ -122,13 +123,13 @@ def main(argv: list[str]) -> int:
         answer = read_answer(paths.fusion)
         system = chosen_system(arguments.system, question, answer)
         found = _find(question, system, answer, paths)
+        reason = why(arguments.system, system, question, answer)
     except Exception as error:
         message, code = explain(error)
         print(f"error: {message}", file=sys.stderr)
         return code
     for warning in filter(None, (_not_known(found.unknown), no_match(found.near, answer))):
         print(warning, file=sys.stderr)
-    reason = why(arguments.system, system, question, answer)
     print_hits(found.hits, arguments.json, f"{reason} {found.ranked_by}".strip())
     return 0
 
@@ -154,6 +155,7 @@ def _find(question: Question, system: str, answer: Answer | None, paths: Paths) 
         from components.search.search import open_model, search
 
         model = open_model(paths.fusion, system, params.encode, paths.cache, params.threads)
+        check_towers(answer, model.towers.model.model_sha256)
         return search(model, question.text, question.k, question.where, paths.catalogue)
     from components.search.sums import Shop, by_sum
 

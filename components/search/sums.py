@@ -9,7 +9,7 @@ from typing import NamedTuple
 from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.features.vector_cache import Vectors
 from components.encoder.search.search import query_vector
-from components.fusion.answer.answer import Answer
+from components.fusion.answer.answer import Answer, check_towers
 from components.fusion.answer.choose import composed_scores
 from components.fusion.model.baselines import cosine, hybrid_scores, hybrid_sources, weighted_sum
 from components.fusion.model.fuse.item_vectors import Asked
@@ -55,8 +55,10 @@ def by_sum(question: Question, shop: Shop, answer: Answer | None, system: str) -
 
     Raises:
         ModelFileError, TowerFileError: the towers are missing or damaged. ImageError: the picture is.
+        FusionDataError: ``answer`` was found with other towers.
     """
     loaded = load_towers(shop.models / "align_image")
+    check_towers(answer, loaded.model_sha256)
     towers = Towers(loaded, shop.fusion.text, shop.encode, shop.cache, shop.threads)
     items = product_vectors(towers, shop.encode, shop.catalogue, shop.cache)
     near: float | None = None

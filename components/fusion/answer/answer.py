@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, FiniteFloat, NonNegativeInt, model_validator
 
 from components.fusion.model.errors import FusionDataError
+from components.fusion.model.networks.names import known_network
+from components.stage.errors import ConfigurationError
 from components.stage.params import Params, Share, validate
 from components.stage.publish import write_text
 
 FILE = "answer.json"
 PLAIN = ("bm25", "hybrid", "hybrid_image")  # what trains nothing, the simplest first
+FEWEST = 20  # queries: fewer choose nothing
+BY_DEFAULT = "hybrid_image"  # answers where nothing is chosen: it reads all that a product has
+
+
+def _known(name: str) -> str:
+    return name if name in PLAIN else known_network(name)
+
+
+System = Annotated[str, AfterValidator(_known)]
+
+
+def _sum_to_one(*weights: float) -> None:
+    if not math.isclose(sum(weights), 1, abs_tol=1e-6):
+        raise ValueError(f"the weights {', '.join(map(str, weights))} do not sum to 1")
 
 
 class Parts(Params):
@@ -20,6 +38,11 @@ class Parts(Params):
 
     text: Share = 0.5
     image: Share = 0.5
+
+    @model_validator(mode="after")
+    def _whole(self) -> Parts:
+        _sum_to_one(self.text, self.image)
+        return self
 
 
 class Floor(Params):
@@ -32,10 +55,10 @@ class Floor(Params):
         queries: how many those were.
     """
 
-    score: float
+    score: FiniteFloat
     warned: Share
     caught: Share
-    queries: int
+    queries: NonNegativeInt
 
 
 class Answer(Params):
@@ -43,6 +66,7 @@ class Answer(Params):
 
     Attributes:
         system: ``bm25``, ``hybrid``, ``hybrid_image`` or a network.
+        towers_sha256: of the towers that it was found with; those of another run have other scores.
         ndcg_at_10: of every candidate on the validation queries; a gate's by cross-validation.
         queries: how many those were.
         hybrid_image: weights of BM25, text and picture.
@@ -51,13 +75,26 @@ class Answer(Params):
             value changed. floor: None where too few queries could say so.
     """
 
-    system: str
-    ndcg_at_10: dict[str, float]
-    queries: int
-    hybrid_image: tuple[float, float, float]
+    system: System
+    towers_sha256: str
+    ndcg_at_10: dict[System, FiniteFloat]
+    queries: NonNegativeInt
+    hybrid_image: tuple[Share, Share, Share]
     parts: Parts = Parts()
-    parts_ndcg_at_10: dict[str, float] = Field(default_factory=dict)
+    parts_ndcg_at_10: dict[str, FiniteFloat] = Field(default_factory=dict)
     floor: Floor | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Answer:
+        _sum_to_one(*self.hybrid_image)
+        if self.chosen and self.system not in self.ndcg_at_10:
+            raise ValueError(f"ndcg_at_10 has no figure of '{self.system}'")
+        return self
+
+    @property
+    def chosen(self) -> bool:
+        """Whether there were enough queries to choose the system; else it answers by default."""
+        return self.queries >= FEWEST
 
 
 def write_answer(answer: Answer, models: Path) -> Path:
@@ -77,5 +114,16 @@ def read_answer(models: Path) -> Answer | None:
         return None
     try:
         return validate(Answer, json.loads(file.read_text(encoding="utf-8")), FILE)
-    except (OSError, ValueError) as error:
-        raise FusionDataError(f"{file} cannot be read ({error}); run fusion_eval again.") from None
+    except (OSError, ValueError, ConfigurationError) as error:
+        told = str(error).rstrip(".")
+        raise FusionDataError(f"{file} cannot be read ({told}); run fusion_eval again.") from None
+
+
+def check_towers(answer: Answer | None, towers_sha256: str) -> None:
+    """Refuse to answer with weights and a floor that were found with other towers.
+
+    Raises:
+        FusionDataError: the towers are others.
+    """
+    if answer is not None and answer.towers_sha256 != towers_sha256:
+        raise FusionDataError(f"{FILE} was found with other towers than those here; run fusion_eval again.")

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from components.catalog.format.schema import read_schema
 from components.encoder.model.features.held_out import Task, query_task
 from components.encoder.model.features.vector_cache import Vectors
-from components.fusion.answer.answer import Answer, Floor, Parts
+from components.fusion.answer.answer import BY_DEFAULT, FEWEST, Answer, Floor, Parts
 from components.fusion.answer.composed import composed_queries
 from components.fusion.model.baselines import (
     hybrid_scores,
@@ -30,7 +30,6 @@ from components.fusion.model.towers.towers import Items, Towers
 
 COMPOSED = 300  # queries of picture and changed value that choose their weights
 STEPS = 10  # tried for them: weights in steps of 1 / this
-FEWEST = 20  # queries: fewer choose nothing
 WARNED = 0.05  # of the queries that have an answer
 BARRED = -1e3  # below every standardised score
 
@@ -52,7 +51,7 @@ class Validation:
 def choose(
     validation: Validation, networks: Mapping[str, TrainedNetwork], weights: tuple[float, ...]
 ) -> Answer:
-    """The best on validation; of equals the simplest.
+    """The best on validation; of equals the simplest. Too few queries choose nothing.
 
     Args:
         weights: of BM25, text and picture in ``hybrid_image``, from the same split.
@@ -66,10 +65,12 @@ def choose(
     }
     found |= {name: n.validation for name, n in networks.items() if n.validation is not None}
     parts, parts_ndcg = _parts(validation, weights)
+    queries = len(validation.task.texts)
     return Answer(
-        system=max(found, key=lambda name: found[name]),
+        system=max(found, key=lambda name: found[name]) if queries >= FEWEST else BY_DEFAULT,
+        towers_sha256=validation.towers.model.model_sha256,
         ndcg_at_10=found,
-        queries=len(validation.task.texts),
+        queries=queries,
         hybrid_image=(lexical, text, image),
         parts=parts,
         parts_ndcg_at_10=parts_ndcg,

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from components.fusion.answer.answer import PLAIN, Answer, Floor, read_answer
+from components.fusion.answer.answer import PLAIN, Answer, Floor, check_towers, read_answer
 from components.fusion.answer.composed import BEST, FITS, composed_queries
 from components.fusion.model.errors import FusionDataError
-from components.search.command import no_match
+from components.search.command import no_match, why
+from components.search.question import Question
 
 
 def row(name: str, kind: str, group: str, **attributes: str) -> dict[str, object]:
@@ -51,7 +52,7 @@ def test_the_best_of_validation_answers(trained: Path) -> None:
     answer = read_answer(trained / "models/fusion")
     assert answer is not None
     assert set(answer.ndcg_at_10) == {*PLAIN, "concat_mlp", "moe_bilinear"}
-    assert answer.ndcg_at_10[answer.system] == max(answer.ndcg_at_10.values())
+    assert answer.system == "hybrid_image" and not answer.chosen  # eight queries choose nothing
     config = json.loads((trained / "models/fusion/moe_bilinear/config.json").read_text())
     assert answer.ndcg_at_10["moe_bilinear"] == config["validation_ndcg_at_10"]
     assert (
@@ -60,16 +61,60 @@ def test_the_best_of_validation_answers(trained: Path) -> None:
     assert answer.floor is None  # eight queries say nothing about it
 
 
-def test_a_missing_answer_is_none_and_a_broken_one_is_told(tmp_path: Path) -> None:
+GOOD: dict[str, object] = {
+    "system": "bm25", "towers_sha256": "t", "ndcg_at_10": {"bm25": 0.5}, "queries": 100,
+    "hybrid_image": [1, 0, 0],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"ndcg_at_10": {}},
+        {"system": "../../x", "ndcg_at_10": {"../../x": 0.5}},
+        {"ndcg_at_10": {"bm25": 0.5, "../../x": 0.5}},
+        {"ndcg_at_10": {"bm25": float("nan")}},
+        {"hybrid_image": [1, 1, 0]},
+        {"hybrid_image": [2, -1, 0]},
+        {"parts": {"text": 0.9, "image": 0.9}},
+        {"floor": {"score": float("inf"), "warned": 0, "caught": 0, "queries": 1}},
+    ],
+)
+def test_an_answer_that_cannot_be_is_told(tmp_path: Path, wrong: dict[str, object]) -> None:
+    (tmp_path / "answer.json").write_text(json.dumps(GOOD))
+    assert read_answer(tmp_path) is not None
+    (tmp_path / "answer.json").write_text(json.dumps(GOOD | wrong))
+    with pytest.raises(FusionDataError, match="run fusion_eval again"):
+        read_answer(tmp_path)
+
+
+def test_an_answer_of_other_towers_is_refused() -> None:
+    answer = Answer.model_validate(GOOD)
+    check_towers(answer, "t")
+    check_towers(None, "other")
+    with pytest.raises(FusionDataError, match="run fusion_eval again"):
+        check_towers(answer, "other")
+
+
+def test_who_answers_is_told_with_one_candidate_and_with_few_queries() -> None:
+    def told(**changed: object) -> str:
+        return why(None, "bm25", Question("mug"), Answer.model_validate(GOOD | changed))
+
+    assert told() == "bm25 answers: best on 100 validation queries, nDCG@10 0.500."
+    assert told(queries=3, ndcg_at_10={}).startswith("bm25 answers by default: 3 validation queries")
+
+
+@pytest.mark.parametrize("written", ["{", "{}", "[]"])
+def test_a_missing_answer_is_none_and_a_broken_one_is_told(tmp_path: Path, written: str) -> None:
     assert read_answer(tmp_path) is None
-    (tmp_path / "answer.json").write_text("{")
+    (tmp_path / "answer.json").write_text(written)
     with pytest.raises(FusionDataError, match="run fusion_eval again"):
         read_answer(tmp_path)
 
 
 def test_a_best_answer_below_the_floor_is_no_good_match() -> None:
     floor = Floor(score=0.5, warned=0.05, caught=0.9, queries=100)
-    answer = Answer(system="bm25", ndcg_at_10={"bm25": 0.5}, queries=100, hybrid_image=(1, 0, 0), floor=floor)
+    answer = Answer.model_validate(GOOD | {"floor": floor})
     assert no_match(0.49, answer).startswith("No good match: the nearest text is 0.49 near.")
     assert "without one, 90%" in no_match(0.49, answer)
     assert not no_match(0.5, answer) and not no_match(None, answer) and not no_match(0.1, None)

@@ -107,7 +107,7 @@ def test_what_validation_prefers_answers_and_says_so(
     monkeypatch.chdir(root)
     preferred = json.loads((root / "models/fusion/answer.json").read_text())["system"]
     assert main(["red mug"]) == 0
-    assert f"{preferred} answers: best on 8 validation queries" in capfd.readouterr().out
+    assert f"{preferred} answers by default: 8 validation queries" in capfd.readouterr().out
     assert hits(capfd, "red mug") == hits(capfd, "red mug", f"--system={preferred}")
     for system in ("bm25", "hybrid", "hybrid_image", "concat_mlp", "moe_bilinear"):
         assert main(["red mug", "--system", system]) == 0
