@@ -109,8 +109,8 @@ def no_match(near: float | None, answer: Answer | None) -> str:
     if floor is None or near is None or near >= floor.score:
         return ""
     return (
-        f"No good match: the nearest text is {near:.2f} near. Of the validation queries with an answer "
-        f"{floor.warned:.0%} stay below {floor.score:.2f}; of those without one, {floor.caught:.0%}."
+        f"No good match: the nearest text of all products is {near:.2f} near. Of the validation queries "
+        f"with an answer {floor.warned:.0%} stay below {floor.score:.2f}; without one, {floor.caught:.0%}."
     )
 
 

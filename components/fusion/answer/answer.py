@@ -49,7 +49,7 @@ class Floor(Params):
     """Where a best answer is no good match.
 
     Attributes:
-        score: cosine of a query's vector and the best product text's.
+        score: cosine of a query's vector and the best text's of all products of the catalogue.
         warned: share of validation queries with an answer that stay below it.
         caught: share of the same queries that do, once the products of their answers' types are taken away.
         queries: how many those were.

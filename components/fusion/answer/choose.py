@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from components.catalog.format.parquet import row_groups
+from components.catalog.format.records import TEXT_COLUMNS
 from components.catalog.format.schema import read_schema
 from components.encoder.model.features.held_out import Task, query_task
+from components.encoder.model.features.pixels import shard_paths
 from components.encoder.model.features.vector_cache import Vectors
 from components.fusion.answer.answer import BY_DEFAULT, FEWEST, Answer, Floor, Parts
 from components.fusion.answer.composed import composed_queries
@@ -32,6 +35,7 @@ COMPOSED = 300  # queries of picture and changed value that choose their weights
 STEPS = 10  # tried for them: weights in steps of 1 / this
 WARNED = 0.05  # of the queries that have an answer
 BARRED = -1e3  # below every standardised score
+NONE = np.float32(-2)  # below every cosine
 
 
 class Validation:
@@ -108,26 +112,42 @@ def _parts(validation: Validation, weights: tuple[float, ...]) -> tuple[Parts, d
 
 
 def _floor(validation: Validation) -> Floor | None:
-    """The best score that few queries with an answer stay below, and how many without one do."""
-    items, task = validation.items, validation.task
-    if len(task.texts) < FEWEST or not items.has_text.any():
+    """The best score that few queries with an answer stay below, and how many without one do.
+
+    Best among all products of the catalogue, as a search compares it; memory holds one row group of them.
+    """
+    if len(validation.task.texts) < FEWEST:
         return None
-    scores = np.where(items.has_text, validation.asked.vectors @ items.text.T, -1.0)
-    gone = _of_answers_types(task, items)
-    usable = (~gone & items.has_text).any(axis=1)
+    types = _answers_types(validation)
+    best = np.full(len(types), NONE, dtype=np.float32)
+    without = best.copy()
+    for rows in _row_groups(validation.catalogue):
+        vectors, there = validation.towers.texts(rows)
+        scores = np.where(there, validation.asked.vectors @ vectors.T, NONE)
+        gone = np.array([[row["product_type"] in mine for row in rows] for mine in types], dtype=bool)
+        best = np.maximum(best, scores.max(axis=1))
+        without = np.maximum(without, np.where(gone, NONE, scores).max(axis=1))
+    usable = without > NONE
     if usable.sum() < FEWEST:
         return None
-    best, without = scores.max(axis=1), np.where(gone, -1.0, scores).max(axis=1)[usable]
     score = float(np.quantile(best, WARNED))
-    warned, caught = float((best < score).mean()), float((without < score).mean())
+    warned, caught = float((best < score).mean()), float((without[usable] < score).mean())
     return Floor(score=score, warned=warned, caught=caught, queries=int(usable.sum()))
 
 
-def _of_answers_types(task: Task, items: Items) -> npt.NDArray[np.bool_]:
-    """``[Q, N]``: products of a type that one of the query's judged products has."""
-    names = sorted({row["product_type"] for row in items.rows})
-    types = np.array([names.index(row["product_type"]) for row in items.rows], dtype=np.int64)
-    inside = task.qrels.product >= 0
-    has = np.zeros((task.qrels.queries, len(names)), dtype=bool)
-    has[task.qrels.query[inside], types[task.qrels.product[inside]]] = True
-    return np.asarray(has[:, types], dtype=bool)
+def _row_groups(catalogue: Path) -> Iterator[list[dict[str, Any]]]:
+    """All products without pictures."""
+    for shard in shard_paths(catalogue):
+        for table in row_groups(shard, TEXT_COLUMNS):
+            if table.num_rows:
+                yield table.to_pylist()
+
+
+def _answers_types(validation: Validation) -> list[set[str]]:
+    """The product types of each query's judged products."""
+    qrels, rows = validation.task.qrels, validation.items.rows
+    types: list[set[str]] = [set() for _ in range(qrels.queries)]
+    for query, product in zip(qrels.query.tolist(), qrels.product.tolist(), strict=True):
+        if product >= 0:
+            types[query].add(rows[product]["product_type"])
+    return types

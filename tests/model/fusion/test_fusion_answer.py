@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from components.fusion.answer import choose
 from components.fusion.answer.answer import PLAIN, Answer, Floor, check_towers, read_answer
 from components.fusion.answer.composed import BEST, FITS, composed_queries
 from components.fusion.model.errors import FusionDataError
+from components.fusion.model.params import EncodeParams, FusionParams
+from components.fusion.model.towers.aligned import load_towers
+from components.fusion.model.towers.towers import Towers, joined
 from components.search.command import no_match, why
 from components.search.question import Question
+from tests.model.fusion.conftest import BLOCKS, ENCODE
 
 
 def row(name: str, kind: str, group: str, **attributes: str) -> dict[str, object]:
@@ -112,9 +118,29 @@ def test_a_missing_answer_is_none_and_a_broken_one_is_told(tmp_path: Path, writt
         read_answer(tmp_path)
 
 
+def test_the_floor_is_of_all_products_as_a_search_sees_them(
+    shop: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choose, "FEWEST", 4)
+    fusion, catalogue = FusionParams.model_validate(BLOCKS["fusion"]), shop / "data/checked"
+    loaded = load_towers(trained / "models/fusion/align_image")
+    towers = Towers(loaded, fusion.text, EncodeParams.model_validate(ENCODE), None, 1)
+    items = joined(towers.stream(catalogue, "validation"))
+    validation = choose.Validation(items, towers, catalogue, fusion)
+    floor = choose.choose(validation, {}, (1, 0, 0)).floor
+    every = joined(towers.stream(catalogue))
+    scores = validation.asked.vectors @ every.text[every.has_text].T
+    assert floor is not None and floor.queries == 8
+    assert floor.score == pytest.approx(np.quantile(scores.max(axis=1), 0.05), abs=1e-5)
+    types = np.array([row["product_type"] for row in every.rows])[every.has_text]
+    own = ["mug" if "mug" in text else "lamp" for text in validation.task.texts]
+    others = [s[types != kind].max() for s, kind in zip(scores, own, strict=True)]
+    assert floor.caught == np.mean(np.array(others) < floor.score)
+
+
 def test_a_best_answer_below_the_floor_is_no_good_match() -> None:
     floor = Floor(score=0.5, warned=0.05, caught=0.9, queries=100)
     answer = Answer.model_validate(GOOD | {"floor": floor})
-    assert no_match(0.49, answer).startswith("No good match: the nearest text is 0.49 near.")
+    assert no_match(0.49, answer).startswith("No good match: the nearest text of all products is 0.49 near.")
     assert "without one, 90%" in no_match(0.49, answer)
     assert not no_match(0.5, answer) and not no_match(None, answer) and not no_match(0.1, None)
