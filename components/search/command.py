@@ -7,6 +7,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from components.fusion.answer.answer import PLAIN, Answer, check_towers, read_answer
 from components.fusion.model.data.product_text import plain
@@ -23,8 +24,15 @@ from components.stage.printable import printable
 SEES = ("encoder", "hybrid_image")  # systems that a picture can be asked of
 
 
+class _Parser(argparse.ArgumentParser):
+    """Names a wrong argument as text that a terminal does not obey."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="vitrine search")
+    parser = _Parser(prog="vitrine search")
     parser.add_argument("text", nargs="?", default="")
     parser.add_argument("--image", type=Path)
     parser.add_argument("--weights", metavar="text=0.6,image=0.4")
@@ -130,6 +138,10 @@ def main(argv: list[str]) -> int:
         return code
     for warning in filter(None, (_not_known(found.unknown), no_match(found.near, answer))):
         print(warning, file=sys.stderr)
+    if not found.hits and not question.where and not arguments.json:
+        asked_by = "a word of the query" if question.text else "a picture"
+        print(f"Nothing found: no product has {asked_by}.")
+        return 0
     print_hits(found.hits, arguments.json, f"{reason} {found.ranked_by}".strip())
     return 0
 

@@ -36,11 +36,24 @@ def product_vectors(towers: Towers, encode: EncodeParams, catalogue: Path, cache
     settings = (VERSION, towers.model.model_sha256, towers.text.model_dump_json(), encode.model_dump_json())
     key = " ".join([*settings, *map(sha256_file, shard_paths(catalogue))])
     file = cache / "search" / f"{hashlib.sha256(key.encode()).hexdigest()[:40]}.npy"
-    if not file.exists():
+    kept = _read(file)
+    if kept is None:
         with alone(file):
-            if not file.exists():  # else another process has just made it
+            kept = _read(file)  # another process may just have made it
+            if kept is None:
+                file.unlink(missing_ok=True)
                 _compute(towers, catalogue, file)
-    return _items(np.load(file, mmap_mode="r"), towers.dimension)
+                kept = np.load(file, mmap_mode="r")
+    return _items(kept, towers.dimension)
+
+
+def _read(file: Path) -> Vectors | None:
+    """The array; None where there is none, or a cut one."""
+    try:
+        kept: Vectors = np.load(file, mmap_mode="r")
+    except (FileNotFoundError, EOFError, ValueError):
+        return None
+    return kept
 
 
 def _compute(towers: Towers, catalogue: Path, file: Path) -> None:

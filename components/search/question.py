@@ -30,21 +30,25 @@ def read_parts(text: str) -> Parts:
     """``text=0.6,image=0.4``, made to sum to 1; a part that is not named counts nothing.
 
     Raises:
-        FusionConfigurationError: another name, no number, a negative one, or nothing that counts.
+        FusionConfigurationError: another name or one twice, no number from 0 on, or nothing that counts.
     """
-    found = {"text": 0.0, "image": 0.0}
+    found: dict[str, float] = {}
     for word in text.split(","):
         name, _, value = (part.strip() for part in word.partition("="))
         try:
             number = float(value)
         except ValueError:
             number = -1.0
-        if name not in found or not 0 <= number < float("inf"):
+        if name not in ("text", "image") or not 0 <= number < float("inf"):
             raise FusionConfigurationError(
                 f"--weights takes text=0.6,image=0.4 with numbers from 0 on, not '{word}'."
             )
+        if name in found:
+            raise FusionConfigurationError(f"--weights names {name} twice.")
         found[name] = number
     total = sum(found.values())
+    if total == float("inf"):
+        raise FusionConfigurationError("--weights are too great to be compared; take text=0.6,image=0.4.")
     if not total:
         raise FusionConfigurationError("--weights must let text or image count: text=0.6,image=0.4.")
-    return Parts(text=found["text"] / total, image=found["image"] / total)
+    return Parts(text=found.get("text", 0) / total, image=found.get("image", 0) / total)

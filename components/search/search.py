@@ -98,16 +98,16 @@ def search(model: FusionModel, text: str, k: int, where: Mapping[str, str], cata
     every = _gather(model, text, catalogue, index)
     allowed = fulfilling(catalogue, where) & every.seen
     places = np.flatnonzero(allowed)
+    near, unknown = nearest(every.scores["text"], every.sees["text"]), unknown_words(index, text)
     if not len(places):
-        return Found([], "")
+        return Found([], "", near, unknown)
     evidence = every.of(places)
     scores = evidence.scores["fused"] if gate is None else gate.rank(evidence)
     best = top_k(scores, k)[0]
     shares = "" if gate is None else _shares(model, evidence)
     by = f"{model.network.name}'s mixture: {shares}" if gate else f"{model.network.name}'s vectors alone"
     hits = hits_of(catalogue, places[best], scores[0, best])
-    near = nearest(evidence.scores["text"], evidence.sees["text"])
-    return Found(hits, f"Ranked by {by}.", near, unknown_words(index, text))
+    return Found(hits, f"Ranked by {by}.", near, unknown)
 
 
 def _shares(model: FusionModel, evidence: Evidence) -> str:

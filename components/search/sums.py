@@ -23,6 +23,13 @@ from components.search.products import Found, ranked, unknown_words, word_index
 from components.search.question import Question
 from components.search.search import nearest
 
+# Words beside a picture that ask for nothing of their own: "this one, but in navy"
+JOINING = frozenset(
+    word
+    for line in ("a an and but for from in is it like not", "of on one or the this that to with without")
+    for word in line.split()
+)
+
 
 class Shop(NamedTuple):
     """Where answers come from.
@@ -68,7 +75,8 @@ def by_sum(question: Question, shop: Shop, answer: Answer | None, system: str) -
         index = word_index(shop.catalogue, shop.fusion.text.fields, shop.fusion.bm25)
         unknown, text = unknown_words(index, question.text), question.text
         if question.image is not None:
-            unknown, text = (), _known(text, unknown)
+            text = _known(text, unknown)
+            unknown = tuple(word for word in unknown if word not in JOINING)
         asked = Asked.of(towers.queries([text]), [text], index)
     if question.image is not None:
         picture = query_vector(BatchEncoder(loaded.encoder, 1, "fp32"), "", question.image)

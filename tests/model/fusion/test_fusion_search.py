@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from components.fusion.model.errors import FusionConfigurationError
 from components.fusion.model.params import EncodeParams
 from components.search.command import main
+from components.search.question import read_parts
 from components.search.search import open_model, search
 from flows.cli import app, guarded
 from tests.model.coloured_shapes import picture
@@ -124,6 +126,54 @@ def test_words_that_no_product_has_are_told(
         assert "No product's text has: curtain" in told and "\x1b" not in told
     assert main(["red mug"]) == 0
     assert not capfd.readouterr().err
+
+
+def test_an_unknown_thing_beside_a_picture_is_told_and_a_joining_word_is_not(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(root)
+    image = f"--image={photo(root, 'red', mug=True)}"
+    assert main(["but curtain in blue", image]) == 0
+    assert capfd.readouterr().err == "No product's text has: curtain.\n"
+
+
+def test_unknown_words_and_nearness_do_not_depend_on_conditions(root: Path, shop: Path) -> None:
+    model = open_model(root / "models/fusion", "moe_bilinear", EncodeParams.model_validate(ENCODE), None, 1)
+    found = [
+        search(model, "red curtain", 3, where, shop / "data/checked")
+        for where in ({}, {"product_type": "lamp"}, {"colour": "invisible"})
+    ]
+    assert not found[2].hits and {one.unknown for one in found} == {("curtain",)}
+    assert len({one.near for one in found}) == 1
+
+
+def test_nothing_found_without_a_condition_blames_none(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(root)
+    assert main(["curtain", "--system=bm25"]) == 0
+    told = capsys.readouterr().out
+    assert "no product has a word of the query" in told and "--where" not in told
+    with pytest.raises(SystemExit):
+        main(["mug", "--k", "\x1b[31m"])
+    assert "\x1b" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("weights", ["text=1e308,image=1e308", "text=1,text=1", "text=0", "sound=1"])
+def test_weights_that_say_nothing_are_refused(weights: str) -> None:
+    with pytest.raises(FusionConfigurationError, match="--weights"):
+        read_parts(weights)
+
+
+def test_kept_vectors_that_are_cut_are_made_again(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(root)
+    first = hits(capfd, "red mug", "--system=hybrid")
+    (kept,) = (root / ".vitrine/cache/search").glob("*.npy")
+    for length in (0, 5, kept.stat().st_size // 2):
+        kept.write_bytes(kept.read_bytes()[:length])
+        assert hits(capfd, "red mug", "--system=hybrid") == first
 
 
 def test_a_picture_alone_and_both_parts_at_the_ends_of_the_weights(
