@@ -7,7 +7,7 @@ import unicodedata
 # Controls (among them ESC, which moves the cursor and sets colours), surrogates, and line separators
 OBEYED = frozenset({"Cc", "Cs", "Zl", "Zp"})
 # Marks that turn the direction of all text behind them
-TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c")
 IN_ITS_PLACE = "\N{REPLACEMENT CHARACTER}"
 
 

@@ -25,12 +25,14 @@ def test_titles_are_never_markup(title: str, capsys: pytest.CaptureFixture[str])
     assert title in shown and "[bold]" in shown
 
 
-@pytest.mark.parametrize("sent", [RED, CSI, "a\rb", "a\x7fb", "a\u202eb", "a\u2028b", "\x07"])
+@pytest.mark.parametrize(
+    "sent", [RED, CSI, "a\rb", "a\x7fb", "a\u202eb", "a\u2028b", "\x07", "a\u200e\u200f\u061cb"]
+)
 def test_no_order_to_the_terminal_comes_through(sent: str, capsys: pytest.CaptureFixture[str]) -> None:
     print_hits([hit(sent, f"p{sent}")], as_json=False, ranked_by=sent)
     print(explain(InvalidDataError(f"The picture of product {sent} is broken."))[0])
     shown = capsys.readouterr().out
-    assert not set(shown) & set("\x1b\x9b\r\x7f\u202e\u2028\x07")
+    assert not set(shown) & set("\x1b\x9b\r\x7f\u202e\u2028\x07\u200e\u200f\u061c")
     print_hits([hit(sent)], as_json=True)
     assert json.loads(capsys.readouterr().out)[0]["title"] == sent
 
