@@ -60,4 +60,5 @@ def print_hits(hits: Sequence[Hit], as_json: bool, ranked_by: str | None = None)
         table.add_row(str(hit.rank), f"{hit.score:.3f}", *(Text(printable(text)) for text in texts))
     out = Console()
     out = out if out.is_terminal else Console(width=WIDTH)
-    out.print(table if hits else "Nothing found: no product fulfils every --where.")
+    # not cropped: on a narrow terminal a line may wrap, but an id is whole
+    out.print(table if hits else "Nothing found: no product fulfils every --where.", crop=False)

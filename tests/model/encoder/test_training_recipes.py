@@ -81,7 +81,7 @@ def test_terms_are_weighted_by_the_shares_of_their_captions(
     batch = made.batch(0)
     every = [share for share in params.captions.model_dump().values() if share]
     shares = every[:-1]  # of queries: the catalogue has none
-    assert [t.share for t in batch.terms] == pytest.approx([share / sum(every) for share in shares])
+    assert [t.share for t in batch.terms] == pytest.approx([share / sum(shares) for share in shares])
     images, at, expected = encoder.image_vectors(batch.pictures), 0, 0.0
     for term in batch.terms:
         texts = encoder.text_vectors(batch.texts[at : at + len(images)])

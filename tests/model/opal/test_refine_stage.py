@@ -44,7 +44,8 @@ def record(shop: Shop, stage: str = "opal.refine") -> dict[str, Any]:
 
 
 # Places of listings: 9 and 17 are of the train split, 33 of the test split; 0 of none of the changed.
-WRONG, MISSPELT, SHOUTED, STUFFED, HEDGED = 33, 34, 35, 36, 37
+WRONG, MISSPELT, SHOUTED, STUFFED, LOUD = 33, 34, 35, 36, 37
+ELSEWHERE = ["kettle", "every", "kitchen"]  # words of the catalogue that no ladle's title has
 
 
 def spoil(shop: Shop) -> None:
@@ -52,8 +53,8 @@ def spoil(shop: Shop) -> None:
     title = shop.products[MISSPELT].title
     shop.change(MISSPELT, title=title.replace("kettle", "ketle"))
     shop.change(SHOUTED, title=shop.products[SHOUTED].title.upper())
-    shop.change(STUFFED, title=shop.products[STUFFED].title + " wow trendy bargain")
-    shop.restate(HEDGED, maker=f"probably {shop.products[HEDGED].attributes['maker']}?", volume_ml="0.3 l")
+    shop.change(STUFFED, title=shop.products[STUFFED].title + " " + " ".join(ELSEWHERE))
+    shop.restate(LOUD, maker=shop.products[LOUD].attributes["maker"].upper(), volume_ml="0.3 l")
 
 
 @pytest.fixture
@@ -82,14 +83,14 @@ def test_titles_are_corrected_word_by_word(spoiled: Shop) -> None:
     untouched = set(range(len(spoiled.products))) - {MISSPELT, SHOUTED, STUFFED}
     assert all(refined[f"k{i:05d}"]["title"] == spoiled.products[i].title for i in untouched)
     dropped = [r for r in spoiled.read("decisions") if r["field"] == "title" and r["decision"] == "drop"]
-    assert [r["value"] for r in dropped] == ["wow", "trendy", "bargain"]
+    assert [r["value"] for r in dropped] == ELSEWHERE
 
 
 def test_free_text_and_units_are_normalised(spoiled: Shop) -> None:
-    stated = spoiled.refined()[f"k{HEDGED:05d}"]["attributes"]
-    assert stated["maker"] == spoiled.truths[HEDGED].attributes["maker"]
+    stated = spoiled.refined()[f"k{LOUD:05d}"]["attributes"]
+    assert stated["maker"] == spoiled.truths[LOUD].attributes["maker"]
     assert stated["volume_ml"] == "300"
-    assert spoiled.decision(HEDGED, "volume_ml")["value"] == "0.3 l"  # what the seller wrote stays on record
+    assert spoiled.decision(LOUD, "volume_ml")["value"] == "0.3 l"  # what the seller wrote stays on record
 
 
 def test_pictures_decide_colours_and_not_guarantees(spoiled: Shop) -> None:
@@ -196,7 +197,7 @@ def test_without_pictures_only_form_is_judged(shop: Shop) -> None:
     (shop.root / "data/embeddings/embeddings.parquet").unlink()
     assert run() == 0
     assert shop.decision(WRONG, "colour")["decision"] == "keep"
-    assert shop.refined()[f"k{HEDGED:05d}"]["attributes"]["volume_ml"] == "300"
+    assert shop.refined()[f"k{LOUD:05d}"]["attributes"]["volume_ml"] == "300"
 
 
 def test_a_schema_without_attributes_gives_listing_and_title_instructions_only(shop: Shop) -> None:
