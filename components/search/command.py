@@ -28,6 +28,7 @@ class _Parser(argparse.ArgumentParser):
     """Names a wrong argument as text that a terminal does not obey."""
 
     def error(self, message: str) -> NoReturn:
+        """Print the usage and ``message``, and exit with code 2."""
         super().error(printable(message))
 
 
