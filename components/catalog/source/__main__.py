@@ -11,6 +11,7 @@ from pathlib import Path
 from components.stage.errors import VitrineError
 from components.stage.frame import explain
 from components.stage.paths import Paths
+from components.stage.printable import printable
 
 
 def main(argv: Sequence[str]) -> int:
@@ -40,13 +41,9 @@ def main(argv: Sequence[str]) -> int:
             traceback.print_exc()
         print(f"error: {sentence}", file=sys.stderr)
         return code
-    print(f"{found.rows:,} rows, {found.images:,} with a picture, now in {arguments.into}.")
-    if bad := found.rejected + found.missing_images:
-        print(
-            f"warning: {bad:,} of them cannot become products ({found.rejected:,} lack a field, "
-            f"{found.missing_images:,} lack their picture); they will be listed in quarantine.",
-            file=sys.stderr,
-        )
+    print(f"{found.rows:,} rows, {found.products:,} with a picture, now in {arguments.into}.")
+    for warning in found.warnings():
+        print(printable(warning if warning.startswith(" ") else f"warning: {warning}"), file=sys.stderr)
     return 0
 
 
