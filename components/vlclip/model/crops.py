@@ -41,7 +41,7 @@ def crop_square(data: bytes, box: Sequence[float], image_px: int) -> Pixels:
     sides = _within(x1 - x0, y1 - y0, image_px)
     crop = image.resize(sides, Image.Resampling.BICUBIC, box=region)
     square = Image.new("RGB", (image_px, image_px), _rim_colour(np.asarray(crop)))
-    square.paste(crop, tuple((image_px - side) // 2 for side in sides))
+    square.paste(crop, ((image_px - sides[0]) // 2, (image_px - sides[1]) // 2))
     return np.asarray(square)
 
 
