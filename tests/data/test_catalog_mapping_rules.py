@@ -97,8 +97,8 @@ def test_tables_are_joined_by_a_key(tmp_path: Path) -> None:
     (root / "photos.csv").write_text("id,file,alt\np1,99.jpg,far\np1,1.jpg,near\np2,2.jpg,\nx,3.jpg,\n")
     pq.write_table(pa.table({"sku": ["s001"], "picture": [jpeg(4)], "watts": [40]}), root / "more.parquet")
     join = {
-        "photos": {"file": "photos.csv", "on": "main", "key": "id"},
-        "more": {"file": "more.parquet", "on": "sku", "key": "sku"},
+        "photos": {"file": "photos.csv", "field": "main", "key": "id"},
+        "more": {"file": "more.parquet", "field": "sku", "key": "sku"},
     }
     image = {"path": "photos.file", "folder": "images"}
     values = mapping_of(join=join, image=image, attributes={"watts": "more.watts", "alt": "photos.0.alt"})

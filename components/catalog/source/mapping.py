@@ -152,10 +152,10 @@ class GroupRule(Params):
 
 
 class JoinRule(Params):
-    """Another table: its row whose ``key`` is what ``on`` holds is the field that the rule is named after."""
+    """Another table: its row whose ``key`` is what ``field`` holds is a field named like the rule."""
 
     file: RelativePath
-    on: str  # field of the product's row
+    field: str  # field of the product's row
     key: str  # field of the other table; several rows of one key are a list
 
 
@@ -223,7 +223,7 @@ class Mapping(Params):
     fields: ProductFields
     image: ImageRule
     attributes: Annotated[dict[str, Source], BeforeValidator(_names_shorthand)]
-    # Tables to join, by the name under which their fields are known: {photos: {file, on, key}}.
+    # Tables to join, by the name under which their fields are known: {photos: {file, field, key}}.
     join: dict[str, JoinRule] = Field(default_factory=dict)
     # Rows without this field belong to the product above: they add pictures, and values to what has ``take``.
     continues: str | None = None
@@ -255,7 +255,7 @@ class Mapping(Params):
         sources = [*self.fields.__dict__.values(), *self.attributes.values(), self.image.named()]
         paths = [path for source in sources if source is not None for path in source.paths()]
         rules = [self.image.bytes, self.split.field if self.split else None]
-        rows = [self.continues, self.skip_where_empty, *(rule.on for rule in self.join.values())]
+        rows = [self.continues, self.skip_where_empty, *(rule.field for rule in self.join.values())]
         return _unique([*paths, *rules, *(self.group.union_of if self.group else ()), *rows])
 
 

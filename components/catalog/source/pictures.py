@@ -54,14 +54,24 @@ def picture(row: Fields, mapping: Mapping, root: Path | None) -> tuple[str | byt
     return places[0], len(names) - 1
 
 
+def names_of_url(text: str) -> list[str]:
+    """What the file of a URL may be called: host and path as ``wget -x`` writes it, and its last part.
+
+    Empty where the text is no URL.
+    """
+    if not _URL.match(text):
+        return []
+    try:
+        parts = urlsplit(text)
+    except ValueError:  # such as a bracket that is not closed
+        return []
+    path = unquote(parts.path)
+    return [f"{parts.netloc}{path}", PurePosixPath(path).name]
+
+
 def _places(name: str, rule: ImageRule) -> Iterator[str]:
     """Where a file of this name may lie; that of a URL as ``wget -x`` writes it, or under its last part."""
-    if _URL.match(name):
-        parts = urlsplit(name)
-        names = [f"{parts.netloc}{unquote(parts.path)}", PurePosixPath(unquote(parts.path)).name]
-    else:
-        names = [name]
-    for inside in names:
+    for inside in names_of_url(name) or [name]:
         path = PurePosixPath(inside)
         if path.is_absolute() or ".." in path.parts or "\\" in inside:
             raise RowProblem("image", f"{name[:80]!r} leads outside the folder of images")

@@ -68,7 +68,7 @@ class Joined:
                 raise MappingError(f"join.{name}: rows have a field of that name; give the table another.")
             found = self._base.execute(
                 "SELECT row FROM joined WHERE name = ? AND key = ? ORDER BY rowid LIMIT ?",
-                (name, _key(row, rule.on), MAX_JOINED),
+                (name, _key(row, rule.field), MAX_JOINED),
             )
             if rows := [json.loads(text) for (text,) in found]:
                 fields[name] = rows
