@@ -22,7 +22,7 @@ from components.stage.errors import VitrineError
 from components.stage.full_disk import DISK_FULL, of_full_disk
 from components.stage.printable import printable
 from flows.options import Count, Json, Profile, Request
-from flows.run.processes import FLOW_THREAD
+from flows.run import FLOW_THREAD
 
 app = typer.Typer(
     help="Train, compare, guard and ship the vision-language models of an online shop.",

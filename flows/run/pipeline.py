@@ -30,9 +30,9 @@ from components.stage.full_disk import DISK_FULL, full
 from components.stage.record import StageResult
 from components.tracking.lineage.lockfile import read_lock
 from flows.errors import SERVER_LOST, StageFailedError, TrackerError
+from flows.run import FLOW_THREAD
 from flows.run.cores import Cores, by_critical_path, machine_cores
 from flows.run.graph import StageNode, stale
-from flows.run.processes import FLOW_THREAD
 from flows.run.stages import Run, Stage, run_stage
 
 Action = Callable[[str], PrefectState[Any]]

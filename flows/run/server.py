@@ -17,9 +17,9 @@ from http.client import HTTPException
 from pathlib import Path
 from subprocess import Popen
 
+from components.machine import processes
 from components.stage.record import STATE
 from flows.errors import TrackerError
-from flows.run import processes
 
 AWAY_S = 4.0  # how long a server of the environment may refuse before it counts as gone
 SLOW_S = 20.0  # how long one that has much to do may take for an answer

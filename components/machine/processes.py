@@ -26,7 +26,6 @@ from types import FrameType
 from typing import IO
 
 GRACE_S = 8.0  # how long an interrupted stage may take to write its record
-FLOW_THREAD = "prefect-flow"  # name of the thread that runs the flow
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 PR_SET_CHILD_SUBREAPER = 36
 STRAGGLERS_S = 5.0  # how long killed processes are given to vanish
