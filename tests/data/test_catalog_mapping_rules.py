@@ -92,6 +92,29 @@ def test_a_url_is_never_fetched_and_its_file_is_found_by_name(tmp_path: Path) ->
     assert "is a URL, and URLs are never fetched: put the picture into images as 'none.jpg'" in reason
 
 
+def test_urls_that_end_alike_are_told(tmp_path: Path) -> None:
+    rows = [item(n, photo=f"https://cdn.example/{n % 2}/1.jpg") for n in range(4)]
+    root = folder_of(tmp_path / "s", rows)
+    (said,) = imported(root, mapping_of()).warnings()
+    assert said.startswith("2 products have a picture whose URL ends like that of another product's")
+    for folder in "01":
+        (root / f"images/cdn.example/{folder}").mkdir(parents=True)
+        (root / f"images/cdn.example/{folder}/1.jpg").write_bytes(jpeg(int(folder)))
+    assert [*imported(root, mapping_of()).warnings()] == []
+
+
+@pytest.mark.parametrize("url", ["https://[broken/x.jpg", "https://cdn.example/", "//"])
+def test_a_url_that_is_none_is_one_bad_row(tmp_path: Path, url: str) -> None:
+    root = folder_of(tmp_path / "s", [item(1), item(2, photo=url)])
+    assert imported(root, mapping_of()).failures["image"].rows == 1
+
+
+def test_a_mapping_without_pictures_says_that_each_product_needs_one() -> None:
+    values = {key: value for key, value in mapping_of().items() if key != "image"}
+    with pytest.raises(ConfigurationError, match="image is missing: every product needs a picture"):
+        parse_mapping(values, "m")
+
+
 def test_tables_are_joined_by_a_key(tmp_path: Path) -> None:
     root = folder_of(tmp_path / "s", [item(n, photo=None, main=f"p{n}") for n in (1, 2, 3)])
     (root / "photos.csv").write_text("id,file,alt\np1,99.jpg,far\np1,1.jpg,near\np2,2.jpg,\nx,3.jpg,\n")
