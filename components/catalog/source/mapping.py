@@ -236,6 +236,13 @@ class Mapping(Params):
     # A schema.json of the source's own; without one the schema is what the products show.
     schema_file: RelativePath | None = Field(default=None, alias="schema")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _has_pictures(cls, values: Any) -> Any:
+        if isinstance(values, dict) and not values.get("image"):
+            raise ValueError("image is missing: every product needs a picture, a file or bytes in its row")
+        return values
+
     @model_validator(mode="after")
     def _consistent(self) -> Mapping:
         for name, source in self.attributes.items():

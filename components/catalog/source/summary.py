@@ -47,7 +47,8 @@ class Summary:
     Attributes:
         rows: all that were read. products: those with a picture. pictures_left: named beside the main ones.
         failures: by our name of the field. left_out: by reason. several: our name of a field with several
-            values, which of them was taken, and an example.
+            values, which of them was taken, and an example. alike: products whose picture has another URL
+            than an earlier product's, and the same file.
     """
 
     rows: int = 0
@@ -57,6 +58,8 @@ class Summary:
     left_out: Counter[str] = field(default_factory=Counter)
     several: Counter[str] = field(default_factory=Counter)
     several_examples: dict[str, str] = field(default_factory=dict)
+    alike: int = 0
+    _urls: dict[str, str] = field(default_factory=dict, repr=False)
 
     def add(self, file: str, number: int, row: Draft | RowProblem | LeftOut) -> None:
         """Count a row; a draft becomes a product by ``has_picture``, or fails by ``fail``."""
@@ -74,6 +77,8 @@ class Summary:
         """Count a product, and what is left aside of it."""
         self.products += 1
         self.pictures_left += draft.pictures_left
+        if draft.url and self._urls.setdefault(str(draft.image), draft.url) != draft.url:
+            self.alike += 1
         for name, values in draft.several.items():
             self.several[name] += 1
             self.several_examples.setdefault(name, values)
@@ -104,6 +109,11 @@ class Summary:
             yield (
                 f"{name} has several values in {number:,} products, such as {values}: {kept}, for a "
                 f"field holds one value. Choose with take: first, last or join in the mapping."
+            )
+        if self.alike:
+            yield (
+                f"{self.alike:,} products have a picture whose URL ends like that of another product's: "
+                f"they share one file. Save pictures under host and path, as `wget -x` does."
             )
         if self.pictures_left:
             yield f"{self.pictures_left:,} more pictures are left aside: the first that exists is taken."

@@ -47,6 +47,9 @@ SHORTEST_KEY = 2  # characters; single digits are in every table
 MOST_VALUES = 200  # of an attribute with closed values, as catalog.enum_max_values
 MOST_ATTRIBUTES = 40
 LONGEST_VALUE = 60  # characters; attributes are short
+MOST_NUMBERS = 12  # different ones: more are a measure or a price
+_NUMBER = re.compile(r"[-+]?[\d.,]+")
+MOST_ASKED = 50  # values of the attribute that queries are made of
 FILLED = 0.05  # share of the rows that must have an attribute
 SPLIT_WORDS = {"val": "validation", "valid": "validation", "dev": "validation", "training": "train"}
 
@@ -269,7 +272,7 @@ def _split_and_group(found: Guess) -> None:
     for path in _candidates(found.table, "split"):
         facts = found.table.fields[path]
         words = {word: SPLIT_WORDS.get(word.casefold(), word.casefold()) for word in facts.values}
-        if facts.filled == len(found.table.rows) and set(words.values()) <= set(SPLITS):
+        if facts.filled == len(found.table.rows) and set(words.values()) == set(SPLITS):
             translated = {word: ours for word, ours in words.items() if word != ours}
             found.split = {"field": path} | ({"values": translated} if translated else {})
             break
@@ -280,28 +283,32 @@ def _attributes(found: Guess) -> None:
     pictures = [found.picture.get("path"), found.picture.get("bytes")]
     used = _paths_of([*found.fields.values(), *pictures])
     used |= {path for path in ((found.split or {}).get("field"), found.group) if path}
-    rows = len(found.table.rows)
+    # What the category or the type says already is no attribute besides.
+    told = [found.table.fields[path].values.keys() for path in _paths_of(found.fields.values()) if path]
     for path, facts in found.table.fields.items():
-        if (
-            path not in used
-            and _looks_like_attribute(facts, rows)
-            and len(found.attributes) < MOST_ATTRIBUTES
-        ):
+        if len(found.attributes) == MOST_ATTRIBUTES:
+            break
+        if path not in used and facts.values.keys() not in told and _short(facts, len(found.table.rows)):
             name = own_name(path.split(".[")[0].removesuffix(".value"))
             found.attributes[name if name not in found.attributes else path] = path
     plain = [n for n in found.attributes if not set(n) & set(".[]{}:!") and n != "product_type"]
     colours = [name for name in plain if re.search("colou?r|farbe|couleur|kleur", name.casefold())]
-    asked = [n for n in [*colours, *plain] if len(found.table.fields[found.attributes[n]].values) <= 50]
-    found.asked = next(iter(asked), None)
+    facts_of = {name: found.table.fields[found.attributes[name]] for name in plain}
+    by_fill = sorted(plain, key=lambda name: -facts_of[name].filled)
+    asked = (name for name in [*colours, *by_fill] if 2 < len(facts_of[name].values) <= MOST_ASKED)
+    found.asked = next(asked, None)
 
 
 def _paths_of(sources: Any) -> set[str]:
     return {s if isinstance(s, str) else s.get("field", "") for s in sources if s}
 
 
-def _looks_like_attribute(facts: FieldFacts, rows: int) -> bool:
+def _short(facts: FieldFacts, rows: int) -> bool:
+    """Whether a field has few, short values, and these are no measures and no addresses."""
     different = len(facts.values)
     few = 2 <= different <= MOST_VALUES and different <= max(2, facts.filled / 2)
     texts = "".join(facts.examples())
     address = "://" in texts or texts.startswith("//")
-    return few and facts.filled >= FILLED * rows and facts.length <= LONGEST_VALUE and not address
+    measured = different > MOST_NUMBERS and all(map(_NUMBER.fullmatch, facts.values))
+    short = facts.length <= LONGEST_VALUE
+    return few and facts.filled >= FILLED * rows and short and not address and not measured

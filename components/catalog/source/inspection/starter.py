@@ -131,8 +131,8 @@ def _facts(facts: FieldFacts, rows: int) -> str:
 def _fill(found: Guess, source: Any) -> str:
     path = source.get("field") if isinstance(source, dict) else source
     facts = found.table.fields.get(path or "")
-    if facts is None:
-        return ""
+    if facts is None or (isinstance(source, dict) and source.get("take") == "last"):
+        return ""  # the examples are first elements
     return "   " + _comment(
         f"filled {facts.filled / len(found.table.rows):.0%}; " + " | ".join(map(_short, facts.examples()))
     )

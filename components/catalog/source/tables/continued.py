@@ -40,7 +40,7 @@ def whole_products(rows: Iterable[Placed], mapping: Mapping) -> Iterator[Outcome
             problem = _no_continuation(above, file, row, mapping)
             if above is not None and not problem:
                 _add(above[1].fields, row.fields, gathered)
-                behind.append((file, row, LeftOut("they continue the product above")))
+                behind.append((file, row._replace(fields={}), LeftOut("they continue the product above")))
                 continue
             row = row._replace(problem=problem)
         if above is not None:
