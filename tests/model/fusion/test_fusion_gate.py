@@ -56,6 +56,16 @@ def world(queries: int = 80, products: int = 60, seed: int = 0) -> tuple[Evidenc
     return Evidence(vectors, np.ones(queries, np.float32), scores, sees), task  # type: ignore[arg-type]
 
 
+def test_log_probabilities_of_types_stay_as_they_are() -> None:
+    evidence, _ = world()
+    types = np.log(np.random.default_rng(5).random(evidence.scores["text"].shape)).astype(np.float32)
+    evidence.scores["type"], evidence.sees["type"] = types, evidence.sees["text"]
+    found = candidates(evidence, ("fused", "type"), 10)
+    told = np.take_along_axis(types, found.at, axis=1)
+    assert (found.scores[..., 1] == told).all()  # an unsure posterior is not blown up
+    assert found.scores[..., 0][found.chosen].std() == pytest.approx(1, abs=0.2)
+
+
 def ndcg(scores: Any, task: Task) -> float:
     return float(ndcg_at(judge(top_k(scores, 10), task.qrels), 10).mean())
 
