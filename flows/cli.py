@@ -101,14 +101,25 @@ def params(
 @app.command(name="import")
 def import_(
     source: Annotated[Path, typer.Argument(exists=True, help="Folder or file of the catalogue.")],
-    mapping: Annotated[Path, typer.Option(exists=True, help="How fields map: docs/your-catalogue.md.")],
+    mapping: Annotated[
+        Path | None, typer.Option(exists=True, help="How fields map: docs/your-catalogue.md.")
+    ] = None,
     profile: Profile = None,
     link: Annotated[bool, typer.Option("--link", help="Hard-link files instead of copying.")] = False,
+    looking: Annotated[
+        bool, typer.Option("--inspect", help="Only look, and write a mapping and a profile to edit.")
+    ] = False,
 ) -> None:
     """Bring in a catalogue of your own: JSONL, CSV or Parquet with pictures."""
-    from flows.importing import Catalogue, import_source
+    from flows.errors import SelectionError
+    from flows.importing import Catalogue, import_source, inspect_source
 
-    import_source(workspace(), Catalogue(source, mapping, link), profile, console())
+    if looking:
+        inspect_source(workspace(), source, profile, console())
+    elif mapping is None:
+        raise SelectionError("Give --mapping FILE, or --inspect to have one written.")
+    else:
+        import_source(workspace(), Catalogue(source, mapping, link), profile, console())
 
 
 @app.command(context_settings=OPEN)
