@@ -24,7 +24,7 @@ from components.search.search import gather, open_model, search
 from tests.model.fusion.conftest import ENCODE
 
 SOURCES = ("text", "image", "fused", "lexical")
-PARAMS = GateParams(depth=20, epochs=30, batch_size=20, folds=4)
+PARAMS = GateParams(sources=SOURCES, depth=20, epochs=30, batch_size=20, folds=4)
 
 
 def world(queries: int = 80, products: int = 60, seed: int = 0) -> tuple[Evidence, Task]:
