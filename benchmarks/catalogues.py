@@ -30,7 +30,8 @@ from components.stage.params import read_yaml
 
 ROOT = Path(__file__).parents[1]
 PRODUCTS = 300
-TINY = {"steps": 20, "batch_size": 32}  # at most, wherever a parameter has such a name
+# At most this, wherever a parameter has such a name
+TINY = {"steps": 20, "batch_size": 32, "epochs": 2, "scenes": 100, "pairs": 200, "validate_every_steps": 10}
 
 
 class Outcome(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -13,10 +14,10 @@ from pathlib import Path
 
 from rich.console import Console
 
+from components.machine import processes
 from components.parameters.profiles import profile_text
 from flows.errors import FlowError
 from flows.profiles import commit_worktree, prepare_worktree, run_lock
-from flows.run import processes
 from flows.run.locks import held
 from flows.workspace import git
 
@@ -66,8 +67,8 @@ def inspect_source(main: Path, source: Path, profile: str | None, console: Conso
     written = [f"--mapping=conf/mappings/{name}.yaml", f"--inspect=conf/{name}.yaml"]
     looked_at = ["components.catalog.source", f"--source={source.resolve()}", *written]
     passed_on(main, [sys.executable, "-m", *looked_at])
-    then = f"next: vitrine import {source} --mapping conf/mappings/{name}.yaml --profile {name}"
-    console.print(then, markup=False, highlight=False, soft_wrap=True)
+    then = f"vitrine import {shlex.quote(str(source))} --mapping conf/mappings/{name}.yaml --profile {name}"
+    console.print(f"next: {then}", markup=False, highlight=False, soft_wrap=True)
 
 
 class CommandFailedError(FlowError):

@@ -7,7 +7,6 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from components.fusion.answer.answer import PLAIN, Answer, check_towers, read_answer
 from components.fusion.model.data.product_text import plain
@@ -16,6 +15,7 @@ from components.fusion.model.params import FusionParams, SearchParams
 from components.retrieval.hits import conditions, print_hits
 from components.search.products import Found, by_words
 from components.search.question import Question, read_parts
+from components.stage.arguments import Parser
 from components.stage.frame import explain
 from components.stage.params import load_params
 from components.stage.paths import Paths
@@ -24,16 +24,8 @@ from components.stage.printable import printable
 SEES = ("encoder", "hybrid_image")  # systems that a picture can be asked of
 
 
-class _Parser(argparse.ArgumentParser):
-    """Names a wrong argument as text that a terminal does not obey."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print the usage and ``message``, and exit with code 2."""
-        super().error(printable(message))
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="vitrine search")
+def _parser() -> Parser:
+    parser = Parser(prog="vitrine search")
     parser.add_argument("text", nargs="?", default="")
     parser.add_argument("--image", type=Path)
     parser.add_argument("--weights", metavar="text=0.6,image=0.4")

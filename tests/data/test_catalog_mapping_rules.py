@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from components.catalog.format.errors import MappingError, SourceError
 from components.catalog.source.manifest import import_source
 from components.catalog.source.mapping import mapping_values, parse_mapping
-from components.catalog.source.paths import look_up, own_name
 from components.catalog.source.summary import Summary
+from components.catalog.source.values.paths import look_up, own_name
 from components.stage.errors import ConfigurationError
 from tests.data.test_catalog_importer import folder_of, item, jpeg, mapping_of, products_of, rejects_of
 
@@ -69,6 +72,29 @@ def test_every_row_is_a_product_a_reject_or_told_as_left_out(tmp_path: Path) -> 
     assert "attributes.size has several values in 1 products, such as S, M, L: joined into one text" in said
     assert "1 more pictures are left aside" in said
     assert "row in 1 rows: items.csv row 5: Title is empty" in said
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(
+        st.tuples(*map(st.sampled_from, (["", "a", "b"], ["", "T"], ["", "K"], ["", "1.jpg", "x.jpg"]))),
+        max_size=8,
+    ),
+    st.sampled_from([{}, {"skip_where_empty": "Type"}]),
+)
+def test_whatever_rows_come_each_of_them_is_counted_once(
+    rows: list[tuple[str, ...]], more: dict[str, str]
+) -> None:
+    first = "start,Start,Kind,S,,2.jpg"  # one product, so that the source is none without any
+    lines = [f"{handle},{title},{kind},M,,{photo}" for handle, title, kind, photo in rows]
+    with TemporaryDirectory() as folder:
+        root = csv_folder(
+            Path(folder) / "s", "\n".join([SHOPIFY_ROWS.split("\n")[0], first, *lines]) + "\n", 3
+        )
+        found = imported(root, SHOPIFY | more)
+        assert found.rows == len(rows) + 1
+        assert found.products + found.failed + found.left_out.total() == found.rows
+        assert len(products_of(root, SHOPIFY | more)) == found.products
 
 
 def test_rows_where_a_field_is_empty_can_be_left_out(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from components.stage.arguments import Parser
 from components.stage.errors import ConfigurationError, VitrineError
 from components.stage.frame import explain
 from components.stage.paths import Paths
@@ -17,7 +18,7 @@ from components.stage.publish import write_text
 
 def main(argv: Sequence[str]) -> int:
     """Bring a source into the workspace; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m components.catalog.source", description=main.__doc__)
+    parser = Parser(prog="python -m components.catalog.source", description=main.__doc__)
     parser.add_argument("--source", type=Path, required=True, help="folder with the source's files")
     parser.add_argument("--mapping", type=Path, required=True, help="mapping file (docs/your-catalogue.md)")
     parser.add_argument("--into", type=Path, default=Paths().source, help="source folder of the workspace")

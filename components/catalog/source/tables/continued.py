@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from components.catalog.source.mapping import Mapping
-from components.catalog.source.paths import Fields, look_up
 from components.catalog.source.rows import SourceRow
-from components.catalog.source.texts import text_of
+from components.catalog.source.values.paths import Fields, look_up
+from components.catalog.source.values.texts import text_of
 
 MAX_VALUES = 100  # of one field, from the rows that continue a product
 
@@ -40,7 +40,7 @@ def whole_products(rows: Iterable[Placed], mapping: Mapping) -> Iterator[Outcome
             problem = _no_continuation(above, file, row, mapping)
             if above is not None and not problem:
                 _add(above[1].fields, row.fields, gathered)
-                behind.append((file, row, LeftOut("they continue the product above")))
+                behind.append((file, row._replace(fields={}), LeftOut("they continue the product above")))
                 continue
             row = row._replace(problem=problem)
         if above is not None:
