@@ -25,8 +25,8 @@ from components.catalog.format.records import Product
 from components.catalog.source.importer import FileSource, in_order
 from components.catalog.source.manifest import import_source, read_source
 from components.catalog.source.mapping import mapping_values, parse_mapping, read_mapping
-from components.catalog.source.paths import field_names, look_up
-from components.catalog.source.texts import text_of
+from components.catalog.source.values.paths import field_names, look_up
+from components.catalog.source.values.texts import text_of
 from components.stage.errors import ConfigurationError
 from tests.data.parameter_blocks import catalog_block
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from components.catalog.format.errors import MappingError, SourceError
 from components.catalog.source.manifest import import_source
 from components.catalog.source.mapping import mapping_values, parse_mapping
-from components.catalog.source.paths import look_up, own_name
 from components.catalog.source.summary import Summary
+from components.catalog.source.values.paths import look_up, own_name
 from components.stage.errors import ConfigurationError
 from tests.data.test_catalog_importer import folder_of, item, jpeg, mapping_of, products_of, rejects_of
 

@@ -1,6 +1,6 @@
 """The mapping file: which field of a user's rows is which part of a product.
 
-A field is named by a path (components/catalog/source/paths.py): ``title``, ``category_path.-1``,
+A field is named by a path (components/catalog/source/values/paths.py): ``title``, ``category_path.-1``,
 ``attributes.colour``, or ``attributes.*`` (everything inside it, for attributes only).
 """
 
@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
 from components.catalog.format.records import SPLITS, Split
-from components.catalog.source.paths import EVERY, own_name
+from components.catalog.source.values.paths import EVERY, own_name
 from components.stage.params import Params, read_yaml, validate
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from components.catalog.source.drafts import Draft
 from components.catalog.source.tables.continued import LeftOut
-from components.catalog.source.texts import RowProblem
+from components.catalog.source.values.texts import RowProblem
 
 EXAMPLES = 3
 SPLIT_EXAMPLES = 12  # the words for splits that the mapping does not translate are few: all are named

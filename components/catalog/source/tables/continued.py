@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from components.catalog.source.mapping import Mapping
-from components.catalog.source.paths import Fields, look_up
 from components.catalog.source.rows import SourceRow
-from components.catalog.source.texts import text_of
+from components.catalog.source.values.paths import Fields, look_up
+from components.catalog.source.values.texts import text_of
 
 MAX_VALUES = 100  # of one field, from the rows that continue a product
 
