@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from components.catalog.format.errors import MappingError, SourceError
 from components.catalog.source.manifest import import_source
 from components.catalog.source.mapping import mapping_values, parse_mapping
-from components.catalog.source.paths import look_up, own_name
 from components.catalog.source.summary import Summary
+from components.catalog.source.values.paths import look_up, own_name
 from components.stage.errors import ConfigurationError
 from tests.data.test_catalog_importer import folder_of, item, jpeg, mapping_of, products_of, rejects_of
 
@@ -65,10 +68,34 @@ def test_every_row_is_a_product_a_reject_or_told_as_left_out(tmp_path: Path) -> 
     found = imported(csv_folder(tmp_path / "s", SHOPIFY_ROWS), SHOPIFY)
     assert (found.rows, found.products, found.failed, found.left_out.total()) == (6, 2, 2, 2)
     said = "\n".join(found.warnings())
-    assert "2 rows are no products of their own: they continue the product above." in said
+    assert "2 rows left out, as no product of its own: it continues the product above." in said
     assert "attributes.size has several values in 1 products, such as S, M, L: joined into one text" in said
+    assert "attributes.colour has several values in 1 products, such as red, blue: the first is taken" in said
     assert "1 more pictures are left aside" in said
-    assert "row in 1 rows: items.csv row 5: Title is empty" in said
+    assert "row in 1 row: items.csv row 5: Title is empty" in said
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(
+        st.tuples(*map(st.sampled_from, (["", "a", "b"], ["", "T"], ["", "K"], ["", "1.jpg", "x.jpg"]))),
+        max_size=8,
+    ),
+    st.sampled_from([{}, {"skip_where_empty": "Type"}]),
+)
+def test_whatever_rows_come_each_of_them_is_counted_once(
+    rows: list[tuple[str, ...]], more: dict[str, str]
+) -> None:
+    first = "start,Start,Kind,S,,2.jpg"  # one product, so that the source is none without any
+    lines = [f"{handle},{title},{kind},M,,{photo}" for handle, title, kind, photo in rows]
+    with TemporaryDirectory() as folder:
+        root = csv_folder(
+            Path(folder) / "s", "\n".join([SHOPIFY_ROWS.split("\n")[0], first, *lines]) + "\n", 3
+        )
+        found = imported(root, SHOPIFY | more)
+        assert found.rows == len(rows) + 1
+        assert found.products + found.failed + found.left_out.total() == found.rows
+        assert len(products_of(root, SHOPIFY | more)) == found.products
 
 
 def test_rows_where_a_field_is_empty_can_be_left_out(tmp_path: Path) -> None:
@@ -92,13 +119,36 @@ def test_a_url_is_never_fetched_and_its_file_is_found_by_name(tmp_path: Path) ->
     assert "is a URL, and URLs are never fetched: put the picture into images as 'none.jpg'" in reason
 
 
+def test_urls_that_end_alike_are_told(tmp_path: Path) -> None:
+    rows = [item(n, photo=f"https://cdn.example/{n % 2}/1.jpg") for n in range(4)]
+    root = folder_of(tmp_path / "s", rows)
+    (said,) = imported(root, mapping_of()).warnings()
+    assert said.startswith("2 products have a picture whose URL ends like that of another product's")
+    for folder in "01":
+        (root / f"images/cdn.example/{folder}").mkdir(parents=True)
+        (root / f"images/cdn.example/{folder}/1.jpg").write_bytes(jpeg(int(folder)))
+    assert [*imported(root, mapping_of()).warnings()] == []
+
+
+@pytest.mark.parametrize("url", ["https://[broken/x.jpg", "https://cdn.example/", "//"])
+def test_a_url_that_is_none_is_one_bad_row(tmp_path: Path, url: str) -> None:
+    root = folder_of(tmp_path / "s", [item(1), item(2, photo=url)])
+    assert imported(root, mapping_of()).failures["image"].rows == 1
+
+
+def test_a_mapping_without_pictures_says_that_each_product_needs_one() -> None:
+    values = {key: value for key, value in mapping_of().items() if key != "image"}
+    with pytest.raises(ConfigurationError, match="image is missing: every product needs a picture"):
+        parse_mapping(values, "m")
+
+
 def test_tables_are_joined_by_a_key(tmp_path: Path) -> None:
     root = folder_of(tmp_path / "s", [item(n, photo=None, main=f"p{n}") for n in (1, 2, 3)])
     (root / "photos.csv").write_text("id,file,alt\np1,99.jpg,far\np1,1.jpg,near\np2,2.jpg,\nx,3.jpg,\n")
     pq.write_table(pa.table({"sku": ["s001"], "picture": [jpeg(4)], "watts": [40]}), root / "more.parquet")
     join = {
-        "photos": {"file": "photos.csv", "on": "main", "key": "id"},
-        "more": {"file": "more.parquet", "on": "sku", "key": "sku"},
+        "photos": {"file": "photos.csv", "field": "main", "key": "id"},
+        "more": {"file": "more.parquet", "field": "sku", "key": "sku"},
     }
     image = {"path": "photos.file", "folder": "images"}
     values = mapping_of(join=join, image=image, attributes={"watts": "more.watts", "alt": "photos.0.alt"})
@@ -111,7 +161,7 @@ def test_tables_are_joined_by_a_key(tmp_path: Path) -> None:
     assert {"items.jsonl", "photos.csv", "more.parquet"} <= {
         p.name for p in (tmp_path / "into/files").iterdir()
     }
-    assert [*summary.reasons()] == ["image in 1 rows: items.jsonl row 3: photos.file is missing or empty"]
+    assert [*summary.reasons()] == ["image in 1 row: items.jsonl row 3: photos.file is missing or empty"]
     bytes_of = mapping_of(join=join, image={"bytes": "more.picture"})
     assert [p.image for p in products_of(root.rename(tmp_path / "t"), bytes_of)] == [jpeg(4)]
     with pytest.raises(

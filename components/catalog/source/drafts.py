@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 from components.catalog.format.records import SPLITS, Split
 from components.catalog.source.mapping import From, Mapping, QrelFields, QueryFields
-from components.catalog.source.paths import Fields, look_up, opened
-from components.catalog.source.pictures import picture
-from components.catalog.source.texts import RowProblem, read_text, required, text_of
+from components.catalog.source.values.paths import Fields, look_up, opened
+from components.catalog.source.values.pictures import picture
+from components.catalog.source.values.texts import RowProblem, read_text, required, text_of
 
 
 class Draft(NamedTuple):
@@ -27,6 +27,7 @@ class Draft(NamedTuple):
     image: str | bytes
     several: dict[str, str]  # our name -> which of several values was taken, and some of them
     pictures_left: int  # named beside the main one
+    url: str  # that the picture's name was taken from, if one was
 
 
 def _attributes(row: Fields, mapping: Mapping, several: dict[str, str]) -> dict[str, str]:
@@ -96,9 +97,10 @@ def product_draft(row: Fields, mapping: Mapping, root: Path | None = None) -> Dr
             image="",
             several=several,
             pictures_left=0,
+            url="",
         )
-        image, others = picture(row, mapping, root)
-        return draft._replace(image=image, pictures_left=others)
+        image, others, url = picture(row, mapping, root)
+        return draft._replace(image=image, pictures_left=others, url=url)
     except RowProblem as problem:
         problem.row_id = product_id
         raise

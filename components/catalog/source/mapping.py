@@ -1,6 +1,6 @@
 """The mapping file: which field of a user's rows is which part of a product.
 
-A field is named by a path (components/catalog/source/paths.py): ``title``, ``category_path.-1``,
+A field is named by a path (components/catalog/source/values/paths.py): ``title``, ``category_path.-1``,
 ``attributes.colour``, or ``attributes.*`` (everything inside it, for attributes only).
 """
 
@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
 from components.catalog.format.records import SPLITS, Split
-from components.catalog.source.paths import EVERY, own_name
+from components.catalog.source.values.paths import EVERY, own_name
 from components.stage.params import Params, read_yaml, validate
 
 
@@ -152,10 +152,10 @@ class GroupRule(Params):
 
 
 class JoinRule(Params):
-    """Another table: its row whose ``key`` is what ``on`` holds is the field that the rule is named after."""
+    """Another table: its row whose ``key`` is what ``field`` holds is a field named like the rule."""
 
     file: RelativePath
-    on: str  # field of the product's row
+    field: str  # field of the product's row
     key: str  # field of the other table; several rows of one key are a list
 
 
@@ -223,9 +223,9 @@ class Mapping(Params):
     fields: ProductFields
     image: ImageRule
     attributes: Annotated[dict[str, Source], BeforeValidator(_names_shorthand)]
-    # Tables to join, by the name under which their fields are known: {photos: {file, on, key}}.
+    # Tables to join, by the name under which their fields are known: {photos: {file, field, key}}.
     join: dict[str, JoinRule] = Field(default_factory=dict)
-    # Rows without this field belong to the product above: they add pictures, and values to what has ``take``.
+    # Rows without this field belong to the product above: they add pictures, and values of attributes.
     continues: str | None = None
     skip_where_empty: str | None = None  # rows without this field are left out, and counted
     split: Annotated[SplitRule, BeforeValidator(_field_shorthand)] | None = None  # none: by hash of the group
@@ -235,6 +235,13 @@ class Mapping(Params):
     derive_queries: DerivedQueries | None = None  # besides those of ``queries``
     # A schema.json of the source's own; without one the schema is what the products show.
     schema_file: RelativePath | None = Field(default=None, alias="schema")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_pictures(cls, values: Any) -> Any:
+        if isinstance(values, dict) and not values.get("image"):
+            raise ValueError("image is missing: every product needs a picture, a file or bytes in its row")
+        return values
 
     @model_validator(mode="after")
     def _consistent(self) -> Mapping:
@@ -255,7 +262,7 @@ class Mapping(Params):
         sources = [*self.fields.__dict__.values(), *self.attributes.values(), self.image.named()]
         paths = [path for source in sources if source is not None for path in source.paths()]
         rules = [self.image.bytes, self.split.field if self.split else None]
-        rows = [self.continues, self.skip_where_empty, *(rule.on for rule in self.join.values())]
+        rows = [self.continues, self.skip_where_empty, *(rule.field for rule in self.join.values())]
         return _unique([*paths, *rules, *(self.group.union_of if self.group else ()), *rows])
 
 

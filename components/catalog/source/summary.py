@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from components.catalog.source.drafts import Draft
 from components.catalog.source.tables.continued import LeftOut
-from components.catalog.source.texts import RowProblem
+from components.catalog.source.values.texts import RowProblem
 
 EXAMPLES = 3
 SPLIT_EXAMPLES = 12  # the words for splits that the mapping does not translate are few: all are named
@@ -47,7 +47,8 @@ class Summary:
     Attributes:
         rows: all that were read. products: those with a picture. pictures_left: named beside the main ones.
         failures: by our name of the field. left_out: by reason. several: our name of a field with several
-            values, which of them was taken, and an example.
+            values, which of them was taken, and an example. alike: products whose picture has another URL
+            than an earlier product's, and the same file.
     """
 
     rows: int = 0
@@ -57,6 +58,8 @@ class Summary:
     left_out: Counter[str] = field(default_factory=Counter)
     several: Counter[str] = field(default_factory=Counter)
     several_examples: dict[str, str] = field(default_factory=dict)
+    alike: int = 0
+    _urls: dict[str, str] = field(default_factory=dict, repr=False)
 
     def add(self, file: str, number: int, row: Draft | RowProblem | LeftOut) -> None:
         """Count a row; a draft becomes a product by ``has_picture``, or fails by ``fail``."""
@@ -74,6 +77,8 @@ class Summary:
         """Count a product, and what is left aside of it."""
         self.products += 1
         self.pictures_left += draft.pictures_left
+        if draft.url and self._urls.setdefault(str(draft.image), draft.url) != draft.url:
+            self.alike += 1
         for name, values in draft.several.items():
             self.several[name] += 1
             self.several_examples.setdefault(name, values)
@@ -87,7 +92,7 @@ class Summary:
         """One phrase per field that failed, the most frequent first."""
         for name, found in sorted(self.failures.items(), key=lambda item: -item[1].rows):
             most = SPLIT_EXAMPLES if name == "split" else EXAMPLES
-            yield f"{name} in {found.rows:,} rows: {found.examples(most)}"
+            yield f"{name} in {_rows(found.rows)}: {found.examples(most)}"
 
     def warnings(self) -> Iterator[str]:
         """Sentences about everything that did not come in as it was."""
@@ -95,7 +100,7 @@ class Summary:
             yield f"{self.failed:,} of them cannot become products; they will be listed in quarantine:"
             yield from (f"  {reason}" for reason in self.reasons())
         for reason, number in self.left_out.items():
-            yield f"{number:,} rows are no products of their own: {reason}."
+            yield f"{_rows(number)} left out, as no product of its own: {reason}."
         for name, number in self.several.items():
             how, values = self.several_examples[name].split(": ", 1)
             kept = {"join": "joined into one text", "last": "the last is taken"}.get(
@@ -105,5 +110,14 @@ class Summary:
                 f"{name} has several values in {number:,} products, such as {values}: {kept}, for a "
                 f"field holds one value. Choose with take: first, last or join in the mapping."
             )
+        if self.alike:
+            yield (
+                f"{self.alike:,} products have a picture whose URL ends like that of another product's: "
+                f"they share one file. Save pictures under host and path, as `wget -x` does."
+            )
         if self.pictures_left:
             yield f"{self.pictures_left:,} more pictures are left aside: the first that exists is taken."
+
+
+def _rows(number: int) -> str:
+    return "1 row" if number == 1 else f"{number:,} rows"

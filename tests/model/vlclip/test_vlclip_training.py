@@ -180,7 +180,7 @@ def test_a_wrong_variant_is_said(grounded: Path) -> None:
 def test_texts_of_another_catalogue_are_refused(grounded: Path, tmp_path: Path) -> None:
     rows = read_rows(grounded / "data/checked")
     own = paths_of(grounded, clarified=tmp_path)
-    with pytest.raises(TextDataError, match="run the clarify stage"):
+    with pytest.raises(TextDataError, match="run 'vitrine run --until clarify'"):
         texts_of(VARIANTS["full"], rows, own)
     table = pa.table({"product_id": ["p0000"], "text": ["red"]})
     pq.write_table(table, tmp_path / "texts.parquet")

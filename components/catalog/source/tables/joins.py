@@ -10,9 +10,9 @@ from types import TracebackType
 
 from components.catalog.format.errors import MappingError
 from components.catalog.source.mapping import JoinRule, Mapping
-from components.catalog.source.paths import look_up
 from components.catalog.source.rows import SourceRow
-from components.catalog.source.texts import text_of
+from components.catalog.source.values.paths import look_up
+from components.catalog.source.values.texts import text_of
 
 MAX_JOINED = 100  # rows of one key; what is beyond is left aside
 Read = Callable[[str, list[str]], Iterator[tuple[str, SourceRow]]]
@@ -68,7 +68,7 @@ class Joined:
                 raise MappingError(f"join.{name}: rows have a field of that name; give the table another.")
             found = self._base.execute(
                 "SELECT row FROM joined WHERE name = ? AND key = ? ORDER BY rowid LIMIT ?",
-                (name, _key(row, rule.on), MAX_JOINED),
+                (name, _key(row, rule.field), MAX_JOINED),
             )
             if rows := [json.loads(text) for (text,) in found]:
                 fields[name] = rows

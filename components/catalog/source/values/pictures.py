@@ -7,11 +7,12 @@ import binascii
 import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from components.catalog.source.mapping import ImageRule, Mapping
-from components.catalog.source.paths import Fields, look_up
-from components.catalog.source.texts import RowProblem, read_texts
+from components.catalog.source.values.paths import Fields, look_up
+from components.catalog.source.values.texts import RowProblem, read_texts
 
 _URL = re.compile(r"(?:https?:)?//", re.IGNORECASE)
 
@@ -24,10 +25,16 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def picture(row: Fields, mapping: Mapping, root: Path | None) -> tuple[str | bytes, int]:
-    """The path below ``root``, or the bytes, of a row's main picture, and how many others it names.
+class Picture(NamedTuple):
+    """A path below the source's folder or bytes; how many others the row names; the URL it was named by."""
 
-    The main picture is the first that exists; where none does, or ``root`` is None, the first.
+    image: str | bytes
+    others: int
+    url: str = ""
+
+
+def picture(row: Fields, mapping: Mapping, root: Path | None) -> Picture:
+    """A row's main picture: the first that exists below ``root``; where none does, or without it, the first.
 
     Raises:
         RowProblem: the row names no picture, or one outside the folder; or only URLs, which nobody fetches.
@@ -39,42 +46,51 @@ def picture(row: Fields, mapping: Mapping, root: Path | None) -> tuple[str | byt
     names = list(dict.fromkeys(read_texts(row, source, "image")))
     if not names:
         raise RowProblem("image", f"{source} is missing or empty")
-    places = [place for name in names for place in _places(name, rule)]
-    if len(places) == 1 or root is None:
-        return places[0], len(names) - 1
-    for place in places:
-        if is_file(root / place):
-            return place, len(names) - 1
-    if _URL.match(names[0]):
-        raise RowProblem(
-            "image",
-            f"{names[0][:80]!r} is a URL, and URLs are never fetched: "
-            f"put the picture into {rule.folder} as {PurePosixPath(places[-1]).name!r}",
-        )
-    return places[0], len(names) - 1
+    places = [(name, place) for name in names for place in _places(name, rule)]
+    name, place = places[0]
+    if len(places) > 1 and root is not None:
+        existing = next((pair for pair in places if is_file(root / pair[1])), None)
+        name, place = existing or places[0]
+        if existing is None and (known := names_of_url(name)):
+            raise RowProblem(
+                "image",
+                f"{name[:80]!r} is a URL, and URLs are never fetched: "
+                f"put the picture into {rule.folder} as {known[-1]!r}",
+            )
+    return Picture(place, len(names) - 1, name if names_of_url(name) else "")
+
+
+def names_of_url(text: str) -> list[str]:
+    """What the file of a URL may be called: host and path as ``wget -x`` writes it, and its last part.
+
+    Empty where the text is no URL.
+    """
+    if not _URL.match(text):
+        return []
+    try:
+        parts = urlsplit(text)
+    except ValueError:  # such as a bracket that is not closed
+        return []
+    path = unquote(parts.path)
+    return [f"{parts.netloc}{path}", PurePosixPath(path).name]
 
 
 def _places(name: str, rule: ImageRule) -> Iterator[str]:
     """Where a file of this name may lie; that of a URL as ``wget -x`` writes it, or under its last part."""
-    if _URL.match(name):
-        parts = urlsplit(name)
-        names = [f"{parts.netloc}{unquote(parts.path)}", PurePosixPath(unquote(parts.path)).name]
-    else:
-        names = [name]
-    for inside in names:
+    for inside in names_of_url(name) or [name]:
         path = PurePosixPath(inside)
         if path.is_absolute() or ".." in path.parts or "\\" in inside:
             raise RowProblem("image", f"{name[:80]!r} leads outside the folder of images")
         yield str(PurePosixPath(rule.folder) / path)
 
 
-def _bytes(row: Fields, field: str) -> tuple[bytes, int]:
+def _bytes(row: Fields, field: str) -> Picture:
     value = look_up(row, field)[1]
     found = value if isinstance(value, list) else [value]
     for number, one in enumerate(found, 1):
         data = _decoded(one, field)
         if data:
-            return data, len(found) - number
+            return Picture(data, len(found) - number)
     raise RowProblem("image", f"{field} holds no picture")
 
 
