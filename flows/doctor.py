@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from components.machine import processes
 from components.machine.checks import (
     Finding,
     check_disk,
@@ -20,7 +21,6 @@ from components.machine.checks import (
 )
 from components.stage.errors import VitrineError
 from components.stage.record import STATE
-from flows.run import processes
 
 
 def check_workspace(start: Path) -> list[Finding]:

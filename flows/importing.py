@@ -14,10 +14,10 @@ from pathlib import Path
 
 from rich.console import Console
 
+from components.machine import processes
 from components.parameters.profiles import profile_text
 from flows.errors import FlowError
 from flows.profiles import commit_worktree, prepare_worktree, run_lock
-from flows.run import processes
 from flows.run.locks import held
 from flows.workspace import git
 

@@ -14,11 +14,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from components.machine import processes
 from components.parameters.profiles import checked_name, profile_names
 from components.stage.publish import remove, write_text
 from components.stage.record import STATE
 from flows.errors import WorkspaceError
-from flows.run import processes
 from flows.workspace import git, head_commit, snapshot
 
 WORK = STATE / "work"  # the folder of all worktrees, in the main workspace

@@ -1,1 +1,1 @@
-"""Is this machine, and what is installed on it, fit for the work?"""
+"""The machine: is it fit for the work; and processes that die with whoever started them."""

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 from components.catalog.format.records import SPLITS, Split
 from components.catalog.source.mapping import From, Mapping, QrelFields, QueryFields
-from components.catalog.source.paths import Fields, look_up, opened
-from components.catalog.source.pictures import picture
-from components.catalog.source.texts import RowProblem, read_text, required, text_of
+from components.catalog.source.values.paths import Fields, look_up, opened
+from components.catalog.source.values.pictures import picture
+from components.catalog.source.values.texts import RowProblem, read_text, required, text_of
 
 
 class Draft(NamedTuple):

@@ -24,13 +24,13 @@ from components.catalog.source.drafts import Draft, product_draft, qrel_row, que
 from components.catalog.source.mapping import Mapping, QrelRule, QueryRule, field_paths
 from components.catalog.source.observed_schema import ObservedSchema
 from components.catalog.source.params import SourceParams
-from components.catalog.source.paths import Fields, field_names, look_up
 from components.catalog.source.rows import SourceRow, read_rows, source_files
 from components.catalog.source.splits import split_of
 from components.catalog.source.staging import Reject, Staged, Staging
 from components.catalog.source.tables.continued import LeftOut, whole_products
 from components.catalog.source.tables.joins import Joined
-from components.catalog.source.texts import RowProblem
+from components.catalog.source.values.paths import Fields, field_names, look_up
+from components.catalog.source.values.texts import RowProblem
 
 A = TypeVar("A")
 B = TypeVar("B")

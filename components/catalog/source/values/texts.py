@@ -5,7 +5,7 @@ from __future__ import annotations
 from string import Formatter
 
 from components.catalog.source.mapping import From
-from components.catalog.source.paths import Fields, look_up, opened
+from components.catalog.source.values.paths import Fields, look_up, opened
 
 MAX_TEXT_CHARS = 20_000  # of one field; longer texts are no listings
 RUNNING = ("title", "description")  # texts of which several parts are one text

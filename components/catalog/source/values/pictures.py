@@ -11,8 +11,8 @@ from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from components.catalog.source.mapping import ImageRule, Mapping
-from components.catalog.source.paths import Fields, look_up
-from components.catalog.source.texts import RowProblem, read_texts
+from components.catalog.source.values.paths import Fields, look_up
+from components.catalog.source.values.texts import RowProblem, read_texts
 
 _URL = re.compile(r"(?:https?:)?//", re.IGNORECASE)
 
