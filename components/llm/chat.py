@@ -8,6 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from components.llm.errors import ReplyError
+
+MOST_TOKENS = 1_000_000_000  # of one request; more than any model takes
+
 
 @dataclass(frozen=True)
 class Message:
@@ -70,6 +74,19 @@ class Reply:
     text: str
     cut: bool
     usage: Usage
+
+
+def counted_tokens(name: str, value: object) -> int:
+    """A count of tokens that somebody else states; None counts as 0.
+
+    Raises:
+        ReplyError: it is no count that an answer can have. One below zero would pay into the budget.
+    """
+    if value is None:
+        return 0
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST_TOKENS:
+        raise ReplyError(f"{name} is {str(value)[:20]}, which is no count of tokens")
+    return int(value)
 
 
 class ChatModel(Protocol):

@@ -17,12 +17,14 @@ from typing import Any
 import httpx
 import openai
 
-from components.llm.chat import Message, Reply, Request, Usage
+from components.llm.chat import Message, Reply, Request, Usage, counted_tokens
 from components.llm.errors import ChatConfigurationError, EndpointError, ReplyError
 from components.llm.params import EndpointParams
 
 RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504, 529})
 FATAL = frozenset({401, 403, 404, 405})  # key, permission or address: no other request will succeed
+PACKINGS = frozenset({"", "identity", "gzip", "deflate"})  # at most 1000:1, so a chunk stays below 70 MB
+COUNTED = ("prompt_tokens", "completion_tokens")
 SIGNATURES = {b"\xff\xd8\xff": "jpeg", b"\x89PNG": "png", b"RIFF": "webp"}
 
 
@@ -50,9 +52,7 @@ class EndpointModel:
             project="",
             max_retries=0,
             timeout=params.timeout_s,
-            http_client=httpx.AsyncClient(
-                limits=httpx.Limits(max_connections=params.concurrency), transport=transport
-            ),
+            http_client=BoundedClient(params.max_bytes, params.concurrency, transport),
         )
 
     async def close(self) -> None:
@@ -94,6 +94,8 @@ class EndpointModel:
         except (TimeoutError, openai.APITimeoutError):
             return self._count("timeout")
         except openai.APIConnectionError as error:
+            if isinstance(error.__cause__, ReplyError):
+                raise error.__cause__ from None
             return self._count("connection", type(error.__cause__ or error).__name__)
         except openai.APIStatusError as error:
             return self._refused(error.status_code, error.response.headers.get("retry-after", ""))
@@ -140,6 +142,49 @@ class EndpointModel:
         return body
 
 
+class BoundedClient(httpx.AsyncClient):
+    """``httpx.AsyncClient`` whose responses have at most ``max_bytes`` once they are unpacked.
+
+    Answers are asked for unpacked; of those packed all the same, each chunk is counted as it is unpacked.
+    """
+
+    def __init__(
+        self, max_bytes: int, connections: int, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        super().__init__(
+            headers={"accept-encoding": "identity"},
+            limits=httpx.Limits(max_connections=connections),
+            transport=transport,
+        )
+        self._max_bytes = max_bytes
+
+    async def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
+        """Send ``request`` and read its response to the end.
+
+        Raises:
+            ReplyError: the response is larger than the limit, or packed in another way than by gzip.
+        """
+        response = await super().send(request, **{**options, "stream": True})
+        try:
+            content = await self._read(response)
+        finally:
+            await response.aclose()
+        own = {"content-encoding", "content-length", "transfer-encoding"}  # true of the bytes as they came
+        headers = [(name, value) for name, value in response.headers.multi_items() if name not in own]
+        return httpx.Response(response.status_code, headers=headers, content=content, request=request)
+
+    async def _read(self, response: httpx.Response) -> bytes:
+        packing = response.headers.get("content-encoding", "").strip().lower()
+        if packing not in PACKINGS:
+            raise ReplyError(f"the answer is packed with {packing[:40]!r}, though it was asked for unpacked")
+        content = bytearray()
+        async for part in response.aiter_bytes():
+            content += part
+            if len(content) > self._max_bytes:
+                raise ReplyError(f"the answer has more than llm.endpoint.max_bytes={self._max_bytes:,} bytes")
+        return bytes(content)
+
+
 def backoff(retry: int, base_s: float, most_s: float) -> float:
     """Seconds before retry 1, 2, ...: uniform in 0..min(most_s, base_s * 2**retry).
 
@@ -166,17 +211,25 @@ def retry_after(header: str) -> float:
 
 
 def read_reply(response: httpx.Response) -> Reply | None:
-    """The reply in a 200 response; None when it is cut off or of another shape."""
+    """The reply in a 200 response; None when it is cut off or of another shape.
+
+    Raises:
+        ReplyError: it counts tokens as nobody can, or its text is none that a file can hold.
+    """
     try:
         data = response.json()
         choice = data["choices"][0]
         text = choice["message"].get("content") or ""
         usage = data.get("usage") or {}
-        counted = Usage(int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0))
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+        counted = Usage(*(counted_tokens(name, usage.get(name)) for name in COUNTED))
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
         return None
     if not isinstance(text, str):
         return None
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ReplyError("the answer holds half of a character (a lone surrogate)") from None
     return Reply(text, choice.get("finish_reason") == "length", counted)
 
 

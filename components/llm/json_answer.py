@@ -44,9 +44,11 @@ def parse_answer(text: str, check: SchemaCheck) -> tuple[dict[str, Any] | None, 
     fenced = FENCE.match(text)
     try:
         value = json.loads(fenced.group(1) if fenced else text, object_pairs_hook=_without_repeats)
+        # halves of characters and numbers without end can be written as JSON, and stored nowhere
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+        if not isinstance(value, dict):
+            return None, "not a JSON object"
+        problem = check.problem(value)
     except (ValueError, RecursionError) as error:
         return None, f"not JSON ({str(error)[:80]})"
-    if not isinstance(value, dict):
-        return None, "not a JSON object"
-    problem = check.problem(value)
     return (None, problem) if problem else (value, "")

@@ -34,6 +34,9 @@ class EndpointParams(Params):
     pictures: bool = True  # whether the model sees pictures
     concurrency: int = Field(64, ge=1, le=1024)  # requests under way at once
     timeout_s: Seconds = 120.0  # of one request, from its first byte out to its last byte in
+    max_bytes: PositiveInt = (
+        4_000_000  # of one response, unpacked; an answer of 300 tokens has a few thousand
+    )
     retries: int = Field(6, ge=0, le=20)  # after 429, 408, 5xx, a timeout or a broken connection
     backoff_s: Seconds = 0.5  # a wait is uniform in 0..backoff_s * 2**retry (full jitter) ...
     backoff_max_s: Seconds = 60.0  # ... and at most this; a longer Retry-After ends the work

@@ -5,11 +5,14 @@ Deleting the folder costs money and time, and changes no result as long as the m
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
+from typing import Any
 
 from diskcache import Cache, JSONDisk
 
-from components.llm.chat import Reply, Usage
+from components.llm.chat import Reply, Usage, counted_tokens
+from components.llm.errors import ReplyError
 
 
 class ResponseCache:
@@ -20,9 +23,13 @@ class ResponseCache:
         self._cache = Cache(folder, disk=JSONDisk, eviction_policy="none", size_limit=2**62)
 
     def get(self, key: bytes) -> Reply | None:
-        """The cached reply, if there is one."""
-        kept = self._cache.get(key.hex())
-        return None if kept is None else Reply(kept["text"], kept["cut"], Usage(*kept["tokens"]))
+        """The cached reply, if there is one; an entry that cannot be used is dropped, and asked for again."""
+        try:
+            kept = self._cache.get(key.hex())
+            return None if kept is None else _reply(kept)
+        except (ValueError, TypeError, KeyError, RecursionError, zlib.error, ReplyError):
+            self._cache.delete(key.hex())
+            return None
 
     def put(self, key: bytes, reply: Reply) -> None:
         """Cache a reply; it is on disk when this returns."""
@@ -32,3 +39,12 @@ class ResponseCache:
     def close(self) -> None:
         """Close the folder."""
         self._cache.close()
+
+
+def _reply(kept: dict[str, Any]) -> Reply:
+    """The reply in a cached entry; anything may stand in a folder that other versions have written to."""
+    text, cut, (prompt, completion) = kept["text"], kept["cut"], kept["tokens"]
+    if not isinstance(cut, bool):
+        raise TypeError("'cut' is true or false")
+    str.encode(text)  # of a text only; fails for half a character, which no file of a stage can hold
+    return Reply(text, cut, Usage(counted_tokens("prompt", prompt), counted_tokens("completion", completion)))

@@ -10,7 +10,7 @@ import pytest
 
 import components
 from components.stage import frame
-from components.stage.frame import main
+from components.stage.frame import in_profile, main
 from components.stage.left_out import reason_in
 from components.stage.placement import hold_threads_in_place
 
@@ -158,3 +158,21 @@ def test_what_a_catalogue_cannot_feed_is_left_out_and_so_is_what_reads_it(
 
     Path("models/b/left_out.json").unlink()
     assert main(["toy.train", "variant=full"]) == 0 and Path("made.txt").exists()
+
+
+def test_a_sentence_of_a_profiles_worktree_names_the_profile_and_where_its_paths_begin(
+    tmp_path: Path,
+) -> None:
+    work = tmp_path / ".vitrine" / "work" / "fashion"
+    (work / "conf").mkdir(parents=True)
+    said = "models/index does not exist; run 'vitrine run --until index'."
+    assert in_profile(said, tmp_path) == said
+    assert in_profile(said, work).endswith(f"(paths begin in {work})")  # an override is run by its --set
+    (work / "conf" / "fashion.yaml").write_text("")
+    told = in_profile(said, work)
+    assert "'vitrine run --profile fashion --until index'" in told and str(work) in told
+    assert (
+        in_profile("start with: vitrine run --profile other", work)
+        == "start with: vitrine run --profile other"
+    )
+    assert in_profile(f"{tmp_path}/data/x is broken.", work) == f"{tmp_path}/data/x is broken."

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from components.catalog.format.records import Split
@@ -40,6 +41,7 @@ class HeldOut:
     items: Items
     question: Question
     queries: Vectors
+    features: npt.NDArray[np.float16]  # of the queries' texts [Q, F]
 
 
 def open_towers(folder: Path, settings: Settings) -> Towers:
@@ -66,7 +68,8 @@ def read_split(towers: Towers, split: Split, settings: Settings) -> HeldOut:
     wanted = _desirability(catalogue, task.query_ids, items.product_ids)
     known = asked_in(catalogue, {"train", "validation"} - {split})
     taught = np.array([one_spelling(text) in known for text in task.texts], dtype=bool)
-    return HeldOut(items, Question(task, wanted, taught), towers.queries(task.texts))
+    question = Question(task, wanted, taught)
+    return HeldOut(items, question, towers.queries(task.texts), towers.features(task.texts))
 
 
 def _desirability(catalogue: Path, query_ids: list[str], product_ids: list[str]) -> Qrels:

@@ -111,7 +111,7 @@ def test_what_validation_prefers_answers_and_says_so(
     assert main(["red mug"]) == 0
     assert f"{preferred} answers by default: 8 validation queries" in capfd.readouterr().out
     assert hits(capfd, "red mug") == hits(capfd, "red mug", f"--system={preferred}")
-    for system in ("bm25", "hybrid", "hybrid_image", "concat_mlp", "moe_bilinear"):
+    for system in ("bm25", "hybrid", "hybrid_image", "hybrid_image_type", "concat_mlp", "moe_bilinear"):
         assert main(["red mug", "--system", system]) == 0
         assert f"{system} answers, as asked." in " ".join(capfd.readouterr().out.split())
 
@@ -126,6 +126,20 @@ def test_words_that_no_product_has_are_told(
         assert "No product's text has: curtain" in told and "\x1b" not in told
     assert main(["red mug"]) == 0
     assert not capfd.readouterr().err
+
+
+def test_the_type_of_a_query_is_inferred_and_told_where_none_fits(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(root)
+    answer = root / "models/fusion/answer.json"
+    assert json.loads(answer.read_text())["type_weight"] >= 0
+    assert main(["a mug", "--system=hybrid_image_type"]) == 0
+    said = capfd.readouterr()
+    assert "the type" in " ".join(said.out.split()) and "product type" not in said.err
+    monkeypatch.setattr("components.search.typed.SURE", 1.1)
+    assert main(["curtain", "--system=hybrid_image_type"]) == 0
+    assert "No product type clearly fits this query" in capfd.readouterr().err
 
 
 def test_an_unknown_thing_beside_a_picture_is_told_and_a_joining_word_is_not(

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gzip
 import time
+import tracemalloc
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
 
 import pytest
-from faulty_server import KEY, Act, FaultyServer, Script
+from faulty_server import KEY, Act, FaultyServer, Script, envelope
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -135,6 +137,56 @@ def test_a_bad_exchange_is_tried_again(serve: Serve, llm_params: Make, fault: Ac
     assert isinstance(reply, Reply)
     assert counts() == {cause: 1}
     assert time.monotonic() - start < 3
+
+
+def counting(prompt: str) -> bytes:
+    """An envelope whose server counts its prompt so."""
+    return envelope(GOOD.text).replace(b'"prompt_tokens": 10', f'"prompt_tokens": {prompt}'.encode())
+
+
+BLOWN_UP = gzip.compress(b'{"choices": "' + b" " * 300_000_000)  # 290 kB
+HOSTILE = {
+    "surrogate": (envelope("half \ud800"), "half of a character"),
+    "huge count": (counting("1" + "0" * 400), "no count of tokens"),
+    "endless count": (counting("1e999"), "prompt_tokens is inf"),
+    "count below zero": (counting("-5"), "prompt_tokens is -5"),
+    "count in words": (counting('"ten"'), "prompt_tokens is ten"),
+    "count true": (counting("true"), "prompt_tokens is True"),
+    "large": (envelope("x" * 5_000_000), "max_bytes=4,000,000"),
+    "blown up": (BLOWN_UP, "max_bytes=4,000,000"),
+}
+
+
+@pytest.mark.parametrize(("raw", "told"), HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_answer_is_one_failed_request_with_a_reason(
+    serve: Serve, llm_params: Make, raw: bytes, told: str
+) -> None:
+    packed = {"content-encoding": "gzip"} if raw is BLOWN_UP else {}
+    server = serve(lambda _, body: Act(raw=raw, headers=packed) if "bad" in str(body) else GOOD)
+    tracemalloc.start()
+    bad, good = ask(llm_params(), request("bad"), request("good"))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert isinstance(bad, ReplyError) and told in str(bad) and len(str(bad)) < 120
+    assert isinstance(good, Reply) and len(server.bodies) == 2  # not asked again: it would be the same
+    assert most < 150_000_000
+
+
+@pytest.mark.parametrize("raw", [b"[" * 500_000, b'{"choices": ' + b"[" * 500_000], ids=["whole", "within"])
+def test_an_envelope_nested_deep_is_a_broken_response(serve: Serve, llm_params: Make, raw: bytes) -> None:
+    serve(lambda n, _: Act(raw=raw) if n == 0 else GOOD)
+    (reply,) = ask(llm_params(), request())
+    assert isinstance(reply, Reply) and counts() == {"broken_response": 1}
+
+
+def test_answers_are_asked_for_unpacked_and_read_when_packed_by_gzip(serve: Serve, llm_params: Make) -> None:
+    forms = [("gzip", gzip.compress(envelope(GOOD.text))), ("br", b"??")]
+    server = serve(lambda n, _: Act(raw=forms[n][1], headers={"content-encoding": forms[n][0]}))
+    (packed,) = ask(llm_params(), request())
+    (unknown,) = ask(llm_params(), request())
+    assert isinstance(packed, Reply) and packed.text == GOOD.text
+    assert isinstance(unknown, ReplyError) and "'br'" in str(unknown)
+    assert {h["accept-encoding"] for h in server.headers} == {"identity"}
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])

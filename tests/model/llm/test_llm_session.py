@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from diskcache import Cache, JSONDisk
 from faulty_server import Act, FaultyServer, Script
 
 from components.llm.chat import Message, Reply, Request, Usage
@@ -81,11 +83,28 @@ def test_answers_come_in_order_and_requests_stay_within_the_bound(serve: Serve, 
         (Act('{"text": "a", "note": "b"}'), "malformed", "note"),
         (Act('{"text": "a", "text": "b"}'), "malformed", "twice"),
         (Act('{"text": "much too long for this schema"}'), "malformed", "text"),
-        (Act("[" * 100_000), "malformed", "not JSON"),
+        (Act("[" * 500_000), "malformed", "not JSON"),
+        (Act('{"text": ' + "[" * 900 + "]" * 900 + "}"), "malformed", ""),
+        (Act('{"text": "\\ud800"}'), "malformed", "codec can't encode"),
+        (Act('{"text": 1e999}'), "malformed", "not JSON compliant"),
         (Act(""), "malformed", "not JSON"),
         (Act('{"text": "a red mug"}', finish="length"), "cut", "cut"),
     ],
-    ids=["prose", "half", "list", "type", "extra key", "two keys", "long", "deep", "empty", "cut"],
+    ids=[
+        "prose",
+        "half",
+        "list",
+        "type",
+        "extra key",
+        "two keys",
+        "long",
+        "deep",
+        "deep value",
+        "surrogate",
+        "infinity",
+        "empty",
+        "cut",
+    ],
 )
 def test_a_bad_answer_is_asked_again_with_its_problem(
     serve: Serve, llm_params: Make, bad: Act, counted: str, told: str
@@ -186,6 +205,40 @@ def test_the_cache_gives_back_what_it_took(tmp_path: Path) -> None:
     again = ResponseCache(tmp_path / "deep" / "replies")
     assert again.get(b"k") == reply and again.get(b"other") is None
     again.close()
+
+
+POISON = [
+    {"text": '{"text": "half \ud800"}', "cut": False, "tokens": [3, 4]},
+    {"text": "{}", "cut": False, "tokens": [float("inf"), 4]},
+    {"text": "{}", "cut": False, "tokens": [-3, 4]},
+    {"text": "{}", "cut": False, "tokens": [3]},
+    {"text": 7, "cut": False, "tokens": [3, 4]},
+    {"text": "{}", "cut": "no", "tokens": [3, 4]},
+    {"answer": "{}"},
+    ["{}"],
+]
+
+
+@pytest.mark.parametrize("poison", POISON, ids=range(len(POISON)))
+def test_a_poisoned_entry_of_the_cache_is_dropped_and_asked_again(tmp_path: Path, poison: object) -> None:
+    with Cache(tmp_path, disk=JSONDisk) as folder:
+        folder.set(b"k".hex(), poison)
+    cache = ResponseCache(tmp_path)
+    assert cache.get(b"k") is None
+    cache.put(b"k", Reply("{}", False, Usage(3, 4)))
+    assert cache.get(b"k") == Reply("{}", False, Usage(3, 4))
+    cache.close()
+
+
+@pytest.mark.parametrize("raw", [b"no zlib", zlib.compress(b"[" * 500_000)], ids=["bytes", "deep"])
+def test_a_damaged_entry_of_the_cache_is_dropped(tmp_path: Path, raw: bytes) -> None:
+    with Cache(tmp_path, disk=JSONDisk) as folder:
+        folder.set(b"k".hex(), {})
+        with folder.transact():
+            folder._sql("UPDATE Cache SET value = ?", (raw,))
+    cache = ResponseCache(tmp_path)
+    assert cache.get(b"k") is None
+    cache.close()
 
 
 def test_written_rules_answer_behind_the_same_protocol(llm_params: Make) -> None:

@@ -52,7 +52,9 @@ def read_cases(catalogue: Path, truth: Path, refined: Path, split: str) -> list[
     try:
         rows = pq.read_table(file, filters=[("split", "=", split)]).to_pylist()
     except (OSError, pa.ArrowException) as error:
-        raise ListingDataError(f"{file} cannot be read ({error}); run the refine stage.") from None
+        raise ListingDataError(
+            f"{file} cannot be read ({error}); run 'vitrine run --until refine'."
+        ) from None
     now = {r["product_id"]: Listing(r["title"], attributes_of(r["attributes"])) for r in rows}
     columns = ["title", "category", "attributes", "group_id"]
     sold = {p.product_id: p for p in Catalogue(catalogue).products(columns, split=split)}  # type: ignore[arg-type]
