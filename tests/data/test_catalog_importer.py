@@ -442,7 +442,7 @@ def test_import_command_speaks_one_sentence(tmp_path: Path) -> None:
 
     good = run("m.yaml")
     assert (good.returncode, good.stdout) == (0, "2 rows, 1 with a picture, now in data/source.\n")
-    assert "image in 1 rows: items.jsonl row 2: 'images/gone.jpg' does not exist" in good.stderr
+    assert "image in 1 row: items.jsonl row 2: 'images/gone.jpg' does not exist" in good.stderr
     for result, code, text in (
         (run("wrong.yaml"), 2, "'price'"),
         (run("none.yaml"), 2, "none.yaml"),

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from components.catalog.format.errors import ImageError, MappingError, SourceError
-from components.catalog.format.images import decode_image, reencode
+from components.catalog.format.images import catalogue_picture, decode_image, reencode
 from components.catalog.format.records import Product, Qrel, Query, Truth
 from components.catalog.format.schema import CatalogSchema, read_schema
 from components.catalog.format.truth import truth_of_listing
@@ -193,7 +193,7 @@ class FileSource:
 
     def _picture(self, staged: Staged) -> tuple[Staged, bytes | ImageError]:
         try:
-            data = self._read(staged.draft.image)
+            data = catalogue_picture(self._read(staged.draft.image), self._params.images)
             if self._params.reencode:
                 return staged, reencode(data, self._params.images, self._params.reencode)
             # One pixel is enough: the decoder must still read the picture to its end.

@@ -225,7 +225,7 @@ class Mapping(Params):
     attributes: Annotated[dict[str, Source], BeforeValidator(_names_shorthand)]
     # Tables to join, by the name under which their fields are known: {photos: {file, field, key}}.
     join: dict[str, JoinRule] = Field(default_factory=dict)
-    # Rows without this field belong to the product above: they add pictures, and values to what has ``take``.
+    # Rows without this field belong to the product above: they add pictures, and values of attributes.
     continues: str | None = None
     skip_where_empty: str | None = None  # rows without this field are left out, and counted
     split: Annotated[SplitRule, BeforeValidator(_field_shorthand)] | None = None  # none: by hash of the group

@@ -18,7 +18,7 @@ from components.encoder.model.features.vector_cache import Vectors
 from components.fusion.evaluate.conditions import carelessly_written, sparse, without_pictures, without_texts
 from components.fusion.evaluate.params import FusionEvaluationParams
 from components.fusion.evaluate.table import Question, Scorer, Table
-from components.fusion.model.errors import FusionDataError
+from components.fusion.model.errors import NoQueriesError
 from components.fusion.model.params import FusionParams
 from components.fusion.model.towers.aligned import load_towers
 from components.fusion.model.towers.towers import Items, Towers, joined
@@ -55,13 +55,13 @@ def read_split(towers: Towers, split: Split, settings: Settings) -> HeldOut:
     """Encode the products and the queries of a split.
 
     Raises:
-        FusionDataError: the split has no products, or no query with a relevant one.
+        NoQueriesError: the split has no query with a relevant one.
     """
     catalogue, grade = settings.catalogue, settings.params.relevant_grade
     items = joined(towers.stream(catalogue, split))
     task = query_task(catalogue, split, items.product_ids, grade)
     if not task.texts:
-        raise FusionDataError(
+        raise NoQueriesError(
             f"No query of the {split} split has a product of relevance {grade} there; add qrels or "
             "lower fusion_eval.relevant_grade."
         )
