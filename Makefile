@@ -55,7 +55,7 @@ ui: env  ## MLflow on the recorded runs, http://127.0.0.1:5000
 
 constraints: env  ## pin the newest set that fits pyproject.toml
 	( echo "# The tested set of versions (names and versions only). Made by: make constraints"; \
-	  $(BIN)/uv pip compile pyproject.toml --extra dev --no-annotate --no-header --quiet --python-version 3.11 \
+	  $(BIN)/uv pip compile pyproject.toml --extra dev --extra remotes --no-annotate --no-header --quiet --python-version 3.11 \
 	  | grep -E '^[a-zA-Z0-9_.-]+==' ) > constraints.tmp && mv constraints.tmp constraints.txt
 
 clean:  ## remove what was computed; the environment and the DVC cache stay

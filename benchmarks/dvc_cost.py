@@ -21,7 +21,7 @@ from pathlib import Path
 
 import yaml
 
-from flows.run import processes
+from components.machine import processes
 from flows.run.stages import Stage, run_stage
 
 PER_FOLDER = 10  # modules in a folder of code

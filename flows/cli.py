@@ -5,10 +5,11 @@ Heavy libraries are imported by the commands that need them, so that ``vitrine -
 
 from __future__ import annotations
 
-import errno
 import inspect
+import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -18,7 +19,10 @@ import typer
 from rich.console import Console
 
 from components.stage.errors import VitrineError
+from components.stage.full_disk import DISK_FULL, of_full_disk
+from components.stage.printable import printable
 from flows.options import Count, Json, Profile, Request
+from flows.run import FLOW_THREAD
 
 app = typer.Typer(
     help="Train, compare, guard and ship the vision-language models of an online shop.",
@@ -27,7 +31,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 OPEN = {"allow_extra_args": True, "ignore_unknown_options": True}  # whoever answers knows the rest
-FULL = "the disk is full: free some space ('vitrine gc') and run again; finished stages are kept."
+NEWLINES = "\n\t"
 INTERRUPTED = "interrupted; finished stages are kept, and the next run goes on from there."
 
 
@@ -101,14 +105,25 @@ def params(
 @app.command(name="import")
 def import_(
     source: Annotated[Path, typer.Argument(exists=True, help="Folder or file of the catalogue.")],
-    mapping: Annotated[Path, typer.Option(exists=True, help="How fields map: docs/your-catalogue.md.")],
+    mapping: Annotated[
+        Path | None, typer.Option(exists=True, help="How fields map: docs/your-catalogue.md.")
+    ] = None,
     profile: Profile = None,
     link: Annotated[bool, typer.Option("--link", help="Hard-link files instead of copying.")] = False,
+    looking: Annotated[
+        bool, typer.Option("--inspect", help="Only look, and write a mapping and a profile to edit.")
+    ] = False,
 ) -> None:
     """Bring in a catalogue of your own: JSONL, CSV or Parquet with pictures."""
-    from flows.importing import Catalogue, import_source
+    from flows.errors import SelectionError
+    from flows.importing import Catalogue, import_source, inspect_source
 
-    import_source(workspace(), Catalogue(source, mapping, link), profile, console())
+    if looking:
+        inspect_source(workspace(), source, profile, console())
+    elif mapping is None:
+        raise SelectionError("Give --mapping FILE, or --inspect to have one written.")
+    else:
+        import_source(workspace(), Catalogue(source, mapping, link), profile, console())
 
 
 @app.command(context_settings=OPEN)
@@ -121,8 +136,8 @@ def search(
     """Find products by TEXT, by a picture, or both.
 
     Both: "but navy" --image photo.jpg --weights text=0.6,image=0.4. What answered best on validation answers;
-    --system forces bm25, hybrid, hybrid_image, encoder, a network, or fusion (the network of the parameters).
-    Also: --where NAME=VALUE (repeatable), --json.
+    --system forces bm25, hybrid, hybrid_image, hybrid_image_type, encoder, a network, or fusion (that of the
+    parameters). Also: --where NAME=VALUE (repeatable), --json.
     """
     from flows.errors import SelectionError
 
@@ -162,7 +177,9 @@ for _name, _about in TRACKER.items():
 @app.command()
 def describe(
     photo: Annotated[Path, typer.Argument(exists=True, help="A photo, or a folder of photos.")],
-    category: Annotated[str, typer.Option(help="Category of the schema; needed for one photo.")],
+    category: Annotated[
+        str, typer.Option(help="Category of the schema, of the photo or of all in the folder.")
+    ],
     out: Annotated[Path | None, typer.Option(help="For a folder: where listings and page go.")] = None,
     profile: Profile = None,
 ) -> None:
@@ -221,13 +238,16 @@ def guarded(command: Callable[[], object]) -> int:
         text, code = INTERRUPTED, 130
     except VitrineError as error:
         silent = type(error).__name__ == "CommandFailedError"  # the started command has told its own error
-        text, code = "" if silent else str(error), error.exit_code
+        text, code = "" if silent else DISK_FULL if of_full_disk(error) else str(error), error.exit_code
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        text, code = FULL if full else f"{error.strerror or error}{where}", 1
+        text, code = DISK_FULL if of_full_disk(error) else f"{error.strerror or error}{where}", 1
+    except Exception as error:
+        if not of_full_disk(error):
+            raise
+        text, code = DISK_FULL, 1
     if text:
-        print(f"error: {text}", file=sys.stderr, flush=True)
+        print(f"error: {printable(text, NEWLINES)}", file=sys.stderr, flush=True)
     return code
 
 
@@ -236,7 +256,12 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup asks for that
             signal.signal(number, _on_signal)
-    sys.exit(guarded(app))
+    code = guarded(app)
+    if any(thread.name == FLOW_THREAD for thread in threading.enumerate()):
+        # Prefect still waits for a server that is gone, in threads that a plain exit would wait for
+        sys.stdout.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,11 @@ from pathlib import Path
 
 from components.stage.errors import ConfigurationError, InvalidDataError, VitrineError
 
+SERVER_LOST = (
+    "Prefect's server has gone away, so no further stage was begun; those at work were let finish, and their "
+    "records are kept. Run again to go on from there."
+)
+
 
 class FlowError(VitrineError):
     """Base of what may go wrong around the stages (exit code 1)."""

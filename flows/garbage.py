@@ -18,12 +18,13 @@ from components.report.budget import memory
 from components.stage.publish import remove
 from components.stage.record import STATE
 from components.tracking.lineage.objects import Cache, computable, needed
+from components.tracking.lineage.repair import dvc_stands_still
 from flows.errors import LockHeldError
 from flows.overrides import Override, Worktree, git_worktrees, last_used, overrides, unsaved
 from flows.overrides import held as held_by_git
 from flows.profiles import WORK, cache_folder
 from flows.remote.handover import published, withdraw
-from flows.run.locks import dvc_stands_still, held
+from flows.run.locks import held
 from flows.workspace import git
 
 DAY_S = 86400.0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -12,10 +14,10 @@ from pathlib import Path
 
 from rich.console import Console
 
+from components.machine import processes
 from components.parameters.profiles import profile_text
 from flows.errors import FlowError
 from flows.profiles import commit_worktree, prepare_worktree, run_lock
-from flows.run import processes
 from flows.run.locks import held
 from flows.workspace import git
 
@@ -54,6 +56,19 @@ def import_source(main: Path, catalogue: Catalogue, profile: str | None, console
         changed = git(root, "status", "--porcelain", "--", str(SOURCE)).split()[1::2]
         plain(f"commit it: git add {' '.join(changed) or SOURCE}", style="dim")
     return root
+
+
+def inspect_source(main: Path, source: Path, profile: str | None, console: Console) -> None:
+    """Write conf/mappings/NAME.yaml and conf/NAME.yaml; NAME is the profile's, or else the folder's.
+
+    Raises FlowError: a file of that name exists, or the folder shows no products; as ``import_source``.
+    """
+    name = profile or re.sub(r"[^a-z0-9]+", "-", source.resolve().name.lower()).strip("-") or "mine"
+    written = [f"--mapping=conf/mappings/{name}.yaml", f"--inspect=conf/{name}.yaml"]
+    looked_at = ["components.catalog.source", f"--source={source.resolve()}", *written]
+    passed_on(main, [sys.executable, "-m", *looked_at])
+    then = f"vitrine import {shlex.quote(str(source))} --mapping conf/mappings/{name}.yaml --profile {name}"
+    console.print(f"next: {then}", markup=False, highlight=False, soft_wrap=True)
 
 
 class CommandFailedError(FlowError):

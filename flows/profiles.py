@@ -9,15 +9,16 @@ was, and two profiles never mix.
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+from components.machine import processes
 from components.parameters.profiles import checked_name, profile_names
 from components.stage.publish import remove, write_text
 from components.stage.record import STATE
 from flows.errors import WorkspaceError
-from flows.run import processes
 from flows.workspace import git, head_commit, snapshot
 
 WORK = STATE / "work"  # the folder of all worktrees, in the main workspace
@@ -89,7 +90,9 @@ def share_caches(root: Path, work: Path) -> None:
     stamp = hashlib.sha256(f"{text}{cache}".encode()).hexdigest()
     if not done.exists() or done.read_text() != stamp or not theirs.exists():
         write_text(theirs, text)
-        dvc_output(work, "cache", "dir", "--local", str(cache))
+        # relative where it can be: DVC writes no path into its configuration that is not ASCII
+        place = os.path.relpath(cache, work) if cache.is_relative_to(root.resolve()) else str(cache)
+        dvc_output(work, "cache", "dir", "--local", place)
         write_text(done, stamp)
     caches, link = root / STATE / "cache", work / STATE / "cache"
     caches.mkdir(parents=True, exist_ok=True)

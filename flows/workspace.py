@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path
 
+from components.tracking.lineage.repair import clear_index_lock
 from flows.errors import WorkspaceError
 
-YOUNG_LOCK_S = (
-    10.0  # a younger lock may be of somebody whom we cannot see: another program, container or host
-)
+# What we do in git is the machinery's own: no hook of the user's (DVC's checks data out), and no
+# signature, whose key may be missing or wait for a passphrase.
+OURS = ("-c", "core.hooksPath=/dev/null", "-c", "commit.gpgsign=false")
+# What ends or changes a path in the address of an SQLite file, and bytes that are no text
+UNFIT = re.compile(r"[?#%\x00-\x1f\x7f\ud800-\udfff]")
 
 
 def git(root: Path, *arguments: str, check: bool = True, env: Mapping[str, str] | None = None) -> str:
@@ -24,8 +26,10 @@ def git(root: Path, *arguments: str, check: bool = True, env: Mapping[str, str] 
     Raises WorkspaceError: git is not installed, or the command failed and ``check`` is set.
     """
     done = _called(root, arguments, env)
-    if done.returncode and "index.lock" in done.stderr and _stale_lock_removed(root):
-        done = _called(root, arguments, env)
+    if done.returncode and "index.lock" in done.stderr:
+        lock = root / _called(root, ("rev-parse", "--git-path", "index.lock"), None).stdout.strip()
+        if clear_index_lock(root, lock):
+            done = _called(root, arguments, env)
     if check and done.returncode:
         reason = " ".join((done.stderr or done.stdout).split())
         raise WorkspaceError(f"git {' '.join(arguments[:2])} failed in {root}: {reason}.")
@@ -35,40 +39,13 @@ def git(root: Path, *arguments: str, check: bool = True, env: Mapping[str, str] 
 def _called(
     root: Path, arguments: tuple[str, ...], env: Mapping[str, str] | None
 ) -> subprocess.CompletedProcess[str]:
-    command, ours = ["git", *arguments], {**os.environ, **(env or {})}
+    command, ours = ["git", *OURS, *arguments], {**os.environ, **(env or {})}
     try:
         return subprocess.run(command, cwd=root, env=ours, capture_output=True, text=True, check=False)
     except FileNotFoundError:
         raise WorkspaceError(
             f"git is not installed, or {root} does not exist; Vitrine keeps code and dvc.lock in git."
         ) from None
-
-
-def _stale_lock_removed(root: Path) -> bool:
-    """Remove the lock of a git that was killed while it wrote the index; False if somebody may still write.
-
-    Git never removes it by itself. Only Linux lets one see who has it open, or who works there; elsewhere,
-    and while the lock is young, the user gets git's own message, which names the file.
-    """
-    lock = root / _called(root, ("rev-parse", "--git-path", "index.lock"), None).stdout.strip()
-    try:
-        if time.time() - lock.stat().st_mtime < YOUNG_LOCK_S or not Path("/proc/self/fd").exists():
-            return False
-    except FileNotFoundError:  # its owner has just ended
-        return True
-    if any(_may_write(process, root.resolve(), lock.resolve()) for process in Path("/proc").glob("[0-9]*")):
-        return False
-    lock.unlink(missing_ok=True)
-    return True
-
-
-def _may_write(process: Path, root: Path, lock: Path) -> bool:
-    """Whether a process, as a folder of /proc, has the lock open or is a git that works below ``root``."""
-    with suppress(OSError):  # it has ended, or is somebody else's
-        if (process / "comm").read_text() == "git\n" and (process / "cwd").resolve().is_relative_to(root):
-            return True
-        return any(file.resolve() == lock for file in (process / "fd").iterdir())
-    return False
 
 
 def snapshot(root: Path, more: Iterable[str] = ()) -> str:
@@ -96,6 +73,11 @@ def find_workspace(start: Path) -> Path:
     if root is None:
         raise WorkspaceError(
             f"{start} lies in no Vitrine workspace (no dvc.yaml upwards); change to its root."
+        )
+    if wrong := UNFIT.search(str(root)):
+        raise WorkspaceError(
+            f"The path of the workspace {root} has {wrong[0]!r} in it, which the addresses of databases and "
+            "of MLflow's artifacts cannot hold; move it to a path without."
         )
     if not git(root, "rev-parse", "--is-inside-work-tree", check=False).strip():
         raise WorkspaceError(

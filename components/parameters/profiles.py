@@ -13,7 +13,15 @@ from pydantic import BaseModel
 
 from components.parameters.blocks import BLOCKS, check_blocks, model
 from components.stage.errors import ConfigurationError
-from components.stage.params import block_model, did_you_mean, full_stop, merged, read_yaml, validate
+from components.stage.params import (
+    block_model,
+    did_you_mean,
+    full_stop,
+    load_yaml,
+    merged,
+    read_yaml,
+    validate,
+)
 
 
 def profile_names(root: Path) -> list[str]:
@@ -96,7 +104,7 @@ def parse_override(text: str) -> tuple[list[str], Any]:
     if not sign or not all(keys):
         raise ConfigurationError(f"--set {text}: write it as --set block.key=value.")
     try:
-        return keys, yaml.safe_load(value)
+        return keys, load_yaml(value)
     except yaml.YAMLError as error:
         raise ConfigurationError(
             f"--set {text}: the value is not valid YAML ({' '.join(str(error).split())})."

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from components.report.terminal import print_results
 from components.stage.record import StageResult, last_finished
@@ -82,7 +83,7 @@ def plan_table(rows: Iterable[tuple[str, bool | None, str, str]]) -> Table:
         table.add_column(heading, no_wrap=heading == "stage")
     words = {False: "[cyan]cached", True: "[yellow]runs", None: "[yellow]runs if its inputs change"}
     for name, runs, why, where in rows:
-        table.add_row(title(name), words[runs], why, where)
+        table.add_row(Text(title(name)), words[runs], Text(why), Text(where))
     return table
 
 

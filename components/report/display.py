@@ -66,7 +66,7 @@ class Display:
         elif time.monotonic() - self._told[stage] >= HEARTBEAT_S:
             self._told[stage] = time.monotonic()
             text = f"{title(stage)}: {duration(seconds)}  {line[:160]}"
-            self.console.print(text, highlight=False, markup=False)
+            self.console.print(text, highlight=False, markup=False, no_wrap=True, overflow="ellipsis")
 
     def ended(self, result: StageResult) -> None:
         """A stage is through."""

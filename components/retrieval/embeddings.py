@@ -26,7 +26,7 @@ def read_embeddings(folder: Path) -> tuple[list[str], NDArray[np.float32], dict[
         table = pq.read_table(folder / "embeddings.parquet", columns=["product_id", "vector"])
     except FileNotFoundError as error:
         raise RetrievalDataError(
-            f"{error.filename or folder} does not exist; run the embeddings stage."
+            f"{error.filename or folder} does not exist; run 'vitrine run --until embeddings'."
         ) from None
     except (ValueError, pa.ArrowException) as error:
         raise RetrievalDataError(f"{folder} cannot be read: {' '.join(str(error).split())[:200]}.") from None

@@ -268,7 +268,9 @@ def _read_meta(folder: Path) -> tuple[dict[str, Any], IndexParams, dict[str, str
             {name: meta["sha256"][name] for name in FILES},
         )
     except FileNotFoundError:
-        raise IndexFileError(f"{path} does not exist: there is no index here; run the index stage.") from None
+        raise IndexFileError(
+            f"{path} does not exist: there is no index here; run 'vitrine run --until index'."
+        ) from None
     except (ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise IndexFileError(

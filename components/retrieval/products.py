@@ -22,7 +22,9 @@ def products_of(shards: Path, product_ids: Sequence[str]) -> pa.Table:
     """
     files = sorted(shards.glob("part-*.parquet"))
     if not files:
-        raise RetrievalDataError(f"{shards} holds no part-*.parquet; run the catalog_quality stage.")
+        raise RetrievalDataError(
+            f"{shards} holds no part-*.parquet; run 'vitrine run --until catalog_quality'."
+        )
     try:
         table = pa.concat_tables(pq.read_table(file, columns=list(PRODUCT_COLUMNS)) for file in files)
     except (OSError, pa.ArrowException) as error:
@@ -38,6 +40,6 @@ def products_of(shards: Path, product_ids: Sequence[str]) -> pa.Table:
         raise RetrievalDataError(
             f"{shards} holds {table.num_rows} products, the embeddings {len(set(product_ids))} different "
             "ones; "
-            "run the embeddings stage."
+            "run 'vitrine run --until embeddings'."
         )
     return table.take(places)

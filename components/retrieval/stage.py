@@ -50,7 +50,7 @@ def require_passed_gate(verdict: Path, file: Path) -> None:
         passed, seen = report["passed"], report["inputs"][file.as_posix()]
     except (OSError, ValueError, KeyError, TypeError):
         raise RetrievalDataError(
-            f"{verdict} is missing or unreadable; run the embeddings_quality stage."
+            f"{verdict} is missing or unreadable; run 'vitrine run --until embeddings_quality'."
         ) from None
     if passed is not True:
         raise RetrievalDataError(
@@ -58,5 +58,5 @@ def require_passed_gate(verdict: Path, file: Path) -> None:
         )
     if not file.is_file() or sha256_file(file) != seen:
         raise RetrievalDataError(
-            f"{verdict} judged another {file} than this one; run the embeddings_quality stage."
+            f"{verdict} judged another {file} than this one; run 'vitrine run --until embeddings_quality'."
         )

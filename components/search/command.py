@@ -7,7 +7,6 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from components.fusion.answer.answer import PLAIN, Answer, check_towers, read_answer
 from components.fusion.model.data.product_text import plain
@@ -16,6 +15,7 @@ from components.fusion.model.params import FusionParams, SearchParams
 from components.retrieval.hits import conditions, print_hits
 from components.search.products import Found, by_words
 from components.search.question import Question, read_parts
+from components.stage.arguments import Parser
 from components.stage.frame import explain
 from components.stage.params import load_params
 from components.stage.paths import Paths
@@ -24,16 +24,8 @@ from components.stage.printable import printable
 SEES = ("encoder", "hybrid_image")  # systems that a picture can be asked of
 
 
-class _Parser(argparse.ArgumentParser):
-    """Names a wrong argument as text that a terminal does not obey."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print the usage and ``message``, and exit with code 2."""
-        super().error(printable(message))
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="vitrine search")
+def _parser() -> Parser:
+    parser = Parser(prog="vitrine search")
     parser.add_argument("text", nargs="?", default="")
     parser.add_argument("--image", type=Path)
     parser.add_argument("--weights", metavar="text=0.6,image=0.4")
@@ -76,8 +68,8 @@ def chosen_system(asked_for: str | None, question: Question, answer: Answer | No
         raise FusionConfigurationError(f"'{system}' is asked by a text alone; leave --system out.")
     if question.parts and system == "encoder":
         raise FusionConfigurationError("--weights are for fusion's answers; start with: vitrine run fusion")
-    if system == "hybrid_image" and answer is None:
-        raise FusionConfigurationError("hybrid_image has no weights yet; start with: vitrine run fusion")
+    if system in ("hybrid_image", "hybrid_image_type") and answer is None:
+        raise FusionConfigurationError(f"{system} has no weights yet; start with: vitrine run fusion")
     return system
 
 
@@ -137,7 +129,9 @@ def main(argv: list[str]) -> int:
         message, code = explain(error)
         print(f"error: {message}", file=sys.stderr)
         return code
-    for warning in filter(None, (_not_known(found.unknown), no_match(found.near, answer))):
+    for warning in filter(
+        None, (_not_known(found.unknown), no_match(found.near, answer), printable(found.remark))
+    ):
         print(warning, file=sys.stderr)
     if not found.hits and not question.where and not arguments.json:
         asked_by = "a word of the query" if question.text else "a picture"

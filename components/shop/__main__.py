@@ -14,12 +14,13 @@ from components.shop.contact_sheet import contact_sheet, save_page, save_sheet
 from components.shop.errors import ShopError
 from components.shop.params import ShopParams
 from components.shop.shop import Shop
+from components.stage.arguments import Parser
 from components.stage.errors import VitrineError
 from components.stage.params import load_params
 
 
 def _arguments(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m components.shop", description=__doc__)
+    parser = Parser(prog="python -m components.shop", description=__doc__)
     parser.add_argument("outputs", nargs="+", type=Path, help="OUT.png and/or OUT.html")
     parser.add_argument("--count", type=int, default=96, help="how many products (default 96)")
     parser.add_argument("--columns", type=int, default=12, help="pictures in a row of the sheet (default 12)")

@@ -12,10 +12,10 @@ change a block (``vlclip.seed=43``) or a path (``paths.vlclip=models/study/vlcli
 from __future__ import annotations
 
 import ctypes
-import errno
 import gc
 import importlib
 import os
+import re
 import signal
 import sys
 import time
@@ -27,13 +27,25 @@ from typing import Any, NamedTuple, get_type_hints
 import yaml
 
 from components.stage.errors import ConfigurationError, VitrineError
-from components.stage.params import Params, block_model, merged, parameters_file, read_yaml, validate
+from components.stage.full_disk import DISK_FULL, of_full_disk
+from components.stage.left_out import left_out_if_impossible
+from components.stage.params import (
+    Params,
+    block_model,
+    load_yaml,
+    merged,
+    parameters_file,
+    read_yaml,
+    validate,
+)
 from components.stage.paths import Paths
 from components.stage.placement import hold_threads_in_place
 from components.stage.printable import printable
 from components.stage.record import Record, environment, peak_memory_bytes, save_record
 
 COMPONENTS = Path(__file__).parents[1]
+COMMAND = re.compile(r"vitrine (?:run|import|sync|register)\b(?!.* --profile)")
+RELATIVE = re.compile(r"(?<![\w/.-])(?:conf|data|metrics|models|plots|reports|results)/\w")
 # Importing the libraries makes millions of objects that stay; checking them every 700 took a second.
 COLLECT_AFTER = (50_000, 20, 20)
 
@@ -49,16 +61,25 @@ def die_with_parent() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def in_profile(text: str, root: Path | None = None) -> str:
+    """A sentence said in the worktree of a profile, for a person who stands in the main workspace.
+
+    The commands it names get ``--profile``, and it says where the relative paths in it begin.
+    """
+    root = root or Path.cwd()
+    if root.parts[-3:-1] != (".vitrine", "work"):
+        return text
+    if (root / "conf" / f"{root.name}.yaml").exists():
+        text = COMMAND.sub(rf"\g<0> --profile {root.name}", text)
+    return f"{text} (paths begin in {root})" if RELATIVE.search(text) else text
+
+
 def explain(error: BaseException) -> tuple[str, int]:
     """One sentence and an exit code for an error."""
+    if of_full_disk(error):
+        return DISK_FULL, error.exit_code if isinstance(error, VitrineError) else 1
     if isinstance(error, VitrineError):
-        return printable(str(error), "\n\t"), error.exit_code
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return (
-            f"The disk is full ({error.filename or 'while writing'}): free some space and run again; "
-            "finished stages are kept.",
-            1,
-        )
+        return printable(in_profile(str(error)), "\n\t"), error.exit_code
     if isinstance(error, MemoryError):
         return "The machine ran out of memory: lower batch_size or workers in params.yaml.", 1
     return printable(f"{type(error).__name__}: {error}", "\n\t"), 1
@@ -108,7 +129,7 @@ def read_words(words: Sequence[str]) -> dict[str, Any]:
             if not isinstance(place, dict):
                 raise ConfigurationError(f"'{word}' sets a part of '{folder}', which was given as a whole.")
         try:
-            place[name] = yaml.safe_load(text)
+            place[name] = load_yaml(text)
         except yaml.YAMLError as error:
             raise ConfigurationError(
                 f"'{word}' is not valid YAML ({' '.join(str(error).split())})."
@@ -172,10 +193,12 @@ def main(words: Sequence[str]) -> int:
     room, *settings = words
 
     def _stage(record: Record) -> None:
-        loaded = load_stage(room)
-        params, paths = stage_parameters(loaded.params, settings)
-        record.parameters = params.model_dump(mode="json")
-        loaded.run(params, paths, record)
+        with left_out_if_impossible(words, record) as possible:
+            if possible:
+                loaded = load_stage(room)
+                params, paths = stage_parameters(loaded.params, settings)
+                record.parameters = params.model_dump(mode="json")
+                loaded.run(params, paths, record)
 
     # DVC names its stages; the record of a command by hand lies in a folder of one name
     by_hand = "@".join((room, *settings)).replace("/", "_")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import UnionType
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from components.stage.errors import ConfigurationError
 
+INTEGER = "tag:yaml.org,2002:int"
 PARAMS_FILE = Path("params.yaml")
 Share = Annotated[float, Field(ge=0, le=1)]
 Precision = Literal["bf16", "fp32"]
@@ -85,6 +87,28 @@ def parameters_file() -> Path:
     return Path(os.environ.get("VITRINE_PARAMS", PARAMS_FILE))
 
 
+class _Loader(yaml.SafeLoader):
+    """Reads ``010`` and ``1:30`` as texts, as YAML 1.2 and DVC do not count in eights and sixties."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [rule for rule in rules if rule[0] != INTEGER]
+    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    INTEGER, re.compile(r"[-+]?(?:0|[1-9][0-9_]*|0x[0-9a-fA-F]+)$"), list("-+0123456789")
+)
+
+
+def load_yaml(text: str) -> Any:
+    """A YAML document; a number with a zero before it stays a text, which becomes a number where one is due.
+
+    Raises:
+        yaml.YAMLError: it is none.
+    """
+    return yaml.load(text, Loader=_Loader)
+
+
 def read_yaml(path: Path) -> dict[str, object]:
     """Read a YAML mapping.
 
@@ -92,7 +116,7 @@ def read_yaml(path: Path) -> dict[str, object]:
         ConfigurationError: the file is missing, is not YAML, or is not a mapping at its top level.
     """
     try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        loaded = load_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigurationError(
             f"{path} does not exist; run from the root of a Vitrine workspace."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 
@@ -30,6 +31,7 @@ class Progress:
         text = (
             f"{self.what}: {self.done:,}/{self.total:,} {self.unit}, {rate:,.0f}/s, {left:.0f} s left {note}"
         )
-        text = text.rstrip()
+        # a line that wraps could not be written over
+        text = text.rstrip()[: shutil.get_terminal_size().columns - 1 if self._live else None]
         end = "\n" if not self._live or self.done >= self.total else ""
         print(("\r\x1b[2K" if self._live else "") + text, end=end, file=sys.stderr, flush=True)

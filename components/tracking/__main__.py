@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from components.stage.arguments import Parser
 from components.stage.errors import VitrineError
 from components.stage.frame import explain
 from components.tracking.errors import UnknownReferenceError
@@ -102,9 +103,9 @@ def _register(arguments: argparse.Namespace) -> int:
 def _promote(arguments: argparse.Namespace) -> int:
     from components.tracking.registry.registry import promote
 
-    before = promote(HERE, arguments.name, arguments.version, arguments.alias)
+    now, before = promote(HERE, arguments.name, arguments.version, arguments.alias)
     print(
-        f"{arguments.name}@{arguments.alias} is now {arguments.version}"
+        f"{arguments.name}@{arguments.alias} is now version {now}"
         + (f" (before: version {before})." if before else ".")
     )
     return 0
@@ -137,12 +138,12 @@ def _ui(arguments: argparse.Namespace) -> int:
     return subprocess.run(command, env=quiet, check=False).returncode
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The command line."""
-    top = argparse.ArgumentParser(prog="python -m components.tracking", description=__doc__)
+    top = Parser(prog="python -m components.tracking", description=__doc__)
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
-    def _command(name: str, action: object, about: str) -> argparse.ArgumentParser:
+    def _command(name: str, action: object, about: str) -> Parser:
         sub = commands.add_parser(name, help=about, description=about)
         sub.set_defaults(action=action)
         return sub

@@ -16,11 +16,11 @@ from prefect import flow
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed, State
 
+from components.machine import processes
 from components.stage.errors import VitrineError
 from components.stage.record import STATE
 from flows.remote.gpu_stage import CLONE_WAIT_S, LOG_BYTES, run_dvc, runner_clone
 from flows.remote.handover import check_out
-from flows.run import processes
 from flows.run.locks import held
 from flows.run.stages import Stage, last_line
 from flows.workspace import git

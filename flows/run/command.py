@@ -49,12 +49,12 @@ def run(main: Path, request: Request, console: Console) -> None:
         stages = select(graph, request.system, request.first, request.last)
         reads = {block for name in stages for block in graph.stages[name].blocks}
         checked = check_parameters(root / "params.yaml", required=sorted(reads))
-        if request.dry_run:
-            _print_plan(console, graph, stages)
-            return
-        _check_sources(root, graph)
         runner = checked.get("runner", HERE)
         assert isinstance(runner, RunnerParams)
+        if request.dry_run:
+            _print_plan(console, graph, stages, runner.gpu.work_pool)
+            return
+        _check_sources(root, graph)
         job = Run(uuid.uuid4().hex, root, request.system, graph, stages, runner, checked)
         job.lock_timeout_s = request.lock_timeout_s
         results = _execute(main, job, console)
@@ -67,12 +67,13 @@ def run(main: Path, request: Request, console: Console) -> None:
     print_summary(console, root, results, made, time.perf_counter() - start)
 
 
-def _print_plan(console: Console, graph: Graph, stages: Sequence[str]) -> None:
-    """What a run would do, and why."""
+def _print_plan(console: Console, graph: Graph, stages: Sequence[str], pool: str | None) -> None:
+    """What a run would do, why, and where: ``pool`` is the work pool of stages for a GPU, None for here."""
     work, changed = stale(graph, stages), graph.reasons
     runs = {name: (True if name in changed else None) if name in work else False for name in stages}
     why = {name: "; ".join(graph.why(name)[:4]) if name in work else "" for name in stages}
-    console.print(plan_table((n, runs[n], why[n], graph.stages[n].meta.pool) for n in stages))
+    where = {n: f"pool {pool}" if pool and graph.stages[n].meta.pool == "gpu" else "here" for n in stages}
+    console.print(plan_table((n, runs[n], why[n], where[n]) for n in stages))
 
 
 def _check_sources(root: Path, graph: Graph) -> None:
@@ -92,11 +93,11 @@ def _execute(main: Path, job: Run, console: Console) -> list[StageResult]:
     """Run the flow; with nothing to do there is none, unless a lasting Prefect server is there to keep it."""
     if not stale(job.graph, job.stages) and not os.environ.get("PREFECT_API_URL"):
         console.print("Nothing has changed: every stage is cached.", highlight=False)
+        record(job.root, job.id, (), console)  # what a run that was killed did not get to record
         return [StageResult(name, "cached") for name in job.stages]
     from flows.run.server import PrefectServer
 
     with PrefectServer(main) as server:  # started before heavy work, and while Prefect is being imported
-        from prefect.exceptions import TerminationSignal
         from prefect.settings import PREFECT_API_URL, temporary_settings
 
         from components.tracking.publish.pending import start_pipeline
@@ -107,9 +108,8 @@ def _execute(main: Path, job: Run, console: Console) -> list[StageResult]:
         start_pipeline(job.root, job.id)  # notes the code the run starts from
         try:
             with temporary_settings({PREFECT_API_URL: server.ready()}), display:
-                execute(job)
-        except TerminationSignal:  # Prefect's own answer to SIGTERM while a flow runs
-            raise KeyboardInterrupt("SIGTERM") from None
+                if not execute(job, server.away):
+                    display.say("Prefect's server has gone away; its history lacks the end of this run")
         finally:
             record(job.root, job.id, job.results.values(), console)
         return [job.results[name] for name in job.stages]

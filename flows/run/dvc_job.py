@@ -11,7 +11,6 @@ It is a plain script that imports DVC and nothing of the project, for the worksp
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import sys
 import time
@@ -24,7 +23,6 @@ from dvc.lock import LockBase, LockError
 from dvc.repo import Repo
 
 RETRY_S = 1.0
-DISK_FULL = "the disk is full: free some space ('vitrine gc') and run again; finished stages are kept."
 
 
 class PatientLock:
@@ -113,8 +111,6 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
 
 def sentence(repo: Repo, arguments: dict[str, Any], error: BaseException) -> str:
     """What went wrong: what we can see ourselves, else in DVC's words."""
-    if any(isinstance(e, OSError) and e.errno in (errno.ENOSPC, errno.EDQUOT) for e in causes(error)):
-        return DISK_FULL
     with contextlib.suppress(Exception):
         targets = arguments["targets"] if arguments.get("single_item") else []
         deps = (dep for target in targets for stage in repo.stage.collect(target) for dep in stage.deps)

@@ -202,6 +202,10 @@ def _system(graph: Graph, system: str) -> set[str]:
     targets = [name for name, node in graph.stages.items() if system in node.systems and not node.in_study]
     if targets:
         return graph.ancestors(targets)
+    if system in graph.stages:
+        raise SelectionError(
+            f"'{system}' is a stage, not a system; run it with: vitrine run --until {system}"
+        )
     known = sorted({s for node in graph.stages.values() for s in node.systems})
     raise SelectionError(
         f"No stage of dvc.yaml belongs to system '{system}' (known: all{''.join(', ' + k for k in known)})."

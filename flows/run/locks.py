@@ -1,15 +1,15 @@
-"""Locks: a run per workspace, a process per stage, whom DVC waits for; repair of what a kill left."""
+"""Locks: a run per workspace, a process per stage; and repair of what a kill left, told to people."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from components.tracking.lineage.repair import clear_rwlock, repair_lock_files
+from components.tracking.lineage.repair import clear_dead_locks, guard_lock_file
 from flows.errors import LockHeldError
 
 POLL_S = 0.25
@@ -63,41 +63,3 @@ def mend(root: Path, say: Say) -> None:
         say("removed DVC's locks of a process that is gone")
     if guard_lock_file(root):
         say("repaired dvc.lock, which a killed run had cut short")
-
-
-def clear_dead_locks(root: Path) -> bool:
-    """Remove from DVC's ``rwlock`` what dead processes have left, unless a living DVC is writing it."""
-    path = root / ".dvc" / "tmp" / "rwlock"
-    if not path.exists():
-        return False
-    with _free(path.parent / "rwlock.lock") as free:
-        return free and clear_rwlock(path)
-
-
-@contextmanager
-def _free(path: Path) -> Iterator[bool]:
-    """Hold a lock that nobody else has; yields False, holding nothing, where somebody has it."""
-    lock = _file_lock(path, 0.0)
-    try:
-        lock.acquire()
-    except Timeout:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        lock.release()
-
-
-def dvc_stands_still(root: Path) -> AbstractContextManager[bool]:
-    """Hold, if it is free, the lock that DVC takes to read or write the workspace (dvc/lock.py)."""
-    return _free(root / ".dvc" / "tmp" / "lock")
-
-
-def guard_lock_file(root: Path) -> bool:
-    """Keep a copy of a sound dvc.lock, or repair one that a kill cut short, unless DVC is at work.
-
-    Returns whether one was repaired; raises as :func:`repair_lock_files`.
-    """
-    with dvc_stands_still(root) as still:
-        return still and repair_lock_files(root)

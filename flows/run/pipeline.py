@@ -8,11 +8,14 @@ to a runner where ``runner.gpu.work_pool`` names one, and runs here where it doe
 
 from __future__ import annotations
 
+import contextvars
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import httpx
 from prefect import Task, flow, task
 from prefect.artifacts import create_table_artifact
 from prefect.futures import PrefectFuture, as_completed
@@ -23,9 +26,11 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from components.parameters.runner import cores_wanted
 from components.stage.errors import VitrineError
+from components.stage.full_disk import DISK_FULL, full
 from components.stage.record import StageResult
 from components.tracking.lineage.lockfile import read_lock
-from flows.errors import StageFailedError
+from flows.errors import SERVER_LOST, StageFailedError, TrackerError
+from flows.run import FLOW_THREAD
 from flows.run.cores import Cores, by_critical_path, machine_cores
 from flows.run.graph import StageNode, stale
 from flows.run.stages import Run, Stage, run_stage
@@ -33,12 +38,54 @@ from flows.run.stages import Run, Stage, run_stage
 Action = Callable[[str], PrefectState[Any]]
 
 
-def execute(run: Run) -> None:
+WATCH_S = 1.0
+END_S = 3.0  # how long Prefect may take to end a flow without its server, once no stage runs any more
+INTERRUPTED_S = 30.0  # how long it may take to end one that was interrupted
+
+
+def execute(run: Run, away: Callable[[], bool]) -> bool:
     """Run the stale ones of ``run.stages`` as a Prefect flow; the others are shown as cached.
 
-    Raises StageFailedError of the first stage that failed. Stages beside it were let finish, none was begun
-    after it, and what is done stays done.
+    The flow has a thread of its own: without its server Prefect's client tries for minutes, and nothing else
+    ends that. ``away`` tells whether the server is gone. Running stages then finish, and none begins.
+
+    Returns whether Prefect saw the end of the flow; where it did not, its threads are left waiting.
+
+    Raises StageFailedError of the first stage that failed (stages beside it were let finish, none was begun
+    after it, and what is done stays done); TrackerError: the server was lost before all stages were done.
     """
+    errors: list[BaseException] = []
+    flow_thread = threading.Thread(
+        target=contextvars.copy_context().run, args=(_flow, run, errors), daemon=True, name=FLOW_THREAD
+    )
+    flow_thread.start()
+    try:
+        _until_lost(run, flow_thread, away)
+    except BaseException:  # an interruption: the stages' threads see it and stop their processes
+        run.called_off.set()
+        flow_thread.join(END_S if run.server_away else INTERRUPTED_S)
+        raise
+    if run.failure is not None:
+        raise run.failure
+    done = all(name in run.results and run.results[name].state != "failed" for name in run.stages)
+    if not done and (run.server_away or (errors and isinstance(errors[0], httpx.HTTPError))):
+        raise TrackerError(DISK_FULL if full(run.root) else SERVER_LOST) from (errors[0] if errors else None)
+    if not done and errors:
+        raise errors[0]
+    return not errors and not flow_thread.is_alive()
+
+
+def _until_lost(run: Run, flow_thread: threading.Thread, away: Callable[[], bool]) -> None:
+    """Wait for the flow, or, once its server is gone, for the stages at work."""
+    patience = END_S
+    while flow_thread.is_alive() and patience > 0:
+        flow_thread.join(WATCH_S)
+        run.server_away = flow_thread.is_alive() and away()
+        patience = patience - WATCH_S if run.server_away and not run.at_work else END_S
+
+
+def _flow(run: Run, errors: list[BaseException]) -> None:
+    """The Prefect flow, from start to end; what it raises goes into ``errors``."""
     threads = ThreadPoolTaskRunner(max_workers=len(run.stages) + 1)  # a waiting stage holds one
 
     @flow(name="vitrine", flow_run_name="{system}", task_runner=threads, log_prints=False)  # type: ignore[untyped-decorator]
@@ -50,7 +97,10 @@ def execute(run: Run) -> None:
             text = f"Run {run.id} of {system} in {root}"
             create_table_artifact(table=table(run), key="vitrine-stages", description=text)
 
-    _vitrine(run.system, list(run.stages), str(run.root))
+    try:
+        _vitrine(run.system, list(run.stages), str(run.root))
+    except BaseException as error:
+        errors.append(error)
 
 
 def _until_done(run: Run) -> None:
@@ -75,10 +125,8 @@ def _until_done(run: Run) -> None:
             except Exception as error:
                 failed = failed or error
                 cores.close()
-    except BaseException:  # an interruption: the stages' threads see it and stop their processes
-        run.called_off.set()
+    finally:
         cores.close()
-        raise
     if failed is not None:
         raise run.failure or failed
 
@@ -108,10 +156,14 @@ def bring_up_to_date(name: str, run: Run, cores: Cores) -> PrefectState[Any]:
     node = run.graph.stages[name]
     out = node.meta.pool == "gpu" and run.runner.gpu.work_pool is not None
     with cores.lent(name, 0 if out else cores_wanted(name, node.blocks, run.parameters)) as numbers:
-        if numbers is None:
-            return PrefectState(type=StateType.CANCELLED, message="not begun: another stage has failed")
+        if numbers is None or run.server_away or run.called_off.is_set():
+            return PrefectState(type=StateType.CANCELLED, message="not begun: the run is at its end")
         stage = Stage(run.root, name, run.id, run.prefect_run, run.lock_timeout_s, numbers, run.called_off)
-        result = run.finish(_remote(stage, run) if out else run_stage(stage, run.watcher))
+        run.at_work.add(name)
+        try:
+            result = run.finish(_remote(stage, run) if out else run_stage(stage, run.watcher))
+        finally:
+            run.at_work.discard(name)
         if result.state == "failed":
             error = StageFailedError(name, result.error, result.exit_code, result.log)
             if not _may_pass(error) or (task_run.run_count or 1) > node.meta.retries:

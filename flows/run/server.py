@@ -13,13 +13,16 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from http.client import HTTPException
 from pathlib import Path
 from subprocess import Popen
 
+from components.machine import processes
 from components.stage.record import STATE
 from flows.errors import TrackerError
-from flows.run import processes
 
+AWAY_S = 4.0  # how long a server of the environment may refuse before it counts as gone
+SLOW_S = 20.0  # how long one that has much to do may take for an answer
 STARTUP_TIMEOUT_S = 600.0  # a machine busy with other work starts it slowly; a dead one is seen at once
 POLL_S = 0.05
 
@@ -58,6 +61,7 @@ class PrefectServer:
         self._process: Popen[bytes] | None = None
         self._url = os.environ.get("PREFECT_API_URL", "")
         self._ours = not self._url
+        self._seen = time.monotonic()
 
     def __enter__(self) -> PrefectServer:  # from the main thread: it dies with its starter
         if not self._ours:
@@ -69,8 +73,18 @@ class PrefectServer:
         self._url = f"http://127.0.0.1:{port}/api"
         command = [sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"]
         command += ["--host", "127.0.0.1", "--port", str(port), "--log-level", "error", "--lifespan", "on"]
-        extra = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
-        extra["PREFECT_API_BLOCKS_REGISTER_ON_START"] = "false"
+        # Settings for a server of the user's own, such as its password or its database, are not for this one.
+        theirs = [name for name in os.environ if name.startswith(("PREFECT_SERVER_", "PREFECT_API_"))]
+        extra = {
+            **dict.fromkeys(theirs),
+            "PREFECT_PROFILES_PATH": str(self.log.with_name("no-profiles.toml")),
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
+            "PREFECT_UI_ENABLED": "0",
+            "PREFECT__SERVER_EPHEMERAL": "1",
+            "PREFECT__SERVER_FINAL": "1",
+            "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
+        }
         self.log.parent.mkdir(parents=True, exist_ok=True)
         Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
         with self.log.open("wb") as output:
@@ -80,21 +94,33 @@ class PrefectServer:
     def ready(self) -> str:
         """Wait for the API and return its URL; TrackerError: it does not answer."""
         deadline = time.monotonic() + (STARTUP_TIMEOUT_S if self._ours else 10.0)
-        opener = urllib.request.build_opener(*([urllib.request.ProxyHandler({})] if self._ours else []))
         while time.monotonic() < deadline and (self._process is None or self._process.poll() is None):
-            try:
-                with opener.open(f"{self._url}/health", timeout=5):
-                    return self._url
-            except urllib.error.HTTPError as error:
-                if error.code in (401, 403):  # authentication is on, and Prefect's client has the password
-                    return self._url
-            except OSError:
-                pass
+            if self._answers():
+                self._seen = time.monotonic()
+                return self._url
             time.sleep(POLL_S)
         hint = f"see {self.log} and 'vitrine doctor --deep'" if self._ours else "check PREFECT_API_URL"
         raise TrackerError(
             f"Prefect's API at {self._url} does not answer; {hint}. 'dvc repro' works without it."
         )
+
+    def _answers(self, timeout_s: float = 5.0) -> bool:
+        opener = urllib.request.build_opener(*([urllib.request.ProxyHandler({})] if self._ours else []))
+        try:
+            with opener.open(f"{self._url}/health", timeout=timeout_s):
+                return True
+        except urllib.error.HTTPError as error:
+            return error.code in (401, 403)  # authentication is on, and Prefect's client has the password
+        except (OSError, HTTPException):
+            return False
+
+    def away(self) -> bool:
+        """Whether the server is gone: ours has ended, or that of the environment is silent for ``AWAY_S``."""
+        now = time.monotonic()
+        there = self._process.poll() is None if self._process else self._answers(SLOW_S)
+        self._seen = now if there else self._seen
+        gone = now - self._seen >= (0.0 if self._ours else AWAY_S)
+        return not there and gone
 
     def __exit__(self, *_: object) -> None:
         if self._process is not None:

@@ -20,10 +20,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from components.machine import processes
 from components.parameters.runner import RunnerParams
+from components.stage.full_disk import why_it_ended
 from components.stage.record import STATE, StageResult, State, newest_record
 from flows.errors import CalledOffError, LockHeldError, StageFailedError
-from flows.run import processes
 from flows.run.graph import Graph
 from flows.run.locks import held, mend
 
@@ -32,7 +33,6 @@ POLL_S = 0.1
 TAIL_BYTES = 4096
 PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-KILLED = "its process was killed from outside (out of memory?); run again, finished stages are kept."
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,8 @@ class Run:
     prefect_run: str = ""
     called_off: threading.Event = field(default_factory=threading.Event)
     failure: StageFailedError | None = None  # of the stage that failed first
+    at_work: set[str] = field(default_factory=set)  # stages that have cores now
+    server_away: bool = False  # Prefect's server does not answer: no stage begins
 
     def finish(self, result: StageResult) -> StageResult:
         """Keep and show a result."""
@@ -112,6 +114,7 @@ def run_stage(stage: Stage, watcher: Watcher = QUIET) -> StageResult:
     code, peak = 0, record.peak_memory_bytes if record else 0
     if state == "failed":
         code, error = (record.exit_code, record.error) if record and record.exit_code else (1, error)
+        error = why_it_ended(error, end_of(stage.log), stage.root) if code == 1 else error
     elif record:
         state = "ran"
     left = record.model_dump() if record else None
@@ -155,7 +158,7 @@ def _answer(stage: Stage, path: Path, code: int) -> tuple[State, str]:
         told = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         ended = f"DVC ended with exit code {code}; the log has the details."
-        return "failed", KILLED if code in (137, 143) else ended
+        return "failed", why_it_ended(ended, end_of(stage.log), stage.root)
     finally:
         path.unlink(missing_ok=True)
     if told["state"] == "busy":
@@ -166,10 +169,17 @@ def _answer(stage: Stage, path: Path, code: int) -> tuple[State, str]:
     return told["state"], told["error"]
 
 
-def last_line(log: Path) -> str:
-    """The newest complete or running line of a log, for the progress display."""
+def end_of(log: Path) -> str:
+    """The last few thousand bytes of a log as text; "" where there is none."""
+    if not log.exists():
+        return ""
     with log.open("rb") as file:
         size = file.seek(0, 2)
         file.seek(max(0, size - TAIL_BYTES))
-        lines = re.split(r"[\r\n]+", CONTROL.sub("", file.read().decode("utf-8", "replace")))
+        return CONTROL.sub("", file.read().decode("utf-8", "replace"))
+
+
+def last_line(log: Path) -> str:
+    """The newest complete or running line of a log, for the progress display."""
+    lines = re.split(r"[\r\n]+", end_of(log))
     return next((line.strip() for line in reversed(lines) if line.strip()), "")

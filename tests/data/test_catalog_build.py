@@ -272,7 +272,7 @@ def test_a_full_disk_is_named(
     with monkeypatch.context() as patch:  # SQLite says so when a file may not grow
         patch.setattr(staging, "TABLES", staging.TABLES + "PRAGMA max_page_count = 8;")
         assert main(["catalog.build"]) == 1
-    assert "The disk is full" in capsys.readouterr().err
+    assert "the disk is full" in capsys.readouterr().err
 
     def no_space(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -280,7 +280,7 @@ def test_a_full_disk_is_named(
     with monkeypatch.context() as patch:
         patch.setattr("pyarrow.parquet.ParquetWriter.write_table", no_space)
         assert main(["catalog.build"]) == 1
-    assert "The disk is full" in capsys.readouterr().err
+    assert "the disk is full" in capsys.readouterr().err
     assert not (here / "data/catalog").exists()
     assert main(["catalog.build"]) == 0
 

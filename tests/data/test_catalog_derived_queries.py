@@ -45,6 +45,13 @@ def test_every_combination_of_a_split_is_asked_and_judged_there() -> None:
     assert len(set(ids)) == len(ids) and {q.kind for q, _ in derived_queries(shop, RULE)} == {"attributes"}
 
 
+def test_capitals_make_no_other_query() -> None:
+    rule = DerivedQueries(templates=("{colour} {product_type}",))
+    shop = [described("a", "navy", ""), described("b", "Navy", "", kind="BOOT"), described("c", "Red", "")]
+    found = {q.text: {j.product_id: j.relevance for j in js} for q, js in derived_queries(shop, rule)}
+    assert found == {"navy boot": {"a": 3, "b": 3}, "red boot": {"c": 3}}
+
+
 def test_one_asked_attribute_has_no_near_miss() -> None:
     rule = DerivedQueries(templates=("{colour} {product_type}",), splits=("train",))
     shop = [described("a", "Red", "Men"), described("b", "Blue", "Men"), described("c", "Red", "Men", "test")]

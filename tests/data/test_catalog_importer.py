@@ -22,10 +22,11 @@ from PIL import Image
 from components.catalog.build.params import CatalogParams
 from components.catalog.format.errors import MappingError, SchemaError, SourceError
 from components.catalog.format.records import Product
-from components.catalog.source.drafts import field_names, look_up, text_of
 from components.catalog.source.importer import FileSource, in_order
 from components.catalog.source.manifest import import_source, read_source
 from components.catalog.source.mapping import mapping_values, parse_mapping, read_mapping
+from components.catalog.source.values.paths import field_names, look_up
+from components.catalog.source.values.texts import text_of
 from components.stage.errors import ConfigurationError
 from tests.data.parameter_blocks import catalog_block
 
@@ -239,7 +240,7 @@ def test_attributes_by_star_with_lists_and_numbers(tmp_path: Path) -> None:
         item(3, specs='{"colour": "red"}'),
     ]
     found = products_of(folder_of(tmp_path / "s", rows), mapping_of(attributes=["specs.*"]))
-    assert found[0].attributes == {"colour": "red, blue", "watts": "40", "dimmable": "true"}
+    assert found[0].attributes == {"colour": "red", "watts": "40", "dimmable": "true"}
     assert found[1].attributes == found[2].attributes == {"colour": "red"}
 
 
@@ -403,7 +404,8 @@ def test_import_brings_only_what_the_mapping_names(tmp_path: Path) -> None:
     mapping = parse_mapping(mapping_of(), "m")
     for link in (False, True):
         found = import_source(root, mapping, tmp_path / "into", link=link)
-        assert found == (3, 0, 1, 2)
+        assert (found.rows, found.products, found.failed) == (3, 1, 2)
+        assert found.failures["image"].rows == 2
         files = tmp_path / "into/files"
         names = sorted(p.relative_to(files).as_posix() for p in files.rglob("*") if p.is_file())
         assert names == ["images/1.jpg", "items.jsonl"]
@@ -440,7 +442,7 @@ def test_import_command_speaks_one_sentence(tmp_path: Path) -> None:
 
     good = run("m.yaml")
     assert (good.returncode, good.stdout) == (0, "2 rows, 1 with a picture, now in data/source.\n")
-    assert "1 lack their picture" in good.stderr
+    assert "image in 1 row: items.jsonl row 2: 'images/gone.jpg' does not exist" in good.stderr
     for result, code, text in (
         (run("wrong.yaml"), 2, "'price'"),
         (run("none.yaml"), 2, "none.yaml"),

@@ -36,4 +36,4 @@ def test_a_link_inside_the_source_is_fine(tmp_path: Path) -> None:
     root = folder_of(tmp_path / "s", [item(1)])
     (root / "items.jsonl").rename(root / "real.jsonl")
     (root / "items.jsonl").symlink_to("real.jsonl")
-    assert import_source(root, parse_mapping(mapping_of(), "m"), tmp_path / "into", link=False).images == 1
+    assert import_source(root, parse_mapping(mapping_of(), "m"), tmp_path / "into", link=False).products == 1

@@ -29,6 +29,8 @@ import yaml
 PROJECT = Path(__file__).resolve().parents[2]
 VALUES = {
     "POSTGRES_PASSWORD": "unused",
+    "MLFLOW_DB_PASSWORD": "unused",
+    "PREFECT_DB_PASSWORD": "unused",
     "MLFLOW_USERNAME": "keeper",
     "MLFLOW_PASSWORD": "for-this-test-only",
     "MLFLOW_SECRET_KEY": "for-this-test-only",

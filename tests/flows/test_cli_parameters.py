@@ -20,6 +20,7 @@ from components.parameters.listing import print_parameters, resolved
 from components.parameters.profiles import overrides_name, parse_override, profile_values, with_overrides
 from components.parameters.runner import RunnerParams
 from components.stage.errors import ConfigurationError
+from components.stage.params import validate
 from tests.flows.toy_workspace import RUNNER, environment
 
 HEAVY = ("torch", "mlflow", "prefect", "dvc", "great_expectations", "open_clip", "faiss", "pandas")
@@ -189,6 +190,21 @@ def test_an_override_reaches_the_file_as_the_value_it_says(value: object) -> Non
     assert parse_override(f"a.b={flow}") == (["a", "b"], value)
     changed = with_overrides({}, [f"report.title={flow}"])
     assert yaml.safe_load(yaml.safe_dump(changed)) == {"report": {"title": value}}
+
+
+@pytest.mark.parametrize(
+    ("text", "seed"), [("010", 10), ("10", 10), ("-0", 0), ("0x10", 16), ("1_000", 1000)]
+)
+def test_a_number_with_zeros_before_it_counts_in_tens(text: str, seed: int) -> None:
+    changed = with_overrides({}, [f"encoder.seed={text}"])
+    assert validate(model("encoder"), changed["encoder"], "encoder").seed == seed  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("text", ["1:30", "0o"])
+def test_a_number_in_sixties_or_none_is_refused(text: str) -> None:
+    changed = with_overrides({}, [f"encoder.seed={text}"])
+    with pytest.raises(ConfigurationError, match=r"encoder\.seed"):
+        validate(model("encoder"), changed["encoder"], "encoder")
 
 
 def test_the_name_of_a_set_of_overrides_depends_on_what_it_says_only() -> None:

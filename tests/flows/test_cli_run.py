@@ -85,7 +85,11 @@ def test_a_run_goes_on_from_what_is_there_and_tries_again_what_crashed(root: Pat
     assert table["make"]["state"] == "cached" and table["scale"]["state"] == "ran"
     assert all(len(row["lock"]) == 12 for row in table.values())
 
+    # as after a kill between the stages and their records: the next run publishes them, though all is cached
+    (root / "params.yaml").write_text(RUNNER + "tracking: {experiment: toy}\n")
     nothing = vitrine(root, "run", "encoder")
+    (root / "params.yaml").write_text(RUNNER)
+    assert len(list((root / ".vitrine" / "published").rglob("*.json"))) >= 3, nothing.stdout
     assert nothing.returncode == 0 and "every stage is cached" in nothing.stdout
     assert set(rows(nothing.stdout, "Budget")) >= {"make", "scale", "sum"}
     assert "note" not in rows(nothing.stdout, "Budget")
@@ -97,6 +101,7 @@ def test_dry_run_says_what_and_why_and_runs_nothing(root: Path) -> None:
     shown = vitrine(root, "run", "--dry-run", "--until", "sum")
     assert shown.returncode == 0, shown.stderr
     assert "toy.start modified" in rows(shown.stdout, "why")["make"] or "not computed yet" in shown.stdout
+    assert "here" in rows(shown.stdout, "why")["sum"] and "gpu" not in shown.stdout
     assert "runs" in rows(shown.stdout, "why")["sum"] and "note" not in rows(shown.stdout, "why")
     assert sorted((root / ".vitrine" / "records").rglob("*.json")) == before
 
@@ -105,6 +110,10 @@ def test_dry_run_says_what_and_why_and_runs_nothing(root: Path) -> None:
     ("arguments", "told"),
     [
         (["run", "fusion"], "No stage of dvc.yaml belongs to system 'fusion'"),
+        (["run", "scale"], "'scale' is a stage, not a system; run it with: vitrine run --until scale"),
+        (["run", "[/x]"], "belongs to system '[/x]'"),
+        (["run", "--set", "[/x]=1"], "--set [/x]: unknown key"),
+        (["run", "--[/x]"], "No such option: --[/x]"),
         (["run", "--from", "sacle"], "'sacle' is no stage of system 'all'"),
         (["run", "--profile", "nowhere"], "There is no profile 'nowhere' (profiles: small)"),
         (["run", "--set", "runner.gpu.timeout=3"], "did you mean timeout_s?"),

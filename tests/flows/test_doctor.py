@@ -11,8 +11,16 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 from rich.console import Console
 
+from components.machine import checks
+from components.machine.checks import (
+    Finding,
+    check_disk,
+    check_ignores,
+    check_store,
+    check_system,
+    version_finding,
+)
 from flows import doctor
-from flows.doctor import Finding, check_disk, check_ignores, check_store, check_system, version_finding
 
 
 @pytest.mark.parametrize(
@@ -34,17 +42,17 @@ def test_a_version_is_at_least_the_one_and_less_than_the_other(found: str | None
 
 
 def test_the_installed_versions_work() -> None:
-    *_, told = doctor.check_versions()
-    assert [finding for finding in doctor.check_versions() if finding.state == "failed"] == []
+    *_, told = checks.check_versions()
+    assert [finding for finding in checks.check_versions() if finding.state == "failed"] == []
     assert int(told.detail.split()[0]) > 20 and told.what == "packages"
 
 
 def test_a_version_that_breaks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    installed = doctor.version
+    installed = checks.version
     monkeypatch.setattr(
-        doctor, "version", lambda name: Version("0.200") if name == "fastapi" else installed(name)
+        checks, "version", lambda name: Version("0.200") if name == "fastapi" else installed(name)
     )
-    (finding,) = [one for one in doctor.check_versions() if one.state == "failed"]
+    (finding,) = [one for one in checks.check_versions() if one.state == "failed"]
     assert finding.what == "fastapi" and "<0.151" in finding.remedy
 
 
@@ -114,7 +122,7 @@ def test_a_full_disk_and_a_proxy_are_notes(tmp_path: Path, monkeypatch: pytest.M
     assert [f.what for f in check_system() if f.state == "warning"][-1] == "proxy"
     monkeypatch.setenv("NO_PROXY", "localhost,127.0.0.1")
     assert "proxy" not in [f.what for f in check_system()]
-    monkeypatch.setattr(doctor, "ENOUGH_GB", 1e9)
+    monkeypatch.setattr(checks, "ENOUGH_GB", 1e9)
     (finding,) = check_disk(tmp_path)
     assert finding.state == "warning" and "vitrine gc" in finding.remedy
 
@@ -135,7 +143,7 @@ def test_only_what_will_not_work_fails_and_every_problem_has_a_remedy(
         for i, state in enumerate(states)
     ]
     for name in ("check_system", "check_versions", "check_torch", "check_cpu"):
-        monkeypatch.setattr(doctor, name, list)
+        monkeypatch.setattr(checks, name, list)
     monkeypatch.setattr(doctor, "check_workspace", lambda start: found)
     console = Console(record=True, width=100)
     assert doctor.examine(tmp_path, console, deep=False) == code

@@ -296,8 +296,8 @@ def test_the_cache_is_no_remote_of_itself(root: Path) -> None:
 
 
 def test_dvc_at_work_is_not_disturbed(root: Path) -> None:
+    from components.tracking.lineage.repair import dvc_stands_still
     from flows.errors import LockHeldError
-    from flows.run.locks import dvc_stands_still
 
     with dvc_stands_still(root), pytest.raises(LockHeldError, match="DVC is at work"):
         run(root)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from flows.importing import CommandFailedError, passed_on
+from benchmarks.feeds import SHAPES
+from flows.importing import CommandFailedError, inspect_source, passed_on
 
 
 @pytest.mark.parametrize(
@@ -26,3 +29,15 @@ def test_the_workspaces_own_code_comes_first(tmp_path: Path) -> None:
     code = "import components, pathlib; pathlib.Path('seen').write_text(str(components.OWN))"
     passed_on(tmp_path, [sys.executable, "-c", code])
     assert (tmp_path / "seen").read_text() == "True"
+
+
+def test_inspection_names_its_files_after_the_folder_and_says_what_is_next(tmp_path: Path) -> None:
+    shop = tmp_path / "My Shop (2026)"
+    SHAPES[0].write(shop, 12)
+    said = io.StringIO()
+    inspect_source(tmp_path, shop, None, Console(file=said, width=40))
+    assert (tmp_path / "conf/mappings/my-shop-2026.yaml").is_file()
+    assert "extends: own" in (tmp_path / "conf/my-shop-2026.yaml").read_text()
+    assert f"vitrine import '{shop}' --mapping conf/mappings/my-shop-2026.yaml" in said.getvalue()
+    with pytest.raises(CommandFailedError):
+        inspect_source(tmp_path, shop, None, Console(file=said))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +24,7 @@ from flows.profiles import (
     commit_worktree,
     prepare_worktree,
 )
-from flows.workspace import git
+from flows.workspace import find_workspace, git
 from tests.flows.toy_workspace import command, make_workspace, settings
 
 
@@ -151,22 +153,41 @@ def test_a_living_gits_lock_is_left_alone(root: Path) -> None:
 def test_a_worktree_whose_making_failed_is_made_whole_the_next_time(root: Path) -> None:
     text = profile_text(root, "small")
     git(root, "branch", "-m", "profile/small", "profile/kept", check=False)
-    hook = Path(git(root, "rev-parse", "--git-path", "hooks/post-checkout").strip())
-    hook = root / hook
-    hook.parent.mkdir(exist_ok=True)
-    import shutil
-
     shutil.rmtree(root / ".vitrine" / "work" / "small", ignore_errors=True)
     git(root, "worktree", "prune")
-    hook.write_text("#!/bin/sh\nexit 1\n")
-    hook.chmod(0o755)
+    for key, value in (("smudge", "false"), ("clean", "cat"), ("required", "true")):
+        git(root, "config", f"filter.broken.{key}", value)
+    attributes = root / ".git" / "info" / "attributes"
+    attributes.write_text("toy.yaml filter=broken\n")
     with pytest.raises(WorkspaceError):
         prepare_worktree(root, "small", text)
-    hook.unlink()
+    attributes.unlink()
     work = prepare_worktree(root, "small", text)
     assert not (work / "metrics").exists(), "figures of another catalogue"
     assert git(work, "branch", "--show-current").strip() == "profile/small"
     assert (work / "toy.yaml").exists() and not list(work.parent.glob(".*.making"))
+
+
+def test_hooks_and_signatures_of_the_user_have_no_part_in_our_own_commits(tmp_path: Path) -> None:
+    root = make_workspace(tmp_path / "toy")
+    command(root, sys.executable, "-m", "dvc", "install")  # hooks that check out and push data
+    for hook in ("pre-commit", "post-checkout"):
+        (root / ".git" / "hooks" / hook).write_text("#!/bin/sh\nexit 1\n")
+    git(root, "config", "commit.gpgsign", "true")
+    git(root, "config", "user.signingkey", "no-such-key")
+    work = prepare_worktree(root, "small", profile_text(root, "small"))
+    assert commit_worktree(work, "Results")
+
+
+def test_a_path_that_is_not_ascii_is_shared_and_one_that_ends_an_address_is_refused(tmp_path: Path) -> None:
+    root = make_workspace(tmp_path / "w\u00e9 [/x]")
+    work = prepare_worktree(root, "small", profile_text(root, "small"))
+    assert cache_folder(work) == cache_folder(root) == root.resolve() / ".dvc" / "cache"
+    for wrong in ("a?b", "a%41", "a#b"):
+        (tmp_path / wrong).mkdir()
+        (tmp_path / wrong / "dvc.yaml").write_text("stages: {}\n")
+        with pytest.raises(WorkspaceError, match=f"has '{re.escape(wrong[1])}' in it"):
+            find_workspace(tmp_path / wrong)
 
 
 def test_a_worktree_is_named_after_its_profile_and_overrides(root: Path, tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from components.tracking.lineage.repair import clear_dead_locks
 from flows.errors import SelectionError, WorkspaceError
 from flows.run.graph import Graph, StageMeta, StageNode, read_graph, select, stale
-from flows.run.locks import clear_dead_locks
 from tests.flows.toy_workspace import command, make_workspace, settings
 
 

@@ -17,8 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.stage.errors import ConfigurationError
+from components.tracking.lineage.repair import clear_dead_locks, guard_lock_file
 from flows.errors import LockHeldError
-from flows.run.locks import clear_dead_locks, guard_lock_file, held
+from flows.run.locks import held
 from flows.run.stages import Stage, run_stage
 from tests.flows.toy_workspace import PROJECT, make_workspace
 

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from components.stage import full_disk
+from components.stage.frame import explain
+from components.stage.full_disk import of_full_disk, why_it_ended
 from components.stage.record import StageResult
 from flows.run.stages import QUIET, Stage, Watcher, _answer, last_line, run_stage
 from tests.flows.toy_workspace import PROJECT, make_workspace, settings
@@ -63,12 +66,57 @@ def test_a_failure_before_the_stage_command_is_explained_by_dvcs_output(root: Pa
     assert "out/make.json is missing" in failed.error
 
 
-def test_a_full_disk_and_a_killed_process_are_told_in_a_sentence(root: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("told", "log", "sentence"),
+    [
+        ("failed to reproduce 'x': [Errno 28] No space left on device", "", "the disk is full: 'vitrine gc'"),
+        ("SafetensorError: I/O error: No space left on device (os error 28)", "", "the disk is full"),
+        (
+            "failed to run: python -m x, exited with 1",
+            "sqlite3: database or disk is full",
+            "the disk is full",
+        ),
+        ("failed to run: python -m x, exited with 1", "[Errno 122] Disk quota exceeded", "the disk is full"),
+        ("failed to run: python -m x, exited with -7", "", "the disk is full"),  # SIGBUS: a mapped file
+        ("failed to run: python -m x, exited with -9", "", "killed from outside (out of memory?)"),
+        ("failed to run: python -m x, exited with 137", "", "killed from outside (out of memory?)"),
+        ("DVC ended with exit code 137; the log has the details.", "", "killed from outside"),
+        ("failed to run: python -m x, exited with 1", "ValueError: 28", "exited with 1"),
+    ],
+)
+def test_a_full_disk_and_a_kill_are_told_in_one_sentence_however_they_show(
+    told: str, log: str, sentence: str, tmp_path: Path
+) -> None:
+    assert sentence in why_it_ended(told, log, tmp_path)
+
+
+def test_what_fails_on_a_disk_without_room_has_failed_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(full_disk, "LEAST_FREE_BYTES", shutil.disk_usage(tmp_path).total)
+    assert "the disk is full" in why_it_ended("the record could not be written", "", tmp_path)
+
+
+def test_an_error_under_another_is_seen() -> None:
+    outer = RuntimeError("failed to reproduce 'make'")
+    outer.__cause__ = OSError(errno.EDQUOT, "no matter")
+    assert of_full_disk(outer) and explain(outer)[0].startswith("the disk is full")
+    assert not of_full_disk(RuntimeError("failed"))
+
+
+def test_a_stage_that_is_killed_says_so(root: Path) -> None:
+    run(root, "make")
+    settings(root, factor=11, fail="killed")
+    try:
+        failed = run(root, "scale")
+    finally:
+        settings(root)
+    assert failed.state == "failed" and "killed from outside (out of memory?)" in failed.error
+
+
+def test_a_failure_is_told_in_dvcs_words_else(root: Path, tmp_path: Path) -> None:
     from flows.run.dvc_job import sentence
 
-    full = RuntimeError("failed to reproduce 'make'")
-    full.__cause__ = OSError(errno.ENOSPC, "No space left on device")
-    assert "the disk is full" in sentence(None, {}, full)  # type: ignore[arg-type]
     other = RuntimeError("failed to reproduce 'x'")
     other.__cause__ = ValueError("output 'a'\n does not exist")
     assert sentence(None, {}, other) == "failed to reproduce 'x': output 'a' does not exist"  # type: ignore[arg-type]

@@ -48,6 +48,8 @@ def scale(record):
     pause("scale")
     if settings()["fail"] == "gate":
         raise GateFailedError("too many bad rows in out/make.json; look at the quarantine.")
+    if settings()["fail"] == "killed":
+        os.kill(os.getpid(), 9)
     if settings()["fail"] == "crash":
         raise ValueError("boom")
     if settings()["fail"] == "once" and not Path(".vitrine/failed-once").exists():

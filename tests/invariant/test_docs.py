@@ -19,7 +19,7 @@ COMMAND = re.compile(r"python -m components\.stage ([a-z][\w.]*)")
 LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)")
 MERGE_MARK = re.compile(r"^(<{7}|={7}|>{7})( |$)", re.MULTILINE)
 # Files that a page tells its reader to make.
-OF_THE_READER = re.compile(r"NAME|/X\.|^conf/mine\.yaml$")
+OF_THE_READER = re.compile(r"NAME|/X\.|^conf/(mappings/)?mine\.yaml$")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

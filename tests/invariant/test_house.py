@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "opal": {"stage", *GROUND, "quality", "encoder", "evidence"},
     "search": {"stage", "catalog", "retrieval", "encoder", "fusion"},
     "report": {"stage", *GROUND},
+    "machine": {"stage", "tracking"},
     "parameters": {"stage"},  # the models of the others are named, and imported when they are asked for
 }
 # What is printed while a run goes and at its end.
@@ -83,7 +84,7 @@ def test_flows_start_components_and_import_only_parameters_and_what_is_printed()
             parts = name.split(".")
             assert parts[0] not in ("torch", "open_clip", "transformers"), file
             if parts[0] == "components":
-                light = parts[1] in ("stage", "tracking", "parameters") or parts[-1] == "params"
+                light = parts[1] in ("stage", "tracking", "parameters", "machine") or parts[-1] == "params"
                 assert light or name in PRINTED, f"{file}: {name}"
 
 

@@ -11,6 +11,7 @@ import os
 import re
 import stat
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -60,13 +61,34 @@ def test_ports_are_bound_to_loopback_and_the_network_is_not_the_hosts(name: str)
 
 
 @each_service
+def test_a_service_is_confined(name: str) -> None:
+    service = SERVICES[name]
+    assert service["cap_drop"] == ["ALL"] and "cap_add" not in service
+    assert service["security_opt"] == ["no-new-privileges:true"] and service["read_only"] is True
+    assert "/tmp" in service["tmpfs"]
+    user = VARIABLE.sub(lambda match: match["rest"], service["user"])
+    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", user), "not root"
+
+
+def test_only_the_services_that_ask_the_database_share_a_network_with_it() -> None:
+    assert compose()["networks"]["database"]["internal"] is True
+    assert SERVICES["postgres"]["networks"] == ["database"]
+    asking = {name for name, one in SERVICES.items() if "database" in one.get("networks", [])}
+    assert asking == {"postgres", "mlflow", "prefect"}
+
+
+@each_service
 def test_images_name_an_exact_version(name: str) -> None:
     tag = SERVICES[name]["image"].rpartition(":")[2]
     assert re.match(r"\d+\.\d+", tag), SERVICES[name]["image"]
 
 
 def test_docker_bases_and_the_servers_requirements_name_exact_versions() -> None:
-    bases = re.findall(r"^FROM (\S+)", (INFRA / "Dockerfile").read_text(), re.MULTILINE)
+    dockerfile = (INFRA / "Dockerfile").read_text()
+    defaults = dict(re.findall(r"^ARG (\w+)=(\S+)", dockerfile, re.MULTILINE))
+    named = re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE)
+    bases = [re.sub(r"\$\{(\w+)\}", lambda match: defaults[match[1]], base) for base in named]
+    assert defaults.items() <= env_example().items(), "compose gives the Dockerfile its own default"
     stages = set(re.findall(r"^FROM \S+ AS (\w+)", (INFRA / "Dockerfile").read_text(), re.MULTILINE))
     for base in bases:
         assert base in stages or re.search(r":\d+\.\d+\.\d+", base), base
@@ -147,6 +169,11 @@ def test_authentication_is_on() -> None:
         assert given == prefect["environment"]["PREFECT_SERVER_API_AUTH_STRING"]
     hosts = next(text for text in mlflow["command"] if text.startswith("--allowed-hosts="))
     assert "mlflow:5000" in hosts and hosts.rpartition("=")[2] != "*"
+    admin = SERVICES["postgres"]["environment"]["POSTGRES_PASSWORD"]
+    for service in (mlflow, prefect):  # a role of its own each, that sees nothing of the other
+        given = service["environment"]["PGPASSWORD"]
+        assert given in SERVICES["postgres"]["environment"].values() and given != admin
+    assert mlflow["environment"]["PGUSER"] != prefect["environment"]["PGUSER"]
     assert SERVICES["postgres"]["environment"]["POSTGRES_INITDB_ARGS"] == "--auth-host=scram-sha-256"
 
 
@@ -163,6 +190,11 @@ def test_databases_the_services_name_are_made() -> None:
     made = set(re.findall(r"CREATE DATABASE (\w+)", (INFRA / "postgres" / "databases.sql").read_text()))
     text = str(SERVICES) + (INFRA / "mlflow" / "basic_auth.ini").read_text()
     assert set(re.findall(r"postgresql\+\w+:///(\w+)", text)) == made
+    sql = (INFRA / "postgres" / "databases.sql").read_text()
+    roles, owners = (set(re.findall(rf"{what} (\w+)", sql)) for what in ("CREATE ROLE", "OWNER"))
+    assert roles == owners == {SERVICES[name]["environment"]["PGUSER"] for name in ("mlflow", "prefect")}
+    for role, name in re.findall(r"^\\getenv (\w+) (\w+)", sql, re.MULTILINE):
+        assert role in roles and name in SERVICES["postgres"]["environment"]
 
 
 def test_pools_and_deployments_agree() -> None:
@@ -189,6 +221,44 @@ def test_a_worker_without_its_clone_says_what_is_missing() -> None:
     assert done.returncode != 0 and "VITRINE_RUNNER_CLONE" in done.stderr
 
 
+def test_a_worker_refuses_a_repository_with_the_services_passwords(tmp_path: Path) -> None:
+    (tmp_path / "infra").mkdir()
+    (tmp_path / "infra" / ".env").write_text("POSTGRES_PASSWORD=x\n")
+    env = {**os.environ, "VITRINE_GIT": str(tmp_path), "VITRINE_RUNNER_CLONE": str(tmp_path / "clone")}
+    done = subprocess.run([INFRA / "worker.sh", "gpu"], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "bare repository" in done.stderr
+    assert not (tmp_path / "clone").exists()
+
+
+def test_a_workers_health_is_asked_on_loopback_only(tmp_path: Path) -> None:
+    prefect = tmp_path / "prefect"
+    prefect.write_text('#!/bin/sh\necho "$PREFECT_WORKER_WEBSERVER_HOST $*"\n')
+    prefect.chmod(0o755)
+    subprocess.run(["git", "init", "-q", tmp_path / "clone"], check=True)
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("VITRINE_", "PREFECT_"))}
+    env = kept | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "VITRINE_RUNNER_CLONE": str(tmp_path / "clone")}
+    done = subprocess.run([INFRA / "worker.sh", "gpu"], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("127.0.0.1 worker start --pool gpu")
+
+
+def test_remotes_that_the_docs_name_have_an_extra() -> None:
+    extras = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    named = {re.split(r"[<>=]", one)[0] for one in extras["remotes"]}
+    text = (PROJECT / "docs" / "operations.md").read_text()
+    schemes = set(re.findall(r"\b(s3|ssh|gs|azure)://", text))
+    assert named == {f"dvc-{scheme}" for scheme in schemes} and "remotes]" in text
+    assert "remotes]" in (INFRA / "Dockerfile").read_text()
+
+
+def test_nobody_may_connect_to_a_worker_of_kubernetes() -> None:
+    policy = yaml.safe_load((INFRA / "k8s" / "network-policy.yaml").read_text())
+    job = yaml.safe_load((INFRA / "k8s" / "gpu-job.yaml").read_text())
+    assert (policy["apiVersion"], policy["kind"]) == ("networking.k8s.io/v1", "NetworkPolicy")
+    assert policy["spec"]["podSelector"]["matchLabels"] == job["spec"]["template"]["metadata"]["labels"]
+    assert set(policy["spec"]["policyTypes"]) == {"Ingress", "Egress"} and policy["spec"]["ingress"] == []
+    assert all(rule["ports"] for rule in policy["spec"]["egress"]), "no rule lets everything out"
+
+
 def test_the_kubernetes_job_is_one_unprivileged_worker_with_a_gpu() -> None:
     job = yaml.safe_load((INFRA / "k8s" / "gpu-job.yaml").read_text())
     pod = job["spec"]["template"]["spec"]
@@ -198,7 +268,12 @@ def test_the_kubernetes_job_is_one_unprivileged_worker_with_a_gpu() -> None:
     assert container["command"] == SERVICES["gpu-worker"]["command"]
     assert container["resources"]["limits"]["nvidia.com/gpu"] == 1
     assert pod["restartPolicy"] in ("OnFailure", "Never") and pod["securityContext"]["runAsNonRoot"] is True
-    assert container["securityContext"]["allowPrivilegeEscalation"] is False
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "readOnlyRootFilesystem": True,
+    }
+    assert "httpGet" not in container["livenessProbe"], "its health is asked on loopback"
     assert not any(SECRET.search(item["name"]) for item in container["env"])
     mounts = {mount["name"] for mount in container["volumeMounts"]}
     assert mounts == {volume["name"] for volume in pod["volumes"]}

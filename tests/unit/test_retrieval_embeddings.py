@@ -43,8 +43,14 @@ def holed(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
-        (lambda f: (f / "meta.json").unlink(), "meta.json does not exist; run the embeddings stage"),
-        (lambda f: (f / "embeddings.parquet").unlink(), "does not exist; run the embeddings stage"),
+        (
+            lambda f: (f / "meta.json").unlink(),
+            "meta.json does not exist; run 'vitrine run --until embeddings'",
+        ),
+        (
+            lambda f: (f / "embeddings.parquet").unlink(),
+            "does not exist; run 'vitrine run --until embeddings'",
+        ),
         (lambda f: (f / "meta.json").write_text("{"), "cannot be read"),
         (lambda f: (f / "embeddings.parquet").write_bytes(b"PAR1"), "cannot be read"),
         (lambda f: (f / "meta.json").write_text("[]"), "a fixed-size vector for every product"),

@@ -8,17 +8,23 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from components.stage.errors import VitrineError
+from components.stage.arguments import Parser
+from components.stage.errors import ConfigurationError, VitrineError
 from components.stage.frame import explain
 from components.stage.paths import Paths
+from components.stage.printable import printable
+from components.stage.publish import write_text
 
 
 def main(argv: Sequence[str]) -> int:
     """Bring a source into the workspace; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m components.catalog.source", description=main.__doc__)
+    parser = Parser(prog="python -m components.catalog.source", description=main.__doc__)
     parser.add_argument("--source", type=Path, required=True, help="folder with the source's files")
     parser.add_argument("--mapping", type=Path, required=True, help="mapping file (docs/your-catalogue.md)")
     parser.add_argument("--into", type=Path, default=Paths().source, help="source folder of the workspace")
+    parser.add_argument(
+        "--inspect", type=Path, metavar="PROFILE.yaml", help="only write a mapping file and a profile to edit"
+    )
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--copy", action="store_true", help="copy the files (the default)")
     how.add_argument(
@@ -26,12 +32,10 @@ def main(argv: Sequence[str]) -> int:
     )
     arguments = parser.parse_args(argv)
     try:
-        from components.catalog.source.manifest import import_source
-        from components.catalog.source.mapping import read_mapping
-
-        found = import_source(
-            arguments.source, read_mapping(arguments.mapping), arguments.into, link=arguments.link
-        )
+        if arguments.inspect:
+            _inspect(arguments.source, arguments.mapping, arguments.inspect)
+        else:
+            _import(arguments)
     except KeyboardInterrupt:
         return 130
     except Exception as error:
@@ -40,14 +44,30 @@ def main(argv: Sequence[str]) -> int:
             traceback.print_exc()
         print(f"error: {sentence}", file=sys.stderr)
         return code
-    print(f"{found.rows:,} rows, {found.images:,} with a picture, now in {arguments.into}.")
-    if bad := found.rejected + found.missing_images:
-        print(
-            f"warning: {bad:,} of them cannot become products ({found.rejected:,} lack a field, "
-            f"{found.missing_images:,} lack their picture); they will be listed in quarantine.",
-            file=sys.stderr,
-        )
     return 0
+
+
+def _inspect(source: Path, mapping: Path, profile: Path) -> None:
+    from components.catalog.source.inspection.starter import inspect
+
+    for path in (mapping, profile):
+        if path.exists():
+            raise ConfigurationError(f"{path} exists already; remove it, or give another --profile.")
+    texts = inspect(source, profile.stem)
+    for path, text in zip((mapping, profile), texts, strict=True):
+        write_text(path, text)
+    print(f"{mapping} and {profile} are written; read and correct them.")
+
+
+def _import(arguments: argparse.Namespace) -> None:
+    from components.catalog.source.manifest import import_source
+    from components.catalog.source.mapping import read_mapping
+
+    mapping = read_mapping(arguments.mapping)
+    found = import_source(arguments.source, mapping, arguments.into, link=arguments.link)
+    print(f"{found.rows:,} rows, {found.products:,} with a picture, now in {arguments.into}.")
+    for warning in found.warnings():
+        print(printable(warning if warning.startswith(" ") else f"warning: {warning}"), file=sys.stderr)
 
 
 if __name__ == "__main__":

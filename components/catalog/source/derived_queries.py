@@ -37,28 +37,31 @@ def derived_queries(
 ) -> Iterator[tuple[Query, list[Qrel]]]:
     """Yield each query with its judgements, a pure function of the products.
 
-    A product is judged 3 where type and every asked attribute agree, and 1 where one of at least two does
-    not. Takes memory for the tables of all products, and time by the square of a type's products.
+    Capitals make no difference: "Navy" and "navy" are one value. A product is judged 3 where type and every
+    asked attribute agree, and 1 where one of at least two does not.
+    Takes memory for the tables of all products, and time by the square of a type's products.
     """
     by_type: defaultdict[tuple[str, str], list[Described]] = defaultdict(list)
     for product in products:
         if product.split in rule.splits:
-            by_type[product.split, product.product_type].append(product)
+            by_type[product.split, product.product_type.casefold()].append(product)
     for number, template in enumerate(rule.templates):
         names = attributes_asked(template)
-        for (split, kind), members in sorted(by_type.items()):
-            held = [(p.product_id, tuple(p.attributes.get(name, "") for name in names)) for p in members]
-            for asked in sorted({values for _, values in held if all(values)}):
-                text = template.format(product_type=kind, **dict(zip(names, asked, strict=True))).lower()
+        for (split, _), members in sorted(by_type.items()):
+            held = [(p, tuple(p.attributes.get(name, "").casefold() for name in names)) for p in members]
+            first = {values: p for p, values in reversed(held) if all(values)}
+            for asked in sorted(first):
+                shown = {name: first[asked].attributes[name] for name in names}
+                text = template.format(product_type=first[asked].product_type, **shown).lower()
                 query_id = "-".join((rule.kind, split, str(number), text.replace(" ", "_")))
                 query = Query(query_id=query_id, text=text, kind=rule.kind, split=split)
                 yield query, [*_judged(query_id, asked, held)]
 
 
 def _judged(
-    query_id: str, asked: tuple[str, ...], held: Iterable[tuple[str, tuple[str, ...]]]
+    query_id: str, asked: tuple[str, ...], held: Iterable[tuple[Described, tuple[str, ...]]]
 ) -> Iterator[Qrel]:
-    for product_id, values in held:
+    for product, values in held:
         wrong = sum(a != b for a, b in zip(asked, values, strict=True))
         if wrong == 0 or (wrong == 1 and len(asked) > 1):
-            yield Qrel(query_id=query_id, product_id=product_id, relevance=NEAR if wrong else EXACT)
+            yield Qrel(query_id=query_id, product_id=product.product_id, relevance=NEAR if wrong else EXACT)

@@ -7,34 +7,30 @@ names what no row has, ends the import.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from components.catalog.format.errors import ImageError, MappingError, SourceError
-from components.catalog.format.images import decode_image, reencode
+from components.catalog.format.images import catalogue_picture, decode_image, reencode
 from components.catalog.format.records import Product, Qrel, Query, Truth
 from components.catalog.format.schema import CatalogSchema, read_schema
 from components.catalog.format.truth import truth_of_listing
 from components.catalog.source.derived_queries import Described, derived_queries
-from components.catalog.source.drafts import (
-    Draft,
-    Fields,
-    RowProblem,
-    field_names,
-    look_up,
-    product_draft,
-    qrel_row,
-    query_row,
-)
+from components.catalog.source.drafts import Draft, product_draft, qrel_row, query_row
 from components.catalog.source.mapping import Mapping, QrelRule, QueryRule, field_paths
 from components.catalog.source.observed_schema import ObservedSchema
 from components.catalog.source.params import SourceParams
 from components.catalog.source.rows import SourceRow, read_rows, source_files
 from components.catalog.source.splits import split_of
 from components.catalog.source.staging import Reject, Staged, Staging
+from components.catalog.source.tables.continued import LeftOut, whole_products
+from components.catalog.source.tables.joins import Joined
+from components.catalog.source.values.paths import Fields, field_names, look_up
+from components.catalog.source.values.texts import RowProblem
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -42,28 +38,39 @@ AHEAD_PER_WORKER = 16  # pictures being decoded or waiting to be written
 SAMPLE_ROWS = 100  # looked at to tell which fields a source has
 
 
-def mapped_rows(root: Path, pattern: str, paths: list[str]) -> Iterator[tuple[str, SourceRow]]:
+def mapped_rows(
+    root: Path, pattern: str, paths: list[str], joined: Joined | None = None
+) -> Iterator[tuple[str, SourceRow]]:
     """Yield (file name, row) of all files of ``pattern``; at the end, judge whether the mapping fits.
+
+    ``joined`` puts the rows of other tables into each row.
 
     Raises:
         SourceError: no such file, an unreadable file, or no row in any of them.
         MappingError: one of ``paths`` is in none of the rows; the message lists the fields that are.
     """
     files = source_files(root, pattern)
-    unseen, rows = list(paths), 0
+    unseen, rows, problems = list(paths), 0, Counter[str]()
     for file in files:
         for row in read_rows(file, [*paths, *(path.split(".")[0] for path in paths)]):
             rows += 1
+            if row.problem:
+                problems[row.problem] += 1
+            elif joined is not None:
+                row = joined.into(row)
             if unseen:
                 unseen = [path for path in unseen if not look_up(row.fields, path)[0]]
             yield file.relative_to(root).as_posix(), row
     if not rows:
         raise SourceError(f"{root / pattern} holds no rows; give a source with products.")
+    broken = "".join(f" {n:,} rows say: {reason}." for reason, n in problems.most_common(1))
+    if unseen and problems.total() == rows:
+        raise SourceError(f"no row of {root / pattern} can be read:{broken} Correct the file.")
     if unseen:
         known = ", ".join(_existing_fields(files[0])) or "none"
         raise MappingError(
             f"no row of {root / pattern} has the mapped field {', '.join(map(repr, unseen))}; "
-            f"it has these: {known}. Correct the mapping."
+            f"it has these: {known}. Correct the mapping.{broken}"
         )
 
 
@@ -74,7 +81,7 @@ def _existing_fields(file: Path) -> list[str]:
     return list(found)[:60]
 
 
-def product_drafts(root: Path, mapping: Mapping) -> Iterator[tuple[str, int, Draft | RowProblem]]:
+def product_drafts(root: Path, mapping: Mapping) -> Iterator[tuple[str, int, Draft | RowProblem | LeftOut]]:
     """Yield (file, row number, draft or the reason why it is none) for every row of products.
 
     Raises:
@@ -82,13 +89,16 @@ def product_drafts(root: Path, mapping: Mapping) -> Iterator[tuple[str, int, Dra
     """
     if mapping.image.path is not None and not (root / mapping.image.folder).is_dir():
         raise SourceError(f"{root / mapping.image.folder} is not a folder of images; correct image.folder.")
-    for file, row in mapped_rows(root, mapping.products, mapping.product_fields()):
-        try:
-            if row.problem:
-                raise RowProblem("row", row.problem)
-            yield file, row.number, product_draft(row.fields, mapping)
-        except RowProblem as problem:
-            yield file, row.number, problem
+    paths = mapping.product_fields()
+    with Joined(mapping, partial(mapped_rows, root)) as joined:
+        rows = mapped_rows(root, mapping.products, paths, joined if mapping.join else None)
+        for file, row, left_out in whole_products(rows, mapping):
+            try:
+                if row.problem:
+                    raise RowProblem("row", row.problem)
+                yield file, row.number, left_out or product_draft(row.fields, mapping, root)
+            except RowProblem as problem:
+                yield file, row.number, problem
 
 
 class FileSource:
@@ -125,7 +135,7 @@ class FileSource:
         for file, number, draft in product_drafts(self._root, self._mapping):
             if isinstance(draft, RowProblem):
                 self._staging.reject(Reject("product", file, number, draft.field, draft.reason, draft.row_id))
-            else:
+            elif isinstance(draft, Draft):
                 self._staging.add_product(draft, file, number)
                 self._observed.add(draft.category, draft.product_type, draft.attributes)
         if not self._staging.product_count:
@@ -183,7 +193,7 @@ class FileSource:
 
     def _picture(self, staged: Staged) -> tuple[Staged, bytes | ImageError]:
         try:
-            data = self._read(staged.draft.image)
+            data = catalogue_picture(self._read(staged.draft.image), self._params.images)
             if self._params.reencode:
                 return staged, reencode(data, self._params.images, self._params.reencode)
             # One pixel is enough: the decoder must still read the picture to its end.

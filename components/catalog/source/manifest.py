@@ -8,16 +8,18 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import yaml
 from pydantic import model_validator
 
 from components.catalog.format.errors import SourceError
-from components.catalog.source.drafts import RowProblem
+from components.catalog.source.drafts import Draft
 from components.catalog.source.importer import mapped_rows, product_drafts
 from components.catalog.source.mapping import Mapping, field_paths, mapping_values
 from components.catalog.source.rows import source_files
+from components.catalog.source.summary import Summary
+from components.catalog.source.values.pictures import is_file
 from components.stage.params import Params, read_yaml, validate
 from components.stage.publish import published, write_text
 
@@ -41,15 +43,6 @@ class SourceManifest(Params):
         return self
 
 
-class Imported(NamedTuple):
-    """What ``import_source`` found and brought in."""
-
-    rows: int
-    rejected: int
-    images: int
-    missing_images: int
-
-
 def read_source(folder: Path) -> SourceManifest:
     """Read ``manifest.yaml`` of a source folder.
 
@@ -60,7 +53,7 @@ def read_source(folder: Path) -> SourceManifest:
     return validate(SourceManifest, read_yaml(path), str(path))
 
 
-def import_source(source: Path, mapping: Mapping, into: Path, *, link: bool) -> Imported:
+def import_source(source: Path, mapping: Mapping, into: Path, *, link: bool) -> Summary:
     """Bring the files that ``mapping`` names to ``into/files`` and write ``into/manifest.yaml``.
 
     The whole source is read through the mapping first, so that a mistake shows here and not in the graph.
@@ -79,11 +72,11 @@ def import_source(source: Path, mapping: Mapping, into: Path, *, link: bool) -> 
             ):  # as for pictures: a link may lead anywhere
                 raise SourceError(f"{file} is a link out of {source}; put the file itself there.")
             put(file, target / file.relative_to(source))
-        imported = _images(source, mapping, target, put)
+        summary = _images(source, mapping, target, put)
         _read_rest(source, mapping)
     manifest = {"kind": "files", "mapping": mapping_values(mapping)}
     write_text(into / MANIFEST, yaml.safe_dump(manifest, sort_keys=False, allow_unicode=True))
-    return imported
+    return summary
 
 
 @contextmanager
@@ -99,7 +92,7 @@ def _replaced(folder: Path) -> Iterator[Path]:
 
 def _tables(source: Path, mapping: Mapping) -> Iterator[Path]:
     yield from source_files(source, mapping.products)
-    for rule in (mapping.queries, mapping.qrels):
+    for rule in (mapping.queries, mapping.qrels, *mapping.join.values()):
         if rule:
             yield from source_files(source, rule.file)
     if mapping.schema_file:
@@ -110,32 +103,31 @@ def _tables(source: Path, mapping: Mapping) -> Iterator[Path]:
         yield source / mapping.schema_file
 
 
-def _images(source: Path, mapping: Mapping, target: Path, put: Callable[[Path, Path], None]) -> Imported:
-    rows = rejected = images = missing = 0
+def _images(source: Path, mapping: Mapping, target: Path, put: Callable[[Path, Path], None]) -> Summary:
+    summary = Summary()
     inside = source.resolve()
-    for _, _, draft in product_drafts(source, mapping):
-        rows += 1
-        if isinstance(draft, RowProblem):
-            rejected += 1
+    for file, number, row in product_drafts(source, mapping):
+        summary.add(file, number, row)
+        if not isinstance(row, Draft):
             continue
-        if isinstance(draft.image, bytes):
-            images += 1
-            continue
-        picture = source / draft.image
-        # A link may lead anywhere; only what lies in the source may come in.
-        if picture.is_file() and picture.resolve().is_relative_to(inside):
-            put(picture, target / draft.image)
-            images += 1
-        else:
-            missing += 1
-    if not images:
-        reason = (
-            f"none of its {missing} pictures exists in {source / mapping.image.folder}"
-            if missing
-            else "no row fits"
+        if isinstance(row.image, str):
+            # A link may lead anywhere; only what lies in the source may come in.
+            if not is_file(picture := source / row.image):
+                summary.fail("image", f"{row.image[:80]!r} does not exist", f"{file} row {number}")
+                continue
+            if not picture.resolve().is_relative_to(inside):
+                summary.fail(
+                    "image", f"{row.image[:80]!r} is a link out of the source", f"{file} row {number}"
+                )
+                continue
+            put(picture, target / row.image)
+        summary.has_picture(row)
+    if not summary.products:
+        reasons = "; ".join(summary.reasons()) or f"all {summary.rows:,} rows are left out"
+        raise SourceError(
+            f"{source} gives no product: {reasons}. Correct the mapping; every product needs a picture."
         )
-        raise SourceError(f"{source} gives no product: {reason}; correct the mapping.")
-    return Imported(rows, rejected, images, missing)
+    return summary
 
 
 def _read_rest(source: Path, mapping: Mapping) -> None:

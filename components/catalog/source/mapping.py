@@ -1,22 +1,21 @@
 """The mapping file: which field of a user's rows is which part of a product.
 
-A field is named by a path: ``title``, ``category_path.2`` (third element of a list), ``attributes.colour``
-(inside an object), or ``attributes.*`` (everything inside it, for attributes only). A field whose own name
-holds dots is found under its whole name first.
+A field is named by a path (components/catalog/source/values/paths.py): ``title``, ``category_path.-1``,
+``attributes.colour``, or ``attributes.*`` (everything inside it, for attributes only).
 """
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path, PurePosixPath
 from string import Formatter
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
 from components.catalog.format.records import SPLITS, Split
+from components.catalog.source.values.paths import EVERY, own_name
 from components.stage.params import Params, read_yaml, validate
-
-EVERY = ".*"
 
 
 def _inside(path: str) -> str:
@@ -37,28 +36,68 @@ def _union_shorthand(value: object) -> object:
 def _names_shorthand(value: object) -> object:
     """``[colour, specs.size, more.*]`` names each attribute by the last part of its path."""
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return {item.rsplit(".", 1)[-1]: item for item in value}
+        names = ["*" if item.endswith(EVERY) else own_name(item) for item in value]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(
+                f"two fields would be named {twice[0]!r}; write the names, as in NAME: {value[0]}"
+            )
+        return dict(zip(names, value, strict=True))
     return value
 
 
+def _plain_text(value: object) -> object:
+    """``3``, ``1.5`` and ``true`` as YAML reads them are the texts ``3``, ``1.5`` and ``true``."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, int | float | date) else value
+
+
+def _names_in(template: str) -> list[str]:
+    """The fields that a template names in braces.
+
+    Raises:
+        ValueError: a brace is open, or a name is missing.
+    """
+    try:
+        names = [name for _, name, _, _ in Formatter().parse(template) if name is not None]
+    except ValueError as error:
+        raise ValueError(f"template {template!r}: {error}") from None
+    if "" in names:
+        raise ValueError(f"template {template!r}: a pair of braces holds no name")
+    return list(dict.fromkeys(names))
+
+
+Text = Annotated[str, BeforeValidator(_plain_text)]
 RelativePath = Annotated[str, AfterValidator(_inside)]
 
 
 class From(Params):
-    """Where one text comes from: a field of the row, or the same constant for every row."""
+    """Where one text comes from: a field of the row, several by a template, or a constant for every row."""
 
     field: str | None = None
-    constant: str | None = None
-    values: dict[str, str] = Field(
-        default_factory=dict
-    )  # the source's value -> ours; others stay as they are
-    default: str | None = None  # where the row has no such field, or nothing in it
+    template: str | None = None  # "{locale}-{id}": fields in braces; nothing where one of them is empty
+    constant: Text | None = None
+    # the source's value -> ours; others stay as they are
+    values: dict[Text, Text] = Field(default_factory=dict)
+    default: Text | None = None  # where the row has no such field, or nothing in it
+    separator: str | None = Field(None, min_length=1)  # the cell is a list, written with this between
+    # Of a list. None: of a title or description all of it, joined; of anything else the first, and told.
+    take: Literal["first", "last", "join"] | None = None
 
     @model_validator(mode="after")
     def _one_origin(self) -> From:
-        if (self.field is None) == (self.constant is None):
-            raise ValueError("give either a field or a constant")
+        if sum(origin is not None for origin in (self.field, self.template, self.constant)) != 1:
+            raise ValueError("give one of field, template and constant")
+        if self.template is not None and not _names_in(self.template):
+            raise ValueError(f"template {self.template!r} names no field; write {{FIELD}}, or a constant")
         return self
+
+    def paths(self) -> list[str]:
+        """The fields of the row that it reads."""
+        return [self.field] if self.field else _names_in(self.template or "")
+
+    def __str__(self) -> str:
+        return self.field or self.template or repr(self.constant)
 
 
 Source = Annotated[From, BeforeValidator(_field_shorthand)]
@@ -77,7 +116,8 @@ class ProductFields(Params):
 class ImageRule(Params):
     """Where the picture is: a file, or bytes in the row (binary, base64, or ``{bytes, path}``)."""
 
-    path: str | None = None  # field with a file name relative to ``folder``
+    # field (or template, as for a text) with a file name relative to ``folder``; of a list, the first
+    path: str | From | None = None
     folder: RelativePath = "."
     bytes: str | None = None  # field with the picture itself
 
@@ -87,12 +127,16 @@ class ImageRule(Params):
             raise ValueError("give either path (a field with file names) or bytes (a field with pictures)")
         return self
 
+    def named(self) -> From | None:
+        """Where the file name comes from; None where the row holds the picture itself."""
+        return From(field=self.path) if isinstance(self.path, str) else self.path
+
 
 class SplitRule(Params):
     """The field that names the split; ``values`` translates its words to train, validation and test."""
 
     field: str
-    values: dict[str, str] = Field(default_factory=dict)
+    values: dict[Text, Text] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _known_splits(self) -> SplitRule:
@@ -105,6 +149,14 @@ class GroupRule(Params):
     """Products that share a value of any of these fields, directly or through others, form one group."""
 
     union_of: tuple[str, ...] = Field(min_length=1)
+
+
+class JoinRule(Params):
+    """Another table: its row whose ``key`` is what ``field`` holds is a field named like the rule."""
+
+    file: RelativePath
+    field: str  # field of the product's row
+    key: str  # field of the other table; several rows of one key are a list
 
 
 class QueryFields(Params):
@@ -150,20 +202,16 @@ class DerivedQueries(Params):
     @model_validator(mode="after")
     def _templates_ask_for_a_type(self) -> DerivedQueries:
         for template in self.templates:
-            try:
-                names = {name for _, name, _, _ in Formatter().parse(template) if name is not None}
-            except ValueError as error:
-                raise ValueError(f"template {template!r}: {error}") from None
+            names = _names_in(template)
             if "product_type" not in names:
                 raise ValueError(f"template {template!r} must hold {{product_type}}")
-            if odd := sorted(name for name in names if not name or set(name) & set(".[]")):
+            if odd := sorted(name for name in names if set(name) & set(".[]")):
                 raise ValueError(f"template {template!r}: {odd[0]!r} is no name of an attribute")
         return self
 
     def attributes(self) -> set[str]:
         """Every attribute that a template names."""
-        parsed = (Formatter().parse(template) for template in self.templates)
-        return {name for parts in parsed for _, name, _, _ in parts if name} - {"product_type"}
+        return {name for template in self.templates for name in _names_in(template)} - {"product_type"}
 
 
 class Mapping(Params):
@@ -175,6 +223,11 @@ class Mapping(Params):
     fields: ProductFields
     image: ImageRule
     attributes: Annotated[dict[str, Source], BeforeValidator(_names_shorthand)]
+    # Tables to join, by the name under which their fields are known: {photos: {file, field, key}}.
+    join: dict[str, JoinRule] = Field(default_factory=dict)
+    # Rows without this field belong to the product above: they add pictures, and values of attributes.
+    continues: str | None = None
+    skip_where_empty: str | None = None  # rows without this field are left out, and counted
     split: Annotated[SplitRule, BeforeValidator(_field_shorthand)] | None = None  # none: by hash of the group
     group: Annotated[GroupRule, BeforeValidator(_union_shorthand)] | None = None  # none: each product alone
     queries: QueryRule | None = None
@@ -183,11 +236,20 @@ class Mapping(Params):
     # A schema.json of the source's own; without one the schema is what the products show.
     schema_file: RelativePath | None = Field(default=None, alias="schema")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _has_pictures(cls, values: Any) -> Any:
+        if isinstance(values, dict) and not values.get("image"):
+            raise ValueError("image is missing: every product needs a picture, a file or bytes in its row")
+        return values
+
     @model_validator(mode="after")
     def _consistent(self) -> Mapping:
         for name, source in self.attributes.items():
             if (name == "*") != bool(source.field and source.field.endswith(EVERY)):
                 raise ValueError(f"attributes.{name}: the name '*' and a field ending in '.*' go together")
+        if odd := sorted(name for name in self.join if "." in name or not name):
+            raise ValueError(f"join.{odd[0]}: the name of a joined table holds no dot")
         if self.qrels and not self.queries:
             raise ValueError("qrels need queries: map the file of queries too")
         asked = self.derive_queries.attributes() if self.derive_queries else set[str]()
@@ -196,16 +258,17 @@ class Mapping(Params):
         return self
 
     def product_fields(self) -> list[str]:
-        """Every field path that rows of products must show somewhere."""
-        sources = [*self.fields.__dict__.values(), *self.attributes.values()]
-        paths = [source.field for source in sources if source is not None]
-        rules = [self.image.path, self.image.bytes, self.split.field if self.split else None]
-        return _unique([*paths, *rules, *(self.group.union_of if self.group else ())])
+        """Every field path that rows of products, with what is joined to them, must show somewhere."""
+        sources = [*self.fields.__dict__.values(), *self.attributes.values(), self.image.named()]
+        paths = [path for source in sources if source is not None for path in source.paths()]
+        rules = [self.image.bytes, self.split.field if self.split else None]
+        rows = [self.continues, self.skip_where_empty, *(rule.field for rule in self.join.values())]
+        return _unique([*paths, *rules, *(self.group.union_of if self.group else ()), *rows])
 
 
 def field_paths(fields: QueryFields | QrelFields) -> list[str]:
     """Every field path that rows of queries or judgements must show somewhere."""
-    return _unique([source.field for source in fields.__dict__.values() if source is not None])
+    return _unique([path for source in fields.__dict__.values() if source for path in source.paths()])
 
 
 def _unique(paths: list[str | None]) -> list[str]:

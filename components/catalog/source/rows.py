@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from components.catalog.format.errors import SourceError
+from components.catalog.source.tables.feeds import feed_rows
 
 JSON_LINES = (".jsonl", ".ndjson")
 SEPARATED = (".csv", ".tsv")
+FEEDS = (".xml", ".rss", ".atom")
 FIELD_LIMIT = 16 * 2**20  # characters in one CSV field; a picture in base64 must fit
 BATCH_ROWS = 64
 
@@ -39,9 +41,9 @@ def source_files(root: Path, pattern: str) -> list[Path]:
             f"{root / pattern} does not exist ({root} holds {here}); correct the mapping or the path."
         )
     for file in files:
-        if file.suffix.lower() not in (*JSON_LINES, *SEPARATED, ".parquet"):
+        if file.suffix.lower() not in (*JSON_LINES, *SEPARATED, *FEEDS, ".parquet"):
             raise SourceError(
-                f"{file} is none of .jsonl, .ndjson, .csv, .tsv and .parquet; convert it first."
+                f"{file} is none of .jsonl, .ndjson, .csv, .tsv, .xml and .parquet; convert it first."
             )
     return files
 
@@ -60,6 +62,8 @@ def read_rows(file: Path, columns: Sequence[str]) -> Iterator[SourceRow]:
             yield from _json_lines(file)
         elif suffix in SEPARATED:
             yield from _separated(file)
+        elif suffix in FEEDS:
+            yield from (SourceRow(number, fields) for number, fields in enumerate(feed_rows(file), 1))
         else:
             yield from _parquet(file, columns)
     except (OSError, UnicodeDecodeError, csv.Error) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,11 +9,12 @@ from pathlib import Path
 from components.encoder.model.errors import EncoderConfigurationError
 from components.encoder.search.search import search, similar
 from components.retrieval.hits import conditions, print_hits
+from components.stage.arguments import Parser
 from components.stage.frame import explain
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m components.encoder.search")
+def _parser() -> Parser:
+    parser = Parser(prog="python -m components.encoder.search")
     commands = parser.add_subparsers(dest="command", required=True)
     for name, what in (("search", "text"), ("similar", "product_id")):
         command = commands.add_parser(name)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from components.stage.arguments import Parser
 from components.stage.errors import VitrineError
 from components.stage.frame import explain
 from components.stage.params import load_params
@@ -15,9 +16,9 @@ from components.stage.printable import printable
 from components.stage.publish import write_text
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The command line."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog="python -m components.opal.describe",
         description="Write the listing of a photo (JSON), or of a folder's photos (JSONL and a page).",
     )
@@ -68,7 +69,6 @@ def _describe(asked: argparse.Namespace) -> int:
     write_text(out / "listings.jsonl", lines)
     write_text(out / "index.html", describe_page(described, photos, limits, params.low_confidence))
     failed = sum(bool(d.problem) for d in described)
-    print(
-        f"{len(described) - failed} listings, {failed} photos refused: {out}/listings.jsonl, {out}/index.html"
-    )
+    made, place = len(described) - failed, printable(str(out))
+    print(f"{made} listings, {failed} photos refused: {place}/listings.jsonl, {place}/index.html")
     return 0

@@ -19,6 +19,7 @@ from components.opal.model.errors import ListingConfigurationError, PhotoError
 from components.opal.model.language.files import load_listing_model, read_note
 from components.opal.model.params import DescribeParams
 from components.opal.model.writing.generate import Decoding, Generated, ListingGenerator
+from components.stage.printable import printable
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
 
@@ -112,11 +113,11 @@ def _describe_batch(
         try:
             pixels.append(read_photo(photo, limits, generator.note["image_px"]))
         except PhotoError as error:
-            problems[photo] = str(error)
+            problems[photo] = printable(str(error))  # its name may be no UTF-8
     written = iter(generator(np.stack(pixels), [category] * len(pixels), constrained=True) if pixels else ())
     return [
-        Described(photo.name, category, None, problems[photo])
+        Described(printable(photo.name), category, None, problems[photo])
         if photo in problems
-        else Described(photo.name, category, next(written))
+        else Described(printable(photo.name), category, next(written))
         for photo in photos
     ]

@@ -26,7 +26,9 @@ def _vectors(folder: Path) -> Iterator[tuple[str, Vector]]:
             rows = np.asarray(column.flatten(), np.float32).reshape(len(column), -1)
             yield from zip(batch.column("product_id").to_pylist(), rows, strict=True)
     except (OSError, pa.ArrowException) as error:
-        raise ListingDataError(f"{file} cannot be read ({error}); run the embeddings stage.") from None
+        raise ListingDataError(
+            f"{file} cannot be read ({error}); run 'vitrine run --until embeddings'."
+        ) from None
 
 
 def listing_batches(

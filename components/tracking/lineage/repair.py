@@ -1,12 +1,16 @@
-"""What a killed DVC leaves in its files: half a dvc.lock, and locks of processes that are gone."""
+"""What a killed DVC or git leaves in its files: half a dvc.lock, and locks of processes that are gone."""
 
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
+from filelock import FileLock, Timeout
 
 from components.stage.errors import ConfigurationError
 from components.stage.publish import write_text
@@ -14,7 +18,47 @@ from components.stage.record import STATE
 from components.tracking.errors import LockFileError
 from components.tracking.lineage.lockfile import parse_lock
 
+YOUNG_LOCK_S = 10.0  # a younger lock may be of somebody whom we cannot see: another container or host
 COPIES = {"dvc.lock": "dvc.lock.copy", "studies/dvc.lock": "studies.lock.copy"}
+
+
+def clear_dead_locks(root: Path) -> bool:
+    """Remove from DVC's ``rwlock`` what dead processes have left, unless a living DVC is writing it."""
+    path = root / ".dvc" / "tmp" / "rwlock"
+    if not path.exists():
+        return False
+    with _free(path.parent / "rwlock.lock") as free:
+        return free and clear_rwlock(path)
+
+
+@contextmanager
+def _free(path: Path) -> Iterator[bool]:
+    """Hold a lock that nobody else has; yields False, holding nothing, where somebody has it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path, 0.0, preserve_lock_file=True, thread_local=False)  # flock, as DVC takes
+    try:
+        lock.acquire()
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def dvc_stands_still(root: Path) -> AbstractContextManager[bool]:
+    """Hold, if it is free, the lock that DVC takes to read or write the workspace (dvc/lock.py)."""
+    return _free(root / ".dvc" / "tmp" / "lock")
+
+
+def guard_lock_file(root: Path) -> bool:
+    """Keep a copy of a sound dvc.lock, or repair one that a kill cut short, unless DVC is at work.
+
+    Returns whether one was repaired; raises as :func:`repair_lock_files`.
+    """
+    with dvc_stands_still(root) as still:
+        return still and repair_lock_files(root)
 
 
 def repair_lock_files(root: Path) -> bool:
@@ -89,3 +133,29 @@ def _alive(info: dict[str, Any]) -> bool:
     except (psutil.Error, KeyError, ValueError):
         return False
     return "dvc" in line or "vitrine" in line or "flows" in line or "pytest" in line
+
+
+def clear_index_lock(root: Path, lock: Path) -> bool:
+    """Remove the lock of a git that was killed while it wrote the index; False if somebody may still write.
+
+    Git never removes it by itself. Only Linux lets one see who has it open, or who works below ``root``;
+    elsewhere, and while the lock is young, the user gets git's own message, which names the file.
+    """
+    try:
+        if time.time() - lock.stat().st_mtime < YOUNG_LOCK_S or not Path("/proc/self/fd").exists():
+            return False
+    except FileNotFoundError:  # its owner has just ended
+        return True
+    if any(_may_write(process, root.resolve(), lock.resolve()) for process in Path("/proc").glob("[0-9]*")):
+        return False
+    lock.unlink(missing_ok=True)
+    return True
+
+
+def _may_write(process: Path, root: Path, lock: Path) -> bool:
+    """Whether a process, as a folder of /proc, has the lock open or is a git that works below ``root``."""
+    with suppress(OSError):  # it has ended, or is somebody else's
+        if (process / "comm").read_text() == "git\n" and (process / "cwd").resolve().is_relative_to(root):
+            return True
+        return any(file.resolve() == lock for file in (process / "fd").iterdir())
+    return False

@@ -7,6 +7,7 @@
     links/<key>.json              cached stages of a pipeline run, until they are written into MLflow
     pipelines/<key>.json          the code a pipeline run started from
     published/<store>/<id>.json   the MLflow run of a record, one folder per tracking store
+    open/<store>/<key>.json       a pipeline run that is not ended in MLflow yet
 
 Nothing here imports MLflow: a run with nothing to record must not wait for its import.
 """
@@ -125,6 +126,33 @@ def marks(root: Path, store: Store) -> Path:
     return state(root) / "published" / store.key
 
 
+class Opened(BaseModel):
+    """A pipeline run that a sync has begun or gone on with, and has to end in MLflow."""
+
+    pipeline: str
+    run_id: str
+
+
+def note_opened(root: Path, store: Store, pipeline: str, run_id: str) -> None:
+    """Note, before its stages are written, that a pipeline run has to be ended."""
+    _write(_opened(root, store) / f"{key_of(pipeline)}.json", Opened(pipeline=pipeline, run_id=run_id))
+
+
+def note_ended(root: Path, store: Store, pipeline: str) -> None:
+    """Note that a pipeline run is ended in MLflow."""
+    (_opened(root, store) / f"{key_of(pipeline)}.json").unlink(missing_ok=True)
+
+
+def opened(root: Path, store: Store) -> dict[str, str]:
+    """Pipeline run -> its MLflow run, of those that a killed sync has left open."""
+    found = (_read(path, Opened) for path in sorted(_opened(root, store).glob("*.json")))
+    return {} if store.missing() else {one.pipeline: one.run_id for one in found if one is not None}
+
+
+def _opened(root: Path, store: Store) -> Path:
+    return state(root) / "open" / store.key
+
+
 def unpublished(root: Path, store: Store, records: list[Path] | None = None) -> list[Path]:
     """Records, of the workspace or of the given list, that ``store`` does not hold yet."""
     folder = marks(root, store)
@@ -134,9 +162,11 @@ def unpublished(root: Path, store: Store, records: list[Path] | None = None) -> 
 
 
 def pending(root: Path) -> bool:
-    """Is there a record or a link that MLflow does not hold yet? Costs milliseconds; never imports MLflow."""
+    """Is there anything that MLflow does not hold yet? Costs milliseconds; never imports MLflow."""
     root = root.resolve()
-    return bool(unpublished(root, store_of(root))) or any((state(root) / "links").glob("*.json"))
+    store = store_of(root)
+    waits = unpublished(root, store) or opened(root, store)
+    return bool(waits) or any((state(root) / "links").glob("*.json"))
 
 
 def mark(root: Path, store: Store, record: str, run_id: str) -> None:

@@ -108,7 +108,8 @@ def _publish(
     # Joins first: they must be fixed even when the store is down.
     joins = waiting.join_records(root, loaded)
     links = waiting.queued_links(root)
-    if not loaded and not links:
+    left_open = waiting.opened(root, store)
+    if not loaded and not links and not left_open:
         return
     if store.missing():
         remove(waiting.marks(root, store))
@@ -119,12 +120,14 @@ def _publish(
         experiment = experiment_of(client, store, params.experiment)
         loaded, _ = waiting.load_records(waiting.unpublished(root, store, paths))
         joins = waiting.join_records(root, loaded)
+        left_open = {}
     publisher = _Publisher(root, client, store, str(experiment), params, result)
     for record in loaded:
         publisher.guarded(record.id, lambda record=record: publisher.stage_run(record, joins[record.id]))
     for path, link in links.items():
         publisher.guarded(link.pipeline, lambda path=path, link=link: publisher.link(path, link))
-    publisher.close_parents(joins)
+    for pipeline, run_id in {**left_open, **result.parents}.items():
+        publisher.guarded(pipeline, lambda p=pipeline, r=run_id: publisher.close_parent(p, r, joins))
 
 
 @dataclass
@@ -166,6 +169,7 @@ class _Publisher:
                 run = self.client.create_run(
                     self.experiment, start_time=_ms(started), tags=own, run_name=name.strip()
                 )
+            waiting.note_opened(self.root, self.store, pipeline, run.info.run_id)
             self.result.parents[pipeline] = run.info.run_id
         return self.result.parents[pipeline]
 
@@ -222,16 +226,14 @@ class _Publisher:
         self.result.linked |= found
         path.unlink(missing_ok=True)
 
-    def close_parents(self, joins: Mapping[str, Join]) -> None:
-        """End the pipeline runs touched: failed if the last execution of some stage in them failed."""
-        for pipeline, run_id in self.result.parents.items():
-            members = sorted((j for j in joins.values() if j.pipeline == pipeline), key=lambda j: j.started)
-            if not members:
-                continue
-            last = {join.stage: join.status for join in members}
-            status = "FINISHED" if all(state == "finished" for state in last.values()) else "FAILED"
-            ended = max(join.started + join.seconds for join in members)
-            self.client.set_terminated(run_id, status, end_time=_ms(ended))
+    def close_parent(self, pipeline: str, run_id: str, joins: Mapping[str, Join]) -> None:
+        """End a pipeline run: failed if the last execution of some stage in it failed."""
+        members = sorted((j for j in joins.values() if j.pipeline == pipeline), key=lambda j: j.started)
+        last = {join.stage: join.status for join in members}
+        status = "FINISHED" if all(state == "finished" for state in last.values()) else "FAILED"
+        ended = max((join.started + join.seconds for join in members), default=0.0)
+        self.client.set_terminated(run_id, status, end_time=_ms(ended) or None)
+        waiting.note_ended(self.root, self.store, pipeline)
 
 
 @dataclass(frozen=True)

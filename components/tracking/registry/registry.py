@@ -234,8 +234,8 @@ def _cell(text: str) -> str:
     return re.sub(r"([\\`*\[\]|])", r"\\\1", plain)
 
 
-def promote(root: Path, name: str, version: str, alias: str) -> str:
-    """Point an alias at a version; returns the version it pointed at before, or "".
+def promote(root: Path, name: str, version: str, alias: str) -> tuple[str, str]:
+    """Point an alias at a version; returns the version's number and the one before it, or "".
 
     ``version`` is a number, or another alias.
 
@@ -251,7 +251,7 @@ def promote(root: Path, name: str, version: str, alias: str) -> str:
         client.get_model_version(name, wanted)
         before = str(client.get_registered_model(name).aliases.get(alias, ""))
         client.set_registered_model_alias(name, alias, wanted)
-    return before
+    return wanted, before
 
 
 def load_path(root: Path, name: str, alias: str) -> Path:

@@ -37,7 +37,7 @@ def checked_box(box: Sequence[float], where: str) -> tuple[float, float, float, 
     """
     if problem := box_problem(box):
         raise BoxError(
-            f"The box of {where} {problem}: {[float(v) for v in box]}; run the ground stage again."
+            f"The box of {where} {problem}: {[float(v) for v in box]}; 'vitrine run --until ground' again."
         )
     x0, y0, x1, y1 = (min(max(float(v), 0.0), 1.0) for v in box)
     return x0, y0, x1, y1

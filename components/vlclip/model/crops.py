@@ -26,19 +26,38 @@ from components.vlclip.model.boxes import Boxes
 
 
 def crop_square(data: bytes, box: Sequence[float], image_px: int) -> Pixels:
-    """A box of an encoded picture, stretched to ``[image_px, image_px, 3]`` uint8.
+    """A box of an encoded picture in the middle of a square ``[image_px, image_px, 3]`` uint8.
 
     It is cut out of the picture at the picture's own resolution, not out of an ``image_px`` copy: a crop of
-    half the side shows twice the detail.
+    half the side shows twice the detail. It keeps the proportions that the whole picture's square has, so a
+    product looks the same in both; what stays free has the median colour of the crop's rim.
     """
     from PIL import Image
 
     x0, y0, x1, y1 = box
-    needed = math.ceil(image_px / min(x1 - x0, y1 - y0))
-    image = decode_image(data, LIMITS, target_px=needed)
+    image = decode_image(data, LIMITS, target_px=math.ceil(image_px / max(x1 - x0, y1 - y0)))
     width, height = image.size
     region = (x0 * width, y0 * height, x1 * width, y1 * height)
-    return np.asarray(image.resize((image_px, image_px), Image.Resampling.BICUBIC, box=region))
+    sides = _within(x1 - x0, y1 - y0, image_px)
+    crop = image.resize(sides, Image.Resampling.BICUBIC, box=region)
+    square = Image.new("RGB", (image_px, image_px), _rim_colour(np.asarray(crop)))
+    square.paste(crop, ((image_px - sides[0]) // 2, (image_px - sides[1]) // 2))
+    return np.asarray(square)
+
+
+def _within(width: float, height: float, image_px: int) -> tuple[int, int]:
+    """Sides in pixels of a crop, given as shares of its picture's sides; the longer one fills the square."""
+    longest = max(width, height)
+    return max(1, round(image_px * width / longest)), max(1, round(image_px * height / longest))
+
+
+def _rim_colour(pixels: Pixels) -> tuple[int, ...]:
+    """Median of the outermost pixels, channel by channel."""
+    rim = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    return tuple(int(value) for value in np.median(rim, axis=0))
+
+
+CROP_VERSION = "2"  # of how a crop is put into its square: raise it when the pixels change
 
 
 class CropCache(PixelCache):
@@ -60,7 +79,9 @@ class CropCache(PixelCache):
     def key(self, shard: Path) -> str:
         """What decides the pixels of a shard: its bytes, the boxes, and what is done to them."""
         boxes = hashlib.sha256(self._boxes[self._rows(shard)].tobytes()).hexdigest()
-        return hashlib.sha256(f"{sha256_file(shard)} {self.image_px} {VERSION} {boxes}".encode()).hexdigest()
+        return hashlib.sha256(
+            f"{sha256_file(shard)} {self.image_px} {VERSION} {CROP_VERSION} {boxes}".encode()
+        ).hexdigest()
 
     def decoded(self, shard: Path) -> Iterator[list[Pixels]]:
         """The crops of a shard in order, ``ROWS_AT_ONCE`` at a time, decoded afresh."""

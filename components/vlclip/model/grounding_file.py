@@ -35,13 +35,15 @@ def _table(file: Path) -> list[dict[str, Any]]:
     try:
         table = pq.read_table(file)
     except FileNotFoundError:
-        raise GroundingDataError(f"{file} does not exist; run the ground stage.") from None
+        raise GroundingDataError(f"{file} does not exist; run 'vitrine run --until ground'.") from None
     except (OSError, pa.ArrowException) as error:
         raise GroundingDataError(
-            f"{file} is damaged ({' '.join(str(error).split())[:150]}); run the ground stage again."
+            f"{file} is damaged ({' '.join(str(error).split())[:120]}); run 'vitrine run --until ground'."
         ) from None
     if missing := sorted(set(COLUMNS) - set(table.column_names)):
-        raise GroundingDataError(f"{file} has no column {', '.join(missing)}; run the ground stage again.")
+        raise GroundingDataError(
+            f"{file} has no column {', '.join(missing)}; run 'vitrine run --until ground' again."
+        )
     rows: list[dict[str, Any]] = table.select(list(COLUMNS)).to_pylist()
     return rows
 
@@ -56,7 +58,9 @@ def made_by(folder: Path) -> str:
     try:
         method = json.loads(file.read_text(encoding="utf-8"))["made"]["method"] if file.exists() else TAUGHT
     except (OSError, ValueError, KeyError, TypeError):
-        raise GroundingDataError(f"{file} does not say what made the boxes; run the ground stage.") from None
+        raise GroundingDataError(
+            f"{file} does not say what made the boxes; run 'vitrine run --until ground'."
+        ) from None
     return DENSE_HEAD if method in (TAUGHT, CENTRE) else str(method).replace("-", "_")
 
 
@@ -72,7 +76,7 @@ def read_grounding(folder: Path, product_ids: Sequence[str]) -> Grounding:
     if [r["product_id"] for r in rows] != list(product_ids):
         raise GroundingDataError(
             f"{file} holds {len(rows):,} products that are not the catalogue's {len(product_ids):,} in its "
-            "order; run the ground stage again."
+            "order; run 'vitrine run --until ground' again."
         )
     boxes = [
         WHOLE if r["fallback"] else checked_box(r["box"] or (), f"product {r['product_id']} in {file}")

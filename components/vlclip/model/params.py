@@ -127,7 +127,7 @@ class VlclipParams(Params):
 
     seed: int = 31
     threads: PositiveInt = 1
-    margin: Share = 0.1  # a crop is its box, this share of its sides wider on each side
+    margin: Share = 0.0  # a crop is its box, this share of its sides wider on each side
     # How far a box is trusted before training, from 0 (the encoder's own vectors) to 1 (the crop is read
     # in the whole picture's place). Pictures that the encoder knows by heart hardly move it. More of it finds
     # more cluttered pictures, and these then stand before plain ones: chosen so that plain ones lose nothing.

@@ -146,17 +146,19 @@ def read_texts(folder: Path, product_ids: list[str]) -> list[ClarifiedText]:
     try:
         table = pq.read_table(file)
     except FileNotFoundError:
-        raise TextDataError(f"{file} does not exist; run the clarify stage.") from None
+        raise TextDataError(f"{file} does not exist; run 'vitrine run --until clarify'.") from None
     except (OSError, pa.ArrowException) as error:
         raise TextDataError(f"{file} is damaged ({' '.join(str(error).split())[:150]}).") from None
     if absent := sorted(TEXT_COLUMNS - set(table.column_names)):
-        raise TextDataError(f"{file} has no column {', '.join(absent)}; run the clarify stage again.")
+        raise TextDataError(
+            f"{file} has no column {', '.join(absent)}; run 'vitrine run --until clarify' again."
+        )
     columns = [table[name].to_pylist() for name in ("product_id", "text", "facts")]
     texts = {i: ClarifiedText(text or "", facts or []) for i, text, facts in zip(*columns, strict=True)}
     if missing := [p for p in product_ids if p not in texts]:
         raise TextDataError(
             f"{file} has no text for {len(missing):,} products, such as {missing[0]}; "
-            "run the clarify stage again."
+            "run 'vitrine run --until clarify' again."
         )
     return [texts[p] for p in product_ids]
 

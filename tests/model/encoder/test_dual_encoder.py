@@ -105,6 +105,27 @@ def test_a_folded_tower_is_made_outside_of_the_pass_that_first_needs_it(tiny_blo
     assert np.array_equal(features, batch.pixel_features(pictures(3).permute(0, 2, 3, 1).numpy()))
 
 
+@pytest.mark.skipif(not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="no such kernels here")
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_an_activation_that_a_convolution_computes_changes_no_bit(
+    tiny_block: dict[str, Any], precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cache of features is as good with the kernels as without."""
+    block = copy.deepcopy(tiny_block)
+    block["model"]["image"]["architecture"] = "tf_efficientnet_lite0"  # "same" padding, ReLU6
+    model = starting_model(EncoderParams.model_validate(block))
+    for name, value in model.encoder.named_buffers():
+        if name.endswith("running_var"):
+            value.uniform_(0.01, 0.1)  # so that some of the sums lie above the activation's limit
+    shown = pictures(3).permute(0, 2, 3, 1).numpy()
+    together, apart = (BatchEncoder(model, 4, precision) for _ in range(2))
+    features = together.pixel_features(shown)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert np.array_equal(features, apart.pixel_features(shown))
+    parts = [{type(m) for m in b._eyes.towers.visual.modules()} for b in (together, apart)]
+    assert parts[0] != parts[1]  # else both had the same kernels
+
+
 def test_a_changed_corner_moves_its_own_patch_more_than_the_opposite_one(tiny: EncoderParams) -> None:
     encoder = starting_model(tiny.model_copy(update={"image_px": 128})).encoder
     before = pictures(1, 128)

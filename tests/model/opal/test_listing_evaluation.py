@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -75,11 +76,20 @@ def test_a_folder_becomes_lines_and_a_page_and_bad_photos_are_told(
 ) -> None:
     (tmp_path / "a<b>.png").write_bytes(picture("red", True, 1))
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff nothing")
+    for name, content in (
+        (b"caf\xe9.png", picture("red", True, 1)),
+        (b"caf\xe8.png", b"nothing"),
+    ):  # no UTF-8
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).write_bytes(content)
     noise = np.random.default_rng(0).integers(0, 255, (600, 600, 3)).astype(np.uint8)
     Image.fromarray(noise).save(tmp_path / "large.png")
     assert described(shop, monkeypatch, str(tmp_path)) == 0
     lines = [json.loads(x) for x in (tmp_path / "listings/listings.jsonl").read_text().splitlines()]
     problems = {line["photo"]: line.get("error", "") for line in lines}
+    assert sorted(bool(line.get("error")) for line in lines if line["photo"] == "caf\ufffd.png") == [
+        False,
+        True,
+    ]
     assert "more than max_bytes" in problems["large.png"] and "header" in problems["broken.jpg"]
     page = (tmp_path / "listings/index.html").read_text()
     assert (
@@ -87,7 +97,7 @@ def test_a_folder_becomes_lines_and_a_page_and_bad_photos_are_told(
         and "data:image/jpeg" in page
         and "http" not in page.replace("http-equiv", "")
     )
-    assert "2 photos refused" in capsys.readouterr().out
+    assert "3 photos refused" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -169,3 +169,12 @@ def test_neighbours_stay_in_their_category_and_vote() -> None:
     ]
     assert voted(votes) == Listing("near", {"c": "blue"})
     assert voted([]) is None
+
+
+def test_what_the_seller_left_empty_is_not_invented_where_nobody_else_knows() -> None:
+    seller, said = Listing("Mug", {"colour": "red"}), Listing("Mug", {"colour": "red", "material": "clay"})
+    schema = CatalogSchema.model_validate({"categories": {"c": {"product_types": ["mug"]}}})
+    for complete, invented in ((True, 0.5), (False, 0.0)):
+        target = Target("a", "c", seller, complete)
+        assert product_measures(schema, [target], [said])["hallucination_rate"].tolist() == [invented]
+        assert count_values([target], [said]).wrong.sum() == int(complete)

@@ -203,7 +203,7 @@ def test_what_is_missing_is_said_in_a_sentence(shop: Path, tmp_path: Path) -> No
     (tmp_path / "models").symlink_to(shop / "models")
     write_params(tmp_path)
     for arguments, sentence in (
-        (("vlclip.model", "variant=full"), "run the ground stage"),
+        (("vlclip.model", "variant=full"), "run 'vitrine run --until ground'"),
         (("vlclip.evaluate",), "models/vlclip/raw"),
     ):
         done = run_stage(tmp_path, *arguments)

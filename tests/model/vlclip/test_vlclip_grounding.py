@@ -252,7 +252,7 @@ def test_a_file_with_a_bad_box_names_the_product(tmp_path: Path, box: object, me
 
 
 def test_a_missing_or_damaged_file_is_said(tmp_path: Path) -> None:
-    with pytest.raises(GroundingDataError, match="run the ground stage"):
+    with pytest.raises(GroundingDataError, match="run 'vitrine run --until ground'"):
         read_grounding(tmp_path, [])
     (tmp_path / "boxes.parquet").write_bytes(b"PAR1 cut")
     with pytest.raises(GroundingDataError, match="damaged"):

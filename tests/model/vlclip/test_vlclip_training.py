@@ -64,11 +64,24 @@ def paths_of(root: Path, **own: Path) -> Paths:
 
 
 def test_a_crop_is_cut_from_the_original_and_not_from_a_small_copy() -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (200, 100, 3), dtype=np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (100, 100, 3), dtype=np.uint8)
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, "PNG")
-    assert np.array_equal(crop_square(out.getvalue(), (0.2, 0.5, 0.7, 0.75), 50), pixels[100:150, 20:70])
+    wide = crop_square(out.getvalue(), (0.2, 0.5, 0.7, 0.75), 50)
+    assert np.array_equal(wide[12:37], pixels[50:75, 20:70])
     assert np.array_equal(crop_square(out.getvalue(), (0, 0, 1, 1), 32), square(out.getvalue(), 32))
+
+
+def test_a_crop_keeps_the_proportions_of_the_whole_square() -> None:
+    picture = Image.new("RGB", (100, 200), (10, 200, 10))
+    picture.paste((200, 10, 10), (30, 60, 60, 120))  # 0.3 of both sides
+    out = io.BytesIO()
+    picture.save(out, "PNG")
+    exact = crop_square(out.getvalue(), (0.3, 0.3, 0.6, 0.6), 30)
+    assert (exact[:, :, 0] > 105).all()
+    with_ground = crop_square(out.getvalue(), (0.2, 0.3, 0.7, 0.6), 50)
+    red = with_ground[:, :, 0] > 105
+    assert red.any(axis=0).sum() == 30 and red.any(axis=1).sum() == 30  # square here as there
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 50), (50, 1)])
@@ -167,7 +180,7 @@ def test_a_wrong_variant_is_said(grounded: Path) -> None:
 def test_texts_of_another_catalogue_are_refused(grounded: Path, tmp_path: Path) -> None:
     rows = read_rows(grounded / "data/checked")
     own = paths_of(grounded, clarified=tmp_path)
-    with pytest.raises(TextDataError, match="run the clarify stage"):
+    with pytest.raises(TextDataError, match="run 'vitrine run --until clarify'"):
         texts_of(VARIANTS["full"], rows, own)
     table = pa.table({"product_id": ["p0000"], "text": ["red"]})
     pq.write_table(table, tmp_path / "texts.parquet")

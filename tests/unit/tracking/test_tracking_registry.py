@@ -61,11 +61,11 @@ def test_same_model_keeps_its_version_and_another_gets_the_next(trained):
 
 def test_promotion_moves_the_alias_and_returns_the_previous_version(trained):
     register(trained.root, "encoder", MODEL, "challenger")
-    assert promote(trained.root, "encoder", "challenger", "champion") == ""
+    assert promote(trained.root, "encoder", "challenger", "champion") == ("1", "")
     trained.pipeline(parent="p2", seed=1)
     publish(trained.root)
     register(trained.root, "encoder", MODEL, "challenger")
-    assert promote(trained.root, "encoder", "2", "champion") == "1"
+    assert promote(trained.root, "encoder", "2", "champion") == ("2", "1")
     assert load_path(trained.root, "encoder", "champion") == load_path(trained.root, "encoder", "challenger")
 
 
@@ -216,7 +216,7 @@ def test_registry_works_through_a_tracking_server(bare, migrated, tmp_path, monk
         result = publish(bare.root)
         assert result.warnings == [] and len(result.published) == 3
         register(bare.root, "encoder", MODEL, "challenger")
-        assert promote(bare.root, "encoder", "1", "champion") == ""
+        assert promote(bare.root, "encoder", "1", "champion") == ("1", "")
         folder = load_path(bare.root, "encoder", "champion")
         assert (folder / "model.safetensors").read_bytes() == (
             bare.root / MODEL / "model.safetensors"

@@ -86,7 +86,9 @@ def check_pairs(pairs: Sequence[Pair]) -> None:
         ListingDataError: equal sides, an empty side, or a pair without a check; names the products.
     """
     if not pairs:
-        raise ListingDataError("there is no preference pair to learn from; run the preferences stage again.")
+        raise ListingDataError(
+            "there is no preference pair to learn from; run 'vitrine run --until preferences' again."
+        )
     for reason, bad in (
         ("have equal sides", [p for p in pairs if p.chosen.strip() == p.rejected.strip()]),
         ("have an empty side", [p for p in pairs if not p.chosen.strip() or not p.rejected.strip()]),

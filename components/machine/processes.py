@@ -31,8 +31,11 @@ PR_SET_CHILD_SUBREAPER = 36
 STRAGGLERS_S = 5.0  # how long killed processes are given to vanish
 
 
-def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment of every child: this interpreter first on PATH, no analytics, output unbuffered."""
+def environment(extra: Mapping[str, str | None] | None = None) -> dict[str, str]:
+    """The environment of every child: this interpreter first on PATH, no analytics, output unbuffered.
+
+    What is None in ``extra`` is taken out.
+    """
     fixed = {
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         # one that becomes the last command it runs, so that no shell stands between DVC and a stage
@@ -42,11 +45,12 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
         "DVC_STUDIO_OFFLINE": "1",
         "DO_NOT_TRACK": "1",
     }
-    return {**os.environ, **fixed, **(extra or {})}
+    laid = {**os.environ, **fixed, **(extra or {})}
+    return {name: value for name, value in laid.items() if value is not None}
 
 
 def start(
-    command: Sequence[str], cwd: Path, output: IO[bytes], *, env: Mapping[str, str] | None = None,
+    command: Sequence[str], cwd: Path, output: IO[bytes], *, env: Mapping[str, str | None] | None = None,
     keep_open: int | None = None, cores: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:  # fmt: skip
     """Start ``command`` under the launcher, with both streams to ``output`` and ``env`` laid on ours.

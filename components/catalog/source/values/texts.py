@@ -1,0 +1,117 @@
+"""A field of a row as text: one line, without markup of ours, or the reason why it is none."""
+
+from __future__ import annotations
+
+from string import Formatter
+
+from components.catalog.source.mapping import From
+from components.catalog.source.values.paths import Fields, look_up, opened
+
+MAX_TEXT_CHARS = 20_000  # of one field; longer texts are no listings
+RUNNING = ("title", "description")  # texts of which several parts are one text
+
+
+class RowProblem(Exception):  # noqa: N818 - not an error of the run: the row is set aside and counted
+    """Why a row is no product; ``field`` is Vitrine's name, ``reason`` a phrase with the source's name."""
+
+    def __init__(self, field: str, reason: str, row_id: str = "") -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field, self.reason, self.row_id = field, reason, row_id
+
+
+def text_of(value: object) -> str:
+    """A cell as one line of text: white space collapsed, lists joined, nothing for null and NaN.
+
+    Raises:
+        ValueError: an object, over ``MAX_TEXT_CHARS`` characters, or characters that are no Unicode text.
+    """
+    if value is None or value != value:  # NaN, as CSV tools write empty cells into Parquet
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list | tuple):
+        return ", ".join(filter(None, map(text_of, value)))
+    if isinstance(value, dict | bytes):
+        raise ValueError(
+            "holds no text but " + ("fields of its own; name one of them" if value else "nothing")
+        )
+    text = " ".join(str(value).replace("\x00", " ").split())
+    if len(text) > MAX_TEXT_CHARS:
+        raise ValueError(f"has {len(text):,} characters, more than {MAX_TEXT_CHARS:,}")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("holds characters that are no valid Unicode") from None
+    return text
+
+
+def read_texts(row: Fields, source: From | None, name: str) -> list[str]:
+    """The texts that ``source`` names in ``row``, several where the field is a list; none of them is empty.
+
+    Raises:
+        RowProblem: what the field holds is no text.
+    """
+    if source is None:
+        return []
+    if source.constant is not None:
+        return [source.constant]
+    texts = [text for cell in _cells(row, source, name) if (text := source.values.get(cell, cell))]
+    return texts or ([source.default] if source.default else [])
+
+
+def read_text(row: Fields, source: From | None, name: str, several: dict[str, str] | None = None) -> str:
+    """The text that ``source`` names in ``row``; empty when there is none.
+
+    Of several values ``source.take`` says which, and ``several`` is told of them under ``name``.
+
+    Raises:
+        RowProblem: what the field holds is no text.
+    """
+    texts = read_texts(row, source, name)
+    take = source.take if source is not None else None
+    if len(texts) < 2:
+        return texts[0] if texts else ""
+    if take is None and name in RUNNING:
+        return ", ".join(texts)
+    if several is not None and (take is None or name.startswith("attributes.")):
+        several[name] = f"{take or 'first'}: {', '.join(texts)[:80]}"
+    return {"join": ", ".join(texts), "last": texts[-1]}.get(take or "first", texts[0])
+
+
+def required(row: Fields, source: From, name: str, several: dict[str, str] | None = None) -> str:
+    """As ``read_text``, of a field that a row must have.
+
+    Raises:
+        RowProblem: also where it is missing or empty.
+    """
+    text = read_text(row, source, name, several)
+    if not text:
+        empty = [path for path in source.paths() if not look_up(row, path)[1]] or [str(source)]
+        raise RowProblem(name, f"{empty[0]} is missing or empty")
+    return text
+
+
+def _cells(row: Fields, source: From, name: str) -> list[str]:
+    """What stands in the source's field: one text (perhaps empty), or those of a list."""
+    try:
+        if source.field is None:
+            return [_filled(row, source.template or "")]
+        value = look_up(row, source.field)[1]
+        if source.take:
+            value = opened(value)
+        cells = [text_of(part) for part in value] if isinstance(value, list | tuple) else [text_of(value)]
+    except ValueError as error:
+        raise RowProblem(name, f"{source} {error}") from None
+    if source.separator is not None:
+        cells = [part.strip() for cell in cells for part in cell.split(source.separator)]
+    return cells if len(cells) == 1 else list(dict.fromkeys(filter(None, cells)))
+
+
+def _filled(row: Fields, template: str) -> str:
+    parts = []
+    for literal, path, _, _ in Formatter().parse(template):
+        text = text_of(look_up(row, path)[1]) if path else ""
+        if path and not text:
+            return ""
+        parts.append(literal + text)
+    return "".join(parts)

@@ -1,0 +1,142 @@
+"""Small catalogues in the shapes of other systems: by the worked mappings, and by inspection's guesses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from benchmarks.catalogues import imported, mapping_of
+from benchmarks.feeds import SHAPES, Shape
+from components.catalog.format.errors import SourceError
+from components.catalog.source.drafts import Draft
+from components.catalog.source.importer import product_drafts
+from components.catalog.source.inspection.starter import inspect
+from components.catalog.source.mapping import parse_mapping
+from components.parameters.profiles import profile_values
+
+ROOT = Path(__file__).parents[2]
+COUNT = 36
+BY_NAME = {shape.name: shape for shape in SHAPES}
+WITH_PICTURES = [shape for shape in SHAPES if shape.name != "text only"]
+# Products that have no name in the language asked for, or none at all
+NAMELESS = {"Amazon Berkeley Objects": 4, "Open Food Facts": 4}
+
+
+def drafts(root: Path, mapping: object) -> list[Draft]:
+    found = [d for _, _, d in product_drafts(root, parse_mapping(mapping, "m"))]
+    return [draft for draft in found if isinstance(draft, Draft)]
+
+
+@pytest.mark.parametrize("shape", WITH_PICTURES, ids=lambda shape: shape.name)
+def test_every_shape_is_imported_by_its_mapping(tmp_path: Path, shape: Shape) -> None:
+    found = imported(shape, tmp_path, COUNT)
+    assert found.good, found.left_out
+    assert found.products == COUNT - NAMELESS.get(shape.name, 0)
+    colours = {"Shopify CSV": "option", "Open Food Facts": "brand"}.get(shape.name, "colour")
+    files = tmp_path / "into/files"
+    attributes = [
+        d.attributes for _, _, d in product_drafts(files, mapping_of(shape)) if isinstance(d, Draft)
+    ]
+    known = {name for names in attributes for name in names}
+    assert known & {colours, "color"} or shape.name == "no attributes"
+
+
+def test_a_variant_feed_says_what_it_left_out(tmp_path: Path) -> None:
+    said = "\n".join(imported(BY_NAME["Shopify CSV"], tmp_path, COUNT).left_out)
+    assert "rows left out, as no product of its own: it continues the product above." in said
+    assert "more pictures are left aside" in said
+    assert "attributes.option has several values" in said
+
+
+def test_texts_without_pictures_are_refused_in_a_sentence(tmp_path: Path) -> None:
+    found = imported(BY_NAME["text only"], tmp_path, COUNT)
+    assert not found.good
+    assert "has the mapped field 'photo'" in found.left_out[0]
+    with pytest.raises(SourceError, match="every product needs a picture: a catalogue of texts alone"):
+        inspect(tmp_path / "source", "mine")
+
+
+@pytest.mark.parametrize("shape", WITH_PICTURES, ids=lambda shape: shape.name)
+def test_what_inspection_writes_imports_as_it_stands(tmp_path: Path, shape: Shape) -> None:
+    shape.write(tmp_path, COUNT)
+    text, _ = inspect(tmp_path, "mine")
+    found = drafts(tmp_path, yaml.safe_load(text))
+    assert len(found) >= COUNT - NAMELESS.get(shape.name, 0), text
+    own = {d.product_id: d for d in drafts(tmp_path, mapping_of(shape).model_dump(by_alias=True))}
+    if shape.name != "Amazon Berkeley Objects":  # its ids are made of two fields: nobody can guess that
+        assert all(own[d.product_id].title == d.title for d in found if d.product_id in own), text
+        assert sum(d.product_id in own for d in found) == len(own), text
+    assert {d.image for d in found} >= {d.image for d in own.values()}, text
+    assert len({d.product_type for d in found}) == 6, text
+
+
+def test_the_starter_says_what_it_saw_and_is_a_profile(tmp_path: Path) -> None:
+    BY_NAME["Shopify CSV"].write(tmp_path, COUNT)
+    text, profile = inspect(tmp_path, "my-shop")
+    assert "continues: Title  # rows without it belong to the product above" in text
+    assert "# Option1 Value: " in text and "| M | L" in text.replace("S | ", "| ")
+    conf = tmp_path / "ws/conf"
+    conf.mkdir(parents=True)
+    (conf / "my-shop.yaml").write_text(profile)
+    (conf / "own.yaml").write_text((ROOT / "conf/own.yaml").read_text())
+    (conf.parent / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    assert profile_values(conf.parent, "my-shop")["report"]["title"] == "Vitrine, my-shop"
+
+
+def test_urls_alone_are_named_as_such(tmp_path: Path) -> None:
+    BY_NAME["Google Merchant TSV"].write(tmp_path, COUNT)
+    for file in (tmp_path / "images").iterdir():
+        file.unlink()
+    with pytest.raises(SourceError, match=r"field 'image_link' of .* holds URLs, and URLs are never fetched"):
+        inspect(tmp_path, "mine")
+
+
+def test_strange_names_and_values_make_a_mapping_that_yaml_reads(tmp_path: Path) -> None:
+    (tmp_path / "p").mkdir()
+    rows = ['"s:k #u",id,"Max. load","{x}: ""y""",pic']
+    for n in range(20):
+        (tmp_path / "p" / f"{n}.png").write_bytes(b"x")
+        rows.append(f'a{n},i{n},"{n % 3}: #\x1b[31m","- [{n % 2}","{n}.png"')
+    (tmp_path / "t [1].csv").write_text("\n".join(rows) + "\n")
+    text, _ = inspect(tmp_path, "mine")
+    assert "\x1b" not in text
+    mapping = yaml.safe_load(text)
+    assert mapping["attributes"]["Max. load"] == "Max. load"
+    assert [d.attributes["Max. load"][:2] for d in drafts(tmp_path, mapping)][:3] == ["0:", "1:", "2:"]
+
+
+def test_entities_of_a_feed_are_not_resolved(tmp_path: Path) -> None:
+    from components.catalog.source.rows import read_rows
+
+    (tmp_path / "secret").write_text("secret")
+    head = f'<!DOCTYPE r [<!ENTITY e SYSTEM "file://{tmp_path}/secret"><!ENTITY b "bbb">]>'
+    item = "<item><id>1</id><t>&e;&b;x</t><img>a</img><img>b</img></item>"
+    (tmp_path / "f.xml").write_text(f"{head}<rss><channel>{item}</channel></rss>")
+    (row,) = read_rows(tmp_path / "f.xml", ())
+    assert "secret" not in str(row.fields)
+    assert (row.fields["id"], row.fields["img"]) == ("1", ["a", "b"])
+    (tmp_path / "f.xml").write_text("<rss><channel><item><id>1</id></item><item>")
+    with pytest.raises(SourceError, match=r"f\.xml is not readable XML"):
+        list(read_rows(tmp_path / "f.xml", ()))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "conf/mappings").glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_worked_mapping_is_valid_and_short(path: Path) -> None:
+    assert parse_mapping(yaml.safe_load(path.read_text()), path.name)
+    assert len(path.read_text().splitlines()) <= 40
+
+
+def test_the_inspecting_command_writes_two_files_once(tmp_path: Path) -> None:
+    from components.catalog.source.__main__ import main
+
+    BY_NAME["WooCommerce CSV"].write(tmp_path / "shop", COUNT)
+    mapping, profile = tmp_path / "conf/mappings/a.yaml", tmp_path / "conf/a.yaml"
+    arguments = [f"--source={tmp_path / 'shop'}", f"--mapping={mapping}", f"--inspect={profile}"]
+    assert main(arguments) == 0
+    before = mapping.read_text()
+    assert before and profile.read_text().startswith("# A start for your own catalogue")
+    assert main(arguments) == 2
+    assert mapping.read_text() == before
+    assert main([*arguments[:2], f"--into={tmp_path / 'into'}"]) == 0
