@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import yaml
 from components.fusion.model.errors import FusionConfigurationError
 from components.fusion.model.params import EncodeParams
 from components.search.command import main
+from components.search.kept import KEPT, forget_oldest
 from components.search.question import read_parts
 from components.search.search import open_model, search
 from flows.cli import app, guarded
@@ -188,6 +190,17 @@ def test_kept_vectors_that_are_cut_are_made_again(
     for length in (0, 5, kept.stat().st_size // 2):
         kept.write_bytes(kept.read_bytes()[:length])
         assert hits(capfd, "red mug", "--system=hybrid") == first
+
+
+def test_arrays_that_nobody_asked_for_make_room(tmp_path: Path) -> None:
+    names = [f"{i}.npy" for i in range(KEPT + 2)]
+    for i, name in enumerate(names):
+        (tmp_path / name).write_bytes(b"")
+        os.utime(tmp_path / name, (i, i))
+    (tmp_path / names[0]).touch()
+    (tmp_path / "other.lock").write_bytes(b"")
+    forget_oldest(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([names[0], *names[3:], "other.lock"])
 
 
 def test_a_picture_alone_and_both_parts_at_the_ends_of_the_weights(
