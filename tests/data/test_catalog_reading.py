@@ -83,7 +83,9 @@ def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
     table = pa.Table.from_arrays([pa.array(["red"]), pa.array([""])], names=["colour", "colour"])
     with pytest.raises(SourceError, match="two columns named 'colour'"):
         parquet_of(tmp_path / "a.parquet", table)
-    assert rows_of(tmp_path / "a.jsonl", b'{"a": 1, "a": 2}') == ["is not JSON (two fields are named 'a')"]
+    assert rows_of(tmp_path / "a.jsonl", b'{"a": 1, "a": 2}') == [
+        "is not JSON of one meaning (two fields are named 'a')"
+    ]
     assert rows_of(tmp_path / "b.csv", b"a,,\n1,,\n") == [{"a": "1", "": ""}]
 
 
@@ -115,6 +117,9 @@ def test_deep_json_costs_its_own_row(tmp_path: Path) -> None:
     brackets = json.dumps({"a": "[" * 900}).encode()
     found = rows_of(tmp_path / "a.jsonl", deep + b"\n" + brackets)
     assert found == ["is nested more than 64 levels deep", {"a": "[" * 900}]
+    root = folder_of(tmp_path / "s", [item(1, specs="[" * 900 + "]" * 900), item(2)])
+    (bad,) = rejects_of(root, mapping_of(attributes=["specs.*"]))
+    assert bad == ("s001", 1, "attributes", "specs holds no fields")
 
 
 def test_a_damaged_gzip_says_after_which_row(tmp_path: Path) -> None:

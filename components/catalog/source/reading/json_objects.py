@@ -35,27 +35,39 @@ def json_rows(handle: BinaryIO, *, lines: bool) -> Iterator[SourceRow]:
     yield from (SourceRow(number, *parsed(text)) for number, text in enumerate(texts, 3))
 
 
-def parsed(text: bytes | str) -> tuple[dict[str, Any], str]:
+def parsed(text: bytes) -> tuple[dict[str, Any], str]:
     """The object that a text is, and an empty phrase; or nothing, and why it is none."""
-    opening = (b"[", b"{") if isinstance(text, bytes) else ("[", "{")
     try:
-        if sum(map(text.count, opening)) > MAX_DEPTH and _depth(text) > MAX_DEPTH:  # type: ignore[arg-type]
-            return {}, f"is nested more than {MAX_DEPTH} levels deep"
-        loaded = json.loads(text, object_pairs_hook=_object)
-    except UnicodeDecodeError as error:
-        byte = error.object[error.start]
-        return {}, f"holds byte 0x{byte:02x}, which is not UTF-8; save the file as UTF-8"
-    except (ValueError, RecursionError) as error:
-        return {}, f"is not JSON ({str(error)[:80]})"
+        loaded = read_json(text)
+    except ValueError as error:
+        return {}, str(error)
     if isinstance(loaded, dict):
         return loaded, ""
     return {}, "is JSON, but not an object of fields"
 
 
+def read_json(text: bytes | str) -> Any:
+    """The value of a text, with the names of fields in Unicode's composed form.
+
+    Raises:
+        ValueError: it is not JSON, too deep, or names a field of an object twice; the message is a phrase.
+    """
+    data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
+    try:
+        if data.count(b"[") + data.count(b"{") > MAX_DEPTH and _depth(data) > MAX_DEPTH:
+            raise ValueError(f"is nested more than {MAX_DEPTH} levels deep")
+        return json.loads(text, object_pairs_hook=_object)
+    except UnicodeDecodeError as error:
+        byte = error.object[error.start]
+        raise ValueError(f"holds byte 0x{byte:02x}, which is not UTF-8; save the file as UTF-8") from None
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"is not JSON ({str(error)[:80]})") from None
+
+
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     names = [composed(name) for name, _ in pairs]
     if double := twice(names):
-        raise ValueError(f"two fields are named {double[:40]!r}")
+        raise ValueError(f"is not JSON of one meaning (two fields are named {double[:40]!r})")
     return dict(zip(names, (value for _, value in pairs), strict=True))
 
 
@@ -134,8 +146,7 @@ def _bare(text: bytes | bytearray) -> Iterator[bytes]:
     yield from (part for part in parts if part)
 
 
-def _depth(text: bytes | str) -> int:
-    data = text if isinstance(text, bytes) else text.encode("utf-8", "replace")
+def _depth(data: bytes) -> int:
     deepest = depth = 0
     for token in _TOKENS.finditer(data):
         depth += {b"{": 1, b"[": 1, b"}": -1, b"]": -1}.get(token.group(), 0)
