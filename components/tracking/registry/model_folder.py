@@ -56,7 +56,7 @@ def _check(path: Path) -> None:
     if path.suffix == ".json":
         try:
             json.loads(path.read_bytes())
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ModelFolderError(f"{path} is not valid JSON ({error}); make the model again.") from None
 
 
@@ -71,7 +71,7 @@ def _check_weights(path: Path) -> None:
         ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
         if max(ends, default=0) != path.stat().st_size - 8 - length:
             raise ValueError("it is cut short or too long")
-    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError) as error:
         raise ModelFolderError(f"{path} is not a safetensors file ({error}); make the model again.") from None
 
 
