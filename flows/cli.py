@@ -136,8 +136,8 @@ def search(
     """Find products by TEXT, by a picture, or both.
 
     Both: "but navy" --image photo.jpg --weights text=0.6,image=0.4. What answered best on validation answers;
-    --system forces bm25, hybrid, hybrid_image, encoder, a network, or fusion (the network of the parameters).
-    Also: --where NAME=VALUE (repeatable), --json.
+    --system forces bm25, hybrid, hybrid_image, hybrid_image_type, encoder, a network, or fusion (that of the
+    parameters). Also: --where NAME=VALUE (repeatable), --json.
     """
     from flows.errors import SelectionError
 

@@ -2,19 +2,25 @@
 
 ``python -m components.report tables [FOLDER [METRIC...]]`` prints them (default: all of ``metrics``);
 ``python -m components.report refresh PAGE...`` does so in pages of docs, between their marks.
+``python -m components.report partial PAGE ABSENT`` builds the page of a run in which a stage failed; ABSENT
+is a JSON object: an output that the run did not make, and why.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from components.stage.errors import VitrineError
+from components.stage.paths import Paths
+from components.stage.printable import printable
 from components.stage.publish import write_text
 
 
 def main(words: Sequence[str]) -> int:
-    """Run ``tables`` or ``refresh``; the exit code."""
+    """Run ``tables``, ``refresh`` or ``partial``; the exit code."""
     if words[:1] == ["tables"]:
         from components.report.text.markdown import tables
 
@@ -24,9 +30,26 @@ def main(words: Sequence[str]) -> int:
 
         for page in map(Path, words[1:]):
             write_text(page, refreshed(page.read_text(encoding="utf-8"), Path()))
+    elif words[:1] == ["partial"] and len(words) == 3:
+        return _partial(Path(words[1]), json.loads(words[2]))
     else:
         print(__doc__, file=sys.stderr)
         return 2
+    return 0
+
+
+def _partial(page: Path, absent: dict[str, str]) -> int:
+    from components.report.page.report import build_report
+    from components.report.params import ReportParams
+    from components.stage.params import load_params
+
+    try:
+        report = build_report(Paths(), load_params("report", ReportParams), absent)
+    except VitrineError as error:
+        print(f"There is no partial report: {printable(str(error))}", file=sys.stderr)
+        return error.exit_code
+    write_text(page, report.html)
+    print(f"Partial report, of what this run could make: {page.resolve()}")
     return 0
 
 

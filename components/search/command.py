@@ -68,8 +68,8 @@ def chosen_system(asked_for: str | None, question: Question, answer: Answer | No
         raise FusionConfigurationError(f"'{system}' is asked by a text alone; leave --system out.")
     if question.parts and system == "encoder":
         raise FusionConfigurationError("--weights are for fusion's answers; start with: vitrine run fusion")
-    if system == "hybrid_image" and answer is None:
-        raise FusionConfigurationError("hybrid_image has no weights yet; start with: vitrine run fusion")
+    if system in ("hybrid_image", "hybrid_image_type") and answer is None:
+        raise FusionConfigurationError(f"{system} has no weights yet; start with: vitrine run fusion")
     return system
 
 
@@ -129,7 +129,9 @@ def main(argv: list[str]) -> int:
         message, code = explain(error)
         print(f"error: {message}", file=sys.stderr)
         return code
-    for warning in filter(None, (_not_known(found.unknown), no_match(found.near, answer))):
+    for warning in filter(
+        None, (_not_known(found.unknown), no_match(found.near, answer), printable(found.remark))
+    ):
         print(warning, file=sys.stderr)
     if not found.hits and not question.where and not arguments.json:
         asked_by = "a word of the query" if question.text else "a picture"

@@ -1,12 +1,15 @@
 """Vectors of all products, kept beside the other caches: a second search computes none.
 
 The array is a cache, keyed by the pictures' and texts' bytes and all that decides a vector: delete it and
-nothing changes but time. It is memory-mapped, so memory holds what is read of it.
+nothing changes but time. It is memory-mapped, so memory holds what is read of it. A new array takes
+the place of those that nobody has asked for.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +22,7 @@ from components.fusion.model.towers.towers import Items, Towers, joined
 from components.stage.publish import published
 from components.stage.resume import sha256_file
 
+KEPT = 4  # arrays: a workspace and its profiles share the folder
 FLAGS = 2  # numbers behind a product's vectors: has it a text, has it a picture
 
 
@@ -43,8 +47,18 @@ def product_vectors(towers: Towers, encode: EncodeParams, catalogue: Path, cache
             if kept is None:
                 file.unlink(missing_ok=True)
                 _compute(towers, catalogue, file)
+                forget_oldest(file.parent)
                 kept = np.load(file, mmap_mode="r")
+    with suppress(OSError):  # a folder that is read only, or another process has removed it
+        os.utime(file)  # when it was asked for last
     return _items(kept, towers.dimension)
+
+
+def forget_oldest(folder: Path) -> None:
+    """Remove all arrays but the ``KEPT`` that were asked for last; a process that reads one keeps it open."""
+    by_use = sorted(folder.glob("*.npy"), key=lambda file: file.stat().st_mtime_ns)
+    for file in by_use[:-KEPT]:
+        file.unlink(missing_ok=True)
 
 
 def _read(file: Path) -> Vectors | None:

@@ -32,13 +32,15 @@ class Found:
 
     Attributes:
         ranked_by: a sentence that says by what. near: cosine of the query and the nearest product text; None
-        where nobody has asked the texts. unknown: words of the query that no product's text has.
+        where nobody has asked the texts. unknown: words of the query that no product's text has. remark: on
+        the query's type; may be empty.
     """
 
     hits: list[Hit]
     ranked_by: str
     near: float | None = None
     unknown: tuple[str, ...] = ()
+    remark: str = ""
 
 
 def catalogue_rows(catalogue: Path) -> Iterator[Row]:

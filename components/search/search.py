@@ -24,9 +24,16 @@ from components.fusion.model.towers.towers import Flags, Items, Towers
 from components.retrieval.ranking import top_k
 from components.search.kept import product_vectors
 from components.search.products import Found, fulfilling, hits_of, unknown_words, word_index
+from components.search.typed import Likeliest, ask_types, no_type
 
 AT_ONCE = 4096  # products that a network reads
-NAMES = {"text": "text", "image": "picture", "fused": "both in one vector", "lexical": "words (BM25)"}
+NAMES = {
+    "text": "text",
+    "image": "picture",
+    "fused": "both in one vector",
+    "lexical": "words (BM25)",
+    "type": "the type",
+}
 
 
 @dataclass(frozen=True)
@@ -59,19 +66,21 @@ def open_model(
 
 def gather(model: FusionModel, text: str, catalogue: Path) -> Evidence:
     """What every source says of all products, for one query."""
-    return _gather(model, text, catalogue, _words(model, catalogue))
+    return _gather(model, text, catalogue, _words(model, catalogue))[0]
 
 
 def _words(model: FusionModel, catalogue: Path) -> Bm25:
     return word_index(catalogue, model.network.text.fields, model.network.bm25)
 
 
-def _gather(model: FusionModel, text: str, catalogue: Path, index: Bm25) -> Evidence:
+def _gather(model: FusionModel, text: str, catalogue: Path, index: Bm25) -> tuple[Evidence, Likeliest | None]:
     asked = Asked.of(model.towers.queries([text]), [text], index)
-    items = model.products(catalogue)
+    items, likeliest = model.products(catalogue), None
+    if (types := model.network.types) is not None:
+        asked, likeliest = ask_types(asked, text, types, model.towers, items, catalogue)
     starts = range(0, len(items.has_text), AT_ONCE)
     parts = [fused_vectors(model.network.network, _part(items, start)) for start in starts]
-    return evidence_of(asked, items, np.concatenate(parts))
+    return evidence_of(asked, items, np.concatenate(parts)), likeliest
 
 
 def _part(items: Items, start: int) -> Items:
@@ -95,19 +104,19 @@ def search(model: FusionModel, text: str, k: int, where: Mapping[str, str], cata
     if not plain(text) or k < 1:
         raise FusionDataError("Say what to search for: a text that is not empty, and k of at least 1.")
     index, gate = _words(model, catalogue), model.network.gate
-    every = _gather(model, text, catalogue, index)
+    every, likeliest = _gather(model, text, catalogue, index)
     allowed = fulfilling(catalogue, where) & every.seen
     places = np.flatnonzero(allowed)
     near, unknown = nearest(every.scores["text"], every.sees["text"]), unknown_words(index, text)
     if not len(places):
-        return Found([], "", near, unknown)
+        return Found([], "", near, unknown, no_type(likeliest))
     evidence = every.of(places)
     scores = evidence.scores["fused"] if gate is None else gate.rank(evidence)
     best = top_k(scores, k)[0]
     shares = "" if gate is None else _shares(model, evidence)
     by = f"{model.network.name}'s mixture: {shares}" if gate else f"{model.network.name}'s vectors alone"
     hits = hits_of(catalogue, places[best], scores[0, best])
-    return Found(hits, f"Ranked by {by}.", near, unknown)
+    return Found(hits, f"Ranked by {by}.", near, unknown, no_type(likeliest))
 
 
 def _shares(model: FusionModel, evidence: Evidence) -> str:

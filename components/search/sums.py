@@ -1,4 +1,4 @@
-"""The answers that need no network: words, hybrid, hybrid_image; and a picture, alone or with words."""
+"""The answers that need no network: sums of words, text, picture and type; and a picture, alone or not."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from components.encoder.model.features.encode import BatchEncoder
+from components.encoder.model.features.query_types import load_types
 from components.encoder.model.features.vector_cache import Vectors
 from components.encoder.search.search import query_vector
-from components.fusion.answer.answer import Answer, check_towers
+from components.fusion.answer.answer import TYPES, Answer, check_towers
 from components.fusion.answer.choose import composed_scores
-from components.fusion.model.baselines import cosine, hybrid_scores, hybrid_sources, weighted_sum
+from components.fusion.model.baselines import cosine, hybrid_scores, hybrid_sources, weighted_sum, with_types
 from components.fusion.model.fuse.item_vectors import Asked
 from components.fusion.model.params import EncodeParams, FusionParams
 from components.fusion.model.sources.bm25 import Scores
@@ -22,6 +23,7 @@ from components.search.kept import product_vectors
 from components.search.products import Found, ranked, unknown_words, word_index
 from components.search.question import Question
 from components.search.search import nearest
+from components.search.typed import ask_types, no_type
 
 # Words beside a picture that ask for nothing of their own: "this one, but in navy"
 JOINING = frozenset(
@@ -55,7 +57,7 @@ class Scored(NamedTuple):
 
 
 def by_sum(question: Question, shop: Shop, answer: Answer | None, system: str) -> Found:
-    """``hybrid`` or ``hybrid_image`` for words; with a picture, the picture's score is added to the words'.
+    """A plain system for words; with a picture, the picture's score is added to the words'.
 
     Args:
         answer: the weights from validation; ``hybrid`` needs none.
@@ -69,6 +71,7 @@ def by_sum(question: Question, shop: Shop, answer: Answer | None, system: str) -
     towers = Towers(loaded, shop.fusion.text, shop.encode, shop.cache, shop.threads)
     items = product_vectors(towers, shop.encode, shop.catalogue, shop.cache)
     near: float | None = None
+    remark = ""
     asked: Asked | None = None
     unknown: tuple[str, ...] = ()
     if question.text:
@@ -83,9 +86,13 @@ def by_sum(question: Question, shop: Shop, answer: Answer | None, system: str) -
         scored = _of_picture(picture, asked, items, question, answer)
     else:
         assert asked is not None
-        scored = _of_words(asked, items, answer if system == "hybrid_image" else None)
+        if system == "hybrid_image_type":
+            types = load_types(shop.models / TYPES)
+            asked, likeliest = ask_types(asked, question.text, types, towers, items, shop.catalogue)
+            remark = no_type(likeliest)
+        scored = _of_words(asked, items, None if system == "hybrid" else answer)
         near = nearest(asked.vectors @ items.text.T, items.has_text)
-    return replace(ranked(question, shop.catalogue, *scored), near=near, unknown=unknown)
+    return replace(ranked(question, shop.catalogue, *scored), near=near, unknown=unknown, remark=remark)
 
 
 def _known(text: str, unknown: tuple[str, ...]) -> str:
@@ -109,6 +116,9 @@ def _of_words(asked: Asked, items: Items, answer: Answer | None) -> Scored:
     if answer is None:
         return Scored(hybrid_scores(asked, items), items.has_text, "the ranks of words (BM25) and texts")
     scores = weighted_sum(hybrid_sources(asked, items), answer.hybrid_image)
+    typed = ""
+    if asked.types is not None:
+        scores, typed = with_types(scores, asked.types, answer.type_weight), ", and the type"
     words, text, image = answer.hybrid_image
-    by = f"words (BM25) {words:.0%}, text {text:.0%}, picture {image:.0%}"
+    by = f"words (BM25) {words:.0%}, text {text:.0%}, picture {image:.0%}{typed}"
     return Scored(scores, items.has_text | items.has_image, by)

@@ -28,6 +28,7 @@ import yaml
 
 from components.stage.errors import ConfigurationError, VitrineError
 from components.stage.full_disk import DISK_FULL, of_full_disk
+from components.stage.left_out import left_out_if_impossible
 from components.stage.params import (
     Params,
     block_model,
@@ -192,10 +193,12 @@ def main(words: Sequence[str]) -> int:
     room, *settings = words
 
     def _stage(record: Record) -> None:
-        loaded = load_stage(room)
-        params, paths = stage_parameters(loaded.params, settings)
-        record.parameters = params.model_dump(mode="json")
-        loaded.run(params, paths, record)
+        with left_out_if_impossible(words, record) as possible:
+            if possible:
+                loaded = load_stage(room)
+                params, paths = stage_parameters(loaded.params, settings)
+                record.parameters = params.model_dump(mode="json")
+                loaded.run(params, paths, record)
 
     # DVC names its stages; the record of a command by hand lies in a folder of one name
     by_hand = "@".join((room, *settings)).replace("/", "_")

@@ -10,18 +10,28 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from components.stage.printable import escaped
+
 
 def render_page(
     template: Path, filters: Mapping[str, Callable[..., Any]] = MappingProxyType({}), **context: object
 ) -> str:
-    """The page of ``template`` with its ``.css`` as ``css``: values escaped, undefined names an error."""
+    """The page of ``template`` with its ``.css`` as ``css``: values escaped, undefined names an error.
+
+    Of values that are text, characters that a reader would not see stand as ``\\u202e``.
+    """
     environment = Environment(
         loader=FileSystemLoader(template.parent),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_seen,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= filters
     style = Markup(template.with_suffix(".css").read_text(encoding="utf-8"))
     return environment.get_template(template.name).render(**context, css=style).strip() + "\n"
+
+
+def _seen(value: object) -> object:
+    return escaped(value, "\n\t") if type(value) is str else value

@@ -1,4 +1,4 @@
-"""Text of others on a terminal: a seller's title, or a name in an error, is shown and never obeyed."""
+"""Text of others on a terminal or a page: a seller's title, a name in an error, is shown and never obeyed."""
 
 from __future__ import annotations
 
@@ -11,9 +11,17 @@ TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200
 IN_ITS_PLACE = "\N{REPLACEMENT CHARACTER}"
 
 
+def _obeyed(c: str, keep: str) -> bool:
+    return c not in keep and (c in TURNING or unicodedata.category(c) in OBEYED)
+
+
 def printable(text: str, keep: str = "") -> str:
     """The text with every character that a terminal would obey replaced; ``keep`` names some that stay."""
-    return "".join(
-        IN_ITS_PLACE if c not in keep and (c in TURNING or unicodedata.category(c) in OBEYED) else c
-        for c in text
-    )
+    return "".join(IN_ITS_PLACE if _obeyed(c, keep) else c for c in text)
+
+
+def escaped(text: str, keep: str = "") -> str:
+    """The text with an escape, such as ``\\u202e``, for each of these characters."""
+    if text.isprintable():  # told at once, also of a picture's megabyte
+        return text
+    return "".join(f"\\u{ord(c):04x}" if _obeyed(c, keep) else c for c in text)

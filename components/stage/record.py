@@ -55,6 +55,7 @@ class Record(BaseModel):
     status: str = "running"  # finished | failed
     error: str = ""
     exit_code: int = 0
+    left_out: str = ""  # why it did nothing: the catalogue lacks what it works on
     started: float = Field(default_factory=time.time)  # Unix time, seconds
     seconds: float = 0.0
     peak_memory_bytes: int = 0  # resident set of the stage's process, and of its largest child

@@ -25,8 +25,8 @@ from components.catalog.format.records import Product
 from components.catalog.source.importer import FileSource, in_order
 from components.catalog.source.manifest import import_source, read_source
 from components.catalog.source.mapping import mapping_values, parse_mapping, read_mapping
-from components.catalog.source.paths import field_names, look_up
-from components.catalog.source.texts import text_of
+from components.catalog.source.values.paths import field_names, look_up
+from components.catalog.source.values.texts import text_of
 from components.stage.errors import ConfigurationError
 from tests.data.parameter_blocks import catalog_block
 
@@ -442,7 +442,7 @@ def test_import_command_speaks_one_sentence(tmp_path: Path) -> None:
 
     good = run("m.yaml")
     assert (good.returncode, good.stdout) == (0, "2 rows, 1 with a picture, now in data/source.\n")
-    assert "image in 1 rows: items.jsonl row 2: 'images/gone.jpg' does not exist" in good.stderr
+    assert "image in 1 row: items.jsonl row 2: 'images/gone.jpg' does not exist" in good.stderr
     for result, code, text in (
         (run("wrong.yaml"), 2, "'price'"),
         (run("none.yaml"), 2, "none.yaml"),

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from components.catalog.format.errors import MappingError, SourceError
 from components.catalog.source.manifest import import_source
 from components.catalog.source.mapping import mapping_values, parse_mapping
-from components.catalog.source.paths import look_up, own_name
 from components.catalog.source.summary import Summary
+from components.catalog.source.values.paths import look_up, own_name
 from components.stage.errors import ConfigurationError
 from tests.data.test_catalog_importer import folder_of, item, jpeg, mapping_of, products_of, rejects_of
 
@@ -68,10 +68,11 @@ def test_every_row_is_a_product_a_reject_or_told_as_left_out(tmp_path: Path) -> 
     found = imported(csv_folder(tmp_path / "s", SHOPIFY_ROWS), SHOPIFY)
     assert (found.rows, found.products, found.failed, found.left_out.total()) == (6, 2, 2, 2)
     said = "\n".join(found.warnings())
-    assert "2 rows are no products of their own: they continue the product above." in said
+    assert "2 rows left out, as no product of its own: it continues the product above." in said
     assert "attributes.size has several values in 1 products, such as S, M, L: joined into one text" in said
+    assert "attributes.colour has several values in 1 products, such as red, blue: the first is taken" in said
     assert "1 more pictures are left aside" in said
-    assert "row in 1 rows: items.csv row 5: Title is empty" in said
+    assert "row in 1 row: items.csv row 5: Title is empty" in said
 
 
 @settings(max_examples=40, deadline=None)
@@ -160,7 +161,7 @@ def test_tables_are_joined_by_a_key(tmp_path: Path) -> None:
     assert {"items.jsonl", "photos.csv", "more.parquet"} <= {
         p.name for p in (tmp_path / "into/files").iterdir()
     }
-    assert [*summary.reasons()] == ["image in 1 rows: items.jsonl row 3: photos.file is missing or empty"]
+    assert [*summary.reasons()] == ["image in 1 row: items.jsonl row 3: photos.file is missing or empty"]
     bytes_of = mapping_of(join=join, image={"bytes": "more.picture"})
     assert [p.image for p in products_of(root.rename(tmp_path / "t"), bytes_of)] == [jpeg(4)]
     with pytest.raises(

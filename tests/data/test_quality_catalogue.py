@@ -316,10 +316,15 @@ def test_each_bad_query_is_set_aside_with_its_judgements(shop):
         assert set(left) == {row["query_id"] for row in shop.queries} - set(names)
 
 
-def test_a_catalogue_without_queries_passes_when_none_are_asked_for(shop):
+def test_a_catalogue_without_queries_passes(shop):
     shop.queries, shop.qrels = [], []
-    shop.params["min_test_queries"] = 0
     assert shop.run() == 0
+
+
+def test_a_catalogue_whose_test_queries_are_all_bad_does_not(shop, capsys):
+    shop.params["max_bad_fraction"] = 1.0
+    shop.qrels = [{**row, "relevance": 0} for row in shop.qrels]
+    assert "test queries left: 0" in refused(shop, capsys)
 
 
 def refused(shop: Shop, capsys: pytest.CaptureFixture[str], **arguments: Any) -> str:

@@ -65,7 +65,7 @@ ROWS = {
     "vlclip": {"untrained", "raw", "full", "chance"},
     "fusion": {
         *("bm25", "hybrid", "hybrid_image", "text_only", "image_only", "average", "fixed_weights"),
-        *("concat_mlp", "moe_bilinear", "moe_bilinear_vectors"),
+        *("hybrid_image_type", "concat_mlp", "moe_bilinear", "moe_bilinear_vectors"),
     },
     "refine": {"seller", "refined"},
     "listing": {

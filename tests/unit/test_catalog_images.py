@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from components.catalog.format.errors import ImageError
-from components.catalog.format.images import check_image, decode_image, reencode
+from components.catalog.format.images import (
+    catalogue_picture,
+    check_image,
+    check_start,
+    decode_image,
+    jpeg_scans,
+    reencode,
+)
 from components.catalog.format.params import ImageLimits, ReencodeParams
 from components.stage.errors import InvalidDataError
 
@@ -41,6 +48,45 @@ def test_header_tells_format_and_size(kind: str) -> None:
 def test_other_formats_are_refused_whatever_they_are_called(kind: str) -> None:
     with pytest.raises(ImageError, match="not a JPEG, PNG or WebP"):
         check_image(encoded(gradient(), kind), LIMITS)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF", "AVIF"])
+def test_other_formats_become_catalogue_pictures(kind: str) -> None:
+    second = gradient().transpose(Image.Transpose.ROTATE_180)
+    frames = {} if kind == "BMP" else {"save_all": True, "append_images": [second]}
+    data = encoded(gradient(), kind, **frames)
+    check_start(data[:512])
+    converted = catalogue_picture(data, LIMITS)
+    assert check_image(converted, LIMITS) == ("PNG", 64, 48)
+    expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    assert np.array_equal(np.asarray(decode_image(converted, LIMITS)), expected)
+
+
+def test_a_conversion_keeps_to_the_limits() -> None:
+    noise = Image.fromarray(np.random.default_rng(1).integers(0, 256, (100, 200, 3), dtype=np.uint8))
+    data = encoded(noise, "TIFF")
+    limits = LIMITS.model_copy(update={"max_bytes": len(data)})
+    assert check_image(catalogue_picture(data, limits), limits).format == "JPEG"
+    with pytest.raises(ImageError, match="max_pixels"):
+        catalogue_picture(data, ImageLimits(max_pixels=10_000))
+    with pytest.raises(ImageError, match="cannot be decoded"):
+        catalogue_picture(data[:2000] + data[-200:], LIMITS)
+    whole = encoded(gradient())
+    assert catalogue_picture(whole, LIMITS) is whole
+
+
+@pytest.mark.parametrize(
+    ("start", "name"),
+    [
+        (b"\0\0\0\x18ftypheic", "HEIC"),
+        (b"8BPS\0\1", "Photoshop"),
+        (b"<svg xmlns=''>", "SVG"),
+        (b"%PDF-1", "PDF"),
+    ],
+)
+def test_a_format_that_cannot_be_read_is_named(start: bytes, name: str) -> None:
+    with pytest.raises(ImageError, match=f"but {name}; convert it"):
+        check_start(start)
 
 
 @pytest.mark.parametrize(
@@ -145,6 +191,64 @@ def test_sixteen_bit_grey_is_scaled_not_clipped() -> None:
     levels = np.linspace(0, 65535, 64).astype(np.uint16)[None].repeat(8, 0)
     decoded = np.asarray(decode_image(encoded(Image.fromarray(levels), "PNG"), LIMITS))
     assert np.array_equal(decoded[..., 0], (levels >> 8).astype(np.uint8))
+
+
+def test_transparent_sixteen_bit_grey_is_white() -> None:
+    grey = np.full((20, 30), 40_000, dtype=np.uint16)
+    grey[5:, :] = 0
+    seen = np.asarray(decode_image(encoded(Image.fromarray(grey), "PNG", transparency=0), LIMITS))
+    assert (seen[:5] == 40_000 >> 8).all()
+    assert (seen[5:] == 255).all()
+
+
+def with_scans(data: bytes, more: int) -> bytes:
+    """A progressive JPEG whose last scan is there ``more`` times more."""
+    at, end = data.rindex(b"\xff\xda"), data.rindex(b"\xff\xd9")
+    return data[:end] + data[at:end] * more + data[end:]
+
+
+def test_thousands_of_scans_are_refused_and_counted_without_decoding() -> None:
+    photo = encoded(gradient(), progressive=True)
+    assert jpeg_scans(photo) == 10 and jpeg_scans(encoded(gradient())) == 1
+    assert check_image(with_scans(photo, 54), LIMITS).format == "JPEG"
+    for data in (with_scans(photo, 55), with_scans(photo, 3000)):
+        with pytest.raises(ImageError, match=r"has [\d,]+ scans, more than max_scans=64"):
+            check_image(data, LIMITS)
+        with pytest.raises(ImageError, match="max_scans"):
+            decode_image(data, LIMITS, target_px=8)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_markers_in_metadata_and_in_a_second_picture_are_no_scans(progressive: bool) -> None:
+    photo = encoded(gradient(), progressive=progressive, comment=b"\xff\xda" * 5000)
+    assert jpeg_scans(photo + photo * 9) == jpeg_scans(photo) == (10 if progressive else 1)
+    assert check_image(photo + photo * 9, LIMITS).format == "JPEG"
+    restarts = encoded(gradient(), progressive=progressive, restart_marker_blocks=1)
+    assert jpeg_scans(restarts) == jpeg_scans(photo)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "each"),
+    [
+        ("JPEG", {}, 3),
+        ("JPEG", {"progressive": True}, 9),
+        ("PNG", {}, 12),
+        ("WEBP", {"lossless": True}, 28),
+    ],
+)
+def test_what_decoding_takes_is_limited_by_format(kind: str, options: dict[str, object], each: int) -> None:
+    data, exact = encoded(gradient(), kind, **options), 64 * 48 * each
+    check_image(data, LIMITS.model_copy(update={"max_decoded_bytes": exact}))
+    with pytest.raises(ImageError, match=rf"takes {exact:,} bytes to decode \(64x48, {kind}\)"):
+        check_image(data, LIMITS.model_copy(update={"max_decoded_bytes": exact - 1}))
+
+
+def test_a_webp_of_49_million_pixels_is_over_the_default() -> None:
+    header = b"\x2f" + struct.pack("<I", 6999 | 6999 << 14)  # VP8L: sizes less one, 14 bits each
+    chunk = b"VP8L" + struct.pack("<I", 4096) + header.ljust(4096, b"\0")
+    data = b"RIFF" + struct.pack("<I", 4 + len(chunk)) + b"WEBP" + chunk
+    with pytest.raises(ImageError, match="takes 1,372,000,000 bytes to decode"):
+        check_image(data, ImageLimits())
 
 
 def test_draft_decoding_keeps_the_target_size() -> None:

@@ -16,6 +16,7 @@ from components.catalog.format.schema import (
     Attribute,
     CatalogSchema,
     Category,
+    attribute_problem,
     listing_json_schema,
     parse_schema,
 )
@@ -177,3 +178,45 @@ def test_observed_schema_fits_what_it_saw() -> None:
     assert attributes["colour"] == Attribute(type="enum", values=("c0", "c1", "c2"), required=True)
     assert attributes["serial"] == Attribute(type="string", required=True)
     assert not attributes["rare"].required
+
+
+def observed_attribute(*values: str) -> Attribute:
+    observed = ObservedSchema(enum_max_values=3)
+    for value in values:
+        observed.add("Home", "lamp", {"x": value})
+    return observed.schema().categories["Home"].attributes["x"]
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (("1.14", "10.22", "-3"), "number"),
+        (("36", "37", "38", "39", "40"), "number"),
+        (("36", "37", "L"), "enum"),
+        (("0", "1"), "enum"),  # yes or no
+        (("0123", "0456"), "enum"),  # codes
+        (("4006381333931", "4006381333948"), "enum"),  # article numbers
+        (("1e5", "nan"), "enum"),
+    ],
+)
+def test_numbers_alone_make_a_number(values: tuple[str, ...], kind: str) -> None:
+    attribute = observed_attribute(*values)
+    assert attribute.type == kind
+    assert not any(attribute_problem(attribute, value) for value in values)
+
+
+def test_bounds_are_those_of_the_data() -> None:
+    attribute = observed_attribute("1.14", "10.22", "-3")
+    assert (attribute.minimum, attribute.maximum) == (-3, 10.22)
+    assert "below its minimum" in attribute_problem(attribute, "-3.5")
+    assert "above its maximum" in attribute_problem(attribute, "11")
+    schema = CatalogSchema(
+        categories={"Home": Category(product_types=("lamp",), attributes={"x": attribute})}
+    )
+    assert parse_schema(schema.to_json()) == schema
+    wanted = jsonschema.Draft202012Validator(listing_json_schema(schema, "Home"))
+    assert wanted.is_valid({"title": "a", "attributes": {"x": 2}})
+    assert not wanted.is_valid({"title": "a", "attributes": {"x": 12}})
+    assert "minimum" not in Attribute(type="string").model_dump()
+    with pytest.raises(ValueError, match="takes no minimum"):
+        Attribute(type="string", minimum=1)

@@ -11,6 +11,7 @@ import pytest
 import components
 from components.stage import frame
 from components.stage.frame import in_profile, main
+from components.stage.left_out import reason_in
 from components.stage.placement import hold_threads_in_place
 
 
@@ -103,6 +104,60 @@ def test_without_a_room_the_rooms_are_listed(
 ) -> None:
     assert main(words) == 2
     assert "rooms: toy.train" in capsys.readouterr().err
+
+
+IMPOSSIBLE = """
+from components.stage.left_out import NotPossibleError
+from components.stage.params import Params
+from components.stage.paths import Paths
+from components.stage.record import Record
+
+class Blocks(Params):
+    network: str = ""
+
+def run(params: Blocks, paths: Paths, record: Record) -> None:
+    raise NotPossibleError("No <b>queries</b> to learn from.")
+"""
+GRAPH = """
+stages:
+  fuse:
+    matrix: {network: [a, b]}
+    cmd: python -m components.stage toy.fuse network=${item.network}
+    deps: [data/checked]
+    outs: ["models/${item.network}", "plots/${item.network}.csv", reports/fuse.html]
+  eval:
+    cmd: python -m components.stage toy.train variant=full
+    deps: [models/b]
+    outs: [metrics/fuse.json: {cache: false}]
+    metrics: [metrics/flat.json: {cache: false}]
+"""
+
+
+def test_what_a_catalogue_cannot_feed_is_left_out_and_so_is_what_reads_it(
+    toy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    room = toy / "components/toy/fuse"
+    room.mkdir()
+    (room / "stage.py").write_text(IMPOSSIBLE)
+    assert main(["toy.fuse", "network=b"]) == 4, "by hand it is an error as any other"
+    Path("dvc.yaml").write_text(GRAPH)
+    assert main(["toy.fuse", "network=b"]) == 0
+    reason = "No <b>queries</b> to learn from."
+    assert f"left out: {reason}" in capsys.readouterr().err
+    assert reason_in(Path("models/b")) == reason and not Path("models/a").exists()
+    assert Path("plots/b.csv").read_text() == "step\n" and reason_in(Path("plots/b.csv"))
+    page = Path("reports/fuse.html").read_text()
+    assert "Content-Security-Policy" in page and "&lt;b&gt;queries" in page and "<b>" not in page
+
+    assert main(["toy.train", "variant=full"]) == 0
+    assert not Path("made.txt").exists(), "what it reads is not there, so it does not run"
+    for made in ("metrics/fuse.json", "metrics/flat.json"):
+        assert reason_in(Path(made)) == reason
+    records = {p.parent.name: json.loads(p.read_text()) for p in Path(".vitrine/records").rglob("*.json")}
+    assert {record["left_out"] for record in records.values() if record["status"] == "finished"} == {reason}
+
+    Path("models/b/left_out.json").unlink()
+    assert main(["toy.train", "variant=full"]) == 0 and Path("made.txt").exists()
 
 
 def test_a_sentence_of_a_profiles_worktree_names_the_profile_and_where_its_paths_begin(

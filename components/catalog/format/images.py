@@ -2,7 +2,8 @@
 
 The format is sniffed from the bytes, never taken from a file name. JPEG, PNG and WebP are allowed; animated
 PNG and WebP files are refused, for their first frame is often a blank or a title card. Of a multi-picture
-JPEG (as phones write) the primary picture counts. Colour profiles are ignored.
+JPEG (as phones write) the primary picture counts. Colour profiles are ignored. Some other formats can be
+brought into one of the three (``catalogue_picture``): a catalogue itself never holds them.
 """
 
 from __future__ import annotations
@@ -17,12 +18,32 @@ from components.catalog.format.params import ImageLimits, ReencodeParams
 if TYPE_CHECKING:
     from PIL import Image
 
+SCAN, END_OF_IMAGE = b"\xff\xda", 0xD9
+# No zero byte after it, which is data of a scan, and no number of a restart, which goes on with the scan.
+MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+# A pixel's bytes at the peak of decoding: libwebp and Pillow hold several copies, libjpeg all coefficients.
+DECODED_BYTES = {"JPEG": 3, "progressive": 9, "PNG": 12, "WEBP": 28}
 ORIENTATION = 0x0112  # EXIF tag
+# Leading bytes, as patterns, of what shops also have. AVIF and HEIC: ISO/IEC 23008-12.
+CONVERTIBLE = {
+    "GIF": rb"GIF8[79]a",
+    "TIFF": rb"II\*\x00|MM\x00\*",
+    "BMP": rb"BM.{4}\x00{4}",
+    "AVIF": rb".{4}ftypavi[fs]",
+}
+UNREADABLE = {
+    "HEIC": rb".{4}ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1)",
+    "JPEG XL": rb"\xff\x0a|\x00{3}\x0cJXL ",
+    "JPEG 2000": rb"\x00{3}\x0cjP  |\xff\x4f\xff\x51",
+    "SVG": rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.{0,200}?-->\s*)?(?:<!DOCTYPE svg[^>]*>\s*)?<svg",
+    "PDF": rb"%PDF-",
+    "Photoshop": rb"8BPS",
+}
 ADDRESSED = re.compile(r"<[^<>]* at 0x[0-9a-fA-F]+>")
 
 
 class ImageInfo(NamedTuple):
-    """What the header says: format (JPEG, PNG or WEBP), and width and height in pixels as stored."""
+    """What the header says: format (JPEG, PNG, WEBP), and width and height in pixels as stored."""
 
     format: str
     width: int
@@ -41,7 +62,23 @@ def sniff_format(data: bytes) -> str:
         return "PNG"
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
+    if (name := _other_format(data, CONVERTIBLE)) or (name := _other_format(data, UNREADABLE)):
+        raise ImageError(f"is not a JPEG, PNG or WebP picture but {name}; convert it")
     raise ImageError(f"is not a JPEG, PNG or WebP picture (it starts with {data[:8]!r})")
+
+
+def check_start(data: bytes) -> None:
+    """Whether leading bytes (some hundreds) are of a format that ``catalogue_picture`` takes.
+
+    Raises:
+        ImageError: they are not; the message names the format where it is a known one.
+    """
+    if not _other_format(data, CONVERTIBLE):
+        sniff_format(data)
+
+
+def _other_format(data: bytes, patterns: dict[str, bytes]) -> str:
+    return next((name for name, start in patterns.items() if re.match(start, data[:1024], re.DOTALL)), "")
 
 
 def check_image(data: bytes, limits: ImageLimits) -> ImageInfo:
@@ -65,6 +102,10 @@ def decode_image(data: bytes, limits: ImageLimits, target_px: int | None = None)
         ImageError: as ``check_image``, and for truncated or corrupt pixel data.
     """
     _, image = _open(data, limits)
+    return _decoded(image, target_px)
+
+
+def _decoded(image: Image.Image, target_px: int | None = None) -> Image.Image:
     try:
         if target_px and image.format in ("JPEG", "MPO"):
             image.draft("RGB", (target_px, target_px))
@@ -75,6 +116,27 @@ def decode_image(data: bytes, limits: ImageLimits, target_px: int | None = None)
         raise ImageError(f"cannot be decoded ({_phrase(error)})") from None
     upright.info = {}  # a comment or profile would otherwise travel into whatever is saved from here
     return upright
+
+
+def catalogue_picture(data: bytes, limits: ImageLimits) -> bytes:
+    """JPEG, PNG and WebP unchanged; GIF, TIFF, BMP and AVIF as PNG, or as JPEG where that is too large.
+
+    Of several frames or pages the first counts. What is unchanged is not looked at.
+
+    Raises:
+        ImageError: as ``decode_image``, for what is converted.
+    """
+    if not (name := _other_format(data, CONVERTIBLE)):
+        return data
+    _check_size(data, limits)
+    _, image = _open_as(name, data, limits)
+    upright = _decoded(image)
+    for options in ({"format": "PNG"}, {"format": "JPEG", "quality": 95}):
+        buffer = io.BytesIO()
+        upright.save(buffer, **options)
+        if buffer.tell() <= limits.max_bytes:
+            break
+    return buffer.getvalue()
 
 
 def reencode(data: bytes, limits: ImageLimits, params: ReencodeParams) -> bytes:
@@ -104,17 +166,24 @@ def reencode(data: bytes, limits: ImageLimits, params: ReencodeParams) -> bytes:
 
 
 def _open(data: bytes, limits: ImageLimits) -> tuple[ImageInfo, Image.Image]:
-    from PIL import Image
+    _check_size(data, limits)
+    return _open_as(sniff_format(data), data, limits)
 
+
+def _check_size(data: bytes, limits: ImageLimits) -> None:
     if not data:
         raise ImageError("is empty")
     if len(data) > limits.max_bytes:
         raise ImageError(f"has {len(data):,} bytes, more than max_bytes={limits.max_bytes:,}")
-    name = sniff_format(data)
+
+
+def _open_as(name: str, data: bytes, limits: ImageLimits) -> tuple[ImageInfo, Image.Image]:
+    from PIL import Image
+
     try:
         image = Image.open(io.BytesIO(data), formats=[name])
         info = ImageInfo(name, *image.size)
-        moves = name != "JPEG" and getattr(image, "is_animated", False)
+        moves = name in ("PNG", "WEBP") and getattr(image, "is_animated", False)
     except Exception as error:  # a decoder fed hostile bytes may raise anything
         raise ImageError(f"has an unreadable header ({_phrase(error)})") from None
     if info.width * info.height > limits.max_pixels:
@@ -124,7 +193,35 @@ def _open(data: bytes, limits: ImageLimits) -> tuple[ImageInfo, Image.Image]:
         raise ImageError(f"is {info.width}x{info.height}, smaller than min_side_px={limits.min_side_px}")
     if moves:
         raise ImageError("is animated")
+    _check_cost(data, info, image, limits)
     return info, image
+
+
+def _check_cost(data: bytes, info: ImageInfo, image: Image.Image, limits: ImageLimits) -> None:
+    """Refuse what few bytes make dear, before anything is decoded."""
+    if info.format == "JPEG" and data.count(SCAN) > limits.max_scans:  # in metadata, too, so count again
+        found = jpeg_scans(data)
+        if found > limits.max_scans:
+            raise ImageError(f"has {found:,} scans, more than max_scans={limits.max_scans}; save it again")
+    kind = "progressive" if info.format == "JPEG" and image.info.get("progressive") else info.format
+    needed = info.width * info.height * DECODED_BYTES.get(kind, DECODED_BYTES["PNG"])
+    if needed > limits.max_decoded_bytes:
+        raise ImageError(
+            f"takes {needed:,} bytes to decode ({info.width}x{info.height}, {info.format}), more than "
+            f"max_decoded_bytes={limits.max_decoded_bytes:,}"
+        )
+
+
+def jpeg_scans(data: bytes) -> int:
+    """Scans of a JPEG (ITU T.81 B.2.3), counted by its markers up to the end of its first picture."""
+    count, at = 0, 2
+    while found := MARKER.search(data, at):
+        at = found.end()
+        if data[at - 1] == END_OF_IMAGE:
+            break
+        count += data[at - 2 : at] == SCAN
+        at += max(2, int.from_bytes(data[at : at + 2], "big"))
+    return count
 
 
 def _rgb(image: Image.Image) -> Image.Image:
@@ -135,7 +232,11 @@ def _rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion clips instead of scaling
         import numpy as np
 
-        return Image.fromarray((np.asarray(image, dtype=np.uint32) >> 8).astype(np.uint8)).convert("RGB")
+        deep = np.asarray(image, dtype=np.uint32)
+        grey = (deep >> 8).astype(np.uint8)
+        if isinstance(clear := image.info.get("transparency"), int):  # the one grey that is transparent
+            grey[deep == clear] = 255
+        return Image.fromarray(grey).convert("RGB")
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))

@@ -24,11 +24,16 @@ Name = str  # a category, product type or attribute name: any non-blank text
 
 
 class Attribute(Row):
-    """One attribute of a category. ``values`` lists what an ``enum`` may hold, in display order."""
+    """One attribute of a category. ``values`` lists what an ``enum`` may hold, in display order.
+
+    A ``number`` may have bounds, both included.
+    """
 
     type: Literal["enum", "string", "number"]
     values: tuple[str, ...] = ()
     required: bool = False
+    minimum: float | None = Field(default=None, allow_inf_nan=False, exclude_if=lambda bound: bound is None)
+    maximum: float | None = Field(default=None, allow_inf_nan=False, exclude_if=lambda bound: bound is None)
 
     @cached_property
     def allowed(self) -> frozenset[str]:
@@ -37,6 +42,11 @@ class Attribute(Row):
 
     @model_validator(mode="after")
     def _values_fit_type(self) -> Attribute:
+        low, high = self.minimum, self.maximum
+        if self.type != "number" and (low is not None or high is not None):
+            raise ValueError(f"an attribute of type {self.type} takes no minimum or maximum")
+        if low is not None and high is not None and low > high:
+            raise ValueError("minimum is above maximum")
         if self.type != "enum":
             if self.values:
                 raise ValueError(f"an attribute of type {self.type} takes no list of values")
@@ -127,8 +137,18 @@ def attribute_problem(attribute: Attribute, value: str) -> str:
         return "is blank"
     if attribute.type == "enum" and value not in attribute.allowed:
         return f"{value[:80]!r} is not one of its {len(attribute.values)} values"
-    if attribute.type == "number" and not _is_number(value):
+    if attribute.type == "number":
+        return _number_problem(attribute, value)
+    return ""
+
+
+def _number_problem(attribute: Attribute, value: str) -> str:
+    if not _is_number(value):
         return f"{value[:80]!r} is not a finite number"
+    if attribute.minimum is not None and float(value) < attribute.minimum:
+        return f"{value[:80]!r} is below its minimum, {attribute.minimum:g}"
+    if attribute.maximum is not None and float(value) > attribute.maximum:
+        return f"{value[:80]!r} is above its maximum, {attribute.maximum:g}"
     return ""
 
 
@@ -169,7 +189,8 @@ def _value_schema(attribute: Attribute) -> dict[str, Any]:
     if attribute.type == "enum":
         return {"enum": list(attribute.values)}
     if attribute.type == "number":
-        return {"type": "number"}
+        bounds = {"minimum": attribute.minimum, "maximum": attribute.maximum}
+        return {"type": "number", **{name: bound for name, bound in bounds.items() if bound is not None}}
     return {"type": "string", "minLength": 1}
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from components.catalog.format.errors import ImageError, MappingError, SourceError
-from components.catalog.format.images import decode_image, reencode
+from components.catalog.format.images import catalogue_picture, decode_image, reencode
 from components.catalog.format.records import Product, Qrel, Query, Truth
 from components.catalog.format.schema import CatalogSchema, read_schema
 from components.catalog.format.truth import truth_of_listing
@@ -24,13 +24,14 @@ from components.catalog.source.drafts import Draft, product_draft, qrel_row, que
 from components.catalog.source.mapping import Mapping, QrelRule, QueryRule, field_paths
 from components.catalog.source.observed_schema import ObservedSchema
 from components.catalog.source.params import SourceParams
-from components.catalog.source.paths import Fields, field_names, look_up
+from components.catalog.source.reading.row import all_composed
 from components.catalog.source.rows import SourceRow, read_rows, source_files
 from components.catalog.source.splits import split_of
 from components.catalog.source.staging import Reject, Staged, Staging
 from components.catalog.source.tables.continued import LeftOut, whole_products
 from components.catalog.source.tables.joins import Joined
-from components.catalog.source.texts import RowProblem
+from components.catalog.source.values.paths import Fields, field_names, look_up
+from components.catalog.source.values.texts import RowProblem
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -178,7 +179,8 @@ class FileSource:
     def schema(self) -> CatalogSchema:
         """The source's own ``schema.json`` when the mapping names one, else what its products show."""
         if self._mapping.schema_file:
-            return read_schema(self._root / self._mapping.schema_file)
+            own = read_schema(self._root / self._mapping.schema_file)
+            return CatalogSchema.model_validate(all_composed(own.model_dump()))
         return self._observed.schema()
 
     def products(self) -> Iterator[tuple[Product, Truth]]:
@@ -193,7 +195,7 @@ class FileSource:
 
     def _picture(self, staged: Staged) -> tuple[Staged, bytes | ImageError]:
         try:
-            data = self._read(staged.draft.image)
+            data = catalogue_picture(self._read(staged.draft.image), self._params.images)
             if self._params.reencode:
                 return staged, reencode(data, self._params.images, self._params.reencode)
             # One pixel is enough: the decoder must still read the picture to its end.
@@ -212,6 +214,10 @@ class FileSource:
                     f"{image} has {size:,} bytes, more than max_bytes={self._params.images.max_bytes:,}"
                 )
             return path.read_bytes()
+        except FileNotFoundError:
+            raise ImageError(
+                f"{image} cannot be read (the import found no such file, or one over max_bytes)"
+            ) from None
         except OSError as error:
             raise ImageError(f"{image} cannot be read ({error.strerror})") from None
 

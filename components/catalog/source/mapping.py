@@ -1,6 +1,6 @@
 """The mapping file: which field of a user's rows is which part of a product.
 
-A field is named by a path (components/catalog/source/paths.py): ``title``, ``category_path.-1``,
+A field is named by a path (components/catalog/source/values/paths.py): ``title``, ``category_path.-1``,
 ``attributes.colour``, or ``attributes.*`` (everything inside it, for attributes only).
 """
 
@@ -14,8 +14,11 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
 from components.catalog.format.records import SPLITS, Split
-from components.catalog.source.paths import EVERY, own_name
+from components.catalog.source.reading.row import all_composed
+from components.catalog.source.values.paths import EVERY, own_name
 from components.stage.params import Params, read_yaml, validate
+
+FILES = frozenset({"products", "folder", "file", "schema"})  # keys with names of files, left as they are
 
 
 def _inside(path: str) -> str:
@@ -83,6 +86,8 @@ class From(Params):
     separator: str | None = Field(None, min_length=1)  # the cell is a list, written with this between
     # Of a list. None: of a title or description all of it, joined; of anything else the first, and told.
     take: Literal["first", "last", "join"] | None = None
+
+    raw: bool = False  # true keeps HTML tags and entities as they stand; else they are read as text
 
     @model_validator(mode="after")
     def _one_origin(self) -> From:
@@ -225,7 +230,7 @@ class Mapping(Params):
     attributes: Annotated[dict[str, Source], BeforeValidator(_names_shorthand)]
     # Tables to join, by the name under which their fields are known: {photos: {file, field, key}}.
     join: dict[str, JoinRule] = Field(default_factory=dict)
-    # Rows without this field belong to the product above: they add pictures, and values to what has ``take``.
+    # Rows without this field belong to the product above: they add pictures, and values of attributes.
     continues: str | None = None
     skip_where_empty: str | None = None  # rows without this field are left out, and counted
     split: Annotated[SplitRule, BeforeValidator(_field_shorthand)] | None = None  # none: by hash of the group
@@ -281,7 +286,7 @@ def parse_mapping(values: object, where: str) -> Mapping:
     Raises:
         ConfigurationError: unknown key, missing key or contradiction, all listed with their keys.
     """
-    return validate(Mapping, values, where)
+    return validate(Mapping, all_composed(values, FILES), where)
 
 
 def read_mapping(path: Path) -> Mapping:

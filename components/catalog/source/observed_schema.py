@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 
 from components.catalog.format.schema import Attribute, CatalogSchema, Category
+
+# Digits as people write quantities: no code with leading zeros, and no article number of ten digits and more.
+NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,8})(?:\.[0-9]{1,6})?", re.ASCII)
+FLAGS = {"0", "1"}  # yes and no, not how many
 
 
 class ObservedSchema:
@@ -17,6 +22,7 @@ class ObservedSchema:
         self._types: dict[str, set[str]] = {}
         self._filled: dict[str, Counter[str]] = {}
         self._values: dict[tuple[str, str], set[str]] = {}
+        self._bounds: dict[tuple[str, str], tuple[float, float] | None] = {}  # None: not numbers alone
 
     def add(self, category: str, product_type: str, attributes: Mapping[str, str]) -> None:
         """Count one product."""
@@ -27,9 +33,20 @@ class ObservedSchema:
             values = self._values.setdefault((category, name), set())
             if len(values) <= self.enum_max_values:  # one more than allowed tells a free string
                 values.add(value)
+            self._bounds[category, name] = self._widened(category, name, value)
+
+    def _widened(self, category: str, name: str, value: str) -> tuple[float, float] | None:
+        """The bounds of an attribute's numbers when ``value`` is one more of them."""
+        if not NUMBER.fullmatch(value):
+            return None
+        number = float(value)
+        bounds = self._bounds.get((category, name), (number, number))
+        return bounds and (min(bounds[0], number), max(bounds[1], number))
 
     def schema(self) -> CatalogSchema:
-        """What was seen: few values make an enum, more a string; what every product has is required.
+        """What was seen: numbers alone make a number with their bounds, few values an enum, more a string.
+
+        What every product has is required.
 
         Raises:
             pydantic.ValidationError: nothing was added.
@@ -46,6 +63,9 @@ class ObservedSchema:
     def _attribute(self, category: str, name: str) -> Attribute:
         values = self._values[category, name]
         required = self._filled[category][name] == self._products[category]
+        bounds = self._bounds[category, name]
+        if bounds and not values <= FLAGS:
+            return Attribute(type="number", required=required, minimum=bounds[0], maximum=bounds[1])
         if len(values) > self.enum_max_values:
             return Attribute(type="string", required=required)
         return Attribute(type="enum", values=tuple(sorted(values)), required=required)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from components.catalog.source.drafts import Draft
 from components.catalog.source.tables.continued import LeftOut
-from components.catalog.source.texts import RowProblem
+from components.catalog.source.values.texts import RowProblem
 
 EXAMPLES = 3
 SPLIT_EXAMPLES = 12  # the words for splits that the mapping does not translate are few: all are named
@@ -92,7 +92,7 @@ class Summary:
         """One phrase per field that failed, the most frequent first."""
         for name, found in sorted(self.failures.items(), key=lambda item: -item[1].rows):
             most = SPLIT_EXAMPLES if name == "split" else EXAMPLES
-            yield f"{name} in {found.rows:,} rows: {found.examples(most)}"
+            yield f"{name} in {_rows(found.rows)}: {found.examples(most)}"
 
     def warnings(self) -> Iterator[str]:
         """Sentences about everything that did not come in as it was."""
@@ -100,7 +100,7 @@ class Summary:
             yield f"{self.failed:,} of them cannot become products; they will be listed in quarantine:"
             yield from (f"  {reason}" for reason in self.reasons())
         for reason, number in self.left_out.items():
-            yield f"{number:,} rows are no products of their own: {reason}."
+            yield f"{_rows(number)} left out, as no product of its own: {reason}."
         for name, number in self.several.items():
             how, values = self.several_examples[name].split(": ", 1)
             kept = {"join": "joined into one text", "last": "the last is taken"}.get(
@@ -117,3 +117,7 @@ class Summary:
             )
         if self.pictures_left:
             yield f"{self.pictures_left:,} more pictures are left aside: the first that exists is taken."
+
+
+def _rows(number: int) -> str:
+    return "1 row" if number == 1 else f"{number:,} rows"

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from components.encoder.evaluate.named_types import words
 from components.encoder.model.features.pixels import PixelCache
+from components.encoder.model.features.query_types import words
 
 Floats = npt.NDArray[np.float32]
 AT_ONCE = 512  # pictures

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from components.encoder.evaluate.colour_histogram import ColourHistogram, histograms_of
+from components.encoder.evaluate.inferred_types import Bonus
 from components.encoder.evaluate.named_types import NamedTypes
 from components.encoder.evaluate.zero_shot import AttributeAnswers, attribute_answers
 from components.encoder.model.features.encode import BatchEncoder
@@ -24,13 +25,12 @@ from components.retrieval.significance import bootstrap_interval, paired_bootstr
 
 Floats = npt.NDArray[np.float64]
 DEPTH = 100
-TYPED, UNTYPED = (
-    "_typed",
-    "_untyped",
-)  # rows that are told every product's type, or not, unlike their namesake
+# rows that are told a query's type by its words, are not, or infer it, unlike their namesake
+TYPED, UNTYPED, INFERRED = "_typed", "_untyped", "_inferred"
 OTHERS = (  # rows that are no encoder's own
     "linear_probe",
     f"fine_tuned{TYPED}",
+    f"fine_tuned{INFERRED}",
     "colour_histogram",
     f"colour_histogram{UNTYPED}",
 )
@@ -182,7 +182,9 @@ class Evaluation:
     def metrics(self) -> dict[str, Any]:
         """variant -> metric -> {value, low, high, n}, and the paired tests under ``_tests``."""
         others = [m for m in self.measured if m != "fine_tuned"]
-        pairs = [*(("fine_tuned", m) for m in others), (f"fine_tuned{TYPED}", "colour_histogram")]
+        typed, inferred = f"fine_tuned{TYPED}", f"fine_tuned{INFERRED}"
+        pairs = [*(("fine_tuned", m) for m in others), (typed, "colour_histogram")]
+        pairs += [(inferred, typed), (inferred, "colour_histogram")]
         tests = paired_tests(self.measured, pairs, TESTED, self.params)
         return {**interval_table(self.measured, self.params), "_tests": tests}
 
@@ -204,17 +206,20 @@ def evaluate_encoder(
     variant: str,
     encoder: BatchEncoder,
     features: FeatureCache,
-    told: NamedTypes | None = None,
+    bonuses: Mapping[str, Bonus],
 ) -> None:
-    """Every task and zero-shot attributes for one encoder; with ``told`` types, a second row of tasks."""
+    """Every task and zero-shot attributes for one encoder; with each of ``bonuses`` one more row of tasks.
+
+    Args:
+        bonuses: what is added to the scores, by the end of the row's name.
+    """
     held_out = evaluation.held_out
     images = features.vectors(held_out.positions)
     for task in held_out.tasks:
         scores = encoder.texts(task.texts) @ images.T
         evaluation.add_scores(variant, task, scores)
-        if told is not None:
-            bonus = told.bonus(task.texts, held_out.rows)
-            evaluation.add_scores(f"{variant}{TYPED}", task, scores + bonus)
+        for name, bonus in bonuses.items():
+            evaluation.add_scores(f"{variant}{name}", task, scores + bonus(task, held_out))
     prompt = evaluation.params.attribute_prompt
     evaluation.add_answers(variant, attribute_answers(encoder, images, held_out, prompt))
 

@@ -6,7 +6,6 @@ that know as much: an encoder that has to see the type, or is told it too.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,16 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from components.encoder.model.features.captions import attribute_text
+from components.encoder.model.features.query_types import words
 
 Floats = npt.NDArray[np.float32]
 ABOVE = 10.0  # more than any similarity
-WORD = re.compile(r"[^\W\d_]+")
-
-
-def words(text: str) -> set[str]:
-    """Lower-cased words of a text, a plural ``s`` removed."""
-    found = (w.lower() for w in WORD.findall(text))
-    return {w[:-1] if len(w) > 3 and w.endswith("s") and not w.endswith("ss") else w for w in found}
 
 
 def postings(rows: Sequence[dict[str, Any]]) -> dict[str, list[int]]:

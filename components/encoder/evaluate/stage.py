@@ -7,7 +7,15 @@ from pathlib import Path
 
 import torch
 
-from components.encoder.evaluate.figures import OTHERS, Evaluation, evaluate_baselines, evaluate_encoder
+from components.encoder.evaluate.figures import (
+    INFERRED,
+    OTHERS,
+    TYPED,
+    Evaluation,
+    evaluate_baselines,
+    evaluate_encoder,
+)
+from components.encoder.evaluate.inferred_types import Bonus, InferredTypes
 from components.encoder.evaluate.named_types import NamedTypes, postings
 from components.encoder.evaluate.probe import probe_answers
 from components.encoder.model.errors import EncoderConfigurationError
@@ -51,7 +59,12 @@ def run(params: EncoderEvaluationStage, paths: Paths, record: Record) -> None:
             # Variants differ in their heads: a frozen tower reads each text once for all of them.
             batch = BatchEncoder(variant, settings.batch_size, settings.precision, paths.cache / "vectors")
             features = FeatureCache(pixels, batch, paths.cache)
-            evaluate_encoder(evaluation, name, batch, features, told if name == "fine_tuned" else None)
+            bonuses: dict[str, Bonus] = {}
+            if name == "fine_tuned":
+                inferred = InferredTypes(batch, features, paths.catalogue, settings.relevant_grade)
+                record.metrics["inferred_type_weight"] = inferred.weight
+                bonuses = {TYPED: _told(told), INFERRED: inferred.bonus}
+            evaluate_encoder(evaluation, name, batch, features, bonuses)
             batch.cache.close()
         if name == "fine_tuned":
             with record.timed("linear_probe"):
@@ -65,7 +78,11 @@ def run(params: EncoderEvaluationStage, paths: Paths, record: Record) -> None:
     record.outputs = publish_figures(
         metrics, evaluation.tables(), paths.metrics / f"{name}.json", paths.per_query / name
     )
-    record.metrics = flat_figures(metrics)
+    record.metrics |= flat_figures(metrics)
+
+
+def _told(told: NamedTypes) -> Bonus:
+    return lambda task, held_out: told.bonus(task.texts, held_out.rows)
 
 
 def study_rows(study: Path, taken: Collection[str]) -> dict[str, LoadedEncoder]:

@@ -7,16 +7,18 @@ import math
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, FiniteFloat, NonNegativeInt, model_validator
+from pydantic import AfterValidator, Field, FiniteFloat, NonNegativeFloat, NonNegativeInt, model_validator
 
+from components.encoder.model.features.query_types import QueryTypes, save_types
 from components.fusion.model.errors import FusionDataError
 from components.fusion.model.networks.names import known_network
 from components.stage.errors import ConfigurationError
+from components.stage.left_out import reason_in
 from components.stage.params import Params, Share, validate
-from components.stage.publish import write_text
+from components.stage.publish import published, write_text
 
-FILE = "answer.json"
-PLAIN = ("bm25", "hybrid", "hybrid_image")  # what trains nothing, the simplest first
+FILE, TYPES = "answer.json", "query_types.safetensors"
+PLAIN = ("bm25", "hybrid", "hybrid_image", "hybrid_image_type")  # what trains nothing, the simplest first
 FEWEST = 20  # queries: fewer choose nothing
 BY_DEFAULT = "hybrid_image"  # answers where nothing is chosen: it reads all that a product has
 
@@ -65,11 +67,12 @@ class Answer(Params):
     """What validation prefers.
 
     Attributes:
-        system: ``bm25``, ``hybrid``, ``hybrid_image`` or a network.
+        system: ``bm25``, ``hybrid``, ``hybrid_image``, ``hybrid_image_type`` or a network.
         towers_sha256: of the towers that it was found with; those of another run have other scores.
         ndcg_at_10: of every candidate on the validation queries; a gate's by cross-validation.
         queries: how many those were.
         hybrid_image: weights of BM25, text and picture.
+        type_weight: of a type's log-probability beside them, in ``hybrid_image_type``.
         parts: of a query that has a text and a picture.
         parts_ndcg_at_10: of text alone, picture alone and both, on validation products as queries with one
             value changed. floor: None where too few queries could say so.
@@ -80,6 +83,7 @@ class Answer(Params):
     ndcg_at_10: dict[System, FiniteFloat]
     queries: NonNegativeInt
     hybrid_image: tuple[Share, Share, Share]
+    type_weight: NonNegativeFloat = 0.0
     parts: Parts = Parts()
     parts_ndcg_at_10: dict[str, FiniteFloat] = Field(default_factory=dict)
     floor: Floor | None = None
@@ -103,14 +107,21 @@ def write_answer(answer: Answer, models: Path) -> Path:
     return models / FILE
 
 
+def write_types(types: QueryTypes, models: Path) -> Path:
+    """Write what tells the type of a query beside the answer; returns the file."""
+    with published(models / TYPES) as temporary:
+        save_types(types, temporary)
+    return models / TYPES
+
+
 def read_answer(models: Path) -> Answer | None:
-    """What ``fusion_eval`` has found, None where it has not run.
+    """What ``fusion_eval`` has found, None where it has not run or was left out.
 
     Raises:
         FusionDataError: the file is damaged.
     """
     file = models / FILE
-    if not file.exists():
+    if not file.exists() or reason_in(file):
         return None
     try:
         return validate(Answer, json.loads(file.read_text(encoding="utf-8")), FILE)

@@ -13,6 +13,7 @@ from components.catalog.format.records import TEXT_COLUMNS
 from components.catalog.format.schema import read_schema
 from components.encoder.model.features.held_out import Task, query_task
 from components.encoder.model.features.pixels import shard_paths
+from components.encoder.model.features.query_types import QueryTypes
 from components.encoder.model.features.vector_cache import Vectors
 from components.fusion.answer.answer import BY_DEFAULT, FEWEST, Answer, Floor, Parts
 from components.fusion.answer.composed import composed_queries
@@ -23,6 +24,7 @@ from components.fusion.model.baselines import (
     mean_ndcg,
     simplex,
     weighted_sum,
+    with_types,
 )
 from components.fusion.model.fuse.item_vectors import Asked
 from components.fusion.model.networks.files import TrainedNetwork
@@ -47,25 +49,39 @@ class Validation:
         self.index: Bm25 = lexical_index(items, fusion.text.fields, fusion.bm25)
         self.asked = self.ask(self.task.texts)
 
+    def types(self, types: QueryTypes) -> Scores:
+        """Log-probability ``[Q, N]`` of the products' types."""
+        found = types.log_probabilities(self.task.texts, self.towers.features(self.task.texts))
+        told = self.asked.typed(types, found, self.items).types
+        assert told is not None
+        return told
+
     def ask(self, texts: list[str]) -> Asked:
         """Queries, as they are asked of the products."""
         return Asked.of(self.towers.queries(texts), texts, self.index)
 
 
 def choose(
-    validation: Validation, networks: Mapping[str, TrainedNetwork], weights: tuple[float, ...]
+    validation: Validation,
+    networks: Mapping[str, TrainedNetwork],
+    weights: tuple[float, ...],
+    types: QueryTypes,
+    type_weight: float,
 ) -> Answer:
     """The best on validation; of equals the simplest. Too few queries choose nothing.
 
     Args:
-        weights: of BM25, text and picture in ``hybrid_image``, from the same split.
+        weights: of BM25, text and picture in ``hybrid_image``, from the same split. types: tell the type of a
+            query. type_weight: of that in ``hybrid_image_type``.
     """
     asked, items, qrels = validation.asked, validation.items, validation.task.qrels
     lexical, text, image = weights
+    plain = weighted_sum(hybrid_sources(asked, items), weights)
     found = {
         "bm25": mean_ndcg(asked.lexical, qrels),
         "hybrid": mean_ndcg(hybrid_scores(asked, items), qrels),
-        "hybrid_image": mean_ndcg(weighted_sum(hybrid_sources(asked, items), weights), qrels),
+        "hybrid_image": mean_ndcg(plain, qrels),
+        "hybrid_image_type": mean_ndcg(with_types(plain, validation.types(types), type_weight), qrels),
     }
     found |= {name: n.validation for name, n in networks.items() if n.validation is not None}
     parts, parts_ndcg = _parts(validation, weights)
@@ -76,6 +92,7 @@ def choose(
         ndcg_at_10=found,
         queries=queries,
         hybrid_image=(lexical, text, image),
+        type_weight=type_weight,
         parts=parts,
         parts_ndcg_at_10=parts_ndcg,
         floor=_floor(validation),

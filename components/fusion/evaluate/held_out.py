@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from components.catalog.format.records import Split
@@ -17,7 +18,7 @@ from components.encoder.model.features.vector_cache import Vectors
 from components.fusion.evaluate.conditions import carelessly_written, sparse, without_pictures, without_texts
 from components.fusion.evaluate.params import FusionEvaluationParams
 from components.fusion.evaluate.table import Question, Scorer, Table
-from components.fusion.model.errors import FusionDataError
+from components.fusion.model.errors import NoQueriesError
 from components.fusion.model.params import FusionParams
 from components.fusion.model.towers.aligned import load_towers
 from components.fusion.model.towers.towers import Items, Towers, joined
@@ -40,6 +41,7 @@ class HeldOut:
     items: Items
     question: Question
     queries: Vectors
+    features: npt.NDArray[np.float16]  # of the queries' texts [Q, F]
 
 
 def open_towers(folder: Path, settings: Settings) -> Towers:
@@ -53,20 +55,21 @@ def read_split(towers: Towers, split: Split, settings: Settings) -> HeldOut:
     """Encode the products and the queries of a split.
 
     Raises:
-        FusionDataError: the split has no products, or no query with a relevant one.
+        NoQueriesError: the split has no query with a relevant one.
     """
     catalogue, grade = settings.catalogue, settings.params.relevant_grade
     items = joined(towers.stream(catalogue, split))
     task = query_task(catalogue, split, items.product_ids, grade)
     if not task.texts:
-        raise FusionDataError(
+        raise NoQueriesError(
             f"No query of the {split} split has a product of relevance {grade} there; add qrels or "
             "lower fusion_eval.relevant_grade."
         )
     wanted = _desirability(catalogue, task.query_ids, items.product_ids)
     known = asked_in(catalogue, {"train", "validation"} - {split})
     taught = np.array([one_spelling(text) in known for text in task.texts], dtype=bool)
-    return HeldOut(items, Question(task, wanted, taught), towers.queries(task.texts))
+    question = Question(task, wanted, taught)
+    return HeldOut(items, question, towers.queries(task.texts), towers.features(task.texts))
 
 
 def _desirability(catalogue: Path, query_ids: list[str], product_ids: list[str]) -> Qrels:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 import torch
 
-from components.fusion.answer.answer import Answer, write_answer
+from components.encoder.model.features.query_types import QueryTypes
+from components.fusion.answer.answer import Answer, write_answer, write_types
 from components.fusion.answer.choose import Validation, choose
 from components.fusion.evaluate.gates import gate_table
 from components.fusion.evaluate.held_out import Measured, Settings, open_towers, read_split
@@ -45,7 +46,7 @@ def run(params: Evaluate, paths: Paths, record: Record) -> None:
     networks = {name: paths.fusion / name for name in params.fusion_eval.networks}
     if params.study is not None:
         networks |= networks_in(params.study)
-    table, gates, answer = main_table(settings, paths.fusion / "align_image", networks, record)
+    table, gates, (answer, types) = main_table(settings, paths.fusion / "align_image", networks, record)
     if params.study is not None:
         add_variations(table, params.study, paths.fusion, settings, record)
     with record.timed("intervals"):
@@ -55,30 +56,32 @@ def run(params: Evaluate, paths: Paths, record: Record) -> None:
     record.outputs = publish_figures(metrics, files, paths.metrics / f"{name}.json", paths.per_query / name)
     record.metrics |= flat_figures(metrics)
     if params.study is None:
-        record.outputs.append(str(write_answer(answer, paths.fusion)))
+        record.outputs += [str(write_answer(answer, paths.fusion)), str(write_types(types, paths.fusion))]
 
 
 def main_table(
     settings: Settings, towers_folder: Path, networks: Mapping[str, Path], record: Record
-) -> tuple[Table, pa.Table, Answer]:
-    """The rows that train nothing and those of ``networks`` on one pair of towers, the gates, and what
-    validation prefers."""
+) -> tuple[Table, pa.Table, tuple[Answer, QueryTypes]]:
+    """The rows that train nothing and those of ``networks`` on one pair of towers, the gates, what validation
+    prefers, and what tells the type of a query."""
     params = settings.params
     with record.timed("vectors"):
         towers = open_towers(towers_folder, settings)
         held_out = read_split(towers, params.split, settings)
         measured = Measured(held_out, towers, settings)
         tuning = read_split(towers, "validation", settings)
-    found = tuned(tuning, settings)
+        types = towers.query_types(settings.catalogue)
+    found = tuned(tuning, types, settings)
     record.metrics["fixed_text_share"] = found.text_share
     names = ("bm25", "text", "image")
     record.metrics |= {f"hybrid_{n}_weight": w for n, w in zip(names, found.hybrid_image, strict=True)}
+    record.metrics["type_weight"] = found.type_weight
     trained = {n: load_network(f, towers.model.model_sha256) for n, f in networks.items()}
     with record.timed("answer"):
         validation = Validation(tuning.items, towers, settings.catalogue, settings.fusion)
-        answer = choose(validation, trained, found.hybrid_image)
+        answer = choose(validation, trained, found.hybrid_image, types, found.type_weight)
     plain = PlainScorer(held_out, settings)
-    scorers = plain_scorers(plain, found)
+    scorers = plain_scorers(plain, types, found)
     scorers |= {name: network_scorer(plain, held_out, network) for name, network in trained.items()}
     if MAIN in trained:
         scorers[f"{MAIN}_vectors"] = vectors_scorer(held_out, trained[MAIN])
@@ -88,4 +91,4 @@ def main_table(
         experts = {name: network.network for name, network in trained.items()}
         gates = gate_table(experts, scorers, held_out, params.gate_top)
     towers.close()
-    return table, gates, answer
+    return table, gates, (answer, types)

@@ -31,14 +31,27 @@ KEPT = (
 )
 Scorer = Callable[[Items], Scores]
 MAIN = "moe_bilinear"  # the network that all claims are about
-BASELINES = ("text_only", "average", "fixed_weights", "concat_mlp", "bm25", "hybrid", "hybrid_image")
+BASELINES = (
+    "text_only",
+    "average",
+    "fixed_weights",
+    "concat_mlp",
+    "bm25",
+    "hybrid",
+    "hybrid_image",
+    "hybrid_image_type",
+)
 # (baseline, metric): what the main network is tested against
 TESTED = [
     *((baseline, metric) for baseline in BASELINES for metric in ("ndcg_at_10", "desirability_ndcg_at_10")),
     ("text_only", "textual_ndcg_at_10"),
-    *((baseline, "textual_ndcg_at_10") for baseline in ("bm25", "hybrid", "hybrid_image")),
+    *(
+        (baseline, "textual_ndcg_at_10")
+        for baseline in ("bm25", "hybrid", "hybrid_image", "hybrid_image_type")
+    ),
     ("text_only", "visual_ndcg_at_10"),
     ("hybrid_image", "visual_ndcg_at_10"),
+    ("hybrid_image_type", "visual_ndcg_at_10"),
     ("text_only", "sparse_text_ndcg_at_10"),
     ("text_only", "picture_missing_ndcg_at_10"),
     ("text_only", "text_degraded_ndcg_at_10"),

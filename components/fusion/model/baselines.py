@@ -19,6 +19,7 @@ from components.fusion.model.towers.towers import Flags, Items
 from components.retrieval.metrics import Qrels, judge, ndcg_at
 from components.retrieval.ranking import top_k
 
+TYPE_WEIGHTS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # of a log-probability beside standardised scores
 FUSION_RANK = 60  # of reciprocal rank fusion (Cormack et al. 2009)
 
 
@@ -100,6 +101,16 @@ def simplex(parts: int, sources: int) -> list[tuple[float, ...]]:
     return [
         tuple(count / parts for count in (*some, parts - sum(some))) for some in counts if sum(some) <= parts
     ]
+
+
+def with_types(scores: Scores, types: Scores, weight: float) -> Scores:
+    """``[Q, N]``: scores, and ``weight`` times the log-probability of the products' types."""
+    return scores + np.float32(weight) * types
+
+
+def best_type_weight(scores: Scores, types: Scores, qrels: Qrels) -> float:
+    """The weight of ``TYPE_WEIGHTS`` with the highest nDCG@10; the first of equals. On validation only."""
+    return max(TYPE_WEIGHTS, key=lambda weight: mean_ndcg(with_types(scores, types, weight), qrels))
 
 
 def weighted_sum(sources: Sequence[Scores], weights: Sequence[float]) -> Scores:

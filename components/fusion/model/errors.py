@@ -1,6 +1,7 @@
 """Errors of fusion retrieval."""
 
 from components.stage.errors import ConfigurationError, InvalidDataError
+from components.stage.left_out import NotPossibleError
 
 
 class FusionConfigurationError(ConfigurationError):
@@ -9,6 +10,10 @@ class FusionConfigurationError(ConfigurationError):
 
 class FusionDataError(InvalidDataError):
     """There is nothing, or not enough, to align, fuse, evaluate or search (exit code 4)."""
+
+
+class NoQueriesError(FusionDataError, NotPossibleError):
+    """The catalogue has no queries to learn from or to ask: fusion retrieval is left out."""
 
 
 class TowerFileError(InvalidDataError):

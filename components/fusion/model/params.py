@@ -11,7 +11,7 @@ from components.fusion.model.networks.names import known_network
 from components.stage.params import Params, Precision, Share
 
 FieldName = Literal["title", "product_type", "attributes", "description"]
-SourceName = Literal["text", "image", "fused", "lexical"]
+SourceName = Literal["text", "image", "fused", "lexical", "type"]
 NetworkName = Annotated[str, AfterValidator(known_network)]
 
 
@@ -180,7 +180,7 @@ class ModalityDropout(Params):
 class GateParams(Params):
     """The mixture of sources that ranks candidates, taught by the validation queries."""
 
-    sources: tuple[SourceName, ...] = ("text", "image", "fused", "lexical")
+    sources: tuple[SourceName, ...] = ("text", "image", "fused", "lexical", "type")
     depth: PositiveInt = 100  # candidates: so many of the fused vectors, and so many of BM25
     hidden: PositiveInt = 16  # units of the correction on the sources' scores
     epochs: PositiveInt = 20

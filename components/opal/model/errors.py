@@ -1,6 +1,7 @@
 """Errors of OPAL's model stages."""
 
 from components.stage.errors import ConfigurationError, InvalidDataError, VitrineError
+from components.stage.left_out import NotPossibleError
 
 
 class ListingConfigurationError(ConfigurationError):
@@ -13,6 +14,14 @@ class ListingModelFileError(InvalidDataError):
 
 class ListingDataError(InvalidDataError):
     """Rows that cannot be trained or evaluated on; the message names them (exit code 4)."""
+
+
+class NoAttributesError(ListingDataError, NotPossibleError):
+    """The catalogue has no attributes to refine and to write: OPAL is left out."""
+
+
+class NoTruthError(ListingDataError, NotPossibleError):
+    """What is true is not known apart from what sellers wrote: nothing can be held against it."""
 
 
 class PhotoError(InvalidDataError):

@@ -18,6 +18,7 @@ from components.catalog.format.records import PAIRS
 from components.catalog.format.shards import Catalogue, pairs
 from components.evidence.listing import SellerListing
 from components.llm.params import LLMParams
+from components.opal.model.errors import NoAttributesError
 from components.opal.refine.decisions import DECISIONS, Refined, decision_table, refine
 from components.opal.refine.instructions import INSTRUCTIONS, InstructionWriter, instruction_table
 from components.opal.refine.judge import Inputs
@@ -125,12 +126,18 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
     Memory holds one batch of listings, and what the schema's size decides; products do not add to it.
 
     Raises:
+        NoAttributesError: no category has an attribute.
         ListingDataError: picture vectors are missing or are not those of this catalogue.
         CatalogueError, ModelFileError: an input is missing or damaged.
         BudgetSpentError, EndpointError, TooManyFailuresError: the chat model gave no more, or no usable,
             answers; the ones it gave are kept for the next run.
     """
     how, schema, tally = params.refine, Catalogue(paths.catalogue).schema, Tally()
+    if not any(category.attributes for category in schema.categories.values()):
+        raise NoAttributesError(
+            "No category of this catalogue has an attribute, and a listing is made of attributes; name your "
+            "attribute fields under 'attributes' in the mapping of the import."
+        )
     torch.set_num_threads(how.threads)
     with tempfile.TemporaryDirectory(prefix="vitrine-refine-") as scratch:
         with record.timed("observe"):

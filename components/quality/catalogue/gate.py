@@ -44,17 +44,19 @@ class _CatalogueGate:
     def __init__(self, catalogue: Path, params: QualityParams, verdict: Verdict) -> None:
         self.catalogue, self.params, self.verdict = catalogue, params, verdict
         self.schema: CatalogSchema = read_schema(catalogue / "schema.json")
+        self.queries = query_columns(catalogue)
         values = {
             **params.model_dump(),
             "attribute_values": SEVERITY[params.attribute_values],
             "required_attributes": SEVERITY[params.required_attributes],
+            # A catalogue may come without queries; one whose test queries are all bad is broken.
+            "test_queries": "critical" if (self.queries["split"] == "test").any() else "info",
             "categories": sorted(self.schema.categories),
             "min_pictures_apart": 1 - params.max_cross_split_pictures,
         }
         self.suite = load_suite("catalogue", params.expectations, values)
         self.outcomes: list[Outcome] = []
         self.products = self._check_products()
-        self.queries = query_columns(catalogue)
         self.qrels = qrel_columns(catalogue, set(self.queries["query_id"]), set(self.products["product_id"]))
 
     def _check_products(self) -> pd.DataFrame:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,13 +16,15 @@ from components.report.galleries.retrieval import failure_in_words, query_text
 from components.report.params import CLAIM_N, ReportParams
 from components.report.text import glossary
 from components.stage.pages import render_page
+from components.stage.printable import escaped
 
+WHITE = dict.fromkeys((9, 10, 11, 12, 13, 0x85, 0x2028, 0x2029), " ")  # white space of any kind is a space
 TEMPLATES = Path(__file__).parent / "templates"
 
 
 def clip(value: object, most: int) -> str:
-    """``value`` without control characters, cut to ``most`` characters: sellers may write anything."""
-    text = "".join(" " if unicodedata.category(c) in ("Cc", "Cs") else c for c in str(value))
+    """``value`` as it is shown, cut to ``most`` characters: sellers may write anything."""
+    text = escaped(str(value).translate(WHITE))
     return text if len(text) <= most else text[: most - 1].rstrip() + "…"
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from components.catalog.format.records import Product
@@ -29,12 +31,15 @@ from components.report.galleries.retrieval import (
     read_searches,
     retrieval_gallery,
 )
+from components.report.page.gaps import SMALL, Absent, without_gaps
 from components.report.page.render import render
 from components.report.params import ReportParams
 from components.report.text import glossary
 from components.report.text.reading import honest_reading
 from components.report.text.takeaway import Takeaway, counted, takeaway
 from components.stage.paths import Paths
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -56,23 +61,26 @@ class Result:
     reading: list[str]
 
 
-def build_report(paths: Paths, params: ReportParams) -> Report:
+def build_report(paths: Paths, params: ReportParams, partial: Mapping[str, str] = NOTHING) -> Report:
     """Make the report of the workspace whose files are at ``paths``; nothing is written.
 
     The same inputs and parameters give the same text: no clock, host, path or order of files enters it.
+
+    Args:
+        partial: of a run in which a stage failed: the outputs that it did not make, and why.
 
     Raises:
         ReportInputError: an input is missing, broken, or does not fit the others.
         ReportParamsError: the parameters ask for a figure that does not exist, or for too large a page.
     """
-    all_figures = {
-        system: fig.read_figures(paths.metrics / f"{system}.json", system) for system in params.systems
-    }
+    gaps = without_gaps(paths, params, Absent(partial))
+    params, all_figures = gaps.params, gaps.figures
     numbers = fig.headline(all_figures, params.headline)
     claims = judged_claims(all_figures, params.claims, params.claim_margin)
     context = _shop(paths, params) | _results(paths, params, all_figures, claims)
     context |= _galleries(paths, params, context["checked"])
     context |= {"claims": claims, "groups": _groups(params, claims)}
+    context |= {"gaps": gaps.notes, "partial": bool(partial)}
     context["lead"] = _lead(params, context)
     html = render(params, context)
     size = len(html.encode())
@@ -214,6 +222,10 @@ def _pictured(
 def _lead(params: ReportParams, context: dict[str, Any]) -> str:
     products, queries = len(context["checked"].types), len(context["checked"].queries)
     sentences = [f"Profile {params.profile}: {products:,} products, {queries:,} queries."]
+    if context["partial"]:
+        sentences.insert(0, "A partial report: a stage of this run failed.")
+    if products < SMALL:
+        sentences.append(f"Figures of fewer than {SMALL:,} products say little: read them as a rehearsal.")
     standings = [row.standing for row in context["claims"]]
     if standings:
         said = [(standings.count("opposite"), "contradicted"), (standings.count("open"), "not shown")]

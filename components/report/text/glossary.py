@@ -57,6 +57,7 @@ VARIANTS = {
     "encoder": {
         "fine_tuned": "the encoder; it has to see what type a product is of",
         "fine_tuned_typed": "the encoder, told every product's type",
+        "fine_tuned_inferred": "the encoder, and every product's type likelier or not by the query's text",
         "colour_histogram": "ranks by the colours named in the query, told every product's type",
         "colour_histogram_untyped": "the same, not told the types",
         "image_centre": "points at the middle of every picture",
@@ -85,6 +86,7 @@ VARIANTS = {
         "text_only": "the product's text alone",
         "image_only": "the product's picture alone",
         "hybrid_image": "BM25, text and picture scores in one weighted sum, chosen on validation",
+        "hybrid_image_type": "the same, and how likely the product's type is by the query's text",
         "hybrid": "BM25 and the product's text, joined by their ranks",
         "bm25": "keyword search, without any learning",
     },

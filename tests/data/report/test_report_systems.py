@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +16,9 @@ from components.report.errors import ReportInputError, ReportParamsError
 from components.report.page.render import clip
 from components.report.page.report import build_report
 from components.report.params import Claim, ReportParams
+from components.stage.left_out import write_note
 from components.stage.paths import Paths
+from components.stage.publish import remove
 
 
 def built(shop: ShopOfAll, **changes: Any) -> Page:
@@ -238,3 +242,48 @@ def test_a_missing_column_is_named(shop: ShopOfAll) -> None:
     table(shop.root / "results/per_query/listing/dpo.parquet", rows)
     with pytest.raises(ReportInputError, match=r"dpo\.parquet has no column constrained_text"):
         built(shop)
+
+
+def left_out(path: Path, reason: str) -> None:
+    remove(path)
+    write_note(path, reason)
+
+
+def test_systems_that_the_catalogue_cannot_feed_are_left_out_with_the_reason(shop: ShopOfAll) -> None:
+    reason = " ".join(["No category of this catalogue has an attribute."] * 6)
+    for made in ("metrics/listing.json", "results/per_query/listing", "results/per_query/fusion"):
+        left_out(shop.root / made, reason)
+    page = built(shop)
+    assert f"Left out OPAL, listings: {reason}" in page.words, "whole, however long"
+    assert "results-listing" not in {attrs.get("id") for _, attrs in page.elements}
+    links = {uri[1:] for uri in page.uris() if uri.startswith("#")}
+    assert "results-encoder" in links and not {"gates", "listings"} & links
+
+
+def test_claims_that_the_data_cannot_give_are_left_out_and_said(shop: ShopOfAll) -> None:
+    file = shop.root / "metrics/encoder.json"
+    figures = json.loads(file.read_text())
+    tests = [test for test in figures.pop("_tests") if test["metric"] != "mrr"]
+    rows = {name: {m: c for m, c in row.items() if m != "mrr"} for name, row in figures.items()}
+    file.write_text(json.dumps({**rows, "_tests": tests}))
+    words = built(shop).words
+    assert "Encoder: the data of this catalogue give no MRR of fine_tuned and" in words
+    assert "Of 3 claims 3 are shown." in words
+
+
+def test_a_partial_page_shows_nothing_of_outputs_that_its_run_did_not_make(shop: ShopOfAll) -> None:
+    params = ReportParams.model_validate(every_system())
+    absent = {
+        "metrics/listing.json": "stage sft failed: boom",
+        "results/per_query/listing": "stage sft failed",
+    }
+    known = {str(shop.root / path): why for path, why in absent.items()}
+    page = Page(build_report(Paths.below(shop.root), params, known).html)
+    assert "A partial report: a stage of this run failed." in page.words
+    assert "OPAL, listings: stage sft failed: boom" in page.words
+    assert "results-listing" not in {attrs.get("id") for _, attrs in page.elements}
+    assert "Generated listings" not in page.words
+
+
+def test_turns_of_direction_and_controls_stand_as_escapes() -> None:
+    assert clip("mug \u202egum\x1b[2J\nblue", 100) == r"mug \u202egum\u001b[2J blue"

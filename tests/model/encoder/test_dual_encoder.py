@@ -28,6 +28,8 @@ from components.encoder.model.towers.files import (
 )
 from components.encoder.model.towers.start import starting_model
 from components.encoder.model.train.views import crop_grid
+from components.stage.model_files import write_checksums
+from tests.model.damaged_weights import DAMAGE
 
 TEXTS = ["red square", "blue bar number 7", "white", "a green square beside a red bar"]
 
@@ -103,6 +105,27 @@ def test_a_folded_tower_is_made_outside_of_the_pass_that_first_needs_it(tiny_blo
     assert np.array_equal(features, batch.pixel_features(pictures(3).permute(0, 2, 3, 1).numpy()))
 
 
+@pytest.mark.skipif(not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="no such kernels here")
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_an_activation_that_a_convolution_computes_changes_no_bit(
+    tiny_block: dict[str, Any], precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cache of features is as good with the kernels as without."""
+    block = copy.deepcopy(tiny_block)
+    block["model"]["image"]["architecture"] = "tf_efficientnet_lite0"  # "same" padding, ReLU6
+    model = starting_model(EncoderParams.model_validate(block))
+    for name, value in model.encoder.named_buffers():
+        if name.endswith("running_var"):
+            value.uniform_(0.01, 0.1)  # so that some of the sums lie above the activation's limit
+    shown = pictures(3).permute(0, 2, 3, 1).numpy()
+    together, apart = (BatchEncoder(model, 4, precision) for _ in range(2))
+    features = together.pixel_features(shown)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert np.array_equal(features, apart.pixel_features(shown))
+    parts = [{type(m) for m in b._eyes.towers.visual.modules()} for b in (together, apart)]
+    assert parts[0] != parts[1]  # else both had the same kernels
+
+
 def test_a_changed_corner_moves_its_own_patch_more_than_the_opposite_one(tiny: EncoderParams) -> None:
     encoder = starting_model(tiny.model_copy(update={"image_px": 128})).encoder
     before = pictures(1, 128)
@@ -143,6 +166,7 @@ def change_config(folder: Path, change: Callable[[dict[str, Any]], object]) -> N
     config = json.loads((folder / "config.json").read_text())
     change(config)
     (folder / "config.json").write_text(json.dumps(config))
+    write_checksums(folder)  # whoever changes a model on purpose changes them, too
 
 
 SPOILED: dict[str, Callable[[Path], object]] = {
@@ -153,6 +177,8 @@ SPOILED: dict[str, Callable[[Path], object]] = {
     "unknown tokenizer": lambda f: (f / "tokenizer.json").write_text('{"kind": "slow"}'),
     "other sizes": lambda f: change_config(f, lambda c: c["architecture"]["heads"].update(embed_dim=64)),
     "newer format": lambda f: change_config(f, lambda c: c.update(format=99)),
+    "huge pictures": lambda f: change_config(f, lambda c: c["preprocessing"].update(image_px=10**9)),
+    "deep": lambda f: (f / "config.json").write_text("[" * 100_000),
     "no format": lambda f: change_config(f, lambda c: c.pop("format")),
 }
 
@@ -164,6 +190,18 @@ def test_a_broken_model_folder_is_refused(model: LoadedEncoder, tmp_path: Path, 
     SPOILED[how](folder)
     with pytest.raises(ModelFileError, match=str(folder)):
         load_encoder(folder)
+
+
+@pytest.mark.parametrize("part", ["image", "text", "heads"])
+@pytest.mark.parametrize("how", DAMAGE)
+def test_weights_that_are_not_those_that_were_saved_are_refused(
+    model: LoadedEncoder, tmp_path: Path, how: str, part: str
+) -> None:
+    save_encoder(model.encoder, model.tokenizer, tmp_path / "model")
+    damage, told = DAMAGE[how]
+    damage(tmp_path / f"model/{part}.safetensors")
+    with pytest.raises(ModelFileError, match=told):
+        load_encoder(tmp_path / "model")
 
 
 @pytest.mark.parametrize(

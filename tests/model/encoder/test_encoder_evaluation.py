@@ -80,6 +80,8 @@ def test_training_beats_no_training_on_what_it_was_shown(trained: Path) -> None:
     assert tuned["hits_at_5"]["n"] == 8  # queries
     pairs = {(t["a"], t["b"]) for t in metrics["_tests"]}
     assert pairs >= {("fine_tuned", "colour_histogram_untyped"), ("fine_tuned_typed", "colour_histogram")}
+    assert pairs >= {("fine_tuned_inferred", r) for r in ("fine_tuned_typed", "colour_histogram")}
+    assert metrics["fine_tuned_inferred"]["hits_at_5"]["value"] >= tuned["hits_at_5"]["value"]
     assert metrics["fine_tuned_typed"]["hits_at_5"]["value"] >= tuned["hits_at_5"]["value"]
     for row in tuned.values():
         assert row["low"] <= row["value"] <= row["high"]

@@ -17,6 +17,8 @@ from components.fusion.model.towers.aligned import load_towers
 from components.fusion.model.towers.towers import Towers, joined
 from components.search.command import no_match, why
 from components.search.question import Question
+from components.search.typed import Likeliest, no_type
+from components.stage.left_out import write_note
 from tests.model.fusion.conftest import BLOCKS, ENCODE
 
 
@@ -82,6 +84,7 @@ GOOD: dict[str, object] = {
         {"ndcg_at_10": {"bm25": float("nan")}},
         {"hybrid_image": [1, 1, 0]},
         {"hybrid_image": [2, -1, 0]},
+        {"type_weight": -1},
         {"parts": {"text": 0.9, "image": 0.9}},
         {"floor": {"score": float("inf"), "warned": 0, "caught": 0, "queries": 1}},
     ],
@@ -92,6 +95,11 @@ def test_an_answer_that_cannot_be_is_told(tmp_path: Path, wrong: dict[str, objec
     (tmp_path / "answer.json").write_text(json.dumps(GOOD | wrong))
     with pytest.raises(FusionDataError, match="run fusion_eval again"):
         read_answer(tmp_path)
+
+
+def test_where_fusion_was_left_out_there_is_no_answer(tmp_path: Path) -> None:
+    write_note(tmp_path / "answer.json", "no queries")
+    assert read_answer(tmp_path) is None
 
 
 def test_an_answer_of_other_towers_is_refused() -> None:
@@ -127,7 +135,10 @@ def test_the_floor_is_of_all_products_as_a_search_sees_them(
     towers = Towers(loaded, fusion.text, EncodeParams.model_validate(ENCODE), None, 1)
     items = joined(towers.stream(catalogue, "validation"))
     validation = choose.Validation(items, towers, catalogue, fusion)
-    floor = choose.choose(validation, {}, (1, 0, 0)).floor
+    answer = choose.choose(validation, {}, (1, 0, 0), towers.query_types(catalogue), 0.5)
+    floor = answer.floor
+    assert answer.type_weight == 0.5
+    assert answer.ndcg_at_10["hybrid_image_type"] >= answer.ndcg_at_10["hybrid_image"]
     every = joined(towers.stream(catalogue))
     scores = validation.asked.vectors @ every.text[every.has_text].T
     assert floor is not None and floor.queries == 8
@@ -144,3 +155,9 @@ def test_a_best_answer_below_the_floor_is_no_good_match() -> None:
     assert no_match(0.49, answer).startswith("No good match: the nearest text of all products is 0.49 near.")
     assert "without one, 90%" in no_match(0.49, answer)
     assert not no_match(0.5, answer) and not no_match(None, answer) and not no_match(0.1, None)
+
+
+def test_a_query_that_no_type_fits_is_told_and_one_that_a_type_fits_is_not() -> None:
+    assert not no_type(None) and not no_type(Likeliest("mug", 0.5))
+    told = no_type(Likeliest("Ties", 0.153))
+    assert "No product type clearly fits" in told and "Ties, has 15%" in told

@@ -38,7 +38,7 @@ def items(model: FusionModel, shop: Path) -> Items:
 def test_every_row_and_slice_is_measured(trained: Path) -> None:
     metrics = json.loads((trained / "metrics/fusion.json").read_text())
     rows = {"bm25", "text_only", "image_only", "average", "fixed_weights", "concat_mlp", "moe_bilinear"}
-    rows |= {"hybrid", "hybrid_image", "moe_bilinear_vectors"}
+    rows |= {"hybrid", "hybrid_image", "hybrid_image_type", "moe_bilinear_vectors"}
     assert set(metrics) == rows | {"_tests"}
     plain = {"ndcg_at_1", "ndcg_at_10", "desirability_ndcg_at_1", "desirability_ndcg_at_10"}
     plain |= {"recall_at_100", "mrr", "textual_ndcg_at_10", "visual_ndcg_at_10", "sparse_text_ndcg_at_10"}
@@ -51,7 +51,8 @@ def test_every_row_and_slice_is_measured(trained: Path) -> None:
     assert {("moe_bilinear", b, "ndcg_at_10") for b in ("text_only", "concat_mlp", "average")} <= asked
     assert ("moe_bilinear", "text_only", "textual_ndcg_at_10") in asked
     assert ("moe_bilinear", "moe_bilinear_vectors", "ndcg_at_10") in asked
-    assert {("moe_bilinear", "hybrid_image", m) for m in ("ndcg_at_10", "visual_ndcg_at_10")} <= asked
+    for row in ("hybrid_image", "hybrid_image_type"):
+        assert {("moe_bilinear", row, m) for m in ("ndcg_at_10", "visual_ndcg_at_10")} <= asked
     assert metrics["text_only"]["picture_missing_ndcg_at_10"] == metrics["text_only"]["ndcg_at_10"]
     assert metrics["image_only"]["text_degraded_ndcg_at_10"] == metrics["image_only"]["ndcg_at_10"]
 
@@ -59,7 +60,7 @@ def test_every_row_and_slice_is_measured(trained: Path) -> None:
 def test_per_query_rows_and_gates(trained: Path) -> None:
     folder = trained / "results/per_query/fusion"
     rows = pq.read_table(folder / "fusion.parquet").to_pylist()
-    assert len(rows) == 8 * 10 and {"variant", "query_id", "kind", "ndcg_at_10", "top"} <= set(rows[0])
+    assert len(rows) == 8 * 11 and {"variant", "query_id", "kind", "ndcg_at_10", "top"} <= set(rows[0])
     gates = pq.read_table(folder / "gates.parquet").to_pylist()
     assert len(gates) == 8 * 3 and {row["variant"] for row in gates} == {"moe_bilinear"}
     assert all(row["text"] + row["image"] + row["cross"] == pytest.approx(1, abs=1e-5) for row in gates)

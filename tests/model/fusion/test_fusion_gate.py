@@ -24,7 +24,7 @@ from components.search.search import gather, open_model, search
 from tests.model.fusion.conftest import ENCODE
 
 SOURCES = ("text", "image", "fused", "lexical")
-PARAMS = GateParams(depth=20, epochs=30, batch_size=20, folds=4)
+PARAMS = GateParams(sources=SOURCES, depth=20, epochs=30, batch_size=20, folds=4)
 
 
 def world(queries: int = 80, products: int = 60, seed: int = 0) -> tuple[Evidence, Task]:
@@ -54,6 +54,16 @@ def world(queries: int = 80, products: int = 60, seed: int = 0) -> tuple[Evidenc
     names = [f"q{i}" for i in range(queries)]
     task = Task("queries", names, names, ["query"] * queries, qrels, None)
     return Evidence(vectors, np.ones(queries, np.float32), scores, sees), task  # type: ignore[arg-type]
+
+
+def test_log_probabilities_of_types_stay_as_they_are() -> None:
+    evidence, _ = world()
+    types = np.log(np.random.default_rng(5).random(evidence.scores["text"].shape)).astype(np.float32)
+    evidence.scores["type"], evidence.sees["type"] = types, evidence.sees["text"]
+    found = candidates(evidence, ("fused", "type"), 10)
+    told = np.take_along_axis(types, found.at, axis=1)
+    assert (found.scores[..., 1] == told).all()  # an unsure posterior is not blown up
+    assert found.scores[..., 0][found.chosen].std() == pytest.approx(1, abs=0.2)
 
 
 def ndcg(scores: Any, task: Task) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import yaml
 from components.fusion.model.errors import FusionConfigurationError
 from components.fusion.model.params import EncodeParams
 from components.search.command import main
+from components.search.kept import KEPT, forget_oldest
 from components.search.question import read_parts
 from components.search.search import open_model, search
 from flows.cli import app, guarded
@@ -111,7 +113,7 @@ def test_what_validation_prefers_answers_and_says_so(
     assert main(["red mug"]) == 0
     assert f"{preferred} answers by default: 8 validation queries" in capfd.readouterr().out
     assert hits(capfd, "red mug") == hits(capfd, "red mug", f"--system={preferred}")
-    for system in ("bm25", "hybrid", "hybrid_image", "concat_mlp", "moe_bilinear"):
+    for system in ("bm25", "hybrid", "hybrid_image", "hybrid_image_type", "concat_mlp", "moe_bilinear"):
         assert main(["red mug", "--system", system]) == 0
         assert f"{system} answers, as asked." in " ".join(capfd.readouterr().out.split())
 
@@ -126,6 +128,20 @@ def test_words_that_no_product_has_are_told(
         assert "No product's text has: curtain" in told and "\x1b" not in told
     assert main(["red mug"]) == 0
     assert not capfd.readouterr().err
+
+
+def test_the_type_of_a_query_is_inferred_and_told_where_none_fits(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(root)
+    answer = root / "models/fusion/answer.json"
+    assert json.loads(answer.read_text())["type_weight"] >= 0
+    assert main(["a mug", "--system=hybrid_image_type"]) == 0
+    said = capfd.readouterr()
+    assert "the type" in " ".join(said.out.split()) and "product type" not in said.err
+    monkeypatch.setattr("components.search.typed.SURE", 1.1)
+    assert main(["curtain", "--system=hybrid_image_type"]) == 0
+    assert "No product type clearly fits this query" in capfd.readouterr().err
 
 
 def test_an_unknown_thing_beside_a_picture_is_told_and_a_joining_word_is_not(
@@ -174,6 +190,17 @@ def test_kept_vectors_that_are_cut_are_made_again(
     for length in (0, 5, kept.stat().st_size // 2):
         kept.write_bytes(kept.read_bytes()[:length])
         assert hits(capfd, "red mug", "--system=hybrid") == first
+
+
+def test_arrays_that_nobody_asked_for_make_room(tmp_path: Path) -> None:
+    names = [f"{i}.npy" for i in range(KEPT + 2)]
+    for i, name in enumerate(names):
+        (tmp_path / name).write_bytes(b"")
+        os.utime(tmp_path / name, (i, i))
+    (tmp_path / names[0]).touch()
+    (tmp_path / "other.lock").write_bytes(b"")
+    forget_oldest(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([names[0], *names[3:], "other.lock"])
 
 
 def test_a_picture_alone_and_both_parts_at_the_ends_of_the_weights(

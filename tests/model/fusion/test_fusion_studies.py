@@ -57,7 +57,7 @@ def test_the_study_has_every_row_and_claim(studied: Path) -> None:
     metrics = json.loads((studied / "metrics/study_fusion.json").read_text())
     networks = {"concat_mlp", "gated_sum", "cross_attention", "moe", "bilinear", "moe_bilinear"}
     plain = {"bm25", "hybrid", "hybrid_image", "text_only", "image_only", "average", "fixed_weights"}
-    plain.add("moe_bilinear_vectors")
+    plain |= {"hybrid_image_type", "moe_bilinear_vectors"}
     ablations = {f"{r}_{a}" for r in ("moe_bilinear", "text_only")
                  for a in ("no_domain", "no_query_text", "no_query_image",
                            "no_pictures", "no_lexical")}  # fmt: skip

@@ -153,6 +153,25 @@ def test_refined_listings_score_above_sellers_on_the_test_split(spoiled: Shop) -
     assert len(rows) == 2 * sum(p.split == "test" for p in spoiled.products)
 
 
+def test_nothing_is_claimed_of_refinement_where_the_truth_is_what_sellers_wrote(
+    shop: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop.truths = list(shop.products)
+    shop.write()
+    assert run() == 0
+    assert run("opal.evaluate.refinement") == 4, "left out where the graph runs it"
+    assert "no independent truth" in capsys.readouterr().err
+
+
+def test_a_catalogue_without_attributes_is_not_refined(
+    shop: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop.schema["categories"]["kitchen"]["attributes"] = {}
+    shop.write()
+    assert run() == 4
+    assert "No category of this catalogue has an attribute" in capsys.readouterr().err
+
+
 def test_nothing_is_added_even_where_the_text_names_it(shop: Shop) -> None:
     shop.restate(WRONG, colour=None)
     shop.write()

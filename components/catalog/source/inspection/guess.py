@@ -10,9 +10,9 @@ from typing import Any
 
 from components.catalog.format.records import SPLITS
 from components.catalog.source.inspection.sample import FieldFacts, Folder, Table
-from components.catalog.source.paths import look_up, own_name
-from components.catalog.source.pictures import names_of_url
-from components.catalog.source.texts import text_of
+from components.catalog.source.values.paths import look_up, own_name
+from components.catalog.source.values.pictures import names_of_url
+from components.catalog.source.values.texts import text_of
 
 # Words for each part, the surest first; compared without capitals, spaces and punctuation.
 NAMES = {

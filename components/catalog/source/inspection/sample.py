@@ -12,9 +12,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from components.catalog.format.errors import SourceError
-from components.catalog.source.paths import Fields
 from components.catalog.source.rows import read_rows, source_files
-from components.catalog.source.texts import text_of
+from components.catalog.source.values.paths import Fields
+from components.catalog.source.values.texts import text_of
 
 ROWS = 1000  # of each table that are looked at
 MOST_FILES = 2_000_000  # names that are looked at

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from components.catalog.source.mapping import Mapping
-from components.catalog.source.paths import Fields, look_up
 from components.catalog.source.rows import SourceRow
-from components.catalog.source.texts import text_of
+from components.catalog.source.values.paths import Fields, look_up
+from components.catalog.source.values.texts import text_of
 
 MAX_VALUES = 100  # of one field, from the rows that continue a product
 
@@ -26,8 +26,8 @@ Outcome = tuple[str, SourceRow, LeftOut | None]
 def whole_products(rows: Iterable[Placed], mapping: Mapping) -> Iterator[Outcome]:
     """Yield (file, row, None or why it is left out), in order; rows that continue a product are in its own.
 
-    What they add: pictures, and values of the fields that have ``take`` in the mapping. A row without the
-    field ``continues`` and with no product above, or another id than that one's, gets a problem.
+    What they add: pictures, and values of attributes and of texts that have ``take`` in the mapping. A row
+    without the field ``continues`` and with no product above, or another id than that one's, gets a problem.
     """
     above: Placed | None = None
     behind: list[Outcome] = []  # rows that continue ``above``
@@ -40,7 +40,7 @@ def whole_products(rows: Iterable[Placed], mapping: Mapping) -> Iterator[Outcome
             problem = _no_continuation(above, file, row, mapping)
             if above is not None and not problem:
                 _add(above[1].fields, row.fields, gathered)
-                behind.append((file, row._replace(fields={}), LeftOut("they continue the product above")))
+                behind.append((file, row._replace(fields={}), LeftOut("it continues the product above")))
                 continue
             row = row._replace(problem=problem)
         if above is not None:
@@ -58,8 +58,8 @@ def whole_products(rows: Iterable[Placed], mapping: Mapping) -> Iterator[Outcome
 
 def _gathered(mapping: Mapping) -> list[str]:
     """Fields that take values of continuing rows, by their own names."""
-    sources = [*mapping.fields.__dict__.values(), *mapping.attributes.values()]
-    taken = [path for source in sources if source is not None and source.take for path in source.paths()]
+    texts = [source for source in mapping.fields.__dict__.values() if source is not None and source.take]
+    taken = [path for source in [*texts, *mapping.attributes.values()] for path in source.paths()]
     named = mapping.image.named()
     return list(
         dict.fromkeys([*taken, *(named.paths() if named else ()), *filter(None, [mapping.image.bytes])])

@@ -10,9 +10,9 @@ from types import TracebackType
 
 from components.catalog.format.errors import MappingError
 from components.catalog.source.mapping import JoinRule, Mapping
-from components.catalog.source.paths import look_up
 from components.catalog.source.rows import SourceRow
-from components.catalog.source.texts import text_of
+from components.catalog.source.values.paths import look_up
+from components.catalog.source.values.texts import text_of
 
 MAX_JOINED = 100  # rows of one key; what is beyond is left aside
 Read = Callable[[str, list[str]], Iterator[tuple[str, SourceRow]]]

@@ -149,13 +149,14 @@ def make_alignment_set(
         FusionDataError: no train product, or no train query with an answer.
     """
     rows, reader = read_rows(paths.catalogue), Reader(loaded, fusion, params, paths)
-    train = reader.split(rows, "train")
-    if not train.rows:
+    ids = [row["product_id"] for row in split_rows(rows, "train")[0]]
+    if not ids:
         raise FusionDataError(
             f"{paths.catalogue} has no product in the train split; change the split fractions."
         )
-    ids = [row["product_id"] for row in train.rows]
+    # Before any product is read by a tower: without queries there is nothing to do.
     judgements = read_judgements(paths.catalogue, "train", ids, fusion.pairs.weights)
+    train = reader.split(rows, "train")
     queries = reader.queries(judgements.texts)
     groups = group_places(train.rows)
     order = BatchOrder(

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from components.fusion.model.errors import FusionDataError
+from components.fusion.model.errors import NoQueriesError
 from components.fusion.model.params import SignalWeights
 
 Ints = npt.NDArray[np.int64]
@@ -95,7 +95,7 @@ def read_judgements(
     """The queries of ``split`` that have at least one positive among ``product_ids``.
 
     Raises:
-        FusionDataError: there is none.
+        NoQueriesError: there is none.
     """
     queries = pq.read_table(catalogue / "queries.parquet", columns=["query_id", "text", "split"])
     queries = queries.filter(pc.equal(queries["split"], split))
@@ -111,9 +111,9 @@ def read_judgements(
     answered[-1] = False  # judgements of other splits' queries point here
     kept = np.flatnonzero((product >= 0) & (grade > 0) & answered[query])
     if not len(kept):
-        raise FusionDataError(
-            f"No query of the {split} split of {catalogue} has a product of that split as its answer; add "
-            "qrels, or lower no weight of fusion.pairs.weights to zero."
+        raise NoQueriesError(
+            f"No query of the {split} split has a product of that split as its answer, and fusion retrieval "
+            "learns from queries; add queries and qrels, or derive_queries, to the mapping of the import."
         )
     kept = kept[np.lexsort((product[kept], query[kept]))]
     chosen = np.flatnonzero(answered[:-1])

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from components.fusion.model.data.judgements import Ints, Judgements
 from components.fusion.model.data.mining import Mined
-from components.fusion.model.errors import FusionDataError
+from components.fusion.model.errors import NoQueriesError
 from components.fusion.model.params import OptimisationParams, PairParams
 from components.training.batches import BatchOrder
 from components.training.plan import Plan
@@ -59,14 +59,14 @@ class PairSampler:
         order: which queries each step asks.
 
     Raises:
-        FusionDataError: fewer than two queries have an answer.
+        NoQueriesError: fewer than two queries have an answer.
     """
 
     def __init__(
         self, judgements: Judgements, groups: Ints, mined: Mined, pairs: PairParams, order: BatchOrder
     ) -> None:
         if len(judgements) < 2:
-            raise FusionDataError(
+            raise NoQueriesError(
                 f"The train split has {len(judgements)} answered queries; contrast needs at least 2."
             )
         self.judgements, self.groups, self.mined = judgements, groups, mined

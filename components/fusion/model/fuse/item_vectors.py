@@ -10,10 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from components.encoder.model.features.query_types import QueryTypes
 from components.encoder.model.features.vector_cache import Vectors
 from components.fusion.model.networks.layers import FusionNetwork
+from components.fusion.model.params import SourceName
 from components.fusion.model.sources.bm25 import Bm25, Scores
-from components.fusion.model.sources.evidence import UNSEEN, Evidence
+from components.fusion.model.sources.evidence import UNSEEN, Evidence, Flags
 from components.fusion.model.towers.towers import Items
 
 
@@ -48,29 +50,37 @@ class Asked(NamedTuple):
 
     Attributes:
         vectors: ``[Q, D]``. lexical: ``[Q, N]`` BM25 of the products. known: ``[Q]`` the share of a query's
-            words that their texts know.
+            words that their texts know. types: ``[Q, N]`` log-probability of the products' types; None where
+            nobody has asked for it.
     """
 
     vectors: Vectors
     lexical: Scores
     known: Scores
+    types: Scores | None = None
 
     @classmethod
     def of(cls, vectors: Vectors, texts: Sequence[str], index: Bm25) -> Asked:
         """Queries of ``texts`` asked of the products of an index."""
         return cls(vectors, index.scores(texts), index.known_share(texts))
 
+    def typed(self, types: QueryTypes, log_probabilities: Scores, items: Items) -> Asked:
+        """The same with the types of ``items``; a product without text says none."""
+        told = zip(items.rows, items.has_text, strict=True)
+        names = [row["product_type"] if there else None for row, there in told]
+        return self._replace(types=types.of_types(log_probabilities, names))
+
 
 def evidence_of(asked: Asked, items: Items, vectors: Vectors) -> Evidence:
     """What every source says of products with the fused ``vectors [N, D]``."""
-    queries, lexical, known = asked
+    queries, lexical, known, types = asked
     seen = items.has_text | items.has_image
     fused = queries @ vectors.T
     fused[:, ~seen] = UNSEEN
     text, image = queries @ items.text.T, queries @ items.image.T
-    return Evidence(
-        queries,
-        known,
-        scores={"text": text, "image": image, "fused": fused, "lexical": lexical},
-        sees={"text": items.has_text, "image": items.has_image, "fused": seen, "lexical": items.has_text},
-    )
+    scores: dict[SourceName, Scores] = {"text": text, "image": image, "fused": fused, "lexical": lexical}
+    sees: dict[SourceName, Flags] = {"text": items.has_text, "image": items.has_image, "fused": seen}
+    sees["lexical"] = items.has_text
+    if types is not None:
+        scores["type"], sees["type"] = types, items.has_text
+    return Evidence(queries, known, scores, sees)

@@ -6,8 +6,13 @@ from pathlib import Path
 
 import torch
 
+from components.encoder.model.features.query_types import QueryTypes
 from components.fusion.model.fuse.fusing import Fusing
-from components.fusion.model.fuse.training_set import HeldOutSplit, make_fuse_data, read_validation
+from components.fusion.model.fuse.training_set import (
+    HeldOutSplit,
+    make_fuse_data,
+    read_validation,
+)
 from components.fusion.model.networks.create import create_network
 from components.fusion.model.networks.files import TrainedNetwork, save_network
 from components.fusion.model.networks.layers import FusionNetwork
@@ -44,6 +49,8 @@ def run(params: Fuse, paths: Paths, record: Record) -> None:
         data = make_fuse_data(paths.catalogue, towers, fusion, fuse)
         network = create_network(name, towers.dimension, fuse.network, fuse.seed)
         held_out = read_validation(paths.catalogue, towers, fuse.pictures)
+        typed = held_out is not None and fuse.gate is not None and "type" in fuse.gate.sources
+        types = towers.query_types(paths.catalogue) if typed else None
         towers.close()
     blocks = (name, fusion.model_dump_json(), fuse.model_dump_json())
     inputs = (sha256_folder(paths.catalogue), loaded.model_sha256)
@@ -52,7 +59,7 @@ def run(params: Fuse, paths: Paths, record: Record) -> None:
     with record.timed("train"):
         history = objective.loop(resume).run()
     with record.timed("gate"):
-        taught = _taught(network, held_out, params, record)
+        taught = _taught(network, held_out, types, params, record)
     trained = TrainedNetwork(
         name,
         network,
@@ -62,6 +69,7 @@ def run(params: Fuse, paths: Paths, record: Record) -> None:
         bm25=fusion.bm25,
         pictures=fuse.pictures,
         gate=taught.gate if taught else None,
+        types=types if taught and taught.gate else None,
         validation=max(taught.vectors, taught.mixture) if taught else None,
     )
     with published(model) as folder:
@@ -75,13 +83,17 @@ def run(params: Fuse, paths: Paths, record: Record) -> None:
 
 
 def _taught(
-    network: FusionNetwork, held_out: HeldOutSplit | None, params: Fuse, record: Record
+    network: FusionNetwork,
+    held_out: HeldOutSplit | None,
+    types: QueryTypes | None,
+    params: Fuse,
+    record: Record,
 ) -> Taught | None:
     """The gate above a trained network, if it is asked for and pays, and what validation says of both."""
     if held_out is None or params.fuse.gate is None:
         return None
     network.eval()
-    found = held_out.evidence(network, params.fusion)
+    found = held_out.evidence(network, params.fusion, types)
     taught = teach_gate(found, held_out.task, params.fuse.gate, params.fuse.seed)
     record.metrics["validation_vectors_ndcg_at_10"] = taught.vectors
     record.metrics["cross_validated_gate_ndcg_at_10"] = taught.mixture

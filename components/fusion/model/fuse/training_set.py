@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from components.encoder.model.features.held_out import Task, query_task
+from components.encoder.model.features.query_types import QueryTypes
 from components.encoder.model.features.vector_cache import Vectors
 from components.fusion.model.align.alignment import Validate
 from components.fusion.model.baselines import average, lexical_index, mean_ndcg
@@ -46,6 +50,7 @@ class HeldOutSplit:
     items: Items
     task: Task
     queries: Vectors
+    features: npt.NDArray[np.float16]  # of the queries' texts [Q, F]
 
     def check(self, network: FusionNetwork) -> Validate:
         """nDCG@10 by the network's vectors as they are at this moment."""
@@ -56,10 +61,12 @@ class HeldOutSplit:
 
         return _validate
 
-    def evidence(self, network: FusionNetwork, fusion: FusionParams) -> Evidence:
-        """What all sources say of the products."""
+    def evidence(self, network: FusionNetwork, fusion: FusionParams, types: QueryTypes | None) -> Evidence:
+        """What all sources say of the products; without ``types`` there is no source of that name."""
         index = lexical_index(self.items, fusion.text.fields, fusion.bm25)
         asked = Asked.of(self.queries, self.task.texts, index)
+        if types is not None:
+            asked = asked.typed(types, types.log_probabilities(self.task.texts, self.features), self.items)
         return evidence_of(asked, self.items, fused_vectors(network, self.items))
 
 
@@ -72,4 +79,5 @@ def read_validation(catalogue: Path, towers: Towers, pictures: bool) -> HeldOutS
     task = query_task(catalogue, "validation", items.product_ids, 1)
     if len(items.rows) < 2 or not task.texts:
         return None
-    return HeldOutSplit(items if pictures else unpictured(items), task, towers.queries(task.texts))
+    shown = items if pictures else unpictured(items)
+    return HeldOutSplit(shown, task, towers.queries(task.texts), towers.features(task.texts))

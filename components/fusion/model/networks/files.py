@@ -1,4 +1,5 @@
-"""A fusion network and the gate above it on disk: config.json and model.safetensors, and nothing else."""
+"""A fusion network and the gate above it on disk: config.json, model.safetensors, and, where the gate knows
+the types of queries, types.safetensors; nothing else."""
 
 from __future__ import annotations
 
@@ -11,6 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from components.encoder.model.errors import ModelFileError
+from components.encoder.model.features.query_types import QueryTypes, load_types, save_types
 from components.fusion.model.errors import NetworkFileError
 from components.fusion.model.networks.create import network_class
 from components.fusion.model.networks.layers import FusionNetwork
@@ -23,10 +26,11 @@ from components.fusion.model.params import (
     ProductTextParams,
 )
 from components.fusion.model.sources.gate import SourceGate
+from components.stage.model_files import CHECKSUMS, check_files, check_weights, read_json
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
+CONFIG, WEIGHTS, TYPES = "config.json", "model.safetensors", "types.safetensors"
 FILES = {CONFIG, WEIGHTS}
-FORMAT = 3
+FORMAT = 4
 NETWORK, GATE = "network.", "gate."  # before the names of their weights
 
 
@@ -42,6 +46,7 @@ class TrainedNetwork:
     bm25: Bm25Params = field(default_factory=Bm25Params)  # of the lexical source
     pictures: bool = True  # false: it was never shown one
     gate: SourceGate | None = None  # None: products are ranked by the vectors alone
+    types: QueryTypes | None = None  # what tells a query's type, for a gate that has this source
     validation: float | None = None  # nDCG@10 on validation, a gate's by cross-validation; None: not measured
 
 
@@ -70,6 +75,8 @@ def save_network(trained: TrainedNetwork, folder: Path) -> None:
     state = {NETWORK + key: value for key, value in trained.network.state_dict().items()}
     if trained.gate is not None:
         state |= {GATE + key: value for key, value in trained.gate.state_dict().items()}
+    if trained.types is not None:
+        save_types(trained.types, folder / TYPES)
     save_file({key: value.cpu().contiguous() for key, value in state.items()}, folder / WEIGHTS)
 
 
@@ -84,13 +91,14 @@ def load_network(folder: Path, towers_sha256: str | None = None) -> TrainedNetwo
     """
     if not folder.is_dir():
         raise NetworkFileError(f"There is no fusion network at {folder}; run the stage fuse@{folder.name}.")
-    if wrong := {path.name for path in folder.iterdir()} ^ FILES:
+    if wrong := ({path.name for path in folder.iterdir()} - {TYPES, CHECKSUMS}) ^ FILES:
         raise NetworkFileError(
-            f"{folder} must hold exactly {CONFIG}, {WEIGHTS}; differs in: {', '.join(sorted(wrong))}."
+            f"{folder} must hold exactly {CONFIG}, {WEIGHTS} and, for some gates, {TYPES}; differs in: "
+            f"{', '.join(sorted(wrong))}."
         )
     try:
         trained = _read(folder)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, ModelFileError) as error:
         raise NetworkFileError(f"{folder} cannot be loaded ({error}); run its stage again.") from None
     if towers_sha256 not in (None, trained.towers_sha256):
         raise NetworkFileError(
@@ -100,13 +108,17 @@ def load_network(folder: Path, towers_sha256: str | None = None) -> TrainedNetwo
 
 
 def _read(folder: Path) -> TrainedNetwork:
-    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    config = read_json(folder / CONFIG)
     if config["format"] != FORMAT:
         raise ValueError(f"it has format {config['format']}; this version reads {FORMAT}")
     name, sizes = known_network(config["network"]), NetworkParams.model_validate(config["sizes"])
+    check_files(folder)
     state = load_file(folder / WEIGHTS)
+    check_weights(state.items())
     network = network_class(name)(config["dimension"], sizes)
     network.load_state_dict(_part(state, NETWORK))
+    gate = _read_gate(config, _part(state, GATE))
+    typed = gate is not None and "type" in gate.sources
     return TrainedNetwork(
         name,
         network.eval(),
@@ -115,7 +127,8 @@ def _read(folder: Path) -> TrainedNetwork:
         config["towers_sha256"],
         bm25=Bm25Params.model_validate(config["bm25"]),
         pictures=bool(config["pictures"]),
-        gate=_read_gate(config, _part(state, GATE)),
+        gate=gate,
+        types=load_types(folder / TYPES) if typed else None,
         validation=config["validation_ndcg_at_10"],
     )
 

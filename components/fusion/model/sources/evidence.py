@@ -24,7 +24,7 @@ class Evidence:
 
     Attributes:
         queries: ``[Q, D]`` vectors. known: ``[Q]`` the share of a query's words that the catalogue knows.
-        scores: source -> ``[Q, N]``: cosines, and BM25 of ``lexical``.
+        scores: source -> ``[Q, N]``: cosines, BM25 of ``lexical``, log-probabilities of ``type``.
         sees: source -> bool ``[N]``: products that have what the source reads.
     """
 
@@ -65,7 +65,8 @@ class Candidates:
 
     Attributes:
         at: ``[Q, W]`` places of products; those beyond a query's own candidates are not ``chosen``.
-        chosen: bool ``[Q, W]``. scores: float32 ``[Q, W, S]``, standardised over a query's candidates.
+        chosen: bool ``[Q, W]``. scores: float32 ``[Q, W, S]``, standardised over a query's candidates;
+            those of ``type`` as they are, for their size says how sure they are.
         facts: float32 ``[Q, S + 1]``: the best score of each source, and the share of known words.
     """
 
@@ -92,7 +93,7 @@ def candidates(evidence: Evidence, sources: Sequence[SourceName], depth: int) ->
     for source in sources:
         there = own & evidence.sees[source][at]
         plain = np.take_along_axis(evidence.scores[source], at, axis=1)
-        columns.append(standardised(plain, there))
+        columns.append(plain if source == "type" else standardised(plain, there))
         best.append(np.where(there, plain, 0).max(axis=1, initial=0))
     facts = np.stack([*best, evidence.known], axis=1).astype(np.float32)
     return Candidates(at, own, np.stack(columns, axis=2), facts)

@@ -23,6 +23,8 @@ from components.catalog.format.records import TEXT_COLUMNS, Split
 from components.encoder.model.features.encode import BatchEncoder, as_kept
 from components.encoder.model.features.picture_features import FeatureCache
 from components.encoder.model.features.pixels import PixelCache, named_square, shard_paths, square
+from components.encoder.model.features.query_types import QueryTypes, learn_types, type_examples
+from components.encoder.model.features.rows import read_rows
 from components.encoder.model.features.vector_cache import Vectors, key_of
 from components.fusion.model.data.product_text import plain, product_text
 from components.fusion.model.errors import FusionConfigurationError, FusionDataError
@@ -220,6 +222,14 @@ class Towers:
     def queries(self, texts: Sequence[str]) -> Vectors:
         """Vectors ``[Q, D]`` of queries."""
         return self.encoder.texts([plain(text) for text in texts])
+
+    def features(self, texts: Sequence[str]) -> npt.NDArray[np.float16]:
+        """Frozen features ``[Q, F]`` of queries: what their types are inferred from."""
+        return self.encoder.text_features([plain(text) for text in texts])
+
+    def query_types(self, catalogue: Path) -> QueryTypes:
+        """What tells the type of a query, learned from the catalogue."""
+        return learn_types(type_examples(catalogue, read_rows(catalogue)), self.features)
 
     def texts(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Vectors, Flags]:
         """Vectors ``[N, D]`` of product texts, and which products have one."""

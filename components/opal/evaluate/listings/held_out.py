@@ -61,6 +61,8 @@ def read_held_out_listings(
 ) -> HeldOutListings:
     """Truth where there is one; else the seller's own listing stands in for it (real catalogues).
 
+    Where nothing is known but what sellers wrote, what they left empty is not held against a listing.
+
     Raises:
         ListingDataError: the split is empty.
     """
@@ -72,9 +74,11 @@ def read_held_out_listings(
         else listing_of(r)
         for r in chosen
     ]
+    seen = any(t["scene"] not in (None, "unknown") for t in known.values())
+    apart = seen or any(listing_of(r) != t for r, t in zip(chosen, true, strict=True))
     return HeldOutListings(
         positions=positions,
-        targets=[Target(r["product_id"], r["category"], t) for r, t in zip(chosen, true, strict=True)],
+        targets=[Target(r["product_id"], r["category"], t, apart) for r, t in zip(chosen, true, strict=True)],
         groups=[r["group_id"] for r in chosen],
         noise=[noise_kinds(known.get(r["product_id"], {}).get("noise")) for r in chosen],
         seller=[listing_of(r) for r in chosen],

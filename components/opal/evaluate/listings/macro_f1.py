@@ -41,7 +41,7 @@ def count_values(targets: Sequence[Target], listings: Sequence[Listing | None]) 
     shape = (len(targets), len(names))
     right, wrong, missed = (np.zeros(shape, np.int64) for _ in range(3))
     for i, (target, listing) in enumerate(zip(targets, listings, strict=True)):
-        truth, said = target.listing.attributes, listing.attributes if listing else {}
+        truth, said = target.listing.attributes, target.judged(listing)
         for name, value in said.items():
             (right if truth.get(name) == value else wrong)[i, at[name]] = 1
         for name, value in truth.items():

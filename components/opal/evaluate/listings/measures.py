@@ -28,6 +28,12 @@ class Target:
     product_id: str
     category: str
     listing: Listing
+    complete: bool = True  # False: the seller's own words, and what they leave out may be true
+
+    def judged(self, listing: Listing | None) -> dict[str, str]:
+        """The values of ``listing`` that can be told right from wrong."""
+        said = dict(listing.attributes) if listing else {}
+        return {n: value for n, value in said.items() if self.complete or n in self.listing.attributes}
 
 
 class Comparison(NamedTuple):
@@ -52,7 +58,7 @@ class Comparison(NamedTuple):
 
 def compare(schema: CatalogSchema, target: Target, listing: Listing | None) -> Comparison:
     """Hold a listing against the truth, value by value."""
-    truth, said = target.listing.attributes, listing.attributes if listing else {}
+    truth, said = target.listing.attributes, target.judged(listing)
     right = sum(truth.get(name) == value for name, value in said.items())
     missed = sum(said.get(name) != value for name, value in truth.items())
     return Comparison(schema, target, listing, right, len(said) - right, missed)

@@ -22,7 +22,7 @@ from components.opal.evaluate.refinement.figures import (
     macro_f1,
     product_figures,
 )
-from components.opal.model.errors import ListingDataError
+from components.opal.model.errors import ListingDataError, NoTruthError
 from components.opal.model.listing_text import Listing, attributes_of
 from components.opal.refine.params import RefineEvalParams
 from components.retrieval.published_figures import flat_figures, publish_figures
@@ -45,7 +45,8 @@ def read_cases(catalogue: Path, truth: Path, refined: Path, split: str) -> list[
     """The products of one split, as sold, as refined and as they are.
 
     Raises:
-        ListingDataError: the refined file is missing or lacks products, or the split is empty.
+        ListingDataError: the refined file is missing or lacks products.
+        NoTruthError: there is no truth of the split, or none but what sellers wrote.
     """
     file = refined / "products.parquet"
     try:
@@ -67,8 +68,19 @@ def read_cases(catalogue: Path, truth: Path, refined: Path, split: str) -> list[
         if (p := sold.get(t.product_id)) is not None and (t.attributes or t.title)
     ]
     if not cases:
-        raise ListingDataError(f"{truth} knows nothing of the {split} split of {catalogue}.")
+        raise NoTruthError(f"The truth says nothing of the {split} split, so nothing judges refinement.")
+    if all(_sellers_own(case) for case in cases):
+        raise NoTruthError(
+            "There is no independent truth: all that is known of the products is what their sellers wrote, "
+            "so nothing says whether refinement made it better."
+        )
     return cases
+
+
+def _sellers_own(case: Case) -> bool:
+    """Whether the truth is what the seller wrote; a truth of its own knows the scene of the picture too."""
+    truth = case.truth
+    return truth.scene == "unknown" and case.seller == Listing(truth.title, truth.attributes)
 
 
 def _figures(cases: Sequence[Case]) -> dict[str, dict[str, Floats]]:

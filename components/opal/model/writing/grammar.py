@@ -33,7 +33,7 @@ def generation_schema(
     attributes = wanted["properties"]["attributes"]
     for name, value in attributes["properties"].items():
         if value.get("type") == "number":
-            attributes["properties"][name] = NUMBER
+            attributes["properties"][name] = {**NUMBER, **value}
         elif value.get("type") == "string":
             attributes["properties"][name] = {**value, "maxLength": max_chars}
     wanted["properties"]["title"]["maxLength"] = max_chars
