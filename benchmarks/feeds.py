@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,10 +78,17 @@ def made(count: int) -> Iterator[Made]:
 
 
 def picture(product: Made, side: int = 64) -> bytes:
-    """A JPEG: the shape of the type in the product's colour, a little different for each product."""
-    image = Image.new("RGB", (side, side), (238, 238, 238))
+    """A JPEG: the shape of the type in the product's colour, of a size and on a ground of the product's own.
+
+    A few specks around it make sure that no two are taken for copies of one picture.
+    """
+    draws = random.Random(product.number)
+    image = Image.new("RGB", (side, side), (draws.randrange(200, 250),) * 3)
     draw = ImageDraw.Draw(image)
-    low, high = 6 + product.number % 7, side - 6 - product.number % 5
+    for _ in range(12):
+        x, y, size = draws.randrange(side), draws.randrange(side), draws.randrange(3, 9)
+        draw.rectangle([x, y, x + size, y + size], fill=(draws.randrange(120, 255),) * 3)
+    low, high = draws.randrange(4, 16), side - draws.randrange(4, 16)
     form, colour = TYPES[product.kind][1], product.colour
     if form == "triangle":
         draw.polygon([(side // 2, low), (low, high), (high, high)], fill=colour)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from components.llm.chat import Message, Reply, Request, Usage
 from components.llm.errors import ChatModelFileError, ReplyError
 from components.llm.params import LocalParams
+from components.stage.model_files import check_files, check_loaded, check_weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -138,8 +139,13 @@ def _load(folder: Path, params: LocalParams, device: Any) -> tuple[Any, Any]:
     options = {"local_files_only": True, "trust_remote_code": False}
     dtype = torch.bfloat16 if params.precision == "bf16" else torch.float32
     try:
+        check_files(folder)
         processor = reader.from_pretrained(folder, **options)
-        model = architecture.from_pretrained(folder, dtype=dtype, use_safetensors=True, **options)
+        model, report = architecture.from_pretrained(
+            folder, dtype=dtype, use_safetensors=True, output_loading_info=True, **options
+        )
+        check_loaded(report, unused=True)
+        check_weights(model.state_dict().items())
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         said = " ".join(str(error).split())[:200]
         raise ChatModelFileError(f"{folder} cannot be loaded ({said}); download it again.") from None

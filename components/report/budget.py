@@ -17,6 +17,11 @@ SHOWN = {"ran": "[green]done", "restored": "[cyan]from cache", "unchanged": "[cy
          "cached": "[cyan]cached", "failed": "[red]failed"}  # fmt: skip
 
 
+def shown_state(result: StageResult) -> str:
+    """How a stage ended, in a word; one that found nothing to work on was left out."""
+    return "[yellow]left out" if (result.record or {}).get("left_out") else SHOWN[result.state]
+
+
 def duration(seconds: float) -> str:
     """Seconds for people: ``0.8 s``, ``42 s``, ``3 min 07 s``, ``2 h 05 min``."""
     if seconds < 9.95:
@@ -57,7 +62,7 @@ def budget_table(root: Path, results: Iterable[StageResult]) -> Table:
         earlier = (duration(then.seconds), memory(then.peak_memory_bytes)) if then else ("", "")
         now = "" if result.state == "cached" else duration(result.seconds)
         table.add_row(
-            title(result.stage), SHOWN[result.state], now, memory(result.peak_memory_bytes), *earlier
+            title(result.stage), shown_state(result), now, memory(result.peak_memory_bytes), *earlier
         )
     total, peak = sum(result.seconds for result in results), memory_at_once(results)
     table.add_section()

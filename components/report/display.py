@@ -11,7 +11,7 @@ from rich.progress import Progress, TextColumn
 from rich.table import Column
 from rich.text import Text
 
-from components.report.budget import SHOWN, duration, memory, title
+from components.report.budget import duration, memory, shown_state, title
 from components.stage.record import StageResult
 
 HEARTBEAT_S = 30.0
@@ -74,7 +74,7 @@ class Display:
         cached = result.state == "cached"
         spent, used = ("", "") if cached else (duration(result.seconds), memory(result.peak_memory_bytes))
         if self._live:
-            self._show(result.stage, "default", SHOWN[result.state], spent, used)
+            self._show(result.stage, "default", shown_state(result), spent, used)
         else:
-            text = f"{title(result.stage)}: {SHOWN[result.state]}[/]  {spent}  {used}"
+            text = f"{title(result.stage)}: {shown_state(result)}[/]  {spent}  {used}"
             self.console.print(text.rstrip(), highlight=False)

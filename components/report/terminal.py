@@ -10,10 +10,13 @@ from typing import Any
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from components.report.params import CLAIM_N, Claim, ReportParams
 from components.stage.errors import VitrineError
+from components.stage.left_out import reason_in
 from components.stage.params import load_params
+from components.stage.printable import printable
 
 COLUMNS = 3  # metrics of a system that are shown
 METRIC_WIDTH = 23  # characters of a column: a figure with its interval, and the space beside it
@@ -220,3 +223,14 @@ def print_results(console: Console, root: Path, made: Collection[str] | None = N
     for name in _in_order(params, found):
         for table in _tables(params, name, found[name], console.width):
             console.print(table)
+    for reason, names in _left_out(root, made).items():
+        console.print(Text(f"Left out, {', '.join(names)}: {printable(reason)}"), soft_wrap=True)
+
+
+def _left_out(root: Path, made: Collection[str] | None) -> dict[str, list[str]]:
+    """Why systems were not measured -> their names."""
+    found: dict[str, list[str]] = {}
+    for name in _metrics_files(root):
+        if (reason := reason_in(root / f"metrics/{name}.json")) and (made is None or name in made):
+            found.setdefault(reason, []).append(name)
+    return found

@@ -26,6 +26,7 @@ from flows.options import Request
 from flows.profiles import commit_worktree, dvc_output, prepare_worktree, run_lock
 from flows.run.graph import STUDY, Graph, read_graph, select, stale
 from flows.run.locks import held
+from flows.run.partial import partial_report
 from flows.run.stages import Run, Watcher
 
 HERE = RunnerParams(stages_at_once=1)
@@ -57,7 +58,8 @@ def run(main: Path, request: Request, console: Console) -> None:
         _check_sources(root, graph)
         job = Run(uuid.uuid4().hex, root, request.system, graph, stages, runner, checked)
         job.lock_timeout_s = request.lock_timeout_s
-        results = _execute(main, job, console)
+        with partial_report(job):
+            results = _execute(main, job, console)
     if request.profile is not None and not overrides:
         folder = keep_results(main, root, request.profile)
         say(f"results kept in {folder}")

@@ -6,6 +6,7 @@ DVC is asked once for everything: 33 questions for one stage each take 15 s, one
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +49,12 @@ class StageNode:
     meta: StageMeta
     lock: str
     blocks: tuple[str, ...]  # top-level keys of params.yaml it depends on
-    metrics: tuple[str, ...] = ()  # its files metrics/NAME.json, by name
+    outs: tuple[str, ...] = ()  # its outputs, as dvc.yaml names them
+
+    @property
+    def metrics(self) -> list[str]:
+        """Its files metrics/NAME.json, by name."""
+        return [Path(out).stem for out in self.outs if Path(out).parent == Path("metrics")]
 
     @property
     def in_study(self) -> bool:
@@ -133,7 +139,7 @@ def _graph(repo: Repo, status: dict[str, Any], files: tuple[str, ...]) -> Graph:
     ours = {str(Path(repo.root_dir) / file) for file in files}  # other graphs are not ours to run
     place = {stage.addressing: i for i, stage in enumerate(repo.index.stages)}  # ties: as dvc.yaml lists them
     order = nx.lexicographical_topological_sort(edges.reverse(), key=lambda stage: place[stage.addressing])
-    locks, metrics = read_lock(Path(repo.root_dir)), Path(repo.root_dir) / "metrics"
+    locks = read_lock(Path(repo.root_dir))
     nodes: dict[str, StageNode] = {}
     for stage in order:
         if stage.path in ours:
@@ -143,7 +149,7 @@ def _graph(repo: Repo, status: dict[str, Any], files: tuple[str, ...]) -> Graph:
             lock = locks[stage.addressing].digest() if stage.addressing in locks else ""
             keys = [key for p in stage.params if str(p.def_path) == "params.yaml" for key in p.params]
             blocks = sorted({str(key).split(".")[0] for key in keys})
-            made = sorted(out.stem for one in stage.outs if (out := Path(one.fs_path)).parent == metrics)
+            made = sorted(os.path.relpath(out.fs_path, repo.root_dir) for out in stage.outs)
             about = (tuple(parents), meta, lock, tuple(blocks), tuple(made))
             nodes[stage.addressing] = StageNode(stage.addressing, *about)
     missing = (name for name, items in status.items() if name not in nodes and "deleted" in str(items))

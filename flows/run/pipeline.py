@@ -51,8 +51,8 @@ def execute(run: Run, away: Callable[[], bool]) -> bool:
 
     Returns whether Prefect saw the end of the flow; where it did not, its threads are left waiting.
 
-    Raises StageFailedError of the first stage that failed (stages beside it were let finish, none was begun
-    after it, and what is done stays done); TrackerError: the server was lost before all stages were done.
+    Raises StageFailedError of the first stage that failed, once all that does not read from it is done;
+    TrackerError: the server was lost before all stages were done.
     """
     errors: list[BaseException] = []
     flow_thread = threading.Thread(
@@ -124,7 +124,8 @@ def _until_done(run: Run) -> None:
                 future.result()
             except Exception as error:
                 failed = failed or error
-                cores.close()
+                if run.failure is None:  # no stage's own fault: the others would meet it too
+                    cores.close()
     finally:
         cores.close()
     if failed is not None:
@@ -167,8 +168,7 @@ def bring_up_to_date(name: str, run: Run, cores: Cores) -> PrefectState[Any]:
         if result.state == "failed":
             error = StageFailedError(name, result.error, result.exit_code, result.log)
             if not _may_pass(error) or (task_run.run_count or 1) > node.meta.retries:
-                run.failure = run.failure or error
-                cores.close()
+                run.failure = run.failure or error  # what does not read from it goes on
             raise error
         cores.finished(name)
     told = f"{result.state} in {result.seconds:.1f} s"

@@ -44,9 +44,12 @@ def states(root: Path) -> list[tuple[str, str]]:
 
 
 @pytest.mark.slow
-def test_a_failed_gate_stops_the_run_with_its_code_and_its_log(tmp_path: Path) -> None:
+def test_a_failed_gate_ends_the_run_with_its_code_and_its_log_once_the_others_are_done(
+    tmp_path: Path,
+) -> None:
     root = make_workspace(tmp_path / "toy")
     settings(root, fail="gate")
+    (root / "params.yaml").write_text(RUNNER.replace("at_once: 2", "at_once: 1"))  # so that note comes last
     failed = vitrine(root, "run")
     assert failed.returncode == 3, failed.stderr
     assert "error: Stage 'scale' failed: too many bad rows in out/make.json" in failed.stderr
@@ -56,6 +59,8 @@ def test_a_failed_gate_stops_the_run_with_its_code_and_its_log(tmp_path: Path) -
     assert len(list((root / ".vitrine" / "records" / "scale").glob("*.json"))) == 1, (
         "a gate is not tried again"
     )
+    assert (root / "out/note.txt").exists(), "what does not read from it goes on"
+    assert not (root / "metrics/toy.json").exists()
 
 
 def test_a_run_goes_on_from_what_is_there_and_tries_again_what_crashed(root: Path) -> None:

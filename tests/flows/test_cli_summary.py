@@ -14,6 +14,7 @@ from rich.console import Console
 from components.report.budget import budget_table, duration, memory, memory_at_once, print_summary
 from components.report.display import Display
 from components.report.terminal import figure, read_metrics
+from components.stage.left_out import write_note
 from components.stage.record import Record, StageResult, save_record
 from flows.cli import guarded
 from flows.errors import StageFailedError
@@ -203,3 +204,16 @@ def test_a_run_of_one_system_shows_no_figures_of_the_others(tmp_path: Path) -> N
     out = StringIO()
     print_summary(Console(file=out, width=100), tmp_path, [StageResult("x", "cached")], ["fusion"], 12.3)
     assert "moe_bilinear" in out.getvalue() and "sft_refined" not in out.getvalue()
+
+
+def test_systems_that_were_left_out_are_named_with_the_reason(tmp_path: Path) -> None:
+    for name in ("fusion", "listing"):
+        write_note(tmp_path / f"metrics/{name}.json", "no [queries] \x1b[2J here.")
+    skipped = StageResult("fuse", "ran", record={"left_out": "no queries here."})
+    text = printed(tmp_path, [skipped])
+    assert "Left out, fusion, listing: no [queries] \N{REPLACEMENT CHARACTER}[2J here." in text
+    assert "left out" in text[text.index("fuse") :]
+    out = StringIO()
+    with Display(Console(file=out, width=100), ("fuse",)) as display:
+        display.ended(skipped)
+    assert "fuse: left out" in out.getvalue()

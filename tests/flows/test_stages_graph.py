@@ -8,9 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from components.parameters.runner import RunnerParams
+from components.stage.record import StageResult
 from components.tracking.lineage.repair import clear_dead_locks
-from flows.errors import SelectionError, WorkspaceError
+from flows.errors import SelectionError, StageFailedError, WorkspaceError
 from flows.run.graph import Graph, StageMeta, StageNode, read_graph, select, stale
+from flows.run.partial import absent_outputs
+from flows.run.stages import Run
 from tests.flows.toy_workspace import command, make_workspace, settings
 
 
@@ -131,3 +135,18 @@ def test_stale_stages_are_those_changed_and_everything_downstream(graph: Graph, 
     else:
         with pytest.raises(SelectionError):
             select(graph, "all", first, last)
+
+
+def test_outputs_of_a_failed_stage_and_of_its_readers_are_named_with_its_sentence() -> None:
+    nodes = {}
+    for name, parents in (("data", ()), ("train", ("data",)), ("eval", ("train",)), ("other", ("data",))):
+        outs = (f"models/{name}", f"metrics/{name}.json")
+        nodes[name] = StageNode(name, parents, StageMeta(), "", (), outs)
+    job = Run("r", Path(), "all", Graph(nodes, {}), tuple(nodes), RunnerParams(stages_at_once=1))
+    for name, state in (("data", "cached"), ("train", "failed"), ("other", "ran")):
+        job.finish(StageResult(name, state, error="boom"))  # type: ignore[arg-type]
+    absent = absent_outputs(job, StageFailedError("train", "boom", 1))
+    paths = [f"{kind}/{name}" for name in ("train", "eval") for kind in ("models", "metrics")]
+    assert sorted(path.removesuffix(".json") for path in absent) == sorted(paths)
+    assert set(absent.values()) == {"stage train failed: boom"}
+    assert nodes["eval"].metrics == ["eval"]

@@ -8,9 +8,11 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from components.catalog.format.params import ImageLimits
 from components.stage.arguments import Parser
 from components.stage.errors import ConfigurationError, VitrineError
 from components.stage.frame import explain
+from components.stage.params import parameters_file, read_yaml, validate
 from components.stage.paths import Paths
 from components.stage.printable import printable
 from components.stage.publish import write_text
@@ -59,12 +61,22 @@ def _inspect(source: Path, mapping: Path, profile: Path) -> None:
     print(f"{mapping} and {profile} are written; read and correct them.")
 
 
+def _image_limits() -> ImageLimits:
+    """``catalog.images`` of the workspace's parameters, or the defaults where there are none."""
+    if not parameters_file().exists():
+        return ImageLimits()
+    catalog = read_yaml(parameters_file()).get("catalog")
+    images = catalog.get("images", {}) if isinstance(catalog, dict) else {}
+    return validate(ImageLimits, images, f"{parameters_file()}.catalog.images")
+
+
 def _import(arguments: argparse.Namespace) -> None:
     from components.catalog.source.manifest import import_source
     from components.catalog.source.mapping import read_mapping
 
     mapping = read_mapping(arguments.mapping)
-    found = import_source(arguments.source, mapping, arguments.into, link=arguments.link)
+    limits = _image_limits()
+    found = import_source(arguments.source, mapping, arguments.into, link=arguments.link, limits=limits)
     print(f"{found.rows:,} rows, {found.products:,} with a picture, now in {arguments.into}.")
     for warning in found.warnings():
         print(printable(warning if warning.startswith(" ") else f"warning: {warning}"), file=sys.stderr)

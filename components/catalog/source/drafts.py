@@ -36,9 +36,11 @@ def _attributes(row: Fields, mapping: Mapping, several: dict[str, str]) -> dict[
         if name != "*":
             found[name] = read_text(row, source, f"attributes.{name}", several)
     if "*" in mapping.attributes:
-        for name, value in _every(row, mapping.attributes["*"].field or ""):
+        every = mapping.attributes["*"]
+        inside = From(field="value", raw=every.raw)
+        for name, value in _every(row, every.field or ""):
             if name not in found:
-                found[name] = read_text({"value": value}, From(field="value"), f"attributes.{name}", several)
+                found[name] = read_text({"value": value}, inside, f"attributes.{name}", several)
     return {name: text for name, text in found.items() if text and name}
 
 

@@ -24,6 +24,7 @@ from components.catalog.source.drafts import Draft, product_draft, qrel_row, que
 from components.catalog.source.mapping import Mapping, QrelRule, QueryRule, field_paths
 from components.catalog.source.observed_schema import ObservedSchema
 from components.catalog.source.params import SourceParams
+from components.catalog.source.reading.row import all_composed
 from components.catalog.source.rows import SourceRow, read_rows, source_files
 from components.catalog.source.splits import split_of
 from components.catalog.source.staging import Reject, Staged, Staging
@@ -178,7 +179,8 @@ class FileSource:
     def schema(self) -> CatalogSchema:
         """The source's own ``schema.json`` when the mapping names one, else what its products show."""
         if self._mapping.schema_file:
-            return read_schema(self._root / self._mapping.schema_file)
+            own = read_schema(self._root / self._mapping.schema_file)
+            return CatalogSchema.model_validate(all_composed(own.model_dump()))
         return self._observed.schema()
 
     def products(self) -> Iterator[tuple[Product, Truth]]:
@@ -212,6 +214,10 @@ class FileSource:
                     f"{image} has {size:,} bytes, more than max_bytes={self._params.images.max_bytes:,}"
                 )
             return path.read_bytes()
+        except FileNotFoundError:
+            raise ImageError(
+                f"{image} cannot be read (the import found no such file, or one over max_bytes)"
+            ) from None
         except OSError as error:
             raise ImageError(f"{image} cannot be read ({error.strerror})") from None
 

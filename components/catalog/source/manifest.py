@@ -7,13 +7,16 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import yaml
 from pydantic import model_validator
 
-from components.catalog.format.errors import SourceError
+from components.catalog.format.errors import ImageError, SourceError
+from components.catalog.format.images import check_start
+from components.catalog.format.params import ImageLimits
 from components.catalog.source.drafts import Draft
 from components.catalog.source.importer import mapped_rows, product_drafts
 from components.catalog.source.mapping import Mapping, field_paths, mapping_values
@@ -25,6 +28,7 @@ from components.stage.publish import published, write_text
 
 MANIFEST = "manifest.yaml"
 FILES = "files"
+START_BYTES = 1024  # of a picture, which tell its format
 
 
 class SourceManifest(Params):
@@ -53,12 +57,14 @@ def read_source(folder: Path) -> SourceManifest:
     return validate(SourceManifest, read_yaml(path), str(path))
 
 
-def import_source(source: Path, mapping: Mapping, into: Path, *, link: bool) -> Summary:
+def import_source(
+    source: Path, mapping: Mapping, into: Path, *, link: bool, limits: ImageLimits | None = None
+) -> Summary:
     """Bring the files that ``mapping`` names to ``into/files`` and write ``into/manifest.yaml``.
 
     The whole source is read through the mapping first, so that a mistake shows here and not in the graph.
     ``link`` makes hard links where the file system can: nothing is copied, but the originals must not be
-    edited afterwards.
+    edited afterwards. A picture file over ``limits.max_bytes`` stays where it is.
 
     Raises:
         SourceError: a file or the image folder is missing or unreadable, or no picture is where it should be.
@@ -72,7 +78,7 @@ def import_source(source: Path, mapping: Mapping, into: Path, *, link: bool) -> 
             ):  # as for pictures: a link may lead anywhere
                 raise SourceError(f"{file} is a link out of {source}; put the file itself there.")
             put(file, target / file.relative_to(source))
-        summary = _images(source, mapping, target, put)
+        summary = _images(source, mapping, partial(_put_picture, put, target, limits or ImageLimits()))
         _read_rest(source, mapping)
     manifest = {"kind": "files", "mapping": mapping_values(mapping)}
     write_text(into / MANIFEST, yaml.safe_dump(manifest, sort_keys=False, allow_unicode=True))
@@ -103,31 +109,48 @@ def _tables(source: Path, mapping: Mapping) -> Iterator[Path]:
         yield source / mapping.schema_file
 
 
-def _images(source: Path, mapping: Mapping, target: Path, put: Callable[[Path, Path], None]) -> Summary:
+def _images(source: Path, mapping: Mapping, put: Callable[[Path, str | bytes], str]) -> Summary:
     summary = Summary()
-    inside = source.resolve()
     for file, number, row in product_drafts(source, mapping):
         summary.add(file, number, row)
-        if not isinstance(row, Draft):
-            continue
-        if isinstance(row.image, str):
-            # A link may lead anywhere; only what lies in the source may come in.
-            if not is_file(picture := source / row.image):
-                summary.fail("image", f"{row.image[:80]!r} does not exist", f"{file} row {number}")
-                continue
-            if not picture.resolve().is_relative_to(inside):
-                summary.fail(
-                    "image", f"{row.image[:80]!r} is a link out of the source", f"{file} row {number}"
-                )
-                continue
-            put(picture, target / row.image)
-        summary.has_picture(row)
+        if isinstance(row, Draft):
+            if problem := put(source, row.image):
+                summary.fail("image", problem, f"{file} row {number}")
+            else:
+                summary.has_picture(row)
     if not summary.products:
         reasons = "; ".join(summary.reasons()) or f"all {summary.rows:,} rows are left out"
         raise SourceError(
             f"{source} gives no product: {reasons}. Correct the mapping; every product needs a picture."
         )
     return summary
+
+
+def _put_picture(
+    put: Callable[[Path, Path], None], target: Path, limits: ImageLimits, source: Path, image: str | bytes
+) -> str:
+    """Bring a picture in, if it is a file that may come; why it can be no product's picture, else empty."""
+    if isinstance(image, bytes):
+        return _start_problem("its bytes", image[:START_BYTES])
+    name, picture = repr(image[:80]), source / image
+    if not is_file(picture):
+        return f"{name} does not exist"
+    # A link may lead anywhere; only what lies in the source may come in.
+    if not picture.resolve().is_relative_to(source.resolve()):
+        return f"{name} is a link out of the source"
+    if (size := picture.stat().st_size) > limits.max_bytes:
+        return f"{name} has {size:,} bytes, more than max_bytes={limits.max_bytes:,}; it is not brought in"
+    put(picture, target / image)
+    with picture.open("rb") as handle:
+        return _start_problem(name, handle.read(START_BYTES))
+
+
+def _start_problem(name: str, start: bytes) -> str:
+    try:
+        check_start(start)
+    except ImageError as error:
+        return f"{name} {error}"
+    return ""
 
 
 def _read_rest(source: Path, mapping: Mapping) -> None:

@@ -14,8 +14,11 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
 from components.catalog.format.records import SPLITS, Split
+from components.catalog.source.reading.row import all_composed
 from components.catalog.source.values.paths import EVERY, own_name
 from components.stage.params import Params, read_yaml, validate
+
+FILES = frozenset({"products", "folder", "file", "schema"})  # keys with names of files, left as they are
 
 
 def _inside(path: str) -> str:
@@ -83,6 +86,8 @@ class From(Params):
     separator: str | None = Field(None, min_length=1)  # the cell is a list, written with this between
     # Of a list. None: of a title or description all of it, joined; of anything else the first, and told.
     take: Literal["first", "last", "join"] | None = None
+
+    raw: bool = False  # true keeps HTML tags and entities as they stand; else they are read as text
 
     @model_validator(mode="after")
     def _one_origin(self) -> From:
@@ -281,7 +286,7 @@ def parse_mapping(values: object, where: str) -> Mapping:
     Raises:
         ConfigurationError: unknown key, missing key or contradiction, all listed with their keys.
     """
-    return validate(Mapping, values, where)
+    return validate(Mapping, all_composed(values, FILES), where)
 
 
 def read_mapping(path: Path) -> Mapping:

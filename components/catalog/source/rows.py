@@ -1,29 +1,25 @@
-"""Rows of a source file, one at a time: JSON lines, CSV or TSV, or Parquet."""
+"""Rows of a source file, one at a time: JSON, CSV or TSV, an XML feed, or Parquet; also packed by gzip."""
 
 from __future__ import annotations
 
-import csv
-import json
+import codecs
+import gzip
+import io
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import BinaryIO, cast
 
 from components.catalog.format.errors import SourceError
-from components.catalog.source.tables.feeds import feed_rows
+from components.catalog.source.reading.feeds import feed_rows
+from components.catalog.source.reading.json_objects import json_rows
+from components.catalog.source.reading.parquet_table import parquet_rows
+from components.catalog.source.reading.row import SourceRow as SourceRow
+from components.catalog.source.reading.separated import separated_rows
 
-JSON_LINES = (".jsonl", ".ndjson")
+JSON = (".jsonl", ".ndjson", ".json")
 SEPARATED = (".csv", ".tsv")
 FEEDS = (".xml", ".rss", ".atom")
-FIELD_LIMIT = 16 * 2**20  # characters in one CSV field; a picture in base64 must fit
-BATCH_ROWS = 64
-
-
-class SourceRow(NamedTuple):
-    """One row: its number in the file from 1, its fields, and why it has none (empty when it has)."""
-
-    number: int
-    fields: dict[str, Any]
-    problem: str = ""
 
 
 def source_files(root: Path, pattern: str) -> list[Path]:
@@ -41,9 +37,11 @@ def source_files(root: Path, pattern: str) -> list[Path]:
             f"{root / pattern} does not exist ({root} holds {here}); correct the mapping or the path."
         )
     for file in files:
-        if file.suffix.lower() not in (*JSON_LINES, *SEPARATED, *FEEDS, ".parquet"):
+        suffix, packed = _suffix(file)
+        if suffix not in (*JSON, *SEPARATED, *FEEDS, ".parquet") or (packed and suffix == ".parquet"):
             raise SourceError(
-                f"{file} is none of .jsonl, .ndjson, .csv, .tsv, .xml and .parquet; convert it first."
+                f"{file} is none of .jsonl, .ndjson, .json, .csv, .tsv, .xml (each also as .gz)"
+                " and .parquet; convert it first."
             )
     return files
 
@@ -51,70 +49,49 @@ def source_files(root: Path, pattern: str) -> list[Path]:
 def read_rows(file: Path, columns: Sequence[str]) -> Iterator[SourceRow]:
     """Yield the rows of a file; of Parquet, only the named top-level ``columns`` that exist are read.
 
-    A line that is not a row (broken JSON, too many CSV fields) is yielded with its problem.
+    What is no row (broken JSON, a quote that is not closed, a byte that is not UTF-8) is yielded with its
+    problem.
 
     Raises:
-        SourceError: the file cannot be read any further.
+        SourceError: the file cannot be read any further, or is in another encoding than UTF-8.
     """
-    suffix = file.suffix.lower()
+    suffix, _ = _suffix(file)
+    if suffix == ".parquet":
+        yield from parquet_rows(file, columns)
+        return
+    row = SourceRow(0, {})
     try:
-        if suffix in JSON_LINES:
-            yield from _json_lines(file)
-        elif suffix in SEPARATED:
-            yield from _separated(file)
-        elif suffix in FEEDS:
-            yield from (SourceRow(number, fields) for number, fields in enumerate(feed_rows(file), 1))
-        else:
-            yield from _parquet(file, columns)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise SourceError(f"{file} cannot be read: {' '.join(str(error).split())[:200]}.") from None
+        with _opened(file) as handle:
+            for row in _text_rows(file, handle, suffix):
+                yield row
+    except (OSError, EOFError, zlib.error) as error:
+        where = f" after row {row.number}" if row.number else ""
+        raise SourceError(f"{file} cannot be read{where}: {' '.join(str(error).split())[:200]}.") from None
 
 
-def _json_lines(file: Path) -> Iterator[SourceRow]:
-    # By bytes, so that one badly encoded line is one bad row and not the end of the file.
-    with file.open("rb") as handle:
-        for number, line in enumerate(handle, 1):
-            if not line.strip():
-                continue
-            try:
-                loaded = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                yield SourceRow(number, {}, f"is not JSON ({str(error)[:80]})")
-                continue
-            if isinstance(loaded, dict):
-                yield SourceRow(number, loaded)
-            else:
-                yield SourceRow(number, {}, "is JSON, but not an object of fields")
-
-
-def _separated(file: Path) -> Iterator[SourceRow]:
-    csv.field_size_limit(FIELD_LIMIT)
-    with file.open(encoding="utf-8-sig", newline="") as handle:
-        header = handle.readline()
-        handle.seek(0)
-        delimiter = "\t" if file.suffix.lower() == ".tsv" else max(",;\t|", key=header.count)
-        for number, row in enumerate(csv.DictReader(handle, delimiter=delimiter), 1):
-            if None in row:
-                yield SourceRow(number, {}, "has more fields than the header")
-            else:
-                yield SourceRow(number, row)
-
-
-def _parquet(file: Path, columns: Sequence[str]) -> Iterator[SourceRow]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    number = 0
-    try:
-        with pq.ParquetFile(file, pre_buffer=False) as parquet:
-            names = parquet.schema_arrow.names
-            # Without a known column all are read, so that the caller can say which fields exist.
-            known = [name for name in names if name in set(columns)] or names
-            for batch in parquet.iter_batches(BATCH_ROWS, columns=known):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield SourceRow(number, row)
-    except pa.ArrowException as error:
+def _text_rows(file: Path, handle: BinaryIO, suffix: str) -> Iterator[SourceRow]:
+    if suffix in FEEDS:
+        yield from (SourceRow(number, fields) for number, fields in enumerate(feed_rows(file, handle), 1))
+        return
+    start = handle.read(4)
+    handle.seek(0)
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in start:
         raise SourceError(
-            f"{file} is not a readable Parquet file: {' '.join(str(error).split())[:200]}."
-        ) from None
+            f"{file} is not UTF-8 from its first row on (it looks like UTF-16); save it as UTF-8."
+        )
+    if suffix in JSON:
+        yield from json_rows(handle, lines=suffix != ".json")
+        return
+    with io.TextIOWrapper(handle, "utf-8-sig", errors="surrogateescape", newline="") as text:
+        yield from separated_rows(file, text, tabs=suffix == ".tsv")
+
+
+def _suffix(file: Path) -> tuple[str, bool]:
+    """The suffix that tells the format, and whether the file is packed by gzip."""
+    suffixes = [suffix.lower() for suffix in file.suffixes]
+    packed = suffixes[-1:] == [".gz"]
+    return (suffixes[:-1] if packed else suffixes)[-1:][0] if len(suffixes) > packed else "", packed
+
+
+def _opened(file: Path) -> BinaryIO:
+    return cast(BinaryIO, gzip.open(file)) if _suffix(file)[1] else file.open("rb")

@@ -65,6 +65,19 @@ class Taught(Params):
     title_attributes: tuple[str, ...] = ("colour", "pattern")
 
 
+class Note(Params):
+    """``listing.json`` of a model folder: how the model is to be asked."""
+
+    prompt: str = Field(pattern=r"\{category\}", max_length=10_000)
+    taught: Taught
+    image_px: int = Field(ge=1, le=4096)  # side of the square that a photo becomes
+    base: str | None
+    max_title_chars: int = Field(ge=1, le=10_000)
+    max_new_tokens: int = Field(ge=1, le=100_000)
+    require_attributes: bool
+    precision: Precision
+
+
 class ListingParams(Params):
     """Block ``listing``: the model that writes listings, and how it is asked."""
 

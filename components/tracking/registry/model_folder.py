@@ -6,6 +6,7 @@ import hashlib
 import json
 from pathlib import Path
 
+from components.stage.left_out import reason_in
 from components.tracking.errors import ModelFolderError
 from components.tracking.lineage.lockfile import CHUNK_BYTES, digest
 
@@ -27,6 +28,8 @@ def checked_files(folder: Path) -> dict[str, str]:
         raise ModelFolderError(
             f"{folder} is not a model folder; train first (dvc repro), or name another folder."
         )
+    if reason := reason_in(folder):
+        raise ModelFolderError(f"{folder} holds no model: it was left out. {reason}")
     found: dict[str, str] = {}
     for path in sorted(folder.rglob("*")):
         if path.is_symlink():
@@ -56,7 +59,7 @@ def _check(path: Path) -> None:
     if path.suffix == ".json":
         try:
             json.loads(path.read_bytes())
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ModelFolderError(f"{path} is not valid JSON ({error}); make the model again.") from None
 
 
@@ -71,7 +74,7 @@ def _check_weights(path: Path) -> None:
         ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
         if max(ends, default=0) != path.stat().st_size - 8 - length:
             raise ValueError("it is cut short or too long")
-    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError) as error:
         raise ModelFolderError(f"{path} is not a safetensors file ({error}); make the model again.") from None
 
 

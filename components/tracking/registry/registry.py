@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from components.stage.left_out import reason_in
 from components.stage.publish import published
 from components.stage.record import STATE
 from components.tracking.errors import ModelFolderError, TrackingError, UnknownReferenceError
@@ -75,7 +76,9 @@ def chosen_models(root: Path, known: Mapping[str, Path], names: Sequence[str]) -
             f"tracking.models has no '{unknown[0]}' (known: {', '.join(known)}); or give a --folder."
         )
     chosen = {name: known[name] for name in names} or {
-        name: folder for name, folder in known.items() if (root / folder).is_dir()
+        name: folder
+        for name, folder in known.items()
+        if (root / folder).is_dir() and not reason_in(root / folder)
     }
     if not chosen:
         raise UnknownReferenceError("No model of tracking.models has been made here: run vitrine run first.")
@@ -257,9 +260,9 @@ def promote(root: Path, name: str, version: str, alias: str) -> tuple[str, str]:
 def load_path(root: Path, name: str, alias: str) -> Path:
     """A local folder with the files of the version an alias points at, checked against its hash.
 
-    Files behind a server are fetched once, into ``.vitrine/models/<name>/<hash>/``; until they are checked
-    they stay in a temporary folder. Whoever may edit a model in MLflow chooses its tags and its source, so
-    neither is used as a path before it has been checked.
+    Files behind a server are fetched once, into ``.vitrine/models/<name>/<hash>/``, and again where that copy
+    has been damaged; until they are checked they stay in a temporary folder. Whoever may edit a model in
+    MLflow chooses its tags and its source, so neither is used as a path before it has been checked.
 
     Raises:
         UnknownReferenceError: no such model or alias.
@@ -274,15 +277,16 @@ def load_path(root: Path, name: str, alias: str) -> Path:
     what = f"{name} v{version.version}"
     wanted, place = _wanted(what, version), _place(what, version)
     folder = _local_artifacts(run.info.artifact_uri, place)
-    if folder is None:
-        folder = root / STATE / "models" / _folder_name(name) / wanted
-        if not folder.exists():
-            with published(folder) as temporary, _registry_call(f"{name}@{alias} cannot be fetched"):
-                temporary.mkdir()
-                fetched = client.download_artifacts(version.run_id, place, str(temporary))
-                _lift(Path(fetched), temporary)
-                _check(temporary, what, wanted)
-    _check(folder, what, wanted)
+    if folder is not None:
+        _check(folder, what, wanted)
+        return folder
+    folder = root / STATE / "models" / _folder_name(name) / wanted
+    if not _is(folder, wanted):  # not fetched yet, or damaged since
+        with published(folder) as temporary, _registry_call(f"{name}@{alias} cannot be fetched"):
+            temporary.mkdir()
+            fetched = client.download_artifacts(version.run_id, place, str(temporary))
+            _lift(Path(fetched), temporary)
+            _check(temporary, what, wanted)
     return folder
 
 
@@ -322,6 +326,14 @@ def _folder_name(name: str) -> str:
     return name if PLAIN.fullmatch(name) else hashlib.sha256(name.encode()).hexdigest()[:24]
 
 
+def _is(folder: Path, wanted: str) -> bool:
+    """Whether a folder holds the model of this hash, and nothing that no model may."""
+    try:
+        return content_hash(checked_files(folder)) == wanted
+    except ModelFolderError:
+        return False
+
+
 def _check(folder: Path, what: str, wanted: str) -> None:
     """Make sure that a folder holds the model that was registered.
 
@@ -329,10 +341,7 @@ def _check(folder: Path, what: str, wanted: str) -> None:
         ModelFolderError: it does not, or it holds what no model may.
     """
     if content_hash(checked_files(folder)) != wanted:
-        raise ModelFolderError(
-            f"{folder} is not the model that was registered as {what}: register it again, or delete a copy "
-            "under .vitrine/models to fetch it again."
-        )
+        raise ModelFolderError(f"{folder} is not the model that was registered as {what}: register it again.")
 
 
 def _local_artifacts(uri: str, place: str) -> Path | None:

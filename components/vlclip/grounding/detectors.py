@@ -18,6 +18,7 @@ import numpy.typing as npt
 from components.catalog.format.errors import ImageError
 from components.catalog.format.images import decode_image
 from components.encoder.model.features.pixels import LIMITS
+from components.stage.model_files import check_weights
 from components.vlclip.grounding.grounding import NO_PICTURE, Proposals
 from components.vlclip.model.errors import DetectorError, GroundingDataError
 from components.vlclip.model.params import DetectorGrounding
@@ -69,6 +70,7 @@ def load_detector(checkpoint: str, revision: str | None) -> tuple[Any, Any, str]
         model, report = AutoModelForZeroShotObjectDetection.from_pretrained(
             checkpoint, use_safetensors=True, output_loading_info=True, **options
         )
+        check_weights(model.state_dict().items())
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:300]
         raise DetectorError(f"The detector {checkpoint} cannot be loaded: {reason}.") from None

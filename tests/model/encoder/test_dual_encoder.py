@@ -28,6 +28,8 @@ from components.encoder.model.towers.files import (
 )
 from components.encoder.model.towers.start import starting_model
 from components.encoder.model.train.views import crop_grid
+from components.stage.model_files import write_checksums
+from tests.model.damaged_weights import DAMAGE
 
 TEXTS = ["red square", "blue bar number 7", "white", "a green square beside a red bar"]
 
@@ -164,6 +166,7 @@ def change_config(folder: Path, change: Callable[[dict[str, Any]], object]) -> N
     config = json.loads((folder / "config.json").read_text())
     change(config)
     (folder / "config.json").write_text(json.dumps(config))
+    write_checksums(folder)  # whoever changes a model on purpose changes them, too
 
 
 SPOILED: dict[str, Callable[[Path], object]] = {
@@ -174,6 +177,8 @@ SPOILED: dict[str, Callable[[Path], object]] = {
     "unknown tokenizer": lambda f: (f / "tokenizer.json").write_text('{"kind": "slow"}'),
     "other sizes": lambda f: change_config(f, lambda c: c["architecture"]["heads"].update(embed_dim=64)),
     "newer format": lambda f: change_config(f, lambda c: c.update(format=99)),
+    "huge pictures": lambda f: change_config(f, lambda c: c["preprocessing"].update(image_px=10**9)),
+    "deep": lambda f: (f / "config.json").write_text("[" * 100_000),
     "no format": lambda f: change_config(f, lambda c: c.pop("format")),
 }
 
@@ -185,6 +190,18 @@ def test_a_broken_model_folder_is_refused(model: LoadedEncoder, tmp_path: Path, 
     SPOILED[how](folder)
     with pytest.raises(ModelFileError, match=str(folder)):
         load_encoder(folder)
+
+
+@pytest.mark.parametrize("part", ["image", "text", "heads"])
+@pytest.mark.parametrize("how", DAMAGE)
+def test_weights_that_are_not_those_that_were_saved_are_refused(
+    model: LoadedEncoder, tmp_path: Path, how: str, part: str
+) -> None:
+    save_encoder(model.encoder, model.tokenizer, tmp_path / "model")
+    damage, told = DAMAGE[how]
+    damage(tmp_path / f"model/{part}.safetensors")
+    with pytest.raises(ModelFileError, match=told):
+        load_encoder(tmp_path / "model")
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from components.fusion.model.networks.files import TrainedNetwork, load_network,
 from components.fusion.model.networks.layers import unit
 from components.fusion.model.networks.names import HEADLINE, NETWORKS
 from components.fusion.model.params import FusionParams, ModalityDropout, NetworkParams
+from tests.model.damaged_weights import DAMAGE
 
 SIZES = NetworkParams(hidden=8, heads=2, bilinear_rank=4, dropout=0.0)
 
@@ -115,6 +116,14 @@ def test_a_broken_or_foreign_folder_is_refused(folder: Path) -> None:
         load_network(folder)
     (folder / "extra.pkl").write_bytes(b"")
     with pytest.raises(NetworkFileError, match="exactly"):
+        load_network(folder)
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+def test_weights_that_are_not_those_that_were_saved_are_refused(folder: Path, how: str) -> None:
+    damage, told = DAMAGE[how]
+    damage(folder / "model.safetensors")
+    with pytest.raises(NetworkFileError, match=told):
         load_network(folder)
 
 

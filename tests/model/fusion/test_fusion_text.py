@@ -20,6 +20,7 @@ from components.fusion.model.params import AlignmentParams, EncodeParams, Fusion
 from components.fusion.model.towers.aligned import AlignedTowers, LoadedTowers, load_towers, save_towers
 from components.fusion.model.towers.product_texts import FieldFeatures, WholeTexts
 from components.fusion.model.towers.towers import Towers
+from tests.model.damaged_weights import DAMAGE
 from tests.model.fusion.conftest import ENCODE
 
 ROWS: list[dict[str, Any]] = [
@@ -165,6 +166,17 @@ def test_broken_or_foreign_tower_files_are_refused(
     (folder / "encoder/heads.safetensors").write_bytes(b"cut")
     with pytest.raises(ModelFileError, match="cannot be loaded"):
         load_towers(folder)
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+def test_a_head_that_is_not_the_one_that_was_saved_is_refused(
+    shop: Path, blocks: dict[str, Any], tmp_path: Path, how: str
+) -> None:
+    save_towers(started(shop, blocks), tmp_path / "towers")
+    damage, told = DAMAGE[how]
+    damage(tmp_path / "towers/fields.safetensors")
+    with pytest.raises(TowerFileError, match=told):
+        load_towers(tmp_path / "towers")
 
 
 def test_towers_that_read_other_fields_are_refused(shop: Path, blocks: dict[str, Any]) -> None:

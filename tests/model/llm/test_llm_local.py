@@ -26,6 +26,7 @@ from components.llm.local import LocalModel, check_folder
 from components.llm.open_model import open_model
 from components.llm.params import LLMParams, LocalParams
 from components.llm.session import Answer, ChatSession
+from tests.model.damaged_weights import make_a_weight_nan, rename_a_tensor
 
 SCHEMA = {
     "type": "object",
@@ -156,6 +157,19 @@ def test_a_folder_that_is_no_safe_model_is_refused(
 
 LAMP = '{"text": "lamp"}'
 OTHER = {**SCHEMA, "properties": {"text": {"type": "string", "minLength": 9}}}
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"), [(rename_a_tensor, "weights are missing"), (make_a_weight_nan, "not finite")]
+)
+def test_weights_that_are_not_the_models_own_are_refused(
+    text_model: Path, tmp_path: Path, damage: Callable[[Path], None], told: str
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(text_model, folder)
+    damage(folder / "model.safetensors")
+    with pytest.raises(ChatModelFileError, match=told):
+        LocalModel(local(folder))
 
 
 @pytest.mark.slow

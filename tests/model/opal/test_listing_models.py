@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ from components.opal.model.writing.grammar import Grammars, generation_schema
 from components.opal.model.writing.ready_tokens import ReadyCollator, as_images, pictures_are_alike
 from components.stage.frame import main
 from components.stage.resume import sha256_file
+from tests.model.damaged_weights import DAMAGE
 from tests.model.opal.listing_shop import blocks, paths_of, run_stage, write_workspace
 
 ROOT = Path(__file__).parents[3]
@@ -388,6 +390,44 @@ def test_a_cut_or_missing_file_is_refused(shop: Path, tmp_path: Path) -> None:
         load_listing_model(folder)
     with pytest.raises(ListingModelFileError, match="There is no model"):
         load_listing_model(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+def test_weights_that_are_not_those_that_were_saved_are_refused(shop: Path, tmp_path: Path, how: str) -> None:
+    folder = copied(shop, tmp_path)
+    damage, told = DAMAGE[how]
+    damage(folder / "model.safetensors")
+    with pytest.raises(ListingModelFileError, match=told):
+        load_listing_model(folder)
+
+
+NOTES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+    "no key": (lambda n: n.pop("image_px"), "image_px: Field required"),
+    "huge": (lambda n: n.update(image_px=10**9), "image_px: Input should be less than or equal to 4096"),
+    "no tokens": (lambda n: n.update(max_new_tokens=-1), "max_new_tokens"),
+    "another type": (lambda n: n.update(prompt=["x"]), "prompt: Input should be a valid string"),
+    "no category": (lambda n: n.update(prompt="List."), "prompt"),
+    "another format": (lambda n: n.update(format="[" * 10_000), "this version reads 1"),
+}
+
+
+@pytest.mark.parametrize("how", NOTES)
+def test_a_note_that_cannot_be_used_is_told_in_a_sentence(shop: Path, tmp_path: Path, how: str) -> None:
+    folder = copied(shop, tmp_path)
+    change, told = NOTES[how]
+    note = json.loads((folder / "listing.json").read_text())
+    change(note)
+    (folder / "listing.json").write_text(json.dumps(note))
+    with pytest.raises(ListingModelFileError, match=told) as caught:
+        read_note(folder)
+    assert len(str(caught.value)) < 400 + len(str(folder)) and "\n" not in str(caught.value)
+
+
+def test_a_note_nested_deep_is_told(shop: Path, tmp_path: Path) -> None:
+    folder = copied(shop, tmp_path)
+    (folder / "listing.json").write_text('{"format": ' + "[" * 100_000)
+    with pytest.raises(ListingModelFileError, match="nested too deep"):
+        read_note(folder)
 
 
 def test_an_unknown_variant_and_missing_weights_are_told(

@@ -26,9 +26,10 @@ from components.vlclip.grounding.dense.trunk import trunk_maps
 from components.vlclip.grounding.grounding import Proposals, ground
 from components.vlclip.grounding.stage import BOXES, Blocks, other_types, run
 from components.vlclip.model.boxes import areas, box_problem, checked_box, iou, widened
-from components.vlclip.model.errors import BoxError, GroundingDataError
+from components.vlclip.model.errors import BoxError, GrounderFileError, GroundingDataError
 from components.vlclip.model.grounding_file import read_grounding
 from components.vlclip.model.params import GroundParams
+from tests.model.damaged_weights import DAMAGE
 from tests.model.spoiled_catalogue import change_products
 from tests.model.vlclip.squares_shop import BLOCKS
 
@@ -173,6 +174,17 @@ def test_the_published_head_is_read_with_the_tower_it_was_taught_on(shop: Path, 
     assert trained is not None and trained.types == ["bar", "square"]
     maps = trunk_maps(encoder.encoder, "fp32")(torch.zeros(1, 3, 64, 64))
     assert [m.shape[1] for m in maps] == trained.head.channels and maps[0].shape[-1] == 64 // 8
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+def test_a_head_that_is_not_the_one_that_was_saved_is_refused(
+    shop: Path, grounded: list[Path], tmp_path: Path, how: str
+) -> None:
+    shutil.copytree(grounded[0] / "grounder", tmp_path / "grounder")
+    damage, told = DAMAGE[how]
+    damage(tmp_path / "grounder/head.safetensors")
+    with pytest.raises(GrounderFileError, match=told):
+        load_grounder(tmp_path / "grounder", load_encoder(shop / "models/encoder").image_sha256)
 
 
 def spoiled(shop: Path, root: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Path:

@@ -93,6 +93,11 @@ def test_a_fetched_model_is_checked_and_stored_under_its_hash(served):
         served.root / MODEL / "model.safetensors"
     ).read_bytes()
     assert load_path(served.root, "encoder", "champion") == folder
+    whole = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(whole[:-1] + b"?")
+    (folder / "config.json").unlink()
+    assert load_path(served.root, "encoder", "champion") == folder, "a damaged download is fetched again"
+    assert (folder / "model.safetensors").read_bytes() == whole and (folder / "config.json").is_file()
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,12 @@ holds dots is found under its own name first, and JSON inside a cell of CSV is l
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import Any
+
+from components.catalog.source.reading.json_objects import read_json
 
 EVERY = ".*"
 LISTED = 8  # elements of a list that ``field_names`` lists
@@ -61,8 +62,8 @@ def opened(cell: Any) -> Any:
     """An object or a list that a cell holds as JSON; anything else as it is."""
     if isinstance(cell, str) and cell.lstrip()[:1] in ("{", "["):
         try:
-            return json.loads(cell)
-        except (ValueError, RecursionError):
+            return read_json(cell)
+        except ValueError:
             return cell
     return cell
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -14,6 +15,8 @@ from components.catalog.source.mapping import ImageRule, Mapping
 from components.catalog.source.values.paths import Fields, look_up
 from components.catalog.source.values.texts import RowProblem, read_texts
 
+_DATA_URI = re.compile(r"\s*data:[^,]{0,200};base64,", re.IGNORECASE)
+_STANDARD = str.maketrans("-_", "+/")  # from the alphabet for URLs
 _URL = re.compile(r"(?:https?:)?//", re.IGNORECASE)
 
 
@@ -81,7 +84,9 @@ def _places(name: str, rule: ImageRule) -> Iterator[str]:
         path = PurePosixPath(inside)
         if path.is_absolute() or ".." in path.parts or "\\" in inside:
             raise RowProblem("image", f"{name[:80]!r} leads outside the folder of images")
-        yield str(PurePosixPath(rule.folder) / path)
+        place = str(PurePosixPath(rule.folder) / path)
+        # A file system keeps the form of Unicode that a name was written in; macOS writes the other one.
+        yield from dict.fromkeys((place, unicodedata.normalize("NFD", place)))
 
 
 def _bytes(row: Fields, field: str) -> Picture:
@@ -94,12 +99,18 @@ def _bytes(row: Fields, field: str) -> Picture:
     raise RowProblem("image", f"{field} holds no picture")
 
 
+def _of_base64(text: str) -> bytes:
+    """Bytes of base64 in either alphabet (RFC 4648), with or without padding and line breaks."""
+    code = "".join(_DATA_URI.sub("", text, count=1).split()).translate(_STANDARD).rstrip("=")
+    return base64.b64decode(code + "=" * (-len(code) % 4), validate=True)
+
+
 def _decoded(value: object, field: str) -> bytes | None:
     if isinstance(value, dict):
         value = value.get("bytes")
     if isinstance(value, str):
         try:
-            value = base64.b64decode(value, validate=True)
+            value = _of_base64(value)
         except (binascii.Error, ValueError):
             raise RowProblem("image", f"{field} is not base64") from None
     return value if isinstance(value, bytes) else None

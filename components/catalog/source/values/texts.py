@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from decimal import Decimal
 from string import Formatter
+from typing import Any
 
 from components.catalog.source.mapping import From
+from components.catalog.source.reading.row import composed
+from components.catalog.source.values.markup import plain_text
 from components.catalog.source.values.paths import Fields, look_up, opened
 
 MAX_TEXT_CHARS = 20_000  # of one field; longer texts are no listings
+EXACT_FLOAT = 2.0**53  # whole numbers beyond it have no float of their own
+CODES = ("product_id", "group_id", "split", "image", "query_id", "relevance", "desirability")  # never HTML
 RUNNING = ("title", "description")  # texts of which several parts are one text
 
 
@@ -20,10 +27,13 @@ class RowProblem(Exception):  # noqa: N818 - not an error of the run: the row is
 
 
 def text_of(value: object) -> str:
-    """A cell as one line of text: white space collapsed, lists joined, nothing for null and NaN.
+    """A cell as one line of text in Unicode's composed form: white space collapsed, lists joined.
+
+    Null and NaN give nothing. A whole number that was kept as a float is written without a fraction.
 
     Raises:
-        ValueError: an object, over ``MAX_TEXT_CHARS`` characters, or characters that are no Unicode text.
+        ValueError: an object, over ``MAX_TEXT_CHARS`` characters, characters that are no Unicode text, or a
+            number whose digits a float has lost.
     """
     if value is None or value != value:  # NaN, as CSV tools write empty cells into Parquet
         return ""
@@ -31,11 +41,15 @@ def text_of(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, list | tuple):
         return ", ".join(filter(None, map(text_of, value)))
-    if isinstance(value, dict | bytes):
+    if isinstance(value, float | Decimal):
+        return _number(value)
+    if isinstance(value, bytes):
+        return text_of(_decoded(value))
+    if isinstance(value, dict):
         raise ValueError(
             "holds no text but " + ("fields of its own; name one of them" if value else "nothing")
         )
-    text = " ".join(str(value).replace("\x00", " ").split())
+    text = composed(" ".join(str(value).replace("\x00", " ").split()))
     if len(text) > MAX_TEXT_CHARS:
         raise ValueError(f"has {len(text):,} characters, more than {MAX_TEXT_CHARS:,}")
     try:
@@ -43,6 +57,25 @@ def text_of(value: object) -> str:
     except UnicodeEncodeError:
         raise ValueError("holds characters that are no valid Unicode") from None
     return text
+
+
+def _number(value: float | Decimal) -> str:
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    if not math.isfinite(value):
+        raise ValueError("holds no finite number")
+    if not value.is_integer():
+        return repr(value)
+    if abs(value) > EXACT_FLOAT:
+        raise ValueError("holds a number that was kept as a float, which has lost its last digits")
+    return str(int(value))
+
+
+def _decoded(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        raise ValueError("holds bytes that are no text") from None
 
 
 def read_texts(row: Fields, source: From | None, name: str) -> list[str]:
@@ -94,17 +127,22 @@ def required(row: Fields, source: From, name: str, several: dict[str, str] | Non
 def _cells(row: Fields, source: From, name: str) -> list[str]:
     """What stands in the source's field: one text (perhaps empty), or those of a list."""
     try:
+        to_text = text_of if source.raw or name in CODES else _shown
         if source.field is None:
             return [_filled(row, source.template or "")]
         value = look_up(row, source.field)[1]
         if source.take:
             value = opened(value)
-        cells = [text_of(part) for part in value] if isinstance(value, list | tuple) else [text_of(value)]
+        cells = [to_text(part) for part in value] if isinstance(value, list | tuple) else [to_text(value)]
     except ValueError as error:
         raise RowProblem(name, f"{source} {error}") from None
     if source.separator is not None:
         cells = [part.strip() for cell in cells for part in cell.split(source.separator)]
     return cells if len(cells) == 1 else list(dict.fromkeys(filter(None, cells)))
+
+
+def _shown(value: Any) -> str:
+    return text_of(plain_text(value) if isinstance(value, str) else value)
 
 
 def _filled(row: Fields, template: str) -> str:

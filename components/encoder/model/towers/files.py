@@ -19,12 +19,14 @@ from components.encoder.model.errors import EncoderConfigurationError, ModelFile
 from components.encoder.model.towers.architecture import Architecture, HeadSizes
 from components.encoder.model.towers.dual_encoder import Encoder, Preprocessing
 from components.encoder.model.towers.tokenizer import TextTokenizer, read_tokenizer
+from components.stage.model_files import CHECKSUMS, check_files, check_weights, read_json
 from components.stage.resume import sha256_file
 
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
 PARTS = {"image": "image.safetensors", "text": "text.safetensors", "heads": "heads.safetensors"}
 FILES = (CONFIG, TOKENIZER, *PARTS.values())
 FORMAT = 3
+MOST_PX = 4096  # side of a picture that an encoder may ask for
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def _check_folder(folder: Path) -> None:
         raise ModelFileError(
             f"There is no model at {folder}; run 'vitrine run encoder' or 'dvc pull {folder}'."
         )
-    names = {p.name for p in folder.iterdir()}
+    names = {p.name for p in folder.iterdir()} - {CHECKSUMS}  # which folders of earlier versions lack
     if names != set(FILES):
         wrong = ", ".join(sorted(names ^ set(FILES)))
         raise ModelFileError(f"{folder} must hold exactly {', '.join(FILES)}; differs in: {wrong}.")
@@ -83,14 +85,16 @@ def load_encoder(folder: Path) -> LoadedEncoder:
     """
     _check_folder(folder)
     try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        config = read_json(folder / CONFIG)
         if config["format"] != FORMAT:
             raise ModelFileError(
                 f"{folder}/{CONFIG} has format {config['format']}; this version reads {FORMAT}: "
                 "train the model again."
             )
+        check_files(folder)
         encoder = _built(config)
         state = {k: v for file in PARTS.values() for k, v in load_file(folder / file).items()}
+        check_weights(state.items())
         encoder.load_state_dict(state)
         encoder.origins = dict(config.get("origins", {}))
     except EncoderConfigurationError as error:
@@ -124,7 +128,7 @@ def model_sha256(folder: Path) -> str:
     """
     _check_folder(folder)
     try:
-        architecture = _described(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
+        architecture = _described(read_json(folder / CONFIG))
         return _digest(
             {name: sha256_file(folder / file) for name, file in PARTS.items()}, asdict(architecture)
         )
@@ -148,6 +152,8 @@ def _described(config: dict[str, Any]) -> Architecture:
 
 def _built(config: dict[str, Any]) -> Encoder:
     seen = config["preprocessing"]
+    if not 1 <= int(seen["image_px"]) <= MOST_PX:
+        raise ValueError(f"image_px is {str(seen['image_px'])[:20]}, not 1 to {MOST_PX}")
     preprocessing = Preprocessing(int(seen["image_px"]), tuple(seen["mean"]), tuple(seen["std"]))
     return Encoder(_described(config), preprocessing)
 

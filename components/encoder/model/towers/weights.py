@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from components.encoder.model.errors import EncoderConfigurationError
 from components.encoder.model.params import Weights
+from components.stage.model_files import check_weights
 from components.stage.resume import sha256_file
 
 SAFETENSORS = "model.safetensors"
@@ -74,14 +75,17 @@ def read_weights(weights: Weights) -> dict[str, Tensor]:
     """
     file = weights_file(weights)
     try:
-        if file.suffix == ".safetensors":
-            return dict(load_file(file))
-        state = torch.load(file, map_location="cpu", weights_only=True)
+        tensors = file.suffix == ".safetensors"
+        state = load_file(file) if tensors else torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch's reader raises whatever a damaged or foreign file makes it stumble on
         reason = " ".join(str(error).split())[:200]
         raise EncoderConfigurationError(f"{file} cannot be read as weights: {reason}") from None
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
         raise EncoderConfigurationError(f"{file} holds more than tensors; save a plain state dict.")
+    try:
+        check_weights(state.items())
+    except ValueError as error:
+        raise EncoderConfigurationError(f"{file} cannot be used: {error}.") from None
     return dict(state)
 
 

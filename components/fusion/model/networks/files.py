@@ -26,6 +26,7 @@ from components.fusion.model.params import (
     ProductTextParams,
 )
 from components.fusion.model.sources.gate import SourceGate
+from components.stage.model_files import CHECKSUMS, check_files, check_weights, read_json
 
 CONFIG, WEIGHTS, TYPES = "config.json", "model.safetensors", "types.safetensors"
 FILES = {CONFIG, WEIGHTS}
@@ -90,7 +91,7 @@ def load_network(folder: Path, towers_sha256: str | None = None) -> TrainedNetwo
     """
     if not folder.is_dir():
         raise NetworkFileError(f"There is no fusion network at {folder}; run the stage fuse@{folder.name}.")
-    if wrong := ({path.name for path in folder.iterdir()} - {TYPES}) ^ FILES:
+    if wrong := ({path.name for path in folder.iterdir()} - {TYPES, CHECKSUMS}) ^ FILES:
         raise NetworkFileError(
             f"{folder} must hold exactly {CONFIG}, {WEIGHTS} and, for some gates, {TYPES}; differs in: "
             f"{', '.join(sorted(wrong))}."
@@ -107,11 +108,13 @@ def load_network(folder: Path, towers_sha256: str | None = None) -> TrainedNetwo
 
 
 def _read(folder: Path) -> TrainedNetwork:
-    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    config = read_json(folder / CONFIG)
     if config["format"] != FORMAT:
         raise ValueError(f"it has format {config['format']}; this version reads {FORMAT}")
     name, sizes = known_network(config["network"]), NetworkParams.model_validate(config["sizes"])
+    check_files(folder)
     state = load_file(folder / WEIGHTS)
+    check_weights(state.items())
     network = network_class(name)(config["dimension"], sizes)
     network.load_state_dict(_part(state, NETWORK))
     gate = _read_gate(config, _part(state, GATE))

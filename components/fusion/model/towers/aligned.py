@@ -6,7 +6,6 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -15,6 +14,7 @@ from components.encoder.model.towers.dual_encoder import Encoder
 from components.encoder.model.towers.files import LoadedEncoder, load_encoder, save_encoder
 from components.encoder.model.towers.heads import Head
 from components.fusion.model.errors import TowerFileError
+from components.stage.model_files import CHECKSUMS, check_files, check_weights
 from components.stage.resume import sha256_file
 
 ENCODER, FIELDS = "encoder", "fields.safetensors"
@@ -96,7 +96,7 @@ def load_towers(folder: Path) -> LoadedTowers:
     if not (folder / ENCODER).is_dir():
         encoder = load_encoder(folder)
         return LoadedTowers(encoder, None, (), encoder.model_sha256)
-    if wrong := sorted({path.name for path in folder.iterdir()} - {ENCODER, FIELDS}):
+    if wrong := sorted({path.name for path in folder.iterdir()} - {ENCODER, FIELDS, CHECKSUMS}):
         raise TowerFileError(f"{folder} may hold {ENCODER} and {FIELDS} alone, not {', '.join(wrong)}.")
     encoder = load_encoder(folder / ENCODER)
     if not (folder / FIELDS).exists():
@@ -108,15 +108,15 @@ def load_towers(folder: Path) -> LoadedTowers:
 
 def _read_head(file: Path, outputs: int) -> tuple[Head, tuple[str, ...]]:
     try:
+        check_files(file.parent)
         with safe_open(file, framework="pt") as opened:
             state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
             names = tuple((opened.metadata() or {})["fields"].split(","))
         hidden, inputs = state[HIDDEN_WEIGHTS].shape
         head = Head(inputs, hidden, outputs, 0.0)
         head.load_state_dict(state)
+        check_weights(state.items())
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         told = " ".join(str(error).split())[:200]
         raise TowerFileError(f"{file} cannot be loaded ({told}); run its alignment stage again.") from None
-    if not all(torch.isfinite(value).all() for value in state.values()):
-        raise TowerFileError(f"{file} holds values that are not finite; run its alignment stage again.")
     return head.eval(), names

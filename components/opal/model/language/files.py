@@ -19,6 +19,11 @@ from components.opal.model.language.listing_model import (
     plain_attention,
 )
 from components.opal.model.language.vision_tower import register_tower
+from components.opal.model.params import Note
+from components.stage.errors import ConfigurationError
+from components.stage.left_out import reason_in
+from components.stage.model_files import check_files, check_loaded, check_weights, read_json
+from components.stage.params import validate
 
 FORMAT = 1
 NOTE = "listing.json"  # format, and how the model is asked
@@ -57,7 +62,7 @@ def check_listing_folder(folder: Path) -> None:
 
     Raises:
         ListingModelFileError: it is missing; holds a file that is not allowed (pickles are code); lacks a
-            file; a weight file is cut.
+            file; a weight file is cut; a file is another than was saved.
     """
     if not folder.is_dir():
         raise ListingModelFileError(
@@ -74,6 +79,8 @@ def check_listing_folder(folder: Path) -> None:
     missing = [name for name in NEEDED if name not in present] + [
         name for name in _weight_files(folder, present) if name not in present
     ]
+    if reason := reason_in(folder):
+        raise ListingModelFileError(f"{folder} holds no model: it was left out. {reason}")
     if missing:
         raise ListingModelFileError(f"{folder} lacks {', '.join(missing)}; train or pull the model again.")
     for path in (p for p in files if p.suffix == ".safetensors"):
@@ -84,6 +91,10 @@ def check_listing_folder(folder: Path) -> None:
             raise ListingModelFileError(
                 f"{path} is cut or damaged ({error}); train or pull the model again."
             ) from None
+    try:
+        check_files(folder)
+    except (OSError, ValueError) as error:
+        raise ListingModelFileError(f"{folder} is damaged: {error}; train or pull the model again.") from None
 
 
 def _weight_files(folder: Path, present: set[str]) -> list[str]:
@@ -92,8 +103,8 @@ def _weight_files(folder: Path, present: set[str]) -> list[str]:
     if index not in present:
         return ["model.safetensors"]
     try:
-        return sorted(set(json.loads((folder / index).read_text(encoding="utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, AttributeError) as error:
+        return sorted(set(read_json(folder / index)["weight_map"].values()))
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise ListingModelFileError(f"{folder / index} cannot be read ({error}).") from None
 
 
@@ -101,16 +112,20 @@ def read_note(folder: Path) -> dict[str, Any]:
     """``listing.json``: the prompt, the picture size, the base.
 
     Raises:
-        ListingModelFileError: unreadable, or of another format.
+        ListingModelFileError: unreadable, of another format, or a key is missing or cannot be used.
     """
     try:
-        note = dict(json.loads((folder / NOTE).read_text(encoding="utf-8")))
+        note = read_json(folder / NOTE)
     except (OSError, ValueError) as error:
         raise ListingModelFileError(f"{folder / NOTE} cannot be read: {error}.") from None
     if note.get("format") != FORMAT:
         raise ListingModelFileError(
-            f"{folder / NOTE} has format {note.get('format')}; this version reads {FORMAT}."
+            f"{folder / NOTE} has format {str(note.get('format'))[:80]}; this version reads {FORMAT}."
         )
+    try:
+        validate(Note, {key: value for key, value in note.items() if key != "format"}, str(folder / NOTE))
+    except ConfigurationError as error:
+        raise ListingModelFileError(f"{error} Train or pull the model again.") from None
     return note
 
 
@@ -128,9 +143,11 @@ def load_listing_model(folder: Path) -> ListingModel:
     try:
         # A config.json may name code elsewhere: it is neither fetched nor asked about.
         options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-        model = AutoModelForImageTextToText.from_pretrained(
-            folder, use_safetensors=True, dtype="auto", **options
+        model, report = AutoModelForImageTextToText.from_pretrained(
+            folder, use_safetensors=True, dtype="auto", output_loading_info=True, **options
         )
+        check_loaded(report)
+        check_weights(model.state_dict().items())
         processor = AutoProcessor.from_pretrained(folder, **options)
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError, SafetensorError) as error:
         raise ListingModelFileError(

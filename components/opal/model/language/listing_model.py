@@ -37,6 +37,7 @@ from components.opal.model.language.vision_tower import (
     tower_config,
 )
 from components.opal.model.params import LanguageModel, ListingParams, Pretrained
+from components.stage.model_files import check_loaded, check_weights
 from components.stage.paths import Paths
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
@@ -167,9 +168,15 @@ def _pretrained(params: Pretrained) -> ListingModel:
     options: dict[str, Any] = {"trust_remote_code": False}
     options |= {"revision": params.revision} if params.revision else {}
     try:
-        model = AutoModelForImageTextToText.from_pretrained(
-            params.model, dtype=DTYPES[params.dtype], use_safetensors=True, **options
+        model, report = AutoModelForImageTextToText.from_pretrained(
+            params.model,
+            dtype=DTYPES[params.dtype],
+            use_safetensors=True,
+            output_loading_info=True,
+            **options,
         )
+        check_loaded(report, unused=True)
+        check_weights(model.state_dict().items())
         processor = AutoProcessor.from_pretrained(params.model, **options)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
         raise ListingConfigurationError(

@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from components.stage.model_files import CHECKSUMS, check_files, check_weights, read_json
 from components.vlclip.grounding.dense.calibration import Calibration
 from components.vlclip.grounding.dense.head import DenseHead
 from components.vlclip.model.errors import GrounderFileError
@@ -62,19 +63,21 @@ def load_grounder(folder: Path, image_sha256: str) -> TrainedHead | None:
         GrounderFileError: a file is missing, not allowed, cut, or of another trunk.
     """
     names = {p.name for p in folder.iterdir()} if folder.is_dir() else set[str]()
-    if CONFIG not in names or names - {CONFIG, WEIGHTS}:
+    if CONFIG not in names or names - {CONFIG, WEIGHTS, CHECKSUMS}:
         raise GrounderFileError(
             f"{folder} must hold {CONFIG} and {WEIGHTS} alone, but holds "
             f"{', '.join(sorted(names)) or 'nothing'}; run 'vitrine run ground'."
         )
     try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        config = read_json(folder / CONFIG)
         if config["format"] != FORMAT:
             raise ValueError(f"format {config['format']} is not {FORMAT}")
+        check_files(folder)
         if "head" not in config:
             return None
         head = DenseHead(**config["head"], dropout=config["dropout"])
         head.load_state_dict(load_file(folder / WEIGHTS))
+        check_weights(head.state_dict().items())
         head = head.to(memory_format=torch.channels_last).eval()  # as it was trained: other sums otherwise
         calibration = Calibration(**config["calibration"])
         trained = TrainedHead(

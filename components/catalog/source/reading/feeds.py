@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from components.catalog.format.errors import SourceError
 
 ITEMS = ("{*}item", "{*}entry")
 
 
-def feed_rows(file: Path) -> Iterator[dict[str, Any]]:
+def feed_rows(file: Path, handle: BinaryIO) -> Iterator[dict[str, Any]]:
     """Yield an object of fields per item, one at a time. ``<g:id>`` is the field ``id``.
 
     An element that occurs again with another text makes the field a list. Entities of the file's own are not
@@ -24,7 +24,7 @@ def feed_rows(file: Path) -> Iterator[dict[str, Any]]:
 
     try:
         found = etree.iterparse(
-            file, tag=ITEMS, resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False
+            handle, tag=ITEMS, resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False
         )
         for _, item in found:
             yield _fields(item)

@@ -1,0 +1,118 @@
+"""Rows of CSV and TSV (RFC 4180). A row that cannot be read does not take others with it.
+
+A quoted field may go on over lines. Where its quote is closed in a place that gives no row of the header's
+length, or never, the quote was only a character: the line it stands in is set aside, and reading goes on
+with the next line.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+from components.catalog.format.errors import SourceError
+from components.catalog.source.reading.row import FIELD_LIMIT, SourceRow, bad_byte, composed, twice
+
+WRONG_ENCODING_ROWS = 3  # so many rows that are no UTF-8, and none that shows it is, mean another encoding
+
+
+def separated_rows(file: Path, handle: TextIO, tabs: bool) -> Iterator[SourceRow]:
+    """Yield the rows below the header; ``handle`` was opened with ``surrogateescape`` and ``newline=""``.
+
+    Raises:
+        SourceError: the header cannot be read or names a column twice, or the file is in another encoding.
+    """
+    csv.field_size_limit(FIELD_LIMIT)
+    lines = _Lines(handle)
+    first = lines.peek()
+    records = _records(lines, "\t" if tabs else max(",;\t|", key=first.count))
+    names = _header(file, *next(records, ([], 1, "")))
+    lines.columns = len(names)
+    broken = shown = first_broken = 0
+    for number, (values, _, problem) in enumerate(records, 1):
+        bad = [(name, byte) for name, value in zip(names, values, strict=False) if (byte := bad_byte(value))]
+        shown += not bad and not all(map(str.isascii, values))
+        if bad:
+            broken, first_broken = broken + 1, first_broken or number
+            problem = f"{bad[0][0]!r} holds byte {bad[0][1]}, which is not UTF-8; save the file as UTF-8"
+        elif not problem and len(values) > len(names):
+            problem = "has more fields than the header"
+        padded = values + [None] * (len(names) - len(values))
+        yield SourceRow(number, {} if problem else dict(zip(names, padded, strict=True)), problem)
+    if broken >= WRONG_ENCODING_ROWS and not shown:
+        raise SourceError(
+            f"{file} is not UTF-8 ({broken:,} rows, the first is row {first_broken}); save it as UTF-8."
+        )
+
+
+def _header(file: Path, values: list[str], _: int, problem: str) -> list[str]:
+    names = [composed(value) for value in values]
+    if problem or any(map(bad_byte, names)):
+        raise SourceError(f"{file}, header: {problem or 'it is not UTF-8; save the file as UTF-8'}.")
+    if double := twice(names):
+        raise SourceError(f"{file} has two columns named {double!r}; rename one of them.")
+    return names
+
+
+class _Lines:
+    """The lines of a file that can be taken back. ``columns``: how many fields a row has, once known."""
+
+    def __init__(self, handle: TextIO) -> None:
+        self._handle = handle
+        self._waiting: deque[str] = deque()
+        self.columns = 0
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        line = self._waiting.popleft() if self._waiting else self._handle.readline()
+        if not line:
+            raise StopIteration
+        return line
+
+    def peek(self) -> str:
+        """The first line; empty where there is none."""
+        line = next(self, "")
+        self.take_back([line] if line else [])
+        return line
+
+    def take_back(self, lines: list[str]) -> None:
+        """Give lines back, to be read again."""
+        self._waiting.extendleft(reversed(lines))
+
+
+def _records(lines: _Lines, delimiter: str) -> Iterator[tuple[list[str], int, str]]:
+    """Yield (values, lines taken, why it is no record) of everything that is not blank."""
+    taken: list[str] = []
+
+    def fed() -> Iterator[str]:
+        size = 0
+        for line in lines:
+            taken.append(line)
+            size += len(line)
+            if size > FIELD_LIMIT:
+                raise csv.Error("a row is longer than a row may be")
+            yield line
+
+    while True:
+        taken.clear()
+        try:
+            values = next(csv.reader(fed(), delimiter=delimiter, strict=True), None)
+            problem = ""
+        except csv.Error as error:
+            values, problem = [], str(error)
+        if values is None:
+            return
+        count = len(taken)
+        if count > 1 and (problem or (lines.columns and len(values) != lines.columns)):
+            lines.take_back(taken[1:])
+            yield [taken[0]] if bad_byte(taken[0]) else [], 1, "a quote is not closed"
+        elif problem:
+            open_quote = "unexpected end" in problem
+            yield [], count, "a quote is not closed" if open_quote else f"is not CSV ({problem[:80]})"
+        elif values:
+            yield values, count, ""
