@@ -14,6 +14,7 @@ from pathlib import Path
 from components.stage.arguments import Parser
 from components.stage.errors import VitrineError
 from components.stage.frame import explain
+from components.stage.model_files import CHECKSUMS
 from components.tracking.errors import UnknownReferenceError
 
 HERE = Path()
@@ -97,6 +98,12 @@ def _register(arguments: argparse.Namespace) -> int:
         made = register(HERE, name, folder, arguments.alias, arguments.run)
         alias = f", alias {made.alias}" if made.alias else ""
         print(f"{made.name} version {made.version} from run {made.run_id}{alias}.")
+        if not any((HERE / folder).rglob(CHECKSUMS)):
+            print(
+                f"warning: {folder} has no {CHECKSUMS}, so damage to its weights would go unnoticed; it "
+                "is of an earlier version: run its stage again.",
+                file=sys.stderr,
+            )
     return 0
 
 

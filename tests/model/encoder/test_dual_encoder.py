@@ -156,7 +156,7 @@ def test_a_saved_model_computes_the_same(model: LoadedEncoder, tmp_path: Path) -
         for encode, given in (("encode_image", pictures(2)), ("encode_text", tokens)):
             assert torch.equal(getattr(model.encoder, encode)(given), getattr(loaded.encoder, encode)(given))
     assert loaded.tokenizer(TEXTS).tolist() == model.tokenizer(TEXTS).tolist()
-    assert {p.name for p in (tmp_path / "model").iterdir()} == set(FILES)
+    assert {p.name for p in (tmp_path / "model").iterdir()} == {*FILES, "checksums.json"}
     for name in ("image", "text", "model", "preprocessing"):
         assert getattr(loaded, f"{name}_sha256") == getattr(model, f"{name}_sha256")
     assert model_sha256(tmp_path / "model") == model.model_sha256
@@ -202,6 +202,14 @@ def test_weights_that_are_not_those_that_were_saved_are_refused(
     damage(tmp_path / f"model/{part}.safetensors")
     with pytest.raises(ModelFileError, match=told):
         load_encoder(tmp_path / "model")
+
+
+def test_a_folder_of_an_earlier_version_has_no_checksums_and_loads(
+    model: LoadedEncoder, tmp_path: Path
+) -> None:
+    save_encoder(model.encoder, model.tokenizer, tmp_path / "model")
+    (tmp_path / "model/checksums.json").unlink()
+    assert load_encoder(tmp_path / "model").model_sha256 == model.model_sha256
 
 
 @pytest.mark.parametrize(

@@ -421,6 +421,8 @@ def test_a_note_that_cannot_be_used_is_told_in_a_sentence(shop: Path, tmp_path: 
     with pytest.raises(ListingModelFileError, match=told) as caught:
         read_note(folder)
     assert len(str(caught.value)) < 400 + len(str(folder)) and "\n" not in str(caught.value)
+    with pytest.raises(ListingModelFileError, match=r"listing\.json is not the file that was saved"):
+        load_listing_model(folder)
 
 
 def test_a_note_nested_deep_is_told(shop: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from components.encoder.model.errors import EncoderConfigurationError, ModelFile
 from components.encoder.model.towers.architecture import Architecture, HeadSizes
 from components.encoder.model.towers.dual_encoder import Encoder, Preprocessing
 from components.encoder.model.towers.tokenizer import TextTokenizer, read_tokenizer
-from components.stage.model_files import CHECKSUMS, check_files, check_weights, read_json
+from components.stage.model_files import CHECKSUMS, check_files, check_weights, read_json, write_checksums
 from components.stage.resume import sha256_file
 
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
@@ -64,6 +64,7 @@ def save_encoder(encoder: Encoder, tokenizer: TextTokenizer, folder: Path) -> No
     state = encoder.state_dict()
     for part, names in encoder.parts().items():
         save_file({name: state[name].cpu().contiguous() for name in names}, folder / PARTS[part])
+    write_checksums(folder)
 
 
 def _check_folder(folder: Path) -> None:

@@ -26,7 +26,7 @@ from components.fusion.model.params import (
     ProductTextParams,
 )
 from components.fusion.model.sources.gate import SourceGate
-from components.stage.model_files import CHECKSUMS, check_files, check_weights, read_json
+from components.stage.model_files import CHECKSUMS, check_files, check_weights, read_json, write_checksums
 
 CONFIG, WEIGHTS, TYPES = "config.json", "model.safetensors", "types.safetensors"
 FILES = {CONFIG, WEIGHTS}
@@ -78,6 +78,7 @@ def save_network(trained: TrainedNetwork, folder: Path) -> None:
     if trained.types is not None:
         save_types(trained.types, folder / TYPES)
     save_file({key: value.cpu().contiguous() for key, value in state.items()}, folder / WEIGHTS)
+    write_checksums(folder)
 
 
 def load_network(folder: Path, towers_sha256: str | None = None) -> TrainedNetwork:

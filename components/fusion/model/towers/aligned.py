@@ -14,7 +14,7 @@ from components.encoder.model.towers.dual_encoder import Encoder
 from components.encoder.model.towers.files import LoadedEncoder, load_encoder, save_encoder
 from components.encoder.model.towers.heads import Head
 from components.fusion.model.errors import TowerFileError
-from components.stage.model_files import CHECKSUMS, check_files, check_weights
+from components.stage.model_files import CHECKSUMS, check_files, check_weights, write_checksums
 from components.stage.resume import sha256_file
 
 ENCODER, FIELDS = "encoder", "fields.safetensors"
@@ -84,6 +84,7 @@ def save_towers(towers: LoadedTowers, folder: Path) -> None:
             name: value.detach().cpu().contiguous() for name, value in towers.fields.state_dict().items()
         }
         save_file(state, folder / FIELDS, metadata={"fields": ",".join(towers.names)})
+        write_checksums(folder)
 
 
 def load_towers(folder: Path) -> LoadedTowers:

@@ -22,7 +22,7 @@ from components.opal.model.language.vision_tower import register_tower
 from components.opal.model.params import Note
 from components.stage.errors import ConfigurationError
 from components.stage.left_out import reason_in
-from components.stage.model_files import check_files, check_loaded, check_weights, read_json
+from components.stage.model_files import check_files, check_loaded, check_weights, read_json, write_checksums
 from components.stage.params import validate
 
 FORMAT = 1
@@ -46,6 +46,7 @@ def save_listing_model(model: ListingModel, note: dict[str, Any], folder: Path) 
     text = json.dumps({"format": FORMAT, **note}, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
     (folder / NOTE).write_text(text, encoding="utf-8")
     _without_paths(folder / "config.json")
+    write_checksums(folder)
     check_listing_folder(folder)
 
 

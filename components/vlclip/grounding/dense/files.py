@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from components.stage.model_files import CHECKSUMS, check_files, check_weights, read_json
+from components.stage.model_files import CHECKSUMS, check_files, check_weights, read_json, write_checksums
 from components.vlclip.grounding.dense.calibration import Calibration
 from components.vlclip.grounding.dense.head import DenseHead
 from components.vlclip.model.errors import GrounderFileError
@@ -51,6 +51,7 @@ def save_grounder(trained: TrainedHead | None, reason: str, folder: Path) -> Non
         tensors = {k: v.detach().cpu().contiguous() for k, v in head.state_dict().items()}
         save_file(tensors, folder / WEIGHTS)
     (folder / CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    write_checksums(folder)
 
 
 def load_grounder(folder: Path, image_sha256: str) -> TrainedHead | None:
