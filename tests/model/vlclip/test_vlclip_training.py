@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,14 +26,17 @@ from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.features.pixels import square
 from components.encoder.model.features.rows import read_rows
 from components.encoder.model.towers.files import FILES, PARTS, load_encoder
+from components.encoder.model.train.contrastive import Contrastive
+from components.encoder.model.train.training_set import text_inputs
 from components.stage.paths import Paths
 from components.stage.record import Record
 from components.stage.resume import sha256_file
 from components.vlclip.model.boxes import widened
 from components.vlclip.model.crops import CropCache, crop_square
 from components.vlclip.model.errors import TextDataError, VlclipConfigurationError
+from components.vlclip.model.params import VlclipParams
 from components.vlclip.model.stage import Blocks, train
-from components.vlclip.model.training_set import make_training_set
+from components.vlclip.model.training_set import encoder_params, make_training_set
 from components.vlclip.model.variants import (
     VARIANTS,
     PictureSize,
@@ -253,6 +257,26 @@ def test_state_of_other_boxes_is_not_gone_on_from(
     record = Record(stage="s")
     train(params, own, record)
     assert record.metrics["resumed_from_step"] == 0
+
+
+@pytest.mark.parametrize("terms", ["mixed", "per_field"])
+def test_texts_that_no_step_draws_are_not_read_and_all_others_are(
+    grounded: Path, tmp_path: Path, terms: str
+) -> None:
+    own, block = paths_of(grounded, cache=tmp_path / "cache"), BLOCKS["vlclip"]
+    short = {**block, "training": {**block["training"], "epochs": 1, "batch_size": 4, "terms": terms}}
+    params = VlclipParams.model_validate(short)
+    loaded = load_encoder(grounded / "models/encoder")
+    data, _ = make_training_set(VARIANTS["raw"], params, loaded, own)
+    texts, settings = data.captions.texts, encoder_params(params, loaded)
+    whole = replace(data, texts=text_inputs(texts, loaded, False, None))
+    some, every = (Contrastive(loaded.encoder, d, settings) for d in (data, whole))
+    for step in range(some.plan.steps):
+        assert torch.equal(some.batch(step).texts, every.batch(step).texts)
+    if terms == "mixed":  # one of its captions a product, not one of each kind
+        assert len(data.texts.inputs) < len(texts)
+        with pytest.raises(IndexError):
+            data.texts.take(np.arange(len(texts)))
 
 
 def test_left_out_types_follow_their_names_alone() -> None:

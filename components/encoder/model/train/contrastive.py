@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from components.encoder.model.errors import EncoderConfigurationError, TrainingDataError
-from components.encoder.model.features.captions import CaptionBatch, Captions
+from components.encoder.model.features.captions import Captions, Field
 from components.encoder.model.features.pixels import PixelCache
 from components.encoder.model.params import EncoderParams, TrainingParams
 from components.encoder.model.towers.dual_encoder import Encoder, shortened
@@ -63,14 +63,21 @@ class TextInputs:
 
     Attributes:
         inputs: float16 ``[texts, F]``, or int64 ``[texts, L]``. lengths: tokens of each text that are read.
+        rows: where in ``inputs`` each text stands, if not at its own place; past the end: nowhere, for it is
+            never asked for.
     """
 
     inputs: npt.NDArray[np.float16] | npt.NDArray[np.int64]
     lengths: Ints | None = None
+    rows: Ints | None = None
 
     def take(self, places: Ints) -> Tensor:
-        """Features float32 ``[N, F]``, or tokens ``[N, longest]``."""
-        rows = torch.from_numpy(self.inputs[places])
+        """Features float32 ``[N, F]``, or tokens ``[N, longest]``.
+
+        Raises:
+            IndexError: a text is asked for that stands nowhere.
+        """
+        rows = torch.from_numpy(self.inputs[places if self.rows is None else self.rows[places]])
         if self.lengths is None:
             return rows.float()
         return rows[:, : int(self.lengths[places].max(initial=1))]
@@ -187,6 +194,36 @@ def tower_rates(encoder: Encoder, params: TrainingParams) -> dict[str, float]:
     return dict.fromkeys(("towers.visual", "towers.text"), params.tower_learning_rate)
 
 
+def batch_order(topics: Ints, params: EncoderParams) -> BatchOrder:
+    """Which products each step sees."""
+    training = params.training
+    return BatchOrder(topics, training.batch_size, training.topic_size, params.seed)
+
+
+def drawn_fields(
+    captions: Captions, rows: Ints, params: TrainingParams, rng: np.random.Generator
+) -> list[Field]:
+    """The captions of one step: of each kind, or of mixed kinds for all ``rows``; shares sum to 1."""
+    if params.terms != "per_field":
+        return [Field(1.0, np.arange(len(rows)), captions.draw(rows, rng))]
+    fields = [f for f in captions.draw_fields(rows, rng) if len(f.products) > 1]
+    whole = sum(f.share for f in fields)  # a step without a field's captions counts as much as others
+    return [f._replace(share=f.share / whole) for f in fields]
+
+
+def drawn_places(fields: Sequence[Field]) -> Ints:
+    """Places in :attr:`Captions.texts` of all that a step reads."""
+    return np.concatenate([part for f in fields for part in (f.captions.texts, f.captions.swapped)])
+
+
+def ever_drawn(captions: Captions, topics: Ints, params: EncoderParams) -> Ints:
+    """Places of the captions that some step of a training run reads, each once, sorted."""
+    order, seen = batch_order(topics, params), np.zeros(len(captions.texts), dtype=bool)
+    for step in range(order.steps_per_epoch * params.training.epochs):
+        seen[drawn_places(drawn_fields(captions, order.rows(step), params.training, order.rng(step)))] = True
+    return np.flatnonzero(seen)
+
+
 class Contrastive:
     """The objective of the encoder and of what goes on from it.
 
@@ -224,7 +261,7 @@ class Contrastive:
         self.figures_of_mean: dict[str, float] = {}  # on validation, where such a mean was chosen
         self._adapters = add_adapters(encoder, training, params.seed)
         self._silent = silent_adapters(encoder)
-        self.order = BatchOrder(data.topics, training.batch_size, training.topic_size, params.seed)
+        self.order = batch_order(data.topics, params)
         self.plan = Plan(
             steps=self.order.steps_per_epoch * training.epochs,
             batch_size=self.order.batch_size,
@@ -241,25 +278,19 @@ class Contrastive:
     def batch(self, step: int) -> ContrastiveBatch:
         """Pictures, texts and excluded pairs of one step."""
         rows, rng = self.order.rows(step), self.order.rng(step)
-        if self.params.training.terms == "per_field":
-            fields = [f for f in self.data.captions.draw_fields(rows, rng) if len(f.products) > 1]
-            whole = sum(f.share for f in fields)  # a step without a field's captions counts as much as others
-            terms = [self._term(f.captions, rows[f.products], f.share / whole, f.products) for f in fields]
-            drawn = [f.captions for f in fields]
-        else:
-            drawn = [self.data.captions.draw(rows, rng)]
-            terms = [self._term(drawn[0], rows)]
+        fields = drawn_fields(self.data.captions, rows, self.params.training, rng)
+        terms = [self._term(f, rows) for f in fields]
         pictures = self._pictures(self.data.rows[rows], rng)
-        places = np.concatenate([part for c in drawn for part in (c.texts, c.swapped)])
-        return ContrastiveBatch(rows, pictures, self._texts(places), terms)
+        return ContrastiveBatch(rows, pictures, self._texts(drawn_places(fields)), terms)
 
-    def _term(
-        self, captions: CaptionBatch, rows: Ints, share: float = 1.0, places: Ints | None = None
-    ) -> Term:
-        excluded = no_negatives(torch.from_numpy(self.data.groups[rows]), torch.from_numpy(captions.entailed))
+    def _term(self, field: Field, rows: Ints) -> Term:
+        captions, places = field.captions, field.products
+        groups = torch.from_numpy(self.data.groups[rows[places]])
+        excluded = no_negatives(groups, torch.from_numpy(captions.entailed))
         excluded = torch.cat([excluded, torch.from_numpy(captions.swapped_entailed)], dim=1)
-        pictures = None if places is None else torch.from_numpy(places).to(self.device)
-        return Term(share, pictures, excluded.to(self.device))
+        some = self.params.training.terms == "per_field"
+        pictures = torch.from_numpy(places).to(self.device) if some else None
+        return Term(field.share, pictures, excluded.to(self.device))
 
     def _texts(self, places: Ints) -> Tensor | Tokens:
         texts = self.data.texts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from components.encoder.model.features.rows import read_rows
 from components.encoder.model.params import EncoderParams
 from components.encoder.model.towers.dual_encoder import Encoder
 from components.encoder.model.towers.files import LoadedEncoder
-from components.encoder.model.train.contrastive import TextInputs, TrainingSet, Validate
+from components.encoder.model.train.contrastive import TextInputs, TrainingSet, Validate, ever_drawn
 from components.retrieval.metrics import judge, reciprocal_rank
 from components.retrieval.ranking import top_k
 from components.stage.accelerator import autocast
@@ -54,12 +54,16 @@ def train_rows(
 
 @dataclass(frozen=True)
 class Inputs:
-    """Where a training set's pictures lie, and which encoder reads them, with which parameters."""
+    """Where a training set's pictures lie, and which encoder reads them, with which parameters.
+
+    ``fitted``: heads take their scale from all texts, so that those count, too, which no step will draw.
+    """
 
     pixels: PixelCache
     model: LoadedEncoder
     params: EncoderParams
     cache: Path
+    fitted: bool = False
 
 
 def training_set(
@@ -70,17 +74,29 @@ def training_set(
     Products of equal title count as one group: a product must not be pushed away from its own title.
     """
     training = inputs.params.training
-    frozen = not training.tune_image
+    frozen, topics = not training.tune_image, type_numbers(rows)
     return TrainingSet(
         product_ids=[r["product_id"] for r in rows],
         rows=at,
         groups=group_numbers(rows),
-        topics=type_numbers(rows),
+        topics=topics,
         captions=captions,
         pixels=inputs.pixels,
         features=picture_features(inputs.pixels, inputs.model, inputs.cache) if frozen else None,
-        texts=text_inputs(captions.texts, inputs.model, training.tune_text, inputs.cache),
+        texts=_caption_inputs(captions, topics, inputs),
     )
+
+
+def _caption_inputs(captions: Captions, topics: np.ndarray[Any, Any], inputs: Inputs) -> TextInputs:
+    """Captions as the encoder reads them; a frozen tower does not read what will never be asked for."""
+    texts, tuned = captions.texts, inputs.params.training.tune_text
+    if tuned or inputs.fitted or len(topics) < 2:
+        return text_inputs(texts, inputs.model, tuned, inputs.cache)
+    asked = ever_drawn(captions, topics, inputs.params)
+    rows = np.full(len(texts), len(asked))
+    rows[asked] = np.arange(len(asked))
+    read = text_inputs([texts[i] for i in asked], inputs.model, tuned, inputs.cache)
+    return replace(read, rows=rows)
 
 
 def train_queries(catalogue: Path, product_ids: Sequence[str], grade: int) -> AnsweredQueries:
@@ -131,7 +147,7 @@ def make_training_set(
     closed = read_schema(catalogue / "schema.json").closed_attributes()
     queries = train_queries(catalogue, [r["product_id"] for r in train], RELEVANT)
     captions = Captions(train, params.captions, closed, params.training.swapped_captions, queries)
-    data = training_set(train, at, captions, Inputs(pixels, model, params, cache))
+    data = training_set(train, at, captions, Inputs(pixels, model, params, cache, fitted=True))
     fit_heads(model.encoder, data)
     return data, _validation(rows, params, model, data)
 
