@@ -18,6 +18,7 @@ from pathlib import Path
 from subprocess import Popen
 
 from components.machine import processes
+from components.stage.full_disk import DISK_FULL, full
 from components.stage.record import STATE
 from flows.errors import TrackerError
 
@@ -99,6 +100,8 @@ class PrefectServer:
                 self._seen = time.monotonic()
                 return self._url
             time.sleep(POLL_S)
+        if self._ours and full(self.log.parent):
+            raise TrackerError(DISK_FULL)
         hint = f"see {self.log} and 'vitrine doctor --deep'" if self._ours else "check PREFECT_API_URL"
         raise TrackerError(
             f"Prefect's API at {self._url} does not answer; {hint}. 'dvc repro' works without it."

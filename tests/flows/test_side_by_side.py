@@ -24,7 +24,7 @@ from flows.run.cores import Cores, by_critical_path, machine_cores
 from flows.run.graph import Graph, StageMeta, StageNode
 from tests.flows.toy_workspace import command, environment, make_workspace, settings
 
-PATIENCE_S = 120.0
+PATIENCE_S = 600.0  # a bound for a machine that is busy with other work, not an expectation
 TWO_CORES = pytest.mark.skipif(len(machine_cores()) < 2, reason="needs two cores to run two stages at once")
 
 

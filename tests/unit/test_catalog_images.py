@@ -18,6 +18,7 @@ from components.catalog.format.images import (
     check_image,
     check_start,
     decode_image,
+    jpeg_scans,
     reencode,
 )
 from components.catalog.format.params import ImageLimits, ReencodeParams
@@ -198,6 +199,56 @@ def test_transparent_sixteen_bit_grey_is_white() -> None:
     seen = np.asarray(decode_image(encoded(Image.fromarray(grey), "PNG", transparency=0), LIMITS))
     assert (seen[:5] == 40_000 >> 8).all()
     assert (seen[5:] == 255).all()
+
+
+def with_scans(data: bytes, more: int) -> bytes:
+    """A progressive JPEG whose last scan is there ``more`` times more."""
+    at, end = data.rindex(b"\xff\xda"), data.rindex(b"\xff\xd9")
+    return data[:end] + data[at:end] * more + data[end:]
+
+
+def test_thousands_of_scans_are_refused_and_counted_without_decoding() -> None:
+    photo = encoded(gradient(), progressive=True)
+    assert jpeg_scans(photo) == 10 and jpeg_scans(encoded(gradient())) == 1
+    assert check_image(with_scans(photo, 54), LIMITS).format == "JPEG"
+    for data in (with_scans(photo, 55), with_scans(photo, 3000)):
+        with pytest.raises(ImageError, match=r"has [\d,]+ scans, more than max_scans=64"):
+            check_image(data, LIMITS)
+        with pytest.raises(ImageError, match="max_scans"):
+            decode_image(data, LIMITS, target_px=8)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_markers_in_metadata_and_in_a_second_picture_are_no_scans(progressive: bool) -> None:
+    photo = encoded(gradient(), progressive=progressive, comment=b"\xff\xda" * 5000)
+    assert jpeg_scans(photo + photo * 9) == jpeg_scans(photo) == (10 if progressive else 1)
+    assert check_image(photo + photo * 9, LIMITS).format == "JPEG"
+    restarts = encoded(gradient(), progressive=progressive, restart_marker_blocks=1)
+    assert jpeg_scans(restarts) == jpeg_scans(photo)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "each"),
+    [
+        ("JPEG", {}, 3),
+        ("JPEG", {"progressive": True}, 9),
+        ("PNG", {}, 12),
+        ("WEBP", {"lossless": True}, 28),
+    ],
+)
+def test_what_decoding_takes_is_limited_by_format(kind: str, options: dict[str, object], each: int) -> None:
+    data, exact = encoded(gradient(), kind, **options), 64 * 48 * each
+    check_image(data, LIMITS.model_copy(update={"max_decoded_bytes": exact}))
+    with pytest.raises(ImageError, match=rf"takes {exact:,} bytes to decode \(64x48, {kind}\)"):
+        check_image(data, LIMITS.model_copy(update={"max_decoded_bytes": exact - 1}))
+
+
+def test_a_webp_of_49_million_pixels_is_over_the_default() -> None:
+    header = b"\x2f" + struct.pack("<I", 6999 | 6999 << 14)  # VP8L: sizes less one, 14 bits each
+    chunk = b"VP8L" + struct.pack("<I", 4096) + header.ljust(4096, b"\0")
+    data = b"RIFF" + struct.pack("<I", 4 + len(chunk)) + b"WEBP" + chunk
+    with pytest.raises(ImageError, match="takes 1,372,000,000 bytes to decode"):
+        check_image(data, ImageLimits())
 
 
 def test_draft_decoding_keeps_the_target_size() -> None:

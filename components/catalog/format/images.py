@@ -18,6 +18,11 @@ from components.catalog.format.params import ImageLimits, ReencodeParams
 if TYPE_CHECKING:
     from PIL import Image
 
+SCAN, END_OF_IMAGE = b"\xff\xda", 0xD9
+# No zero byte after it, which is data of a scan, and no number of a restart, which goes on with the scan.
+MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+# A pixel's bytes at the peak of decoding: libwebp and Pillow hold several copies, libjpeg all coefficients.
+DECODED_BYTES = {"JPEG": 3, "progressive": 9, "PNG": 12, "WEBP": 28}
 ORIENTATION = 0x0112  # EXIF tag
 # Leading bytes, as patterns, of what shops also have. AVIF and HEIC: ISO/IEC 23008-12.
 CONVERTIBLE = {
@@ -188,7 +193,35 @@ def _open_as(name: str, data: bytes, limits: ImageLimits) -> tuple[ImageInfo, Im
         raise ImageError(f"is {info.width}x{info.height}, smaller than min_side_px={limits.min_side_px}")
     if moves:
         raise ImageError("is animated")
+    _check_cost(data, info, image, limits)
     return info, image
+
+
+def _check_cost(data: bytes, info: ImageInfo, image: Image.Image, limits: ImageLimits) -> None:
+    """Refuse what few bytes make dear, before anything is decoded."""
+    if info.format == "JPEG" and data.count(SCAN) > limits.max_scans:  # in metadata, too, so count again
+        found = jpeg_scans(data)
+        if found > limits.max_scans:
+            raise ImageError(f"has {found:,} scans, more than max_scans={limits.max_scans}; save it again")
+    kind = "progressive" if info.format == "JPEG" and image.info.get("progressive") else info.format
+    needed = info.width * info.height * DECODED_BYTES.get(kind, DECODED_BYTES["PNG"])
+    if needed > limits.max_decoded_bytes:
+        raise ImageError(
+            f"takes {needed:,} bytes to decode ({info.width}x{info.height}, {info.format}), more than "
+            f"max_decoded_bytes={limits.max_decoded_bytes:,}"
+        )
+
+
+def jpeg_scans(data: bytes) -> int:
+    """Scans of a JPEG (ITU T.81 B.2.3), counted by its markers up to the end of its first picture."""
+    count, at = 0, 2
+    while found := MARKER.search(data, at):
+        at = found.end()
+        if data[at - 1] == END_OF_IMAGE:
+            break
+        count += data[at - 2 : at] == SCAN
+        at += max(2, int.from_bytes(data[at : at + 2], "big"))
+    return count
 
 
 def _rgb(image: Image.Image) -> Image.Image:

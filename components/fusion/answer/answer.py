@@ -13,6 +13,7 @@ from components.encoder.model.features.query_types import QueryTypes, save_types
 from components.fusion.model.errors import FusionDataError
 from components.fusion.model.networks.names import known_network
 from components.stage.errors import ConfigurationError
+from components.stage.left_out import reason_in
 from components.stage.params import Params, Share, validate
 from components.stage.publish import published, write_text
 
@@ -114,13 +115,13 @@ def write_types(types: QueryTypes, models: Path) -> Path:
 
 
 def read_answer(models: Path) -> Answer | None:
-    """What ``fusion_eval`` has found, None where it has not run.
+    """What ``fusion_eval`` has found, None where it has not run or was left out.
 
     Raises:
         FusionDataError: the file is damaged.
     """
     file = models / FILE
-    if not file.exists():
+    if not file.exists() or reason_in(file):
         return None
     try:
         return validate(Answer, json.loads(file.read_text(encoding="utf-8")), FILE)

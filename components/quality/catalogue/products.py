@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ATTRIBUTE = "attributes."
-ANY_SIZE = ImageLimits(max_bytes=2**62, max_pixels=2**62, min_side_px=1)  # for headers; nothing is decoded
+# for headers; nothing is decoded
+ANY_SIZE = ImageLimits(
+    max_bytes=2**62, max_pixels=2**62, min_side_px=1, max_scans=2**31, max_decoded_bytes=2**62
+)
 HASH_WIDTH, HASH_HEIGHT = 17, 16
 # Steps of brightness (of 255) that count as one: compression noise on plain ground would decide the bits
 # else.

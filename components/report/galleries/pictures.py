@@ -12,7 +12,9 @@ from components.catalog.format.params import ImageLimits
 from components.report.errors import ReportInputError
 
 # The gate has already judged the catalogue by the limits of params.yaml; these only stop a swapped file.
-LIMITS = ImageLimits(max_bytes=2**28, max_pixels=250_000_000, min_side_px=1)
+LIMITS = ImageLimits(
+    max_bytes=2**28, max_pixels=250_000_000, min_side_px=1, max_scans=2**31, max_decoded_bytes=2**62
+)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import hashlib
 import json
 from pathlib import Path
 
+from components.stage.left_out import reason_in
 from components.tracking.errors import ModelFolderError
 from components.tracking.lineage.lockfile import CHUNK_BYTES, digest
 
@@ -27,6 +28,8 @@ def checked_files(folder: Path) -> dict[str, str]:
         raise ModelFolderError(
             f"{folder} is not a model folder; train first (dvc repro), or name another folder."
         )
+    if reason := reason_in(folder):
+        raise ModelFolderError(f"{folder} holds no model: it was left out. {reason}")
     found: dict[str, str] = {}
     for path in sorted(folder.rglob("*")):
         if path.is_symlink():

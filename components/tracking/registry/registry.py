@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from components.stage.left_out import reason_in
 from components.stage.publish import published
 from components.stage.record import STATE
 from components.tracking.errors import ModelFolderError, TrackingError, UnknownReferenceError
@@ -75,7 +76,9 @@ def chosen_models(root: Path, known: Mapping[str, Path], names: Sequence[str]) -
             f"tracking.models has no '{unknown[0]}' (known: {', '.join(known)}); or give a --folder."
         )
     chosen = {name: known[name] for name in names} or {
-        name: folder for name, folder in known.items() if (root / folder).is_dir()
+        name: folder
+        for name, folder in known.items()
+        if (root / folder).is_dir() and not reason_in(root / folder)
     }
     if not chosen:
         raise UnknownReferenceError("No model of tracking.models has been made here: run vitrine run first.")

@@ -18,6 +18,7 @@ from components.fusion.model.towers.towers import Towers, joined
 from components.search.command import no_match, why
 from components.search.question import Question
 from components.search.typed import Likeliest, no_type
+from components.stage.left_out import write_note
 from tests.model.fusion.conftest import BLOCKS, ENCODE
 
 
@@ -94,6 +95,11 @@ def test_an_answer_that_cannot_be_is_told(tmp_path: Path, wrong: dict[str, objec
     (tmp_path / "answer.json").write_text(json.dumps(GOOD | wrong))
     with pytest.raises(FusionDataError, match="run fusion_eval again"):
         read_answer(tmp_path)
+
+
+def test_where_fusion_was_left_out_there_is_no_answer(tmp_path: Path) -> None:
+    write_note(tmp_path / "answer.json", "no queries")
+    assert read_answer(tmp_path) is None
 
 
 def test_an_answer_of_other_towers_is_refused() -> None:

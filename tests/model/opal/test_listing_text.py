@@ -14,6 +14,7 @@ from components.opal.evaluate.listings.macro_f1 import by_group, count_values, m
 from components.opal.evaluate.listings.measures import Target, product_measures
 from components.opal.evaluate.listings.nearest import nearest_rows, voted
 from components.opal.model.errors import ListingDataError
+from components.opal.model.language.tokenizer import learn_listing_tokenizer
 from components.opal.model.listing_text import Listing, answer_text, parse_answer
 from components.opal.model.listings import taught_listing
 from components.opal.model.params import SftParams, Taught
@@ -27,6 +28,7 @@ from components.opal.model.preferences.pairs import (
     swapped_listing,
 )
 from components.opal.model.sft.samples import Lessons, Sample
+from components.opal.model.writing.grammar import Grammars
 from tests.model.opal.listing_shop import BLOCKS, SCHEMA, TRAINING
 
 CATALOGUE = CatalogSchema.model_validate(SCHEMA)
@@ -178,3 +180,13 @@ def test_what_the_seller_left_empty_is_not_invented_where_nobody_else_knows() ->
         target = Target("a", "c", seller, complete)
         assert product_measures(schema, [target], [said])["hallucination_rate"].tolist() == [invented]
         assert count_values([target], [said]).wrong.sum() == int(complete)
+
+
+@pytest.mark.parametrize("piece", ["\N{GRINNING FACE}" * 256, "x" * 5000, '":{' * 2000])
+def test_no_text_teaches_a_token_that_decoding_under_a_grammar_cannot_hold(piece: str) -> None:
+    text = json.dumps({"title": piece, "attributes": {}}, ensure_ascii=False)
+    tokenizer = learn_listing_tokenizer([text] * 50, 1000, 256)
+    assert 100 < max(map(len, tokenizer.get_vocab())) <= 200
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+    schema = CatalogSchema.model_validate({"categories": {"mugs": {"product_types": ["mug"]}}})
+    Grammars(schema, tokenizer, len(tokenizer), 80, False).matcher("mugs")

@@ -29,7 +29,9 @@ from components.stage.resume import sha256_file
 Pixels = npt.NDArray[np.uint8]
 
 # A checked catalogue has passed the gate's own limits; these only stop a picture that cannot be honest.
-LIMITS = ImageLimits(max_bytes=256 * 2**20, max_pixels=400_000_000, min_side_px=1)
+LIMITS = ImageLimits(
+    max_bytes=256 * 2**20, max_pixels=400_000_000, min_side_px=1, max_scans=2**31, max_decoded_bytes=2**62
+)
 VERSION = "1"  # of the decoding below: raise it when the pixels it gives change
 ROWS_AT_ONCE = 256
 

@@ -21,6 +21,7 @@ from components.opal.model.language.listing_model import (
 from components.opal.model.language.vision_tower import register_tower
 from components.opal.model.params import Note
 from components.stage.errors import ConfigurationError
+from components.stage.left_out import reason_in
 from components.stage.model_files import check_files, check_loaded, check_weights, read_json
 from components.stage.params import validate
 
@@ -78,6 +79,8 @@ def check_listing_folder(folder: Path) -> None:
     missing = [name for name in NEEDED if name not in present] + [
         name for name in _weight_files(folder, present) if name not in present
     ]
+    if reason := reason_in(folder):
+        raise ListingModelFileError(f"{folder} holds no model: it was left out. {reason}")
     if missing:
         raise ListingModelFileError(f"{folder} lacks {', '.join(missing)}; train or pull the model again.")
     for path in (p for p in files if p.suffix == ".safetensors"):

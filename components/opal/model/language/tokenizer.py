@@ -10,6 +10,8 @@ from transformers import PreTrainedTokenizerFast
 PAD, USER, ASSISTANT, END, IMAGE = "<pad>", "<user>", "<assistant>", "<end>", "<image>"
 SPECIAL = (PAD, USER, ASSISTANT, END, IMAGE)
 
+LONGEST_TOKEN = 200  # bytes; llguidance panics at tokens of a thousand, as a row of one emoji becomes
+
 # A JSON key with the punctuation around it is one piece, so that an attribute costs about two tokens: its
 # name and its value. Otherwise: a word with its space, a digit, or a run of anything else.
 PIECES = r"""[",{}:]*"[\w ]+":[{"]*|"?[}]+| ?\p{L}+| ?\p{N}|[^\s\p{L}\p{N}]+|\s+"""
@@ -47,6 +49,7 @@ def learn_listing_tokenizer(
         special_tokens=[AddedToken(token, special=True, normalized=False) for token in SPECIAL],
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
+        max_token_length=LONGEST_TOKEN,
     )
     tokenizer.train_from_iterator(texts, trainer)
     return PreTrainedTokenizerFast(
