@@ -146,6 +146,7 @@ def test_vectors_that_can_be_cut_are_a_row_for_each_of_their_sizes(trained: Path
     config = json.loads((folder / "config.json").read_text())
     config["architecture"]["dimensions"] = [2]
     (folder / "config.json").write_text(json.dumps(config))
+    (folder / "checksums.json").unlink()
     done = run(root, "components.stage", "encoder.evaluate", "study=models/study/encoder")
     assert done.returncode == 0, done.stderr
     metrics = json.loads((root / "metrics/study_encoder.json").read_text())

@@ -149,7 +149,7 @@ def grounded(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]
 def test_two_runs_leave_the_same_bytes(grounded: list[Path]) -> None:
     one, two = ({p.relative_to(f): p.read_bytes() for p in f.rglob("*") if p.is_file()} for f in grounded)
     assert one == two
-    names = {"boxes.parquet", "meta.json", "config.json", "head.safetensors"}
+    names = {"boxes.parquet", "meta.json", "config.json", "head.safetensors", "checksums.json"}
     assert {p.name for p in one} == names
 
 
@@ -210,7 +210,7 @@ def test_a_catalogue_without_plain_pictures_gets_centre_crops(
     assert meta["made"]["method"] == "centre" and "plain" in meta["made"]["why"]
     boxes = pq.read_table(tmp_path / "grounding/boxes.parquet")["box"].to_pylist()
     assert all(np.allclose(box, [0.125, 0.125, 0.875, 0.875]) for box in boxes)
-    assert [p.name for p in (tmp_path / "grounder").iterdir()] == ["config.json"]
+    assert {p.name for p in (tmp_path / "grounder").iterdir()} == {"config.json", "checksums.json"}
 
 
 def test_one_type_has_nothing_to_compete_with(shop: Path, tmp_path: Path) -> None:
