@@ -385,7 +385,6 @@ BAD_SETS: dict[str, tuple[Callable[[Shop], Any], str]] = {
         "'a group lies in one split' does not hold",
     ),
     "empty split": (no_test_split, "products in split test: 0, fewer than 2"),
-    "no test query": (lambda s: s.queries.clear() or s.qrels.clear(), "test queries left: 0"),
     "too few products": (lambda s: s.params.update(min_products=41), "products left: 40, fewer than 41"),
     "picture in two splits": (
         twin_pictures,

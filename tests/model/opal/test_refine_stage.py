@@ -219,15 +219,6 @@ def test_without_pictures_only_form_is_judged(shop: Shop) -> None:
     assert shop.refined()[f"k{LOUD:05d}"]["attributes"]["volume_ml"] == "300"
 
 
-def test_a_schema_without_attributes_gives_listing_and_title_instructions_only(shop: Shop) -> None:
-    shop.schema["categories"]["kitchen"]["attributes"] = {}
-    for i in range(len(shop.products)):
-        shop.change(i, attributes={})
-    shop.write()
-    assert run() == 0
-    assert {r["grain"] for r in shop.read("instructions")} == {"listing", "title"}
-
-
 def test_a_schema_of_five_thousand_values_normalises_one_of_them(shop: Shop) -> None:
     values = [f"shade {i}" for i in range(5000)]
     shop.schema["categories"]["kitchen"]["attributes"]["shade"] = {"type": "enum", "values": values}
