@@ -107,6 +107,17 @@ def test_strange_names_and_values_make_a_mapping_that_yaml_reads(tmp_path: Path)
     assert [d.attributes["Max. load"][:2] for d in drafts(tmp_path, mapping)][:3] == ["0:", "1:", "2:"]
 
 
+def test_an_id_may_have_a_name_of_the_shop_s_own(tmp_path: Path) -> None:
+    (tmp_path / "p").mkdir()
+    rows = ["Photo,Price,Name,Artikelnr.,Type"]
+    for n in range(20):
+        (tmp_path / "p" / f"{n}.png").write_bytes(b"x")
+        rows.append(f"{n}.png,{n // 2}.90,Mug {n},A-{n},mug")
+    (tmp_path / "t.csv").write_text("\n".join(rows) + "\n")
+    text, _ = inspect(tmp_path, "mine")
+    assert yaml.safe_load(text)["fields"]["product_id"] == "Artikelnr."
+
+
 def test_entities_of_a_feed_are_not_resolved(tmp_path: Path) -> None:
     from components.catalog.source.rows import read_rows
 

@@ -16,7 +16,7 @@ from components.catalog.source.values.texts import text_of
 
 # Words for each part, the surest first; compared without capitals, spaces and punctuation.
 NAMES = {
-    "product_id": "handle productid itemid sku id asin productcode code uniqid articleid key",
+    "product_id": "handle productid itemid sku id asin productcode code uniqid articleid articlenumber key",
     "title": "title name productname itemname producttitle productdisplayname displayname label",
     "description": "description bodyhtml body productdescription longdescription shortdescription "
     "bulletpoint about",
@@ -128,10 +128,22 @@ def _named(table: Table, part: str) -> str | None:
         full = [path for path in paths if table.fields[path].filled > 0.9 * rows]
         unique = [path for path in full if len(table.fields[path].values) > 0.99 * rows]
         handles = [path for path in full if _plain(path) == "handle"]
-        return next(iter([*handles, *unique, *full]), None)
+        return next(iter([*handles, *unique, *full, *_keys(table)]), None)
     if part == "title":
         return next((path for path in paths if table.fields[path].length > 1), None)
     return next(iter(paths), None)
+
+
+def _keys(table: Table) -> list[str]:
+    """Fields that tell every row apart in one short word: an id under a name of the shop's own."""
+    rows = len(table.rows)
+    return [
+        path
+        for path, facts in table.fields.items()
+        if min(facts.filled, len(facts.values)) > 0.99 * rows
+        and facts.chars < LONGEST_VALUE * rows
+        and not any(" " in value or PurePosixPath(value).suffix for value in facts.values)
+    ]
 
 
 def _picture(folder: Folder, table: Table, ids: str) -> dict[str, Any]:
