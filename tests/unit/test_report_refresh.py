@@ -52,6 +52,13 @@ def test_each_pair_of_marks_gets_the_output_of_the_block_above(tmp_path: Path) -
     assert refreshed(new, tmp_path) == new
 
 
+def test_an_empty_pair_does_not_swallow_the_next(tmp_path: Path) -> None:
+    figures(tmp_path / "metrics" / "one.json", 0.25)
+    figures(tmp_path / "metrics" / "other.json", 0.5)
+    new = refreshed(PAGE.replace("old\n", ""), tmp_path)
+    assert new == refreshed(PAGE, tmp_path)
+
+
 def test_marks_without_a_command_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(ReportInputError, match="stands above the tables"):
         refreshed("<!-- tables -->\n<!-- /tables -->\n", tmp_path)

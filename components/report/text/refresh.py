@@ -16,7 +16,10 @@ from components.report.text.markdown import tables
 
 COMMAND = "python -m components.report tables"
 BLOCK = re.compile(r"^```sh\n(?P<commands>.*?)^```$", re.MULTILINE | re.DOTALL)
-OUTPUT = re.compile(r"(?<=^<!-- tables -->\n).*?(?=^<!-- /tables -->$)", re.MULTILINE | re.DOTALL)
+# No mark inside: after an empty pair the search would go on from the same place, to the end of the next pair.
+OUTPUT = re.compile(
+    r"(?<=^<!-- tables -->\n)(?:(?!<!-- ).)*?(?=^<!-- /tables -->$)", re.MULTILINE | re.DOTALL
+)
 
 
 def refreshed(page: str, root: Path) -> str:
