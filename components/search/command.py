@@ -115,6 +115,16 @@ def no_match(near: float | None, answer: Answer | None) -> str:
     )
 
 
+def warnings(found: Found, answer: Answer | None) -> list[str]:
+    """What speaks against an answer, in sentences.
+
+    A text that is far from all products' is no reason by itself: shoppers write otherwise than the queries
+    that the floor was found with. Where the catalogue has every word and a type clearly fits, it is not told.
+    """
+    floor = "" if found.fits and not found.unknown else no_match(found.near, answer)
+    return [told for told in (_not_known(found.unknown), floor, printable(found.remark)) if told]
+
+
 def main(argv: list[str]) -> int:
     """Run the command; returns the exit code."""
     arguments = _parser().parse_args(argv)
@@ -129,9 +139,7 @@ def main(argv: list[str]) -> int:
         message, code = explain(error)
         print(f"error: {message}", file=sys.stderr)
         return code
-    for warning in filter(
-        None, (_not_known(found.unknown), no_match(found.near, answer), printable(found.remark))
-    ):
+    for warning in warnings(found, answer):
         print(warning, file=sys.stderr)
     if not found.hits and not question.where and not arguments.json:
         asked_by = "a word of the query" if question.text else "a picture"

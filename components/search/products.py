@@ -33,7 +33,7 @@ class Found:
     Attributes:
         ranked_by: a sentence that says by what. near: cosine of the query and the nearest product text; None
         where nobody has asked the texts. unknown: words of the query that no product's text has. remark: on
-        the query's type; may be empty.
+        the query's type; may be empty. fits: whether a type of the catalogue clearly fits the query.
     """
 
     hits: list[Hit]
@@ -41,6 +41,7 @@ class Found:
     near: float | None = None
     unknown: tuple[str, ...] = ()
     remark: str = ""
+    fits: bool = False
 
 
 def catalogue_rows(catalogue: Path) -> Iterator[Row]:

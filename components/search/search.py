@@ -24,7 +24,7 @@ from components.fusion.model.towers.towers import Flags, Items, Towers
 from components.retrieval.ranking import top_k
 from components.search.kept import product_vectors
 from components.search.products import Found, fulfilling, hits_of, unknown_words, word_index
-from components.search.typed import Likeliest, ask_types, no_type
+from components.search.typed import Likeliest, ask_types, fits, no_type
 
 AT_ONCE = 4096  # products that a network reads
 NAMES = {
@@ -109,14 +109,14 @@ def search(model: FusionModel, text: str, k: int, where: Mapping[str, str], cata
     places = np.flatnonzero(allowed)
     near, unknown = nearest(every.scores["text"], every.sees["text"]), unknown_words(index, text)
     if not len(places):
-        return Found([], "", near, unknown, no_type(likeliest))
+        return Found([], "", near, unknown, no_type(likeliest), fits(likeliest))
     evidence = every.of(places)
     scores = evidence.scores["fused"] if gate is None else gate.rank(evidence)
     best = top_k(scores, k)[0]
     shares = "" if gate is None else _shares(model, evidence)
     by = f"{model.network.name}'s mixture: {shares}" if gate else f"{model.network.name}'s vectors alone"
     hits = hits_of(catalogue, places[best], scores[0, best])
-    return Found(hits, f"Ranked by {by}.", near, unknown, no_type(likeliest))
+    return Found(hits, f"Ranked by {by}.", near, unknown, no_type(likeliest), fits(likeliest))
 
 
 def _shares(model: FusionModel, evidence: Evidence) -> str:

@@ -23,7 +23,7 @@ from components.search.kept import product_vectors
 from components.search.products import Found, ranked, unknown_words, word_index
 from components.search.question import Question
 from components.search.search import nearest
-from components.search.typed import ask_types, no_type
+from components.search.typed import Likeliest, ask_types, fits, no_type
 
 # Words beside a picture that ask for nothing of their own: "this one, but in navy"
 JOINING = frozenset(
@@ -71,7 +71,7 @@ def by_sum(question: Question, shop: Shop, answer: Answer | None, system: str) -
     towers = Towers(loaded, shop.fusion.text, shop.encode, shop.cache, shop.threads)
     items = product_vectors(towers, shop.encode, shop.catalogue, shop.cache)
     near: float | None = None
-    remark = ""
+    likeliest: Likeliest | None = None
     asked: Asked | None = None
     unknown: tuple[str, ...] = ()
     if question.text:
@@ -89,10 +89,10 @@ def by_sum(question: Question, shop: Shop, answer: Answer | None, system: str) -
         if system == "hybrid_image_type":
             types = load_types(shop.models / TYPES)
             asked, likeliest = ask_types(asked, question.text, types, towers, items, shop.catalogue)
-            remark = no_type(likeliest)
         scored = _of_words(asked, items, None if system == "hybrid" else answer)
         near = nearest(asked.vectors @ items.text.T, items.has_text)
-    return replace(ranked(question, shop.catalogue, *scored), near=near, unknown=unknown, remark=remark)
+    found = ranked(question, shop.catalogue, *scored)
+    return replace(found, near=near, unknown=unknown, remark=no_type(likeliest), fits=fits(likeliest))
 
 
 def _known(text: str, unknown: tuple[str, ...]) -> str:

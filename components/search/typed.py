@@ -38,9 +38,14 @@ def ask_types(
     return asked.typed(types, said, replace(items, rows=rows)), likeliest
 
 
+def fits(likeliest: Likeliest | None) -> bool:
+    """Whether a type of the catalogue clearly fits a query; not where nobody has asked."""
+    return likeliest is not None and likeliest.probability >= SURE
+
+
 def no_type(likeliest: Likeliest | None) -> str:
     """A remark where no type of the catalogue fits a query; empty else."""
-    if likeliest is None or likeliest.probability >= SURE:
+    if likeliest is None or fits(likeliest):
         return ""
     return (
         "No product type clearly fits this query: the likeliest of the catalogue's types, "

@@ -120,6 +120,7 @@ def test_a_rwlock_being_written_is_left_alone(tmp_path: Path) -> None:
 
 @hypothesis.settings(deadline=None, max_examples=50)
 @given(cut=st.integers(0, len(LOCK)))
+@hypothesis.example(cut=LOCK.index("stages:\n") + len("stages:\n"))
 def test_a_truncated_dvc_lock_is_restored_or_keeps_its_whole_entries(
     tmp_path_factory: pytest.TempPathFactory, cut: int
 ) -> None:

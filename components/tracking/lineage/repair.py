@@ -92,8 +92,8 @@ def _repair(path: Path, copy: Path) -> bool:
 
 def _is_sound(text: str) -> bool:
     """Whether the text of a dvc.lock begins and ends as DVC writes it, and every stage in it can be read."""
-    if not (text.startswith("schema:") and text.endswith("\n")):
-        return False
+    if not (text.startswith("schema:") and text.endswith("\n")) or text.endswith("stages:\n"):
+        return False  # also cut right before the first stage
     try:
         return all(entry.cmd for entry in parse_lock(text).values())
     except LockFileError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ from components.fusion.model.errors import FusionDataError
 from components.fusion.model.params import EncodeParams, FusionParams
 from components.fusion.model.towers.aligned import load_towers
 from components.fusion.model.towers.towers import Towers, joined
-from components.search.command import no_match, why
+from components.search.command import no_match, warnings, why
+from components.search.products import Found
 from components.search.question import Question
 from components.search.typed import Likeliest, no_type
 from components.stage.left_out import write_note
@@ -155,6 +157,11 @@ def test_a_best_answer_below_the_floor_is_no_good_match() -> None:
     assert no_match(0.49, answer).startswith("No good match: the nearest text of all products is 0.49 near.")
     assert "without one, 90%" in no_match(0.49, answer)
     assert not no_match(0.5, answer) and not no_match(None, answer) and not no_match(0.1, None)
+    far = Found([], "", near=0.49)
+    assert len(warnings(far, answer)) == 1
+    assert not warnings(replace(far, fits=True), answer), "a type fits, and every word is known"
+    told = warnings(replace(far, fits=True, unknown=("curtain",)), answer)
+    assert len(told) == 2 and "curtain" in told[0] and told[1].startswith("No good match")
 
 
 def test_a_query_that_no_type_fits_is_told_and_one_that_a_type_fits_is_not() -> None:
