@@ -77,7 +77,8 @@ def _gather(model: FusionModel, text: str, catalogue: Path, index: Bm25) -> tupl
     asked = Asked.of(model.towers.queries([text]), [text], index)
     items, likeliest = model.products(catalogue), None
     if (types := model.network.types) is not None:
-        asked, likeliest = ask_types(asked, text, types, model.towers, items, catalogue)
+        said = types.log_probabilities([text], model.towers.features([text]))
+        asked, likeliest = ask_types(asked, types, said, items, catalogue)
     starts = range(0, len(items.has_text), AT_ONCE)
     parts = [fused_vectors(model.network.network, _part(items, start)) for start in starts]
     return evidence_of(asked, items, np.concatenate(parts)), likeliest

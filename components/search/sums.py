@@ -88,7 +88,8 @@ def by_sum(question: Question, shop: Shop, answer: Answer | None, system: str) -
         assert asked is not None
         if system == "hybrid_image_type":
             types = load_types(shop.models / TYPES)
-            asked, likeliest = ask_types(asked, question.text, types, towers, items, shop.catalogue)
+            said = types.log_probabilities([question.text], towers.features([question.text]))
+            asked, likeliest = ask_types(asked, types, said, items, shop.catalogue)
         scored = _of_words(asked, items, None if system == "hybrid" else answer)
         near = nearest(asked.vectors @ items.text.T, items.has_text)
     found = ranked(question, shop.catalogue, *scored)

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from components.encoder.model.features.query_types import QueryTypes
+from components.encoder.model.features.query_types import Floats, QueryTypes
 from components.fusion.model.fuse.item_vectors import Asked
-from components.fusion.model.towers.towers import Items, Towers
+from components.fusion.model.towers.towers import Items
 from components.search.products import catalogue_rows
 
 SURE = 0.5  # a type below it is less likely than that it is another, or none
@@ -24,14 +24,14 @@ class Likeliest(NamedTuple):
 
 
 def ask_types(
-    asked: Asked, text: str, types: QueryTypes, towers: Towers, items: Items, catalogue: Path
+    asked: Asked, types: QueryTypes, said: Floats, items: Items, catalogue: Path
 ) -> tuple[Asked, Likeliest]:
     """A query with the log-probability of every product's type, and the likeliest type.
 
     Args:
+        said: the query's log-probabilities of ``types``, ``[1, types]``.
         items: all products of the catalogue, in its order.
     """
-    said = types.log_probabilities([text], towers.features([text]))
     rows = [{"product_type": row["product_type"]} for row in catalogue_rows(catalogue)]
     best = int(said[0].argmax())
     likeliest = Likeliest(types.names[best], float(np.exp(said[0, best])))
