@@ -41,7 +41,7 @@ from components.encoder.model.features.pixels import PixelCache
 from components.encoder.model.params import EncoderParams
 from components.encoder.model.towers.start import starting_model
 from components.encoder.model.towers.weights import load_image_trunk
-from components.stage.memory import keep_freed_memory
+from components.stage.resources.memory import keep_freed_memory
 
 RESULTS = Path("benchmarks/results/features.json")
 BATCH, THREADS, SMALL_PX, FEW = 64, 2, 32, 10_000

@@ -35,9 +35,9 @@ from components.fusion.model.params import AlignImageParams, AlignmentParams, Fu
 from components.fusion.model.towers.aligned import load_towers
 from components.fusion.model.towers.product_texts import WholeTexts
 from components.fusion.model.towers.towers import Towers
-from components.stage.memory import keep_freed_memory
 from components.stage.params import load_params
 from components.stage.paths import Paths
+from components.stage.resources.memory import keep_freed_memory
 from components.training.loop import Loop
 
 CATALOGUE, TOWERS, CACHE = Paths().catalogue, Paths().fusion / "align_image", Paths().cache

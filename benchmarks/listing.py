@@ -31,7 +31,7 @@ from components.opal.model.language.files import load_listing_model, read_note
 from components.opal.model.language.listing_model import ListingModel
 from components.opal.model.writing.conversation import Conversation
 from components.opal.model.writing.generate import Decoding, ListingGenerator
-from components.stage.memory import keep_freed_memory
+from components.stage.resources.memory import keep_freed_memory
 
 CATALOGUE, CACHE = Path("data/checked"), Path(".vitrine/cache")
 RESULTS = Path("benchmarks/results/listing.json")

@@ -35,9 +35,9 @@ from components.opal.model.sft.tuning import tune
 from components.opal.model.train.run import Run
 from components.opal.model.train.trainer_setup import common_arguments
 from components.opal.model.writing.conversation import Conversation
-from components.stage.memory import keep_freed_memory
 from components.stage.params import load_params
 from components.stage.paths import Paths
+from components.stage.resources.memory import keep_freed_memory
 
 RESULTS = Path("benchmarks/results/sft.json")
 

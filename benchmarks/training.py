@@ -40,7 +40,7 @@ from components.encoder.model.towers.start import starting_model
 from components.encoder.model.towers.tokenizer import TextTokenizer
 from components.encoder.model.train.contrastive import Contrastive
 from components.encoder.model.train.training_set import make_training_set
-from components.stage.memory import keep_freed_memory
+from components.stage.resources.memory import keep_freed_memory
 from components.training.optimiser import adamw
 
 COLOURS = ("red", "green", "blue", "white", "black", "yellow")

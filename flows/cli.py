@@ -19,8 +19,8 @@ import typer
 from rich.console import Console
 
 from components.stage.errors import VitrineError
-from components.stage.full_disk import DISK_FULL, of_full_disk
-from components.stage.printable import printable
+from components.stage.files.printable import printable
+from components.stage.resources.full_disk import DISK_FULL, of_full_disk
 from flows.options import Count, Json, Profile, Request
 from flows.run import FLOW_THREAD
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from components.report.budget import memory
-from components.stage.publish import remove
+from components.stage.files.publish import remove
 from components.stage.record import STATE
 from components.tracking.lineage.objects import Cache, computable, needed
 from components.tracking.lineage.repair import dvc_stands_still

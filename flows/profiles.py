@@ -16,7 +16,7 @@ from pathlib import Path
 
 from components.machine import processes
 from components.parameters.profiles import checked_name, profile_names
-from components.stage.publish import remove, write_text
+from components.stage.files.publish import remove, write_text
 from components.stage.record import STATE
 from flows.errors import WorkspaceError
 from flows.workspace import git, head_commit, snapshot

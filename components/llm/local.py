@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from components.llm.chat import Message, Reply, Request, Usage
 from components.llm.errors import ChatModelFileError, ReplyError
 from components.llm.params import LocalParams
-from components.stage.model_files import check_files, check_loaded, check_weights
+from components.stage.files.model_files import check_files, check_loaded, check_weights
 
 if TYPE_CHECKING:
     from torch import Tensor

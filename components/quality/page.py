@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from components.quality.expectations import Outcome
 from components.quality.verdict import BadRow, Verdict
-from components.stage.pages import render_page
+from components.stage.files.pages import render_page
 
 TEMPLATE = Path(__file__).with_name("page.jinja")
 SEVERITIES = {

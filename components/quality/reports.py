@@ -9,7 +9,7 @@ from typing import NoReturn
 from components.quality.errors import GateError
 from components.quality.page import validation_page
 from components.quality.verdict import Verdict, write_quarantine
-from components.stage.publish import published, write_text
+from components.stage.files.publish import published, write_text
 from components.stage.record import STATE, Record
 
 

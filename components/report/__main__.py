@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from components.stage.errors import VitrineError
+from components.stage.files.printable import printable
+from components.stage.files.publish import write_text
 from components.stage.paths import Paths
-from components.stage.printable import printable
-from components.stage.publish import write_text
 
 
 def main(words: Sequence[str]) -> int:

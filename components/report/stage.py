@@ -6,9 +6,9 @@ import json
 
 from components.report.page.report import build_report
 from components.report.params import ReportParams
+from components.stage.files.publish import write_text
 from components.stage.params import Params
 from components.stage.paths import Paths
-from components.stage.publish import write_text
 from components.stage.record import Record
 
 

@@ -14,9 +14,9 @@ from rich.text import Text
 
 from components.report.params import CLAIM_N, Claim, ReportParams
 from components.stage.errors import VitrineError
+from components.stage.files.printable import printable
 from components.stage.left_out import reason_in
 from components.stage.params import load_params
-from components.stage.printable import printable
 
 COLUMNS = 3  # metrics of a system that are shown
 METRIC_WIDTH = 23  # characters of a column: a figure with its interval, and the space beside it

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from components.retrieval.errors import FilterError
-from components.stage.printable import printable
+from components.stage.files.printable import printable
 
 MOST_OF_AN_ID = 40  # columns; a longer id goes on in the next line
 WIDTH = 120  # columns, where it is no terminal

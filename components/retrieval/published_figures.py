@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.stage.publish import published, write_text
+from components.stage.files.publish import published, write_text
 
 
 def publish_figures(

@@ -10,9 +10,9 @@ from components.retrieval.errors import RetrievalDataError
 from components.retrieval.index import build_index
 from components.retrieval.params import IndexParams
 from components.retrieval.products import products_of
+from components.stage.files.publish import published
 from components.stage.params import Params
 from components.stage.paths import Paths
-from components.stage.publish import published
 from components.stage.record import Record
 from components.stage.resume import sha256_file
 

@@ -16,10 +16,10 @@ from components.retrieval.hits import conditions, print_hits
 from components.search.products import Found, by_words
 from components.search.question import Question, read_parts
 from components.stage.arguments import Parser
+from components.stage.files.printable import printable
 from components.stage.frame import explain
 from components.stage.params import load_params
 from components.stage.paths import Paths
-from components.stage.printable import printable
 
 SEES = ("encoder", "hybrid_image")  # systems that a picture can be asked of
 

@@ -19,7 +19,7 @@ from components.encoder.model.features.pixels import alone, shard_paths
 from components.encoder.model.features.vector_cache import VERSION, Vectors
 from components.fusion.model.params import EncodeParams
 from components.fusion.model.towers.towers import Items, Towers, joined
-from components.stage.publish import published
+from components.stage.files.publish import published
 from components.stage.resume import sha256_file
 
 KEPT = 4  # arrays: a workspace and its profiles share the folder

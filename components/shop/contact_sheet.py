@@ -10,8 +10,8 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from components.catalog.format.records import Product, Truth
-from components.stage.pages import render_page
-from components.stage.publish import published, write_text
+from components.stage.files.pages import render_page
+from components.stage.files.publish import published, write_text
 
 _GAP_PX = 4
 _TEMPLATE = Path(__file__).with_name("contact_sheet.jinja")

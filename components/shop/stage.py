@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 
 from components.shop.params import ShopParams
+from components.stage.files.publish import published
 from components.stage.params import Params, read_yaml
 from components.stage.paths import Paths
-from components.stage.publish import published
 from components.stage.record import Record
 
 ROWS_PER_SHARD = 4096

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import NoReturn
 
-from components.stage.printable import printable
+from components.stage.files.printable import printable
 
 
 class Parser(argparse.ArgumentParser):

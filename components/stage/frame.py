@@ -27,7 +27,7 @@ from typing import Any, NamedTuple, get_type_hints
 import yaml
 
 from components.stage.errors import ConfigurationError, VitrineError
-from components.stage.full_disk import DISK_FULL, of_full_disk
+from components.stage.files.printable import printable
 from components.stage.left_out import left_out_if_impossible
 from components.stage.params import (
     Params,
@@ -39,9 +39,9 @@ from components.stage.params import (
     validate,
 )
 from components.stage.paths import Paths
-from components.stage.placement import hold_threads_in_place
-from components.stage.printable import printable
 from components.stage.record import Record, environment, peak_memory_bytes, save_record
+from components.stage.resources.full_disk import DISK_FULL, of_full_disk
+from components.stage.resources.placement import hold_threads_in_place
 
 COMPONENTS = Path(__file__).parents[1]
 COMMAND = re.compile(r"vitrine (?:run|import|sync|register)\b(?!.* --profile)")

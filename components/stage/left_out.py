@@ -18,8 +18,8 @@ import yaml
 from markupsafe import escape
 
 from components.stage.errors import InvalidDataError
-from components.stage.printable import printable
-from components.stage.publish import published, write_text
+from components.stage.files.printable import printable
+from components.stage.files.publish import published, write_text
 from components.stage.record import Record
 
 COPES = ("report",)  # rooms that work on what is there

@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from components.stage.publish import write_text
+from components.stage.files.publish import write_text
 
 STATE = Path(".vitrine")
 State = Literal["ran", "restored", "unchanged", "cached", "failed"]

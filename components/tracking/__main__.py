@@ -13,8 +13,8 @@ from pathlib import Path
 
 from components.stage.arguments import Parser
 from components.stage.errors import VitrineError
+from components.stage.files.model_files import CHECKSUMS
 from components.stage.frame import explain
-from components.stage.model_files import CHECKSUMS
 from components.tracking.errors import UnknownReferenceError
 
 HERE = Path()

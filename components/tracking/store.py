@@ -22,8 +22,8 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from components.stage.errors import ConfigurationError
+from components.stage.files.publish import published
 from components.stage.params import read_yaml
-from components.stage.publish import published
 from components.tracking.errors import TrackerUnavailableError, UnknownReferenceError
 
 ANSWER_WITHIN_S = 5.0

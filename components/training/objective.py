@@ -27,7 +27,8 @@ class Objective(Protocol[Batch]):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Scalars in nats: ``loss`` is minimised, any others are its parts and go to the curves.
 
-        Precision is the objective's choice: it enters :func:`components.stage.accelerator.autocast` itself.
+        Precision is the objective's choice: it enters
+        :func:`components.stage.resources.accelerator.autocast` itself.
         """
 
     def ids(self, batch: Batch) -> Mapping[str, Sequence[str]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from components.stage.publish import published
+from components.stage.files.publish import published
 from components.stage.resume import code_sha256, resume_folder
 from components.training.curves import History
 

@@ -26,7 +26,7 @@ from prefect.states import Completed, Failed, State
 from pydantic import TypeAdapter
 
 from components.stage.errors import VitrineError
-from components.stage.publish import write_text
+from components.stage.files.publish import write_text
 from components.stage.record import STATE, StageResult
 from components.tracking.lineage.lockfile import is_inside
 from flows.errors import RunnerConfigurationError, RunnerError, RunnerInputError

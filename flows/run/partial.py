@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from components.report.budget import title
-from components.stage.publish import remove
+from components.stage.files.publish import remove
 from flows.errors import StageFailedError
 from flows.importing import CommandFailedError, passed_on
 from flows.run.stages import Run

@@ -26,8 +26,8 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from components.parameters.runner import cores_wanted
 from components.stage.errors import VitrineError
-from components.stage.full_disk import DISK_FULL, full
 from components.stage.record import StageResult
+from components.stage.resources.full_disk import DISK_FULL, full
 from components.tracking.lineage.lockfile import read_lock
 from flows.errors import SERVER_LOST, StageFailedError, TrackerError
 from flows.run import FLOW_THREAD

@@ -18,8 +18,8 @@ from pathlib import Path
 from subprocess import Popen
 
 from components.machine import processes
-from components.stage.full_disk import DISK_FULL, full
 from components.stage.record import STATE
+from components.stage.resources.full_disk import DISK_FULL, full
 from flows.errors import TrackerError
 
 AWAY_S = 4.0  # how long a server of the environment may refuse before it counts as gone

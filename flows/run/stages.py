@@ -22,8 +22,8 @@ from pydantic import BaseModel
 
 from components.machine import processes
 from components.parameters.runner import RunnerParams
-from components.stage.full_disk import why_it_ended
 from components.stage.record import STATE, StageResult, State, newest_record
+from components.stage.resources.full_disk import why_it_ended
 from flows.errors import CalledOffError, LockHeldError, StageFailedError
 from flows.run.graph import Graph
 from flows.run.locks import held, mend

@@ -25,7 +25,7 @@ from components.catalog.format.errors import SourceError
 from components.catalog.format.params import ImageLimits
 from components.catalog.source.manifest import import_source
 from components.catalog.source.mapping import parse_mapping
-from components.catalog.source.rows import read_rows
+from components.catalog.source.reading.rows import read_rows
 from components.catalog.source.values.markup import plain_text
 from components.catalog.source.values.texts import text_of
 from tests.data.test_catalog_importer import folder_of, item, jpeg, mapping_of, products_of, rejects_of

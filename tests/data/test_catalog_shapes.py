@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmarks.catalogues import imported, mapping_of
-from benchmarks.feeds import SHAPES, Shape
+from benchmarks.catalogues.__main__ import imported, mapping_of
+from benchmarks.catalogues.feeds import SHAPES, Shape
 from components.catalog.format.errors import SourceError
 from components.catalog.source.drafts import Draft
 from components.catalog.source.importer import product_drafts
@@ -119,7 +119,7 @@ def test_an_id_may_have_a_name_of_the_shop_s_own(tmp_path: Path) -> None:
 
 
 def test_entities_of_a_feed_are_not_resolved(tmp_path: Path) -> None:
-    from components.catalog.source.rows import read_rows
+    from components.catalog.source.reading.rows import read_rows
 
     (tmp_path / "secret").write_text("secret")
     head = f'<!DOCTYPE r [<!ENTITY e SYSTEM "file://{tmp_path}/secret"><!ENTITY b "bbb">]>'

@@ -33,7 +33,7 @@ from pathlib import Path
 import yaml
 from components.stage.frame import work
 from components.stage.errors import InvalidDataError
-from components.stage.publish import write_text
+from components.stage.files.publish import write_text
 
 def params():
     return yaml.safe_load(Path("params.yaml").read_text())

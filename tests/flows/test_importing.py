@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from benchmarks.feeds import SHAPES
+from benchmarks.catalogues.feeds import SHAPES
 from flows.importing import CommandFailedError, inspect_source, passed_on
 
 

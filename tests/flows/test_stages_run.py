@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from components.stage import full_disk
 from components.stage.frame import explain
-from components.stage.full_disk import of_full_disk, why_it_ended
 from components.stage.record import StageResult
+from components.stage.resources import full_disk
+from components.stage.resources.full_disk import of_full_disk, why_it_ended
 from flows.run.stages import QUIET, Stage, Watcher, _answer, last_line, run_stage
 from tests.flows.toy_workspace import PROJECT, make_workspace, settings
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from components.stage.frame import work
 from components.stage.errors import GateFailedError, InvalidDataError
 from components.stage.params import read_yaml
-from components.stage.publish import write_text
+from components.stage.files.publish import write_text
 
 def settings():
     return read_yaml(Path("toy.yaml"))["toy"]

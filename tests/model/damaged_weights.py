@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from components.stage.model_files import write_checksums
+from components.stage.files.model_files import write_checksums
 
 
 def flip_a_byte(file: Path) -> None:

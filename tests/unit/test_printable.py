@@ -8,8 +8,8 @@ import pytest
 
 from components.retrieval.hits import Hit, print_hits
 from components.stage.errors import InvalidDataError
+from components.stage.files.printable import printable
 from components.stage.frame import explain
-from components.stage.printable import printable
 
 RED, CSI = "\x1b[31mred\x1b[0m", "\x9b2J"
 

@@ -12,7 +12,7 @@ import components
 from components.stage import frame
 from components.stage.frame import in_profile, main
 from components.stage.left_out import reason_in
-from components.stage.placement import hold_threads_in_place
+from components.stage.resources.placement import hold_threads_in_place
 
 
 def test_only_a_stage_of_the_graph_binds_its_threads(

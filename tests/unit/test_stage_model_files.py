@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from components.stage.model_files import check_files, check_loaded, check_weights, read_json, write_checksums
+from components.stage.files.model_files import (
+    check_files,
+    check_loaded,
+    check_weights,
+    read_json,
+    write_checksums,
+)
 
 
 @pytest.fixture

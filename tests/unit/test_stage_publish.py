@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from components.stage.publish import published, write_text
+from components.stage.files.publish import published, write_text
 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from components.stage.publish import published
+from components.stage.files.publish import published
 with published(Path(sys.argv[1])) as folder:
     folder.mkdir()
     (folder / "part").write_text("half")

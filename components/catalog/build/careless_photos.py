@@ -22,9 +22,9 @@ from components.catalog.format.shards import Catalogue, CatalogueWriter
 from components.catalog.format.truth import TruthWriter, read_truth
 from components.catalog.noise.params import PhotoNoiseParams
 from components.catalog.noise.photos import Photo, PhotoNoise, Pool, Thing, cut_from
+from components.stage.files.publish import remove
 from components.stage.frame import die_with_parent
 from components.stage.progress import Progress
-from components.stage.publish import remove
 
 SPARE = 2  # candidates for each place in the pool: some have no plain ground
 CHUNK = 32  # products that a worker photographs at a time

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 
 from components.catalog.build.params import CatalogParams
+from components.stage.files.publish import published
 from components.stage.params import Params
 from components.stage.paths import Paths
-from components.stage.publish import published
 from components.stage.record import Record
 
 

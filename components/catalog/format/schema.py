@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from components.catalog.format.errors import SchemaError
 from components.catalog.format.records import Row
-from components.stage.publish import write_text
+from components.stage.files.publish import write_text
 
 Name = str  # a category, product type or attribute name: any non-blank text
 

@@ -32,7 +32,7 @@ from components.catalog.format.records import (
     Split,
 )
 from components.catalog.format.schema import CatalogSchema, read_schema
-from components.stage.publish import write_text
+from components.stage.files.publish import write_text
 
 
 def pairs(attributes: dict[str, str]) -> list[dict[str, str]]:

@@ -11,11 +11,11 @@ from pathlib import Path
 from components.catalog.format.params import ImageLimits
 from components.stage.arguments import Parser
 from components.stage.errors import ConfigurationError, VitrineError
+from components.stage.files.printable import printable
+from components.stage.files.publish import write_text
 from components.stage.frame import explain
 from components.stage.params import parameters_file, read_yaml, validate
 from components.stage.paths import Paths
-from components.stage.printable import printable
-from components.stage.publish import write_text
 
 
 def main(argv: Sequence[str]) -> int:

@@ -25,7 +25,7 @@ from components.catalog.source.mapping import Mapping, QrelRule, QueryRule, fiel
 from components.catalog.source.observed_schema import ObservedSchema
 from components.catalog.source.params import SourceParams
 from components.catalog.source.reading.row import all_composed
-from components.catalog.source.rows import SourceRow, read_rows, source_files
+from components.catalog.source.reading.rows import SourceRow, read_rows, source_files
 from components.catalog.source.splits import split_of
 from components.catalog.source.staging import Reject, Staged, Staging
 from components.catalog.source.tables.continued import LeftOut, whole_products

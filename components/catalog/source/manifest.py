@@ -20,11 +20,11 @@ from components.catalog.format.params import ImageLimits
 from components.catalog.source.drafts import Draft
 from components.catalog.source.importer import mapped_rows, product_drafts
 from components.catalog.source.mapping import Mapping, field_paths, mapping_values
-from components.catalog.source.rows import source_files
+from components.catalog.source.reading.rows import source_files
 from components.catalog.source.summary import Summary
 from components.catalog.source.values.pictures import is_file
+from components.stage.files.publish import published, write_text
 from components.stage.params import Params, read_yaml, validate
-from components.stage.publish import published, write_text
 
 MANIFEST = "manifest.yaml"
 FILES = "files"

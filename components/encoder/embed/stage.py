@@ -15,10 +15,10 @@ from components.encoder.model.features.picture_features import FeatureCache
 from components.encoder.model.features.pixels import ROWS_AT_ONCE, PixelCache, shard_paths
 from components.encoder.model.params import EmbeddingsParams
 from components.encoder.model.towers.files import load_encoder
+from components.stage.files.publish import published
 from components.stage.params import Params
 from components.stage.paths import Paths
 from components.stage.progress import Progress
-from components.stage.publish import published
 from components.stage.record import Record
 
 

@@ -13,9 +13,9 @@ from components.encoder.model.features.query_types import QueryTypes, save_types
 from components.fusion.model.errors import FusionDataError
 from components.fusion.model.networks.names import known_network
 from components.stage.errors import ConfigurationError
+from components.stage.files.publish import published, write_text
 from components.stage.left_out import reason_in
 from components.stage.params import Params, Share, validate
-from components.stage.publish import published, write_text
 
 FILE, TYPES = "answer.json", "query_types.safetensors"
 PLAIN = ("bm25", "hybrid", "hybrid_image", "hybrid_image_type")  # what trains nothing, the simplest first

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from components.stage.arguments import Parser
 from components.stage.errors import VitrineError
+from components.stage.files.printable import printable
+from components.stage.files.publish import write_text
 from components.stage.frame import explain
 from components.stage.params import load_params
-from components.stage.printable import printable
-from components.stage.publish import write_text
 
 
 def parser() -> Parser:

@@ -19,7 +19,7 @@ from components.opal.model.errors import ListingConfigurationError, PhotoError
 from components.opal.model.language.files import load_listing_model, read_note
 from components.opal.model.params import DescribeParams
 from components.opal.model.writing.generate import Decoding, Generated, ListingGenerator
-from components.stage.printable import printable
+from components.stage.files.printable import printable
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
 

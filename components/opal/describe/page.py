@@ -10,7 +10,7 @@ from pathlib import Path
 from components.catalog.format.images import decode_image
 from components.catalog.format.params import ImageLimits
 from components.opal.describe.describe import Described
-from components.stage.pages import render_page
+from components.stage.files.pages import render_page
 
 THUMBNAIL_PX, QUALITY = 256, 80
 TEMPLATE = Path(__file__).with_name("page.jinja")

@@ -26,10 +26,10 @@ from components.opal.refine.judge_panel import open_panel
 from components.opal.refine.listings import listing_batches
 from components.opal.refine.observed import observe
 from components.opal.refine.params import RefineParams
+from components.stage.files.publish import published
 from components.stage.params import Params
 from components.stage.paths import Paths
 from components.stage.progress import Progress
-from components.stage.publish import published
 from components.stage.record import Record
 
 PRODUCTS = pa.schema(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from components.quality.params import QualityParams
+from components.stage.files.publish import published
 from components.stage.params import Params
 from components.stage.paths import Paths
-from components.stage.publish import published
 from components.stage.record import Record
 
 

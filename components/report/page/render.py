@@ -15,8 +15,8 @@ from components.report.galleries.catalogue import attributes, noise_acts
 from components.report.galleries.retrieval import failure_in_words, query_text
 from components.report.params import CLAIM_N, ReportParams
 from components.report.text import glossary
-from components.stage.pages import render_page
-from components.stage.printable import escaped
+from components.stage.files.pages import render_page
+from components.stage.files.printable import escaped
 
 WHITE = dict.fromkeys((9, 10, 11, 12, 13, 0x85, 0x2028, 0x2029), " ")  # white space of any kind is a space
 TEMPLATES = Path(__file__).parent / "templates"

@@ -6,7 +6,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from components.stage.publish import write_text
+from components.stage.files.publish import write_text
 from components.tracking.lineage.revision import revision
 
 

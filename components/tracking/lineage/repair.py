@@ -13,7 +13,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from components.stage.errors import ConfigurationError
-from components.stage.publish import write_text
+from components.stage.files.publish import write_text
 from components.stage.record import STATE
 from components.tracking.errors import LockFileError
 from components.tracking.lineage.lockfile import parse_lock

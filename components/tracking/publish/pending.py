@@ -25,7 +25,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from components.stage.publish import write_text
+from components.stage.files.publish import write_text
 from components.stage.record import STATE, Record
 from components.tracking.lineage.lockfile import LockEntry, digest, disagreement, lock_time, read_lock
 from components.tracking.lineage.revision import Revision, revision

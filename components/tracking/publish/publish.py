@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from components.stage.errors import VitrineError
+from components.stage.files.publish import remove
 from components.stage.params import load_params
-from components.stage.publish import remove
 from components.stage.record import Record
 from components.tracking.errors import LockFileError, TrackerUnavailableError
 from components.tracking.params import TrackingParams

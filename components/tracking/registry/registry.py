@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from components.stage.files.publish import published
 from components.stage.left_out import reason_in
-from components.stage.publish import published
 from components.stage.record import STATE
 from components.tracking.errors import ModelFolderError, TrackingError, UnknownReferenceError
 from components.tracking.lineage.lockfile import is_inside, tree_md5

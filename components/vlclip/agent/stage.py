@@ -26,10 +26,10 @@ from components.llm.open_model import open_model
 from components.llm.params import LLMParams
 from components.llm.session import ChatSession, check_failures, in_order
 from components.retrieval.embeddings import read_embeddings
+from components.stage.files.publish import published
 from components.stage.params import Params
 from components.stage.paths import Paths
 from components.stage.progress import Progress
-from components.stage.publish import published
 from components.stage.record import Record
 from components.vlclip.agent.agent import Agent, Clarified
 from components.vlclip.agent.errors import VectorsDataError

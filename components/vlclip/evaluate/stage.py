@@ -17,11 +17,11 @@ from components.encoder.model.features.pixels import PixelCache
 from components.encoder.model.features.rows import read_rows
 from components.encoder.model.towers.files import load_encoder
 from components.retrieval.published_figures import flat_figures, publish_figures
-from components.stage.memory import keep_freed_memory
+from components.stage.files.publish import write_text
 from components.stage.params import Params
 from components.stage.paths import Paths
-from components.stage.publish import write_text
 from components.stage.record import Record
+from components.stage.resources.memory import keep_freed_memory
 from components.vlclip.evaluate.duplicates import SIDE_PX, seen_in_training
 from components.vlclip.evaluate.evaluate import VlclipEvaluation
 from components.vlclip.evaluate.grounding import GroundingEvaluation, every_row

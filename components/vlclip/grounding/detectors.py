@@ -18,7 +18,7 @@ import numpy.typing as npt
 from components.catalog.format.errors import ImageError
 from components.catalog.format.images import decode_image
 from components.encoder.model.features.pixels import LIMITS
-from components.stage.model_files import check_weights
+from components.stage.files.model_files import check_weights
 from components.vlclip.grounding.grounding import NO_PICTURE, Proposals
 from components.vlclip.model.errors import DetectorError, GroundingDataError
 from components.vlclip.model.params import DetectorGrounding
@@ -90,7 +90,7 @@ class DetectorGrounder:
     """
 
     def __init__(self, params: DetectorGrounding, precision: str, batch_size: int) -> None:
-        from components.stage.accelerator import device
+        from components.stage.resources.accelerator import device
 
         self.params, self.precision, self.batch_size = params, precision, batch_size
         self.device = device()

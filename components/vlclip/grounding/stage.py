@@ -19,12 +19,12 @@ from components.catalog.format.schema import read_schema
 from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.features.pixels import ROWS_AT_ONCE, shard_paths
 from components.encoder.model.towers.files import LoadedEncoder, load_encoder
-from components.stage.memory import keep_freed_memory
+from components.stage.files.publish import published
 from components.stage.params import Params
 from components.stage.paths import Paths
 from components.stage.progress import Progress
-from components.stage.publish import published
 from components.stage.record import Record
+from components.stage.resources.memory import keep_freed_memory
 from components.vlclip.grounding.dense.files import TrainedHead, save_grounder
 from components.vlclip.grounding.dense.grounder import DenseGrounder
 from components.vlclip.grounding.dense.reading import AskedTypes, Reader

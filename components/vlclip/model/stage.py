@@ -11,11 +11,11 @@ from components.encoder.model.towers.dual_encoder import Encoder
 from components.encoder.model.towers.files import load_encoder, save_encoder
 from components.encoder.model.towers.tuned import freeze
 from components.encoder.model.train.contrastive import Contrastive
-from components.stage.memory import keep_freed_memory
+from components.stage.files.publish import published, write_text
 from components.stage.params import Params
 from components.stage.paths import Paths
-from components.stage.publish import published, write_text
 from components.stage.record import Record
+from components.stage.resources.memory import keep_freed_memory
 from components.stage.resume import sha256_file, sha256_folder
 from components.training.curves import curves_csv, record_history
 from components.training.resume import forget, training_folder

@@ -16,9 +16,9 @@ from components.report.errors import ReportInputError, ReportParamsError
 from components.report.page.render import clip
 from components.report.page.report import build_report
 from components.report.params import Claim, ReportParams
+from components.stage.files.publish import remove
 from components.stage.left_out import write_note
 from components.stage.paths import Paths
-from components.stage.publish import remove
 
 
 def built(shop: ShopOfAll, **changes: Any) -> Page:

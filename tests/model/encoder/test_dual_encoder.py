@@ -28,7 +28,7 @@ from components.encoder.model.towers.files import (
 )
 from components.encoder.model.towers.start import starting_model
 from components.encoder.model.train.views import crop_grid
-from components.stage.model_files import write_checksums
+from components.stage.files.model_files import write_checksums
 from tests.model.damaged_weights import DAMAGE
 
 TEXTS = ["red square", "blue bar number 7", "white", "a green square beside a red bar"]

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from components.catalog.format.errors import SourceError
-from components.catalog.source.rows import read_rows, source_files
+from components.catalog.source.reading.rows import read_rows, source_files
 from components.catalog.source.values.paths import Fields
 from components.catalog.source.values.texts import text_of
 

@@ -12,7 +12,7 @@ from components.catalog.format.errors import SourceError
 from components.catalog.source.inspection.guess import Guess, guess
 from components.catalog.source.inspection.sample import FieldFacts, Folder, look_into
 from components.catalog.source.mapping import parse_mapping
-from components.stage.printable import printable
+from components.stage.files.printable import printable
 
 EXAMPLE_CHARS = 40
 MOST_FIELDS = 200  # that are described

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from components.catalog.source.mapping import Mapping
-from components.catalog.source.rows import SourceRow
+from components.catalog.source.reading.rows import SourceRow
 from components.catalog.source.values.paths import Fields, look_up
 from components.catalog.source.values.texts import text_of
 

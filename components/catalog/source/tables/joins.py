@@ -10,7 +10,7 @@ from types import TracebackType
 
 from components.catalog.format.errors import MappingError
 from components.catalog.source.mapping import JoinRule, Mapping
-from components.catalog.source.rows import SourceRow
+from components.catalog.source.reading.rows import SourceRow
 from components.catalog.source.values.paths import look_up
 from components.catalog.source.values.texts import text_of
 

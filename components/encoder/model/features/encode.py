@@ -25,7 +25,7 @@ from components.encoder.model.features.pixels import square
 from components.encoder.model.features.vector_cache import VectorCache, Vectors, key_of
 from components.encoder.model.towers.dual_encoder import Encoder
 from components.encoder.model.towers.files import LoadedEncoder
-from components.stage.accelerator import autocast, device
+from components.stage.resources.accelerator import autocast, device
 
 VERSION = "2"  # of a picture's features: raise it when the same tower gives others
 TEXT_STEP = 2  # a text's row is padded to a multiple of so many tokens

@@ -18,8 +18,8 @@ import torch
 
 from components.encoder.model.features.encode import PictureEncoder
 from components.encoder.model.features.pixels import PixelCache, alone
+from components.stage.files.publish import published
 from components.stage.progress import Progress
-from components.stage.publish import published
 
 Features = npt.NDArray[np.float32]
 Kept = npt.NDArray[np.float16]

@@ -21,9 +21,9 @@ import pyarrow.parquet as pq
 from components.catalog.format.errors import ImageError
 from components.catalog.format.images import decode_image
 from components.catalog.format.params import ImageLimits
-from components.stage.placement import leave_place
+from components.stage.files.publish import published
 from components.stage.progress import Progress
-from components.stage.publish import published
+from components.stage.resources.placement import leave_place
 from components.stage.resume import sha256_file
 
 Pixels = npt.NDArray[np.uint8]

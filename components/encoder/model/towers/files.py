@@ -19,7 +19,13 @@ from components.encoder.model.errors import EncoderConfigurationError, ModelFile
 from components.encoder.model.towers.architecture import Architecture, HeadSizes
 from components.encoder.model.towers.dual_encoder import Encoder, Preprocessing
 from components.encoder.model.towers.tokenizer import TextTokenizer, read_tokenizer
-from components.stage.model_files import CHECKSUMS, check_files, check_weights, read_json, write_checksums
+from components.stage.files.model_files import (
+    CHECKSUMS,
+    check_files,
+    check_weights,
+    read_json,
+    write_checksums,
+)
 from components.stage.resume import sha256_file
 
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from components.encoder.model.errors import EncoderConfigurationError
 from components.encoder.model.params import Weights
-from components.stage.model_files import check_weights
+from components.stage.files.model_files import check_weights
 from components.stage.resume import sha256_file
 
 SAFETENSORS = "model.safetensors"

@@ -23,7 +23,7 @@ from components.encoder.model.towers.losses import distillation, info_nce, no_ne
 from components.encoder.model.towers.tuned import add_adapters, silent_adapters
 from components.encoder.model.train.interpolation import interpolate
 from components.encoder.model.train.views import random_views
-from components.stage.accelerator import autocast, device
+from components.stage.resources.accelerator import autocast, device
 from components.training.batches import BatchOrder
 from components.training.curves import History
 from components.training.loop import Loop

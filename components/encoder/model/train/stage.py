@@ -9,11 +9,11 @@ from components.encoder.model.towers.files import save_encoder
 from components.encoder.model.towers.start import starting_model
 from components.encoder.model.train.contrastive import Contrastive
 from components.encoder.model.train.training_set import make_training_set
-from components.stage.memory import keep_freed_memory
+from components.stage.files.publish import published, write_text
 from components.stage.params import Params
 from components.stage.paths import Paths
-from components.stage.publish import published, write_text
 from components.stage.record import Record
+from components.stage.resources.memory import keep_freed_memory
 from components.stage.resume import sha256_folder
 from components.training.curves import curves_csv, record_history
 from components.training.resume import forget, training_folder

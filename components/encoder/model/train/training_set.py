@@ -25,7 +25,7 @@ from components.encoder.model.towers.files import LoadedEncoder
 from components.encoder.model.train.contrastive import TextInputs, TrainingSet, Validate, ever_drawn
 from components.retrieval.metrics import judge, reciprocal_rank
 from components.retrieval.ranking import top_k
-from components.stage.accelerator import autocast
+from components.stage.resources.accelerator import autocast
 
 RELEVANT = 3  # the grade from which a product answers a train query: it has everything that is asked
 FITTED = 20_000  # rows that heads take their scale from, at most about

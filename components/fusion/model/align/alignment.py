@@ -26,7 +26,7 @@ from components.fusion.model.params import AlignmentParams
 from components.fusion.model.towers.aligned import AlignedTowers
 from components.fusion.model.towers.product_texts import ProductTexts
 from components.fusion.model.towers.towers import SplitPictures
-from components.stage.accelerator import autocast, device
+from components.stage.resources.accelerator import autocast, device
 from components.training.loop import Loop
 
 Validate = Callable[[], dict[str, float]]

@@ -18,10 +18,10 @@ from components.fusion.model.align.training_set import fit_fields, make_alignmen
 from components.fusion.model.params import AlignmentParams, FusionParams
 from components.fusion.model.towers.aligned import LoadedTowers, load_towers, save_towers
 from components.fusion.model.towers.towers import Towers
-from components.stage.memory import keep_freed_memory
+from components.stage.files.publish import published, write_text
 from components.stage.paths import Paths
-from components.stage.publish import published, write_text
 from components.stage.record import Record
+from components.stage.resources.memory import keep_freed_memory
 from components.stage.resume import sha256_folder
 from components.training.curves import curves_csv, record_history
 from components.training.resume import forget, training_folder

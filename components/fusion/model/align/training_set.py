@@ -28,8 +28,8 @@ from components.fusion.model.params import AlignmentParams, EncodeParams, Fusion
 from components.fusion.model.towers.aligned import AlignedTowers
 from components.fusion.model.towers.product_texts import FieldFeatures, ProductTexts, WholeTexts
 from components.fusion.model.towers.towers import PictureTower, SplitPictures
-from components.stage.accelerator import autocast
 from components.stage.paths import Paths
+from components.stage.resources.accelerator import autocast
 from components.training.batches import BatchOrder
 
 FITTED = 20_000  # products that a head takes its scale from, at most about

@@ -18,7 +18,7 @@ from components.fusion.model.data.pairs import PairBatch, PairSampler, plan_of
 from components.fusion.model.networks.layers import FusionNetwork
 from components.fusion.model.params import FuseParams, ModalityDropout
 from components.fusion.model.towers.towers import Items
-from components.stage.accelerator import device
+from components.stage.resources.accelerator import device
 from components.training.loop import Loop
 
 

@@ -20,9 +20,9 @@ from components.fusion.model.params import FuseParams, FusionParams, NetworkName
 from components.fusion.model.sources.teach import Taught, teach_gate
 from components.fusion.model.towers.aligned import load_towers
 from components.fusion.model.towers.towers import Towers
+from components.stage.files.publish import published, write_text
 from components.stage.params import Params
 from components.stage.paths import Paths
-from components.stage.publish import published, write_text
 from components.stage.record import Record
 from components.stage.resume import sha256_folder
 from components.training.curves import curves_csv, record_history

@@ -26,7 +26,13 @@ from components.fusion.model.params import (
     ProductTextParams,
 )
 from components.fusion.model.sources.gate import SourceGate
-from components.stage.model_files import CHECKSUMS, check_files, check_weights, read_json, write_checksums
+from components.stage.files.model_files import (
+    CHECKSUMS,
+    check_files,
+    check_weights,
+    read_json,
+    write_checksums,
+)
 
 CONFIG, WEIGHTS, TYPES = "config.json", "model.safetensors", "types.safetensors"
 FILES = {CONFIG, WEIGHTS}

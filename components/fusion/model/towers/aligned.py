@@ -14,7 +14,7 @@ from components.encoder.model.towers.dual_encoder import Encoder
 from components.encoder.model.towers.files import LoadedEncoder, load_encoder, save_encoder
 from components.encoder.model.towers.heads import Head
 from components.fusion.model.errors import TowerFileError
-from components.stage.model_files import CHECKSUMS, check_files, check_weights, write_checksums
+from components.stage.files.model_files import CHECKSUMS, check_files, check_weights, write_checksums
 from components.stage.resume import sha256_file
 
 ENCODER, FIELDS = "encoder", "fields.safetensors"

@@ -31,7 +31,7 @@ from components.fusion.model.errors import FusionConfigurationError, FusionDataE
 from components.fusion.model.params import EncodeParams, ProductTextParams
 from components.fusion.model.towers.aligned import LoadedTowers
 from components.fusion.model.towers.product_texts import FieldFeatures
-from components.stage.placement import leave_place
+from components.stage.resources.placement import leave_place
 
 Flags = npt.NDArray[np.bool_]
 

@@ -22,10 +22,10 @@ from components.opal.model.sft.samples import read_lessons
 from components.opal.model.sft.starting_model import note_of, starting_model
 from components.opal.model.writing.generate import Generated
 from components.retrieval.published_figures import flat_figures, publish_figures
-from components.stage.memory import keep_few_kernels
 from components.stage.params import Params
 from components.stage.paths import Paths
 from components.stage.record import Record
+from components.stage.resources.memory import keep_few_kernels
 
 TRAINED = ("sft_raw", "sft_refined", "dpo")
 

@@ -27,10 +27,10 @@ from components.opal.model.params import ListingEvalParams
 from components.opal.model.writing.generate import Generated
 from components.retrieval.published_figures import publish_figures
 from components.retrieval.significance import bootstrap_interval, paired_bootstrap
-from components.stage.memory import keep_few_kernels
 from components.stage.params import Params
 from components.stage.paths import Paths
 from components.stage.record import Record
+from components.stage.resources.memory import keep_few_kernels
 
 OWN = "own"  # the graph's seed
 BASELINE = "nearest_neighbour"

@@ -21,8 +21,14 @@ from components.opal.model.language.listing_model import (
 from components.opal.model.language.vision_tower import register_tower
 from components.opal.model.params import Note
 from components.stage.errors import ConfigurationError
+from components.stage.files.model_files import (
+    check_files,
+    check_loaded,
+    check_weights,
+    read_json,
+    write_checksums,
+)
 from components.stage.left_out import reason_in
-from components.stage.model_files import check_files, check_loaded, check_weights, read_json, write_checksums
 from components.stage.params import validate
 
 FORMAT = 1

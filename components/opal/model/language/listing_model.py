@@ -37,7 +37,7 @@ from components.opal.model.language.vision_tower import (
     tower_config,
 )
 from components.opal.model.params import LanguageModel, ListingParams, Pretrained
-from components.stage.model_files import check_loaded, check_weights
+from components.stage.files.model_files import check_loaded, check_weights
 from components.stage.paths import Paths
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}

@@ -18,11 +18,11 @@ from components.opal.model.params import PreferencesParams
 from components.opal.model.preferences.pair_maker import PairMaker
 from components.opal.model.preferences.pairs import Pair, check_pairs, first_new, shared_out
 from components.opal.model.writing.generate import Decoding, ListingGenerator
-from components.stage.memory import keep_few_kernels
+from components.stage.files.publish import published
 from components.stage.params import Params
 from components.stage.paths import Paths
-from components.stage.publish import published
 from components.stage.record import Record
+from components.stage.resources.memory import keep_few_kernels
 
 PAIRS_SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("product_id", "category", "prompt", "chosen", "rejected", "kind")]

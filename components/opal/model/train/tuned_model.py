@@ -16,7 +16,7 @@ from transformers import PrinterCallback
 from components.opal.model.language.files import save_listing_model
 from components.opal.model.language.listing_model import ListingModel
 from components.opal.model.train.trainer_setup import curves_of, last_checkpoint
-from components.stage.publish import published, write_text
+from components.stage.files.publish import published, write_text
 from components.training.curves import curves_csv
 
 

@@ -19,8 +19,8 @@ from components.opal.model.writing.conversation import Conversation
 from components.opal.model.writing.grammar import ChosenProbabilities, Grammars, ListingGrammar
 from components.opal.model.writing.growing_cache import growing_cache
 from components.opal.model.writing.ready_tokens import as_images, pictures_are_alike, prompt_tokens
-from components.stage.accelerator import device
 from components.stage.progress import Progress
+from components.stage.resources.accelerator import device
 
 
 @dataclass(frozen=True)

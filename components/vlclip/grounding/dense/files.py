@@ -11,7 +11,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from components.stage.model_files import CHECKSUMS, check_files, check_weights, read_json, write_checksums
+from components.stage.files.model_files import (
+    CHECKSUMS,
+    check_files,
+    check_weights,
+    read_json,
+    write_checksums,
+)
 from components.vlclip.grounding.dense.calibration import Calibration
 from components.vlclip.grounding.dense.head import DenseHead
 from components.vlclip.model.errors import GrounderFileError

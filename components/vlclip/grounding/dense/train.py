@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from components.stage.placement import leave_place
 from components.stage.progress import Progress
+from components.stage.resources.placement import leave_place
 from components.vlclip.grounding.dense.head import DenseHead, Maps
 from components.vlclip.grounding.dense.scenes import IGNORED, Composer
 from components.vlclip.model.params import HeadTraining

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from components.encoder.model.towers.dual_encoder import Encoder
-from components.stage.accelerator import autocast, device
+from components.stage.resources.accelerator import autocast, device
 from components.vlclip.grounding.dense.head import Maps
 
 FINEST_STRIDE = 8  # pixels of a cell of the finest map that is read

@@ -1,6 +1,6 @@
 """How fast a catalogue is imported and built, and how its memory grows with its size.
 
-    python benchmarks/catalogue.py [--quick] [--large] [--part files|sizes] [--work FOLDER]
+    python benchmarks/catalogues/scale.py [--quick] [--large] [--part files|sizes] [--work FOLDER]
 
 Every measurement is a process of its own. The peer for building from a folder is Hugging Face ``datasets``
 (imagefolder → Parquet with the pictures inside), which decodes nothing and checks nothing. ``--large`` adds
@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks/results/catalogue.json"
 POOL = 256  # different pictures
 SIDE = 224

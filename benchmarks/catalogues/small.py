@@ -7,7 +7,7 @@ testing, so that the figures' intervals say something.
 Rows are compared where they know as much: ``fine_tuned`` and ``colour_histogram_untyped`` have to see of what
 type a product is, ``fine_tuned_typed`` and ``colour_histogram`` are told it.
 
-``python -m benchmarks.small_catalogues FOLDER`` reads ``FOLDER/implicitave_eval`` and
+``python -m benchmarks.catalogues.small FOLDER`` reads ``FOLDER/implicitave_eval`` and
 ``FOLDER/fashion_products`` (``products.jsonl`` and pictures), prints a table, and writes
 ``docs/results/small-catalogues.md``. Without the folders it says so and ends with 0: the data may not be
 shared.
@@ -30,7 +30,7 @@ from typing import Any
 
 import yaml
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/results/small-catalogues.md"
 SPLITS = {"train": 0.6, "validation": 0.1, "test": 0.3}
 ROWS = (
@@ -162,7 +162,7 @@ def table(name: str, products: int, figures: Mapping[str, Any]) -> list[str]:
 HEAD = """# Results: two small catalogues
 
 What `conf/own.yaml` gives on about a thousand products without any tuning. Made by
-`python -m benchmarks.small_catalogues FOLDER`; the products and pictures are not part of this repository.
+`python -m benchmarks.catalogues.small FOLDER`; the products and pictures are not part of this repository.
 
 - The photos and titles are real; queries are **derived** from the catalogues' attributes, so every row looks
   better on them than on what shoppers type.

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-RESULTS = Path(__file__).parent / "results" / "search.json"
+RESULTS = Path(__file__).parents[1] / "results" / "search.json"
 DIMENSION, K, BATCH = 256, 10, 100
 Search = Callable[[Any], Any]
 

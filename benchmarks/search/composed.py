@@ -1,7 +1,7 @@
 """A picture and a word: "this one, but navy". Text alone, picture alone, and both, on held-out products.
 
-    python -m benchmarks.composed            # in a workspace where fusion has run
-    python -m benchmarks.composed --split validation
+    python -m benchmarks.search.composed            # in a workspace where fusion has run
+    python -m benchmarks.search.composed --split validation
 
 A query is a product's picture and one changed attribute value; :mod:`components.fusion.answer.composed` says
 what answers it. The product itself and its group are no answers and are taken out. Weights come from

@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from components.stage.printable import escaped
+from components.stage.files.printable import escaped
 
 
 def render_page(

@@ -1,7 +1,8 @@
 """What becomes of small catalogues in the shapes of other systems: imported, and run to their page.
 
-``python -m benchmarks.catalogues`` makes each of ``benchmarks/feeds.py``, imports it with its mapping (those
-of conf/mappings for vendors' feeds) and prints a table: rows, products, what was left out and why.
+``python -m benchmarks.catalogues`` makes each of ``benchmarks/catalogues/feeds.py``, imports it with
+its mapping (those of conf/mappings for vendors' feeds) and prints a table: rows, products, what was left out
+and why.
 ``--run`` also runs every catalogue through the whole graph with tiny parameters, by the public commands in a
 clone of the last commit, and adds minutes, exit code and last words; ``--only NAME`` takes one.
 """
@@ -21,14 +22,14 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from benchmarks.feeds import SHAPES, Shape
+from benchmarks.catalogues.feeds import SHAPES, Shape
 from components.catalog.source.manifest import import_source
 from components.catalog.source.mapping import Mapping, mapping_values, parse_mapping
 from components.parameters.profiles import profile_values
 from components.stage.errors import VitrineError
 from components.stage.params import read_yaml
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PRODUCTS = 300
 # At most this, wherever a parameter has such a name
 TINY = {"steps": 20, "batch_size": 32, "epochs": 2, "scenes": 100, "pairs": 200, "validate_every_steps": 10}
