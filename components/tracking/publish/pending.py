@@ -29,7 +29,7 @@ from components.stage.files.publish import write_text
 from components.stage.record import STATE, Record
 from components.tracking.lineage.lockfile import LockEntry, digest, disagreement, lock_time, read_lock
 from components.tracking.lineage.revision import Revision, revision
-from components.tracking.store import Store, profile_of, store_of
+from components.tracking.store import Store, catalogue_of, profile_of, store_of
 
 POLL_S = 0.1
 
@@ -48,8 +48,14 @@ class Join(BaseModel):
     prefect_run: str = ""
     code: Revision
     profile: str
+    catalogue: str = ""  # "" in joins of earlier versions: the profile's
     entry: LockEntry | None = None  # None: no lock entry belongs to this execution
     reason: str = ""  # why there is none
+
+    @property
+    def where(self) -> str:
+        """The catalogue that the execution belongs to."""
+        return self.catalogue or self.profile
 
 
 class Links(BaseModel):
@@ -58,7 +64,13 @@ class Links(BaseModel):
     pipeline: str
     code: Revision
     profile: str
+    catalogue: str = ""
     stages: dict[str, str]
+
+    @property
+    def where(self) -> str:
+        """The catalogue that the pipeline run belongs to."""
+        return self.catalogue or self.profile
 
 
 class Pipeline(BaseModel):
@@ -67,6 +79,7 @@ class Pipeline(BaseModel):
     pipeline: str
     code: Revision
     profile: str
+    catalogue: str = ""
 
 
 M = TypeVar("M", bound=BaseModel)
@@ -198,7 +211,12 @@ def start_pipeline(root: Path, pipeline: str) -> None:
     root = root.resolve()
     path = state(root) / "pipelines" / f"{key_of(pipeline)}.json"
     if not path.exists():
-        _write(path, Pipeline(pipeline=pipeline, code=revision(root), profile=profile_of(root)))
+        _write(path, _now(root, pipeline))
+
+
+def _now(root: Path, pipeline: str) -> Pipeline:
+    found = {"profile": profile_of(root), "catalogue": catalogue_of(root)}
+    return Pipeline(pipeline=pipeline, code=revision(root), **found)
 
 
 def _origin(root: Path, pipeline: str, now: Pipeline) -> Pipeline:
@@ -220,7 +238,7 @@ def join_records(root: Path, records: list[Record]) -> dict[str, Join]:
         return known
     lock = read_lock(root)
     group = digest({name: entry.digest() for name, entry in lock.items()}) if lock else "none"
-    now = Pipeline(pipeline="", code=revision(root), profile=profile_of(root))
+    now = _now(root, "")
     bare = f"repro-{now.code.commit[:12] or 'nogit'}-{group[:12]}"
     newest: dict[str, float] = {}
     executions: list[Join | Record] = [*known.values(), *new]
@@ -240,6 +258,7 @@ def join_records(root: Path, records: list[Record]) -> dict[str, Join]:
             prefect_run=record.prefect_run,
             code=origin.code,
             profile=origin.profile,
+            catalogue=origin.catalogue,
             entry=entry,
             reason=reason,
         )
@@ -285,9 +304,9 @@ def link_cached(root: Path, parent: str, stages: list[str]) -> None:
     if not stages or not _executed(root, parent):
         return
     lock = read_lock(root)
-    origin = _origin(root, parent, Pipeline(pipeline=parent, code=revision(root), profile=profile_of(root)))
+    origin = _origin(root, parent, _now(root, parent))
     found = {stage: lock[stage].digest() for stage in stages if stage in lock}
-    links = Links(pipeline=parent, code=origin.code, profile=origin.profile, stages=found)
+    links = Links(**origin.model_dump(), stages=found)
     _write(state(root) / "links" / f"{key_of(parent)}.json", links)
 
 
