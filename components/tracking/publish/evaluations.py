@@ -109,7 +109,7 @@ def log_evaluation(
 def log_validation(client: Any, run: Any, model: Any, record: Record, datasets: list[Any]) -> None:
     """What training itself measured on the validation split, as figures of the model."""
     on = next((one.dataset for one in datasets if one.dataset.name.endswith("-validation")), None)
-    found = {k: v for k, v in record.metrics.items() if k.startswith("validation_")}
+    found = {k: v for k, v in record.metrics.items() if k.startswith(headline.VALIDATION)}
     figures = [
         content.Figure(key=content.clean_key(key), value=value)
         for key, value in found.items()

@@ -12,6 +12,7 @@ from components.stage.record import Record
 from components.tracking.params import MOST_FIGURES, Headline, TrackingParams
 
 MOST_CURVES = 6
+VALIDATION = "validation_"  # what training measured on the validation split; figures of the model, too
 COLUMNS = ("table", "variant", "metric", "value", "low", "high", "n")
 TESTS = ("table", "metric", "a", "b", "difference", "low", "high", "p", "n")
 Tables = Mapping[str, Mapping[str, Any]]  # stem of the metrics file -> its contents
@@ -55,8 +56,8 @@ def shown(record: Record, tables: Tables, params: TrackingParams) -> dict[str, f
         columns = [_in_order(name, table, params) for name, table in nested.items()]
         alternating = chain.from_iterable(zip_longest(*columns))
         return dict(islice((pair for pair in alternating if pair), rest))
-    plain_first = sorted(record.metrics.items(), key=lambda item: "." in item[0])
-    own = {key: value for key, value in plain_first if number(value) is not None}
+    in_order = sorted(record.metrics, key=lambda name: (not name.startswith(VALIDATION), "." in name))
+    own = {name: record.metrics[name] for name in in_order if number(record.metrics[name]) is not None}
     return dict(islice((single or own).items(), rest))
 
 

@@ -26,7 +26,15 @@ WEIGHTS, CONFIG = ".safetensors", "config.json"
 SHOWN_BYTES = 100_000  # configuration files up to this size are copied beside the card
 MODEL, DVC, VARIANT = "vitrine.model", "vitrine.dvc", "vitrine.variant"
 NOTE, VERSIONS = "mlflow.note.content", "mlflow.modelVersions"
-INHERITED = ("vitrine.git_commit", "vitrine.dirty", "vitrine.profile", "vitrine.catalogue", "vitrine.stage")
+PIPELINE = "vitrine.pipeline_run"
+INHERITED = (
+    PIPELINE,
+    "vitrine.git_commit",
+    "vitrine.dirty",
+    "vitrine.profile",
+    "vitrine.catalogue",
+    "vitrine.stage",
+)
 
 
 @dataclass(frozen=True)

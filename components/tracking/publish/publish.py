@@ -28,6 +28,7 @@ from components.tracking.publish.evaluations import Reading, evaluated, log_eval
 from components.tracking.publish.headline import Tables
 from components.tracking.publish.models import log_model, trained_models
 from components.tracking.publish.pending import Join, Links, link_cached, pending, start_pipeline
+from components.tracking.publish.summary import summarise
 from components.tracking.publish.writing import Entries, log, milliseconds
 from components.tracking.store import (
     Store,
@@ -268,5 +269,6 @@ class _Publisher:
         last = {join.stage: join.status for join in members}
         status = "FINISHED" if all(state == "finished" for state in last.values()) else "FAILED"
         ended = max((join.started + join.seconds for join in members), default=0.0)
+        summarise(self.client, self.root, self.client.get_run(run_id), members)
         self.client.set_terminated(run_id, status, end_time=milliseconds(ended) or None)
         waiting.note_ended(self.root, self.store, pipeline)

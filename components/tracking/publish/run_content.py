@@ -31,6 +31,7 @@ KEY_LENGTH, PARAM_LENGTH, TAG_LENGTH = 250, 6000, 5000  # MLflow takes tags of 8
 CURVE_POINTS = 1000  # per curve; the full curve is a file of the graph
 COPIED_FOLDERS = ("metrics", "results", "reports", "plots")
 COPIED_SUFFIXES = (".json", ".csv", ".parquet", ".html")
+ROOM = re.compile(r"components\.(?:stage )?(\w+)")
 CODE_SUFFIXES = (".py", ".toml", ".txt")
 
 
@@ -116,7 +117,7 @@ def pipeline_figures(tables: headline.Tables, params: TrackingParams) -> list[Fi
     for name, table in tables.items():
         if shown := params.headline.get(name):
             own = headline.evaluated(table, shown.variant, shown)
-            found |= {f"{name}.{metric}": own[metric] for metric in shown.metrics[:1] if metric in own}
+            found |= {f"{name}.{metric}": value for metric, value in list(own.items())[:1]}
     return [Figure(key=clean_key(k), value=v) for k, v in found.items() if v is not None]
 
 
@@ -126,6 +127,12 @@ def pipeline_name(join: Join | Links, started: float, what: str = "") -> str:
     dirty = "+" if join.code.dirty else ""
     commit = f"{join.code.commit[:7]}{dirty}" if join.code.commit else ""
     return " · ".join(part for part in (join.profile or "run", what, commit, when) if part)
+
+
+def room_of(join: Join) -> str:
+    """The component that a stage's command names: ``vlclip`` of ``... components.stage vlclip.model``."""
+    found = ROOM.search(str(join.entry.cmd)) if join.entry else None
+    return found[1] if found else ""
 
 
 def stage_name(stage: str) -> str:

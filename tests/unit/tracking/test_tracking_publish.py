@@ -314,6 +314,33 @@ def test_code_of_a_pipeline_run_is_that_of_its_start(workspace, runs_of):
     assert {run.data.tags["vitrine.git_commit"] for run in runs_of(workspace)} == {commit}
 
 
+def test_a_pipeline_run_says_what_it_is_from_what_and_with_which_result(workspace, runs_of):
+    workspace.write("code/other.py", "password = 'new'\n")
+    workspace.write("params.yaml", (workspace.root / "params.yaml").read_text() + "# edited\n")
+    start_pipeline(workspace.root, "p1", {"encoder.lr": "0.5"})
+    records = workspace.pipeline(parent="p1")
+    for stage in ("catalog", "encoder", "encoder_eval"):
+        workspace.lock[stage]["cmd"] = f"python -m components.stage {stage.split('_')[0]}.x"
+    workspace.write_lock()
+    publish(workspace.root)
+    (parent,) = parents(runs_of(workspace))
+    commit = workspace.git("rev-parse", "HEAD")
+    assert parent.info.run_name == f"run · encoder · {commit[:7]}+ · 14 Nov 2023 22:13"
+    assert parent.data.params == {"encoder.lr": "0.5"} and parent.data.metrics == {"encoder.mrr": 0.5}
+    told = parent.data.tags["mlflow.note.content"]
+    (model,) = client_of(workspace).search_logged_models([parent.info.experiment_id])
+    for fact in (commit[:10], "encoder.mrr | 0.500", model.model_id, "uncommitted.diff", "3 stages ran"):
+        assert fact in told
+    artifacts = workspace.root / "mlruns/artifacts" / parent.info.run_id / "artifacts"
+    diff = (artifacts / "uncommitted.diff").read_text()
+    assert "+# edited" in diff and "not added to git: code/other.py" in diff and "password" not in diff
+    assert set(json.loads((artifacts / "parameters.json").read_text())) == set(records)
+    before = parent.data.to_dictionary()
+    (workspace.root / ".vitrine/published").rename(workspace.root / ".vitrine/gone")
+    publish(workspace.root)
+    assert parents(runs_of(workspace))[0].data.to_dictionary() == before
+
+
 def test_profile_is_the_one_that_the_report_names(workspace, runs_of):
     workspace.write("params.yaml", (workspace.root / "params.yaml").read_text() + "report: {profile: demo}\n")
     workspace.pipeline()
