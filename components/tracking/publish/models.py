@@ -19,6 +19,7 @@ from components.stage.record import Record
 from components.tracking.lineage.lockfile import Output, composed, listing, listing_md5, located
 from components.tracking.publish import run_content as content
 from components.tracking.publish.pending import Join
+from components.tracking.publish.views import TRAINING
 
 FOLDER = "models"
 STUDY = "study"
@@ -173,6 +174,6 @@ def card(run: Any, join: Join, trained: Trained) -> str:
         f"{' (it had uncommitted changes)' if join.code.dirty else ''} brings them back.",
         "- Registered (`vitrine register`), the files are copied here, under `model/`.",
         f"- Curves and parameters: run [{run.info.run_name}](#/experiments/{run.info.experiment_id}"
-        f"/runs/{run.info.run_id}).",
+        f"/runs/{run.info.run_id}?{TRAINING}).",
     ]
     return "\n".join(lines)

@@ -29,6 +29,7 @@ from components.tracking.publish.headline import Tables
 from components.tracking.publish.models import log_model, trained_models
 from components.tracking.publish.pending import Join, Links, link_cached, pending, start_pipeline
 from components.tracking.publish.summary import summarise
+from components.tracking.publish.views import describe
 from components.tracking.publish.writing import Entries, log, milliseconds
 from components.tracking.store import (
     Store,
@@ -160,6 +161,7 @@ class _Publisher:
             self.experiments[catalogue] = experiment_of(
                 self.client, self.store, self.params.experiment, catalogue
             )
+            describe(self.client, self.experiments[catalogue], catalogue, self.params)
         return self.experiments[catalogue]
 
     def guarded(self, what: str, action: Any) -> None:

@@ -122,11 +122,16 @@ def pipeline_figures(tables: headline.Tables, params: TrackingParams) -> list[Fi
 
 
 def pipeline_name(join: Join | Links, started: float, what: str = "") -> str:
-    """What a person calls a pipeline run: profile, what ran, commit, and when it began (UTC)."""
-    when = time.strftime("%d %b %Y %H:%M", time.gmtime(started)) if started else ""
+    """What a person calls a pipeline run: what ran, commit, and when it began (UTC).
+
+    MLflow's table cuts names early, so what tells runs apart comes first; the experiment says the catalogue,
+    and the profile stands here only where it is another (``--set``).
+    """
+    when = time.strftime("%d %b %H:%M", time.gmtime(started)) if started else ""
     dirty = "+" if join.code.dirty else ""
     commit = f"{join.code.commit[:7]}{dirty}" if join.code.commit else ""
-    return " · ".join(part for part in (join.profile or "run", what, commit, when) if part)
+    profile = "" if join.profile == join.where else join.profile
+    return " · ".join(part for part in (what, profile, commit, when) if part) or "run"
 
 
 def room_of(join: Join) -> str:

@@ -12,14 +12,16 @@ from components.stage.record import Record
 from components.tracking.publish import models
 from components.tracking.publish import pending as waiting
 from components.tracking.publish import run_content as content
-from components.tracking.publish.datasets import checked_data
+from components.tracking.publish.datasets import checked_data, dataset_inputs
 from components.tracking.publish.pending import Join, Pipeline
+from components.tracking.publish.views import TRAINING
 from components.tracking.publish.writing import Entries, log
 
 DATA, SYSTEMS = "vitrine.data", "vitrine.systems"
 # rooms of the graph that are no system: what they do is not what a run is called after
 OTHERS = ("shop", "catalog", "quality", "retrieval", "report")
 MOST_LINKS = 15
+ALL = 4  # systems that the graph has
 SHOWN = 10  # characters of a hash
 
 
@@ -27,6 +29,7 @@ def summarise(client: Any, root: Path, run: Any, members: Sequence[Join]) -> Non
     """Complete a pipeline run's own record; writing it twice writes the same."""
     if not members:
         return
+    _add_data(client, root, run, members)
     first, run_id = members[0], run.info.run_id
     noted = waiting.started(root, first.pipeline)
     systems = systems_of(members)
@@ -45,13 +48,26 @@ def summarise(client: Any, root: Path, run: Any, members: Sequence[Join]) -> Non
         client.log_artifacts(run_id, folder)
 
 
+def _add_data(client: Any, root: Path, run: Any, members: Sequence[Join]) -> None:
+    join = next((join for join in reversed(members) if checked_data(join.entry)), None)
+    datasets = dataset_inputs(root, join, ("train", "test"), "pipeline") if join else []
+    if datasets:
+        client.log_inputs(run.info.run_id, datasets)
+
+
 def systems_of(members: Sequence[Join]) -> str:
     """What ran: the systems by name, ``studies``, or what was done to the catalogue."""
     rooms = [content.room_of(join) for join in members]
     found = list(dict.fromkeys(room for room in rooms if room and room not in OTHERS))
     if any(join.stage.startswith("studies/") for join in members):
-        return f"studies of {', '.join(sorted(found))}" if found else "studies"
+        return "studies"
+    if "report" in rooms and len(found) >= ALL:
+        return "all"
     return ", ".join(sorted(found)) or ", ".join(dict.fromkeys(room for room in rooms if room))
+
+
+def _told(systems: str) -> str:
+    return "All systems" if systems == "all" else systems
 
 
 def _files(root: Path, members: Sequence[Join], noted: Pipeline | None) -> dict[str, str]:
@@ -78,7 +94,7 @@ def note(run: Any, members: Sequence[Join], made: Sequence[Any], kept_diff: bool
     last = {join.stage: join for join in members}
     failed = [stage for stage, join in last.items() if join.status != "finished"]
     lines = [
-        f"**{systems_of(members)}** of catalogue **{first.where or 'unnamed'}**: {len(last)} stages ran"
+        f"**{_told(systems_of(members))}** of **{first.where or 'unnamed'}**: {len(last)} stages ran"
         + (f", of which failed: {', '.join(failed)}." if failed else "."),
         "",
         f"From commit `{first.code.commit[:SHOWN] or 'unknown'}`{dirty}"
@@ -105,6 +121,6 @@ def _models(run: Any, made: Sequence[Any]) -> list[str]:
     if not made:
         return []
     place = f"#/experiments/{run.info.experiment_id}/models"
-    links = [f"[{one.name}]({place}/{one.model_id})" for one in made[:MOST_LINKS]]
+    links = [f"[{one.name}]({place}/{one.model_id}?{TRAINING})" for one in made[:MOST_LINKS]]
     links += [f"{len(made) - MOST_LINKS} more"] if len(made) > MOST_LINKS else []
     return [f"Models: {', '.join(links)}.", ""]

@@ -167,6 +167,23 @@ def test_each_catalogue_has_an_experiment_that_opens_as_training(workspace):
     assert {model.name for model in models} == {"fashion-encoder", "shoes-encoder"}
 
 
+def test_an_experiment_has_views_that_mlflow_lists_and_keeps_what_people_make_of_them(workspace):
+    workspace.pipeline(parent="p1")
+    publish(workspace.root)
+    client = client_of(workspace)
+    tags = client.get_experiment_by_name("vitrine").tags
+    views = {k: json.loads(v) for k, v in tags.items() if k.startswith("mlflow.sharedViewState.")}
+    assert {view["name"] for view in views.values()} == {"Pipeline runs", "Models by their figures"}
+    for key, view in views.items():
+        state = json.loads(view["state"])
+        found = client.search_runs(["1"], state["searchFilter"], order_by=[f"{state['orderByKey']} DESC"])
+        assert len(found) == 1 and key.rpartition(".")[2] in tags["mlflow.note.content"]
+    client.set_experiment_tag("1", "mlflow.note.content", "ours")
+    workspace.pipeline(parent="p2", seed=1)
+    publish(workspace.root)
+    assert client.get_experiment("1").tags["mlflow.note.content"] == "ours"
+
+
 def test_runs_of_an_earlier_version_stay_where_they_are_and_are_read(workspace, runs_of):
     """One experiment held every profile; its runs are found, and what comes later has its catalogue's."""
     client = client_of(workspace)
@@ -325,7 +342,7 @@ def test_a_pipeline_run_says_what_it_is_from_what_and_with_which_result(workspac
     publish(workspace.root)
     (parent,) = parents(runs_of(workspace))
     commit = workspace.git("rev-parse", "HEAD")
-    assert parent.info.run_name == f"run · encoder · {commit[:7]}+ · 14 Nov 2023 22:13"
+    assert parent.info.run_name == f"encoder · {commit[:7]}+ · 14 Nov 22:13"
     assert parent.data.params == {"encoder.lr": "0.5"} and parent.data.metrics == {"encoder.mrr": 0.5}
     told = parent.data.tags["mlflow.note.content"]
     (model,) = client_of(workspace).search_logged_models([parent.info.experiment_id])
