@@ -91,7 +91,9 @@ def log_evaluation(
             EVALUATION: own,
             "mlflow.parentRunId": run.info.run_id,
         }
-        name = f"{model.name} on {on.name}" if on else f"{model.name} measured"
+        # what tells models apart comes first: MLflow's table cuts names
+        named = (evaluation.variant, model.model_type, on.name if on else "measured")
+        name = " · ".join(named)
         tags = {key: value for key, value in tags.items() if value}
         made = [client.create_run(experiment, start_time=started, tags=tags, run_name=name)]
     run_id = str(made[0].info.run_id)
