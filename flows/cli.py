@@ -155,7 +155,7 @@ def similar(context: typer.Context, k: Count = 10, profile: Profile = None) -> N
 
 TRACKER = {
     "sync": "Record in MLflow what a bare `dvc repro` ran, or what waited for a tracker that was down.",
-    "compare": "Compare two runs, profiles or commits: parameters, data, metrics, paired tests.",
+    "compare": "Compare runs, models, profiles or commits: what differs, with tests, as a page.",
     "lineage": "Trace a run back to commit, data and the runs before it.",
     "register": "Register the models as safetensors, with a model card and an alias each.",
     "promote": "Point an alias of a registered model at a version.",

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from components.stage.arguments import Parser
 from components.stage.errors import VitrineError
@@ -18,6 +19,7 @@ from components.stage.frame import explain
 from components.tracking.errors import UnknownReferenceError
 
 HERE = Path()
+SAMPLES = 2000  # of the bootstrap: p down to 0.001, and thousands of tests in seconds
 FORCE = "also under a name or alias that holds models of another catalogue; the version is marked"
 
 
@@ -41,20 +43,43 @@ def _sync(arguments: argparse.Namespace) -> int:
 
 def _compare(arguments: argparse.Namespace) -> int:
     from components.retrieval.significance import paired_bootstrap
-    from components.tracking.compare.compare import compare
+    from components.tracking.compare.compare import Wanted, compare
+    from components.tracking.compare.page import page_path, write_page
 
-    found = compare(
-        HERE, arguments.a, arguments.b, lambda a, b, seed: paired_bootstrap(a, b, seed=seed), arguments.seed
-    )
+    def _paired(a: Any, b: Any, seed: int, groups: Sequence[str] | None) -> Any:
+        return paired_bootstrap(a, b, seed, SAMPLES, groups)
+
+    wanted = Wanted(_paired, arguments.seed, arguments.force, arguments.apart)
+    found = compare(HERE, [arguments.a, *arguments.others], wanted)
+    page = arguments.page
+    if page is None and not arguments.json:
+        page = page_path(HERE, found)
+    if page is not None:
+        write_page(found, page)
     if arguments.json:
-        print(json.dumps(found.as_json(), indent=1))
-        return 0
-    from rich.console import Console
+        print(json.dumps(found.as_json(), indent=1, allow_nan=False))
+    else:
+        from rich.console import Console
 
-    from components.tracking.compare.view import show
+        from components.tracking.compare.view import show
 
-    show(found, Console())
+        show(found, Console(), str(page or ""))
+    if page is not None:
+        _log_page(page, [side for group in found.groups for side in group.members])
     return 0
+
+
+def _log_page(page: Path, sides: Sequence[Any]) -> None:
+    """Keep the page in MLflow with the runs that it is about; a store that is down costs a warning."""
+    from components.tracking.compare.recorded import log_page
+
+    try:
+        logged = log_page(HERE.resolve(), page, sides)
+    except VitrineError as error:
+        print(f"warning: the page was not logged in MLflow: {error}", file=sys.stderr)
+        return
+    if logged:
+        print(f"Logged with {len(logged)} MLflow runs.", file=sys.stderr)
 
 
 def _verify(arguments: argparse.Namespace) -> int:
@@ -160,11 +185,14 @@ def parser() -> Parser:
         return sub
 
     _command("sync", _sync, "record in MLflow what is not recorded yet")
-    sub = _command("compare", _compare, "compare two runs, profiles, commits, or . (the workspace)")
-    sub.add_argument("a")
-    sub.add_argument("b")
+    sub = _command("compare", _compare, "compare runs, models, profiles, commits, or . (the workspace)")
+    sub.add_argument("a", metavar="A", help="the reference: run, NAME@ALIAS, profile, commit, or .")
+    sub.add_argument("others", metavar="B", nargs="+", help="what is compared with it")
+    sub.add_argument("--force", action="store_true", help="also different catalogues; the page says so")
+    sub.add_argument("--apart", action="store_true", help="do not take sides that differ in seeds together")
+    sub.add_argument("--page", type=Path, help="where the page goes; default: reports/compare/")
     sub.add_argument("--seed", type=int, default=0, help="of the bootstrap")
-    sub.add_argument("--json", action="store_true")
+    sub.add_argument("--json", action="store_true", help="print everything for machines")
     sub = _command("verify", _verify, "compare figures and outputs with those committed")
     sub.add_argument("commit", nargs="?", default="HEAD", help="commit, branch or tag")
     sub.add_argument("--json", action="store_true")

@@ -17,6 +17,10 @@ class UnknownReferenceError(ConfigurationError):
     """A name given by the user is not a run, profile, commit, model or alias (exit code 2)."""
 
 
+class OtherCatalogueError(ConfigurationError):
+    """Sides of different catalogues were to be compared, and nobody forced it (exit code 2)."""
+
+
 class LockFileError(InvalidDataError):
     """dvc.lock cannot be read (exit code 4)."""
 

@@ -1,190 +1,259 @@
-"""Compare two runs, profiles or commits: parameters, data, metrics with intervals, paired tests."""
+"""Compare two or more runs, models, profiles or commits: what differs, by how much, and where."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from components.stage.record import Interval
-from components.tracking.compare.sides import QUERIES, Side, side_of
+from components.tracking.compare.catalogue import Products, placed, read_products
+from components.tracking.compare.code import changed_folders, commit_line
+from components.tracking.compare.gallery import Gallery, gallery
+from components.tracking.compare.paired import Pair, Paired, PairedTest, paired_rows, tests_of
+from components.tracking.compare.per_query import System, read_results
+from components.tracking.compare.seeds import Group, grouped
+from components.tracking.compare.sides import CHECKED, Key, Side, side_of
+from components.tracking.errors import OtherCatalogueError, UnknownReferenceError
+from components.tracking.params import Headline
+from components.tracking.publish.publish import tracking_params
 
-# (a, b, seed) -> an object with difference, low, high, p, n; a and b are floats in the same order of queries
-Paired = Callable[[list[float], list[float], int], Any]
-Values = list[float]
-Table = dict[tuple[str, str], dict[str, dict[str, float]]]  # (variant, task) -> metric -> query_id -> value
-NOT_METRICS = ("variant", "task", "query_id", "kind", "top")
+EXAMPLES = 4  # of queries won, and of queries lost, a gallery
+GALLERIES = 8  # at most, the largest differences first
+ASKED = ("", "queries", "titles")  # tasks that a shopper or a seller sets
+STUDY = "study_"  # tables that repeat systems with other settings
 
 
 @dataclass(frozen=True)
 class Change:
-    """A name whose value differs; None where one side does not have it."""
+    """A name whose value differs; None where a side does not have it."""
 
     name: str
-    a: str | None
-    b: str | None
+    values: tuple[str | None, ...]
 
 
 @dataclass(frozen=True)
-class MetricRow:
-    """One figure on both sides."""
+class Row:
+    """One figure on every side; ``spreads`` are least and greatest over seeds."""
 
     table: str
     variant: str
     metric: str
-    a: Interval | None
-    b: Interval | None
+    figures: tuple[Interval | None, ...]
+    tests: tuple[PairedTest | None, ...] = ()  # against the first side
+    spreads: tuple[tuple[float, float] | None, ...] = ()
 
-
-@dataclass(frozen=True)
-class PairedTest:
-    """Difference a − b of one metric over the same queries, with its 95% interval and two-sided p-value."""
-
-    table: str
-    variant: str
-    task: str
-    metric: str
-    a: float
-    b: float
-    difference: float
-    low: float
-    high: float
-    p: float
-    n: int
+    @property
+    def differs(self) -> bool:
+        """Whether any side has another figure than the first one."""
+        return any(figure != self.figures[0] for figure in self.figures)
 
 
 @dataclass
 class Comparison:
-    """What differs between ``a`` and ``b``. ``notes`` say what could not be compared, and why."""
+    """What differs between the sides; the first one is the reference. ``notes`` say what is missing."""
 
-    a: str
-    b: str
+    groups: list[Group]
+    commits: list[str]
+    forced: bool = False  # the sides are of different catalogues, and somebody wanted that
     parameters: list[Change] = field(default_factory=list)
     data: list[Change] = field(default_factory=list)
-    metrics: list[MetricRow] = field(default_factory=list)
+    code: list[Change] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
     tests: list[PairedTest] = field(default_factory=list)
+    galleries: list[Gallery] = field(default_factory=list)
+    headline: dict[str, Headline] = field(default_factory=dict)  # table -> which figures come first
+    products: dict[str, Products] = field(default_factory=dict)  # group -> what its galleries show
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def names(self) -> list[str]:
+        """The columns, the reference first."""
+        return [group.name for group in self.groups]
+
     def as_json(self) -> dict[str, Any]:
-        """Plain values for ``--json``."""
-        plain = asdict(self)
-        for row, shown in zip(self.metrics, plain["metrics"], strict=True):
-            shown["a"] = row.a.model_dump() if row.a else None
-            shown["b"] = row.b.model_dump() if row.b else None
-        return plain
+        """Plain values for ``--json``: everything but the pictures."""
+        facts = ("name", "kind", "catalogue", "commit", "dirty", "queries", "runs")
+        sides = []
+        for group, commit in zip(self.groups, self.commits, strict=True):
+            members = [{fact: getattr(side, fact) for fact in facts} for side in group.members]
+            digest = group.first.data.get(CHECKED, "")
+            sides.append({"name": group.name, "code": commit, CHECKED: digest, "members": members})
+        changes = {
+            part: [asdict(one) for one in getattr(self, part)] for part in ("parameters", "data", "code")
+        }
+        return {
+            "sides": sides,
+            "different_catalogues": self.forced,
+            **changes,
+            "figures": [_plain(row) for row in self.rows],
+            "tests": [{**asdict(test), "verdict": test.verdict} for test in self.tests],
+            "galleries": [asdict(one) for one in self.galleries],
+            "notes": self.notes,
+        }
 
 
-def compare(root: Path, a: str, b: str, paired: Paired | None = None, seed: int = 0) -> Comparison:
-    """Compare what ``a`` and ``b`` name (``components.tracking.compare.sides.side_of``).
+def _plain(row: Row) -> dict[str, Any]:
+    figures = [figure.model_dump() if figure else None for figure in row.figures]
+    names = {"table": row.table, "variant": row.variant, "metric": row.metric}
+    return {**names, "figures": figures, "seeds": list(row.spreads)}
 
-    ``paired`` is the test of differences per query; without it there are no tests.
+
+@dataclass(frozen=True)
+class Wanted:
+    """How to compare: ``paired`` is the test of differences; without it there are none."""
+
+    paired: Paired | None = None
+    seed: int = 0  # of the bootstrap
+    force: bool = False  # compare different catalogues, and mark it
+    apart: bool = False  # keep sides that differ in seeds alone apart
+
+
+def compare(root: Path, names: Sequence[str], wanted: Wanted = Wanted()) -> Comparison:
+    """Compare what ``names`` mean (``components.tracking.compare.sides.side_of``) with the first of them.
 
     Raises:
-        UnknownReferenceError: a name is not known here.
-        TrackerUnavailableError: a run is meant and the store does not answer.
+        UnknownReferenceError: fewer than two names, or one that is not known here.
+        OtherCatalogueError: the sides are of different catalogues, and ``force`` was not given.
+        TrackerUnavailableError: a run or model is meant, and the store does not answer.
     """
+    if len(names) < 2:
+        raise UnknownReferenceError("Name two sides or more: runs, models, profiles, commits, or . (here).")
     root = root.resolve()
-    return compared(side_of(root, a), side_of(root, b), paired, seed)
+    return compared(root, [side_of(root, name) for name in names], wanted)
 
 
-def compared(a: Side, b: Side, paired: Paired | None, seed: int) -> Comparison:
-    """The comparison of two sides."""
-    found = Comparison(a.name, b.name)
-    found.parameters = changes(a.parameters, b.parameters)
-    found.data = changes(a.data, b.data)
-    keys = sorted(a.metrics.keys() | b.metrics.keys())
-    found.metrics = [MetricRow(*key, a.metrics.get(key), b.metrics.get(key)) for key in keys]
-    if not keys:
-        found.notes.append("Neither side has metrics here.")
-    if paired is not None:
-        _test(found, a, b, paired, seed)
+def compared(root: Path, sides: Sequence[Side], wanted: Wanted) -> Comparison:
+    """The comparison of sides; errors as in ``compare``."""
+    other = _of_other_catalogue(sides)
+    if other and not wanted.force:
+        raise OtherCatalogueError(
+            f"{sides[0].name} and {other.name} are of different catalogues ({_catalogue(sides[0])} and "
+            f"{_catalogue(other)}): their figures do not answer the same questions. --force compares them "
+            "all the same, and marks it."
+        )
+    groups = grouped(sides, [read_results(side.per_query) for side in sides], wanted.apart)
+    firsts = [group.first for group in groups]
+    found = Comparison(groups, [commit_line(root, side) for side in firsts], forced=bool(other))
+    found.notes += [note for side in sides for note in side.notes]
+    found.parameters = _parameters(found, firsts)
+    found.data = changes([side.data for side in firsts])
+    found.code = [Change(k, tuple(v)) for k, v in changed_folders(root, firsts).items()]
+    pairs = list(_pairs(found))
+    _test(found, pairs, wanted)
+    found.rows = _rows(groups, found.tests)
+    if not found.rows:
+        found.notes.append("No side has figures here (dvc pull fetches committed ones).")
+    found.headline = tracking_params(root).headline
+    _choose(found, pairs)
     return found
 
 
-def changes(a: Mapping[str, str], b: Mapping[str, str]) -> list[Change]:
+def _parameters(found: Comparison, sides: Sequence[Side]) -> list[Change]:
+    """Parameters that differ, of blocks that stages of every side have read; others are noted."""
+    blocks = [{name.partition(".")[0] for name in side.parameters} for side in sides]
+    shared = set.intersection(*blocks)
+    if lacking := sorted(set.union(*blocks) - shared):
+        found.notes.append(f"Parameters of {', '.join(lacking)} are left out: not every side has run that.")
+    rows = [r for r in changes([side.parameters for side in sides]) if r.name.partition(".")[0] in shared]
+    return sorted(rows, key=lambda row: None in row.values)  # what every side states comes first
+
+
+def changes(values: Sequence[Mapping[str, str]]) -> list[Change]:
     """Names whose values differ, in order."""
-    return [
-        Change(name, a.get(name), b.get(name))
-        for name in sorted(a.keys() | b.keys())
-        if a.get(name) != b.get(name)
-    ]
+    names = sorted({name for side in values for name in side})
+    rows = (Change(name, tuple(side.get(name) for side in values)) for name in names)
+    return [row for row in rows if len(set(row.values)) > 1]
 
 
-def _test(found: Comparison, a: Side, b: Side, paired: Paired, seed: int) -> None:
-    reason = unpairable(a, b)
-    if reason:
-        found.notes.append(reason)
-        return
-    for name in sorted(a.per_query.keys() & b.per_query.keys()):
-        if a.per_query[name] == b.per_query[name]:
-            found.notes.append(f"{name}: the per-query results are identical.")
+def _of_other_catalogue(sides: Sequence[Side]) -> Side | None:
+    """The first side of another catalogue than the first: other products, and of another profile."""
+    a = sides[0]
+    for b in sides[1:]:
+        hashes = a.data.get(CHECKED), b.data.get(CHECKED)
+        same = hashes[0] == hashes[1] and hashes[0] is not None
+        if not same and a.catalogue and b.catalogue and a.catalogue != b.catalogue:
+            return b
+    return None
+
+
+def _catalogue(side: Side) -> str:
+    return f"'{side.catalogue}', {CHECKED} {side.data.get(CHECKED, 'unknown')[:10]}"
+
+
+def _pairs(found: Comparison) -> Any:
+    """Every system that the reference and another side have measured on the same rows."""
+    reference = found.groups[0]
+    for group in found.groups:
+        found.products[group.name] = read_products(group.first.products)
+    for group in found.groups:
+        if not group.results:
+            found.notes.append(f"{group.name} has no per-query results here (dvc pull fetches them).")
+    for result in reference.results.values():
+        placed(result, found.products[reference.name])
+    for other in found.groups[1:]:
+        same = bool(reference.first.queries) and reference.first.queries == other.first.queries
+        if same and _judgements(reference) != _judgements(other):
+            found.notes.append(f"{other.name} has other judgements (qrels) of the same queries.")
+        yield from paired_rows(other.name, reference.results, other.results, same, found.notes)
+
+
+def _judgements(group: Group) -> str:
+    path = group.first.products.get("qrels.parquet")
+    return f"{path.parent.name}{path.name}" if path else ""
+
+
+def _test(found: Comparison, pairs: Sequence[Pair], wanted: Wanted) -> None:
+    for pair in pairs if wanted.paired else ():
+        slices = not pair.system.table.startswith(STUDY)
+        assert wanted.paired is not None
+        found.tests += tests_of(pair, wanted.paired, wanted.seed, slices)
+
+
+def _rows(groups: Sequence[Group], tests: Sequence[PairedTest]) -> list[Row]:
+    whole: dict[tuple[Key, str], PairedTest] = {}
+    for test in tests:
+        if not test.slice:
+            figure = System(test.table, test.variant, test.task).figure(test.metric)
+            whole[(test.table, test.variant, figure), test.side] = test
+    keys = sorted({key for group in groups for side in group.members for key in side.metrics})
+    rows = []
+    for key in keys:
+        figures = tuple(group.figure(key) for group in groups)
+        against = tuple(whole.get((key, group.name)) for group in groups[1:])
+        rows.append(Row(*key, figures, against, tuple(group.spread(key) for group in groups)))
+    return rows
+
+
+def _choose(found: Comparison, pairs: Sequence[Pair]) -> None:
+    """Galleries: of each evaluation and task the system of the headline, else the one that differs most.
+
+    Searches and listings come before questions about attributes and boxes.
+    """
+    best: dict[tuple[str, str, str], tuple[tuple[bool, float], Pair, str]] = {}
+    for pair in pairs:
+        metrics = pair.metrics()
+        if pair.system.table.startswith(STUDY) or not metrics:
             continue
-        left, right = per_query(a.per_query[name]), per_query(b.per_query[name])
-        for group in sorted(left.keys() & right.keys()):
-            for metric in sorted(left[group].keys() & right[group].keys()):
-                shared, reason = _shared(left[group][metric], right[group][metric])
-                key = (name, *group, metric)
-                if reason:
-                    found.notes.append(f"{' '.join(key)}: not tested, {reason}.")
-                else:
-                    found.tests.append(_paired_test(key, *shared, lambda x, y: paired(x, y, seed)))
+        gain = pair.gain(metrics[0])
+        size = float(abs(gain[gain == gain]).mean()) if (gain == gain).any() else 0.0
+        where = (pair.side, pair.system.table, pair.system.task)
+        shown = found.headline.get(pair.system.table)
+        rank = (shown is not None and shown.variant == pair.system.variant, size)
+        if size and (where not in best or rank > best[where][0]):
+            best[where] = (rank, pair, metrics[0])
+    chosen = sorted(best.values(), key=lambda one: (one[1].system.task not in ASKED, -one[0][1]))[:GALLERIES]
+    for _, pair, metric in chosen:
+        products = [found.products[found.names[0]], found.products[pair.side]]
+        found.galleries.append(gallery(pair, metric, EXAMPLES, products))
 
 
-def unpairable(a: Side, b: Side) -> str:
-    """Why per-query results of the two sides may not be paired; "" when they may."""
-    for side in (a, b):
-        if not side.per_query:
-            return f"No paired tests: {side.name} has no per-query results here (dvc pull fetches them)."
-    if a.queries and b.queries:
-        # Equal ids mean nothing by themselves: another seed of the shop gives other queries the same ids.
-        return (
-            ""
-            if a.queries == b.queries
-            else f"No paired tests: {a.name} and {b.name} answer different queries."
-        )
-    hashes = [side.data.get(QUERIES, "") for side in (a, b)]
-    if "" in hashes or hashes[0] != hashes[1]:
-        return (
-            f"No paired tests: nothing here shows that {a.name} and {b.name} answer the same queries "
-            f"({QUERIES} differs)."
-        )
-    return ""
-
-
-def per_query(raw: bytes) -> Table:
-    """Read a per-query file; values that are null or not a number are left out."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    table = pq.read_table(io.BytesIO(raw))
-    variants, tasks, ids = (table.column(name).to_pylist() for name in ("variant", "task", "query_id"))
-    found: Table = {}
-    for name in table.column_names:
-        if name in NOT_METRICS or not pa.types.is_floating(table.schema.field(name).type):
-            continue
-        for variant, task, query, value in zip(
-            variants, tasks, ids, table.column(name).to_pylist(), strict=True
-        ):
-            if value is not None and value == value:
-                found.setdefault((variant, task), {}).setdefault(name, {})[query] = float(value)
-    return found
-
-
-def _shared(left: Mapping[str, float], right: Mapping[str, float]) -> tuple[tuple[Values, Values], str]:
-    """Both sides' values in one order of queries, or why they cannot be paired."""
-    if left.keys() != right.keys():
-        both, either = len(left.keys() & right.keys()), len(left.keys() | right.keys())
-        return ([], []), f"{both} of {either} queries are in both"
-    queries = sorted(left)
-    return ([left[q] for q in queries], [right[q] for q in queries]), ""
-
-
-def _paired_test(
-    key: tuple[str, str, str, str], a: Values, b: Values, test_of: Callable[[Values, Values], Any]
-) -> PairedTest:
-    test = test_of(a, b)
-    difference, low, high, p = (float(getattr(test, name)) for name in ("difference", "low", "high", "p"))
-    means = sum(a) / len(a), sum(b) / len(b)
-    return PairedTest(*key, *means, difference, low, high, p, int(test.n))
+def unchanged(found: Comparison) -> tuple[int, int]:
+    """Systems that answered every row alike on all sides, and all systems that were tested."""
+    tested: dict[tuple[str, str, str], bool] = {}
+    for test in found.tests:
+        if not test.slice:
+            key = (test.table, test.variant, test.task)
+            tested[key] = tested.get(key, True) and test.won == test.lost == 0
+    return sum(tested.values()), len(tested)

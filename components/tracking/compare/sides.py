@@ -1,9 +1,13 @@
-"""One side of a comparison: figures, parameters and data of a run, a profile or a commit."""
+"""One side of a comparison: figures, parameters, data and code of a profile, a commit or the workspace.
+
+Runs and models of MLflow are read in ``recorded``, which loads MLflow only when one is asked for.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import json
-import tempfile
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,136 +15,200 @@ from typing import Any
 
 import yaml
 
-from components.stage.record import Interval
+from components.stage.record import STATE, Interval
 from components.tracking.errors import UnknownReferenceError
-from components.tracking.lineage.lockfile import (
-    LockEntry,
-    Output,
-    cached_file,
-    located,
-    parse_lock,
-    read_lock,
-)
-from components.tracking.lineage.revision import file_at, files_at, resolve_commit
-from components.tracking.publish.publish import tracking_params
+from components.tracking.lineage.lockfile import LockEntry, Output, located, parse_lock, read_lock
+from components.tracking.lineage.revision import file_at, files_at, resolve_commit, revision
 from components.tracking.publish.run_content import clean_key, flattened, is_code
-from components.tracking.publish.runs import Runs
-from components.tracking.store import profile_of, store_of
+from components.tracking.store import main_workspace, profile_of
 
 PER_QUERY = "results/per_query/"
-QUERIES = "data/checked"
-Fetch = Callable[[Output], bytes | None]
+CHECKED = "data/checked"
+KINDS = ("profile", "git", "run", "model")
+Fetch = Callable[[Output], Mapping[str, bytes]]  # files of an output that are here: path -> contents
 Key = tuple[str, str, str]  # table (stem of the metrics file), variant, metric
 
 
 @dataclass
 class Side:
-    """What is compared; ``queries`` is the hash of the queries behind ``per_query``, "" if unknown."""
+    """What is compared. ``notes`` say what of it could not be read."""
 
     name: str
-    kind: str  # run | profile | commit | workspace
+    kind: str  # run | model | profile | commit | workspace
+    catalogue: str = ""  # the profile whose products these are; "" unknown
+    commit: str = ""  # of the code; "" unknown
+    dirty: bool | None = None
     parameters: dict[str, str] = field(default_factory=dict)
     data: dict[str, str] = field(default_factory=dict)  # path -> DVC's hash
+    code: dict[str, str] = field(default_factory=dict)  # file or folder that a stage runs -> DVC's hash
     metrics: dict[Key, Interval] = field(default_factory=dict)
-    per_query: dict[str, bytes] = field(default_factory=dict)  # name -> Parquet bytes
-    queries: str = ""
+    per_query: dict[str, bytes] = field(default_factory=dict)  # path under results/per_query -> Parquet
+    products: dict[str, Path] = field(default_factory=dict)  # files of data/checked that are here
+    queries: str = ""  # hash of the queries behind ``per_query``, "" unknown
+    entries: dict[str, str] = field(default_factory=dict)  # stage -> digest of its lock entry
+    runs: tuple[str, ...] = ()  # ids of MLflow runs that a page about this side belongs to
+    notes: list[str] = field(default_factory=list)
 
 
 def side_of(root: Path, name: str) -> Side:
-    """Find what ``name`` means: ``.`` (the workspace), a profile, a git branch or commit, or a run.
+    """Find what ``name`` means: ``.`` (the workspace), a profile, a branch or commit, a model, a run.
 
-    ``profile:X``, ``git:X`` and ``run:X`` say which is meant where a name could be several.
+    ``profile:X``, ``git:X``, ``model:X`` and ``run:X`` say which is meant where a name could be several. A
+    model is ``NAME@ALIAS``, ``NAME/VERSION`` or the id of a logged model.
 
     Raises:
         UnknownReferenceError: nothing has this name, or several runs begin with it.
-        TrackerUnavailableError: only a run can be meant, and the store does not answer.
+        TrackerUnavailableError: only MLflow can know the name, and the store does not answer.
     """
     kind, _, bare = name.partition(":")
-    if kind not in ("profile", "git", "run"):
+    if kind not in KINDS:
         kind, bare = "", name
     if name == ".":
         return _workspace(root, name)
-    if kind in ("", "profile") and (side := _profile(root, bare)):
+    main = main_workspace(root) or root
+    if kind in ("", "profile") and (side := _profile(main, bare)):
         return side
     if kind in ("", "git") and (commit := resolve_commit(root, bare)):
         return _commit(root, bare, commit)
-    if kind in ("", "run"):
-        return _run(root, bare)
+    if kind in ("", "run", "model"):
+        from components.tracking.compare.recorded import recorded_side
+
+        return recorded_side(root, bare, kind)
+    if kind == "profile" and (main / "conf" / f"{bare}.yaml").is_file():
+        raise UnknownReferenceError(f"Profile '{bare}' has no results here: vitrine run --profile {bare}")
     raise UnknownReferenceError(
         f"There is no {'profile' if kind == 'profile' else 'commit or branch'} '{bare}' here."
     )
 
 
-def from_lock(root: Path, name: str, kind: str, lock: Mapping[str, LockEntry], fetch: Fetch) -> Side:
-    """All that a lock file states; ``fetch`` gives a file's contents, or None when it is not here."""
-    side = Side(name, kind)
-    for entry in lock.values():
+def from_lock(root: Path, side: Side, lock: Mapping[str, LockEntry], fetch: Fetch) -> Side:
+    """Add all that lock entries state; ``fetch`` gives the files of an output that are here."""
+    lock, stale = consistent(lock)
+    if stale:
+        side.notes.append(f"{side.name}: left out, for their inputs have changed since: {', '.join(stale)}.")
+    for stage, entry in lock.items():
+        side.entries[stage] = entry.digest()
         side.parameters |= {clean_key(k): v for k, v in flattened(entry.parameters()).items()}
-        for item in (*entry.outs, *(dep for dep in entry.deps if not is_code(dep.path))):
-            side.data[item.path.rstrip("/")] = item.md5
+        for item in entry.deps:
+            held = side.code if is_program(item.path) else side.data
+            held[item.path.rstrip("/")] = item.md5
         for out in entry.outs:
+            side.data[out.path.rstrip("/")] = out.md5
             _take(side, out, fetch)
-    side.queries = _queries(root, side.data.get(QUERIES, ""))
+    side.catalogue = side.parameters.get("report.profile", side.catalogue)
+    checked = Output(path=CHECKED, md5=side.data.get(CHECKED, ""))
+    side.products = {k.removeprefix(f"{CHECKED}/"): v for k, v in located(root, checked).items()}
+    side.queries = _queries(side)
     return side
 
 
+def consistent(lock: Mapping[str, LockEntry]) -> tuple[dict[str, LockEntry], list[str]]:
+    """Entries that fit together, and the names of the others.
+
+    A worktree begins with the lock of the branch it was made from: what has not run since is of that
+    branch's catalogue. Such an entry, or one that reads what such an entry made, names other hashes of its
+    inputs than the stages have that make them now.
+    """
+    made = {out.path.rstrip("/"): (stage, out.md5) for stage, entry in lock.items() for out in entry.outs}
+    kept = dict(lock)
+    while True:
+        stale = [
+            stage for stage, entry in kept.items() if any(_changed(dep, made, kept) for dep in entry.deps)
+        ]
+        if not stale:
+            return kept, [stage for stage in lock if stage not in kept]
+        for stage in stale:
+            del kept[stage]
+
+
+def _changed(dep: Output, made: Mapping[str, tuple[str, str]], kept: Mapping[str, LockEntry]) -> bool:
+    stage, md5 = made.get(dep.path.rstrip("/"), ("", dep.md5))
+    return md5 != dep.md5 or bool(stage and stage not in kept)
+
+
+def is_program(path: str) -> bool:
+    """Whether a dependency is code: a module or a component's folder."""
+    return is_code(path) or path.split("/")[0] == "components"
+
+
 def _take(side: Side, out: Output, fetch: Fetch) -> None:
-    stem = Path(out.path).stem
-    if out.path.startswith("metrics/") and out.path.endswith(".json") and (found := fetch(out)):
-        side.metrics |= figures_of(stem, found)
-    if out.path.startswith(PER_QUERY) and out.path.endswith(".parquet") and (found := fetch(out)):
-        side.per_query[stem] = found
+    if out.path.startswith("metrics/") and out.path.endswith(".json"):
+        for path, raw in fetch(out).items():
+            take_figures(side, path, raw)
+    elif f"{out.path}/".startswith(PER_QUERY):
+        found = {path: raw for path, raw in fetch(out).items() if path.endswith(".parquet")}
+        side.per_query |= {path.removeprefix(PER_QUERY): raw for path, raw in found.items()}
 
 
-def figures_of(table: str, raw: bytes | str) -> dict[Key, Interval]:
-    """Figures of one metrics file; flat files (the headline repeats others) and broken JSON give none."""
+def take_figures(side: Side, path: str, raw: bytes | str) -> None:
+    """Add the figures of a metrics file; flat files (the headline repeats others) have none.
+
+    What is no number (NaN, null) is no figure; how many there are is noted, and so is broken JSON.
+    """
     try:
         loaded = json.loads(raw)
     except ValueError:
-        return {}
-    found: dict[Key, Interval] = {}
+        side.notes.append(f"{side.name}: {path} is not valid JSON, so its figures are missing.")
+        return
+    undefined = 0
     for variant, metrics in loaded.items() if isinstance(loaded, dict) else ():
-        if variant.startswith("_") or not isinstance(metrics, dict):
-            continue
-        for metric, value in metrics.items():
-            if isinstance(value, dict) and isinstance(value.get("value"), int | float):
-                found[table, variant, metric] = Interval.model_validate({"n": 0} | value)
-    return found
+        for metric, cell in metrics.items() if isinstance(metrics, dict) else ():
+            if not isinstance(cell, dict) or "value" not in cell or variant.startswith("_"):
+                continue
+            value = _finite(cell["value"])
+            if value is None:
+                undefined += 1
+                continue
+            found = Interval(value=value, low=_finite(cell.get("low")), high=_finite(cell.get("high")), n=0)
+            n = cell.get("n")
+            side.metrics[Path(path).stem, variant, metric] = found.model_copy(
+                update={"n": n if isinstance(n, int) else 0}
+            )
+    if undefined:
+        side.notes.append(f"{side.name}: {undefined:,} figures of {path} are undefined (NaN or null).")
 
 
-def _queries(root: Path, md5: str) -> str:
-    """Hash of queries.parquet in a catalogue folder of this hash, from the cache's listing of the folder."""
-    listing = cached_file(root, md5) if md5.endswith(".dir") else None
-    if listing is None:
-        return ""
-    items = json.loads(listing.read_text(encoding="utf-8"))
-    return next((str(item["md5"]) for item in items if item["relpath"] == "queries.parquet"), "")
+def _finite(value: object) -> float | None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if number and math.isfinite(value) else None  # type: ignore[arg-type]
 
 
-def _local(root: Path) -> Fetch:
-    def _fetch(output: Output) -> bytes | None:
-        path = located(root, output).get(output.path)
-        return path.read_bytes() if path else None
+def _queries(side: Side) -> str:
+    """DVC's hash of queries.parquet in the checked catalogue: the name of its file in the cache."""
+    path = side.products.get("queries.parquet")
+    return f"{path.parent.name}{path.name}" if path else ""
+
+
+def local(root: Path) -> Fetch:
+    """Reads outputs of this workspace and of its DVC cache."""
+
+    def _fetch(output: Output) -> Mapping[str, bytes]:
+        return {path: file.read_bytes() for path, file in located(root, output).items()}
 
     return _fetch
 
 
 def _workspace(root: Path, name: str) -> Side:
-    return from_lock(root, name, "workspace", read_lock(root), _local(root))
+    code = revision(root)
+    side = Side(name, "workspace", _catalogue_at(root), code.commit, code.dirty)
+    return from_lock(root, side, read_lock(root), local(root))
 
 
 def _commit(root: Path, name: str, commit: str) -> Side:
-    local = _local(root)
+    held = local(root)
 
-    def _fetch(output: Output) -> bytes | None:
+    def _fetch(output: Output) -> Mapping[str, bytes]:
         committed = file_at(root, commit, output.path) if output.path.startswith("metrics/") else None
-        return local(output) if committed is None else committed.encode()
+        return held(output) if committed is None else {output.path: committed.encode()}
 
     lock = _lock_at(root, commit)
-    side = from_lock(root, name, "commit", lock, _fetch)
+    side = Side(name, "commit", _profile_in(file_at(root, commit, "params.yaml")), commit, False)
+    from_lock(root, side, lock, _fetch)
+    stated = {key[0] for key in side.metrics}
     for path in files_at(root, commit, "metrics"):
         text = file_at(root, commit, path)
-        side.metrics |= figures_of(Path(path).stem, text) if text and path.endswith(".json") else {}
+        if text and path.endswith(".json") and Path(path).stem not in stated:
+            take_figures(side, path, text)
     if not lock and not side.metrics:
         raise UnknownReferenceError(
             f"Commit '{name}' has neither dvc.lock nor metrics/: no results were committed there."
@@ -154,48 +222,71 @@ def _lock_at(root: Path, commit: str) -> dict[str, LockEntry]:
 
 
 def _profile(root: Path, name: str) -> Side | None:
-    """Results of a profile: ``results/<name>/*.json`` with the lock of its worktree, branch or this one."""
-    if Path(name).name != name or name in ("", "..", "per_query"):
+    """A profile as its worktree has it, also while it runs; else its kept results with its branch's lock."""
+    if Path(name).name != name or name in ("", "..", "per_query", "compare"):
         return None
-    files = sorted((root / "results" / name).glob("*.json"))
+    worktree, kept = root / STATE / "work" / name, root / "results" / name
+    files = sorted(path for path in kept.glob("*.json") if path.name != "run.json")
     here = profile_of(root, {}) == name
-    if not files:
-        return _workspace(root, name) if here and read_lock(root) else None
-    worktree, branch = root / ".vitrine" / "work" / name, resolve_commit(root, f"profile/{name}")
-    lock = (
-        read_lock(worktree) or (_lock_at(root, branch) if branch else {}) or (read_lock(root) if here else {})
-    )
-    side = from_lock(root, name, "profile", lock, _local(root))
-    side.kind = "profile"
-    for path in files:
-        side.metrics |= figures_of(path.stem, path.read_text(encoding="utf-8"))
-    if not side.parameters and (root / "conf" / f"{name}.yaml").exists():
-        side.parameters = flattened(
-            yaml.safe_load((root / "conf" / f"{name}.yaml").read_text(encoding="utf-8")) or {}
-        )
-    return side
+    commit, dirty = _kept_code(kept)
+    side = Side(name, "profile", name, commit, dirty)
+    if lock := read_lock(worktree) if (worktree / "dvc.yaml").is_file() else {}:
+        if not commit:
+            code = revision(worktree)
+            side.commit, side.dirty = code.commit, code.dirty
+        side.catalogue = _catalogue_at(worktree) or name
+        from_lock(worktree, side, lock, local(worktree))
+        if _is_running(root, name):
+            side.notes.append(f"{name} is running: figures are of the stages that have finished.")
+    elif files:
+        branch = resolve_commit(root, f"refs/heads/profile/{name}")
+        lock = (_lock_at(root, branch) if branch else {}) or (read_lock(root) if here else {})
+        from_lock(root, side, lock, local(root))
+    elif here and read_lock(root):
+        return _workspace(root, name)
+    for path in files if side.kind and not side.metrics else ():
+        take_figures(side, path.name, path.read_text(encoding="utf-8"))
+    if not side.parameters and (conf := root / "conf" / f"{name}.yaml").is_file():
+        side.parameters = flattened(_mapping(conf.read_text(encoding="utf-8")))
+    return side if side.metrics or side.data else None
 
 
-def _run(root: Path, name: str) -> Side:
-    """A pipeline run with all its stages, cached ones too, or a single stage's run."""
-    runs = Runs.open(store_of(root), tracking_params(root).experiment)
-    run = runs.named(name)
-    members = runs.members(run)
-    lock, loose = {}, Side(name, "run")
-    with tempfile.TemporaryDirectory(prefix="vitrine-") as folder:
-        sources: dict[str, Any] = {}
-        for member in members:
-            entry = runs.lock_entry(member, Path(folder))
-            if entry:
-                lock[member.data.tags["vitrine.stage"]] = entry
-                sources |= {out.path: member for out in entry.outs}
-            else:  # a stage that failed has no hashes, but parameters and figures
-                loose.parameters |= member.data.params
-        local = _local(root)
+def _kept_code(kept: Path) -> tuple[str, bool | None]:
+    """Commit and state of the code that a profile's kept results came from."""
+    try:
+        facts = json.loads((kept / "run.json").read_text(encoding="utf-8"))
+        return str(facts.get("commit") or ""), facts.get("dirty")
+    except (OSError, ValueError, AttributeError):
+        return "", None
 
-        def _fetch(output: Output) -> bytes | None:
-            return local(output) or runs.file(sources[output.path], output.path, Path(folder))
 
-        side = from_lock(root, f"{name}", "run", lock, _fetch)
-    side.parameters = loose.parameters | side.parameters
-    return side
+def _is_running(root: Path, name: str) -> bool:
+    """Whether a run holds the lock of the profile's worktree."""
+    try:
+        with (root / STATE / "locks" / f"run-{name}").open("rb") as handle:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _catalogue_at(root: Path) -> str:
+    path = root / "params.yaml"
+    found = _profile_in(path.read_text(encoding="utf-8")) if path.is_file() else ""
+    return found or profile_of(root, {})
+
+
+def _profile_in(text: str | None) -> str:
+    """``report.profile`` of a params.yaml: the catalogue that its figures are about."""
+    report = _mapping(text or "").get("report")
+    return str(report.get("profile") or "") if isinstance(report, dict) else ""
+
+
+def _mapping(text: str) -> dict[str, Any]:
+    try:
+        loaded = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return {}
+    return loaded if isinstance(loaded, dict) else {}

@@ -1,63 +1,118 @@
-"""A comparison on the terminal."""
+"""A comparison on the terminal, in at most 60 lines: the page has the rest."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
-from rich import box
-from rich.console import Console, Group
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from components.stage.files.printable import escaped
 from components.stage.record import Interval
-from components.tracking.compare.compare import Change, Comparison, MetricRow, PairedTest
+from components.tracking.compare.compare import STUDY, Change, Comparison, Row, unchanged
+from components.tracking.compare.paired import PairedTest, lower_is_better
 
-SURE = 0.05
+MOST_LINES = 60
+WIDE = 110  # columns, from which figures show their intervals beside a test's
 HASH_SHOWN = 10
 LONGEST_VALUE = 80  # characters; of a longer one, such as a list of claims, only where it differs is shown
 BEFORE_DIFFERENCE = 20
+INPUTS = ("data/",)  # what differs of these is told first; the rest follows from them
+FEWEST = 4  # lines of a section that is cut
+MARK = {"better": ("better", "green"), "worse": ("worse", "red"), "unclear": ("·", "dim")}
+TWO_SIDES, WIDE_SIDES, A_SIDE = 50, 82, 16  # columns that the numbers of a line take
 
 
-def show(comparison: Comparison, console: Console) -> None:
-    """Print parameters, data, metrics and tests; what does not differ is said in one line."""
-    a, b = comparison.a, comparison.b
-    parts: list[Table | Text] = [
-        _changes("Parameters", comparison.parameters, a, b, shorten=False),
-        _changes("Data", comparison.data, a, b, shorten=True),
+def show(found: Comparison, console: Console, page: str = "") -> None:
+    """Print sides, parameters, data, code, figures, queries and notes; what does not differ is one line."""
+    width = console.width
+    blocks: list[list[Text | Table]] = [_sides(found)]
+    rest = MOST_LINES - len(found.groups) - 3 - bool(page)
+    notes = found.notes
+    most_notes = min(len(notes), 5)
+    parts = [
+        _changes("Parameters", found.parameters, 9, width),
+        _changes("Data", _inputs(found.data), 5, width, shorten=True, others=len(found.data)),
+        _changes("Code", found.code, 6, width),
     ]
-    if comparison.metrics:
-        parts.append(_metrics(comparison.metrics, a, b))
-    if comparison.tests:
-        parts.append(_tests(comparison.tests, a, b))
-    parts += [Text(f"Note: {note}", style="yellow") for note in comparison.notes]
-    console.print(Group(*parts))
+    examples = _examples(found, 3)
+    used = (
+        sum(lines for lines, _ in parts) + most_notes + (1 if len(notes) > most_notes else 0) + len(examples)
+    )
+    blocks += [block for _, block in parts]
+    blocks.append(_figures(found, max(FEWEST, rest - used - 3), width))
+    blocks.append(list(examples))
+    blocks.append([_line(f"Note: {note}", "yellow") for note in notes[:most_notes]])
+    if len(notes) > most_notes:
+        blocks[-1].append(_line(f"… and {len(notes) - most_notes} further notes", "dim"))
+    for block in blocks:
+        for item in block:
+            console.print(item, overflow="ellipsis", no_wrap=True, crop=True)
+    if page:
+        console.print(Text(f"Page: {page}"), soft_wrap=True)
 
 
-def _changes(title: str, changes: Iterable[Change], a: str, b: str, shorten: bool) -> Table | Text:
-    rows = list(changes)
-    if not rows:
-        return Text(f"{title}: no difference.\n", style="dim")
-    table = Table(title=f"{title} that differ", title_justify="left", title_style="bold")
-    table.add_column("name", overflow="fold")
-    table.add_column(Text(a), overflow="fold")
-    table.add_column(Text(b), overflow="fold")
-    for row in rows:
-        whole = (row.a, row.b)
-        shown = [v and v[:HASH_SHOWN] for v in whole] if shorten else around_difference(*whole)
-        table.add_row(
-            Text(row.name), *(Text(v, style="") if v is not None else Text("–", style="dim") for v in shown)
+def _line(text: object, style: str = "") -> Text:
+    return Text(escaped(str(text)), style=style)
+
+
+def _sides(found: Comparison) -> list[Text | Table]:
+    lines: list[Text | Table] = []
+    for letter, group, commit in zip(_letters(found), found.groups, found.commits, strict=True):
+        about = f"  {group.first.kind} of {group.first.catalogue or 'an unknown catalogue'}, "
+        lines.append(
+            _line(f"{letter}  ").append(escaped(group.name), "bold").append(escaped(about + commit), "dim")
         )
-    return table
+    if found.forced:
+        lines.append(_line("DIFFERENT CATALOGUES, compared because of --force.", "bold red"))
+    return lines
 
 
-def around_difference(a: str | None, b: str | None) -> list[str | None]:
-    """Both values; long ones cut to where they first differ, with ``…`` for what is left out."""
-    if max(len(a or ""), len(b or "")) <= LONGEST_VALUE:
-        return [a, b]
-    pairs = enumerate(zip(a or "", b or "", strict=False))
-    same = next((i for i, (x, y) in pairs if x != y), min(len(a or ""), len(b or "")))
+def _letters(found: Comparison) -> list[str]:
+    return [chr(ord("A") + i) if i < 26 else str(i + 1) for i in range(len(found.groups))]
+
+
+def _inputs(data: Sequence[Change]) -> list[Change]:
+    return [change for change in data if change.name.startswith(INPUTS)]
+
+
+def _changes(
+    title: str, rows: Sequence[Change], most: int, width: int, shorten: bool = False, others: int = 0
+) -> tuple[int, list[Text | Table]]:
+    """Lines used, and the section: names with the value of every side, cut to the line."""
+    further = f"; {others - len(rows)} made files differ" if others > len(rows) else ""
+    if not rows:
+        return 1, [_line(f"{title}: no difference{further}", "dim")]
+    head = _line(f"{title}, what differs: {len(rows)}{further}", "bold")
+    table = Table.grid(padding=(0, 2))
+    cell = max(8, (width - 34) // len(rows[0].values) - 2)
+    table.add_column(no_wrap=True, max_width=max(24, width // 3))
+    for _ in rows[0].values:
+        table.add_column(no_wrap=True, overflow="ellipsis", max_width=cell)
+    shown = list(rows) if len(rows) <= most else list(rows[: most - 1])
+    for row in shown:
+        values = [v and v[:HASH_SHOWN] for v in row.values] if shorten else around_difference(row.values)
+        table.add_row(_line(row.name), *(_value(value) for value in values))
+    lines: list[Text | Table] = [head, table]
+    if len(rows) > len(shown):
+        lines.append(_line(f"… and {len(rows) - len(shown)} more on the page", "dim"))
+    return 1 + min(len(rows), most), lines
+
+
+def _value(value: str | None) -> Text:
+    return _line("–", "dim") if value is None else _line(value)
+
+
+def around_difference(values: Sequence[str | None]) -> list[str | None]:
+    """The values; long ones cut to where they first differ, with ``…`` for what is left out."""
+    texts = [value for value in values if value is not None]
+    if max(map(len, texts), default=0) <= LONGEST_VALUE:
+        return list(values)
+    least = min(map(len, texts))
+    same = next((i for i in range(least) if len({text[i] for text in texts}) > 1), least)
     start = max(0, same - BEFORE_DIFFERENCE)
-    return [None if v is None else _cut(v, start) for v in (a, b)]
+    return [None if value is None else _cut(value, start) for value in values]
 
 
 def _cut(value: str, start: int) -> str:
@@ -65,61 +120,109 @@ def _cut(value: str, start: int) -> str:
     return f"{'…' if start else ''}{value[start:end]}{'…' if end < len(value) else ''}"
 
 
-def _metrics(rows: list[MetricRow], a: str, b: str) -> Table | Text:
-    """Figures that differ; a run has hundreds that do not."""
-    different = [row for row in rows if row.a != row.b]
-    equal = len(rows) - len(different)
-    if not different:
-        return Text(f"Metrics: no difference in {equal:,} figures.\n", style="dim")
-    # Narrow enough for 80 columns, as where no terminal says how wide it is.
-    table = Table(title="Metrics that differ, with 95% intervals", box=box.SIMPLE, padding=(0, 1, 0, 0))
-    table.title_justify, table.title_style = "left", "bold"
-    for name in ("results", "metric"):
-        table.add_column(name, overflow="fold")
-    for side in (a, b):
-        table.add_column(Text(side), justify="right", no_wrap=True)
-    table.add_column("a − b", justify="right", no_wrap=True)
-    for row in different:
-        gap = f"{row.a.value - row.b.value:+.4f}" if row.a is not None and row.b is not None else ""
-        sides = (interval(side).replace(" [", "\n[").replace(" n=", "\nn=") for side in (row.a, row.b))
-        table.add_row(Text(f"{row.table}\n{row.variant}"), Text(row.metric), *map(Text, sides), gap)
-    if equal:
-        table.caption, table.caption_justify, table.caption_style = (
-            f"{equal:,} others are equal",
-            "left",
-            "dim",
-        )
-    return table
+def telling(found: Comparison) -> list[Row]:
+    """Rows that differ, studies apart: those with a test, surest and largest first, then the others.
+
+    Of the others the headline of each evaluation comes first.
+    """
+    different = [row for row in found.rows if row.differs and not row.table.startswith(STUDY)]
+
+    def _sure(row: Row) -> tuple[bool, float]:
+        sure = any(test is not None and test.verdict != "unclear" for test in row.tests)
+        gaps = [abs(test.difference) for test in row.tests if test is not None]
+        return not sure, -max(gaps, default=0.0)
+
+    def _headline(row: Row) -> tuple[bool, int]:
+        shown = found.headline.get(row.table)
+        if shown is None or row.metric not in shown.metrics:
+            return True, 0
+        return row.variant != shown.variant, shown.metrics.index(row.metric)
+
+    tested = [row for row in different if any(row.tests)]
+    return sorted(tested, key=_sure) + sorted((row for row in different if not any(row.tests)), key=_headline)
+
+
+def _figures(found: Comparison, most: int, width: int) -> list[Text | Table]:
+    rows, equal = telling(found), sum(not row.differs for row in found.rows)
+    if not any(row.differs for row in found.rows):
+        return [_line(f"Figures: no difference in {equal:,}.", "dim")]
+    differ = len(found.rows) - equal
+    head = _line(f"Figures that differ: {differ:,} of {len(found.rows):,}{_summary(found)}", "bold")
+    two = len(found.groups) == 2
+    table = Table.grid(padding=(0, 2))
+    numbers = (WIDE_SIDES if width >= WIDE else TWO_SIDES) if two else A_SIDE * len(found.groups)
+    table.add_column(no_wrap=True, overflow="ellipsis", max_width=max(16, width - numbers))
+    for _ in range(len(found.groups) + two):
+        table.add_column(no_wrap=True, justify="right")
+    table.add_column(no_wrap=True)
+    letters = _letters(found)
+    titles = [*letters, "B − A, 95%"] if two else letters
+    table.add_row(*(_line(title, "dim") for title in ["", *titles]))
+    for row in rows[:most]:
+        table.add_row(*(_two_sides(row, width) if two else _many_sides(row)))
+    lines: list[Text | Table] = [head, table]
+    if len(rows) > most:
+        lines.append(_line(f"… and {len(rows) - most:,} more on the page", "dim"))
+    return lines
+
+
+def _summary(found: Comparison) -> str:
+    same, tested = unchanged(found)
+    return f"; {tested - same} of {tested} tested systems answer differently" if tested else "; none tested"
+
+
+def _name(row: Row) -> Text:
+    arrow = " (less)" if lower_is_better(row.metric) else ""
+    return _line(" ".join(filter(None, (row.table, row.variant, row.metric))) + arrow)
+
+
+def _two_sides(row: Row, width: int) -> list[Text]:
+    test = row.tests[0]
+    whole = width >= WIDE
+    a, b = row.figures
+    figures = [_line(interval(one) if whole else _number(one)) for one in (a, b)]
+    if test is not None:
+        gap = f"{test.difference:+.3f} [{test.low:+.3f}, {test.high:+.3f}]"
+        word, style = MARK[test.verdict]
+        return [_name(row), *figures, _line(gap), _line(word, style)]
+    gap = f"{b.value - a.value:+.3f}" if a is not None and b is not None else ""
+    return [_name(row), *figures, _line(gap), _line("")]
+
+
+def _many_sides(row: Row) -> list[Text]:
+    cells = [_line(_number(row.figures[0]))]
+    for figure, test in zip(row.figures[1:], row.tests, strict=True):
+        word, style = MARK[test.verdict] if test else ("", "")
+        cells.append(_line(f"{_number(figure)} {word}".strip(), style))
+    return [_name(row), *cells]
+
+
+def _number(figure: Interval | None) -> str:
+    return "–" if figure is None else f"{figure.value:.3f}"
 
 
 def interval(figure: Interval | None) -> str:
-    """``0.512 [0.490, 0.534] n=1,050``, or a dash."""
+    """``0.512 [0.490, 0.534]``, or a dash."""
     if figure is None:
         return "–"
     limits = "" if figure.low is None or figure.high is None else f" [{figure.low:.3f}, {figure.high:.3f}]"
-    return f"{figure.value:.3f}{limits} n={figure.n:,}"
+    return f"{figure.value:.3f}{limits}"
 
 
-def _tests(tests: list[PairedTest], a: str, b: str) -> Table:
-    title = "Paired bootstrap over the same queries"
-    table = Table(title=title, title_justify="left", title_style="bold")
-    for name in ("results", "variant", "task", "metric"):
-        table.add_column(name)
-    for name in ("a − b", "95% interval", "p", "n"):
-        table.add_column(name, justify="right")
-    table.add_column("reading")
-    for t in tests:
-        limits = f"[{t.low:+.4f}, {t.high:+.4f}]"
-        figures = (f"{t.difference:+.4f}", limits, f"{t.p:.4f}", f"{t.n:,}")
-        names = (Text(name) for name in (t.table, t.variant, t.task, t.metric))
-        table.add_row(*names, *figures, reading(t, a, b))
-    return table
+def sign(test: PairedTest) -> str:
+    """``+0.012 [+0.004, +0.020], p = 0.003``."""
+    return f"{test.difference:+.3f} [{test.low:+.3f}, {test.high:+.3f}], p = {test.p:.3f}"
 
 
-def reading(test: PairedTest, a: str, b: str) -> Text:
-    """Which side is higher, if the interval of the difference leaves zero out."""
-    if test.low > 0 and test.p < SURE:
-        return Text(f"{a} is higher", style="green")
-    if test.high < 0 and test.p < SURE:
-        return Text(f"{b} is higher", style="green")
-    return Text("no difference shown", style="dim")
+def _examples(found: Comparison, most: int) -> list[Text]:
+    """A few queries that were won and lost, of the system that differs most."""
+    if not found.galleries:
+        return []
+    one = found.galleries[0]
+    system = " ".join(filter(None, (one.table, one.variant, one.task)))
+    lines = [_line(f"Won and lost by {one.side}: {system}, {one.metric}", "bold")]
+    for word, style, examples in (("won ", "green", one.won), ("lost", "red", one.lost)):
+        for example in examples[:most]:
+            values = " → ".join(f"{answer.value:.2f}" for answer in example.answers)
+            lines.append(Text.assemble((word, style), f"  {values}  ", escaped(example.asked)))
+    return lines

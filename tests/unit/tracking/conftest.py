@@ -162,7 +162,7 @@ def per_query(seed: int, queries: int = 4) -> bytes:
             "query_id": [f"q{i}" for i in n],
             "kind": ["textual"] * queries,
             "mrr": [1 / (i + 1 + seed) for i in n],
-            "ndcg": [0.5 + seed / 10 if i < queries - 1 else None for i in n],
+            "ndcg_at_10": [0.5 + seed / 10 if i < queries - 1 else None for i in n],
             "top": [["p1"]] * queries,
         }
     )

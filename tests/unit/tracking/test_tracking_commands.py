@@ -41,10 +41,12 @@ def test_compare_tests_differences_per_query(in_workspace, capsys):
         in_workspace.commit(str(seed))
     assert main(["compare", "HEAD~1", "HEAD", "--json"]) == 0
     tests = {t["metric"]: t for t in json.loads(capsys.readouterr().out)["tests"]}
-    assert tests["ndcg"]["difference"] == pytest.approx(-0.1) and tests["ndcg"]["n"] == 3
+    assert tests["ndcg_at_10"]["difference"] == pytest.approx(0.1) and tests["ndcg_at_10"]["n"] == 3
     assert tests["mrr"]["low"] <= tests["mrr"]["difference"] <= tests["mrr"]["high"]
     assert main(["compare", "HEAD~1", "HEAD"]) == 0
-    assert "Paired bootstrap" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert "B − A, 95%" in printed.out and "Page: reports/compare/" in printed.out
+    assert (in_workspace.root / "reports/compare").is_dir() and not printed.err
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,113 @@
+"""Queries and listings that a side won or lost against the first one, with what either side answered."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from components.tracking.compare.catalogue import Products
+from components.tracking.compare.paired import Pair
+
+FOUND = 5  # products of a ranking that are shown
+LISTED = 12  # attributes of a listing that are shown
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one side answered: products it found, or the listing it wrote."""
+
+    value: float
+    found: tuple[tuple[str, bool], ...] = ()  # product id, and whether it is exactly what was asked for
+    title: str = ""
+    attributes: tuple[tuple[str, str, bool], ...] = ()  # name, value, and whether it is true
+
+
+@dataclass(frozen=True)
+class Example:
+    """One query or product; ``gain`` is how much better the side answered it than the first side."""
+
+    key: str
+    asked: str
+    product: str  # id of the product whose picture is shown with the question, "" for a text query
+    gain: float
+    answers: tuple[Answer, Answer]  # of the first side, of this side
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Examples of one system, the largest gains and losses first."""
+
+    side: str
+    table: str
+    variant: str
+    task: str
+    metric: str
+    won: tuple[Example, ...]
+    lost: tuple[Example, ...]
+
+    def products(self, place: int) -> set[str]:
+        """Products whose pictures are shown of the first side (0) or of this one (1)."""
+        shown = {e.product for e in (*self.won, *self.lost) if e.product and place == 0}
+        return shown | {p for e in (*self.won, *self.lost) for p, _ in e.answers[place].found}
+
+
+def gallery(pair: Pair, metric: str, most: int, products: Sequence[Products]) -> Gallery:
+    """The ``most`` rows with the largest gain and loss; ties in the order of their keys."""
+    gain = np.nan_to_num(pair.gain(metric))
+    order = np.argsort(-gain, kind="stable")
+    won = [i for i in order[:most] if gain[i] > 0]
+    lost = [i for i in np.argsort(gain, kind="stable")[:most] if gain[i] < 0]
+    system = pair.system
+    names = (pair.side, system.table, system.variant, system.task, metric)
+    return Gallery(*names, *(_examples(pair, metric, places, gain, products) for places in (won, lost)))
+
+
+def _examples(
+    pair: Pair, metric: str, places: Sequence[int], gain: Any, products: Sequence[Products]
+) -> tuple[Example, ...]:
+    if not places:
+        return ()
+    rows = [side.rows.take(places).to_pylist() for side in (pair.reference, pair.other)]
+    values = [side.metrics[metric] for side in (pair.reference, pair.other)]
+    made = []
+    for at, place in enumerate(places):
+        key = str(pair.reference.keys[place])
+        product = str(rows[0][at].get("product_id") or "")
+        if not product and key in products[0].titles:  # a query that is a product's own title
+            product = key
+        said = rows[0][at].get("text") or products[0].titles.get(product or key) or key
+        attribute = rows[0][at].get("attribute")
+        asked = f"{attribute} of {said}" if attribute else said
+        answers = [_answer(rows[i][at], key, float(values[i][place]), products[i]) for i in (0, 1)]
+        made.append(Example(key, asked, product, float(gain[place]), (answers[0], answers[1])))
+    return tuple(made)
+
+
+def _answer(row: Mapping[str, Any], key: str, value: float, products: Products) -> Answer:
+    if row.get("top"):
+        exact = products.exact.get(key, {key})
+        return Answer(value, tuple((p, p in exact) for p in row["top"][:FOUND]))
+    if "predicted" in row:
+        right = row["predicted"] == row["truth"]
+        return Answer(value, attributes=((row["attribute"], str(row["predicted"]), right),))
+    title = row.get("generated_title") or row.get("title") or ""
+    said = _pairs(row.get("generated_attributes") or row.get("attributes"))
+    truth = _pairs(row.get("truth_attributes") or row.get("true_attributes"))
+    shown = tuple((name, said[name], truth.get(name) == said[name]) for name in sorted(said)[:LISTED])
+    return Answer(value, title=title, attributes=shown)
+
+
+def _pairs(stated: object) -> dict[str, str]:
+    """Attributes, from the list of name and value or from the JSON text that an evaluation wrote."""
+    if isinstance(stated, str):
+        try:
+            stated = json.loads(stated)
+        except ValueError:
+            return {}
+    if isinstance(stated, list):
+        return {str(one["name"]): str(one["value"]) for one in stated if isinstance(one, dict)}
+    return {str(k): str(v) for k, v in stated.items()} if isinstance(stated, dict) else {}

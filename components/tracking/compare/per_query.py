@@ -1,0 +1,149 @@
+"""Per-query and per-product results: Parquet files of an evaluation as arrays, one system at a time."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Texts = NDArray[Any]  # of str
+
+KEYS = ("query_id", "product_id")
+SLICED_BY = ("kind", "category")  # columns whose values part the rows into slices
+SAID = ("text", "truth_title", "true_title")  # what a key stands for: equal on both sides, or not the same
+PLACES = frozenset({"x", "y"})  # where something was seen in a picture: not how well
+SPLIT = "\x1f"
+
+
+@dataclass(frozen=True, order=True)
+class System:
+    """What was measured: ``table`` is the evaluation, ``variant`` the system, ``task`` what it was asked."""
+
+    table: str
+    variant: str
+    task: str = ""
+
+    def figure(self, metric: str) -> str:
+        """The name that the figures of the evaluation give to this metric of this task."""
+        return metric if self.task in ("", "queries", "attributes") else f"{self.task}_{metric}"
+
+
+@dataclass
+class Results:
+    """Values of one system, by key in alphabetical order; NaN where a metric is not defined."""
+
+    keys: Texts
+    metrics: dict[str, Floats]
+    slices: dict[str, Texts] = field(default_factory=dict)  # dimension -> label of each key, "" unknown
+    groups: Texts | None = None  # keys of one group are not independent
+    said: Texts | None = None
+    rows: Any = None  # the pyarrow table behind it, in the order of the keys
+
+    def at(self, keys: Texts) -> Results:
+        """The same for some of the keys, in their order."""
+        where = np.searchsorted(self.keys, keys)
+        return Results(
+            keys,
+            {name: values[where] for name, values in self.metrics.items()},
+            {name: labels[where] for name, labels in self.slices.items()},
+            None if self.groups is None else self.groups[where],
+            None if self.said is None else self.said[where],
+            None if self.rows is None else self.rows.take(where),
+        )
+
+
+def read_results(files: Mapping[str, bytes]) -> dict[System, Results]:
+    """System -> its values, of files named as under ``results/per_query/``.
+
+    A file that is no Parquet table, or has no keys, gives nothing.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    found: dict[System, Results] = {}
+    for name, raw in sorted(files.items()):
+        path = PurePosixPath(name)
+        try:
+            table = pq.read_table(io.BytesIO(raw))
+        except (pa.ArrowException, OSError):
+            continue
+        folder = path.parts[0] if len(path.parts) > 1 else path.stem
+        found |= dict(_systems(table, folder, path.stem))
+    return found
+
+
+def _systems(table: Any, folder: str, stem: str) -> Iterator[tuple[System, Results]]:
+    held = set(table.column_names)
+    key = next((name for name in KEYS if name in held), None)
+    if key is None or "variant" not in held or not table.num_rows:
+        return
+    metrics = _metrics(table)
+    ids = _texts(table, key)
+    if {"attribute", "truth", "predicted"} <= held:  # a row for each attribute of a product
+        ids = np.char.add(np.char.add(ids.astype(str), " "), _texts(table, "attribute").astype(str))
+    variants = _texts(table, "variant")
+    tasks = _texts(table, "task") if "task" in held else np.full(len(ids), "", dtype=object)
+    labels = np.array([f"{v}{SPLIT}{t}" for v, t in zip(variants, tasks, strict=True)])
+    for label in np.unique(labels) if metrics else ():
+        rows = np.flatnonzero(labels == label)
+        keys, first = np.unique(ids[rows].astype(str), return_index=True)
+        variant, _, task = str(label).partition(SPLIT)
+        system = System(folder, variant, task or ("" if stem in (folder, variant) else stem))
+        yield system, _results(table.take(rows[first]), keys, metrics, rows[first])
+
+
+def _results(rows: Any, keys: Texts, metrics: Mapping[str, Floats], where: NDArray[np.int64]) -> Results:
+    held = set(rows.column_names)
+    slices = {name: _texts(rows, name) for name in SLICED_BY if name in held}
+    if {"attribute", "truth"} <= held:
+        slices["attribute"] = _texts(rows, "attribute")
+    groups = next((_texts(rows, name) for name in ("group_id",) if name in held), None)
+    if groups is None and "attribute" in slices:
+        groups = _texts(rows, "product_id")
+    said = next((_texts(rows, name) for name in SAID if name in held), None)
+    if said is not None and not said.astype(bool).any():
+        said = None
+    values = {name: column[where] for name, column in metrics.items()}
+    kept = {name: column for name, column in values.items() if not np.isnan(column).all()}
+    return Results(keys, kept, slices, groups, said, rows)
+
+
+def _metrics(table: Any) -> dict[str, Floats]:
+    """Columns that say how well: 64-bit floats; weights and coordinates are none."""
+    import pyarrow as pa
+
+    found = {
+        name: table.column(name).to_numpy().astype(np.float64)
+        for name in table.column_names
+        if table.schema.field(name).type == pa.float64() and name not in PLACES
+    }
+    if {"attribute", "truth", "predicted"} <= set(table.column_names):
+        right = _texts(table, "truth") == _texts(table, "predicted")
+        found["attribute_accuracy"] = right.astype(np.float64)
+    return found
+
+
+def _texts(table: Any, name: str) -> Texts:
+    return np.array(["" if v is None else str(v) for v in table.column(name).to_pylist()], dtype=object)
+
+
+def mean_over(seeds: list[Results]) -> Results:
+    """The same queries answered with several seeds: the mean of each query's values."""
+    keys = seeds[0].keys
+    for other in seeds[1:]:
+        keys = np.intersect1d(keys, other.keys)
+    aligned = [one.at(keys) for one in seeds]
+    names = set.intersection(*(set(one.metrics) for one in aligned))
+    first = aligned[0]
+    first.metrics = {
+        name: np.mean([one.metrics[name] for one in aligned], axis=0)
+        for name in first.metrics
+        if name in names
+    }
+    return first
