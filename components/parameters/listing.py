@@ -83,6 +83,12 @@ def resolved(root: Path, profile: str | None, overrides: Sequence[str] = ()) -> 
     return check_blocks({block: given.get(block, {}) for block in BLOCKS}, "params.yaml")
 
 
+def changed(blocks: Mapping[str, BaseModel]) -> dict[str, str]:
+    """Dotted key -> value, as text, of every parameter that differs from its default."""
+    found = (row for name, block in blocks.items() for row in rows(block, model(name)(), name))
+    return {row.key: _told(row.value) for row in found if row.value is not ... and row.value != row.default}
+
+
 def print_parameters(
     console: Console, blocks: Mapping[str, BaseModel], block: str | None, as_json: bool
 ) -> None:

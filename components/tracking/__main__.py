@@ -18,6 +18,7 @@ from components.stage.frame import explain
 from components.tracking.errors import UnknownReferenceError
 
 HERE = Path()
+FORCE = "also under a name or alias that holds models of another catalogue; the version is marked"
 
 
 def _sync(arguments: argparse.Namespace) -> int:
@@ -84,7 +85,8 @@ def _lineage(arguments: argparse.Namespace) -> int:
 
 def _register(arguments: argparse.Namespace) -> int:
     from components.tracking.publish.publish import tracking_params
-    from components.tracking.registry.registry import chosen_models, register
+    from components.tracking.registry.names import chosen_models
+    from components.tracking.registry.registry import register
 
     known = tracking_params(HERE.resolve()).models
     if arguments.folder is not None and len(arguments.names) != 1:
@@ -95,7 +97,7 @@ def _register(arguments: argparse.Namespace) -> int:
         else chosen_models(HERE, known, arguments.names)
     )
     for name, folder in models.items():
-        made = register(HERE, name, folder, arguments.alias, arguments.run)
+        made = register(HERE, name, folder, arguments.alias, arguments.run, force=arguments.force)
         alias = f", alias {made.alias}" if made.alias else ""
         print(f"{made.name} version {made.version} from run {made.run_id}{alias}.")
         if not any((HERE / folder).rglob(CHECKSUMS)):
@@ -110,7 +112,7 @@ def _register(arguments: argparse.Namespace) -> int:
 def _promote(arguments: argparse.Namespace) -> int:
     from components.tracking.registry.registry import promote
 
-    now, before = promote(HERE, arguments.name, arguments.version, arguments.alias)
+    now, before = promote(HERE, arguments.name, arguments.version, arguments.alias, force=arguments.force)
     print(
         f"{arguments.name}@{arguments.alias} is now version {now}"
         + (f" (before: version {before})." if before else ".")
@@ -119,7 +121,7 @@ def _promote(arguments: argparse.Namespace) -> int:
 
 
 def _path(arguments: argparse.Namespace) -> int:
-    from components.tracking.registry.registry import load_path
+    from components.tracking.registry.fetch import load_path
 
     print(load_path(HERE, arguments.name, arguments.alias))
     return 0
@@ -134,9 +136,11 @@ def _clean(arguments: argparse.Namespace) -> int:
 
 
 def _ui(arguments: argparse.Namespace) -> int:
+    from components.tracking.publish.views import TRAINING
     from components.tracking.store import ui_command
 
     command = ui_command(HERE, arguments.port)
+    print(f"Open http://127.0.0.1:{arguments.port}/#/experiments?{TRAINING}", file=sys.stderr)
     if not arguments.start:
         print(shlex.join(command))
         return 0
@@ -172,12 +176,14 @@ def parser() -> Parser:
     sub.add_argument("--folder", type=Path, help="register this folder under the one NAME given")
     sub.add_argument("--alias", default="challenger", help="default: challenger")
     sub.add_argument("--run", help="the run that made the folder; default: found by its hash")
+    sub.add_argument("--force", action="store_true", help=FORCE)
     sub = _command("promote", _promote, "point an alias at a version")
     sub.add_argument("name")
     sub.add_argument(
         "version", nargs="?", default="challenger", help="a number, or an alias (default: challenger)"
     )
     sub.add_argument("alias", nargs="?", default="champion", help="default: champion")
+    sub.add_argument("--force", action="store_true", help=FORCE)
     sub = _command("path", _path, "print a local folder with a registered model")
     sub.add_argument("name")
     sub.add_argument("alias")

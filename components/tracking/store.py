@@ -27,6 +27,9 @@ from components.stage.params import read_yaml
 from components.tracking.errors import TrackerUnavailableError, UnknownReferenceError
 
 ANSWER_WITHIN_S = 5.0
+# What MLflow's pages are told of an experiment: it trains models (its first page is then the table of runs).
+KIND, TRAINING = "mlflow.experimentKind", "custom_model_development"
+CATALOGUE = "vitrine.catalogue"
 # MLflow's telemetry is off, its progress bars and hints are silent, and a server that stops answering costs
 # seconds, not the four minutes of its default retries. Whatever the user has set stands, but for telemetry.
 QUIET = {
@@ -98,6 +101,18 @@ def profile_of(root: Path, environ: Mapping[str, str] = os.environ) -> str:
         return environ["VITRINE_PROFILE"]
     if main_workspace(root):
         return root.name
+    return _reported_profile(root)
+
+
+def catalogue_of(root: Path, environ: Mapping[str, str] = os.environ) -> str:
+    """Catalogue here: ``report.profile`` of params.yaml, else the profile.
+
+    Runs with ``--set`` have a worktree of their own name and the catalogue of the profile they change.
+    """
+    return _reported_profile(root) or profile_of(root, environ)
+
+
+def _reported_profile(root: Path) -> str:
     try:
         report = read_yaml(root / "params.yaml").get("report")
     except ConfigurationError:
@@ -181,19 +196,48 @@ def connect(store: Store) -> Any:
     )
 
 
-def experiment_of(client: Any, store: Store, name: str, create: bool = True) -> str | None:
-    """Id of the experiment, made if it is missing; None if it is missing and must not be made.
+def in_catalogue(base: str, catalogue: str) -> str:
+    """A name that carries its catalogue: of an experiment, or the beginning of a registered model's."""
+    return f"{base}-{catalogue}" if catalogue else base
+
+
+def experiments_of(client: Any, base: str, deleted: bool = False) -> dict[str, Any]:
+    """Id -> MLflow's experiment, of those Vitrine writes: one a catalogue, and ``base`` as it was before."""
+    from mlflow.entities import ViewType
+
+    wanted = ViewType.ALL if deleted else ViewType.ACTIVE_ONLY
+    found: dict[str, Any] = {}
+    token: str | None = None
+    while True:
+        page = client.search_experiments(view_type=wanted, page_token=token)
+        for one in page:
+            if one.name == base or (one.name.startswith(f"{base}-") and CATALOGUE in one.tags):
+                found[str(one.experiment_id)] = one
+        token = page.token
+        if not token:
+            return found
+
+
+def open_as_training(client: Any, base: str) -> None:
+    """Let MLflow open experiments of earlier versions as model training; what somebody chose there stands."""
+    for number, one in experiments_of(client, base).items():
+        if KIND not in one.tags:
+            client.set_experiment_tag(number, KIND, TRAINING)
+
+
+def experiment_of(client: Any, store: Store, base: str, catalogue: str = "") -> str:
+    """Id of the catalogue's experiment, made if it is missing; MLflow opens it as model training.
 
     Raises:
         TrackerUnavailableError: the experiment was deleted, or an SQLite store was moved after it was made
             (artifact paths are absolute, and a copied workspace would write into the original).
     """
+    name = in_catalogue(base, catalogue)
     found = client.get_experiment_by_name(name)
     if found is None:
-        if not create:
-            return None
         location = store.artifacts.as_uri() if store.artifacts else None
-        return str(client.create_experiment(name, artifact_location=location))
+        tags = {KIND: TRAINING, CATALOGUE: catalogue}
+        return str(client.create_experiment(name, artifact_location=location, tags=tags))
     if found.lifecycle_stage != "active":
         raise TrackerUnavailableError(
             f"Experiment '{name}' was deleted in MLflow: restore it, or name another one in params.yaml."

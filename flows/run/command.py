@@ -102,12 +102,14 @@ def _execute(main: Path, job: Run, console: Console) -> list[StageResult]:
     with PrefectServer(main) as server:  # started before heavy work, and while Prefect is being imported
         from prefect.settings import PREFECT_API_URL, temporary_settings
 
+        from components.parameters.listing import changed, resolved
         from components.tracking.publish.pending import start_pipeline
         from flows.run.pipeline import execute
 
         display = Display(console, job.stages)
         job.watcher = Watcher(display.say, display.follow, display.ended)
-        start_pipeline(job.root, job.id)  # notes the code the run starts from
+        # notes the code and the parameters that the run starts from
+        start_pipeline(job.root, job.id, changed(resolved(job.root, None)))
         try:
             with temporary_settings({PREFECT_API_URL: server.ready()}), display:
                 if not execute(job, server.away):

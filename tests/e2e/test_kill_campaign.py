@@ -218,11 +218,11 @@ def cleaned(root: Path) -> object:
 
 def in_mlflow(root: Path) -> object:
     from components.tracking.publish.pending import pending
-    from components.tracking.store import connect, experiment_of, store_of
+    from components.tracking.store import connect, experiments_of, store_of
 
     store = store_of(root)
     client = connect(store)
-    runs = client.search_runs([experiment_of(client, store, "vitrine", create=False)])
+    runs = client.search_runs(list(experiments_of(client, "vitrine")))
     told = sorted(
         (r.info.run_name, r.info.status, sorted(r.data.metrics), sorted(r.data.params)) for r in runs
     )

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -136,13 +137,13 @@ def tree_md5(path: Path) -> str:
     if path.is_file():
         return file_md5(path)
     files = [p for p in path.rglob("*") if p.is_file()]
-    listing = sorted(
-        ({"md5": file_md5(p), "relpath": p.relative_to(path).as_posix()} for p in files),
-        key=lambda e: e["relpath"],
-    )
-    return (
-        hashlib.md5(json.dumps(listing, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
-    )
+    return listing_md5({p.relative_to(path).as_posix(): file_md5(p) for p in files})
+
+
+def listing_md5(files: Mapping[str, str]) -> str:
+    """DVC's hash of a folder with these files: relative path -> hash."""
+    items = [{"md5": md5, "relpath": name} for name, md5 in sorted(files.items())]
+    return hashlib.md5(json.dumps(items, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
 
 
 def _same_size(path: Path, output: Output) -> bool:
@@ -195,6 +196,29 @@ def cached_file(root: Path, md5: str) -> Path | None:
     return path if path.is_file() else None
 
 
+def listing(root: Path, output: Output) -> dict[str, str]:
+    """Relative path -> hash of the files of a folder; {} where the cache does not have its listing."""
+    found = cached_file(root, output.md5) if output.md5.endswith(".dir") else None
+    items = json.loads(found.read_text(encoding="utf-8")) if found else []
+    return {item["relpath"]: item["md5"] for item in items if is_inside(item["relpath"])}
+
+
+def composed(root: Path, dep: Output) -> dict[str, str]:
+    """The files of a folder that several stages made, which DVC's cache has no listing of.
+
+    Put together from the outputs below it that the lock files state; {} where that is not what ``dep`` was.
+    """
+    files: dict[str, str] = {}
+    top = f"{dep.path.rstrip('/')}/"
+    for entry in read_lock(root).values():
+        for out in entry.outs:
+            inside = out.path.rstrip("/").removeprefix(top)
+            if inside != out.path.rstrip("/"):
+                below = listing(root, out)
+                files |= {f"{inside}/{name}": md5 for name, md5 in below.items()} or {inside: out.md5}
+    return files if listing_md5(files) == dep.md5 else {}
+
+
 def located(root: Path, output: Output) -> dict[str, Path]:
     """Relative path -> a local file with exactly the recorded bytes, for one output (a folder's files apart).
 
@@ -209,12 +233,5 @@ def located(root: Path, output: Output) -> dict[str, Path]:
             return {output.path: path}
         cached = cached_file(root, output.md5)
         return {output.path: cached} if cached else {}
-    listing = cached_file(root, output.md5)
-    if listing is None:
-        return {}
-    files: dict[str, Path] = {}
-    for item in json.loads(listing.read_text(encoding="utf-8")):
-        cached = cached_file(root, item["md5"])
-        if cached and is_inside(item["relpath"]):
-            files[f"{output.path.rstrip('/')}/{item['relpath']}"] = cached
-    return files
+    found = {name: cached_file(root, md5) for name, md5 in listing(root, output).items()}
+    return {f"{output.path.rstrip('/')}/{name}": file for name, file in found.items() if file}

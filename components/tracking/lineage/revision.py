@@ -80,6 +80,22 @@ def revision(root: Path) -> Revision:
     return Revision(commit=head.decode().strip(), dirty=None if changes is None else bool(changes))
 
 
+def uncommitted(root: Path, limit_bytes: int) -> str:
+    """What differs from HEAD, as a diff; new files that git does not ignore are named. "" where nothing does.
+
+    Cut at ``limit_bytes``; what runs write is left out.
+    """
+    excluded = [f":(exclude){name}" for name in WRITTEN_BY_RUNS]
+    diff = _git(root, "diff", "HEAD", "--no-color", "--no-ext-diff", "--", ".", *excluded) or b""
+    new = _git(root, "ls-files", "--others", "--exclude-standard", "--", ".", *excluded) or b""
+    named = [f"new, not added to git: {name}\n" for name in new.decode(errors="replace").splitlines()]
+    text = "".join(named) + diff.decode("utf-8", errors="replace")
+    whole = len(text.encode())
+    if whole <= limit_bytes:
+        return text
+    return text.encode()[:limit_bytes].decode(errors="ignore") + f"\n... cut: {whole} bytes in all\n"
+
+
 def resolve_commit(root: Path, name: str) -> str | None:
     """Full hash of the commit a branch, tag or hash names, or None."""
     if not name or name.startswith("-"):

@@ -18,7 +18,7 @@ import fcntl
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -28,10 +28,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from components.stage.files.publish import write_text
 from components.stage.record import STATE, Record
 from components.tracking.lineage.lockfile import LockEntry, digest, disagreement, lock_time, read_lock
-from components.tracking.lineage.revision import Revision, revision
-from components.tracking.store import Store, profile_of, store_of
+from components.tracking.lineage.revision import Revision, revision, uncommitted
+from components.tracking.store import Store, catalogue_of, profile_of, store_of
 
 POLL_S = 0.1
+DIFF_BYTES = 500_000  # of an uncommitted diff that is kept
 
 
 class Join(BaseModel):
@@ -48,8 +49,14 @@ class Join(BaseModel):
     prefect_run: str = ""
     code: Revision
     profile: str
+    catalogue: str = ""  # "" in joins of earlier versions: the profile's
     entry: LockEntry | None = None  # None: no lock entry belongs to this execution
     reason: str = ""  # why there is none
+
+    @property
+    def where(self) -> str:
+        """The catalogue that the execution belongs to."""
+        return self.catalogue or self.profile
 
 
 class Links(BaseModel):
@@ -58,15 +65,24 @@ class Links(BaseModel):
     pipeline: str
     code: Revision
     profile: str
+    catalogue: str = ""
     stages: dict[str, str]
+
+    @property
+    def where(self) -> str:
+        """The catalogue that the pipeline run belongs to."""
+        return self.catalogue or self.profile
 
 
 class Pipeline(BaseModel):
-    """The code a pipeline run started from."""
+    """What a pipeline run started from."""
 
     pipeline: str
     code: Revision
     profile: str
+    catalogue: str = ""
+    changed: dict[str, str] = {}  # parameters that differ from their defaults
+    diff: str = ""  # what was not committed
 
 
 M = TypeVar("M", bound=BaseModel)
@@ -193,17 +209,30 @@ def joins(root: Path) -> dict[str, Join]:
     return {join.record: join for join in found if join is not None}
 
 
-def start_pipeline(root: Path, pipeline: str) -> None:
-    """Note the code a pipeline run starts from; later edits then do not make its runs look dirty."""
+def start_pipeline(root: Path, pipeline: str, changed: Mapping[str, str] | None = None) -> None:
+    """Note what a pipeline run starts from; later edits then do not make its runs look dirty.
+
+    ``changed`` are the parameters that differ from their defaults.
+    """
     root = root.resolve()
     path = state(root) / "pipelines" / f"{key_of(pipeline)}.json"
     if not path.exists():
-        _write(path, Pipeline(pipeline=pipeline, code=revision(root), profile=profile_of(root)))
+        diff = uncommitted(root, DIFF_BYTES)
+        _write(path, _now(root, pipeline).model_copy(update={"changed": dict(changed or {}), "diff": diff}))
+
+
+def started(root: Path, pipeline: str) -> Pipeline | None:
+    """What a pipeline run started from; None where nobody noted it (a bare ``dvc repro``)."""
+    return _read(state(root) / "pipelines" / f"{key_of(pipeline)}.json", Pipeline) if pipeline else None
+
+
+def _now(root: Path, pipeline: str) -> Pipeline:
+    found = {"profile": profile_of(root), "catalogue": catalogue_of(root)}
+    return Pipeline(pipeline=pipeline, code=revision(root), **found)
 
 
 def _origin(root: Path, pipeline: str, now: Pipeline) -> Pipeline:
-    noted = _read(state(root) / "pipelines" / f"{key_of(pipeline)}.json", Pipeline) if pipeline else None
-    return noted or now
+    return started(root, pipeline) or now
 
 
 def join_records(root: Path, records: list[Record]) -> dict[str, Join]:
@@ -220,7 +249,7 @@ def join_records(root: Path, records: list[Record]) -> dict[str, Join]:
         return known
     lock = read_lock(root)
     group = digest({name: entry.digest() for name, entry in lock.items()}) if lock else "none"
-    now = Pipeline(pipeline="", code=revision(root), profile=profile_of(root))
+    now = _now(root, "")
     bare = f"repro-{now.code.commit[:12] or 'nogit'}-{group[:12]}"
     newest: dict[str, float] = {}
     executions: list[Join | Record] = [*known.values(), *new]
@@ -240,6 +269,7 @@ def join_records(root: Path, records: list[Record]) -> dict[str, Join]:
             prefect_run=record.prefect_run,
             code=origin.code,
             profile=origin.profile,
+            catalogue=origin.catalogue,
             entry=entry,
             reason=reason,
         )
@@ -285,9 +315,9 @@ def link_cached(root: Path, parent: str, stages: list[str]) -> None:
     if not stages or not _executed(root, parent):
         return
     lock = read_lock(root)
-    origin = _origin(root, parent, Pipeline(pipeline=parent, code=revision(root), profile=profile_of(root)))
+    origin = _origin(root, parent, _now(root, parent))
     found = {stage: lock[stage].digest() for stage in stages if stage in lock}
-    links = Links(pipeline=parent, code=origin.code, profile=origin.profile, stages=found)
+    links = Links(**origin.model_dump(exclude={"changed", "diff"}), stages=found)
     _write(state(root) / "links" / f"{key_of(parent)}.json", links)
 
 

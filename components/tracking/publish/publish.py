@@ -23,15 +23,28 @@ from components.tracking.errors import LockFileError, TrackerUnavailableError
 from components.tracking.params import TrackingParams
 from components.tracking.publish import pending as waiting
 from components.tracking.publish import run_content as content
+from components.tracking.publish.datasets import dataset_inputs, evaluated_split
+from components.tracking.publish.evaluations import Reading, evaluated, log_evaluation, log_validation
+from components.tracking.publish.headline import Tables
+from components.tracking.publish.models import log_model, trained_models
 from components.tracking.publish.pending import Join, Links, link_cached, pending, start_pipeline
-from components.tracking.store import Store, check, connect, experiment_of, store_of
+from components.tracking.publish.summary import summarise
+from components.tracking.publish.views import describe
+from components.tracking.publish.writing import Entries, log, milliseconds
+from components.tracking.store import (
+    Store,
+    check,
+    connect,
+    experiment_of,
+    experiments_of,
+    open_as_training,
+    store_of,
+)
 
 __all__ = ["PublishResult", "link_cached", "pending", "publish", "start_pipeline", "tracking_params"]
 
 WAIT_FOR_OTHER_S = 60.0
 INTERRUPTED = 130  # exit code of a stage that Ctrl-C stopped
-# MLflow takes 1,000 in all, 100 of each of the last two
-PER_BATCH = {"metrics": 800, "params": 100, "tags": 100}
 
 
 @dataclass
@@ -114,14 +127,14 @@ def _publish(
     if store.missing():
         remove(waiting.marks(root, store))
     client = connect(store)
-    experiment = experiment_of(client, store, params.experiment, create=False)
-    if experiment is None:  # a new store behind an old address: what was published is not there any more
+    if not experiments_of(client, params.experiment, deleted=True):
+        # a new store behind an old address: what was published is not there any more
         remove(waiting.marks(root, store))
-        experiment = experiment_of(client, store, params.experiment)
         loaded, _ = waiting.load_records(waiting.unpublished(root, store, paths))
         joins = waiting.join_records(root, loaded)
         left_open = {}
-    publisher = _Publisher(root, client, store, str(experiment), params, result)
+    open_as_training(client, params.experiment)
+    publisher = _Publisher(root, client, store, params, result)
     for record in loaded:
         publisher.guarded(record.id, lambda record=record: publisher.stage_run(record, joins[record.id]))
     for path, link in links.items():
@@ -132,14 +145,24 @@ def _publish(
 
 @dataclass
 class _Publisher:
-    """One publish: the open store, and the parents found so far."""
+    """One publish: the open store, the experiments of the catalogues, and the parents found so far."""
 
     root: Path
     client: Any
     store: Store
-    experiment: str
     params: TrackingParams
     result: PublishResult
+    parents: dict[str, Any] = field(default_factory=dict)  # pipeline run id -> MLflow's run
+    experiments: dict[str, str] = field(default_factory=dict)  # catalogue -> id
+
+    def experiment(self, catalogue: str) -> str:
+        """Id of the catalogue's experiment."""
+        if catalogue not in self.experiments:
+            self.experiments[catalogue] = experiment_of(
+                self.client, self.store, self.params.experiment, catalogue
+            )
+            describe(self.client, self.experiments[catalogue], catalogue, self.params)
+        return self.experiments[catalogue]
 
     def guarded(self, what: str, action: Any) -> None:
         """Do one record; one that MLflow refuses does not stop the next, a store that is gone does."""
@@ -150,55 +173,59 @@ class _Publisher:
             self.result.warnings.append(f"{what}: {_failure(self.store, error)}")
 
     def find(self, tag: str, value: str) -> Any | None:
-        """The first run made whose tag has this value."""
+        """The first run made, in any catalogue's experiment, whose tag has this value."""
+        everywhere = list(experiments_of(self.client, self.params.experiment))
         query = f"tags.`{tag}` = '{value}'"
-        found = self.client.search_runs(
-            [self.experiment], query, max_results=1, order_by=["attributes.start_time ASC"]
-        )
+        order = ["attributes.start_time ASC"]
+        found = self.client.search_runs(everywhere, query, max_results=1, order_by=order)
         return found[0] if found else None
 
-    def parent(self, pipeline: str, started: float, tags: Mapping[str, str]) -> str:
+    def parent(self, pipeline: str, started: float, join: Join | Links) -> Any:
         """MLflow run of a pipeline run, made if it is not there."""
-        if pipeline not in self.result.parents:
+        if pipeline not in self.parents:
+            experiment = self.experiment(join.where)
             plain = pipeline.replace("'", "_")  # MLflow's filter language has no escape
             run = self.find("vitrine.pipeline", plain)
             if run is None:
-                own = {key: value for key, value in tags.items() if value}
+                own = {key: value for key, value in content.common_tags(join).items() if value}
                 own |= {"vitrine.kind": "pipeline", "vitrine.pipeline": plain}
-                name = f"{tags.get('vitrine.profile') or 'run'} {tags.get('vitrine.git_commit', '')[:7]}"
+                name = content.pipeline_name(join, started)
                 run = self.client.create_run(
-                    self.experiment, start_time=_ms(started), tags=own, run_name=name.strip()
+                    experiment, start_time=milliseconds(started), tags=own, run_name=name
                 )
             waiting.note_opened(self.root, self.store, pipeline, run.info.run_id)
+            self.parents[pipeline] = run
             self.result.parents[pipeline] = run.info.run_id
-        return self.result.parents[pipeline]
+        return self.parents[pipeline]
 
     def stage_run(self, record: Record, join: Join) -> None:
         """Make, or complete, the run of one record, and mark the record as published."""
-        parent = self.parent(join.pipeline, record.started, content.common_tags(join))
-        tags = content.tags(record, join) | {"mlflow.parentRunId": parent}
+        parent = self.parent(join.pipeline, record.started, join)
+        tags = content.tags(record, join) | {"mlflow.parentRunId": parent.info.run_id}
         run = self.find("vitrine.record", record.id)
         if run is None:
             # All tags at creation: a run found after a crash can always be identified and completed.
             run = self.client.create_run(
-                self.experiment, start_time=_ms(record.started), tags=tags, run_name=record.stage
+                parent.info.experiment_id,
+                start_time=milliseconds(record.started),
+                tags=tags,
+                run_name=content.stage_name(record.stage),
             )
         if run.data.tags.get("vitrine.complete") != "true":
-            self.fill(run.info.run_id, record, join)
+            self.fill(run, record, join)
         waiting.mark(self.root, self.store, record.id, run.info.run_id)
         self.result.published[record.id] = run.info.run_id
 
-    def fill(self, run_id: str, record: Record, join: Join) -> None:
-        """Write parameters, figures and files, end the run, and only then call it complete."""
+    def fill(self, run: Any, record: Record, join: Join) -> None:
+        """Write parameters, figures, models and files, end the run, and only then call it complete."""
+        run_id, ended = run.info.run_id, milliseconds(record.started + record.seconds)
         files = content.evidence(self.root, join, self.params.artifact_limit_bytes)
-        figures = content.figures(record, content.metric_tables(files))
-        ended = _ms(record.started + record.seconds)
+        tables = content.metric_tables(files)
         parameters = content.parameters(record, join)
-        log(self.client, run_id, Entries(figures, ended, parameters))
-        headline = {path: file for path, file in files.items() if path.startswith("metrics/headline")}
-        if headline:
-            parent = self.result.parents[join.pipeline]
-            log(self.client, parent, Entries(content.table_figures(content.metric_tables(headline)), ended))
+        log(self.client, run_id, Entries(content.figures(record, tables, self.params), ended, parameters))
+        self.models(run, record, join, tables)
+        if figures := content.pipeline_figures(tables, self.params):
+            log(self.client, self.parents[join.pipeline].info.run_id, Entries(figures, ended))
         with tempfile.TemporaryDirectory(prefix="vitrine-") as folder:
             content.lay_out(Path(folder), record, join, files)
             self.client.log_artifacts(run_id, folder)
@@ -206,23 +233,35 @@ class _Publisher:
         if record.exit_code == INTERRUPTED:
             status = "KILLED"
         self.client.set_terminated(run_id, status, end_time=ended)
-        self.client.set_tag(run_id, "vitrine.complete", "true")
+        shown = content.table_tag(content.logged_tables(record, tables))
+        log(self.client, run_id, Entries(tags=shown | {"vitrine.complete": "true"}))
+
+    def models(self, run: Any, record: Record, join: Join, tables: Tables) -> None:
+        """The models that the stage trained or measured, and the data it read."""
+        trained = trained_models(self.root, join)
+        split = evaluated_split(record.parameters)
+        splits = ("train", "validation") if trained else (split,) if tables else ()
+        datasets = dataset_inputs(self.root, join, splits, "training" if trained else "evaluation")
+        if datasets:
+            self.client.log_inputs(run.info.run_id, datasets)
+        for folder in trained:
+            model = log_model(self.client, run, self.root, record, join, folder)
+            if len(trained) == 1:
+                log_validation(self.client, run, model, record, datasets)
+        reading = Reading(self.client, run.info.experiment_id, self.root)
+        for evaluation in evaluated(reading, join, tables, self.params):
+            log_evaluation(self.client, run, evaluation, record, join, datasets)
 
     def link(self, path: Path, links: Links) -> None:
         """Tag a pipeline run with the runs that made its cached stages, and drop the queued file."""
-        tags = {
-            "vitrine.pipeline_run": links.pipeline,
-            "vitrine.git_commit": links.code.commit,
-            "vitrine.profile": links.profile,
-        }
-        parent = self.parent(links.pipeline, 0.0, tags)
+        parent = self.parent(links.pipeline, 0.0, links)
         found: dict[str, str] = {}
         for stage, entry in links.stages.items():
             run = self.find("vitrine.lock_entry", entry)
             # An entry made elsewhere (a clone, another store) has no run here; its hash says what it is.
             found[stage] = run.info.run_id if run else f"lock:{entry}"
         cached = {content.clean_key(f"cached.{stage}"): run for stage, run in found.items()}
-        log(self.client, parent, Entries(tags=cached))
+        log(self.client, parent.info.run_id, Entries(tags=cached))
         self.result.linked |= found
         path.unlink(missing_ok=True)
 
@@ -232,34 +271,6 @@ class _Publisher:
         last = {join.stage: join.status for join in members}
         status = "FINISHED" if all(state == "finished" for state in last.values()) else "FAILED"
         ended = max((join.started + join.seconds for join in members), default=0.0)
-        self.client.set_terminated(run_id, status, end_time=_ms(ended) or None)
+        summarise(self.client, self.root, self.client.get_run(run_id), members)
+        self.client.set_terminated(run_id, status, end_time=milliseconds(ended) or None)
         waiting.note_ended(self.root, self.store, pipeline)
-
-
-@dataclass(frozen=True)
-class Entries:
-    """What is written into a run; ``timestamp`` is the figures' Unix time in milliseconds."""
-
-    figures: Sequence[content.Figure] = ()
-    timestamp: int = 0
-    params: Mapping[str, str] = field(default_factory=dict)
-    tags: Mapping[str, str] = field(default_factory=dict)
-
-
-def log(client: Any, run_id: str, entries: Entries) -> None:
-    """Write figures, parameters and tags in few calls."""
-    from mlflow.entities import Metric, Param, RunTag
-
-    batches = {
-        "metrics": [Metric(f.key, f.value, entries.timestamp, f.step) for f in entries.figures],
-        "params": [Param(key, value) for key, value in entries.params.items()],
-        "tags": [RunTag(key, value) for key, value in entries.tags.items()],
-    }
-    while any(batches.values()):
-        call = {kind: items[: PER_BATCH[kind]] for kind, items in batches.items()}
-        batches = {kind: items[PER_BATCH[kind] :] for kind, items in batches.items()}
-        client.log_batch(run_id, **call, synchronous=True)
-
-
-def _ms(seconds: float) -> int:
-    return round(seconds * 1000)

@@ -11,7 +11,9 @@ import json
 import posixpath
 import re
 import shutil
+import time
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +21,17 @@ from pydantic import BaseModel
 
 from components.stage.record import Record
 from components.tracking.lineage.lockfile import LockEntry, Output, digest, located
-from components.tracking.publish.pending import Join
+from components.tracking.params import TrackingParams
+from components.tracking.publish import headline
+from components.tracking.publish.pending import Join, Links
+from components.tracking.store import CATALOGUE
 
 # MLflow's limits (mlflow.utils.validation)
 KEY_LENGTH, PARAM_LENGTH, TAG_LENGTH = 250, 6000, 5000  # MLflow takes tags of 8,000; some SQL back ends 5,000
 CURVE_POINTS = 1000  # per curve; the full curve is a file of the graph
 COPIED_FOLDERS = ("metrics", "results", "reports", "plots")
 COPIED_SUFFIXES = (".json", ".csv", ".parquet", ".html")
+ROOM = re.compile(r"components\.(?:stage )?(\w+)")
 CODE_SUFFIXES = (".py", ".toml", ".txt")
 
 
@@ -81,49 +87,17 @@ def parameters(record: Record, join: Join) -> dict[str, str]:
     return {clean_key(key): shortened(value, PARAM_LENGTH) for key, value in flat.items()}
 
 
-def metric_figures(table: Mapping[str, Any]) -> dict[str, float]:
-    """Figures of a metrics file: ``variant/metric`` with ``_low`` and ``_high``, or a flat file's names."""
-    found: dict[str, float] = {}
-    for variant, metrics in table.items():
-        if variant.startswith("_"):
-            continue
-        if _number(metrics):
-            found[variant] = float(metrics)
-        for name, interval in metrics.items() if isinstance(metrics, Mapping) else ():
-            parts = interval if isinstance(interval, Mapping) else {"value": interval}
-            for part, suffix in (("value", ""), ("low", "_low"), ("high", "_high")):
-                if _number(parts.get(part)):
-                    found[f"{variant}/{name}{suffix}"] = float(parts[part])
-    return found
-
-
-def _number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def table_figures(tables: list[Mapping[str, Any]]) -> list[Figure]:
-    """Figures of metrics files."""
-    return [
-        Figure(key=clean_key(key), value=value)
-        for table in tables
-        for key, value in metric_figures(table).items()
-    ]
-
-
-def figures(record: Record, tables: list[Mapping[str, Any]]) -> list[Figure]:
-    """All figures of the run: what the stage recorded, the metrics files, time and memory, curves."""
-    single = dict(record.metrics)
-    single["system/seconds"] = record.seconds
-    single["system/peak_memory_bytes"] = float(record.peak_memory_bytes)
-    single |= {f"timing/{part}_s": seconds for part, seconds in record.timings.items()}
+def figures(record: Record, tables: headline.Tables, params: TrackingParams) -> list[Figure]:
+    """The metrics of the run: a dozen figures and curves, and what the execution cost."""
+    cost = {"system/seconds": record.seconds, "system/peak_memory_bytes": float(record.peak_memory_bytes)}
+    single = headline.shown(record, tables, params) | cost
     found = [Figure(key=clean_key(key), value=value) for key, value in single.items()]
-    found += table_figures(tables)
-    for name, points in record.curves.items():
+    for name, points in islice(record.curves.items(), headline.MOST_CURVES):
         key = clean_key(f"curve/{name}")
         found += [
             Figure(key=key, value=p["value"], step=int(p["step"]))
             for p in thinned(points)
-            if {"step", "value"} <= p.keys()
+            if {"step", "value"} <= p.keys() and headline.number(p["value"]) is not None
         ]
     return found
 
@@ -136,13 +110,56 @@ def thinned(points: list[dict[str, float]]) -> list[dict[str, float]]:
     return [points[round(i * last / (CURVE_POINTS - 1))] for i in range(CURVE_POINTS)]
 
 
-def common_tags(join: Join) -> dict[str, str]:
+def pipeline_figures(tables: headline.Tables, params: TrackingParams) -> list[Figure]:
+    """What a stage says to its pipeline run: the headline file, or the first figure of each system."""
+    flat = {key: value for table in tables.values() for key, value in table.items()}
+    found = {key: headline.number(value) for key, value in flat.items() if not isinstance(value, dict)}
+    for name, table in tables.items():
+        if shown := params.headline.get(name):
+            own = headline.evaluated(table, shown.variant, shown)
+            found |= {f"{name}.{metric}": value for metric, value in list(own.items())[:1]}
+    return [Figure(key=clean_key(k), value=v) for k, v in found.items() if v is not None]
+
+
+def pipeline_name(join: Join | Links, started: float, what: str = "") -> str:
+    """What a person calls a pipeline run: what ran, commit, and when it began (UTC).
+
+    MLflow's table cuts names early, so what tells runs apart comes first; the experiment says the catalogue,
+    and the profile stands here only where it is another (``--set``).
+    """
+    when = time.strftime("%d %b %H:%M", time.gmtime(started)) if started else ""
+    dirty = "+" if join.code.dirty else ""
+    commit = f"{join.code.commit[:7]}{dirty}" if join.code.commit else ""
+    profile = "" if join.profile == join.where else join.profile
+    return " · ".join(part for part in (what, profile, commit, when) if part) or "run"
+
+
+def room_of(join: Join) -> str:
+    """The component that a stage's command names: ``vlclip`` of ``... components.stage vlclip.model``."""
+    found = ROOM.search(str(join.entry.cmd)) if join.entry else None
+    return found[1] if found else ""
+
+
+def stage_name(stage: str) -> str:
+    """A stage as a person calls it; those of studies without the place of their graph."""
+    place, _, name = stage.rpartition(":")
+    return f"{name} (study)" if place else stage
+
+
+def table_tag(tables: Mapping[str, str]) -> dict[str, str]:
+    """The tag by which MLflow knows that artifacts are tables."""
+    shown = [{"path": name, "type": "table"} for name in tables]
+    return {"mlflow.loggedArtifacts": json.dumps(shown)} if shown else {}
+
+
+def common_tags(join: Join | Links) -> dict[str, str]:
     """Tags that a pipeline run and its stage runs share."""
     dirty = "" if join.code.dirty is None else str(join.code.dirty).lower()
     return {
         "vitrine.pipeline_run": join.pipeline,
-        "vitrine.prefect_run": join.prefect_run,
+        "vitrine.prefect_run": join.prefect_run if isinstance(join, Join) else "",
         "vitrine.profile": join.profile,
+        CATALOGUE: join.where,
         "vitrine.git_commit": join.code.commit,
         "vitrine.dirty": dirty,
         "mlflow.source.git.commit": join.code.commit,
@@ -206,9 +223,9 @@ def evidence(root: Path, join: Join, limit_bytes: int) -> dict[str, Path]:
     }
 
 
-def metric_tables(files: Mapping[str, Path]) -> list[Mapping[str, Any]]:
-    """The metrics files among ``files``, parsed; one that is no JSON mapping is kept as a file only."""
-    tables: list[Mapping[str, Any]] = []
+def metric_tables(files: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
+    """The metrics files among ``files``, parsed, by stem; what is no JSON mapping is kept as a file only."""
+    tables: dict[str, dict[str, Any]] = {}
     for path, file in sorted(files.items()):
         if path.startswith("metrics/") and path.endswith(".json"):
             try:
@@ -216,12 +233,24 @@ def metric_tables(files: Mapping[str, Path]) -> list[Mapping[str, Any]]:
             except ValueError:
                 continue
             if isinstance(loaded, dict):
-                tables.append(loaded)
+                tables[Path(path).stem] = loaded
     return tables
 
 
+def logged_tables(record: Record, tables: headline.Tables) -> dict[str, str]:
+    """File -> contents of the tables that MLflow shows: all figures, and the paired tests."""
+    found = {}
+    if rows := headline.figure_rows(record, tables):
+        found["figures.json"] = headline.logged_table(headline.COLUMNS, rows)
+    if rows := headline.paired_rows(tables):
+        found["paired_tests.json"] = headline.logged_table(headline.TESTS, rows)
+    return found
+
+
 def lay_out(folder: Path, record: Record, join: Join, files: Mapping[str, Path]) -> None:
-    """Put the run's files into ``folder`` under their own names, record and lock entry beside them."""
+    """Put the run's files into ``folder`` under their own names, with tables, record and lock entry."""
+    for name, text in logged_tables(record, metric_tables(files)).items():
+        (folder / name).write_text(text, encoding="utf-8")
     for path, file in files.items():
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from components.tracking.errors import UnknownReferenceError
 from components.tracking.lineage.lockfile import LockEntry, is_inside
-from components.tracking.store import Store, connect, experiment_of
+from components.tracking.store import Store, connect, experiments_of
 
 PAGE = 1000
 SHORTEST_PREFIX = 4
@@ -18,14 +18,14 @@ RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 @dataclass
 class Runs:
-    """Reading access to the runs of one experiment; ``client`` is MLflow's."""
+    """Reading access to the runs of all catalogues; ``client`` is MLflow's, ``experiments`` are ids."""
 
     client: Any
-    experiment: str
+    experiments: list[str]
 
     @classmethod
     def open(cls, store: Store, experiment: str) -> Runs:
-        """Connect to a store that holds runs.
+        """Connect to a store that holds runs; ``experiment`` is what the experiments' names begin with.
 
         Raises:
             TrackerUnavailableError: the store does not answer.
@@ -33,9 +33,8 @@ class Runs:
         """
         if not store.missing():
             client = connect(store)
-            found = experiment_of(client, store, experiment, create=False)
-            if found is not None:
-                return cls(client, found)
+            if found := experiments_of(client, experiment):
+                return cls(client, list(found))
         raise UnknownReferenceError(
             f"{store.shown} holds no experiment '{experiment}' yet: run vitrine sync first."
         )
@@ -46,7 +45,7 @@ class Runs:
         token: str | None = None
         while True:
             page = self.client.search_runs(
-                [self.experiment],
+                self.experiments,
                 query,
                 max_results=PAGE,
                 order_by=["attributes.start_time ASC"],

@@ -222,10 +222,8 @@ def runs_of() -> Callable[[Workspace], list[Any]]:
         from mlflow.tracking import MlflowClient
 
         client = MlflowClient(tracking_uri=f"sqlite:///{workspace.root}/mlruns/mlflow.db")
-        experiment = client.get_experiment_by_name(PARAMS["tracking"]["experiment"])
-        if experiment is None:
-            return []
-        return list(client.search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"]))
+        ids = [one.experiment_id for one in client.search_experiments() if one.name.startswith("vitrine")]
+        return list(client.search_runs(ids, order_by=["attributes.start_time ASC"])) if ids else []
 
     return read
 

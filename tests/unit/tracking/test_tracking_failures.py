@@ -37,7 +37,7 @@ def test_stopped_server_loses_nothing_and_costs_little(workspace, runs_of, monke
     assert "does not answer" in result.warnings[0] and "secret" not in result.warnings[0]
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     assert publish(workspace.root).waiting == 0
-    assert len(runs_of(workspace)) == 4
+    assert len(runs_of(workspace)) == 5
 
 
 def test_records_are_joined_with_their_lock_entry_while_the_tracker_is_down(workspace, runs_of, monkeypatch):
@@ -135,8 +135,15 @@ def test_address_that_mlflow_does_not_take_is_refused(workspace, monkeypatch):
         ("log_batch", 2),
         ("log_artifacts", 1),
         ("set_terminated", 1),
-        ("set_terminated", 4),  # the pipeline run's own, when every record is marked as published
-        ("set_tag", 2),
+        ("set_terminated", 5),  # the pipeline run's own, when every record is marked as published
+        ("create_logged_model", 1),
+        ("log_model_artifacts", 1),
+        ("finalize_logged_model", 1),
+        ("log_outputs", 1),
+        ("create_run", 5),  # of the evaluation of the model
+        ("log_inputs", 1),
+        ("log_batch", 7),  # the model's figures
+        ("set_tag", 1),
     ],
 )
 def test_interrupted_publish_is_completed_by_the_next(workspace, runs_of, monkeypatch, call, at):
@@ -158,7 +165,7 @@ def test_interrupted_publish_is_completed_by_the_next(workspace, runs_of, monkey
     assert publish(workspace.root).waiting == 0
     runs = runs_of(workspace)
     stages = sorted(r.data.tags["vitrine.stage"] for r in runs if r.data.tags["vitrine.kind"] == "stage")
-    assert stages == ["catalog", "encoder", "encoder_eval"] and len(runs) == 4
+    assert stages == ["catalog", "encoder", "encoder_eval"] and len(runs) == 5
     assert all(r.info.status == "FINISHED" for r in runs)
     assert all(
         r.data.tags.get("vitrine.complete") == "true" for r in runs if r.data.tags["vitrine.kind"] == "stage"
@@ -166,6 +173,9 @@ def test_interrupted_publish_is_completed_by_the_next(workspace, runs_of, monkey
     encoder = next(r for r in runs if r.data.tags.get("vitrine.stage") == "encoder")
     client = MlflowClient(tracking_uri=f"sqlite:///{workspace.root}/mlruns/mlflow.db")
     assert len(client.get_metric_history(encoder.info.run_id, "curve/loss")) == 5
+    (model,) = client.search_logged_models([encoder.info.experiment_id])
+    assert model.status == "READY" and [metric.value for metric in model.metrics] == [0.5]
+    assert [one.model_id for one in encoder.outputs.model_outputs] == [model.model_id]
 
 
 def test_record_that_mlflow_refuses_does_not_stop_the_others(workspace, monkeypatch):
@@ -241,7 +251,7 @@ def test_next_sync_completes_what_a_sigkill_interrupted(workspace, runs_of, call
     assert done.returncode == -signal.SIGKILL
     assert publish(workspace.root).waiting == 0
     runs = runs_of(workspace)
-    assert len(runs) == 4 and all(r.info.status == "FINISHED" for r in runs)
+    assert len(runs) == 5 and all(r.info.status == "FINISHED" for r in runs)
 
 
 @pytest.mark.slow
@@ -261,4 +271,4 @@ def test_sigkill_while_the_store_is_made_leaves_no_half_schema(bare, runs_of):
     child.kill()
     child.wait()
     assert not (bare.root / "mlruns/mlflow.db").exists()
-    assert publish(bare.root).warnings == [] and len(runs_of(bare)) == 4
+    assert publish(bare.root).warnings == [] and len(runs_of(bare)) == 5

@@ -21,17 +21,14 @@ from components.tracking.lineage.lineage import lineage, tree
 from components.tracking.lineage.lockfile import Output, cached_file, file_md5, is_inside, located
 from components.tracking.publish.publish import publish
 from components.tracking.publish.runs import Runs
-from components.tracking.registry import registry
-from components.tracking.registry.registry import (
-    CONTENT,
-    load_path,
-    model_card,
-    register,
-    weights_origins,
-)
+from components.tracking.registry import fetch
+from components.tracking.registry.card import model_card, weights_origins
+from components.tracking.registry.fetch import load_path
+from components.tracking.registry.names import CONTENT
+from components.tracking.registry.registry import register
 from components.tracking.store import connect, store_of
 
-MODEL = Path("models/encoder")
+MODEL, NAME = Path("models/encoder"), "vitrine-encoder"
 
 
 @pytest.fixture
@@ -45,7 +42,7 @@ def trained(workspace):
 @pytest.fixture
 def served(trained, monkeypatch):
     """The same store as behind a server: files have to be fetched."""
-    monkeypatch.setattr(registry, "_local_artifacts", lambda uri, place: None)
+    monkeypatch.setattr(fetch, "_local_artifacts", lambda uri, place: None)
     return trained
 
 
@@ -58,9 +55,11 @@ def everything(root: Path) -> set[Path]:
     ["../../../components", "/tmp/x", "", "a" * 63, "A" * 64, "a" * 64 + "\n", "a" * 32 + "/" + "a" * 31],
 )
 def test_a_tag_that_is_not_a_hash_is_refused_before_anything_is_written(served, tag):
-    connect(store_of(served.root)).set_model_version_tag("encoder", "1", CONTENT, tag)
+    connect(store_of(served.root)).set_model_version_tag(NAME, "1", CONTENT, tag)
     before = everything(served.root)
-    with pytest.raises(ModelFolderError, match=r"encoder v1 in MLflow is .*not a SHA-256 of 64 hex digits"):
+    with pytest.raises(
+        ModelFolderError, match=r"vitrine-encoder v1 in MLflow is .*not a SHA-256 of 64 hex digits"
+    ):
         load_path(served.root, "encoder", "champion")
     assert everything(served.root) == before
 
@@ -70,25 +69,24 @@ def test_files_that_are_not_those_registered_are_never_published(served, tmp_pat
     code.mkdir()
     (code / "evil.py").write_text("print('ran')\n")
     client = connect(store_of(served.root))
-    version = client.get_model_version_by_alias("encoder", "champion")
-    place = version.source.removeprefix(f"runs:/{version.run_id}/")
-    client.log_artifacts(version.run_id, str(code), place)
+    version = client.get_model_version_by_alias(NAME, "champion")
+    client.log_model_artifacts(version.source.removeprefix("models:/"), str(code), "model")
     with pytest.raises(ModelFolderError, match="may not be registered"):
         load_path(served.root, "encoder", "champion")
     assert not list((served.root / ".vitrine").rglob("*.py")), "nothing of it stays, not even aside"
-    assert not list((served.root / ".vitrine/models/encoder").iterdir())
+    assert not list((served.root / ".vitrine/models" / NAME).iterdir())
 
 
 def test_a_model_with_other_bytes_is_never_published(served):
-    connect(store_of(served.root)).set_model_version_tag("encoder", "1", CONTENT, "a" * 64)
+    connect(store_of(served.root)).set_model_version_tag(NAME, "1", CONTENT, "a" * 64)
     with pytest.raises(ModelFolderError, match="is not the model that was registered"):
         load_path(served.root, "encoder", "champion")
-    assert not list((served.root / ".vitrine/models/encoder").iterdir())
+    assert not list((served.root / ".vitrine/models" / NAME).iterdir())
 
 
 def test_a_fetched_model_is_checked_and_stored_under_its_hash(served):
     folder = load_path(served.root, "encoder", "champion")
-    assert folder.parent == served.root / ".vitrine/models/encoder" and len(folder.name) == 64
+    assert folder.parent == served.root / ".vitrine/models" / NAME and len(folder.name) == 64
     assert (folder / "model.safetensors").read_bytes() == (
         served.root / MODEL / "model.safetensors"
     ).read_bytes()
@@ -101,20 +99,29 @@ def test_a_fetched_model_is_checked_and_stored_under_its_hash(served):
 
 
 @pytest.mark.parametrize(
-    "source", ["/etc", "file:///etc", "runs:/{run}/../../../x", "runs:/{run}/", "runs:/b/x"]
+    "source",
+    [
+        "/etc",
+        "file:///etc",
+        "runs:/{run}/../../../x",
+        "runs:/{run}/",
+        "runs:/b/x",
+        "models:/m-1/../x",
+        "models:/n/1",
+    ],
 )
 def test_a_source_outside_the_run_is_refused(trained, source):
     client = connect(store_of(trained.root))
-    version = client.get_model_version_by_alias("encoder", "champion")
+    version = client.get_model_version_by_alias(NAME, "champion")
     changed = SimpleNamespace(run_id=version.run_id, source=source.format(run=version.run_id))
     with pytest.raises(ModelFolderError, match="not a folder of run"):
-        registry._place("encoder v1", changed)
+        fetch._place("encoder v1", changed)
 
 
 @pytest.mark.parametrize("name", ["..", ".", "../x", "a/b", ".hidden", ""])
 def test_any_model_name_becomes_one_folder_name(name):
-    assert "/" not in registry._folder_name(name) and not registry._folder_name(name).startswith(".")
-    assert registry._folder_name("vitrine-encoder 2") == "vitrine-encoder 2"
+    assert "/" not in fetch._folder_name(name) and not fetch._folder_name(name).startswith(".")
+    assert fetch._folder_name("vitrine-encoder 2") == "vitrine-encoder 2"
 
 
 def test_paths_of_lock_entries_from_mlflow_cannot_leave_the_workspace(bare, tmp_path):
@@ -152,7 +159,7 @@ def test_a_file_of_a_run_is_fetched_only_by_a_path_inside_it(tmp_path):
     def download(run_id: str, path: str, target: str) -> str:
         raise AssertionError(f"{path} was asked for")
 
-    runs = Runs(SimpleNamespace(download_artifacts=download), "0")
+    runs = Runs(SimpleNamespace(download_artifacts=download), ["0"])
     for run_id, path in (
         ("../x", "a.json"),
         ("r1", "metrics/../../a.json"),

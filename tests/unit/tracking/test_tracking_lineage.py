@@ -87,9 +87,9 @@ def test_tree_shows_each_run_once_and_names_registered_models(workspace):
     ids = run_ids(workspace, records=workspace.pipeline(parent="p1"))
     register(workspace.root, "encoder", Path("models/encoder"), "challenger")
     found = lineage(workspace.root, "p1")
-    assert found.nodes[ids["encoder"]].models == ["encoder v1 @challenger"]
+    assert found.nodes[ids["encoder"]].models == ["vitrine-encoder v1 @challenger"]
     text = text_of(found)
-    assert text.count("registered as encoder v1 @challenger") == 1
+    assert text.count("registered as vitrine-encoder v1 @challenger") == 1
     assert text.count(f"catalog run {ids['catalog'][:10]} finished") == 1 and "(above)" in text
     assert text.index("encoder_eval run") < text.index("models/encoder")
 

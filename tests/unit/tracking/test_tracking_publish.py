@@ -25,6 +25,16 @@ def parents(runs):
     return [run for run in runs if run.data.tags["vitrine.kind"] == "pipeline"]
 
 
+def evaluations(runs):
+    return [run for run in runs if run.data.tags["vitrine.kind"] == "evaluation"]
+
+
+def client_of(workspace):
+    from mlflow.tracking import MlflowClient
+
+    return MlflowClient(tracking_uri=f"sqlite:///{workspace.root}/mlruns/mlflow.db")
+
+
 @pytest.fixture(scope="module")
 def done(new_workspace):
     """A workspace that is published and only looked at, its records, and what publishing it gave."""
@@ -39,7 +49,9 @@ def test_one_run_per_execution_under_one_parent(done, runs_of):
     runs = runs_of(workspace)
     (parent,) = parents(runs)
     stages = by_stage(runs)
-    assert set(stages) == {"catalog", "encoder", "encoder_eval"} and len(runs) == 4
+    (evaluation,) = evaluations(runs)
+    assert set(stages) == {"catalog", "encoder", "encoder_eval"} and len(runs) == 5
+    assert evaluation.data.tags["mlflow.parentRunId"] == stages["encoder_eval"].info.run_id
     assert {run.data.tags["mlflow.parentRunId"] for run in stages.values()} == {parent.info.run_id}
     assert result.published == {records[name].id: run.info.run_id for name, run in stages.items()}
     assert parent.data.tags["vitrine.pipeline_run"] == "p1" and parent.info.status == "FINISHED"
@@ -59,7 +71,7 @@ def test_run_holds_hashes_parameters_figures_and_curves(done, runs_of):
     assert "vitrine.dep.code/encoder.py" not in tags and len(tags["vitrine.code"]) == 64
     assert tags["vitrine.git_commit"] == workspace.git("rev-parse", "HEAD")
     assert run.data.params == {"encoder.lr": "0.1", "encoder.layers": "[1, 2]"}
-    assert run.data.metrics["last_loss"] == 0.2 and run.data.metrics["timing/reading_s"] == 1.5
+    assert run.data.metrics["last_loss"] == 0.2
     assert run.data.metrics["system/seconds"] == 5.0
     assert run.data.metrics["system/peak_memory_bytes"] == float(1 << 20)
 
@@ -74,27 +86,120 @@ def test_curve_keeps_its_steps(done, runs_of):
     assert sorted((m.step, m.value) for m in history) == [(i, 1 / (i + 1)) for i in range(5)]
 
 
-def test_evaluation_run_holds_intervals_and_small_files_but_no_model(done, runs_of):
+def test_evaluation_run_holds_its_figures_as_a_table_and_small_files_but_no_model(done, runs_of):
     workspace, _, _ = done
-    stages = by_stage(runs_of(workspace))
-    metrics = stages["encoder_eval"].data.metrics
-    assert (metrics["fine_tuned/mrr"], metrics["fine_tuned/mrr_low"], metrics["fine_tuned/mrr_high"]) == (
-        0.5,
-        0.4,
-        0.6,
-    )
-    kept = {
-        p.relative_to(workspace.root / "mlruns")
-        for p in (workspace.root / "mlruns/artifacts").rglob("*")
-        if p.is_file()
+    run = by_stage(runs_of(workspace))["encoder_eval"]
+    assert {k: v for k, v in run.data.metrics.items() if "system/" not in k} == {"fine_tuned/mrr": 0.5}
+    artifacts = workspace.root / "mlruns/artifacts" / run.info.run_id / "artifacts"
+    table = json.loads((artifacts / "figures.json").read_text())
+    assert dict(zip(table["columns"], table["data"][0], strict=True)) == {
+        "table": "encoder", "variant": "fine_tuned", "metric": "mrr",
+        "value": 0.5, "low": 0.4, "high": 0.6, "n": 4.0,
+    }  # fmt: skip
+    assert json.loads(run.data.tags["mlflow.loggedArtifacts"]) == [{"path": "figures.json", "type": "table"}]
+    names = {p.relative_to(artifacts).as_posix() for p in artifacts.rglob("*") if p.is_file()}
+    assert names == {
+        "metrics/encoder.json", "results/per_query/encoder.parquet", "figures.json",
+        "record.json", "lock_entry.json",
+    }  # fmt: skip
+    assert not list((workspace.root / "mlruns").rglob("*.safetensors"))
+
+
+def test_a_trained_model_is_ready_measured_and_ranked_by_its_figures(done, runs_of):
+    workspace, _, _ = done
+    client, runs = client_of(workspace), runs_of(workspace)
+    experiment = runs[0].info.experiment_id
+    ranked = client.search_logged_models([experiment], order_by=[{"field_name": "metrics.mrr"}])
+    (model,) = ranked
+    trained, (evaluation,) = by_stage(runs)["encoder"], evaluations(runs)
+    assert (model.name, model.status, model.model_type) == ("encoder", "READY", "encoder")
+    assert model.source_run_id == trained.info.run_id
+    assert [out.model_id for out in trained.outputs.model_outputs] == [model.model_id]
+    assert model.tags["vitrine.dvc"] == workspace.lock["encoder"]["outs"][0]["md5"]
+    assert model.params["encoder.lr"] == "0.1" and "model.safetensors" in model.tags["mlflow.note.content"]
+    assert [(m.key, m.value, m.run_id) for m in model.metrics] == [("mrr", 0.5, evaluation.info.run_id)]
+    (read,) = client.get_run(evaluation.info.run_id).inputs.model_inputs
+    assert read.model_id == model.model_id and evaluation.data.metrics == {"mrr": 0.5}
+    files = {file.path for file in client.list_logged_model_artifacts(model.model_id)}
+    assert files == {"README.md", "config.json"}
+
+
+def test_figures_of_a_model_are_tied_to_the_split_of_the_catalogue(workspace, runs_of):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    folder = workspace.root / "data/checked/products"
+    folder.mkdir(parents=True)
+    pq.write_table(pa.table({"split": ["train"] * 3 + ["test"] * 2}), folder / "part-00000.parquet")
+    workspace.stage("catalog_quality", ["data/checked"], parent="p1")
+    workspace.pipeline(parent="p1")
+    workspace.stage(
+        "encoder_eval", ["metrics/encoder.json"], ["models/encoder", "data/checked"], parent="p1",
+        parameters={"encoder_eval": {"split": "test"}},
+    )  # fmt: skip
+    publish(workspace.root)
+    measured = [run for run in evaluations(runs_of(workspace)) if run.inputs.dataset_inputs]
+    (given,) = measured[-1].inputs.dataset_inputs
+    digest = workspace.lock["encoder_eval"]["deps"][1]["md5"]
+    assert (given.dataset.name, given.dataset.digest) == ("catalogue-test", digest)
+    assert json.loads(given.dataset.profile) == {"products": 2}
+    assert {tag.key: tag.value for tag in given.tags} == {
+        "mlflow.data.context": "evaluation",
+        "split": "test",
     }
-    names = {"/".join(p.parts[3:]) for p in kept}
-    assert {
-        "metrics/encoder.json",
-        "results/per_query/encoder.parquet",
-        "record.json",
-        "lock_entry.json",
-    } == names
+    (model,) = client_of(workspace).search_logged_models([measured[0].info.experiment_id])
+    assert ("mrr", "catalogue-test", digest) in [
+        (m.key, m.dataset_name, m.dataset_digest) for m in model.metrics
+    ]
+
+
+def test_each_catalogue_has_an_experiment_that_opens_as_training(workspace):
+    for profile in ("fashion", "shoes"):
+        workspace.write("params.yaml", (workspace.root / "params.yaml").read_text().split("report:")[0])
+        with (workspace.root / "params.yaml").open("a") as params:
+            params.write(f"report: {{profile: {profile}}}\n")
+        workspace.pipeline(parent=profile)
+        publish(workspace.root)
+    found = {one.name: one for one in client_of(workspace).search_experiments() if one.name != "Default"}
+    assert set(found) == {"vitrine-fashion", "vitrine-shoes"}
+    assert {one.tags["mlflow.experimentKind"] for one in found.values()} == {"custom_model_development"}
+    models = client_of(workspace).search_logged_models([one.experiment_id for one in found.values()])
+    assert {model.name for model in models} == {"fashion-encoder", "shoes-encoder"}
+
+
+def test_an_experiment_has_views_that_mlflow_lists_and_keeps_what_people_make_of_them(workspace):
+    workspace.pipeline(parent="p1")
+    publish(workspace.root)
+    client = client_of(workspace)
+    tags = client.get_experiment_by_name("vitrine").tags
+    views = {k: json.loads(v) for k, v in tags.items() if k.startswith("mlflow.sharedViewState.")}
+    assert {view["name"] for view in views.values()} == {"Pipeline runs", "Models by their figures"}
+    for key, view in views.items():
+        state = json.loads(view["state"])
+        found = client.search_runs(["1"], state["searchFilter"], order_by=[f"{state['orderByKey']} DESC"])
+        assert len(found) == 1 and key.rpartition(".")[2] in tags["mlflow.note.content"]
+    client.set_experiment_tag("1", "mlflow.note.content", "ours")
+    workspace.pipeline(parent="p2", seed=1)
+    publish(workspace.root)
+    assert client.get_experiment("1").tags["mlflow.note.content"] == "ours"
+
+
+def test_runs_of_an_earlier_version_stay_where_they_are_and_are_read(workspace, runs_of):
+    """One experiment held every profile; its runs are found, and what comes later has its catalogue's."""
+    client = client_of(workspace)
+    location = (workspace.root / "mlruns/artifacts").as_uri()
+    old = client.create_experiment("vitrine", artifact_location=location)
+    tags = {"vitrine.kind": "pipeline", "vitrine.pipeline": "p1", "vitrine.profile": "fashion"}
+    before = client.create_run(old, tags=tags, run_name="fashion 1234567")
+    workspace.write(
+        "params.yaml", (workspace.root / "params.yaml").read_text() + "report: {profile: fashion}\n"
+    )
+    workspace.pipeline(parent="p1")
+    workspace.pipeline(parent="p2", seed=1)
+    assert publish(workspace.root).parents["p1"] == before.info.run_id
+    assert client.get_experiment(old).tags["mlflow.experimentKind"] == "custom_model_development"
+    groups = [run.data.tags.get("vitrine.pipeline_run") for run in parents(runs_of(workspace))]
+    assert set(groups) == {None, "p2"} and len(by_stage(runs_of(workspace))) == 3
 
 
 def test_headline_figures_are_logged_on_the_pipeline_run(workspace, runs_of):
@@ -119,7 +224,7 @@ def test_publishing_twice_changes_nothing(workspace, runs_of):
     assert not pending(workspace.root)
     again = publish(workspace.root)
     assert len(first.published) == 3 and again.published == {}
-    assert len(runs_of(workspace)) == 4
+    assert len(runs_of(workspace)) == 5
 
 
 def test_lost_marks_do_not_cause_a_second_run(workspace, runs_of):
@@ -129,7 +234,7 @@ def test_lost_marks_do_not_cause_a_second_run(workspace, runs_of):
     for path in (workspace.root / ".vitrine/published").rglob("*.json"):
         path.unlink()
     assert publish(workspace.root).published == first.published
-    assert len(runs_of(workspace)) == 4
+    assert len(runs_of(workspace)) == 5
 
 
 def test_later_stages_join_the_same_parent(workspace, runs_of):
@@ -226,6 +331,33 @@ def test_code_of_a_pipeline_run_is_that_of_its_start(workspace, runs_of):
     assert {run.data.tags["vitrine.git_commit"] for run in runs_of(workspace)} == {commit}
 
 
+def test_a_pipeline_run_says_what_it_is_from_what_and_with_which_result(workspace, runs_of):
+    workspace.write("code/other.py", "password = 'new'\n")
+    workspace.write("params.yaml", (workspace.root / "params.yaml").read_text() + "# edited\n")
+    start_pipeline(workspace.root, "p1", {"encoder.lr": "0.5"})
+    records = workspace.pipeline(parent="p1")
+    for stage in ("catalog", "encoder", "encoder_eval"):
+        workspace.lock[stage]["cmd"] = f"python -m components.stage {stage.split('_')[0]}.x"
+    workspace.write_lock()
+    publish(workspace.root)
+    (parent,) = parents(runs_of(workspace))
+    commit = workspace.git("rev-parse", "HEAD")
+    assert parent.info.run_name == f"encoder · {commit[:7]}+ · 14 Nov 22:13"
+    assert parent.data.params == {"encoder.lr": "0.5"} and parent.data.metrics == {"encoder.mrr": 0.5}
+    told = parent.data.tags["mlflow.note.content"]
+    (model,) = client_of(workspace).search_logged_models([parent.info.experiment_id])
+    for fact in (commit[:10], "encoder.mrr | 0.500", model.model_id, "uncommitted.diff", "3 stages ran"):
+        assert fact in told
+    artifacts = workspace.root / "mlruns/artifacts" / parent.info.run_id / "artifacts"
+    diff = (artifacts / "uncommitted.diff").read_text()
+    assert "+# edited" in diff and "not added to git: code/other.py" in diff and "password" not in diff
+    assert set(json.loads((artifacts / "parameters.json").read_text())) == set(records)
+    before = parent.data.to_dictionary()
+    (workspace.root / ".vitrine/published").rename(workspace.root / ".vitrine/gone")
+    publish(workspace.root)
+    assert parents(runs_of(workspace))[0].data.to_dictionary() == before
+
+
 def test_profile_is_the_one_that_the_report_names(workspace, runs_of):
     workspace.write("params.yaml", (workspace.root / "params.yaml").read_text() + "report: {profile: demo}\n")
     workspace.pipeline()
@@ -238,7 +370,7 @@ def test_worktree_of_a_profile_shares_the_store(workspace, runs_of):
     work.pipeline()
     assert publish(work.root).warnings == []
     runs = runs_of(workspace)
-    assert len(runs) == 4 and {run.data.tags["vitrine.profile"] for run in runs} == {"fashion"}
+    assert len(runs) == 5 and {run.data.tags["vitrine.profile"] for run in runs} == {"fashion"}
 
 
 def test_cached_stages_link_to_the_run_that_made_them(workspace, runs_of):

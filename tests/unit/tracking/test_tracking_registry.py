@@ -17,8 +17,10 @@ import pytest
 
 from components.tracking.errors import ModelFolderError, UnknownReferenceError
 from components.tracking.publish.publish import publish
+from components.tracking.registry.fetch import load_path
 from components.tracking.registry.model_folder import checked_files, content_hash
-from components.tracking.registry.registry import load_path, promote, register
+from components.tracking.registry.registry import promote, register
+from components.tracking.store import connect, store_of
 
 MODEL = Path("models/encoder")
 
@@ -67,6 +69,55 @@ def test_promotion_moves_the_alias_and_returns_the_previous_version(trained):
     register(trained.root, "encoder", MODEL, "challenger")
     assert promote(trained.root, "encoder", "2", "champion") == ("2", "1")
     assert load_path(trained.root, "encoder", "champion") == load_path(trained.root, "encoder", "challenger")
+
+
+def in_catalogue(workspace, name, seed):
+    text = (workspace.root / "params.yaml").read_text().split("report:")[0]
+    workspace.write("params.yaml", f"{text}report: {{profile: {name}}}\n")
+    workspace.pipeline(parent=name, seed=seed)
+    publish(workspace.root)
+
+
+def test_registered_names_carry_their_catalogue_and_point_to_the_logged_model(workspace):
+    in_catalogue(workspace, "fashion", 0)
+    made = register(workspace.root, "encoder", MODEL, "challenger")
+    assert made.name == "vitrine-fashion-encoder"
+    client = connect(store_of(workspace.root))
+    version = client.get_model_version(made.name, made.version)
+    model = client.get_logged_model(version.source.removeprefix("models:/"))
+    assert model.name == "fashion-encoder" and model.source_run_id == version.run_id
+    assert json.loads(model.tags["mlflow.modelVersions"]) == [{"name": made.name, "version": 1}]
+    assert "MLFLOW_TRACKING_URI" not in os.environ
+    in_catalogue(workspace, "shoes", 1)
+    assert register(workspace.root, "encoder", MODEL, "champion").name == "vitrine-shoes-encoder"
+    assert load_path(workspace.root, "encoder", "champion").is_dir()
+
+
+def test_two_catalogues_under_one_name_are_refused_or_forced_and_marked(workspace):
+    in_catalogue(workspace, "fashion", 0)
+    register(workspace.root, "ours", MODEL, "champion")
+    in_catalogue(workspace, "shoes", 1)
+    with pytest.raises(UnknownReferenceError, match=r"'fashion', this model of 'shoes'.*--force"):
+        register(workspace.root, "ours", MODEL, "challenger")
+    register(workspace.root, "ours", MODEL, "challenger", force=True)
+    with pytest.raises(UnknownReferenceError, match=r"'fashion', this model of 'shoes'.*--force"):
+        promote(workspace.root, "ours", "challenger", "champion")
+    assert promote(workspace.root, "ours", "challenger", "champion", force=True) == ("2", "1")
+    tags = connect(store_of(workspace.root)).get_model_version("ours", "2").tags
+    assert "'shoes'" in tags["vitrine.forced"]
+
+
+def test_names_and_versions_of_an_earlier_version_are_read_as_they_are(trained):
+    client = connect(store_of(trained.root))
+    client.log_artifacts(trained.run_id, str(trained.root / MODEL), "registered/old")
+    client.create_registered_model("vitrine-encoder")
+    tags = {"vitrine.model_sha256": content_hash(checked_files(trained.root / MODEL))}
+    source = f"runs:/{trained.run_id}/registered/old"
+    client.create_model_version("vitrine-encoder", source, run_id=trained.run_id, tags=tags)
+    client.set_registered_model_alias("vitrine-encoder", "champion", "1")
+    found = load_path(trained.root, "vitrine-encoder", "champion")
+    assert (found / "model.safetensors").is_file() and trained.run_id in str(found)
+    assert promote(trained.root, "vitrine-encoder", "1", "shipped") == ("1", "")
 
 
 def test_folder_that_the_run_did_not_make_is_refused(trained):

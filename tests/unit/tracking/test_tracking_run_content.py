@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import math
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.stage.record import Record
 from components.tracking.lineage.revision import Revision
+from components.tracking.params import TrackingParams
+from components.tracking.publish.headline import COLUMNS, figure_rows, logged_table, paired_rows, shown
 from components.tracking.publish.pending import Join
 from components.tracking.publish.run_content import (
     CURVE_POINTS,
@@ -14,7 +20,6 @@ from components.tracking.publish.run_content import (
     clean_key,
     figures,
     flattened,
-    metric_figures,
     parameters,
     shortened,
     tags,
@@ -69,23 +74,46 @@ def test_nested_parameters_become_dotted():
     }
 
 
-def test_metrics_file_becomes_figures():
-    table = {
-        "full": {
-            "mrr": {"value": 0.5, "low": None, "high": 0.6, "n": 3},
-            "rate": 0.25,
-            "name": "text",
-            "ok": True,
-        },
-        "_tests": [{"p": 0.1}],
-        "encoder.mrr": 0.5,
-    }
-    assert metric_figures(table) == {
-        "full/mrr": 0.5,
-        "full/mrr_high": 0.6,
-        "full/rate": 0.25,
-        "encoder.mrr": 0.5,
-    }
+TABLE = {
+    "full": {
+        "mrr": {"value": 0.5, "low": None, "high": 0.6, "n": 3},
+        "rate": 0.25,
+        "broken": math.nan,
+        "name": "text",
+        "ok": True,
+    },
+    "raw": {"mrr": {"value": 0.4, "n": 3}},
+    "_tests": [{"metric": "mrr", "a": "full", "b": "raw", "p": 0.1}],
+}
+
+
+def test_all_figures_of_a_metrics_file_stand_in_the_table():
+    record = Record(stage="s", metrics={"full.mrr": 0.5, "tokens": 7.0}, timings={"train": 2.0})
+    assert figure_rows(record, {"t": TABLE}) == [
+        ["t", "full", "mrr", 0.5, None, 0.6, 3.0],
+        ["t", "full", "rate", 0.25, None, None, None],
+        ["t", "raw", "mrr", 0.4, None, None, 3.0],
+        ["record", "", "tokens", 7.0, None, None, None],
+        ["seconds", "", "train", 2.0, None, None, None],
+    ]
+    assert paired_rows({"t": TABLE}) == [["t", "mrr", "full", "raw", None, None, None, 0.1, None]]
+    assert figure_rows(Record(stage="s"), {"h": {"a.b": 0.5}}) == [["h", "a.b", "", 0.5, None, None, None]]
+
+
+def test_the_main_variant_and_the_ranking_figure_come_first():
+    params = TrackingParams(headline={"t": {"variant": "raw", "metrics": ["mrr", "rate", "missing"]}})
+    shown_first = shown(Record(stage="s"), {"study_t": TABLE}, params)
+    assert list(shown_first.items()) == [("raw/mrr", 0.4), ("full/mrr", 0.5), ("full/rate", 0.25)]
+
+
+@settings(deadline=None)  # the clock of a busy machine says nothing here
+@given(st.dictionaries(WILD, st.dictionaries(WILD, st.floats())), st.dictionaries(WILD, st.floats()))
+def test_a_run_shows_at_most_twelve_figures_and_curves_and_no_infinite_one(table, recorded):
+    curves = {f"c{i}": [{"step": 0, "value": 1.0}] for i in range(len(recorded))}
+    record = Record(stage="s", metrics=recorded, curves=curves)
+    found = [f for f in figures(record, {"t": table}, TrackingParams()) if not f.key.startswith("system/")]
+    assert len({f.key for f in found}) <= 12 and all(math.isfinite(f.value) for f in found)
+    json.loads(logged_table(COLUMNS, figure_rows(record, {"t": table})), parse_constant=pytest.fail)
 
 
 @settings(deadline=None)  # the clock of a busy machine says nothing here
@@ -101,7 +129,7 @@ def test_curve_and_metric_of_one_name_stay_separate():
     record = Record(
         stage="s", metrics={"loss": 1.0}, curves={"loss": [{"step": 0, "value": 9.0}, {"step": 1}]}
     )
-    found = [(f.key, f.value) for f in figures(record, []) if "loss" in f.key]
+    found = [(f.key, f.value) for f in figures(record, {}, TrackingParams()) if "loss" in f.key]
     assert found == [("loss", 1.0), ("curve/loss", 9.0)]
 
 

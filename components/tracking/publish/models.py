@@ -1,0 +1,179 @@
+"""A LoggedModel per trained model: made by the run that trained it, measured by the runs that evaluate it.
+
+MLflow gets what a reviewer reads: name, lineage, parameters, the small configuration files, a card. The
+weights stay in DVC, which holds them already and is named by its hash in the model's tags; copied here,
+each training would cost its size twice. They enter MLflow when a model is registered (``registry``).
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components.stage.record import Record
+from components.tracking.lineage.lockfile import Output, composed, listing, listing_md5, located
+from components.tracking.publish import run_content as content
+from components.tracking.publish.pending import Join
+from components.tracking.publish.views import TRAINING
+
+FOLDER = "models"
+STUDY = "study"
+WEIGHTS, CONFIG = ".safetensors", "config.json"
+SHOWN_BYTES = 100_000  # configuration files up to this size are copied beside the card
+MODEL, DVC, VARIANT = "vitrine.model", "vitrine.dvc", "vitrine.variant"
+NOTE, VERSIONS = "mlflow.note.content", "mlflow.modelVersions"
+PIPELINE = "vitrine.pipeline_run"
+INHERITED = (
+    PIPELINE,
+    "vitrine.git_commit",
+    "vitrine.dirty",
+    "vitrine.profile",
+    "vitrine.catalogue",
+    "vitrine.stage",
+)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model folder among a stage's outputs; ``files`` are the names of its files."""
+
+    output: Output
+    files: tuple[str, ...]
+
+    @property
+    def path(self) -> str:
+        """Where the folder is in the workspace."""
+        return content.data_name(self.output)
+
+    @property
+    def weights(self) -> list[str]:
+        """Its safetensors files."""
+        return [name for name in self.files if name.endswith(WEIGHTS)]
+
+
+def trained_models(root: Path, join: Join) -> list[Trained]:
+    """Folders below ``models/`` with weights and a configuration; an index or a left-out stage has none."""
+    found = []
+    for output in join.entry.outs if join.entry else ():
+        if output.path.split("/")[0] == FOLDER and output.md5.endswith(".dir"):
+            names = listing(root, output) or _names(root / output.path)
+            model = Trained(output, tuple(sorted(names)))
+            if model.weights and any(Path(name).name == CONFIG for name in names):
+                found.append(model)
+    return found
+
+
+def folders_read(root: Path, dep: Output) -> dict[str, str]:
+    """Path -> DVC's hash of a folder that a stage read, and of every folder with weights inside of it.
+
+    A study's evaluation reads the folder around many models; each was recorded by the stage that made it.
+    """
+    files, top = listing(root, dep) or composed(root, dep), content.data_name(dep)
+    inner = {parent for name in files if name.endswith(WEIGHTS) for parent in Path(name).parents}
+    found = {top: dep.md5}
+    for folder in sorted(parent.as_posix() for parent in inner if parent != Path()):
+        below = {n.removeprefix(f"{folder}/"): h for n, h in files.items() if n.startswith(f"{folder}/")}
+        found[f"{top}/{folder}"] = listing_md5(below)
+    return found
+
+
+def _names(folder: Path) -> list[str]:
+    return [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+
+
+def model_name(catalogue: str, path: str) -> str:
+    """``fashion-vlclip-full`` for ``models/vlclip/full``: MLflow takes no slash and no dot."""
+    parts = [catalogue, *Path(path).parts[1:]]
+    return re.sub(r"[/:.%\"']", "_", "-".join(part for part in parts if part)) or "model"
+
+
+def variant_of(path: str, variants: Mapping[Path, str]) -> str:
+    """The name under which metrics files state the figures of a model.
+
+    ``models/study/fusion/43/moe_bilinear`` is ``moe_bilinear_43``, as the study's evaluation calls it.
+    """
+    *around, name = _inside(path)[1:] or [Path(path).name]
+    return variants.get(Path(path)) or "_".join([name, *around])
+
+
+def system_of(path: str) -> str:
+    """The system that a model folder belongs to: ``vlclip`` of ``models/study/vlclip/full_43``."""
+    return _inside(path)[0]
+
+
+def _inside(path: str) -> list[str]:
+    parts = Path(path).parts[1:]
+    return list(parts[1:] if parts[0] == STUDY and len(parts) > 1 else parts)
+
+
+def find(client: Any, experiments: list[str], tag: str, value: str) -> list[Any]:
+    """Models whose tag has a value, the first made first; [] where MLflow's filter cannot say the value."""
+    if "'" in value:
+        return []
+    query = f"tags.`{tag}` = '{value}'"
+    order = [{"field_name": "creation_timestamp", "ascending": True}]
+    return list(client.search_logged_models(experiments, query, order_by=order))
+
+
+def log_model(client: Any, run: Any, root: Path, record: Record, join: Join, trained: Trained) -> Any:
+    """Make, or complete, the LoggedModel of one folder that ``run`` trained."""
+    from mlflow.entities import LoggedModelOutput
+
+    experiment, own = run.info.experiment_id, f"{record.id}:{trained.path}"
+    known = find(client, [experiment], "vitrine.trained", own)
+    if known:
+        model = known[0]
+    else:
+        tags = content.tags(record, join)
+        kept = {key: tags[key] for key in tags if key in INHERITED or key.startswith("vitrine.dep.")}
+        kept |= {MODEL: trained.path, DVC: trained.output.md5, VARIANT: Path(trained.path).name}
+        kept |= {"vitrine.trained": own, "vitrine.weights": ", ".join(trained.weights)}
+        kept |= {"vitrine.bytes": str(trained.output.size or ""), NOTE: card(run, join, trained)}
+        model = client.create_logged_model(
+            experiment,
+            name=model_name(join.where, trained.path),
+            source_run_id=run.info.run_id,
+            tags={key: content.shortened(value, content.TAG_LENGTH) for key, value in kept.items() if value},
+            params=content.parameters(record, join),
+            model_type=system_of(trained.path),
+        )
+    if str(model.status) != "READY":
+        with tempfile.TemporaryDirectory(prefix="vitrine-") as folder:
+            _lay_out(Path(folder), root, trained, model)
+            client.log_model_artifacts(model.model_id, folder)
+        model = client.finalize_logged_model(model.model_id, "READY")
+    outputs = client.get_run(run.info.run_id).outputs
+    if model.model_id not in [one.model_id for one in (outputs.model_outputs if outputs else ())]:
+        client.log_outputs(run.info.run_id, [LoggedModelOutput(model.model_id, 0)])
+    return model
+
+
+def _lay_out(folder: Path, root: Path, trained: Trained, model: Any) -> None:
+    (folder / "README.md").write_text(model.tags[NOTE], encoding="utf-8")
+    for path, file in located(root, trained.output).items():
+        name = Path(path).relative_to(trained.path)
+        if name.suffix == ".json" and file.stat().st_size <= SHOWN_BYTES:
+            (folder / name.parent).mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, folder / name)
+
+
+def card(run: Any, join: Join, trained: Trained) -> str:
+    """What the model is and how to have it, in Markdown."""
+    commit = join.code.commit[:12] or "unknown"
+    size = f", {trained.output.size / 1e6:.1f} MB" if trained.output.size else ""
+    lines = [
+        f"`{trained.path}` of catalogue **{join.where or 'unnamed'}**, trained by stage `{join.stage}`.",
+        "",
+        f"- Weights: {', '.join(f'`{name}`' for name in trained.weights)} (safetensors{size}, no pickle).",
+        f"- Held by DVC as `{trained.output.md5}`; `dvc checkout {trained.path}` at commit `{commit}`"
+        f"{' (it had uncommitted changes)' if join.code.dirty else ''} brings them back.",
+        "- Registered (`vitrine register`), the files are copied here, under `model/`.",
+        f"- Curves and parameters: run [{run.info.run_name}](#/experiments/{run.info.experiment_id}"
+        f"/runs/{run.info.run_id}?{TRAINING}).",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,126 @@
+"""What a pipeline run says of itself when its stages are recorded: name, tags, parameters, notes, files."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from components.stage.record import Record
+from components.tracking.publish import models
+from components.tracking.publish import pending as waiting
+from components.tracking.publish import run_content as content
+from components.tracking.publish.datasets import checked_data, dataset_inputs
+from components.tracking.publish.pending import Join, Pipeline
+from components.tracking.publish.views import TRAINING
+from components.tracking.publish.writing import Entries, log
+
+DATA, SYSTEMS = "vitrine.data", "vitrine.systems"
+# rooms of the graph that are no system: what they do is not what a run is called after
+OTHERS = ("shop", "catalog", "quality", "retrieval", "report")
+MOST_LINKS = 15
+ALL = 4  # systems that the graph has
+SHOWN = 10  # characters of a hash
+
+
+def summarise(client: Any, root: Path, run: Any, members: Sequence[Join]) -> None:
+    """Complete a pipeline run's own record; writing it twice writes the same."""
+    if not members:
+        return
+    _add_data(client, root, run, members)
+    first, run_id = members[0], run.info.run_id
+    noted = waiting.started(root, first.pipeline)
+    systems = systems_of(members)
+    data = next((found.md5 for j in reversed(members) if (found := checked_data(j.entry))), "")
+    name = content.pipeline_name(first, first.started, systems)
+    made = models.find(client, [run.info.experiment_id], models.PIPELINE, first.pipeline)
+    tags = {SYSTEMS: systems, DATA: data, "mlflow.runName": name, "mlflow.source.name": "vitrine run"}
+    tags[models.NOTE] = note(run, members, made, bool(noted and noted.diff))
+    params = noted.changed if noted else {}
+    new = {content.clean_key(k): content.shortened(v, content.PARAM_LENGTH) for k, v in params.items()}
+    new = {key: value for key, value in new.items() if key not in run.data.params}
+    log(client, run_id, Entries(params=new, tags={key: value for key, value in tags.items() if value}))
+    with tempfile.TemporaryDirectory(prefix="vitrine-") as folder:
+        for file, text in _files(root, members, noted).items():
+            (Path(folder) / file).write_text(text, encoding="utf-8")
+        client.log_artifacts(run_id, folder)
+
+
+def _add_data(client: Any, root: Path, run: Any, members: Sequence[Join]) -> None:
+    join = next((join for join in reversed(members) if checked_data(join.entry)), None)
+    datasets = dataset_inputs(root, join, ("train", "test"), "pipeline") if join else []
+    if datasets:
+        client.log_inputs(run.info.run_id, datasets)
+
+
+def systems_of(members: Sequence[Join]) -> str:
+    """What ran: the systems by name, ``studies``, or what was done to the catalogue."""
+    rooms = [content.room_of(join) for join in members]
+    found = list(dict.fromkeys(room for room in rooms if room and room not in OTHERS))
+    if any(join.stage.startswith("studies/") for join in members):
+        return "studies"
+    if "report" in rooms and len(found) >= ALL:
+        return "all"
+    return ", ".join(sorted(found)) or ", ".join(dict.fromkeys(room for room in rooms if room))
+
+
+def _told(systems: str) -> str:
+    return "All systems" if systems == "all" else systems
+
+
+def _files(root: Path, members: Sequence[Join], noted: Pipeline | None) -> dict[str, str]:
+    wanted = {join.record for join in members}
+    paths = [path for path in waiting.record_files(root) if path.stem in wanted]
+    resolved = {record.stage: record.parameters for record in map(_record, paths) if record}
+    found = {"parameters.json": json.dumps(resolved, indent=1, sort_keys=True)} if resolved else {}
+    return found | ({"uncommitted.diff": noted.diff} if noted and noted.diff else {})
+
+
+def _record(path: Path) -> Record | None:
+    try:
+        return Record.model_validate_json(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def note(run: Any, members: Sequence[Join], made: Sequence[Any], kept_diff: bool = False) -> str:
+    """The notes of a pipeline run, in Markdown: what, from what, with which result."""
+    first = members[0]
+    dirty = " with uncommitted changes" if first.code.dirty else ""
+    dirty += " (artifact `uncommitted.diff`)" if kept_diff else ""
+    data = next((found.md5 for j in reversed(members) if (found := checked_data(j.entry))), "")
+    last = {join.stage: join for join in members}
+    failed = [stage for stage, join in last.items() if join.status != "finished"]
+    lines = [
+        f"**{_told(systems_of(members))}** of **{first.where or 'unnamed'}**: {len(last)} stages ran"
+        + (f", of which failed: {', '.join(failed)}." if failed else "."),
+        "",
+        f"From commit `{first.code.commit[:SHOWN] or 'unknown'}`{dirty}"
+        + (f", checked catalogue `{data[:SHOWN]}` (`data/checked`)." if data else "."),
+        "Stages that were not run again are linked in the tags `cached.STAGE`.",
+        "",
+        *_results(run.data.metrics),
+        *_models(run, made),
+        f"Lineage: `vitrine lineage {run.info.run_id[:SHOWN]}`. Report: artifact `reports/index.html` of the "
+        "stage `report`, where it ran. Parameters: those that differ from their defaults below, all in "
+        "`parameters.json`.",
+    ]
+    return content.shortened("\n".join(lines), content.TAG_LENGTH)
+
+
+def _results(metrics: Mapping[str, float]) -> list[str]:
+    if not metrics:
+        return []
+    rows = [f"| {name} | {value:.3f} |" for name, value in sorted(metrics.items())]
+    return ["| result | value |", "|---|---|", *rows, ""]
+
+
+def _models(run: Any, made: Sequence[Any]) -> list[str]:
+    if not made:
+        return []
+    place = f"#/experiments/{run.info.experiment_id}/models"
+    links = [f"[{one.name}]({place}/{one.model_id}?{TRAINING})" for one in made[:MOST_LINKS]]
+    links += [f"{len(made) - MOST_LINKS} more"] if len(made) > MOST_LINKS else []
+    return [f"Models: {', '.join(links)}.", ""]

@@ -1,0 +1,71 @@
+"""What a person sees first of an experiment: saved views of its runs, and a description that links them.
+
+MLflow keeps a view as a tag of the experiment; *Views* on the page of runs lists them, and a link opens one.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from components.tracking.params import TrackingParams
+
+VIEW, NOTE = "mlflow.sharedViewState.", "mlflow.note.content"
+RUNS, MODELS = "vitrine-runs", "vitrine-models"
+TRAINING = "workflowType=machine_learning"  # MLflow's pages open in another mode unless the address says so
+RANKED = "metrics.`mrr`"
+NAME_PX = 360  # width of the column of names, which MLflow cuts at 160
+
+
+def describe(client: Any, experiment: str, catalogue: str, params: TrackingParams) -> None:
+    """Give an experiment its views and description, where it has none."""
+    tags = client.get_experiment(experiment).tags
+    wanted = _views(params) | {NOTE: _note(experiment, catalogue)}
+    for key, value in wanted.items():
+        if key not in tags:
+            client.set_experiment_tag(experiment, key, value)
+
+
+def address(experiment: str, view: str) -> str:
+    """The part of a page's address behind the server that opens a view."""
+    return f"#/experiments/{experiment}/runs?{TRAINING}&viewStateShareKey={view}"
+
+
+def _note(experiment: str, catalogue: str) -> str:
+    return (
+        f"Runs, models and data sets of catalogue **{catalogue or 'unnamed'}**. "
+        f"Compare [pipeline runs]({address(experiment, RUNS)}) or "
+        f"[models by their figures]({address(experiment, MODELS)})."
+    )
+
+
+def _views(params: TrackingParams) -> dict[str, str]:
+    main = [f"metrics.`{name}.{one.metrics[0]}`" for name, one in params.headline.items()]
+    figures = list(
+        dict.fromkeys(f"metrics.`{m}`" for one in params.headline.values() for m in one.metrics[:3])
+    )
+    facts = ["tags.`vitrine.systems`", "tags.`vitrine.data`"]
+    shown = {
+        RUNS: ("Pipeline runs", "pipeline", "attributes.start_time", [*main, *facts, "attributes.`Version`"]),
+        # by another order than that of time, MLflow lists nested runs without the runs around them
+        MODELS: ("Models by their figures", "evaluation", RANKED, ["attributes.`Dataset`", *figures]),
+    }
+    return {f"{VIEW}{key}": _view(*view) for key, view in shown.items()}
+
+
+def _view(name: str, kind: str, order: str, columns: Sequence[str]) -> str:
+    state = {
+        "searchFilter": f"tags.`vitrine.kind` = '{kind}'",
+        "orderByKey": order,
+        "orderByAsc": False,
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "datasetsFilter": [],
+        "modelVersionFilter": "All Runs",
+        "selectedColumns": list(columns),
+        "columnWidths": {"attributes.`Run Name`": NAME_PX},
+    }
+    now = round(time.time() * 1000)
+    return json.dumps({"name": name, "createdAt": now, "updatedAt": now, "state": json.dumps(state)})
