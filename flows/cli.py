@@ -137,7 +137,7 @@ def search(
 
     Both: "but navy" --image photo.jpg --weights text=0.6,image=0.4. What answered best on validation answers;
     --system forces bm25, hybrid, hybrid_image, hybrid_image_type, encoder, a network, or fusion (that of the
-    parameters). Also: --where NAME=VALUE (repeatable), --json.
+    parameters). Also: --where colour=navy, --where "price<50" (repeatable; <, <=, >, >=), --json.
     """
     from flows.errors import SelectionError
 
@@ -149,7 +149,7 @@ def search(
 
 @app.command(context_settings=OPEN)
 def similar(context: typer.Context, k: Count = 10, profile: Profile = None) -> None:
-    """Find products that look like the one with this ID. Also: --where NAME=VALUE (repeatable), --json."""
+    """Find products that look like the one with this ID. Also: --where (as search), --json."""
     _passed_on("components.encoder.search", "similar", f"--k={k}", *context.args, profile=profile)
 
 

@@ -1,4 +1,4 @@
-"""What a search finds, what ``--where`` asks for, and how both search commands print it."""
+"""What a search finds, and how both search commands print it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from components.retrieval.errors import FilterError
 from components.stage.files.printable import printable
 
 MOST_OF_AN_ID = 40  # columns; a longer id goes on in the next line
@@ -23,21 +22,6 @@ class Hit:
     title: str
     product_type: str
     attributes: dict[str, str]
-
-
-def conditions(pairs: Sequence[str]) -> dict[str, str]:
-    """What ``--where NAME=VALUE`` asks for.
-
-    Raises:
-        FilterError: it is no name=value.
-    """
-    found = {}
-    for pair in pairs:
-        name, _, value = (part.strip() for part in pair.partition("="))
-        if not name or not value:
-            raise FilterError(f"--where takes name=value, such as colour=red, not '{pair}'.")
-        found[name] = value
-    return found
 
 
 def print_hits(hits: Sequence[Hit], as_json: bool, ranked_by: str | None = None) -> None:

@@ -20,12 +20,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from components.retrieval.errors import FilterError, IndexFileError, RetrievalDataError
+from components.retrieval.errors import IndexFileError, RetrievalDataError
 from components.retrieval.params import IndexParams
 from components.stage.resume import sha256_file
 
 PRODUCT_COLUMNS = ("product_id", "title", "category", "product_type", "attributes", "group_id", "split")
-PLAIN_FILTERS = ("category", "product_type", "split", "group_id")
 # From this many queries on a matrix product beats one dot product after another, 3 times at 100 queries.
 # FAISS counts queries times dimension, and would begin at 500 queries of 256 numbers.
 BLAS_FROM_QUERIES = 20
@@ -136,23 +135,21 @@ class ProductIndex:
         return int(self.products.num_rows)
 
     def search(
-        self, vectors: NDArray[np.floating], k: int, where: Mapping[str, str] | None = None
+        self, vectors: NDArray[np.floating], k: int, allowed: NDArray[np.bool_] | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """The ``k`` products nearest to each vector, among those that fulfil every condition of ``where``.
+        """The ``k`` products nearest to each vector, among those that are allowed.
 
         Args:
             vectors: float ``[q, d]``, L2-normalised, from the model that the index was built with.
             k: how many to find.
-            where: field -> value, the field being category, product_type, split, group_id or an attribute's
-                name.
+            allowed: bool ``[n]``, by row; None allows all.
 
         Returns:
             Scores float32 ``[q, k]`` and rows int64 ``[q, k]``, best first; where fewer than ``k`` products
-            fulfil ``where``, the rest is -inf and -1.
+            are allowed, the rest is -inf and -1.
 
         Raises:
             RetrievalDataError: vectors of another dimension or not finite, or ``k`` < 1.
-            FilterError: ``where`` names a field or a value that the index does not have.
         """
         array = _checked_vectors(vectors, "The query vectors")
         if array.shape[1] != self.faiss_index.d or k < 1:
@@ -160,7 +157,6 @@ class ProductIndex:
                 f"The index holds vectors of {self.faiss_index.d} numbers and finds at least 1 product; "
                 f"asked were {array.shape[1]} numbers and k = {k}."
             )
-        allowed = self.matching(where) if where else None
         with _threads(self.params.threads, array.shape[1]):
             scores, rows = self._nearest(array, k, allowed)
         return np.where(rows < 0, -np.inf, scores).astype(np.float32), rows
@@ -195,40 +191,6 @@ class ProductIndex:
         scores, rows = index.search(vectors, k, params=kind(**options))
         return scores, rows
 
-    def matching(self, where: Mapping[str, str]) -> NDArray[np.bool_]:
-        """Which products fulfil every condition of ``where``: bool ``[n]``.
-
-        Raises:
-            FilterError: an unknown field or value.
-        """
-        allowed = np.ones(len(self), np.bool_)
-        for field, value in where.items():
-            allowed &= self._equal(field, value)
-        return allowed
-
-    def _equal(self, field: str, value: str) -> NDArray[np.bool_]:
-        if field in PLAIN_FILTERS:
-            column = self.products[field].combine_chunks()
-            found = pc.fill_null(pc.equal(column, value), False).to_numpy(zero_copy_only=False)
-            values = column
-        else:
-            pairs = self.products["attributes"].combine_chunks()
-            flat = pairs.flatten()
-            named = pc.equal(flat.field("name"), field)
-            values = flat.field("value").filter(named)
-            if not len(values):
-                names = sorted(pc.unique(flat.field("name")).to_pylist())
-                raise FilterError(
-                    f"No field '{field}' to filter by (known: {_some([*PLAIN_FILTERS, *names])})."
-                )
-            hit = pc.and_(named, pc.equal(flat.field("value"), value)).to_numpy(zero_copy_only=False)
-            found = np.zeros(len(self), np.bool_)
-            found[pc.list_parent_indices(pairs).to_numpy()[hit.astype(np.bool_)]] = True
-        if not found.any():
-            known = sorted(str(v) for v in pc.unique(values).to_pylist())
-            raise FilterError(f"No product has {field} '{value}' (known: {_some(known)}).")
-        return np.asarray(found, np.bool_)
-
     def row_of(self, product_id: str) -> int:
         """Row of a product.
 
@@ -249,10 +211,6 @@ class ProductIndex:
         found: dict[str, Any] = self.products.slice(row, 1).to_pylist()[0]
         found["attributes"] = {pair["name"]: pair["value"] for pair in found["attributes"] or []}
         return found
-
-
-def _some(names: list[str], most: int = 20) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _read_meta(folder: Path) -> tuple[dict[str, Any], IndexParams, dict[str, str]]:

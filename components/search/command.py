@@ -7,12 +7,14 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from unicodedata import normalize
 
+from components.encoder.search.conditions import conditions
 from components.fusion.answer.answer import PLAIN, Answer, check_towers, read_answer
 from components.fusion.model.data.product_text import plain
 from components.fusion.model.errors import FusionConfigurationError, FusionDataError
 from components.fusion.model.params import FusionParams, SearchParams
-from components.retrieval.hits import conditions, print_hits
+from components.retrieval.hits import print_hits
 from components.search.products import Found, by_words
 from components.search.question import Question, read_parts
 from components.stage.arguments import Parser
@@ -31,14 +33,14 @@ def _parser() -> Parser:
     parser.add_argument("--weights", metavar="text=0.6,image=0.4")
     parser.add_argument("--system")
     parser.add_argument("--k", type=int, default=10)
-    parser.add_argument("--where", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--where", action="append", default=[], metavar="NAME=VALUE or NAME<NUMBER")
     parser.add_argument("--json", action="store_true")
     return parser
 
 
 def _question(arguments: argparse.Namespace) -> Question:
     where = conditions(arguments.where)
-    text, image = plain(arguments.text), arguments.image
+    text, image = plain(normalize("NFC", arguments.text)), arguments.image
     if arguments.k < 1:
         raise FusionConfigurationError("--k must be at least 1.")
     if not text and image is None:
@@ -154,7 +156,7 @@ def _find(question: Question, system: str, answer: Answer | None, paths: Paths) 
     if system == "encoder":
         from components.encoder.search.search import search as by_encoder
 
-        hits = by_encoder(question.text, question.image, question.k, dict(question.where))
+        hits = by_encoder(question.text, question.image, question.k, question.where)
         return Found(hits, "Ranked by the picture's vector.")
     if not paths.catalogue.is_dir():
         raise FusionConfigurationError(

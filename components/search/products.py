@@ -9,10 +9,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from components.catalog.format.parquet import row_groups
 from components.catalog.format.records import TEXT_COLUMNS
 from components.encoder.model.features.pixels import shard_paths
+from components.encoder.search.conditions import FIELDS, Condition
+from components.encoder.search.conditions import fulfilling as products_fulfilling
 from components.fusion.model.data.product_text import field_text
 from components.fusion.model.errors import FusionDataError
 from components.fusion.model.params import Bm25Params, FieldName, FusionParams
@@ -51,15 +54,15 @@ def catalogue_rows(catalogue: Path) -> Iterator[Row]:
             yield from table.to_pylist()
 
 
-def _fulfils(row: Row, where: Mapping[str, str]) -> bool:
-    known = {pair["name"]: pair["value"] for pair in row["attributes"] or ()}
-    known |= {"category": row["category"], "product_type": row["product_type"]}
-    return all(known.get(name) == value for name, value in where.items())
+def fulfilling(catalogue: Path, where: Sequence[Condition]) -> Flags:
+    """bool ``[N]``: products that fulfil every condition.
 
-
-def fulfilling(catalogue: Path, where: Mapping[str, str]) -> npt.NDArray[np.bool_]:
-    """bool ``[N]``: products that have all that ``where`` asks for."""
-    return np.array([_fulfils(row, where) for row in catalogue_rows(catalogue)], dtype=bool)
+    Raises:
+        FilterError: a condition asks for what no product has.
+    """
+    columns = [*FIELDS, "attributes"] if where else ["product_id"]
+    tables = [table for shard in shard_paths(catalogue) for table in row_groups(shard, columns)]
+    return products_fulfilling(pa.concat_tables(tables), where)
 
 
 def word_index(catalogue: Path, fields: Sequence[FieldName], params: Bm25Params) -> Bm25:

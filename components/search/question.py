@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
+from components.encoder.search.conditions import Condition
 from components.fusion.answer.answer import Parts
 from components.fusion.model.errors import FusionConfigurationError
 
@@ -15,14 +15,14 @@ class Question:
     """One search.
 
     Attributes:
-        k: how many products. where: attributes, ``category`` or ``product_type`` that a product must have.
+        k: how many products. where: what a product must fulfil.
         parts: what text and picture count where both are given; None: as validation has found.
     """
 
     text: str
     image: Path | None = None
     k: int = 10
-    where: Mapping[str, str] = field(default_factory=dict)
+    where: tuple[Condition, ...] = ()
     parts: Parts | None = None
 
 

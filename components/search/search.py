@@ -6,12 +6,13 @@ so a second search computes nothing but the query and the network.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from components.encoder.search.conditions import Condition
 from components.fusion.model.data.product_text import plain
 from components.fusion.model.errors import FusionDataError
 from components.fusion.model.fuse.item_vectors import Asked, evidence_of, fused_vectors, unpictured
@@ -91,16 +92,17 @@ def _part(items: Items, start: int) -> Items:
     return Items([], text, image, np.array(items.has_text[at]), np.array(items.has_image[at]))
 
 
-def search(model: FusionModel, text: str, k: int, where: Mapping[str, str], catalogue: Path) -> Found:
+def search(model: FusionModel, text: str, k: int, where: Sequence[Condition], catalogue: Path) -> Found:
     """The ``k`` products that answer ``text`` best; equal scores put the greater product id first.
 
     A product without picture, or without text, is ranked by what it has; one with neither is left out.
 
     Args:
-        where: attributes, ``category`` or ``product_type`` that a product must have.
+        where: what a product must fulfil.
 
     Raises:
         FusionDataError: the text is empty, ``k`` is not positive, or there is no product.
+        FilterError: ``where`` asks for what no product has.
     """
     if not plain(text) or k < 1:
         raise FusionDataError("Say what to search for: a text that is not empty, and k of at least 1.")

@@ -286,3 +286,43 @@ def test_a_source_without_pictures_says_that_each_product_needs_one(tmp_path: Pa
         SourceError, match=r"image in 5 rows: items\.jsonl row 1: .*every product needs a picture"
     ):
         imported(root, mapping_of())
+
+
+@pytest.mark.parametrize(
+    ("written", "currency", "amount"),
+    [
+        ("$1,299.00", "", "1299.00"),
+        ("US$ 1 299", "", "1299"),
+        ("1.299,00", "USD", "1299.00"),
+        ("0.125 USD", "", "0.125"),
+        ("from 12,50", "usd", "12.50"),
+        (12.125, "", "12.125"),  # a number of JSON has no sign for thousands
+        ("12", "EUR", None),
+        ("12 €", "USD", None),  # what stands in the price counts
+        ("10 - 20", "", None),
+        ("2 for $5", "", None),
+        ("-5", "", None),
+        ("on request", "", None),
+    ],
+)
+def test_prices_become_numbers_of_one_currency(
+    tmp_path: Path, written: Any, currency: str, amount: str | None
+) -> None:
+    rows = [item(0) | {"cost": "7 USD", "in": ""}, item(1) | {"cost": written, "in": currency}]
+    root = folder_of(tmp_path / "source", rows, 2)
+    price = {"field": "cost", "price": True, "currency": "in"}
+    mapping = mapping_of() | {"attributes": {"price_usd": price}}
+    _, second = products_of(root, mapping)
+    assert second.attributes == ({} if amount is None else {"price_usd": amount})
+    warned = [line for line in imported(root, mapping).warnings() if "price_usd" in line]
+    assert len(warned) == (amount is None)
+    assert all("is left out of 1 products" in line for line in warned)
+
+
+def test_a_price_without_a_currency_of_its_own_is_refused() -> None:
+    for attributes in (
+        {"price": {"field": "cost", "price": True}},
+        {"price": {"field": "c", "currency": "in"}},
+    ):
+        with pytest.raises(ConfigurationError, match="currency"):
+            parse_mapping(mapping_of() | {"attributes": attributes}, "m")

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from components.catalog.format.measures import in_unit, unit_of
 from components.catalog.format.schema import CatalogSchema
 from components.evidence.listing import SellerListing
 from components.evidence.params import WordParams
@@ -18,7 +19,6 @@ from components.opal.refine.judges.schema import SchemaJudge, recognised
 from components.opal.refine.judges.title import TitleJudge
 from components.opal.refine.known_values import KnownValues
 from components.opal.refine.params import TitleParams
-from components.opal.refine.units import in_unit, unit_of
 
 ROOT = Path(__file__).parents[2]
 WORDS = WordParams(most_words=500, min_count=3, typo_ratio=8, min_chars=4, synonym_purity=0.8)

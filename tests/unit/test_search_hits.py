@@ -1,36 +1,17 @@
-"""What ``--where`` asks for, and how hits are told: JSON for programs, a table for people."""
+"""How hits are told: JSON for programs, a table for people."""
 
 from __future__ import annotations
 
 import json
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from components.retrieval.errors import FilterError
-from components.retrieval.hits import Hit, conditions, print_hits
+from components.retrieval.hits import Hit, print_hits
 
 HITS = [
     Hit(1, 0.75, "p7", "Tall “blue” mug", "mug", {"colour": "blue", "use": "office"}),
     Hit(2, 0.5, "p1", "", "teapot", {}),
 ]
-WORD = st.text(st.characters(exclude_characters="=", exclude_categories=("Z", "C")), min_size=1)
-
-
-@given(st.dictionaries(WORD, WORD))
-def test_every_name_and_value_comes_back(wanted: dict[str, str]) -> None:
-    assert conditions([f" {name} = {value} " for name, value in wanted.items()]) == wanted
-
-
-def test_a_value_may_hold_an_equals_sign_and_the_last_of_a_name_counts() -> None:
-    assert conditions(["size=a=b", "colour=red", "colour=blue"]) == {"size": "a=b", "colour": "blue"}
-
-
-@pytest.mark.parametrize("pair", ["colour", "=red", "colour=", "  =  ", ""])
-def test_a_wrong_condition_is_refused_with_an_example(pair: str) -> None:
-    with pytest.raises(FilterError, match="colour=red, not"):
-        conditions([pair])
 
 
 def test_json_output_holds_every_field_of_every_hit(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from components.catalog.format.prices import NoPriceError, amount_in, currency_of
 from components.catalog.format.records import SPLITS, Split
 from components.catalog.source.mapping import From, Mapping, QrelFields, QueryFields
 from components.catalog.source.values.paths import Fields, look_up, opened
@@ -28,13 +30,18 @@ class Draft(NamedTuple):
     several: dict[str, str]  # our name -> which of several values was taken, and some of them
     pictures_left: int  # named beside the main one
     url: str  # that the picture's name was taken from, if one was
+    unread: dict[str, str]  # our name -> what stood there and why it is no value, for attributes left out
 
 
-def _attributes(row: Fields, mapping: Mapping, several: dict[str, str]) -> dict[str, str]:
+def _attributes(
+    row: Fields, mapping: Mapping, several: dict[str, str], unread: dict[str, str]
+) -> dict[str, str]:
     found = {}
     for name, source in mapping.attributes.items():
         if name != "*":
             found[name] = read_text(row, source, f"attributes.{name}", several)
+            if source.price and found[name]:
+                found[name] = _price(row, source, name, found[name], unread)
     if "*" in mapping.attributes:
         every = mapping.attributes["*"]
         inside = From(field="value", raw=every.raw)
@@ -42,6 +49,18 @@ def _attributes(row: Fields, mapping: Mapping, several: dict[str, str]) -> dict[
             if name not in found:
                 found[name] = read_text({"value": value}, inside, f"attributes.{name}", several)
     return {name: text for name, text in found.items() if text and name}
+
+
+def _price(row: Fields, source: From, name: str, text: str, unread: dict[str, str]) -> str:
+    """The amount of a price; empty where there is none, and ``unread`` is told."""
+    if source.field and isinstance(look_up(row, source.field)[1], int | float | Decimal):
+        return text  # a number of JSON or Parquet has no sign for thousands
+    stated = read_text(row, From(field=source.currency), "currency") if source.currency else ""
+    try:
+        return amount_in(text, currency_of(name), stated)
+    except NoPriceError as error:
+        unread[f"attributes.{name}"] = f"{f'{text} {stated}'.strip()[:80]!r} {error}"
+        return ""
 
 
 def _every(row: Fields, path: str) -> Iterator[tuple[str, Any]]:
@@ -85,6 +104,7 @@ def product_draft(row: Fields, mapping: Mapping, root: Path | None = None) -> Dr
     """
     fields = mapping.fields
     several: dict[str, str] = {}
+    unread: dict[str, str] = {}
     product_id = required(row, fields.product_id, "product_id", several)
     try:
         draft = Draft(
@@ -93,13 +113,14 @@ def product_draft(row: Fields, mapping: Mapping, root: Path | None = None) -> Dr
             description=read_text(row, fields.description, "description", several),
             category=required(row, fields.category, "category", several),
             product_type=required(row, fields.product_type, "product_type", several),
-            attributes=_attributes(row, mapping, several),
+            attributes=_attributes(row, mapping, several, unread),
             split=_split(row, mapping),
             group_keys=_group_keys(row, mapping),
             image="",
             several=several,
             pictures_left=0,
             url="",
+            unread=unread,
         )
         image, others, url = picture(row, mapping, root)
         return draft._replace(image=image, pictures_left=others, url=url)

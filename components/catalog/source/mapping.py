@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
+from components.catalog.format.prices import currency_of
 from components.catalog.format.records import SPLITS, Split
 from components.catalog.source.reading.row import all_composed
 from components.catalog.source.values.paths import EVERY, own_name
@@ -88,6 +89,9 @@ class From(Params):
     take: Literal["first", "last", "join"] | None = None
 
     raw: bool = False  # true keeps HTML tags and entities as they stand; else they are read as text
+    # An attribute whose name ends with a currency (price_eur) becomes the amount: "1.299,00 €" is 1299.00
+    price: bool = False
+    currency: str | None = None  # of a price: the field that names its currency, where there is one
 
     @model_validator(mode="after")
     def _one_origin(self) -> From:
@@ -95,11 +99,14 @@ class From(Params):
             raise ValueError("give one of field, template and constant")
         if self.template is not None and not _names_in(self.template):
             raise ValueError(f"template {self.template!r} names no field; write {{FIELD}}, or a constant")
+        if self.currency is not None and not self.price:
+            raise ValueError("currency is of a price; add price: true")
         return self
 
     def paths(self) -> list[str]:
         """The fields of the row that it reads."""
-        return [self.field] if self.field else _names_in(self.template or "")
+        named = [self.field] if self.field else _names_in(self.template or "")
+        return [*named, self.currency] if self.currency else named
 
     def __str__(self) -> str:
         return self.field or self.template or repr(self.constant)
@@ -253,6 +260,7 @@ class Mapping(Params):
         for name, source in self.attributes.items():
             if (name == "*") != bool(source.field and source.field.endswith(EVERY)):
                 raise ValueError(f"attributes.{name}: the name '*' and a field ending in '.*' go together")
+        self._prices_name_a_currency()
         if odd := sorted(name for name in self.join if "." in name or not name):
             raise ValueError(f"join.{odd[0]}: the name of a joined table holds no dot")
         if self.qrels and not self.queries:
@@ -261,6 +269,14 @@ class Mapping(Params):
         if "*" not in self.attributes and (unknown := sorted(asked - set(self.attributes))):
             raise ValueError(f"derive_queries asks for {', '.join(unknown)}: no attribute of the mapping")
         return self
+
+    def _prices_name_a_currency(self) -> None:
+        for name, source in self.attributes.items():
+            if source.price and not currency_of(name):
+                raise ValueError(f"attributes.{name}: a price's name ends with its currency, as in price_eur")
+        others = (source for source in self.fields.__dict__.values() if source is not None)
+        if any(source.price for source in others):
+            raise ValueError("price: true is for attributes")
 
     def product_fields(self) -> list[str]:
         """Every field path that rows of products, with what is joined to them, must show somewhere."""

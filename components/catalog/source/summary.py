@@ -48,7 +48,8 @@ class Summary:
         rows: all that were read. products: those with a picture. pictures_left: named beside the main ones.
         failures: by our name of the field. left_out: by reason. several: our name of a field with several
             values, which of them was taken, and an example. alike: products whose picture has another URL
-            than an earlier product's, and the same file.
+            than an earlier product's, and the same file. unread: our names of attributes whose value was left
+            out, with examples.
     """
 
     rows: int = 0
@@ -59,6 +60,7 @@ class Summary:
     several: Counter[str] = field(default_factory=Counter)
     several_examples: dict[str, str] = field(default_factory=dict)
     alike: int = 0
+    unread: dict[str, Failures] = field(default_factory=dict)
     _urls: dict[str, str] = field(default_factory=dict, repr=False)
 
     def add(self, file: str, number: int, row: Draft | RowProblem | LeftOut) -> None:
@@ -79,6 +81,8 @@ class Summary:
         self.pictures_left += draft.pictures_left
         if draft.url and self._urls.setdefault(str(draft.image), draft.url) != draft.url:
             self.alike += 1
+        for name, reason in draft.unread.items():
+            self.unread.setdefault(name, Failures()).add(reason, draft.product_id)
         for name, values in draft.several.items():
             self.several[name] += 1
             self.several_examples.setdefault(name, values)
@@ -110,6 +114,8 @@ class Summary:
                 f"{name} has several values in {number:,} products, such as {values}: {kept}, for a "
                 f"field holds one value. Choose with take: first, last or join in the mapping."
             )
+        for name, found in self.unread.items():
+            yield f"{name} is left out of {found.rows:,} products: {found.examples(EXAMPLES)}."
         if self.alike:
             yield (
                 f"{self.alike:,} products have a picture whose URL ends like that of another product's: "

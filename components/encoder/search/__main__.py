@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from components.encoder.model.errors import EncoderConfigurationError
+from components.encoder.search.conditions import conditions
 from components.encoder.search.search import search, similar
-from components.retrieval.hits import conditions, print_hits
+from components.retrieval.hits import print_hits
 from components.stage.arguments import Parser
 from components.stage.frame import explain
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from components.encoder.model.errors import ModelFileError
 from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.features.pixels import LIMITS
 from components.encoder.model.features.vector_cache import Vectors
 from components.encoder.model.towers.files import load_encoder
+from components.encoder.search.conditions import Condition, fulfilling
 from components.retrieval.hits import Hit
 from components.retrieval.index import ProductIndex, load_index
 from components.stage.paths import Paths
@@ -52,27 +55,35 @@ def query_vector(encoder: BatchEncoder, text: str, image: Path | None) -> Vector
     return normalised
 
 
-def search(text: str, image: Path | None, k: int, where: dict[str, str], paths: Paths = DEFAULT) -> list[Hit]:
+def search(
+    text: str, image: Path | None, k: int, where: Sequence[Condition], paths: Paths = DEFAULT
+) -> list[Hit]:
     """The ``k`` products nearest to a text and/or picture, from saved files alone.
 
     Raises:
         ModelFileError: no usable model, or nothing to search for.
         IndexFileError: no usable index, or one made with another model.
+        FilterError: ``where`` asks for what no product has.
     """
     loaded = load_encoder(paths.encoder)
     found = load_index(paths.index, loaded.model_sha256, loaded.preprocessing_sha256)
     loaded.encoder.shorten(int(found.embeddings["dimension"]))
     vector = query_vector(BatchEncoder(loaded, batch_size=1, precision="fp32"), text, image)
-    return _hits(found, *found.search(vector, k, where or None))
+    return _hits(found, *found.search(vector, k, _allowed(found, where)))
 
 
-def similar(product_id: str, k: int, where: dict[str, str], paths: Paths = DEFAULT) -> list[Hit]:
+def _allowed(index: ProductIndex, where: Sequence[Condition]) -> NDArray[np.bool_] | None:
+    return fulfilling(index.products, where) if where else None
+
+
+def similar(product_id: str, k: int, where: Sequence[Condition], paths: Paths = DEFAULT) -> list[Hit]:
     """The ``k`` products nearest to one that is in the index, itself left out.
 
     Raises:
         RetrievalDataError: the index does not hold the product.
+        FilterError: ``where`` asks for what no product has.
     """
     found = load_index(paths.index)
     row = found.row_of(product_id)
     vector = found.vector(row)[None]
-    return _hits(found, *found.search(vector, k + 1, where or None), leave_out=row)[:k]
+    return _hits(found, *found.search(vector, k + 1, _allowed(found, where)), leave_out=row)[:k]

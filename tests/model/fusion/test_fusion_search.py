@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from components.encoder.search.conditions import conditions
 from components.fusion.model.errors import FusionConfigurationError
 from components.fusion.model.params import EncodeParams
 from components.search.command import main
@@ -20,6 +21,8 @@ from components.search.search import open_model, search
 from flows.cli import app, guarded
 from tests.model.coloured_shapes import picture
 from tests.model.fusion.conftest import BLOCKS, ENCODE
+
+NOTHING = ["colour=red", "colour=blue"]  # no product has both
 
 
 @pytest.fixture
@@ -52,7 +55,7 @@ def test_the_command_gives_what_search_finds(
     model = open_model(
         trained / "models/fusion", "moe_bilinear", EncodeParams.model_validate(ENCODE), None, 1
     )
-    expected = search(model, "red mug", 5, {}, shop / "data/checked")
+    expected = search(model, "red mug", 5, (), shop / "data/checked")
     assert [hit["product_id"] for hit in found] == [hit.product_id for hit in expected.hits]
     assert [hit["rank"] for hit in found] == [1, 2, 3, 4, 5]
     assert set(found[0]) == {"rank", "score", "product_id", "title", "product_type", "attributes"}
@@ -67,9 +70,11 @@ def test_search_prints_a_table_and_obeys_its_conditions(
     shown = capsys.readouterr().out
     assert shown.count("mug") >= 3 and "red" in shown and "score" in shown
     assert "Ranked by moe_bilinear's" in shown
-    assert main(["--where=colour=invisible", "--", "mug"]) == 0
+    assert main([*(f"--where={asked}" for asked in NOTHING), "--", "mug"]) == 0
     assert "Nothing found" in capsys.readouterr().out
     for words, told, code in (
+        (["--where=colour=rad", "mug"], "did you mean 'red'", 2),
+        (["--where=color=red", "mug"], "did you mean 'colour'", 2),
         (["--where=colour", "mug"], "--where takes name=value", 2),
         (["--k=0", "mug"], "--k must be at least 1", 2),
         (["<>"], "not empty", 4),
@@ -157,7 +162,7 @@ def test_unknown_words_and_nearness_do_not_depend_on_conditions(root: Path, shop
     model = open_model(root / "models/fusion", "moe_bilinear", EncodeParams.model_validate(ENCODE), None, 1)
     found = [
         search(model, "red curtain", 3, where, shop / "data/checked")
-        for where in ({}, {"product_type": "lamp"}, {"colour": "invisible"})
+        for where in (conditions(asked) for asked in ([], ["product_type=lamp"], NOTHING))
     ]
     assert not found[2].hits and {one.unknown for one in found} == {("curtain",)}
     assert len({one.near for one in found}) == 1

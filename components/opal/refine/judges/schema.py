@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+from components.catalog.format.measures import in_unit, unit_of
 from components.catalog.format.schema import Attribute, CatalogSchema, attribute_problem
 from components.evidence.listing import SellerListing
 from components.opal.refine.decisions import Decision, kept
 from components.opal.refine.judge import Inputs, Opened
 from components.opal.refine.known_values import KnownValues
-from components.opal.refine.units import in_unit, unit_of
 from components.opal.refine.wording import abbreviates, contained, recognised, same_words
 
 NAME = "schema"

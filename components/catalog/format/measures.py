@@ -127,3 +127,12 @@ def _converted(number: float, said: str, unit: str) -> float | None:
         return float(registry.Quantity(number, said).to(_shop_unit(unit)).magnitude)
     except (pint.PintError, OverflowError):
         return None
+
+
+def unit_said(text: str) -> str:
+    """The unit that a measure states, as it is written; empty where it states none that shops sell in."""
+    if _FEET.fullmatch(text):
+        return "ft"
+    found = _MEASURE.fullmatch(text)
+    said = (found.group(5) or "").strip(" .") if found else ""
+    return said if _shop_unit(said) else ""
