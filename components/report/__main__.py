@@ -39,16 +39,16 @@ def main(words: Sequence[str]) -> int:
 
 
 def _partial(page: Path, absent: dict[str, str]) -> int:
-    from components.report.page.report import build_report
+    from components.report.page.report import build_report, write_pages
     from components.report.params import ReportParams
     from components.stage.params import load_params
 
     try:
-        report = build_report(Paths(), load_params("report", ReportParams), absent)
+        report = build_report(Paths(), load_params("report", ReportParams), absent, page)
     except VitrineError as error:
         print(f"There is no partial report: {printable(str(error))}", file=sys.stderr)
         return error.exit_code
-    write_text(page, report.html)
+    write_pages(report, page)
     print(f"Partial report, of what this run could make: {page.resolve()}")
     return 0
 

@@ -64,8 +64,11 @@ class RetrievalGalleryParams(Params):
     # lowest grade that is marked as a hit; as the evaluation counts
     relevant_from: int = Field(3, ge=1, le=3)
     top: int = Field(5, ge=1, le=10)  # pictures per search
-    failures: NonNegativeInt = 4  # failed searches per kind of query, shown first
-    successes: NonNegativeInt = 3  # successful searches per kind of query
+    # failed searches per kind of query, shown first: half of them found by the baseline of the first claim
+    failures: NonNegativeInt = 4
+    successes: NonNegativeInt = (
+        3  # successful ones per kind of query: half of them not found by that baseline
+    )
 
 
 class GroundingGalleryParams(Params):
@@ -139,7 +142,7 @@ class ReportParams(Params):
     jpeg_quality: int = Field(78, ge=10, le=95)
     text_chars: int = Field(160, ge=20)  # longer titles and descriptions are cut
     curve_points: int = Field(200, ge=10)  # longer curves are averaged down to this many points
-    max_page_bytes: int = Field(6_000_000, ge=10_000)  # a larger page is refused
+    max_page_bytes: int = Field(3_000_000, ge=10_000)  # a larger page is refused
 
     @model_validator(mode="before")
     @classmethod

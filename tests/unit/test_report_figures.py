@@ -15,7 +15,6 @@ from components.report.figures.figures import (
     Figures,
     PairedTest,
     headline,
-    in_words,
     lower_is_better,
     metric_label,
     number,
@@ -73,22 +72,6 @@ def test_a_written_number_reads_back_and_never_is_minus_zero(value: float, digit
     back = float(text.replace("−", "-"))
     assert abs(back - value) <= 0.5 * 10**-digits * (1 + 1e-9) + 1e-9
     assert not text.startswith("−") or back < 0
-
-
-def test_a_paired_test_in_words() -> None:
-    test = PairedTest(
-        metric="hits_at_5",
-        a="fine_tuned",
-        b="colour_histogram",
-        difference=0.21,
-        low=0.18,
-        high=0.24,
-        p=1e-4,
-        n=1050,
-    )
-    assert in_words(test) == "fine_tuned − colour_histogram, HITS@5: +0.210 [0.180, 0.240], p<0.001, n=1,050"
-    worse = test.model_copy(update={"difference": -0.02, "low": -0.05, "high": 0.01, "p": 0.2})
-    assert in_words(worse).endswith("−0.020 [−0.050, 0.010], p=0.200, n=1,050")
 
 
 @given(st.floats(-1, 1), st.floats(0, 1), st.sampled_from(["hits_at_5", "fallback_rate"]), st.booleans())

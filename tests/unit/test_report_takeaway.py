@@ -6,10 +6,11 @@ import pytest
 
 from components.report.figures.claims import judged_claims
 from components.report.figures.figures import Figures, PairedTest, usual_n
-from components.report.figures.paired_tests import paired_table
+from components.report.figures.key_figures import key_figures, slices
 from components.report.galleries.retrieval import failure_in_words
 from components.report.params import Claim, ReportParams, SearchGalleryOf
 from components.report.text import glossary
+from components.report.text.groups import GROUPS
 from components.report.text.takeaway import counted, takeaway
 from components.stage.record import Interval
 
@@ -50,17 +51,40 @@ def test_contradicted_claims_come_first_and_unclaimed_losses_are_listed() -> Non
     assert counted(claims, ["opal"]).shown == 0
 
 
-def test_the_table_of_tests_has_none_where_a_pair_was_not_tested() -> None:
-    table = paired_table(
-        figures(
-            paired("mrr", "ours", "baseline", 0.1, 0.2),
-            paired("mrr", "ours", "idle", 0.1, 0.2).model_copy(update={"n": 9}),
-            paired("iou", "ours", "idle", 0.1, 0.2),
-        )
+def test_parts_of_the_test_cases_come_worst_first_and_tell_which_lie_below_the_whole() -> None:
+    cells = {"mrr": (0.5, 0.02), "visual_mrr": (0.3, 0.1), "mrr_plain": (0.45, 0.1), "titles_mrr": (0.7, 0.1)}
+    row = {name: Interval(value=v, low=v - w, high=v + w, n=900) for name, (v, w) in cells.items()}
+    row |= {"mrr_desirability": row["mrr"], "hits_at_5": row["mrr"]}
+    tests = (paired("visual_mrr", "baseline", "ours", 0.1, 0.2),)
+    parts = slices(Figures("fusion", {"ours": row, "baseline": row}, tests), "mrr", "ours", "baseline")
+    assert [(part.metric, part.below) for part in parts] == [
+        ("visual_mrr", True),
+        ("mrr_plain", False),
+        ("titles_mrr", False),
+    ]
+    assert (parts[0].verdict, parts[1].verdict) == ("worse", None)
+    assert parts[0].test is not None and parts[0].test.high == -0.1, "turned to ours − baseline"
+    rates = {"fallback_rate": row["mrr"], "fallback_rate_plain": row["titles_mrr"]}
+    (part,) = slices(Figures("ground", {"ours": rates}, ()), "fallback_rate", "ours", None)
+    assert part.below and part.baseline is None, "of rates of errors, more is worse"
+
+
+def test_first_figures_stand_beside_what_is_claimed_else_beside_the_best_that_was_tested() -> None:
+    tests = (
+        paired("mrr", "ours", "baseline", 0.1, 0.2),
+        paired("iou", "ours", "idle", 0.1, 0.2),
+        paired("iou", "ours", "baseline", -0.2, -0.1),
     )
-    assert table.pairs == (("ours", "baseline"), ("ours", "idle"))
-    assert [(row.metric, row.n) for row in table.rows] == [("mrr", None), ("iou", 1500)]
-    assert table.rows[1].tests[0] is None and table.rows[1].tests[1] is not None
+    held = figures(*tests)
+    held.variants["baseline"]["iou"] = Interval(value=0.7, n=1500)
+    wanted = ["fusion.mrr", "fusion.bleu", "other.mrr", "fusion.iou", "fusion.hits_at_5", "fusion.ndcg_at_10"]
+    claims = judged_claims({"fusion": held}, [claim("mrr")], 0.01)
+    found = key_figures(wanted, {"fusion": held}, {"fusion": "ours"}, claims)
+    assert [(each.metric, each.baseline, each.verdict) for each in found] == [
+        ("mrr", "baseline", "better"),
+        ("iou", "baseline", "worse"),
+        ("hits_at_5", None, None),
+    ]
 
 
 def test_the_number_of_cases_of_a_row_is_the_usual_one() -> None:
@@ -85,7 +109,7 @@ def test_every_variant_and_metric_of_the_demos_claims_is_explained(row: dict[str
 
 
 def test_every_system_and_stage_of_the_demo_has_a_description() -> None:
-    assert {name for group in glossary.GROUPS for name in group.systems} == set(REPORT["systems"])
+    assert {name for group in GROUPS for name in group.systems} == set(REPORT["systems"])
     assert set(REPORT["curves"]) <= set(glossary.STAGES) and set(REPORT["quality"]) <= set(glossary.GATES)
 
 

@@ -64,16 +64,17 @@ def _judged(place: int, figures: Figures, claim: Claim, margin: float) -> Judged
                 f"report.claims.{place}: there is no {what} in {claim.system} (known: {known})."
             )
         cells.append(row.get(claim.metric, UNDEFINED))
-    test = _paired(figures, claim)
+    test = paired(figures, claim.metric, claim.ours, claim.baseline)
     standing = None if test is None else claim.standing(test.low, test.high, margin)
     return JudgedClaim(claim, cells[0], cells[1], test, standing)
 
 
-def _paired(figures: Figures, claim: Claim) -> PairedTest | None:
+def paired(figures: Figures, metric: str, ours: str, baseline: str) -> PairedTest | None:
+    """The paired test of ``ours`` against ``baseline``, turned so that its difference is ours − baseline."""
     for test in figures.tests:
-        if test.metric == claim.metric and (test.a, test.b) == (claim.ours, claim.baseline):
+        if test.metric == metric and (test.a, test.b) == (ours, baseline):
             return test
-        if test.metric == claim.metric and (test.b, test.a) == (claim.ours, claim.baseline):
+        if test.metric == metric and (test.b, test.a) == (ours, baseline):
             turned = {"a": test.b, "b": test.a, "difference": -test.difference}
             return test.model_copy(update=turned | {"low": -test.high, "high": -test.low})
     return None

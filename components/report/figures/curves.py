@@ -52,6 +52,11 @@ class StageCharts:
         """Every chart of the stage."""
         return [*([self.first] if self.first else []), *self.rest]
 
+    @property
+    def averaged(self) -> int:
+        """The most neighbouring steps that a drawn point is the mean of."""
+        return max((each.averaged for each in self.all), default=1)
+
     @classmethod
     def of(cls, stage: str, drawn: list[Chart]) -> StageCharts:
         """Take the loss to the front, or the first chart where there is no loss."""

@@ -91,6 +91,11 @@ class Figures:
         names = dict.fromkeys(name for row in self.variants.values() for name in row)
         return [name for name in names if name != PRETRAINED]
 
+    @property
+    def measured(self) -> list[str]:
+        """The variants that have a figure."""
+        return [name for name, row in self.variants.items() if row]
+
     def knows_nothing(self, variant: str, pretrained: bool) -> bool:
         """Whether a variant was neither trained here nor elsewhere; ``pretrained``: of the run's encoder."""
         flag = self.variants[variant].get(PRETRAINED)
@@ -270,10 +275,3 @@ def number(value: float, digits: int = 3, signed: bool = False) -> str:
 def p_value(p: float) -> str:
     """A p-value as it is written: ``p<0.001`` or ``p=0.012``."""
     return "p<0.001" if p < 0.001 else f"p={p:.3f}"
-
-
-def in_words(test: PairedTest) -> str:
-    """``fine_tuned − colour_histogram, HITS@5: +0.210 [0.180, 0.240], p<0.001, n=1,050``."""
-    pair = f"{test.a} − {test.b}, {metric_label(test.metric)}"
-    figure = f"{number(test.difference, signed=True)} [{number(test.low)}, {number(test.high)}]"
-    return f"{pair}: {figure}, {p_value(test.p)}, n={test.n:,}"

@@ -37,6 +37,7 @@ class Cell:
     text: str
     state: State
     confidence: float | None = None
+    version: str = ""  # whose it is
 
 
 @dataclass(frozen=True)
@@ -76,10 +77,11 @@ def cell(version: Version, name: str, truth: Version | None) -> Cell:
     """What a version says of an attribute; right is equal to the truth, as the evaluation counts it."""
     stated, sure = version.attributes.get(name), version.confidence.get(name)
     if stated is None:
-        return Cell("", "absent")
+        return Cell("", "absent", version=version.name)
     if truth is None:
-        return Cell(stated, "plain", sure)
-    return Cell(stated, "right" if truth.attributes.get(name) == stated else "wrong", sure)
+        return Cell(stated, "plain", sure, version.name)
+    right = truth.attributes.get(name) == stated
+    return Cell(stated, "right" if right else "wrong", sure, version.name)
 
 
 def listing_gallery(

@@ -1,11 +1,13 @@
-"""Searches shown as examples: a query, the first products found, hits marked, failures first."""
+"""Searches shown as examples: what a system and its baseline found for a query, lost ones first."""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from components.catalog.format.records import Product
 from components.report.catalogue import CheckedCatalogue, drawn, read_grades
@@ -16,6 +18,8 @@ from components.report.params import RetrievalGalleryParams, SearchGalleryOf
 
 GRADES = {3: "exact", 2: "close", 1: "related"}
 KEYS = ("variant", "task", "query_id", "kind", "top")
+Outcome = Literal["lost", "neither", "won", "both", "failed", "found"]  # the last two: without a baseline
+Rows = dict[str, dict[str, Any]]  # query_id -> its row
 
 
 @dataclass(frozen=True)
@@ -34,31 +38,46 @@ class Search:
 
     query_id: str
     text: str | None  # None: the query is the product `query_id` itself, its title is shown
-    success: bool
+    outcome: Outcome
     scores: str
     found: tuple[Found, ...]
-    sought: str | None  # a product that should have been found, when no hit is among the first
+    other: tuple[Found, ...]  # what the baseline found; empty without one
+    sought: str | None  # a product that should have been found, when no hit is among those shown
+
+    @property
+    def success(self) -> bool:
+        """Whether the system found what was searched for."""
+        return self.outcome in ("won", "both", "found")
 
     @property
     def hits(self) -> int:
-        """Marked products among those shown."""
+        """Marked products among those that the system found and that are shown."""
         return sum(found.hit for found in self.found)
 
     def products(self) -> set[str]:
         """Every product that is shown."""
         others = {self.query_id} if self.text is None else set()
-        return others | {found.product_id for found in self.found} | ({self.sought} if self.sought else set())
+        shown = {found.product_id for found in (*self.found, *self.other)}
+        return others | shown | ({self.sought} if self.sought else set())
+
+
+FAILURES: tuple[Outcome, ...] = ("lost", "neither", "failed")
 
 
 @dataclass(frozen=True)
 class SearchGroup:
-    """Searches of one task and kind of query, failures first."""
+    """Searches of one task and kind of query, failures first, and how many there are of each outcome."""
 
     task: str
     kind: str
     total: int
-    failed: int
+    counts: dict[Outcome, int]
     searches: tuple[Search, ...]
+
+    @property
+    def failed(self) -> int:
+        """Searches in which the system did not find what was searched for."""
+        return sum(self.counts.get(name, 0) for name in FAILURES)
 
 
 @dataclass(frozen=True)
@@ -67,6 +86,7 @@ class RetrievalGallery:
 
     system: str
     variant: str
+    baseline: str | None
     success: SearchGalleryOf
     groups: tuple[SearchGroup, ...]
     disagreeing: int  # searches whose marks and metric disagree
@@ -77,30 +97,36 @@ class RetrievalGallery:
 
 
 class Searches(NamedTuple):
-    """Per-query results of one variant of a system, ordered by task, kind and query."""
+    """Per-query results of one variant of a system, ordered by task, kind and query, and of its baseline."""
 
     system: str
     variant: str
     rows: list[dict[str, Any]]
+    baseline: str | None = None
+    others: Sequence[dict[str, Any]] = ()
 
 
-def read_searches(path: Path, variant: str, metric: str) -> Searches:
+def read_searches(path: Path, variant: str, metric: str, baseline: str | None = None) -> Searches:
     """The rows of ``variant`` in ``SYSTEM.parquet`` that hold a ranking and a value of ``metric``.
+
+    Without rows of ``baseline`` there is none.
 
     Raises:
         ReportInputError: the file or a column is missing, or no row of the variant holds a ranking.
     """
-    rows = [
+    held = [
         row
         for row in read_results(path, [*KEYS, metric])
-        if row["variant"] == variant and row["top"] and _defined(row[metric])
+        if row["variant"] in (variant, baseline) and row["top"] and _defined(row[metric])
     ]
+    rows = [row for row in held if row["variant"] == variant]
     if not rows:
         raise ReportInputError(
             f"{path} has no row of variant '{variant}' with a ranking and {metric}; run the evaluation again."
         )
     ordered = sorted(rows, key=lambda row: (row["task"] or "", row["kind"] or "", row["query_id"]))
-    return Searches(path.stem, variant, ordered)
+    others = [row for row in held if row["variant"] == baseline]
+    return Searches(path.stem, variant, ordered, baseline if others else None, others)
 
 
 def _defined(value: object) -> bool:
@@ -112,24 +138,73 @@ def retrieval_gallery(
 ) -> RetrievalGallery:
     """Draw searches per task and kind, and mark their hits by the catalogue's judgements.
 
+    Of the failures half are searches that the baseline did better, of the successes half those that it
+    did not find; where there are too few of these, more of the others.
+
     Raises:
         ReportInputError: a ranking names a query or product that the checked catalogue does not hold.
     """
     success = params.systems[found.system]
-    grouped: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
-    for row in found.rows:
-        grouped.setdefault((row["task"] or "", row["kind"] or ""), {})[row["query_id"]] = row
+    grouped, others = _by_kind(found.rows), _by_kind(found.others)
     groups = []
     for (task, kind), group in grouped.items():
-        failed = [each for each, row in group.items() if not _succeeded(row, success)]
-        passed = [each for each, row in group.items() if _succeeded(row, success)]
-        ids = drawn(failed, params.failures, seed) + drawn(passed, params.successes, seed)
+        other = others.get((task, kind), {})
+        outcomes = {each: _outcome(row, other.get(each), success) for each, row in group.items()}
+        ids = _shown(outcomes, params, seed)
         grades = read_grades(checked.reader, ids)
-        searches = tuple(_search(group[each], params, success, checked, grades[each]) for each in ids)
-        groups.append(SearchGroup(task, kind, len(group), len(failed), searches))
+        searches = tuple(
+            _search(group[each], other.get(each), outcomes[each], params, (success, checked, grades[each]))
+            for each in ids
+        )
+        groups.append(SearchGroup(task, kind, len(group), Counter(outcomes.values()), searches))
     shown = [search for group_ in groups for search in group_.searches]
     disagreeing = sum((search.hits > 0) != search.success for search in shown)
-    return RetrievalGallery(found.system, found.variant, success, tuple(groups), disagreeing)
+    return RetrievalGallery(found.system, found.variant, found.baseline, success, tuple(groups), disagreeing)
+
+
+def _by_kind(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, str], Rows]:
+    grouped: dict[tuple[str, str], Rows] = {}
+    for row in rows:
+        grouped.setdefault((row["task"] or "", row["kind"] or ""), {})[row["query_id"]] = row
+    return grouped
+
+
+def _outcome(row: dict[str, Any], other: dict[str, Any] | None, success: SearchGalleryOf) -> Outcome:
+    ours = _succeeded(row, success)
+    if other is None:
+        return "found" if ours else "failed"
+    theirs = _succeeded(other, success)
+    return ("both" if theirs else "won") if ours else ("lost" if theirs else "neither")
+
+
+def _shown(outcomes: dict[str, Outcome], params: RetrievalGalleryParams, seed: int) -> list[str]:
+    """Query ids: lost, found by neither, won, found by both."""
+
+    def _of(*wanted: Outcome) -> list[str]:
+        return [each for each, outcome in outcomes.items() if outcome in wanted]
+
+    ids: list[str] = []
+    for first, rest, most in (
+        (_of("lost", "failed"), _of("neither"), params.failures),
+        (_of("won", "found"), _of("both"), params.successes),
+    ):
+        head = drawn(first, max(most - most // 2, most - len(rest)), seed)
+        ids += head + drawn(rest, most - len(head), seed)
+    return ids
+
+
+def outcomes_in_words(group: SearchGroup) -> str:
+    """How the searches of a group ended, in numbers: ``1,000 searches: 12 lost to the baseline, …``."""
+    said: dict[Outcome, str] = {
+        "lost": "lost to the baseline",
+        "won": "won against it",
+        "neither": "found by neither",
+        "both": "found by both",
+        "failed": "failed",
+        "found": "found",
+    }
+    counts = [f"{group.counts[name]:,} {words}" for name, words in said.items() if group.counts.get(name)]
+    return f"{group.total:,} searches: {', '.join(counts)}"
 
 
 def failure_in_words(success: SearchGalleryOf) -> str:
@@ -149,36 +224,50 @@ def _succeeded(row: dict[str, Any], success: SearchGalleryOf) -> bool:
 
 def _search(
     row: dict[str, Any],
+    other: dict[str, Any] | None,
+    outcome: Outcome,
     params: RetrievalGalleryParams,
-    success: SearchGalleryOf,
-    checked: CheckedCatalogue,
-    grades: dict[str, int],
+    known: tuple[SearchGalleryOf, CheckedCatalogue, dict[str, int]],
 ) -> Search:
-    query_id, top = row["query_id"], row["top"][: params.top]
+    success, checked, grades = known
+    query_id = row["query_id"]
     query = checked.queries.get(query_id)
-    unknown = [each for each in top if each not in checked.types]
-    if unknown or (query is None and query_id not in checked.types):
-        what = f"product '{unknown[0]}'" if unknown else f"query '{query_id}'"
-        raise ReportInputError(
-            f"The per-query results name {what}, which data/checked lacks; run the evaluation again."
-        )
-    if query is None:
-        found = [_same(rank, each, query_id, checked) for rank, each in enumerate(top, start=1)]
-        best: str | None = query_id
-    else:
-        found = [_graded(rank, each, grades, params.relevant_from) for rank, each in enumerate(top, start=1)]
-        best = min(grades, key=lambda each: (-grades[each], each), default=None)
+    found, others = (
+        _marked(query_id, each["top"][: params.top] if each else [], grades, params, checked)
+        for each in (row, other)
+    )
+    best = query_id if query is None else min(grades, key=lambda each: (-grades[each], each), default=None)
     if best not in checked.types:  # a judgement of a product that the gate has put into quarantine
         best = None
     values = {name: row[name] for name in [success.metric, *params.scores] if _defined(row.get(name))}
     return Search(
         query_id=query_id,
         text=None if query is None else query.text,
-        success=_succeeded(row, success),
+        outcome=outcome,
         scores=" · ".join(f"{metric_label(name)} {number(value, 2)}" for name, value in values.items()),
-        found=tuple(found),
-        sought=None if any(each.hit for each in found) else best,
+        found=found,
+        other=others,
+        sought=None if any(each.hit for each in (*found, *others)) else best,
     )
+
+
+def _marked(
+    query_id: str,
+    top: list[str],
+    grades: dict[str, int],
+    params: RetrievalGalleryParams,
+    checked: CheckedCatalogue,
+) -> tuple[Found, ...]:
+    """The first products of one ranking, each with how it answers the query."""
+    unknown = [each for each in top if each not in checked.types]
+    if unknown or (query_id not in checked.queries and query_id not in checked.types):
+        what = f"product '{unknown[0]}'" if unknown else f"query '{query_id}'"
+        raise ReportInputError(
+            f"The per-query results name {what}, which data/checked lacks; run the evaluation again."
+        )
+    if query_id in checked.queries:
+        return tuple(_graded(rank, each, grades, params.relevant_from) for rank, each in enumerate(top, 1))
+    return tuple(_same(rank, each, query_id, checked) for rank, each in enumerate(top, 1))
 
 
 def _graded(rank: int, product_id: str, grades: dict[str, int], relevant_from: int) -> Found:

@@ -113,7 +113,7 @@ def _claims(untold: Iterable[Claim]) -> list[str]:
     """A sentence for each measure that claims rest on and that these data do not give."""
     measures = dict.fromkeys((claim.system, claim.metric, claim.ours, claim.baseline) for claim in untold)
     return [
-        f"{system_label(system)}: the data of this catalogue give no {metric_label(metric)} of {ours} and "
-        f"{baseline}, so nothing is claimed of it."
+        f"{system_label(system)}: the data of this catalogue give no {metric_label(metric)} of "
+        f"{glossary.label(system, ours)} and {glossary.label(system, baseline)}, so nothing is claimed of it."
         for system, metric, ours, baseline in measures
     ]

@@ -6,13 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup, escape
-
 from components.catalog.format.records import Product
 from components.report.figures import curves as chart
 from components.report.figures import figures as fig
+from components.report.figures.key_figures import part_in_words
 from components.report.galleries.catalogue import attributes, noise_acts
-from components.report.galleries.retrieval import failure_in_words, query_text
+from components.report.galleries.retrieval import failure_in_words, outcomes_in_words, query_text
 from components.report.params import CLAIM_N, ReportParams
 from components.report.text import glossary
 from components.stage.files.pages import render_page
@@ -28,16 +27,10 @@ def clip(value: object, most: int) -> str:
     return text if len(text) <= most else text[: most - 1].rstrip() + "…"
 
 
-def _broken(name: str) -> Markup:
-    """A variant's name that a narrow column may break after an underscore."""
-    return Markup("_<wbr>").join(escape(part) for part in name.split("_"))
-
-
 def _filters(params: ReportParams, listed: dict[str, Product]) -> dict[str, Callable[..., Any]]:
     return {
         "attributes": attributes,
         "best": fig.supported_best,
-        "broken": _broken,
         "clip": lambda value: clip(value, params.text_chars),
         "failure": failure_in_words,
         "metric": fig.metric_label,
@@ -55,7 +48,12 @@ def _filters(params: ReportParams, listed: dict[str, Product]) -> dict[str, Call
         "two_digits": lambda value: fig.number(value, 2),
         "verdict": lambda figures, test: fig.verdict(figures, test.a, test.b, test.metric),
         "verdict_counts": fig.verdict_counts,
-        "words": fig.in_words,
+        "label": lambda variant, system: glossary.label(system, variant),
+        "lower_is_better": fig.lower_is_better,
+        "meaning": glossary.meaning,
+        "sentence": lambda words: words[:1].upper() + words[1:],
+        "outcomes": outcomes_in_words,
+        "part": part_in_words,
     }
 
 

@@ -1,101 +1,130 @@
-"""The whole page: reads a workspace, draws the samples, and renders one self-contained HTML file."""
+"""All pages of the report: reads a workspace, draws the samples, and renders self-contained HTML files."""
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from components.catalog.format.records import Product
-from components.report.catalogue import CheckedCatalogue, listings, read_catalogue, read_truth
+from components.report.catalogue import CheckedCatalogue, read_catalogue
 from components.report.errors import ReportParamsError
-from components.report.figures import curves as chart
 from components.report.figures import figures as fig
 from components.report.figures.claims import JudgedClaim, judged_claims
-from components.report.figures.gate_plot import gate_plot
-from components.report.figures.paired_tests import TestsTable, paired_table
+from components.report.figures.key_figures import key_figures
 from components.report.figures.quality_summary import read_gate
-from components.report.galleries.catalogue import shown_products
-from components.report.galleries.grounding import (
-    GroundingGallery,
-    PointingFiles,
-    grounding_gallery,
-    unjudged_gallery,
-)
-from components.report.galleries.listings import listing_gallery
-from components.report.galleries.pictures import Picture, thumbnail
-from components.report.galleries.retrieval import (
-    RetrievalGallery,
-    read_searches,
-    retrieval_gallery,
-)
-from components.report.page.gaps import SMALL, Absent, without_gaps
+from components.report.page.galleries import Galleries, read_galleries
+from components.report.page.gaps import SMALL, Absent, Gaps, without_gaps
 from components.report.page.render import render
+from components.report.page.systems import owner, read_curves, system_parts
 from components.report.params import ReportParams
-from components.report.text import glossary
-from components.report.text.reading import honest_reading
-from components.report.text.takeaway import Takeaway, counted, takeaway
+from components.report.text.groups import groups_of
+from components.report.text.takeaway import WORST_FIRST, counted
+from components.stage.files.publish import published, write_text
 from components.stage.paths import Paths
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
+INDEX, SYSTEMS, CATALOGUE = "index.html", "systems", "catalogue"
 
 
 @dataclass(frozen=True)
 class Report:
-    """The page, the headline numbers, and how many pictures the page holds."""
+    """The pages by their places below the report's folder, the headline numbers, the count of pictures."""
 
-    html: str
+    pages: dict[str, str]
     headline: dict[str, float]
     pictures: int
 
 
-@dataclass(frozen=True)
-class Result:
-    """One system's table, tests and reading."""
-
-    figures: fig.Figures
-    takeaway: Takeaway
-    tests: TestsTable
-    reading: list[str]
-
-
-def build_report(paths: Paths, params: ReportParams, partial: Mapping[str, str] = NOTHING) -> Report:
+def build_report(
+    paths: Paths, params: ReportParams, partial: Mapping[str, str] = NOTHING, at: Path | None = None
+) -> Report:
     """Make the report of the workspace whose files are at ``paths``; nothing is written.
 
     The same inputs and parameters give the same text: no clock, host, path or order of files enters it.
 
     Args:
         partial: of a run in which a stage failed: the outputs that it did not make, and why.
+        at: where the first page will stand, if not at ``paths.report``; its links start from there.
 
     Raises:
         ReportInputError: an input is missing, broken, or does not fit the others.
         ReportParamsError: the parameters ask for a figure that does not exist, or for too large a page.
     """
     gaps = without_gaps(paths, params, Absent(partial))
-    params, all_figures = gaps.params, gaps.figures
-    numbers = fig.headline(all_figures, params.headline)
-    claims = judged_claims(all_figures, params.claims, params.claim_margin)
-    context = _shop(paths, params) | _results(paths, params, all_figures, claims)
-    context |= _galleries(paths, params, context["checked"])
-    context |= {"claims": claims, "groups": _groups(params, claims)}
-    context |= {"gaps": gaps.notes, "partial": bool(partial)}
-    context["lead"] = _lead(params, context)
-    html = render(params, context)
+    params = gaps.params
+    numbers = fig.headline(gaps.figures, params.headline)
+    claims = judged_claims(gaps.figures, params.claims, params.claim_margin)
+    checked = read_catalogue(paths.catalogue)
+    shared = _shop(paths, params, checked) | _claimed(gaps, claims)
+    shared |= {"gaps": gaps.notes, "partial": bool(partial), "titled": params.title}
+    parts = system_parts(params, gaps.figures, claims, shared["curves"])
+    galleries = read_galleries(paths, params, checked, claims)
+    shared |= {"listings": galleries.listings, "pictures": galleries.pictures}
+    start = (at or paths.report).parent
+    pages = {}
+    for place, context in _contexts(params, shared, parts, galleries).items():
+        quality = os.path.relpath(paths.quality, (start / place).parent)
+        whole = shared | context | {"quality_at": Path(quality).as_posix()}
+        pages[place] = _weighed(place, render(params, whole), params)
+    return Report(pages, numbers, len(galleries.pictures))
+
+
+def write_pages(report: Report, index: Path) -> Path:
+    """Publish the first page at ``index`` and the others in a folder beside it, which is returned."""
+    folder = index.parent / SYSTEMS
+    with published(folder) as temporary:
+        temporary.mkdir()
+        for place, html in report.pages.items():
+            if place != INDEX:
+                (temporary / Path(place).name).write_text(html, encoding="utf-8")
+    write_text(index, report.pages[INDEX])
+    return folder
+
+
+def _weighed(place: str, html: str, params: ReportParams) -> str:
     size = len(html.encode())
     if size > params.max_page_bytes:
         raise ReportParamsError(
-            f"The page would have {size:,} bytes, more than report.max_page_bytes "
+            f"The page {place} would have {size:,} bytes, more than report.max_page_bytes "
             f"({params.max_page_bytes:,}): lower report.thumbnail_px, report.jpeg_quality or the "
             "counts of the galleries."
         )
-    return Report(html, numbers, len(context["pictures"]))
+    return html
 
 
-def _shop(paths: Paths, params: ReportParams) -> dict[str, Any]:
-    """What was run: counts of the checked catalogue, and what the gates found."""
-    checked = read_catalogue(paths.catalogue)
+def _contexts(
+    params: ReportParams, shared: dict[str, Any], parts: dict[str, dict[str, Any]], galleries: Galleries
+) -> dict[str, dict[str, Any]]:
+    """Place of each page -> what it shows beside what all pages know."""
+    groups = [entry["group"] for entry in shared["groups"]]
+    claimed = {drawn.stage for part in parts.values() for drawn in part["curves"]}
+    others = [drawn for drawn in shared["curves"] if drawn.stage not in claimed]
+    index = {"content": "index.jinja", "here": "", "root": "", "page": "", "others": others}
+    pages: dict[str, dict[str, Any]] = {INDEX: index | {"lead": _lead(params, shared)}}
+    for entry in shared["groups"]:
+        group = entry["group"]
+        found = {
+            "searches": [each for each in galleries.searches if each.system in group.systems],
+            "groundings": [each for each in galleries.groundings if owner(groups, each.folder) is group],
+            "generated": galleries.generated if owner(groups, "listing") is group else None,
+            "gates_plot": galleries.gates
+            if galleries.gates and owner(groups, galleries.gates.system) is group
+            else None,
+        }
+        looked = owner(groups, "ground") is group
+        head = {"content": "system.jinja", "here": group.key, "root": "../", "page": group.name}
+        pages[f"{SYSTEMS}/{group.key}.html"] = head | entry | found | parts[group.key] | {"looked": looked}
+    head = {"content": "catalogue.jinja", "here": CATALOGUE, "root": "../", "page": "The catalogue"}
+    pages[f"{SYSTEMS}/{CATALOGUE}.html"] = head | galleries.catalogue
+    return pages
+
+
+def _shop(paths: Paths, params: ReportParams, checked: CheckedCatalogue) -> dict[str, Any]:
+    """What was run: counts of the checked catalogue, what the gates found, and the training curves."""
     queries = Counter((query.kind, query.split) for query in checked.queries.values())
     tiles = [
         ("products", len(checked.types)),
@@ -112,128 +141,42 @@ def _shop(paths: Paths, params: ReportParams) -> dict[str, Any]:
         ],
         "tiles": tiles,
         "gates": [read_gate(paths.quality, gate) for gate in params.quality],
+        "curves": read_curves(paths, params),
     }
 
 
-def _groups(params: ReportParams, claims: list[JudgedClaim]) -> list[dict[str, Any]]:
-    """The systems of this run by their usual names, each with the count of its claims."""
-    found = []
-    for group in glossary.GROUPS:
-        systems = [name for name in group.systems if name in params.systems]
-        if systems:
-            count = counted(claims, systems)
-            found.append({"name": group.name, "does": group.does, "systems": systems, "count": count})
-    return found
-
-
-def _results(
-    paths: Paths, params: ReportParams, all_figures: dict[str, fig.Figures], claims: list[JudgedClaim]
-) -> dict[str, Any]:
-    """Tables, tests and readings of the systems, and the training curves."""
-    results = []
-    for system, subject in params.systems.items():
-        figures = all_figures[system]
-        if subject not in figures.variants:
-            known = ", ".join(figures.variants)
-            raise ReportParamsError(
-                f"report.systems.{system}: there is no variant '{subject}' (known: {known})."
-            )
-        figures = fig.with_first(figures, subject)
-        figures = fig.reordered(figures, glossary.in_order(figures))
-        taken = takeaway(figures, subject, claims, params.pretrained)
-        reading = honest_reading(figures, subject, params.pretrained)
-        results.append(Result(figures, taken, paired_table(figures), reading))
-    drawn = []
-    for stage in params.curves:
-        curves = chart.read_curves(paths.plots / f"{stage}.csv")
-        drawn.append(chart.StageCharts.of(stage, chart.charts(curves, params.curve_points)))
-    averaged = max((each.averaged for stage in drawn for each in stage.all), default=1)
-    return {"results": results, "curves": drawn, "averaged": averaged}
-
-
-def _searches(paths: Paths, params: ReportParams, checked: CheckedCatalogue) -> list[RetrievalGallery]:
-    """Searches of every system that ranks products."""
-    found = []
-    for system, success in params.retrieval.systems.items():
-        subject = params.systems[system]
-        searches = read_searches(paths.per_query / system / f"{system}.parquet", subject, success.metric)
-        found.append(retrieval_gallery(searches, params.retrieval, params.seed, checked))
-    return found
-
-
-def _groundings(paths: Paths, params: ReportParams, checked: CheckedCatalogue) -> list[GroundingGallery]:
-    """Boxes beside true ones; where no true one is known, the boxes alone."""
-    boxes = paths.grounding / "boxes.parquet"
-    found = []
-    for folder, variant in params.grounding.variants.items():
-        files = PointingFiles(paths.per_query / folder / "pointing.parquet", boxes)
-        gallery = grounding_gallery(files, variant, params.grounding, params.seed, checked)
-        found += [gallery] if gallery else []
-    if not found:
-        unjudged = unjudged_gallery(boxes, params.grounding, params.seed, checked)
-        found += [unjudged] if unjudged else []
-    return found
-
-
-def _galleries(paths: Paths, params: ReportParams, checked: CheckedCatalogue) -> dict[str, Any]:
-    """The examples shown, with the listings and thumbnails they need."""
-    truth = paths.truth / "truth.parquet"
-    searches, groundings = _searches(paths, params, checked), _groundings(paths, params, checked)
-    generated, gates = None, None
-    if params.listings:
-        folder = paths.per_query / "listing"
-        generated = listing_gallery(folder, params.listings, params.seed, checked)
-    if params.gates:
-        path = paths.per_query / params.gates.system / "gates.parquet"
-        gates = gate_plot(path, params.gates.system, params.gates.variant)
-    shown = shown_products(checked, params.catalogue, params.seed)
-    in_catalogue = {each for ids in shown.values() for each in ids}
-    needed = {p for gallery in searches for p in gallery.products()} | in_catalogue
-    needed |= {pointing.product_id for gallery in groundings for pointing in gallery.pointings}
-    needed |= {case.product_id for case in generated.cases} if generated else set()
-    listed, pictures = _pictured(checked, needed, params)
+def _claimed(gaps: Gaps, claims: list[JudgedClaim]) -> dict[str, Any]:
+    """The claims by whether they hold, and the systems of this run with their first figures."""
+    groups = []
+    for group in groups_of(gaps.params.systems):
+        firsts = key_figures(group.figures, gaps.figures, gaps.params.systems, claims)
+        groups.append({"group": group, "count": counted(claims, group.systems), "firsts": firsts})
     return {
-        "searches": searches,
-        "groundings": groundings,
-        "generated": generated,
-        "gates_plot": gates,
-        "shown": shown,
-        "has_truth": truth.is_file(),
-        "truth": read_truth(truth, in_catalogue),
-        "listings": listed,
-        "pictures": pictures,
+        "claims": claims,
+        "failing": sorted(
+            (row for row in claims if row.standing != "shown"),
+            key=lambda row: WORST_FIRST.index(row.standing),
+        ),
+        "holding": [row for row in claims if row.standing == "shown"],
+        "groups": groups,
     }
 
 
-def _pictured(
-    checked: CheckedCatalogue, needed: set[str], params: ReportParams
-) -> tuple[dict[str, Product], dict[str, Picture]]:
-    """Listings and thumbnails by product id."""
-    listed: dict[str, Product] = {}
-    pictures: dict[str, Picture] = {}
-    for listing in listings(checked.reader, needed):
-        listed[listing.product_id] = listing
-        pictures[listing.product_id] = thumbnail(
-            listing.product_id, listing.image, params.thumbnail_px, params.jpeg_quality
-        )
-    return listed, pictures
-
-
-def _lead(params: ReportParams, context: dict[str, Any]) -> str:
-    products, queries = len(context["checked"].types), len(context["checked"].queries)
+def _lead(params: ReportParams, shared: dict[str, Any]) -> str:
+    products, queries = len(shared["checked"].types), len(shared["checked"].queries)
     sentences = [f"Profile {params.profile}: {products:,} products, {queries:,} queries."]
-    if context["partial"]:
-        sentences.insert(0, "A partial report: a stage of this run failed.")
+    if shared["partial"]:
+        sentences.insert(0, "A partial report: not every stage of the graph has run to its end.")
     if products < SMALL:
         sentences.append(f"Figures of fewer than {SMALL:,} products say little: read them as a rehearsal.")
-    standings = [row.standing for row in context["claims"]]
+    standings = [row.standing for row in shared["claims"]]
     if standings:
         said = [(standings.count("opposite"), "contradicted"), (standings.count("open"), "not shown")]
         rest = "".join(f", {count} {word}" for count, word in said if count)
-        sentences.append(f"Of {len(standings)} claims {standings.count('shown')} are shown{rest}.")
-    failed = [gate.gate for gate in context["gates"] if not gate.passed]
+        sentences.append(f"Of {len(standings)} claims {standings.count('shown')} hold{rest}.")
+    failed = [gate.gate for gate in shared["gates"] if not gate.passed]
     if failed:
         sentences.append(f"Quality gates that failed: {', '.join(failed)}.")
-    elif context["gates"]:
+    elif shared["gates"]:
         sentences.append("Every quality gate passed.")
     return " ".join(sentences)

@@ -5,37 +5,10 @@ A name that is not here (a study's row, an attribute of somebody's catalogue) is
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from components.report.figures.figures import Figures
-
-
-@dataclass(frozen=True)
-class Group:
-    """A system by its usual name: what goes in and what comes out, and the files that measure it."""
-
-    name: str
-    does: str
-    systems: tuple[str, ...]
-
-
-GROUPS = (
-    Group(
-        "OPAL",
-        "A seller's photo becomes a title and attributes that obey the category's schema.",
-        ("refine", "listing"),
-    ),
-    Group("Fusion retrieval", "A text query ranks products by their text and their picture.", ("fusion",)),
-    Group(
-        "VL-CLIP",
-        "A product becomes one vector, from its grounded picture and its clarified text.",
-        ("ground", "vlclip"),
-    ),
-    Group(
-        "The encoder", "One dual encoder of pictures and texts, on which all three are built.", ("encoder",)
-    ),
-)
 
 SYSTEMS = {
     "encoder": "The dual encoder, taught on what sellers wrote and buyers asked: it searches pictures by "
@@ -102,6 +75,47 @@ VARIANTS = {
     },
 }
 
+# What a row is called on the pages; a row that is not here keeps its own name.
+LABELS = {
+    ("encoder", "fine_tuned"): "the trained encoder",
+    ("encoder", "fine_tuned_typed"): "the encoder, told the types",
+    ("encoder", "fine_tuned_inferred"): "the encoder, types inferred",
+    ("encoder", "colour_histogram"): "a colour histogram, told the types",
+    ("encoder", "colour_histogram_untyped"): "a colour histogram",
+    ("encoder", "image_centre"): "the picture's centre",
+    ("encoder", "untrained"): "the untrained network",
+    ("encoder", "linear_probe"): "a linear probe",
+    ("ground", "dense_head"): "the dense head",
+    ("ground", "foreground"): "the foreground by colour",
+    ("ground", "centre_crop"): "a box in the middle",
+    ("ground", "whole_image"): "the whole picture",
+    ("ground", "random_box"): "a random box",
+    ("vlclip", "full"): "VL-CLIP",
+    ("vlclip", "raw"): "training on whole pictures and sellers' texts",
+    ("vlclip", "untrained"): "the encoder",
+    ("vlclip", "chance"): "a random order",
+    ("fusion", "moe_bilinear"): "the gated network",
+    ("fusion", "moe_bilinear_vectors"): "the gated network without BM25",
+    ("fusion", "concat_mlp"): "the concatenating network",
+    ("fusion", "fixed_weights"): "fixed weights",
+    ("fusion", "average"): "the mean of both vectors",
+    ("fusion", "text_only"): "text alone",
+    ("fusion", "image_only"): "picture alone",
+    ("fusion", "hybrid_image"): "a sum of BM25, text and picture",
+    ("fusion", "hybrid_image_type"): "a sum of BM25, text, picture and type",
+    ("fusion", "hybrid"): "BM25 and text",
+    ("fusion", "bm25"): "BM25",
+    ("refine", "refined"): "refined listings",
+    ("refine", "seller"): "sellers' own listings",
+    ("listing", "dpo"): "OPAL with preferences",
+    ("listing", "sft_refined"): "OPAL, tuned on refined listings",
+    ("listing", "sft_raw"): "the same, tuned on sellers' listings",
+    ("listing", "linear_probe"): "a linear probe",
+    ("listing", "nearest_vote"): "a vote of the nearest",
+    ("listing", "nearest_neighbour"): "a copy of the nearest",
+    ("listing", "zero_shot"): "the untuned model",
+}
+
 # Searched for in a metric's name, whole words only; a metric is explained by every one that it holds.
 MEASURES = {
     "hits_at": ("HITS@k", "share of queries with a relevant product among the first k"),
@@ -114,14 +128,14 @@ MEASURES = {
         "Attribute accuracy",
         "share of attributes whose true value the encoder picks among the allowed ones",
     ),
-    "attribute_mean_accuracy": ("Mean attribute accuracy", "the same, mean over attributes"),
+    "attribute_mean_accuracy": ("Mean attribute accuracy", "the same, as a mean over attributes"),
     "attribute_f1": (
         "Attribute F1",
-        "of exact pairs of attribute and value against the true ones, mean over products",
+        "F1 of exact pairs of attribute and value against the true ones, mean over products",
     ),
     "attribute_macro_f1": (
         "Attribute macro-F1",
-        "the same, mean over attributes, so that rare ones count alike",
+        "F1 of exact pairs of attribute and value, mean over attributes, so that rare ones count alike",
     ),
     "precision": ("Precision", "share of what is given that is right"),
     "recall": ("Recall", "share of what is true that is given"),
@@ -155,8 +169,8 @@ STAGES = {
     "vlclip_full": "VL-CLIP, whole pictures with boxes beside, and clarified texts",
     "align_text": "Fusion: queries with texts",
     "align_image": "Fusion: queries with pictures",
-    "fuse_concat_mlp": "Fusion: concat_mlp",
-    "fuse_moe_bilinear": "Fusion: moe_bilinear",
+    "fuse_concat_mlp": "Fusion: the concatenating network",
+    "fuse_moe_bilinear": "Fusion: the gated network",
     "sft_raw": "OPAL, tuned on sellers' listings",
     "sft_refined": "OPAL, tuned on refined listings",
     "dpo": "OPAL, taught by preferences",
@@ -192,3 +206,15 @@ def measures(metrics: Iterable[str]) -> list[tuple[str, str]]:
             held = [name for name in held if f"_{word}_at_" not in name]
         found += [entry] if held else []
     return found
+
+
+def label(system: str, variant: str) -> str:
+    """What a row is called: words, or its own name without underscores."""
+    return LABELS.get((system, variant)) or variant.replace("_", " ")
+
+
+def meaning(metric: str) -> str:
+    """What one metric means, its slices in brackets; empty where none of its words is known."""
+    cut = re.search(r"_at_(\d+)", metric)
+    found = [text.replace("first k", f"first {cut[1]}") if cut else text for _, text in measures([metric])]
+    return f"{found[0]} ({'; '.join(found[1:])})" if found[1:] else "".join(found)

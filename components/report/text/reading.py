@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from components.report.figures.figures import PRETRAINED, Figures, metric_label, verdict
 from components.report.params import CLAIM_N
+from components.report.text import glossary
 
 FEW = 4  # this many metrics are named, more are counted
 
@@ -22,6 +23,7 @@ def against(figures: Figures, subject: str, other: str) -> str:
     for metric in figures.variants[subject]:
         if metric in figures.variants[other] and metric != PRETRAINED:
             found[verdict(figures, subject, other, metric)].append(metric_label(metric))
+    subject, other = (glossary.label(figures.system, name) for name in (subject, other))
     if not any(found.values()):
         return f"{subject} and {other} have no metric in common."
     than = f"than {other} "
@@ -63,7 +65,8 @@ def honest_reading(figures: Figures, subject: str, pretrained: bool) -> list[str
             continue
         line = against(figures, subject, other)
         if figures.knows_nothing(other, pretrained):
-            line += f" {other} has learned nothing yet: beating it shows only that training took effect."
+            name = glossary.label(figures.system, other)
+            line += f" {name} has learned nothing yet: beating it shows only that training took effect."
         lines.append(line)
     lines += _between_others(figures, subject)
     small = [test for test in figures.tests if test.n < CLAIM_N]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from components.report.figures.claims import JudgedClaim
 from components.report.figures.figures import Figures, metric_label, verdict
 from components.report.params import CLAIM_N
+from components.report.text import glossary
 from components.report.text.reading import FEW, listed
 
 WORST_FIRST = ("opposite", "open", None, "shown")
@@ -51,7 +52,7 @@ def counted(claims: Iterable[JudgedClaim], systems: Iterable[str]) -> Count:
 def _losses(figures: Figures, subject: str, claims: list[JudgedClaim]) -> list[str]:
     """One sentence per baseline that a paired test puts ahead of ``subject`` where no claim says so."""
     claimed = {(row.claim.metric, frozenset((row.claim.ours, row.claim.baseline))) for row in claims}
-    sentences = []
+    sentences, ours = [], glossary.label(figures.system, subject)
     for other in figures.variants:
         tested = [test.metric for test in figures.tests if {test.a, test.b} == {subject, other}]
         worse = [
@@ -60,7 +61,11 @@ def _losses(figures: Figures, subject: str, claims: list[JudgedClaim]) -> list[s
             if verdict(figures, subject, other, metric) == "worse"
             and (metric, frozenset((subject, other))) not in claimed
         ]
-        sentences += [f"{subject} is worse than {other} on {listed(worse)}."] if worse else []
+        sentences += (
+            [f"{ours} is worse than {glossary.label(figures.system, other)} on {listed(worse)}."]
+            if worse
+            else []
+        )
     return sentences
 
 
@@ -68,8 +73,9 @@ def _caveats(figures: Figures, subject: str, pretrained: bool) -> list[str]:
     caveats = []
     for other in figures.variants:
         if other != subject and figures.knows_nothing(other, pretrained):
+            name = glossary.label(figures.system, other)
             caveats.append(
-                f"{other} has learned nothing yet: beating it shows only that training took effect."
+                f"{name} has learned nothing yet: beating it shows only that training took effect."
             )
     small = [test.n for test in figures.tests if test.n < CLAIM_N]
     if small:
@@ -78,7 +84,8 @@ def _caveats(figures: Figures, subject: str, pretrained: bool) -> list[str]:
             f"(the smallest on {min(small):,}): read those as an indication."
         )
     if untested := [name for name in figures.variants if not _tested(figures, name)]:
-        names = listed(untested) if len(untested) <= FEW else f"{len(untested)} rows"
+        named = [glossary.label(figures.system, name) for name in untested]
+        names = listed(named) if len(untested) <= FEW else f"{len(untested)} rows"
         caveats.append(f"No paired test was made of {names}.")
     return caveats
 

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from components.catalog.format.records import PRODUCTS, QRELS, QUERIES, TRUTH
+from components.report.page.report import Report
 from components.report.params import ReportParams
 
 TYPES = {"mug": "kitchen", "lamp": "living", "shirt": "clothes"}
@@ -161,6 +162,11 @@ def parameters(**changes: Any) -> dict[str, Any]:
         "curve_points": 50,
         "max_page_bytes": 500_000,
     } | changes
+
+
+def everything(report: Report) -> str:
+    """All pages of a report behind one another."""
+    return "\n".join(report.pages.values())
 
 
 class Workspace:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Workspace, parameters, table
+from conftest import Workspace, everything, parameters, table
 from pydantic import ValidationError
 
 from components.report.errors import ReportInputError, ReportParamsError
@@ -63,7 +63,7 @@ def test_a_gate_report_must_say_whether_it_passed(workspace: Workspace, params: 
 def test_a_gate_report_of_another_shape_is_still_shown(workspace: Workspace, params: MakeParams) -> None:
     kinds = {"products": {"rows": "many", "reasons": [1, 2]}, "queries": 7}
     workspace.json("reports/quality/catalog.json", {"passed": True, "kinds": kinds})
-    assert "✓ passed" in build_report(Paths.below(workspace.root), params()).html
+    assert "✓ passed" in everything(build_report(Paths.below(workspace.root), params()))
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_undefined_metrics_and_rows_without_a_ranking_are_left_out(
         if row["query_id"] == "q1":
             row["top"] = None
     workspace.write()
-    html = build_report(Paths.below(workspace.root), params()).html
+    html = everything(build_report(Paths.below(workspace.root), params()))
     assert "a red mug" not in html and "something round" not in html
     assert "this product" in html
 
@@ -151,7 +151,9 @@ def test_pointings_of_other_variants_are_left_out(workspace: Workspace, params: 
     for row in rows:
         row["hit"] = row["variant"] == "fine_tuned"
     table(workspace.root / "results/per_query/encoder/pointing.parquet", rows)
-    assert "0 of 2 points miss" in " ".join(build_report(Paths.below(workspace.root), params()).html.split())
+    assert "0 of 2 points miss" in " ".join(
+        everything(build_report(Paths.below(workspace.root), params())).split()
+    )
 
 
 def test_too_large_a_page_is_refused_with_what_to_lower(workspace: Workspace, params: MakeParams) -> None:
@@ -187,7 +189,7 @@ def test_an_undefined_figure_does_not_stop_the_page(workspace: Workspace, params
     metrics["_tests"] = [t for t in metrics["_tests"] if t["metric"] == "mrr"]
     workspace.json("metrics/encoder.json", metrics)
     report = build_report(Paths.below(workspace.root), params())
-    assert report.headline == {} and "not defined" in report.html
+    assert report.headline == {} and "not defined" in everything(report)
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in CLAIMS.glob("*.yaml")))

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import Workspace, pairs, parameters
+from conftest import Workspace, everything, pairs, parameters
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -84,7 +84,7 @@ class Page(HTMLParser):
 
 
 def built(workspace: Workspace, params: ReportParams) -> Page:
-    return Page(build_report(Paths.below(workspace.root), params).html)
+    return Page(everything(build_report(Paths.below(workspace.root), params)))
 
 
 def assert_inert(page: Page) -> None:
@@ -104,16 +104,21 @@ def assert_inert(page: Page) -> None:
     assert not [
         name for _, attrs in page.elements for name in attrs if name.startswith("on") or name == "style"
     ]
-    assert all(re.match(r"data:image/jpeg;base64,|data:,$|#[a-z_-]+$", uri) for uri in page.uris())
+    assert all(
+        re.match(r"data:image/jpeg;base64,|data:,$|#[a-z_-]+$|(\.\./)*([a-z]+/)?[a-z_]+\.html$", uri)
+        for uri in page.uris()
+    )
 
 
 def test_the_page_loads_nothing_from_outside(workspace: Workspace, params: MakeParams) -> None:
-    html = build_report(Paths.below(workspace.root), params()).html
+    html = everything(build_report(Paths.below(workspace.root), params()))
     page = Page(html)
     assert_inert(page)
     assert "http:" not in html and "https:" not in html and "@import" not in html and "url(" not in html
     policy = [attrs["content"] for tag, attrs in page.elements if tag == "meta" and "http-equiv" in attrs]
-    assert policy == ["default-src 'none'; img-src data:; style-src 'unsafe-inline'"]
+    assert (
+        set(policy) == {"default-src 'none'; img-src data:; style-src 'unsafe-inline'"} and len(policy) == 3
+    )
     assert all("alt" in attrs for tag, attrs in page.elements if tag == "img")
 
 
@@ -135,8 +140,8 @@ def test_the_same_run_gives_the_same_bytes(workspace: Workspace, params: MakePar
     other.qrels.reverse()
     other.write()
     assert build_report(Paths.below(other.root), params()) == first
-    assert str(tmp_path) not in first.html
-    assert build_report(Paths.below(workspace.root), params(seed=4)).html != first.html
+    assert str(tmp_path) not in everything(first)
+    assert everything(build_report(Paths.below(workspace.root), params(seed=4))) != everything(first)
 
 
 def run_stage(root: Path, hash_seed: str = "0") -> subprocess.CompletedProcess[str]:
@@ -162,7 +167,9 @@ def test_the_stage_publishes_the_page_the_headline_and_a_record(workspace: Works
     assert json.loads((workspace.root / "metrics/headline.json").read_text()) == {"encoder.hits_at_5": 0.61}
     records = [json.loads(path.read_text()) for path in workspace.root.glob(".vitrine/records/*/*.json")]
     assert len(records) == 2
-    assert records[0]["metrics"]["page_bytes"] == len(outputs[0])
+    pages = [workspace.root / "reports/index.html", *(workspace.root / "reports/systems").iterdir()]
+    assert {page.name for page in pages} == {"index.html", "encoder.html", "catalogue.html"}
+    assert records[0]["metrics"]["page_bytes"] == sum(page.stat().st_size for page in pages)
     assert records[0]["parameters"]["report"]["profile"] == "tiny"
 
 
@@ -181,7 +188,7 @@ def test_the_page_counts_products_queries_and_judgements(workspace: Workspace, p
     assert "products 24 categories 3 product types 3 queries 2 judgements 3" in words
     assert "Category train validation test all" in words
     assert "kitchen 3 3 2 8" in words
-    assert "catalog the catalogue, before anything learns from it ✓ passed" in words
+    assert "Catalog the catalogue, before anything learns from it ✓ passed" in words
     assert "products: 30 checked, 6 in quarantine" in words
     assert "unknown colour: 4 no picture: 2" in words
 
@@ -190,14 +197,15 @@ def test_the_table_gives_intervals_and_marks_only_what_a_test_supports(
     workspace: Workspace, params: MakeParams
 ) -> None:
     words = built(workspace, params()).words
-    assert "HITS@5 n=1,050 best 0.610 [0.580, 0.640]" in words
+    assert "System HITS@5 n=1,050 MRR n=1,050 The trained encoder best 0.610 [0.580, 0.640]" in words
     assert words.count("best 0.") == 1  # MRR is higher too, but its test does not say so
-    assert "fine_tuned − colour_histogram, HITS@5: +0.210 [0.180, 0.240], p<0.001, n=1,050" in words
+    pair = "the trained encoder − a colour histogram, told the types"
+    assert f"{pair}, HITS@5: +0.210 [0.180, 0.240], p<0.001, n=1,050" in words
     assert "not shown to be better or worse on MRR" in words
 
 
 def test_untrained_is_labelled_where_nothing_was_pretrained(workspace: Workspace, params: MakeParams) -> None:
-    assert "untrained learned nothing yet" in built(workspace, params()).words
+    assert "The untrained network learned nothing yet" in built(workspace, params()).words
     assert "learned nothing yet" not in built(workspace, params(pretrained=True)).words
 
 
@@ -218,7 +226,7 @@ def test_failures_come_first_within_a_kind(workspace: Workspace, params: MakePar
         row["task"], row["kind"] = "search", "all"
     workspace.write()
     words = built(workspace, params()).words
-    assert "all search 1 of 3 failed" in words
+    assert "all search 3 searches: 1 found by neither, 2 found by both." in words
     assert words.index("something round") < words.index("a red mug")
 
 
@@ -325,4 +333,4 @@ def test_other_systems_are_reported_side_by_side(workspace: Workspace, params: M
         ),
     )
     assert report.headline == {"fusion.mrr": 0.42}
-    assert "What colour_histogram (Fusion retrieval) found." in Page(report.html).words
+    assert "found by colour histogram. A search fails" in Page(everything(report)).words

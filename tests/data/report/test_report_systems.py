@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import posixpath
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ShopOfAll, every_system, pairs, table
+from conftest import ShopOfAll, every_system, everything, pairs, table
 from pydantic import ValidationError
 from test_report_page import HOSTILE, Page, assert_inert
 
@@ -23,41 +24,57 @@ from components.stage.paths import Paths
 
 def built(shop: ShopOfAll, **changes: Any) -> Page:
     return Page(
-        build_report(Paths.below(shop.root), ReportParams.model_validate(every_system(**changes))).html
+        everything(build_report(Paths.below(shop.root), ReportParams.model_validate(every_system(**changes))))
     )
 
 
-def test_every_link_of_the_contents_has_a_target(shop: ShopOfAll) -> None:
-    page = built(shop)
-    assert_inert(page)
-    ids = [attrs["id"] for _, attrs in page.elements if "id" in attrs]
-    assert len(ids) == len(set(ids))
-    links = {uri[1:] for uri in page.uris() if uri.startswith("#")}
-    assert links <= set(ids)
-    assert {
-        "results-encoder",
-        "results-listing",
-        "searches-encoder",
-        "gates",
-        "listings",
-    } <= links
+def test_every_link_has_a_target(shop: ShopOfAll) -> None:
+    report = build_report(Paths.below(shop.root), ReportParams.model_validate(every_system()))
+    places = {"index.html", *(f"systems/{name}.html" for name in ("encoder", "opal", "catalogue"))}
+    assert set(report.pages) == places
+    for place, html in report.pages.items():
+        page = Page(html)
+        assert_inert(page)
+        ids = [attrs["id"] for _, attrs in page.elements if "id" in attrs]
+        assert len(ids) == len(set(ids))
+        links = {uri for uri in page.uris() if not uri.startswith("data:")}
+        assert {uri[1:] for uri in links if uri.startswith("#")} <= set(ids)
+        targets = {posixpath.normpath(posixpath.join(posixpath.dirname(place), uri)) for uri in links}
+        assert places - {place} <= targets, "every page leads to every other"
+        assert {each for each in targets if each.endswith(".html")} - places <= {"quality/catalog.html"}
 
 
-def test_claims_come_first_and_say_whether_they_hold(shop: ShopOfAll) -> None:
+def test_claims_that_do_not_hold_stand_before_those_that_do(shop: ShopOfAll) -> None:
     words = built(shop).words
-    table = words[words.rindex("What this run shows") : words.index("The claims stand in a file")]
+    told = [words.index(f"Claims that {each}: ") for each in ("do not hold", "hold")]
+    failing, holding = words[told[0] : told[1]], words[told[1] : words.index("The claims stand in a file")]
+    assert "hold: 1 of 4" in failing and "hold: 3 of 4" in holding
     assert (
-        "Encoder fine_tuned is above colour_histogram HITS@5 0.610 [0.580, 0.640] 0.400 [0.370, 0.430] "
-        "+0.210 [0.180, 0.240] 1,050 ✓ shown" in table
+        "Encoder: the trained encoder is above a colour histogram, told the types HITS@5 "
+        "0.610 [0.580, 0.640] 0.400 [0.370, 0.430] +0.210 [0.180, 0.240] 1,050 ✓ holds" in holding
     )
-    assert re.search(r"MRR .* \+0\.010 \[−0\.020, 0\.040\] 1,050 ○ not shown", table)
+    assert re.search(r"MRR .* \+0\.010 \[−0\.020, 0\.040\] 1,050 ○ not shown", failing)
     # Tested the other way round, and less is better: both are turned.
-    assert "dpo is below nearest Hallucination rate" in table
-    assert "−0.100 [−0.150, −0.050] 1,050 ✓ shown" in table
-    assert "900 ✓ shown few cases" in table
-    places = [words.index(each) for each in ("What this run shows", "Training curves", "Honest reading")]
+    assert "OPAL with preferences is below nearest Hallucination rate" in holding
+    assert "−0.100 [−0.150, −0.050] 1,050 ✓ holds" in holding
+    assert "900 ✓ holds few cases" in holding
+    places = [words.index(each) for each in ("The systems, and", "Training curves", "Honest reading")]
+    assert places[0] < told[0] < min(places[1:])
+    assert "Of 4 claims 3 hold, 1 not shown. Every quality gate passed." in words
+
+
+def test_a_systems_page_goes_from_what_it_is_to_its_figures_to_where_it_fails(shop: ShopOfAll) -> None:
+    report = build_report(Paths.below(shop.root), ReportParams.model_validate(every_system()))
+    words = Page(report.pages["systems/encoder.html"]).words
+    order = ["The encoder · A small shop", "A picture tower and", "The figures that matter", "Where it holds"]
+    order += ["Searches lost and won", "All figures", "Training curves", "Profile tiny"]
+    places = [words.index(each) for each in order]
     assert places == sorted(places)
-    assert "Of 4 claims 3 are shown, 1 not shown. Every quality gate passed." in words
+    figure = "0.610 [0.580, 0.640] The trained encoder, n=1,050 against a colour histogram, told the types"
+    assert figure in words and figure in Page(report.pages["index.html"]).words
+    assert "▲ better +0.210 [0.180, 0.240]" in words
+    titles = [re.search("<title>(.*)</title>", html) for html in report.pages.values()]
+    assert all(found and found[1].endswith("A small shop") for found in titles)
 
 
 @pytest.mark.parametrize(
@@ -87,8 +104,8 @@ def test_a_claim_without_a_paired_test_is_marked_not_tested(shop: ShopOfAll) -> 
     shop.listing_metrics["_tests"] = []
     shop.write()
     words = built(shop).words
-    assert "– – not tested" in words
-    assert "No paired test was recorded for listing." in words
+    assert "– – – not tested" in words
+    assert "No paired test was recorded for OPAL, listings." in words
 
 
 def test_a_claim_about_a_row_that_no_system_has_is_refused(shop: ShopOfAll) -> None:
@@ -114,16 +131,17 @@ def test_systems_that_are_not_reported_are_refused(change: dict[str, Any]) -> No
 def test_a_system_without_rankings_has_table_reading_and_tests(shop: ShopOfAll) -> None:
     words = built(shop).words
     assert "best 0.600 [0.570, 0.630]" in words
-    assert "dpo is better than nearest on Attribute macro-F1 and Hallucination rate." in words
+    assert (
+        "OPAL with preferences is better than nearest on Attribute macro-F1 and Hallucination rate." in words
+    )
     assert "2 paired tests: 1 better, 0 not shown, 1 worse" in words
-    assert "(listing) found" not in words
 
 
 def test_a_system_without_any_figure_gets_a_note(shop: ShopOfAll) -> None:
     shop.listing_metrics = {"dpo": {}, "nearest": {}}
     shop.write()
     words = built(shop, claims=[]).words
-    assert "Nothing could be measured: this catalogue lacks what listing is compared with." in words
+    assert "Nothing could be measured: this catalogue lacks what OPAL, listings is compared with." in words
 
 
 def test_boxes_come_with_fallbacks_first_and_their_reason(shop: ShopOfAll) -> None:
@@ -162,14 +180,14 @@ def test_gate_weights_are_averaged_by_category_and_kind(shop: ShopOfAll) -> None
 def test_generated_listings_stand_beside_what_is_true_failures_first(shop: ShopOfAll) -> None:
     page = built(shop)
     words = page.words
-    assert "Of 3 products, 2 got a constrained listing that states something wrong" in words
+    assert "Of 3 products, 2 got a listing within the schema that states something wrong" in words
     assert words.index("✗ 1 of 2 right, 1 wrong") < words.index("✓ 2 of 2 right, 0 wrong")
     assert "✗ raw: no listing" in words and 'no listing: {"title":"Red m' in words
-    assert "seller refined raw constrained truth" in words
-    assert "colour puce crimson teal teal 88% crimson" in words
-    assert "handles – – 2 2 2" in words
-    html = build_report(Paths.below(shop.root), ReportParams.model_validate(every_system())).html
-    assert "<del><bdi>puce</bdi></del>" in html and "<ins><bdi>crimson</bdi></ins>" in html
+    assert "The seller Refined Written freely Within the schema The truth" in words
+    assert "colour ✗ puce ✓ crimson ✗ teal ✗ teal 88% crimson" in words
+    assert "handles missing missing ✓ 2 ✓ 2 2" in words
+    html = everything(build_report(Paths.below(shop.root), ReportParams.model_validate(every_system())))
+    assert "<del>✗ <bdi>puce</bdi></del>" in html and "<ins>✓ <bdi>crimson</bdi></ins>" in html
 
 
 def test_listings_without_truth_are_shown_unjudged(shop: ShopOfAll) -> None:
@@ -177,7 +195,7 @@ def test_listings_without_truth_are_shown_unjudged(shop: ShopOfAll) -> None:
         row |= {"truth_title": "", "truth_attributes": []}
     shop.write()
     words = built(shop).words
-    assert "✓ readable" in words and "seller refined raw constrained title" in words
+    assert "✓ readable" in words and "The seller Refined Written freely Within the schema title" in words
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
@@ -251,9 +269,8 @@ def test_systems_that_the_catalogue_cannot_feed_are_left_out_with_the_reason(sho
         left_out(shop.root / made, reason)
     page = built(shop)
     assert f"Left out OPAL, listings: {reason}" in page.words, "whole, however long"
-    assert "results-listing" not in {attrs.get("id") for _, attrs in page.elements}
-    links = {uri[1:] for uri in page.uris() if uri.startswith("#")}
-    assert "results-encoder" in links and not {"gates", "listings"} & links
+    assert not {"results-listing", "gates", "listings"} & {attrs.get("id") for _, attrs in page.elements}
+    assert not [uri for uri in page.uris() if uri.endswith("opal.html")]
 
 
 def test_claims_that_the_data_cannot_give_are_left_out_and_said(shop: ShopOfAll) -> None:
@@ -263,8 +280,8 @@ def test_claims_that_the_data_cannot_give_are_left_out_and_said(shop: ShopOfAll)
     rows = {name: {m: c for m, c in row.items() if m != "mrr"} for name, row in figures.items()}
     file.write_text(json.dumps({**rows, "_tests": tests}))
     words = built(shop).words
-    assert "Encoder: the data of this catalogue give no MRR of fine_tuned and" in words
-    assert "Of 3 claims 3 are shown." in words
+    assert "Encoder: the data of this catalogue give no MRR of the trained encoder and" in words
+    assert "Of 3 claims 3 hold." in words
 
 
 def test_a_partial_page_shows_nothing_of_outputs_that_its_run_did_not_make(shop: ShopOfAll) -> None:
@@ -274,8 +291,8 @@ def test_a_partial_page_shows_nothing_of_outputs_that_its_run_did_not_make(shop:
         "results/per_query/listing": "stage sft failed",
     }
     known = {str(shop.root / path): why for path, why in absent.items()}
-    page = Page(build_report(Paths.below(shop.root), params, known).html)
-    assert "A partial report: a stage of this run failed." in page.words
+    page = Page(everything(build_report(Paths.below(shop.root), params, known)))
+    assert "A partial report: not every stage of the graph has run to its end." in page.words
     assert "OPAL, listings: stage sft failed: boom" in page.words
     assert "results-listing" not in {attrs.get("id") for _, attrs in page.elements}
     assert "Generated listings" not in page.words
