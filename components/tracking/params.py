@@ -38,10 +38,7 @@ class TrackingParams(Params):
         min_length=1,
     )
     # folder of a model -> the variant its figures stand under; others have the name of their folder
-    variants: dict[Path, str] = {
-        Path("models/encoder"): "fine_tuned",
-        Path("models/grounder"): "dense_head",
-    }
+    variants: dict[str, str] = {"models/encoder": "fine_tuned", "models/grounder": "dense_head"}
     # metrics/<name>.json -> what is shown of it
     headline: dict[str, Headline] = {
         "encoder": Headline(

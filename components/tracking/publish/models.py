@@ -92,13 +92,13 @@ def model_name(catalogue: str, path: str) -> str:
     return re.sub(r"[/:.%\"']", "_", "-".join(part for part in parts if part)) or "model"
 
 
-def variant_of(path: str, variants: Mapping[Path, str]) -> str:
+def variant_of(path: str, variants: Mapping[str, str]) -> str:
     """The name under which metrics files state the figures of a model.
 
     ``models/study/fusion/43/moe_bilinear`` is ``moe_bilinear_43``, as the study's evaluation calls it.
     """
     *around, name = _inside(path)[1:] or [Path(path).name]
-    return variants.get(Path(path)) or "_".join([name, *around])
+    return variants.get(Path(path).as_posix()) or "_".join([name, *around])
 
 
 def system_of(path: str) -> str:

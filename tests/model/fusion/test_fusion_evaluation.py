@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from components.catalog.format.schema import read_schema
+from components.encoder.search.conditions import conditions
 from components.fusion.evaluate.conditions import carelessly_written, sparse, without_pictures, without_texts
 from components.fusion.evaluate.params import FusionEvaluationParams
 from components.fusion.model.baselines import UNSEEN, best_text_share, cosine, weighted
@@ -124,7 +125,7 @@ def test_search_ranks_as_the_whole_matrix_would(model: FusionModel, shop: Path, 
     found = search(untaught(model), "red mug", 10, {}, shop / "data/checked")
     assert [hit.product_id for hit in found.hits] == expected and found.hits[0].rank == 1
     assert found.ranked_by == "Ranked by moe_bilinear's vectors alone."
-    where = {"colour": "red", "product_type": "mug"}
+    where = conditions(["colour=red", "product_type=mug"])
     red = search(model, "red mug", 5, where, shop / "data/checked").hits
     assert red and all(hit.attributes["colour"] == "red" and hit.product_type == "mug" for hit in red)
     with pytest.raises(FusionDataError, match="not empty"):
