@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from components.catalog.format.attributes import facts, of_pairs
 from components.catalog.format.shards import Catalogue
 from components.encoder.model.features.rows import read_truth
 from components.evidence.listing import SellerListing
@@ -33,7 +34,7 @@ def true_listings(paths: Paths) -> list[SellerListing]:
         if listing.product_id not in truth:
             continue
         true = truth[listing.product_id]
-        stated = {pair["name"]: pair["value"] for pair in true["attributes"]}
+        stated = of_pairs(true["attributes"])
         out.append(replace(listing, title=true["title"], description=true["description"], attributes=stated))
     return out
 
@@ -63,9 +64,13 @@ def main() -> None:
     after = refined(before, paths)
     alone = sum(a.listing.title == " ".join(b.title.split()) for a, b in zip(after, before, strict=True))
     right = sum(
-        len(a.listing.attributes.items() & b.attributes.items()) for a, b in zip(after, before, strict=True)
+        len({*facts(a.listing.attributes)} & {*facts(b.attributes)})
+        for a, b in zip(after, before, strict=True)
     )
-    stated = sum(len(a.listing.attributes) + len(b.attributes) for a, b in zip(after, before, strict=True))
+    stated = sum(
+        len(facts(a.listing.attributes)) + len(facts(b.attributes))
+        for a, b in zip(after, before, strict=True)
+    )
     print(f"{len(before):,} listings without noise")
     print(f"titles left alone: {alone / len(before):.4f}; attribute F1: {2 * right / max(1, stated):.4f}")
     reasons = Counter((d.field, d.decision, d.reason) for a in after for d in a.decisions)

@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from components.catalog.format.attributes import Value, each, of_pairs
+
 Triple = tuple[str, str, str]  # product, attribute, stated value
 FLOOR = 1e-6  # of a probability, in the log-loss
 
@@ -55,15 +57,15 @@ def logit_support(split: str) -> dict[Triple, float]:
     return found
 
 
-def true_values() -> dict[tuple[str, str], str]:
+def true_values() -> dict[tuple[str, str], Value]:
     """(product, attribute) to its true value."""
     from components.encoder.model.features.rows import read_truth
     from components.stage.paths import Paths
 
     return {
-        (product, pair["name"]): pair["value"]
+        (product, name): value
         for product, row in read_truth(Paths().truth).items()
-        for pair in row["attributes"]
+        for name, value in of_pairs(row["attributes"]).items()
     }
 
 
@@ -93,7 +95,7 @@ def main() -> None:
         found = logit_support(asked.split)
         seconds = time.perf_counter() - start
     known = sorted(t for t in found if t[:2] in truth)
-    right = np.array([truth[t[:2]] == t[2] for t in known])
+    right = np.array([t[2] in each(truth[t[:2]]) for t in known])
     print(f"{len(known):,} stated values, {1 - right.mean():.1%} of them wrong, {seconds:.0f} s")
     row = figures(np.array([found[t] for t in known]), right)
     print(", ".join(f"{k} {v:.4f}" for k, v in row.items()))

@@ -338,7 +338,10 @@ SHAPES = (
         "multi-valued",
         plain(lambda row, p: row.update(climate=CLIMATES[p.number % 3])),
         changes=PLAIN
-        | {"attributes": {"colour": "colour", "climate": {"field": "climate", "take": "first"}}},
+        | {
+            "attributes": ["colour", "climate"],
+            "derive_queries": {"templates": ["{colour} {product_type}", "{climate} {product_type}"]},
+        },
     ),
     Shape("several pictures", plain(lambda row, p: row.update(photo=p.pictures)), changes=PLAIN),
     Shape("six languages", plain(_in_six_languages), changes=PLAIN),

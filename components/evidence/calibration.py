@@ -206,7 +206,7 @@ def _figures(parts: Sequence[Evidence], weights: Weights, keep_above: float) -> 
         own = np.zeros_like(gone)
         own[rows, e.stated] = True
         dropped.append(gone[own])
-        swaps.append(gone[~own])
+        swaps.append(gone[~own & ~e.held])
         picture = e.features[:, :, PICTURE] @ weights.weights[PICTURE]
         wins = (picture[rows, e.stated][:, None] - picture) > 0
         prefers.append(wins[e.plausible & ~own])

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from components.catalog.format.attributes import facts
 from components.catalog.format.schema import CatalogSchema
 from components.evidence.listing import SellerListing
 from components.evidence.params import EvidenceParams
@@ -98,7 +99,7 @@ class ExamplePictures:
         for i, member in enumerate(members):
             kind = sums.of_type.setdefault(member.product_type, np.zeros(x.shape[1]))
             kind += x[i]
-            for name, value in member.attributes.items():
+            for name, value in facts(member.attributes):
                 if value in judged.get(name, ()):
                     cell = sums.of_value.setdefault((name, value), np.zeros(x.shape[1]))
                     cell += x[i]

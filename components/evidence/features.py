@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from components.catalog.format.attributes import each
 from components.catalog.format.schema import CatalogSchema
 from components.encoder.model.features.captions import attribute_phrase
 from components.evidence.example_pictures import ALL, ExamplePictures, fold_of
@@ -31,7 +32,8 @@ class Evidence:
 
     Attributes:
         rows: places in the batch ``[n]``. stated: places of the stated values among ``values`` ``[n]``,
-            -1 for none.
+            -1 for none. A listing that states several values has a row for each: a set is so many draws.
+        held: the other values that the listing states, bool ``[n, values]``.
         features: ``[n, values, len(FEATURES)]``. plausible: values that the type's train listings state,
             bool ``[n, values]``.
     """
@@ -42,6 +44,7 @@ class Evidence:
     stated: npt.NDArray[np.int64]
     features: Floats
     plausible: npt.NDArray[np.bool_]
+    held: npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,15 @@ class _Seen:
     mentions: list[dict[tuple[str, str], bool]]
     siblings: list[Counter[tuple[str, str]]]
     pictures: list[dict[str, tuple[Floats, Floats]]]
+
+
+class _Stated(NamedTuple):
+    """A value that a listing of a batch states of an attribute, among all that is known of it."""
+
+    row: int
+    listing: SellerListing
+    value: str  # empty: it states none
+    known: Sequence[str]
 
 
 class TextEncoder(Protocol):
@@ -90,23 +102,23 @@ class EvidenceReader:
         """
         mentions = [self._mentions.of(listing) for listing in listings]
         siblings = self._siblings.of(listings)
-        parts: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
+        parts: defaultdict[tuple[str, str], list[_Stated]] = defaultdict(list)
         for i, listing in enumerate(listings):
             judged = self._pictures.judged(listing.category)
             for name, values in judged.items() if len(listing.vector) else ():
-                if unstated or listing.attributes.get(name) in values:
-                    parts[(listing.category, name)].append(i)
+                known = [value for value in each(listing.attributes.get(name)) if value in values]
+                stated = [_Stated(i, listing, value, known) for value in known]
+                if unstated and not stated:
+                    stated = [_Stated(i, listing, "", [])]
+                if stated:
+                    parts[(listing.category, name)] += stated
         seen = _Seen(mentions, siblings, self._picture_scores(listings))
-        return [
-            self._evidence(key, rows, [listings[i] for i in rows], seen)
-            for key, rows in sorted(parts.items())
-        ]
+        return [self._evidence(key, stated, seen) for key, stated in sorted(parts.items())]
 
-    def _evidence(
-        self, key: tuple[str, str], rows: Sequence[int], members: Sequence[SellerListing], seen: _Seen
-    ) -> Evidence:
-        """Everything about one attribute of one category, of the listings ``rows`` of the batch."""
+    def _evidence(self, key: tuple[str, str], members: Sequence[_Stated], seen: _Seen) -> Evidence:
+        """Everything about one attribute of one category, of some listings of the batch."""
         category, name = key
+        rows = [member.row for member in members]
         values = self._pictures.judged(category)[name]
         place = {value: k for k, value in enumerate(values)}
         features = np.zeros((len(rows), len(values), len(FEATURES)))
@@ -121,9 +133,10 @@ class EvidenceReader:
                 if fact[0] == name and fact[1] in place:
                     features[at, place[fact[1]], 5] = min(count, MOST_SIBLINGS)
         features[:, :, self._silent] = 0.0
-        stated = np.array([place.get(m.attributes.get(name, ""), -1) for m in members], np.int64)
+        stated = np.array([place.get(m.value, -1) for m in members], np.int64)
+        held = np.array([[v in m.known and v != m.value for v in values] for m in members], np.bool_)
         plausible = usual > 0.25 / len(values)
-        return Evidence(name, values, np.array(rows, np.int64), stated, features, plausible)
+        return Evidence(name, values, np.array(rows, np.int64), stated, features, plausible & ~held, held)
 
     def _picture_scores(self, listings: Sequence[SellerListing]) -> list[dict[str, tuple[Floats, Floats]]]:
         """Per listing and attribute the scores of its values by prompt and by example pictures."""
@@ -171,20 +184,18 @@ class EvidenceReader:
             for key, names in zip(new, judged, strict=True):
                 self._texts[key] = {name: next(parts) for name in names}
 
-    def _usual(
-        self, category: str, name: str, values: Sequence[str], members: Sequence[SellerListing]
-    ) -> Floats:
+    def _usual(self, category: str, name: str, values: Sequence[str], members: Sequence[_Stated]) -> Floats:
         """How often train listings of each member's type state each value, without the member itself."""
         counts = self._pictures.counts(category)
         out = np.empty((len(members), len(values)))
         rows: dict[str, Floats] = {}
         for at, member in enumerate(members):
-            kind = member.product_type
+            kind = member.listing.product_type
             if kind not in rows:
                 rows[kind] = np.array([float(counts[(kind, name, v)]) for v in values])
             out[at] = rows[kind]
-            if member.split == "train" and member.attributes.get(name) in values:
-                out[at, values.index(member.attributes[name])] -= 1
+            if member.listing.split == "train" and member.value in values:
+                out[at, values.index(member.value)] -= 1
         out += 0.5
         normalised: Floats = out / out.sum(axis=1, keepdims=True)
         return normalised

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from components.catalog.format.attributes import Attributes, of_pairs
 from components.catalog.format.records import TEXT_COLUMNS
 
 Vector = npt.NDArray[np.float32]
@@ -25,17 +26,18 @@ class SellerListing:
     description: str
     category: str
     product_type: str
-    attributes: dict[str, str]
+    attributes: Attributes
     group_id: str
     vector: Vector = field(default_factory=lambda: NO_VECTOR, compare=False)
     image: bytes = field(default=b"", repr=False)
-    support: dict[str, float] = field(default_factory=dict, compare=False)  # by attribute, so far measured
+    # by attribute and value, so far measured
+    support: dict[tuple[str, str], float] = field(default_factory=dict, compare=False)
 
 
 def seller_listing(row: Mapping[str, Any], vector: Vector | None = None) -> SellerListing:
     """A listing from a catalogue row; a text that is missing is empty."""
     text = {name: str(row[name] or "") for name in TEXT_COLUMNS if name != "attributes"}
-    stated = {pair["name"]: pair["value"] for pair in row["attributes"] or () if pair["value"]}
+    stated = of_pairs(pair for pair in row["attributes"] or () if pair["value"])
     return SellerListing(
         product_id=text["product_id"],
         split=text["split"],

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from components.catalog.format.attributes import each
 from components.catalog.format.schema import CatalogSchema
 from components.evidence.denial import denied
 from components.evidence.listing import SellerListing
@@ -148,8 +149,8 @@ class Mentions:
             tokens = [self.corrected(word) for word in words(text)]
             for mention in self._mentions(lexicon, tokens, listing.product_type):
                 for name, value in mention.facts:
-                    elsewhere = any(v == value for n, v in stated.items() if n != name)
-                    if stated.get(name) == value or not elsewhere:
+                    elsewhere = any(value in each(v) for n, v in stated.items() if n != name)
+                    if value in each(stated.get(name)) or not elsewhere:
                         named = lexicon.named(tokens, mention, name)
                         found[name, value] = found.get((name, value), False) or named
         return found

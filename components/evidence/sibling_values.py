@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from components.catalog.format.attributes import facts
 from components.evidence.listing import SellerListing
 
 
@@ -22,7 +23,7 @@ class SiblingValues:
 
     def add(self, listings: Sequence[SellerListing]) -> None:
         """Keep what some listings state."""
-        rows = [(x.group_id, n, v) for x in listings if x.group_id for n, v in x.attributes.items()]
+        rows = [(x.group_id, n, v) for x in listings if x.group_id for n, v in facts(x.attributes)]
         with self._db:
             self._db.executemany("INSERT INTO stated VALUES (?, ?, ?)", rows)
 
@@ -41,10 +42,7 @@ class SiblingValues:
             query = f"SELECT group_id, name, value FROM stated WHERE group_id IN ({marks})"
             for group, name, value in self._db.execute(query, part):
                 found[group][(name, value)] += 1
-        return [
-            found.get(x.group_id, Counter()) - Counter(dict.fromkeys(x.attributes.items(), 1))
-            for x in listings
-        ]
+        return [found.get(x.group_id, Counter()) - Counter(facts(x.attributes)) for x in listings]
 
     def close(self) -> None:
         """Let go of the file."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 
+from components.catalog.format.attributes import facts
 from components.catalog.format.schema import CatalogSchema
 from components.evidence.listing import SellerListing
 from components.evidence.params import WordParams
@@ -38,9 +39,9 @@ class Synonyms:
         """Count one listing."""
         words = set(cores(listing.title)) - self._own
         names = self._stated.get(listing.category, frozenset())
-        stated = [(n, v) for n, v in listing.attributes.items() if n in names]
+        stated = [(n, v) for n, v in facts(listing.attributes) if n in names]
         self._values.update((listing.product_type, n, v) for n, v in stated)
-        self._stating.update((listing.product_type, n) for n, _ in stated)
+        self._stating.update((listing.product_type, n) for n in {n for n, _ in stated})
         for word in words:
             self._words[word][listing.product_type] += 1
             for name, value in stated:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from components.stage.files.printable import printable
@@ -21,7 +21,7 @@ class Hit:
     product_id: str
     title: str
     product_type: str
-    attributes: dict[str, str]
+    attributes: Mapping[str, str | tuple[str, ...]]
 
 
 def print_hits(hits: Sequence[Hit], as_json: bool, ranked_by: str | None = None) -> None:
@@ -39,7 +39,9 @@ def print_hits(hits: Sequence[Hit], as_json: bool, ranked_by: str | None = None)
         table.add_column(name, min_width=width, overflow="fold")
     table.add_column("attributes", overflow="fold")
     for hit in hits:
-        attributes = ", ".join(f"{k}: {v}" for k, v in hit.attributes.items())
+        attributes = "; ".join(
+            f"{k}: {v if isinstance(v, str) else ', '.join(v)}" for k, v in hit.attributes.items()
+        )
         texts = (hit.product_id, hit.product_type, hit.title, attributes)  # a seller's: no markup of ours
         table.add_row(str(hit.rank), f"{hit.score:.3f}", *(Text(printable(text)) for text in texts))
     out = Console()

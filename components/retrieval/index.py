@@ -207,9 +207,12 @@ class ProductIndex:
         return np.asarray(self.faiss_index.reconstruct(row), np.float32)
 
     def product(self, row: int) -> dict[str, Any]:
-        """One product's columns, ``attributes`` as name -> value."""
+        """One product's columns, ``attributes`` as name -> value, or values."""
         found: dict[str, Any] = self.products.slice(row, 1).to_pylist()[0]
-        found["attributes"] = {pair["name"]: pair["value"] for pair in found["attributes"] or []}
+        stated: dict[str, list[str]] = {}
+        for pair in found["attributes"] or []:
+            stated.setdefault(pair["name"], []).append(pair["value"])
+        found["attributes"] = {n: held[0] if len(held) == 1 else tuple(held) for n, held in stated.items()}
         return found
 
 

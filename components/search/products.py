@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from components.catalog.format.attributes import of_pairs
 from components.catalog.format.parquet import row_groups
 from components.catalog.format.records import TEXT_COLUMNS
 from components.encoder.model.features.pixels import shard_paths
@@ -82,13 +83,16 @@ def hits_of(catalogue: Path, places: npt.NDArray[np.int64], scores: npt.NDArray[
     wanted = set(places.tolist())
     rows = {at: row for at, row in enumerate(catalogue_rows(catalogue)) if at in wanted}
     return [
-        Hit(rank, float(score), row["product_id"], row["title"] or "", row["product_type"], _attributes(row))
+        Hit(
+            rank,
+            float(score),
+            row["product_id"],
+            row["title"] or "",
+            row["product_type"],
+            of_pairs(row["attributes"]),
+        )
         for rank, (row, score) in enumerate(zip((rows[at] for at in places), scores, strict=True), start=1)
     ]
-
-
-def _attributes(row: Row) -> dict[str, str]:
-    return {pair["name"]: pair["value"] for pair in row["attributes"] or ()}
 
 
 def unknown_words(index: Bm25, text: str) -> tuple[str, ...]:

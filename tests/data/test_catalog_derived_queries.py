@@ -45,6 +45,20 @@ def test_every_combination_of_a_split_is_asked_and_judged_there() -> None:
     assert len(set(ids)) == len(ids) and {q.kind for q, _ in derived_queries(shop, RULE)} == {"attributes"}
 
 
+def test_a_product_answers_by_any_of_its_values() -> None:
+    rule = DerivedQueries(templates=("{colour} {product_type} for {sex}",))
+    shop = [
+        Described("a", "train", "boot", {"colour": ("Blue", "Red"), "sex": "Men"}),
+        Described("b", "train", "boot", {"colour": "red", "sex": ("Men", "Women")}),
+    ]
+    found = {q.text: {j.product_id: j.relevance for j in js} for q, js in derived_queries(shop, rule)}
+    assert found == {
+        "blue boot for men": {"a": 3, "b": 1},
+        "red boot for men": {"a": 3, "b": 3},
+        "red boot for women": {"a": 1, "b": 3},
+    }
+
+
 def test_capitals_make_no_other_query() -> None:
     rule = DerivedQueries(templates=("{colour} {product_type}",))
     shop = [described("a", "navy", ""), described("b", "Navy", "", kind="BOOT"), described("c", "Red", "")]

@@ -240,7 +240,7 @@ def test_attributes_by_star_with_lists_and_numbers(tmp_path: Path) -> None:
         item(3, specs='{"colour": "red"}'),
     ]
     found = products_of(folder_of(tmp_path / "s", rows), mapping_of(attributes=["specs.*"]))
-    assert found[0].attributes == {"colour": "red", "watts": "40", "dimmable": "true"}
+    assert found[0].attributes == {"colour": ("blue", "red"), "watts": "40", "dimmable": "true"}
     assert found[1].attributes == found[2].attributes == {"colour": "red"}
 
 

@@ -13,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.catalog.format.errors import MappingError, SourceError
+from components.catalog.format.schema import Attribute
 from components.catalog.source.manifest import import_source
 from components.catalog.source.mapping import mapping_values, parse_mapping
+from components.catalog.source.observed_schema import ObservedSchema
 from components.catalog.source.summary import Summary
 from components.catalog.source.values.paths import look_up, own_name
 from components.stage.errors import ConfigurationError
@@ -56,7 +58,10 @@ def test_rows_without_a_title_belong_to_the_product_above(tmp_path: Path) -> Non
     root = csv_folder(tmp_path / "s", SHOPIFY_ROWS)
     mug, shirt = products_of(root, SHOPIFY)
     # The first picture of the shirt is not there, its second came in a row of its own.
-    assert (shirt.image_path, shirt.attributes) == ("images/1.jpg", {"size": "S, M, L", "colour": "red"})
+    assert (shirt.image_path, shirt.attributes) == (
+        "images/1.jpg",
+        {"size": "S, M, L", "colour": ("blue", "red")},
+    )
     assert mug.attributes == {"colour": "white"}
     assert rejects_of(root.rename(tmp_path / "t"), SHOPIFY) == [
         ("", 5, "row", "Title is empty, and Handle is not that of the product above"),
@@ -70,7 +75,7 @@ def test_every_row_is_a_product_a_reject_or_told_as_left_out(tmp_path: Path) -> 
     said = "\n".join(found.warnings())
     assert "2 rows left out, as no product of its own: it continues the product above." in said
     assert "attributes.size has several values in 1 products, such as S, M, L: joined into one text" in said
-    assert "attributes.colour has several values in 1 products, such as red, blue: the first is taken" in said
+    assert "attributes.colour" not in said
     assert "1 more pictures are left aside" in said
     assert "row in 1 row: items.csv row 5: Title is empty" in said
 
@@ -190,7 +195,6 @@ def test_ids_and_file_names_are_made_of_fields(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("take", "kept"),
     [
-        ({}, "Indoor"),
         ({"take": "first"}, "Indoor"),
         ({"take": "last"}, "Warm"),
         ({"take": "join"}, "Indoor, Warm"),
@@ -206,6 +210,48 @@ def test_of_several_values_the_mapping_says_which_and_it_is_told(
     assert [p.attributes["climate"] for p in products_of(root, values)] == [kept, "Warm"]
     (said,) = imported(root, values).warnings()
     assert said.startswith("attributes.climate has several values in 1 products, such as Indoor, Warm")
+
+
+@pytest.mark.parametrize(
+    ("cell", "separator"),
+    [
+        (["Warm", "Indoor", "Warm"], {}),
+        ("Warm;Indoor;;Warm", {"separator": ";"}),
+        ('["Warm", "Indoor"]', {}),
+    ],
+)
+def test_an_attribute_holds_all_values_of_a_list(
+    tmp_path: Path, cell: object, separator: dict[str, str]
+) -> None:
+    rows = [item(1, climate=cell), item(2, climate="Cool"), item(3)]
+    root = folder_of(tmp_path / "s", rows)
+    values = mapping_of(attributes={"climate": {"field": "climate", **separator}})
+    found = products_of(root, values)
+    assert [p.attributes.get("climate") for p in found] == [("Indoor", "Warm"), "Cool", None]
+    assert not list(imported(root, values).warnings())
+    schema = ObservedSchema(enum_max_values=9)
+    for one in found:
+        schema.add(one.category, one.product_type, one.attributes)
+    (category,) = schema.schema().categories.values()
+    assert category.attributes["climate"] == Attribute(
+        type="enum", values=("Cool", "Indoor", "Warm"), multiple=True, max_values=2
+    )
+
+
+def test_names_that_are_listed_twice_are_one_attribute_of_two_values(tmp_path: Path) -> None:
+    specs = [{"name": n, "value": v} for n, v in (("size", "M"), ("size", "L"), ("colour", "red"))]
+    (found,) = products_of(
+        folder_of(tmp_path / "s", [item(1, specs=specs)]), mapping_of(attributes=["specs.*"])
+    )
+    assert found.attributes == {"size": ("L", "M"), "colour": "red"}
+
+
+def test_more_values_than_a_product_may_have_set_its_row_aside(tmp_path: Path) -> None:
+    root = folder_of(tmp_path / "s", [item(1, climate=[str(n) for n in range(101)]), item(2, climate="x")])
+    values = mapping_of(attributes=["climate"])
+    assert [p.attributes for p in products_of(root, values)] == [{"climate": "x"}]
+    ((_, row, field, reason),) = rejects_of(root.rename(tmp_path / "t"), values)
+    assert (row, field, reason) == (1, "attributes.climate", "climate holds 101 values, more than 100")
 
 
 def test_numbers_and_flags_of_yaml_are_texts(tmp_path: Path) -> None:
@@ -303,6 +349,7 @@ def test_a_source_without_pictures_says_that_each_product_needs_one(tmp_path: Pa
         ("2 for $5", "", None),
         ("-5", "", None),
         ("on request", "", None),
+        (["$5", "$6"], "", None),
     ],
 )
 def test_prices_become_numbers_of_one_currency(

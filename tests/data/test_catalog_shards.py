@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from components.catalog.format.attributes import facts, of_facts, of_pairs, pairs
 from components.catalog.format.errors import CatalogueError
 from components.catalog.format.records import (
     PRODUCTS,
@@ -33,6 +34,8 @@ from components.catalog.format.shards import (
     write_queries,
 )
 from components.catalog.format.truth import TruthWriter, read_truth
+from components.encoder.search.conditions import conditions
+from components.search.products import fulfilling
 
 SCHEMA = CatalogSchema(categories={"c": Category(product_types=("t",))})
 
@@ -194,3 +197,24 @@ def test_any_text_and_any_shard_size(
     catalogue = Catalogue(path)
     assert list(catalogue.products()) == products
     assert len(catalogue.shards) == -(-len(products) // rows_per_shard)
+
+
+def test_several_values_come_back_as_a_set_and_products_are_found_by_any_of_them(tmp_path: Path) -> None:
+    uses = [("home", "office"), "home", ("office", "sea")]
+    with CatalogueWriter(tmp_path, rows_per_shard=2) as writer:
+        for n, use in enumerate(uses):
+            writer.add(product(n, attributes={"use": use, "colour": "red"}))
+    assert [p.attributes["use"] for p in Catalogue(tmp_path).products()] == uses
+    assert fulfilling(tmp_path, conditions(["use=Office"])).tolist() == [True, False, True]
+    assert fulfilling(tmp_path, conditions(["use=home", "colour=red"])).tolist() == [True, True, False]
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.text(min_size=1, max_size=3)), max_size=9))
+def test_pairs_and_attributes_say_the_same_set(stated: list[tuple[str, str]]) -> None:
+    attributes = of_facts(stated)
+    assert of_pairs(pairs(attributes)) == attributes == of_facts(reversed(stated))
+    assert (
+        sorted(facts(attributes))
+        == sorted(set(stated))
+        == [(p["name"], p["value"]) for p in pairs(attributes)]
+    )

@@ -28,6 +28,12 @@ SCHEMA = {
             "attributes": {
                 "colour": {"type": "enum", "values": ["red", "blue"], "required": True},
                 "length_cm": {"type": "number", "values": [], "required": False},
+                "use": {
+                    "type": "enum",
+                    "values": ["home", "office", "sea"],
+                    "multiple": True,
+                    "max_values": 2,
+                },
             },
         },
         "home": {"product_types": ["lamp"], "attributes": {}},
@@ -131,6 +137,7 @@ def attributes(*pairs: tuple[str, str]) -> Callable[[dict[str, Any]], None]:
     return change(attributes=[{"name": n, "value": v} for n, v in pairs])
 
 
+RED = ("colour", "red")
 BAD_PRODUCTS = {
     "no id": (change(product_id=""), "product_id", "missing"),
     "unknown split": (change(split="dev"), "split", "'dev' is unknown"),
@@ -147,6 +154,12 @@ BAD_PRODUCTS = {
         "attributes.size is not an attribute",
     ),
     "attribute twice": (attributes(("colour", "red"), ("colour", "blue")), "attributes", "given twice"),
+    "too many values": (
+        attributes(RED, *(("use", u) for u in ("home", "office", "sea"))),
+        "attributes",
+        "at most 2",
+    ),
+    "unknown value of several": (attributes(RED, ("use", "home"), ("use", "moon")), "attributes", "'moon'"),
     "unknown value": (attributes(("colour", "{mauve}")), "attributes", "'{mauve}'"),
     "not a number": (
         attributes(("colour", "red"), ("length_cm", "long")),
@@ -174,6 +187,12 @@ def test_a_sound_catalogue_passes_byte_for_byte(shop):
     assert shop.summary()["passed"] is True
     assert shop.summary()["kinds"]["products"]["rows"] == 40
     assert not (shop.root / ".vitrine/quality").exists()
+
+
+def test_several_values_pass_where_the_schema_allows_them(shop):
+    attributes(RED, ("use", "home"), ("use", "sea"))(shop.products[0])
+    assert shop.run() == 0
+    assert shop.quarantine() == [] and len(shop.ids()) == 40
 
 
 def test_each_bad_product_is_set_aside_with_its_reason_and_the_rest_goes_on(shop):

@@ -38,6 +38,7 @@ SCHEMA = {
             "attributes": {
                 "hue": {"type": "enum", "values": ["teal", "ochre"], "required": True},
                 "length_cm": {"type": "number", "required": False},
+                "use": {"type": "enum", "values": ["sea", "home", "air"], "multiple": True},
             },
         }
     }
@@ -147,6 +148,44 @@ def test_sound_data_pass_and_the_report_names_what_it_judged(world: World, comma
     }
     assert len(report["inputs"]) == {"refined": 3, "preferences": 1}[command]
     assert "Passed" in (world.root / f"reports/quality/{command}.html").read_text()
+
+
+def with_uses(w: World, told: list[str], kept: tuple[str, ...] = ("sea", "home")) -> None:
+    """Product 3 states two uses; its refined listing keeps some, and ``told`` is what texts say."""
+    uses = [{"name": "use", "value": use} for use in ("home", "sea")]
+    w.sold[3]["attributes"] = [*w.sold[3]["attributes"], *uses]
+    w.listings[3]["attributes"] = [*w.listings[3]["attributes"], *(u for u in uses if u["value"] in kept)]
+    w.decisions += [
+        decision(3, "attributes", "use", use, "keep" if use in kept else "drop") for use in ("home", "sea")
+    ]
+    text = json.dumps({"title": "Teal saw", "attributes": {"hue": "teal", "length_cm": 3, "use": told}})
+    w.instructions[3]["answer"] = w.pairs[2]["chosen"] = text
+
+
+@pytest.mark.parametrize("command", ["refined", "preferences"])
+@pytest.mark.parametrize("kept", [("sea", "home"), ("sea",)])
+def test_each_of_several_values_has_its_decision(world: World, command: str, kept: tuple[str, ...]) -> None:
+    with_uses(world, list(kept), kept)
+    assert world.run(command) == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "told", "words"),
+    [
+        ("refined", ["home", "sea"], "its attributes are not those"),
+        ("refined", ["sea"], "its attributes are not those"),
+        ("preferences", ["sea", "moon"], "'moon' is not one of its 3 values"),
+        ("preferences", [], "is not one of its 3 values"),
+    ],
+)
+def test_a_set_that_is_told_wrongly_stops_the_pipeline(
+    world: World, capsys: pytest.CaptureFixture[str], command: str, told: list[str], words: str
+) -> None:
+    with_uses(world, told)
+    assert world.run(command) == 3
+    said = capsys.readouterr().err
+    said += (world.root / f".vitrine/quality/quality.{command}/summary.json").read_text()
+    assert words in said
 
 
 def restate(w: World, i: int, **attributes: str) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from components.catalog.format.attributes import Value, each
 from components.catalog.format.schema import CatalogSchema
 from components.encoder.evaluate.figures import Measured
 from components.encoder.evaluate.probe import probe_answers
@@ -116,3 +117,28 @@ def test_the_mean_over_attributes_counts_rare_ones_as_much() -> None:
     measured.add_answers(answers)
     assert measured.values["attribute_accuracy"].mean() == pytest.approx(0.1)
     assert measured.values["attribute_mean_accuracy"].mean() == pytest.approx(0.5)
+
+
+def test_each_of_several_values_is_asked_by_itself() -> None:
+    sets = CatalogSchema.model_validate(
+        {
+            "categories": {
+                "shapes": {
+                    "product_types": ["bar"],
+                    "attributes": {"colour": {"type": "enum", "values": COLOURS, "multiple": True}},
+                }
+            }
+        }
+    )
+    both = {0: ("blue", "green"), 1: ("green", "red"), 2: "red"}  # what the three kinds of pictures show
+    rows = np.arange(300)
+    said = [{"colour": both[LABELS[i]]} for i in rows]
+    train, rest = (Stated(rows[s], ["shapes"] * len(rows[s]), said[s]) for s in (slice(200), slice(200, 260)))
+
+    def answered(absent: bool) -> list[Value]:
+        made = AttributeProbe(sets, lambda at: FEATURES[at], train, rest, absent)
+        return [found["colour"].value for found in made.answers(np.arange(260, 300), ["shapes"] * 40)]
+
+    whole = np.mean([a == said[260 + i]["colour"] for i, a in enumerate(answered(absent=True))])
+    first = np.mean([a in each(said[260 + i]["colour"]) for i, a in enumerate(answered(absent=False))])
+    assert whole > 0.7 and first > 0.8

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from components.catalog.format.attributes import each
 from components.catalog.format.records import SPLITS, Product, Split
 from components.catalog.format.schema import Attribute, CatalogSchema, Category
 from components.catalog.noise.params import NoiseParams
@@ -149,3 +150,19 @@ def test_words_of_a_value_leave_the_title_and_those_of_the_type_stay() -> None:
     assert [(a.field, a.detail) for a in acts] == [("title", "Red red"), ("title", "Men's")]
     only = told.model_copy(update={"title": "red"})
     assert noise.apply(only) == (only, ())  # a title is never emptied
+
+
+def test_each_of_several_values_is_an_act_of_its_own() -> None:
+    sets = Attribute(type="enum", values=("a", "b", "c", "d"), multiple=True)
+    schema = CatalogSchema(categories={"Shoes": Category(product_types=("boot",), attributes={"use": sets})})
+    noise = SellerNoise(params(attribute_dropped=0.4, attribute_wrong=0.4), schema, seed=2)
+    seen: Counter[str] = Counter()
+    for n in range(100):
+        clean = product(n).model_copy(update={"attributes": {"use": ("a", "b")}})
+        listed, acts = noise.apply(clean)
+        assert product_problems(schema, listed) == []
+        held, details = set(each(listed.attributes.get("use"))), [act.detail for act in acts]
+        for value in ("a", "b"):
+            assert (value in held) == (not any(d.split(" ")[0] == value for d in details))
+        seen.update(act.kind for act in acts)
+    assert seen["attribute_dropped"] > 50 and seen["attribute_wrong"] > 30

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from components.catalog.format.attributes import Value
 from components.catalog.format.errors import SchemaError
 from components.catalog.format.records import Product
 from components.catalog.format.schema import (
@@ -121,6 +122,41 @@ def test_a_category_without_attributes_admits_none() -> None:
     validator = jsonschema.Draft202012Validator(listing_json_schema(SCHEMA, "Gifts"))
     assert validator.is_valid({"title": "Card", "attributes": {}})
     assert not validator.is_valid({"title": "Card", "attributes": {"colour": "red"}})
+
+
+SIZES = Attribute(type="enum", values=("S", "M", "L"), multiple=True, max_values=2)
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ("S", ""),
+        (("L", "S"), ""),
+        (("L", "M", "S"), "has 3 values (L, M, S) and takes at most 2"),
+        (("S", "XL"), "'XL' is not one of its 3 values"),
+        (("", "S"), "is blank"),
+    ],
+)
+def test_a_set_is_judged_by_its_size_and_each_value(value: Value, problem: str) -> None:
+    assert attribute_problem(SIZES, value) == problem
+    assert attribute_problem(Attribute(type="enum", values=SIZES.values), ("L", "S")) == (
+        "has 2 values (L, S) and takes one"
+    )
+
+
+def test_an_array_of_the_listing_schema_holds_each_value_once() -> None:
+    category = Category(product_types=("t",), attributes={"sizes": SIZES})
+    schema = parse_schema(CatalogSchema(categories={"c": category}).to_json())
+    assert schema.categories["c"] == category
+    validator = jsonschema.Draft202012Validator(listing_json_schema(schema, "c"))
+    for held, good in (["S"], True), (["M", "L"], True), ([], False), (["S", "S"], False), ("S", False):
+        assert validator.is_valid({"title": "x", "attributes": {"sizes": held}}) == good, held
+
+
+@pytest.mark.parametrize("said", [{"type": "number", "multiple": True}, {"type": "string", "max_values": 2}])
+def test_what_several_values_do_not_go_with_is_refused(said: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match=r"one value|multiple"):
+        Attribute(**said)
 
 
 def test_unknown_category_is_an_error() -> None:

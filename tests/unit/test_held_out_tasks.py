@@ -99,9 +99,13 @@ def test_each_product_is_asked_for_its_closed_attributes_and_the_nearest_sentenc
         {"product_id": "foreign", "category": "garden", "product_type": "pot", "attributes": stated},
     ]
     truth = {"wrong": {"attributes": pairs(colour="blue")}}
+    both = [*pairs(colour="blue"), *pairs(colour="red")]
+    rows.append({"product_id": "both", "category": "home", "product_type": "mug", "attributes": both})
     nothing: Any = np.zeros(0, dtype=np.int64)
     held_out = HeldOut(rows, nothing, [], nothing, SCHEMA, truth, [])
-    images = np.array([[0.2, 0.9, 0.3, 0.4], [0.1, 0.8, 0, 0], [1, 0, 0, 0], [1, 0, 0, 0]], np.float32)
+    images = np.array(
+        [[0.2, 0.9, 0.3, 0.4], [0.1, 0.8, 0, 0], [1, 0, 0, 0], [1, 0, 0, 0], [0.9, 0.1, 0, 0]], np.float32
+    )
     encoder: Any = FourDirections()
     answers = attribute_answers(encoder, images, held_out, "{product_type} in {value}")
     found = list(zip(answers.product_ids, answers.names, answers.truth, answers.predicted, strict=True))
@@ -109,8 +113,9 @@ def test_each_product_is_asked_for_its_closed_attributes_and_the_nearest_sentenc
         ("told", "colour", "red", "blue"),
         ("told", "accent_colour", "blue", "blue"),
         ("wrong", "colour", "blue", "blue"),  # what is true counts, not what the seller says
+        ("both", "colour", ("blue", "red"), "red"),  # asked once; one of its values is right
     ]
-    assert answers.correct.tolist() == [0, 1, 1]
+    assert answers.correct.tolist() == [0, 1, 1, 1]
     nobody = attribute_answers(
         encoder, images[:0], HeldOut([], nothing, [], nothing, SCHEMA, {}, []), "{value}"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -120,7 +121,8 @@ def careless_sellers(wrong: float, count: int = 600, values: int = 4) -> tuple[E
     stated = np.where(slip, (true + rng.integers(1, values, size=count)) % values, true)
     names = tuple(f"value {i}" for i in range(values))
     plausible = np.ones((count, values), dtype=bool)
-    return Evidence("hue", names, np.arange(count), stated, features, plausible), slip
+    held = np.zeros((count, values), dtype=bool)
+    return Evidence("hue", names, np.arange(count), stated, features, plausible, held), slip
 
 
 @pytest.mark.parametrize("wrong", [0.05, 0.2])
@@ -137,9 +139,7 @@ def test_the_rate_of_wrong_values_is_found_without_the_truth(tmp_path: Path, wro
 
 def test_evidence_that_says_nothing_drops_nothing() -> None:
     evidence, _ = careless_sellers(0.1)
-    silent = Evidence(
-        "hue", evidence.values, evidence.rows, evidence.stated, 0 * evidence.features, evidence.plausible
-    )
+    silent = replace(evidence, features=0 * evidence.features)
     for calibration in (calibrate(e, SUPPORT.penalty, SUPPORT.keep_above) for e in ([silent], [])):
         assert (calibration.weights("hue").right(silent) > SUPPORT.keep_above).all()
         assert not calibration.visible(0.6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -245,6 +246,21 @@ def test_no_decision_of_any_judge_adds_an_attribute(
     decisions: list[Decision], stated: dict[str, str]
 ) -> None:
     assert set(applied(listing("x", **stated), decisions).attributes) <= set(stated)
+
+
+def test_each_of_several_values_is_kept_mended_or_dropped_by_itself() -> None:
+    sets = {"type": "enum", "values": ["rubber", "bare wood", "no grip"], "multiple": True}
+    category = {"product_types": ["hammer"], "attributes": {"grip": sets}}
+    judge = SchemaJudge(CatalogSchema.model_validate({"categories": {"tools": category}}), KnownValues(9, 1))
+    said = replace(listing(), attributes={"grip": ("Rubber", "bare wood", "granite", "rubber")})
+    (found,) = refine([said], [judge, judge])
+    assert found.listing.attributes == {"grip": ("bare wood", "rubber")}
+    assert {d.value: (d.decision, d.new_value) for d in found.decisions} == {
+        "Rubber": ("normalise", "rubber"),
+        "bare wood": ("keep", "bare wood"),
+        "granite": ("drop", ""),
+        "rubber": ("keep", "rubber"),
+    }
 
 
 def _strings(file: Path) -> set[str]:

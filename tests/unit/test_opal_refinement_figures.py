@@ -55,6 +55,19 @@ def test_drops_and_normalisations_are_judged_value_by_value() -> None:
     }
 
 
+def test_several_values_are_counted_one_by_one() -> None:
+    assert pair_f1({"a": ("1", "2"), "b": "3"}, {"a": ("1", "4")}) == pytest.approx((1 / 3, 1 / 2, 2 / 5))
+    held = (("RED", "green", "teal"), ("green", "red", "teal"), ("blue", "red", "teal"))
+    hues = [{"hue": each} for each in held]
+    found = {n: sum(v) / len(v) for n, (v, _) in judged_values([case(0, *hues)]).items()}
+    assert found == {
+        "normalise_precision": 1.0,
+        "right_kept": 1.0,
+        "drop_recall": 0.5,
+        "drop_recall_attribute_wrong": 0.5,
+    }
+
+
 def test_macro_f1_is_the_mean_over_attributes() -> None:
     def f1(variant: str, name: str) -> float:
         stated = [c.listing(variant).attributes.get(name) for c in CASES]

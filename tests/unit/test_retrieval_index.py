@@ -33,6 +33,7 @@ def product_table(n: int) -> pa.Table:
     attributes = [
         [{"name": "colour", "value": COLOURS[i % 3]}]
         + ([{"name": "neck", "value": "round"}] if i % 50 == 0 else [])
+        + ([{"name": "use", "value": use} for use in ("home", "office")] if i % 10 == 1 else [])
         for i in range(n)
     ]
     return pa.table(
@@ -159,7 +160,7 @@ def test_products_are_found_by_id_and_their_vectors_find_them(small):
     index = load_index(small)
     row = index.row_of("p00011")
     assert index.search(index.vector(row)[None], 1)[1].tolist() == [[row]]
-    assert index.product(row)["attributes"] == {"colour": "blue"}
+    assert index.product(row)["attributes"] == {"colour": "blue", "use": ("home", "office")}
     assert index.product(0)["attributes"] == {}
     with pytest.raises(RetrievalDataError, match="no product 'p9'"):
         index.row_of("p9")

@@ -18,11 +18,14 @@ from typing import Literal, NamedTuple
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
+from components.catalog.format.attributes import Attributes
+
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 # The Hugging Face ``datasets`` layout of an image column.
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+# One pair per value, sorted by name and value (components/catalog/format/attributes.py).
 PAIRS = pa.list_(pa.struct([("name", pa.string()), ("value", pa.string())]))
 
 PRODUCTS = pa.schema(
@@ -34,7 +37,7 @@ PRODUCTS = pa.schema(
         ("description", pa.string()),
         ("category", pa.string()),
         ("product_type", pa.string()),
-        ("attributes", PAIRS),  # sorted by name
+        ("attributes", PAIRS),
         ("group_id", pa.string()),
     ]
 )
@@ -85,7 +88,7 @@ class Product(Row):
     description: str = ""
     category: str
     product_type: str
-    attributes: dict[str, str] = {}
+    attributes: Attributes = {}
     group_id: str
     split: Split | None = None
 
@@ -131,7 +134,7 @@ class Truth(Row):
     product_id: str
     title: str = ""
     description: str = ""
-    attributes: dict[str, str] = {}
+    attributes: Attributes = {}
     box: tuple[float, float, float, float] | None = None
     scene: Literal["plain", "cluttered", "unknown"] = "unknown"
     noise: tuple[Noise, ...] = ()

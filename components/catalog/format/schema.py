@@ -14,8 +14,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, PositiveInt, ValidationError, model_validator
 
+from components.catalog.format.attributes import Value, each, shown
 from components.catalog.format.errors import SchemaError
 from components.catalog.format.records import Row
 from components.stage.files.publish import write_text
@@ -23,22 +24,45 @@ from components.stage.files.publish import write_text
 Name = str  # a category, product type or attribute name: any non-blank text
 
 
+MOST_VALUES = 100  # of one attribute of a product, where the schema says nothing else
+
+
+def _unsaid(setting: object) -> bool:
+    return setting is None or setting is False
+
+
 class Attribute(Row):
     """One attribute of a category. ``values`` lists what an ``enum`` may hold, in display order.
 
-    A ``number`` may have bounds, both included.
+    A ``number`` may have bounds, both included. One that is ``multiple`` holds a set of values, at most
+    ``max_values`` of them; a number holds one.
     """
 
     type: Literal["enum", "string", "number"]
     values: tuple[str, ...] = ()
     required: bool = False
-    minimum: float | None = Field(default=None, allow_inf_nan=False, exclude_if=lambda bound: bound is None)
-    maximum: float | None = Field(default=None, allow_inf_nan=False, exclude_if=lambda bound: bound is None)
+    minimum: float | None = Field(default=None, allow_inf_nan=False, exclude_if=_unsaid)
+    maximum: float | None = Field(default=None, allow_inf_nan=False, exclude_if=_unsaid)
+    multiple: bool = Field(default=False, exclude_if=_unsaid)
+    max_values: PositiveInt | None = Field(default=None, exclude_if=_unsaid)
 
     @cached_property
     def allowed(self) -> frozenset[str]:
         """``values`` as a set: thousands of products are held against thousands of values."""
         return frozenset(self.values)
+
+    @property
+    def most(self) -> int:
+        """How many values a product may have."""
+        if not self.multiple:
+            return 1
+        most = self.max_values or MOST_VALUES
+        return min(most, len(self.values)) if self.values else most
+
+    def in_order(self, value: Value) -> list[str]:
+        """Its values as listings write them: in display order, others behind."""
+        place = {text: at for at, text in enumerate(self.values)}
+        return sorted(each(value), key=lambda text: (place.get(text, len(place)), text))
 
     @model_validator(mode="after")
     def _values_fit_type(self) -> Attribute:
@@ -47,6 +71,10 @@ class Attribute(Row):
             raise ValueError(f"an attribute of type {self.type} takes no minimum or maximum")
         if low is not None and high is not None and low > high:
             raise ValueError("minimum is above maximum")
+        if self.multiple and self.type == "number":
+            raise ValueError("a number takes one value; for several, make it an enum and list them")
+        if self.max_values is not None and not self.multiple:
+            raise ValueError("max_values is for an attribute that is multiple")
         if self.type != "enum":
             if self.values:
                 raise ValueError(f"an attribute of type {self.type} takes no list of values")
@@ -131,8 +159,16 @@ def write_schema(path: Path, schema: CatalogSchema) -> None:
     write_text(path, schema.to_json())
 
 
-def attribute_problem(attribute: Attribute, value: str) -> str:
+def attribute_problem(attribute: Attribute, value: Value) -> str:
     """Why ``value`` does not fit ``attribute``; empty when it does."""
+    held = each(value)
+    if len(held) > attribute.most:
+        most = "one" if attribute.most == 1 else f"at most {attribute.most}"
+        return f"has {len(held)} values ({shown(held)[:80]}) and takes {most}"
+    return next(filter(None, (_value_problem(attribute, text) for text in held)), "")
+
+
+def _value_problem(attribute: Attribute, value: str) -> str:
     if not value.strip():
         return "is blank"
     if attribute.type == "enum" and value not in attribute.allowed:
@@ -160,7 +196,7 @@ def _is_number(value: str) -> bool:
 
 
 def listing_problems(
-    schema: CatalogSchema, category: str, product_type: str, attributes: Mapping[str, str], *, require: bool
+    schema: CatalogSchema, category: str, product_type: str, attributes: Mapping[str, Value], *, require: bool
 ) -> list[Problem]:
     """Every way in which a listing breaks ``schema``; ``require`` also asks for the required attributes.
 
@@ -186,6 +222,15 @@ def listing_problems(
 
 
 def _value_schema(attribute: Attribute) -> dict[str, Any]:
+    if attribute.multiple:
+        held = _one_value_schema(attribute)
+        return {
+            "type": "array", "items": held, "minItems": 1, "maxItems": attribute.most, "uniqueItems": True
+        }  # fmt: skip
+    return _one_value_schema(attribute)
+
+
+def _one_value_schema(attribute: Attribute) -> dict[str, Any]:
     if attribute.type == "enum":
         return {"enum": list(attribute.values)}
     if attribute.type == "number":

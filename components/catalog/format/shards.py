@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from components.catalog.format.attributes import of_pairs, pairs
 from components.catalog.format.errors import CatalogueError
 from components.catalog.format.parquet import RowWriter, row_groups, write_columns
 from components.catalog.format.records import (
@@ -33,11 +34,6 @@ from components.catalog.format.records import (
 )
 from components.catalog.format.schema import CatalogSchema, read_schema
 from components.stage.files.publish import write_text
-
-
-def pairs(attributes: dict[str, str]) -> list[dict[str, str]]:
-    """Attributes as the rows of a ``PAIRS`` column, sorted by name."""
-    return [{"name": name, "value": attributes[name]} for name in sorted(attributes)]
 
 
 def product_row(product: Product) -> dict[str, Any]:
@@ -58,7 +54,7 @@ def product_of(row: dict[str, Any]) -> Product:
     values = {name: value for name, value in row.items() if value is not None}
     image = values.pop("image", None) or {}
     values["image"], values["image_path"] = image.get("bytes") or b"", image.get("path") or ""
-    values["attributes"] = {pair["name"]: pair["value"] for pair in values.get("attributes") or ()}
+    values["attributes"] = of_pairs(values.get("attributes"))
     return Product(**{"category": "", "product_type": "", "group_id": "", **values})
 
 

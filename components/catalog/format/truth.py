@@ -7,9 +7,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from components.catalog.format.attributes import of_pairs, pairs
 from components.catalog.format.parquet import RowWriter, row_groups
 from components.catalog.format.records import TRUTH, Product, Truth
-from components.catalog.format.shards import pairs
 
 
 class TruthWriter:
@@ -33,8 +33,7 @@ class TruthWriter:
 
 def truth_of(row: dict[str, Any]) -> Truth:
     """Truth from a row of ``TRUTH``."""
-    attributes = {pair["name"]: pair["value"] for pair in row["attributes"] or ()}
-    return Truth(**{**row, "attributes": attributes, "noise": tuple(row["noise"] or ())})
+    return Truth(**{**row, "attributes": of_pairs(row["attributes"]), "noise": tuple(row["noise"] or ())})
 
 
 def truth_of_listing(product: Product) -> Truth:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from components.catalog.format.attributes import as_value, each, facts
 from components.catalog.format.records import Noise, Product
 from components.catalog.format.schema import CatalogSchema
 from components.catalog.noise.params import NoiseParams
@@ -107,26 +108,27 @@ class SellerNoise:
     def _untold(self, listing: _Listing) -> None:
         if not self._params.title_value_missing:  # a draw would shift all that follow
             return
-        for name in sorted(listing.attributes):
+        for _, value in listing.stated():
             if listing.chance(self._params.title_value_missing, "title_value_missing"):
-                _leave_out(listing, listing.attributes[name])
+                _leave_out(listing, value)
 
     def _attributes(self, listing: _Listing) -> None:
         category = self._schema.categories.get(listing.category)
-        for name in sorted(listing.attributes):
+        told = listing.stated()
+        for name, value in told:
             known = category.attributes.get(name) if category else None
-            others = (
-                tuple(value for value in known.values if value != listing.attributes[name]) if known else ()
-            )
+            held = {*each(listing.attributes.get(name)), *(v for n, v in told if n == name)}
+            others = tuple(other for other in known.values if other not in held) if known else ()
             is_text = known is None or known.type == "string"
             if listing.chance(self._params.attribute_dropped, "attribute_dropped"):
-                listing.act(f"attributes.{name}", "attribute_dropped", listing.attributes.pop(name))
+                listing.replace(name, value, None)
+                listing.act(f"attributes.{name}", "attribute_dropped", value)
             elif others and listing.chance(self._params.attribute_wrong, "attribute_wrong"):
-                was, now = listing.attributes[name], listing.pick(others)
-                listing.attributes[name] = now
-                listing.act(f"attributes.{name}", "attribute_wrong", f"{was} → {now}")
+                now = listing.pick(others)
+                listing.replace(name, value, now)
+                listing.act(f"attributes.{name}", "attribute_wrong", f"{value} → {now}")
             elif kind := listing.variant(self._params.attribute_free_form, "attribute_free_form"):
-                _free_form(listing, name, kind, in_table=is_text)
+                _free_form(listing, (name, value), kind, in_table=is_text)
 
     def _title(self, listing: _Listing) -> None:
         if listing.title and listing.chance(self._params.synonym, "synonym"):
@@ -164,6 +166,18 @@ class _Listing:
         self.category, self.product_type = product.category, product.product_type
         self.attributes = dict(product.attributes)
         self.acts: list[Noise] = []
+
+    def stated(self) -> list[tuple[str, str]]:
+        """Names and values of the table as it is now, by name."""
+        return sorted(facts(self.attributes))
+
+    def replace(self, name: str, value: str, new: str | None) -> None:
+        """Put another value in the place of one, or none."""
+        held = [text for text in each(self.attributes[name]) if text != value] + ([new] if new else [])
+        if held:
+            self.attributes[name] = as_value(held)
+        else:
+            del self.attributes[name]
 
     def allowed(self, kind: str) -> bool:
         """Whether the kind may happen to this product; one of ``test_only`` needs the test split."""
@@ -206,14 +220,14 @@ class _Listing:
         return self._product.model_copy(update=listed)
 
 
-def _free_form(listing: _Listing, name: str, kind: str, *, in_table: bool) -> None:
+def _free_form(listing: _Listing, fact: tuple[str, str], kind: str, *, in_table: bool) -> None:
     """Tell a value in own words: in the table where it takes any text, else in the description instead."""
-    value = listing.attributes[name]
+    name, value = fact
     own = listing.pick(HEDGES).format(value=value) if kind.endswith("hedged") else _clipped(value)
     if in_table:
-        listing.attributes[name] = own
+        listing.replace(name, value, own)
     else:
-        del listing.attributes[name]
+        listing.replace(name, value, None)
         said = f"{name.replace('_', ' ')} {own.rstrip('.')}."
         listing.write("description", f"{listing.description} {said}".strip(), kind, said)
     listing.act(f"attributes.{name}", kind, f"{value} → {own}")

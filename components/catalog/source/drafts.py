@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from components.catalog.format.attributes import Attributes, as_value
 from components.catalog.format.prices import NoPriceError, amount_in, currency_of
 from components.catalog.format.records import SPLITS, Split
 from components.catalog.source.mapping import From, Mapping, QrelFields, QueryFields
 from components.catalog.source.values.paths import Fields, look_up, opened
 from components.catalog.source.values.pictures import picture
-from components.catalog.source.values.texts import RowProblem, read_text, required, text_of
+from components.catalog.source.values.texts import RowProblem, read_text, read_values, required, text_of
 
 
 class Draft(NamedTuple):
@@ -23,7 +25,7 @@ class Draft(NamedTuple):
     description: str
     category: str
     product_type: str
-    attributes: dict[str, str]
+    attributes: Attributes
     split: Split | None
     group_keys: list[str]
     image: str | bytes
@@ -33,34 +35,38 @@ class Draft(NamedTuple):
     unread: dict[str, str]  # our name -> what stood there and why it is no value, for attributes left out
 
 
-def _attributes(
-    row: Fields, mapping: Mapping, several: dict[str, str], unread: dict[str, str]
-) -> dict[str, str]:
+def _attributes(row: Fields, mapping: Mapping, several: dict[str, str], unread: dict[str, str]) -> Attributes:
     found = {}
     for name, source in mapping.attributes.items():
         if name != "*":
-            found[name] = read_text(row, source, f"attributes.{name}", several)
+            found[name] = read_values(row, source, f"attributes.{name}", several)
             if source.price and found[name]:
                 found[name] = _price(row, source, name, found[name], unread)
     if "*" in mapping.attributes:
         every = mapping.attributes["*"]
         inside = From(field="value", raw=every.raw)
+        listed: defaultdict[str, list[str]] = defaultdict(list)
         for name, value in _every(row, every.field or ""):
             if name not in found:
-                found[name] = read_text({"value": value}, inside, f"attributes.{name}", several)
-    return {name: text for name, text in found.items() if text and name}
+                listed[name] += read_values({"value": value}, inside, f"attributes.{name}", several)
+        found |= listed
+    return {name: as_value(texts) for name, texts in found.items() if texts and name}
 
 
-def _price(row: Fields, source: From, name: str, text: str, unread: dict[str, str]) -> str:
-    """The amount of a price; empty where there is none, and ``unread`` is told."""
+def _price(row: Fields, source: From, name: str, texts: list[str], unread: dict[str, str]) -> list[str]:
+    """The amount of a price; nothing where there is none, and ``unread`` is told."""
+    text = texts[0]
+    if len(texts) > 1:
+        unread[f"attributes.{name}"] = f"{', '.join(texts)[:80]!r} holds several prices"
+        return []
     if source.field and isinstance(look_up(row, source.field)[1], int | float | Decimal):
-        return text  # a number of JSON or Parquet has no sign for thousands
+        return texts  # a number of JSON or Parquet has no sign for thousands
     stated = read_text(row, From(field=source.currency), "currency") if source.currency else ""
     try:
-        return amount_in(text, currency_of(name), stated)
+        return [amount_in(text, currency_of(name), stated)]
     except NoPriceError as error:
         unread[f"attributes.{name}"] = f"{f'{text} {stated}'.strip()[:80]!r} {error}"
-        return ""
+        return []
 
 
 def _every(row: Fields, path: str) -> Iterator[tuple[str, Any]]:

@@ -85,7 +85,8 @@ class From(Params):
     values: dict[Text, Text] = Field(default_factory=dict)
     default: Text | None = None  # where the row has no such field, or nothing in it
     separator: str | None = Field(None, min_length=1)  # the cell is a list, written with this between
-    # Of a list. None: of a title or description all of it, joined; of anything else the first, and told.
+    # Of a list. None: an attribute holds all of it; a title or description too, joined; anything else the
+    # first, and that is told.
     take: Literal["first", "last", "join"] | None = None
 
     raw: bool = False  # true keeps HTML tags and entities as they stand; else they are read as text

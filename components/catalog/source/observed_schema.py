@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
+from components.catalog.format.attributes import Value, each, facts
 from components.catalog.format.schema import Attribute, CatalogSchema, Category
 
 # Digits as people write quantities: no code with leading zeros, and no article number of ten digits and more.
@@ -22,14 +24,17 @@ class ObservedSchema:
         self._types: dict[str, set[str]] = {}
         self._filled: dict[str, Counter[str]] = {}
         self._values: dict[tuple[str, str], set[str]] = {}
+        self._most: Counter[tuple[str, str]] = Counter()  # values of one product
         self._bounds: dict[tuple[str, str], tuple[float, float] | None] = {}  # None: not numbers alone
 
-    def add(self, category: str, product_type: str, attributes: Mapping[str, str]) -> None:
+    def add(self, category: str, product_type: str, attributes: Mapping[str, Value]) -> None:
         """Count one product."""
         self._products[category] += 1
         self._types.setdefault(category, set()).add(product_type)
         self._filled.setdefault(category, Counter()).update(attributes.keys())
         for name, value in attributes.items():
+            self._most[category, name] = max(self._most[category, name], len(each(value)))
+        for name, value in facts(attributes):
             values = self._values.setdefault((category, name), set())
             if len(values) <= self.enum_max_values:  # one more than allowed tells a free string
                 values.add(value)
@@ -46,7 +51,8 @@ class ObservedSchema:
     def schema(self) -> CatalogSchema:
         """What was seen: numbers alone make a number with their bounds, few values an enum, more a string.
 
-        What every product has is required.
+        What every product has is required. What has several values in some product is multiple, and no
+        number.
 
         Raises:
             pydantic.ValidationError: nothing was added.
@@ -64,8 +70,10 @@ class ObservedSchema:
         values = self._values[category, name]
         required = self._filled[category][name] == self._products[category]
         bounds = self._bounds[category, name]
-        if bounds and not values <= FLAGS:
+        most = self._most[category, name]
+        several: dict[str, Any] = {"multiple": True, "max_values": most} if most > 1 else {}
+        if bounds and not several and not values <= FLAGS:
             return Attribute(type="number", required=required, minimum=bounds[0], maximum=bounds[1])
         if len(values) > self.enum_max_values:
-            return Attribute(type="string", required=required)
-        return Attribute(type="enum", values=tuple(sorted(values)), required=required)
+            return Attribute(type="string", required=required, **several)
+        return Attribute(type="enum", values=tuple(sorted(values)), required=required, **several)

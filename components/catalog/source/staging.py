@@ -123,7 +123,9 @@ class Staging:
         )
         for text, group_id in rows:
             *values, file, row = json.loads(text)
-            yield Staged(Draft(*values), group_id, file, row)
+            draft = Draft(*values)
+            held = {name: tuple(v) if isinstance(v, list) else v for name, v in draft.attributes.items()}
+            yield Staged(draft._replace(attributes=held), group_id, file, row)
 
     def image_bytes(self, place: list[int]) -> bytes:
         """A spooled picture, by the place that stands for it in a staged draft; safe from any thread."""

@@ -110,10 +110,12 @@ class Summary:
             kept = {"join": "joined into one text", "last": "the last is taken"}.get(
                 how, "the first is taken"
             )
-            yield (
-                f"{name} has several values in {number:,} products, such as {values}: {kept}, for a "
-                f"field holds one value. Choose with take: first, last or join in the mapping."
+            choice = (
+                "as the mapping's take says. Without it the attribute holds them all."
+                if name.startswith("attributes.")
+                else "for a field holds one value. Choose with take: first, last or join in the mapping."
             )
+            yield f"{name} has several values in {number:,} products, such as {values}: {kept}, {choice}"
         for name, found in self.unread.items():
             yield f"{name} is left out of {found.rows:,} products: {found.examples(EXAMPLES)}."
         if self.alike:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from components.catalog.format.attributes import shown
 from components.encoder.evaluate.colour_histogram import ColourHistogram, histograms_of
 from components.encoder.evaluate.inferred_types import Bonus
 from components.encoder.evaluate.named_types import NamedTypes
@@ -87,7 +88,8 @@ class Measured:
 
 def answer_rows(variant: str, answers: AttributeAnswers) -> list[dict[str, Any]]:
     """Rows of ``attributes.parquet``."""
-    columns = zip(answers.product_ids, answers.names, answers.truth, answers.predicted, strict=True)
+    truth = map(shown, answers.truth)
+    columns = zip(answers.product_ids, answers.names, truth, answers.predicted, strict=True)
     names = ("product_id", "attribute", "truth", "predicted")
     return [{"variant": variant, **dict(zip(names, row, strict=True))} for row in columns]
 

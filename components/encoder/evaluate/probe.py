@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from components.catalog.format.attributes import of_pairs, shown
 from components.encoder.evaluate.zero_shot import AttributeAnswers, known_attributes
 from components.encoder.model.features.attribute_probe import Answer, AttributeProbe, Stated, Take
 from components.encoder.model.features.held_out import HeldOut
@@ -17,7 +18,7 @@ UNKNOWN = Answer("", 0.0)
 def stated_by_sellers(rows: Sequence[dict[str, Any]], split: str) -> Stated:
     """What sellers state of the products of one split; ``rows`` are the whole catalogue."""
     at = [i for i, row in enumerate(rows) if row["split"] == split]
-    attributes = [{a["name"]: a["value"] for a in rows[i]["attributes"]} for i in at]
+    attributes = [of_pairs(rows[i]["attributes"]) for i in at]
     return Stated(np.array(at, dtype=np.int64), [rows[i]["category"] for i in at], attributes)
 
 
@@ -35,5 +36,5 @@ def probe_answers(rows: Sequence[dict[str, Any]], held_out: HeldOut, take: Take)
         [held_out.product_ids[i] for i, *_ in known],
         [name for _, name, _, _ in known],
         [truth for _, _, truth, _ in known],
-        [found[i].get(name, UNKNOWN).value for i, name, _, _ in known],
+        [shown(found[i].get(name, UNKNOWN).value) for i, name, _, _ in known],
     )

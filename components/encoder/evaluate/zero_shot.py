@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from components.catalog.format.attributes import Value, as_value, each, of_pairs
 from components.encoder.model.features.captions import attribute_phrase
 from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.features.held_out import HeldOut
@@ -20,16 +21,16 @@ class AttributeAnswers:
 
     product_ids: list[str]
     names: list[str]
-    truth: list[str]
+    truth: list[Value]
     predicted: list[str]
 
     @property
     def correct(self) -> npt.NDArray[np.float64]:
-        """1 where the predicted value is the true one."""
-        return np.array([float(t == p) for t, p in zip(self.truth, self.predicted, strict=True)])
+        """1 where the predicted value is the true one, or one of the true ones."""
+        return np.array([float(p in each(t)) for t, p in zip(self.truth, self.predicted, strict=True)])
 
 
-def known_attributes(held_out: HeldOut) -> list[tuple[int, str, str, list[str]]]:
+def known_attributes(held_out: HeldOut) -> list[tuple[int, str, Value, list[str]]]:
     """(row, attribute, true value, allowed values) of every closed attribute with at least two values."""
     found = []
     for i, row in enumerate(held_out.rows):
@@ -37,11 +38,11 @@ def known_attributes(held_out: HeldOut) -> list[tuple[int, str, str, list[str]]]
         category = held_out.schema.categories.get(row["category"])
         if category is None:
             continue
-        for pair in source:
-            attribute = category.attributes.get(pair["name"])
+        for name, value in of_pairs(source).items():
+            attribute = category.attributes.get(name)
             values = list(attribute.values) if attribute is not None else []
-            if len(values) > 1 and pair["value"] in values:
-                found.append((i, pair["name"], pair["value"], values))
+            if len(values) > 1 and (true := [text for text in each(value) if text in values]):
+                found.append((i, name, as_value(true), values))
     return found
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from components.catalog.format.attributes import Attributes, Value, each, of_pairs
 from components.encoder.model.features.captions import attribute_phrase
 from components.retrieval.metrics import Qrels
 
@@ -35,9 +36,8 @@ class Composed:
     barred: npt.NDArray[np.bool_]
 
 
-def _stated(row: Mapping[str, Any], closed: Collection[str]) -> dict[str, str]:
-    found = {a["name"]: a["value"] for a in row["attributes"] or () if a["value"]}
-    return {name: value for name, value in found.items() if name in closed}
+def _stated(row: Mapping[str, Any], closed: Collection[str]) -> Attributes:
+    return of_pairs(a for a in row["attributes"] or () if a["value"] and a["name"] in closed)
 
 
 def _order(row: Mapping[str, Any], name: str, value: str) -> bytes:
@@ -45,8 +45,8 @@ def _order(row: Mapping[str, Any], name: str, value: str) -> bytes:
     return hashlib.sha256(f"{row['product_id']}\x1f{name}\x1f{value}".encode()).digest()
 
 
-def _grade(own: Mapping[str, str], other: Mapping[str, str], name: str, value: str) -> int:
-    if other.get(name) != value:
+def _grade(own: Mapping[str, Value], other: Mapping[str, Value], name: str, value: str) -> int:
+    if value not in each(other.get(name)):
         return 0
     shared = (own.keys() & other.keys()) - {name}
     return BEST if shared and all(own[s] == other[s] for s in shared) else FITS
@@ -80,11 +80,11 @@ def composed_queries(rows: Sequence[Mapping[str, Any]], closed: Collection[str],
 
 
 def _change(
-    row: Mapping[str, Any], at: int, others: Sequence[int], values: Sequence[Mapping[str, str]]
+    row: Mapping[str, Any], at: int, others: Sequence[int], values: Sequence[Mapping[str, Value]]
 ) -> tuple[str, dict[int, int]] | None:
     """The new value as it is said, and the grades of its answers; None where nothing answers best."""
     own = values[at]
-    changes = {(n, values[i][n]) for i in others for n in own if values[i].get(n, own[n]) != own[n]}
+    changes = {(n, v) for i in others for n in own for v in each(values[i].get(n)) if v not in each(own[n])}
     for name, value in sorted(changes, key=lambda change: _order(row, *change)):
         grades = {i: grade for i in others if (grade := _grade(own, values[i], name, value))}
         if BEST in grades.values():

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from components.catalog.format.attributes import pairs
 from components.catalog.format.schema import CatalogSchema
-from components.catalog.format.shards import pairs, product_of
+from components.catalog.format.shards import product_of
 from components.catalog.noise.params import NoiseParams
 from components.catalog.noise.seller_text import SellerNoise
 from components.fusion.model.data.product_text import field_text

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from components.catalog.format.attributes import Attributes, Value, as_value, each
 from components.catalog.format.schema import CatalogSchema, Category, listing_problems
 
 
@@ -15,12 +15,16 @@ class Listing:
     """A title and attributes, as text; numbers are written the way the catalogue writes them."""
 
     title: str
-    attributes: dict[str, str] = field(default_factory=dict)
+    attributes: Attributes = field(default_factory=dict)
 
 
-def _json_value(category: Category | None, name: str, value: str) -> str | int | float:
-    """A number where the schema says so and the text is one; else the text."""
+def _json_value(category: Category | None, name: str, value: Value) -> str | int | float | list[str]:
+    """A number where the schema says so and the text is one, a list where it is multiple, else the text."""
     attribute = category.attributes.get(name) if category else None
+    if attribute is not None and attribute.multiple:
+        return attribute.in_order(value)
+    if not isinstance(value, str):  # of a seller: the schema takes one
+        return list(value)
     if attribute is None or attribute.type != "number":
         return value
     try:
@@ -30,8 +34,15 @@ def _json_value(category: Category | None, name: str, value: str) -> str | int |
     return int(number) if number.is_integer() else number
 
 
+def value_text(category: Category | None, name: str, value: Value) -> str:
+    """A value in one line; several in the schema's order."""
+    attribute = category.attributes.get(name) if category else None
+    return ", ".join(attribute.in_order(value) if attribute else each(value))
+
+
 def answer_text(listing: Listing, category: Category | None) -> str:
-    """A listing as compact JSON: title first, attributes in the schema's order, numbers as numbers.
+    """A listing as compact JSON: title first, attributes and their values in the schema's order, numbers as
+    numbers, and a list where an attribute may hold several values.
 
     Grammar and training targets must agree to the byte, separators and order included: a model taught
     anything else is pushed off its path by every constrained token.
@@ -57,8 +68,11 @@ def as_text(value: Any) -> str:
     return value if isinstance(value, str) else compact_json(value)
 
 
-def parse_answer(text: str) -> Listing | None:
-    """A listing from a model's answer, or None when it is not the JSON object that was asked for."""
+def parse_answer(text: str, category: Category | None = None) -> Listing | None:
+    """A listing from a model's answer, or None when it is not the JSON object that was asked for.
+
+    A value said twice counts once. Only an attribute that may hold several values takes a list.
+    """
     try:
         loaded = json.loads(text)
     except (ValueError, RecursionError):
@@ -68,9 +82,15 @@ def parse_answer(text: str) -> Listing | None:
     title, attributes = loaded["title"], loaded["attributes"]
     if not isinstance(title, str) or not isinstance(attributes, dict):
         return None
-    if any(isinstance(value, dict | list | bool) or value is None for value in attributes.values()):
-        return None
-    return Listing(title, {name: as_text(value) for name, value in attributes.items()})
+    known = category.attributes if category else {}
+    found: Attributes = {}
+    for name, value in attributes.items():
+        listed = isinstance(value, list) and name in known and known[name].multiple
+        held = value if listed else [value]
+        if not held or any(isinstance(part, dict | list | bool) or part is None for part in held):
+            return None
+        found[name] = as_value(map(as_text, held))
+    return Listing(title, found)
 
 
 def schema_problems(schema: CatalogSchema, category: str, listing: Listing, *, require: bool) -> list[str]:
@@ -79,13 +99,3 @@ def schema_problems(schema: CatalogSchema, category: str, listing: Listing, *, r
     found = listing_problems(schema, category, any_type, listing.attributes, require=require)
     blank = [] if listing.title.strip() else ["title is blank"]
     return blank + [f"{problem.field} {problem.reason}" for problem in found]
-
-
-def pairs_of(attributes: Mapping[str, str]) -> list[dict[str, str]]:
-    """Attributes as a ``PAIRS`` cell, sorted by name."""
-    return [{"name": name, "value": attributes[name]} for name in sorted(attributes)]
-
-
-def attributes_of(cell: list[dict[str, str]] | None) -> dict[str, str]:
-    """Attributes from a ``PAIRS`` cell."""
-    return {pair["name"]: pair["value"] for pair in cell or ()}

@@ -9,8 +9,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from components.catalog.format.attributes import of_pairs
+from components.catalog.format.attributes import shown as in_one_line
 from components.opal.model.errors import ListingDataError
-from components.opal.model.listing_text import Listing, attributes_of
+from components.opal.model.listing_text import Listing
 from components.opal.model.params import Taught
 
 
@@ -30,7 +32,7 @@ def read_parquet(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
 
 def listing_of(row: Mapping[str, Any]) -> Listing:
     """The listing of a catalogue or refined row."""
-    return Listing(row["title"] or "", attributes_of(row["attributes"]))
+    return Listing(row["title"] or "", of_pairs(row["attributes"]))
 
 
 def refined_listings(folder: Path, taught: Taught | None = None) -> dict[str, Listing]:
@@ -56,7 +58,9 @@ def taught_listing(listing: Listing, product_type: str, visible: Collection[str]
     if not taught.title_attributes or not listing.attributes:
         return Listing(listing.title, shown)
     facts = [
-        listing.attributes[n] for n in taught.title_attributes if n in visible and n in listing.attributes
+        in_one_line(listing.attributes[n])
+        for n in taught.title_attributes
+        if n in visible and n in listing.attributes
     ]
     title = " ".join([*facts, product_type])
     return Listing(title[:1].upper() + title[1:], shown)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 import pyarrow as pa
 
+from components.catalog.format.attributes import facts, of_facts
 from components.evidence.listing import SellerListing
 
 Verb = Literal["keep", "normalise", "drop"]
@@ -46,6 +47,9 @@ def kept(field: Literal["attributes", "title"], name: str, value: str, judge: st
     return Decision(field, name, value, "keep", value, judge, reason)
 
 
+Key = tuple[str, str, str]  # of a decision: field, name, and the seller's value of an attribute
+
+
 class Judge(Protocol):
     """Looks at listings and decides about some of their values and words.
 
@@ -66,21 +70,22 @@ class Refined:
 
 
 def applied(listing: SellerListing, decisions: Sequence[Decision]) -> SellerListing:
-    """The listing after ``decisions``; those about attributes it has not are ignored: nothing is added."""
-    attributes, support = dict(listing.attributes), dict(listing.support)
-    for decision in decisions:
-        if decision.field != "attributes" or decision.name not in attributes:
+    """The listing after ``decisions``; those about values it has not are ignored: nothing is added."""
+    about = {(d.name, d.value): d for d in decisions if d.field == "attributes"}
+    stated, support = [], dict(listing.support)
+    for name, value in facts(listing.attributes):
+        decision = about.get((name, value))
+        if decision is None:
+            stated.append((name, value))
             continue
+        if decision.decision != "drop":
+            stated.append((name, decision.new_value))
         if decision.support is not None:
-            support[decision.name] = decision.support
-        if decision.decision == "drop":
-            del attributes[decision.name]
-        else:
-            attributes[decision.name] = decision.new_value
+            support[name, decision.new_value or value] = decision.support
     words = [d.new_value for d in decisions if d.field == "title" and d.decision != "drop"]
     about_title = any(d.field == "title" for d in decisions)
     title = " ".join(words) if about_title else listing.title
-    return replace(listing, attributes=attributes, title=title, support=support)
+    return replace(listing, attributes=of_facts(stated), title=title, support=support)
 
 
 def _joined(before: Decision | None, now: Decision) -> Decision:
@@ -93,15 +98,24 @@ def _joined(before: Decision | None, now: Decision) -> Decision:
     return replace(now, value=before.value, support=support)
 
 
+def _about(found: Mapping[Key, Decision], now: Decision) -> list[Key]:
+    """The seller's values, or the word of the title, that a decision is about: what was made its value."""
+    if now.field == "title":
+        return [(now.field, now.name, "")]
+    made = [k for k, d in found.items() if k[:2] == (now.field, now.name) and d.new_value == now.value]
+    return made or [(now.field, now.name, now.value)]
+
+
 def refine(listings: Sequence[SellerListing], judges: Sequence[Judge]) -> list[Refined]:
     """Ask the judges one after the other; each sees what the ones before it left."""
     current = list(listings)
-    found: list[dict[tuple[str, str], Decision]] = [{} for _ in listings]
+    found: list[dict[Key, Decision]] = [{} for _ in listings]
     for judge in judges:
         for i, decisions in enumerate(judge.judge(current)):
+            before = dict(found[i])  # a judge speaks of what those before it left
             for decision in decisions:
-                key = (decision.field, decision.name)
-                found[i][key] = _joined(found[i].get(key), decision)
+                for key in _about(before, decision):
+                    found[i][key] = _joined(found[i].get(key), decision)
             current[i] = applied(current[i], decisions)
     return [Refined(listing, tuple(f.values())) for listing, f in zip(current, found, strict=True)]
 

@@ -6,26 +6,35 @@ import json
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
+from components.catalog.format.attributes import Value, each
 from components.catalog.format.schema import Category
-from components.opal.model.listing_text import Listing, as_text
+from components.opal.model.listing_text import Listing, as_text, value_text
 
 NOT_VISIBLE = "not visible"
 
 
-def _states(attributes: object, record: Mapping[str, str], category: Category | None) -> bool:
+def _states(attributes: object, record: Mapping[str, Value], category: Category | None) -> bool:
     """Whether every pair of a JSON object is a pair of the record and of the category's schema."""
     if not isinstance(attributes, dict):
         return False
     known = category.attributes if category else {}
     return all(
-        name in known and not isinstance(value, dict | list | bool) and _same(record.get(name), value)
+        name in known and _is(record.get(name), value, known[name].multiple)
         for name, value in attributes.items()
     )
 
 
-def _same(stated: str | None, said: object) -> bool:
+def _is(stated: Value | None, said: object, multiple: bool) -> bool:
+    """Whether an answer's value, or its list of an attribute that may hold several, is the record's."""
+    held = said if multiple and isinstance(said, list) else [said]
+    if any(isinstance(part, dict | list | bool) for part in held) or len(held) != len(each(stated)):
+        return False
+    return all(any(_same(text, part) for part in held) for text in each(stated))
+
+
+def _same(stated: str, said: object) -> bool:
     """Whether an answer's value is the record's."""
-    if stated is None or said is None:
+    if said is None:
         return False
     text = as_text(said)
     if isinstance(said, str):
@@ -58,7 +67,8 @@ def entailed(reply: Reply, record: Listing, visible: Collection[str], category: 
     if grain == "title":
         return bool(record.title) and answer == record.title
     if grain == "attribute":
-        return len(asked) == 1 and any(record.attributes.get(name) == answer for name in asked)
+        stated = {name: record.attributes[name] for name in asked if name in record.attributes}
+        return len(asked) == 1 and any(value_text(category, *fact) == answer for fact in stated.items())
     if grain == "not_visible":
         return answer == NOT_VISIBLE and not set(asked) & set(visible)
     try:

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from components.catalog.format.schema import CatalogSchema, Category
 from components.evidence.listing import SellerListing
-from components.opal.model.listing_text import Listing, answer_text, compact_json
+from components.opal.model.listing_text import Listing, answer_text, compact_json, value_text
 from components.opal.refine.entailment import NOT_VISIBLE, Reply, entailed
 from components.opal.refine.params import InstructionParams
 
@@ -75,7 +75,9 @@ def _listing(record: _Record) -> tuple[str, tuple[str, ...]] | None:
 
 def _attribute(record: _Record) -> tuple[str, tuple[str, ...]] | None:
     asked = _draw(record, record.visible, 1)
-    return (record.listing.attributes[asked[0]], asked) if asked else None
+    return (
+        (value_text(record.category, asked[0], record.listing.attributes[asked[0]]), asked) if asked else None
+    )
 
 
 def _attributes(record: _Record) -> tuple[str, tuple[str, ...]] | None:

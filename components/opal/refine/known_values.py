@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from functools import lru_cache
 
+from components.catalog.format.attributes import facts
 from components.catalog.format.schema import CatalogSchema
 from components.evidence.listing import SellerListing
 
@@ -19,7 +20,7 @@ class KnownValues:
     def add(self, listing: SellerListing, schema: CatalogSchema) -> None:
         """Count the free-text values of one listing."""
         category = schema.categories.get(listing.category)
-        for name, value in listing.attributes.items():
+        for name, value in facts(listing.attributes):
             attribute = category.attributes.get(name) if category else None
             if attribute is not None and attribute.type == "string":
                 counts = self._counts[(listing.category, name)]

@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from components.catalog.format.attributes import pairs
 from components.catalog.format.records import PAIRS
-from components.catalog.format.shards import Catalogue, pairs
+from components.catalog.format.shards import Catalogue
 from components.evidence.listing import SellerListing
 from components.llm.params import LLMParams
 from components.opal.model.errors import NoAttributesError

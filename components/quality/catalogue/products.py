@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from components.catalog.format.attributes import of_facts, of_pairs, shown
 from components.catalog.format.errors import ImageError
 from components.catalog.format.images import check_image, decode_image
 from components.catalog.format.params import ImageLimits
@@ -84,10 +85,16 @@ def _listing(row: dict[str, Any], schema: CatalogSchema) -> dict[str, Any]:
     found: dict[str, list[str]] = {"product_type": [], "attributes": [], "values": [], "required": []}
     pairs = [(pair["name"] or "", pair["value"] or "") for pair in row["attributes"] or []]
     names = [name for name, _ in pairs]
+    category = schema.categories.get(row["category"] or "")
+    multiple = (
+        {n for n, attribute in category.attributes.items() if attribute.multiple} if category else set()
+    )
+    twice = {name for name in set(names) - multiple if names.count(name) > 1}
     found["attributes"] += [
-        f"attribute {name!r} is given twice" for name in set(names) if names.count(name) > 1
+        f"attribute {name!r} is given twice, and is not multiple in the schema" for name in twice
     ]
-    listing = (row["category"] or "", row["product_type"] or "", dict(pairs))
+    stated = {**of_facts(pairs), **{name: dict(pairs)[name] for name in twice}}
+    listing = (row["category"] or "", row["product_type"] or "", stated)
     for problem in listing_problems(schema, *listing, require=True):
         if problem.reason.startswith("is not an attribute"):
             place = "attributes"
@@ -115,7 +122,7 @@ class Look(NamedTuple):
 
 
 def _columns(row: dict[str, Any], picture: dict[str, Any], look: Look) -> dict[str, Any]:
-    stated = {pair["name"]: pair["value"] for pair in row["attributes"] or ()}
+    stated = of_pairs(row["attributes"])
     return {
         **{
             name: row[name] or None
@@ -124,7 +131,7 @@ def _columns(row: dict[str, Any], picture: dict[str, Any], look: Look) -> dict[s
         **{name: row[name] or "" for name in ("title", "description")},
         **picture,
         **_listing(row, look.schema),
-        **{f"{ATTRIBUTE}{name}": stated.get(name) for name in look.attributes},
+        **{f"{ATTRIBUTE}{name}": shown(stated[name]) if name in stated else None for name in look.attributes},
     }
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.catalog.format.attributes import Value, as_value
 from components.catalog.format.schema import CatalogSchema, listing_problems, read_schema
 from components.quality.errors import GateError
 from components.quality.params import ListingQualityParams
@@ -86,12 +87,21 @@ def _same(chosen: str, rejected: str) -> bool:
     return bool(_loaded(chosen) == _loaded(rejected))
 
 
+def _value(said: Any, multiple: bool) -> Value:
+    held = said if multiple and isinstance(said, list) and said else [said]
+    return as_value(part if isinstance(part, str) else json.dumps(part) for part in held)
+
+
 def _listing(text: str, product: Mapping[str, Any], schema: CatalogSchema) -> str:
     said = _loaded(text)
     if not isinstance(said, dict) or set(said) != {"title", "attributes"}:
         return "the chosen side is not a JSON object of title and attributes"
     if not isinstance(said["title"], str) or not isinstance(said["attributes"], dict):
         return "the chosen side's title is no text or its attributes are no object"
-    stated = {name: v if isinstance(v, str) else json.dumps(v) for name, v in said["attributes"].items()}
+    known = schema.categories[product["category"]].attributes
+    stated = {
+        name: _value(value, name in known and known[name].multiple)
+        for name, value in said["attributes"].items()
+    }
     problems = listing_problems(schema, product["category"], product["product_type"], stated, require=False)
     return f"chosen: {problems[0].field} {problems[0].reason}" if problems else ""

@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.catalog.format.attributes import Attributes, Value, facts, of_facts
 from components.catalog.format.parquet import row_groups
 from components.catalog.format.records import PRODUCTS
-from components.catalog.format.schema import CatalogSchema, listing_problems
+from components.catalog.format.schema import Attribute, CatalogSchema, listing_problems
 from components.catalog.format.shards import Catalogue
 
 if TYPE_CHECKING:
@@ -54,8 +55,8 @@ def sellers(catalogue: Path) -> dict[str, dict[str, Any]]:
     return {row["product_id"]: row for row in rows}
 
 
-def _pairs(row: Mapping[str, Any]) -> dict[str, str]:
-    return {pair["name"] or "": pair["value"] or "" for pair in row["attributes"] or ()}
+def _stated(row: Mapping[str, Any]) -> Attributes:
+    return of_facts((pair["name"] or "", pair["value"] or "") for pair in row["attributes"] or ())
 
 
 def listing_frame(
@@ -74,8 +75,8 @@ def _listing(
     row: dict[str, Any], told: Rows, sold: Mapping[str, Mapping[str, Any]], schema: CatalogSchema
 ) -> dict[str, Any]:
     seller = sold.get(row["product_id"])
-    stated = _pairs(row)
-    names = [pair["name"] for pair in row["attributes"] or ()]
+    stated = _stated(row)
+    pairs = [(pair["name"], pair["value"]) for pair in row["attributes"] or ()]
     problems = listing_problems(
         schema, row["category"] or "", row["product_type"] or "", stated, require=False
     )
@@ -91,7 +92,7 @@ def _listing(
         "identity_problem": f"{', '.join(identity)} differ from the catalogue's",
         "outside_schema": len(problems),
         "schema_problem": "; ".join(f"{p.field} {p.reason}" for p in problems),
-        "repeated_attributes": len(names) - len(set(names)),
+        "repeated_attributes": len(pairs) - len(set(pairs)),
         "invisible": len(invisible),
         "visible_problem": f"visible names {', '.join(invisible)[:80]}, which it has not",
         "nothing_added": not added,
@@ -101,38 +102,43 @@ def _listing(
     }
 
 
-def _added(row: Mapping[str, Any], stated: Mapping[str, str], seller: Mapping[str, Any]) -> str:
+def _added(row: Mapping[str, Any], stated: Mapping[str, Value], seller: Mapping[str, Any]) -> str:
     """What the refined listing says and the seller's does not say in any form."""
-    if new := sorted(set(stated) - set(_pairs(seller))):
+    if new := sorted(set(stated) - set(_stated(seller))):
         return f"attributes.{new[0][:80]} is not of the seller"
     if len((row["title"] or "").split()) > len((seller["title"] or "").split()):
         return "the title has more words than the seller's"
     return ""
 
 
-def _story(row: Mapping[str, Any], stated: Mapping[str, str], told: Rows, seller: Mapping[str, Any]) -> str:
+def _story(row: Mapping[str, Any], stated: Mapping[str, Value], told: Rows, seller: Mapping[str, Any]) -> str:
     """Where the decisions do not lead from the seller's listing to the refined one."""
-    values = _pairs(seller)
-    told_of = {(d["field"], d["name"]): d for d in told}
+    told_of = {_about(d): d for d in told}
     if len(told_of) < len(told):
         return "two decisions about one thing"
-    expected = {}
-    for name, value in values.items():
-        decision = told_of.pop(("attributes", name), None)
-        if decision is None or decision["value"] != value:
+    expected = []
+    for name, value in facts(_stated(seller)):
+        decision = told_of.pop(("attributes", name, value), None)
+        if decision is None:
             return f"no decision about attributes.{name[:80]} as the seller stated it"
         if decision["decision"] != "drop":
-            expected[name] = decision["new_value"]
-    if expected != stated:
+            expected.append((name, decision["new_value"]))
+    if of_facts(expected) != stated:
         return "the decisions lead to other attributes"
     words = (seller["title"] or "").split()
-    found = [told_of.pop(("title", str(at)), None) for at in range(len(words))]
+    found = [told_of.pop(("title", str(at), ""), None) for at in range(len(words))]
     if any(d is None or d["value"] != word for d, word in zip(found, words, strict=True)):
         return "no decision about each word of the seller's title"
     left = [d["new_value"] for d in found if d is not None and d["decision"] != "drop"]
     if " ".join(left) != " ".join((row["title"] or "").split()):
         return "the decisions lead to another title"
-    return f"a decision about {next(iter(told_of))}, which the seller has not" if told_of else ""
+    return f"a decision about {next(iter(told_of))[:2]}, which the seller has not" if told_of else ""
+
+
+def _about(decision: Mapping[str, Any]) -> tuple[str, str, str]:
+    """What a decision is about: a value of an attribute, or a word of the title by its place."""
+    value = decision["value"] if decision["field"] == "attributes" else ""
+    return decision["field"], decision["name"], value
 
 
 def decision_frame(rows: Rows, sold: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
@@ -204,14 +210,18 @@ def _answer(row: Mapping[str, Any], listing: Mapping[str, Any] | None, schema: C
         return "the listing is not an object of title and attributes"
     if said["title"] != listing["title"] or not isinstance(said["attributes"], dict):
         return "its title is not that of the refined listing"
-    stated, known = _pairs(listing), schema.categories[listing["category"]].attributes
+    stated, known = _stated(listing), schema.categories[listing["category"]].attributes
     same = set(said["attributes"]) == set(stated) and all(
-        _equal(value, stated[name], known[name].type) for name, value in said["attributes"].items()
+        _equal(value, stated[name], known[name]) for name, value in said["attributes"].items()
     )
     return "" if same else "its attributes are not those of the refined listing"
 
 
-def _equal(said: object, stated: str, kind: str) -> bool:
-    if kind == "number" and isinstance(said, int | float) and not isinstance(said, bool):
+def _equal(said: object, stated: Value, known: Attribute) -> bool:
+    if known.multiple:
+        return said == known.in_order(stated)
+    if not isinstance(stated, str):
+        return False
+    if known.type == "number" and isinstance(said, int | float) and not isinstance(said, bool):
         return float(said) == float(stated)
     return said == stated

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
+from components.catalog.format.attributes import shown
 from components.catalog.format.records import Product, Truth
 from components.report.catalogue import CheckedCatalogue, drawn
 from components.report.params import CatalogueGalleryParams
@@ -40,10 +41,10 @@ def shown_products(
 def attributes(listing: Product, truth: Truth | None) -> list[Attribute]:
     """The listing's attributes by name, each with what the truth says of it."""
     if truth is None:
-        return [Attribute(name, value, "", "given") for name, value in sorted(listing.attributes.items())]
+        return [Attribute(n, shown(v), "", "given") for n, v in sorted(listing.attributes.items())]
     rows = []
     for name in sorted({*listing.attributes, *truth.attributes}):
-        stated, true = listing.attributes.get(name, ""), truth.attributes.get(name, "")
+        stated, true = (shown(each.attributes.get(name, "")) for each in (listing, truth))
         state: State = "given"
         if stated != true:
             state = "missing" if not stated else "wrong" if true else "added"

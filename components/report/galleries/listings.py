@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from components.catalog.format.attributes import Attributes, Value, as_value, facts, of_pairs, shown
 from components.report.catalogue import CheckedCatalogue, drawn
 from components.report.errors import ReportInputError
 from components.report.galleries.per_query import read_results
@@ -25,14 +26,17 @@ class Version:
 
     name: str
     title: str
-    attributes: dict[str, str]
+    attributes: Attributes
     problem: str = ""
     confidence: dict[str, float] = field(default_factory=dict)  # by attribute, 0..1
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One attribute of one version: right or wrong by the truth, absent, or plain where truth is unknown."""
+    """One attribute of one version: right or wrong by the truth, absent, or plain where truth is unknown.
+
+    Several values are right together.
+    """
 
     text: str
     state: State
@@ -57,7 +61,7 @@ class ListingCase:
         true = self.truth.attributes if self.truth else {}
         names = sorted({*true, *(name for version in self.versions for name in version.attributes)})
         return [
-            (name, [cell(version, name, self.truth) for version in self.versions], true.get(name, ""))
+            (name, [cell(version, name, self.truth) for version in self.versions], shown(true.get(name, "")))
             for name in names
         ]
 
@@ -79,9 +83,9 @@ def cell(version: Version, name: str, truth: Version | None) -> Cell:
     if stated is None:
         return Cell("", "absent", version=version.name)
     if truth is None:
-        return Cell(stated, "plain", sure, version.name)
+        return Cell(shown(stated), "plain", sure, version.name)
     right = truth.attributes.get(name) == stated
-    return Cell(stated, "right" if right else "wrong", sure, version.name)
+    return Cell(shown(stated), "right" if right else "wrong", sure, version.name)
 
 
 def listing_gallery(
@@ -127,14 +131,14 @@ def _case(path: Path, row: dict[str, Any]) -> ListingCase:
     )
 
 
-def _attributes(path: Path, row: dict[str, Any], column: str) -> dict[str, str]:
+def _attributes(path: Path, row: dict[str, Any], column: str) -> Attributes:
     """A cell of ``{name, value}`` pairs, or of a JSON object, as a mapping."""
     value = row[column]
     try:
         loaded = json.loads(value) if isinstance(value, str) else value
         if not isinstance(loaded, Mapping):
-            loaded = {pair["name"]: pair["value"] for pair in loaded or ()}
-        return {str(name): str(each) for name, each in loaded.items()}
+            loaded = of_pairs(loaded)
+        return {str(name): _value(each) for name, each in loaded.items()}
     except (ValueError, TypeError, KeyError):
         raise ReportInputError(
             f"{path}, product '{row['product_id']}', {column}: {str(value)[:80]!r} holds no attributes."
@@ -145,10 +149,14 @@ def _answer(name: str, text: str | None) -> Version:
     """A model's answer read as a listing; what cannot be read is said and shown as it stands."""
     try:
         loaded = json.loads(text or "")
-        attributes = {str(key): _plain(value) for key, value in loaded["attributes"].items()}
+        attributes = {str(key): _value(value) for key, value in loaded["attributes"].items()}
         return Version(name, str(loaded["title"]), attributes)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return Version(name, "", {}, f"no listing: {text or 'nothing was written'}")
+
+
+def _value(value: Any) -> Value:
+    return as_value(map(_plain, value)) if isinstance(value, list | tuple) and value else _plain(value)
 
 
 def _plain(value: Any) -> str:
@@ -164,6 +172,6 @@ def _judged(generated: list[Version], truth: Version | None) -> tuple[bool, str]
         return True, f"{' and '.join(unreadable)}: no listing"
     if truth is None:
         return False, "readable"
-    last = generated[-1]
-    wrong = sum(cell(last, name, truth).state == "wrong" for name in last.attributes)
-    return wrong > 0, f"{len(last.attributes) - wrong} of {len(truth.attributes)} right, {wrong} wrong"
+    said, true = set(facts(generated[-1].attributes)), set(facts(truth.attributes))
+    wrong = len(said - true)
+    return wrong > 0, f"{len(said & true)} of {len(true)} right, {wrong} wrong"

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from components.catalog.format.attributes import Value
+from components.catalog.format.attributes import facts as of_table
 from components.evidence.mentions import Fact
 from components.llm.session import Answer, ChatSession
 from components.vlclip.agent.facts import Check, ProductFacts, capped, seller_facts
@@ -112,7 +114,7 @@ class Agent:
             "product_type": row["product_type"],
             "title": row["title"][:most],
             "description": row["description"][:most],
-            "attributes": {name[:most]: value[:most] for name, value in seller_facts(row).items()},
+            "attributes": {name[:most]: _cut(value, most) for name, value in seller_facts(row).items()},
         }
         evidence = [
             {"name": f.name, "value": f.value, "support": round(f.support, 3), "stated": f.stated}
@@ -124,11 +126,14 @@ class Agent:
         self, row: Mapping[str, Any], facts: ProductFacts, steps: list[Step], reason: str
     ) -> Clarified:
         text = " ".join(str(row["title"]).split()) or facts.lexicon.product_type
-        table = seller_facts(row)
-        stated = tuple((n, v) for n, v in table.items() if (n, v) in facts.support)
+        stated = tuple(fact for fact in of_table(seller_facts(row)) if fact in facts.support)
         judged = sum(s.role == "evaluator" for s in steps)
         capped_text = capped(text, self._params.max_characters)
         return Clarified(capped_text, stated, judged, False, 0, reason, tuple(steps))
+
+
+def _cut(value: Value, most: int) -> str | list[str]:
+    return value[:most] if isinstance(value, str) else [text[:most] for text in value]
 
 
 def _findings(check: Check) -> dict[str, Any]:

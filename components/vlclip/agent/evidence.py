@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from components.catalog.format.attributes import Value, each, of_pairs
 from components.catalog.format.schema import Attribute as SchemaAttribute
 from components.catalog.format.schema import CatalogSchema
 from components.evidence.calibration import Calibration, calibrate
@@ -32,6 +33,7 @@ class Attribute:
     name: str
     values: tuple[str, ...]
     coverage: float
+    multiple: bool = False
 
 
 def kind_of(row: Mapping[str, Any]) -> Kind:
@@ -47,19 +49,22 @@ def attributes_of_kinds(
     A schema is shared by all types of a category; that a pump has no sleeves stands nowhere else.
     """
     sizes = Counter(kind_of(r) for r in rows)
-    stated: dict[tuple[Kind, str], Counter[str]] = {}
+    stated: dict[tuple[Kind, str], Counter[Value]] = {}
     for row in rows:
-        for pair in row["attributes"]:
-            stated.setdefault((kind_of(row), pair["name"]), Counter())[pair["value"]] += 1
+        for name, value in of_pairs(row["attributes"]).items():
+            stated.setdefault((kind_of(row), name), Counter())[value] += 1
     found: dict[Kind, list[Attribute]] = {kind: [] for kind in sizes}
     for kind in sizes:
         category = schema.categories.get(kind[0])
         for name, attribute in category.attributes.items() if category else ():
-            counts = stated.get((kind, name), Counter())
-            total = sum(counts[v] for v in attribute.values)
+            counts, total = Counter[str](), 0
+            for value, number in stated.get((kind, name), Counter()).items():
+                known = attribute.allowed.intersection(each(value))
+                counts.update(dict.fromkeys(known, number))
+                total += number if known else 0
             used = tuple(v for v in attribute.values if counts[v] >= params.minimum_share * total > 0)
             if used and total >= params.minimum_coverage * sizes[kind]:
-                found[kind].append(Attribute(name, used, total / sizes[kind]))
+                found[kind].append(Attribute(name, used, total / sizes[kind], attribute.multiple))
     return found
 
 
@@ -129,7 +134,14 @@ class Evidence:
             for found in reader.read(listings[start : start + BATCH], unstated=True):
                 likely = self._calibration.weights(found.name).posterior(found)
                 for row, probabilities in zip(found.rows.tolist(), likely, strict=True):
-                    self._found[start + row, found.name] = found.values, probabilities
+                    key = start + row, found.name
+                    # of several stated values each has a row, where it is the likely one
+                    best = (
+                        np.maximum(probabilities, self._found[key][1])
+                        if key in self._found
+                        else probabilities
+                    )
+                    self._found[key] = found.values, best
 
     def tells(self, row: int, name: str) -> bool:
         """Whether pictures show the attribute, by the calibration."""
@@ -139,18 +151,18 @@ class Evidence:
         """The closed attributes of the product's type."""
         return self.kinds[self._kinds_of_rows[row]]
 
-    def probabilities(self, row: int, attribute: Attribute, table: str) -> Probabilities:
-        """How likely each of the attribute's values is, ``[V]``.
+    def probabilities(self, row: int, attribute: Attribute, table: Sequence[str]) -> Probabilities:
+        """How likely each of the attribute's values is, ``[V]``; of one value each, they sum to 1.
 
         Args:
-            table: the value in the seller's table, or "". It speaks alone where an attribute has one value or
+            table: what the seller's table states. It speaks alone where an attribute has one value or
                 more of them than are judged: then it is as likely as sellers are right.
         """
         values, found = self._found.get((row, attribute.name), ((), np.zeros(0)))
         if not values:
             right = 1 - self._calibration.overall.wrong
-            return np.array([right if v == table else 0.0 for v in attribute.values])
+            return np.array([right if v in table else 0.0 for v in attribute.values])
         place = {value: k for k, value in enumerate(values)}
         own = found[[place[value] for value in attribute.values]]
-        shares: Probabilities = own / own.sum()
+        shares: Probabilities = own if attribute.multiple else own / own.sum()
         return shares

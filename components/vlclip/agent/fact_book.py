@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
+from components.catalog.format.attributes import each
 from components.catalog.format.schema import CatalogSchema
 from components.evidence.mentions import Fact, Lexicon
 from components.evidence.words import stem, words
@@ -75,9 +76,8 @@ class FactBook:
         allowed: set[Fact] = set()
         best: list[KnownFact] = []
         for attribute in self._evidence.attributes(row):
-            own, said = table.get(attribute.name, ""), told.get(attribute.name, [])
-            held = self._weigh(row, attribute, own, said, support)
-            if held is not None:
+            own, said = each(table.get(attribute.name)), told.get(attribute.name, [])
+            for held in self._weigh(row, attribute, own, said, support):
                 allowed.add((held.name, held.value))
                 if held.visible or self._params.silent_facts:
                     best.append(held)
@@ -91,23 +91,31 @@ class FactBook:
         )
 
     def _weigh(
-        self, row: int, attribute: Attribute, own: str, said: Sequence[str], support: dict[Fact, float]
-    ) -> KnownFact | None:
-        """The value of an attribute that is likely enough; ``support`` takes every value's probability."""
+        self,
+        row: int,
+        attribute: Attribute,
+        own: Sequence[str],
+        said: Sequence[str],
+        support: dict[Fact, float],
+    ) -> Iterator[KnownFact]:
+        """The values of an attribute that are likely enough; ``support`` takes every value's probability.
+
+        Where it holds one value that is the likeliest; of several, each that the seller states is looked at.
+        """
         values, probabilities = attribute.values, self._evidence.probabilities(row, attribute, own)
         for value, p in zip(values, probabilities.tolist(), strict=True):
             support[attribute.name, value] = p
-        at = int(probabilities.argmax())
-        value, p = values[at], float(probabilities[at])
-        stated = value == own or value in said
-        visible = self._evidence.tells(row, attribute.name)
-        if own in values and value != own and not visible:
-            return None  # a text alone does not overrule the table: anybody can write one
-        limits = self._params.evidence
-        may_add = visible and attribute.coverage >= limits.added_coverage and p >= limits.added_support
-        if (stated and p >= limits.support) or may_add:
-            return KnownFact(attribute.name, value, p, stated, visible)
-        return None
+        visible, limits = self._evidence.tells(row, attribute.name), self._params.evidence
+        tabled = [at for at, value in enumerate(values) if value in own]
+        looked_at = tabled if attribute.multiple and tabled else [int(probabilities.argmax())]
+        for at in looked_at:
+            value, p = values[at], float(probabilities[at])
+            stated = value in own or value in said
+            if tabled and value not in own and not visible:
+                continue  # a text alone does not overrule the table: anybody can write one
+            may_add = visible and attribute.coverage >= limits.added_coverage and p >= limits.added_support
+            if (stated and p >= limits.support) or may_add:
+                yield KnownFact(attribute.name, value, p, stated, visible)
 
     def _told(
         self, lexicon: Lexicon, title: Sequence[str], description: Sequence[str]

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from components.catalog.format.attributes import Attributes, of_pairs
 from components.encoder.model.features.captions import attribute_phrase
 from components.evidence.mentions import Fact, Lexicon
 from components.evidence.words import stem, words
@@ -58,7 +59,7 @@ class ProductFacts:
 
     Attributes:
         support: probability of each fact that could be asked about. allowed: the facts a text may state.
-        best: the facts it should state, one per attribute, in the schema's order.
+        best: the facts it should state, in the schema's order; one per attribute that is not multiple.
         title_words: words of the title that are the shop's own, in their order.
     """
 
@@ -182,6 +183,6 @@ class Composer:
         return value if known & set(map(stem, words(said))) else f"{value} {said}"
 
 
-def seller_facts(row: Mapping[str, Any]) -> dict[str, str]:
+def seller_facts(row: Mapping[str, Any]) -> Attributes:
     """The seller's table."""
-    return {pair["name"]: pair["value"] for pair in row["attributes"] if pair["value"]}
+    return of_pairs(pair for pair in row["attributes"] if pair["value"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from components.catalog.format.attributes import facts as of_table
 from components.llm.offline import Rule
 from components.vlclip.agent.facts import Composer
 from components.vlclip.agent.prompts import CRITIQUE_CHARACTERS, STOP
@@ -21,7 +22,7 @@ def offline_rules(composer: Composer) -> dict[str, Rule]:
 
     def _summarizer(data: dict[str, Any]) -> dict[str, Any]:
         record = data["record"]
-        facts = [(n, v) for n, v in record["attributes"].items() if n in composer.closed]
+        facts = [(n, v) for n, v in of_table(record["attributes"]) if n in composer.closed]
         return {"text": composer.text(_kind(record), facts, data["title_words"])}
 
     def _refiner(data: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from components.catalog.format.attributes import Value, of_pairs
 from components.encoder.model.features.held_out import HeldOut
 from components.retrieval.ranking import top_k
 
@@ -40,10 +41,10 @@ def _numbers(values: Sequence[object]) -> npt.NDArray[np.int64]:
 
 def likeness(held_out: HeldOut, attributes: Sequence[str]) -> Likeness:
     """Which products of the split are similar."""
-    kinds: list[tuple[str, ...]] = []
+    kinds: list[tuple[Value, ...]] = []
     for row in held_out.rows:
         source = held_out.truth.get(row["product_id"], {}).get("attributes") or row["attributes"]
-        values = {pair["name"]: pair["value"] for pair in source}
+        values = of_pairs(source)
         kinds.append((row["product_type"], *(values.get(name, "") for name in attributes)))
     numbers, groups = _numbers(kinds), _numbers([r["group_id"] for r in held_out.rows])
     same_kind = np.bincount(numbers)[numbers]

@@ -49,6 +49,18 @@ def test_a_changed_value_is_answered_by_the_type_with_it_and_best_by_what_keeps_
     assert 4 not in queries.sources  # no other mug
 
 
+def test_one_of_several_values_answers_a_change() -> None:
+    several = [dict(each) for each in ROWS]
+    for at, uses in ((0, "s"), (1, "sw"), (2, "w")):
+        several[at]["attributes"] = [*ROWS[at]["attributes"], *({"name": "use", "value": u} for u in uses)]  # type: ignore[misc]
+    queries = composed_queries(several, {"sleeve", "use"}, 10)
+    at = queries.sources.tolist().index(0)
+    assert queries.texts[at] == "w"
+    mine = queries.qrels.query == at
+    grades = dict(zip(queries.qrels.product[mine].tolist(), queries.qrels.grade[mine].tolist(), strict=True))
+    assert grades == {1: BEST, 2: FITS}  # b has "w" beside "s", and a's sleeve; c has another sleeve
+
+
 def test_what_is_asked_does_not_depend_on_the_order_of_products() -> None:
     def asked(rows: list[dict[str, object]]) -> set[tuple[object, str]]:
         found = composed_queries(rows, {"colour", "sleeve"}, 10)

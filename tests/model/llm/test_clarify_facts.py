@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import string
 from collections.abc import Sequence
 from typing import Any
@@ -10,13 +11,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lamps import CLARIFY, COLOURS, SCHEMA, book_of, listing, rows_of
+from lamps import CLARIFY, COLOURS, SCHEMA, NoTexts, book_of, listing, rows_of
 
 from components.catalog.format.schema import CatalogSchema
 from components.evidence.mentions import Lexicon
 from components.evidence.params import WordParams
 from components.evidence.words import Words, words
-from components.vlclip.agent.evidence import Evidence
+from components.vlclip.agent.evidence import Evidence, attributes_of_kinds
+from components.vlclip.agent.fact_book import FactBook
 from components.vlclip.agent.facts import FUNCTION_WORDS, ProductFacts
 from components.vlclip.agent.params import ClarifyParams
 
@@ -143,7 +145,7 @@ def test_prompts_count_as_evidence() -> None:
     evidence = Evidence(rows, vectors, KnowsColours(), CatalogSchema.model_validate(SCHEMA), params)
     assert evidence.tells(LAMP, "colour") and not evidence.tells(LAMP, "material")
     colour = next(a for a in evidence.attributes(LAMP) if a.name == "colour")
-    assert colour.values[int(evidence.probabilities(LAMP, colour, "blue").argmax())] == "red"
+    assert colour.values[int(evidence.probabilities(LAMP, colour, ("blue",)).argmax())] == "red"
 
 
 def test_the_check_takes_out_what_has_no_ground() -> None:
@@ -255,3 +257,19 @@ def test_an_unknown_category_or_type_has_no_facts_and_no_crash(strange: dict[str
     assert all(f.stated for f in facts.best)
     text = book_of({LAMP: strange}).composer.text(facts.lexicon.product_type, [], facts.title_words)
     assert text == text.strip() and len(text) <= 80
+
+
+def test_each_of_several_values_may_be_said() -> None:
+    schema = copy.deepcopy(SCHEMA)
+    schema["categories"]["home"]["attributes"]["material"] |= {"multiple": True}
+    rows, vectors = rows_of({})
+    rows[LAMP]["attributes"].insert(2, {"name": "material", "value": "steel"})
+    rows[LAMP]["title"] = "red lamp of glass and steel"
+    made = ClarifyParams.model_validate(CLARIFY)
+    known = CatalogSchema.model_validate(schema)
+    book = FactBook(rows, Evidence(rows, vectors, NoTexts(), known, made.evidence), known, made)
+    said = {(f.name, f.value) for f in book.of(LAMP).best if f.stated}
+    assert {("material", "glass"), ("material", "steel"), ("colour", "red")} <= said
+    assert sum(f.name == "material" for f in book.of(1).best) <= 1
+    coverage = {a.name: a.coverage for a in attributes_of_kinds(rows, known, made.evidence)["home", "lamp"]}
+    assert max(coverage.values()) == 1.0

@@ -12,11 +12,12 @@ import pyarrow.parquet as pq
 import torch
 import yaml
 
+from components.catalog.format.attributes import pairs
 from components.catalog.format.records import PAIRS, Product, Truth
 from components.catalog.format.schema import CatalogSchema, write_schema
 from components.catalog.format.shards import CatalogueWriter, write_qrels, write_queries
 from components.catalog.format.truth import TruthWriter
-from components.opal.model.listing_text import Listing, answer_text, pairs_of
+from components.opal.model.listing_text import Listing, answer_text
 from components.stage.frame import load_stage
 from components.stage.paths import Paths
 from components.stage.record import Record
@@ -145,7 +146,7 @@ def write_workspace(root: Path, products: int = 60) -> None:
             row = {"product_id": name, "split": split, "category": "shapes", "product_type": kind}
             kept = {n: v for n, v in clean.items() if n != "brand"}
             title = f"{colour} {kind}"
-            refined.append({**row, "title": title, "attributes": pairs_of(kept), "visible": ["colour"]})
+            refined.append({**row, "title": title, "attributes": pairs(kept), "visible": ["colour"]})
             asked = {"product_id": name, "split": split}
             instructions.append({**asked, "grain": "attribute", "prompt": "Colour?", "answer": colour})
             whole = answer_text(Listing(title, kept), category)

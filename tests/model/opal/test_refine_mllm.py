@@ -90,12 +90,27 @@ def test_a_contradicted_value_goes_and_all_others_stay() -> None:
     assert model.requests[0].messages[-1].picture
 
 
+def test_each_of_several_values_is_asked_about_by_itself() -> None:
+    def say(data: dict[str, Any]) -> object:
+        names = [a["attribute"] for a in data["values"]]
+        assert names == ["hue", "use: home", "use: sea"]
+        verdicts = [
+            {"attribute": n, "verdict": "contradicted" if n == "use: sea" else "shown"} for n in names
+        ]
+        return {"verdicts": verdicts}
+
+    said = replace(listing(), attributes={"hue": "teal", "use": ("home", "sea")})
+    with asking(Fake(say)) as judge:
+        (refined,) = refine([said], [judge])
+    assert refined.listing.attributes == {"hue": "teal", "use": "home"}
+
+
 def test_only_doubtful_values_are_asked_about() -> None:
     model = Fake(verdicts(size="contradicted"))
     doubtful = SellerListing(
         "p", "test", "", "", "k", "cup", {"colour": "red", "size": "big"}, "g", image=picture()
     )
-    doubtful.support.update(colour=0.99, size=0.6)
+    doubtful.support.update({("colour", "red"): 0.99, ("size", "big"): 0.6})
     with asking(model, below=0.9) as judge:
         (refined,) = refine([doubtful], [judge])
     assert json.loads(model.requests[0].messages[-1].text)["values"] == [

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from components.catalog.format.attributes import of_pairs
 from components.stage import frame
 from tests.model.coloured_shapes import save_untrained_encoder
 from tests.model.encoder.conftest import TINY
@@ -207,6 +208,35 @@ def test_of_an_unknown_category_no_attribute_is_kept(shop: Shop) -> None:
     shop.write()
     assert run() == 0
     assert shop.refined()["k00033"]["attributes"] == {}
+
+
+def test_of_several_values_the_one_that_the_picture_lacks_goes_alone(shop: Shop) -> None:
+    """Every second product has two colours, in picture and table."""
+    shop.schema["categories"]["kitchen"]["attributes"]["colour"] |= {"multiple": True, "max_values": 3}
+    for i in range(0, len(shop.products), 2):
+        second = (COLOURS.index(shop.products[i].attributes["colour"]) + 1) % len(COLOURS)
+        both = {COLOURS[second], shop.products[i].attributes["colour"]}
+        shop.change(i, attributes={**shop.products[i].attributes, "colour": tuple(sorted(both))})
+        shop.vectors[i, second] += 1
+    held = shop.products[WRONG + 1].attributes["colour"]
+    foreign = next(
+        colour for colour in COLOURS if colour not in held and colour not in shop.products[33].title
+    )
+    shop.change(
+        WRONG + 1, attributes={**shop.products[34].attributes, "colour": tuple(sorted({*held, foreign}))}
+    )
+    shop.write()
+    assert run() == 0
+    (row,) = [row for row in shop.read("products") if row["product_id"] == "k00034"]
+    assert of_pairs(row["attributes"])["colour"] == held
+    told = {
+        d["value"]: d for d in shop.read("decisions") if (d["product_id"], d["name"]) == ("k00034", "colour")
+    }
+    assert {v: d["decision"] for v, d in told.items()} == {held[0]: "keep", held[1]: "keep", foreign: "drop"}
+    drops = [d for d in shop.read("decisions") if d["decision"] == "drop" and d["name"] == "colour"]
+    assert drops == [told[foreign]]
+    answers = [json.loads(r["answer"]) for r in shop.read("instructions") if r["grain"] == "listing"]
+    assert all(isinstance(answer["attributes"]["colour"], list) for answer in answers)
 
 
 def test_without_pictures_only_form_is_judged(shop: Shop) -> None:

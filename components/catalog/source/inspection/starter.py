@@ -92,9 +92,8 @@ def _body(found: Guess) -> list[str]:
     lines.append("attributes:" if found.attributes else "attributes: {}   # no field has few, short values")
     for name, path in found.attributes.items():
         facts = found.table.fields[path]
-        source = {"field": path, "take": "first"} if facts.lists else path
-        note = f"; several values in {facts.lists:,} rows: the first is taken" if facts.lists else ""
-        lines.append(f"  {_line(name, source)}{_fill(found, path)}{note}")
+        note = f"; several values in {facts.lists:,} rows" if facts.lists else ""
+        lines.append(f"  {_line(name, path)}{_fill(found, path)}{note}")
     if found.split:
         lines.append(_line("split", found.split))
     if found.group:

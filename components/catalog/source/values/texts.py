@@ -7,6 +7,7 @@ from decimal import Decimal
 from string import Formatter
 from typing import Any
 
+from components.catalog.format.schema import MOST_VALUES
 from components.catalog.source.mapping import From
 from components.catalog.source.reading.row import composed
 from components.catalog.source.values.markup import plain_text
@@ -95,7 +96,7 @@ def read_texts(row: Fields, source: From | None, name: str) -> list[str]:
 def read_text(row: Fields, source: From | None, name: str, several: dict[str, str] | None = None) -> str:
     """The text that ``source`` names in ``row``; empty when there is none.
 
-    Of several values ``source.take`` says which, and ``several`` is told of them under ``name``.
+    Of several values ``source.take`` says which; where it does not, ``several`` is told of them.
 
     Raises:
         RowProblem: what the field holds is no text.
@@ -106,9 +107,26 @@ def read_text(row: Fields, source: From | None, name: str, several: dict[str, st
         return texts[0] if texts else ""
     if take is None and name in RUNNING:
         return ", ".join(texts)
-    if several is not None and (take is None or name.startswith("attributes.")):
-        several[name] = f"{take or 'first'}: {', '.join(texts)[:80]}"
+    if several is not None and take is None:
+        several[name] = f"first: {', '.join(texts)[:80]}"
     return {"join": ", ".join(texts), "last": texts[-1]}.get(take or "first", texts[0])
+
+
+def read_values(row: Fields, source: From, name: str, several: dict[str, str]) -> list[str]:
+    """The values that ``source`` gives an attribute: all of a list, or as ``source.take`` says.
+
+    Raises:
+        RowProblem: what the field holds is no text, or holds more than ``MOST_VALUES`` values.
+    """
+    texts = read_texts(row, source, name)
+    if len(texts) < 2:
+        return texts
+    if source.take is not None:
+        several[name] = f"{source.take}: {', '.join(texts)[:80]}"
+        return [{"join": ", ".join(texts), "last": texts[-1]}.get(source.take, texts[0])]
+    if len(texts) > MOST_VALUES:
+        raise RowProblem(name, f"{source} holds {len(texts):,} values, more than {MOST_VALUES}")
+    return texts
 
 
 def required(row: Fields, source: From, name: str, several: dict[str, str] | None = None) -> str:
@@ -133,12 +151,21 @@ def _cells(row: Fields, source: From, name: str) -> list[str]:
         value = look_up(row, source.field)[1]
         if source.take:
             value = opened(value)
+        elif name.startswith("attributes."):
+            value = _listed(value)
         cells = [to_text(part) for part in value] if isinstance(value, list | tuple) else [to_text(value)]
     except ValueError as error:
         raise RowProblem(name, f"{source} {error}") from None
     if source.separator is not None:
         cells = [part.strip() for cell in cells for part in cell.split(source.separator)]
     return cells if len(cells) == 1 else list(dict.fromkeys(filter(None, cells)))
+
+
+def _listed(value: Any) -> Any:
+    """The list that a cell holds as JSON, where it is one of texts and numbers; else the cell."""
+    found = opened(value)
+    plain = isinstance(found, list) and not any(isinstance(part, dict | list) for part in found)
+    return found if plain else value
 
 
 def _shown(value: Any) -> str:

@@ -1,6 +1,7 @@
 """Attribute values from frozen features of pictures: a linear probe.
 
-One multinomial logistic regression for each closed attribute of each category. It says what the features hold
+One multinomial logistic regression for each closed attribute of each category, and of an attribute that may
+hold several values one logistic regression for each value. It says what the features hold
 about a value, without any text and without a language model, so it is a baseline of everything that names
 values. Weight decay and the temperature of a category are chosen on the validation split.
 """
@@ -17,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from components.catalog.format.attributes import Value, as_value, each
 from components.catalog.format.schema import CatalogSchema, Category
 from components.encoder.model.towers.heads import LEAST_SPREAD
 
@@ -37,7 +39,7 @@ class Stated(NamedTuple):
 
     positions: Ints
     categories: Sequence[str]
-    attributes: Sequence[Mapping[str, str]]
+    attributes: Sequence[Mapping[str, Value]]
 
     def inside(self, category: str) -> Stated:
         """The products of one category."""
@@ -46,17 +48,36 @@ class Stated(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """The likeliest value of an attribute, and its calibrated probability."""
+    """The likeliest value of an attribute, and its calibrated probability.
 
-    value: str
+    Where an attribute may hold several values, and may also be left out: all that are likelier than not, and
+    the least of their probabilities.
+    """
+
+    value: Value
     probability: float
+
+
+class _Asked(NamedTuple):
+    """What a head is asked: the value of an attribute, or whether ``value`` is one of its values."""
+
+    name: str
+    value: str = ""
+
+    def label(self, stated: Mapping[str, Value], absent: bool) -> str | None:
+        """The class that a listing teaches; None where it teaches none."""
+        held = stated.get(self.name, ABSENT)
+        if self.value and (held or absent):
+            return self.value if self.value in each(held) else ABSENT
+        return held if isinstance(held, str) and not self.value else None
 
 
 @dataclass(frozen=True)
 class _Heads:
     """The heads of one category: linear maps of standardised features, side by side."""
 
-    classes: dict[str, list[str]]  # attribute to its values, in the columns' order
+    classes: dict[_Asked, list[str]]  # what is asked to its answers, in the columns' order
+    absent: bool  # whether an attribute may be left out
     mean: Tensor  # [F]
     scale: Tensor  # [F]
     weight: Tensor  # [F, columns]
@@ -68,11 +89,30 @@ class _Heads:
         logits = ((features - self.mean) * self.scale) @ self.weight + self.bias
         out: list[dict[str, Answer]] = [{} for _ in range(len(features))]
         parts = (logits / self.temperature).split([len(c) for c in self.classes.values()], dim=1)
-        for (name, values), part in zip(self.classes.items(), parts, strict=True):
-            best, at = part.softmax(dim=1).max(dim=1)
+        sets: list[dict[str, dict[str, float]]] = [{} for _ in out]
+        for (asked, values), part in zip(self.classes.items(), parts, strict=True):
+            chances = part.softmax(dim=1)
+            best, at = chances.max(dim=1)
+            if asked.value:
+                for held, p in zip(sets, chances[:, 0].tolist(), strict=True):
+                    held.setdefault(asked.name, {})[asked.value] = p
+                continue
             for row, p, i in zip(out, best.tolist(), at.tolist(), strict=True):
-                row[name] = Answer(values[i], p)
+                row[asked.name] = Answer(values[i], p)
+        for row, held in zip(out, sets, strict=True):
+            row |= {name: _of_several(chances, self.absent) for name, chances in held.items()}
         return out
+
+
+def _of_several(chances: Mapping[str, float], absent: bool) -> Answer:
+    """The answer from the chance of each value by itself."""
+    likely = {value: p for value, p in chances.items() if p > 0.5}
+    if not absent:
+        best = max(chances, key=lambda value: chances[value])
+        return Answer(best, chances[best])
+    if not likely:
+        return Answer(ABSENT, 1 - max(chances.values()))
+    return Answer(as_value(likely), min(likely.values()))
 
 
 class AttributeProbe:
@@ -106,23 +146,25 @@ class AttributeProbe:
         return out
 
 
-def _classes(category: Category, stated: Stated, absent: bool) -> dict[str, list[str]]:
+def _classes(category: Category, stated: Stated, absent: bool) -> dict[_Asked, list[str]]:
     """The values of each closed attribute that some listing states, in the schema's order."""
-    found = {}
+    found: dict[_Asked, list[str]] = {}
     for name, attribute in category.attributes.items():
-        said = {row.get(name, ABSENT) for row in stated.attributes}
+        said = {text for row in stated.attributes for text in each(row.get(name, ABSENT))}
         values = [value for value in attribute.values if value in said]
-        if values:
-            found[name] = [*values, ABSENT] if absent and ABSENT in said else values
+        if attribute.multiple:
+            found |= {_Asked(name, value): [value, ABSENT] for value in values}
+        elif values:
+            found[_Asked(name)] = [*values, ABSENT] if absent and ABSENT in said else values
     return found
 
 
-def _labels(classes: Mapping[str, Sequence[str]], stated: Stated) -> Tensor:
-    """Class indices ``[attributes, n]``; what is no class of an attribute is ignored."""
-    at = [{value: i for i, value in enumerate(values)} for values in classes.values()]
+def _labels(classes: Mapping[_Asked, Sequence[str]], stated: Stated, absent: bool) -> Tensor:
+    """Class indices ``[heads, n]``; what is no class of a head is ignored."""
+    at: list[dict[str | None, int]] = [{v: i for i, v in enumerate(values)} for values in classes.values()]
     rows = [
-        [places.get(row.get(name, ABSENT), IGNORED) for row in stated.attributes]
-        for name, places in zip(classes, at, strict=True)
+        [places.get(asked.label(row, absent), IGNORED) for row in stated.attributes]
+        for asked, places in zip(classes, at, strict=True)
     ]
     return torch.tensor(rows, dtype=torch.int64).view(len(classes), len(stated.attributes))
 
@@ -163,10 +205,10 @@ def _fitted(category: Category, take: Take, train: Stated, validation: Stated, a
     scale = 1 / features.std(dim=0, correction=0).clamp_min(LEAST_SPREAD)
     # The weights lie in the span of the rows. In its basis the problem is the same, and smaller.
     basis, rotated = torch.linalg.qr(((features - mean) * scale).T)
-    x, labels = rotated.T.contiguous(), _labels(classes, train)
+    x, labels = rotated.T.contiguous(), _labels(classes, train, absent)
     sizes = [len(values) for values in classes.values()]
     unseen = ((torch.from_numpy(take(validation.positions)) - mean) * scale) @ basis
-    judged = _labels(classes, validation)
+    judged = _labels(classes, validation, absent)
     known = bool((judged != IGNORED).any())
     parameters = [torch.zeros(x.shape[1], sum(sizes)), torch.zeros(sum(sizes))]
     best, least = (parameters[0], parameters[1], 1.0), np.inf
@@ -178,7 +220,7 @@ def _fitted(category: Category, take: Take, train: Stated, validation: Stated, a
             break
         best, least = (weight, bias, temperature), loss
     weight, bias, temperature = best
-    return _Heads(classes, mean, scale, basis @ weight, bias, temperature)
+    return _Heads(classes, absent, mean, scale, basis @ weight, bias, temperature)
 
 
 def _calibrated(logits: Tensor, labels: Tensor, sizes: Sequence[int]) -> tuple[float, float]:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from components.catalog.format.attributes import pairs
 from components.catalog.format.records import PAIRS
 from components.catalog.format.schema import CatalogSchema
 from components.opal.evaluate.listings.held_out import HeldOutListings
@@ -22,7 +23,7 @@ from components.opal.evaluate.listings.macro_f1 import (
     macro_f1_test,
 )
 from components.opal.evaluate.listings.measures import Target, product_measures
-from components.opal.model.listing_text import Listing, pairs_of
+from components.opal.model.listing_text import Listing
 from components.opal.model.writing.generate import Generated
 from components.retrieval.significance import bootstrap_interval, paired_bootstrap
 
@@ -105,7 +106,7 @@ class ListingEvaluation:
             "refined": refined,
         }
         for side, listing in sides.items():
-            row |= {f"{side}_title": listing.title, f"{side}_attributes": pairs_of(listing.attributes)}
+            row |= {f"{side}_title": listing.title, f"{side}_attributes": pairs(listing.attributes)}
         for mode, measured in self.measured[variant].items():
             row |= {prefixed(mode, name): float(v[i]) for name, v in measured.values.items()}
         return row

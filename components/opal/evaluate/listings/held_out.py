@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from components.catalog.format.attributes import of_pairs
 from components.encoder.model.features.rows import read_truth
 from components.opal.evaluate.listings.measures import Target, noise_kinds
 from components.opal.model.errors import ListingDataError
-from components.opal.model.listing_text import Listing, attributes_of
+from components.opal.model.listing_text import Listing
 from components.opal.model.listings import listing_of
 from components.opal.model.params import ListingEvalParams
 
@@ -69,7 +70,7 @@ def read_held_out_listings(
     known, positions = read_truth(truth), held_out_rows(rows, params)
     chosen = [rows[i] for i in positions]
     true = [
-        Listing(t["title"] or r["title"], attributes_of(t["attributes"]) or attributes_of(r["attributes"]))
+        Listing(t["title"] or r["title"], of_pairs(t["attributes"]) or of_pairs(r["attributes"]))
         if (t := known.get(r["product_id"]))
         else listing_of(r)
         for r in chosen

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from components.catalog.format.attributes import facts
 from components.opal.evaluate.listings.measures import Floats, Target
 from components.opal.model.listing_text import Listing
 from components.retrieval.significance import Difference
@@ -41,11 +42,10 @@ def count_values(targets: Sequence[Target], listings: Sequence[Listing | None]) 
     shape = (len(targets), len(names))
     right, wrong, missed = (np.zeros(shape, np.int64) for _ in range(3))
     for i, (target, listing) in enumerate(zip(targets, listings, strict=True)):
-        truth, said = target.listing.attributes, target.judged(listing)
-        for name, value in said.items():
-            (right if truth.get(name) == value else wrong)[i, at[name]] = 1
-        for name, value in truth.items():
-            missed[i, at[name]] = said.get(name) != value
+        truth, said = set(facts(target.listing.attributes)), set(target.judged(listing))
+        for found, values in ((right, truth & said), (wrong, said - truth), (missed, truth - said)):
+            for name, _ in values:
+                found[i, at[name]] += 1
     return Counts(names, right, wrong, missed)
 
 

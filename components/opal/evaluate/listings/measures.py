@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from components.catalog.format.attributes import each, facts
 from components.catalog.format.schema import CatalogSchema
 from components.opal.model.listing_text import Listing, schema_problems
 
@@ -30,10 +31,10 @@ class Target:
     listing: Listing
     complete: bool = True  # False: the seller's own words, and what they leave out may be true
 
-    def judged(self, listing: Listing | None) -> dict[str, str]:
-        """The values of ``listing`` that can be told right from wrong."""
-        said = dict(listing.attributes) if listing else {}
-        return {n: value for n, value in said.items() if self.complete or n in self.listing.attributes}
+    def judged(self, listing: Listing | None) -> list[tuple[str, str]]:
+        """The values of ``listing``, each with its attribute, that can be told right from wrong."""
+        said = facts(listing.attributes) if listing else []
+        return [(n, value) for n, value in said if self.complete or n in self.listing.attributes]
 
 
 class Comparison(NamedTuple):
@@ -58,10 +59,9 @@ class Comparison(NamedTuple):
 
 def compare(schema: CatalogSchema, target: Target, listing: Listing | None) -> Comparison:
     """Hold a listing against the truth, value by value."""
-    truth, said = target.listing.attributes, target.judged(listing)
-    right = sum(truth.get(name) == value for name, value in said.items())
-    missed = sum(said.get(name) != value for name, value in truth.items())
-    return Comparison(schema, target, listing, right, len(said) - right, missed)
+    truth, said = set(facts(target.listing.attributes)), set(target.judged(listing))
+    right = len(truth & said)
+    return Comparison(schema, target, listing, right, len(said) - right, len(truth) - right)
 
 
 def _ratio(part: float, whole: float) -> float:
@@ -81,9 +81,13 @@ def correct(found: Comparison) -> float:
 
 
 def completion_rate(found: Comparison) -> float:
-    """Share of the true attributes that are stated, rightly or not."""
+    """Share of the true values in whose place something is stated, rightly or not.
+
+    An attribute of several true values counts as often, as far as so many are stated.
+    """
     known, said = found.target.listing.attributes, found.listing.attributes if found.listing else {}
-    return _ratio(sum(name in said for name in known), len(known))
+    stated = sum(min(len(each(said.get(name))), len(each(value))) for name, value in known.items())
+    return _ratio(stated, len(facts(known)))
 
 
 def precision(found: Comparison) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from components.catalog.format.attributes import as_value, each
 from components.catalog.format.schema import CatalogSchema
 from components.opal.evaluate.listings.measures import Target
 from components.opal.model.listing_text import Listing, answer_text
@@ -51,6 +52,10 @@ def voted(nearest: Sequence[Listing]) -> Listing | None:
     for name in sorted({n for listing in nearest for n in listing.attributes}):
         votes = Counter(listing.attributes.get(name) for listing in nearest)
         winner, _ = votes.most_common(1)[0]  # equal counts keep the order of first appearance
+        if any(isinstance(value, tuple) for value in votes):  # each of several values by its own majority
+            held = Counter(text for listing in nearest for text in each(listing.attributes.get(name)))
+            usual = [text for text, count in held.items() if 2 * count > len(nearest)]
+            winner = as_value(usual) if usual else None
         if winner is not None:
             attributes[name] = winner
     return Listing(nearest[0].title, attributes)

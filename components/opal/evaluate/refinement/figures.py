@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from components.catalog.format.attributes import Value, each, facts
 from components.catalog.format.records import Truth
 from components.opal.model.listing_text import Listing
 from components.retrieval.significance import bootstrap_interval
@@ -36,12 +37,12 @@ class Case:
         return self.seller if variant == "seller" else self.refined
 
 
-def pair_f1(stated: Mapping[str, str], true: Mapping[str, str]) -> tuple[float, float, float]:
+def pair_f1(stated: Mapping[str, Value], true: Mapping[str, Value]) -> tuple[float, float, float]:
     """Precision, recall and F1 of attribute pairs, exact; NaN where the measure has nothing to look at."""
-    hits = len(set(stated.items()) & set(true.items()))
-    precision = hits / len(stated) if stated else np.nan
-    recall = hits / len(true) if true else np.nan
-    both = len(stated) + len(true)
+    said, known = set(facts(stated)), set(facts(true))
+    hits, both = len(said & known), len(said) + len(known)
+    precision = hits / len(said) if said else np.nan
+    recall = hits / len(known) if known else np.nan
     return precision, recall, 2 * hits / both if both else np.nan
 
 
@@ -50,10 +51,10 @@ def _words(text: str) -> set[str]:
     return {word.strip(".,;:!?()'").removesuffix("'s") for word in text.casefold().split()}
 
 
-def untold(true: Mapping[str, str], title: str) -> set[str]:
-    """Attributes whose true value the title does not state in full."""
+def untold(true: Mapping[str, Value], title: str) -> set[str]:
+    """Attributes whose true value, or one of several, the title does not state in full."""
     said = _words(title)
-    return {name for name, value in true.items() if not _words(value) <= said}
+    return {name for name, value in facts(true) if not _words(value) <= said}
 
 
 @cache
@@ -100,10 +101,10 @@ def macro_f1(cases: Sequence[Case], variant: str, seed: int, samples: int) -> In
     for case in cases:
         stated, true = case.listing(variant).attributes, case.truth.attributes
         row = counts[groups[case.group_id]]
-        for name, value in stated.items():
+        for name, value in facts(stated):
             row[1, place[name]] += 1
-            row[0, place[name]] += true.get(name) == value
-        for name in true:
+            row[0, place[name]] += value in each(true.get(name))
+        for name, _ in facts(true):
             row[1, place[name]] += 1
     flat = counts.reshape(len(groups), -1)
     rng, values = np.random.default_rng(seed), []
@@ -133,6 +134,17 @@ def _noise_of(case: Case) -> dict[str, str]:
     return {n.field: n.kind for n in case.truth.noise}
 
 
+def _become(case: Case, name: str, value: str) -> str | None:
+    """What refinement made of a seller's value; None where it is gone.
+
+    Of several values those that stay are themselves; another one became the value that is new, if one is.
+    """
+    now, before = each(case.refined.attributes.get(name)), each(case.seller.attributes.get(name))
+    if value in now:
+        return value
+    return next((text for text in now if text not in before), None)
+
+
 def judged_values(cases: Sequence[Case]) -> Judged:
     """How well drops and normalisations did, one unit per attribute value that the seller stated.
 
@@ -148,16 +160,16 @@ def judged_values(cases: Sequence[Case]) -> Judged:
 
     for case in cases:
         noise, true = _noise_of(case), case.truth.attributes
-        for name, value in case.seller.attributes.items():
-            now, wrong = case.refined.attributes.get(name), true.get(name) != value
+        for name, value in facts(case.seller.attributes):
+            now, wrong = _become(case, name, value), value not in each(true.get(name))
             if now is None:
                 _note("drop_precision", wrong, case)
             elif now != value:
-                _note("normalise_precision", now == true.get(name), case)
+                _note("normalise_precision", now in each(true.get(name)), case)
             if not wrong:
                 _note("right_kept", now == value, case)
                 continue
-            mended = now is None or now == true.get(name)
+            mended = now is None or now in each(true.get(name))
             _note("drop_recall", mended, case)
             _note(f"drop_recall_{noise.get(f'attributes.{name}', 'unknown')}", mended, case)
     return dict(out)

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from components.catalog.format.attributes import of_pairs
 from components.catalog.format.shards import Catalogue
 from components.catalog.format.truth import read_truth
 from components.opal.evaluate.refinement.figures import (
@@ -23,7 +24,7 @@ from components.opal.evaluate.refinement.figures import (
     product_figures,
 )
 from components.opal.model.errors import ListingDataError, NoTruthError
-from components.opal.model.listing_text import Listing, attributes_of
+from components.opal.model.listing_text import Listing
 from components.opal.refine.params import RefineEvalParams
 from components.retrieval.published_figures import flat_figures, publish_figures
 from components.retrieval.significance import bootstrap_interval, paired_bootstrap
@@ -55,7 +56,7 @@ def read_cases(catalogue: Path, truth: Path, refined: Path, split: str) -> list[
         raise ListingDataError(
             f"{file} cannot be read ({error}); run 'vitrine run --until refine'."
         ) from None
-    now = {r["product_id"]: Listing(r["title"], attributes_of(r["attributes"])) for r in rows}
+    now = {r["product_id"]: Listing(r["title"], of_pairs(r["attributes"])) for r in rows}
     columns = ["title", "category", "attributes", "group_id"]
     sold = {p.product_id: p for p in Catalogue(catalogue).products(columns, split=split)}  # type: ignore[arg-type]
     if missing := sorted(set(sold) - set(now)):

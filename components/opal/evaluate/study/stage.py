@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from components.catalog.format.schema import read_schema
+from components.catalog.format.schema import CatalogSchema, Category, read_schema
 from components.encoder.model.features.rows import read_rows
 from components.opal.evaluate.listings.answers import Asking
 from components.opal.evaluate.listings.evaluation import MODES, ListingEvaluation, Measured, prefixed
 from components.opal.evaluate.listings.held_out import read_held_out_listings
 from components.opal.evaluate.listings.macro_f1 import by_group, macro_f1_interval, macro_f1_test
+from components.opal.evaluate.listings.measures import Target
 from components.opal.evaluate.listings.stage import TRAINED
 from components.opal.evaluate.refinement.figures import product_figures
 from components.opal.evaluate.refinement.stage import read_cases
@@ -115,7 +116,9 @@ class StudyEvaluation:
         return out
 
 
-def _written(per_query: Path, row: str, ids: Sequence[str]) -> tuple[list[Generated], list[Generated]]:
+def _written(
+    per_query: Path, row: str, targets: Sequence[Target], schema: CatalogSchema
+) -> tuple[list[Generated], list[Generated]]:
     """What a row of the graph's own evaluation wrote, freely and held to the schema.
 
     Raises:
@@ -123,15 +126,19 @@ def _written(per_query: Path, row: str, ids: Sequence[str]) -> tuple[list[Genera
     """
     file = per_query / f"{row}.parquet"
     rows = {r["product_id"]: r for r in read_parquet(file, ("product_id", "raw_text", "constrained_text"))}
-    if missing := [name for name in ids if name not in rows]:
+    if missing := [t.product_id for t in targets if t.product_id not in rows]:
         raise ListingDataError(
             f"{file} lacks {len(missing)} products, such as {missing[0]}; run listing_eval."
         )
     free, held = (
-        [Generated(text, parse_answer(text)) for text in (rows[name][column] for name in ids)]
+        [_read(rows[t.product_id][column], schema.categories[t.category]) for t in targets]
         for column in ("raw_text", "constrained_text")
     )
     return free, held
+
+
+def _read(text: str, category: Category) -> Generated:
+    return Generated(text, parse_answer(text, category))
 
 
 def _refined_test(params: ListingEvalParams, paths: Paths) -> dict[str, Any]:
@@ -158,9 +165,8 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
     rows, schema = read_rows(paths.catalogue), read_schema(paths.catalogue / "schema.json")
     held_out = read_held_out_listings(rows, how, paths.truth, {})
     evaluation = ListingEvaluation(held_out, schema, how.seed, how.bootstrap_samples)
-    ids = [target.product_id for target in held_out.targets]
     for row in (*TRAINED, BASELINE):
-        evaluation.add(row, *_written(paths.per_query / "listing", row, ids))
+        evaluation.add(row, *_written(paths.per_query / "listing", row, held_out.targets, schema))
     asking = Asking(how, schema, paths)
     seeds = sorted(p.name for p in paths.listing.iterdir() if p.name.isdecimal())
     for seed, row in product(seeds, TRAINED):

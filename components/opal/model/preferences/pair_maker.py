@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from components.catalog.format.attributes import Attributes
 from components.catalog.format.schema import read_schema
 from components.encoder.model.features.rows import read_rows
 from components.opal.model.language.pictures import Pictures
@@ -60,7 +61,7 @@ class PairMaker:
         row = self.rows[position]
         category, chosen = row["category"], self._refined(position)
         if self.params.rejected != "as_written":
-            written = parse_answer(rejected)
+            written = parse_answer(rejected, self.schema.categories[category])
             wrong = contradicting(chosen, self._told(row["product_id"], written)) if written else None
             if wrong is None:
                 return None
@@ -68,7 +69,7 @@ class PairMaker:
         asked = Question(row["product_id"], category, self.prompt.format(category=category), chosen)
         return make_pair(self.schema, asked, rejected, kind)
 
-    def _told(self, product_id: str, listing: Listing) -> dict[str, str]:
+    def _told(self, product_id: str, listing: Listing) -> Attributes:
         """What a listing says of attributes that may be contradicted.
 
         ``visible_values`` leaves out what no picture shows, such as a brand: it can only be learned by heart.

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from components.catalog.format.attributes import Value, each, shown
 from components.catalog.format.schema import CatalogSchema
 from components.opal.model.errors import ListingDataError
 from components.opal.model.listing_text import Listing, answer_text, parse_answer, schema_problems
@@ -39,7 +40,7 @@ def faults(schema: CatalogSchema, category: str, chosen: Listing, rejected: str)
     Worse is: no JSON listing at all, against the schema, a value that contradicts the record, an attribute
     that the record does not support, or one that it has and the answer lacks.
     """
-    listing = parse_answer(rejected)
+    listing = parse_answer(rejected, schema.categories.get(category))
     if listing is None:
         return ("not a listing",)
     found = [f"schema: {p}" for p in schema_problems(schema, category, listing, require=False)]
@@ -47,8 +48,10 @@ def faults(schema: CatalogSchema, category: str, chosen: Listing, rejected: str)
         expected = chosen.attributes.get(name)
         if expected is None:
             found.append(f"unsupported: {name}")
-        elif expected != value:
+        elif set(each(value)) - set(each(expected)):
             found.append(f"contradicts: {name}")
+        elif value != expected:
+            found.append(f"omits a value: {name}")
     found += [f"omits: {name}" for name in sorted(set(chosen.attributes) - set(listing.attributes))]
     return tuple(found)
 
@@ -99,7 +102,7 @@ def check_pairs(pairs: Sequence[Pair]) -> None:
             raise ListingDataError(f"{len(bad)} preference pairs {reason}: {names}; make them again.")
 
 
-def contradicting(chosen: Listing, other: Mapping[str, str]) -> Listing | None:
+def contradicting(chosen: Listing, other: Mapping[str, Value]) -> Listing | None:
     """The refined listing with every value that ``other`` states otherwise; None if there is none.
 
     Both sides then state the same attributes in the same order. Were one side shorter, a model would learn to
@@ -110,13 +113,14 @@ def contradicting(chosen: Listing, other: Mapping[str, str]) -> Listing | None:
         return None
     title = chosen.title
     for name, value in wrong.items():
-        title = title.replace(chosen.attributes[name], value)
-        title = title.replace(chosen.attributes[name].capitalize(), value.capitalize())
+        was, now = shown(chosen.attributes[name]), shown(value)
+        title = title.replace(was, now)
+        title = title.replace(was.capitalize(), now.capitalize())
     return Listing(title, {**chosen.attributes, **wrong})
 
 
 def swapped_listing(
-    chosen: Listing, near: Mapping[str, str], most: int, random: np.random.Generator
+    chosen: Listing, near: Mapping[str, Value], most: int, random: np.random.Generator
 ) -> Listing | None:
     """The refined listing with up to ``most`` values of a visually near product; None if all are equal."""
     differing = sorted(n for n, v in near.items() if n in chosen.attributes and chosen.attributes[n] != v)

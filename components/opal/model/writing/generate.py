@@ -174,14 +174,17 @@ class ListingGenerator:
             )
         answers = sequences[:, length:].cpu().numpy()
         scores = chosen.log_probabilities().cpu().numpy()
-        return [self._generated(ids, row) for ids, row in zip(answers, scores, strict=True)]
+        rows = zip(answers, scores, categories, strict=True)
+        return [self._generated(ids, row, category) for ids, row, category in rows]
 
-    def _generated(self, ids: npt.NDArray[np.int64], scores: npt.NDArray[np.float32]) -> Generated:
+    def _generated(
+        self, ids: npt.NDArray[np.int64], scores: npt.NDArray[np.float32], category: str
+    ) -> Generated:
         """One row's tokens as text, and as a listing with confidences where it is one."""
         ended = np.flatnonzero(np.isin(ids, list(self._ends)))
         kept = ids[: ended[0]] if len(ended) else ids
         text = self.model.tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        listing = parse_answer(text)
+        listing = parse_answer(text, self.schema.categories.get(category))
         confidence = {}
         if listing is not None:
             ends = np.cumsum(self._bytes[kept])

@@ -16,6 +16,7 @@ from transformers import LogitsProcessor
 
 from components.catalog.format.schema import CatalogSchema, listing_json_schema
 from components.opal.model.errors import ListingConfigurationError
+from components.opal.model.writing.listing_lark import GUIDANCE, listing_lark
 
 # Numbers of a listing are sizes and counts. Unbounded ones would let a model write digits to the end.
 NUMBER = {"type": "number", "minimum": 0, "maximum": 1_000_000, "multipleOf": 0.01}
@@ -32,7 +33,10 @@ def generation_schema(
     wanted = listing_json_schema(schema, category)
     attributes = wanted["properties"]["attributes"]
     for name, value in attributes["properties"].items():
-        if value.get("type") == "number":
+        if value.get("type") == "array" and "minLength" in value["items"]:
+            items = {**value["items"], "maxLength": max_chars}
+            attributes["properties"][name] = {**value, "items": items}
+        elif value.get("type") == "number":
             attributes["properties"][name] = {**NUMBER, **value}
         elif value.get("type") == "string":
             attributes["properties"][name] = {**value, "maxLength": max_chars}
@@ -62,8 +66,11 @@ class Grammars:
         """
         if category not in self._first:
             wanted = generation_schema(self.schema, category, self.max_chars, self.require_attributes)
-            grammar = LLMatcher.grammar_from_json_schema(
-                wanted, overrides={"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}
+            several = any(a.multiple for a in self.schema.categories[category].attributes.values())
+            grammar = (
+                LLMatcher.grammar_from_lark(listing_lark(wanted))
+                if several
+                else LLMatcher.grammar_from_json_schema(wanted, overrides=GUIDANCE)
             )
             matcher = LLMatcher(self.tokenizer, grammar)
             if matcher.is_error():

@@ -11,6 +11,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from components.catalog.format.attributes import facts
 from components.catalog.format.errors import ImageError
 from components.catalog.format.images import reencode
 from components.encoder.model.features.pixels import LIMITS
@@ -102,37 +103,45 @@ class MllmJudge:
 
     async def _listing(self, listing: SellerListing) -> list[Decision]:
         below = self._params.doubt_below
-        asked = {n: v for n, v in listing.attributes.items() if listing.support.get(n, 0.0) < below}
+        asked = sorted(f for f in facts(listing.attributes) if listing.support.get(f, 0.0) < below)
         if not asked:
             return []
+        # a model names what it judges: an attribute, and of one with several values the value too
+        several = {n for n, value in listing.attributes.items() if not isinstance(value, str)}
+        names = [f"{n}: {v}" if n in several else n for n, v in asked]
         try:
             picture = reencode(listing.image, LIMITS, self._params.picture)
         except ImageError as error:
             reason = f"the picture cannot be shown: it {error}"
-            return [kept("attributes", n, v, NAME, reason) for n, v in sorted(asked.items())]
-        answer = await self._session.ask(TASK, self._messages(listing, asked, picture), SCHEMA)
+            return [kept("attributes", n, v, NAME, reason) for n, v in asked]
+        answer = await self._session.ask(
+            TASK, self._messages(listing, list(zip(names, asked, strict=True)), picture), SCHEMA
+        )
         self._asked += 1
         if answer.value is None:
             self._failed += 1
             self._example = self._example or f"product {listing.product_id}: {answer.reason}"
-        return [_decision(n, v, answer) for n, v in sorted(asked.items())]
+        return [_decision(name, fact, answer) for name, fact in zip(names, asked, strict=True)]
 
-    def _messages(self, listing: SellerListing, asked: dict[str, str], picture: bytes) -> tuple[Message, ...]:
+    def _messages(
+        self, listing: SellerListing, asked: Sequence[tuple[str, tuple[str, str]]], picture: bytes
+    ) -> tuple[Message, ...]:
         """The question about one picture; a seller's words go in as data, cut to length."""
         most = self._params.most_characters
         data = {
             "product_type": listing.product_type[:most],
-            "values": [{"attribute": n[:most], "value": v[:most]} for n, v in sorted(asked.items())],
+            "values": [{"attribute": name[:most], "value": v[:most]} for name, (_, v) in asked],
         }
         text = json.dumps(data, ensure_ascii=False)
         return (Message("system", SYSTEM), Message("user", text, picture))
 
 
-def _decision(name: str, value: str, answer: Answer) -> Decision:
+def _decision(asked: str, fact: tuple[str, str], answer: Answer) -> Decision:
     """Drop a value that the model calls contradicted; keep it after anything else it says."""
+    name, value = fact
     if answer.value is None:
         return kept("attributes", name, value, NAME, "no usable answer")
-    said = [v["verdict"] for v in answer.value["verdicts"] if v["attribute"] == name]
+    said = [v["verdict"] for v in answer.value["verdicts"] if v["attribute"] == asked]
     if len(said) == 1 and said[0] == "contradicted":
         return Decision("attributes", name, value, "drop", "", NAME, "the picture contradicts it")
     reason = said[0] if len(said) == 1 else "no single answer"

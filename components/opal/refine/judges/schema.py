@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+from components.catalog.format.attributes import facts
 from components.catalog.format.measures import in_unit, unit_of
 from components.catalog.format.schema import Attribute, CatalogSchema, attribute_problem
 from components.evidence.listing import SellerListing
@@ -29,9 +30,9 @@ class SchemaJudge:
         self._schema, self._known, self._used = schema, known, used
 
     def judge(self, listings: Sequence[SellerListing]) -> list[list[Decision]]:
-        """One decision per attribute of each listing."""
+        """One decision per value of each listing."""
         return [
-            [self._attribute(listing, name, value) for name, value in sorted(listing.attributes.items())]
+            [self._attribute(listing, name, value) for name, value in sorted(facts(listing.attributes))]
             for listing in listings
         ]
 

@@ -34,7 +34,7 @@ class SupportJudge:
         self._reader, self._calibration, self._keep_above = reader, calibration, keep_above
 
     def judge(self, listings: Sequence[SellerListing]) -> list[list[Decision]]:
-        """One decision per attribute that can be judged."""
+        """One decision per value that can be judged."""
         out: list[list[Decision]] = [[] for _ in listings]
         for evidence in self._reader.read(listings):
             weights = self._calibration.weights(evidence.name)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from components.catalog.format.attributes import facts
 from components.evidence.listing import SellerListing
 from components.evidence.words import Words, affixes, cased_like, core, cores
 from components.opal.refine.decisions import Decision, Verb
@@ -24,7 +25,11 @@ def _in_capitals(word: str) -> bool:
 
 def record_words(listing: SellerListing) -> set[str]:
     """Words of what the listing's form states: attribute values and product type."""
-    return {word for text in (*listing.attributes.values(), listing.product_type) for word in cores(text)}
+    return {
+        word
+        for text in (*(v for _, v in facts(listing.attributes)), listing.product_type)
+        for word in cores(text)
+    }
 
 
 class TitleJudge:

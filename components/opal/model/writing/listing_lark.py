@@ -1,0 +1,63 @@
+"""The grammar of listings with several values per attribute, in llguidance's dialect of Lark.
+
+A JSON Schema cannot say that the items of an array come in one order, each at most once. Here every rule of
+an array knows from which value on, and how many, may follow; so a set of values has one way of being written,
+the one that a model is taught (``answer_text``).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from components.opal.model.listing_text import compact_json
+
+GUIDANCE = {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}
+
+
+def listing_lark(wanted: dict[str, Any]) -> str:
+    """The grammar of a ``generation_schema``, whose arrays of enums come in the schema's order."""
+    attributes = wanted["properties"]["attributes"]
+    required = set(attributes["required"])
+    lines = [
+        r'start: "{\"title\":" title ",\"attributes\":{" first_0 "}}"',
+        f"title: {_json(wanted['properties']['title'])}",
+    ]
+    for at, (name, held) in enumerate(attributes["properties"].items()):
+        skip = name not in required
+        lines.append(f"item_{at}: {_text(compact_json(name) + ':')} value_{at}")
+        # first: nothing is written yet; more: a comma stands before what follows
+        lines.append(f"first_{at}: item_{at} more_{at + 1}" + (f" | first_{at + 1}" if skip else ""))
+        lines.append(f'more_{at}: "," item_{at} more_{at + 1}' + (f" | more_{at + 1}" if skip else ""))
+        lines += _value(f"value_{at}", held)
+    count = len(attributes["properties"])
+    return "\n".join([*lines, f'first_{count}: ""', f'more_{count}: ""']) + "\n"
+
+
+def _value(rule: str, held: dict[str, Any]) -> Iterator[str]:
+    if held.get("type") != "array":
+        yield f"{rule}: {_json(held)}"
+    elif "enum" in held["items"]:
+        yield from _subset(rule, held["items"]["enum"], held["maxItems"])
+    else:  # of free texts nothing is known but how many there are
+        yield f"{rule}: {_json({key: value for key, value in held.items() if key != 'uniqueItems'})}"
+
+
+def _subset(rule: str, values: Sequence[str], most: int) -> Iterator[str]:
+    """Rules of at least one and at most ``most`` of the values, in their order."""
+    yield f'{rule}: "[" {rule}_0_{most} "]"'
+    last = len(values) - 1
+    for at, value in enumerate(values):
+        for left in range(max(1, most - at), most + 1):
+            more = at < last and left > 1
+            chosen = _text(compact_json(value)) + (f' ("," {rule}_{at + 1}_{left - 1})?' if more else "")
+            yield f"{rule}_{at}_{left}: {chosen}" + (f" | {rule}_{at + 1}_{left}" if at < last else "")
+
+
+def _text(literal: str) -> str:
+    return json.dumps(literal, ensure_ascii=False)
+
+
+def _json(schema: dict[str, Any]) -> str:
+    return f"%json {json.dumps({**schema, 'x-guidance': GUIDANCE}, ensure_ascii=False)}"
