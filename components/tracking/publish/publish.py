@@ -20,10 +20,12 @@ from components.stage.files.publish import remove
 from components.stage.params import load_params
 from components.stage.record import Record
 from components.tracking.errors import LockFileError, TrackerUnavailableError
+from components.tracking.faults import meaning
 from components.tracking.params import TrackingParams
 from components.tracking.publish import pending as waiting
 from components.tracking.publish import run_content as content
 from components.tracking.publish.pending import Join, Links, link_cached, pending, start_pipeline
+from components.tracking.publish.runs import is_deleted
 from components.tracking.store import Store, check, connect, experiment_of, store_of
 
 __all__ = ["PublishResult", "link_cached", "pending", "publish", "start_pipeline", "tracking_params"]
@@ -95,7 +97,9 @@ def publish(
 
 
 def _failure(store: Store, error: Exception) -> str:
-    text = " ".join(str(error).split())
+    if known := meaning(store, error):
+        return f"{known} Records wait."
+    text = " ".join(str(error).split()).replace(store.uri, store.shown)
     what = f"{type(error).__name__}: {text[:300]}"
     return f"Publishing to {store.shown} failed ({what}); records wait, run vitrine sync again."
 
@@ -147,6 +151,8 @@ class _Publisher:
             action()
         except Exception as error:
             check(self.store)
+            if known := meaning(self.store, error):
+                raise known from None
             self.result.warnings.append(f"{what}: {_failure(self.store, error)}")
 
     def find(self, tag: str, value: str) -> Any | None:
@@ -232,7 +238,8 @@ class _Publisher:
         last = {join.stage: join.status for join in members}
         status = "FINISHED" if all(state == "finished" for state in last.values()) else "FAILED"
         ended = max((join.started + join.seconds for join in members), default=0.0)
-        self.client.set_terminated(run_id, status, end_time=_ms(ended) or None)
+        if not is_deleted(self.client, run_id):
+            self.client.set_terminated(run_id, status, end_time=_ms(ended) or None)
         waiting.note_ended(self.root, self.store, pipeline)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import posixpath
 import re
 import shutil
@@ -98,7 +99,7 @@ def metric_figures(table: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def table_figures(tables: list[Mapping[str, Any]]) -> list[Figure]:
@@ -125,7 +126,7 @@ def figures(record: Record, tables: list[Mapping[str, Any]]) -> list[Figure]:
             for p in thinned(points)
             if {"step", "value"} <= p.keys()
         ]
-    return found
+    return [figure for figure in found if math.isfinite(figure.value)]  # the record keeps the others
 
 
 def thinned(points: list[dict[str, float]]) -> list[dict[str, float]]:
