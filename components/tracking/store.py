@@ -7,6 +7,7 @@ that is down cost minutes.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import logging
 import os
@@ -15,16 +16,18 @@ import sqlite3
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from components.stage.errors import ConfigurationError
 from components.stage.files.publish import published
 from components.stage.params import read_yaml
 from components.tracking.errors import TrackerUnavailableError, UnknownReferenceError
+from components.tracking.faults import explained
 
 ANSWER_WITHIN_S = 5.0
 # What MLflow's pages are told of an experiment: it trains models (its first page is then the table of runs).
@@ -65,6 +68,11 @@ class Store:
         )
 
     @property
+    def http(self) -> bool:
+        """A server, not a database."""
+        return self.uri.startswith(("http://", "https://"))
+
+    @property
     def artifacts(self) -> Path | None:
         """Absolute artifact folder beside an SQLite file; a server decides for itself (None)."""
         return self.database.parent / "artifacts" if self.database else None
@@ -84,10 +92,21 @@ def store_of(root: Path, environ: Mapping[str, str] = os.environ) -> Store:
     if not uri:
         database = (main_workspace(root) or root) / "mlruns" / "mlflow.db"
     elif uri.startswith("sqlite:///"):
-        database = root / uri.removeprefix("sqlite:///").split("?")[0]
+        database = root / unquote(uri.removeprefix("sqlite:///").split("?")[0])
     else:
         return Store(uri.rstrip("/"), None)
-    return Store(f"sqlite:///{database}", database)
+    return Store(address_of(database), database)
+
+
+def address_of(database: Path) -> str:
+    """The address of an SQLite file for SQLAlchemy, where ``%``, ``?`` and ``#`` would be its grammar.
+
+    MLflow makes the folder of an address that begins with ``sqlite:///`` and does not decode it first: a
+    path with such a character would leave an empty folder beside the right one.
+    """
+    path = str(database)
+    encoded = quote(path, safe="/ :@&+,;='()[]~")
+    return f"sqlite:///{path}" if not set("%?#") & set(path) else f"sqlite+pysqlite:///{encoded}"
 
 
 def main_workspace(root: Path) -> Path | None:
@@ -128,7 +147,7 @@ def check(store: Store) -> None:
     """
     if store.database is not None:
         _check_database(store.database)
-    elif store.uri.startswith(("http://", "https://")):
+    elif store.http:
         _check_server(store)
     elif not re.match(r"^(postgresql|mysql|mssql)(\+\w+)?://", store.uri):
         raise TrackerUnavailableError(
@@ -162,7 +181,7 @@ def _check_database(database: Path) -> None:
 
 def _check_server(store: Store) -> None:
     try:
-        with urllib.request.urlopen(f"{store.uri}/health", timeout=ANSWER_WITHIN_S):
+        with urllib.request.urlopen(f"{store.shown}/health", timeout=ANSWER_WITHIN_S):
             return
     except urllib.error.HTTPError as error:
         if error.code < 500:  # it answers; who may do what is decided at the first real call
@@ -173,11 +192,46 @@ def _check_server(store: Store) -> None:
     raise TrackerUnavailableError(f"{store.shown} does not answer ({reason}): start the MLflow server.")
 
 
+def _reach_database(store: Store) -> None:
+    """Open a database server's port as its user: MLflow itself would ask again for two minutes."""
+    from sqlalchemy import create_engine
+
+    engine = create_engine(store.uri, connect_args={"connect_timeout": int(ANSWER_WITHIN_S)})
+    try:
+        engine.connect().close()
+    finally:
+        engine.dispose()
+
+
+def _make(database: Path) -> None:
+    """Make an SQLite store with MLflow's tables where there is none."""
+    if database.exists():
+        return
+    from mlflow.tracking import MlflowClient
+
+    # Made aside and renamed: a kill during the migrations must not leave half a schema.
+    with _alone(database):
+        if not database.exists():
+            with published(database) as temporary:
+                MlflowClient(tracking_uri=address_of(temporary)).search_experiments(max_results=1)
+
+
+@contextmanager
+def _alone(database: Path) -> Iterator[None]:
+    """Make one SQLite store at a time: the second of two would replace what the first has begun to fill."""
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with (database.parent / f".{database.name}.lock").open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)  # freed by the kernel when its process dies
+        yield
+
+
 def connect(store: Store) -> Any:
     """MLflow's client (``mlflow.MlflowClient``) for the store; a new SQLite store is made first.
 
+    One question is asked, so that a wrong password or another version shows here, as one sentence.
+
     Raises:
-        TrackerUnavailableError: as ``check``.
+        TrackerUnavailableError: as ``check``; or the store refuses the user, or is of another version.
     """
     check(store)
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
@@ -187,13 +241,17 @@ def connect(store: Store) -> Any:
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    if store.missing() and store.database is not None:
-        # Made aside and renamed: a kill during the migrations must not leave half a schema.
-        with published(store.database) as temporary:
-            MlflowClient(tracking_uri=f"sqlite:///{temporary}").search_experiments(max_results=1)
-    return MlflowClient(
+    if store.database is not None:
+        _make(store.database)
+    elif not store.http:
+        with explained(store):
+            _reach_database(store)
+    client = MlflowClient(
         tracking_uri=store.uri, registry_uri=os.environ.get("MLFLOW_REGISTRY_URI") or store.uri
     )
+    with explained(store):
+        client.search_experiments(max_results=1)
+    return client
 
 
 def in_catalogue(base: str, catalogue: str) -> str:
@@ -240,7 +298,9 @@ def experiment_of(client: Any, store: Store, base: str, catalogue: str = "") -> 
         return str(client.create_experiment(name, artifact_location=location, tags=tags))
     if found.lifecycle_stage != "active":
         raise TrackerUnavailableError(
-            f"Experiment '{name}' was deleted in MLflow: restore it, or name another one in params.yaml."
+            f"Experiment '{name}' was deleted in MLflow: restore it (`mlflow experiments restore "
+            f"--experiment-id {found.experiment_id}`, with MLFLOW_TRACKING_URI={store.shown}), or name "
+            "another one in params.yaml."
         )
     if store.artifacts and found.artifact_location != store.artifacts.as_uri():
         raise TrackerUnavailableError(

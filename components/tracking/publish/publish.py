@@ -20,6 +20,7 @@ from components.stage.files.publish import remove
 from components.stage.params import load_params
 from components.stage.record import Record
 from components.tracking.errors import LockFileError, TrackerUnavailableError
+from components.tracking.faults import meaning
 from components.tracking.params import TrackingParams
 from components.tracking.publish import pending as waiting
 from components.tracking.publish import run_content as content
@@ -28,6 +29,7 @@ from components.tracking.publish.evaluations import Reading, evaluated, log_eval
 from components.tracking.publish.headline import Tables
 from components.tracking.publish.models import log_model, trained_models
 from components.tracking.publish.pending import Join, Links, link_cached, pending, start_pipeline
+from components.tracking.publish.runs import is_deleted
 from components.tracking.publish.summary import summarise
 from components.tracking.publish.views import describe
 from components.tracking.publish.writing import Entries, log, milliseconds
@@ -108,7 +110,9 @@ def publish(
 
 
 def _failure(store: Store, error: Exception) -> str:
-    text = " ".join(str(error).split())
+    if known := meaning(store, error):
+        return f"{known} Records wait."
+    text = " ".join(str(error).split()).replace(store.uri, store.shown)
     what = f"{type(error).__name__}: {text[:300]}"
     return f"Publishing to {store.shown} failed ({what}); records wait, run vitrine sync again."
 
@@ -170,6 +174,8 @@ class _Publisher:
             action()
         except Exception as error:
             check(self.store)
+            if known := meaning(self.store, error):
+                raise known from None
             self.result.warnings.append(f"{what}: {_failure(self.store, error)}")
 
     def find(self, tag: str, value: str) -> Any | None:
@@ -271,6 +277,7 @@ class _Publisher:
         last = {join.stage: join.status for join in members}
         status = "FINISHED" if all(state == "finished" for state in last.values()) else "FAILED"
         ended = max((join.started + join.seconds for join in members), default=0.0)
-        summarise(self.client, self.root, self.client.get_run(run_id), members)
-        self.client.set_terminated(run_id, status, end_time=milliseconds(ended) or None)
+        if not is_deleted(self.client, run_id):
+            summarise(self.client, self.root, self.client.get_run(run_id), members)
+            self.client.set_terminated(run_id, status, end_time=milliseconds(ended) or None)
         waiting.note_ended(self.root, self.store, pipeline)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import posixpath
 import re
 import shutil
@@ -99,7 +100,7 @@ def figures(record: Record, tables: headline.Tables, params: TrackingParams) -> 
             for p in thinned(points)
             if {"step", "value"} <= p.keys() and headline.number(p["value"]) is not None
         ]
-    return found
+    return [figure for figure in found if math.isfinite(figure.value)]  # the record keeps the others
 
 
 def thinned(points: list[dict[str, float]]) -> list[dict[str, float]]:

@@ -16,6 +16,18 @@ SHORTEST_PREFIX = 4
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
+def is_deleted(client: Any, run_id: str) -> bool:
+    """Has somebody deleted the run in MLflow, or removed it for good?"""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return str(client.get_run(run_id).info.lifecycle_stage) != "active"
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return True
+        raise
+
+
 @dataclass
 class Runs:
     """Reading access to the runs of all catalogues; ``client`` is MLflow's, ``experiments`` are ids."""
@@ -70,6 +82,11 @@ class Runs:
         ]
         if not ids and "'" not in name:
             ids = self.search(f"tags.`vitrine.pipeline` = '{name}'")[-1:]
+        if not ids and (run := self.get(plain)) and run.info.lifecycle_stage != "active":
+            raise UnknownReferenceError(
+                f"Run {plain} was deleted in MLflow: restore it there (`mlflow runs restore --run-id "
+                f"{plain}`), or name another one."
+            )
         if not ids:
             raise UnknownReferenceError(
                 f"'{name}' is not a run, profile, branch or commit (a run's id needs at least 4 characters)."

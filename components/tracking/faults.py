@@ -1,0 +1,116 @@
+"""What a tracker's errors mean: one sentence with what to do, instead of MLflow's own."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from components.tracking.errors import TrackerUnavailableError, TrackingError
+
+if TYPE_CHECKING:
+    from components.tracking.store import Store
+
+ANSWER_WITHIN_S = 5.0
+CODES = {
+    "UNAUTHENTICATED": 401,
+    "CUSTOMER_UNAUTHORIZED": 401,
+    "PERMISSION_DENIED": 403,
+    "ENDPOINT_NOT_FOUND": 404,
+}
+SCHEMA = "database schema"  # of MLflow's message about tables of another version
+
+
+@contextmanager
+def explained(store: Store) -> Iterator[None]:
+    """Say what is wrong with the tracker where MLflow, or the library below it, raises something of its own.
+
+    Raises:
+        TrackerUnavailableError: as ``meaning`` says; any other error passes as it is.
+    """
+    try:
+        yield
+    except TrackingError:
+        raise
+    except Exception as error:
+        if known := meaning(store, error):
+            raise known from None
+        raise
+
+
+def meaning(store: Store, error: BaseException) -> TrackerUnavailableError | None:
+    """The tracker's fault behind an error: who may, what it knows, whether it answers; None for any other."""
+    sentence = next((found for link in _chain(error) if (found := _sentence(store, link))), "")
+    return TrackerUnavailableError(sentence) if sentence else None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, and those that it came from."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _sentence(store: Store, error: BaseException) -> str:
+    home, text = type(error).__module__.partition(".")[0], " ".join(str(error).split())
+    code = _code(error)
+    if code == 401 or "password authentication failed" in text:
+        who = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD" if store.http else "MLFLOW_TRACKING_URI"
+        return f"{store.shown} refuses this user or password: set the right ones in {who}."
+    if code == 403:
+        name = os.environ.get("MLFLOW_TRACKING_USERNAME", "") or "This user"
+        return f"{name} may not do this on {store.shown}: ask its administrator for the permission to edit."
+    if code == 404 and store.http:
+        return (
+            f"{store.shown} runs {_server_version(store)} and does not know a call that MLflow "
+            f"{version('mlflow')} makes: use the same version on both sides."
+        )
+    if SCHEMA in text:
+        return (
+            f"{store.shown} has the tables of another version of MLflow than {version('mlflow')}, which is "
+            "here: if that one was older, copy the database and run `mlflow db upgrade` on it; if it was "
+            "newer, install it."
+        )
+    if home in ("requests", "urllib3") or code in (502, 503, 504):
+        reason = re.search(r"too many \d+ error responses|timed out", text)
+        return (
+            f"{store.shown} has stopped answering, or answers too slowly or with errors "
+            f"({reason[0] if reason else type(error).__name__}): look at its log and load, or raise "
+            "MLFLOW_HTTP_REQUEST_TIMEOUT (seconds)."
+        )
+    if isinstance(error, ModuleNotFoundError) and not store.http and store.database is None:
+        return f"{store.shown} needs the package {error.name}, which is not installed here: install it."
+    if home in ("psycopg2", "psycopg", "pymysql"):
+        return f"{store.shown} does not answer ({text[:200]}): start the database."
+    return ""
+
+
+def _code(error: BaseException) -> int:
+    """HTTP status of an answer that a client's error speaks of, or 0."""
+    named = CODES.get(str(getattr(error, "error_code", "")), 0)
+    status = getattr(getattr(error, "response", None), "status_code", 0)
+    return named or (status if status in (401, 403, 502, 503, 504) else 0)  # 404: perhaps a missing file
+
+
+def _server_version(store: Store) -> str:
+    """``MLflow 3.1.0`` as the server says it, or words that it does not."""
+    parts = urlsplit(store.uri)
+    user = os.environ.get("MLFLOW_TRACKING_USERNAME") or unquote(parts.username or "")
+    password = os.environ.get("MLFLOW_TRACKING_PASSWORD") or unquote(parts.password or "")
+    request = urllib.request.Request(f"{store.shown}/version")
+    if user:
+        token = base64.b64encode(f"{user}:{password}".encode()).decode()
+        request.add_header("Authorization", f"Basic {token}")
+    try:
+        with urllib.request.urlopen(request, timeout=ANSWER_WITHIN_S) as answer:
+            return f"MLflow {answer.read(40).decode('utf-8', 'replace').strip()}"
+    except (OSError, ValueError):
+        return "another version of MLflow, or something else,"
