@@ -55,8 +55,8 @@ def answer_text(listing: Listing, category: Category | None) -> str:
 
 
 def compact_json(value: object) -> str:
-    """JSON without spaces, letters as they are."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    """JSON without spaces, letters as they are; but DEL is escaped, for the grammar takes no bare one."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("\x7f", "\\u007f")
 
 
 def as_text(value: Any) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from llguidance import LLMatcher
 from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
@@ -67,6 +67,7 @@ def subsets(values: tuple[str, ...], most: int) -> st.SearchStrategy[Any]:
 
 
 @settings(max_examples=80, deadline=None)
+@example({"climate": "Warm, wet", "note": "\x7f"})
 @given(
     st.fixed_dictionaries(
         {"climate": subsets(VALUES, 3)},
