@@ -217,6 +217,12 @@ def cleaned(root: Path) -> object:
 
 
 def in_mlflow(root: Path) -> object:
+    """Read in a process of its own: MLflow keeps databases open, and what is forked here would share them."""
+    with FORK.Pool(1) as pool:
+        return pool.apply(_in_mlflow, (root,))
+
+
+def _in_mlflow(root: Path) -> object:
     from components.tracking.publish.pending import pending
     from components.tracking.store import connect, experiments_of, store_of
 
