@@ -296,7 +296,7 @@ PLAIN: dict[str, Any] = {
 def plain(change: Callable[[dict[str, Any], Made], None] | None = None) -> Callable[[Path, int], None]:
     """A catalogue with a row per product, each row changed by ``change``."""
 
-    def write(root: Path, count: int) -> None:
+    def _write(root: Path, count: int) -> None:
         rows, products = [], list(made(count))
         for p in products:
             row = {"sku": f"s{p.number}", "title": p.title, "department": p.department, "kind": p.kind}
@@ -307,7 +307,7 @@ def plain(change: Callable[[dict[str, Any], Made], None] | None = None) -> Calla
         _pictures(root, products)
         _lines(root / "products.jsonl", rows)
 
-    return write
+    return _write
 
 
 def _in_six_languages(row: dict[str, Any], product: Made) -> None:

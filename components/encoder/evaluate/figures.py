@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from components.catalog.format.attributes import shown
 from components.encoder.evaluate.colour_histogram import ColourHistogram, histograms_of
 from components.encoder.evaluate.inferred_types import Bonus
 from components.encoder.evaluate.named_types import NamedTypes
@@ -87,8 +87,8 @@ class Measured:
 
 
 def answer_rows(variant: str, answers: AttributeAnswers) -> list[dict[str, Any]]:
-    """Rows of ``attributes.parquet``."""
-    truth = map(shown, answers.truth)
+    """Rows of ``attributes.parquet``; several true values are a JSON list."""
+    truth = (v if isinstance(v, str) else json.dumps(v, ensure_ascii=False) for v in answers.truth)
     columns = zip(answers.product_ids, answers.names, truth, answers.predicted, strict=True)
     names = ("product_id", "attribute", "truth", "predicted")
     return [{"variant": variant, **dict(zip(names, row, strict=True))} for row in columns]

@@ -14,9 +14,10 @@ from components.tracking.compare.gallery import Gallery, gallery
 from components.tracking.compare.paired import Pair, Paired, PairedTest, paired_rows, tests_of
 from components.tracking.compare.per_query import System, read_results
 from components.tracking.compare.seeds import Group, grouped
-from components.tracking.compare.sides import CHECKED, Key, Side, side_of
+from components.tracking.compare.sides import Key, Side, side_of
 from components.tracking.errors import OtherCatalogueError, UnknownReferenceError
 from components.tracking.params import Headline
+from components.tracking.publish.datasets import CHECKED
 from components.tracking.publish.publish import tracking_params
 
 EXAMPLES = 4  # of queries won, and of queries lost, a gallery

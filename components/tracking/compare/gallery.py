@@ -11,9 +11,10 @@ import numpy as np
 
 from components.tracking.compare.catalogue import Products
 from components.tracking.compare.paired import Pair
+from components.tracking.compare.per_query import stated
 
 FOUND = 5  # products of a ranking that are shown
-LISTED = 12  # attributes of a listing that are shown
+LISTED = 12  # values of a listing that are shown
 
 
 @dataclass(frozen=True)
@@ -92,22 +93,25 @@ def _answer(row: Mapping[str, Any], key: str, value: float, products: Products) 
         exact = products.exact.get(key, {key})
         return Answer(value, tuple((p, p in exact) for p in row["top"][:FOUND]))
     if "predicted" in row:
-        right = row["predicted"] == row["truth"]
+        right = row["predicted"] in stated(row["truth"])
         return Answer(value, attributes=((row["attribute"], str(row["predicted"]), right),))
     title = row.get("generated_title") or row.get("title") or ""
     said = _pairs(row.get("generated_attributes") or row.get("attributes"))
     truth = _pairs(row.get("truth_attributes") or row.get("true_attributes"))
-    shown = tuple((name, said[name], truth.get(name) == said[name]) for name in sorted(said)[:LISTED])
+    shown = tuple((*pair, pair in truth) for pair in sorted(said)[:LISTED])
     return Answer(value, title=title, attributes=shown)
 
 
-def _pairs(stated: object) -> dict[str, str]:
-    """Attributes, from the list of name and value or from the JSON text that an evaluation wrote."""
-    if isinstance(stated, str):
+def _pairs(held: object) -> set[tuple[str, str]]:
+    """Attributes and values, from the list of pairs or from the JSON text that an evaluation wrote."""
+    if isinstance(held, str):
         try:
-            stated = json.loads(stated)
+            held = json.loads(held)
         except ValueError:
-            return {}
-    if isinstance(stated, list):
-        return {str(one["name"]): str(one["value"]) for one in stated if isinstance(one, dict)}
-    return {str(k): str(v) for k, v in stated.items()} if isinstance(stated, dict) else {}
+            return set()
+    if isinstance(held, list):
+        return {(str(one["name"]), str(one["value"])) for one in held if isinstance(one, dict)}
+    named = held.items() if isinstance(held, dict) else ()
+    return {
+        (str(k), str(v)) for k, values in named for v in (values if isinstance(values, list) else [values])
+    }

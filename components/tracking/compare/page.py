@@ -15,7 +15,7 @@ from components.tracking.compare.catalogue import pictures
 from components.tracking.compare.compare import STUDY, Comparison, unchanged
 from components.tracking.compare.paired import PairedTest, lower_is_better
 from components.tracking.compare.per_query import System
-from components.tracking.compare.view import around_difference, interval, telling
+from components.tracking.compare.view import around_difference, interval, letters, telling
 
 TEMPLATE = Path(__file__).parent / "page.jinja"
 FOLDER = Path("reports") / "compare"
@@ -54,7 +54,7 @@ def render(found: Comparison) -> str:
     same, tested = unchanged(found)
     context = {
         "found": found,
-        "letters": [chr(ord("A") + i) if i < 26 else str(i + 1) for i in range(len(found.groups))],
+        "letters": letters(found),
         "main": main[:MAIN_ROWS],
         "left_out": max(0, len(main) - MAIN_ROWS),
         "every": every[:MOST_ROWS],

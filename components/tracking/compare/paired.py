@@ -123,19 +123,21 @@ def paired_rows(
 def tests_of(pair: Pair, paired: Paired, seed: int, slices: bool) -> Iterator[PairedTest]:
     """The tests of one system, over all rows and, of its first metric, over each slice."""
     every = np.ones(len(pair.reference.keys), bool)
+
+    def _ask(values: Floats, reference: Floats, groups: Sequence[str] | None) -> Any:
+        return paired(values, reference, seed, groups)
+
     for place, metric in enumerate(pair.metrics()):
-        yield from _test(pair, metric, "", every, paired, seed)
+        yield from _test(pair, metric, "", every, _ask)
         if place or not slices:
             continue
         for dimension, labels in pair.reference.slices.items():
             found = sorted(set(labels) - {""})
             for label in found if len(found) > 1 else ():
-                yield from _test(pair, metric, f"{dimension}: {label}", labels == label, paired, seed)
+                yield from _test(pair, metric, f"{dimension}: {label}", labels == label, _ask)
 
 
-def _test(
-    pair: Pair, metric: str, which: str, rows: Texts, paired: Paired, seed: int
-) -> Iterator[PairedTest]:
+def _test(pair: Pair, metric: str, which: str, rows: Texts, ask: Callable[..., Any]) -> Iterator[PairedTest]:
     a, b = pair.reference.metrics[metric], pair.other.metrics[metric]
     defined = rows & ~np.isnan(a) & ~np.isnan(b)
     n = int(defined.sum())
@@ -146,7 +148,7 @@ def _test(
     if np.array_equal(a, b):  # the bootstrap of nothing but zeros, at no cost
         difference, low, high, p, units = 0.0, 0.0, 0.0, 1.0, n if groups is None else len(set(groups))
     else:
-        found = paired(b, a, seed, groups)
+        found = ask(b, a, groups)
         difference, low, high, p = (float(getattr(found, x)) for x in ("difference", "low", "high", "p"))
         units = int(found.n)
     gain = pair.gain(metric)[defined]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -124,9 +125,18 @@ def _metrics(table: Any) -> dict[str, Floats]:
         if table.schema.field(name).type == pa.float64() and name not in PLACES
     }
     if {"attribute", "truth", "predicted"} <= set(table.column_names):
-        right = _texts(table, "truth") == _texts(table, "predicted")
-        found["attribute_accuracy"] = right.astype(np.float64)
+        answers = zip(_texts(table, "truth"), _texts(table, "predicted"), strict=True)
+        found["attribute_accuracy"] = np.array([float(said in stated(truth)) for truth, said in answers])
     return found
+
+
+def stated(truth: str) -> frozenset[str]:
+    """The true values of an attribute; evaluations write several of them as a JSON list."""
+    try:
+        several = json.loads(truth) if truth.startswith("[") else None
+    except ValueError:
+        several = None
+    return frozenset(map(str, several)) if isinstance(several, list) else frozenset((truth,))
 
 
 def _texts(table: Any, name: str) -> Texts:

@@ -12,6 +12,7 @@ from typing import Any
 from components.stage.record import Interval
 from components.tracking.compare.sides import Side, from_lock, local
 from components.tracking.errors import TrackingError, UnknownReferenceError
+from components.tracking.faults import explained
 from components.tracking.lineage.lockfile import LockEntry, Output
 from components.tracking.publish.publish import tracking_params
 from components.tracking.publish.runs import SHORTEST_PREFIX, Runs
@@ -21,7 +22,6 @@ from components.tracking.store import catalogue_of, store_of
 MODEL = re.compile(r"(?:models:/)?(?P<name>.+?)(?:@(?P<alias>[^@/]+)|/(?P<version>\d+))")
 LOGGED = re.compile(r"(?:models:/)?(?P<id>m-[0-9a-f]{32})")
 FOLDER = "compare"  # of a run's artifacts, that holds pages about it
-PIPELINE = "vitrine.kind"
 
 
 @contextmanager
@@ -50,8 +50,9 @@ def recorded_side(root: Path, name: str, kind: str = "") -> Side:
         UnknownReferenceError: MLflow has neither, several runs fit, or the run was deleted.
         TrackerUnavailableError: the store does not answer.
     """
-    runs = Runs.open(store_of(root), tracking_params(root).experiment)
-    with _mlflow_call(f"'{name}' cannot be read"):
+    store = store_of(root)
+    runs = Runs.open(store, tracking_params(root).experiment)
+    with _mlflow_call(f"'{name}' cannot be read"), explained(store):
         if kind in ("", "model") and (logged := LOGGED.fullmatch(name)):
             model = runs.client.get_logged_model(logged["id"])
             return _model_side(root, runs, name, model.source_run_id)
@@ -179,7 +180,7 @@ def log_page(root: Path, page: Path, sides: Iterable[Side]) -> list[str]:
     except UnknownReferenceError:  # nothing has been recorded, so no run is known there
         return []
     logged: list[str] = []
-    with _mlflow_call("The page was not logged"):
+    with _mlflow_call("The page was not logged"), explained(store):
         for side in sides:
             for run_id in side.runs or _makers(runs, side):
                 if run_id not in logged:

@@ -8,7 +8,8 @@ from typing import Any
 
 from components.stage.record import Interval
 from components.tracking.compare.per_query import Results, System, mean_over
-from components.tracking.compare.sides import CHECKED, Key, Side
+from components.tracking.compare.sides import Key, Side
+from components.tracking.publish.datasets import CHECKED
 
 
 @dataclass(frozen=True)

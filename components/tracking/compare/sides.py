@@ -19,11 +19,11 @@ from components.stage.record import STATE, Interval
 from components.tracking.errors import UnknownReferenceError
 from components.tracking.lineage.lockfile import LockEntry, Output, located, parse_lock, read_lock
 from components.tracking.lineage.revision import file_at, files_at, resolve_commit, revision
+from components.tracking.publish.datasets import CHECKED
 from components.tracking.publish.run_content import clean_key, flattened, is_code
 from components.tracking.store import main_workspace, profile_of
 
 PER_QUERY = "results/per_query/"
-CHECKED = "data/checked"
 KINDS = ("profile", "git", "run", "model")
 Fetch = Callable[[Output], Mapping[str, bytes]]  # files of an output that are here: path -> contents
 Key = tuple[str, str, str]  # table (stem of the metrics file), variant, metric

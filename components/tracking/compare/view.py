@@ -11,7 +11,7 @@ from rich.text import Text
 from components.stage.files.printable import escaped
 from components.stage.record import Interval
 from components.tracking.compare.compare import STUDY, Change, Comparison, Row, unchanged
-from components.tracking.compare.paired import PairedTest, lower_is_better
+from components.tracking.compare.paired import lower_is_better
 
 MOST_LINES = 60
 WIDE = 110  # columns, from which figures show their intervals beside a test's
@@ -33,7 +33,7 @@ def show(found: Comparison, console: Console, page: str = "") -> None:
     most_notes = min(len(notes), 5)
     parts = [
         _changes("Parameters", found.parameters, 9, width),
-        _changes("Data", _inputs(found.data), 5, width, shorten=True, others=len(found.data)),
+        _changes("Data", _inputs(found.data), 5, width, others=len(found.data)),
         _changes("Code", found.code, 6, width),
     ]
     examples = _examples(found, 3)
@@ -59,7 +59,7 @@ def _line(text: object, style: str = "") -> Text:
 
 def _sides(found: Comparison) -> list[Text | Table]:
     lines: list[Text | Table] = []
-    for letter, group, commit in zip(_letters(found), found.groups, found.commits, strict=True):
+    for letter, group, commit in zip(letters(found), found.groups, found.commits, strict=True):
         about = f"  {group.first.kind} of {group.first.catalogue or 'an unknown catalogue'}, "
         lines.append(
             _line(f"{letter}  ").append(escaped(group.name), "bold").append(escaped(about + commit), "dim")
@@ -69,16 +69,19 @@ def _sides(found: Comparison) -> list[Text | Table]:
     return lines
 
 
-def _letters(found: Comparison) -> list[str]:
+def letters(found: Comparison) -> list[str]:
+    """What the sides are called in heads of columns: A for the reference, B, C."""
     return [chr(ord("A") + i) if i < 26 else str(i + 1) for i in range(len(found.groups))]
 
 
 def _inputs(data: Sequence[Change]) -> list[Change]:
-    return [change for change in data if change.name.startswith(INPUTS)]
+    """Changed inputs, with the beginnings of their hashes."""
+    inputs = (change for change in data if change.name.startswith(INPUTS))
+    return [Change(c.name, tuple(v and v[:HASH_SHOWN] for v in c.values)) for c in inputs]
 
 
 def _changes(
-    title: str, rows: Sequence[Change], most: int, width: int, shorten: bool = False, others: int = 0
+    title: str, rows: Sequence[Change], most: int, width: int, others: int = 0
 ) -> tuple[int, list[Text | Table]]:
     """Lines used, and the section: names with the value of every side, cut to the line."""
     further = f"; {others - len(rows)} made files differ" if others > len(rows) else ""
@@ -92,8 +95,7 @@ def _changes(
         table.add_column(no_wrap=True, overflow="ellipsis", max_width=cell)
     shown = list(rows) if len(rows) <= most else list(rows[: most - 1])
     for row in shown:
-        values = [v and v[:HASH_SHOWN] for v in row.values] if shorten else around_difference(row.values)
-        table.add_row(_line(row.name), *(_value(value) for value in values))
+        table.add_row(_line(row.name), *map(_value, around_difference(row.values)))
     lines: list[Text | Table] = [head, table]
     if len(rows) > len(shown):
         lines.append(_line(f"… and {len(rows) - len(shown)} more on the page", "dim"))
@@ -155,8 +157,7 @@ def _figures(found: Comparison, most: int, width: int) -> list[Text | Table]:
     for _ in range(len(found.groups) + two):
         table.add_column(no_wrap=True, justify="right")
     table.add_column(no_wrap=True)
-    letters = _letters(found)
-    titles = [*letters, "B − A, 95%"] if two else letters
+    titles = [*letters(found), *(["B − A, 95%"] if two else [])]
     table.add_row(*(_line(title, "dim") for title in ["", *titles]))
     for row in rows[:most]:
         table.add_row(*(_two_sides(row, width) if two else _many_sides(row)))
@@ -207,11 +208,6 @@ def interval(figure: Interval | None) -> str:
         return "–"
     limits = "" if figure.low is None or figure.high is None else f" [{figure.low:.3f}, {figure.high:.3f}]"
     return f"{figure.value:.3f}{limits}"
-
-
-def sign(test: PairedTest) -> str:
-    """``+0.012 [+0.004, +0.020], p = 0.003``."""
-    return f"{test.difference:+.3f} [{test.low:+.3f}, {test.high:+.3f}], p = {test.p:.3f}"
 
 
 def _examples(found: Comparison, most: int) -> list[Text]:

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.stage.record import Record
 from components.tracking.params import TrackingParams
 from components.tracking.publish import headline, models
 from components.tracking.publish import run_content as content
 from components.tracking.publish.datasets import CHECKED
 from components.tracking.publish.pending import Join
-from components.tracking.publish.writing import Entries, Measured, log, milliseconds
+from components.tracking.publish.writing import Entries, Measured, StageRun, log, milliseconds
 
 EVALUATION = "vitrine.evaluation"
 
@@ -73,19 +72,18 @@ def _read_models(reading: Reading, join: Join) -> Iterator[Any]:
                 yield from (client.get_logged_model(output.model_id) for output in outputs)
 
 
-def log_evaluation(
-    client: Any, run: Any, evaluation: Evaluated, record: Record, join: Join, datasets: list[Any]
-) -> str:
+def log_evaluation(stage: StageRun, evaluation: Evaluated, datasets: list[Any]) -> str:
     """Make, or complete, the run that holds one model's figures; its id."""
     from mlflow.entities import LoggedModelInput
 
+    client, run, record = stage.client, stage.run, stage.record
     experiment, model = run.info.experiment_id, evaluation.model
     own = f"{record.id}:{evaluation.table}:{evaluation.variant}".replace("'", "_")
     made = client.search_runs([experiment], f"tags.`{EVALUATION}` = '{own}'", max_results=1)
     started, ended = milliseconds(record.started), milliseconds(record.started + record.seconds)
     on = datasets[0].dataset if datasets else None
     if not made:
-        tags = content.common_tags(join) | {
+        tags = content.common_tags(stage.join) | {
             "vitrine.kind": "evaluation",
             "vitrine.stage": record.stage,
             EVALUATION: own,
@@ -108,9 +106,10 @@ def log_evaluation(
     return run_id
 
 
-def log_validation(client: Any, run: Any, model: Any, record: Record, datasets: list[Any]) -> None:
+def log_validation(stage: StageRun, model: Any, datasets: list[Any]) -> None:
     """What training itself measured on the validation split, as figures of the model."""
     on = next((one.dataset for one in datasets if one.dataset.name.endswith("-validation")), None)
+    record = stage.record
     found = {k: v for k, v in record.metrics.items() if k.startswith(headline.VALIDATION)}
     figures = [
         content.Figure(key=content.clean_key(key), value=value)
@@ -120,4 +119,4 @@ def log_validation(client: Any, run: Any, model: Any, record: Record, datasets: 
     if on and figures:
         ended = milliseconds(record.started + record.seconds)
         tied = Measured(model.model_id, on.name, on.digest)
-        log(client, run.info.run_id, Entries(figures, ended, measured=tied))
+        log(stage.client, stage.run.info.run_id, Entries(figures, ended, measured=tied))

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.stage.record import Record
 from components.tracking.lineage.lockfile import Output, composed, listing, listing_md5, located
 from components.tracking.publish import run_content as content
 from components.tracking.publish.pending import Join
 from components.tracking.publish.views import TRAINING
+from components.tracking.publish.writing import StageRun
 
 FOLDER = "models"
 STUDY = "study"
@@ -120,10 +120,11 @@ def find(client: Any, experiments: list[str], tag: str, value: str) -> list[Any]
     return list(client.search_logged_models(experiments, query, order_by=order))
 
 
-def log_model(client: Any, run: Any, root: Path, record: Record, join: Join, trained: Trained) -> Any:
-    """Make, or complete, the LoggedModel of one folder that ``run`` trained."""
+def log_model(stage: StageRun, root: Path, trained: Trained) -> Any:
+    """Make, or complete, the LoggedModel of one folder that the stage trained."""
     from mlflow.entities import LoggedModelOutput
 
+    client, run, record, join = stage.client, stage.run, stage.record, stage.join
     experiment, own = run.info.experiment_id, f"{record.id}:{trained.path}"
     known = find(client, [experiment], "vitrine.trained", own)
     if known:

@@ -32,7 +32,7 @@ from components.tracking.publish.pending import Join, Links, link_cached, pendin
 from components.tracking.publish.runs import is_deleted
 from components.tracking.publish.summary import summarise
 from components.tracking.publish.views import describe
-from components.tracking.publish.writing import Entries, log, milliseconds
+from components.tracking.publish.writing import Entries, StageRun, log, milliseconds
 from components.tracking.store import (
     Store,
     check,
@@ -250,13 +250,14 @@ class _Publisher:
         datasets = dataset_inputs(self.root, join, splits, "training" if trained else "evaluation")
         if datasets:
             self.client.log_inputs(run.info.run_id, datasets)
+        stage = StageRun(self.client, run, record, join)
         for folder in trained:
-            model = log_model(self.client, run, self.root, record, join, folder)
+            model = log_model(stage, self.root, folder)
             if len(trained) == 1:
-                log_validation(self.client, run, model, record, datasets)
+                log_validation(stage, model, datasets)
         reading = Reading(self.client, run.info.experiment_id, self.root)
         for evaluation in evaluated(reading, join, tables, self.params):
-            log_evaluation(self.client, run, evaluation, record, join, datasets)
+            log_evaluation(stage, evaluation, datasets)
 
     def link(self, path: Path, links: Links) -> None:
         """Tag a pipeline run with the runs that made its cached stages, and drop the queued file."""

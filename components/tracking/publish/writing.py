@@ -6,10 +6,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from components.stage.record import Record
+from components.tracking.publish.pending import Join
 from components.tracking.publish.run_content import Figure
 
 # MLflow takes 1,000 in all, 100 of each of the last two
 PER_BATCH = {"metrics": 800, "params": 100, "tags": 100}
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """A stage's run while it is written: MLflow's client and run, and what the stage left behind."""
+
+    client: Any
+    run: Any
+    record: Record
+    join: Join
 
 
 @dataclass(frozen=True)

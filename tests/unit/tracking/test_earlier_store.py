@@ -51,9 +51,9 @@ def all_runs(workspace):
 def test_runs_of_an_earlier_version_are_found_compared_and_traced(earlier):
     assert not pending(earlier.root)
     found = compare(earlier.root, [FIRST[:8], SECOND[:8]])
-    assert '"metric": "fine_tuned/mrr"' in json.dumps(found.as_json()) or "0.51" in json.dumps(
-        found.as_json()
-    )
+    (figure,) = found.rows
+    assert (figure.table, figure.variant, figure.metric) == ("encoder", "fine_tuned", "mrr")
+    assert [one and (one.value, one.low, one.n) for one in figure.figures] == [(0.5, 0.4, 4), (0.51, 0.4, 4)]
     assert TRAINING in json.dumps(lineage(earlier.root, FIRST).as_json())
 
 

@@ -328,14 +328,53 @@ def test_five_thousand_queries_take_seconds_a_small_page_and_one_screen(workspac
     assert len(console.export_text().splitlines()) <= 60
 
 
-def many_queries(seed, queries=5000, variants=4):
-    """Per-query results of four systems, with two kinds of queries."""
-    import numpy as np
+def test_sets_of_values_are_compared_value_by_value(workspace):
+    def asked(*predicted):
+        rows = zip(("p1", "p1", "p2"), ("climate", "colour", "climate"), predicted, strict=True)
+        truth = {("p1", "climate"): '["Indoor", "Warm"]', ("p1", "colour"): "red", ("p2", "climate"): "[wet"}
+        return parquet([
+            {"variant": "v", "product_id": p, "attribute": a, "truth": truth[p, a], "predicted": said}
+            for p, a, said in rows
+        ])  # fmt: skip
+
+    def wrote(score, *climate):
+        said = [{"name": "climate", "value": value} for value in climate]
+        true = [{"name": "climate", "value": value} for value in ("Indoor", "Warm")]
+        row = {"variant": "v", "product_id": "p1", "attribute_f1": score, "truth_title": "Coat"}
+        row |= {"generated_attributes": said, "truth_attributes": true, "generated_title": "Coat"}
+        return parquet([row])
+
+    answers, listings = "encoder/attributes.parquet", "listing/listing.parquet"
+    files = [
+        {answers: asked("Cold", "red", "[wet"), listings: wrote(0.5, "Cold", "Warm")},
+        {answers: asked("Warm", "red", "dry"), listings: wrote(1.0, "Indoor", "Warm")},
+    ]
+    sides = [Side(name, "run", per_query=held, queries="q") for name, held in zip("ab", files, strict=True)]
+    found = compared(workspace.root, sides, Wanted(mean_difference))
+    accuracy = next(test for test in found.tests if test.metric == "attribute_accuracy" and not test.slice)
+    assert (accuracy.reference, accuracy.value, accuracy.won, accuracy.lost) == (2 / 3, 2 / 3, 1, 1)
+    (listing,) = [one for one in found.galleries if one.table == "listing"]
+    before, after = listing.won[0].answers
+    assert before.attributes == (("climate", "Cold", False), ("climate", "Warm", True))
+    assert after.attributes == (("climate", "Indoor", True), ("climate", "Warm", True))
+
+
+def parquet(rows):
+    """Rows as the bytes of a Parquet file."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows), sink)
+    return sink.getvalue()
+
+
+def many_queries(seed, queries=5000, variants=4):
+    """Per-query results of four systems, with two kinds of queries."""
+    import numpy as np
+
     n, generator = queries * variants, np.random.default_rng(seed)
-    table = pa.table({
+    columns = {
         "variant": np.repeat([f"v{i}" for i in range(variants)], queries),
         "task": ["queries"] * n,
         "query_id": [f"q{i}" for i in range(queries)] * variants,
@@ -345,7 +384,5 @@ def many_queries(seed, queries=5000, variants=4):
         "mrr": generator.random(n),
         "ndcg_at_10": generator.random(n),
         "top": [["p1", "p2"]] * n,
-    })  # fmt: skip
-    sink = io.BytesIO()
-    pq.write_table(table, sink)
-    return sink.getvalue()
+    }
+    return parquet([dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)])

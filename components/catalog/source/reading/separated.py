@@ -89,7 +89,7 @@ def _records(lines: _Lines, delimiter: str) -> Iterator[tuple[list[str], int, st
     """Yield (values, lines taken, why it is no record) of everything that is not blank."""
     taken: list[str] = []
 
-    def fed() -> Iterator[str]:
+    def _fed() -> Iterator[str]:
         size = 0
         for line in lines:
             taken.append(line)
@@ -101,7 +101,7 @@ def _records(lines: _Lines, delimiter: str) -> Iterator[tuple[list[str], int, st
     while True:
         taken.clear()
         try:
-            values = next(csv.reader(fed(), delimiter=delimiter, strict=True), None)
+            values = next(csv.reader(_fed(), delimiter=delimiter, strict=True), None)
             problem = ""
         except csv.Error as error:
             values, problem = [], str(error)
