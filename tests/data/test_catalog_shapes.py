@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
 from benchmarks.catalogues.__main__ import imported, mapping_of
 from benchmarks.catalogues.feeds import SHAPES, Shape
@@ -83,6 +85,57 @@ def test_the_starter_says_what_it_saw_and_is_a_profile(tmp_path: Path) -> None:
     (conf / "own.yaml").write_text((ROOT / "conf/own.yaml").read_text())
     (conf.parent / "params.yaml").write_text((ROOT / "params.yaml").read_text())
     assert profile_values(conf.parent, "my-shop")["report"]["title"] == "Vitrine, my-shop"
+
+
+def test_other_languages_prices_and_lists_in_a_cell_are_recognised(tmp_path: Path) -> None:
+    rows = [
+        {
+            "Art.-Nr.": f"A{i}",
+            "Bezeichnung": f"Becher Nr. {i}",
+            "Warengruppe": ("Küche", "Bad")[i % 2],
+            "Artikeltyp": ("Becher", "Teller", "Seife")[i % 3],
+            "Größen": ("S, M", "M, L", "S, L", "S, M, L", "L", "M, S")[i % 6],
+            "Gewicht": ("1,5", "2,5", "0,5")[i % 3],
+            "Preis": "auf Anfrage" if i == 5 else f"{i + 3},{i:02} €",
+            "Foto": f"{i}.png",
+        }
+        for i in range(24)
+    ]
+    write_rows(tmp_path, rows)
+    found = yaml.safe_load(inspect(tmp_path, "laden")[0])
+    assert found["fields"] == {
+        "product_id": "Art.-Nr.",
+        "title": "Bezeichnung",
+        "category": "Warengruppe",
+        "product_type": "Artikeltyp",
+    }
+    assert found["attributes"] == {
+        "Größen": {"field": "Größen", "separator": ","},
+        "Gewicht": "Gewicht",
+        "price_eur": {"field": "Preis", "price": True},
+    }
+    draft = drafts(tmp_path, found)[0]
+    assert draft.attributes == {"Größen": ("M", "S"), "Gewicht": "1,5", "price_eur": "3.00"}
+
+
+def test_a_title_of_no_known_name_is_the_short_text_that_differs(tmp_path: Path) -> None:
+    rows = [
+        {"koodi": f"A{i}", "teksti": f"pitkä kuvaus {i} ja vielä", "nimike": f"Muki {i}", "kuva": f"{i}.png"}
+        for i in range(12)
+    ]
+    write_rows(tmp_path, rows)
+    assert yaml.safe_load(inspect(tmp_path, "kauppa")[0])["fields"]["title"] == "nimike"
+
+
+def write_rows(root: Path, rows: list[dict[str, str]]) -> None:
+    """A table of products, and a picture for each."""
+    (root / "images").mkdir()
+    for i in range(len(rows)):
+        Image.new("RGB", (8, 8)).save(root / f"images/{i}.png")
+    with (root / "artikel.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), delimiter=";")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def test_urls_alone_are_named_as_such(tmp_path: Path) -> None:

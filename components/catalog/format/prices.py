@@ -21,10 +21,21 @@ _AMOUNT = re.compile(r"\d(?:[\d.,'’\s]*\d)?")
 _BELOW_ONE = re.compile(r"0([.,])\d+")  # three digits behind a lone point are thousands, but not here
 _NEGATIVE = re.compile(r"[-−]\s*[^\d\s]{0,3}\s*\d")
 CODE = re.compile(r"[a-z]{3}")
+_WORD = re.compile(r"[^\W\d_]+[$¥]?\.?|[^\w\s.,'’-]")
+_CODES = frozenset(code for codes in SIGNS.values() for code in codes.split())
 
 
 class NoPriceError(ValueError):
     """Why a text is no price in the currency that is asked for, as a phrase about it."""
+
+
+def currency_stated(text: str) -> str:
+    """The code of the currency that a price names, by its code or by a sign of this currency alone."""
+    found = set()
+    for word in _WORD.findall(text):
+        codes = [word] if word in _CODES else SIGNS.get(word.casefold(), "").split()
+        found |= set(codes) if len(codes) == 1 else set()
+    return found.pop() if len(found) == 1 else ""
 
 
 def currency_of(name: str) -> str:

@@ -8,23 +8,29 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
+from components.catalog.format.prices import currency_stated
 from components.catalog.format.records import SPLITS
 from components.catalog.source.inspection.sample import FieldFacts, Folder, Table
 from components.catalog.source.values.paths import look_up, own_name
 from components.catalog.source.values.pictures import names_of_url
 from components.catalog.source.values.texts import text_of
 
-# Words for each part, the surest first; compared without capitals, spaces and punctuation.
+# Words for each part, the surest first; compared without capitals, spaces and punctuation. English, then
+# German, French, Spanish, Italian and Dutch.
 NAMES = {
     "product_id": "handle productid itemid sku id asin productcode code uniqid articleid articlenumber key",
-    "title": "title name productname itemname producttitle productdisplayname displayname label",
+    "title": "title name productname itemname producttitle productdisplayname displayname label "
+    "bezeichnung artikelbezeichnung titel produktname artikelname titre nom titulo "
+    "título nombre titolo nome naam",
     "description": "description bodyhtml body productdescription longdescription shortdescription "
-    "bulletpoint about",
+    "bulletpoint about beschreibung descripcion descripción descrizione omschrijving",
     "category": "category productcategory maincategory department categories categorypath categoryname "
-    "mastercategory googleproductcategory producttype type",
-    "product_type": "producttype type kind articletype subcategory itemtype class",
+    "mastercategory googleproductcategory producttype type "
+    "warengruppe kategorie abteilung categorie catégorie rayon categoria categoría reparto afdeling",
+    "product_type": "producttype type kind articletype subcategory itemtype class "
+    "artikeltyp artikelart produkttyp warenart typ tipo soort",
     "picture": "image imagesrc imagelink imageurl picture photo img images imagepath file filename "
-    "mainimage mainimageid imagefrontsmallurl imagefronturl",
+    "mainimage mainimageid imagefrontsmallurl imagefronturl bild foto immagine imagen afbeelding",
     "split": "split fold subset",
     "group": "itemgroupid groupid design parentid parent modelcode duplicategroup dupgroup",
 }
@@ -47,6 +53,8 @@ SHORTEST_KEY = 2  # characters; single digits are in every table
 MOST_VALUES = 200  # of an attribute with closed values, as catalog.enum_max_values
 MOST_ATTRIBUTES = 40
 LONGEST_VALUE = 60  # characters; attributes are short
+PRICED = 0.9  # share of the values of a price that name its currency
+SEPARATED = 0.2  # share of the values of a list in a cell that hold several
 MOST_NUMBERS = 12  # different ones: more are a measure or a price
 _NUMBER = re.compile(r"[-+]?[\d.,]+")
 MOST_ASKED = 50  # values of the attribute that queries are made of
@@ -66,7 +74,7 @@ class Guess:
     table: Table
     fields: dict[str, Any] = field(default_factory=dict)
     picture: dict[str, Any] = field(default_factory=dict)
-    attributes: dict[str, str] = field(default_factory=dict)
+    attributes: dict[str, Any] = field(default_factory=dict)
     split: dict[str, Any] | None = None
     group: str | None = None
     continues: str | None = None
@@ -130,7 +138,7 @@ def _named(table: Table, part: str) -> str | None:
         handles = [path for path in full if _plain(path) == "handle"]
         return next(iter([*handles, *unique, *full, *_keys(table)]), None)
     if part == "title":
-        return next((path for path in paths if table.fields[path].length > 1), None)
+        return next((path for path in [*paths, *_sayings(table)] if table.fields[path].length > 1), None)
     return next(iter(paths), None)
 
 
@@ -144,6 +152,18 @@ def _keys(table: Table) -> list[str]:
         and facts.chars < LONGEST_VALUE * rows
         and not any(" " in value or PurePosixPath(value).suffix for value in facts.values)
     ]
+
+
+def _sayings(table: Table) -> list[str]:
+    """Fields of several words that nearly always differ, the shortest first: titles under another name."""
+    found = [
+        path
+        for path, facts in table.fields.items()
+        if len(facts.values) > facts.filled / 2
+        and sum(len(value.split()) > 1 for value in facts.values) > 0.9 * len(facts.values)
+        and not any(map(currency_stated, facts.examples()))
+    ]
+    return sorted(found, key=lambda path: table.fields[path].length)
 
 
 def _picture(folder: Folder, table: Table, ids: str) -> dict[str, Any]:
@@ -302,17 +322,46 @@ def _attributes(found: Guess) -> None:
             break
         if path not in used and facts.values.keys() not in told and _short(facts, len(found.table.rows)):
             name = own_name(path.split(".[")[0].removesuffix(".value"))
-            found.attributes[name if name not in found.attributes else path] = path
+            found.attributes[name if name not in found.attributes else path] = _listed(path, facts)
+    _prices(found, used)
     plain = [n for n in found.attributes if not set(n) & set(".[]{}:!") and n != "product_type"]
     colours = [name for name in plain if re.search("colou?r|farbe|couleur|kleur", name.casefold())]
-    facts_of = {name: found.table.fields[found.attributes[name]] for name in plain}
+    facts_of = {name: found.table.fields[field_of(found.attributes[name])] for name in plain}
     by_fill = sorted(plain, key=lambda name: -facts_of[name].filled)
     asked = (name for name in [*colours, *by_fill] if 2 < len(facts_of[name].values) <= MOST_ASKED)
     found.asked = next(asked, None)
 
 
+def _listed(path: str, facts: FieldFacts) -> Any:
+    """A field, with the separator of its values where they are lists of few different ones."""
+    for sign in ",;|":
+        cut = [[part.strip() for part in value.split(sign)] for value in facts.values]
+        several = sum(len(parts) > 1 for parts in cut)
+        different = {part for parts in cut for part in parts}
+        decimal = any(re.search(rf"\d{re.escape(sign)}\d", value) for value in facts.values)
+        if not decimal and several > SEPARATED * len(cut) and len(different) <= len(cut) / 2:
+            return {"field": path, "separator": sign}
+    return path
+
+
+def _prices(found: Guess, used: set[str]) -> None:
+    """Fields whose values are prices in one currency, under a name that ends with it."""
+    for path, facts in found.table.fields.items():
+        named = Counter(filter(None, map(currency_stated, facts.values)))
+        currency, count = named.most_common(1)[0] if named else ("", 0)
+        name = f"price_{currency.lower()}"
+        if count > PRICED * len(facts.values) and path not in used and name not in found.attributes:
+            found.attributes.pop(own_name(path), None)
+            found.attributes[name] = {"field": path, "price": True}
+
+
+def field_of(source: Any) -> str:
+    """The path of the field that a source reads; empty for a constant."""
+    return str(source if isinstance(source, str) else (source or {}).get("field", ""))
+
+
 def _paths_of(sources: Any) -> set[str]:
-    return {s if isinstance(s, str) else s.get("field", "") for s in sources if s}
+    return {field_of(source) for source in sources if source}
 
 
 def _short(facts: FieldFacts, rows: int) -> bool:

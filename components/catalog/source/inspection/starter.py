@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from components.catalog.format.errors import SourceError
-from components.catalog.source.inspection.guess import Guess, guess
+from components.catalog.source.inspection.guess import Guess, field_of, guess
 from components.catalog.source.inspection.sample import FieldFacts, Folder, look_into
 from components.catalog.source.mapping import parse_mapping
 from components.stage.files.printable import printable
@@ -90,10 +90,10 @@ def _body(found: Guess) -> list[str]:
     if found.continues:
         lines.append(f"{_line('continues', found.continues)}  # rows without it belong to the product above")
     lines.append("attributes:" if found.attributes else "attributes: {}   # no field has few, short values")
-    for name, path in found.attributes.items():
-        facts = found.table.fields[path]
+    for name, source in found.attributes.items():
+        facts = found.table.fields[field_of(source)]
         note = f"; several values in {facts.lists:,} rows" if facts.lists else ""
-        lines.append(f"  {_line(name, path)}{_fill(found, path)}{note}")
+        lines.append(f"  {_line(name, source)}{_fill(found, source)}{note}")
     if found.split:
         lines.append(_line("split", found.split))
     if found.group:
@@ -128,8 +128,7 @@ def _facts(facts: FieldFacts, rows: int) -> str:
 
 
 def _fill(found: Guess, source: Any) -> str:
-    path = source.get("field") if isinstance(source, dict) else source
-    facts = found.table.fields.get(path or "")
+    facts = found.table.fields.get(field_of(source))
     if facts is None or (isinstance(source, dict) and source.get("take") == "last"):
         return ""  # the examples are first elements
     return "   " + _comment(
