@@ -47,4 +47,7 @@ def print_hits(hits: Sequence[Hit], as_json: bool, ranked_by: str | None = None)
     out = Console()
     out = out if out.is_terminal else Console(width=WIDTH)
     # not cropped: on a narrow terminal a line may wrap, but an id is whole
-    out.print(table if hits else "Nothing found: no product fulfils every --where.", crop=False)
+    out.print(
+        table if hits else "Nothing found: no product fulfils every --where and has what was asked for.",
+        crop=False,
+    )

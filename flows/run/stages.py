@@ -31,6 +31,7 @@ from flows.run.locks import held, mend
 JOB = Path(__file__).with_name("dvc_job.py")
 POLL_S = 0.1
 TAIL_BYTES = 4096
+COUNTED = re.compile(r": \d[\d,]*/\d")  # "training: 12/300 steps, ..."
 PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -144,7 +145,7 @@ def call_dvc(
             while process.poll() is None:
                 if stage.called_off.is_set():
                     raise CalledOffError(f"Stage '{stage.name}' was called off.")
-                watcher.follow(stage.name, time.perf_counter() - start, last_line(stage.log))
+                watcher.follow(stage.name, time.perf_counter() - start, progress_in(stage.log))
                 time.sleep(POLL_S)
         except BaseException:
             processes.stop(process)
@@ -177,6 +178,12 @@ def end_of(log: Path) -> str:
         size = file.seek(0, 2)
         file.seek(max(0, size - TAIL_BYTES))
         return CONTROL.sub("", file.read().decode("utf-8", "replace"))
+
+
+def progress_in(log: Path) -> str:
+    """The newest line of a log in which a stage counts its work (``components.stage.progress``)."""
+    lines = re.split(r"[\r\n]+", end_of(log))
+    return next((line.strip() for line in reversed(lines) if COUNTED.search(line)), "")
 
 
 def last_line(log: Path) -> str:

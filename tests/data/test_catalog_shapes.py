@@ -102,7 +102,8 @@ def test_other_languages_prices_and_lists_in_a_cell_are_recognised(tmp_path: Pat
         for i in range(24)
     ]
     write_rows(tmp_path, rows)
-    found = yaml.safe_load(inspect(tmp_path, "laden")[0])
+    text = inspect(tmp_path, "laden")[0]
+    found = yaml.safe_load(text)
     assert found["fields"] == {
         "product_id": "Art.-Nr.",
         "title": "Bezeichnung",
@@ -112,8 +113,9 @@ def test_other_languages_prices_and_lists_in_a_cell_are_recognised(tmp_path: Pat
     assert found["attributes"] == {
         "Größen": {"field": "Größen", "separator": ","},
         "Gewicht": "Gewicht",
-        "price_eur": {"field": "Preis", "price": True},
     }
+    assert "\n  # price_eur: {field: Preis, price: true}   # for search --where" in text
+    found["attributes"]["price_eur"] = {"field": "Preis", "price": True}
     draft = drafts(tmp_path, found)[0]
     assert draft.attributes == {"Größen": ("M", "S"), "Gewicht": "1,5", "price_eur": "3.00"}
 

@@ -68,7 +68,10 @@ def choose(
     types: QueryTypes,
     type_weight: float,
 ) -> Answer:
-    """The best on validation; of equals the simplest. Too few queries choose nothing.
+    """The best on validation; of equals what reads all that a product has. Too few queries choose nothing.
+
+    Queries derived from a table are words of its titles: where keyword search alone finds them all, they do
+    not say how it answers other words.
 
     Args:
         weights: of BM25, text and picture in ``hybrid_image``, from the same split. types: tell the type of a
@@ -87,7 +90,7 @@ def choose(
     parts, parts_ndcg = _parts(validation, weights)
     queries = len(validation.task.texts)
     return Answer(
-        system=max(found, key=lambda name: found[name]) if queries >= FEWEST else BY_DEFAULT,
+        system=best_of(found) if queries >= FEWEST else BY_DEFAULT,
         towers_sha256=validation.towers.model.model_sha256,
         ndcg_at_10=found,
         queries=queries,
@@ -97,6 +100,11 @@ def choose(
         parts_ndcg_at_10=parts_ndcg,
         floor=_floor(validation),
     )
+
+
+def best_of(found: Mapping[str, float]) -> str:
+    """The system with the highest figure; ``BY_DEFAULT`` where it is one of several, else the first."""
+    return max(found, key=lambda name: (found[name], name == BY_DEFAULT))
 
 
 def composed_scores(

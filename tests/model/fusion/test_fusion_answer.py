@@ -83,6 +83,12 @@ def test_the_best_of_validation_answers(trained: Path) -> None:
     assert answer.floor is None  # eight queries say nothing about it
 
 
+def test_of_equals_the_one_answers_that_reads_all_of_a_product() -> None:
+    assert choose.best_of({"bm25": 1.0, "hybrid_image": 1.0, "moe_bilinear": 1.0}) == "hybrid_image"
+    assert choose.best_of({"bm25": 0.9, "hybrid_image": 0.8, "moe_bilinear": 0.9}) == "bm25"
+    assert choose.best_of({"bm25": 0.9, "hybrid_image": 0.9, "moe_bilinear": 0.95}) == "moe_bilinear"
+
+
 GOOD: dict[str, object] = {
     "system": "bm25", "towers_sha256": "t", "ndcg_at_10": {"bm25": 0.5}, "queries": 100,
     "hybrid_image": [1, 0, 0],

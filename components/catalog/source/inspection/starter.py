@@ -15,6 +15,7 @@ from components.catalog.source.mapping import parse_mapping
 from components.stage.files.printable import printable
 
 EXAMPLE_CHARS = 40
+PRICE_NOTE = "for search --where 'price<50'; but listings learn to state every attribute, a price too"
 MOST_FIELDS = 200  # that are described
 
 
@@ -89,11 +90,17 @@ def _body(found: Guess) -> list[str]:
     lines.append(f"{_line('image', found.picture)}{_fill(found, pictures)}")
     if found.continues:
         lines.append(f"{_line('continues', found.continues)}  # rows without it belong to the product above")
-    lines.append("attributes:" if found.attributes else "attributes: {}   # no field has few, short values")
-    for name, source in found.attributes.items():
+    prices = {
+        n: source for n, source in found.attributes.items() if isinstance(source, dict) and "price" in source
+    }
+    plain = {name: source for name, source in found.attributes.items() if name not in prices}
+    lines.append("attributes:" if plain else "attributes: {}   # no field has few, short values")
+    for name, source in plain.items():
         facts = found.table.fields[field_of(source)]
         note = f"; several values in {facts.lists:,} rows" if facts.lists else ""
         lines.append(f"  {_line(name, source)}{_fill(found, source)}{note}")
+    for name, source in prices.items():
+        lines.append(f"  # {_line(name, source)}   # {PRICE_NOTE}")
     if found.split:
         lines.append(_line("split", found.split))
     if found.group:
