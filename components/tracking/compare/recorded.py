@@ -4,43 +4,23 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from components.stage.record import Interval
 from components.tracking.compare.sides import Side, from_lock, local
-from components.tracking.errors import TrackingError, UnknownReferenceError
+from components.tracking.errors import UnknownReferenceError
 from components.tracking.faults import explained
 from components.tracking.lineage.lockfile import LockEntry, Output
 from components.tracking.publish.publish import tracking_params
 from components.tracking.publish.runs import SHORTEST_PREFIX, Runs
-from components.tracking.registry.names import existing_name
+from components.tracking.registry.names import existing_name, registry_call
 from components.tracking.store import catalogue_of, store_of
 
 MODEL = re.compile(r"(?:models:/)?(?P<name>.+?)(?:@(?P<alias>[^@/]+)|/(?P<version>\d+))")
 LOGGED = re.compile(r"(?:models:/)?(?P<id>m-[0-9a-f]{32})")
 FOLDER = "compare"  # of a run's artifacts, that holds pages about it
-
-
-@contextmanager
-def _mlflow_call(what: str) -> Iterator[None]:
-    """Turn MLflow's errors into ours.
-
-    Raises:
-        UnknownReferenceError: MLflow does not have what was asked for.
-        TrackingError: anything else MLflow says, such as that the password is wrong.
-    """
-    from mlflow.exceptions import MlflowException
-
-    try:
-        yield
-    except MlflowException as error:
-        reason = " ".join(str(error.message).split())[:300]
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            raise UnknownReferenceError(f"{what}: {reason}") from None
-        raise TrackingError(f"{what}: {reason}") from None
 
 
 def recorded_side(root: Path, name: str, kind: str = "") -> Side:
@@ -52,7 +32,7 @@ def recorded_side(root: Path, name: str, kind: str = "") -> Side:
     """
     store = store_of(root)
     runs = Runs.open(store, tracking_params(root).experiment)
-    with _mlflow_call(f"'{name}' cannot be read"), explained(store):
+    with registry_call(f"'{name}' cannot be read"), explained(store):
         if kind in ("", "model") and (logged := LOGGED.fullmatch(name)):
             model = runs.client.get_logged_model(logged["id"])
             return _model_side(root, runs, name, model.source_run_id)
@@ -180,7 +160,7 @@ def log_page(root: Path, page: Path, sides: Iterable[Side]) -> list[str]:
     except UnknownReferenceError:  # nothing has been recorded, so no run is known there
         return []
     logged: list[str] = []
-    with _mlflow_call("The page was not logged"), explained(store):
+    with registry_call("The page was not logged"), explained(store):
         for side in sides:
             for run_id in side.runs or _makers(runs, side):
                 if run_id not in logged:
