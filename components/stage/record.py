@@ -38,6 +38,15 @@ LIBRARIES = (
 )
 
 
+LOWER_IS_BETTER = frozenset({"hallucination_rate", "fallback_rate"})
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether a smaller value of ``metric`` is the better one."""
+    words = f"_{metric.split('.')[-1]}_"  # raw_hallucination_rate and the like: slices of one metric
+    return any(f"_{name}_" in words for name in LOWER_IS_BETTER)
+
+
 class Interval(BaseModel):
     """A figure with its 95% interval and the number of independent units it was computed from."""
 

@@ -15,14 +15,13 @@ from components.report.figures.figures import (
     Figures,
     PairedTest,
     headline,
-    lower_is_better,
     metric_label,
     number,
     read_figures,
     supported_best,
     verdict,
 )
-from components.stage.record import Interval
+from components.stage.record import Interval, lower_is_better
 
 
 def paired(metric: str, a: str, b: str, low: float, high: float) -> PairedTest:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from components.report.errors import ReportInputError, ReportParamsError
-from components.stage.record import Interval
+from components.stage.record import Interval, lower_is_better
 
 Verdict = Literal["better", "worse", "unclear"]
 TESTS_KEY = "_tests"
@@ -21,7 +21,6 @@ TESTS_KEY = "_tests"
 NOTES = {("vlclip", "untrained"): "the encoder, before training"}
 UNTRAINED = ("encoder", "untrained")  # nothing has trained it, unless the run's encoder was pretrained
 PRETRAINED = "pretrained"  # no figure but a flag, 0 or 1, beside those of a variant that was not trained here
-LOWER_IS_BETTER = frozenset({"hallucination_rate", "fallback_rate"})
 METRIC_NAMES = {
     "hits": "HITS",
     "mrr": "MRR",
@@ -158,12 +157,6 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(loaded, dict):
         raise ReportInputError(f"{path} must hold a JSON object.")
     return loaded
-
-
-def lower_is_better(metric: str) -> bool:
-    """Whether a smaller value of ``metric`` is the better one."""
-    words = f"_{metric.split('.')[-1]}_"  # raw_hallucination_rate and the like: slices of one metric
-    return any(f"_{name}_" in words for name in LOWER_IS_BETTER)
 
 
 def verdict(figures: Figures, a: str, b: str, metric: str) -> Verdict | None:

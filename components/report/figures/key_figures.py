@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from components.report.figures.claims import JudgedClaim, paired
-from components.report.figures.figures import Figures, PairedTest, Verdict, lower_is_better, verdict
-from components.stage.record import Interval
+from components.report.figures.figures import Figures, PairedTest, Verdict, verdict
+from components.stage.record import Interval, lower_is_better
 
 MOST = 3  # figures that a reader keeps in mind
 OTHER_MEASURES = frozenset({"desirability", "constrained", "mean"})  # add words to a name, yet are no parts

@@ -16,6 +16,7 @@ from components.report.params import CLAIM_N, ReportParams
 from components.report.text import glossary
 from components.stage.files.pages import render_page
 from components.stage.files.printable import escaped
+from components.stage.record import lower_is_better
 
 WHITE = dict.fromkeys((9, 10, 11, 12, 13, 0x85, 0x2028, 0x2029), " ")  # white space of any kind is a space
 TEMPLATES = Path(__file__).parent / "templates"
@@ -49,7 +50,7 @@ def _filters(params: ReportParams, listed: dict[str, Product]) -> dict[str, Call
         "verdict": lambda figures, test: fig.verdict(figures, test.a, test.b, test.metric),
         "verdict_counts": fig.verdict_counts,
         "label": lambda variant, system: glossary.label(system, variant),
-        "lower_is_better": fig.lower_is_better,
+        "lower_is_better": lower_is_better,
         "meaning": glossary.meaning,
         "sentence": lambda words: words[:1].upper() + words[1:],
         "outcomes": outcomes_in_words,

@@ -11,9 +11,10 @@ from typing import Any
 
 from components.stage.files.pages import render_page
 from components.stage.files.publish import write_text
+from components.stage.record import lower_is_better
 from components.tracking.compare.catalogue import pictures
 from components.tracking.compare.compare import STUDY, Comparison, unchanged
-from components.tracking.compare.paired import PairedTest, lower_is_better
+from components.tracking.compare.paired import PairedTest
 from components.tracking.compare.per_query import System
 from components.tracking.compare.view import around_difference, interval, letters, telling
 

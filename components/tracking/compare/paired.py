@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from components.stage.record import lower_is_better
 from components.tracking.compare.per_query import Floats, Results, System, Texts
 
 # (values, reference, seed, clusters) -> an object with difference (values minus reference), low, high, p, n
@@ -20,12 +21,6 @@ TESTED = (
     *("hits_at_5", "ndcg_at_10", "mrr", "mrr_cluttered", "mrr_plain", "iou", "precision"),
     *("attribute_accuracy", "attribute_f1", "hallucination_rate", "completion_rate", "title_rouge_l"),
 )
-LOWER_IS_BETTER = ("hallucination_rate", "fallback_rate")
-
-
-def lower_is_better(metric: str) -> bool:
-    """Whether less of this metric is better."""
-    return any(name in metric for name in LOWER_IS_BETTER)
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from components.stage.files.printable import escaped
-from components.stage.record import Interval
+from components.stage.record import Interval, lower_is_better
 from components.tracking.compare.compare import STUDY, Change, Comparison, Row, unchanged
-from components.tracking.compare.paired import lower_is_better
 
 MOST_LINES = 60
 WIDE = 110  # columns, from which figures show their intervals beside a test's
