@@ -163,6 +163,7 @@ def test_a_parquet_value_that_python_cannot_hold_costs_its_own_row(tmp_path: Pat
     ("written", "shown"),
     [
         ("Men&#39;s caf&eacute; <b>mug</b>, blue", "Men's café mug, blue"),
+        ("Mug \x1b[31mblue\x9b\x00", "Mug [31mblue"),
         ("<p>One</p><p>two &amp; three</p><script>alert(1)</script>", "One two & three"),
         ("5 < 6, size <S>, R&D, ?a=1&copy=2", "5 < 6, size <S>, R&D, ?a=1&copy=2"),
         ("5 < 6<br>and more", "5 < 6 and more"),
