@@ -146,7 +146,8 @@ def _group_columns(task: tuple[Path, int, Look]) -> list[dict[str, Any]]:
     for table in row_groups(file, PRODUCTS.names, groups=[group]):
         data = [image and image["bytes"] for image in table["image"].to_pylist()]
         rows = table.drop_columns(["image"]).to_pylist()
-        columns += [_columns(row, _picture(d, look.params.images), look) for row, d in zip(rows, data, strict=True)]
+        seen = (_picture(picture, look.params.images) for picture in data)
+        columns += [_columns(row, picture, look) for row, picture in zip(rows, seen, strict=True)]
     return columns
 
 
