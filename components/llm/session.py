@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from components.llm.budget import Spending
-from components.llm.chat import ChatModel, Message, Reply, Request
+from components.llm.chat import ChatModel, Message, Reply, Request, Usage
 from components.llm.errors import BudgetSpentError, EndpointError, ReplyError, TooManyFailuresError
 from components.llm.json_answer import SchemaCheck, parse_answer
 from components.llm.params import LLMParams
 from components.llm.response_cache import ResponseCache
+from components.stage.record import Exchange
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -29,6 +31,39 @@ class Answer:
     value: dict[str, Any] | None
     reason: str
     attempts: int
+    usage: Usage = field(default_factory=Usage, compare=False)  # of all attempts
+
+
+class Asks(Protocol):
+    """Who can be asked for JSON: a session, or one that is watched."""
+
+    async def ask(self, task: str, messages: tuple[Message, ...], schema: Mapping[str, Any]) -> Answer:
+        """See ``ChatSession``."""
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A session whose questions about one product are noted for the record."""
+
+    session: Asks
+    product_id: str
+    exchanges: list[Exchange]
+
+    async def ask(self, task: str, messages: tuple[Message, ...], schema: Mapping[str, Any]) -> Answer:
+        """Ask, and note how long the answer took and what it cost."""
+        started, clock = time.time(), time.perf_counter()
+        answer = await self.session.ask(task, messages, schema)
+        note = Exchange(
+            product_id=self.product_id,
+            task=task,
+            started=started,
+            seconds=time.perf_counter() - clock,
+            prompt_tokens=answer.usage.prompt_tokens,
+            completion_tokens=answer.usage.completion_tokens,
+            attempts=answer.attempts,
+        )
+        self.exchanges.append(note)
+        return answer
 
 
 class ChatSession:
@@ -60,20 +95,22 @@ class ChatSession:
         Raises:
             BudgetSpentError, EndpointError: nothing more can be asked in this session.
         """
-        check, turns, problem = self._check(schema), messages, ""
+        check, turns, problem, usage = self._check(schema), messages, "", Usage()
         for attempt in range(self.params.reasks + 1):
             request = self._request(task, turns, schema, attempt)
             try:
                 reply = await self._reply(request)
             except ReplyError as error:
                 self.counts["unanswered"] += 1
-                return Answer(None, str(error), attempt + 1)
+                return Answer(None, str(error), attempt + 1, usage)
+            usage += reply.usage
             value, problem = (None, "cut at max_tokens") if reply.cut else parse_answer(reply.text, check)
             if value is not None:
-                return Answer(value, "", attempt + 1)
+                return Answer(value, "", attempt + 1, usage)
             self.counts["cut" if reply.cut else "malformed"] += 1
             turns = (*messages, *_again(reply, problem))
-        return Answer(None, f"no usable answer in {self.params.reasks + 1} attempts: {problem}", attempt + 1)
+        reason = f"no usable answer in {self.params.reasks + 1} attempts: {problem}"
+        return Answer(None, reason, attempt + 1, usage)
 
     def figures(self) -> dict[str, float]:
         """Counts for the record."""

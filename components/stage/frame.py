@@ -42,6 +42,7 @@ from components.stage.paths import Paths
 from components.stage.record import Record, environment, peak_memory_bytes, save_record
 from components.stage.resources.full_disk import DISK_FULL, of_full_disk
 from components.stage.resources.placement import hold_threads_in_place
+from components.stage.resources.usage import usage_of_machine
 
 COMPONENTS = Path(__file__).parents[1]
 COMMAND = re.compile(r"vitrine (?:run|import|sync|register)\b(?!.* --profile)")
@@ -164,7 +165,8 @@ def work(stage: Callable[[Record], None], name: str) -> int:
     )
     start = time.perf_counter()
     try:
-        stage(record)
+        with usage_of_machine(record):
+            stage(record)
         record.status = "finished"
     except KeyboardInterrupt:
         record.status, record.error, record.exit_code = "failed", "interrupted", 130

@@ -56,6 +56,18 @@ class Interval(BaseModel):
     n: int
 
 
+class Exchange(BaseModel):
+    """A question to a chat model about one product: what it cost; the answer is in the stage's outputs."""
+
+    product_id: str
+    task: str  # the role that answered
+    started: float  # Unix time, seconds
+    seconds: float  # until the answer was there, waiting for a free place included
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    attempts: int = 1
+
+
 class Record(BaseModel):
     """One execution of one stage. ``stage`` is DVC's name, with ``@item`` for matrix stages."""
 
@@ -73,6 +85,10 @@ class Record(BaseModel):
     # curve name -> list of {step, value}
     curves: dict[str, list[dict[str, float]]] = {}
     timings: dict[str, float] = {}  # part of the work -> seconds
+    # how busy the machine was: MLflow's name without system/ -> list of {seconds, value}
+    system: dict[str, list[dict[str, float]]] = {}
+    prompts: dict[str, str] = {}  # role -> what a chat model was told
+    exchanges: list[Exchange] = []  # with a chat model, about a sample of the products
     outputs: list[str] = []
     environment: dict[str, str] = {}
     parent: str = ""  # pipeline run id: VITRINE_PIPELINE_RUN

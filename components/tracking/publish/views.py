@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from components.tracking.params import TrackingParams
+from components.tracking.store import MODE
 
 VIEW, NOTE = "mlflow.sharedViewState.", "mlflow.note.content"
 RUNS, MODELS = "vitrine-runs", "vitrine-models"
-TRAINING = "workflowType=machine_learning"  # MLflow's pages open in another mode unless the address says so
+TRAINING = MODE  # of every address that leads to MLflow's pages
 RANKED = "metrics.`mrr`"
 NAME_PX = 360  # width of the column of names, which MLflow cuts at 160
 

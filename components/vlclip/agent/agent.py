@@ -9,7 +9,7 @@ from typing import Any
 from components.catalog.format.attributes import Value
 from components.catalog.format.attributes import facts as of_table
 from components.evidence.mentions import Fact
-from components.llm.session import Answer, ChatSession
+from components.llm.session import Answer, Asks
 from components.vlclip.agent.facts import Check, ProductFacts, capped, seller_facts
 from components.vlclip.agent.params import ClarifyParams
 from components.vlclip.agent.prompts import (
@@ -55,13 +55,18 @@ class Clarified:
 class Agent:
     """Writes texts through one chat session."""
 
-    def __init__(self, session: ChatSession, params: ClarifyParams) -> None:
+    def __init__(self, session: Asks, params: ClarifyParams) -> None:
         self._session, self._params = session, params
         most = params.max_characters
         self._text_schema, self._critique_schema = text_schema(most), critique_schema()
         self._summarizer = instructions(SUMMARIZER, "text", most)
         self._evaluator = instructions(EVALUATOR, "critique", most)
         self._refiner = instructions(REFINER, "text", most)
+
+    @property
+    def prompts(self) -> dict[str, str]:
+        """What each role is told."""
+        return {"summarizer": self._summarizer, "evaluator": self._evaluator, "refiner": self._refiner}
 
     async def clarify(self, row: Mapping[str, Any], facts: ProductFacts, picture: bytes | None) -> Clarified:
         """The text of one product.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import repeat
@@ -24,13 +24,14 @@ from components.encoder.model.features.pixels import LIMITS, ROWS_AT_ONCE, shard
 from components.encoder.model.features.rows import read_rows
 from components.llm.open_model import open_model
 from components.llm.params import LLMParams
-from components.llm.session import ChatSession, check_failures, in_order
+from components.llm.session import ChatSession, Watched, check_failures, in_order
 from components.retrieval.embeddings import read_embeddings
 from components.stage.files.publish import published
 from components.stage.params import Params
 from components.stage.paths import Paths
 from components.stage.progress import Progress
 from components.stage.record import Record
+from components.stage.sample import sampled
 from components.vlclip.agent.agent import Agent, Clarified
 from components.vlclip.agent.errors import VectorsDataError
 from components.vlclip.agent.evidence import Evidence
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from components.encoder.model.features.encode import BatchEncoder
 
 Vectors = npt.NDArray[np.float32]
+WATCHED = 20  # products whose questions and answers can be looked at one by one
 TEXTS = pa.schema(
     [
         ("product_id", pa.string()),
@@ -104,8 +106,11 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
         folder.mkdir(parents=True)
         pictures = _pictures(paths.catalogue, clarify) if chat.sees_pictures else repeat(None)
         session = ChatSession(chat, llm, paths.cache / "replies")
-        work = Work(Agent(session, clarify), book, rows, pictures)
-        tally = asyncio.run(_write(work, session, folder))
+        agent = Agent(session, clarify)
+        watched = sampled((r["product_id"] for r in rows), WATCHED)
+        agents = {i: Agent(Watched(session, i, record.exchanges), clarify) for i in watched}
+        record.prompts = agent.prompts
+        tally = asyncio.run(_write(Work(agent, agents, book, rows, pictures), session, folder))
         record.metrics = _figures(session, tally, len(rows))
         check_failures(tally.failed, len(rows), llm, tally.first_reason)
     record.outputs = [str(paths.clarified)]
@@ -179,6 +184,7 @@ class Work:
     """Who writes, and about what: products in catalogue order, with their pictures where they are shown."""
 
     agent: Agent
+    watched: Mapping[str, Agent]  # by product: those whose exchanges the record keeps
     book: FactBook
     rows: Sequence[dict[str, Any]]
     pictures: Iterator[bytes | None]
@@ -190,7 +196,8 @@ async def _write(work: Work, session: ChatSession, folder: Path) -> Tally:
 
     async def _one(item: tuple[int, bytes | None]) -> Clarified:
         row, picture = item
-        return await work.agent.clarify(work.rows[row], work.book.of(row), picture)
+        agent = work.watched.get(work.rows[row]["product_id"], work.agent)
+        return await agent.clarify(work.rows[row], work.book.of(row), picture)
 
     items = zip(range(len(work.rows)), work.pictures, strict=False)
     try:

@@ -119,6 +119,21 @@ def test_traces_tell_every_step(shop: Path, llm_params: Make, tmp_path: Path) ->
     assert steps[-1]["output"] == "<STOP>"
 
 
+def test_the_record_keeps_prompts_and_what_the_questions_about_a_sample_cost(
+    small: Path, serve: Serve, llm_params: Make, tmp_path: Path
+) -> None:
+    serve(honest)
+    record = clarify(small, tmp_path / "out", llm_params(), tmp_path / "cache")
+    assert set(record.prompts) == {"summarizer", "evaluator", "refiner"}
+    assert "You are the Refiner" in record.prompts["refiner"]
+    asked = {e.product_id for e in record.exchanges}
+    assert len(asked) == 20
+    traced = pq.read_table(tmp_path / "out/traces.parquet").to_pylist()
+    steps = {p: [s["role"] for s in traced if s["product_id"] == p] for p in asked}
+    assert steps == {p: [e.task for e in record.exchanges if e.product_id == p] for p in asked}
+    assert all(e.seconds > 0 and e.prompt_tokens > 0 and e.completion_tokens > 0 for e in record.exchanges)
+
+
 def test_equal_input_gives_equal_bytes_without_queries_truth_or_cache(
     shop: Path, llm_params: Make, tmp_path: Path
 ) -> None:
