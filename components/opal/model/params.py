@@ -174,6 +174,8 @@ class DpoParams(Params):
     seed: int = 53
     threads: PositiveInt = 1
     beta: PositiveFloat = 0.1
+    reference: Literal["cached", "online"] = "cached"  # its log-probabilities: once, or anew in every step
+    reference_batch_size: PositiveInt = 64  # pairs, of the cached one
     sft_weight: NonNegativeFloat = 1.0  # of the chosen answers' own likelihood, added to the loss (RPO)
     training: DpoOptimiser = DpoOptimiser()
 

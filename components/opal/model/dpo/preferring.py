@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from datasets import Dataset
-from trl import DPOConfig, DPOTrainer
-from trl.trainer.dpo_trainer import DataCollatorForVisionPreference
+from trl import DPOConfig
 
+from components.opal.model.dpo.batches import pair_collator
+from components.opal.model.dpo.trainer import PreferenceTrainer
 from components.opal.model.errors import ListingDataError
 from components.opal.model.language.listing_model import ListingModel
 from components.opal.model.params import DpoParams
@@ -17,11 +18,8 @@ from components.opal.model.preferences.pairs import Pair, check_pairs
 from components.opal.model.train.run import Run
 from components.opal.model.train.trainer_setup import (
     Checkpoints,
-    ExactResume,
-    PictureCollator,
     Pictures,
     batch_names,
-    by_processor,
     common_arguments,
     lora_config,
 )
@@ -41,10 +39,6 @@ CURVES = {
 }
 
 
-class ResumableDPO(ExactResume, DPOTrainer):
-    """TRL's trainer, resuming from the very weights it had."""
-
-
 def ordered_pairs(pairs: Sequence[Pair], needed: int, seed: int) -> list[Pair]:
     """The pairs of every step: shuffled epochs, each a function of (seed, epoch)."""
     epochs = -(-needed // len(pairs))
@@ -55,13 +49,13 @@ def ordered_pairs(pairs: Sequence[Pair], needed: int, seed: int) -> list[Pair]:
 def preference_dataset(
     pairs: Sequence[Pair], positions: Mapping[str, int], conversation: Conversation
 ) -> Dataset:
-    """TRL's preference rows; ``images`` holds the row of the product until a batch is made."""
+    """TRL's preference rows; ``position`` is the row of the product, whose picture comes with the batch."""
     return Dataset.from_dict(
         {
             "prompt": [conversation.prompt(p.prompt) for p in pairs],
             "chosen": [conversation.answer(p.chosen) for p in pairs],
             "rejected": [conversation.answer(p.rejected) for p in pairs],
-            "images": [[positions[p.product_id]] for p in pairs],
+            "position": [positions[p.product_id] for p in pairs],
         }
     )
 
@@ -75,8 +69,8 @@ def prefer(
 ) -> Tuned:
     """Train towards the chosen answers, or go on from the newest checkpoint of ``run``.
 
-    The reference is an explicit copy of the model; with LoRA it is the same weights with the adapter off,
-    which holds one copy in memory instead of two.
+    The reference is the model before the first step. What it thinks of each answer is computed once, or
+    ``online`` in every step: by a copy of the model, with LoRA by the same weights with the adapter off.
 
     Raises:
         ListingDataError: equal sides, unknown products, or sequences too long (before any step).
@@ -92,18 +86,21 @@ def prefer(
     ordered = ordered_pairs(pairs, training.steps * per_step, params.seed)
     conversation = Conversation(model)
     longest = _check(model, ordered, positions, pictures, conversation)
-    inner = DataCollatorForVisionPreference(model.processor, max_length=None)
-    trainer = ResumableDPO(
+    data = preference_dataset(ordered, positions, conversation)
+    online = params.reference == "online"
+    trainer = PreferenceTrainer(
         model=model.model,
-        ref_model=copy.deepcopy(model.model) if run.listing.lora is None else None,
+        ref_model=copy.deepcopy(model.model) if online and run.listing.lora is None else None,
         args=DPOConfig(
             **common_arguments(run),
+            precompute_ref_log_probs=not online,
+            precompute_ref_batch_size=params.reference_batch_size,
             beta=params.beta,
             loss_type=["sigmoid", "sft"] if params.sft_weight else ["sigmoid"],
             loss_weights=[1.0, params.sft_weight] if params.sft_weight else None,
         ),
-        train_dataset=preference_dataset(ordered, positions, conversation),
-        data_collator=PictureCollator(by_processor(model, inner), pictures),
+        train_dataset=data,
+        data_collator=pair_collator(model, pictures, data),
         processing_class=model.processor,
         peft_config=lora_config(run.listing.lora),
         callbacks=[Checkpoints(run, "preferring", lambda step: batch_names(ordered, per_step, step))],
