@@ -174,6 +174,10 @@ def test_html_reads_as_text(written: str, shown: str) -> None:
     assert " ".join(plain_text(written).split()) == shown
 
 
+def test_control_characters_read_as_white_space() -> None:
+    assert text_of("Mug\x1b[31m \x9bblue\x00\x7f") == "Mug [31m blue"
+
+
 def test_html_is_kept_on_request_and_in_ids(tmp_path: Path) -> None:
     root = folder_of(
         tmp_path / "s", [item(1, sku="a&amp;b", name="<b>A</b>", specs={"colour": "caf&eacute;"})]
