@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from components.catalog.source.advice.attribute_names import unknown_attributes
+from components.stage.attribute_names import unknown_attributes
 from components.stage.params import PARAMS_FILE, read_yaml
 from components.stage.paths import Paths
 

@@ -74,11 +74,11 @@ def _block(parameters: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _import(arguments: argparse.Namespace) -> None:
-    from components.catalog.source.advice.attribute_names import unknown_attributes
-    from components.catalog.source.advice.shape import advice
+    from components.catalog.source.advice import advice
     from components.catalog.source.manifest import import_source
     from components.catalog.source.mapping import read_mapping
     from components.catalog.source.params import SourceParams
+    from components.stage.attribute_names import unknown_attributes
 
     mapping, parameters = read_mapping(arguments.mapping), _parameters()
     own = {n: value for n, value in _block(parameters, "catalog").items() if n in SourceParams.model_fields}

@@ -17,6 +17,7 @@ from components.opal.model.writing.ready_tokens import pictures_are_alike, promp
 
 Together = Callable[[list[dict[str, Any]], npt.NDArray[Any]], Any]
 REFERENCE = ("ref_chosen_logps", "ref_rejected_logps")  # TRL's names
+OTHER = "ref_other_logps"  # of the chosen answer under another picture
 
 
 class PairCollator:
@@ -25,23 +26,56 @@ class PairCollator:
     TRL's collator for vision drops them, though its trainer reads them.
 
     Args:
-        together: makes a batch of examples and their pictures.
+        together: makes a batch of examples and their pictures. kept: share of a picture that is left in the
+            other one, where examples name another product.
     """
 
-    def __init__(self, together: Together, pictures: Pictures) -> None:
-        self.together, self.pictures = together, pictures
+    def __init__(self, together: Together, pictures: Pictures, kept: float = 0.0) -> None:
+        self.together, self.pictures, self.kept = together, pictures, kept
         self.seconds = 0.0
 
     def __call__(self, examples: list[dict[str, Any]]) -> Any:
-        """The batch of ``examples``, chosen answers first; ``seconds`` adds up what all of them took."""
+        """The batch of ``examples``, chosen answers first; ``seconds`` adds up what all of them took.
+
+        Examples that name another product have the chosen answers under that picture as ``other``.
+        """
         start = time.perf_counter()
         rows = np.array([example["position"] for example in examples], dtype=np.int64)
-        batch = self.together(examples, self.pictures(rows))
-        for name in REFERENCE:
+        shown = self.pictures(rows)
+        batch = self.together(examples, shown)
+        if "other" in examples[0]:
+            others = self.pictures(np.array([example["other"] for example in examples], dtype=np.int64))
+            alike = [{**example, "rejected": example["chosen"]} for example in examples]
+            twice = self.together(alike, damaged(shown, others, self.kept, rows))
+            batch["other"] = {name: value[: len(value) // 2] for name, value in twice.items()}
+        for name in (*REFERENCE, OTHER):
             if name in examples[0]:
                 batch[name] = torch.tensor([example[name] for example in examples])
         self.seconds += time.perf_counter() - start
         return batch
+
+
+def damaged(
+    shown: npt.NDArray[Any], others: npt.NDArray[Any], kept: float, seeds: npt.NDArray[np.int64]
+) -> npt.NDArray[Any]:
+    """The ``others`` with a share ``kept`` of what is ``shown``: a square of pixels, or drawn tokens.
+
+    Args:
+        shown, others: pixels ``[N, px, px, 3]`` or a tower's tokens ``[N, tokens, D]``. seeds: of the draws;
+            a picture is damaged alike each time.
+    """
+    out = np.array(others)
+    for row, seed in enumerate(seeds):
+        random = np.random.default_rng([int(seed)])
+        if out.ndim == 3:
+            places = random.permutation(out.shape[1])[: round(kept * out.shape[1])]
+            out[row, places] = shown[row, places]
+        else:
+            side = round(kept**0.5 * out.shape[1])
+            top, left = random.integers(0, out.shape[1] - side + 1, size=2)
+            square = np.s_[row, top : top + side, left : left + side]
+            out[square] = shown[square]
+    return out
 
 
 class ReadyPairs:
@@ -86,9 +120,9 @@ def trl_pairs(model: ListingModel) -> Together:
     return by_processor(model, DataCollatorForVisionPreference(model.processor, max_length=None))
 
 
-def pair_collator(model: ListingModel, pictures: Pictures, data: Any) -> PairCollator:
+def pair_collator(model: ListingModel, pictures: Pictures, data: Any, kept: float = 0.0) -> PairCollator:
     """Makes batches of ``data``, without any cutting: TRL's, or the same from tokens known beforehand."""
     if pictures_are_alike(model, pictures(np.array([data[0]["position"]]))):
         ready = ReadyPairs(model, data["prompt"], [*data["chosen"], *data["rejected"]])
-        return PairCollator(ready, pictures)
-    return PairCollator(trl_pairs(model), pictures)
+        return PairCollator(ready, pictures, kept)
+    return PairCollator(trl_pairs(model), pictures, kept)
