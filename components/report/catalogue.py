@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from components.catalog.format.parquet import row_groups
-from components.catalog.format.records import PRODUCTS, SPLITS, TRUTH, Product, Query, Truth
+from components.catalog.format.records import SPLITS, TRUTH, Product, Query, Truth
 from components.catalog.format.shards import Catalogue, product_of
 from components.catalog.format.truth import truth_of
 
@@ -65,7 +65,7 @@ def _among(ids: Collection[str]) -> Callable[[Any], Any]:
 def listings(catalogue: Catalogue, ids: Collection[str]) -> Iterator[Product]:
     """The wanted products with their pictures, one row group in memory at a time."""
     for shard in catalogue.shards:
-        for table in row_groups(shard, PRODUCTS.names, wanted=_among(ids)):
+        for table in row_groups(shard, catalogue.product_columns, wanted=_among(ids)):
             for row in table.to_pylist():
                 yield product_of(row)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,7 +21,15 @@ from components.catalog.source.observed_schema import ObservedSchema
 from components.catalog.source.summary import Summary
 from components.catalog.source.values.paths import look_up, own_name
 from components.stage.errors import ConfigurationError
-from tests.data.test_catalog_importer import folder_of, item, jpeg, mapping_of, products_of, rejects_of
+from tests.data.test_catalog_importer import (
+    folder_of,
+    item,
+    jpeg,
+    mapping_of,
+    products_of,
+    rejects_of,
+    source_of,
+)
 
 SHOPIFY = {
     "products": "items.csv",
@@ -122,6 +131,35 @@ def test_a_url_is_never_fetched_and_its_file_is_found_by_name(tmp_path: Path) ->
     ]
     (reason,) = imported(root, mapping_of()).reasons()
     assert "is a URL, and URLs are never fetched: put the picture into images as 'none.jpg'" in reason
+
+
+def test_further_pictures_come_along_and_none_of_them_costs_the_product(tmp_path: Path) -> None:
+    names = ["7.jpg", "0.jpg", "1.jpg", "1.jpg", "broken.jpg", "copy.jpg", "2.jpg", "3.jpg"]
+    root = folder_of(tmp_path / "s", [item(1, photo=names), item(2)], images=5)
+    (root / "images/broken.jpg").write_bytes(jpeg(1)[:200])
+    (root / "images/copy.jpg").write_bytes(jpeg(0))
+    mapping = mapping_of(image={"path": "photo", "folder": "images", "most": 5})
+    first, second = products_of(root, mapping)
+    assert (first.image, first.more_images) == (jpeg(0), (jpeg(1), jpeg(2)))
+    assert second.more_images == ()
+    found = imported(root, mapping)
+    assert (found.products, found.more_pictures, found.pictures_left) == (2, 4, 2)  # 7.jpg and 3.jpg are left
+    kept = {path.name for path in (tmp_path / "into/files/images").iterdir()}
+    assert kept == {"0.jpg", "1.jpg", "2.jpg", "broken.jpg", "copy.jpg"}
+    again = tmp_path / "into/files"
+    assert products_of(again, mapping) == [first, second]
+    mapping["image"]["most"] = 1
+    with source_of(root.rename(tmp_path / "one"), mapping) as source:
+        assert not source.has_more_images
+        assert [p.image for p, _ in source.products()] == [jpeg(0), jpeg(2)]
+
+
+def test_further_pictures_in_the_row_are_kept_where_they_can_be_read(tmp_path: Path) -> None:
+    coded = [base64.b64encode(jpeg(n)).decode() for n in (3, 200)]
+    root = folder_of(tmp_path / "s", [item(1, photo=[coded[0], "?", coded[1]]), item(2, photo=coded[1])])
+    first, second = products_of(root, mapping_of(image={"bytes": "photo"}))
+    assert (first.image, first.more_images) == (jpeg(3), (jpeg(200),))
+    assert (second.image, second.more_images) == (jpeg(200), ())
 
 
 def test_urls_that_end_alike_are_told(tmp_path: Path) -> None:

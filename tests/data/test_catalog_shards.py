@@ -18,6 +18,7 @@ from components.catalog.format.records import (
     QUERIES,
     SPLITS,
     TRUTH,
+    WITH_MORE_IMAGES,
     Noise,
     Product,
     Qrel,
@@ -86,6 +87,18 @@ def test_files_have_the_contract_columns_and_small_row_groups(tmp_path: Path) ->
         assert all(file.metadata.row_group(n).num_rows <= 256 for n in range(file.num_row_groups))
     assert pq.read_schema(tmp_path / "queries.parquet").equals(QUERIES)
     assert pq.read_schema(tmp_path / "qrels.parquet").equals(QRELS)
+
+
+def test_further_pictures_have_a_column_only_where_a_catalogue_has_them(tmp_path: Path) -> None:
+    more = [product(n, more_images=(b"back", b"side %d" % n) if n % 2 else ()) for n in range(5)]
+    with CatalogueWriter(tmp_path, 2, more_images=True) as writer:
+        for one in more:
+            writer.add(one)
+    catalogue = Catalogue(tmp_path)
+    assert catalogue.has_more_images and list(catalogue.products()) == more
+    assert all(pq.read_schema(shard).equals(WITH_MORE_IMAGES) for shard in catalogue.shards)
+    assert next(catalogue.products(["title"])).more_images == ()
+    assert not write(tmp_path / "plain", 3).has_more_images
 
 
 def test_large_pictures_close_a_row_group_early(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from components.catalog.format.records import PRODUCTS, QRELS, QUERIES
+from components.catalog.format.records import PRODUCTS, QRELS, QUERIES, WITH_MORE_IMAGES
 from components.stage import frame
 from tests.data.parameter_blocks import quality_block
 from tests.data.stage_workspace import enter
@@ -87,11 +87,13 @@ class Shop:
             "group_id": f"g{i // 2}",
         }
 
-    def run(self, shards: int = 3, damage: Callable[[Path], Any] = lambda root: None) -> int:
+    def run(
+        self, shards: int = 3, damage: Callable[[Path], Any] = lambda root: None, form: pa.Schema = PRODUCTS
+    ) -> int:
         folder = self.root / "data/catalog"
         (folder / "products").mkdir(parents=True)
         for k in range(shards):
-            table = pa.Table.from_pylist(self.products[k::shards], schema=PRODUCTS)
+            table = pa.Table.from_pylist(self.products[k::shards], schema=form)
             pq.write_table(table, folder / f"products/part-{k:05d}.parquet", row_group_size=5)
         pq.write_table(pa.Table.from_pylist(self.queries, schema=QUERIES), folder / "queries.parquet")
         pq.write_table(pa.Table.from_pylist(self.qrels, schema=QRELS), folder / "qrels.parquet")
@@ -199,6 +201,20 @@ def test_several_values_pass_where_the_schema_allows_them(shop):
     attributes(RED, ("use", "home"), ("use", "sea"))(shop.products[0])
     assert shop.run() == 0
     assert shop.quarantine() == [] and len(shop.ids()) == 40
+
+
+def test_further_pictures_must_decode_and_come_along(shop):
+    form = WITH_MORE_IMAGES
+    for i, product in enumerate(shop.products):
+        product["more_images"] = [{"bytes": picture(100 + i), "path": ""}] if i % 2 else None
+    shop.products[7]["more_images"].append({"bytes": picture(1)[:-600], "path": ""})
+    assert shop.run(form=form) == 0
+    assert shop.checked() == [
+        row for k in range(3) for row in shop.products[k::3] if row["product_id"] != "p07"
+    ]
+    (bad,) = [bad for bad in shop.quarantine() if bad["kind"] == "products"]
+    assert (bad["product_id"], bad["field"]) == ("p07", "more_images")
+    assert "picture 3 cannot be decoded" in bad["reason"]
 
 
 def test_each_bad_product_is_set_aside_with_its_reason_and_the_rest_goes_on(shop):
@@ -468,7 +484,7 @@ def test_few_twin_pictures_are_let_through_but_noted(shop):
     twin_pictures(shop)
     assert shop.run() == 0
     checks = shop.summary()["kinds"]["products"]["expectations"]
-    assert next(e for e in checks if "pictures" in e["says"])["failing"] == 4
+    assert next(e for e in checks if "the pictures occur" in e["says"])["failing"] == 4
 
 
 def test_a_catalogue_without_products_is_refused(shop, capsys):

@@ -40,7 +40,8 @@ def take_photos(
     kinds: Counter[str] = Counter()
     progress = Progress("photos", source.product_count, "products")
     known, last_id = read_truth(truth), None
-    with CatalogueWriter(new, params.rows_per_shard) as writer, TruthWriter(new / "truth.parquet") as truths:
+    shards = CatalogueWriter(new, params.rows_per_shard, source.has_more_images)
+    with shards as writer, TruthWriter(new / "truth.parquet") as truths:
         for product, photo in _taken(source, seller, params.workers):
             writer.add(product.model_copy(update={"image": photo.image}))
             if product.product_id != last_id:  # truth has one row for rows with one id, of the first of them

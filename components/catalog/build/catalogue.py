@@ -40,6 +40,10 @@ class CatalogueSource(Protocol):
     def product_count(self) -> int:
         """How many products are expected; some may turn out to be none."""
 
+    @property
+    def has_more_images(self) -> bool:
+        """Whether some product may have further pictures."""
+
     def schema(self) -> CatalogSchema:
         """Categories, types and attributes of the products."""
 
@@ -78,7 +82,8 @@ def write_catalogue(source: CatalogueSource, params: CatalogParams, target: Path
     acts: Counter[str] = Counter()
     progress = Progress("catalogue", source.product_count, "products")
     last_id = None
-    with CatalogueWriter(target, params.rows_per_shard) as writer, TruthWriter(truth) as truths:
+    shards = CatalogueWriter(target, params.rows_per_shard, source.has_more_images)
+    with shards as writer, TruthWriter(truth) as truths:
         for clean, known in source.products():
             listed, done = noise.apply(clean) if noise else (clean, ())
             writer.add(listed)

@@ -2,7 +2,8 @@
 
 A catalogue is a folder::
 
-    products/part-00000.parquet ...   one row per product, image bytes inside
+    products/part-00000.parquet ...   one row per product, image bytes inside; further pictures of it in a
+                                      column ``more_images``, if any product of the catalogue has such
     queries.parquet                   one row per search query
     qrels.parquet                     graded judgements (BEIR's word)
     schema.json                       category -> attributes (components.catalog.format.schema)
@@ -41,6 +42,8 @@ PRODUCTS = pa.schema(
         ("group_id", pa.string()),
     ]
 )
+MORE_IMAGES = "more_images"  # further pictures of a product, behind its main one
+WITH_MORE_IMAGES = PRODUCTS.append(pa.field(MORE_IMAGES, pa.list_(IMAGE)))
 TEXT_COLUMNS = [name for name in PRODUCTS.names if name != "image"]  # a product without its picture
 QUERIES = pa.schema(
     [("query_id", pa.string()), ("text", pa.string()), ("kind", pa.string()), ("split", pa.string())]
@@ -79,11 +82,15 @@ class Row(BaseModel):
 
 
 class Product(Row):
-    """One product as a seller lists it. ``image`` holds an encoded picture (JPEG, PNG or WebP)."""
+    """One product as a seller lists it. ``image`` holds an encoded picture (JPEG, PNG or WebP).
+
+    ``more_images`` are further pictures of it, encoded alike.
+    """
 
     product_id: str = Field(min_length=1)
     image: bytes
     image_path: str = ""
+    more_images: tuple[bytes, ...] = ()
     title: str = ""
     description: str = ""
     category: str

@@ -19,13 +19,15 @@ import pyarrow.parquet as pq
 
 from components.catalog.format.attributes import of_pairs, pairs
 from components.catalog.format.errors import CatalogueError
-from components.catalog.format.parquet import RowWriter, row_groups, write_columns
+from components.catalog.format.parquet import RowWriter, open_parquet, row_groups, write_columns
 from components.catalog.format.records import (
+    MORE_IMAGES,
     PRODUCTS,
     QRELS,
     QUERIES,
     SPLITS,
     TEXT_COLUMNS,
+    WITH_MORE_IMAGES,
     Product,
     Qrel,
     QrelRow,
@@ -37,10 +39,11 @@ from components.stage.files.publish import write_text
 
 
 def product_row(product: Product) -> dict[str, Any]:
-    """A product as a row of ``PRODUCTS``."""
+    """A product as a row of ``WITH_MORE_IMAGES``."""
     return {
-        **product.model_dump(exclude={"image", "image_path", "attributes"}),
+        **product.model_dump(exclude={"image", "image_path", "more_images", "attributes"}),
         "image": {"bytes": product.image, "path": product.image_path},
+        MORE_IMAGES: [{"bytes": data, "path": ""} for data in product.more_images],
         "attributes": pairs(product.attributes),
     }
 
@@ -54,6 +57,7 @@ def product_of(row: dict[str, Any]) -> Product:
     values = {name: value for name, value in row.items() if value is not None}
     image = values.pop("image", None) or {}
     values["image"], values["image_path"] = image.get("bytes") or b"", image.get("path") or ""
+    values[MORE_IMAGES] = tuple(one["bytes"] for one in values.pop(MORE_IMAGES, None) or () if one["bytes"])
     values["attributes"] = of_pairs(values.get("attributes"))
     return Product(**{"category": "", "product_type": "", "group_id": "", **values})
 
@@ -62,11 +66,13 @@ class CatalogueWriter:
     """Write ``products/part-*.parquet`` under ``path``; use as a context manager.
 
     Products come one by one in ``product_id`` order. Equal ids may follow each other: finding them is the
-    gate's work, and it can only count what it sees.
+    gate's work, and it can only count what it sees. Only where ``more_images`` is set has the catalogue a
+    column of further pictures.
     """
 
-    def __init__(self, path: Path, rows_per_shard: int) -> None:
+    def __init__(self, path: Path, rows_per_shard: int, more_images: bool = False) -> None:
         self.path, self.rows_per_shard = path, rows_per_shard
+        self._schema = WITH_MORE_IMAGES if more_images else PRODUCTS
         self.split_counts: dict[str, int] = dict.fromkeys(SPLITS, 0)
         self.product_count = 0
         self._last_id = ""
@@ -91,9 +97,11 @@ class CatalogueWriter:
             self._shard.close()
             self._shard = None
         if self._shard is None:
-            self._shard = RowWriter(self.path / "products" / f"part-{self._shards:05d}.parquet", PRODUCTS)
+            file = self.path / "products" / f"part-{self._shards:05d}.parquet"
+            self._shard = RowWriter(file, self._schema)
             self._shards += 1
-        self._shard.add(product_row(product), len(product.image))
+        size = len(product.image) + sum(map(len, product.more_images))
+        self._shard.add(product_row(product), size)
         self._last_id = product.product_id
         self.split_counts[product.split] += 1
         self.product_count += 1
@@ -161,6 +169,17 @@ class Catalogue:
             return sum(pq.read_metadata(shard).num_rows for shard in self.shards)
         except (OSError, pa.ArrowException) as error:
             raise CatalogueError(f"a shard of {self.path} is damaged: {error}.") from None
+
+    @cached_property
+    def product_columns(self) -> list[str]:
+        """The columns of products, with that of further pictures where the catalogue has it."""
+        more = MORE_IMAGES in open_parquet(self.shards[0]).schema_arrow.names
+        return list((WITH_MORE_IMAGES if more else PRODUCTS).names)
+
+    @property
+    def has_more_images(self) -> bool:
+        """Whether products may have further pictures."""
+        return MORE_IMAGES in self.product_columns
 
     def products(self, columns: Sequence[str] | None = None, split: Split | None = None) -> Iterator[Product]:
         """Yield products in ``product_id`` order; fields not in ``columns`` stay empty."""

@@ -84,7 +84,8 @@ def _import(arguments: argparse.Namespace) -> None:
     own = {n: value for n, value in _block(parameters, "catalog").items() if n in SourceParams.model_fields}
     params = validate(SourceParams, own, f"{parameters_file()}.catalog")
     found = import_source(arguments.source, mapping, arguments.into, link=arguments.link, params=params)
-    print(f"{found.rows:,} rows, {found.products:,} with a picture, now in {arguments.into}.")
+    more = f" and {found.more_pictures:,} further ones" if found.more_pictures else ""
+    print(f"{found.rows:,} rows, {found.products:,} with a picture{more}, now in {arguments.into}.")
     own_schema = read_schema(arguments.source / mapping.schema_file) if mapping.schema_file else None
     known = _attributes(own_schema) if own_schema else found.observed.names()
     asked = int(_block(parameters, "quality").get("min_products", 0))

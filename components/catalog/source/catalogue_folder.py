@@ -39,6 +39,11 @@ class CatalogueFolder:
         """Number of products."""
         return self._catalogue.product_count
 
+    @property
+    def has_more_images(self) -> bool:
+        """Whether products may have further pictures."""
+        return self._catalogue.has_more_images
+
     def schema(self) -> CatalogSchema:
         """The categories, types and attributes of ``schema.json``."""
         return self._catalogue.schema

@@ -13,12 +13,14 @@ from components.catalog.format.prices import NoPriceError, amount_in, currency_o
 from components.catalog.format.records import SPLITS, Split
 from components.catalog.source.mapping import From, Mapping, QrelFields, QueryFields
 from components.catalog.source.values.paths import Fields, look_up, opened
-from components.catalog.source.values.pictures import picture
+from components.catalog.source.values.pictures import pictures
 from components.catalog.source.values.texts import RowProblem, read_text, read_values, required, text_of
 
 
 class Draft(NamedTuple):
-    """A product without its group and its decoded picture. ``image`` is a path in the folder, or bytes."""
+    """A product without its group and its decoded pictures: ``image`` and ``more_images`` are paths in the
+    folder, or bytes.
+    """
 
     product_id: str
     title: str
@@ -30,7 +32,8 @@ class Draft(NamedTuple):
     group_keys: list[str]
     image: str | bytes
     several: dict[str, str]  # our name -> which of several values was taken, and some of them
-    pictures_left: int  # named beside the main one
+    more_images: list[str | bytes]
+    pictures_left: int  # named beside these
     url: str  # that the picture's name was taken from, if one was
     unread: dict[str, str]  # our name -> what stood there and why it is no value, for attributes left out
 
@@ -103,7 +106,7 @@ def _group_keys(row: Fields, mapping: Mapping) -> list[str]:
 
 
 def product_draft(row: Fields, mapping: Mapping, root: Path | None = None) -> Draft:
-    """Read a product; of several pictures it takes the first that exists below ``root``.
+    """Read a product; the first of its pictures that exists below ``root`` is the main one.
 
     Raises:
         RowProblem: a required field is missing, or one holds what it cannot; ``row_id`` names the product.
@@ -124,12 +127,13 @@ def product_draft(row: Fields, mapping: Mapping, root: Path | None = None) -> Dr
             group_keys=_group_keys(row, mapping),
             image="",
             several=several,
+            more_images=[],
             pictures_left=0,
             url="",
             unread=unread,
         )
-        image, others, url = picture(row, mapping, root)
-        return draft._replace(image=image, pictures_left=others, url=url)
+        image, more, left, url = pictures(row, mapping, root)
+        return draft._replace(image=image, more_images=more, pictures_left=left, url=url)
     except RowProblem as problem:
         problem.row_id = product_id
         raise

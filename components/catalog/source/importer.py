@@ -115,6 +115,7 @@ class FileSource:
     def __init__(self, root: Path, mapping: Mapping, params: SourceParams, work: Path) -> None:
         self._root, self._mapping, self._params = root, mapping, params
         self._staging = Staging(work)
+        self.has_more_images = False  # whether some product names further pictures that exist
         self._left_out: dict[str, set[str]] = {}  # attributes beyond the budget, by category
         self._observed = ObservedSchema(params.enum_max_values, params.max_attributes)
         try:
@@ -141,6 +142,7 @@ class FileSource:
             elif isinstance(draft, Draft):
                 self._staging.add_product(draft, file, number)
                 self._observed.add(draft.category, draft.product_type, draft.attributes)
+                self.has_more_images |= bool(draft.more_images)
         if not self._staging.product_count:
             raise SourceError(
                 f"no row of {self._root / self._mapping.products} is a product: {self.worst()}."
@@ -190,23 +192,31 @@ class FileSource:
     def products(self) -> Iterator[tuple[Product, Truth]]:
         """Yield products by id; the truth repeats the listing, for nothing more is known of it."""
         window = AHEAD_PER_WORKER * self._params.workers
-        for staged, image in in_order(self._picture, self._staging.products(), self._params.workers, window):
+        for staged, image, more in in_order(
+            self._pictures, self._staging.products(), self._params.workers, window
+        ):
             if isinstance(image, ImageError):
                 reason, product_id = str(image), staged.draft.product_id
                 self._staging.reject(Reject("product", staged.file, staged.row, "image", reason, product_id))
             else:
-                yield self._product(staged, image)
+                yield self._product(staged, image, more)
 
-    def _picture(self, staged: Staged) -> tuple[Staged, bytes | ImageError]:
+    def _pictures(self, staged: Staged) -> tuple[Staged, bytes | ImageError, tuple[bytes, ...]]:
+        """The main picture, or why it is none, and the further ones that can be read."""
+        image = self._picture(staged.draft.image)
+        more = [found for found in map(self._picture, staged.draft.more_images) if isinstance(found, bytes)]
+        return staged, image, tuple(data for data in dict.fromkeys(more) if data != image)
+
+    def _picture(self, image: Any) -> bytes | ImageError:
         try:
-            data = catalogue_picture(self._read(staged.draft.image), self._params.images)
+            data = catalogue_picture(self._read(image), self._params.images)
             if self._params.reencode:
-                return staged, reencode(data, self._params.images, self._params.reencode)
+                return reencode(data, self._params.images, self._params.reencode)
             # One pixel is enough: the decoder must still read the picture to its end.
             decode_image(data, self._params.images, target_px=1)
-            return staged, data
+            return data
         except ImageError as error:
-            return staged, error
+            return error
 
     def _read(self, image: Any) -> bytes:
         if isinstance(image, list):
@@ -225,12 +235,13 @@ class FileSource:
         except OSError as error:
             raise ImageError(f"{image} cannot be read ({error.strerror})") from None
 
-    def _product(self, staged: Staged, image: bytes) -> tuple[Product, Truth]:
+    def _product(self, staged: Staged, image: bytes, more: tuple[bytes, ...]) -> tuple[Product, Truth]:
         draft = staged.draft
         product = Product(
             product_id=draft.product_id,
             image=image,
             image_path=draft.image if isinstance(draft.image, str) else "",
+            more_images=more,
             title=draft.title,
             description=draft.description,
             category=draft.category,

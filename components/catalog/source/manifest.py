@@ -121,7 +121,8 @@ def _images(
             if problem := put(source, row.image):
                 summary.fail("image", problem, f"{file} row {number}")
             else:
-                summary.has_picture(row)
+                more = [one for one in row.more_images if not put(source, one)]
+                summary.has_picture(row, len(more))
     if not summary.products:
         reasons = "; ".join(summary.reasons()) or f"all {summary.rows:,} rows are left out"
         raise SourceError(

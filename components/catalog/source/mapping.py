@@ -129,10 +129,12 @@ class ProductFields(Params):
 class ImageRule(Params):
     """Where the picture is: a file, or bytes in the row (binary, base64, or ``{bytes, path}``)."""
 
-    # field (or template, as for a text) with a file name relative to ``folder``; of a list, the first
+    # field (or template, as for a text) with a file name relative to ``folder``; of a list, the first that
+    # exists is the main picture
     path: str | From | None = None
     folder: RelativePath = "."
     bytes: str | None = None  # field with the picture itself
+    most: int = Field(8, ge=1, le=32)  # pictures of one product; 1 keeps the main one alone
 
     @model_validator(mode="after")
     def _one_origin(self) -> ImageRule:

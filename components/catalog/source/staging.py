@@ -67,12 +67,10 @@ class Staging:
         self._spool.close()
 
     def add_product(self, draft: Draft, file: str, row: int) -> None:
-        """Keep a draft; its picture's bytes go to the spool."""
-        image: Any = draft.image
-        if isinstance(image, bytes):
-            image = [self._spool.tell(), len(image)]
-            self._spool.write(draft.image)  # type: ignore[arg-type]
-        text = json.dumps([*draft._replace(group_keys=[], image=image), file, row], ensure_ascii=False)
+        """Keep a draft; its pictures' bytes go to the spool."""
+        image, *more = (self._spooled(picture) for picture in (draft.image, *draft.more_images))
+        kept = draft._replace(group_keys=[], image=image, more_images=more)
+        text = json.dumps([*kept, file, row], ensure_ascii=False)
         number = self.product_count
         self._base.execute("INSERT INTO products VALUES (?, ?, ?, NULL)", (number, draft.product_id, text))
         # Rows with one id are one product told twice: they may not end up in two splits.
@@ -81,6 +79,14 @@ class Staging:
             "INSERT INTO group_keys VALUES (?, ?)", [(key, number) for key in sorted(keys)]
         )
         self.product_count += 1
+
+    def _spooled(self, picture: str | bytes) -> Any:
+        """A path as it is, or the place of bytes in the spool."""
+        if isinstance(picture, str):
+            return picture
+        place = [self._spool.tell(), len(picture)]
+        self._spool.write(picture)
+        return place
 
     def add_query(self, query: dict[str, str]) -> None:
         """Keep a query."""

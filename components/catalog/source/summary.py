@@ -46,7 +46,8 @@ class Summary:
     """What was found in a source.
 
     Attributes:
-        rows: all that were read. products: those with a picture. pictures_left: named beside the main ones.
+        rows: all that were read. products: those with a picture. more_pictures: kept beside the main ones.
+        pictures_left: named and not kept.
         failures: by our name of the field. left_out: by reason. several: our name of a field with several
             values, which of them was taken, and an example. alike: products whose picture has another URL
             than an earlier product's, and the same file. unread: our names of attributes whose value was left
@@ -55,6 +56,7 @@ class Summary:
 
     rows: int = 0
     products: int = 0
+    more_pictures: int = 0
     pictures_left: int = 0
     failures: dict[str, Failures] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
@@ -77,10 +79,11 @@ class Summary:
         """Count a row that cannot become a product."""
         self.failures.setdefault(name, Failures()).add(reason, place)
 
-    def has_picture(self, draft: Draft) -> None:
-        """Count a product, and what is left aside of it."""
+    def has_picture(self, draft: Draft, more: int = 0) -> None:
+        """Count a product, ``more`` pictures of it besides the main one, and what is left aside of it."""
         self.products += 1
-        self.pictures_left += draft.pictures_left
+        self.more_pictures += more
+        self.pictures_left += draft.pictures_left + len(draft.more_images) - more
         self.observed.add(draft.category, draft.product_type, draft.attributes)
         if draft.url and self._urls.setdefault(str(draft.image), draft.url) != draft.url:
             self.alike += 1
@@ -127,7 +130,10 @@ class Summary:
                 f"they share one file. Save pictures under host and path, as `wget -x` does."
             )
         if self.pictures_left:
-            yield f"{self.pictures_left:,} more pictures are left aside: the first that exists is taken."
+            yield (
+                f"{self.pictures_left:,} more pictures are left aside: they do not exist, cannot be read, or "
+                f"are more than image.most of one product."
+            )
 
 
 def _rows(number: int) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from components.catalog.format.parquet import row_groups
 from components.catalog.format.records import SPLITS
 from components.catalog.format.schema import CatalogSchema, read_schema
+from components.catalog.format.shards import Catalogue
 from components.quality.catalogue.judgements import qrel_columns, query_columns, relevant_products
 from components.quality.catalogue.products import ATTRIBUTE, Look, product_frames
 from components.quality.catalogue.texts import schema_within
@@ -69,7 +70,7 @@ class _CatalogueGate:
         of_set = [*of_all, *self.suite["kept_products"]]
         named = {name for check in (*checks, *of_set) for name in check.columns}
         attributes = tuple(sorted(n.removeprefix(ATTRIBUTE) for n in named if n.startswith(ATTRIBUTE)))
-        look = Look(self.schema, self.params, attributes)
+        look = Look(self.schema, self.params, Catalogue(self.catalogue).product_columns, attributes)
         kept = {*KEPT, *(name for check in of_set for name in check.columns)}
         parts, frames = [], []
         for frame in product_frames(self.catalogue, look, self.params.workers, open_context):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
@@ -17,7 +17,7 @@ from components.catalog.format.errors import ImageError
 from components.catalog.format.images import check_image, decode_image
 from components.catalog.format.params import ImageLimits
 from components.catalog.format.parquet import open_parquet, row_groups
-from components.catalog.format.records import PRODUCTS
+from components.catalog.format.records import MORE_IMAGES, TEXT_COLUMNS
 from components.catalog.format.schema import CatalogSchema, listing_problems
 from components.catalog.format.shards import Catalogue
 from components.quality.catalogue.texts import text_columns
@@ -83,6 +83,17 @@ def _picture(data: bytes | None, limits: ImageLimits) -> dict[str, Any]:
         return {**columns, "image_problem": f"the image {error}"}
 
 
+def _more_pictures(cells: list[Any] | None, limits: ImageLimits) -> dict[str, Any]:
+    """How many further pictures cannot be decoded, and why the first of them cannot."""
+    problems = []
+    for number, cell in enumerate(cells or (), 2):
+        try:
+            decode_image((cell and cell["bytes"]) or b"", limits, target_px=1)
+        except ImageError as error:
+            problems.append(f"picture {number} {error}")
+    return {"broken_pictures": len(problems), "pictures_problem": next(iter(problems), "")}
+
+
 def _listing(row: dict[str, Any], schema: CatalogSchema) -> dict[str, Any]:
     """How a row's type and attributes fit its category; ``*_problem`` says what does not."""
     found: dict[str, list[str]] = {"product_type": [], "attributes": [], "values": [], "required": []}
@@ -121,6 +132,7 @@ class Look(NamedTuple):
 
     schema: CatalogSchema
     params: QualityParams
+    columns: Sequence[str]  # of the shards
     attributes: tuple[str, ...]  # those that are columns of their own: ``attributes.NAME``
 
 
@@ -143,10 +155,12 @@ def _group_columns(task: tuple[Path, int, Look]) -> list[dict[str, Any]]:
     """Columns of one row group of a shard."""
     file, group, look = task
     columns = []
-    for table in row_groups(file, PRODUCTS.names, groups=[group]):
+    for table in row_groups(file, look.columns, groups=[group]):
         data = [image and image["bytes"] for image in table["image"].to_pylist()]
-        rows = table.drop_columns(["image"]).to_pylist()
-        seen = (_picture(picture, look.params.images) for picture in data)
+        more = table[MORE_IMAGES].to_pylist() if MORE_IMAGES in look.columns else [None] * len(data)
+        rows = table.select(TEXT_COLUMNS).to_pylist()
+        limits = look.params.images
+        seen = (_picture(p, limits) | _more_pictures(m, limits) for p, m in zip(data, more, strict=True))
         columns += [_columns(row, picture, look) for row, picture in zip(rows, seen, strict=True)]
     return columns
 

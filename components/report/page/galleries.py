@@ -68,6 +68,13 @@ def read_galleries(
         each: product_picture(each, listing.image, params.thumbnail_px, params.jpeg_quality)
         for each, listing in listed.items()
     }
+    catalogue["further"] = {
+        each: [
+            product_picture(each, data, params.thumbnail_px, params.jpeg_quality)
+            for data in listed[each].more_images
+        ]
+        for each in in_catalogue
+    }
     return Galleries(searches, groundings, generated, gates, catalogue, listed, pictures)
 
 

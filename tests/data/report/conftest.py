@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageDraw
 
-from components.catalog.format.records import PRODUCTS, QRELS, QUERIES, TRUTH
+from components.catalog.format.records import PRODUCTS, QRELS, QUERIES, TRUTH, WITH_MORE_IMAGES
 from components.report.page.report import Report
 from components.report.params import ReportParams
 
@@ -221,8 +221,9 @@ class Workspace:
 
     def write_catalogue(self) -> None:
         folder, half = self.root / "data/checked", len(self.products) // 2
-        table(folder / "products/part-00000.parquet", self.products[:half], PRODUCTS, row_group_size=5)
-        table(folder / "products/part-00001.parquet", self.products[half:], PRODUCTS, row_group_size=5)
+        form = WITH_MORE_IMAGES if any("more_images" in row for row in self.products) else PRODUCTS
+        table(folder / "products/part-00000.parquet", self.products[:half], form, row_group_size=5)
+        table(folder / "products/part-00001.parquet", self.products[half:], form, row_group_size=5)
         table(folder / "queries.parquet", self.queries, QUERIES)
         table(folder / "qrels.parquet", self.qrels, QRELS)
 

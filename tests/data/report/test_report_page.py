@@ -132,6 +132,17 @@ def test_pictures_are_small_jpegs_of_the_right_shape(workspace: Workspace, param
         assert (attrs["width"], attrs["height"]) == ("20", "20")
 
 
+def test_further_pictures_stand_below_the_main_one(workspace: Workspace, params: MakeParams) -> None:
+    plain = [attrs for tag, attrs in built(workspace, params()).elements if tag == "img"]
+    for row in workspace.products:
+        row["more_images"] = [row["image"], row["image"]]
+    workspace.write_catalogue()
+    shown = [attrs["alt"] for tag, attrs in built(workspace, params()).elements if tag == "img"]
+    further = [alt for alt in shown if "further picture" in alt]
+    assert further[:2] == [f"{further[0].split(',')[0]}, further picture {n}" for n in (1, 2)]
+    assert len(shown) == len(plain) + len(further)
+
+
 def test_the_same_run_gives_the_same_bytes(workspace: Workspace, params: MakeParams, tmp_path: Path) -> None:
     first = build_report(Paths.below(workspace.root), params())
     other = Workspace(tmp_path / "elsewhere" / "deep")

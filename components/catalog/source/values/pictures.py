@@ -28,16 +28,21 @@ def is_file(path: Path) -> bool:
         return False
 
 
-class Picture(NamedTuple):
-    """A path below the source's folder or bytes; how many others the row names; the URL it was named by."""
+class Pictures(NamedTuple):
+    """A main picture and further ones, each a path below the source's folder or bytes.
+
+    ``left`` counts what the row names besides and what does not exist; ``url`` is what the main one was named
+    by.
+    """
 
     image: str | bytes
-    others: int
+    more: list[str | bytes]
+    left: int
     url: str = ""
 
 
-def picture(row: Fields, mapping: Mapping, root: Path | None) -> Picture:
-    """A row's main picture: the first that exists below ``root``; where none does, or without it, the first.
+def pictures(row: Fields, mapping: Mapping, root: Path | None) -> Pictures:
+    """A row's pictures: those that exist below ``root``; where none does, or without it, the first.
 
     Raises:
         RowProblem: the row names no picture, or one outside the folder; or only URLs, which nobody fetches.
@@ -45,22 +50,25 @@ def picture(row: Fields, mapping: Mapping, root: Path | None) -> Picture:
     rule = mapping.image
     source = rule.named()
     if source is None:
-        return _bytes(row, rule.bytes or "")
+        return _bytes(row, rule.bytes or "", rule.most)
     names = list(dict.fromkeys(read_texts(row, source, "image")))
     if not names:
         raise RowProblem("image", f"{source} is missing or empty")
-    places = [(name, place) for name in names for place in _places(name, rule)]
-    name, place = places[0]
-    if len(places) > 1 and root is not None:
-        existing = next((pair for pair in places if is_file(root / pair[1])), None)
-        name, place = existing or places[0]
-        if existing is None and (known := names_of_url(name)):
+    places = [(name, list(_places(name, rule))) for name in names]
+    first = names[0], places[0][1][0]
+    found = [first]
+    if root is not None and sum(len(inside) for _, inside in places) > 1:
+        existing = ((n, next((p for p in inside if is_file(root / p)), None)) for n, inside in places)
+        found = [(name, place) for name, place in existing if place is not None] or [first]
+        if found == [first] and not is_file(root / first[1]) and (known := names_of_url(first[0])):
             raise RowProblem(
                 "image",
-                f"{name[:80]!r} is a URL, and URLs are never fetched: "
+                f"{first[0][:80]!r} is a URL, and URLs are never fetched: "
                 f"put the picture into {rule.folder} as {known[-1]!r}",
             )
-    return Picture(place, len(names) - 1, name if names_of_url(name) else "")
+    kept = list(dict.fromkeys(place for _, place in found))[: rule.most]
+    url = found[0][0] if names_of_url(found[0][0]) else ""
+    return Pictures(kept[0], [*kept[1:]], len(names) - len(kept), url)
 
 
 def names_of_url(text: str) -> list[str]:
@@ -89,14 +97,22 @@ def _places(name: str, rule: ImageRule) -> Iterator[str]:
         yield from dict.fromkeys((place, unicodedata.normalize("NFD", place)))
 
 
-def _bytes(row: Fields, field: str) -> Picture:
+def _bytes(row: Fields, field: str, most: int) -> Pictures:
     value = look_up(row, field)[1]
-    found = value if isinstance(value, list) else [value]
-    for number, one in enumerate(found, 1):
-        data = _decoded(one, field)
-        if data:
-            return Picture(data, len(found) - number)
-    raise RowProblem("image", f"{field} holds no picture")
+    named = value if isinstance(value, list) else [value]
+    found: list[str | bytes] = []
+    for one in named:
+        try:
+            data = _decoded(one, field)
+        except RowProblem:
+            if not found:  # the main picture, without which there is no product
+                raise
+            continue
+        if data and data not in found and len(found) < most:
+            found.append(data)
+    if not found:
+        raise RowProblem("image", f"{field} holds no picture")
+    return Pictures(found[0], found[1:], len(named) - len(found))
 
 
 def _of_base64(text: str) -> bytes:
