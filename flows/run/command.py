@@ -13,6 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
+from components.parameters.attributes import unknown_in_workspace
 from components.parameters.blocks import check_parameters
 from components.parameters.profiles import profile_text, work_name
 from components.parameters.runner import RunnerParams
@@ -59,6 +60,8 @@ def run(main: Path, request: Request, console: Console) -> None:
             _print_plan(console, graph, stages, runner.gpu.work_pool)
             return
         _check_sources(root, graph)
+        for warning in unknown_in_workspace(root):
+            console.print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
         job = Run(uuid.uuid4().hex, root, request.system, graph, stages, runner, checked)
         job.lock_timeout_s = request.lock_timeout_s
         with partial_report(job, whole):
