@@ -50,7 +50,7 @@ format: env  ## mend style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-ui: env  ## MLflow on the recorded runs, http://127.0.0.1:5000
+ui: env  ## MLflow on the recorded runs; prints the address to open
 	$(BIN)/python -m components.tracking ui --start
 
 constraints: env  ## pin the newest set that fits pyproject.toml

@@ -23,6 +23,7 @@ OF_ROWS = (
     "expect_column_values_", "expect_column_value_lengths_", "expect_column_pair_values_",
     "expect_select_column_values_", "expect_multicolumn_values_",
 )  # fmt: skip
+SHOWN_CHARS = 80  # of a value in a reason
 ACROSS_ROWS = (
     "expect_column_values_to_be_unique", "expect_column_values_to_be_increasing",
     "expect_column_values_to_be_decreasing", "expect_column_values_to_not_be_outliers",
@@ -201,8 +202,19 @@ def _whole(check: Check, result: Any, error: str) -> Outcome:
 def _reason(check: Check, row: Mapping[Hashable, Any]) -> str:
     value = row[check.column] if check.column else None
     length = len(value) if isinstance(value, str) else 0
-    columns = {str(name): held for name, held in row.items()}
-    return check.reason.format_map(columns | {"value": value, "length": length})
+    # Columns of problems are sentences already; of anything else the beginning tells which one is meant.
+    columns = {n: held if n.endswith("_problem") else shortened(held) for n, held in _named(row).items()}
+    return check.reason.format_map(columns | {"value": shortened(value), "length": length})
+
+
+def _named(row: Mapping[Hashable, Any]) -> dict[str, Any]:
+    return {str(name): held for name, held in row.items()}
+
+
+def shortened(value: Any) -> Any:
+    """A long text as its first ``SHOWN_CHARS`` characters; anything else as it is."""
+    long = isinstance(value, str) and len(value) > SHOWN_CHARS
+    return f"{value[:SHOWN_CHARS]}\u2026" if long else value
 
 
 def _exception(info: Any) -> str:

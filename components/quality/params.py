@@ -22,6 +22,11 @@ class QualityParams(Params):
     max_title_chars: PositiveInt = 500
     max_description_chars: PositiveInt = 10_000
     max_query_chars: PositiveInt = 500
+    max_id_chars: PositiveInt = 200  # of products, groups and queries
+    max_category_chars: PositiveInt = 200
+    max_product_type_chars: PositiveInt = 200
+    max_attribute_name_chars: PositiveInt = 100
+    max_attribute_value_chars: PositiveInt = 1_000
     # What happens to a product with an attribute value outside its category's schema, or without a required
     # one: report leaves it in and counts it (sellers write free-form values), quarantine takes it out.
     attribute_values: Literal["report", "quarantine"] = "report"

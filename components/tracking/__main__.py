@@ -161,11 +161,10 @@ def _clean(arguments: argparse.Namespace) -> int:
 
 
 def _ui(arguments: argparse.Namespace) -> int:
-    from components.tracking.publish.views import TRAINING
-    from components.tracking.store import ui_command
+    from components.tracking.store import front_page, ui_command
 
     command = ui_command(HERE, arguments.port)
-    print(f"Open http://127.0.0.1:{arguments.port}/#/experiments?{TRAINING}", file=sys.stderr)
+    print(f"Open {front_page(f'http://127.0.0.1:{arguments.port}')}", file=sys.stderr)
     if not arguments.start:
         print(shlex.join(command))
         return 0

@@ -33,6 +33,8 @@ ANSWER_WITHIN_S = 5.0
 # What MLflow's pages are told of an experiment: it trains models (its first page is then the table of runs).
 KIND, TRAINING = "mlflow.experimentKind", "custom_model_development"
 CATALOGUE = "vitrine.catalogue"
+# MLflow's pages open in another mode unless the address says so, whatever the experiment's kind is.
+MODE = "workflowType=machine_learning"
 # MLflow's telemetry is off, its progress bars and hints are silent, and a server that stops answering costs
 # seconds, not the four minutes of its default retries. Whatever the user has set stands, but for telemetry.
 QUIET = {
@@ -310,6 +312,11 @@ def experiment_of(client: Any, store: Store, base: str, catalogue: str = "") -> 
     return str(found.experiment_id)
 
 
+def front_page(server: str) -> str:
+    """The address at which a server's experiments open as model training."""
+    return f"{server}/#/experiments?{MODE}"
+
+
 def ui_command(root: Path, port: int) -> list[str]:
     """The command that shows the store in a browser, on this machine only (127.0.0.1).
 
@@ -318,7 +325,7 @@ def ui_command(root: Path, port: int) -> list[str]:
     """
     store = store_of(root)
     if store.database is None and store.uri.startswith("http"):
-        raise UnknownReferenceError(f"The runs are on a server: open {store.shown} in a browser.")
+        raise UnknownReferenceError(f"The runs are on a server: open {front_page(store.shown)} in a browser.")
     command = [
         *(sys.executable, "-m", "mlflow"),  # this environment's, also where its bin is not on the path
         "server",

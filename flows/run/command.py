@@ -13,6 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
+from components.parameters.attributes import unknown_in_workspace
 from components.parameters.blocks import check_parameters
 from components.parameters.profiles import profile_text, work_name
 from components.parameters.runner import RunnerParams
@@ -26,7 +27,7 @@ from flows.options import Request
 from flows.profiles import commit_worktree, dvc_output, prepare_worktree, run_lock
 from flows.run.graph import STUDY, Graph, read_graph, select, stale
 from flows.run.locks import held
-from flows.run.partial import partial_report
+from flows.run.partial import partial_report, with_report
 from flows.run.stages import Run, Watcher
 
 HERE = RunnerParams(stages_at_once=1)
@@ -48,6 +49,9 @@ def run(main: Path, request: Request, console: Console) -> None:
         check_parameters(root / "params.yaml")
         graph = read_graph(root, request.lock_timeout_s, say, study=request.system == STUDY)
         stages = select(graph, request.system, request.first, request.last)
+        whole = request.first is None and request.last is None
+        if whole and request.system != STUDY:
+            stages = with_report(graph, stages)
         reads = {block for name in stages for block in graph.stages[name].blocks}
         checked = check_parameters(root / "params.yaml", required=sorted(reads))
         runner = checked.get("runner", HERE)
@@ -56,9 +60,11 @@ def run(main: Path, request: Request, console: Console) -> None:
             _print_plan(console, graph, stages, runner.gpu.work_pool)
             return
         _check_sources(root, graph)
+        for warning in unknown_in_workspace(root):
+            console.print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
         job = Run(uuid.uuid4().hex, root, request.system, graph, stages, runner, checked)
         job.lock_timeout_s = request.lock_timeout_s
-        with partial_report(job):
+        with partial_report(job, whole):
             results = _execute(main, job, console)
     if request.profile is not None and not overrides:
         folder = keep_results(main, root, request.profile)

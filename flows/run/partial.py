@@ -1,10 +1,14 @@
-"""A page of what is there, when a stage has failed: ``reports/partial/index.html``, outside of the graph."""
+"""The report of a run that does not make everything: refreshed where that can be, partial where it cannot.
+
+A run of one system ends with the stage ``report`` where all that it reads is up to date. Where it is not, or
+a stage has failed, a page of what is there is built beside the graph: ``reports/partial/index.html``.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -12,27 +16,57 @@ from components.report.budget import title
 from components.stage.files.publish import remove
 from flows.errors import StageFailedError
 from flows.importing import CommandFailedError, passed_on
+from flows.run.graph import STUDY, Graph, stale
 from flows.run.stages import Run
 
 PARTIAL = Path("reports/partial")
+REPORT = "report"  # the stage, and the last of the graph
+
+
+def with_report(graph: Graph, stages: Sequence[str]) -> tuple[str, ...]:
+    """The stages of a whole system, and the report where it reads nothing else that is out of date."""
+    others = graph.ancestors([REPORT]) - {REPORT, *stages} if REPORT in graph.stages else set()
+    if REPORT not in graph.stages or REPORT in stages or stale(graph, others):
+        return tuple(stages)
+    return tuple(name for name in graph.stages if name in {REPORT, *stages})
 
 
 @contextmanager
-def partial_report(job: Run) -> Iterator[None]:
-    """Around a run: where a stage fails, the page of what the others made is built, and the error goes on."""
+def partial_report(job: Run, whole: bool = True) -> Iterator[None]:
+    """Around a run: where a stage fails, or the report would read what is out of date, a page is built.
+
+    Args:
+        whole: whether the run is of a whole system; of a range of stages there is a page when one fails.
+    """
+    alone = whole and job.system not in ("all", STUDY) and REPORT in job.graph.stages
+    alone = alone and REPORT not in job.stages
+    if alone and not stale(job.graph, job.stages) and (job.root / PARTIAL / "index.html").exists():
+        yield  # it shows what is there
+        return
     remove(job.root / PARTIAL)
     try:
         yield
     except StageFailedError as error:
-        absent = absent_outputs(job, error)
-        if "data/checked" not in absent and job.system == "all":
-            with suppress(CommandFailedError):  # it has said why; the stage's error matters more
-                where = str(PARTIAL / "index.html")
-                passed_on(
-                    job.root,
-                    [sys.executable, "-m", "components.report", "partial", where, json.dumps(absent)],
-                )
+        if job.system == "all" or alone:
+            _build(job, left_alone(job) | absent_outputs(job, error))
         raise
+    if alone:
+        _build(job, left_alone(job))
+
+
+def _build(job: Run, absent: dict[str, str]) -> None:
+    if "data/checked" not in absent:
+        with suppress(CommandFailedError):  # it has said why; the run's own end matters more
+            where = str(PARTIAL / "index.html")
+            command = [sys.executable, "-m", "components.report", "partial", where, json.dumps(absent)]
+            passed_on(job.root, command)
+
+
+def left_alone(job: Run) -> dict[str, str]:
+    """Output -> why it is not shown, for stages that are out of date and not of this run's system."""
+    others = [name for name in stale(job.graph, job.graph.stages) if name not in job.stages]
+    why = f"not up to date; this run was of {job.system} alone"
+    return {out: why for name in others for out in job.graph.stages[name].outs}
 
 
 def absent_outputs(job: Run, error: StageFailedError) -> dict[str, str]:

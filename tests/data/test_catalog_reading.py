@@ -25,6 +25,7 @@ from components.catalog.format.errors import SourceError
 from components.catalog.format.params import ImageLimits
 from components.catalog.source.manifest import import_source
 from components.catalog.source.mapping import parse_mapping
+from components.catalog.source.params import SourceParams
 from components.catalog.source.reading.rows import read_rows
 from components.catalog.source.values.markup import plain_text
 from components.catalog.source.values.texts import text_of
@@ -174,6 +175,10 @@ def test_html_reads_as_text(written: str, shown: str) -> None:
     assert " ".join(plain_text(written).split()) == shown
 
 
+def test_control_characters_read_as_white_space() -> None:
+    assert text_of("Mug\x1b[31m \x9bblue\x00\x7f") == "Mug [31m blue"
+
+
 def test_html_is_kept_on_request_and_in_ids(tmp_path: Path) -> None:
     root = folder_of(
         tmp_path / "s", [item(1, sku="a&amp;b", name="<b>A</b>", specs={"colour": "caf&eacute;"})]
@@ -223,9 +228,9 @@ def test_other_pictures_come_in_or_are_named_at_the_import(tmp_path: Path) -> No
     (root / "images" / "b.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(50))
     (root / "images" / "c.jpg").write_bytes(jpeg(1))
     (root / "images" / "big.jpg").write_bytes(jpeg(1) + bytes(100_000))
-    into, limits = tmp_path / "into", ImageLimits(max_bytes=50_000)
+    into, params = tmp_path / "into", SourceParams(images=ImageLimits(max_bytes=50_000))
     mapping = parse_mapping(mapping_of(), "mapping.yaml")
-    summary = import_source(root, mapping, into, link=False, limits=limits)
+    summary = import_source(root, mapping, into, link=False, params=params)
     reasons = " ".join(summary.reasons())
     assert "HEIC" in reasons
     assert "more than max_bytes=50,000" in reasons

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,9 @@ from components.parameters.runner import RunnerParams
 from components.stage.record import StageResult
 from components.tracking.lineage.repair import clear_dead_locks
 from flows.errors import SelectionError, StageFailedError, WorkspaceError
+from flows.run import partial
 from flows.run.graph import Graph, StageMeta, StageNode, read_graph, select, stale
-from flows.run.partial import absent_outputs
+from flows.run.partial import absent_outputs, partial_report, with_report
 from flows.run.stages import Run
 from tests.flows.toy_workspace import command, make_workspace, settings
 
@@ -150,3 +152,64 @@ def test_outputs_of_a_failed_stage_and_of_its_readers_are_named_with_its_sentenc
     assert sorted(path.removesuffix(".json") for path in absent) == sorted(paths)
     assert set(absent.values()) == {"stage train failed: boom"}
     assert nodes["eval"].metrics == ["eval"]
+
+
+def system_run(root: Path, *changed: str, system: str = "opal") -> Run:
+    """A run of one system of a graph with two and a report; ``changed`` stages are out of date."""
+    nodes = {}
+    reads = {"data": (), "opal": ("data",), "fusion": ("data",), "report": ("fusion", "opal")}
+    for name, parents in reads.items():
+        nodes[name] = StageNode(name, parents, StageMeta(system=name), "", (), (f"metrics/{name}.json",))
+    graph = Graph(nodes, dict.fromkeys(changed, ("changed",)))
+    stages = with_report(graph, select(graph, system))
+    return Run("r", root, system, graph, stages, RunnerParams(stages_at_once=1))
+
+
+@pytest.fixture
+def pages(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
+    """What each partial page that is asked for would leave out."""
+    asked: list[dict[str, str]] = []
+    monkeypatch.setattr(partial, "passed_on", lambda root, command: asked.append(json.loads(command[-1])))
+    return asked
+
+
+def test_a_run_of_one_system_refreshes_the_report_where_the_others_are_up_to_date(
+    tmp_path: Path, pages: list[dict[str, str]]
+) -> None:
+    job = system_run(tmp_path, "opal")
+    assert job.stages == ("data", "opal", "report")
+    with partial_report(job):
+        pass
+    assert pages == []
+    assert system_run(tmp_path, "opal", system="report").stages == tuple(job.graph.stages)
+
+
+def test_a_run_of_one_system_ends_with_a_partial_page_where_the_others_are_out_of_date(
+    tmp_path: Path, pages: list[dict[str, str]]
+) -> None:
+    job = system_run(tmp_path, "opal", "fusion")
+    assert job.stages == ("data", "opal")
+    with partial_report(job):
+        pass
+    why = "not up to date; this run was of opal alone"
+    assert pages == [{"metrics/fusion.json": why, "metrics/report.json": why}]
+    with partial_report(job, whole=False):
+        pass
+    assert len(pages) == 1, "a range of stages is no system"
+
+
+def test_an_unchanged_system_does_not_build_its_page_again_and_a_failed_one_does(
+    tmp_path: Path, pages: list[dict[str, str]]
+) -> None:
+    page = tmp_path / "reports/partial/index.html"
+    page.parent.mkdir(parents=True)
+    page.write_text("")
+    with partial_report(system_run(tmp_path, "fusion")):
+        pass
+    assert pages == [] and page.exists()
+    job = system_run(tmp_path, "opal", "fusion")
+    job.finish(StageResult("opal", "failed", error="boom"))
+    with pytest.raises(StageFailedError), partial_report(job):
+        raise StageFailedError("opal", "boom", 1)
+    assert pages[0]["metrics/opal.json"] == "stage opal failed: boom" and "metrics/fusion.json" in pages[0]
+    assert not page.exists()

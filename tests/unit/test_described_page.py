@@ -12,6 +12,7 @@ from components.opal.describe.describe import Described
 from components.opal.describe.page import describe_page
 from components.opal.model.listing_text import Listing
 from components.opal.model.writing.generate import Generated
+from tests.accessible import assert_structured
 
 LIMITS = ImageLimits(max_bytes=10**6, max_pixels=10**6, min_side_px=1)
 
@@ -24,6 +25,7 @@ def test_failures_come_first_and_doubtful_values_are_marked(tmp_path: Path) -> N
     good = Described("a.png", "kitchen", Generated("", listing, {"colour": 0.9, "height_cm": 0.2}))
     bad = Described("b.png", "kitchen", None, "b.png: the photo is broken.")
     page = describe_page([good, bad], [tmp_path / "a.png", tmp_path / "b.png"], LIMITS, 0.4)
+    assert_structured(page)
     assert "2 photos, described as kitchen. 1 without a listing, shown first." in page
     assert page.index("the photo is broken") < page.index("Red &lt;b&gt;mug")
     assert "<td>? 20%</td>" in page and "<td>90%</td>" in page and page.count('class="low"') == 2

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
+
+import pytest
 
 from components.quality.expectations import Check, Outcome
 from components.quality.page import state, validation_page
-from components.quality.verdict import Verdict
+from components.quality.verdict import BadRow, Verdict
+from tests.accessible import assert_structured, grave_findings, needs_chromium
 
 
 def outcome(
@@ -16,8 +20,13 @@ def outcome(
     return Outcome(check, success, 10, failing, observed)
 
 
+def whole(*outcomes: Outcome, most: float = 0.02, bad: list[BadRow] | None = None) -> str:
+    verdict = Verdict("Catalogue", most, rows={"products": 10}, bad=bad or [], outcomes=list(outcomes))
+    return validation_page(verdict, 3)
+
+
 def page(*outcomes: Outcome, most: float = 0.02) -> str:
-    html = validation_page(Verdict("Catalogue", most, rows={"products": 10}, outcomes=list(outcomes)), 3)
+    html = whole(*outcomes, most=most)
     return re.sub(r"<[^>]+>", " ", html[html.index("<body>") :])
 
 
@@ -38,3 +47,25 @@ def test_a_column_of_nothing_is_left_out_and_a_gate_without_allowance_says_so() 
     assert "Seen" in page(outcome("titles differ", "warning", True, observed="nine kinds"))
     assert "at most 2.00% of the rows may be bad" in page(outcome("x", "warning", True))
     assert "No row may be bad; " in page(outcome("x", "warning", True), most=0.0)
+
+
+ASIDE = [BadRow("products", "p1", "", 3, "title", "twice", "titles differ", counted=False)]
+
+
+def test_the_title_says_what_was_judged_and_how_and_the_page_can_be_read_by_all() -> None:
+    passed = whole(outcome("titles differ", "warning", True, (3,), "one of them twice"), bad=ASIDE)
+    failed = whole(outcome("there are products", "critical", False))
+    assert "<title>Catalogue: passed · data quality</title>" in passed
+    assert "<title>Catalogue: did not pass · data quality</title>" in failed
+    assert "Checks of products: 0 of 1 hold" in failed
+    for html in (passed, failed):
+        assert_structured(html)
+
+
+@pytest.mark.slow
+@needs_chromium
+def test_axe_finds_nothing_grave_on_a_validation_page(tmp_path: Path) -> None:
+    seen = "nine kinds of products, of which some are named in words that are long beyond measure"
+    html = whole(outcome("titles differ", "warning", True, (3,), seen), bad=ASIDE)
+    (tmp_path / "catalog.html").write_text(html, encoding="utf-8")
+    assert grave_findings([tmp_path / "catalog.html"]) == []

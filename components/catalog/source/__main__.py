@@ -7,8 +7,9 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from components.catalog.format.params import ImageLimits
+from components.catalog.format.schema import CatalogSchema, read_schema
 from components.stage.arguments import Parser
 from components.stage.errors import ConfigurationError, VitrineError
 from components.stage.files.printable import printable
@@ -61,25 +62,39 @@ def _inspect(source: Path, mapping: Path, profile: Path) -> None:
     print(f"{mapping} and {profile} are written; read and correct them.")
 
 
-def _image_limits() -> ImageLimits:
-    """``catalog.images`` of the workspace's parameters, or the defaults where there are none."""
-    if not parameters_file().exists():
-        return ImageLimits()
-    catalog = read_yaml(parameters_file()).get("catalog")
-    images = catalog.get("images", {}) if isinstance(catalog, dict) else {}
-    return validate(ImageLimits, images, f"{parameters_file()}.catalog.images")
+def _parameters() -> dict[str, Any]:
+    """The workspace's parameters as they stand; none where there is no such file."""
+    return read_yaml(parameters_file()) if parameters_file().exists() else {}
+
+
+def _block(parameters: dict[str, Any], name: str) -> dict[str, Any]:
+    """A block of parameters; empty where there is none."""
+    found = parameters.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def _import(arguments: argparse.Namespace) -> None:
+    from components.catalog.source.advice import advice
     from components.catalog.source.manifest import import_source
     from components.catalog.source.mapping import read_mapping
+    from components.catalog.source.params import SourceParams
+    from components.stage.attribute_names import unknown_attributes
 
-    mapping = read_mapping(arguments.mapping)
-    limits = _image_limits()
-    found = import_source(arguments.source, mapping, arguments.into, link=arguments.link, limits=limits)
+    mapping, parameters = read_mapping(arguments.mapping), _parameters()
+    own = {n: value for n, value in _block(parameters, "catalog").items() if n in SourceParams.model_fields}
+    params = validate(SourceParams, own, f"{parameters_file()}.catalog")
+    found = import_source(arguments.source, mapping, arguments.into, link=arguments.link, params=params)
     print(f"{found.rows:,} rows, {found.products:,} with a picture, now in {arguments.into}.")
-    for warning in found.warnings():
+    own_schema = read_schema(arguments.source / mapping.schema_file) if mapping.schema_file else None
+    known = _attributes(own_schema) if own_schema else found.observed.names()
+    asked = int(_block(parameters, "quality").get("min_products", 0))
+    told = (*advice(found.observed, asked, own_schema), *unknown_attributes(parameters, known))
+    for warning in (*found.warnings(), *told):
         print(printable(warning if warning.startswith(" ") else f"warning: {warning}"), file=sys.stderr)
+
+
+def _attributes(schema: CatalogSchema) -> set[str]:
+    return {name for category in schema.categories.values() for name in category.attributes}
 
 
 if __name__ == "__main__":

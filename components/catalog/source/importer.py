@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from components.catalog.format.attributes import Attributes
 from components.catalog.format.errors import ImageError, MappingError, SourceError
 from components.catalog.format.images import catalogue_picture, decode_image, reencode
 from components.catalog.format.records import Product, Qrel, Query, Truth
@@ -114,7 +115,8 @@ class FileSource:
     def __init__(self, root: Path, mapping: Mapping, params: SourceParams, work: Path) -> None:
         self._root, self._mapping, self._params = root, mapping, params
         self._staging = Staging(work)
-        self._observed = ObservedSchema(params.enum_max_values)
+        self._left_out: dict[str, set[str]] = {}  # attributes beyond the budget, by category
+        self._observed = ObservedSchema(params.enum_max_values, params.max_attributes)
         try:
             self._stage()
         except BaseException:
@@ -143,6 +145,8 @@ class FileSource:
             raise SourceError(
                 f"no row of {self._root / self._mapping.products} is a product: {self.worst()}."
             )
+        if not self._mapping.schema_file:
+            self._left_out = {name: set(names) for name, names in self._observed.left_out().items()}
         self._staging.group()
         if queries := self._mapping.queries:
             self._stage_rows("query", queries, query_row, self._staging.add_query)
@@ -157,7 +161,7 @@ class FileSource:
     def _described(self) -> Iterator[Described]:
         for draft, group_id, *_ in self._staging.products():
             split = draft.split or split_of(group_id, self._params.splits, self._params.seed)
-            yield Described(draft.product_id, split, draft.product_type, draft.attributes)
+            yield Described(draft.product_id, split, draft.product_type, self._kept(draft))
 
     def _stage_rows(
         self,
@@ -231,11 +235,15 @@ class FileSource:
             description=draft.description,
             category=draft.category,
             product_type=draft.product_type,
-            attributes=draft.attributes,
+            attributes=self._kept(draft),
             group_id=staged.group_id,
             split=draft.split or split_of(staged.group_id, self._params.splits, self._params.seed),
         )
         return product, truth_of_listing(product)
+
+    def _kept(self, draft: Draft) -> Attributes:
+        left_out = self._left_out.get(draft.category, ())
+        return {name: value for name, value in draft.attributes.items() if name not in left_out}
 
     def queries(self) -> tuple[Iterable[Query], Iterable[Qrel]]:
         """The queries by id, and the judgements by query and product."""

@@ -20,6 +20,8 @@ from components.catalog.format.params import ImageLimits
 from components.catalog.source.drafts import Draft
 from components.catalog.source.importer import mapped_rows, product_drafts
 from components.catalog.source.mapping import Mapping, field_paths, mapping_values
+from components.catalog.source.observed_schema import ObservedSchema
+from components.catalog.source.params import SourceParams
 from components.catalog.source.reading.rows import source_files
 from components.catalog.source.summary import Summary
 from components.catalog.source.values.pictures import is_file
@@ -58,19 +60,20 @@ def read_source(folder: Path) -> SourceManifest:
 
 
 def import_source(
-    source: Path, mapping: Mapping, into: Path, *, link: bool, limits: ImageLimits | None = None
+    source: Path, mapping: Mapping, into: Path, *, link: bool, params: SourceParams | None = None
 ) -> Summary:
     """Bring the files that ``mapping`` names to ``into/files`` and write ``into/manifest.yaml``.
 
     The whole source is read through the mapping first, so that a mistake shows here and not in the graph.
     ``link`` makes hard links where the file system can: nothing is copied, but the originals must not be
-    edited afterwards. A picture file over ``limits.max_bytes`` stays where it is.
+    edited afterwards. A picture file over ``params.images.max_bytes`` stays where it is.
 
     Raises:
         SourceError: a file or the image folder is missing or unreadable, or no picture is where it should be.
         MappingError: a mapped field is in no row.
     """
-    put = _link if link else _copy
+    put, params = _link if link else _copy, params or SourceParams()
+    summary = Summary(observed=ObservedSchema(params.enum_max_values, params.max_attributes))
     with _replaced(into / FILES) as target:
         for file in _tables(source, mapping):
             if not file.resolve().is_relative_to(
@@ -78,7 +81,7 @@ def import_source(
             ):  # as for pictures: a link may lead anywhere
                 raise SourceError(f"{file} is a link out of {source}; put the file itself there.")
             put(file, target / file.relative_to(source))
-        summary = _images(source, mapping, partial(_put_picture, put, target, limits or ImageLimits()))
+        _images(source, mapping, partial(_put_picture, put, target, params.images), summary)
         _read_rest(source, mapping)
     manifest = {"kind": "files", "mapping": mapping_values(mapping)}
     write_text(into / MANIFEST, yaml.safe_dump(manifest, sort_keys=False, allow_unicode=True))
@@ -109,8 +112,9 @@ def _tables(source: Path, mapping: Mapping) -> Iterator[Path]:
         yield source / mapping.schema_file
 
 
-def _images(source: Path, mapping: Mapping, put: Callable[[Path, str | bytes], str]) -> Summary:
-    summary = Summary()
+def _images(
+    source: Path, mapping: Mapping, put: Callable[[Path, str | bytes], str], summary: Summary
+) -> None:
     for file, number, row in product_drafts(source, mapping):
         summary.add(file, number, row)
         if isinstance(row, Draft):
@@ -123,7 +127,6 @@ def _images(source: Path, mapping: Mapping, put: Callable[[Path, str | bytes], s
         raise SourceError(
             f"{source} gives no product: {reasons}. Correct the mapping; every product needs a picture."
         )
-    return summary
 
 
 def _put_picture(

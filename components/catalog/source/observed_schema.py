@@ -16,11 +16,17 @@ FLAGS = {"0", "1"}  # yes and no, not how many
 
 
 class ObservedSchema:
-    """Collect what products show; memory is bounded by ``enum_max_values`` per attribute."""
+    """Collect what products show; memory is bounded by ``enum_max_values`` per attribute.
 
-    def __init__(self, enum_max_values: int) -> None:
-        self.enum_max_values = enum_max_values
-        self._products: Counter[str] = Counter()
+    Of each category the ``max_attributes`` that most products state are kept, of equals the first by name.
+
+    Attributes:
+        products: how many each category has.
+    """
+
+    def __init__(self, enum_max_values: int, max_attributes: int = 64) -> None:
+        self.enum_max_values, self.max_attributes = enum_max_values, max_attributes
+        self.products: Counter[str] = Counter()
         self._types: dict[str, set[str]] = {}
         self._filled: dict[str, Counter[str]] = {}
         self._values: dict[tuple[str, str], set[str]] = {}
@@ -29,7 +35,7 @@ class ObservedSchema:
 
     def add(self, category: str, product_type: str, attributes: Mapping[str, Value]) -> None:
         """Count one product."""
-        self._products[category] += 1
+        self.products[category] += 1
         self._types.setdefault(category, set()).add(product_type)
         self._filled.setdefault(category, Counter()).update(attributes.keys())
         for name, value in attributes.items():
@@ -57,10 +63,27 @@ class ObservedSchema:
         Raises:
             pydantic.ValidationError: nothing was added.
         """
-        return CatalogSchema(categories={name: self._category(name) for name in sorted(self._products)})
+        return CatalogSchema(categories={name: self._category(name) for name in sorted(self.products)})
+
+    def left_out(self) -> dict[str, list[str]]:
+        """The attributes beyond ``max_attributes``, most frequent first, of each category that has such."""
+        beyond = {name: self._ranked(name)[self.max_attributes :] for name in sorted(self.products)}
+        return {category: names for category, names in beyond.items() if names}
+
+    def free_texts(self) -> list[str]:
+        """Names of the attributes that have more values than an enum may have, in any category."""
+        return sorted({name for (_, name), held in self._values.items() if len(held) > self.enum_max_values})
+
+    def names(self) -> set[str]:
+        """Every attribute that is kept in some category."""
+        return {name for category in self.products for name in self._ranked(category)[: self.max_attributes]}
+
+    def _ranked(self, category: str) -> list[str]:
+        filled = self._filled[category]
+        return sorted(filled, key=lambda name: (-filled[name], name))
 
     def _category(self, category: str) -> Category:
-        names = sorted(self._filled[category])
+        names = sorted(self._ranked(category)[: self.max_attributes])
         return Category(
             product_types=tuple(sorted(self._types[category])),
             attributes={name: self._attribute(category, name) for name in names},
@@ -68,7 +91,7 @@ class ObservedSchema:
 
     def _attribute(self, category: str, name: str) -> Attribute:
         values = self._values[category, name]
-        required = self._filled[category][name] == self._products[category]
+        required = self._filled[category][name] == self.products[category]
         bounds = self._bounds[category, name]
         most = self._most[category, name]
         several: dict[str, Any] = {"multiple": True, "max_values": most} if most > 1 else {}

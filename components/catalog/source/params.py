@@ -32,6 +32,9 @@ class SourceParams(Params):
     reencode: ReencodeParams | None = None  # null keeps imported pictures as they are
     splits: SplitFractions = SplitFractions()
     enum_max_values: PositiveInt = 200  # imported attributes with more distinct values are free strings
+    # Of a category without a schema of its own: those that most products state. A listing model is taught
+    # every one of them, so hundreds cost hours and teach little.
+    max_attributes: PositiveInt = 64
 
     @model_validator(mode="after")
     def _reencoded_pictures_pass(self) -> SourceParams:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from components.catalog.source.drafts import Draft
+from components.catalog.source.observed_schema import ObservedSchema
 from components.catalog.source.tables.continued import LeftOut
 from components.catalog.source.values.texts import RowProblem
 
@@ -49,7 +50,7 @@ class Summary:
         failures: by our name of the field. left_out: by reason. several: our name of a field with several
             values, which of them was taken, and an example. alike: products whose picture has another URL
             than an earlier product's, and the same file. unread: our names of attributes whose value was left
-            out, with examples.
+            out, with examples. observed: what the products show.
     """
 
     rows: int = 0
@@ -61,6 +62,7 @@ class Summary:
     several_examples: dict[str, str] = field(default_factory=dict)
     alike: int = 0
     unread: dict[str, Failures] = field(default_factory=dict)
+    observed: ObservedSchema = field(default_factory=lambda: ObservedSchema(200))
     _urls: dict[str, str] = field(default_factory=dict, repr=False)
 
     def add(self, file: str, number: int, row: Draft | RowProblem | LeftOut) -> None:
@@ -79,6 +81,7 @@ class Summary:
         """Count a product, and what is left aside of it."""
         self.products += 1
         self.pictures_left += draft.pictures_left
+        self.observed.add(draft.category, draft.product_type, draft.attributes)
         if draft.url and self._urls.setdefault(str(draft.image), draft.url) != draft.url:
             self.alike += 1
         for name, reason in draft.unread.items():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,17 +9,10 @@ from components.catalog.format.images import decode_image
 from components.catalog.format.params import ImageLimits
 from components.opal.describe.describe import Described
 from components.stage.files.pages import render_page
+from components.stage.files.thumbnails import thumbnail
 
-THUMBNAIL_PX, QUALITY = 256, 80
+PICTURE_PX, QUALITY = 256, 80
 TEMPLATE = Path(__file__).with_name("page.jinja")
-
-
-def _thumbnail(path: Path, limits: ImageLimits) -> str:
-    image = decode_image(path.read_bytes(), limits, target_px=THUMBNAIL_PX)
-    image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
-    out = io.BytesIO()
-    image.save(out, "JPEG", quality=QUALITY)
-    return base64.b64encode(out.getvalue()).decode()
 
 
 def _card(described: Described, path: Path, limits: ImageLimits) -> dict[str, object]:
@@ -32,7 +23,9 @@ def _card(described: Described, path: Path, limits: ImageLimits) -> dict[str, ob
         "photo": described.photo,
         "listing": described.generated.listing,
         "confidence": described.generated.confidence,
-        "thumbnail": _thumbnail(path, limits),
+        "picture": thumbnail(
+            decode_image(path.read_bytes(), limits, target_px=PICTURE_PX), PICTURE_PX, QUALITY
+        ),
     }
 
 

@@ -174,8 +174,25 @@ class DpoParams(Params):
     seed: int = 53
     threads: PositiveInt = 1
     beta: PositiveFloat = 0.1
-    sft_weight: NonNegativeFloat = 1.0  # of the chosen answers' own likelihood, added to the loss (RPO)
+    reference: Literal["cached", "online"] = "cached"  # its log-probabilities: once, or anew in every step
+    reference_batch_size: PositiveInt = 64  # pairs, of the cached one
+    # weights of the loss's terms; 0: off. sigmoid, bco and sft at 0.8, 0.2, 1 are MPO (Wang et al. 2024)
+    sigmoid_weight: NonNegativeFloat = 1.0  # the chosen answer before the rejected one (DPO)
+    bco_weight: NonNegativeFloat = 0.0  # each answer by itself: the chosen one gains, the rejected one loses
+    sft_weight: NonNegativeFloat = 1.0  # of the chosen answers' own likelihood (RPO)
+    image_weight: NonNegativeFloat = 0.0  # the chosen answer under its picture before another one (mDPO)
+    image_kept: float = Field(0.0, ge=0, lt=1)  # share of its picture left in the other one, which is damaged
+    anchor_weight: NonNegativeFloat = 0.0  # the chosen answer must gain (mDPO)
+    anchor_delta: NonNegativeFloat = 0.0  # so much reward at least
     training: DpoOptimiser = DpoOptimiser()
+
+    @model_validator(mode="after")
+    def _terms_fit(self) -> Self:
+        if not self.sigmoid_weight + self.bco_weight + self.sft_weight:
+            raise ValueError("one of sigmoid_weight, bco_weight and sft_weight must be above zero")
+        if self.reference == "online" and self.image_weight + self.anchor_weight:
+            raise ValueError("image_weight and anchor_weight need reference: cached")
+        return self
 
 
 class ListingEvalParams(Params):

@@ -12,18 +12,25 @@ import pyarrow.parquet as pq
 
 from components.catalog.format.parquet import row_groups
 from components.catalog.format.records import SPLITS
+from components.catalog.format.schema import read_schema, write_schema
 from components.catalog.format.shards import Catalogue
+from components.quality.catalogue.texts import schema_within
+from components.quality.params import QualityParams
 from components.quality.verdict import Verdict
 
 
-def write_checked(source: Path, target: Path, verdict: Verdict) -> None:
+def write_checked(source: Path, target: Path, verdict: Verdict, params: QualityParams) -> None:
     """Write the catalogue ``source`` without its bad rows to the new folder ``target``.
 
-    Shards keep their boundaries; only one row group is in memory. Files that lose no row are copied byte for
-    byte.
+    Shards keep their boundaries; only one row group is in memory. Files that lose nothing are copied byte for
+    byte; the schema loses names and values that no product may hold.
     """
     (target / "products").mkdir(parents=True)
-    shutil.copyfile(source / "schema.json", target / "schema.json")
+    schema, left_out = schema_within(read_schema(source / "schema.json"), params)
+    if left_out:
+        write_schema(target / "schema.json", schema)
+    else:
+        shutil.copyfile(source / "schema.json", target / "schema.json")
     for kind in ("queries", "qrels"):
         _filtered([source / f"{kind}.parquet"], [target / f"{kind}.parquet"], verdict.bad_rows(kind))
     shards = Catalogue(source).shards

@@ -11,6 +11,7 @@ from components.catalog.format.records import SPLITS
 from components.catalog.format.schema import CatalogSchema, read_schema
 from components.quality.catalogue.judgements import qrel_columns, query_columns, relevant_products
 from components.quality.catalogue.products import ATTRIBUTE, Look, product_frames
+from components.quality.catalogue.texts import schema_within
 from components.quality.expectations import Outcome, joined, of_kind, open_context, validate
 from components.quality.params import QualityParams
 from components.quality.suite import load_suite
@@ -68,7 +69,7 @@ class _CatalogueGate:
         of_set = [*of_all, *self.suite["kept_products"]]
         named = {name for check in (*checks, *of_set) for name in check.columns}
         attributes = tuple(sorted(n.removeprefix(ATTRIBUTE) for n in named if n.startswith(ATTRIBUTE)))
-        look = Look(self.schema, self.params.images, attributes)
+        look = Look(self.schema, self.params, attributes)
         kept = {*KEPT, *(name for check in of_set for name in check.columns)}
         parts, frames = [], []
         for frame in product_frames(self.catalogue, look, self.params.workers, open_context):
@@ -140,6 +141,8 @@ class _CatalogueGate:
             "queries": len(queries),
             "qrels": len(self._left("qrels", self.qrels)),
         }
+        if left_out := schema_within(self.schema, self.params)[1]:
+            self.verdict.facts["Left out of the schema"] = left_out
         self.verdict.check("products", _with_splits(products), self.suite["kept_products"])
         self.verdict.check("queries", queries, self.suite["answered_queries"])
 

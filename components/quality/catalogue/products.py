@@ -20,7 +20,10 @@ from components.catalog.format.parquet import open_parquet, row_groups
 from components.catalog.format.records import PRODUCTS
 from components.catalog.format.schema import CatalogSchema, listing_problems
 from components.catalog.format.shards import Catalogue
+from components.quality.catalogue.texts import text_columns
 from components.quality.errors import GateError
+from components.quality.expectations import shortened
+from components.quality.params import QualityParams
 from components.stage.frame import die_with_parent
 from components.stage.progress import Progress
 
@@ -91,7 +94,7 @@ def _listing(row: dict[str, Any], schema: CatalogSchema) -> dict[str, Any]:
     )
     twice = {name for name in set(names) - multiple if names.count(name) > 1}
     found["attributes"] += [
-        f"attribute {name!r} is given twice, and is not multiple in the schema" for name in twice
+        f"attribute {shortened(name)!r} is given twice, and is not multiple in the schema" for name in twice
     ]
     stated = {**of_facts(pairs), **{name: dict(pairs)[name] for name in twice}}
     listing = (row["category"] or "", row["product_type"] or "", stated)
@@ -103,7 +106,7 @@ def _listing(row: dict[str, Any], schema: CatalogSchema) -> dict[str, Any]:
         else:
             place = "product_type" if problem.field == "product_type" else "values"
         if problem.field != "category":  # the category has a check of its own
-            found[place].append(f"{problem.field} {problem.reason}")
+            found[place].append(f"{shortened(problem.field)} {problem.reason}")
     return {
         "product_type_known": not found["product_type"],
         "unknown_attributes": len(found["attributes"]),
@@ -117,7 +120,7 @@ class Look(NamedTuple):
     """What to look at in each product."""
 
     schema: CatalogSchema
-    limits: ImageLimits
+    params: QualityParams
     attributes: tuple[str, ...]  # those that are columns of their own: ``attributes.NAME``
 
 
@@ -131,6 +134,7 @@ def _columns(row: dict[str, Any], picture: dict[str, Any], look: Look) -> dict[s
         **{name: row[name] or "" for name in ("title", "description")},
         **picture,
         **_listing(row, look.schema),
+        **text_columns(row, look.params),
         **{f"{ATTRIBUTE}{name}": shown(stated[name]) if name in stated else None for name in look.attributes},
     }
 
@@ -142,7 +146,8 @@ def _group_columns(task: tuple[Path, int, Look]) -> list[dict[str, Any]]:
     for table in row_groups(file, PRODUCTS.names, groups=[group]):
         data = [image and image["bytes"] for image in table["image"].to_pylist()]
         rows = table.drop_columns(["image"]).to_pylist()
-        columns += [_columns(row, _picture(d, look.limits), look) for row, d in zip(rows, data, strict=True)]
+        seen = (_picture(picture, look.params.images) for picture in data)
+        columns += [_columns(row, picture, look) for row, picture in zip(rows, seen, strict=True)]
     return columns
 
 

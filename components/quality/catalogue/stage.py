@@ -35,7 +35,7 @@ def run(params: CatalogueQuality, paths: Paths, record: Record) -> None:
         refuse(verdict, record.stage, examples)
     with record.timed("write"):
         with published(paths.catalogue) as folder:
-            write_checked(paths.imported, folder, verdict)
+            write_checked(paths.imported, folder, verdict, params.quality)
         with published(quarantine) as file:
             write_quarantine(file, verdict.bad)
         reports = publish_reports(verdict, paths.quality / "catalog", examples)

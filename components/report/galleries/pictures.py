@@ -1,15 +1,12 @@
-"""Pictures of the page: small JPEG thumbnails as data URIs."""
+"""Pictures of the page: thumbnails of the catalogue's products."""
 
 from __future__ import annotations
-
-import base64
-import io
-from dataclasses import dataclass
 
 from components.catalog.format.errors import ImageError
 from components.catalog.format.images import decode_image
 from components.catalog.format.params import ImageLimits
 from components.report.errors import ReportInputError
+from components.stage.files.thumbnails import Thumbnail, thumbnail
 
 # The gate has already judged the catalogue by the limits of params.yaml; these only stop a swapped file.
 LIMITS = ImageLimits(
@@ -17,33 +14,16 @@ LIMITS = ImageLimits(
 )
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A thumbnail; width and height in pixels."""
-
-    uri: str
-    width: int
-    height: int
-
-
-def thumbnail(product_id: str, data: bytes, longest_px: int, quality: int) -> Picture:
-    """Decode an encoded picture, shrink it to ``longest_px`` (never enlarge) and encode it as JPEG.
-
-    The same bytes give the same thumbnail.
+def product_picture(product_id: str, data: bytes, longest_px: int, quality: int) -> Thumbnail:
+    """A product's encoded picture as a small JPEG; the same bytes give the same picture.
 
     Raises:
         ReportInputError: the bytes are no JPEG, PNG or WebP picture, are cut short, or are too large.
     """
-    from PIL import Image
-
     try:
         image = decode_image(data, LIMITS, target_px=longest_px)
     except ImageError as error:
         raise ReportInputError(
             f"data/checked, product '{product_id}': the image {error}; run the stage catalog_quality again."
         ) from None
-    image.thumbnail((longest_px, longest_px), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=quality, optimize=True)
-    uri = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-    return Picture(uri, image.width, image.height)
+    return thumbnail(image, longest_px, quality)

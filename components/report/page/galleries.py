@@ -18,9 +18,10 @@ from components.report.galleries.grounding import (
     unjudged_gallery,
 )
 from components.report.galleries.listings import ListingGallery, listing_gallery
-from components.report.galleries.pictures import Picture, thumbnail
+from components.report.galleries.pictures import product_picture
 from components.report.galleries.retrieval import RetrievalGallery, read_searches, retrieval_gallery
 from components.report.params import ReportParams
+from components.stage.files.thumbnails import Thumbnail
 from components.stage.paths import Paths
 
 
@@ -34,7 +35,7 @@ class Galleries:
     gates: GatePlot | None
     catalogue: dict[str, Any]  # what the catalogue's page shows
     listings: dict[str, Product]
-    pictures: dict[str, Picture]
+    pictures: dict[str, Thumbnail]
 
 
 def read_galleries(
@@ -64,7 +65,7 @@ def read_galleries(
     catalogue = {"shown": shown, "has_truth": truth.is_file(), "truth": read_truth(truth, in_catalogue)}
     listed = {listing.product_id: listing for listing in listings(checked.reader, needed)}
     pictures = {
-        each: thumbnail(each, listing.image, params.thumbnail_px, params.jpeg_quality)
+        each: product_picture(each, listing.image, params.thumbnail_px, params.jpeg_quality)
         for each, listing in listed.items()
     }
     return Galleries(searches, groundings, generated, gates, catalogue, listed, pictures)

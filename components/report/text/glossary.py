@@ -147,6 +147,8 @@ MEASURES = {
     "exact": ("Title exact", "share of titles equal to the true one"),
     "textual": ("Textual", "queries in words that listings use"),
     "visual": ("Visual", "queries that describe what a picture shows"),
+    "attributes": ("Attributes", "queries in words of attributes, such as a colour and a type"),
+    "derived": ("Derived", "queries derived from the catalogue's tables, which no shopper wrote"),
     "titles": ("Titles", "products' own titles as queries"),
     "known_text": ("Known text", "queries whose very text stands among the training queries"),
     "new_text": ("New text", "queries whose text no training query has"),
@@ -180,6 +182,8 @@ KINDS = {
     "visual": "Visual queries, which describe what a picture shows",
     "title": "Products' own titles as queries",
     "titles": "Products' own titles as queries",
+    "attributes": "Queries in words of attributes, such as a colour and a type",
+    "derived": "Queries derived from the catalogue's tables; no shopper wrote them",
 }
 GATES = {
     "catalog": "the catalogue, before anything learns from it",

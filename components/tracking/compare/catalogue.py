@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from components.stage.files.thumbnails import thumbnail
 from components.tracking.compare.per_query import Results, Texts
 
 PICTURE_PX = 88  # longest side: two densities of a cell of the page
@@ -94,7 +94,7 @@ def pictures(products: Products, ids: Collection[str]) -> dict[str, str]:
     """Product -> its picture as a data URI of a few kilobytes; those that cannot be shown are left out."""
     found: dict[str, str] = {}
     for product, raw in encoded(products, ids):
-        if product not in found and (uri := thumbnail(raw)):
+        if product not in found and (uri := small(raw)):
             found[product] = uri
     return found
 
@@ -121,8 +121,8 @@ def encoded(products: Products, ids: Collection[str]) -> Iterator[tuple[str, byt
             continue
 
 
-def thumbnail(raw: bytes) -> str | None:
-    """A picture as a small WebP in a data URI; None when it cannot be decoded."""
+def small(raw: bytes) -> str | None:
+    """An encoded picture as a small WebP in a data URI; None when it cannot be decoded."""
     from PIL import Image
 
     try:
@@ -130,15 +130,11 @@ def thumbnail(raw: bytes) -> str | None:
             if image.width * image.height > MOST_PIXELS:
                 return None
             image.draft("RGB", (2 * PICTURE_PX, 2 * PICTURE_PX))
-            small: Any = (
-                image.convert("RGBA") if image.mode in ("P", "LA", "PA", "RGBA") else image.convert("RGB")
-            )
-            small.thumbnail((PICTURE_PX, PICTURE_PX))
-            if small.mode == "RGBA":
-                ground = Image.new("RGBA", small.size, "white")
-                small = Image.alpha_composite(ground, small).convert("RGB")
-            buffer = io.BytesIO()
-            small.save(buffer, "WEBP", quality=QUALITY, method=2)
+            picture: Any = image.convert("RGBA" if image.mode in ("P", "LA", "PA", "RGBA") else "RGB")
+            picture.thumbnail((2 * PICTURE_PX, 2 * PICTURE_PX))
+            if picture.mode == "RGBA":
+                ground = Image.new("RGBA", picture.size, "white")
+                picture = Image.alpha_composite(ground, picture).convert("RGB")
+            return thumbnail(picture, PICTURE_PX, QUALITY, "webp").uri
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.stage.files.pages import render_page
-from components.tracking.compare.catalogue import Products, encoded, read_products, thumbnail
+from components.tracking.compare.catalogue import Products, encoded, read_products, small
 from components.tracking.compare.gallery import Example
 from components.tracking.compare.per_query import read_results
 from components.tracking.examples.beside import Beside, Measured, beside
@@ -77,7 +77,7 @@ class Shown:
             "found": found,
             "examples": rows,
             "titles": self.products.titles,
-            "pictures": {i: uri for i in ids if i in self.pictures and (uri := thumbnail(self.pictures[i]))},
+            "pictures": {i: uri for i in ids if i in self.pictures and (uri := small(self.pictures[i]))},
             "on": on,
         }
         number = {"number": lambda value: f"{value:.2f}"}

@@ -15,11 +15,12 @@ from test_report_page import HOSTILE, Page, assert_inert
 
 from components.report.errors import ReportInputError, ReportParamsError
 from components.report.page.render import clip
-from components.report.page.report import build_report
+from components.report.page.report import build_report, write_pages
 from components.report.params import Claim, ReportParams
 from components.stage.files.publish import remove
 from components.stage.left_out import write_note
 from components.stage.paths import Paths
+from tests.accessible import assert_structured, grave_findings, needs_chromium
 
 
 def built(shop: ShopOfAll, **changes: Any) -> Page:
@@ -35,6 +36,7 @@ def test_every_link_has_a_target(shop: ShopOfAll) -> None:
     for place, html in report.pages.items():
         page = Page(html)
         assert_inert(page)
+        assert_structured(html)
         ids = [attrs["id"] for _, attrs in page.elements if "id" in attrs]
         assert len(ids) == len(set(ids))
         links = {uri for uri in page.uris() if not uri.startswith("data:")}
@@ -42,6 +44,15 @@ def test_every_link_has_a_target(shop: ShopOfAll) -> None:
         targets = {posixpath.normpath(posixpath.join(posixpath.dirname(place), uri)) for uri in links}
         assert places - {place} <= targets, "every page leads to every other"
         assert {each for each in targets if each.endswith(".html")} - places <= {"quality/catalog.html"}
+
+
+@pytest.mark.slow
+@needs_chromium
+def test_axe_finds_nothing_grave_on_any_page_of_the_report(shop: ShopOfAll, tmp_path: Path) -> None:
+    report = build_report(Paths.below(shop.root), ReportParams.model_validate(every_system()))
+    write_pages(report, tmp_path / "pages/index.html")
+    pages = sorted((tmp_path / "pages").rglob("*.html"))
+    assert len(pages) == len(report.pages) and grave_findings(pages) == []
 
 
 def test_claims_that_do_not_hold_stand_before_those_that_do(shop: ShopOfAll) -> None:

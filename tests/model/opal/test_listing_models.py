@@ -133,7 +133,7 @@ def test_preferring_scores_the_two_answers_alone_and_cuts_no_image_token(
         told = model.tokenizer.decode(row[scored.bool()], skip_special_tokens=False)
         assert told in answers if place < 4 else told == conversation.answer("{}")
         assert int((row == image).sum()) == 5 and not scored[row == image].any()
-    rows = np.array([trainer.train_dataset[i]["images"][0] for i in range(4)])
+    rows = np.array([trainer.train_dataset[i]["position"] for i in range(4)])
     shown = torch.from_numpy(pixels.take(rows)).float()
     assert torch.equal(batch["pixel_values"], torch.cat([shown, shown]))
 

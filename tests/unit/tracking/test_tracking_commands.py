@@ -77,7 +77,8 @@ def test_sync_reports_a_store_that_does_not_answer(in_workspace, capsys, monkeyp
 
 def test_ui_is_local_and_shows_this_store(in_workspace, capsys, monkeypatch):
     assert main(["ui", "--port", "5999"]) == 0
-    printed = capsys.readouterr().out
+    printed, told = capsys.readouterr()
+    assert "http://127.0.0.1:5999/#/experiments?workflowType=machine_learning" in told
     assert printed.startswith(f"{sys.executable} -m mlflow ")  # found without an activated environment
     assert (
         "--host 127.0.0.1" in printed
@@ -86,6 +87,7 @@ def test_ui_is_local_and_shows_this_store(in_workspace, capsys, monkeypatch):
     )
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
     assert main(["ui"]) == 2
+    assert "http://127.0.0.1:1/#/experiments?workflowType=machine_learning" in capsys.readouterr().err
 
 
 def test_clean_drops_old_published_records_and_orphans_only(workspace, capsys):

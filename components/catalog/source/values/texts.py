@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from decimal import Decimal
 from string import Formatter
 from typing import Any
@@ -13,6 +14,7 @@ from components.catalog.source.reading.row import composed
 from components.catalog.source.values.markup import plain_text
 from components.catalog.source.values.paths import Fields, look_up, opened
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 MAX_TEXT_CHARS = 20_000  # of one field; longer texts are no listings
 EXACT_FLOAT = 2.0**53  # whole numbers beyond it have no float of their own
 CODES = ("product_id", "group_id", "split", "image", "query_id", "relevance", "desirability")  # never HTML
@@ -29,6 +31,8 @@ class RowProblem(Exception):  # noqa: N818 - not an error of the run: the row is
 
 def text_of(value: object) -> str:
     """A cell as one line of text in Unicode's composed form: white space collapsed, lists joined.
+
+    Control characters count as white space, as line ends do.
 
     Null and NaN give nothing. A whole number that was kept as a float is written without a fraction.
 
@@ -50,7 +54,7 @@ def text_of(value: object) -> str:
         raise ValueError(
             "holds no text but " + ("fields of its own; name one of them" if value else "nothing")
         )
-    text = composed(" ".join(str(value).replace("\x00", " ").split()))
+    text = composed(" ".join(_CONTROL.sub(" ", str(value)).split()))
     if len(text) > MAX_TEXT_CHARS:
         raise ValueError(f"has {len(text):,} characters, more than {MAX_TEXT_CHARS:,}")
     try:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from datasets import Dataset
-from trl import DPOConfig, DPOTrainer
-from trl.trainer.dpo_trainer import DataCollatorForVisionPreference
+from trl import DPOConfig
 
+from components.opal.model.dpo.batches import pair_collator
+from components.opal.model.dpo.trainer import PreferenceTrainer, Terms
 from components.opal.model.errors import ListingDataError
 from components.opal.model.language.listing_model import ListingModel
 from components.opal.model.params import DpoParams
@@ -17,11 +19,8 @@ from components.opal.model.preferences.pairs import Pair, check_pairs
 from components.opal.model.train.run import Run
 from components.opal.model.train.trainer_setup import (
     Checkpoints,
-    ExactResume,
-    PictureCollator,
     Pictures,
     batch_names,
-    by_processor,
     common_arguments,
     lora_config,
 )
@@ -35,14 +34,12 @@ CURVES = {
     "rewards/accuracies": "accuracy",
     "rewards/chosen": "reward_chosen",
     "rewards/rejected": "reward_rejected",
+    "rewards/image": "image_margin",
+    "rewards/anchor": "anchor_margin",
     "logps/chosen": "logp_chosen",
     "logps/rejected": "logp_rejected",
     "learning_rate": "learning_rate",
 }
-
-
-class ResumableDPO(ExactResume, DPOTrainer):
-    """TRL's trainer, resuming from the very weights it had."""
 
 
 def ordered_pairs(pairs: Sequence[Pair], needed: int, seed: int) -> list[Pair]:
@@ -55,15 +52,47 @@ def ordered_pairs(pairs: Sequence[Pair], needed: int, seed: int) -> list[Pair]:
 def preference_dataset(
     pairs: Sequence[Pair], positions: Mapping[str, int], conversation: Conversation
 ) -> Dataset:
-    """TRL's preference rows; ``images`` holds the row of the product until a batch is made."""
+    """TRL's preference rows; ``position`` is the row of the product, whose picture comes with the batch."""
     return Dataset.from_dict(
         {
             "prompt": [conversation.prompt(p.prompt) for p in pairs],
             "chosen": [conversation.answer(p.chosen) for p in pairs],
             "rejected": [conversation.answer(p.rejected) for p in pairs],
-            "images": [[positions[p.product_id]] for p in pairs],
+            "position": [positions[p.product_id] for p in pairs],
         }
     )
+
+
+def other_products(pairs: Sequence[Pair], positions: Mapping[str, int], seed: int) -> list[int]:
+    """For each pair the row of another product of its category, listed otherwise, drawn once a product.
+
+    Raises:
+        ListingDataError: a category has no two products that are listed differently.
+    """
+    listed: dict[str, dict[str, str]] = {}
+    for pair in pairs:
+        listed.setdefault(pair.category, {})[pair.product_id] = pair.chosen
+    drawn: dict[str, int] = {}
+    for category, answers in sorted(listed.items()):
+        names = sorted(answers)
+        for name in names:
+            random = np.random.default_rng([seed, 1, positions[name]])
+            order = random.permutation(len(names))
+            found = next((names[i] for i in order if answers[names[i]] != answers[name]), None)
+            if found is None:
+                raise ListingDataError(
+                    f"dpo.image_weight needs two products of category {category} with different listings; "
+                    "set it to 0 or make more pairs."
+                )
+            drawn[name] = positions[found]
+    return [drawn[pair.product_id] for pair in pairs]
+
+
+def loss_terms(params: DpoParams) -> dict[str, list[Any]]:
+    """TRL's own terms that have a weight, as its configuration names them."""
+    weights = {"sigmoid": params.sigmoid_weight, "bco_pair": params.bco_weight, "sft": params.sft_weight}
+    used = {name: weight for name, weight in weights.items() if weight}
+    return {"loss_type": list(used), "loss_weights": list(used.values())}
 
 
 def prefer(
@@ -75,8 +104,8 @@ def prefer(
 ) -> Tuned:
     """Train towards the chosen answers, or go on from the newest checkpoint of ``run``.
 
-    The reference is an explicit copy of the model; with LoRA it is the same weights with the adapter off,
-    which holds one copy in memory instead of two.
+    The reference is the model before the first step. What it thinks of each answer is computed once, or
+    ``online`` in every step: by a copy of the model, with LoRA by the same weights with the adapter off.
 
     Raises:
         ListingDataError: equal sides, unknown products, or sequences too long (before any step).
@@ -92,23 +121,28 @@ def prefer(
     ordered = ordered_pairs(pairs, training.steps * per_step, params.seed)
     conversation = Conversation(model)
     longest = _check(model, ordered, positions, pictures, conversation)
-    inner = DataCollatorForVisionPreference(model.processor, max_length=None)
-    trainer = ResumableDPO(
+    data = preference_dataset(ordered, positions, conversation)
+    if params.image_weight:
+        data = data.add_column("other", other_products(ordered, positions, params.seed))
+    online = params.reference == "online"
+    trainer = PreferenceTrainer(
         model=model.model,
-        ref_model=copy.deepcopy(model.model) if run.listing.lora is None else None,
+        ref_model=copy.deepcopy(model.model) if online and run.listing.lora is None else None,
         args=DPOConfig(
             **common_arguments(run),
+            precompute_ref_log_probs=not online,
+            precompute_ref_batch_size=params.reference_batch_size,
             beta=params.beta,
-            loss_type=["sigmoid", "sft"] if params.sft_weight else ["sigmoid"],
-            loss_weights=[1.0, params.sft_weight] if params.sft_weight else None,
+            **loss_terms(params),
         ),
-        train_dataset=preference_dataset(ordered, positions, conversation),
-        data_collator=PictureCollator(by_processor(model, inner), pictures),
+        train_dataset=data,
+        data_collator=pair_collator(model, pictures, data, params.image_kept),
         processing_class=model.processor,
         peft_config=lora_config(run.listing.lora),
         callbacks=[Checkpoints(run, "preferring", lambda step: batch_names(ordered, per_step, step))],
     )
     trainer.muon = training.optimiser == "muon"
+    trainer.terms = Terms(params.image_weight, params.anchor_weight, params.anchor_delta)
     return trained(trainer, model, CURVES, run.resume, longest)
 
 

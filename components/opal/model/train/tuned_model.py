@@ -6,6 +6,7 @@ What is published of one is the model's folder and its curves.
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ class Tuned:
     curves: list[dict[str, float]]
     resumed_from: int  # step
     data_seconds: float  # spent on making batches
+    train_seconds: float  # spent on the steps, their batches included
     longest: int  # tokens
 
     @property
@@ -56,12 +58,15 @@ def trained(
     """
     trainer.remove_callback(PrinterCallback)  # the progress line and the curves say it
     checkpoint = last_checkpoint(resume)
+    start = time.perf_counter()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    seconds = time.perf_counter() - start
     return Tuned(
         model=finished(trainer, model),
         curves=curves_of(trainer.state.log_history, dict(curves)),
         resumed_from=int(checkpoint.name.split("-")[1]) if checkpoint else 0,
         data_seconds=trainer.data_collator.seconds,
+        train_seconds=seconds,
         longest=longest,
     )
 
