@@ -18,6 +18,8 @@ class Headline(Params):
     variant: str  # the system as it is meant to be used: its first figure stands on the pipeline run
     # the first one ranks models; what a catalogue does not have is left out
     metrics: tuple[str, ...] = Field(min_length=1, max_length=MOST_FIGURES)
+    # what its won and lost queries and its examples stand beside; "" for none
+    baseline: str = ""
 
 
 class TrackingParams(Params):
@@ -43,6 +45,7 @@ class TrackingParams(Params):
     headline: dict[str, Headline] = {
         "encoder": Headline(
             variant="fine_tuned",
+            baseline="colour_histogram",
             metrics=(
                 "hits_at_5",
                 "mrr",
@@ -55,10 +58,12 @@ class TrackingParams(Params):
         ),
         "ground": Headline(
             variant="dense_head",
+            baseline="foreground",
             metrics=("iou", "iou_cluttered", "iou_plain", "pointing", "pointing_cluttered", "fallback_rate"),
         ),
         "vlclip": Headline(
             variant="full",
+            baseline="raw",
             metrics=(
                 "mrr",
                 "mrr_cluttered",
@@ -73,6 +78,7 @@ class TrackingParams(Params):
         ),
         "fusion": Headline(
             variant="moe_bilinear",
+            baseline="hybrid_image",
             metrics=(
                 "ndcg_at_10",
                 "mrr",
@@ -86,10 +92,12 @@ class TrackingParams(Params):
         ),
         "refine": Headline(
             variant="refined",
+            baseline="seller",
             metrics=("attribute_f1", "attribute_macro_f1", "drop_precision", "drop_recall", "title_rouge_l"),
         ),
         "listing": Headline(
             variant="dpo",
+            baseline="linear_probe",
             metrics=(
                 "attribute_macro_f1",
                 "attribute_f1",

@@ -93,13 +93,13 @@ def _labels(keys: Texts, of: Mapping[str, str]) -> Texts:
 def pictures(products: Products, ids: Collection[str]) -> dict[str, str]:
     """Product -> its picture as a data URI of a few kilobytes; those that cannot be shown are left out."""
     found: dict[str, str] = {}
-    for product, raw in _encoded(products, ids):
+    for product, raw in encoded(products, ids):
         if product not in found and (uri := small(raw)):
             found[product] = uri
     return found
 
 
-def _encoded(products: Products, ids: Collection[str]) -> Iterator[tuple[str, bytes]]:
+def encoded(products: Products, ids: Collection[str]) -> Iterator[tuple[str, bytes]]:
     """Pictures of the wanted products, from the row groups that hold one."""
     import pyarrow as pa
     import pyarrow.compute as pc

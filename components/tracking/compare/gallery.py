@@ -64,12 +64,13 @@ def gallery(pair: Pair, metric: str, most: int, products: Sequence[Products]) ->
     lost = [i for i in np.argsort(gain, kind="stable")[:most] if gain[i] < 0]
     system = pair.system
     names = (pair.side, system.table, system.variant, system.task, metric)
-    return Gallery(*names, *(_examples(pair, metric, places, gain, products) for places in (won, lost)))
+    return Gallery(*names, *(examples(pair, metric, places, gain, products) for places in (won, lost)))
 
 
-def _examples(
+def examples(
     pair: Pair, metric: str, places: Sequence[int], gain: Any, products: Sequence[Products]
 ) -> tuple[Example, ...]:
+    """The rows at ``places``, with what either side answered; ``products`` are those of either side."""
     if not places:
         return ()
     rows = [side.rows.take(places).to_pylist() for side in (pair.reference, pair.other)]
@@ -96,13 +97,13 @@ def _answer(row: Mapping[str, Any], key: str, value: float, products: Products) 
         right = row["predicted"] in stated(row["truth"])
         return Answer(value, attributes=((row["attribute"], str(row["predicted"]), right),))
     title = row.get("generated_title") or row.get("title") or ""
-    said = _pairs(row.get("generated_attributes") or row.get("attributes"))
-    truth = _pairs(row.get("truth_attributes") or row.get("true_attributes"))
+    said = pairs(row.get("generated_attributes") or row.get("attributes"))
+    truth = pairs(row.get("truth_attributes") or row.get("true_attributes"))
     shown = tuple((*pair, pair in truth) for pair in sorted(said)[:LISTED])
     return Answer(value, title=title, attributes=shown)
 
 
-def _pairs(held: object) -> set[tuple[str, str]]:
+def pairs(held: object) -> set[tuple[str, str]]:
     """Attributes and values, from the list of pairs or from the JSON text that an evaluation wrote."""
     if isinstance(held, str):
         try:

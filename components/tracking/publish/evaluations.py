@@ -6,11 +6,14 @@ by them; in the stage's own run two models' figures of one name would hide each 
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from components.tracking.examples import images
+from components.tracking.examples.shown import Shown
 from components.tracking.params import TrackingParams
 from components.tracking.publish import headline, models
 from components.tracking.publish import run_content as content
@@ -19,6 +22,7 @@ from components.tracking.publish.pending import Join
 from components.tracking.publish.writing import Entries, Measured, StageRun, log, milliseconds
 
 EVALUATION = "vitrine.evaluation"
+EXAMPLES = "examples"  # folder of a model
 
 
 @dataclass(frozen=True)
@@ -72,8 +76,8 @@ def _read_models(reading: Reading, join: Join) -> Iterator[Any]:
                 yield from (client.get_logged_model(output.model_id) for output in outputs)
 
 
-def log_evaluation(stage: StageRun, evaluation: Evaluated, datasets: list[Any]) -> str:
-    """Make, or complete, the run that holds one model's figures; its id."""
+def log_evaluation(stage: StageRun, evaluation: Evaluated, datasets: list[Any], shown: Shown) -> str:
+    """Make, or complete, the run that holds one model's figures and examples; its id."""
     from mlflow.entities import LoggedModelInput
 
     client, run, record = stage.client, stage.run, stage.record
@@ -100,10 +104,29 @@ def log_evaluation(stage: StageRun, evaluation: Evaluated, datasets: list[Any]) 
         figures = [content.Figure(key=content.clean_key(k), value=v) for k, v in evaluation.figures.items()]
         tied = Measured(model.model_id, on.name, on.digest) if on else Measured(model.model_id)
         what = {"model": model.name, "variant": evaluation.variant, "table": evaluation.table}
-        log(client, run_id, Entries(figures, ended, what, measured=tied))
+        tags = _log_examples(stage, evaluation, run_id, on.name if on else "", shown)
+        log(client, run_id, Entries(figures, ended, what, tags=tags, measured=tied))
         client.set_terminated(run_id, "FINISHED", end_time=ended)
         client.set_tag(run_id, "vitrine.complete", "true")
     return run_id
+
+
+def _log_examples(
+    stage: StageRun, evaluation: Evaluated, run_id: str, on: str, shown: Shown
+) -> dict[str, str]:
+    """Pictures for the grid on the run, and the page of examples on the model; the run's tags for them."""
+    client, record, who = stage.client, stage.record, (evaluation.table, evaluation.variant)
+    ended = milliseconds(record.started + record.seconds)
+    with tempfile.TemporaryDirectory(prefix="vitrine-") as folder:
+        found = shown.lay_out(Path(folder), who, record.id, ended)
+        if found:
+            client.log_artifacts(run_id, folder)
+    with tempfile.TemporaryDirectory(prefix="vitrine-") as folder:
+        place = Path(folder) / EXAMPLES / (on or "measured")
+        place.mkdir(parents=True)
+        if shown.lay_out_page(place, who, on or "what was measured"):
+            client.log_model_artifacts(evaluation.model.model_id, folder)
+    return images.TAG if found else {}
 
 
 def log_validation(stage: StageRun, model: Any, datasets: list[Any]) -> None:

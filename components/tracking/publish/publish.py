@@ -20,6 +20,8 @@ from components.stage.files.publish import remove
 from components.stage.params import load_params
 from components.stage.record import Record
 from components.tracking.errors import LockFileError, TrackerUnavailableError
+from components.tracking.examples import images
+from components.tracking.examples.shown import Shown, Who, read_shown
 from components.tracking.faults import meaning
 from components.tracking.params import TrackingParams
 from components.tracking.publish import pending as waiting
@@ -229,35 +231,45 @@ class _Publisher:
         tables = content.metric_tables(files)
         parameters = content.parameters(record, join)
         log(self.client, run_id, Entries(content.figures(record, tables, self.params), ended, parameters))
-        self.models(run, record, join, tables)
+        shown = read_shown(self.root, join.entry, files if tables else {}, self.params)
+        apart = self.models(StageRun(self.client, run, record, join), tables, shown)
         if figures := content.pipeline_figures(tables, self.params):
             log(self.client, self.parents[join.pipeline].info.run_id, Entries(figures, ended))
         with tempfile.TemporaryDirectory(prefix="vitrine-") as folder:
             content.lay_out(Path(folder), record, join, files)
+            more = shown.tables(tables)
+            for name, text in more.items():
+                (Path(folder) / name).write_text(text, encoding="utf-8")
+            pictured = [shown.lay_out(Path(folder), who, record.id, ended) for who in apart]
             self.client.log_artifacts(run_id, folder)
         status = "FINISHED" if record.status == "finished" else "FAILED"
         if record.exit_code == INTERRUPTED:
             status = "KILLED"
         self.client.set_terminated(run_id, status, end_time=ended)
-        shown = content.table_tag(content.logged_tables(record, tables))
-        log(self.client, run_id, Entries(tags=shown | {"vitrine.complete": "true"}))
+        tags = content.table_tag(content.logged_tables(record, tables) | more)
+        tags |= images.TAG if any(pictured) else {}
+        log(self.client, run_id, Entries(tags=tags | {"vitrine.complete": "true"}))
 
-    def models(self, run: Any, record: Record, join: Join, tables: Tables) -> None:
-        """The models that the stage trained or measured, and the data it read."""
+    def models(self, stage: StageRun, tables: Tables, shown: Shown) -> list[Who]:
+        """The models that the stage trained or measured, and the data it read; systems without a model."""
+        run, record, join = stage.run, stage.record, stage.join
         trained = trained_models(self.root, join)
         split = evaluated_split(record.parameters)
         splits = ("train", "validation") if trained else (split,) if tables else ()
         datasets = dataset_inputs(self.root, join, splits, "training" if trained else "evaluation")
         if datasets:
             self.client.log_inputs(run.info.run_id, datasets)
-        stage = StageRun(self.client, run, record, join)
         for folder in trained:
             model = log_model(stage, self.root, folder)
             if len(trained) == 1:
                 log_validation(stage, model, datasets)
         reading = Reading(self.client, run.info.experiment_id, self.root)
-        for evaluation in evaluated(reading, join, tables, self.params):
-            log_evaluation(stage, evaluation, datasets)
+        evaluations = evaluated(reading, join, tables, self.params)
+        apart = shown.main_systems(tables) - {(one.table, one.variant) for one in evaluations}
+        shown.fetch([*((one.table, one.variant) for one in evaluations), *apart])
+        for evaluation in evaluations:
+            log_evaluation(stage, evaluation, datasets, shown)
+        return sorted(apart)
 
     def link(self, path: Path, links: Links) -> None:
         """Tag a pipeline run with the runs that made its cached stages, and drop the queued file."""

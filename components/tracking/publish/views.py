@@ -17,7 +17,16 @@ VIEW, NOTE = "mlflow.sharedViewState.", "mlflow.note.content"
 RUNS, MODELS = "vitrine-runs", "vitrine-models"
 TRAINING = MODE  # of every address that leads to MLflow's pages
 RANKED = "metrics.`mrr`"
-NAME_PX = 360  # width of the column of names, which MLflow cuts at 160
+# Widths in CSS pixels: MLflow cuts names at 160 and figures' names at 100. It heeds a width only of columns
+# whose order is given too.
+WIDTHS = {
+    "attributes.`Run Name`": 290,
+    "runDateAndNestInfo": 130,  # when it began
+    "duration": 80,
+    "attributes.`Version`": 80,
+}
+FIGURE_PX, DATA_PX = 150, 170
+DATASET = "attributes.`Dataset`"
 
 
 def describe(client: Any, experiment: str, catalogue: str, params: TrackingParams) -> None:
@@ -51,12 +60,14 @@ def _views(params: TrackingParams) -> dict[str, str]:
     shown = {
         RUNS: ("Pipeline runs", "pipeline", "attributes.start_time", [*main, *facts, "attributes.`Version`"]),
         # by another order than that of time, MLflow lists nested runs without the runs around them
-        MODELS: ("Models by their figures", "evaluation", RANKED, ["attributes.`Dataset`", *figures]),
+        MODELS: ("Models by their figures", "evaluation", RANKED, [*figures, DATASET]),
     }
     return {f"{VIEW}{key}": _view(*view) for key, view in shown.items()}
 
 
 def _view(name: str, kind: str, order: str, columns: Sequence[str]) -> str:
+    widths = WIDTHS | {column: FIGURE_PX for column in columns if column.startswith("metrics.")}
+    widths |= {column: DATA_PX for column in columns if column == DATASET}
     state = {
         "searchFilter": f"tags.`vitrine.kind` = '{kind}'",
         "orderByKey": order,
@@ -66,7 +77,8 @@ def _view(name: str, kind: str, order: str, columns: Sequence[str]) -> str:
         "datasetsFilter": [],
         "modelVersionFilter": "All Runs",
         "selectedColumns": list(columns),
-        "columnWidths": {"attributes.`Run Name`": NAME_PX},
+        "columnOrder": list(widths),
+        "columnWidths": widths,
     }
     now = round(time.time() * 1000)
     return json.dumps({"name": name, "createdAt": now, "updatedAt": now, "state": json.dumps(state)})

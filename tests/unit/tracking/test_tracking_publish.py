@@ -178,6 +178,10 @@ def test_an_experiment_has_views_that_mlflow_lists_and_keeps_what_people_make_of
         state = json.loads(view["state"])
         found = client.search_runs(["1"], state["searchFilter"], order_by=[f"{state['orderByKey']} DESC"])
         assert len(found) == 1 and key.rpartition(".")[2] in tags["mlflow.note.content"]
+        # MLflow heeds a column's width only where its order is given
+        assert state["columnOrder"][0] == "attributes.`Run Name`" and {*state["columnWidths"]} == {
+            *state["columnOrder"]
+        }
     client.set_experiment_tag("1", "mlflow.note.content", "ours")
     workspace.pipeline(parent="p2", seed=1)
     publish(workspace.root)

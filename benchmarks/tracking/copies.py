@@ -1,0 +1,169 @@
+"""A workspace of its own with the records of another one, and synthetic copies of them, ready to publish.
+
+A copy is a pipeline run hours earlier, of all systems or of some, by an earlier commit, with figures moved a
+bit and models of its own. Files lie in a cache of links to the other workspace's; nothing there is written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components.stage.record import STATE, Record
+from components.tracking.lineage.lockfile import Output, cache_folder, located
+from components.tracking.publish.pending import Join, Pipeline, key_of
+from components.tracking.publish.run_content import room_of
+
+APART_S = 3 * 3600.0  # between the beginnings of two copies
+MOVED = 0.03  # spread of a copy's figures around the real ones, as a share
+# What a copy ran, in turn; OTHERS stands for stages of the catalogue and of no system.
+SYSTEMS = (("vlclip",), ("fusion",), ("opal",), ("encoder", "vlclip"), ("fusion",), ("vlclip",), ())
+RATES = {"vlclip": "vlclip.training.lr", "fusion": "fuse.training.lr", "opal": "sft.training.lr"}
+
+
+@dataclass(frozen=True)
+class Execution:
+    """One execution of a stage as a workspace has kept it."""
+
+    record: Record
+    join: Join
+
+
+def executions(root: Path) -> list[Execution]:
+    """The finished executions of the workspace's newest pipeline run, the first first."""
+    joins = [Join.model_validate_json(path.read_bytes()) for path in (root / STATE / "joined").glob("*.json")]
+    of = {join.record: join for join in joins if join.entry is not None}
+    files = (root / STATE / "records").rglob("*.json")
+    records = [Record.model_validate_json(path.read_bytes()) for path in files if path.stem in of]
+    if not records:
+        raise SystemExit(f"{root} has no records of runs: vitrine run first.")
+    newest = of[max(records, key=lambda record: record.started).id].pipeline
+    found = [Execution(record, of[record.id]) for record in records if of[record.id].pipeline == newest]
+    return sorted(found, key=lambda one: one.record.started)
+
+
+def prepare(source: Path, target: Path) -> None:
+    """Make an empty workspace beside ``source``, with its parameters and its cache as links."""
+    (target / ".dvc").mkdir(parents=True)
+    (target / "params.yaml").write_bytes((source / "params.yaml").read_bytes())
+    held, links = cache_folder(source) / "files/md5", target / ".dvc/cache/files/md5"
+    for path in held.glob("*/*"):
+        place = links / path.parent.name / path.name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.symlink_to(path.resolve())
+
+
+def add_copy(source: Path, target: Path, real: list[Execution], number: int) -> int:
+    """Leave the records of copy ``number`` in ``target``, number 0 as they are; how many there are."""
+    chosen = real if number == 0 else list(_chosen(real, number))
+    pipeline = real[0].join.pipeline if number == 0 else f"copy-{number}"
+    hashes = {} if number == 0 else _renewed(source, target, chosen, number)
+    commits = _commits(source)
+    code = real[0].join.code
+    if number:
+        code = code.model_copy(update={"commit": commits[number % len(commits)], "dirty": False})
+    changed = _changed(chosen, number)
+    for one in chosen:
+        name = one.record.id if number == 0 else _md5(f"{one.record.id} {number}")
+        shift = number * APART_S
+        moved = {"id": name, "parent": pipeline, "started": one.record.started - shift}
+        record = one.record.model_copy(update=moved)
+        _write(target / STATE / "records" / record.stage / f"{name}.json", _replaced(record, hashes))
+        moved = {"record": name, "pipeline": pipeline, "started": record.started, "code": code}
+        join = one.join.model_copy(update=moved)
+        _write(target / STATE / "joined" / f"{name}.json", _replaced(join, hashes))
+    first = chosen[0].join
+    noted = Pipeline(
+        pipeline=pipeline, code=code, profile=first.profile, catalogue=first.catalogue, changed=changed
+    )
+    _write(target / STATE / "pipelines" / f"{key_of(pipeline)}.json", noted.model_dump_json())
+    return len(chosen)
+
+
+def _chosen(real: list[Execution], number: int) -> Iterator[Execution]:
+    wanted = SYSTEMS[number % len(SYSTEMS)]
+    return (one for one in real if not wanted or room_of(one.join) in wanted)
+
+
+def _changed(chosen: list[Execution], number: int) -> dict[str, str]:
+    rooms = {room_of(one.join) for one in chosen} if number else set()
+    return {name: f"{1e-4 * (1 + number % 5):g}" for room, name in RATES.items() if room in rooms}
+
+
+def _renewed(source: Path, target: Path, chosen: list[Execution], number: int) -> dict[str, str]:
+    """Old -> new hash of the copy's models and metrics; the new contents are in the target's cache."""
+    chance, hashes = random.Random(number), {}
+    for one in chosen:
+        for out in one.join.entry.outs if one.join.entry else ():
+            if out.path.startswith("models/") and out.md5.endswith(".dir"):
+                hashes[out.md5] = f"{_md5(f'{out.md5} {number}')}.dir"
+                _link(target, hashes[out.md5], _held(source, out.md5))
+            elif out.path.startswith("metrics/"):
+                hashes |= _moved(source, target, out, chance)
+    return hashes
+
+
+def _moved(source: Path, target: Path, out: Output, chance: random.Random) -> dict[str, str]:
+    """A metrics file whose figures are moved by one factor for each of its rows."""
+    found = located(source, out)
+    if not found:
+        return {}
+    table = json.loads(next(iter(found.values())).read_bytes())
+    for variant, row in table.items():
+        factor = 1 + chance.gauss(0, MOVED)
+        if isinstance(row, dict) and not variant.startswith("_"):
+            table[variant] = {key: _scaled(cell, factor) for key, cell in row.items()}
+        elif isinstance(row, int | float):
+            table[variant] = min(1.0, row * factor)
+    content = json.dumps(table).encode()
+    new = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    place = target / ".dvc/cache/files/md5" / new[:2] / new[2:]
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes(content)
+    return {out.md5: new}
+
+
+def _scaled(cell: Any, factor: float) -> Any:
+    if not isinstance(cell, dict):
+        return cell
+    moved = {k: min(1.0, cell[k] * factor) for k in ("value", "low", "high") if cell.get(k) is not None}
+    return cell | moved
+
+
+def _replaced(value: Record | Join, hashes: Mapping[str, str]) -> str:
+    text = value.model_dump_json()
+    for old, new in hashes.items():
+        text = text.replace(old, new)
+    return text
+
+
+def _commits(source: Path) -> list[str]:
+    command = ["git", "log", "--format=%H", "-n", "60"]
+    done = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
+    return done.stdout.split() or ["0" * 40]
+
+
+def _held(source: Path, md5: str) -> Path:
+    return cache_folder(source) / "files/md5" / md5[:2] / md5[2:]
+
+
+def _link(target: Path, md5: str, held: Path) -> None:
+    place = target / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if held.exists() and not place.exists():
+        place.symlink_to(held.resolve())
+
+
+def _md5(text: str) -> str:
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")

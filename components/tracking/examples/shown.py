@@ -1,0 +1,140 @@
+"""What MLflow shows of an evaluation besides its figures: tables, and ten examples of each system."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components.stage.files.pages import render_page
+from components.tracking.compare.catalogue import Products, encoded, read_products, small
+from components.tracking.compare.gallery import Example
+from components.tracking.compare.per_query import read_results
+from components.tracking.examples.beside import Beside, Measured, beside
+from components.tracking.examples.cards import box_card, card, decoded
+from components.tracking.examples.images import lay_out_images
+from components.tracking.examples.tables import confusion, told, won_and_lost
+from components.tracking.lineage.lockfile import LockEntry, located
+from components.tracking.params import TrackingParams
+from components.tracking.publish.datasets import CHECKED, checked_data
+from components.tracking.publish.headline import Tables, headline_of, logged_table
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+PER_QUERY = "results/per_query/"
+MOST = 10  # examples of a system
+TEMPLATE = Path(__file__).parent / "page.jinja"
+ASKED = ("asked", "figure", "value", "value of the baseline", "answer", "answer of the baseline")
+Who = tuple[str, str]  # table and variant
+
+
+@dataclass
+class Shown:
+    """The evaluation of one stage: what it measured query by query, and the catalogue it asked about."""
+
+    measured: Measured
+    products: Products
+    params: TrackingParams
+    pictures: dict[str, bytes] = field(default_factory=dict)
+    _found: dict[Who, Beside | None] = field(default_factory=dict)
+
+    def main_systems(self, tables: Tables) -> set[Who]:
+        """The main system of each evaluation."""
+        known = {name: headline_of(self.params, name) for name in tables}
+        return {(name, headline.variant) for name, headline in known.items() if headline}
+
+    def tables(self, tables: Tables) -> dict[str, str]:
+        """File -> table of queries won and lost and of values confused, of each evaluation's main system."""
+        made: dict[str, str] = {}
+        for name, variant in sorted(self.main_systems(tables)):
+            if found := self._beside((name, variant)):
+                made |= won_and_lost(found, self.products) if found.baseline else {}
+                made |= confusion(self.measured, name, variant)
+        return made
+
+    def fetch(self, systems: Iterable[Who]) -> None:
+        """Read the pictures of all that will be shown of ``systems``, in one pass over the catalogue."""
+        wanted = {product for who in systems for product in self._pictured(who)}
+        self.pictures |= dict(encoded(self.products, wanted - self.pictures.keys()))
+
+    def lay_out(self, folder: Path, who: Who, own: str, timestamp: int) -> bool:
+        """Write a system's pictures for the grid below ``folder``; whether there are any."""
+        cards = self._cards(who)
+        if cards:
+            lay_out_images(folder, own, timestamp, cards)
+        return bool(cards)
+
+    def lay_out_page(self, folder: Path, who: Who, on: str) -> bool:
+        """Write the page and the table of a system's examples into ``folder``; whether there are any."""
+        found = self._beside(who)
+        rows = found.sample(MOST, self.products) if found else ()
+        if not found or not rows:
+            return False
+        ids = {product for one in rows for product in (one.product, *_found(one))}
+        context = {
+            "found": found,
+            "examples": rows,
+            "titles": self.products.titles,
+            "pictures": {i: uri for i in ids if i in self.pictures and (uri := small(self.pictures[i]))},
+            "on": on,
+        }
+        number = {"number": lambda value: f"{value:.2f}"}
+        (folder / "examples.html").write_text(render_page(TEMPLATE, number, **context), encoding="utf-8")
+        (folder / "examples.json").write_text(logged_table(ASKED, [self._row(found, one) for one in rows]))
+        return True
+
+    def _row(self, found: Beside, one: Example) -> list[Any]:
+        theirs, ours = one.answers
+        other = [round(theirs.value, 4), told(theirs, self.products)] if found.baseline else [None, ""]
+        return [one.asked, found.figure, round(ours.value, 4), other[0], told(ours, self.products), other[1]]
+
+    def _beside(self, who: Who) -> Beside | None:
+        if who not in self._found:
+            headline = headline_of(self.params, who[0])
+            self._found[who] = beside(self.measured, *who, headline) if headline else None
+        return self._found[who]
+
+    def _pictured(self, who: Who) -> set[str]:
+        found = self._beside(who)
+        rows = found.sample(MOST, self.products) if found else ()
+        return {product for one in rows for product in (one.product, *_found(one)) if product}
+
+    def _cards(self, who: Who) -> dict[str, Image]:
+        found = self._beside(who)
+        if found is None:
+            return {}
+        opened = {i: picture for i in self._pictured(who) if (picture := decoded(self.pictures.get(i, b"")))}
+        if boxes := found.boxes(MOST, self.products):
+            return {
+                f"box - {one.asked}": box_card(one, found.figure, opened.get(one.product)) for one in boxes
+            }
+        rows = found.sample(MOST, self.products)
+        return {f"{_kind(one)} - {one.asked}": card(one, found.figure, opened) for one in rows}
+
+
+def read_shown(
+    root: Path, entry: LockEntry | None, files: Mapping[str, Path], params: TrackingParams
+) -> Shown:
+    """What can be shown of a stage, from the per-query files among ``files`` and the data that it read."""
+    per_query = {
+        name.removeprefix(PER_QUERY): file
+        for name, file in files.items()
+        if name.startswith(PER_QUERY) and name.endswith(".parquet")
+    }
+    if not per_query or entry is None:
+        return Shown({}, Products({}), params)
+    data = checked_data(entry)
+    held = located(root, data) if data else {}
+    products = read_products({name.removeprefix(f"{CHECKED}/"): file for name, file in held.items()})
+    measured = read_results({name: file.read_bytes() for name, file in per_query.items()})
+    return Shown(measured, products, params)
+
+
+def _found(example: Example) -> list[str]:
+    return [product for answer in example.answers for product, _ in answer.found]
+
+
+def _kind(example: Example) -> str:
+    return "query" if example.answers[1].found else "listing"
