@@ -7,6 +7,8 @@ from typing import Literal, Self
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
+from components.opal.model.titles.grammar import Titles
+from components.opal.model.titles.params import TitlesParams
 from components.stage.params import Params, Precision, Share
 
 CACHE = Path(".vitrine/cache")
@@ -61,7 +63,7 @@ class Taught(Params):
     """What a model is taught to write of a refined listing."""
 
     stated: Literal["visible", "refined"] = "refined"  # attributes that the picture shows, or all
-    # a title is these, if visible, and the product type; empty: the refined title
+    # where too few titles show what a title names: these, if visible, and the product type
     title_attributes: tuple[str, ...] = ("colour", "pattern")
 
 
@@ -70,6 +72,7 @@ class Note(Params):
 
     prompt: str = Field(pattern=r"\{category\}", max_length=10_000)
     taught: Taught
+    titles: Titles  # how titles are made, and what they may hold
     image_px: int = Field(ge=1, le=4096)  # side of the square that a photo becomes
     base: str | None
     max_title_chars: int = Field(ge=1, le=10_000)
@@ -88,10 +91,16 @@ class ListingParams(Params):
     lora: LoraParams | None = None  # null: every weight is trained
     prompt: str = "List this {category} item."  # with {category}
     taught: Taught = Taught()
+    titles: TitlesParams = TitlesParams()
     require_attributes: bool = False  # the grammar asks for the schema's required attributes, seen or not
     max_title_chars: PositiveInt = 80
     max_new_tokens: int = Field(160, ge=8)
     precision: Precision = "bf16"
+
+    @property
+    def title_kind(self) -> Literal["composed", "written"]:
+        """Whether titles are composed of what the model wrote, or written by it."""
+        return self.titles.kind or ("composed" if self.pretrained is None else "written")
 
     @model_validator(mode="after")
     def _prompt_is_usable(self) -> Self:

@@ -149,7 +149,7 @@ def write_workspace(root: Path, products: int = 60) -> None:
             refined.append({**row, "title": title, "attributes": pairs(kept), "visible": ["colour"]})
             asked = {"product_id": name, "split": split}
             instructions.append({**asked, "grain": "attribute", "prompt": "Colour?", "answer": colour})
-            whole = answer_text(Listing(title, kept), category)
+            whole = answer_text(Listing(title, kept, kind), category)
             instructions.append({**asked, "grain": "listing", "prompt": "All?", "answer": whole})
             ids.append(name)
     write_queries(catalogue, [])

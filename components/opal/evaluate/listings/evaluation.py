@@ -95,8 +95,8 @@ class ListingEvaluation:
             "category": target.category,
             "group_id": self.held_out.groups[i],
             "noise": sorted(self.held_out.noise[i]),
-            "raw_text": raw.text,
-            "constrained_text": constrained.text,
+            "raw_text": raw.whole,
+            "constrained_text": constrained.whole,
             "confidence": [{"name": n, "value": c} for n, c in sorted(constrained.confidence.items())],
         }
         sides = {

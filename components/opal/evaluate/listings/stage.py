@@ -86,6 +86,7 @@ def _note_speed(name: str, both: tuple[list[Generated], list[Generated]], record
     tokens = sum(g.tokens for g in free) + sum(
         h.tokens for g, h in zip(free, held, strict=True) if h is not g
     )
+    record.metrics[f"{name}.titles_refused"] = float(sum(g.title_refused for g in held))
     record.metrics[f"{name}.tokens_per_second"] = tokens / max(record.timings[name], 1e-9)
 
 
@@ -115,4 +116,4 @@ def _first_model(params: Blocks, paths: Paths) -> tuple[ListingModel, dict[str, 
     """The model before its first step. Without pretrained weights it knows nothing, and its row says so."""
     lessons = read_lessons("refined", params.listing, paths.catalogue, paths.refined)
     model, pictures = starting_model(params.listing, lessons, lessons.order(params.sft), paths)
-    return model, note_of(params.listing, pictures.image_px)
+    return model, note_of(params.listing, pictures.image_px, lessons.titles)

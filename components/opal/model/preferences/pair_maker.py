@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ from components.catalog.format.schema import read_schema
 from components.encoder.model.features.rows import read_rows
 from components.opal.model.language.pictures import Pictures
 from components.opal.model.listing_text import Listing, answer_text, parse_answer
-from components.opal.model.listings import listing_of, read_parquet, refined_listings
-from components.opal.model.params import PreferencesParams, Taught
+from components.opal.model.listings import Lesson, listing_of, refined_rows
+from components.opal.model.params import Note, PreferencesParams
 from components.opal.model.preferences.pairs import (
     Pair,
     Question,
@@ -41,14 +42,14 @@ class PairMaker:
     ) -> None:
         self.params, self.prompt = params, note["prompt"]
         self.rows, self.schema = read_rows(catalogue), read_schema(catalogue / "schema.json")
-        self.listings = refined_listings(refined, Taught.model_validate(note["taught"]))
-        told = read_parquet(refined / "products.parquet", ("product_id", "visible"))
+        asked = Note.model_validate({name: value for name, value in note.items() if name != "format"})
+        told = refined_rows(refined)
+        self.titled = asked.titles.kind == "written"  # else answers hold no title
+        self.listings = Lesson(asked.taught, asked.titles, asked.max_title_chars).listings(told)
         self.visible = {row["product_id"]: frozenset(row["visible"] or ()) for row in told}
         self.embeddings = embeddings
         usable = [
-            i
-            for i, row in enumerate(self.rows)
-            if row["split"] == "train" and self._refined(i).attributes and self._refined(i).title.strip()
+            i for i, row in enumerate(self.rows) if row["split"] == "train" and self._refined(i).attributes
         ]
         order = np.random.default_rng([params.seed, 0]).permutation(len(usable))
         self.order = np.array([usable[i] for i in order], dtype=np.int64)
@@ -81,7 +82,8 @@ class PairMaker:
         """The seller's own listing, where refinement changed it."""
         for position in self.order:
             row = self.rows[position]
-            raw = answer_text(listing_of(row), self.schema.categories[row["category"]])
+            sold = listing_of(row) if self.titled else replace(listing_of(row), title="")
+            raw = answer_text(sold, self.schema.categories[row["category"]])
             if pair := self._pair(position, raw, "seller"):
                 yield pair
 
