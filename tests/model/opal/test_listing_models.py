@@ -29,9 +29,10 @@ from components.opal.model.errors import ListingConfigurationError, ListingDataE
 from components.opal.model.language.files import check_listing_folder, load_listing_model, read_note
 from components.opal.model.params import DpoParams, ListingParams, SftParams
 from components.opal.model.preferences.pairs import Pair
+from components.opal.model.sft.batches import sft_collator, sft_dataset, trl_collator
 from components.opal.model.sft.samples import of_one_length, read_lessons
 from components.opal.model.sft.starting_model import starting_model
-from components.opal.model.sft.tuning import ResumableSFT, sft_collator, sft_dataset, trl_collator, tune
+from components.opal.model.sft.tuning import ResumableSFT, tune
 from components.opal.model.train.run import Run
 from components.opal.model.train.trainer_setup import (
     PictureCollator,

@@ -10,10 +10,11 @@ import torch
 from components.catalog.format.schema import read_schema
 from components.encoder.model.features.rows import read_rows
 from components.opal.evaluate.listings.answers import Asking
-from components.opal.evaluate.listings.evaluation import ListingEvaluation
+from components.opal.evaluate.listings.evaluation import RELIANCE, ListingEvaluation
 from components.opal.evaluate.listings.held_out import read_held_out_listings
 from components.opal.evaluate.listings.linear_probe import Known, picture_features, probed
 from components.opal.evaluate.listings.nearest import as_generated, copied, neighbour_rows, voted
+from components.opal.evaluate.listings.picture_reliance import picture_reliance
 from components.opal.model.language.files import load_listing_model, read_note
 from components.opal.model.language.listing_model import ListingModel
 from components.opal.model.listings import refined_listings
@@ -28,6 +29,7 @@ from components.stage.record import Record
 from components.stage.resources.memory import keep_few_kernels
 
 TRAINED = ("sft_raw", "sft_refined", "dpo")
+PREFERRED = ("sft_refined", "dpo")  # rows whose reliance on the picture is compared
 
 
 class Blocks(Params):
@@ -63,9 +65,13 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
     asking = Asking(how, schema, paths)
     for name in TRAINED:
         folder = paths.listing / name
+        model, note = load_listing_model(folder), read_note(folder)
         with record.timed(name):
-            both = asking.answers(load_listing_model(folder), read_note(folder), held_out, name)
-        evaluation.add(name, *both)
+            both = asking.answers(model, note, held_out, name)
+        with record.timed(f"{name}.{RELIANCE}"):
+            judged = name in PREFERRED
+            also = {RELIANCE: picture_reliance(model, note, held_out, asking)} if judged else {}
+        evaluation.add(name, *both, also=also)
         _note_speed(name, both, record)
     untrained = _untrained(params, asking, evaluation, record)
     with record.timed("intervals"):
