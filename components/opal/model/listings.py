@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +30,12 @@ def read_parquet(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
         raise ListingDataError(f"{path} does not exist; run the stage that makes it.") from None
     except (OSError, pa.ArrowException, KeyError) as error:
         raise ListingDataError(f"{path} cannot be read: {' '.join(str(error).split())[:200]}.") from None
+
+
+def left_to_preferences(group_id: str, share: float) -> bool:
+    """Whether a group of the train split is of the ``share`` whose photos tuning does not see."""
+    drawn = int.from_bytes(hashlib.blake2b(group_id.encode(), digest_size=8, key=b"unseen").digest(), "big")
+    return drawn < share * 2**64
 
 
 def listing_of(row: Mapping[str, Any]) -> Listing:

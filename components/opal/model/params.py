@@ -65,6 +65,9 @@ class Taught(Params):
     stated: Literal["visible", "refined"] = "refined"  # attributes that the picture shows, or all
     # where too few titles show what a title names: these, if visible, and the product type
     title_attributes: tuple[str, ...] = ("colour", "pattern")
+    unseen: Share = (
+        0.1  # of train groups that tuning leaves to preferences: photos it has not learned by heart
+    )
 
 
 class Note(Params):
@@ -148,11 +151,14 @@ class SftParams(Params):
 
 
 class PairShares(Params):
-    """Which rejected answers are tried (weights): sampled from the model, the seller's own, swapped."""
+    """Where pairs come from (weights); the first three hold the refined listing against a worse one."""
 
-    sampled: NonNegativeFloat = 0.6
-    seller: NonNegativeFloat = 0.15
-    swapped: NonNegativeFloat = 0.25
+    sampled: NonNegativeFloat = 0.6  # values of the model's own samples
+    seller: NonNegativeFloat = 0.15  # the seller's own listing
+    swapped: NonNegativeFloat = 0.25  # values of a visually near product
+    verified: NonNegativeFloat = 0.0  # of two sampled values the one that the picture supports
+    views: NonNegativeFloat = 0.0  # the value that most views of a photo give
+    corrected: NonNegativeFloat = 0.0  # an own answer with its wrong values replaced
 
     @model_validator(mode="after")
     def _something_is_tried(self) -> Self:
@@ -173,6 +179,8 @@ class PreferencesParams(Params):
     batch_size: PositiveInt = 256
     neighbours: PositiveInt = 8  # visually nearest products that swapped attributes come from
     max_swapped: PositiveInt = 3  # attributes of one pair
+    margin: NonNegativeFloat = 1.0  # log-odds from which a picture supports a value against another one
+    views: int = Field(4, ge=3)  # of one photo, the photo itself among them
     # as_written; or the chosen answer with the wrong values of it: any, or only of what pictures can tell
     rejected: Literal["as_written", "values", "visible_values"] = "values"
 
@@ -189,7 +197,7 @@ class DpoParams(Params):
     sigmoid_weight: NonNegativeFloat = 1.0  # the chosen answer before the rejected one (DPO)
     bco_weight: NonNegativeFloat = 0.0  # each answer by itself: the chosen one gains, the rejected one loses
     sft_weight: NonNegativeFloat = 1.0  # of the chosen answers' own likelihood (RPO)
-    image_weight: NonNegativeFloat = 0.0  # the chosen answer under its picture before another one (mDPO)
+    image_weight: NonNegativeFloat = 0.25  # the chosen answer under its picture before another one (mDPO)
     image_kept: float = Field(0.0, ge=0, lt=1)  # share of its picture left in the other one, which is damaged
     anchor_weight: NonNegativeFloat = 0.0  # the chosen answer must gain (mDPO)
     anchor_delta: NonNegativeFloat = 0.0  # so much reward at least

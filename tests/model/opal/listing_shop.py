@@ -66,7 +66,14 @@ BLOCKS: dict[str, Any] = {
     "preferences": {
         "seed": 3,
         "pairs": 24,
-        "shares": {"sampled": 0.5, "seller": 0.25, "swapped": 0.25},
+        "shares": {
+            "sampled": 0.4,
+            "seller": 0.2,
+            "swapped": 0.25,
+            "verified": 0.05,
+            "views": 0.05,
+            "corrected": 0.05,
+        },
         "batch_size": 16,
         "neighbours": 4,
         "max_swapped": 2,

@@ -18,8 +18,6 @@ from components.catalog.format.schema import CatalogSchema
 from components.opal.model.errors import ListingDataError
 from components.opal.model.listing_text import Listing, answer_text, parse_answer, schema_problems
 
-KINDS = ("sampled", "seller", "swapped")
-
 
 @dataclass(frozen=True)
 class Pair:

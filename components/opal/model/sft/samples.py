@@ -14,7 +14,13 @@ from components.catalog.format.schema import CatalogSchema, read_schema
 from components.encoder.model.features.rows import read_rows
 from components.opal.model.errors import ListingDataError
 from components.opal.model.listing_text import Listing, answer_text
-from components.opal.model.listings import Lesson, listing_of, read_parquet, refined_rows
+from components.opal.model.listings import (
+    Lesson,
+    left_to_preferences,
+    listing_of,
+    read_parquet,
+    refined_rows,
+)
 from components.opal.model.params import ListingParams, SftParams
 from components.opal.model.titles.grammar import Titles
 from components.opal.model.titles.learn import learn_titles
@@ -148,6 +154,10 @@ def read_lessons(variant: Variant, listing: ListingParams, catalogue: Path, refi
         if titles.kind == "composed":
             asked = [sample for sample in asked if sample.grain != TITLE]
     whole = listing_samples(rows, listings, schema, listing.prompt, "train")
+    whole, asked = (
+        [s for s in part if not left_to_preferences(rows[s.position]["group_id"], listing.taught.unseen)]
+        for part in (whole, asked)
+    )
     questions = [listing.prompt.format(category=category) for category in sorted(schema.categories)]
     return Lessons(whole, asked, questions, titles)
 
