@@ -38,7 +38,7 @@ class Described:
         out: dict[str, Any] = {"photo": self.photo, "category": self.category}
         if self.generated is None or self.generated.listing is None:
             return out | {"error": self.problem or "the model wrote no listing"}
-        listing = json.loads(self.generated.text)
+        listing = json.loads(self.generated.whole)
         confidence = {name: round(value, 4) for name, value in self.generated.confidence.items()}
         return out | {"listing": listing, "confidence": confidence}
 

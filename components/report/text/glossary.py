@@ -140,6 +140,10 @@ MEASURES = {
     "precision": ("Precision", "share of what is given that is right"),
     "recall": ("Recall", "share of what is true that is given"),
     "completion_rate": ("Completion rate", "share of the true attributes that are stated, rightly or not"),
+    "picture_reliance": (
+        "Picture reliance",
+        "log-probability of the true listing under its picture minus under another product's, in nats",
+    ),
     "hallucination_rate": ("Hallucination rate", "share of stated values that are wrong; lower is better"),
     "fallback_rate": ("Fallback rate", "share of pictures kept whole because no box was good enough"),
     "correct": ("Correct", "share of listings within the schema that state nothing wrong"),

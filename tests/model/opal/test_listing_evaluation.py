@@ -50,7 +50,7 @@ def test_every_row_is_measured_and_kept(shop: Path, monkeypatch: pytest.MonkeyPa
     assert ("sft_refined", "linear_probe", "attribute_macro_f1") in tested
     assert ("dpo", "sft_refined", "constrained_hallucination_rate") in tested
     kept = pq.read_table("results/per_query/listing/dpo.parquet").to_pylist()
-    assert len(kept) == 12 and kept[0]["constrained_text"].startswith('{"title":"')
+    assert len(kept) == 12 and kept[0]["constrained_text"].startswith('{"type":"')
     assert {p["name"] for p in kept[0]["truth_attributes"]} == {"brand", "colour", "size_cm"}
 
 
@@ -68,7 +68,7 @@ def test_a_photo_becomes_a_listing(
     (tmp_path / "a.png").write_bytes(picture("red", True, 1))
     assert described(shop, monkeypatch, str(tmp_path / "a.png")) == 0
     shown = json.loads(capsys.readouterr().out)
-    assert set(shown["listing"]) == {"title", "attributes"} and shown["category"] == "shapes"
+    assert set(shown["listing"]) == {"type", "attributes", "title"} and shown["category"] == "shapes"
 
 
 def test_a_folder_becomes_lines_and_a_page_and_bad_photos_are_told(

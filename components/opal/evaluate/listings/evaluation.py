@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,16 @@ from components.retrieval.significance import bootstrap_interval, paired_bootstr
 Floats = npt.NDArray[np.float64]
 MODES = ("raw", "constrained")
 SLICED = ("attribute_f1", "hallucination_rate")
-TESTED = ("attribute_f1", "correct", "completion_rate", "precision", "hallucination_rate", "title_rouge_l")
+RELIANCE = "picture_reliance"
+TESTED = (
+    "attribute_f1",
+    "correct",
+    "completion_rate",
+    "precision",
+    "hallucination_rate",
+    "title_rouge_l",
+    RELIANCE,
+)
 COMPARED = (
     ("sft_refined", "nearest_neighbour"),
     ("sft_refined", "nearest_vote"),
@@ -70,12 +80,18 @@ class ListingEvaluation:
         raw: Sequence[Generated],
         constrained: Sequence[Generated],
         pretrained: bool | None = None,
+        also: Mapping[str, Floats] = MappingProxyType({}),
     ) -> None:
-        """Measure one variant. ``pretrained`` is recorded for rows whose meaning hangs on it."""
+        """Measure one variant. ``pretrained`` is recorded for rows whose meaning hangs on it.
+
+        Args:
+            also: further measures, one value per product, which no way of decoding changes.
+        """
         if pretrained is not None:
             self.pretrained[variant] = pretrained
         both = dict(zip(MODES, (raw, constrained), strict=True))
         self.measured[variant] = {mode: self._measure(generated) for mode, generated in both.items()}
+        self.measured[variant]["raw"].values.update(also)
         for i, target in enumerate(self.held_out.targets):
             self._rows.append(self._row(variant, i, target, raw[i], constrained[i]))
 
@@ -95,8 +111,8 @@ class ListingEvaluation:
             "category": target.category,
             "group_id": self.held_out.groups[i],
             "noise": sorted(self.held_out.noise[i]),
-            "raw_text": raw.text,
-            "constrained_text": constrained.text,
+            "raw_text": raw.whole,
+            "constrained_text": constrained.whole,
             "confidence": [{"name": n, "value": c} for n, c in sorted(constrained.confidence.items())],
         }
         sides = {
@@ -181,7 +197,7 @@ class ListingEvaluation:
                 first, second = self.measured[a][mode], self.measured[b][mode]
                 macro = self._macro_test(first, second)
                 tests.append({"metric": prefixed(mode, "attribute_macro_f1"), "a": a, "b": b, **macro})
-                for metric in TESTED:
+                for metric in (m for m in TESTED if m in first.values and m in second.values):
                     difference = self._paired(first.values[metric], second.values[metric])
                     if difference:
                         tests.append({"metric": prefixed(mode, metric), "a": a, "b": b, **difference})

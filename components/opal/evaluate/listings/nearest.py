@@ -42,7 +42,7 @@ def copied(nearest: Sequence[Listing]) -> Listing | None:
 
 
 def voted(nearest: Sequence[Listing]) -> Listing | None:
-    """Each attribute by majority of the neighbours; one that most of them lack is left out.
+    """Each attribute, and the type, by majority of the neighbours; one that most of them lack is left out.
 
     Ties go to the value of the nearer product; the title is that of the nearest.
     """
@@ -58,7 +58,8 @@ def voted(nearest: Sequence[Listing]) -> Listing | None:
             winner = as_value(usual) if usual else None
         if winner is not None:
             attributes[name] = winner
-    return Listing(nearest[0].title, attributes)
+    types = Counter(listing.product_type for listing in nearest)
+    return Listing(nearest[0].title, attributes, types.most_common(1)[0][0])
 
 
 def neighbour_rows(

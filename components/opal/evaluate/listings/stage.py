@@ -10,10 +10,11 @@ import torch
 from components.catalog.format.schema import read_schema
 from components.encoder.model.features.rows import read_rows
 from components.opal.evaluate.listings.answers import Asking
-from components.opal.evaluate.listings.evaluation import ListingEvaluation
+from components.opal.evaluate.listings.evaluation import RELIANCE, ListingEvaluation
 from components.opal.evaluate.listings.held_out import read_held_out_listings
 from components.opal.evaluate.listings.linear_probe import Known, picture_features, probed
 from components.opal.evaluate.listings.nearest import as_generated, copied, neighbour_rows, voted
+from components.opal.evaluate.listings.picture_reliance import picture_reliance
 from components.opal.model.language.files import load_listing_model, read_note
 from components.opal.model.language.listing_model import ListingModel
 from components.opal.model.listings import refined_listings
@@ -28,6 +29,7 @@ from components.stage.record import Record
 from components.stage.resources.memory import keep_few_kernels
 
 TRAINED = ("sft_raw", "sft_refined", "dpo")
+PREFERRED = ("sft_refined", "dpo")  # rows whose reliance on the picture is compared
 
 
 class Blocks(Params):
@@ -63,9 +65,13 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
     asking = Asking(how, schema, paths)
     for name in TRAINED:
         folder = paths.listing / name
+        model, note = load_listing_model(folder), read_note(folder)
         with record.timed(name):
-            both = asking.answers(load_listing_model(folder), read_note(folder), held_out, name)
-        evaluation.add(name, *both)
+            both = asking.answers(model, note, held_out, name)
+        with record.timed(f"{name}.{RELIANCE}"):
+            judged = name in PREFERRED
+            also = {RELIANCE: picture_reliance(model, note, held_out, asking)} if judged else {}
+        evaluation.add(name, *both, also=also)
         _note_speed(name, both, record)
     untrained = _untrained(params, asking, evaluation, record)
     with record.timed("intervals"):
@@ -86,6 +92,7 @@ def _note_speed(name: str, both: tuple[list[Generated], list[Generated]], record
     tokens = sum(g.tokens for g in free) + sum(
         h.tokens for g, h in zip(free, held, strict=True) if h is not g
     )
+    record.metrics[f"{name}.titles_refused"] = float(sum(g.title_refused for g in held))
     record.metrics[f"{name}.tokens_per_second"] = tokens / max(record.timings[name], 1e-9)
 
 
@@ -115,4 +122,4 @@ def _first_model(params: Blocks, paths: Paths) -> tuple[ListingModel, dict[str, 
     """The model before its first step. Without pretrained weights it knows nothing, and its row says so."""
     lessons = read_lessons("refined", params.listing, paths.catalogue, paths.refined)
     model, pictures = starting_model(params.listing, lessons, lessons.order(params.sft), paths)
-    return model, note_of(params.listing, pictures.image_px)
+    return model, note_of(params.listing, pictures.image_px, lessons.titles)

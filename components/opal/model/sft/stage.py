@@ -42,7 +42,7 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
         tuned = tune(model, samples, pictures.take, course)
     name = f"sft_{params.variant}"
     folder, curves = paths.listing / name, paths.plots / f"{name}.csv"
-    publish(tuned, note_of(listing, pictures.image_px), folder, curves, course.resume)
+    publish(tuned, note_of(listing, pictures.image_px, lessons.titles), folder, curves, course.resume)
     record.outputs = [str(folder), str(curves)]
     record.timing("waiting_for_data", tuned.data_seconds)
     record.metrics = {
