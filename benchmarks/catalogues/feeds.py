@@ -7,7 +7,6 @@ drawn picture each), so that shapes can be compared. Texts are our own; only the
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import json
 import random
@@ -237,12 +236,9 @@ def berkeley(root: Path, count: int) -> None:
         )
         photos.append({"image_id": f"i{p.number}", "height": 64, "width": 64, "path": f"00/{p.pictures[0]}"})
     _pictures(root, products, "images/small/00")
-    _lines(root / "listings/metadata/listings_0.json", rows[: count // 2])
-    _lines(root / "listings/metadata/listings_1.json", rows[count // 2 :])
+    _lines(root / "listings/metadata/listings_0.jsonl", rows[: count // 2])
+    _lines(root / "listings/metadata/listings_1.jsonl", rows[count // 2 :])
     _table(root / "images/metadata/images.csv", photos)
-    for table in [*root.glob("*/metadata/*.*")]:  # as they are published, each packed by itself
-        table.with_name(f"{table.name}.gz").write_bytes(gzip.compress(table.read_bytes(), mtime=0))
-        table.unlink()
 
 
 def food_facts(root: Path, count: int) -> None:

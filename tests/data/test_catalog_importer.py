@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import csv
-import gzip
 import io
 import json
 import os
@@ -124,10 +123,6 @@ def test_all_formats_give_the_same_products(tmp_path: Path) -> None:
             writer.writeheader()
             writer.writerows(flat)
         assert products_of(root, {**flat_mapping, "products": f"items{suffix}"}) == expected
-        packed = gzip.compress((root / f"items{suffix}").read_bytes())
-        root = folder_of(tmp_path / f"packed{ord(delimiter)}", [])
-        (root / f"items{suffix}.gz").write_bytes(packed)
-        assert products_of(root, {**flat_mapping, "products": f"items{suffix}.gz"}) == expected
     root = folder_of(tmp_path / "parquet", [])
     pq.write_table(pa.Table.from_pylist(rows[:2]), root / "a-0.parquet")
     pq.write_table(pa.Table.from_pylist(rows[2:]), root / "a-1.parquet")

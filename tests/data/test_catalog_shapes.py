@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import gzip
 from pathlib import Path
 
 import pytest
@@ -175,18 +174,13 @@ def test_an_id_may_have_a_name_of_the_shop_s_own(tmp_path: Path) -> None:
 
 
 def test_entities_of_a_feed_are_not_resolved(tmp_path: Path) -> None:
-    from components.catalog.source.reading.rows import read_rows, source_files
+    from components.catalog.source.reading.rows import read_rows
 
     (tmp_path / "secret").write_text("secret")
     head = f'<!DOCTYPE r [<!ENTITY e SYSTEM "file://{tmp_path}/secret"><!ENTITY b "bbb">]>'
     item = "<item><id>1</id><t>&e;&b;x</t><img>a</img><img>b</img></item>"
     (tmp_path / "f.xml").write_text(f"{head}<rss><channel>{item}</channel></rss>")
     (row,) = read_rows(tmp_path / "f.xml", ())
-    (tmp_path / "p.xml.gz").write_bytes(gzip.compress((tmp_path / "f.xml").read_bytes()))
-    assert list(read_rows(tmp_path / "p.xml.gz", ())) == [row]
-    (tmp_path / "p.parquet.gz").write_bytes(b"")
-    with pytest.raises(SourceError, match=r"each also as \.gz\) and \.parquet; convert it first"):
-        source_files(tmp_path, "p.parquet.gz")
     assert "secret" not in str(row.fields)
     assert (row.fields["id"], row.fields["img"]) == ("1", ["a", "b"])
     (tmp_path / "f.xml").write_text("<rss><channel><item><id>1</id></item><item>")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from components.opal.model.titles.grammar import Titles
 from components.opal.model.titles.params import TitlesParams
@@ -84,6 +84,15 @@ class Note(Params):
     precision: Precision
 
 
+class CertaintyParams(Params):
+    """How the end of a training learns how far its model can be trusted, from validation products."""
+
+    seed: int = 61
+    products: NonNegativeInt = 800  # at most; 0: none, then nothing can be promised
+    batch_size: PositiveInt = 256
+    usual_share: Share = 0.99  # of validation pictures that count as like the training pictures
+
+
 class ListingParams(Params):
     """Block ``listing``: the model that writes listings, and how it is asked."""
 
@@ -99,6 +108,7 @@ class ListingParams(Params):
     max_title_chars: PositiveInt = 80
     max_new_tokens: int = Field(160, ge=8)
     precision: Precision = "bf16"
+    certainty: CertaintyParams = CertaintyParams()
 
     @property
     def title_kind(self) -> Literal["composed", "written"]:
@@ -236,3 +246,11 @@ class DescribeParams(Params):
     max_pixels: PositiveInt = 200_000_000
     min_side_px: PositiveInt = 16
     low_confidence: Share = 0.4  # marked in the gallery below it
+    precision: Share | None = 0.8  # share of stated values that is promised to be right; null: no promise
+    completion: Share | None = None  # or the share of fields to fill
+
+    @model_validator(mode="after")
+    def _one_point(self) -> Self:
+        if self.precision is not None and self.completion is not None:
+            raise ValueError("give precision or completion, and null for the other")
+        return self

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -24,6 +25,7 @@ from components.opal.evaluate.listings.macro_f1 import (
     macro_f1_test,
 )
 from components.opal.evaluate.listings.measures import Target, product_measures
+from components.opal.evaluate.listings.risk import Ranked, RiskTable
 from components.opal.model.listing_text import Listing
 from components.opal.model.writing.generate import Generated
 from components.retrieval.significance import bootstrap_interval, paired_bootstrap
@@ -31,6 +33,7 @@ from components.retrieval.significance import bootstrap_interval, paired_bootstr
 Floats = npt.NDArray[np.float64]
 MODES = ("raw", "constrained")
 SLICED = ("attribute_f1", "hallucination_rate")
+EQUAL_TO = "sft_refined"  # at whose completion rows are compared
 RELIANCE = "picture_reliance"
 TESTED = (
     "attribute_f1",
@@ -72,6 +75,7 @@ class ListingEvaluation:
         self.held_out, self.schema, self.seed, self.samples = held_out, schema, seed, samples
         self.measured: dict[str, dict[str, Measured]] = {}
         self.pretrained: dict[str, bool] = {}
+        self.ranked: dict[str, Ranked] = {}
         self._rows: list[dict[str, Any]] = []
 
     def add(
@@ -92,6 +96,7 @@ class ListingEvaluation:
         both = dict(zip(MODES, (raw, constrained), strict=True))
         self.measured[variant] = {mode: self._measure(generated) for mode, generated in both.items()}
         self.measured[variant]["raw"].values.update(also)
+        self.ranked[variant] = Ranked(self.held_out.targets, constrained, self.held_out.groups)
         for i, target in enumerate(self.held_out.targets):
             self._rows.append(self._row(variant, i, target, raw[i], constrained[i]))
 
@@ -127,6 +132,11 @@ class ListingEvaluation:
             row |= {prefixed(mode, name): float(v[i]) for name, v in measured.values.items()}
         return row
 
+    @cached_property
+    def risk(self) -> RiskTable:
+        """The measures of values in the order of confidence, of writing that is held to the schema."""
+        return RiskTable(self.ranked, self.seed, self.samples)
+
     def metrics(self) -> dict[str, Any]:
         """variant -> metric -> {value, low, high, n}, and the paired tests under ``_tests``."""
         return {**self.figures(), "_tests": self._tests()}
@@ -152,6 +162,9 @@ class ListingEvaluation:
             macro = macro_f1_interval(grouped, self.seed, self.samples)
             figures[prefixed(mode, "attribute_macro_f1")] = macro.model_dump()
         figures |= self._by_attribute(variant) | self._slices(variant)
+        figures |= {n: found.model_dump() for n, found in self.risk.figures(variant, EQUAL_TO).items()}
+        whole = self.ranked[variant].no_wrong_value()
+        figures |= {} if whole is None else {"no_wrong_value": self._interval(whole)}
         if variant in self.pretrained:
             n = len(self.held_out.targets)
             figures["pretrained"] = {
@@ -201,7 +214,15 @@ class ListingEvaluation:
                     difference = self._paired(first.values[metric], second.values[metric])
                     if difference:
                         tests.append({"metric": prefixed(mode, metric), "a": a, "b": b, **difference})
+            for metric, found in self.risk.tests(a, b).items():
+                tests.append({"metric": metric, "a": a, "b": b, **found.model_dump()})
+            tests += self._no_wrong_test(a, b)
         return tests
+
+    def _no_wrong_test(self, a: str, b: str) -> list[dict[str, Any]]:
+        first, second = (self.ranked[name].no_wrong_value() for name in (a, b))
+        found = None if first is None or second is None else self._paired(first, second)
+        return [{"metric": "no_wrong_value", "a": a, "b": b, **found}] if found else []
 
     def _macro_test(self, a: Measured, b: Measured) -> dict[str, Any]:
         groups = self.held_out.groups

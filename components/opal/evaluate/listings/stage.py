@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,17 @@ from components.encoder.model.features.rows import read_rows
 from components.opal.evaluate.listings.answers import Asking
 from components.opal.evaluate.listings.evaluation import RELIANCE, ListingEvaluation
 from components.opal.evaluate.listings.held_out import read_held_out_listings
-from components.opal.evaluate.listings.linear_probe import Known, picture_features, probed
-from components.opal.evaluate.listings.nearest import as_generated, copied, neighbour_rows, voted
+from components.opal.evaluate.listings.linear_probe import Known, picture_features, probed, refined_positions
+from components.opal.evaluate.listings.nearest import (
+    as_generated,
+    calibrated_on,
+    copied,
+    neighbour_rows,
+    shares,
+    voted,
+)
 from components.opal.evaluate.listings.picture_reliance import picture_reliance
+from components.opal.model.certainty.certainty import Certainty, CertaintyFile, read_certainty
 from components.opal.model.language.files import load_listing_model, read_note
 from components.opal.model.language.listing_model import ListingModel
 from components.opal.model.listings import refined_listings
@@ -23,6 +32,7 @@ from components.opal.model.sft.samples import read_lessons
 from components.opal.model.sft.starting_model import note_of, starting_model
 from components.opal.model.writing.generate import Generated
 from components.retrieval.published_figures import flat_figures, publish_figures
+from components.stage.files.publish import write_text
 from components.stage.params import Params
 from components.stage.paths import Paths
 from components.stage.record import Record
@@ -49,13 +59,21 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
     refined = refined_listings(paths.refined)
     held_out = read_held_out_listings(rows, how, paths.truth, refined)
     evaluation = ListingEvaluation(held_out, schema, how.seed, how.bootstrap_samples)
+    categories = [target.category for target in held_out.targets]
     with record.timed("nearest"):
         near = neighbour_rows(rows, held_out.positions, refined, paths.embeddings, how.neighbours)
-        for name, listings in (
-            ("nearest_neighbour", [copied(n[:1]) for n in near]),
-            ("nearest_vote", [voted(n) for n in near]),
-        ):
-            same = as_generated(listings, held_out.targets, schema)
+        measured = {target.product_id for target in held_out.targets}
+        unseen = refined_positions(rows, refined, "validation", measured)
+        others = neighbour_rows(rows, unseen, refined, paths.embeddings, how.neighbours)
+        for name, answer in (("nearest_neighbour", copied), ("nearest_vote", voted)):
+            seen = [Generated("", listing := answer(n), shares(n, listing)) for n in others]
+            certainty = calibrated_on(seen, unseen, rows, refined)
+            listings = [answer(n) for n in near]
+            same = [
+                replace(g, confidence=shares(n, g.listing))
+                for g, n in zip(as_generated(listings, held_out.targets, schema), near, strict=True)
+            ]
+            same = certainty.calibrated(same, categories)
             evaluation.add(name, same, same)
     with record.timed("linear_probe"):
         features = picture_features(paths, how, params.listing.precision)
@@ -71,14 +89,22 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
         with record.timed(f"{name}.{RELIANCE}"):
             judged = name in PREFERRED
             also = {RELIANCE: picture_reliance(model, note, held_out, asking)} if judged else {}
-        evaluation.add(name, *both, also=also)
         _note_speed(name, both, record)
+        certainty = read_certainty(folder) or Certainty(CertaintyFile())
+        held = certainty.calibrated(both[1], categories)
+        evaluation.add(name, both[0], held, also=also)
     untrained = _untrained(params, asking, evaluation, record)
     with record.timed("intervals"):
         metrics = {**evaluation.metrics(), **untrained.figures()}
     tables = {**evaluation.tables(), **untrained.tables()}
     targets = paths.metrics / "listing.json", paths.per_query / "listing"
     record.outputs = publish_figures(metrics, tables, *targets)
+    for name, text in (
+        ("listing_risk", evaluation.risk.risk_csv()),
+        ("listing_reliability", evaluation.risk.reliability_csv()),
+    ):
+        write_text(paths.plots / f"{name}.csv", text)
+        record.outputs.append(str(paths.plots / f"{name}.csv"))
     record.metrics |= {
         name: value
         for name, value in flat_figures(metrics).items()

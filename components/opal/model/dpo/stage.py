@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 
 from components.encoder.model.features.rows import read_rows
+from components.opal.model.certainty.measure import measure_certainty
 from components.opal.model.dpo.preferring import prefer
 from components.opal.model.language.files import load_listing_model, read_note
 from components.opal.model.language.pictures import catalogue_pictures, tower_of
@@ -20,7 +21,7 @@ from components.opal.model.listings import read_parquet
 from components.opal.model.params import DpoParams, ListingParams
 from components.opal.model.preferences.pairs import Pair
 from components.opal.model.train.run import Run, resume_of
-from components.opal.model.train.tuned_model import publish
+from components.opal.model.train.tuned_model import Published, publish
 from components.stage.params import Params
 from components.stage.paths import Paths
 from components.stage.record import Record
@@ -75,7 +76,9 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
     with record.timed("train"):
         done = prefer(model, pairs, positions, pictures.take, course)
     folder, curves = paths.listing / params.variant, paths.plots / f"{params.variant}.csv"
-    publish(done, note, folder, curves, course.resume)
+    with record.timed("certainty"):
+        certainty = measure_certainty(done.model, note, params.listing.certainty, paths)
+    publish(done, note, certainty, Published(folder, curves, course.resume))
     record.outputs = [str(folder), str(curves)]
     record.timing("waiting_for_data", done.data_seconds)
     training, last = dpo.training, done.curves[-max(1, len(done.curves) // 10) :]
