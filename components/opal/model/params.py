@@ -229,7 +229,6 @@ class ListingEvalParams(Params):
     threads: PositiveInt = 1
     split: Literal["validation", "test"] = "test"
     products: PositiveInt | None = None  # the first so many of a seeded order; null: all
-    untrained_products: PositiveInt = 200  # of them in the row of a model that nothing has taught to end
     batch_size: PositiveInt = 256
     neighbours: PositiveInt = 5  # of the voting row
     picture_batch_size: PositiveInt = 64  # of the features that a linear probe reads; kept by this size

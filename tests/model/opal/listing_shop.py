@@ -87,7 +87,6 @@ BLOCKS: dict[str, Any] = {
     "listing_eval": {
         "seed": 5,
         "products": 12,
-        "untrained_products": 6,
         "batch_size": 16,
         "neighbours": 3,
         "bootstrap_samples": 200,
