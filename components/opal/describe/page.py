@@ -17,12 +17,14 @@ TEMPLATE = Path(__file__).with_name("page.jinja")
 
 def _card(described: Described, path: Path, limits: ImageLimits) -> dict[str, object]:
     """One photo with its listing, or with the reason why it has none."""
-    if described.generated is None or described.generated.listing is None:
+    if described.stated is None or described.generated is None:
         return {"photo": described.photo, "listing": None, "error": described.row()["error"]}
     return {
         "photo": described.photo,
         "listing": described.generated.listing,
         "confidence": described.generated.confidence,
+        "left_out": described.stated.left_out,
+        "unlike": described.stated.unlike,
         "picture": thumbnail(
             decode_image(path.read_bytes(), limits, target_px=PICTURE_PX), PICTURE_PX, QUALITY
         ),

@@ -70,7 +70,11 @@ def read_held_out_listings(
     known, positions = read_truth(truth), held_out_rows(rows, params)
     chosen = [rows[i] for i in positions]
     true = [
-        Listing(t["title"] or r["title"], of_pairs(t["attributes"]) or of_pairs(r["attributes"]))
+        Listing(
+            t["title"] or r["title"],
+            of_pairs(t["attributes"]) or of_pairs(r["attributes"]),
+            r["product_type"] or "",
+        )
         if (t := known.get(r["product_id"]))
         else listing_of(r)
         for r in chosen
