@@ -149,9 +149,9 @@ class OptimiserParams(Params):
 class DpoOptimiser(OptimiserParams):
     """Far gentler steps: the model can write already."""
 
-    steps: PositiveInt = 40
+    steps: PositiveInt = 50
     batch_size: PositiveInt = 16  # pairs per step and device
-    learning_rate: PositiveFloat = 0.00003
+    learning_rate: PositiveFloat = 0.0001
     warmup_share: Share = 0.1
     weight_decay: NonNegativeFloat = 0.0
     optimiser: Literal["adamw", "muon"] = "adamw"
