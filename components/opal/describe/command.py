@@ -66,14 +66,19 @@ def _describe(asked: argparse.Namespace) -> int:
     from components.catalog.format.params import ImageLimits
     from components.catalog.format.schema import read_schema
     from components.opal.describe.describe import describe, photos_of
-    from components.opal.describe.page import describe_page
+    from components.opal.describe.page import Shown, describe_page
+    from components.opal.model.certainty.abstain import about_point
+    from components.opal.model.certainty.certainty import read_certainty
     from components.opal.model.errors import PhotoError
     from components.opal.model.params import DescribeParams
 
     params = at_point(load_params("describe", DescribeParams), asked.precision, asked.completion)
     torch.set_num_threads(params.threads)
     photos, schema = photos_of(asked.photo), read_schema(asked.schema)
-    described = describe(photos, asked.category, asked.model or Path(params.model), schema, params)
+    folder = asked.model or Path(params.model)
+    described = describe(photos, asked.category, folder, schema, params)
+    point = about_point(read_certainty(folder), params.precision, params.completion)
+    print(point, file=sys.stderr)
     if asked.photo.is_file():
         if described[0].problem:
             raise PhotoError(described[0].problem)
@@ -85,7 +90,9 @@ def _describe(asked: argparse.Namespace) -> int:
     )
     lines = "".join(json.dumps(d.row(), ensure_ascii=False) + "\n" for d in described)
     write_text(out / "listings.jsonl", lines)
-    write_text(out / "index.html", describe_page(described, photos, limits, params.low_confidence))
+    write_text(
+        out / "index.html", describe_page(described, photos, limits, Shown(params.low_confidence, point))
+    )
     failed = sum(bool(d.problem) for d in described)
     made, place = len(described) - failed, printable(str(out))
     print(f"{made} listings, {failed} photos refused: {place}/listings.jsonl, {place}/index.html")

@@ -213,8 +213,11 @@ def test_a_row_differs_from_itself_by_nothing_and_from_a_better_one_by_something
     ]
     rows = {name: Ranked(targets, a, groups) for name, a in (("x", answers), ("y", answers), ("z", better))}
     table = RiskTable(rows, 0, 300)
-    assert {found.difference for found in table.tests("x", "y").values()} == {0.0}
-    assert table.tests("z", "x")["risk_coverage_area"].high < 0
+    assert {found.difference for found in table.tests([("x", "y")]).values()} == {0.0}
+    better_by = table.tests([("z", "x")])["risk_coverage_area"]
+    assert better_by.high < 0 and table.tests([("z", "nothing")]) == {}
+    pooled = table.tests([("z", "x"), ("x", "y")])["risk_coverage_area"]
+    assert pooled.difference == pytest.approx(better_by.difference / 2)
     figures = table.figures("x", "z")
     assert all(f.low <= f.value <= f.high for f in figures.values()) and figures["calibration_error"].n == 30
 

@@ -214,7 +214,7 @@ class ListingEvaluation:
                     difference = self._paired(first.values[metric], second.values[metric])
                     if difference:
                         tests.append({"metric": prefixed(mode, metric), "a": a, "b": b, **difference})
-            for metric, found in self.risk.tests(a, b).items():
+            for metric, found in self.risk.tests([(a, b)]).items():
                 tests.append({"metric": metric, "a": a, "b": b, **found.model_dump()})
             tests += self._no_wrong_test(a, b)
         return tests

@@ -28,6 +28,7 @@ HALF = 0.5  # completion
 BINS = 10  # of the calibration error, each with as many values
 GRID = np.arange(1, 101) / 100  # completions at which a curve is read
 BLOCK = 100  # bootstrap samples at once
+MOST_SAMPLES = 1000  # each goes through every value of every row
 
 
 class Ranked:
@@ -155,12 +156,12 @@ class RiskTable:
     """Measures of all rows of a table, and their differences, over the same draws of groups.
 
     Args:
-        seed: of the draws. samples: how many.
+        seed: of the draws. samples: how many, at most ``MOST_SAMPLES``.
     """
 
     def __init__(self, rows: Mapping[str, Ranked], seed: int, samples: int) -> None:
         self.rows = {name: row for name, row in rows.items() if len(row)}
-        self._seed, self._samples = seed, samples
+        self._seed, self._samples = seed, min(samples, MOST_SAMPLES)
 
     @cached_property
     def _drawn(self) -> dict[str, Drawn]:
@@ -203,21 +204,22 @@ class RiskTable:
         found = self._drawn if drawn else self._whole
         return {name: row.rates for name, row in found.items()}
 
-    def tests(self, a: str, b: str) -> dict[str, Difference]:
-        """Differences of two rows: of the area, at completion 0.5, and at the completion that both reach."""
-        if a not in self.rows or b not in self.rows:
+    def tests(self, pairs: Sequence[tuple[str, str]]) -> dict[str, Difference]:
+        """Differences of two rows: of the area, at completion 0.5, and at the completion that both reach.
+
+        Args:
+            pairs: of rows; several are of several seeds, whose differences are averaged.
+        """
+        if not all(name in self.rows for pair in pairs for name in pair):
             return {}
-        n, at_half = self.rows[a].groups, _column(HALF)
-        whole, drawn = self._rates_of(0), self._rates_of(1)
-        equal = [_where_both(rates[a], rates[b]) for rates in (whole, drawn)]
-        pairs = {
-            "risk_coverage_area": [found[a].area - found[b].area for found in (self._whole, self._drawn)],
-            "hallucination_at_half": [
-                rates[a][:, at_half] - rates[b][:, at_half] for rates in (whole, drawn)
-            ],
-            "hallucination_at_equal": [first - second for first, second in equal],
-        }
-        out = {metric: _difference(value, draws, n) for metric, (value, draws) in pairs.items()}
+        whole, drawn = (
+            [_differences(found[a], found[b]) for a, b in pairs] for found in (self._whole, self._drawn)
+        )
+        n = self.rows[pairs[0][0]].groups
+        out = {}
+        for metric in whole[0]:
+            value, draws = (np.mean([each[metric] for each in side], axis=0) for side in (whole, drawn))
+            out[metric] = _difference(value, draws, n)
         return {metric: found for metric, found in out.items() if found is not None}
 
     def risk_csv(self) -> str:
@@ -251,6 +253,17 @@ def _csv(rows: Iterable[str], lines: Iterable[tuple[float, Mapping[str, float]]]
 
 def _measured(row: Ranked, weights: npt.NDArray[Any]) -> Drawn:
     return Drawn(row.area(weights), row.at_completions(weights), row.calibration_error(weights))
+
+
+def _differences(a: Drawn, b: Drawn) -> dict[str, Floats]:
+    """Measures of ``a`` minus those of ``b`` in every sample."""
+    first, second = _where_both(a.rates, b.rates)
+    at_half = _column(HALF)
+    return {
+        "risk_coverage_area": a.area - b.area,
+        "hallucination_at_half": a.rates[:, at_half] - b.rates[:, at_half],
+        "hallucination_at_equal": first - second,
+    }
 
 
 def _column(completion: float) -> int:

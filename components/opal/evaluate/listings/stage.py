@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 
 from components.catalog.format.schema import read_schema
@@ -93,10 +92,9 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
         certainty = read_certainty(folder) or Certainty(CertaintyFile())
         held = certainty.calibrated(both[1], categories)
         evaluation.add(name, both[0], held, also=also)
-    untrained = _untrained(params, asking, evaluation, record)
+    _zero_shot(params, asking, evaluation, record)
     with record.timed("intervals"):
-        metrics = {**evaluation.metrics(), **untrained.figures()}
-    tables = {**evaluation.tables(), **untrained.tables()}
+        metrics, tables = evaluation.metrics(), evaluation.tables()
     targets = paths.metrics / "listing.json", paths.per_query / "listing"
     record.outputs = publish_figures(metrics, tables, *targets)
     for name, text in (
@@ -122,30 +120,21 @@ def _note_speed(name: str, both: tuple[list[Generated], list[Generated]], record
     record.metrics[f"{name}.tokens_per_second"] = tokens / max(record.timings[name], 1e-9)
 
 
-def _untrained(
-    params: Blocks, asking: Asking, evaluation: ListingEvaluation, record: Record
-) -> ListingEvaluation:
-    """Row ``zero_shot``, on a seeded sample where nothing is pretrained.
-
-    A model that nobody taught writes to the limit of tokens, for every product, and knows nothing: its row
-    took a third of the stage's time. It has its own n, and no test compares it.
-    """
-    how, pretrained = params.listing_eval, params.listing.pretrained is not None
-    count = len(evaluation.held_out.targets)
-    wanted = count if pretrained else min(how.untrained_products, count)
-    chosen = np.sort(np.random.default_rng(how.seed).permutation(count)[:wanted])
-    held_out = evaluation.held_out.of(chosen.tolist())
-    untrained = ListingEvaluation(held_out, evaluation.schema, how.seed, how.bootstrap_samples)
+def _zero_shot(params: Blocks, asking: Asking, evaluation: ListingEvaluation, record: Record) -> None:
+    """Row ``zero_shot``, of pretrained weights: a model that nobody taught knows nothing, and beating it
+    means nothing."""
+    if params.listing.pretrained is None:
+        return
     model, note = _first_model(params, asking.paths)
     with record.timed("zero_shot"):
-        both = asking.answers(model, note, held_out, "zero_shot")
-    untrained.add("zero_shot", *both, pretrained)
+        both = asking.answers(model, note, evaluation.held_out, "zero_shot")
+    evaluation.add("zero_shot", *both, pretrained=True)
     _note_speed("zero_shot", both, record)
-    return untrained
 
 
 def _first_model(params: Blocks, paths: Paths) -> tuple[ListingModel, dict[str, Any]]:
-    """The model before its first step. Without pretrained weights it knows nothing, and its row says so."""
+    """The model before its first step."""
     lessons = read_lessons("refined", params.listing, paths.catalogue, paths.refined)
-    model, pictures = starting_model(params.listing, lessons, lessons.order(params.sft), paths)
+    samples = lessons.order(lessons.capped(params.sft))
+    model, pictures = starting_model(params.listing, lessons, samples, paths)
     return model, note_of(params.listing, pictures.image_px, lessons.titles)

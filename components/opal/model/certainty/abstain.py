@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from components.opal.model.certainty.certainty import SAID_TYPE, Certainty
+from components.opal.model.certainty.promise import NOWHERE
 from components.opal.model.listing_text import Listing, compact_json
 from components.opal.model.writing.generate import Generated
 
@@ -41,6 +43,28 @@ def threshold_of(certainty: Certainty, precision: float | None, completion: floa
     if precision is None:
         return 0.0
     return curve.for_precision(precision)
+
+
+def about_point(certainty: Certainty | None, precision: float | None, completion: float | None) -> str:
+    """A sentence on what is stated, and where a promise cannot be kept, what could be."""
+    if certainty is None:
+        return (
+            "This model is of an earlier version: its confidence is not calibrated, and nothing is left out."
+        )
+    if completion is not None:
+        return f"Stated are the surest values that fill {completion:.0%} of the fields."
+    if precision is None:
+        return "Every value is stated."
+    if threshold_of(certainty, precision, None) < NOWHERE:
+        return f"Stated are the values of which at most {1 - precision:.0%} are wrong."
+    best = 1 - min(certainty.file.curve.bound, default=1.0)
+    least = (
+        f"the most it can promise is {math.floor(100 * best)}%" if best >= 0.01 else "it can promise nothing"
+    )
+    return (
+        f"This model cannot promise that {precision:.0%} of the values are right ({least}, learned from "
+        f"{certainty.file.measured.products:,} products), so none is stated: ask for less, or --completion."
+    )
 
 
 def without_doubtful(
