@@ -136,4 +136,4 @@ def _first_model(params: Blocks, paths: Paths) -> tuple[ListingModel, dict[str, 
     """The model before its first step."""
     lessons = read_lessons("refined", params.listing, paths.catalogue, paths.refined)
     model, pictures = starting_model(params.listing, lessons, lessons.order(params.sft), paths)
-    return model, note_of(params.listing, pictures.image_px, lessons.titles)
+    return model, note_of(params.listing, pictures.image_px, lessons.lesson)
