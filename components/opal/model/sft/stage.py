@@ -49,6 +49,7 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
     torch.set_num_threads(sft.threads)
     with record.timed("prepare"):
         lessons = read_lessons(params.variant, listing, paths.catalogue, paths.refined)
+        sft = lessons.capped(sft)
         model, pictures = starting_model(listing, lessons, lessons.order(sft), paths)
         lessons, left_out = _fitted(params, lessons, model, pictures, paths)
         samples = lessons.order(sft)
