@@ -44,8 +44,14 @@ class LanguageModel(Params):
 class VisionParams(Params):
     """The image tower, which starts from models/encoder."""
 
-    grid: int = Field(4, ge=1, le=32)  # patch tokens per side; one more token stands for the whole picture
+    encoder_vector: bool = True  # a token of the encoder's vector; always there if nothing else is
+    encoder_dropout: Share = 0.5  # of the numbers of the encoder's vectors, in training
+    grid: int = Field(0, ge=0, le=32)  # patch tokens per side
     frozen: bool = True
+    feature_tokens: int = Field(0, ge=0, le=64)  # more tokens: a learned linear map of the tower's features
+    feature_dropout: Share = 0.3  # of those features, in training
+    head_tokens: int = Field(12, ge=0, le=64)  # and what fixed linear heads say of each value; frozen towers
+    head_values: PositiveInt = 512  # at most so many values, the most frequent ones, have a head
     whitening_pictures: int = Field(1024, ge=2)  # of the train split, whose tokens say how to whiten
 
 
@@ -126,7 +132,7 @@ class ListingParams(Params):
 class OptimiserParams(Params):
     """AdamW with a warm-up and a cosine, as the two trainings share it."""
 
-    steps: PositiveInt = 600
+    steps: PositiveInt = 400
     batch_size: PositiveInt = 48  # rows, or pairs, per step and device
     accumulation: PositiveInt = 1  # batches per step
     learning_rate: PositiveFloat = 0.006
@@ -143,9 +149,9 @@ class OptimiserParams(Params):
 class DpoOptimiser(OptimiserParams):
     """Far gentler steps: the model can write already."""
 
-    steps: PositiveInt = 40
+    steps: PositiveInt = 50
     batch_size: PositiveInt = 16  # pairs per step and device
-    learning_rate: PositiveFloat = 0.00003
+    learning_rate: PositiveFloat = 0.0001
     warmup_share: Share = 0.1
     weight_decay: NonNegativeFloat = 0.0
     optimiser: Literal["adamw", "muon"] = "adamw"
@@ -157,6 +163,8 @@ class SftParams(Params):
     seed: int = 44
     threads: PositiveInt = 1
     instruction_share: Share = 0.05  # of a batch of the refined variant; the rest are whole listings
+    epochs: PositiveFloat | None = None  # no more steps than show each listing so often: small catalogues
+    rarity: Share = 0.5  # words of a value count as the share of its attribute, to the power of -rarity
     training: OptimiserParams = OptimiserParams()
 
 
@@ -191,8 +199,9 @@ class PreferencesParams(Params):
     max_swapped: PositiveInt = 3  # attributes of one pair
     margin: NonNegativeFloat = 1.0  # log-odds from which a picture supports a value against another one
     views: int = Field(4, ge=3)  # of one photo, the photo itself among them
-    # as_written; or the chosen answer with the wrong values of it: any, or only of what pictures can tell
-    rejected: Literal["as_written", "values", "visible_values"] = "values"
+    # as_written; or the chosen answer with wrong values of it: any, or only those of attributes that pictures
+    # can tell, or only those that this picture speaks against
+    rejected: Literal["as_written", "values", "visible_values", "verified_values"] = "values"
 
 
 class DpoParams(Params):

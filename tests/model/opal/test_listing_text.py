@@ -150,6 +150,15 @@ def test_the_order_is_whole_epochs_and_a_function_of_the_seed() -> None:
         Lessons([], asked, []).order(params)
 
 
+def test_epochs_bound_the_steps() -> None:
+    lessons = Lessons([sample(f"p{i}") for i in range(10)], [sample("q", "attribute")], [])
+    block = {**BLOCKS["sft"], "instruction_share": 0.5, "training": TRAINING | {"steps": 50, "batch_size": 5}}
+    for epochs, steps in ((None, 50), (2, 8), (2.25, 9), (100, 50), (0.01, 1)):
+        params = lessons.capped(SftParams.model_validate(block | {"epochs": epochs}))
+        assert params.training.steps == steps
+        assert len(lessons.order(params)) == steps * 5
+
+
 def test_measures_equal_those_computed_by_hand() -> None:
     truth = Listing("Red bar", {"colour": "red", "size_cm": "10", "brand": "Acme"})
     targets = [Target("a", "shapes", truth), Target("b", "shapes", truth)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,9 +11,11 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from components.catalog.format.attributes import facts
 from components.catalog.format.schema import CatalogSchema, read_schema
 from components.encoder.model.features.rows import read_rows
 from components.opal.model.errors import ListingDataError
+from components.opal.model.language.value_heads import StatedValues
 from components.opal.model.listing_text import Listing, answer_text
 from components.opal.model.listings import (
     Lesson,
@@ -27,6 +30,7 @@ from components.opal.model.titles.learn import learn_titles
 
 Variant = Literal["raw", "refined"]
 LISTING, TITLE = "listing", "title"  # grains
+TYPE = ""  # stands for a product type's name among attributes
 POOL = 8  # steps whose samples are sorted by length together
 
 
@@ -96,6 +100,26 @@ def per_step(params: SftParams) -> int:
     return params.training.batch_size * params.training.accumulation
 
 
+NOTHING = StatedValues(np.empty(0, np.int64), (), ())
+
+
+def stated_values(
+    rows: Sequence[Mapping[str, Any]],
+    listings: Mapping[str, Listing],
+    schema: CatalogSchema,
+    samples: Sequence[Sample],
+) -> StatedValues:
+    """The product type and the values of closed lists that the listings of ``samples`` state."""
+    stated = []
+    for sample in samples:
+        known = schema.categories[sample.category].attributes if sample.category in schema.categories else {}
+        said = facts(listings[sample.product_id].attributes)
+        closed = [fact for fact in said if fact[0] in known and known[fact[0]].values]
+        stated.append([(TYPE, rows[sample.position]["product_type"]), *closed])
+    positions = np.array([sample.position for sample in samples], dtype=np.int64)
+    return StatedValues(positions, [rows[i]["group_id"] for i in positions], stated)
+
+
 @dataclass(frozen=True)
 class Lessons:
     """Everything that one variant is taught."""
@@ -104,6 +128,7 @@ class Lessons:
     asked: list[Sample]  # instruction samples; of sellers' listings there are none
     questions: list[str]  # for a listing, one for each category
     titles: Titles = field(default_factory=Titles)
+    values: StatedValues = NOTHING  # product types, and what ``whole`` states of closed attributes
 
     def texts(self) -> list[str]:
         """What the small model's tokenizer is learned from.
@@ -111,6 +136,15 @@ class Lessons:
         The question as often as it is asked: a sentence read in every step should be few tokens.
         """
         return [text for s in (*self.whole, *self.asked) for text in (s.question, s.answer)] + self.questions
+
+    def capped(self, params: SftParams) -> SftParams:
+        """The parameters with no more steps than ``epochs`` allow: few listings are soon known by heart."""
+        if params.epochs is None:
+            return params
+        shown = per_step(params) * (1 - params.instruction_share * bool(self.asked))
+        most = max(1, math.ceil(params.epochs * len(self.whole) / max(shown, 1)))
+        steps = min(params.training.steps, most)
+        return params.model_copy(update={"training": params.training.model_copy(update={"steps": steps})})
 
     def order(self, params: SftParams) -> list[Sample]:
         """The samples of every step; a share of the steps, evenly spread, instruct.
@@ -159,7 +193,8 @@ def read_lessons(variant: Variant, listing: ListingParams, catalogue: Path, refi
         for part in (whole, asked)
     )
     questions = [listing.prompt.format(category=category) for category in sorted(schema.categories)]
-    return Lessons(whole, asked, questions, titles)
+    values = stated_values(rows, listings, schema, whole)
+    return Lessons(whole, asked, questions, titles, values)
 
 
 def _sellers(listing: Listing, titles: Titles) -> Listing:

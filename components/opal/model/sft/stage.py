@@ -34,6 +34,7 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
     torch.set_num_threads(sft.threads)
     with record.timed("prepare"):
         lessons = read_lessons(params.variant, listing, paths.catalogue, paths.refined)
+        sft = lessons.capped(sft)
         samples = lessons.order(sft)
         model, pictures = starting_model(listing, lessons, samples, paths)
         samples = of_one_length(samples, _tokens(model, samples), per_step(sft), sft.seed)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from components.encoder.model.towers.files import load_encoder
-from components.opal.model.language.listing_model import ListingModel, create_listing_model
+from components.opal.model.language.listing_model import ListingModel, Material, create_listing_model
 from components.opal.model.language.pictures import Pictures
 from components.opal.model.params import ListingParams
 from components.opal.model.sft.samples import Lessons, Sample
@@ -44,4 +44,4 @@ def starting_model(
     seen = sorted({sample.position for sample in samples})
     chosen = np.random.default_rng(params.seed).permutation(seen)[: params.vision.whitening_pictures]
     texts = lessons.texts() if params.pretrained is None else []
-    return create_listing_model(params, loaded, texts, np.sort(chosen), paths)
+    return create_listing_model(params, loaded, Material(texts, np.sort(chosen), lessons.values), paths)
