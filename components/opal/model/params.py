@@ -203,8 +203,9 @@ class PreferencesParams(Params):
     max_swapped: PositiveInt = 3  # attributes of one pair
     margin: NonNegativeFloat = 1.0  # log-odds from which a picture supports a value against another one
     views: int = Field(4, ge=3)  # of one photo, the photo itself among them
-    # as_written; or the chosen answer with the wrong values of it: any, or only of what pictures can tell
-    rejected: Literal["as_written", "values", "visible_values"] = "values"
+    # as_written; or the chosen answer with wrong values of it: any, or only those of attributes that pictures
+    # can tell, or only those that this picture speaks against
+    rejected: Literal["as_written", "values", "visible_values", "verified_values"] = "values"
 
 
 class DpoParams(Params):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,7 @@ class PairMaker:
         category, chosen = row["category"], self._refined(position)
         if self.params.rejected != "as_written":
             written = parse_answer(rejected, self.schema.categories[category])
-            wrong = contradicting(chosen, self._told(row["product_id"], written)) if written else None
+            wrong = contradicting(chosen, self._told(position, written)) if written else None
             if wrong is None:
                 return None
             rejected = answer_text(wrong, self.schema.categories[category])
@@ -124,13 +125,25 @@ class PairMaker:
         prompt = question(self.prompt, row["category"])
         return Question(row["product_id"], row["category"], prompt, self._refined(position))
 
-    def _told(self, product_id: str, listing: Listing) -> Attributes:
-        """What a listing says of attributes that may be contradicted.
+    def _told(self, position: int, listing: Listing) -> Attributes:
+        """What a listing says that may be contradicted.
 
         ``visible_values`` leaves out what no picture shows, such as a brand: it can only be learned by heart.
+        ``verified_values`` are only those that this picture speaks against, by the pictures of others.
         """
-        allowed = self.visible.get(product_id, ()) if self.params.rejected == "visible_values" else None
-        return {n: v for n, v in listing.attributes.items() if allowed is None or n in allowed}
+        said, own = listing.attributes, self._refined(position).attributes
+        if self.params.rejected == "visible_values":
+            allowed = self.visible.get(self.rows[position]["product_id"], ())
+            return {n: v for n, v in said.items() if n in allowed}
+        if self.params.rejected == "verified_values":
+            supported, refuted = self.verifier.told_apart(position, own, said, margin=0.0)
+            return {n: v for n, v in refuted.items() if supported[n] == own[n]}
+        return dict(said)
+
+    @cached_property
+    def verifier(self) -> PictureVerifier:
+        """Says which values a picture supports."""
+        return PictureVerifier(self.rows, self.listings, self._vectors(), self.schema, self.evidence_weights)
 
     def _vectors(self) -> npt.NDArray[np.float32]:
         """Unit vectors of the catalogue's pictures, by row."""
@@ -142,19 +155,14 @@ class PairMaker:
         """Pairs of the model's own answers about photos that tuning never saw; see ``own_answers``."""
         params, size = self.params, self.params.batch_size
         torch.manual_seed(params.seed)
-        verifier = None
-        if kind == "verified":
-            verifier = PictureVerifier(
-                self.rows, self.listings, self._vectors(), self.schema, self.evidence_weights
-            )
         for start in range(0, len(self.unseen), size):
             chosen = self.unseen[start : start + min(size, max(wanted, 1) * 2)]
             asked = (chosen, [self.rows[i]["category"] for i in chosen])
             found: list[Judged | None]
-            if verifier:
+            if kind == "verified":
                 both = zip(answers.sampled(*asked), answers.sampled(*asked), strict=True)
                 told = zip(chosen, both, strict=True)
-                found = [verified(int(i), pair, verifier, params.margin) for i, pair in told]
+                found = [verified(int(i), pair, self.verifier, params.margin) for i, pair in told]
             elif kind == "views":
                 found = [agreed(views) for views in answers.of_views(*asked, params.views, params.seed)]
             else:
