@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Self
 
@@ -69,6 +70,8 @@ class Taught(Params):
     """What a model is taught to write of a refined listing."""
 
     stated: Literal["visible", "refined"] = "refined"  # attributes that the picture shows, or all
+    # of a category: those that most listings of the train split state; the others are not taught
+    most_attributes: PositiveInt = 100
     # where too few titles show what a title names: these, if visible, and the product type
     title_attributes: tuple[str, ...] = ("colour", "pattern")
     unseen: Share = (
@@ -82,6 +85,7 @@ class Note(Params):
     prompt: str = Field(pattern=r"\{category\}", max_length=10_000)
     taught: Taught
     titles: Titles  # how titles are made, and what they may hold
+    attributes: Mapping[str, tuple[str, ...]]  # of each category those that are written, in this order
     image_px: int = Field(ge=1, le=4096)  # side of the square that a photo becomes
     base: str | None
     max_title_chars: int = Field(ge=1, le=10_000)

@@ -230,7 +230,7 @@ class Told:
 
 @pytest.mark.parametrize("kind", ["verified", "views", "corrected"])
 def test_pairs_of_own_answers_are_about_photos_that_tuning_never_saw(case: Case, kind: str) -> None:
-    note = note_of(case.listing, 8, case.lessons.titles)
+    note = note_of(case.listing, 8, case.lessons.lesson)
     params = PreferencesParams(margin=0.0, batch_size=4)
     places = (case.root / name for name in ("data/checked", "data/refined", "data/embeddings"))
     maker = PairMaker(*places, note, params)
