@@ -1,7 +1,10 @@
 """Preference optimisation with the reference's log-probabilities cached, beside the same with them online.
 
-Both train the graph's tuned model on the same pairs in the same order, runs alternating, with every weight
-trained and with LoRA. The time to compute the cache is told apart, and after how many epochs it has paid.
+Both train one model on the same pairs in the same order, runs alternating. Cases: every weight of the graph's
+tuned model; and LoRA on a model of random weights, 512 wide with 6 layers, for adapters are for large models:
+on the small one they cost as much as training every weight. The time to compute the cache is told apart, and
+after how many epochs it has paid.
+
 By operations a step can be 4/3 times as fast with every weight trained (forward 1, backward 2, reference 1)
 and 3/2 times with LoRA (its backward needs no gradients of frozen weights).
 
@@ -30,6 +33,8 @@ from components.opal.model.language.files import load_listing_model, read_note
 from components.opal.model.language.listing_model import ListingModel
 from components.opal.model.language.pictures import catalogue_pictures, tower_of
 from components.opal.model.params import DpoParams, ListingParams, LoraParams
+from components.opal.model.sft.samples import read_lessons
+from components.opal.model.sft.starting_model import starting_model
 from components.opal.model.train.run import Run
 from components.stage.params import load_params
 from components.stage.paths import Paths
@@ -39,16 +44,28 @@ RESULTS = Path("benchmarks/results/dpo.json")
 REFERENCES = ("cached", "online")
 
 
-class Case:
-    """The tuned model, its pairs and pictures."""
+WIDE = {"width": 512, "heads": 8, "layers": 6, "feed_forward": 1536, "aligned_start": False}
 
-    def __init__(self, paths: Paths, steps: int) -> None:
+
+class Case:
+    """A model, the graph's pairs and pictures: the tuned model, or one of random weights that is ``wide``."""
+
+    def __init__(self, paths: Paths, steps: int, wide: bool) -> None:
         self.listing = load_params("listing", ListingParams)
         dpo = load_params("dpo", DpoParams)
-        self.params = dpo.model_copy(update={"training": dpo.training.model_copy(update={"steps": steps})})
-        folder = paths.listing / "sft_refined"
-        self.first, self.pairs = load_listing_model(folder), read_pairs(paths.preferences)
-        self.pictures = catalogue_pictures(tower_of(self.first.model), read_note(folder)["image_px"], paths)
+        training = dpo.training.model_copy(update={"steps": steps})
+        # the image term has a cost of its own
+        self.params = dpo.model_copy(update={"training": training, "image_weight": 0.0})
+        self.pairs = read_pairs(paths.preferences)
+        if wide:
+            language = self.listing.language.model_copy(update=WIDE)
+            self.listing = self.listing.model_copy(update={"language": language})
+            lessons = read_lessons("refined", self.listing, paths.catalogue, paths.refined)
+            self.first, self.pictures = starting_model(self.listing, lessons, lessons.whole, paths)
+        else:
+            folder = paths.listing / "sft_refined"
+            self.first, px = load_listing_model(folder), read_note(folder)["image_px"]
+            self.pictures = catalogue_pictures(tower_of(self.first.model), px, paths)
         self.positions = {row["product_id"]: i for i, row in enumerate(read_rows(paths.catalogue))}
 
     def run(self, reference: str, lora: LoraParams | None) -> tuple[float, float, float]:
@@ -94,10 +111,9 @@ def main() -> None:
     arguments = parser.parse_args()
     keep_freed_memory()
     torch.set_num_threads(2)
-    case = Case(Paths(), arguments.steps)
     rows = [
-        measured(case, name, lora, arguments.runs)
-        for name, lora in (("every_weight", None), ("lora", LoraParams()))
+        measured(Case(Paths(), arguments.steps, wide), name, lora, arguments.runs)
+        for name, wide, lora in (("every_weight", False, None), ("lora_wide", True, LoraParams()))
     ]
     RESULTS.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     for row in rows:

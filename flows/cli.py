@@ -181,10 +181,18 @@ def describe(
         str, typer.Option(help="Category of the schema, of the photo or of all in the folder.")
     ],
     out: Annotated[Path | None, typer.Option(help="For a folder: where listings and page go.")] = None,
+    precision: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Promised share of right values.")
+    ] = None,
+    completion: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Or the share of fields to fill.")
+    ] = None,
     profile: Profile = None,
 ) -> None:
     """Write a listing from a photo: title and attributes that obey the category's schema."""
     arguments = [str(photo.resolve()), "--category", category]
+    arguments += ["--precision", str(precision)] if precision is not None else []
+    arguments += ["--completion", str(completion)] if completion is not None else []
     arguments += ["--out", str(out.resolve())] if out else []
     _passed_on("components.opal.describe", *arguments, profile=profile)
 

@@ -38,7 +38,9 @@ LIBRARIES = (
 )
 
 
-LOWER_IS_BETTER = frozenset({"hallucination_rate", "fallback_rate"})
+LOWER_IS_BETTER = frozenset(
+    {"hallucination_rate", "hallucination_at", "fallback_rate", "risk_coverage_area", "calibration_error"}
+)
 
 
 def lower_is_better(metric: str) -> bool:

@@ -137,7 +137,7 @@ def write_source(folder: Path) -> list[tuple[str, str]]:
     write_lines(folder / "queries.jsonl", [query.model_dump() for query in queries])
     write_lines(folder / "qrels.jsonl", [qrel._asdict() for qrel in qrels])
     (folder.parent / "mapping.yaml").write_text(yaml.safe_dump(MAPPING))
-    listings = [compact_json({"title": row["kind"], "attributes": row["specs"]}) for row in rows]
+    listings = [compact_json({"attributes": row["specs"], "title": row["kind"]}) for row in rows]
     return [(row["department"], listing) for row, listing in zip(rows, listings, strict=True)]
 
 

@@ -47,7 +47,7 @@ def check(
     sample: Instruction, schema: CatalogSchema, listing: SellerListing, visible: frozenset[str]
 ) -> bool:
     record, reply = (
-        Listing(listing.title, listing.attributes),
+        Listing(listing.title, listing.attributes, listing.product_type),
         Reply(sample.grain, sample.answer, sample.asked),
     )
     return entailed(reply, record, visible, schema.categories["c"])
@@ -97,7 +97,7 @@ def test_an_answer_about_another_record_is_not_entailed(world: Any, lie: str, da
             assert not check(sample, schema, less, visible)
 
 
-KNOWN = (Listing("A cup", {"hue": "teal", "size": "5"}), {"hue"})
+KNOWN = (Listing("A cup", {"hue": "teal", "size": "5"}, "t"), {"hue"})
 
 
 @pytest.mark.parametrize(
@@ -110,6 +110,9 @@ KNOWN = (Listing("A cup", {"hue": "teal", "size": "5"}), {"hue"})
         ("attributes", '{"hue":"teal","size":6}', ("hue", "size"), False),
         ("attributes", '{"hue":"teal"}', ("hue", "size"), False),
         ("listing", '{"title":"A cup","attributes":{"hue":"teal"}}', (), True),
+        ("listing", '{"type":"t","attributes":{"hue":"teal"},"title":"A cup"}', (), True),
+        ("listing", '{"type":"s","attributes":{"hue":"teal"},"title":"A cup"}', (), False),
+        ("listing", '{"type":"t","attributes":{"hue":"teal"}}', (), False),
         ("listing", '{"title":"A mug","attributes":{"hue":"teal"}}', (), False),
         ("listing", '{"title":"A cup","attributes":{"weight":"1"}}', (), False),
         ("listing", '{"title":"A cup","attributes":{"hue":["teal"]}}', (), False),

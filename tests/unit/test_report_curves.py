@@ -18,6 +18,7 @@ from components.report.figures.curves import (
     TOP,
     WIDTH,
     charts,
+    doubt_charts,
     nice_ticks,
     read_curves,
     thinned,
@@ -106,3 +107,11 @@ def test_the_same_quantity_shares_a_chart_and_empty_curves_have_none() -> None:
     )
     assert [(chart.title, len(chart.lines)) for chart in drawn] == [("Loss", 2), ("Lr", 1)]
     assert len(drawn[1].lines[0].dots) == 1
+
+
+def test_doubt_is_one_chart_a_file_and_none_of_an_earlier_run(tmp_path: Path) -> None:
+    assert doubt_charts(tmp_path, 50) == []
+    (tmp_path / "listing_risk.csv").write_text("step,a,dpo\n10,0.1,\n50,0.2,0.1\n90,,0.3\n")
+    (chart,) = doubt_charts(tmp_path, 50)
+    assert [line.name for line in chart.lines] == ["a", "dpo"] and chart.x == "fields filled, %"
+    assert [line.last for line in chart.lines] == ["0.2", "0.3"]

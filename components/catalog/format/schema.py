@@ -240,9 +240,10 @@ def _one_value_schema(attribute: Attribute) -> dict[str, Any]:
 
 
 def listing_json_schema(schema: CatalogSchema, category: str) -> dict[str, Any]:
-    """The JSON Schema (2020-12) of a generated listing: an object of ``title`` and ``attributes`` only.
+    """The JSON Schema (2020-12) of a generated listing: an object of ``type``, ``attributes`` and ``title``.
 
-    Properties keep the schema's order, so that a grammar built from it is deterministic.
+    Properties come in the order in which a listing is written, attributes in the schema's, so that a grammar
+    built from it is deterministic. The product type may be left out: not every picture tells it.
 
     Raises:
         SchemaError: the category is unknown.
@@ -255,14 +256,15 @@ def listing_json_schema(schema: CatalogSchema, category: str) -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "type": "object",
         "properties": {
-            "title": {"type": "string", "minLength": 1},
+            "type": {"enum": list(schema.categories[category].product_types)},
             "attributes": {
                 "type": "object",
                 "properties": {name: _value_schema(attribute) for name, attribute in attributes.items()},
                 "required": [name for name, attribute in attributes.items() if attribute.required],
                 "additionalProperties": False,
             },
+            "title": {"type": "string", "minLength": 1},
         },
-        "required": ["title", "attributes"],
+        "required": ["attributes", "title"],
         "additionalProperties": False,
     }

@@ -7,13 +7,17 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from components.stage.arguments import Parser
 from components.stage.errors import VitrineError
 from components.stage.files.printable import printable
 from components.stage.files.publish import write_text
 from components.stage.frame import explain
-from components.stage.params import load_params
+from components.stage.params import load_params, validate
+
+if TYPE_CHECKING:
+    from components.opal.model.params import DescribeParams
 
 
 def parser() -> Parser:
@@ -26,6 +30,8 @@ def parser() -> Parser:
     made.add_argument("--category", required=True, help="a category of the schema")
     made.add_argument("--model", type=Path, default=None, help="model folder; params.yaml names the default")
     made.add_argument("--schema", type=Path, default=Path("data/checked/schema.json"))
+    made.add_argument("--precision", type=float, default=None, help="promised share of right values, 0..1")
+    made.add_argument("--completion", type=float, default=None, help="or the share of fields to fill, 0..1")
     made.add_argument("--out", type=Path, default=None, help="of a folder: where JSONL and page go")
     return made
 
@@ -41,6 +47,18 @@ def main(arguments: Sequence[str]) -> int:
         return code
 
 
+def at_point(params: DescribeParams, precision: float | None, completion: float | None) -> DescribeParams:
+    """The parameters with the asked point of the curve instead of their own.
+
+    Raises:
+        ConfigurationError: no share, or both are asked for.
+    """
+    if precision is None and completion is None:
+        return params
+    asked = {"precision": precision, "completion": completion}
+    return validate(type(params), params.model_dump() | asked, "the command line")
+
+
 def _describe(asked: argparse.Namespace) -> int:
     """Print one photo's listing, or write lines and a page for a folder; returns the exit code."""
     import torch
@@ -48,14 +66,19 @@ def _describe(asked: argparse.Namespace) -> int:
     from components.catalog.format.params import ImageLimits
     from components.catalog.format.schema import read_schema
     from components.opal.describe.describe import describe, photos_of
-    from components.opal.describe.page import describe_page
+    from components.opal.describe.page import Shown, describe_page
+    from components.opal.model.certainty.abstain import about_point
+    from components.opal.model.certainty.certainty import read_certainty
     from components.opal.model.errors import PhotoError
     from components.opal.model.params import DescribeParams
 
-    params = load_params("describe", DescribeParams)
+    params = at_point(load_params("describe", DescribeParams), asked.precision, asked.completion)
     torch.set_num_threads(params.threads)
     photos, schema = photos_of(asked.photo), read_schema(asked.schema)
-    described = describe(photos, asked.category, asked.model or Path(params.model), schema, params)
+    folder = asked.model or Path(params.model)
+    described = describe(photos, asked.category, folder, schema, params)
+    point = about_point(read_certainty(folder), params.precision, params.completion)
+    print(point, file=sys.stderr)
     if asked.photo.is_file():
         if described[0].problem:
             raise PhotoError(described[0].problem)
@@ -67,7 +90,9 @@ def _describe(asked: argparse.Namespace) -> int:
     )
     lines = "".join(json.dumps(d.row(), ensure_ascii=False) + "\n" for d in described)
     write_text(out / "listings.jsonl", lines)
-    write_text(out / "index.html", describe_page(described, photos, limits, params.low_confidence))
+    write_text(
+        out / "index.html", describe_page(described, photos, limits, Shown(params.low_confidence, point))
+    )
     failed = sum(bool(d.problem) for d in described)
     made, place = len(described) - failed, printable(str(out))
     print(f"{made} listings, {failed} photos refused: {place}/listings.jsonl, {place}/index.html")

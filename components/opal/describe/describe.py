@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from components.catalog.format.errors import ImageError
 from components.catalog.format.images import decode_image
 from components.catalog.format.params import ImageLimits
 from components.catalog.format.schema import CatalogSchema
+from components.opal.model.certainty.abstain import Stated, threshold_of, without_doubtful
+from components.opal.model.certainty.certainty import Certainty, CertaintyFile, read_certainty
 from components.opal.model.errors import ListingConfigurationError, PhotoError
 from components.opal.model.language.files import load_listing_model, read_note
 from components.opal.model.params import DescribeParams
@@ -30,17 +33,29 @@ class Described:
 
     photo: str
     category: str
-    generated: Generated | None
+    stated: Stated | None
     problem: str = ""
 
+    @property
+    def generated(self) -> Generated | None:
+        """What is stated; None where there is no listing."""
+        found = self.stated.generated if self.stated else None
+        return found if found and found.listing is not None else None
+
     def row(self) -> dict[str, Any]:
-        """As a line of JSONL."""
+        """As a line of JSONL. ``not_visible`` is attribute to the probability of what was not stated."""
         out: dict[str, Any] = {"photo": self.photo, "category": self.category}
-        if self.generated is None or self.generated.listing is None:
+        if self.stated is None or self.generated is None:
             return out | {"error": self.problem or "the model wrote no listing"}
-        listing = json.loads(self.generated.text)
-        confidence = {name: round(value, 4) for name, value in self.generated.confidence.items()}
-        return out | {"listing": listing, "confidence": confidence}
+        out |= {
+            "listing": json.loads(self.generated.whole),
+            "confidence": _rounded(self.generated.confidence),
+        }
+        return out | {"not_visible": _rounded(self.stated.left_out), "unlike_training": self.stated.unlike}
+
+
+def _rounded(chances: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(chance, 4) for name, chance in chances.items()}
 
 
 def photos_of(path: Path) -> list[Path]:
@@ -92,29 +107,53 @@ def describe(
     if category not in schema.categories:
         known = ", ".join(sorted(schema.categories))
         raise ListingConfigurationError(f"There is no category {category[:80]!r}; known: {known[:400]}.")
-    loaded, note = load_listing_model(model), read_note(model)
+    loaded, note, certainty = load_listing_model(model), read_note(model), read_certainty(model)
     limits = ImageLimits(
         max_bytes=params.max_bytes, max_pixels=params.max_pixels, min_side_px=params.min_side_px
     )
     decoding = Decoding(params.batch_size, note["max_new_tokens"], note["precision"])
-    generator = ListingGenerator(loaded, note, schema, decoding)
+    speaker = Speaker(ListingGenerator(loaded, note, schema, decoding), certainty, params)
     out: list[Described] = []
     for start in range(0, len(photos), params.batch_size):
-        out += _describe_batch(photos[start : start + params.batch_size], category, generator, limits)
+        out += _describe_batch(photos[start : start + params.batch_size], category, speaker, limits)
     return out
 
 
+class Speaker:
+    """Writes listings and leaves out what is not sure enough.
+
+    Args:
+        certainty: of the model; None of an earlier version's: then its own confidence stands, and nothing is
+            left out.
+    """
+
+    def __init__(
+        self, generator: ListingGenerator, certainty: Certainty | None, params: DescribeParams
+    ) -> None:
+        self.generator, self.certainty = generator, certainty or Certainty(CertaintyFile())
+        self.threshold = 0.0
+        if certainty is not None:
+            self.threshold = threshold_of(certainty, params.precision, params.completion)
+
+    def __call__(self, pixels: npt.NDArray[np.uint8], category: str) -> list[Stated]:
+        """What is stated of square pictures ``[N, px, px, 3]`` of one category."""
+        _, written = self.generator.both(pixels, [category] * len(pixels))
+        written = self.certainty.calibrated(written, [category] * len(written))
+        unlike = self.certainty.unlike(self.generator.model, pixels)
+        return without_doubtful(written, self.threshold, unlike, partial(self.generator.titled, category))
+
+
 def _describe_batch(
-    photos: Sequence[Path], category: str, generator: ListingGenerator, limits: ImageLimits
+    photos: Sequence[Path], category: str, speaker: Speaker, limits: ImageLimits
 ) -> list[Described]:
     """Read and describe some photos; one that cannot be read gets its problem instead of a listing."""
     pixels, problems = [], {}
     for photo in photos:
         try:
-            pixels.append(read_photo(photo, limits, generator.note["image_px"]))
+            pixels.append(read_photo(photo, limits, speaker.generator.note["image_px"]))
         except PhotoError as error:
             problems[photo] = printable(str(error))  # its name may be no UTF-8
-    written = iter(generator(np.stack(pixels), [category] * len(pixels), constrained=True) if pixels else ())
+    written = iter(speaker(np.stack(pixels), category) if pixels else ())
     return [
         Described(printable(photo.name), category, None, problems[photo])
         if photo in problems

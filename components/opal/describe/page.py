@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from components.catalog.format.images import decode_image
 from components.catalog.format.params import ImageLimits
@@ -17,27 +18,37 @@ TEMPLATE = Path(__file__).with_name("page.jinja")
 
 def _card(described: Described, path: Path, limits: ImageLimits) -> dict[str, object]:
     """One photo with its listing, or with the reason why it has none."""
-    if described.generated is None or described.generated.listing is None:
+    if described.stated is None or described.generated is None:
         return {"photo": described.photo, "listing": None, "error": described.row()["error"]}
     return {
         "photo": described.photo,
         "listing": described.generated.listing,
         "confidence": described.generated.confidence,
+        "left_out": described.stated.left_out,
+        "unlike": described.stated.unlike,
         "picture": thumbnail(
             decode_image(path.read_bytes(), limits, target_px=PICTURE_PX), PICTURE_PX, QUALITY
         ),
     }
 
 
+class Shown(NamedTuple):
+    """What a page says besides listings: ``low`` marks values less sure, ``point`` is a sentence."""
+
+    low: float
+    point: str
+
+
 def describe_page(
-    described: Sequence[Described], photos: Sequence[Path], limits: ImageLimits, low: float
+    described: Sequence[Described], photos: Sequence[Path], limits: ImageLimits, shown: Shown
 ) -> str:
-    """The page as HTML: photos without a listing first; values it is less than ``low`` sure of are marked."""
+    """The page as HTML; photos without a listing come first."""
     cards = [_card(each, path, limits) for each, path in zip(described, photos, strict=True)]
     return render_page(
         TEMPLATE,
         cards=sorted(cards, key=lambda card: card["listing"] is not None),
         categories=list(dict.fromkeys(each.category for each in described)),
         without=sum(card["listing"] is None for card in cards),
-        low=low,
+        low=shown.low,
+        point=shown.point,
     )

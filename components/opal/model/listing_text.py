@@ -3,35 +3,61 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from components.catalog.format.attributes import Attributes, Value, as_value, each
-from components.catalog.format.schema import CatalogSchema, Category, listing_problems
+from components.catalog.format.schema import Attribute, CatalogSchema, Category, listing_problems
+
+PARTS = {"type", "attributes", "title"}  # of an answer
+DECIMALS = (
+    6  # of a number that is written, as of one that makes an attribute numeric when a schema is observed
+)
+LARGEST = 999_999_999_999_999  # number, either side of zero: integers up to here are exact as floats
 
 
 @dataclass(frozen=True)
 class Listing:
-    """A title and attributes, as text; numbers are written the way the catalogue writes them."""
+    """A title, attributes and a product type, as text; numbers are written the way the catalogue writes them.
+
+    A title or a type that is empty is not said.
+    """
 
     title: str
     attributes: Attributes = field(default_factory=dict)
+    product_type: str = ""
 
 
-def _json_value(category: Category | None, name: str, value: Value) -> str | int | float | list[str]:
+def writable(attribute: Attribute, value: Value, most_chars: int) -> bool:
+    """Whether a value that the schema allows can also be written under the grammar.
+
+    Texts have at most ``most_chars`` characters, numbers ``DECIMALS`` decimals and no more than ``LARGEST``.
+    """
+    if attribute.type == "number" and isinstance(value, str):
+        number = float(value)
+        return abs(number) <= LARGEST and round(number, DECIMALS) == number
+    return attribute.type != "string" or all(len(text) <= most_chars for text in each(value))
+
+
+def _plain(number: float) -> str:
+    """A finite number in digits, never with an exponent."""
+    return str(int(number)) if number.is_integer() else format(Decimal(repr(number)), "f")
+
+
+def _json_value(category: Category | None, name: str, value: Value) -> str:
     """A number where the schema says so and the text is one, a list where it is multiple, else the text."""
     attribute = category.attributes.get(name) if category else None
     if attribute is not None and attribute.multiple:
-        return attribute.in_order(value)
-    if not isinstance(value, str):  # of a seller: the schema takes one
-        return list(value)
-    if attribute is None or attribute.type != "number":
-        return value
-    try:
-        number = float(value)
-    except ValueError:
-        return value
-    return int(number) if number.is_integer() else number
+        return compact_json(attribute.in_order(value))
+    if isinstance(value, str) and attribute is not None and attribute.type == "number":
+        try:
+            number = float(value)
+        except ValueError:
+            return compact_json(value)
+        return _plain(number) if math.isfinite(number) else compact_json(value)
+    return compact_json(value if isinstance(value, str) else list(value))  # several, of a seller
 
 
 def value_text(category: Category | None, name: str, value: Value) -> str:
@@ -41,8 +67,10 @@ def value_text(category: Category | None, name: str, value: Value) -> str:
 
 
 def answer_text(listing: Listing, category: Category | None) -> str:
-    """A listing as compact JSON: title first, attributes and their values in the schema's order, numbers as
-    numbers, and a list where an attribute may hold several values.
+    """A listing as compact JSON: its type, its attributes, then a title that can rest on them.
+
+    Attributes and their values come in the schema's order, numbers as numbers, and a list where an attribute
+    may hold several values. A type that the category does not know, and an empty title, are left out.
 
     Grammar and training targets must agree to the byte, separators and order included: a model taught
     anything else is pushed off its path by every constrained token.
@@ -50,8 +78,14 @@ def answer_text(listing: Listing, category: Category | None) -> str:
     known = list(category.attributes) if category else []
     names = [n for n in known if n in listing.attributes]
     names += sorted(set(listing.attributes) - set(names))
-    attributes = {name: _json_value(category, name, listing.attributes[name]) for name in names}
-    return compact_json({"title": listing.title, "attributes": attributes})
+    parts = []
+    if listing.product_type and (category is None or listing.product_type in category.product_types):
+        parts.append(f'"type":{compact_json(listing.product_type)}')
+    held = (f"{compact_json(n)}:{_json_value(category, n, listing.attributes[n])}" for n in names)
+    parts.append(f'"attributes":{{{",".join(held)}}}')
+    if listing.title:
+        parts.append(f'"title":{compact_json(listing.title)}')
+    return "{" + ",".join(parts) + "}"
 
 
 def compact_json(value: object) -> str:
@@ -63,24 +97,25 @@ def as_text(value: Any) -> str:
     """A JSON value as the catalogue writes it: ``500`` and ``500.0`` are one number."""
     if isinstance(value, bool) or value is None:
         return json.dumps(value)
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
+    if isinstance(value, float) and math.isfinite(value):
+        return _plain(value)
     return value if isinstance(value, str) else compact_json(value)
 
 
 def parse_answer(text: str, category: Category | None = None) -> Listing | None:
     """A listing from a model's answer, or None when it is not the JSON object that was asked for.
 
-    A value said twice counts once. Only an attribute that may hold several values takes a list.
+    The type and the title may be missing. A value said twice counts once. Only an attribute that may hold
+    several values takes a list.
     """
     try:
         loaded = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(loaded, dict) or set(loaded) != {"title", "attributes"}:
+    if not isinstance(loaded, dict) or not {"attributes"} <= set(loaded) <= PARTS:
         return None
-    title, attributes = loaded["title"], loaded["attributes"]
-    if not isinstance(title, str) or not isinstance(attributes, dict):
+    product_type, attributes, title = loaded.get("type", ""), loaded["attributes"], loaded.get("title", "")
+    if not isinstance(title, str) or not isinstance(product_type, str) or not isinstance(attributes, dict):
         return None
     known = category.attributes if category else {}
     found: Attributes = {}
@@ -90,12 +125,14 @@ def parse_answer(text: str, category: Category | None = None) -> Listing | None:
         if not held or any(isinstance(part, dict | list | bool) or part is None for part in held):
             return None
         found[name] = as_value(map(as_text, held))
-    return Listing(title, found)
+    return Listing(title, found, product_type)
 
 
-def schema_problems(schema: CatalogSchema, category: str, listing: Listing, *, require: bool) -> list[str]:
-    """Why a listing breaks its category's schema, as sentences; the product type is not part of a listing."""
-    any_type = schema.categories[category].product_types[0]
-    found = listing_problems(schema, category, any_type, listing.attributes, require=require)
-    blank = [] if listing.title.strip() else ["title is blank"]
+def schema_problems(
+    schema: CatalogSchema, category: str, listing: Listing, *, require: bool, titled: bool = True
+) -> list[str]:
+    """Why a listing breaks its category's schema, as sentences; ``titled``: it must have a title."""
+    product_type = listing.product_type or schema.categories[category].product_types[0]
+    found = listing_problems(schema, category, product_type, listing.attributes, require=require)
+    blank = ["title is blank"] if titled and not listing.title.strip() else []
     return blank + [f"{problem.field} {problem.reason}" for problem in found]

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from components.opal.model.titles.grammar import Titles
+from components.opal.model.titles.params import TitlesParams
 from components.stage.params import Params, Precision, Share
 
 CACHE = Path(".vitrine/cache")
@@ -61,8 +63,11 @@ class Taught(Params):
     """What a model is taught to write of a refined listing."""
 
     stated: Literal["visible", "refined"] = "refined"  # attributes that the picture shows, or all
-    # a title is these, if visible, and the product type; empty: the refined title
+    # where too few titles show what a title names: these, if visible, and the product type
     title_attributes: tuple[str, ...] = ("colour", "pattern")
+    unseen: Share = (
+        0.1  # of train groups that tuning leaves to preferences: photos it has not learned by heart
+    )
 
 
 class Note(Params):
@@ -70,12 +75,22 @@ class Note(Params):
 
     prompt: str = Field(pattern=r"\{category\}", max_length=10_000)
     taught: Taught
+    titles: Titles  # how titles are made, and what they may hold
     image_px: int = Field(ge=1, le=4096)  # side of the square that a photo becomes
     base: str | None
     max_title_chars: int = Field(ge=1, le=10_000)
     max_new_tokens: int = Field(ge=1, le=100_000)
     require_attributes: bool
     precision: Precision
+
+
+class CertaintyParams(Params):
+    """How the end of a training learns how far its model can be trusted, from validation products."""
+
+    seed: int = 61
+    products: NonNegativeInt = 800  # at most; 0: none, then nothing can be promised
+    batch_size: PositiveInt = 256
+    usual_share: Share = 0.99  # of validation pictures that count as like the training pictures
 
 
 class ListingParams(Params):
@@ -88,10 +103,17 @@ class ListingParams(Params):
     lora: LoraParams | None = None  # null: every weight is trained
     prompt: str = "List this {category} item."  # with {category}
     taught: Taught = Taught()
+    titles: TitlesParams = TitlesParams()
     require_attributes: bool = False  # the grammar asks for the schema's required attributes, seen or not
     max_title_chars: PositiveInt = 80
     max_new_tokens: int = Field(160, ge=8)
     precision: Precision = "bf16"
+    certainty: CertaintyParams = CertaintyParams()
+
+    @property
+    def title_kind(self) -> Literal["composed", "written"]:
+        """Whether titles are composed of what the model wrote, or written by it."""
+        return self.titles.kind or ("composed" if self.pretrained is None else "written")
 
     @model_validator(mode="after")
     def _prompt_is_usable(self) -> Self:
@@ -139,11 +161,14 @@ class SftParams(Params):
 
 
 class PairShares(Params):
-    """Which rejected answers are tried (weights): sampled from the model, the seller's own, swapped."""
+    """Where pairs come from (weights); the first three hold the refined listing against a worse one."""
 
-    sampled: NonNegativeFloat = 0.6
-    seller: NonNegativeFloat = 0.15
-    swapped: NonNegativeFloat = 0.25
+    sampled: NonNegativeFloat = 0.6  # values of the model's own samples
+    seller: NonNegativeFloat = 0.15  # the seller's own listing
+    swapped: NonNegativeFloat = 0.25  # values of a visually near product
+    verified: NonNegativeFloat = 0.0  # of two sampled values the one that the picture supports
+    views: NonNegativeFloat = 0.0  # the value that most views of a photo give
+    corrected: NonNegativeFloat = 0.0  # an own answer with its wrong values replaced
 
     @model_validator(mode="after")
     def _something_is_tried(self) -> Self:
@@ -164,6 +189,8 @@ class PreferencesParams(Params):
     batch_size: PositiveInt = 256
     neighbours: PositiveInt = 8  # visually nearest products that swapped attributes come from
     max_swapped: PositiveInt = 3  # attributes of one pair
+    margin: NonNegativeFloat = 1.0  # log-odds from which a picture supports a value against another one
+    views: int = Field(4, ge=3)  # of one photo, the photo itself among them
     # as_written; or the chosen answer with the wrong values of it: any, or only of what pictures can tell
     rejected: Literal["as_written", "values", "visible_values"] = "values"
 
@@ -180,7 +207,7 @@ class DpoParams(Params):
     sigmoid_weight: NonNegativeFloat = 1.0  # the chosen answer before the rejected one (DPO)
     bco_weight: NonNegativeFloat = 0.0  # each answer by itself: the chosen one gains, the rejected one loses
     sft_weight: NonNegativeFloat = 1.0  # of the chosen answers' own likelihood (RPO)
-    image_weight: NonNegativeFloat = 0.0  # the chosen answer under its picture before another one (mDPO)
+    image_weight: NonNegativeFloat = 0.25  # the chosen answer under its picture before another one (mDPO)
     image_kept: float = Field(0.0, ge=0, lt=1)  # share of its picture left in the other one, which is damaged
     anchor_weight: NonNegativeFloat = 0.0  # the chosen answer must gain (mDPO)
     anchor_delta: NonNegativeFloat = 0.0  # so much reward at least
@@ -202,7 +229,6 @@ class ListingEvalParams(Params):
     threads: PositiveInt = 1
     split: Literal["validation", "test"] = "test"
     products: PositiveInt | None = None  # the first so many of a seeded order; null: all
-    untrained_products: PositiveInt = 200  # of them in the row of a model that nothing has taught to end
     batch_size: PositiveInt = 256
     neighbours: PositiveInt = 5  # of the voting row
     picture_batch_size: PositiveInt = 64  # of the features that a linear probe reads; kept by this size
@@ -219,3 +245,11 @@ class DescribeParams(Params):
     max_pixels: PositiveInt = 200_000_000
     min_side_px: PositiveInt = 16
     low_confidence: Share = 0.4  # marked in the gallery below it
+    precision: Share | None = 0.8  # share of stated values that is promised to be right; null: no promise
+    completion: Share | None = None  # or the share of fields to fill
+
+    @model_validator(mode="after")
+    def _one_point(self) -> Self:
+        if self.precision is not None and self.completion is not None:
+            raise ValueError("give precision or completion, and null for the other")
+        return self

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from components.catalog.format.attributes import Value, each
 from components.catalog.format.schema import Category
-from components.opal.model.listing_text import Listing, as_text, value_text
+from components.opal.model.listing_text import PARTS, Listing, as_text, value_text
 
 NOT_VISIBLE = "not visible"
 
@@ -83,6 +83,9 @@ def entailed(reply: Reply, record: Listing, visible: Collection[str], category: 
     if grain == "attributes":
         return set(said) == set(asked) and _states(said, record.attributes, category)
     if grain == "listing":
-        whole = set(said) == {"title", "attributes"} and record.title and said["title"] == record.title
-        return bool(whole) and _states(said["attributes"], record.attributes, category)
+        whole = {"attributes", "title"} <= set(said) <= PARTS and record.title
+        if not whole or said["title"] != record.title:
+            return False
+        told = said.get("type", record.product_type) == record.product_type
+        return told and _states(said["attributes"], record.attributes, category)
     return False

@@ -24,7 +24,7 @@ INSTRUCTIONS = pa.schema([(n, pa.string()) for n in ("product_id", "split", "gra
 # Each question in a few wordings, so that a model learns what is asked and not a phrase.
 WORDINGS: Mapping[str, tuple[str, ...]] = {
     "listing": (
-        "Write the listing of this {category} item as JSON with its title and attributes.",
+        "Write the listing of this {category} item as JSON with its type, attributes and title.",
         "Fill in the whole listing form for this {category} item. Answer in JSON.",
     ),
     "attribute": ("What is the {names} of this item?", "Name its {names}.", "{names}?"),
@@ -70,7 +70,11 @@ def _draw(record: _Record, names: Sequence[str], count: int) -> tuple[str, ...]:
 def _listing(record: _Record) -> tuple[str, tuple[str, ...]] | None:
     if not record.listing.title:
         return None
-    return answer_text(Listing(record.listing.title, record.listing.attributes), record.category), ()
+    return answer_text(_whole(record.listing), record.category), ()
+
+
+def _whole(listing: SellerListing) -> Listing:
+    return Listing(listing.title, listing.attributes, listing.product_type)
 
 
 def _attribute(record: _Record) -> tuple[str, tuple[str, ...]] | None:
@@ -86,7 +90,7 @@ def _attributes(record: _Record) -> tuple[str, tuple[str, ...]] | None:
     most = min(record.most, len(record.visible))
     asked = _draw(record, record.visible, int(record.random.integers(2, most + 1)))
     chosen = Listing("", {name: record.listing.attributes[name] for name in asked})
-    return answer_text(chosen, record.category).partition('"attributes":')[2][:-1], asked
+    return answer_text(chosen, record.category).removeprefix('{"attributes":')[:-1], asked
 
 
 def _title(record: _Record) -> tuple[str, tuple[str, ...]] | None:
@@ -147,8 +151,7 @@ class InstructionWriter:
             return None
         answer, asked = found
         listing = record.listing
-        stated = Listing(listing.title, listing.attributes)
-        if not entailed(Reply(grain, answer, asked), stated, self._visible, record.category):
+        if not entailed(Reply(grain, answer, asked), _whole(listing), self._visible, record.category):
             self.refused[grain] += 1
             return None
         wording = WORDINGS[grain][int(record.random.integers(len(WORDINGS[grain])))]

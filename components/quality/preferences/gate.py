@@ -94,14 +94,17 @@ def _value(said: Any, multiple: bool) -> Value:
 
 def _listing(text: str, product: Mapping[str, Any], schema: CatalogSchema) -> str:
     said = _loaded(text)
-    if not isinstance(said, dict) or set(said) != {"title", "attributes"}:
-        return "the chosen side is not a JSON object of title and attributes"
-    if not isinstance(said["title"], str) or not isinstance(said["attributes"], dict):
-        return "the chosen side's title is no text or its attributes are no object"
+    if not isinstance(said, dict) or not {"attributes"} <= set(said) <= {"type", "attributes", "title"}:
+        return "the chosen side is not a JSON object of type, attributes and title"
+    product_type = said.get("type", product["product_type"])
+    if not all(isinstance(text, str) for text in (product_type, said.get("title", ""))):
+        return "the chosen side's type or title is no text"
+    if not isinstance(said["attributes"], dict):
+        return "the chosen side's attributes are no object"
     known = schema.categories[product["category"]].attributes
     stated = {
         name: _value(value, name in known and known[name].multiple)
         for name, value in said["attributes"].items()
     }
-    problems = listing_problems(schema, product["category"], product["product_type"], stated, require=False)
+    problems = listing_problems(schema, product["category"], product_type, stated, require=False)
     return f"chosen: {problems[0].field} {problems[0].reason}" if problems else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from components.report.errors import ReportInputError
@@ -37,6 +37,7 @@ class Chart:
     x_ticks: tuple[tuple[float, str], ...]
     y_ticks: tuple[tuple[float, str], ...]
     averaged: int  # every drawn point is the mean of up to this many
+    x: str = "step"  # what runs to the right
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,27 @@ def charts(curves: Curves, most: int) -> list[Chart]:
         if points:
             grouped.setdefault(quantity(name), {})[name] = points
     return [_chart(metric_label(title), group, most) for title, group in grouped.items()]
+
+
+# File of plots/ -> title, and what runs to the right: what becomes of listings that leave out what they doubt
+DOUBT = {
+    "listing_risk": ("Share of stated values that are wrong", "fields filled, %"),
+    "listing_reliability": ("Share of values that are right", "confidence, %"),
+}
+MOST_LINES = 4  # that can be told apart; of rows, the last ones of a table are the strongest
+
+
+def doubt_charts(plots: Path, most: int) -> list[Chart]:
+    """Risk and reliability of the rows of listings, each file one chart; none of an earlier run's."""
+    found = []
+    for name, (title, x) in DOUBT.items():
+        if not (plots / f"{name}.csv").is_file():
+            continue
+        curves = read_curves(plots / f"{name}.csv")
+        drawn = {row: points for row, points in list(curves.items())[-MOST_LINES:] if points}
+        if drawn:
+            found.append(replace(_chart(title, drawn, most), x=x))
+    return found
 
 
 def _chart(title: str, curves: Curves, most: int) -> Chart:

@@ -36,6 +36,7 @@ METRIC_NAMES = {
     "completion_rate": "Completion rate",
     "hallucination_rate": "Hallucination rate",
     "fallback_rate": "Fallback rate",
+    "risk_coverage_area": "Risk-coverage area",
     "correct": "Correct",
     "rouge_l": "ROUGE-L",
     "bleu": "BLEU",

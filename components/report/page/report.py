@@ -14,6 +14,7 @@ from components.report.catalogue import CheckedCatalogue, read_catalogue
 from components.report.errors import ReportParamsError
 from components.report.figures import figures as fig
 from components.report.figures.claims import JudgedClaim, judged_claims
+from components.report.figures.curves import doubt_charts
 from components.report.figures.key_figures import key_figures
 from components.report.figures.quality_summary import read_gate
 from components.report.page.galleries import Galleries, read_galleries
@@ -61,7 +62,8 @@ def build_report(
     checked = read_catalogue(paths.catalogue)
     shared = _shop(paths, params, checked) | _claimed(gaps, claims)
     shared |= {"gaps": gaps.notes, "partial": bool(partial), "titled": params.title}
-    parts = system_parts(params, gaps.figures, claims, shared["curves"])
+    doubt = doubt_charts(paths.plots, params.curve_points)
+    parts = system_parts(params, gaps.figures, claims, shared["curves"], doubt)
     galleries = read_galleries(paths, params, checked, claims)
     shared |= {"listings": galleries.listings, "pictures": galleries.pictures}
     start = (at or paths.report).parent

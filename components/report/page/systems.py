@@ -48,8 +48,9 @@ def system_parts(
     all_figures: Mapping[str, fig.Figures],
     claims: list[JudgedClaim],
     drawn: list[chart.StageCharts],
+    doubt: list[chart.Chart],
 ) -> dict[str, dict[str, Any]]:
-    """Key of a page -> results, slices and the curves of ``drawn`` that are its own.
+    """Key of a page -> results, slices, the curves of ``drawn`` that are its own, and charts of ``doubt``.
 
     Raises:
         ReportParamsError: a main variant is none of its system's.
@@ -63,6 +64,7 @@ def system_parts(
                 found for name in group.slices if (found := _sliced(name, params, all_figures, claims))
             ],
             "curves": [each for each in drawn if group.curves and each.stage.startswith(group.curves)],
+            "doubt": doubt if "listing" in systems else [],
         }
     return parts
 

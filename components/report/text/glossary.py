@@ -140,7 +140,28 @@ MEASURES = {
     "precision": ("Precision", "share of what is given that is right"),
     "recall": ("Recall", "share of what is true that is given"),
     "completion_rate": ("Completion rate", "share of the true attributes that are stated, rightly or not"),
+    "picture_reliance": (
+        "Picture reliance",
+        "log-probability of the true listing under its picture minus under another product's, in nats",
+    ),
     "hallucination_rate": ("Hallucination rate", "share of stated values that are wrong; lower is better"),
+    "hallucination_at": (
+        "Hallucination at a completion",
+        "the share of wrong values where half of all fields are filled, or as many as by sft_refined, by the "
+        "surest values; lower is better",
+    ),
+    "risk_coverage_area": (
+        "Risk-coverage area",
+        "mean rate of wrong values when ever fewer, surer values are stated; lower is better",
+    ),
+    "calibration_error": (
+        "Calibration error",
+        "how far a value's probability is from how often such values are right, on average; lower is better",
+    ),
+    "no_wrong_value": (
+        "No wrong value",
+        "share of listings that state something and nothing wrong, where half of all fields are filled",
+    ),
     "fallback_rate": ("Fallback rate", "share of pictures kept whole because no box was good enough"),
     "correct": ("Correct", "share of listings within the schema that state nothing wrong"),
     "rouge_l": ("ROUGE-L", "longest common word sequence with the true title, as an F-measure"),

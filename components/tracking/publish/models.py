@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from components.tracking.examples.sparkline import sparklines
 from components.tracking.lineage.lockfile import Output, composed, listing, listing_md5, located
 from components.tracking.publish import run_content as content
 from components.tracking.publish.pending import Join
 from components.tracking.publish.views import TRAINING
 from components.tracking.publish.writing import StageRun
+from components.tracking.registry.signature import write_signature
 
 FOLDER = "models"
 STUDY = "study"
@@ -134,7 +136,7 @@ def log_model(stage: StageRun, root: Path, trained: Trained) -> Any:
         kept = {key: tags[key] for key in tags if key in INHERITED or key.startswith("vitrine.dep.")}
         kept |= {MODEL: trained.path, DVC: trained.output.md5, VARIANT: Path(trained.path).name}
         kept |= {"vitrine.trained": own, "vitrine.weights": ", ".join(trained.weights)}
-        kept |= {"vitrine.bytes": str(trained.output.size or ""), NOTE: card(run, join, trained)}
+        kept |= {"vitrine.bytes": str(trained.output.size or ""), NOTE: card(stage, trained)}
         model = client.create_logged_model(
             experiment,
             name=model_name(join.where, trained.path),
@@ -161,12 +163,15 @@ def _lay_out(folder: Path, root: Path, trained: Trained, model: Any) -> None:
         if name.suffix == ".json" and file.stat().st_size <= SHOWN_BYTES:
             (folder / name.parent).mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, folder / name)
+    write_signature(folder, (system_of(trained.path), Path(trained.path).name), model, trained.weights)
 
 
-def card(run: Any, join: Join, trained: Trained) -> str:
-    """What the model is and how to have it, in Markdown."""
+def card(stage: StageRun, trained: Trained) -> str:
+    """What the model is, how to have it, and how its training went, in Markdown."""
+    run, join = stage.run, stage.join
     commit = join.code.commit[:12] or "unknown"
     size = f", {trained.output.size / 1e6:.1f} MB" if trained.output.size else ""
+    training = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
     lines = [
         f"`{trained.path}` of catalogue **{join.where or 'unnamed'}**, trained by stage `{join.stage}`.",
         "",
@@ -174,7 +179,10 @@ def card(run: Any, join: Join, trained: Trained) -> str:
         f"- Held by DVC as `{trained.output.md5}`; `dvc checkout {trained.path}` at commit `{commit}`"
         f"{' (it had uncommitted changes)' if join.code.dirty else ''} brings them back.",
         "- Registered (`vitrine register`), the files are copied here, under `model/`.",
-        f"- Curves and parameters: run [{run.info.run_name}](#/experiments/{run.info.experiment_id}"
-        f"/runs/{run.info.run_id}?{TRAINING}).",
+        f"- Parameters: run [{run.info.run_name}]({training}?{TRAINING}). "
+        "Examples of what it answers, once it was measured: *Artifacts*, `examples/`.",
     ]
+    if curves := sparklines(stage.record.curves):
+        lines += ["", f"Training ([as charts]({training}/model-metrics?{TRAINING})):", "", "```"]
+        lines += [*curves, "```"]
     return "\n".join(lines)

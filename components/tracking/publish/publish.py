@@ -19,6 +19,8 @@ from components.stage.errors import VitrineError
 from components.stage.files.publish import remove
 from components.stage.params import load_params
 from components.stage.record import Record
+from components.tracking.agent.prompts import linked_prompts, prompt_name, register_prompts
+from components.tracking.agent.traces import conversations, log_traces
 from components.tracking.errors import LockFileError, TrackerUnavailableError
 from components.tracking.examples import images
 from components.tracking.examples.shown import Shown, Who, read_shown
@@ -232,7 +234,9 @@ class _Publisher:
         parameters = content.parameters(record, join)
         log(self.client, run_id, Entries(content.figures(record, tables, self.params), ended, parameters))
         shown = read_shown(self.root, join.entry, files if tables else {}, self.params)
-        apart = self.models(StageRun(self.client, run, record, join), tables, shown)
+        stage = StageRun(self.client, run, record, join)
+        apart = self.models(stage, tables, shown)
+        linked = self.agent(stage)
         if figures := content.pipeline_figures(tables, self.params):
             log(self.client, self.parents[join.pipeline].info.run_id, Entries(figures, ended))
         with tempfile.TemporaryDirectory(prefix="vitrine-") as folder:
@@ -247,7 +251,7 @@ class _Publisher:
             status = "KILLED"
         self.client.set_terminated(run_id, status, end_time=ended)
         tags = content.table_tag(content.logged_tables(record, tables) | more)
-        tags |= images.TAG if any(pictured) else {}
+        tags |= linked | (images.TAG if any(pictured) else {})
         log(self.client, run_id, Entries(tags=tags | {"vitrine.complete": "true"}))
 
     def models(self, stage: StageRun, tables: Tables, shown: Shown) -> list[Who]:
@@ -270,6 +274,15 @@ class _Publisher:
         for evaluation in evaluations:
             log_evaluation(stage, evaluation, datasets, shown)
         return sorted(apart)
+
+    def agent(self, stage: StageRun) -> dict[str, str]:
+        """What chat models were told and answered; the run's tag that links the prompts."""
+        record, join = stage.record, stage.join
+        place = self.params.experiment, join.where, content.stage_name(record.stage)
+        names = {role: prompt_name(*place, role) for role in record.prompts}
+        prompts = register_prompts(self.client, names, record.prompts, join.code.commit)
+        log_traces(stage, conversations(self.root, record, join.entry), prompts)
+        return linked_prompts(prompts)
 
     def link(self, path: Path, links: Links) -> None:
         """Tag a pipeline run with the runs that made its cached stages, and drop the queued file."""

@@ -30,6 +30,7 @@ from components.tracking.store import CATALOGUE
 # MLflow's limits (mlflow.utils.validation)
 KEY_LENGTH, PARAM_LENGTH, TAG_LENGTH = 250, 6000, 5000  # MLflow takes tags of 8,000; some SQL back ends 5,000
 CURVE_POINTS = 1000  # per curve; the full curve is a file of the graph
+MOST_SYSTEM, SYSTEM_POINTS = 40, 60  # series of the machine, and points of each; the record has all
 COPIED_FOLDERS = ("metrics", "results", "reports", "plots")
 COPIED_SUFFIXES = (".json", ".csv", ".parquet", ".html")
 ROOM = re.compile(r"components\.(?:stage )?(\w+)")
@@ -42,6 +43,7 @@ class Figure(BaseModel):
     key: str
     value: float
     step: int = 0
+    timestamp: int = 0  # Unix time, milliseconds; 0: that of the figures around it
 
 
 def clean_key(key: str) -> str:
@@ -100,15 +102,31 @@ def figures(record: Record, tables: headline.Tables, params: TrackingParams) -> 
             for p in thinned(points)
             if {"step", "value"} <= p.keys() and headline.number(p["value"]) is not None
         ]
+    found += usage(record)
     return [figure for figure in found if math.isfinite(figure.value)]  # the record keeps the others
 
 
-def thinned(points: list[dict[str, float]]) -> list[dict[str, float]]:
-    """At most ``CURVE_POINTS`` points, evenly spread, first and last among them."""
-    if len(points) <= CURVE_POINTS:
+def usage(record: Record) -> list[Figure]:
+    """How busy the machine was, as series under the names of MLflow's page of system metrics."""
+    return [
+        Figure(
+            key=clean_key(f"system/{name}"),
+            value=point["value"],
+            step=step,
+            timestamp=round((record.started + point["seconds"]) * 1000),
+        )
+        for name, points in islice(record.system.items(), MOST_SYSTEM)
+        for step, point in enumerate(thinned(points, SYSTEM_POINTS))
+        if {"seconds", "value"} <= point.keys()
+    ]
+
+
+def thinned(points: list[dict[str, float]], most: int = CURVE_POINTS) -> list[dict[str, float]]:
+    """At most ``most`` points, evenly spread, first and last among them."""
+    if len(points) <= most:
         return points
     last = len(points) - 1
-    return [points[round(i * last / (CURVE_POINTS - 1))] for i in range(CURVE_POINTS)]
+    return [points[round(i * last / (most - 1))] for i in range(most)]
 
 
 def pipeline_figures(tables: headline.Tables, params: TrackingParams) -> list[Figure]:

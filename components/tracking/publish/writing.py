@@ -35,7 +35,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Entries:
-    """What is written into a run; ``timestamp`` is the figures' Unix time in milliseconds."""
+    """What is written into a run; ``timestamp`` is that of figures without their own, Unix milliseconds."""
 
     figures: Sequence[Figure] = ()
     timestamp: int = 0
@@ -52,7 +52,9 @@ def log(client: Any, run_id: str, entries: Entries) -> None:
     tied = {"model_id": of.model_id} if of else {}
     tied |= {"dataset_name": of.dataset, "dataset_digest": of.digest} if of and of.dataset else {}
     batches = {
-        "metrics": [Metric(f.key, f.value, entries.timestamp, f.step, **tied) for f in entries.figures],
+        "metrics": [
+            Metric(f.key, f.value, f.timestamp or entries.timestamp, f.step, **tied) for f in entries.figures
+        ],
         "params": [Param(key, value) for key, value in entries.params.items()],
         "tags": [RunTag(key, value) for key, value in entries.tags.items()],
     }

@@ -66,7 +66,14 @@ BLOCKS: dict[str, Any] = {
     "preferences": {
         "seed": 3,
         "pairs": 24,
-        "shares": {"sampled": 0.5, "seller": 0.25, "swapped": 0.25},
+        "shares": {
+            "sampled": 0.4,
+            "seller": 0.2,
+            "swapped": 0.25,
+            "verified": 0.05,
+            "views": 0.05,
+            "corrected": 0.05,
+        },
         "batch_size": 16,
         "neighbours": 4,
         "max_swapped": 2,
@@ -80,7 +87,6 @@ BLOCKS: dict[str, Any] = {
     "listing_eval": {
         "seed": 5,
         "products": 12,
-        "untrained_products": 6,
         "batch_size": 16,
         "neighbours": 3,
         "bootstrap_samples": 200,
@@ -149,7 +155,7 @@ def write_workspace(root: Path, products: int = 60) -> None:
             refined.append({**row, "title": title, "attributes": pairs(kept), "visible": ["colour"]})
             asked = {"product_id": name, "split": split}
             instructions.append({**asked, "grain": "attribute", "prompt": "Colour?", "answer": colour})
-            whole = answer_text(Listing(title, kept), category)
+            whole = answer_text(Listing(title, kept, kind), category)
             instructions.append({**asked, "grain": "listing", "prompt": "All?", "answer": whole})
             ids.append(name)
     write_queries(catalogue, [])

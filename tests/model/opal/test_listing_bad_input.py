@@ -286,7 +286,7 @@ def test_orders_in_pictures_leave_listings_of_the_schema(shop: Path, obeyed: boo
     pixels = np.stack([shown(order) for order in ORDERS])
     for generated in writer(pixels, ["shapes"] * len(ORDERS), constrained=True):
         assert generated.ended
-        assert_obeys(json.loads(generated.text), schema, "shapes")
+        assert_obeys(json.loads(generated.whole), schema, "shapes")
         listing = parse_answer(generated.text)
         assert listing and not listing_problems(schema, "shapes", "bar", listing.attributes, require=False)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from pathlib import Path
@@ -36,9 +37,8 @@ def test_every_row_is_measured_and_kept(shop: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(shop)
     run_stage("opal.evaluate.listings", Paths())
     metrics = json.loads(Path("metrics/listing.json").read_text())
-    rows = {"nearest_neighbour", "nearest_vote", "linear_probe", "zero_shot", "sft_raw", "sft_refined", "dpo"}
-    assert set(metrics) == rows | {"_tests"}
-    assert metrics["zero_shot"]["pretrained"]["value"] == 0, "without pretrained weights it must say so"
+    rows = {"nearest_neighbour", "nearest_vote", "linear_probe", "sft_raw", "sft_refined", "dpo"}
+    assert set(metrics) == rows | {"_tests"}, "without pretrained weights there is no zero_shot"
     for name in rows:
         assert metrics[name]["constrained_valid"]["value"] == 1.0, name
         assert metrics[name]["attribute_macro_f1"]["n"] > 0
@@ -50,8 +50,14 @@ def test_every_row_is_measured_and_kept(shop: Path, monkeypatch: pytest.MonkeyPa
     assert ("sft_refined", "linear_probe", "attribute_macro_f1") in tested
     assert ("dpo", "sft_refined", "constrained_hallucination_rate") in tested
     kept = pq.read_table("results/per_query/listing/dpo.parquet").to_pylist()
-    assert len(kept) == 12 and kept[0]["constrained_text"].startswith('{"title":"')
+    assert len(kept) == 12 and kept[0]["constrained_text"].startswith('{"type":"')
     assert {p["name"] for p in kept[0]["truth_attributes"]} == {"brand", "colour", "size_cm"}
+    risk = {"risk_coverage_area", "calibration_error", "hallucination_at_equal"}
+    assert all(risk <= set(metrics[name]) for name in ("nearest_vote", "linear_probe", "dpo"))
+    assert ("dpo", "sft_refined", "risk_coverage_area") in tested
+    for name in ("risk", "reliability"):
+        lines = Path(f"plots/listing_{name}.csv").read_text().splitlines()
+        assert lines[0].split(",")[0] == "step" and "dpo" in lines[0] and len(lines) > 10
 
 
 def described(shop: Path, monkeypatch: pytest.MonkeyPatch, *words: str, **changes: object) -> int:
@@ -68,7 +74,30 @@ def test_a_photo_becomes_a_listing(
     (tmp_path / "a.png").write_bytes(picture("red", True, 1))
     assert described(shop, monkeypatch, str(tmp_path / "a.png")) == 0
     shown = json.loads(capsys.readouterr().out)
-    assert set(shown["listing"]) == {"title", "attributes"} and shown["category"] == "shapes"
+    assert shown["listing"] == {"attributes": {}, "title": "shapes"} and shown["category"] == "shapes"
+    (tmp_path / "noise.png").write_bytes(_noise())
+    for words, stated in ((["--precision", "0.9"], 0), (["--precision", "0"], 1), (["--completion", "1"], 1)):
+        assert described(shop, monkeypatch, str(tmp_path / "a.png"), *words) == 0
+        said = capsys.readouterr()
+        shown = json.loads(said.out)
+        assert ("cannot promise that 90%" in said.err) != stated
+        assert bool(shown["listing"]["attributes"]) == stated == ("type" in shown["listing"]), (
+            "six validation products can promise nothing"
+        )
+        assert set(shown["not_visible"]) <= {"type", "brand", "colour", "size_cm"}
+    assert described(shop, monkeypatch, str(tmp_path / "noise.png"), "--completion", "1") == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["unlike_training"] and not shown["listing"]["attributes"]
+    assert described(shop, monkeypatch, str(tmp_path / "a.png"), "--precision", "2") == 2
+    assert described(shop, monkeypatch, "a.png", "--precision", "1", "--completion", "1") == 2
+
+
+def _noise() -> bytes:
+    """A picture unlike every coloured shape."""
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8)
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG")
+    return out.getvalue()
 
 
 def test_a_folder_becomes_lines_and_a_page_and_bad_photos_are_told(

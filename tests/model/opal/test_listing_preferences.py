@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,13 @@ import torch
 from components.opal.model.dpo import preferring
 from components.opal.model.dpo.batches import PairCollator, ReadyPairs, damaged, pair_collator, trl_pairs
 from components.opal.model.dpo.preferring import other_products, preference_dataset
-from components.opal.model.errors import ListingDataError
 from components.opal.model.language.listing_model import ListingModel, as_input
-from components.opal.model.params import DpoParams, ListingParams, SftParams
+from components.opal.model.listing_text import Listing
+from components.opal.model.params import DpoParams, ListingParams, PreferencesParams, SftParams
+from components.opal.model.preferences.pair_maker import PairMaker
 from components.opal.model.preferences.pairs import Pair
 from components.opal.model.sft.samples import read_lessons
-from components.opal.model.sft.starting_model import starting_model
+from components.opal.model.sft.starting_model import note_of, starting_model
 from components.opal.model.train.run import Run
 from components.opal.model.writing.conversation import Conversation
 from components.opal.model.writing.ready_tokens import as_images
@@ -31,9 +33,11 @@ class Case:
 
     def __init__(self, root: Path) -> None:
         made = blocks()
+        made["listing"]["taught"] |= {"unseen": 0.3}
         self.listing = ListingParams.model_validate(made["listing"])
         self.dpo = made["dpo"]
         lessons = read_lessons("refined", self.listing, root / "data/checked", root / "data/refined")
+        self.root, self.lessons = root, lessons
         samples = lessons.order(SftParams.model_validate(made["sft"]))
         self.start, self.pictures = starting_model(self.listing, lessons, samples, paths_of(root))
         whole = list({s.product_id: s for s in samples if s.grain == "listing"}.values())[:6]
@@ -95,7 +99,10 @@ def stands(
 def test_the_cached_reference_is_the_online_one(
     case: Case, tmp_path: Path, lora: dict[str, Any] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done = {name: case.prefer(tmp_path / name, lora, reference=name) for name in ("cached", "online")}
+    done = {
+        name: case.prefer(tmp_path / name, lora, reference=name, image_weight=0)
+        for name in ("cached", "online")
+    }
     for ours, theirs in zip(done["cached"].curves, done["online"].curves, strict=True):
         assert ours == pytest.approx(theirs, abs=1e-5, rel=1e-5)
     assert len({row["loss"] for row in done["cached"].curves}) > 1
@@ -177,8 +184,16 @@ def test_terms_are_learned_and_what_cannot_be_is_refused(case: Case, tmp_path: P
     for changes in ({"reference": "online", "image_weight": 1}, {"sigmoid_weight": 0, "sft_weight": 0}):
         with pytest.raises(ValueError, match="weight"):
             DpoParams.model_validate({**case.dpo, **changes})
-    with pytest.raises(ListingDataError, match="two products of category shapes"):
-        other_products(case.pairs[:1], case.positions, 0)
+
+
+def test_another_product_is_listed_otherwise_or_there_is_none(case: Case) -> None:
+    first, second, *_ = case.pairs
+    rows = [case.positions[pair.product_id] for pair in (first, second)]
+    assert other_products([first, second, first], case.positions, 0) == [rows[1], rows[0], rows[1]]
+    elsewhere = replace(second, category="another")
+    assert other_products([first, elsewhere], case.positions, 0) == [rows[1], rows[0]]
+    assert other_products([first], case.positions, 0) == []
+    assert other_products([first, replace(second, chosen=first.chosen)], case.positions, 0) == []
 
 
 def test_a_damaged_picture_keeps_a_square_of_the_true_one() -> None:
@@ -188,3 +203,45 @@ def test_a_damaged_picture_keeps_a_square_of_the_true_one() -> None:
     for rows in left.any(axis=2):
         assert np.flatnonzero(rows).tolist() == list(range(rows.argmax(), rows.argmax() + 4))
     assert (damaged(true, other, 0.0, np.array([3, 4])) == 2).all()
+
+
+class Told:
+    """Answers that are known beforehand: the record, or with another colour."""
+
+    def __init__(self, maker: PairMaker) -> None:
+        self.maker, self.calls = maker, 0
+        self.seen: set[int] = set()
+
+    def sampled(self, rows: np.ndarray[Any, Any], categories: list[str]) -> list[Listing | None]:
+        self.calls += 1
+        self.seen |= set(rows.tolist())
+        return [self._said(int(row), self.calls % 2 == 1) for row in rows]
+
+    def of_views(self, rows: np.ndarray[Any, Any], categories: list[str], count: int, seed: int) -> Any:
+        self.seen |= set(rows.tolist())
+        return [tuple(self._said(int(row), view == 0) for view in range(count)) for row in rows]
+
+    def _said(self, row: int, wrong: bool) -> Listing:
+        listing = self.maker.listings[self.maker.rows[row]["product_id"]]
+        colour = next(c for c in ("blue", "green") if c != listing.attributes["colour"])
+        return replace(listing, attributes={**listing.attributes, **({"colour": colour} if wrong else {})})
+
+
+@pytest.mark.parametrize("kind", ["verified", "views", "corrected"])
+def test_pairs_of_own_answers_are_about_photos_that_tuning_never_saw(case: Case, kind: str) -> None:
+    note = note_of(case.listing, 8, case.lessons.titles)
+    params = PreferencesParams(margin=0.0, batch_size=4)
+    places = (case.root / name for name in ("data/checked", "data/refined", "data/embeddings"))
+    maker = PairMaker(*places, note, params)
+    told = Told(maker)
+    pairs = list(maker.own(kind, told, 100))  # type: ignore[arg-type]
+    learned = {sample.product_id for sample in (*case.lessons.whole, *case.lessons.asked)}
+    train = {row["product_id"] for row in maker.rows if row["split"] == "train"}
+    assert learned and pairs and {p.product_id for p in pairs} <= train - learned
+    assert {maker.rows[i]["product_id"] for i in told.seen} == train - learned
+    assert list(maker.order[: len(told.seen)]) == list(maker.unseen), "they come first"
+    for pair in pairs:
+        assert pair.kind == kind and pair.checks[0].endswith(": colour") and len(pair.checks) == 1
+        right = maker.listings[pair.product_id].attributes["colour"]
+        assert (f'"colour":"{right}"' in pair.chosen) or kind == "verified"
+        assert pair.chosen != pair.rejected

@@ -16,7 +16,7 @@ from components.opal.evaluate.listings.nearest import nearest_rows, voted
 from components.opal.model.errors import ListingDataError
 from components.opal.model.language.tokenizer import learn_listing_tokenizer
 from components.opal.model.listing_text import Listing, answer_text, parse_answer
-from components.opal.model.listings import taught_listing
+from components.opal.model.listings import Lesson
 from components.opal.model.params import SftParams, Taught
 from components.opal.model.preferences.pairs import (
     Pair,
@@ -28,20 +28,25 @@ from components.opal.model.preferences.pairs import (
     swapped_listing,
 )
 from components.opal.model.sft.samples import Lessons, Sample
+from components.opal.model.titles.grammar import CategoryTitles, Slot, Titles
 from components.opal.model.writing.grammar import Grammars
 from tests.model.opal.listing_shop import BLOCKS, SCHEMA, TRAINING
 
 CATALOGUE = CatalogSchema.model_validate(SCHEMA)
 SHAPES = CATALOGUE.categories["shapes"]
-GOOD = Listing("Red bar", {"colour": "red", "size_cm": "10"})
+GOOD = Listing("Red bar", {"colour": "red", "size_cm": "10"}, "bar")
 
 
 def test_an_answer_is_compact_in_the_schemas_order_with_numbers_as_numbers() -> None:
-    listing = Listing("Red bar", {"size_cm": "10", "colour": "red", "brand": "Acme"})
-    assert answer_text(listing, SHAPES) == (
-        '{"title":"Red bar","attributes":{"brand":"Acme","colour":"red","size_cm":10}}'
+    listing = Listing("Red bar", {"size_cm": "10", "colour": "red", "brand": "Acme"}, "bar")
+    text = answer_text(listing, SHAPES)
+    assert text == (
+        '{"type":"bar","attributes":{"brand":"Acme","colour":"red","size_cm":10},"title":"Red bar"}'
     )
-    assert parse_answer(answer_text(listing, SHAPES)) == listing
+    assert parse_answer(text) == listing
+    assert parse_answer(answer_text(bare := Listing("", {"colour": "red"}), SHAPES)) == bare
+    strange = answer_text(Listing("", {}, "spaceship"), SHAPES)
+    assert strange == '{"attributes":{}}', "a type that the schema does not know is not taught"
 
 
 @settings(max_examples=60, deadline=None)
@@ -57,6 +62,8 @@ def test_no_answer_breaks_the_reader(text: str) -> None:
         "",
         "[]",
         '{"title":1,"attributes":{}}',
+        '{"type":1,"attributes":{}}',
+        '{"attributes":{},"price":1}',
         '{"title":"a"}',
         '{"title":"a","attributes":{"b":{}}}',
         "[" * 9000,
@@ -72,6 +79,9 @@ def test_what_is_no_listing_is_none(text: str) -> None:
         ("I am no JSON", "not a listing"),
         ('{"title":"Red bar","attributes":{"colour":"blue","size_cm":10}}', "contradicts: colour"),
         ('{"title":"Red bar","attributes":{"colour":"red"}}', "omits: size_cm"),
+        ('{"type":"square","attributes":{"colour":"red","size_cm":10}}', "contradicts: product_type"),
+        ('{"type":"ship","attributes":{"colour":"red","size_cm":10}}', "schema: product_type"),
+        ('{"type":"bar","attributes":{"colour":"red","size_cm":10}}', "schema: title is blank"),
         ('{"title":"Red bar","attributes":{"brand":"X","colour":"red","size_cm":10}}', "unsupported: brand"),
         ('{"title":"Red bar","attributes":{"colour":"pink","size_cm":10}}', "schema: attributes.colour"),
     ],
@@ -95,7 +105,7 @@ def test_equal_sides_make_no_pair_and_are_refused() -> None:
 def test_a_swap_changes_values_and_the_title_with_them() -> None:
     near = {"colour": "blue", "size_cm": "10", "brand": "Other"}
     swapped = swapped_listing(GOOD, near, 3, np.random.default_rng(0))
-    assert swapped == Listing("Blue bar", {"colour": "blue", "size_cm": "10"})
+    assert swapped == Listing("Blue bar", {"colour": "blue", "size_cm": "10"}, "bar")
     assert swapped_listing(GOOD, dict(GOOD.attributes), 3, np.random.default_rng(0)) is None
 
 
@@ -105,11 +115,20 @@ def test_shares_of_a_whole_add_up_to_it() -> None:
 
 
 def test_what_is_taught_leaves_out_what_no_picture_shows() -> None:
-    listing = Listing("Red bar by Acme", {"colour": "red", "brand": "Acme"})
-    taught = taught_listing(listing, "bar", ["colour"], Taught(stated="visible", title_attributes=["colour"]))
-    assert taught == Listing("Red bar", {"colour": "red"})
-    whole = taught_listing(listing, "bar", ["colour"], Taught(stated="refined", title_attributes=[]))
-    assert whole == listing
+    listing = Listing("Red bar by Acme", {"colour": "red", "brand": "Acme"}, "bar")
+    composed, written = Titles(), Titles(kind="written")
+    taught = Lesson(Taught(stated="visible"), composed, 80).of("shapes", listing, ["colour"])
+    assert taught == Listing("", {"colour": "red"}, "bar"), "a title that is composed is not taught"
+    by = CategoryTitles(slots=(Slot(attribute="colour"), Slot()), words=("by",))
+    own = written.model_copy(update={"categories": {"shapes": by}})
+    for titles, stated, title in (
+        (own, "refined", "Red bar by Acme"),
+        (own, "visible", "Red bar"),  # its own names a brand that it does not state
+        (written, "refined", "Bar"),  # "by" is no word of the category's titles
+    ):
+        lesson = Lesson(Taught(stated=stated), titles, 80)
+        assert lesson.of("shapes", listing, ["colour"]).title == title
+    assert Lesson(Taught(), own, 10).of("shapes", listing, ()).title == "Red bar", "its own is too long"
 
 
 def sample(name: str, grain: str = "listing") -> Sample:

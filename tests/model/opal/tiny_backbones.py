@@ -22,7 +22,7 @@ from transformers import (
 
 from components.opal.model.language.tokenizer import learn_listing_tokenizer
 
-TEXTS = ('{"title":"red bar","attributes":{"colour":"red"}}',) * 3
+TEXTS = ('{"type":"bar","attributes":{"colour":"red"},"title":"red bar"}',) * 3
 QWEN = ("<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|image_pad|>", "<|vision_end|>", "<|video_pad|>")
 SMOL = ("<fake_token_around_image>", "<image>", "<global-img>", "<end_of_utterance>", "<|im_start|>")
 QWEN_TEMPLATE = (

@@ -6,6 +6,7 @@ import io
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from components.tracking.examples.images import key_of
 from components.tracking.examples.tables import confusion, won_and_lost
 from components.tracking.params import Headline, TrackingParams
 from components.tracking.publish.publish import publish
+from components.tracking.registry.signature import write_signature
 
 PRODUCTS = [f"P{i:02}" for i in range(14)]
 HEADLINE = Headline(variant="fine_tuned", baseline="colours", metrics=("mrr",))
@@ -69,9 +71,13 @@ def write_evaluation(workspace, seed: int = 0, **record: Any) -> None:
     exact = [{"query_id": f"q{i:02}", "product_id": p, "relevance": 3} for i, p in enumerate(PRODUCTS)]
     workspace.write("data/checked/qrels.parquet", as_parquet(exact))
     workspace.stage("catalog_quality", ["data/checked"], **record)
-    workspace.write("models/encoder/config.json", "{}")
+    workspace.write(
+        "models/encoder/config.json", {"architecture": {"embed_dim": 384, "heads": {"embed_dim": 24}}}
+    )
     workspace.write("models/encoder/model.safetensors", bytes(8) + bytes([seed]))
-    workspace.stage("encoder", ["models/encoder"], ["data/checked"], {"encoder.seed": seed}, **record)
+    curves = {"loss": [{"step": float(i), "value": 1 / (i + 1)} for i in range(5)]}
+    trained = record | {"curves": curves}
+    workspace.stage("encoder", ["models/encoder"], ["data/checked"], {"encoder.seed": seed}, **trained)
     figures = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 14}
     workspace.write("metrics/encoder.json", {"fine_tuned": {"mrr": figures}, "colours": {"mrr": figures}})
     per_query = as_parquet(ranked("fine_tuned", 1 + seed) + ranked("colours", 0))
@@ -161,6 +167,36 @@ def test_the_model_has_a_page_and_a_table_of_its_examples(done, tmp_path: Path) 
         and "http" not in page.split("</style>")[1]
     )
     assert len(json.loads(table)["data"]) == 10
+
+
+def test_the_model_tells_what_goes_in_and_comes_out_and_how_its_training_went(done) -> None:
+    from mlflow.models import Model
+
+    _, client = done
+    (model, *_) = client.search_logged_models([evaluations(client)[0].info.experiment_id])
+    told = Model.load(f"{model.artifact_location}/MLmodel".removeprefix("file://"))
+    assert told.signature.inputs.input_names() == ["image", "text"]
+    assert str(told.signature.outputs) == "['vector': Tensor('float32', (-1, 24))]"
+    assert told.model_id == model.model_id and list(told.flavors) == ["safetensors"]
+    assert "loss  █" in model.tags["mlflow.note.content"]
+
+
+@pytest.mark.parametrize(
+    "path", ["vlclip/full", "fusion/align_text", "fusion/moe", "grounder", "listing/dpo"]
+)
+def test_every_system_has_a_signature_and_a_broken_configuration_no_size(path: str, tmp_path: Path) -> None:
+    from mlflow.models import Model
+
+    (tmp_path / "config.json").write_text("{")
+    system, *_, name = path.split("/") * 2
+    write_signature(tmp_path, (system, name), SimpleNamespace(source_run_id="r", model_id="m-1"), ["a"])
+    signature = Model.load(str(tmp_path / "MLmodel")).signature
+    assert signature.inputs.inputs and signature.outputs.inputs
+
+
+def test_what_is_no_known_system_has_no_signature(tmp_path: Path) -> None:
+    write_signature(tmp_path, ("other", "other"), SimpleNamespace(source_run_id="r", model_id="m-1"), ["a"])
+    assert not list(tmp_path.iterdir())
 
 
 def test_won_and_lost_queries_are_tables_beside_the_baseline(done, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.stage.record import Record
+from components.tracking.examples.sparkline import line, sparklines
 from components.tracking.lineage.revision import Revision
 from components.tracking.params import TrackingParams
 from components.tracking.publish.headline import COLUMNS, figure_rows, logged_table, paired_rows, shown
@@ -148,3 +149,24 @@ def test_without_a_lock_entry_the_records_parameters_are_kept_and_empty_tags_lef
     assert parameters(record, join) == {"lr": "0.1"}
     found = tags(record, join)
     assert len(found["vitrine.error"]) == 5000 and "vitrine.git_commit" not in found
+
+
+def test_the_machines_series_have_mlflows_names_their_own_times_and_a_bound():
+    points = [{"seconds": float(i), "value": 50.0 + i} for i in range(120)]
+    names = ["cpu_utilization_percentage", *(f"gpu_{i}_power_usage_watts" for i in range(60))]
+    record = Record(stage="x", started=1000.0, system=dict.fromkeys(names, points))
+    found = [f for f in figures(record, {}, TrackingParams()) if f.timestamp]
+    assert {f.key for f in found} <= {f"system/{name}" for name in names}
+    cpu = [f for f in found if f.key == "system/cpu_utilization_percentage"]
+    assert (cpu[0].timestamp, cpu[-1].timestamp) == (1_000_000, 1_119_000)
+    assert [f.step for f in cpu] == list(range(60)) and cpu[-1].value == 169.0
+    assert len({f.key for f in figures(record, {}, TrackingParams())}) <= 60
+
+
+def test_a_curve_is_told_in_one_line_of_text():
+    falling = [{"step": float(i), "value": 10.0 - i} for i in range(10)]
+    curves = {"loss": falling, "one": falling[:1], "broken": [{"step": 0.0, "value": float("nan")}] * 3}
+    (told,) = sparklines(curves)
+    assert told.split() == ["loss", "█▇▆▆▅▄▃▃▂▁", "10", "→", "1"]
+    assert len(line([float(i % 7) for i in range(1000)])) == 40
+    assert set(line([1.0] * 50)) == {"▁"}

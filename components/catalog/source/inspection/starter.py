@@ -167,7 +167,7 @@ def _profile(found: Guess, name: str) -> str:
             "# `vitrine params --profile NAME` lists every parameter with its unit and reason.",
             "extends: own",
             _line("listing", {"taught": {"title_attributes": attributes}})
-            + "   # attributes that make a title",
+            + "   # of a title, where too few teach what it names",
             _line("report", {"title": f"Vitrine, {name}", "profile": name}),
             "",
         ]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,7 @@ from components.opal.evaluate.listings.macro_f1 import (
     macro_f1_test,
 )
 from components.opal.evaluate.listings.measures import Target, product_measures
+from components.opal.evaluate.listings.risk import Ranked, RiskTable
 from components.opal.model.listing_text import Listing
 from components.opal.model.writing.generate import Generated
 from components.retrieval.significance import bootstrap_interval, paired_bootstrap
@@ -30,7 +33,17 @@ from components.retrieval.significance import bootstrap_interval, paired_bootstr
 Floats = npt.NDArray[np.float64]
 MODES = ("raw", "constrained")
 SLICED = ("attribute_f1", "hallucination_rate")
-TESTED = ("attribute_f1", "correct", "completion_rate", "precision", "hallucination_rate", "title_rouge_l")
+EQUAL_TO = "sft_refined"  # at whose completion rows are compared
+RELIANCE = "picture_reliance"
+TESTED = (
+    "attribute_f1",
+    "correct",
+    "completion_rate",
+    "precision",
+    "hallucination_rate",
+    "title_rouge_l",
+    RELIANCE,
+)
 COMPARED = (
     ("sft_refined", "nearest_neighbour"),
     ("sft_refined", "nearest_vote"),
@@ -62,6 +75,7 @@ class ListingEvaluation:
         self.held_out, self.schema, self.seed, self.samples = held_out, schema, seed, samples
         self.measured: dict[str, dict[str, Measured]] = {}
         self.pretrained: dict[str, bool] = {}
+        self.ranked: dict[str, Ranked] = {}
         self._rows: list[dict[str, Any]] = []
 
     def add(
@@ -70,12 +84,19 @@ class ListingEvaluation:
         raw: Sequence[Generated],
         constrained: Sequence[Generated],
         pretrained: bool | None = None,
+        also: Mapping[str, Floats] = MappingProxyType({}),
     ) -> None:
-        """Measure one variant. ``pretrained`` is recorded for rows whose meaning hangs on it."""
+        """Measure one variant. ``pretrained`` is recorded for rows whose meaning hangs on it.
+
+        Args:
+            also: further measures, one value per product, which no way of decoding changes.
+        """
         if pretrained is not None:
             self.pretrained[variant] = pretrained
         both = dict(zip(MODES, (raw, constrained), strict=True))
         self.measured[variant] = {mode: self._measure(generated) for mode, generated in both.items()}
+        self.measured[variant]["raw"].values.update(also)
+        self.ranked[variant] = Ranked(self.held_out.targets, constrained, self.held_out.groups)
         for i, target in enumerate(self.held_out.targets):
             self._rows.append(self._row(variant, i, target, raw[i], constrained[i]))
 
@@ -95,8 +116,8 @@ class ListingEvaluation:
             "category": target.category,
             "group_id": self.held_out.groups[i],
             "noise": sorted(self.held_out.noise[i]),
-            "raw_text": raw.text,
-            "constrained_text": constrained.text,
+            "raw_text": raw.whole,
+            "constrained_text": constrained.whole,
             "confidence": [{"name": n, "value": c} for n, c in sorted(constrained.confidence.items())],
         }
         sides = {
@@ -110,6 +131,11 @@ class ListingEvaluation:
         for mode, measured in self.measured[variant].items():
             row |= {prefixed(mode, name): float(v[i]) for name, v in measured.values.items()}
         return row
+
+    @cached_property
+    def risk(self) -> RiskTable:
+        """The measures of values in the order of confidence, of writing that is held to the schema."""
+        return RiskTable(self.ranked, self.seed, self.samples)
 
     def metrics(self) -> dict[str, Any]:
         """variant -> metric -> {value, low, high, n}, and the paired tests under ``_tests``."""
@@ -136,6 +162,9 @@ class ListingEvaluation:
             macro = macro_f1_interval(grouped, self.seed, self.samples)
             figures[prefixed(mode, "attribute_macro_f1")] = macro.model_dump()
         figures |= self._by_attribute(variant) | self._slices(variant)
+        figures |= {n: found.model_dump() for n, found in self.risk.figures(variant, EQUAL_TO).items()}
+        whole = self.ranked[variant].no_wrong_value()
+        figures |= {} if whole is None else {"no_wrong_value": self._interval(whole)}
         if variant in self.pretrained:
             n = len(self.held_out.targets)
             figures["pretrained"] = {
@@ -181,11 +210,19 @@ class ListingEvaluation:
                 first, second = self.measured[a][mode], self.measured[b][mode]
                 macro = self._macro_test(first, second)
                 tests.append({"metric": prefixed(mode, "attribute_macro_f1"), "a": a, "b": b, **macro})
-                for metric in TESTED:
+                for metric in (m for m in TESTED if m in first.values and m in second.values):
                     difference = self._paired(first.values[metric], second.values[metric])
                     if difference:
                         tests.append({"metric": prefixed(mode, metric), "a": a, "b": b, **difference})
+            for metric, found in self.risk.tests([(a, b)]).items():
+                tests.append({"metric": metric, "a": a, "b": b, **found.model_dump()})
+            tests += self._no_wrong_test(a, b)
         return tests
+
+    def _no_wrong_test(self, a: str, b: str) -> list[dict[str, Any]]:
+        first, second = (self.ranked[name].no_wrong_value() for name in (a, b))
+        found = None if first is None or second is None else self._paired(first, second)
+        return [{"metric": "no_wrong_value", "a": a, "b": b, **found}] if found else []
 
     def _macro_test(self, a: Measured, b: Measured) -> dict[str, Any]:
         groups = self.held_out.groups

@@ -32,17 +32,6 @@ class HeldOutListings:
     seller: list[Listing]
     refined: list[Listing | None]
 
-    def of(self, chosen: Sequence[int]) -> HeldOutListings:
-        """The same of some of the products."""
-        return HeldOutListings(
-            positions=self.positions[list(chosen)],
-            targets=[self.targets[i] for i in chosen],
-            groups=[self.groups[i] for i in chosen],
-            noise=[self.noise[i] for i in chosen],
-            seller=[self.seller[i] for i in chosen],
-            refined=[self.refined[i] for i in chosen],
-        )
-
 
 def held_out_rows(rows: Rows, params: ListingEvalParams) -> npt.NDArray[np.int64]:
     """Catalogue positions of the measured products: the first ``products`` of a seeded order, in row order.
@@ -70,7 +59,11 @@ def read_held_out_listings(
     known, positions = read_truth(truth), held_out_rows(rows, params)
     chosen = [rows[i] for i in positions]
     true = [
-        Listing(t["title"] or r["title"], of_pairs(t["attributes"]) or of_pairs(r["attributes"]))
+        Listing(
+            t["title"] or r["title"],
+            of_pairs(t["attributes"]) or of_pairs(r["attributes"]),
+            r["product_type"] or "",
+        )
         if (t := known.get(r["product_id"]))
         else listing_of(r)
         for r in chosen

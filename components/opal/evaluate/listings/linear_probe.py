@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from components.catalog.format.schema import CatalogSchema
-from components.encoder.model.features.attribute_probe import ABSENT, AttributeProbe, Stated
+from components.encoder.model.features.attribute_probe import ABSENT, Answer, AttributeProbe, Stated
 from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.features.picture_features import FeatureCache
 from components.encoder.model.features.pixels import PixelCache
 from components.encoder.model.towers.files import load_encoder
 from components.opal.evaluate.listings.held_out import HeldOutListings
-from components.opal.evaluate.listings.nearest import as_generated
+from components.opal.evaluate.listings.nearest import as_generated, calibrated_on
 from components.opal.model.listing_text import Listing
 from components.opal.model.params import ListingEvalParams
 from components.opal.model.writing.generate import Generated
@@ -29,17 +31,25 @@ def picture_features(paths: Paths, params: ListingEvalParams, precision: str) ->
     return FeatureCache(pixels, BatchEncoder(loaded, params.picture_batch_size, precision), paths.cache)
 
 
-def _refined(
+def refined_positions(
     rows: Sequence[dict[str, Any]], refined: dict[str, Listing], split: str, without: Collection[str]
-) -> Stated:
-    """What the refined listings of one split state; products ``without`` are left out."""
-    at = [
+) -> npt.NDArray[np.int64]:
+    """Rows of the catalogue of one split that have a refined listing; products ``without`` are left out."""
+    found = [
         i
         for i, row in enumerate(rows)
         if row["split"] == split and row["product_id"] in refined and row["product_id"] not in without
     ]
+    return np.array(found, dtype=np.int64)
+
+
+def _refined(
+    rows: Sequence[dict[str, Any]], refined: dict[str, Listing], split: str, without: Collection[str]
+) -> Stated:
+    """What the refined listings of one split state; products ``without`` are left out."""
+    at = refined_positions(rows, refined, split, without)
     attributes = [refined[rows[i]["product_id"]].attributes for i in at]
-    return Stated(np.array(at, dtype=np.int64), [rows[i]["category"] for i in at], attributes)
+    return Stated(at, [rows[i]["category"] for i in at], attributes)
 
 
 class Known(NamedTuple):
@@ -68,7 +78,18 @@ def probed(
         Listing(title, {name: answer.value for name, answer in answers.items()}) if title else None
         for title, answers in zip(titles, stated, strict=True)
     ]
-    return [
-        Generated(g.text, g.listing, {name: answer.probability for name, answer in answers.items()})
+    written = [
+        replace(g, confidence=_sure(answers))
         for g, answers in zip(as_generated(listings, held_out.targets, schema), stated, strict=True)
     ]
+    seen = [
+        Generated("", Listing("", {n: a.value for n, a in row.items() if a.value != ABSENT}), _sure(row))
+        for row in probe.answers(validation.positions, validation.categories)
+    ]
+    return calibrated_on(seen, validation.positions, known.rows, known.refined).calibrated(
+        written, [target.category for target in held_out.targets]
+    )
+
+
+def _sure(answers: Mapping[str, Answer]) -> dict[str, float]:
+    return {name: answer.probability for name, answer in answers.items()}

@@ -105,6 +105,12 @@ def attribute_f1(found: Comparison) -> float:
     return _ratio(2 * found.right, 2 * found.right + found.wrong + found.missed)
 
 
+def type_accuracy(found: Comparison) -> float:
+    """Whether the product type that is stated is the product's; not defined where none is stated."""
+    said, true = found.listing.product_type if found.listing else "", found.target.listing.product_type
+    return float(said == true) if said and true else NAN
+
+
 def title_rouge_l(found: Comparison) -> float:
     """ROUGE-L F1 of the title (Lin 2004, by rouge-score), 0..1."""
     return _title_scores(found)[0]
@@ -123,6 +129,7 @@ MEASURES: tuple[Callable[[Comparison], float], ...] = (
     precision,
     hallucination_rate,
     attribute_f1,
+    type_accuracy,
     title_rouge_l,
     title_bleu,
 )

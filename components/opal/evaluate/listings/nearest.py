@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ import numpy.typing as npt
 from components.catalog.format.attributes import as_value, each
 from components.catalog.format.schema import CatalogSchema
 from components.opal.evaluate.listings.measures import Target
+from components.opal.model.certainty.certainty import Certainty
+from components.opal.model.certainty.measure import learn_certainty
 from components.opal.model.listing_text import Listing, answer_text
 from components.opal.model.writing.generate import Generated
 from components.retrieval.embeddings import read_embeddings
@@ -42,7 +44,7 @@ def copied(nearest: Sequence[Listing]) -> Listing | None:
 
 
 def voted(nearest: Sequence[Listing]) -> Listing | None:
-    """Each attribute by majority of the neighbours; one that most of them lack is left out.
+    """Each attribute, and the type, by majority of the neighbours; one that most of them lack is left out.
 
     Ties go to the value of the nearer product; the title is that of the nearest.
     """
@@ -58,7 +60,8 @@ def voted(nearest: Sequence[Listing]) -> Listing | None:
             winner = as_value(usual) if usual else None
         if winner is not None:
             attributes[name] = winner
-    return Listing(nearest[0].title, attributes)
+    types = Counter(listing.product_type for listing in nearest)
+    return Listing(nearest[0].title, attributes, types.most_common(1)[0][0])
 
 
 def neighbour_rows(
@@ -84,6 +87,31 @@ def neighbour_rows(
         k,
     )
     return [[refined[rows[train[j]]["product_id"]] for j in found] for found in near]
+
+
+def shares(nearest: Sequence[Listing], listing: Listing | None) -> dict[str, float]:
+    """Of each attribute of ``listing`` the share of the neighbours that say the same, as a confidence."""
+    said = listing.attributes if listing else {}
+    held = {n: [each(other.attributes.get(n)) for other in nearest] for n in said}
+    return {
+        name: min(sum(text in texts for texts in held[name]) / len(nearest) for text in each(value))
+        for name, value in said.items()
+    }
+
+
+def calibrated_on(
+    seen: Sequence[Generated],
+    positions: npt.NDArray[np.int64],
+    rows: Sequence[dict[str, Any]],
+    refined: Mapping[str, Listing],
+) -> Certainty:
+    """The calibration that a model has, for a baseline: from its answers about validation products.
+
+    Args:
+        seen: the answers. positions: rows of the catalogue that they are about, with refined listings.
+    """
+    chosen = [rows[i] for i in positions]
+    return Certainty(learn_certainty(seen, chosen, [refined[row["product_id"]] for row in chosen]))
 
 
 def as_generated(

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 
 from components.catalog.format.schema import read_schema
 from components.encoder.model.features.rows import read_rows
 from components.opal.evaluate.listings.answers import Asking
-from components.opal.evaluate.listings.evaluation import ListingEvaluation
+from components.opal.evaluate.listings.evaluation import RELIANCE, ListingEvaluation
 from components.opal.evaluate.listings.held_out import read_held_out_listings
-from components.opal.evaluate.listings.linear_probe import Known, picture_features, probed
-from components.opal.evaluate.listings.nearest import as_generated, copied, neighbour_rows, voted
+from components.opal.evaluate.listings.linear_probe import Known, picture_features, probed, refined_positions
+from components.opal.evaluate.listings.nearest import (
+    as_generated,
+    calibrated_on,
+    copied,
+    neighbour_rows,
+    shares,
+    voted,
+)
+from components.opal.evaluate.listings.picture_reliance import picture_reliance
+from components.opal.model.certainty.certainty import Certainty, CertaintyFile, read_certainty
 from components.opal.model.language.files import load_listing_model, read_note
 from components.opal.model.language.listing_model import ListingModel
 from components.opal.model.listings import refined_listings
@@ -22,12 +31,14 @@ from components.opal.model.sft.samples import read_lessons
 from components.opal.model.sft.starting_model import note_of, starting_model
 from components.opal.model.writing.generate import Generated
 from components.retrieval.published_figures import flat_figures, publish_figures
+from components.stage.files.publish import write_text
 from components.stage.params import Params
 from components.stage.paths import Paths
 from components.stage.record import Record
 from components.stage.resources.memory import keep_few_kernels
 
 TRAINED = ("sft_raw", "sft_refined", "dpo")
+PREFERRED = ("sft_refined", "dpo")  # rows whose reliance on the picture is compared
 
 
 class Blocks(Params):
@@ -47,13 +58,21 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
     refined = refined_listings(paths.refined)
     held_out = read_held_out_listings(rows, how, paths.truth, refined)
     evaluation = ListingEvaluation(held_out, schema, how.seed, how.bootstrap_samples)
+    categories = [target.category for target in held_out.targets]
     with record.timed("nearest"):
         near = neighbour_rows(rows, held_out.positions, refined, paths.embeddings, how.neighbours)
-        for name, listings in (
-            ("nearest_neighbour", [copied(n[:1]) for n in near]),
-            ("nearest_vote", [voted(n) for n in near]),
-        ):
-            same = as_generated(listings, held_out.targets, schema)
+        measured = {target.product_id for target in held_out.targets}
+        unseen = refined_positions(rows, refined, "validation", measured)
+        others = neighbour_rows(rows, unseen, refined, paths.embeddings, how.neighbours)
+        for name, answer in (("nearest_neighbour", copied), ("nearest_vote", voted)):
+            seen = [Generated("", listing := answer(n), shares(n, listing)) for n in others]
+            certainty = calibrated_on(seen, unseen, rows, refined)
+            listings = [answer(n) for n in near]
+            same = [
+                replace(g, confidence=shares(n, g.listing))
+                for g, n in zip(as_generated(listings, held_out.targets, schema), near, strict=True)
+            ]
+            same = certainty.calibrated(same, categories)
             evaluation.add(name, same, same)
     with record.timed("linear_probe"):
         features = picture_features(paths, how, params.listing.precision)
@@ -63,16 +82,27 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
     asking = Asking(how, schema, paths)
     for name in TRAINED:
         folder = paths.listing / name
+        model, note = load_listing_model(folder), read_note(folder)
         with record.timed(name):
-            both = asking.answers(load_listing_model(folder), read_note(folder), held_out, name)
-        evaluation.add(name, *both)
+            both = asking.answers(model, note, held_out, name)
+        with record.timed(f"{name}.{RELIANCE}"):
+            judged = name in PREFERRED
+            also = {RELIANCE: picture_reliance(model, note, held_out, asking)} if judged else {}
         _note_speed(name, both, record)
-    untrained = _untrained(params, asking, evaluation, record)
+        certainty = read_certainty(folder) or Certainty(CertaintyFile())
+        held = certainty.calibrated(both[1], categories)
+        evaluation.add(name, both[0], held, also=also)
+    _zero_shot(params, asking, evaluation, record)
     with record.timed("intervals"):
-        metrics = {**evaluation.metrics(), **untrained.figures()}
-    tables = {**evaluation.tables(), **untrained.tables()}
+        metrics, tables = evaluation.metrics(), evaluation.tables()
     targets = paths.metrics / "listing.json", paths.per_query / "listing"
     record.outputs = publish_figures(metrics, tables, *targets)
+    for name, text in (
+        ("listing_risk", evaluation.risk.risk_csv()),
+        ("listing_reliability", evaluation.risk.reliability_csv()),
+    ):
+        write_text(paths.plots / f"{name}.csv", text)
+        record.outputs.append(str(paths.plots / f"{name}.csv"))
     record.metrics |= {
         name: value
         for name, value in flat_figures(metrics).items()
@@ -86,33 +116,24 @@ def _note_speed(name: str, both: tuple[list[Generated], list[Generated]], record
     tokens = sum(g.tokens for g in free) + sum(
         h.tokens for g, h in zip(free, held, strict=True) if h is not g
     )
+    record.metrics[f"{name}.titles_refused"] = float(sum(g.title_refused for g in held))
     record.metrics[f"{name}.tokens_per_second"] = tokens / max(record.timings[name], 1e-9)
 
 
-def _untrained(
-    params: Blocks, asking: Asking, evaluation: ListingEvaluation, record: Record
-) -> ListingEvaluation:
-    """Row ``zero_shot``, on a seeded sample where nothing is pretrained.
-
-    A model that nobody taught writes to the limit of tokens, for every product, and knows nothing: its row
-    took a third of the stage's time. It has its own n, and no test compares it.
-    """
-    how, pretrained = params.listing_eval, params.listing.pretrained is not None
-    count = len(evaluation.held_out.targets)
-    wanted = count if pretrained else min(how.untrained_products, count)
-    chosen = np.sort(np.random.default_rng(how.seed).permutation(count)[:wanted])
-    held_out = evaluation.held_out.of(chosen.tolist())
-    untrained = ListingEvaluation(held_out, evaluation.schema, how.seed, how.bootstrap_samples)
+def _zero_shot(params: Blocks, asking: Asking, evaluation: ListingEvaluation, record: Record) -> None:
+    """Row ``zero_shot``, of pretrained weights: a model that nobody taught knows nothing, and beating it
+    means nothing."""
+    if params.listing.pretrained is None:
+        return
     model, note = _first_model(params, asking.paths)
     with record.timed("zero_shot"):
-        both = asking.answers(model, note, held_out, "zero_shot")
-    untrained.add("zero_shot", *both, pretrained)
+        both = asking.answers(model, note, evaluation.held_out, "zero_shot")
+    evaluation.add("zero_shot", *both, pretrained=True)
     _note_speed("zero_shot", both, record)
-    return untrained
 
 
 def _first_model(params: Blocks, paths: Paths) -> tuple[ListingModel, dict[str, Any]]:
-    """The model before its first step. Without pretrained weights it knows nothing, and its row says so."""
+    """The model before its first step."""
     lessons = read_lessons("refined", params.listing, paths.catalogue, paths.refined)
     model, pictures = starting_model(params.listing, lessons, lessons.order(params.sft), paths)
-    return model, note_of(params.listing, pictures.image_px)
+    return model, note_of(params.listing, pictures.image_px, lessons.titles)

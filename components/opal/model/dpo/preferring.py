@@ -64,27 +64,21 @@ def preference_dataset(
 
 
 def other_products(pairs: Sequence[Pair], positions: Mapping[str, int], seed: int) -> list[int]:
-    """For each pair the row of another product of its category, listed otherwise, drawn once a product.
+    """For each pair the row of another product that is listed otherwise, drawn once a product.
 
-    Raises:
-        ListingDataError: a category has no two products that are listed differently.
+    Of its category, or where there is none of any; empty where all products are listed alike.
     """
-    listed: dict[str, dict[str, str]] = {}
-    for pair in pairs:
-        listed.setdefault(pair.category, {})[pair.product_id] = pair.chosen
+    listed = {pair.product_id: (pair.category, pair.chosen) for pair in pairs}
+    names = sorted(listed)
     drawn: dict[str, int] = {}
-    for category, answers in sorted(listed.items()):
-        names = sorted(answers)
-        for name in names:
-            random = np.random.default_rng([seed, 1, positions[name]])
-            order = random.permutation(len(names))
-            found = next((names[i] for i in order if answers[names[i]] != answers[name]), None)
-            if found is None:
-                raise ListingDataError(
-                    f"dpo.image_weight needs two products of category {category} with different listings; "
-                    "set it to 0 or make more pairs."
-                )
-            drawn[name] = positions[found]
+    for name in names:
+        category, answer = listed[name]
+        order = np.random.default_rng([seed, 1, positions[name]]).permutation(len(names))
+        others = [names[i] for i in order if listed[names[i]][1] != answer]
+        found = next((other for other in others if listed[other][0] == category), next(iter(others), None))
+        if found is None:
+            return []
+        drawn[name] = positions[found]
     return [drawn[pair.product_id] for pair in pairs]
 
 
@@ -122,8 +116,9 @@ def prefer(
     conversation = Conversation(model)
     longest = _check(model, ordered, positions, pictures, conversation)
     data = preference_dataset(ordered, positions, conversation)
-    if params.image_weight:
-        data = data.add_column("other", other_products(ordered, positions, params.seed))
+    others = other_products(ordered, positions, params.seed) if params.image_weight else []
+    if others:
+        data = data.add_column("other", others)
     online = params.reference == "online"
     trainer = PreferenceTrainer(
         model=model.model,
@@ -142,7 +137,8 @@ def prefer(
         callbacks=[Checkpoints(run, "preferring", lambda step: batch_names(ordered, per_step, step))],
     )
     trainer.muon = training.optimiser == "muon"
-    trainer.terms = Terms(params.image_weight, params.anchor_weight, params.anchor_delta)
+    image = params.image_weight if others else 0.0
+    trainer.terms = Terms(image, params.anchor_weight, params.anchor_delta)
     return trained(trainer, model, CURVES, run.resume, longest)
 
 

@@ -1,13 +1,19 @@
-"""Direct preference optimisation: from pairs and a tuned model to a model folder with its curves."""
+"""Direct preference optimisation: from pairs and a tuned model to a model folder with its curves.
+
+Its control, ``dpo_control``, takes the same steps over the same pairs without a preference: what it gains
+over the tuned model comes of reading the chosen answers.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 
 from components.encoder.model.features.rows import read_rows
+from components.opal.model.certainty.measure import measure_certainty
 from components.opal.model.dpo.preferring import prefer
 from components.opal.model.language.files import load_listing_model, read_note
 from components.opal.model.language.pictures import catalogue_pictures, tower_of
@@ -15,7 +21,7 @@ from components.opal.model.listings import read_parquet
 from components.opal.model.params import DpoParams, ListingParams
 from components.opal.model.preferences.pairs import Pair
 from components.opal.model.train.run import Run, resume_of
-from components.opal.model.train.tuned_model import publish
+from components.opal.model.train.tuned_model import Published, publish
 from components.stage.params import Params
 from components.stage.paths import Paths
 from components.stage.record import Record
@@ -23,9 +29,17 @@ from components.stage.record import Record
 COLUMNS = ("product_id", "category", "prompt", "chosen", "rejected", "kind", "checks")
 
 
-class Blocks(Params):
-    """What the stage reads of params.yaml."""
+LIKELIHOOD_ALONE = {
+    "sft_weight": 1.0,
+    **dict.fromkeys(("sigmoid_weight", "bco_weight", "image_weight", "anchor_weight"), 0.0),
+}
 
+
+class Blocks(Params):
+    """What the stage reads of params.yaml; ``start`` null: the tuned model beside the output."""
+
+    variant: Literal["dpo", "dpo_control"] = "dpo"
+    start: Path | None = None
     listing: ListingParams
     dpo: DpoParams
 
@@ -47,7 +61,9 @@ def _mean(rows: Sequence[dict[str, float]], name: str) -> float:
 
 def run(params: Blocks, paths: Paths, record: Record) -> None:
     """Optimise the tuned model, or go on from where a killed run stopped."""
-    dpo, start = params.dpo, paths.listing / "sft_refined"
+    dpo, start = params.dpo, params.start or paths.listing / "sft_refined"
+    if params.variant == "dpo_control":
+        dpo = dpo.model_copy(update=LIKELIHOOD_ALONE)
     torch.set_num_threads(dpo.threads)
     with record.timed("prepare"):
         model, note = load_listing_model(start), read_note(start)
@@ -59,8 +75,10 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
         course = Run(dpo, params.listing, resume_of(record.stage, params, inputs))
     with record.timed("train"):
         done = prefer(model, pairs, positions, pictures.take, course)
-    folder, curves = paths.listing / "dpo", paths.plots / "dpo.csv"
-    publish(done, note, folder, curves, course.resume)
+    folder, curves = paths.listing / params.variant, paths.plots / f"{params.variant}.csv"
+    with record.timed("certainty"):
+        certainty = measure_certainty(done.model, note, params.listing.certainty, paths)
+    publish(done, note, certainty, Published(folder, curves, course.resume))
     record.outputs = [str(folder), str(curves)]
     record.timing("waiting_for_data", done.data_seconds)
     training, last = dpo.training, done.curves[-max(1, len(done.curves) // 10) :]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -31,6 +31,9 @@ from components.stage.files.model_files import (
 from components.stage.left_out import reason_in
 from components.stage.params import validate
 
+if TYPE_CHECKING:
+    from components.opal.model.certainty.certainty import Certainty
+
 FORMAT = 1
 NOTE = "listing.json"  # format, and how the model is asked
 ALLOWED = (".safetensors", ".json", ".jinja", ".txt", ".md")
@@ -38,7 +41,9 @@ NEEDED = ("config.json", "processor_config.json", "tokenizer.json", NOTE)
 SHARD_BYTES = "2GB"
 
 
-def save_listing_model(model: ListingModel, note: dict[str, Any], folder: Path) -> None:
+def save_listing_model(
+    model: ListingModel, note: dict[str, Any], folder: Path, certainty: Certainty | None = None
+) -> None:
     """Write the model folder; ``folder`` must not exist. ``note`` becomes listing.json."""
     folder.mkdir(parents=True)
     quiet = logging.is_progress_bar_enabled()
@@ -52,6 +57,8 @@ def save_listing_model(model: ListingModel, note: dict[str, Any], folder: Path) 
     text = json.dumps({"format": FORMAT, **note}, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
     (folder / NOTE).write_text(text, encoding="utf-8")
     _without_paths(folder / "config.json")
+    if certainty is not None:
+        certainty.save(folder)
     write_checksums(folder)
     check_listing_folder(folder)
 

@@ -14,7 +14,7 @@ LONGEST_TOKEN = 200  # bytes; llguidance panics at tokens of a thousand, as a ro
 
 # A JSON key with the punctuation around it is one piece, so that an attribute costs about two tokens: its
 # name and its value. Otherwise: a word with its space, a digit, or a run of anything else.
-PIECES = r"""[",{}:]*"[\w ]+":[{"]*|"?[}]+| ?\p{L}+| ?\p{N}|[^\s\p{L}\p{N}]+|\s+"""
+PIECES = r"""[",{}:\]]*"[\w ]+":(?:\{|\[?")?|"?[}]+| ?\p{L}+| ?\p{N}|[^\s\p{L}\p{N}]+|\s+"""
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}"

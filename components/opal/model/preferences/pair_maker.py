@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from components.catalog.format.attributes import Attributes
@@ -14,8 +16,16 @@ from components.catalog.format.schema import read_schema
 from components.encoder.model.features.rows import read_rows
 from components.opal.model.language.pictures import Pictures
 from components.opal.model.listing_text import Listing, answer_text, parse_answer
-from components.opal.model.listings import listing_of, read_parquet, refined_listings
-from components.opal.model.params import PreferencesParams, Taught
+from components.opal.model.listings import Lesson, left_to_preferences, listing_of, refined_rows
+from components.opal.model.params import Note, PreferencesParams
+from components.opal.model.preferences.own_answers import (
+    Judged,
+    OwnAnswers,
+    agreed,
+    corrected,
+    judged_pair,
+    verified,
+)
 from components.opal.model.preferences.pairs import (
     Pair,
     Question,
@@ -24,12 +34,16 @@ from components.opal.model.preferences.pairs import (
     nearest,
     swapped_listing,
 )
+from components.opal.model.preferences.verifier import PictureVerifier, measured_weights
 from components.opal.model.writing.generate import ListingGenerator
 from components.retrieval.embeddings import read_embeddings
 
 
 class PairMaker:
-    """Makes pairs of one catalogue, in a fixed order of its train products."""
+    """Makes pairs of one catalogue, in a fixed order of its train products.
+
+    Products whose photos tuning never saw come first: of the others it has learned answers by heart.
+    """
 
     def __init__(
         self,
@@ -41,17 +55,22 @@ class PairMaker:
     ) -> None:
         self.params, self.prompt = params, note["prompt"]
         self.rows, self.schema = read_rows(catalogue), read_schema(catalogue / "schema.json")
-        self.listings = refined_listings(refined, Taught.model_validate(note["taught"]))
-        told = read_parquet(refined / "products.parquet", ("product_id", "visible"))
+        asked = Note.model_validate({name: value for name, value in note.items() if name != "format"})
+        told = refined_rows(refined)
+        self.titled = asked.titles.kind == "written"  # else answers hold no title
+        self.listings = Lesson(asked.taught, asked.titles, asked.max_title_chars).listings(told)
         self.visible = {row["product_id"]: frozenset(row["visible"] or ()) for row in told}
         self.embeddings = embeddings
+        self.evidence_weights = measured_weights(refined / "calibration.json")
+        unseen = asked.taught.unseen
         usable = [
-            i
-            for i, row in enumerate(self.rows)
-            if row["split"] == "train" and self._refined(i).attributes and self._refined(i).title.strip()
+            i for i, row in enumerate(self.rows) if row["split"] == "train" and self._refined(i).attributes
         ]
-        order = np.random.default_rng([params.seed, 0]).permutation(len(usable))
-        self.order = np.array([usable[i] for i in order], dtype=np.int64)
+        drawn = np.random.default_rng([params.seed, 0]).permutation(len(usable))
+        order = np.array([usable[i] for i in drawn], dtype=np.int64)
+        left = np.array([left_to_preferences(self.rows[i]["group_id"], unseen) for i in order], np.bool_)
+        self.order = np.concatenate([order[left], order[~left]])  # first what tuning never saw
+        self.unseen = order[left] if left.any() else order
 
     def _refined(self, position: int) -> Listing:
         return self.listings.get(self.rows[position]["product_id"], Listing(""))
@@ -66,8 +85,12 @@ class PairMaker:
             if wrong is None:
                 return None
             rejected = answer_text(wrong, self.schema.categories[category])
-        asked = Question(row["product_id"], category, self.prompt.format(category=category), chosen)
-        return make_pair(self.schema, asked, rejected, kind)
+        return make_pair(self.schema, self._question(position), rejected, kind)
+
+    def _question(self, position: int) -> Question:
+        row = self.rows[position]
+        prompt = self.prompt.format(category=row["category"])
+        return Question(row["product_id"], row["category"], prompt, self._refined(position))
 
     def _told(self, product_id: str, listing: Listing) -> Attributes:
         """What a listing says of attributes that may be contradicted.
@@ -77,19 +100,50 @@ class PairMaker:
         allowed = self.visible.get(product_id, ()) if self.params.rejected == "visible_values" else None
         return {n: v for n, v in listing.attributes.items() if allowed is None or n in allowed}
 
+    def _vectors(self) -> npt.NDArray[np.float32]:
+        """Unit vectors of the catalogue's pictures, by row."""
+        ids, vectors, _ = read_embeddings(self.embeddings)
+        at = {name: i for i, name in enumerate(ids)}
+        return vectors[[at[row["product_id"]] for row in self.rows]]
+
+    def own(self, kind: str, answers: OwnAnswers, wanted: int) -> Iterator[Pair]:
+        """Pairs of the model's own answers about photos that tuning never saw; see ``own_answers``."""
+        params, size = self.params, self.params.batch_size
+        torch.manual_seed(params.seed)
+        verifier = None
+        if kind == "verified":
+            verifier = PictureVerifier(
+                self.rows, self.listings, self._vectors(), self.schema, self.evidence_weights
+            )
+        for start in range(0, len(self.unseen), size):
+            chosen = self.unseen[start : start + min(size, max(wanted, 1) * 2)]
+            asked = (chosen, [self.rows[i]["category"] for i in chosen])
+            found: list[Judged | None]
+            if verifier:
+                both = zip(answers.sampled(*asked), answers.sampled(*asked), strict=True)
+                told = zip(chosen, both, strict=True)
+                found = [verified(int(i), pair, verifier, params.margin) for i, pair in told]
+            elif kind == "views":
+                found = [agreed(views) for views in answers.of_views(*asked, params.views, params.seed)]
+            else:
+                one_each = zip(chosen, answers.sampled(*asked), strict=True)
+                found = [corrected(answer, self._refined(i)) for i, answer in one_each]
+            for position, judged in zip(chosen, found, strict=True):
+                if judged and (pair := judged_pair(self.schema, self._question(position), judged, kind)):
+                    yield pair
+
     def seller(self) -> Iterator[Pair]:
         """The seller's own listing, where refinement changed it."""
         for position in self.order:
             row = self.rows[position]
-            raw = answer_text(listing_of(row), self.schema.categories[row["category"]])
+            sold = listing_of(row) if self.titled else replace(listing_of(row), title="")
+            raw = answer_text(sold, self.schema.categories[row["category"]])
             if pair := self._pair(position, raw, "seller"):
                 yield pair
 
     def swapped(self) -> Iterator[Pair]:
         """Values of a visually near product of the same category."""
-        ids, vectors, _ = read_embeddings(self.embeddings)
-        at = {name: i for i, name in enumerate(ids)}
-        ordered = vectors[[at[row["product_id"]] for row in self.rows]]
+        ordered = self._vectors()
         categories = [row["category"] for row in self.rows]
         near = nearest(ordered, categories, self.order, self.params.neighbours)
         for place, position in enumerate(self.order):

@@ -8,7 +8,7 @@ worse by the record and the schema, and never if both sides say the same.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +17,6 @@ from components.catalog.format.attributes import Value, each, shown
 from components.catalog.format.schema import CatalogSchema
 from components.opal.model.errors import ListingDataError
 from components.opal.model.listing_text import Listing, answer_text, parse_answer, schema_problems
-
-KINDS = ("sampled", "seller", "swapped")
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,10 @@ def faults(schema: CatalogSchema, category: str, chosen: Listing, rejected: str)
     listing = parse_answer(rejected, schema.categories.get(category))
     if listing is None:
         return ("not a listing",)
-    found = [f"schema: {p}" for p in schema_problems(schema, category, listing, require=False)]
+    titled = bool(chosen.title)
+    found = [f"schema: {p}" for p in schema_problems(schema, category, listing, require=False, titled=titled)]
+    if listing.product_type and listing.product_type != chosen.product_type:
+        found.append("contradicts: product_type")
     for name, value in sorted(listing.attributes.items()):
         expected = chosen.attributes.get(name)
         if expected is None:
@@ -116,7 +117,7 @@ def contradicting(chosen: Listing, other: Mapping[str, Value]) -> Listing | None
         was, now = shown(chosen.attributes[name]), shown(value)
         title = title.replace(was, now)
         title = title.replace(was.capitalize(), now.capitalize())
-    return Listing(title, {**chosen.attributes, **wrong})
+    return replace(chosen, title=title, attributes={**chosen.attributes, **wrong})
 
 
 def swapped_listing(

@@ -12,9 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from components.encoder.model.features.pixels import PixelCache
 from components.opal.model.language.files import load_listing_model, read_note
 from components.opal.model.language.pictures import catalogue_pictures, tower_of
 from components.opal.model.params import PreferencesParams
+from components.opal.model.preferences.own_answers import OwnAnswers
 from components.opal.model.preferences.pair_maker import PairMaker
 from components.opal.model.preferences.pairs import Pair, check_pairs, first_new, shared_out
 from components.opal.model.writing.generate import Decoding, ListingGenerator
@@ -66,14 +68,22 @@ def _pairs(params: PreferencesParams, paths: Paths, record: Record) -> list[Pair
     model, note = load_listing_model(tuned), read_note(tuned)
     maker = PairMaker(paths.catalogue, paths.refined, paths.embeddings, note, params)
     counts = shared_out(params.pairs, params.shares.model_dump())
+    limits = (params.batch_size, note["max_new_tokens"], note["precision"])
+    sampling, greedy = (
+        ListingGenerator(model, note, maker.schema, decoding)
+        for decoding in (Decoding(*limits, params.temperature, params.top_p), Decoding(*limits))
+    )
+    pictures = catalogue_pictures(tower_of(model.model), note["image_px"], paths)
+    pixels = PixelCache(paths.catalogue, note["image_px"], paths.cache, params.threads)
+    answers = OwnAnswers(sampling, greedy, pictures, pixels)
     pairs: list[Pair] = []
+    for kind in ("verified", "views", "corrected"):
+        with record.timed(kind):
+            if counts[kind]:
+                pairs += first_new(maker.own(kind, answers, counts[kind]), counts[kind], pairs)
     with record.timed("sampled"):
         if counts["sampled"]:
-            limits = (params.batch_size, note["max_new_tokens"], note["precision"])
-            decoding = Decoding(*limits, params.temperature, params.top_p)
-            generator = ListingGenerator(model, note, maker.schema, decoding)
-            pictures = catalogue_pictures(tower_of(model.model), note["image_px"], paths)
-            sampled = maker.sampled(generator, pictures, counts["sampled"])
+            sampled = maker.sampled(sampling, pictures, counts["sampled"])
             pairs += first_new(sampled, counts["sampled"], pairs)
     with record.timed("seller_and_swapped"):
         pairs += first_new(maker.seller(), counts["seller"], pairs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,11 +14,19 @@ from components.catalog.format.schema import CatalogSchema, read_schema
 from components.encoder.model.features.rows import read_rows
 from components.opal.model.errors import ListingDataError
 from components.opal.model.listing_text import Listing, answer_text
-from components.opal.model.listings import listing_of, read_parquet, refined_listings
+from components.opal.model.listings import (
+    Lesson,
+    left_to_preferences,
+    listing_of,
+    read_parquet,
+    refined_rows,
+)
 from components.opal.model.params import ListingParams, SftParams
+from components.opal.model.titles.grammar import Titles
+from components.opal.model.titles.learn import learn_titles
 
 Variant = Literal["raw", "refined"]
-LISTING = "listing"
+LISTING, TITLE = "listing", "title"  # grains
 POOL = 8  # steps whose samples are sorted by length together
 
 
@@ -41,17 +49,21 @@ def listing_samples(
     prompt: str,
     split: str,
 ) -> list[Sample]:
-    """One sample per product of ``split`` that has a title: the picture in, the whole listing out."""
+    """One sample per product of ``split`` that says something: the picture in, the whole listing out."""
     samples = []
     for position, row in enumerate(rows):
         listing = listings.get(row["product_id"])
-        if row["split"] != split or listing is None or not listing.title.strip():
+        if row["split"] != split or listing is None or not _says(listing):
             continue
         category = row["category"]
         answer = answer_text(listing, schema.categories.get(category))
         question = prompt.format(category=category)
         samples.append(Sample(row["product_id"], position, category, LISTING, question, answer))
     return samples
+
+
+def _says(listing: Listing) -> bool:
+    return bool(listing.title.strip() or listing.attributes or listing.product_type.strip())
 
 
 def instruction_samples(
@@ -91,6 +103,7 @@ class Lessons:
     whole: list[Sample]  # of the train split: the picture in, the whole listing out
     asked: list[Sample]  # instruction samples; of sellers' listings there are none
     questions: list[str]  # for a listing, one for each category
+    titles: Titles = field(default_factory=Titles)
 
     def texts(self) -> list[str]:
         """What the small model's tokenizer is learned from.
@@ -109,9 +122,7 @@ class Lessons:
             ListingDataError: there is no listing to learn from.
         """
         if not self.whole:
-            raise ListingDataError(
-                "no product of the train split has a titled listing; check the refine stage."
-            )
+            raise ListingDataError("no product of the train split has a listing; check the refine stage.")
         steps, batch, share = params.training.steps, per_step(params), params.instruction_share
         due = [int((step + 1) * share) > int(step * share) and bool(self.asked) for step in range(steps)]
         instructed = sum(due) * batch
@@ -131,15 +142,37 @@ def read_lessons(variant: Variant, listing: ListingParams, catalogue: Path, refi
         ListingDataError: a file cannot be read, or names a product that the catalogue has not.
     """
     rows, schema = read_rows(catalogue), read_schema(catalogue / "schema.json")
+    told = rows if variant == "raw" else refined_rows(refined)
+    titles = _titles(told, schema, listing)
+    lesson = Lesson(listing.taught, titles, listing.max_title_chars)
     if variant == "raw":
-        listings = {row["product_id"]: listing_of(row) for row in rows}
+        listings = {row["product_id"]: _sellers(listing_of(row), titles) for row in rows}
         asked: list[Sample] = []
     else:
-        listings = refined_listings(refined, listing.taught)
+        listings = lesson.listings(told)
         asked = instruction_samples(rows, refined / "instructions.parquet", schema, "train")
+        if titles.kind == "composed":
+            asked = [sample for sample in asked if sample.grain != TITLE]
     whole = listing_samples(rows, listings, schema, listing.prompt, "train")
+    whole, asked = (
+        [s for s in part if not left_to_preferences(rows[s.position]["group_id"], listing.taught.unseen)]
+        for part in (whole, asked)
+    )
     questions = [listing.prompt.format(category=category) for category in sorted(schema.categories)]
-    return Lessons(whole, asked, questions)
+    return Lessons(whole, asked, questions, titles)
+
+
+def _sellers(listing: Listing, titles: Titles) -> Listing:
+    """A seller's own listing; without the title where titles are composed."""
+    return replace(listing, title="") if titles.kind == "composed" else listing
+
+
+def _titles(rows: Sequence[Mapping[str, Any]], schema: CatalogSchema, params: ListingParams) -> Titles:
+    """How titles are made, learned from the listings of the train split."""
+    listings = ((row["category"], listing_of(row)) for row in rows if row["split"] == "train")
+    visible = {name for row in rows for name in row.get("visible") or ()}
+    learned = learn_titles(listings, schema, visible, params.titles, params.taught.title_attributes)
+    return Titles(kind=params.title_kind, categories=learned)
 
 
 def of_one_length(samples: Sequence[Sample], lengths: Sequence[int], batch: int, seed: int) -> list[Sample]:

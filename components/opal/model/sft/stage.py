@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 import torch
 
+from components.opal.model.certainty.measure import measure_certainty
 from components.opal.model.language.listing_model import ListingModel
 from components.opal.model.params import ListingParams, SftParams
 from components.opal.model.sft.samples import Sample, Variant, of_one_length, per_step, read_lessons
 from components.opal.model.sft.starting_model import note_of, starting_model
 from components.opal.model.sft.tuning import tune
 from components.opal.model.train.run import Run, resume_of
-from components.opal.model.train.tuned_model import publish
+from components.opal.model.train.tuned_model import Published, publish
 from components.opal.model.writing.conversation import token_counts
 from components.stage.params import Params
 from components.stage.paths import Paths
@@ -42,7 +43,10 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
         tuned = tune(model, samples, pictures.take, course)
     name = f"sft_{params.variant}"
     folder, curves = paths.listing / name, paths.plots / f"{name}.csv"
-    publish(tuned, note_of(listing, pictures.image_px), folder, curves, course.resume)
+    note = note_of(listing, pictures.image_px, lessons.titles)
+    with record.timed("certainty"):
+        certainty = measure_certainty(tuned.model, note, listing.certainty, paths)
+    publish(tuned, note, certainty, Published(folder, curves, course.resume))
     record.outputs = [str(folder), str(curves)]
     record.timing("waiting_for_data", tuned.data_seconds)
     record.metrics = {

@@ -7,27 +7,24 @@ from typing import Any
 
 import numpy as np
 import torch.nn.functional as F
-from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
-from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
 from components.opal.model.language.listing_model import ListingModel
 from components.opal.model.params import SftParams
+from components.opal.model.sft.batches import sft_collator, sft_dataset
 from components.opal.model.sft.samples import Sample, per_step
 from components.opal.model.train.run import Run
 from components.opal.model.train.trainer_setup import (
     Checkpoints,
     ExactResume,
-    PictureCollator,
     Pictures,
     batch_names,
-    by_processor,
     common_arguments,
     lora_config,
 )
 from components.opal.model.train.tuned_model import Tuned, trained
 from components.opal.model.writing.conversation import Conversation, check_lengths
-from components.opal.model.writing.ready_tokens import IGNORED, ReadyCollator, as_images, pictures_are_alike
+from components.opal.model.writing.ready_tokens import IGNORED, as_images
 
 CURVES = {
     "loss": "loss",
@@ -75,32 +72,6 @@ class ResumableSFT(ExactResume, SFTTrainer):
             logs["mean_token_accuracy"] = sum(r for r, _ in self._right) / sum(n for _, n in self._right)
             self._right.clear()
         super().log(logs, start_time)
-
-
-def sft_dataset(samples: Sequence[Sample], conversation: Conversation) -> Dataset:
-    """TRL's prompt-completion rows; ``images`` holds the row of the product until a batch is made."""
-    return Dataset.from_dict(
-        {
-            "prompt": [conversation.prompt(s.question) for s in samples],
-            "completion": [conversation.answer(s.answer) for s in samples],
-            "images": [[s.position] for s in samples],
-        }
-    )
-
-
-def sft_collator(model: ListingModel, pictures: Pictures, data: Dataset) -> PictureCollator:
-    """Makes batches of ``data``, with loss on the completion and without any cutting.
-
-    TRL's collator, or the same batch from tokens known beforehand where the processor allows it.
-    """
-    if pictures_are_alike(model, pictures(np.array([data[0]["images"][0]]))):
-        return PictureCollator(ReadyCollator(model, data["prompt"], data["completion"]), pictures)
-    return PictureCollator(by_processor(model, trl_collator(model)), pictures)
-
-
-def trl_collator(model: ListingModel) -> DataCollatorForVisionLanguageModeling:
-    """TRL's own."""
-    return DataCollatorForVisionLanguageModeling(model.processor, max_length=None, completion_only_loss=True)
 
 
 def tune(model: ListingModel, samples: Sequence[Sample], pictures: Pictures, run: Run[SftParams]) -> Tuned:

@@ -14,6 +14,7 @@ from typing import Any
 
 from transformers import PrinterCallback
 
+from components.opal.model.certainty.certainty import Certainty
 from components.opal.model.language.files import save_listing_model
 from components.opal.model.language.listing_model import ListingModel
 from components.opal.model.train.trainer_setup import curves_of, last_checkpoint
@@ -82,10 +83,19 @@ def finished(trainer: Any, model: ListingModel) -> ListingModel:
     return ListingModel(network, model.processor, model.context_length)
 
 
-def publish(tuned: Tuned, note: dict[str, Any], folder: Path, curves: Path, resume: Path) -> None:
-    """Write the model with its ``note``, and the curves; what a killed run would have needed goes."""
-    with published(folder) as temporary:
-        save_listing_model(tuned.model, note, temporary)
-    write_text(curves, curves_csv(tuned.curves))
-    for state in resume.iterdir():
+@dataclass(frozen=True)
+class Published:
+    """Where a training's model folder and curves go, and where what a killed run would have needed lies."""
+
+    folder: Path
+    curves: Path
+    resume: Path
+
+
+def publish(tuned: Tuned, note: dict[str, Any], certainty: Certainty, to: Published) -> None:
+    """Write the model with its ``note`` and ``certainty``, and the curves; the resume state goes."""
+    with published(to.folder) as temporary:
+        save_listing_model(tuned.model, note, temporary, certainty)
+    write_text(to.curves, curves_csv(tuned.curves))
+    for state in to.resume.iterdir():
         shutil.rmtree(state) if state.is_dir() else state.unlink()

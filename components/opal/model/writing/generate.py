@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,15 @@ from transformers import LogitsProcessorList
 from components.catalog.format.schema import CatalogSchema
 from components.opal.model.language.listing_model import ListingModel, as_input
 from components.opal.model.listing_text import Listing, compact_json, parse_answer
+from components.opal.model.titles.grammar import Titles
+from components.opal.model.writing.confidence import (
+    ChosenProbabilities,
+    StepScores,
+    ending_tokens,
+    span_confidence,
+)
 from components.opal.model.writing.conversation import Conversation
-from components.opal.model.writing.grammar import ChosenProbabilities, Grammars, ListingGrammar
+from components.opal.model.writing.grammar import Grammars, ListingGrammar
 from components.opal.model.writing.growing_cache import growing_cache
 from components.opal.model.writing.ready_tokens import as_images, pictures_are_alike, prompt_tokens
 from components.stage.progress import Progress
@@ -25,14 +32,27 @@ from components.stage.resources.accelerator import device
 
 @dataclass(frozen=True)
 class Generated:
-    """What a model wrote about one picture; ``listing`` is None when it is no listing."""
+    """What a model wrote about one picture; ``listing`` is None when it is no listing.
+
+    The listing has a title, even where the model wrote none, or one that says more than its attributes.
+    """
 
     text: str
     listing: Listing | None
-    confidence: dict[str, float] = field(default_factory=dict)  # per attribute, and of the title
+    confidence: dict[str, float] = field(default_factory=dict)  # per attribute; of "type", "title"
     tokens: int = 0
     ended: bool = True  # by the model itself, not by the limit of tokens
     ids: tuple[int, ...] = ()  # the tokens, without the one that ends
+    title_refused: bool = False  # it was written, and held a word that the listing does not support
+
+    @property
+    def whole(self) -> str:
+        """The text with the title that the listing got; what is no listing as it was written."""
+        try:
+            said = json.loads(self.text)
+        except (ValueError, RecursionError):
+            return self.text
+        return compact_json({**said, "title": self.listing.title}) if self.listing else self.text
 
 
 @dataclass(frozen=True)
@@ -61,11 +81,14 @@ class ListingGenerator:
         self.network = model.model.to(self.device).eval()
         self.conversation = Conversation(model)
         width = int(self.network.get_output_embeddings().weight.shape[0])
-        self.grammars = Grammars(
-            schema, model.tokenizer, width, note["max_title_chars"], note["require_attributes"]
-        )
+        self.titles = Titles.model_validate(note["titles"])
+        limits = (note["max_title_chars"], note["require_attributes"])
+        written = self.titles.kind == "written"
+        self.grammars = Grammars(schema, model.tokenizer, width, *limits, titled=written)
         decode = self.grammars.tokenizer.decode_bytes
-        self._bytes = np.array([len(decode([token])) for token in range(len(model.tokenizer))], np.int64)
+        tokens = [decode([token]) for token in range(len(model.tokenizer))]
+        self._bytes = np.array([len(token) for token in tokens], np.int64)
+        self._endings = [torch.tensor(ids, device=self.device) for ids in ending_tokens(tokens)]
         self._prompts: dict[str, list[int]] = {}  # their tokens, pictures' included
         self._ends = {int(model.tokenizer.eos_token_id), int(model.tokenizer.pad_token_id)}
 
@@ -155,7 +178,7 @@ class ListingGenerator:
         """Decode one batch."""
         inputs = self._inputs(pictures, categories)
         length = int(inputs["input_ids"].shape[1])
-        chosen = ChosenProbabilities()
+        chosen = ChosenProbabilities(self._endings)
         grammar = [ListingGrammar(self.grammars, categories, length)] if constrained else []
         sampling = self.decoding.temperature is not None
         options: dict[str, Any] = {"do_sample": sampling}
@@ -173,46 +196,29 @@ class ListingGenerator:
                 **options,
             )
         answers = sequences[:, length:].cpu().numpy()
-        scores = chosen.log_probabilities().cpu().numpy()
-        rows = zip(answers, scores, categories, strict=True)
+        rows = zip(answers, chosen.rows(), categories, strict=True)
         return [self._generated(ids, row, category) for ids, row, category in rows]
 
-    def _generated(
-        self, ids: npt.NDArray[np.int64], scores: npt.NDArray[np.float32], category: str
-    ) -> Generated:
+    def _generated(self, ids: npt.NDArray[np.int64], scores: StepScores, category: str) -> Generated:
         """One row's tokens as text, and as a listing with confidences where it is one."""
         ended = np.flatnonzero(np.isin(ids, list(self._ends)))
         kept = ids[: ended[0]] if len(ended) else ids
         text = self.model.tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         listing = parse_answer(text, self.schema.categories.get(category))
-        confidence = {}
+        confidence, refused = {}, False
         if listing is not None:
             ends = np.cumsum(self._bytes[kept])
-            confidence = span_confidence(text, np.concatenate([[0], ends[:-1]]), ends, scores[: len(kept)])
-        return Generated(text, listing, confidence, len(kept), bool(len(ended)), tuple(kept.tolist()))
+            confidence = span_confidence(text, np.concatenate([[0], ends[:-1]]), ends, scores)
+            titled = self.titled(category, listing)
+            refused = bool(listing.title) and titled.title != listing.title
+            listing = titled
+        tokens = tuple(kept.tolist())
+        return Generated(text, listing, confidence, len(kept), bool(len(ended)), tokens, refused)
 
-
-def span_confidence(
-    text: str,
-    starts: npt.NDArray[np.int64],
-    ends: npt.NDArray[np.int64],
-    scores: npt.NDArray[np.float32],
-) -> dict[str, float]:
-    """Probability of each attribute's value: the product over the tokens that write it.
-
-    Args:
-        text: compact JSON of a listing. starts, ends: byte offsets of its tokens. scores: their
-            log-probabilities.
-    """
-    data, at, out = text.encode(), 0, {}
-    loaded = json.loads(text)
-    for name, value in [("title", loaded["title"]), *loaded["attributes"].items()]:
-        key, written = compact_json(name).encode() + b":", compact_json(value).encode()
-        found = data.find(key + written, at)
-        if found < 0:  # written with an escape or spaces of its own: no place to point at
-            continue
-        first = found + len(key)
-        at = first + len(written)
-        inside = (starts < at) & (ends > first)
-        out[name] = float(np.exp(scores[inside].sum()))
-    return out
+    def titled(self, category: str, listing: Listing) -> Listing:
+        """A listing with a title: its own where that says no more than the listing, or a composed one."""
+        limit = self.note["max_title_chars"]
+        fits = len(listing.title) <= limit and self.titles.supports(category, listing)
+        if self.titles.kind == "written" and listing.title.strip() and fits:
+            return listing
+        return replace(listing, title=self.titles.compose(category, listing, limit))

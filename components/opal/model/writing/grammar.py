@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -16,43 +17,70 @@ from transformers import LogitsProcessor
 
 from components.catalog.format.schema import CatalogSchema, listing_json_schema
 from components.opal.model.errors import ListingConfigurationError
-from components.opal.model.writing.listing_lark import GUIDANCE, listing_lark
-
-# Numbers of a listing are sizes and counts. Unbounded ones would let a model write digits to the end.
-NUMBER = {"type": "number", "minimum": 0, "maximum": 1_000_000, "multipleOf": 0.01}
+from components.opal.model.listing_text import DECIMALS, LARGEST
+from components.opal.model.writing.listing_lark import listing_lark
+from components.opal.model.writing.number_pattern import number_pattern
 
 
 def generation_schema(
-    schema: CatalogSchema, category: str, max_chars: int, require_attributes: bool
+    schema: CatalogSchema, category: str, max_chars: int, require_attributes: bool, titled: bool = True
 ) -> dict[str, Any]:
     """The JSON Schema of a category with every text and number bounded in length.
 
     ``require_attributes`` False drops the list of required attributes: a model that sees one picture would
     have to invent the brand. What is left out shows in completion_rate.
+    ``titled`` False: no title is written.
     """
     wanted = listing_json_schema(schema, category)
     attributes = wanted["properties"]["attributes"]
-    for name, value in attributes["properties"].items():
+    for name, value in list(attributes["properties"].items()):
         if value.get("type") == "array" and "minLength" in value["items"]:
             items = {**value["items"], "maxLength": max_chars}
             attributes["properties"][name] = {**value, "items": items}
         elif value.get("type") == "number":
-            attributes["properties"][name] = {**NUMBER, **value}
+            if number := _bounded(value):
+                attributes["properties"][name] = number
+            else:
+                del attributes["properties"][name]
         elif value.get("type") == "string":
             attributes["properties"][name] = {**value, "maxLength": max_chars}
-    wanted["properties"]["title"]["maxLength"] = max_chars
+    if titled:
+        wanted["properties"]["title"]["maxLength"] = max_chars
+    else:
+        del wanted["properties"]["title"]
+        wanted["required"] = ["attributes"]
     if not require_attributes:
         attributes["required"] = []
+    attributes["required"] = [name for name in attributes["required"] if name in attributes["properties"]]
     return wanted
 
 
+def _bounded(number: dict[str, Any]) -> dict[str, Any] | None:
+    """The schema of a number within bounds, whose digits end; None if none can be written."""
+    low, high = max(-LARGEST, number.get("minimum", -LARGEST)), min(LARGEST, number.get("maximum", LARGEST))
+    if low > high or not number_pattern(Decimal(repr(low)), Decimal(repr(high)), DECIMALS):
+        return None
+    return {"type": "number", "minimum": low, "maximum": high}
+
+
 class Grammars:
-    """Grammars of a catalogue's categories for one tokenizer; a category is compiled once."""
+    """Grammars of a catalogue's categories for one tokenizer; a category is compiled once.
+
+    Args:
+        vocabulary: width of the scores. max_chars: of the title and of a text. titled: a title is written.
+    """
 
     def __init__(
-        self, schema: CatalogSchema, tokenizer: Any, vocabulary: int, max_chars: int, require_attributes: bool
+        self,
+        schema: CatalogSchema,
+        tokenizer: Any,
+        vocabulary: int,
+        max_chars: int,
+        require_attributes: bool,
+        *,
+        titled: bool = True,
     ) -> None:
-        self.schema, self.vocabulary = schema, vocabulary
+        self.schema, self.vocabulary, self.titled = schema, vocabulary, titled
         self.max_chars, self.require_attributes = max_chars, require_attributes
         self.end = int(tokenizer.eos_token_id)
         self.tokenizer: LLTokenizer = from_tokenizer(tokenizer, n_vocab=vocabulary, eos_token=self.end)
@@ -65,13 +93,9 @@ class Grammars:
             ListingConfigurationError: the grammar does not compile.
         """
         if category not in self._first:
-            wanted = generation_schema(self.schema, category, self.max_chars, self.require_attributes)
-            several = any(a.multiple for a in self.schema.categories[category].attributes.values())
-            grammar = (
-                LLMatcher.grammar_from_lark(listing_lark(wanted))
-                if several
-                else LLMatcher.grammar_from_json_schema(wanted, overrides=GUIDANCE)
-            )
+            limits = (self.max_chars, self.require_attributes, self.titled)
+            wanted = generation_schema(self.schema, category, *limits)
+            grammar = LLMatcher.grammar_from_lark(listing_lark(wanted))
             matcher = LLMatcher(self.tokenizer, grammar)
             if matcher.is_error():
                 raise ListingConfigurationError(
@@ -120,20 +144,3 @@ class ListingGrammar(LogitsProcessor):
         bits = np.unpackbits(self.bitmask.view(np.uint8), axis=1, bitorder="little")
         allowed = torch.from_numpy(bits[:, : scores.shape[1]].astype(bool)).to(scores.device)
         return scores.masked_fill(~allowed, float("-inf"))
-
-
-class ChosenProbabilities(LogitsProcessor):
-    """Keeps the log-probability of every step's best token; in greedy decoding that is the chosen one."""
-
-    def __init__(self) -> None:
-        self.steps: list[Tensor] = []
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Scores as they came."""
-        best = scores.max(dim=-1).values.float()
-        self.steps.append(best - scores.float().logsumexp(dim=-1))
-        return scores
-
-    def log_probabilities(self) -> Tensor:
-        """``[rows, steps]``."""
-        return torch.stack(self.steps, dim=1)

@@ -1,28 +1,34 @@
-"""The grammar of listings with several values per attribute, in llguidance's dialect of Lark.
+"""The grammar of listings, in llguidance's dialect of Lark.
 
-A JSON Schema cannot say that the items of an array come in one order, each at most once. Here every rule of
-an array knows from which value on, and how many, may follow; so a set of values has one way of being written,
-the one that a model is taught (``answer_text``).
+A listing has one way of being written, the one that a model is taught (``answer_text``). A JSON Schema allows
+more: numbers in many forms, and the items of an array in any order. Here every rule of an array knows from
+which value on, and how many, may follow.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from typing import Any
 
-from components.opal.model.listing_text import compact_json
+from components.opal.model.listing_text import DECIMALS, compact_json
+from components.opal.model.writing.number_pattern import number_pattern
 
 GUIDANCE = {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}
 
 
 def listing_lark(wanted: dict[str, Any]) -> str:
     """The grammar of a ``generation_schema``, whose arrays of enums come in the schema's order."""
-    attributes = wanted["properties"]["attributes"]
+    parts = wanted["properties"]
+    attributes, title = parts["attributes"], parts.get("title")
     required = set(attributes["required"])
     lines = [
-        r'start: "{\"title\":" title ",\"attributes\":{" first_0 "}}"',
-        f"title: {_json(wanted['properties']['title'])}",
+        r'start: "{" ("\"type\":" type ",")? "\"attributes\":{" first_0 "}"'
+        + (r' ",\"title\":" title' if title else "")
+        + ' "}"',
+        f"type: {_closed(parts['type']['enum'])}",
+        *([f"title: {_json(title)}"] if title else []),
     ]
     for at, (name, held) in enumerate(attributes["properties"].items()):
         skip = name not in required
@@ -36,7 +42,12 @@ def listing_lark(wanted: dict[str, Any]) -> str:
 
 
 def _value(rule: str, held: dict[str, Any]) -> Iterator[str]:
-    if held.get("type") != "array":
+    if "enum" in held:
+        yield f"{rule}: {_closed(held['enum'])}"
+    elif held["type"] == "number":
+        low, high = (Decimal(repr(held[bound])) for bound in ("minimum", "maximum"))
+        yield f"{rule}: /{number_pattern(low, high, DECIMALS)}/"
+    elif held["type"] != "array":
         yield f"{rule}: {_json(held)}"
     elif "enum" in held["items"]:
         yield from _subset(rule, held["items"]["enum"], held["maxItems"])
@@ -53,6 +64,13 @@ def _subset(rule: str, values: Sequence[str], most: int) -> Iterator[str]:
             more = at < last and left > 1
             chosen = _text(compact_json(value)) + (f' ("," {rule}_{at + 1}_{left - 1})?' if more else "")
             yield f"{rule}_{at}_{left}: {chosen}" + (f" | {rule}_{at + 1}_{left}" if at < last else "")
+
+
+def _closed(values: Sequence[str]) -> str:
+    """One of some texts, as answers write them."""
+    if any("\x7f" in value for value in values):
+        return " | ".join(_text(compact_json(value)) for value in values)
+    return _json({"enum": list(values)})
 
 
 def _text(literal: str) -> str:

@@ -1,0 +1,295 @@
+"""What a model is worth that leaves out what it doubts: values in the order of its confidence.
+
+All measures are of values, not of listings: which share of those stated above a threshold is wrong. Groups of
+products are resampled whole, and every row by the same draws, so that two rows can be compared draw by draw.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from components.catalog.format.attributes import each, facts
+from components.opal.evaluate.listings.measures import Floats, Target
+from components.opal.model.writing.generate import Generated
+from components.retrieval.significance import Difference
+from components.stage.record import Interval
+
+Ints = npt.NDArray[np.int64]
+HALF = 0.5  # completion
+BINS = 10  # of the calibration error, each with as many values
+GRID = np.arange(1, 101) / 100  # completions at which a curve is read
+BLOCK = 100  # bootstrap samples at once
+MOST_SAMPLES = 1000  # each goes through every value of every row
+
+
+class Ranked:
+    """The values that one row states, surest first; a value without a confidence comes last.
+
+    Args:
+        targets: of the products. generated: their answers. groups: of the products.
+    """
+
+    def __init__(
+        self, targets: Sequence[Target], generated: Sequence[Generated], groups: Sequence[str]
+    ) -> None:
+        places: dict[str, int] = {}
+        unit = [places.setdefault(group, len(places)) for group in groups]
+        rows = [
+            (sure, wrong, fills, unit[i], i)
+            for i, (target, one) in enumerate(zip(targets, generated, strict=True))
+            for sure, wrong, fills in _judged(target, one)
+        ]
+        table = np.array(rows, np.float64).reshape(-1, 5)
+        table = table[np.argsort(-table[:, 0], kind="stable")]
+        self.sure, self.wrong, self.fills = table[:, 0], table[:, 1], table[:, 2]
+        self.unit, self.product = table[:, 3].astype(np.int64), table[:, 4].astype(np.int64)
+        self.products, self.groups = len(targets), len(places)
+        self.fields = np.bincount(
+            unit, weights=[len(facts(t.listing.attributes)) for t in targets], minlength=len(places)
+        )
+        # Values of equal confidence are stated together: each counts at the place of the last of them.
+        self.last: Ints = np.searchsorted(-self.sure, -self.sure, side="right") - 1
+
+    def __len__(self) -> int:
+        return len(self.sure)
+
+    @cached_property
+    def _once(self) -> Floats:
+        return np.ones((1, self.groups))
+
+    def curve(self, weights: npt.NDArray[Any]) -> tuple[Floats, Floats, Floats]:
+        """Of weighted groups ``[samples, groups]``: weight, rate of wrong values, completion.
+
+        ``[samples, values]`` each, at each value: rate and completion are of those that are at least as sure.
+        """
+        weight = weights.astype(np.float64)[:, self.unit]
+        stated = np.cumsum(weight, axis=1)[:, self.last]
+        wrong = np.cumsum(weight * self.wrong, axis=1)[:, self.last]
+        filled = np.cumsum(weight * self.fills, axis=1)[:, self.last]
+        fields = (weights @ self.fields)[:, None]
+        return weight, wrong / np.maximum(stated, 1e-12), filled / np.maximum(fields, 1e-12)
+
+    def area(self, weights: npt.NDArray[Any]) -> Floats:
+        """Area under the risk-coverage curve (Geifman and El-Yaniv 2017, arXiv 1705.08500), ``[samples]``.
+
+        The mean over the stated values of the rate of wrong values among those at least as sure.
+        """
+        weight, rate, _ = self.curve(weights)
+        mean: Floats = (weight * rate).sum(axis=1) / weight.sum(axis=1)
+        return mean
+
+    def at_completions(self, weights: npt.NDArray[Any]) -> Floats:
+        """Rate of wrong values where each completion of ``GRID`` is reached, ``[samples, 100]``, or NaN."""
+        _, rate, filled = self.curve(weights)
+        out = np.full((len(weights), len(GRID)), np.nan)
+        for row, (r, f) in enumerate(zip(rate, filled, strict=True)):
+            at = np.searchsorted(f, GRID - 1e-12)
+            out[row, at < len(r)] = r[at[at < len(r)]]
+        return out
+
+    def bin_gaps(self) -> Floats:
+        """Confidence minus rightness, summed per group and bin, ``[groups, BINS]``."""
+        out = np.zeros((self.groups, BINS))
+        for b, chosen in enumerate(np.array_split(np.arange(len(self)), BINS)):
+            gap = self.sure[chosen] - (1 - self.wrong[chosen])
+            out[:, b] = np.bincount(self.unit[chosen], weights=gap, minlength=self.groups)
+        return out
+
+    def calibration_error(self, weights: npt.NDArray[Any]) -> Floats:
+        """Expected calibration error in ``BINS`` bins of equal mass (Naeini et al. 2015), ``[samples]``."""
+        stated = weights @ np.bincount(self.unit, minlength=self.groups)
+        error: Floats = np.abs(weights @ self.bin_gaps()).sum(axis=1) / np.maximum(stated, 1e-12)
+        return error
+
+    def reliability(self) -> list[tuple[float, float]]:
+        """Of each bin: mean confidence, and the share that is right."""
+        parts = [c for c in np.array_split(np.arange(len(self)), BINS) if len(c)]
+        return [(float(self.sure[c].mean()), float(1 - self.wrong[c].mean())) for c in parts]
+
+    def no_wrong_value(self) -> Floats | None:
+        """Whether each listing states something and nothing wrong, where half of all fields are filled.
+
+        ``[products]``; None where so many are never filled.
+        """
+        _, _, filled = self.curve(self._once)
+        at = int(np.searchsorted(filled[0], HALF - 1e-12))
+        if at >= len(self):
+            return None
+        kept = slice(0, int(self.last[at]) + 1)
+        stated = np.bincount(self.product[kept], minlength=self.products)
+        wrong = np.bincount(self.product[kept], weights=self.wrong[kept], minlength=self.products)
+        good: Floats = ((stated > 0) & (wrong == 0)).astype(np.float64)
+        return good
+
+
+def _judged(target: Target, one: Generated) -> list[tuple[float, float, float]]:
+    """Of each value that can be told right from wrong: confidence, whether wrong, whether a field's."""
+    truth, known = set(facts(target.listing.attributes)), target.listing.attributes
+    room = Counter({name: len(each(value)) for name, value in known.items()})
+    out = []
+    for name, value in target.judged(one.listing):
+        fills = room[name] > 0
+        room[name] -= 1
+        out.append((one.confidence.get(name, 0.0), float((name, value) not in truth), float(fills)))
+    return out
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The measures of one row in every bootstrap sample."""
+
+    area: Floats  # [samples]
+    rates: Floats  # [samples, 100] at each completion of GRID
+    error: Floats  # [samples]
+
+
+class RiskTable:
+    """Measures of all rows of a table, and their differences, over the same draws of groups.
+
+    Args:
+        seed: of the draws. samples: how many, at most ``MOST_SAMPLES``.
+    """
+
+    def __init__(self, rows: Mapping[str, Ranked], seed: int, samples: int) -> None:
+        self.rows = {name: row for name, row in rows.items() if len(row)}
+        self._seed, self._samples = seed, min(samples, MOST_SAMPLES)
+
+    @cached_property
+    def _drawn(self) -> dict[str, Drawn]:
+        groups = next(iter(self.rows.values())).groups if self.rows else 0
+        random = np.random.Generator(np.random.PCG64(self._seed))
+        even = np.full(groups, 1 / max(groups, 1))
+        parts: dict[str, list[Drawn]] = {name: [] for name in self.rows}
+        for start in range(0, self._samples if self.rows else 0, BLOCK):
+            weights = random.multinomial(groups, even, size=min(BLOCK, self._samples - start))
+            for name, row in self.rows.items():
+                parts[name].append(_measured(row, weights))
+        return {
+            name: Drawn(*(np.concatenate([getattr(p, f) for p in part]) for f in ("area", "rates", "error")))
+            for name, part in parts.items()
+        }
+
+    @cached_property
+    def _whole(self) -> dict[str, Drawn]:
+        return {name: _measured(row, np.ones((1, row.groups))) for name, row in self.rows.items()}
+
+    def figures(self, name: str, equal_to: str) -> dict[str, Interval]:
+        """Every measure of a row. ``equal_to``: the row whose completion is the equal one."""
+        if name not in self.rows:
+            return {}
+        whole, drawn, n = self._whole[name], self._drawn[name], self.rows[name].groups
+        out = {"risk_coverage_area": _interval(whole.area[0], drawn.area, n)}
+        at_half = _column(HALF)
+        out["hallucination_at_half"] = _interval(whole.rates[0, at_half], drawn.rates[:, at_half], n)
+        if equal_to in self.rows:
+            value, draws = (
+                _where_both(rates[name], rates[equal_to])[0] for rates in (self._rates_of(d) for d in (0, 1))
+            )
+            out["hallucination_at_equal"] = _interval(value[0], draws, n)
+        # Errors of a sample add to the error of the whole, so the draws lie above it: they are moved back.
+        error = np.maximum(drawn.error - drawn.error.mean() + whole.error[0], 0)
+        out["calibration_error"] = _interval(whole.error[0], error, n)
+        return {metric: found for metric, found in out.items() if np.isfinite(found.value)}
+
+    def _rates_of(self, drawn: int) -> dict[str, Floats]:
+        found = self._drawn if drawn else self._whole
+        return {name: row.rates for name, row in found.items()}
+
+    def tests(self, pairs: Sequence[tuple[str, str]]) -> dict[str, Difference]:
+        """Differences of two rows: of the area, at completion 0.5, and at the completion that both reach.
+
+        Args:
+            pairs: of rows; several are of several seeds, whose differences are averaged.
+        """
+        if not all(name in self.rows for pair in pairs for name in pair):
+            return {}
+        whole, drawn = (
+            [_differences(found[a], found[b]) for a, b in pairs] for found in (self._whole, self._drawn)
+        )
+        n = self.rows[pairs[0][0]].groups
+        out = {}
+        for metric in whole[0]:
+            value, draws = (np.mean([each[metric] for each in side], axis=0) for side in (whole, drawn))
+            out[metric] = _difference(value, draws, n)
+        return {metric: found for metric, found in out.items() if found is not None}
+
+    def risk_csv(self) -> str:
+        """Rate of wrong values of each row (a column) at each completion, in percent (``step``)."""
+        lines = [
+            (100 * c, {name: row.rates[0, i] for name, row in self._whole.items()})
+            for i, c in enumerate(GRID)
+        ]
+        return _csv(self.rows, lines)
+
+    def reliability_csv(self) -> str:
+        """Share of right values of each row (a column) in each bin, by its mean confidence in percent."""
+        lines = [
+            (100 * sure, {name: right})
+            for name, row in self.rows.items()
+            for sure, right in row.reliability()
+        ]
+        return _csv(self.rows, lines)
+
+
+def _csv(rows: Iterable[str], lines: Iterable[tuple[float, Mapping[str, float]]]) -> str:
+    """Columns ``step`` and one per row; cells that say nothing are empty."""
+    names, text = list(rows), io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["step", *names])
+    for step, said in sorted(lines, key=lambda line: line[0]):
+        cells = (said.get(name, np.nan) for name in names)
+        writer.writerow([f"{step:.6g}", *(f"{c:.6g}" if np.isfinite(c) else "" for c in cells)])
+    return text.getvalue()
+
+
+def _measured(row: Ranked, weights: npt.NDArray[Any]) -> Drawn:
+    return Drawn(row.area(weights), row.at_completions(weights), row.calibration_error(weights))
+
+
+def _differences(a: Drawn, b: Drawn) -> dict[str, Floats]:
+    """Measures of ``a`` minus those of ``b`` in every sample."""
+    first, second = _where_both(a.rates, b.rates)
+    at_half = _column(HALF)
+    return {
+        "risk_coverage_area": a.area - b.area,
+        "hallucination_at_half": a.rates[:, at_half] - b.rates[:, at_half],
+        "hallucination_at_equal": first - second,
+    }
+
+
+def _column(completion: float) -> int:
+    return int(np.argmin(np.abs(GRID - completion)))
+
+
+def _where_both(a: Floats, b: Floats) -> tuple[Floats, Floats]:
+    """Rates ``[samples]`` of two rows at the highest completion of ``GRID`` that both reach."""
+    reached = np.isfinite(a) & np.isfinite(b)
+    at = len(GRID) - 1 - np.argmax(reached[:, ::-1], axis=1)
+    rows = np.arange(len(a))
+    return a[rows, at], b[rows, at]
+
+
+def _interval(value: float, drawn: Floats, n: int) -> Interval:
+    if not np.isfinite(drawn).all():
+        return Interval(value=float(value), n=n)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return Interval(value=float(value), low=float(low), high=float(high), n=n)
+
+
+def _difference(value: Floats, drawn: Floats, n: int) -> Difference | None:
+    known = drawn[np.isfinite(drawn)]
+    if not np.isfinite(value[0]) or len(known) < len(drawn):
+        return None
+    low, high = np.quantile(known, [0.025, 0.975])
+    side = min(np.count_nonzero(known <= 0), np.count_nonzero(known >= 0))
+    p = min(1.0, 2 * (int(side) + 1) / (len(known) + 1))
+    return Difference(difference=float(value[0]), low=float(low), high=float(high), p=p, n=n)

@@ -1,0 +1,119 @@
+"""What a model folder says of how far its model can be trusted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import NonNegativeFloat, NonNegativeInt
+
+from components.catalog.format.attributes import facts
+from components.opal.model.certainty.calibration import Calibration, Value
+from components.opal.model.certainty.likeness import Likeness
+from components.opal.model.certainty.promise import Curve
+from components.opal.model.errors import ListingModelFileError
+from components.opal.model.language.listing_model import ListingModel
+from components.opal.model.language.pictures import tower_of
+from components.opal.model.writing.generate import Generated
+from components.stage.errors import ConfigurationError
+from components.stage.files.model_files import read_json
+from components.stage.params import Params, validate
+
+FILE, PICTURES = "certainty.json", "known_pictures.safetensors"
+FORMAT: Literal[1] = 1
+TYPE = "(product type)"  # among the attributes of a calibration
+SAID_TYPE = "type"  # among the confidences of an answer, unless an attribute is called so
+
+
+class Measured(Params):
+    """What the calibration was learned from: validation products, judged against refined listings."""
+
+    products: NonNegativeInt = 0
+    groups: NonNegativeInt = 0
+    values: NonNegativeInt = 0  # that refined listings tell right from wrong
+    silent: NonNegativeInt = 0  # others: refined listings lack the attribute
+
+
+class CertaintyFile(Params):
+    """``certainty.json``."""
+
+    format: Literal[1] = FORMAT
+    calibration: Calibration = Calibration()
+    curve: Curve = Curve()
+    measured: Measured = Measured()
+    # a picture more unlike the training pictures than this is described by nothing; null: not measured
+    most_unlike: NonNegativeFloat | None = None
+
+
+@dataclass(frozen=True)
+class Certainty:
+    """How far a model can be trusted. ``likeness`` is None where its trunk is another library's."""
+
+    file: CertaintyFile
+    likeness: Likeness | None = None
+
+    def calibrated(self, generated: Sequence[Generated], categories: Sequence[str]) -> list[Generated]:
+        """The same answers; a confidence in a value is now the probability that the value is right."""
+        out = []
+        for one, category in zip(generated, categories, strict=True):
+            values = values_of(one, category, "")
+            chances = self.file.calibration.probability(values)
+            least: dict[str, float] = {}  # of several values of an attribute
+            for value, chance in zip(values, chances, strict=True):
+                name = SAID_TYPE if value.name == TYPE else value.name
+                least[name] = min(float(chance), least.get(name, 1.0))
+            out.append(replace(one, confidence={**one.confidence, **least}))
+        return out
+
+    def unlike(self, model: ListingModel, pixels: npt.NDArray[np.uint8]) -> list[bool]:
+        """Whether each square picture ``[N, px, px, 3]`` is unlike all that the model was taught with."""
+        if self.likeness is None or self.file.most_unlike is None:
+            return [False] * len(pixels)
+        features = tower_of(model.model).seeing.pixel_features(pixels)
+        return [bool(far > self.file.most_unlike) for far in self.likeness.unlikeness(features)]
+
+    def save(self, folder: Path) -> None:
+        """Write it into a model folder that is being made."""
+        text = json.dumps(self.file.model_dump(mode="json"), indent=1, sort_keys=True, ensure_ascii=False)
+        (folder / FILE).write_text(text + "\n", encoding="utf-8")
+        if self.likeness is not None:
+            self.likeness.save(folder / PICTURES)
+
+
+def values_of(generated: Generated, category: str, group: str) -> list[Value]:
+    """The values that an answer states, and its type, with the model's own confidence, not yet judged."""
+    if generated.listing is None:
+        return []
+    sure, said = generated.confidence, generated.listing.attributes
+    values = [Value(category, n, value, sure[n], group) for n, value in facts(said) if n in sure]
+    product_type = generated.listing.product_type
+    if product_type and SAID_TYPE in sure and SAID_TYPE not in said:
+        values.append(Value(category, TYPE, product_type, sure[SAID_TYPE], group))
+    return values
+
+
+def read_certainty(folder: Path) -> Certainty | None:
+    """What a model folder says; None of a model of an earlier version, which says nothing.
+
+    Raises:
+        ListingModelFileError: a file cannot be read, or says something impossible.
+    """
+    file = folder / FILE
+    if not file.is_file():
+        return None
+    try:
+        found = validate(CertaintyFile, read_json(file), str(file))
+    except (OSError, ValueError) as error:
+        raise ListingModelFileError(
+            f"{file} cannot be read: {error}; train or pull the model again."
+        ) from None
+    except ConfigurationError as error:
+        raise ListingModelFileError(f"{error} Train or pull the model again.") from None
+    if found.most_unlike is None:
+        return Certainty(found)
+    return Certainty(found, Likeness.load(folder / PICTURES))

@@ -1,0 +1,113 @@
+"""Learn how far a model can be trusted, from what it writes about validation products.
+
+Right is what the refined listing says; where that is silent, nothing is learned. Truth is for
+evaluation only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from components.catalog.format.attributes import facts
+from components.catalog.format.schema import read_schema
+from components.encoder.model.features.picture_features import FeatureCache
+from components.encoder.model.features.pixels import PixelCache
+from components.encoder.model.features.rows import read_rows
+from components.opal.model.certainty.calibration import Value, fit_calibration
+from components.opal.model.certainty.certainty import TYPE, Certainty, CertaintyFile, Measured, values_of
+from components.opal.model.certainty.likeness import PICTURES, Likeness
+from components.opal.model.certainty.promise import Curve, Judged, risk_curve
+from components.opal.model.language.listing_model import ListingModel
+from components.opal.model.language.pictures import catalogue_pictures, tower_of
+from components.opal.model.language.vision_tower import EncoderVisionTower
+from components.opal.model.listing_text import Listing
+from components.opal.model.listings import refined_listings
+from components.opal.model.params import CertaintyParams
+from components.opal.model.writing.generate import Decoding, Generated, ListingGenerator
+from components.stage.paths import Paths
+
+Rows = Sequence[Mapping[str, Any]]
+Ints = npt.NDArray[np.int64]
+
+
+def measure_certainty(
+    model: ListingModel, note: dict[str, Any], params: CertaintyParams, paths: Paths
+) -> Certainty:
+    """Calibration, risk-coverage curve and known pictures of a model that is about to be published."""
+    rows, schema = read_rows(paths.catalogue), read_schema(paths.catalogue / "schema.json")
+    refined = refined_listings(paths.refined)
+    at = _drawn(rows, "validation", params.products, params.seed)
+    at = at[[rows[i]["product_id"] in refined for i in at]] if len(at) else at
+    generated: list[Generated] = []
+    if len(at):
+        pictures = catalogue_pictures(tower_of(model.model), note["image_px"], paths)
+        decoding = Decoding(params.batch_size, note["max_new_tokens"], note["precision"])
+        generator = ListingGenerator(model, note, schema, decoding)
+        categories = [rows[i]["category"] for i in at]
+        _, generated = generator.both(pictures.take(at), categories, what="certainty")
+    certainty = learn_certainty(
+        generated, [rows[i] for i in at], [refined[rows[i]["product_id"]] for i in at]
+    )
+    return _with_pictures(certainty, model, rows, at, params, paths)
+
+
+def learn_certainty(generated: Sequence[Generated], rows: Rows, refined: Sequence[Listing]) -> CertaintyFile:
+    """Calibration and curve from answers about products with refined listings."""
+    values = judged_values(generated, rows, refined)
+    known = [value for value in values if value.right is not None]
+    calibration, chances = fit_calibration(known)
+    # A type is calibrated like a value, but promises are about values of attributes.
+    named = [i for i, value in enumerate(known) if value.name != TYPE]
+    chances, known = chances[named], [known[i] for i in named]
+    wrong = np.array([not value.right for value in known], dtype=bool)
+    fields = sum(len(facts(listing.attributes)) for listing in refined)
+    curve: Curve = risk_curve(Judged(chances, wrong, [value.group for value in known], fields))
+    groups = len({value.group for value in known})
+    measured = Measured(
+        products=len(rows),
+        groups=groups,
+        values=len(known),
+        silent=sum(value.right is None for value in values),
+    )
+    return CertaintyFile(calibration=calibration, curve=curve, measured=measured)
+
+
+def judged_values(generated: Sequence[Generated], rows: Rows, refined: Sequence[Listing]) -> list[Value]:
+    """Every stated value, held against the refined listing of its product."""
+    out = []
+    for one, row, listing in zip(generated, rows, refined, strict=True):
+        known = set(facts(listing.attributes))
+        for value in values_of(one, row["category"], row["group_id"]):
+            said = listing.product_type if value.name == TYPE else listing.attributes.get(value.name)
+            right = said == value.value if value.name == TYPE else (value.name, value.value) in known
+            out.append(value._replace(right=right if said else None))
+    return out
+
+
+def _drawn(rows: Rows, split: str, count: int, seed: int) -> Ints:
+    """Catalogue rows of a split: the first ``count`` of a seeded order, in row order."""
+    inside = np.array([i for i, row in enumerate(rows) if row["split"] == split], dtype=np.int64)
+    chosen: Ints = np.sort(np.random.default_rng(seed).permutation(inside)[:count])
+    return chosen
+
+
+def _with_pictures(
+    file: CertaintyFile, model: ListingModel, rows: Rows, at: Ints, params: CertaintyParams, paths: Paths
+) -> Certainty:
+    """The same with what the training pictures look like, where the trunk is our encoder's."""
+    tower = tower_of(model.model)
+    train = _drawn(rows, "train", PICTURES, params.seed)
+    frozen = isinstance(tower, EncoderVisionTower) and tower.config.frozen
+    if not frozen or len(train) < 2 or not len(at):
+        return Certainty(file)
+    pixels = PixelCache(paths.catalogue, tower.config.image_px, paths.cache, torch.get_num_threads())
+    features = FeatureCache(pixels, tower.seeing, paths.cache)
+    likeness = Likeness.of(features.take(train))
+    usual = likeness.unlikeness(features.take(at))
+    limit = float(np.quantile(usual, params.usual_share, method="higher"))
+    return Certainty(file.model_copy(update={"most_unlike": limit}), likeness)
