@@ -69,7 +69,9 @@ def imported(shape: Shape, work: Path, count: int = PRODUCTS) -> Outcome:
 def ran(shape: Shape, work: Path) -> Outcome:
     """Import what ``imported`` made into a clone of this repository, and run it with tiny parameters."""
     clone, mapping = work / "clone", work / "mapping.yaml"
-    subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
+    subprocess.run(
+        ["git", "clone", "-q", "-c", "advice.detachedHead=false", str(ROOT), str(clone)], check=True
+    )
     mapping.write_text(yaml.safe_dump(mapping_values(mapping_of(shape))))
     (clone / "conf/tiny.yaml").write_text(yaml.safe_dump(_tiny(profile_values(clone, "own"))))
     began = time.monotonic()
