@@ -94,7 +94,7 @@ def main() -> None:
     listing, sft = load_params("listing", ListingParams), load_params("sft", SftParams)
     new = {"steps": arguments.steps, "optimiser": "adamw", "learning_rate": 0.003}
     params = sft.model_copy(
-        update={"instruction_share": 0.0, "training": sft.training.model_copy(update=new)}
+        update={"instruction_share": 0.0, "rarity": 0.0, "training": sft.training.model_copy(update=new)}
     )
     paths = Paths()
     lessons = read_lessons("refined", listing, paths.catalogue, paths.refined)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Self
 
@@ -44,8 +45,14 @@ class LanguageModel(Params):
 class VisionParams(Params):
     """The image tower, which starts from models/encoder."""
 
-    grid: int = Field(4, ge=1, le=32)  # patch tokens per side; one more token stands for the whole picture
+    encoder_vector: bool = True  # a token of the encoder's vector; always there if nothing else is
+    encoder_dropout: Share = 0.5  # of the numbers of the encoder's vectors, in training
+    grid: int = Field(0, ge=0, le=32)  # patch tokens per side
     frozen: bool = True
+    feature_tokens: int = Field(0, ge=0, le=64)  # more tokens: a learned linear map of the tower's features
+    feature_dropout: Share = 0.3  # of those features, in training
+    head_tokens: int = Field(12, ge=0, le=64)  # and what fixed linear heads say of each value; frozen towers
+    head_values: PositiveInt = 512  # at most so many values, the most frequent ones, have a head
     whitening_pictures: int = Field(1024, ge=2)  # of the train split, whose tokens say how to whiten
 
 
@@ -63,6 +70,8 @@ class Taught(Params):
     """What a model is taught to write of a refined listing."""
 
     stated: Literal["visible", "refined"] = "refined"  # attributes that the picture shows, or all
+    # of a category: those that most listings of the train split state; the others are not taught
+    most_attributes: PositiveInt = 100
     # where too few titles show what a title names: these, if visible, and the product type
     title_attributes: tuple[str, ...] = ("colour", "pattern")
     unseen: Share = (
@@ -76,6 +85,7 @@ class Note(Params):
     prompt: str = Field(pattern=r"\{category\}", max_length=10_000)
     taught: Taught
     titles: Titles  # how titles are made, and what they may hold
+    attributes: Mapping[str, tuple[str, ...]]  # of each category those that are written, in this order
     image_px: int = Field(ge=1, le=4096)  # side of the square that a photo becomes
     base: str | None
     max_title_chars: int = Field(ge=1, le=10_000)
@@ -126,7 +136,7 @@ class ListingParams(Params):
 class OptimiserParams(Params):
     """AdamW with a warm-up and a cosine, as the two trainings share it."""
 
-    steps: PositiveInt = 600
+    steps: PositiveInt = 400
     batch_size: PositiveInt = 48  # rows, or pairs, per step and device
     accumulation: PositiveInt = 1  # batches per step
     learning_rate: PositiveFloat = 0.006
@@ -143,9 +153,9 @@ class OptimiserParams(Params):
 class DpoOptimiser(OptimiserParams):
     """Far gentler steps: the model can write already."""
 
-    steps: PositiveInt = 40
+    steps: PositiveInt = 50
     batch_size: PositiveInt = 16  # pairs per step and device
-    learning_rate: PositiveFloat = 0.00003
+    learning_rate: PositiveFloat = 0.0001
     warmup_share: Share = 0.1
     weight_decay: NonNegativeFloat = 0.0
     optimiser: Literal["adamw", "muon"] = "adamw"
@@ -157,6 +167,8 @@ class SftParams(Params):
     seed: int = 44
     threads: PositiveInt = 1
     instruction_share: Share = 0.05  # of a batch of the refined variant; the rest are whole listings
+    epochs: PositiveFloat | None = None  # no more steps than show each listing so often: small catalogues
+    rarity: Share = 0.5  # words of a value count as the share of its attribute, to the power of -rarity
     training: OptimiserParams = OptimiserParams()
 
 
@@ -191,8 +203,9 @@ class PreferencesParams(Params):
     max_swapped: PositiveInt = 3  # attributes of one pair
     margin: NonNegativeFloat = 1.0  # log-odds from which a picture supports a value against another one
     views: int = Field(4, ge=3)  # of one photo, the photo itself among them
-    # as_written; or the chosen answer with the wrong values of it: any, or only of what pictures can tell
-    rejected: Literal["as_written", "values", "visible_values"] = "values"
+    # as_written; or the chosen answer with wrong values of it: any, or only those of attributes that pictures
+    # can tell, or only those that this picture speaks against
+    rejected: Literal["as_written", "values", "visible_values", "verified_values"] = "values"
 
 
 class DpoParams(Params):

@@ -48,7 +48,7 @@ TRAINING = {
 BLOCKS: dict[str, Any] = {
     "listing": {
         "seed": 1,
-        "vision": {"grid": 2, "whitening_pictures": 32},
+        "vision": {"grid": 2, "encoder_dropout": 0.0, "head_tokens": 0, "whitening_pictures": 32},
         "language": {
             "vocabulary_size": 400,
             "context_length": 160,

@@ -257,15 +257,19 @@ def test_a_sequence_over_the_context_is_refused_before_training_with_ids(shop: P
 
 
 @pytest.mark.parametrize(
-    "lora", [None, {"rank": 2, "alpha": 4, "dropout": 0.0, "targets": ["q_proj", "v_proj"]}]
+    "listing",
+    [
+        {"vision": {"whitening_pictures": 32, "encoder_dropout": 0.5, "feature_tokens": 1}},
+        {"lora": {"rank": 2, "alpha": 4, "dropout": 0.0, "targets": ["q_proj", "v_proj"]}},
+    ],
 )
 def test_an_interrupted_tuning_ends_as_an_uninterrupted_one(
-    shop: Path, tmp_path: Path, lora: dict[str, Any] | None
+    shop: Path, tmp_path: Path, listing: dict[str, Any]
 ) -> None:
     states = []
     for name, stops in (("whole", (None,)), ("cut", (2, 5, None))):
         for until in stops:
-            model, pixels, samples, course = started(shop, listing={"lora": lora})
+            model, pixels, samples, course = started(shop, listing=listing)
             course = replace(course, resume=tmp_path / name, until=until)
             done = tune(model, samples, pixels.take, course)
         states.append((done.model.model.state_dict(), done.curves))

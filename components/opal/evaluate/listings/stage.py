@@ -135,5 +135,6 @@ def _zero_shot(params: Blocks, asking: Asking, evaluation: ListingEvaluation, re
 def _first_model(params: Blocks, paths: Paths) -> tuple[ListingModel, dict[str, Any]]:
     """The model before its first step."""
     lessons = read_lessons("refined", params.listing, paths.catalogue, paths.refined)
-    model, pictures = starting_model(params.listing, lessons, lessons.order(params.sft), paths)
-    return model, note_of(params.listing, pictures.image_px, lessons.titles)
+    samples = lessons.order(lessons.capped(params.sft))
+    model, pictures = starting_model(params.listing, lessons, samples, paths)
+    return model, note_of(params.listing, pictures.image_px, lessons.lesson)

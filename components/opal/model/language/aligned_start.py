@@ -9,6 +9,7 @@ colours apart within a short training. Our choice; ``listing.language.aligned_st
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,6 +20,8 @@ from components.encoder.model.towers.files import LoadedEncoder
 
 TEXT_BATCH = 64
 SCALE = 0.05  # standard deviation of an embedding's numbers, meaning
+LOUDNESS = 0.3  # of a word by one standard deviation of its head
+NAMED = 0.7  # of the name of an attribute
 NOISE = 0.02  # and of the random part that tells apart words of one meaning ("Red" and "red")
 
 
@@ -69,6 +72,32 @@ def zero_initialise_residuals(language: torch.nn.Module, seed: int) -> None:
             weight.zero_()
         elif name.endswith("_proj.weight"):
             weight.normal_(std=weight.shape[1] ** -0.5, generator=generator)
+
+
+class HeadWords(NamedTuple):
+    """How the language model writes what a head tells, and which of the tower's tokens tells it."""
+
+    slot: int
+    name: list[int]
+    value: list[int]
+
+
+@torch.no_grad()  # type: ignore[untyped-decorator]
+def align_heads(model: LlavaForConditionalGeneration, heads: Sequence[HeadWords], seed: int) -> None:
+    """Let tokens of the tower's heads speak the language model's words; after :func:`align`.
+
+    Each token is marked with the names that it tells of, so that a name finds it, and holds the words of the
+    values, each as loud as its head is sure.
+    """
+    projector, embeddings = model.model.multi_modal_projector, model.get_input_embeddings().weight
+    back = torch.linalg.pinv((projector.linear_2.weight @ projector.linear_1.weight).double()).float().T
+    words = torch.stack([embeddings[head.value].mean(dim=0) for head in heads])
+    named = torch.zeros(model.model.vision_tower.config.features["told"], embeddings.shape[1])
+    for slot, name in sorted({(head.slot, tuple(head.name)) for head in heads if head.name}):
+        named[slot] += embeddings[list(name)].mean(dim=0)
+    generator = torch.Generator().manual_seed(seed)
+    slots = [head.slot for head in heads]
+    model.model.vision_tower.features.align(slots, LOUDNESS * words @ back, NAMED * named @ back, generator)
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator]

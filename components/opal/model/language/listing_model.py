@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,16 +27,28 @@ from transformers import (
 
 from components.encoder.model.towers.files import LoadedEncoder
 from components.opal.model.errors import ListingConfigurationError
-from components.opal.model.language.aligned_start import align, zero_initialise_residuals
-from components.opal.model.language.pictures import Pictures, catalogue_pictures, tower_of
+from components.opal.model.language.aligned_start import (
+    HeadWords,
+    align,
+    align_heads,
+    zero_initialise_residuals,
+)
+from components.opal.model.language.pictures import (
+    Pictures,
+    TowerPictures,
+    catalogue_pictures,
+    tower_of,
+)
 from components.opal.model.language.tokenizer import CHAT_TEMPLATE, IMAGE, learn_listing_tokenizer
+from components.opal.model.language.value_heads import Fact, StatedValues
 from components.opal.model.language.vision_tower import (
+    EncoderVisionConfig,
     EncoderVisionTower,
     load_encoder_weights,
     register_tower,
     tower_config,
 )
-from components.opal.model.params import LanguageModel, ListingParams, Pretrained
+from components.opal.model.params import LanguageModel, ListingParams, Pretrained, VisionParams
 from components.stage.files.model_files import check_loaded, check_weights
 from components.stage.paths import Paths
 
@@ -57,19 +69,26 @@ class ListingModel:
         return self.processor.tokenizer
 
 
+class Material(NamedTuple):
+    """What a new model takes from the train split before its first step.
+
+    Args:
+        texts: that the tokenizer is learned from. shown: rows of the catalogue whose pictures the tower's
+            tokens are whitened on. values: what is stated of them, for the tower's heads.
+    """
+
+    texts: Sequence[str]
+    shown: npt.NDArray[np.int64]
+    values: StatedValues
+
+
 def create_listing_model(
-    params: ListingParams,
-    encoder: LoadedEncoder,
-    texts: Iterable[str],
-    shown: npt.NDArray[np.int64],
-    paths: Paths,
+    params: ListingParams, encoder: LoadedEncoder, material: Material, paths: Paths
 ) -> tuple[ListingModel, Pictures]:
-    """The model before its first step, and the catalogue's pictures as it reads them.
+    """The model before its first step, and the catalogue's pictures as it is to learn from them.
 
     Args:
         encoder: its image side becomes the vision tower.
-        texts: training texts that the tokenizer is learned from.
-        shown: rows of the catalogue whose pictures the tower's tokens are whitened on.
 
     Raises:
         ListingConfigurationError: pretrained weights cannot be loaded.
@@ -78,23 +97,61 @@ def create_listing_model(
         side = params.pretrained.image_px
         return _pretrained(params.pretrained), catalogue_pictures(None, side, paths)
     register_tower()
-    language = params.language
-    tokenizer = learn_listing_tokenizer(texts, language.vocabulary_size, language.context_length)
-    tower = tower_config(encoder, params.vision.grid, params.vision.frozen, params.precision)
+    language, vision = params.language, params.vision
+    tokenizer = learn_listing_tokenizer(material.texts, language.vocabulary_size, language.context_length)
+    columns = material.values.columns(vision.head_values) if vision.frozen and vision.head_tokens else []
+    options = _feature_options(vision, len(columns))
+    vector = vision.encoder_vector or not (vision.grid or options)
+    shown = {"encoder_vector": vector, "dropout": vision.encoder_dropout, "features": options}
+    tower = tower_config(encoder, vision.grid, vision.frozen, params.precision, **shown)
     torch.manual_seed(params.seed)
     model = LlavaForConditionalGeneration._from_config(_config(language, tokenizer, tower))
     plain_attention(model)
     load_encoder_weights(model.model.vision_tower, encoder)
     model.model.vision_tower.eval()
     pictures = catalogue_pictures(model.model.vision_tower, tower.image_px, paths)
-    model.model.vision_tower.whiten(as_input(pictures.take(shown)))
+    model.model.vision_tower.whiten(as_input(pictures.take(material.shown)))
+    if columns and isinstance(pictures, TowerPictures):
+        pictures.fit_heads(material.values, columns)
     zero_initialise_residuals(model.model.language_model, params.seed)
     if language.aligned_start:
         names = [tokenizer.decode([i]) for i in range(len(tokenizer))]
         align(model, encoder, names, params.seed)
+        if columns:
+            slots = material.values.slots(columns, vision.head_tokens)
+            align_heads(model, _head_words(tokenizer, columns, slots), params.seed)
     model.generation_config = _greedy(tokenizer)
-    processor = _processor(tokenizer, tower.image_px, params.vision.grid)
-    return ListingModel(model, processor, language.context_length), pictures
+    return ListingModel(model, _processor(tokenizer, tower), language.context_length), pictures
+
+
+def _head_words(
+    tokenizer: PreTrainedTokenizerFast, columns: Sequence[Fact], slots: Sequence[int]
+) -> list[HeadWords]:
+    """What each head tells, as an answer has it: the key, and the first token of the value."""
+
+    def _ids(text: str) -> list[int]:
+        ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    return [
+        HeadWords(
+            slot, _ids(f'","{name}":"' if name else '{"type":"'), [_ids(value)[0], _ids(f" {value}")[0]]
+        )
+        for (name, value), slot in zip(columns, slots, strict=True)
+    ]
+
+
+def _feature_options(vision: VisionParams, values: int) -> dict[str, Any] | None:
+    """Options of the tower's feature tokens; None without any."""
+    told = vision.head_tokens if values else 0
+    if not vision.feature_tokens and not told:
+        return None
+    return {
+        "learned": vision.feature_tokens,
+        "dropout": vision.feature_dropout,
+        "told": told,
+        "values": values,
+    }
 
 
 def as_input(pictures: npt.NDArray[Any]) -> torch.Tensor:
@@ -126,7 +183,7 @@ def _config(language: LanguageModel, tokenizer: PreTrainedTokenizerFast, tower: 
         vision_config=tower,
         text_config=text,
         image_token_index=tokenizer.convert_tokens_to_ids(IMAGE),
-        image_seq_length=1 + tower.grid**2,
+        image_seq_length=tower.tokens,
         vision_feature_select_strategy="full",
         vision_feature_layer=-1,
         projector_hidden_act="linear" if language.aligned_start else "gelu",
@@ -141,8 +198,9 @@ def _greedy(tokenizer: PreTrainedTokenizerFast) -> GenerationConfig:
     )
 
 
-def _processor(tokenizer: PreTrainedTokenizerFast, image_px: int, grid: int) -> LlavaProcessor:
+def _processor(tokenizer: PreTrainedTokenizerFast, tower: EncoderVisionConfig) -> LlavaProcessor:
     """Square pictures, pixels 0..255 as the encoder wants them: it normalises itself."""
+    image_px, grid = tower.image_px, max(tower.grid, 1)
     if image_px % grid:
         raise ListingConfigurationError(
             f"listing.vision.grid {grid} does not divide the encoder's {image_px} pixels; use a divisor."
@@ -158,7 +216,7 @@ def _processor(tokenizer: PreTrainedTokenizerFast, image_px: int, grid: int) -> 
         vision_feature_select_strategy="full",
         chat_template=CHAT_TEMPLATE,
         image_token=IMAGE,
-        num_additional_image_tokens=1,
+        num_additional_image_tokens=tower.tokens - grid**2,
     )
 
 

@@ -7,7 +7,7 @@ cache under ``.vitrine/cache``; delete it and nothing changes but time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,8 +23,10 @@ from components.encoder.model.features.picture_features import (
     write_arrays,
 )
 from components.encoder.model.features.pixels import PixelCache, alone
+from components.encoder.model.features.rows import read_rows
 from components.encoder.model.towers.files import part_sha256
-from components.opal.model.language.vision_tower import EncoderVisionTower
+from components.opal.model.language.value_heads import Fact, StatedValues, fit_heads, fold_of
+from components.opal.model.language.vision_tower import EncoderVisionTower, whole_tokens
 from components.stage.paths import Paths
 from components.stage.progress import Progress
 
@@ -38,18 +40,25 @@ class Pictures(Protocol):
     image_px: int
 
     def take(self, rows: npt.NDArray[np.int64], /) -> npt.NDArray[Any]:
-        """Pixels ``[N, px, px, 3]`` (uint8) or a tower's tokens ``[N, 1 + grid², D]`` (float16)."""
+        """Pixels ``[N, px, px, 3]`` (uint8) or what a tower saw ``[N, rows, D]`` (float16)."""
 
 
 class TowerPictures:
-    """Tokens of every product's picture by a frozen tower, memory-mapped.
+    """What a frozen tower saw of every product's picture, memory-mapped: tokens, and features it reads.
 
     Args:
         tower: its weights are part of every key. pixels: decoded only where nobody has left features.
-        cache: where the arrays are kept.
+        cache: where the arrays are kept. folds: of each row whose product the tower's heads may have seen;
+            -1 elsewhere.
     """
 
-    def __init__(self, tower: EncoderVisionTower, pixels: PixelCache, cache: Path) -> None:
+    def __init__(
+        self,
+        tower: EncoderVisionTower,
+        pixels: PixelCache,
+        cache: Path,
+        folds: npt.NDArray[np.int64] | None = None,
+    ) -> None:
         self.image_px = pixels.image_px
         head = part_sha256(tower.encoder, "heads")
         parts = [*tower.seeing.image_key, f"tokens {VERSION} {tower.config.grid}", head]
@@ -57,26 +66,56 @@ class TowerPictures:
         files = [feature_file(cache / "features", pixels.key(shard), *parts) for shard, _ in sizes]
         starts = np.cumsum([0, *(rows for _, rows in sizes)])
         if not all(file.exists() for file in files):
-            features = FeatureCache(pixels, tower.seeing, cache, tower.config.grid)
+            features = FeatureCache(pixels, tower.seeing, cache, tower.config.grid or None)
             progress = Progress("tokens of pictures", int(starts[-1]), "pictures")
             for file, first, end in zip(files, starts, starts[1:], strict=False):
                 with alone(file):
                     if not file.exists():
                         rows = np.arange(first, end)
-                        write_arrays({"tokens": file}, len(rows), _tokens(features, rows, progress))
+                        made = _tokens(features, rows, tower, progress)
+                        write_arrays({"tokens": file}, len(rows), made)
         self._tokens = ShardArrays(files, starts)
+        self._reader, self._folds = tower.features, folds
+        self._features = FeatureCache(pixels, tower.seeing, cache) if tower.features is not None else None
 
     def take(self, rows: npt.NDArray[np.int64], /) -> Kept:
-        """Tokens ``[N, 1 + grid², D]`` of catalogue rows, in the order asked for."""
-        return self._tokens.take(rows)
+        """Tokens ``[N, 1 + grid², D]`` of catalogue rows, in the order asked for.
+
+        Where the tower reads features they are packed behind the tokens, and behind those, if heads may have
+        seen some of the products, what heads say that have not.
+        """
+        tokens = self._tokens.take(rows)
+        if self._features is None or self._reader is None:
+            return tokens
+        features = torch.from_numpy(self._features.take(rows))
+        parts = [tokens, self._reader.packed(features.half()).numpy()]
+        if self._folds is not None and (self._folds[rows] >= 0).any():
+            folds = torch.from_numpy(self._folds[rows])
+            parts.append(
+                self._reader.packed(self._reader.held_out_scores(features, folds).half().cpu()).numpy()
+            )
+        return np.concatenate(parts, axis=1)
+
+    @torch.no_grad()  # type: ignore[untyped-decorator]
+    def fit_heads(self, values: StatedValues, columns: Sequence[Fact]) -> None:
+        """Fit the tower's heads on what products of the train split state."""
+        assert self._features is not None and self._reader is not None
+        some = values.sampled()
+        features = torch.from_numpy(self._features.take(some.positions))
+        self._reader.take_heads(
+            fit_heads(self._reader.standard(features), some.targets(columns), some.groups)
+        )
 
 
 def _tokens(
-    features: FeatureCache, rows: npt.NDArray[np.int64], progress: Progress
+    features: FeatureCache, rows: npt.NDArray[np.int64], tower: EncoderVisionTower, progress: Progress
 ) -> Iterator[dict[str, Kept]]:
     for start in range(0, len(rows), ROWS):
         chosen = rows[start : start + ROWS]
-        yield {"tokens": features.grid_vectors(chosen)}
+        if tower.config.grid:
+            yield {"tokens": features.grid_vectors(chosen)}
+        else:
+            yield {"tokens": whole_tokens(tower.seeing, features.take(chosen))}
         progress.advance(len(chosen))
 
 
@@ -89,8 +128,15 @@ def catalogue_pictures(tower: Any, image_px: int, paths: Paths) -> Pictures:
     """
     pixels = PixelCache(paths.catalogue, image_px, paths.cache, torch.get_num_threads())
     if isinstance(tower, EncoderVisionTower) and tower.config.frozen:
-        return TowerPictures(tower, pixels, paths.cache)
+        heads = tower.features is not None and tower.features.told is not None
+        return TowerPictures(tower, pixels, paths.cache, _folds(paths.catalogue) if heads else None)
     return pixels
+
+
+def _folds(catalogue: Path) -> npt.NDArray[np.int64]:
+    """The fold of each row of the train split; -1 elsewhere."""
+    rows = read_rows(catalogue)
+    return np.array([fold_of(row["group_id"]) if row["split"] == "train" else -1 for row in rows], np.int64)
 
 
 def tower_of(model: Any) -> Any:

@@ -10,9 +10,12 @@ from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
 from components.opal.model.language.listing_model import ListingModel
 from components.opal.model.sft.samples import Sample
+from components.opal.model.sft.value_weights import attribute_weights, token_weights
 from components.opal.model.train.trainer_setup import PictureCollator, Pictures, by_processor
 from components.opal.model.writing.conversation import Conversation
-from components.opal.model.writing.ready_tokens import ReadyCollator, pictures_are_alike
+from components.opal.model.writing.ready_tokens import ReadyCollator, Weigh, pictures_are_alike
+
+LEAST_SHARE = 0.01  # an attribute that fewer listings have counts no more
 
 
 def sft_dataset(samples: Sequence[Sample], conversation: Conversation) -> Dataset:
@@ -26,14 +29,24 @@ def sft_dataset(samples: Sequence[Sample], conversation: Conversation) -> Datase
     )
 
 
-def sft_collator(model: ListingModel, pictures: Pictures, data: Dataset) -> PictureCollator:
+def sft_collator(
+    model: ListingModel, pictures: Pictures, data: Dataset, rarity: float = 0.0
+) -> PictureCollator:
     """Makes batches of ``data``, with loss on the completion and without any cutting.
 
     TRL's collator, or the same batch from tokens known beforehand where the processor allows it.
     """
     if pictures_are_alike(model, pictures(np.array([data[0]["images"][0]]))):
-        return PictureCollator(ReadyCollator(model, data["prompt"], data["completion"]), pictures)
+        weigh = _weigher(Conversation(model), data["completion"], rarity) if rarity else None
+        return PictureCollator(ReadyCollator(model, data["prompt"], data["completion"], weigh), pictures)
     return PictureCollator(by_processor(model, trl_collator(model)), pictures)
+
+
+def _weigher(conversation: Conversation, completions: Sequence[str], rarity: float) -> Weigh:
+    """Weights of the tokens of a completion, by how rare the attribute is that they tell."""
+    ending = conversation.ending
+    weights = attribute_weights([text.removesuffix(ending) for text in completions], rarity, LEAST_SHARE)
+    return lambda text, offsets: token_weights(text.removesuffix(ending), offsets, weights)
 
 
 def trl_collator(model: ListingModel) -> DataCollatorForVisionLanguageModeling:

@@ -47,17 +47,20 @@ class ResumableSFT(ExactResume, SFTTrainer):
         """Mean negative log-likelihood of the answers' tokens, from the logits behind the prompt.
 
         TRL's own scores every position where there is no Triton, in pieces that are computed anew for the
-        gradient; answers this short need neither. The loss is the same number (tested).
+        gradient; answers this short need neither. The loss is the same number (tested), but for weights.
         """
         labels = inputs["labels"]
         first = int((labels != IGNORED).any(dim=0).nonzero()[0])  # a prompt stands before it
-        rest = {name: value for name, value in inputs.items() if name != "labels"}
+        rest = {name: value for name, value in inputs.items() if name not in ("labels", "loss_weights")}
         keep = labels.shape[1] - first + 1
         outputs = model(**rest, use_cache=False, logits_to_keep=keep)
         logits, wanted = outputs.logits[:, :-1], labels[:, first:]
-        loss = F.cross_entropy(
-            logits.float().flatten(0, 1), wanted.flatten(), ignore_index=IGNORED, reduction="sum"
+        losses = F.cross_entropy(
+            logits.float().flatten(0, 1), wanted.flatten(), ignore_index=IGNORED, reduction="none"
         )
+        if "loss_weights" in inputs:
+            losses = losses * inputs["loss_weights"][:, first:].flatten()
+        loss = losses.sum()
         scored = wanted != IGNORED
         right = ((logits.detach().argmax(dim=-1) == wanted) & scored).sum()
         self._right.append((int(right), int(scored.sum())))
@@ -99,7 +102,7 @@ def tune(model: ListingModel, samples: Sequence[Sample], pictures: Pictures, run
             dataset_kwargs={"skip_prepare_dataset": True},
         ),
         train_dataset=data,
-        data_collator=sft_collator(model, pictures, data),
+        data_collator=sft_collator(model, pictures, data, run.params.rarity),
         processing_class=model.processor,
         peft_config=lora_config(run.listing.lora),
         callbacks=[Checkpoints(run, "tuning", lambda step: batch_names(samples, per_step(run.params), step))],

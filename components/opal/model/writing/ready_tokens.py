@@ -7,7 +7,7 @@ its pixels go to the tower as they are, both can be said once (tested: the same 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from transformers import CLIPImageProcessor, LlavaProcessor
 
 from components.opal.model.language.listing_model import ListingModel, as_input
 
+Weigh = Callable[[str, Sequence[tuple[int, int]]], list[float]]  # a text and its tokens' places to weights
 IGNORED = -100  # a label that is not scored
 
 
@@ -64,12 +65,24 @@ class ReadyCollator:
             batch may hold.
     """
 
-    def __init__(self, model: ListingModel, prompts: Sequence[str], completions: Sequence[str]) -> None:
+    def __init__(
+        self,
+        model: ListingModel,
+        prompts: Sequence[str],
+        completions: Sequence[str],
+        weigh: Weigh | None = None,
+    ) -> None:
         self._pad = int(model.tokenizer.pad_token_id)
         self._prompts = prompt_tokens(model, prompts)
         distinct = list(dict.fromkeys(completions))
-        encoded = model.tokenizer(distinct, add_special_tokens=False)["input_ids"]
-        self._completions = dict(zip(distinct, encoded, strict=True))
+        encoded = model.tokenizer(
+            distinct, add_special_tokens=False, return_offsets_mapping=weigh is not None
+        )
+        self._completions = dict(zip(distinct, encoded["input_ids"], strict=True))
+        self._weights: dict[str, list[float]] = {}
+        if weigh is not None:
+            offsets = encoded["offset_mapping"]
+            self._weights = {text: weigh(text, at) for text, at in zip(distinct, offsets, strict=True)}
 
     def __call__(
         self, examples: Sequence[dict[str, Any]], pictures: npt.NDArray[Any]
@@ -81,14 +94,19 @@ class ReadyCollator:
         shape = (len(examples), longest)
         ids, mask = np.full(shape, self._pad, np.int64), np.zeros(shape, np.int64)
         labels = np.full(shape, IGNORED, np.int64)
+        weights = np.zeros(shape, np.float32)
         for row, (before, after) in enumerate(zip(asked, answered, strict=True)):
             first, end = len(before), len(before) + len(after)
             ids[row, :first], ids[row, first:end] = before, after
             labels[row, first:end] = after
             mask[row, :end] = 1
+            if self._weights:
+                weights[row, first:end] = self._weights[examples[row]["completion"]]
+        scored = {"loss_weights": torch.from_numpy(weights)} if self._weights else {}
         return {
             "input_ids": torch.from_numpy(ids),
             "attention_mask": torch.from_numpy(mask),
             "pixel_values": as_input(pictures),
             "labels": torch.from_numpy(labels),
+            **scored,
         }
