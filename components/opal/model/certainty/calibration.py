@@ -22,7 +22,7 @@ from components.stage.params import Params
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 MOST_LOG_ODDS = 8.0  # a confidence beyond 0.9997 says no more than 0.9997
-PENALTIES = (30.0, 10.0, 3.0, 1.0)  # of squared deviations; chosen by held-out likelihood
+PENALTIES = (100.0, 30.0, 10.0, 3.0, 1.0)  # of squared deviations; chosen by held-out likelihood
 LOOSE = 1e-3  # of the fit of all values: only so that it exists where all values are right
 FOLDS = 5
 STEPS = 25  # of Newton's method
