@@ -75,7 +75,7 @@ def same(value: Any, other: Any) -> bool:
         return False
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(worlds(), st.sampled_from(["", "A mug", "\x7f\x00 \\u"]))
 def test_what_the_schema_accepts_is_accepted_by_the_grammar_and_read_back(world: Any, title: str) -> None:
     schema, stated = world
@@ -145,7 +145,7 @@ def test_no_other_number_is_written(written: str, bounds: dict[str, float]) -> N
 WITHIN = st.decimals(-1000, 1000, places=3)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.tuples(WITHIN, WITHIN).map(sorted), st.integers(0, 3), st.lists(WITHIN, min_size=5, max_size=5))
 def test_a_pattern_of_numbers_holds_those_within_its_bounds(
     bounds: list[Decimal], decimals: int, drawn: list[Decimal]

@@ -75,6 +75,7 @@ def test_a_wide_catalogue_is_taught_as_far_as_it_fits_and_the_rest_is_told(wide:
     assert f"more than {CATEGORY_CHARS} characters" in said and "answers are too long" in said
 
 
+@pytest.mark.slow
 def test_pairs_of_a_wide_catalogue_fit_and_are_preferred(wide: Any, tmp_path: Path) -> None:
     root, _, _ = wide
     paths = paths_of(root, preferences=tmp_path / "pairs")
