@@ -249,7 +249,7 @@ def test_pairs_of_own_answers_are_about_photos_that_tuning_never_saw(case: Case,
 
 
 def test_of_rejected_values_only_those_that_the_picture_speaks_against_are_kept(case: Case) -> None:
-    note = note_of(case.listing, 8, case.lessons.titles)
+    note = note_of(case.listing, 8, case.lessons.lesson)
     places = (case.root / name for name in ("data/checked", "data/refined", "data/embeddings"))
     params = PreferencesParams(rejected="verified_values")
     maker = PairMaker(*places, note, params)
