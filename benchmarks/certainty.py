@@ -29,7 +29,7 @@ from components.catalog.format.schema import read_schema
 from components.encoder.model.features.rows import read_rows, read_truth
 from components.opal.describe.describe import Speaker, photos_of, read_photo
 from components.opal.model.certainty.certainty import Certainty, CertaintyFile, read_certainty
-from components.opal.model.certainty.measure import learn_certainty
+from components.opal.model.certainty.measure import Asked, Usual, learn_certainty, usual_of
 from components.opal.model.language.files import load_listing_model, read_note
 from components.opal.model.language.pictures import catalogue_pictures, tower_of
 from components.opal.model.listing_text import Listing
@@ -56,8 +56,10 @@ def speaker_of(folder: Path, **point: float | None) -> Speaker:
 class Redraws:
     """Answers about products of two splits, judged by refined listings and by the truth."""
 
-    def __init__(self, rows: Rows, generated: Sequence[Generated], refined: Mapping[str, Listing]) -> None:
-        self.rows, self.generated = rows, generated
+    def __init__(
+        self, rows: Rows, generated: Sequence[Generated], refined: Mapping[str, Listing], usual: Usual
+    ) -> None:
+        self.rows, self.generated, self.usual = rows, generated, usual
         self.refined = [refined.get(row["product_id"], Listing("")) for row in rows]
         known = read_truth(Paths().truth)
         self.truth = [set(facts(of_pairs(known[row["product_id"]]["attributes"]))) for row in rows]
@@ -68,9 +70,8 @@ class Redraws:
         groups that are not ``chosen`` to calibrate on."""
         inside = np.isin(self.groups, chosen)
         a, b = np.flatnonzero(inside), np.flatnonzero(~inside)
-        file = learn_certainty(
-            [self.generated[i] for i in a], [self.rows[i] for i in a], [self.refined[i] for i in a]
-        )
+        asked = Asked([self.rows[i] for i in a], [self.refined[i] for i in a], self.usual)
+        file = learn_certainty([self.generated[i] for i in a], asked)
         sure = Certainty(file).calibrated(
             [self.generated[i] for i in b], [self.rows[i]["category"] for i in b]
         )
@@ -102,7 +103,8 @@ def promises(folder: Path, redraws: int) -> list[dict[str, float]]:
     _, generated = speaker.generator.both(
         pictures.take(at), [row["category"] for row in rows], what="promise"
     )
-    table = Redraws(rows, generated, refined_listings(paths.refined))
+    refined = refined_listings(paths.refined)
+    table = Redraws(rows, generated, refined, usual_of(everything, refined))
     groups = np.unique(table.groups)
     count = len({row["group_id"] for row in rows if row["split"] == "validation"})
     found = [

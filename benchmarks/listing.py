@@ -29,6 +29,7 @@ from components.encoder.model.features.pixels import PixelCache
 from components.encoder.model.features.rows import read_rows
 from components.opal.model.language.files import load_listing_model, read_note
 from components.opal.model.language.listing_model import ListingModel
+from components.opal.model.listing_text import question
 from components.opal.model.writing.conversation import Conversation
 from components.opal.model.writing.generate import Decoding, ListingGenerator
 from components.stage.resources.memory import keep_freed_memory
@@ -49,7 +50,7 @@ def plain_loop(
     for picture, category in zip(pixels, categories, strict=True):
         inputs = model.processor(
             images=[[Image.fromarray(picture)]],
-            text=[conversation.prompt(note["prompt"].format(category=category))],
+            text=[conversation.prompt(question(note["prompt"], category))],
             add_special_tokens=False,
             return_tensors="pt",
         )

@@ -16,7 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from components.stage.record import STATE, Record
-from components.tracking.lineage.lockfile import Output, cache_folder, located
+from components.tracking.lineage.lockfile import (
+    Output,
+    cache_folder,
+    composed,
+    listing,
+    listing_md5,
+    located,
+)
 from components.tracking.publish.pending import Join, Pipeline, key_of
 from components.tracking.publish.run_content import room_of
 
@@ -51,7 +58,8 @@ def executions(root: Path) -> list[Execution]:
 def prepare(source: Path, target: Path) -> None:
     """Make an empty workspace beside ``source``, with its parameters and its cache as links."""
     (target / ".dvc").mkdir(parents=True)
-    (target / "params.yaml").write_bytes((source / "params.yaml").read_bytes())
+    for name in ("params.yaml", "dvc.lock"):
+        (target / name).write_bytes((source / name).read_bytes())
     held, links = cache_folder(source) / "files/md5", target / ".dvc/cache/files/md5"
     for path in held.glob("*/*"):
         place = links / path.parent.name / path.name
@@ -61,9 +69,14 @@ def prepare(source: Path, target: Path) -> None:
 
 def add_copy(source: Path, target: Path, real: list[Execution], number: int) -> int:
     """Leave the records of copy ``number`` in ``target``, number 0 as they are; how many there are."""
-    chosen = real if number == 0 else list(_chosen(real, number))
+    chosen = list(_chosen(real, number)) if number else real
+    chosen = chosen or real  # nothing of these systems has run there
     pipeline = real[0].join.pipeline if number == 0 else f"copy-{number}"
     hashes = {} if number == 0 else _renewed(source, target, chosen, number)
+    for out in (out for one in chosen for out in (one.join.entry.outs if one.join.entry else ())):
+        if out.path.startswith("metrics/"):  # in git, not in the cache
+            for file in located(source, out).values():
+                _kept(target, file.read_bytes())
     commits = _commits(source)
     code = real[0].join.code
     if number:
@@ -99,13 +112,23 @@ def _changed(chosen: list[Execution], number: int) -> dict[str, str]:
 def _renewed(source: Path, target: Path, chosen: list[Execution], number: int) -> dict[str, str]:
     """Old -> new hash of the copy's models and metrics; the new contents are in the target's cache."""
     chance, hashes = random.Random(number), {}
-    for one in chosen:
-        for out in one.join.entry.outs if one.join.entry else ():
-            if out.path.startswith("models/") and out.md5.endswith(".dir"):
-                hashes[out.md5] = f"{_md5(f'{out.md5} {number}')}.dir"
-                _link(target, hashes[out.md5], _held(source, out.md5))
-            elif out.path.startswith("metrics/"):
-                hashes |= _moved(source, target, out, chance)
+    mark = _kept(target, f"copy {number}\n".encode())
+    entries = [one.join.entry for one in chosen if one.join.entry]
+    models: dict[str, dict[str, str]] = {}  # folder -> its files in this copy
+    for out in (out for entry in entries for out in entry.outs):
+        if out.path.startswith("models/") and out.md5.endswith(".dir"):
+            models[out.path] = listing(source, out) | {"copy.txt": mark}
+            hashes[out.md5] = _kept_listing(target, models[out.path])
+        elif out.path.startswith("metrics/"):
+            hashes |= _moved(source, target, out, chance)
+    for dep in (dep for entry in entries for dep in entry.deps):  # a folder around several models
+        inside = {f"{path.removeprefix(f'{dep.path}/')}/": files for path, files in models.items()}
+        inside = {place: files for place, files in inside.items() if not place.startswith("models/")}
+        if inside and dep.md5 not in hashes:
+            old = listing(source, dep) or composed(source, dep)
+            kept = {name: md5 for name, md5 in old.items() if not name.startswith(tuple(inside))}
+            new = {f"{place}{name}": md5 for place, files in inside.items() for name, md5 in files.items()}
+            hashes[dep.md5] = _kept_listing(target, kept | new)
     return hashes
 
 
@@ -121,12 +144,7 @@ def _moved(source: Path, target: Path, out: Output, chance: random.Random) -> di
             table[variant] = {key: _scaled(cell, factor) for key, cell in row.items()}
         elif isinstance(row, int | float):
             table[variant] = min(1.0, row * factor)
-    content = json.dumps(table).encode()
-    new = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    place = target / ".dvc/cache/files/md5" / new[:2] / new[2:]
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_bytes(content)
-    return {out.md5: new}
+    return {out.md5: _kept(target, json.dumps(table).encode())}
 
 
 def _scaled(cell: Any, factor: float) -> Any:
@@ -149,15 +167,24 @@ def _commits(source: Path) -> list[str]:
     return done.stdout.split() or ["0" * 40]
 
 
-def _held(source: Path, md5: str) -> Path:
-    return cache_folder(source) / "files/md5" / md5[:2] / md5[2:]
+def _kept(target: Path, content: bytes) -> str:
+    """Put contents into the target's cache; their hash."""
+    md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    return _keep(target, md5, content)
 
 
-def _link(target: Path, md5: str, held: Path) -> None:
+def _kept_listing(target: Path, files: Mapping[str, str]) -> str:
+    """Put the listing of a folder into the target's cache; its hash."""
+    items = [{"md5": md5, "relpath": name} for name, md5 in sorted(files.items())]
+    return _keep(target, listing_md5(files), json.dumps(items).encode())
+
+
+def _keep(target: Path, md5: str, content: bytes) -> str:
     place = target / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
-    place.parent.mkdir(parents=True, exist_ok=True)
-    if held.exists() and not place.exists():
-        place.symlink_to(held.resolve())
+    if not place.exists():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(content)
+    return md5
 
 
 def _md5(text: str) -> str:

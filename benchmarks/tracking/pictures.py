@@ -1,4 +1,4 @@
-"""MLflow's own pages on a store of fifty pipeline runs, as pictures: Chromium, light, 1,280 px wide."""
+"""MLflow's own pages on a store of sixteen pipeline runs, as pictures: Chromium, light, 1,280 px wide."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from components.tracking.publish.views import MODELS, RUNS, address
 from components.tracking.registry.registry import promote, register
 from components.tracking.store import MODE, connect, store_of, ui_command
 
-PIPELINES = 50
+PIPELINES = 16  # with their stages and evaluations some 150 runs
 WIDTH, HEIGHT = 1280, 800  # CSS pixels
 COLOURS = 128  # of the palette: a picture of a page then has tens of kilobytes
 EMPTY = 300  # characters of a page that has MLflow's menus alone
@@ -55,7 +55,7 @@ def take(source: Path, folder: Path) -> None:
 
 
 def fill(source: Path, root: Path, pipelines: int = PIPELINES) -> None:
-    """Publish fifty pipeline runs, and register the newest VL-CLIP with an older one as the champion."""
+    """Publish sixteen pipeline runs, and register the newest VL-CLIP with an older one as the champion."""
     prepare(source, root)
     real = executions(source)
     for number in range(pipelines):
@@ -134,22 +134,44 @@ def views(root: Path) -> dict[str, View]:
         order = ["attributes.start_time DESC"]
         return list(client.search_runs([experiment], filter_string, order_by=order, max_results=count))
 
-    evaluated = newest("tags.`vitrine.kind` = 'evaluation' AND params.variant = 'full'", 2)
-    ids = quote(json.dumps([run.info.run_id for run in evaluated]))
+    both = newest("tags.`vitrine.kind` = 'pipeline' AND tags.`vitrine.systems` = 'vlclip'", 2)
+    ids = quote(json.dumps([run.info.run_id for run in both]))
     compared = f"#/compare-runs?runs={ids}&experiments={quote(json.dumps([experiment]))}&{MODE}"
     version = client.get_model_version_by_alias("vitrine-demo-vlclip", "champion")
     model = version.source.removeprefix("models:/")
+    (measured,) = newest("tags.`vitrine.kind` = 'stage' AND tags.`vitrine.stage` = 'vlclip_eval'")
+    stage = f"#/experiments/{experiment}/runs/{measured.info.run_id}"
     (pipeline,) = newest("tags.`vitrine.kind` = 'pipeline'")
     runs, models = address(experiment, RUNS), address(experiment, MODELS)
     return {
         "runs": (runs, _still),
-        "models": (models, _still),
+        "models": (models, _by_cluttered),
         "model": (f"#/experiments/{experiment}/models/{model}?{MODE}", _still),
         "run": (f"#/experiments/{experiment}/runs/{pipeline.info.run_id}?{MODE}", _still),
-        "compare": (compared, _still),
+        "compare": (compared, _tables_alone),
+        "models-tab": (f"#/experiments/{experiment}/models?{MODE}", _still),
         "charts": (f"{models}&compareRunsMode=CHART", _still),
+        "lost": (f"{stage}/artifacts/vlclip_lost.json?{MODE}", _without_place),
         "registered": (f"#/models/{version.name}/versions/{version.version}?{MODE}", _still),
     }
+
+
+def _tables_alone(page: Any) -> None:
+    """Fold the plots of a comparison, which have one point for each of its two runs."""
+    page.get_by_text("Visualizations", exact=True).click()
+
+
+def _by_cluttered(page: Any) -> None:
+    """Order models by what they reach on cluttered photos."""
+    page.get_by_role("button", name="Sort: mrr").click()
+    page.get_by_placeholder("Search").last.fill("mrr_cluttered")
+    page.get_by_text("mrr_cluttered", exact=True).last.click()
+    page.keyboard.press("Escape")
+
+
+def _without_place(page: Any) -> None:
+    """Leave out where this machine keeps the file."""
+    page.get_by_text("Path: file:").first.evaluate("element => { element.style.visibility = 'hidden' }")
 
 
 def _still(page: Any) -> None:

@@ -32,7 +32,7 @@ class QualityParams(Params):
     attribute_values: Literal["report", "quarantine"] = "report"
     required_attributes: Literal["report", "quarantine"] = "report"
     images: ImageLimits = ImageLimits()
-    # Share of the products whose picture also occurs, by its difference hash, in another split.
+    # Share of the products whose picture also occurs in another split: a copy, perhaps smaller or saved anew.
     max_cross_split_pictures: Share = 0.01
     min_relevance: int = Field(2, ge=1, le=3)  # the grade that makes a product an answer to a test query
     workers: PositiveInt = 1  # processes that look at pictures; 1 = the stage's own

@@ -35,13 +35,14 @@ KIND, TRAINING = "mlflow.experimentKind", "custom_model_development"
 CATALOGUE = "vitrine.catalogue"
 # MLflow's pages open in another mode unless the address says so, whatever the experiment's kind is.
 MODE = "workflowType=machine_learning"
+RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 # MLflow's telemetry is off, its progress bars and hints are silent, and a server that stops answering costs
 # seconds, not the four minutes of its default retries. Whatever the user has set stands, but for telemetry.
 QUIET = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_PRINT_MODEL_URLS_ON_CREATION": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    RETRIES: "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "GIT_PYTHON_REFRESH": "quiet",
 }
@@ -256,6 +257,23 @@ def connect(store: Store) -> Any:
     return client
 
 
+@contextmanager
+def once() -> Iterator[None]:
+    """Let MLflow's client send each call a single time: around calls that make something.
+
+    It asks a server that is slow again, and the server then does everything that it was asked: a run would be
+    there three times. What one call made and nobody heard of is found by its tags at the next sync.
+    """
+    before = os.environ.get(RETRIES)
+    os.environ[RETRIES] = "0"
+    try:
+        yield
+    finally:
+        os.environ.pop(RETRIES)
+        if before is not None:
+            os.environ[RETRIES] = before
+
+
 def in_catalogue(base: str, catalogue: str) -> str:
     """A name that carries its catalogue: of an experiment, or the beginning of a registered model's."""
     return f"{base}-{catalogue}" if catalogue else base
@@ -297,7 +315,8 @@ def experiment_of(client: Any, store: Store, base: str, catalogue: str = "") -> 
     if found is None:
         location = store.artifacts.as_uri() if store.artifacts else None
         tags = {KIND: TRAINING, CATALOGUE: catalogue}
-        return str(client.create_experiment(name, artifact_location=location, tags=tags))
+        with once():
+            return str(client.create_experiment(name, artifact_location=location, tags=tags))
     if found.lifecycle_stage != "active":
         raise TrackerUnavailableError(
             f"Experiment '{name}' was deleted in MLflow: restore it (`mlflow experiments restore "

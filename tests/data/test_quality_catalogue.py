@@ -487,6 +487,38 @@ def test_few_twin_pictures_are_let_through_but_noted(shop):
     assert next(e for e in checks if "the pictures occur" in e["says"])["failing"] == 4
 
 
+def cushion(hue: int, side: int = 96, form: str = "PNG") -> bytes:
+    """One woven cushion on white ground, dyed in one of 256 hues."""
+    across, down = np.meshgrid(np.linspace(-1, 1, 96), np.linspace(-1, 1, 96))
+    inside = np.abs(across) ** 4 + np.abs(down) ** 4 < 0.3
+    value = 200 - 40 * across - 20 * np.sin(9 * down)
+    pixels = np.stack([np.full_like(value, hue), np.where(inside, 190, 0), np.where(inside, value, 255)], -1)
+    image = Image.fromarray(pixels.astype(np.uint8), "HSV").convert("RGB")
+    buffer = io.BytesIO()
+    image.resize((side, side), Image.Resampling.LANCZOS).save(buffer, form)
+    return buffer.getvalue()
+
+
+def test_one_design_in_twelve_colours_is_not_one_picture(shop):
+    shop.params["max_cross_split_pictures"] = 0
+    for i in range(12):
+        shop.products[2 * i]["image"]["bytes"] = cushion(256 * i // 12)
+    assert shop.run() == 0
+    assert len(shop.ids()) == 40
+
+
+def test_smaller_copies_in_another_split_are_found_and_named(shop, capsys):
+    copies = {0: cushion(20), 7: cushion(20, 48, "JPEG"), 12: cushion(20, 96, "WEBP"), 22: cushion(60)}
+    for i, data in copies.items():
+        shop.products[i]["image"]["bytes"] = data
+    shop.params["max_cross_split_pictures"] = 0
+    sentence = refused(shop, capsys)
+    assert "does not hold (3 rows; first: the picture of product 'p00' lies in 3 splits" in sentence
+    assert (
+        "in another one as that of 'p07'; name a field that both share as 'group' in the mapping" in sentence
+    )
+
+
 def test_a_catalogue_without_products_is_refused(shop, capsys):
     shop.products = []
     assert "holds no products" in refused(shop, capsys)

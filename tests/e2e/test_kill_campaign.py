@@ -1,4 +1,4 @@
-"""A campaign of kills: SIGKILL at seeded moments of seven operations; each must then end as if nothing was.
+"""A campaign of kills: SIGKILL at seeded moments of eight operations; each must then end as if nothing was.
 
 Each operation is timed, undisturbed. Then, in a fresh copy of its workspace, it is killed at a moment
 drawn evenly from that time. Every process it leaves must be gone soon; it is done again, and the state must
@@ -56,6 +56,14 @@ def run(root: Path) -> None:
     for name in read_graph(root).stages:
         result = run_stage(Stage(root, name, "r"))
         assert result.state != "failed", result.error
+
+
+def whole_run(root: Path) -> None:
+    """``vitrine run``: Prefect's server, its flow, DVC and the stages, and the records into MLflow."""
+    from flows.options import Request
+    from flows.run.command import run as start_run
+
+    start_run(root, Request(), QUIET)
 
 
 def import_(root: Path) -> None:
@@ -260,6 +268,7 @@ TRACKED = (
     "components.tracking.publish.publish",
 )
 CAMPAIGNS = {
+    "run": Campaign(whole_run, 4, toy, computed),
     "import": Campaign(import_, 5, toy, committed, imports=("flows.importing",)),
     "register": Campaign(register, 20, published, in_mlflow, imports=TRACKED),
     "promote": Campaign(promote, 22, registered, in_mlflow, imports=TRACKED),

@@ -11,6 +11,8 @@ from typing import Any
 from components.catalog.format.attributes import Attributes, Value, as_value, each
 from components.catalog.format.schema import Attribute, CatalogSchema, Category, listing_problems
 
+CATEGORY_CHARS = 80  # of a category's name that a question holds
+ATTRIBUTES = '"attributes":{'
 PARTS = {"type", "attributes", "title"}  # of an answer
 DECIMALS = (
     6  # of a number that is written, as of one that makes an attribute numeric when a schema is observed
@@ -28,6 +30,11 @@ class Listing:
     title: str
     attributes: Attributes = field(default_factory=dict)
     product_type: str = ""
+
+
+def question(prompt: str, category: str) -> str:
+    """The question of a category; a name that is longer than ``CATEGORY_CHARS`` is cut."""
+    return prompt.format(category=category[:CATEGORY_CHARS])
 
 
 def writable(attribute: Attribute, value: Value, most_chars: int) -> bool:
@@ -126,6 +133,17 @@ def parse_answer(text: str, category: Category | None = None) -> Listing | None:
             return None
         found[name] = as_value(map(as_text, held))
     return Listing(title, found, product_type)
+
+
+def closed(text: str, category: Category | None) -> str:
+    """An answer that was cut, up to its last whole attribute and closed; as it is where nothing is whole."""
+    ends = [at for at, sign in enumerate(text) if sign == ","]
+    opened = text.find(ATTRIBUTES) + len(ATTRIBUTES)
+    for at in reversed([opened, *(end for end in ends if end > opened)] if opened >= len(ATTRIBUTES) else []):
+        for ending in ("}", "}}"):
+            if parse_answer(text[:at] + ending, category) is not None:
+                return text[:at] + ending
+    return text
 
 
 def schema_problems(

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.catalog.format.attributes import of_pairs
+from components.catalog.format.attributes import Value, of_pairs
+from components.catalog.format.schema import CatalogSchema, attribute_problem
+from components.opal.model.arrangement import Arrangement
 from components.opal.model.errors import ListingDataError
-from components.opal.model.listing_text import Listing
+from components.opal.model.listing_text import CATEGORY_CHARS, DECIMALS, Listing, writable
 from components.opal.model.params import Taught
 from components.opal.model.titles.grammar import Titles
 
@@ -56,11 +59,23 @@ def refined_listings(folder: Path) -> dict[str, Listing]:
 
 @dataclass(frozen=True)
 class Lesson:
-    """What is taught of a refined listing: which attributes, and which title."""
+    """What is taught of a listing: which attributes, and which title.
 
+    ``schema`` is the catalogue's; of its attributes those of ``attributes`` are taught. ``left_out`` counts
+    values that the grammar cannot write, by attribute.
+    """
+
+    schema: CatalogSchema
+    attributes: Arrangement
     taught: Taught
     titles: Titles
     max_title_chars: int
+    left_out: Counter[str] = field(default_factory=Counter)
+
+    def own(self, category: str, listing: Listing) -> Listing:
+        """A seller's listing as it may be taught; without its title where titles are composed."""
+        stated = self._written(category, listing)
+        return replace(stated, title="") if self.titles.kind == "composed" else stated
 
     def of(self, category: str, listing: Listing, visible: Collection[str]) -> Listing:
         """What a model is taught to write of a refined listing.
@@ -71,7 +86,7 @@ class Lesson:
         shown = {
             n: v for n, v in listing.attributes.items() if self.taught.stated == "refined" or n in visible
         }
-        stated = replace(listing, attributes=shown)
+        stated = self._written(category, replace(listing, attributes=shown))
         if self.titles.kind == "composed":
             return replace(stated, title="")
         fits = len(listing.title) <= self.max_title_chars and self.titles.supports(category, stated)
@@ -79,8 +94,61 @@ class Lesson:
             return stated
         return replace(stated, title=self.titles.compose(category, stated, self.max_title_chars))
 
+    def _written(self, category: str, listing: Listing) -> Listing:
+        """The listing without names that are not taught, and values that the grammar cannot write."""
+        others, kept = self._untaught(category), {}
+        for name, value in listing.attributes.items():
+            if name in others:
+                continue
+            if self._can_be_written(category, name, value):
+                kept[name] = value
+            else:
+                self.left_out[name] += 1
+        return replace(listing, attributes=kept)
+
+    def _untaught(self, category: str) -> set[str]:
+        known, taught = self.schema.categories.get(category), self.attributes.get(category)
+        return set() if known is None or taught is None else set(known.attributes) - set(taught)
+
+    def _can_be_written(self, category: str, name: str, value: Value) -> bool:
+        """No for what the schema allows and the grammar does not; a seller's slips are another matter."""
+        known = self.schema.categories.get(category)
+        attribute = known.attributes.get(name) if known else None
+        if attribute is None or attribute_problem(attribute, value):
+            return True
+        return writable(attribute, value, self.max_title_chars)
+
     def listings(self, rows: Iterable[Mapping[str, Any]]) -> dict[str, Listing]:
         """Of each refined row, by product id."""
         return {
             row["product_id"]: self.of(row["category"], listing_of(row), row["visible"] or ()) for row in rows
         }
+
+    def sentences(self) -> list[str]:
+        """What is not taught, for people."""
+        said = []
+        for category, names in sorted(self.attributes.items()):
+            if others := sorted(self._untaught(category)):
+                said.append(
+                    f"category {category[:60]!r} has {len(names) + len(others)} attributes, and the "
+                    f"{len(names)} that most listings state are taught: {_some(others)} are not "
+                    "(listing.taught.most_attributes)"
+                )
+        if self.left_out:
+            said.append(
+                f"{self.left_out.total()} values are longer than listing.max_title_chars="
+                f"{self.max_title_chars}, or numbers of more than {DECIMALS} decimals, and are not taught, "
+                f"most of them of {_some([name for name, _ in self.left_out.most_common()])}"
+            )
+        if long := [name for name in self.schema.categories if len(name) > CATEGORY_CHARS]:
+            said.append(
+                f"{len(long)} categories have names of more than {CATEGORY_CHARS} characters, of which a "
+                f"question holds the first: {_some(long)}"
+            )
+        return said
+
+
+def _some(names: Sequence[str], most: int = 3) -> str:
+    """The first of some names, and how many more there are."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(name[:40] for name in names[:most]) + more

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Self
 
@@ -69,6 +70,8 @@ class Taught(Params):
     """What a model is taught to write of a refined listing."""
 
     stated: Literal["visible", "refined"] = "refined"  # attributes that the picture shows, or all
+    # of a category: those that most listings of the train split state; the others are not taught
+    most_attributes: PositiveInt = 100
     # where too few titles show what a title names: these, if visible, and the product type
     title_attributes: tuple[str, ...] = ("colour", "pattern")
     unseen: Share = (
@@ -82,6 +85,7 @@ class Note(Params):
     prompt: str = Field(pattern=r"\{category\}", max_length=10_000)
     taught: Taught
     titles: Titles  # how titles are made, and what they may hold
+    attributes: Mapping[str, tuple[str, ...]]  # of each category those that are written, in this order
     image_px: int = Field(ge=1, le=4096)  # side of the square that a photo becomes
     base: str | None
     max_title_chars: int = Field(ge=1, le=10_000)
@@ -199,8 +203,9 @@ class PreferencesParams(Params):
     max_swapped: PositiveInt = 3  # attributes of one pair
     margin: NonNegativeFloat = 1.0  # log-odds from which a picture supports a value against another one
     views: int = Field(4, ge=3)  # of one photo, the photo itself among them
-    # as_written; or the chosen answer with the wrong values of it: any, or only of what pictures can tell
-    rejected: Literal["as_written", "values", "visible_values"] = "values"
+    # as_written; or the chosen answer with wrong values of it: any, or only those of attributes that pictures
+    # can tell, or only those that this picture speaks against
+    rejected: Literal["as_written", "values", "visible_values", "verified_values"] = "values"
 
 
 class DpoParams(Params):

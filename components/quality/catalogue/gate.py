@@ -12,6 +12,7 @@ from components.catalog.format.schema import CatalogSchema, read_schema
 from components.catalog.format.shards import Catalogue
 from components.quality.catalogue.judgements import qrel_columns, query_columns, relevant_products
 from components.quality.catalogue.products import ATTRIBUTE, Look, product_frames
+from components.quality.catalogue.same_pictures import with_twins
 from components.quality.catalogue.texts import schema_within
 from components.quality.expectations import Outcome, joined, of_kind, open_context, validate
 from components.quality.params import QualityParams
@@ -149,12 +150,10 @@ class _CatalogueGate:
 
 
 def _with_splits(products: pd.DataFrame) -> pd.DataFrame:
-    """Number of splits that each product's group and picture occur in."""
-    frame = products.copy()
-    for name in ("group", "picture"):
-        column = "group_id" if name == "group" else name
-        frame[f"{name}_splits"] = frame.groupby(column)["split"].transform("nunique")
-    return frame
+    """Number of splits that each product's group and picture occur in, and who else shows the picture."""
+    return with_twins(products).assign(
+        group_splits=products.groupby("group_id")["split"].transform("nunique")
+    )
 
 
 def _bad_rows(kind: str, frame: pd.DataFrame, outcome: Outcome) -> Iterable[BadRow]:

@@ -10,8 +10,6 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from components.catalog.format.attributes import of_facts, of_pairs, shown
 from components.catalog.format.errors import ImageError
 from components.catalog.format.images import check_image, decode_image
@@ -20,6 +18,7 @@ from components.catalog.format.parquet import open_parquet, row_groups
 from components.catalog.format.records import MORE_IMAGES, TEXT_COLUMNS
 from components.catalog.format.schema import CatalogSchema, listing_problems
 from components.catalog.format.shards import Catalogue
+from components.quality.catalogue.same_pictures import fingerprint
 from components.quality.catalogue.texts import text_columns
 from components.quality.errors import GateError
 from components.quality.expectations import shortened
@@ -35,25 +34,6 @@ ATTRIBUTE = "attributes."
 ANY_SIZE = ImageLimits(
     max_bytes=2**62, max_pixels=2**62, min_side_px=1, max_scans=2**31, max_decoded_bytes=2**62
 )
-HASH_WIDTH, HASH_HEIGHT = 17, 16
-# Steps of brightness (of 255) that count as one: compression noise on plain ground would decide the bits
-# else.
-HASH_STEP = 2
-
-
-def difference_hash(data: bytes, limits: ImageLimits) -> str:
-    """A 256-bit fingerprint that copies of a picture share: where brightness rises from left to right.
-
-    The picture is reduced to 17x16 grey cells and each cell compared with its right neighbour (the "dHash").
-
-    Raises:
-        ImageError: the picture is refused or cannot be decoded to its end.
-    """
-    from PIL.Image import Resampling
-
-    image = decode_image(data, limits, target_px=2 * HASH_WIDTH).convert("L")
-    cells = np.asarray(image.resize((HASH_WIDTH, HASH_HEIGHT), Resampling.BOX), np.int16)
-    return np.packbits(np.diff(cells, axis=1) > HASH_STEP).tobytes().hex()
 
 
 def _picture(data: bytes | None, limits: ImageLimits) -> dict[str, Any]:
@@ -77,7 +57,7 @@ def _picture(data: bytes | None, limits: ImageLimits) -> dict[str, Any]:
     except ImageError:  # told below, in the words of the limits that are asked for
         pass
     try:
-        columns |= {"picture": difference_hash(data, limits), "image_decodes": True}
+        columns |= {"picture": fingerprint(data, limits), "image_decodes": True}
         return {**columns, "image_problem": ""}
     except ImageError as error:
         return {**columns, "image_problem": f"the image {error}"}

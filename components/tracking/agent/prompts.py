@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from components.tracking.store import in_catalogue
+from components.tracking.store import in_catalogue, once
 
 SHA256 = "vitrine.sha256"  # tag of a version: hash of its text
 LINKED = "mlflow.linkedPrompts"  # tag of runs and traces, by which the pages know their prompts
@@ -49,7 +49,8 @@ def register_prompts(
         version = _known(client, name, sha256)
         if version is None:
             told = f"What the {role} was told at commit {commit[:12] or 'unknown'}."
-            made = client.register_prompt(name, text, commit_message=told, tags={SHA256: sha256})
+            with once():
+                made = client.register_prompt(name, text, commit_message=told, tags={SHA256: sha256})
             version = int(made.version)
         found[role] = Prompt(role, name, version, text)
     return found

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.stage.files.pages import render_page
+from components.stage.files.thumbnails import thumbnail
 from components.tracking.compare.catalogue import Products, encoded, read_products, small
 from components.tracking.compare.gallery import Example
 from components.tracking.compare.per_query import read_results
 from components.tracking.examples.beside import Beside, Measured, beside
-from components.tracking.examples.cards import box_card, card, decoded
+from components.tracking.examples.cards import WIDE, box_card, card, decoded
 from components.tracking.examples.images import lay_out_images
 from components.tracking.examples.tables import confusion, told, won_and_lost
 from components.tracking.lineage.lockfile import LockEntry, located
@@ -79,11 +80,21 @@ class Shown:
             "titles": self.products.titles,
             "pictures": {i: uri for i in ids if i in self.pictures and (uri := small(self.pictures[i]))},
             "on": on,
+            "drawn": self._drawn(found),
         }
         number = {"number": lambda value: f"{value:.2f}"}
         (folder / "examples.html").write_text(render_page(TEMPLATE, number, **context), encoding="utf-8")
         (folder / "examples.json").write_text(logged_table(ASKED, [self._row(found, one) for one in rows]))
         return True
+
+    def _drawn(self, found: Beside) -> dict[str, str]:
+        """Product -> its picture with boxes as a data URI; {} of a system that draws none."""
+        boxes = found.boxes(MOST, self.products)
+        cards = {one.product: box_card(one, found.figure, self._opened(one.product)) for one in boxes}
+        return {product: thumbnail(picture, WIDE, 70, "webp").uri for product, picture in cards.items()}
+
+    def _opened(self, product: str) -> Image | None:
+        return decoded(self.pictures.get(product, b""))
 
     def _row(self, found: Beside, one: Example) -> list[Any]:
         theirs, ours = one.answers
@@ -105,11 +116,9 @@ class Shown:
         found = self._beside(who)
         if found is None:
             return {}
-        opened = {i: picture for i in self._pictured(who) if (picture := decoded(self.pictures.get(i, b"")))}
         if boxes := found.boxes(MOST, self.products):
-            return {
-                f"box - {one.asked}": box_card(one, found.figure, opened.get(one.product)) for one in boxes
-            }
+            return {f"box - {b.asked}": box_card(b, found.figure, self._opened(b.product)) for b in boxes}
+        opened = {i: picture for i in self._pictured(who) if (picture := self._opened(i))}
         rows = found.sample(MOST, self.products)
         return {f"{_kind(one)} - {one.asked}": card(one, found.figure, opened) for one in rows}
 

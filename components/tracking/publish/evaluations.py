@@ -20,6 +20,7 @@ from components.tracking.publish import run_content as content
 from components.tracking.publish.datasets import CHECKED
 from components.tracking.publish.pending import Join
 from components.tracking.publish.writing import Entries, Measured, StageRun, log, milliseconds
+from components.tracking.store import once
 
 EVALUATION = "vitrine.evaluation"
 EXAMPLES = "examples"  # folder of a model
@@ -97,7 +98,8 @@ def log_evaluation(stage: StageRun, evaluation: Evaluated, datasets: list[Any], 
         named = (evaluation.variant, model.model_type, on.name if on else "measured")
         name = " · ".join(named)
         tags = {key: value for key, value in tags.items() if value}
-        made = [client.create_run(experiment, start_time=started, tags=tags, run_name=name)]
+        with once():
+            made = [client.create_run(experiment, start_time=started, tags=tags, run_name=name)]
     run_id = str(made[0].info.run_id)
     if made[0].data.tags.get("vitrine.complete") != "true":
         client.log_inputs(run_id, datasets, [LoggedModelInput(model.model_id)])

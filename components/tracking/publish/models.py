@@ -22,6 +22,7 @@ from components.tracking.publish.pending import Join
 from components.tracking.publish.views import TRAINING
 from components.tracking.publish.writing import StageRun
 from components.tracking.registry.signature import write_signature
+from components.tracking.store import once
 
 FOLDER = "models"
 STUDY = "study"
@@ -137,14 +138,17 @@ def log_model(stage: StageRun, root: Path, trained: Trained) -> Any:
         kept |= {MODEL: trained.path, DVC: trained.output.md5, VARIANT: Path(trained.path).name}
         kept |= {"vitrine.trained": own, "vitrine.weights": ", ".join(trained.weights)}
         kept |= {"vitrine.bytes": str(trained.output.size or ""), NOTE: card(stage, trained)}
-        model = client.create_logged_model(
-            experiment,
-            name=model_name(join.where, trained.path),
-            source_run_id=run.info.run_id,
-            tags={key: content.shortened(value, content.TAG_LENGTH) for key, value in kept.items() if value},
-            params=content.parameters(record, join),
-            model_type=system_of(trained.path),
-        )
+        with once():
+            model = client.create_logged_model(
+                experiment,
+                name=model_name(join.where, trained.path),
+                source_run_id=run.info.run_id,
+                tags={
+                    key: content.shortened(value, content.TAG_LENGTH) for key, value in kept.items() if value
+                },
+                params=content.parameters(record, join),
+                model_type=system_of(trained.path),
+            )
     if str(model.status) != "READY":
         with tempfile.TemporaryDirectory(prefix="vitrine-") as folder:
             _lay_out(Path(folder), root, trained, model)

@@ -43,6 +43,7 @@ from components.tracking.store import (
     connect,
     experiment_of,
     experiments_of,
+    once,
     open_as_training,
     store_of,
 )
@@ -200,9 +201,10 @@ class _Publisher:
                 own = {key: value for key, value in content.common_tags(join).items() if value}
                 own |= {"vitrine.kind": "pipeline", "vitrine.pipeline": plain}
                 name = content.pipeline_name(join, started)
-                run = self.client.create_run(
-                    experiment, start_time=milliseconds(started), tags=own, run_name=name
-                )
+                with once():
+                    run = self.client.create_run(
+                        experiment, start_time=milliseconds(started), tags=own, run_name=name
+                    )
             waiting.note_opened(self.root, self.store, pipeline, run.info.run_id)
             self.parents[pipeline] = run
             self.result.parents[pipeline] = run.info.run_id
@@ -215,12 +217,13 @@ class _Publisher:
         run = self.find("vitrine.record", record.id)
         if run is None:
             # All tags at creation: a run found after a crash can always be identified and completed.
-            run = self.client.create_run(
-                parent.info.experiment_id,
-                start_time=milliseconds(record.started),
-                tags=tags,
-                run_name=content.stage_name(record.stage),
-            )
+            with once():
+                run = self.client.create_run(
+                    parent.info.experiment_id,
+                    start_time=milliseconds(record.started),
+                    tags=tags,
+                    run_name=content.stage_name(record.stage),
+                )
         if run.data.tags.get("vitrine.complete") != "true":
             self.fill(run, record, join)
         waiting.mark(self.root, self.store, record.id, run.info.run_id)

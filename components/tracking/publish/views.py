@@ -16,7 +16,7 @@ from components.tracking.store import MODE
 VIEW, NOTE = "mlflow.sharedViewState.", "mlflow.note.content"
 RUNS, MODELS = "vitrine-runs", "vitrine-models"
 TRAINING = MODE  # of every address that leads to MLflow's pages
-RANKED = "metrics.`mrr`"
+RANKED = "mrr"
 # Widths in CSS pixels: MLflow cuts names at 160 and figures' names at 100. It heeds a width only of columns
 # whose order is given too.
 WIDTHS = {
@@ -56,11 +56,13 @@ def _views(params: TrackingParams) -> dict[str, str]:
     figures = list(
         dict.fromkeys(f"metrics.`{m}`" for one in params.headline.values() for m in one.metrics[:3])
     )
+    # beside the figure that orders them its slices: mrr_cluttered, mrr_plain
+    figures.sort(key=lambda name: not name.startswith(f"metrics.`{RANKED}"))
     facts = ["tags.`vitrine.systems`", "tags.`vitrine.data`"]
     shown = {
         RUNS: ("Pipeline runs", "pipeline", "attributes.start_time", [*main, *facts, "attributes.`Version`"]),
         # by another order than that of time, MLflow lists nested runs without the runs around them
-        MODELS: ("Models by their figures", "evaluation", RANKED, [*figures, DATASET]),
+        MODELS: ("Models by their figures", "evaluation", f"metrics.`{RANKED}`", [*figures, DATASET]),
     }
     return {f"{VIEW}{key}": _view(*view) for key, view in shown.items()}
 

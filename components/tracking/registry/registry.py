@@ -33,7 +33,7 @@ from components.tracking.registry.names import (
     refuse_other_catalogue,
     registry_call,
 )
-from components.tracking.store import CATALOGUE, catalogue_of, connect, store_of
+from components.tracking.store import CATALOGUE, catalogue_of, connect, once, store_of
 
 OUT = "vitrine.out."
 DESCRIPTION_LENGTH = 4000  # characters; some SQL back ends hold 5,000
@@ -129,7 +129,7 @@ def _new(runs: Runs, name: str, folder: Path, run: Any, tags: dict[str, str]) ->
     kept = ("vitrine.git_commit", "vitrine.lock_entry", "vitrine.profile", CATALOGUE)
     tags = tags | {key: run.data.tags[key] for key in kept if key in run.data.tags}
     source = f"models:/{model.model_id}" if model else f"runs:/{run.info.run_id}/{place}"
-    with _global_store(runs.client):
+    with _global_store(runs.client), once():
         version = runs.client.create_model_version(
             name,
             source,

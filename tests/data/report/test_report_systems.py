@@ -148,6 +148,14 @@ def test_a_system_without_rankings_has_table_reading_and_tests(shop: ShopOfAll) 
     assert "2 paired tests: 1 better, 0 not shown, 1 worse" in words
 
 
+def test_what_is_left_out_in_doubt_is_drawn_where_a_run_has_measured_it(shop: ShopOfAll) -> None:
+    assert "What is left out in doubt" not in built(shop).words
+    (shop.root / "plots/listing_risk.csv").write_text("step,nearest,dpo\n10,0.3,0.1\n50,0.5,0.25\n90,,0.4\n")
+    words = built(shop).words
+    assert "What is left out in doubt" in words and "fields filled, %" in words
+    assert "Dpo ends at 0.4" in words or "dpo ends at 0.4" in words
+
+
 def test_a_system_without_any_figure_gets_a_note(shop: ShopOfAll) -> None:
     shop.listing_metrics = {"dpo": {}, "nearest": {}}
     shop.write()

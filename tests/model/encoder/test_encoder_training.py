@@ -18,6 +18,7 @@ import pytest
 import torch
 import yaml
 
+from components.catalog.format.shards import Catalogue, CatalogueWriter
 from components.encoder.model.errors import TrainingDataError
 from components.encoder.model.params import EncoderParams
 from components.encoder.model.towers.dual_encoder import Encoder
@@ -104,6 +105,35 @@ def test_training_learns_colours(shapes: Path, tiny: EncoderParams, tmp_path: Pa
     history = Contrastive(encoder, data, params).loop().run()
     first, last = (np.mean([s["loss"] for s in part]) for part in (history.steps[:6], history.steps[-6:]))
     assert last < first - 0.5
+
+
+def test_training_draws_from_all_pictures_of_a_product(
+    shapes: Path, tiny: EncoderParams, tmp_path: Path
+) -> None:
+    assert prepared(shapes, tiny, tmp_path / "cache")[1].views is None
+    shutil.copytree(shapes / "data/checked", tmp_path / "data/checked")
+    products = list(Catalogue(shapes / "data/checked").products())
+    count = len(products)
+    with CatalogueWriter(tmp_path / "data/checked", 64, more_images=True) as writer:
+        for k, product in enumerate(products):  # every other one has two more
+            more = [products[(k + n) % count].image for n in (1, 2)] if k % 2 else []
+            writer.add(product.model_copy(update={"more_images": tuple(more)}))
+    encoder, data = prepared(tmp_path, tiny, tmp_path / "cache")
+    assert data.views is not None and data.features is not None
+    every = data.features.take(np.arange(2 * count))
+    shown = [(k + n) % count for k in range(1, count, 2) for n in (1, 2)]
+    assert np.array_equal(every[count:], every[shown])
+    training = Contrastive(encoder, data, tiny)
+    main = several = 0
+    for step in range(4):
+        batch = training.batch(step)
+        for row, picture in zip(data.rows[batch.rows], batch.pictures.numpy(), strict=True):
+            own = [row, (row + 1) % count, (row + 2) % count] if row % 2 else [row]
+            assert any(np.array_equal(picture, every[place]) for place in own)
+            main += np.array_equal(picture, every[row])
+            several += row % 2
+    drawn = len(batch.rows) * 4
+    assert several > 20 and drawn - several < main < drawn - several / 2
 
 
 def test_a_loss_that_is_not_finite_names_the_products(

@@ -52,7 +52,7 @@ def test_a_backbone_is_tuned_saved_loaded_and_writes_listings(
     course = Run(dpo, listing, tmp_path / "dpo")
     preferred = prefer(done.model, [pair], positions, pixels.take, course)
     assert preferred.curves[-1]["accuracy"] >= 0
-    save_listing_model(preferred.model, note_of(listing, 56, lessons.titles), tmp_path / "out")
+    save_listing_model(preferred.model, note_of(listing, 56, lessons.lesson), tmp_path / "out")
     loaded = load_listing_model(tmp_path / "out")
     writer = ListingGenerator(
         loaded, read_note(tmp_path / "out"), read_schema(catalogue / "schema.json"), Decoding(4, 120, "fp32")

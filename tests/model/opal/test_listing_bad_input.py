@@ -144,6 +144,10 @@ HOSTILE = {
         "product_types": ["x"],
         "attributes": {"mood": {"type": "enum", "values": [f'{ORDER[:25]} {i} "}}]' for i in range(5000)]}},
     },
+    "wide": {
+        "product_types": ["x"],
+        "attributes": {f"name {i}": {"type": "enum", "values": ["yes", "no"]} for i in range(607)},
+    },
     ORDER: {
         "product_types": [ORDER],
         "attributes": {ORDER: {"type": "enum", "values": ["{value}", "null"]}, "}": {"type": "number"}},
@@ -151,7 +155,9 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("category", list(HOSTILE), ids=["no attributes", "5,000 values", "orders"])
+@pytest.mark.parametrize(
+    "category", list(HOSTILE), ids=["no attributes", "5,000 values", "607 names", "orders"]
+)
 def test_any_schema_is_obeyed(shop: Path, tmp_path: Path, category: str) -> None:
     schema = CatalogSchema.model_validate({"categories": HOSTILE})
     (tmp_path / "schema.json").write_text(schema.to_json())

@@ -19,7 +19,7 @@ from components.opal.model.certainty.abstain import threshold_of, without_doubtf
 from components.opal.model.certainty.calibration import Calibration, Value, fit_calibration, log_odds
 from components.opal.model.certainty.certainty import FILE, Certainty, CertaintyFile, read_certainty
 from components.opal.model.certainty.likeness import Likeness
-from components.opal.model.certainty.measure import learn_certainty
+from components.opal.model.certainty.measure import Asked, judged_values, learn_certainty, usual_of
 from components.opal.model.certainty.promise import (
     NOWHERE,
     Curve,
@@ -247,7 +247,7 @@ def test_a_type_is_calibrated_and_no_part_of_the_curve() -> None:
     answers = [Generated("", Listing("", {"colour": "red"}, "bag"), {"colour": 0.5, "type": 0.5})] * 40
     rows = [{"category": "bags", "group_id": f"g{i}"} for i in range(40)]
     refined = [Listing("", {"colour": "red"}, "bag" if i % 2 else "box") for i in range(40)]
-    file = learn_certainty(answers, rows, refined)
+    file = learn_certainty(answers, Asked(rows, refined))
     assert file.measured.values == 40 and max(file.curve.wrong) == 0
     (first, *_) = Certainty(file).calibrated(answers[:1], ["bags"])
     assert first.confidence["type"] == pytest.approx(0.5, abs=0.1) and first.confidence["colour"] > 0.8
@@ -257,9 +257,24 @@ def test_silence_of_the_refined_listing_teaches_nothing() -> None:
     listing = Listing("", {"colour": "red", "brand": "Acme"})
     generated = [Generated("", listing, {"colour": 0.5, "brand": 0.5}) for _ in range(30)]
     rows = [{"category": "bags", "group_id": f"g{i}"} for i in range(30)]
-    file = learn_certainty(generated, rows, [Listing("", {"colour": "red"})] * 30)
+    file = learn_certainty(generated, Asked(rows, [Listing("", {"colour": "red"})] * 30))
     assert (file.measured.values, file.measured.silent, file.measured.products) == (30, 30, 30)
     assert file.calibration.values == {"colour": pytest.approx(file.calibration.values["colour"])}
+
+
+def test_an_attribute_that_no_listing_of_the_type_states_is_wrong() -> None:
+    rows = [
+        {"product_id": f"p{i}", "split": "train", "category": "bags", "product_type": "tote", "group_id": "g"}
+        for i in range(20)
+    ]
+    refined = {str(row["product_id"]): Listing("", {"colour": "red", "size": "9"}) for row in rows}
+    usual = usual_of(rows, refined)
+    assert usual == {("bags", "tote"): {"colour", "size"}} and usual_of(rows[:5], refined) == {}
+    said = Generated("", Listing("", {"heel": "flat", "size": "9"}), {"heel": 0.9, "size": 0.9})
+    silent = [Listing("", {"colour": "red"})]
+    found = judged_values([said], Asked(rows[:1], silent, usual))
+    assert {value.name: value.right for value in found} == {"heel": False, "size": None}
+    assert [value.right for value in judged_values([said], Asked(rows[:1], silent))] == [None, None]
 
 
 def test_other_pictures_are_further_away_and_the_file_keeps_every_bit(tmp_path: Path) -> None:

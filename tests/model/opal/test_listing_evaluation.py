@@ -161,15 +161,24 @@ def test_a_study_tests_each_claim_in_each_seed_and_pooled(
     own, other = Path("models/listing"), Path("models/study/opal/59")
     run_stage("opal.model.sft", Paths(), variant="refined", sft=LONGER)
     other.mkdir(parents=True)
-    for name in ("sft_raw", "sft_refined", "dpo"):
+    (other.parent / "own").mkdir()
+    (other.parent / "own/dpo_control").symlink_to(tmp_path / own / "sft_refined")
+    for name in ("sft_raw", "sft_refined", "dpo", "dpo_control"):
         (other / name).symlink_to(tmp_path / own / "sft_refined")
-        if name != "sft_refined":
+        if name in ("sft_raw", "dpo"):
             (own / name).symlink_to(tmp_path / own / "sft_refined")
     run_stage("opal.evaluate.listings", Paths())
     run_stage("opal.evaluate.study", Paths(listing=other.parent))
     metrics = json.loads(Path("metrics/study_opal.json").read_text())
     claims = {(t["claim"], t["seed"]) for t in metrics["_tests"]}
-    wanted = ["sft_refined > sft_raw", "dpo hallucinates less than sft_refined"]
+    wanted = [
+        "sft_refined > sft_raw",
+        "dpo hallucinates less than sft_refined",
+        "dpo hallucinates less than its control",
+        "dpo rests more on the picture than its control",
+        "dpo: risk_coverage_area below that of dpo_control",
+        "dpo: hallucination_at_equal below that of sft_refined",
+    ]
     assert {(claim, seed) for claim in wanted for seed in ("own", "59", "pooled")} <= claims
     assert ("refined > seller", "own") in claims, "the seeds share one refinement"
     same = [t for t in metrics["_tests"] if t["a"].startswith("dpo")]
@@ -192,10 +201,14 @@ def test_stages_of_a_further_seed_write_to_its_own_folders_alone(
     assert main(["opal.model.preferences", *pairs]) == 0
     preferring = ("dpo.seed=43", "listing.seed=43", "paths.preferences=data/study/opal/43", *places)
     assert main(["opal.model.dpo", *preferring]) == 0
+    assert main(["opal.model.dpo", "variant=dpo_control", *preferring]) == 0
     made = {path for path in tmp_path.rglob("*") if ".vitrine" not in path.parts} - before
     files = {path.relative_to(tmp_path).as_posix() for path in made if path.is_file()}
     assert {name.split("/")[1] for name in files} == {"study"}
     assert {"models/study/opal/43/dpo/model.safetensors", "plots/study/opal_43/dpo.csv"} <= files
+    assert "models/study/opal/43/dpo_control/model.safetensors" in files
+    first = Path("plots/study/opal_43/dpo_control.csv").read_text().splitlines()[1]
+    assert first != Path("plots/study/opal_43/dpo.csv").read_text().splitlines()[1], "another loss"
 
 
 def test_a_photo_of_40_megabytes_becomes_a_listing_and_one_over_the_limit_is_told(

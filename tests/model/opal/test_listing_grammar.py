@@ -152,7 +152,7 @@ def test_a_pattern_of_numbers_holds_those_within_its_bounds(
 ) -> None:
     low, high = bounds
     pattern = number_pattern(low, high, decimals)
-    for number in (*bounds, *drawn, round(low), Decimal(0)):
+    for number in (*bounds, *drawn, Decimal(round(low)), Decimal(0)):
         text = format(number.normalize() + 0, "f")
         digits = len(text.partition(".")[2])
         wanted = low <= number <= high and digits <= decimals

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -229,7 +230,7 @@ class Told:
 
 @pytest.mark.parametrize("kind", ["verified", "views", "corrected"])
 def test_pairs_of_own_answers_are_about_photos_that_tuning_never_saw(case: Case, kind: str) -> None:
-    note = note_of(case.listing, 8, case.lessons.titles)
+    note = note_of(case.listing, 8, case.lessons.lesson)
     params = PreferencesParams(margin=0.0, batch_size=4)
     places = (case.root / name for name in ("data/checked", "data/refined", "data/embeddings"))
     maker = PairMaker(*places, note, params)
@@ -245,3 +246,24 @@ def test_pairs_of_own_answers_are_about_photos_that_tuning_never_saw(case: Case,
         right = maker.listings[pair.product_id].attributes["colour"]
         assert (f'"colour":"{right}"' in pair.chosen) or kind == "verified"
         assert pair.chosen != pair.rejected
+
+
+def test_of_rejected_values_only_those_that_the_picture_speaks_against_are_kept(case: Case) -> None:
+    note = note_of(case.listing, 8, case.lessons.lesson)
+    places = (case.root / name for name in ("data/checked", "data/refined", "data/embeddings"))
+    params = PreferencesParams(rejected="verified_values")
+    maker = PairMaker(*places, note, params)
+    known = {p.product_id for p in maker.swapped()}
+    assert known, "some pictures speak against another product's colour"
+    for pair in maker.swapped():
+        position = next(i for i, row in enumerate(maker.rows) if row["product_id"] == pair.product_id)
+        assert pair.checks == ("contradicts: colour",), "no picture of the shop tells a size"
+        scores = maker.verifier.scores(position)["colour"]
+        chosen, rejected = (json.loads(side)["attributes"]["colour"] for side in (pair.chosen, pair.rejected))
+        assert scores[chosen] > scores[rejected]
+    loose = PairMaker(
+        *(case.root / n for n in ("data/checked", "data/refined", "data/embeddings")),
+        note,
+        PreferencesParams(),
+    )
+    assert len(known) < len({p.product_id for p in loose.swapped()})

@@ -117,7 +117,9 @@ def test_shares_of_a_whole_add_up_to_it() -> None:
 def test_what_is_taught_leaves_out_what_no_picture_shows() -> None:
     listing = Listing("Red bar by Acme", {"colour": "red", "brand": "Acme"}, "bar")
     composed, written = Titles(), Titles(kind="written")
-    taught = Lesson(Taught(stated="visible"), composed, 80).of("shapes", listing, ["colour"])
+    attributes = {"shapes": ("colour", "brand")}
+    lesson = Lesson(CATALOGUE, attributes, Taught(stated="visible"), composed, 80)
+    taught = lesson.of("shapes", listing, ["colour"])
     assert taught == Listing("", {"colour": "red"}, "bar"), "a title that is composed is not taught"
     by = CategoryTitles(slots=(Slot(attribute="colour"), Slot()), words=("by",))
     own = written.model_copy(update={"categories": {"shapes": by}})
@@ -126,9 +128,13 @@ def test_what_is_taught_leaves_out_what_no_picture_shows() -> None:
         (own, "visible", "Red bar"),  # its own names a brand that it does not state
         (written, "refined", "Bar"),  # "by" is no word of the category's titles
     ):
-        lesson = Lesson(Taught(stated=stated), titles, 80)
+        lesson = Lesson(CATALOGUE, attributes, Taught(stated=stated), titles, 80)
         assert lesson.of("shapes", listing, ["colour"]).title == title
-    assert Lesson(Taught(), own, 10).of("shapes", listing, ()).title == "Red bar", "its own is too long"
+    lesson = Lesson(CATALOGUE, attributes, Taught(), own, 10)
+    assert lesson.of("shapes", listing, ()).title == "Red bar", "its own is too long"
+
+
+LESSON = Lesson(CATALOGUE, {}, Taught(), Titles(), 80)
 
 
 def sample(name: str, grain: str = "listing") -> Sample:
@@ -140,18 +146,18 @@ def test_the_order_is_whole_epochs_and_a_function_of_the_seed() -> None:
     asked = [sample(f"q{i}", "attribute") for i in range(4)]
     training = TRAINING | {"steps": 8, "batch_size": 5}
     params = SftParams.model_validate({**BLOCKS["sft"], "seed": 3, "training": training})
-    order = Lessons(listings, asked, []).order(params)
-    assert order == Lessons(listings, asked, []).order(params)
+    order = Lessons(listings, asked, [], LESSON).order(params)
+    assert order == Lessons(listings, asked, [], LESSON).order(params)
     steps = [{s.grain for s in order[i : i + 5]} for i in range(0, 40, 5)]
     assert all(len(kinds) == 1 for kinds in steps) and sum("attribute" in kinds for kinds in steps) == 2
     whole = [s.product_id for s in order if s.grain == "listing"]
     assert sorted(whole[:10]) == sorted(s.product_id for s in listings)
     with pytest.raises(ListingDataError, match="no product"):
-        Lessons([], asked, []).order(params)
+        Lessons([], asked, [], LESSON).order(params)
 
 
 def test_epochs_bound_the_steps() -> None:
-    lessons = Lessons([sample(f"p{i}") for i in range(10)], [sample("q", "attribute")], [])
+    lessons = Lessons([sample(f"p{i}") for i in range(10)], [sample("q", "attribute")], [], LESSON)
     block = {**BLOCKS["sft"], "instruction_share": 0.5, "training": TRAINING | {"steps": 50, "batch_size": 5}}
     for epochs, steps in ((None, 50), (2, 8), (2.25, 9), (100, 50), (0.01, 1)):
         params = lessons.capped(SftParams.model_validate(block | {"epochs": epochs}))

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from components.catalog.format.attributes import as_value
 from components.catalog.format.schema import CatalogSchema
-from components.opal.model.listing_text import Listing
+from components.opal.model.arrangement import arranged, arrangement
+from components.opal.model.listing_text import Listing, answer_text
 from components.opal.model.titles.grammar import CategoryTitles, Titles
-from components.opal.model.titles.learn import learn_titles
+from components.opal.model.titles.learn import learn_titles, observe_titles
 from components.opal.model.titles.params import TitlesParams
 from components.opal.model.titles.words import cores
 from components.opal.model.writing.confidence import StepScores, ending_tokens, span_confidence
@@ -59,7 +60,8 @@ def titles() -> Titles:
 
 def learned(**changes: Any) -> Mapping[str, CategoryTitles]:
     params = TitlesParams.model_validate({"fewest": 30, **changes})
-    return learn_titles(map(sold, range(90)), SCHEMA, VISIBLE, params, ("colour", "brand"))
+    seen = observe_titles(map(sold, range(90)), SCHEMA)
+    return learn_titles(seen, SCHEMA, VISIBLE, params, ("colour", "brand"))
 
 
 def test_order_and_words_are_those_of_the_categorys_titles(titles: Titles) -> None:
@@ -72,12 +74,31 @@ def test_order_and_words_are_those_of_the_categorys_titles(titles: Titles) -> No
     assert learned() == titles.categories and json.loads(titles.model_dump_json())["kind"] == "composed"
 
 
+def test_attributes_are_written_as_pictures_and_titles_tell_them() -> None:
+    listings = [sold(i) for i in range(90)]
+    named = {category: tally.shares() for category, tally in observe_titles(listings, SCHEMA).items()}
+    assert named["kitchen"] == pytest.approx(
+        {"brand": 1, "colour": 0.75, "lid": 2 / 3, "size_cm": 0}, abs=0.02
+    )
+    made = arrangement(listings, SCHEMA, named, VISIBLE, 9)
+    assert made == {"kitchen": ("colour", "lid", "brand", "size_cm"), "new": ("colour",)}
+    assert arrangement(listings, SCHEMA, named, (), 2)["kitchen"] == ("brand", "colour"), (
+        "nobody knows what is seen"
+    )
+    shown = arranged(SCHEMA, {"kitchen": ["lid", "gone", "brand"]})
+    assert list(shown.categories["kitchen"].attributes) == ["lid", "brand"]
+    assert shown.categories["new"] == SCHEMA.categories["new"]
+    text = answer_text(Listing("", {"brand": "Acme", "lid": "cork"}), shown.categories["kitchen"])
+    assert text == '{"attributes":{"lid":"cork","brand":"Acme"}}'
+
+
 def test_few_titles_teach_nothing_and_the_named_attributes_are_taken(titles: Titles) -> None:
     listing = Listing("", {"colour": "red", "brand": "Acme"}, "thing")
     assert titles.compose("new", listing, 80) == "Red thing"
     few = learned(fewest=91)["kitchen"]
     assert [slot.attribute for slot in few.slots] == ["colour", None]
-    everything = learn_titles([], SCHEMA, (), TitlesParams(), ("colour", "brand"))["kitchen"]
+    unseen = observe_titles([], SCHEMA)
+    everything = learn_titles(unseen, SCHEMA, (), TitlesParams(), ("colour", "brand"))["kitchen"]
     assert [slot.attribute for slot in everything.slots] == ["colour", "brand", None], (
         "nobody knows what is seen"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sqlite3
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from components.tracking.lineage.lineage import lineage
 from components.tracking.publish.publish import pending, publish
 from components.tracking.registry.fetch import load_path
 from components.tracking.registry.registry import register
-from components.tracking.store import store_of
+from components.tracking.store import once, store_of
 
 HERE = Path(__file__).parents[3]
 
@@ -91,6 +92,18 @@ def test_a_slow_server_is_asked_once_and_not_for_every_record(bare, tracker):
     (warning,) = publish(bare.root).warnings
     assert "answers too slowly" in warning and "MLFLOW_HTTP_REQUEST_TIMEOUT" in warning
     assert tracker.asked == 1 and time.perf_counter() - start < 20
+
+
+def test_a_slow_server_is_asked_only_once_to_make_something(bare, tracker, monkeypatch):
+    """Asked again, it would make it again: MLflow's client asks up to three times."""
+    from mlflow.tracking import MlflowClient
+
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    tracker.wait_s = 1.5
+    client = MlflowClient(store_of(bare.root).uri)
+    with pytest.raises(Exception, match="timed out"), once():
+        client.create_run("1")
+    assert tracker.asked == 1 and os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "2"
 
 
 def test_every_command_says_the_same_of_a_wrong_password(bare, tracker):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import pkgutil
 from collections import Counter
 from typing import Any
 
@@ -130,6 +131,34 @@ def test_written_again_after_a_kill_there_is_nothing_twice(workspace) -> None:
     assert len(client.search_model_versions("tags.`mlflow.prompt.is_prompt` = 'true'")) == 3
 
 
+@pytest.mark.parametrize(
+    ("owner", "call", "at"),
+    [
+        ("mlflow.tracking.MlflowClient", "register_prompt", 2),
+        ("mlflow.tracking.client.TracingClient", "log_spans", 1),
+        ("mlflow.tracking.client.TracingClient", "start_trace", 2),
+    ],
+)
+def test_a_kill_between_prompts_and_traces_is_completed_by_the_next_sync(
+    workspace, monkeypatch, owner: str, call: str, at: int
+) -> None:
+    clarify(workspace)
+    original, calls = getattr(pkgutil.resolve_name(owner), call), iter(range(1, 100))
+
+    def dying(*arguments, **named):
+        if next(calls) == at:
+            raise KeyboardInterrupt
+        return original(*arguments, **named)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(f"{owner}.{call}", dying)
+        publish(workspace.root)
+    assert publish(workspace.root).warnings == []
+    client = client_of(workspace)
+    assert sorted(len(t.data.spans) for t in traces(client)) == [5, 5, 5]
+    assert len(client.search_model_versions("tags.`mlflow.prompt.is_prompt` = 'true'")) == 3
+
+
 def test_a_question_without_a_usable_answer_is_an_error_and_foreign_answers_are_no_trace(workspace) -> None:
     others = [*asked("P0", (*ROLES, "refiner")), *asked("P1", ("refiner",) * 4), *asked("P9")]
     clarify(workspace, exchanges=others)
@@ -140,7 +169,7 @@ def test_a_question_without_a_usable_answer_is_an_error_and_foreign_answers_are_
     assert found.keys() == {"P0"}
 
 
-def test_at_most_twenty_rowshave_traces(workspace) -> None:
+def test_at_most_twenty_products_have_traces(workspace) -> None:
     clarify(workspace, products=25)
     assert publish(workspace.root).warnings == []
     assert len(traces(client_of(workspace))) == 20

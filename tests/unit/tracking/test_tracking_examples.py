@@ -22,6 +22,7 @@ from components.tracking.compare.per_query import read_results
 from components.tracking.examples.beside import beside
 from components.tracking.examples.cards import WIDE, box_card, card
 from components.tracking.examples.images import key_of
+from components.tracking.examples.shown import Shown
 from components.tracking.examples.tables import confusion, won_and_lost
 from components.tracking.params import Headline, TrackingParams
 from components.tracking.publish.publish import publish
@@ -283,17 +284,24 @@ def test_cards_say_right_and_wrong_without_colour_and_bear_any_text() -> None:
     ).sum() + 200  # a tick and a thick frame
 
 
-def test_a_box_outside_of_its_picture_is_drawn_all_the_same() -> None:
+def test_a_box_outside_of_its_picture_is_drawn_all_the_same(tmp_path: Path) -> None:
     rows = [
         {"variant": v, "product_id": "P1", "iou": 0.2, "box": [0.1, 0.1, 0.5, 0.5],
          "found_box": [0.9, 0.2, 1.4, 0.1]}
         for v in ("head", "whole")
     ]  # fmt: skip
-    measured = read_results({"vlclip/pointing.parquet": as_parquet(rows)})
-    found = beside(measured, "ground", "head", Headline(variant="head", baseline="whole", metrics=("iou",)))
-    (box,) = found.boxes(10, Products({}, titles={"P1": "Red mug"}))
+    measured, known = (
+        read_results({"vlclip/pointing.parquet": as_parquet(rows)}),
+        Products({}, {"P1": "Red mug"}),
+    )
+    headline = Headline(variant="head", baseline="whole", metrics=("iou",))
+    (box,) = beside(measured, "ground", "head", headline).boxes(10, known)
     assert (box.asked, box.value) == ("Red mug", 0.2)
     assert box_card(box, "IoU", Image.new("RGB", (60, 90))).width == WIDE
+    shown = Shown(measured, known, TrackingParams(headline={"ground": headline}), {"P1": picture(1)})
+    assert shown.lay_out_page(tmp_path, ("ground", "head"), "demo-test")
+    page = (tmp_path / "examples.html").read_text()
+    assert page.count('class="drawn"') == 1 and "the dashes" in page
 
 
 @pytest.mark.parametrize(

@@ -78,12 +78,15 @@ class PixelCache:
 
     Args:
         catalogue: a catalogue folder. cache: where the arrays are kept. threads: decoding threads.
+        further: files of further pictures, a row each, whose places follow those of the products.
     """
 
-    def __init__(self, catalogue: Path, image_px: int, cache: Path, threads: int) -> None:
+    def __init__(
+        self, catalogue: Path, image_px: int, cache: Path, threads: int, further: Sequence[Path] = ()
+    ) -> None:
         self.image_px, self.threads = image_px, threads
         self._folder = cache / "pixels"
-        self.shards = shard_paths(catalogue)
+        self.shards = [*shard_paths(catalogue), *further]
         self._starts = np.cumsum([0, *(pq.ParquetFile(s).metadata.num_rows for s in self.shards)])
         self._keys: dict[Path, str] = {}  # a shard is read once for its key
         self._arrays: list[Pixels] | None = None  # until somebody takes some

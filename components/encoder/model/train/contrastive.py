@@ -16,6 +16,7 @@ from torch import Tensor
 
 from components.encoder.model.errors import EncoderConfigurationError, TrainingDataError
 from components.encoder.model.features.captions import Captions, Field
+from components.encoder.model.features.further import Views
 from components.encoder.model.features.pixels import PixelCache
 from components.encoder.model.params import EncoderParams, TrainingParams
 from components.encoder.model.towers.dual_encoder import Encoder, shortened
@@ -99,7 +100,8 @@ class TrainingSet:
         product_ids: of the products. rows: their places in the catalogue. groups: equal numbers show the same
             thing. topics: a number per product type. captions: what stands for them.
         pixels: pictures, read where the image tower is tuned. features: of them, where it is frozen.
-        texts: what the encoder reads of every caption.
+        texts: what the encoder reads of every caption. views: all pictures of each product, of which a step
+            draws one; None: the main ones alone.
     """
 
     product_ids: list[str]
@@ -110,6 +112,7 @@ class TrainingSet:
     pixels: PixelCache
     features: PictureFeatures | None
     texts: TextInputs
+    views: Views | None = None
 
 
 @dataclass(frozen=True)
@@ -280,7 +283,10 @@ class Contrastive:
         rows, rng = self.order.rows(step), self.order.rng(step)
         fields = drawn_fields(self.data.captions, rows, self.params.training, rng)
         terms = [self._term(f, rows) for f in fields]
-        pictures = self._pictures(self.data.rows[rows], rng)
+        places = self.data.rows[rows]
+        if self.data.views is not None:
+            places = self.data.views.drawn(places, rng)
+        pictures = self._pictures(places, rng)
         return ContrastiveBatch(rows, pictures, self._texts(drawn_places(fields)), terms)
 
     def _term(self, field: Field, rows: Ints) -> Term:

@@ -15,6 +15,7 @@ from components.catalog.format.union_find import root
 from components.encoder.model.errors import TrainingDataError
 from components.encoder.model.features.captions import AnsweredQueries, Captions
 from components.encoder.model.features.encode import FEATURE_BATCH, FEATURE_PRECISION, BatchEncoder
+from components.encoder.model.features.further import Views, further_shards, views_of
 from components.encoder.model.features.held_out import query_task, title_task
 from components.encoder.model.features.picture_features import CELLS, FeatureCache
 from components.encoder.model.features.pixels import PixelCache
@@ -57,6 +58,7 @@ class Inputs:
     """Where a training set's pictures lie, and which encoder reads them, with which parameters.
 
     ``fitted``: heads take their scale from all texts, so that those count, too, which no step will draw.
+    ``views``: what further pictures show the products; None for the main ones alone.
     """
 
     pixels: PixelCache
@@ -64,6 +66,7 @@ class Inputs:
     params: EncoderParams
     cache: Path
     fitted: bool = False
+    views: Views | None = None
 
 
 def training_set(
@@ -84,6 +87,7 @@ def training_set(
         pixels=inputs.pixels,
         features=picture_features(inputs.pixels, inputs.model, inputs.cache) if frozen else None,
         texts=_caption_inputs(captions, topics, inputs),
+        views=inputs.views,
     )
 
 
@@ -141,13 +145,15 @@ def make_training_set(
     """
     rows = read_rows(catalogue)
     train, at = train_rows(rows, catalogue)
-    pixels = PixelCache(catalogue, params.image_px, cache, params.threads)
+    further = further_shards(catalogue, cache)
+    pixels = PixelCache(catalogue, params.image_px, cache, params.threads, further)
     if not params.training.tune_image:
         picture_features(pixels, model, cache, CELLS)  # one pass for heads here and listings later
     closed = read_schema(catalogue / "schema.json").closed_attributes()
     queries = train_queries(catalogue, [r["product_id"] for r in train], RELEVANT)
     captions = Captions(train, params.captions, closed, params.training.swapped_captions, queries)
-    data = training_set(train, at, captions, Inputs(pixels, model, params, cache, fitted=True))
+    inputs = Inputs(pixels, model, params, cache, fitted=True, views=views_of(catalogue))
+    data = training_set(train, at, captions, inputs)
     fit_heads(model.encoder, data)
     return data, _validation(rows, params, model, data)
 

@@ -14,7 +14,7 @@ from components.catalog.format.attributes import as_value, each
 from components.catalog.format.schema import CatalogSchema
 from components.opal.evaluate.listings.measures import Target
 from components.opal.model.certainty.certainty import Certainty
-from components.opal.model.certainty.measure import learn_certainty
+from components.opal.model.certainty.measure import Asked, learn_certainty, usual_of
 from components.opal.model.listing_text import Listing, answer_text
 from components.opal.model.writing.generate import Generated
 from components.retrieval.embeddings import read_embeddings
@@ -111,7 +111,8 @@ def calibrated_on(
         seen: the answers. positions: rows of the catalogue that they are about, with refined listings.
     """
     chosen = [rows[i] for i in positions]
-    return Certainty(learn_certainty(seen, chosen, [refined[row["product_id"]] for row in chosen]))
+    listings = [refined[row["product_id"]] for row in chosen]
+    return Certainty(learn_certainty(seen, Asked(chosen, listings, usual_of(rows, refined))))
 
 
 def as_generated(

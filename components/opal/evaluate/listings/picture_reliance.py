@@ -11,9 +11,10 @@ import numpy.typing as npt
 
 from components.opal.evaluate.listings.answers import Asking
 from components.opal.evaluate.listings.held_out import HeldOutListings
+from components.opal.model.arrangement import arranged
 from components.opal.model.language.listing_model import ListingModel
 from components.opal.model.language.pictures import catalogue_pictures, tower_of
-from components.opal.model.listing_text import answer_text
+from components.opal.model.listing_text import answer_text, question
 from components.opal.model.sft.likelihood import answer_log_probabilities
 from components.opal.model.sft.samples import LISTING, Sample
 
@@ -28,8 +29,9 @@ def picture_reliance(
     products, the same for every model.
     """
     categories = [target.category for target in held_out.targets]
+    written = arranged(asking.schema, note["attributes"])
     answers = [
-        answer_text(replace(target.listing, title=""), asking.schema.categories[target.category])
+        answer_text(replace(target.listing, title=""), written.categories[target.category])
         for target in held_out.targets
     ]
     others = _others(categories, answers)
@@ -38,7 +40,7 @@ def picture_reliance(
     if not asked:
         return out
     pictures = catalogue_pictures(tower_of(model.model), note["image_px"], asking.paths)
-    questions = [note["prompt"].format(category=category) for category in categories]
+    questions = [question(note["prompt"], category) for category in categories]
     samples = [
         Sample("", int(held_out.positions[at]), categories[i], LISTING, questions[i], answers[i])
         for i in asked

@@ -137,4 +137,4 @@ def _first_model(params: Blocks, paths: Paths) -> tuple[ListingModel, dict[str, 
     lessons = read_lessons("refined", params.listing, paths.catalogue, paths.refined)
     samples = lessons.order(lessons.capped(params.sft))
     model, pictures = starting_model(params.listing, lessons, samples, paths)
-    return model, note_of(params.listing, pictures.image_px, lessons.titles)
+    return model, note_of(params.listing, pictures.image_px, lessons.lesson)

@@ -13,13 +13,22 @@ import torch
 from components.catalog.format.schema import CatalogSchema, Category, read_schema
 from components.encoder.model.features.rows import read_rows
 from components.opal.evaluate.listings.answers import Asking
-from components.opal.evaluate.listings.evaluation import MODES, ListingEvaluation, Measured, prefixed
+from components.opal.evaluate.listings.evaluation import (
+    MODES,
+    RELIANCE,
+    Floats,
+    ListingEvaluation,
+    Measured,
+    prefixed,
+)
 from components.opal.evaluate.listings.held_out import read_held_out_listings
 from components.opal.evaluate.listings.macro_f1 import by_group, macro_f1_interval, macro_f1_test
 from components.opal.evaluate.listings.measures import Target
-from components.opal.evaluate.listings.stage import TRAINED
+from components.opal.evaluate.listings.picture_reliance import picture_reliance
+from components.opal.evaluate.listings.stage import PREFERRED, TRAINED
 from components.opal.evaluate.refinement.figures import product_figures
 from components.opal.evaluate.refinement.stage import read_cases
+from components.opal.model.certainty.certainty import Certainty, CertaintyFile, read_certainty
 from components.opal.model.errors import ListingDataError
 from components.opal.model.language.files import load_listing_model, read_note
 from components.opal.model.listing_text import parse_answer
@@ -35,15 +44,30 @@ from components.stage.resources.memory import keep_few_kernels
 
 OWN = "own"  # the graph's seed
 BASELINE = "nearest_neighbour"
+CONTROL = "dpo_control"  # the steps of dpo without a preference; only the studies train it
 MACRO = "attribute_macro_f1"
+RISKS = ("risk_coverage_area", "hallucination_at_equal")  # of values in the order of confidence
+HELD_AGAINST = ("sft_refined", CONTROL)
 # metric, row, the row it is held against, and what has to be shown of the difference
 CLAIMS = (
     (MACRO, "sft_refined", "nearest_neighbour", "sft_refined > nearest_neighbour"),
     (MACRO, "sft_refined", "sft_raw", "sft_refined > sft_raw"),
     ("hallucination_rate", "dpo", "sft_refined", "dpo hallucinates less than sft_refined"),
     ("completion_rate", "dpo", "sft_refined", "dpo completes no less than sft_refined"),
+    ("hallucination_rate", "dpo", CONTROL, "dpo hallucinates less than its control"),
+    *((metric, "dpo", row, f"dpo: {metric} below that of {row}") for metric in RISKS for row in HELD_AGAINST),
+    (RELIANCE, "dpo", "sft_refined", "dpo rests more on the picture than sft_refined"),
+    (RELIANCE, "dpo", CONTROL, "dpo rests more on the picture than its control"),
 )
-SHOWN = ("valid", "attribute_f1", "completion_rate", "precision", "hallucination_rate", "title_rouge_l")
+SHOWN = (
+    "valid",
+    "attribute_f1",
+    "completion_rate",
+    "precision",
+    "hallucination_rate",
+    "title_rouge_l",
+    RELIANCE,
+)
 
 
 class Blocks(Params):
@@ -67,13 +91,15 @@ class StudyEvaluation:
 
     def _row(self, row: str, seed: str) -> str:
         """Name of a row in one seed; the baseline trains nothing, and is the same in all."""
-        return row_name(row, seed) if row in TRAINED else row
+        return row_name(row, seed) if row in (*TRAINED, CONTROL) else row
 
     def _test(self, metric: str, a: Sequence[Measured], b: Sequence[Measured]) -> dict[str, Any] | None:
         """Paired over groups of products, drawn alike for every seed; None if nothing is defined."""
         if metric == MACRO:
             first, second = ([by_group(m.counts, self.groups) for m in side] for side in (a, b))
             return macro_f1_test(first, second, *self.how).model_dump()
+        if not all(metric in m.values for m in (*a, *b)):
+            return None
         left, right = (np.mean([m.values[metric] for m in side], axis=0) for side in (a, b))
         if not np.isfinite(left + right).any():
             return None
@@ -95,8 +121,27 @@ class StudyEvaluation:
         return [
             {"metric": prefixed(mode, metric), "claim": claim, **test}
             for metric, a, b, claim in CLAIMS
+            if metric not in RISKS
             for mode in MODES
             for test in self._claim_tests(metric, a, b, mode)
+        ] + [
+            {"metric": metric, "claim": claim, **test}
+            for metric, a, b, claim in CLAIMS
+            if metric in RISKS
+            for test in self._risk_tests(metric, a, b)
+        ]
+
+    def _risk_tests(self, metric: str, a: str, b: str) -> list[dict[str, Any]]:
+        """A claim about values in the order of confidence, in each seed and pooled."""
+        named = [(seed, self._row(a, seed), self._row(b, seed)) for seed in self.seeds]
+        risk = self.evaluation.risk
+        parts = [(*names, risk.tests([names[1:]])) for names in named]
+        if len(named) > 1:
+            parts.append(("pooled", a, b, risk.tests([names[1:] for names in named])))
+        return [
+            {"a": n, "b": m, "seed": seed, **found[metric].model_dump()}
+            for seed, n, m, found in parts
+            if metric in found
         ]
 
     def figures(self) -> dict[str, Any]:
@@ -107,7 +152,7 @@ class StudyEvaluation:
         """Figures of one row in both ways of decoding."""
         out: dict[str, Any] = {}
         for mode, measured in both.items():
-            for name in SHOWN:
+            for name in (n for n in SHOWN if n in measured.values):
                 interval = bootstrap_interval(measured.values[name], *self.how, clusters=self.groups)
                 if interval.n:
                     out[prefixed(mode, name)] = interval.model_dump()
@@ -118,27 +163,30 @@ class StudyEvaluation:
 
 def _written(
     per_query: Path, row: str, targets: Sequence[Target], schema: CatalogSchema
-) -> tuple[list[Generated], list[Generated]]:
-    """What a row of the graph's own evaluation wrote, freely and held to the schema.
+) -> tuple[list[Generated], list[Generated], Floats]:
+    """What a row of the graph's own evaluation wrote, freely and held to the schema, and its reliance.
 
     Raises:
         ListingDataError: it was measured on other products.
     """
     file = per_query / f"{row}.parquet"
-    rows = {r["product_id"]: r for r in read_parquet(file, ("product_id", "raw_text", "constrained_text"))}
+    columns = ["product_id", "raw_text", "constrained_text", "confidence"]
+    columns += [RELIANCE] if row in PREFERRED else []
+    rows = {r["product_id"]: r for r in read_parquet(file, columns)}
     if missing := [t.product_id for t in targets if t.product_id not in rows]:
         raise ListingDataError(
             f"{file} lacks {len(missing)} products, such as {missing[0]}; run listing_eval."
         )
     free, held = (
-        [_read(rows[t.product_id][column], schema.categories[t.category]) for t in targets]
+        [_read(rows[t.product_id], column, schema.categories[t.category]) for t in targets]
         for column in ("raw_text", "constrained_text")
     )
-    return free, held
+    return free, held, np.array([rows[t.product_id].get(RELIANCE, np.nan) for t in targets])
 
 
-def _read(text: str, category: Category) -> Generated:
-    return Generated(text, parse_answer(text, category))
+def _read(row: Mapping[str, Any], column: str, category: Category) -> Generated:
+    sure = {pair["name"]: pair["value"] for pair in row["confidence"] or ()}
+    return Generated(row[column], parse_answer(row[column], category), sure)
 
 
 def _refined_test(params: ListingEvalParams, paths: Paths) -> dict[str, Any]:
@@ -166,14 +214,20 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
     held_out = read_held_out_listings(rows, how, paths.truth, {})
     evaluation = ListingEvaluation(held_out, schema, how.seed, how.bootstrap_samples)
     for row in (*TRAINED, BASELINE):
-        evaluation.add(row, *_written(paths.per_query / "listing", row, held_out.targets, schema))
+        free, held, relies = _written(paths.per_query / "listing", row, held_out.targets, schema)
+        evaluation.add(row, free, held, also={RELIANCE: relies} if row in PREFERRED else {})
     asking = Asking(how, schema, paths)
     seeds = sorted(p.name for p in paths.listing.iterdir() if p.name.isdecimal())
-    for seed, row in product(seeds, TRAINED):
+    for seed, row in [(OWN, CONTROL), *product(seeds, (*TRAINED, CONTROL))]:
         name, folder = row_name(row, seed), paths.listing / seed / row
+        model, note = load_listing_model(folder), read_note(folder)
         with record.timed(name):
-            both = asking.answers(load_listing_model(folder), read_note(folder), held_out, name)
-        evaluation.add(name, *both)
+            free, held = asking.answers(model, note, held_out, name)
+            certainty = read_certainty(folder) or Certainty(CertaintyFile())
+            held = certainty.calibrated(held, [target.category for target in held_out.targets])
+            judged = row in (*PREFERRED, CONTROL)
+            also = {RELIANCE: picture_reliance(model, note, held_out, asking)} if judged else {}
+        evaluation.add(name, free, held, also=also)
     study = StudyEvaluation(evaluation, [OWN, *seeds])
     with record.timed("intervals"):
         tests = [*study.tests(), _refined_test(how, paths)]

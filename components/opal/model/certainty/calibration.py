@@ -2,9 +2,10 @@
 
 Platt scaling (Platt 1999): a logistic regression on the log-odds of the confidence. Attributes differ in how
 far their confidence can be trusted, and most have few values to learn that from. So each attribute has its
-own intercept and slope, and each attribute of a category and each value an intercept. A ridge penalty draws
-them to the fit of all values together (the estimate of a hierarchical logistic regression, Gelman and Hill
-2007, chapter 14). Isotonic regression would ask for hundreds of values for each attribute.
+own intercept and slope, and each attribute of a category, each of a product type and each value an intercept.
+A ridge penalty draws them to the fit of all values together (the estimate of a hierarchical logistic
+regression, Gelman and Hill 2007, chapter 14). Isotonic regression would ask for hundreds of values for each
+attribute.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from components.stage.params import Params
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 MOST_LOG_ODDS = 8.0  # a confidence beyond 0.9997 says no more than 0.9997
-PENALTIES = (30.0, 10.0, 3.0, 1.0)  # of squared deviations; chosen by held-out likelihood
+PENALTIES = (100.0, 30.0, 10.0, 3.0, 1.0)  # of squared deviations; chosen by held-out likelihood
 LOOSE = 1e-3  # of the fit of all values: only so that it exists where all values are right
 FOLDS = 5
 STEPS = 25  # of Newton's method
@@ -37,6 +38,12 @@ class Value(NamedTuple):
     confidence: float
     group: str
     right: bool | None = None
+    product_type: str = ""  # that the answer says; empty: none
+
+    @property
+    def kinds(self) -> tuple[str, str]:
+        """What kind of product it is said of, roughly and closely."""
+        return self.category, f"{self.category} / {self.product_type}"
 
 
 def log_odds(confidence: npt.ArrayLike) -> Floats:
@@ -58,7 +65,7 @@ class Calibration(Params):
     )  # intercept and slope
     attributes_of: Mapping[str, dict[str, FiniteFloat]] = Field(
         default_factory=dict
-    )  # category to attribute to intercept
+    )  # category, and type in it, to attribute to intercept
     values: Mapping[str, dict[str, FiniteFloat]] = Field(
         default_factory=dict
     )  # attribute to value to intercept
@@ -68,7 +75,7 @@ class Calibration(Params):
         odds = log_odds([v.confidence for v in values])
         own = np.array([self.attributes.get(v.name, (0.0, 0.0)) for v in values]).reshape(-1, 2)
         more = [
-            self.attributes_of.get(v.category, {}).get(v.name, 0.0)
+            sum(self.attributes_of.get(kind, {}).get(v.name, 0.0) for kind in v.kinds)
             + self.values.get(v.name, {}).get(v.value, 0.0)
             for v in values
         ]
@@ -78,10 +85,10 @@ class Calibration(Params):
 
 
 class _Design(NamedTuple):
-    """A sparse design matrix: each value has one entry for each of six kinds of parameters.
+    """A sparse design matrix: each value has one entry for each of seven parameters.
 
     Args:
-        at: columns ``[values, 6]``. entry: what stands there, ``[values, 6]``. right: 0 or 1, ``[values]``.
+        at: columns ``[values, 7]``. entry: what stands there, ``[values, 7]``. right: 0 or 1, ``[values]``.
         names: of the columns, each a kind and a key.
     """
 
@@ -111,7 +118,7 @@ def _design(values: Sequence[Value]) -> _Design:
             ("slope",),
             ("attribute", v.name),
             ("attribute_slope", v.name),
-            ("attribute_of", v.category, v.name),
+            *(("attribute_of", kind, v.name) for kind in v.kinds),
             ("value", v.name, v.value),
         )
         for v in values
@@ -119,7 +126,7 @@ def _design(values: Sequence[Value]) -> _Design:
     names: dict[tuple[str, ...], int] = {}
     at: Ints = np.array([[names.setdefault(key, len(names)) for key in row] for row in keys], np.int64)
     odds, one = log_odds([v.confidence for v in values]), np.ones(len(values))
-    entry = np.stack([one, odds, one, odds, one, one], axis=1)
+    entry = np.stack([one, odds, one, odds, one, one, one], axis=1)
     return _Design(at, entry, np.array([float(bool(v.right)) for v in values]), list(names))
 
 

@@ -90,8 +90,10 @@ def values_of(generated: Generated, category: str, group: str) -> list[Value]:
     if generated.listing is None:
         return []
     sure, said = generated.confidence, generated.listing.attributes
-    values = [Value(category, n, value, sure[n], group) for n, value in facts(said) if n in sure]
     product_type = generated.listing.product_type
+    values = [
+        Value(category, n, value, sure[n], group, None, product_type) for n, value in facts(said) if n in sure
+    ]
     if product_type and SAID_TYPE in sure and SAID_TYPE not in said:
         values.append(Value(category, TYPE, product_type, sure[SAID_TYPE], group))
     return values

@@ -1,13 +1,15 @@
 """Learn how far a model can be trusted, from what it writes about validation products.
 
-Right is what the refined listing says; where that is silent, nothing is learned. Truth is for
-evaluation only.
+Right is what the refined listing says. Where that is silent a value is wrong if no train listing of the
+product's type states the attribute; else nothing is learned. Truth is for evaluation only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +33,9 @@ from components.opal.model.params import CertaintyParams
 from components.opal.model.writing.generate import Decoding, Generated, ListingGenerator
 from components.stage.paths import Paths
 
+ENOUGH = 20  # listings of a type, before what none of them states counts as not of the type
 Rows = Sequence[Mapping[str, Any]]
+Usual = Mapping[tuple[str, str], Collection[str]]  # category and type to the attributes that listings state
 Ints = npt.NDArray[np.int64]
 
 
@@ -50,26 +54,47 @@ def measure_certainty(
         generator = ListingGenerator(model, note, schema, decoding)
         categories = [rows[i]["category"] for i in at]
         _, generated = generator.both(pictures.take(at), categories, what="certainty")
-    certainty = learn_certainty(
-        generated, [rows[i] for i in at], [refined[rows[i]["product_id"]] for i in at]
+    asked = Asked(
+        [rows[i] for i in at], [refined[rows[i]["product_id"]] for i in at], usual_of(rows, refined)
     )
+    certainty = learn_certainty(generated, asked)
     return _with_pictures(certainty, model, rows, at, params, paths)
 
 
-def learn_certainty(generated: Sequence[Generated], rows: Rows, refined: Sequence[Listing]) -> CertaintyFile:
+class Asked(NamedTuple):
+    """Products that answers are about, with their refined listings."""
+
+    rows: Rows
+    refined: Sequence[Listing]
+    usual: Usual = MappingProxyType({})
+
+
+def usual_of(rows: Rows, refined: Mapping[str, Listing]) -> Usual:
+    """What refined listings of the train split state, by type; types with few listings are left out."""
+    stated: dict[tuple[str, str], set[str]] = {}
+    count: Counter[tuple[str, str]] = Counter()
+    for row in rows:
+        if row["split"] == "train" and (listing := refined.get(row["product_id"])):
+            key = row["category"], row["product_type"]
+            count[key] += 1
+            stated.setdefault(key, set()).update(listing.attributes)
+    return {key: names for key, names in stated.items() if count[key] >= ENOUGH}
+
+
+def learn_certainty(generated: Sequence[Generated], asked: Asked) -> CertaintyFile:
     """Calibration and curve from answers about products with refined listings."""
-    values = judged_values(generated, rows, refined)
+    values = judged_values(generated, asked)
     known = [value for value in values if value.right is not None]
     calibration, chances = fit_calibration(known)
     # A type is calibrated like a value, but promises are about values of attributes.
     named = [i for i, value in enumerate(known) if value.name != TYPE]
     chances, known = chances[named], [known[i] for i in named]
     wrong = np.array([not value.right for value in known], dtype=bool)
-    fields = sum(len(facts(listing.attributes)) for listing in refined)
+    fields = sum(len(facts(listing.attributes)) for listing in asked.refined)
     curve: Curve = risk_curve(Judged(chances, wrong, [value.group for value in known], fields))
     groups = len({value.group for value in known})
     measured = Measured(
-        products=len(rows),
+        products=len(asked.rows),
         groups=groups,
         values=len(known),
         silent=sum(value.right is None for value in values),
@@ -77,15 +102,17 @@ def learn_certainty(generated: Sequence[Generated], rows: Rows, refined: Sequenc
     return CertaintyFile(calibration=calibration, curve=curve, measured=measured)
 
 
-def judged_values(generated: Sequence[Generated], rows: Rows, refined: Sequence[Listing]) -> list[Value]:
+def judged_values(generated: Sequence[Generated], asked: Asked) -> list[Value]:
     """Every stated value, held against the refined listing of its product."""
     out = []
-    for one, row, listing in zip(generated, rows, refined, strict=True):
+    for one, row, listing in zip(generated, asked.rows, asked.refined, strict=True):
         known = set(facts(listing.attributes))
+        usual = asked.usual.get((row["category"], row.get("product_type") or ""))
         for value in values_of(one, row["category"], row["group_id"]):
             said = listing.product_type if value.name == TYPE else listing.attributes.get(value.name)
             right = said == value.value if value.name == TYPE else (value.name, value.value) in known
-            out.append(value._replace(right=right if said else None))
+            unheard = value.name != TYPE and usual is not None and value.name not in usual
+            out.append(value._replace(right=right if said else False if unheard else None))
     return out
 
 

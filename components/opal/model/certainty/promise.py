@@ -24,8 +24,8 @@ from components.stage.params import Params, Share
 
 Floats = npt.NDArray[np.float64]
 POINTS = 100  # of a curve, evenly spread over coverage
-# of a promise: that the rate on new data is above it. Where refined listings are silent nothing is judged,
-# and more values are wrong there: at 0.05 promises broke in 5 to 10 of 100 redraws
+# of a promise: that the rate on new data is above it; far below the 0.05 that are allowed, for values are
+# judged by refined listings, and what these leave out is not judged alike
 RISK = 0.01
 PRECISE = 1e-7  # of a bound
 NOWHERE = 1.1  # a threshold that no probability reaches: everything is left out

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ import torch
 from components.catalog.format.attributes import Attributes
 from components.catalog.format.schema import read_schema
 from components.encoder.model.features.rows import read_rows
+from components.opal.model.arrangement import arranged
 from components.opal.model.language.pictures import Pictures
-from components.opal.model.listing_text import Listing, answer_text, parse_answer
+from components.opal.model.listing_text import Listing, answer_text, parse_answer, question
 from components.opal.model.listings import Lesson, left_to_preferences, listing_of, refined_rows
 from components.opal.model.params import Note, PreferencesParams
 from components.opal.model.preferences.own_answers import (
@@ -35,6 +36,8 @@ from components.opal.model.preferences.pairs import (
     swapped_listing,
 )
 from components.opal.model.preferences.verifier import PictureVerifier, measured_weights
+from components.opal.model.sft.fitted import supports
+from components.opal.model.writing.fitting import Fitting
 from components.opal.model.writing.generate import ListingGenerator
 from components.retrieval.embeddings import read_embeddings
 
@@ -52,13 +55,20 @@ class PairMaker:
         embeddings: Path,
         note: dict[str, Any],
         params: PreferencesParams,
+        *,
+        fitting: Fitting | None = None,
     ) -> None:
+        """``fitting``: leaves out what the model cannot read at once; None: nothing is."""
         self.params, self.prompt = params, note["prompt"]
-        self.rows, self.schema = read_rows(catalogue), read_schema(catalogue / "schema.json")
         asked = Note.model_validate({name: value for name, value in note.items() if name != "format"})
+        whole = read_schema(catalogue / "schema.json")
+        self.rows, self.schema = read_rows(catalogue), arranged(whole, asked.attributes)
         told = refined_rows(refined)
-        self.titled = asked.titles.kind == "written"  # else answers hold no title
-        self.listings = Lesson(asked.taught, asked.titles, asked.max_title_chars).listings(told)
+        self.lesson = Lesson(whole, asked.attributes, asked.taught, asked.titles, asked.max_title_chars)
+        self.fitting, self.too_long = fitting, 0
+        self.listings = self.lesson.listings(told)
+        if fitting:
+            self._shorten(fitting, refined)
         self.visible = {row["product_id"]: frozenset(row["visible"] or ()) for row in told}
         self.embeddings = embeddings
         self.evidence_weights = measured_weights(refined / "calibration.json")
@@ -72,6 +82,20 @@ class PairMaker:
         self.order = np.concatenate([order[left], order[~left]])  # first what tuning never saw
         self.unseen = order[left] if left.any() else order
 
+    def _shorten(self, fitting: Fitting, refined: Path) -> None:
+        """Shorten listings that the model cannot read or write at once, as the tuning did."""
+        train = [row for row in self.rows if row["split"] == "train" and row["product_id"] in self.listings]
+        asked = [question(self.prompt, row["category"]) for row in train]
+        categories = [self.schema.categories[row["category"]] for row in train]
+        stated = [self.listings[row["product_id"]] for row in train]
+        answers = [answer_text(listing, known) for listing, known in zip(stated, categories, strict=True)]
+        fits = fitting.fit(list(zip(asked, answers, strict=True)))
+        long = {row["product_id"]: i for i, row in enumerate(train) if not fits[i]}
+        support = supports(refined, long)
+        for name, i in long.items():
+            short = fitting.shortened(asked[i], stated[i], categories[i], support.get(name, {}))
+            self.listings[name] = short or Listing("")
+
     def _refined(self, position: int) -> Listing:
         return self.listings.get(self.rows[position]["product_id"], Listing(""))
 
@@ -81,24 +105,45 @@ class PairMaker:
         category, chosen = row["category"], self._refined(position)
         if self.params.rejected != "as_written":
             written = parse_answer(rejected, self.schema.categories[category])
-            wrong = contradicting(chosen, self._told(row["product_id"], written)) if written else None
+            wrong = contradicting(chosen, self._told(position, written)) if written else None
             if wrong is None:
                 return None
             rejected = answer_text(wrong, self.schema.categories[category])
         return make_pair(self.schema, self._question(position), rejected, kind)
 
+    def short(self, pairs: Iterable[Pair]) -> Iterator[Pair]:
+        """The pairs that the model can read; the others are counted."""
+        for pair in pairs:
+            sides = [(pair.prompt, pair.chosen), (pair.prompt, pair.rejected)]
+            if self.fitting and not all(self.fitting.fit(sides)):
+                self.too_long += 1
+            else:
+                yield pair
+
     def _question(self, position: int) -> Question:
         row = self.rows[position]
-        prompt = self.prompt.format(category=row["category"])
+        prompt = question(self.prompt, row["category"])
         return Question(row["product_id"], row["category"], prompt, self._refined(position))
 
-    def _told(self, product_id: str, listing: Listing) -> Attributes:
-        """What a listing says of attributes that may be contradicted.
+    def _told(self, position: int, listing: Listing) -> Attributes:
+        """What a listing says that may be contradicted.
 
         ``visible_values`` leaves out what no picture shows, such as a brand: it can only be learned by heart.
+        ``verified_values`` are only those that this picture speaks against, by the pictures of others.
         """
-        allowed = self.visible.get(product_id, ()) if self.params.rejected == "visible_values" else None
-        return {n: v for n, v in listing.attributes.items() if allowed is None or n in allowed}
+        said, own = listing.attributes, self._refined(position).attributes
+        if self.params.rejected == "visible_values":
+            allowed = self.visible.get(self.rows[position]["product_id"], ())
+            return {n: v for n, v in said.items() if n in allowed}
+        if self.params.rejected == "verified_values":
+            supported, refuted = self.verifier.told_apart(position, own, said, margin=0.0)
+            return {n: v for n, v in refuted.items() if supported[n] == own[n]}
+        return dict(said)
+
+    @cached_property
+    def verifier(self) -> PictureVerifier:
+        """Says which values a picture supports."""
+        return PictureVerifier(self.rows, self.listings, self._vectors(), self.schema, self.evidence_weights)
 
     def _vectors(self) -> npt.NDArray[np.float32]:
         """Unit vectors of the catalogue's pictures, by row."""
@@ -110,19 +155,14 @@ class PairMaker:
         """Pairs of the model's own answers about photos that tuning never saw; see ``own_answers``."""
         params, size = self.params, self.params.batch_size
         torch.manual_seed(params.seed)
-        verifier = None
-        if kind == "verified":
-            verifier = PictureVerifier(
-                self.rows, self.listings, self._vectors(), self.schema, self.evidence_weights
-            )
         for start in range(0, len(self.unseen), size):
             chosen = self.unseen[start : start + min(size, max(wanted, 1) * 2)]
             asked = (chosen, [self.rows[i]["category"] for i in chosen])
             found: list[Judged | None]
-            if verifier:
+            if kind == "verified":
                 both = zip(answers.sampled(*asked), answers.sampled(*asked), strict=True)
                 told = zip(chosen, both, strict=True)
-                found = [verified(int(i), pair, verifier, params.margin) for i, pair in told]
+                found = [verified(int(i), pair, self.verifier, params.margin) for i, pair in told]
             elif kind == "views":
                 found = [agreed(views) for views in answers.of_views(*asked, params.views, params.seed)]
             else:
@@ -136,7 +176,7 @@ class PairMaker:
         """The seller's own listing, where refinement changed it."""
         for position in self.order:
             row = self.rows[position]
-            sold = listing_of(row) if self.titled else replace(listing_of(row), title="")
+            sold = self.lesson.own(row["category"], listing_of(row))
             raw = answer_text(sold, self.schema.categories[row["category"]])
             if pair := self._pair(position, raw, "seller"):
                 yield pair

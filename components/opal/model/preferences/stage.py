@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
@@ -19,7 +20,9 @@ from components.opal.model.params import PreferencesParams
 from components.opal.model.preferences.own_answers import OwnAnswers
 from components.opal.model.preferences.pair_maker import PairMaker
 from components.opal.model.preferences.pairs import Pair, check_pairs, first_new, shared_out
+from components.opal.model.writing.fitting import Fitting
 from components.opal.model.writing.generate import Decoding, ListingGenerator
+from components.opal.model.writing.ready_tokens import as_images
 from components.stage.files.publish import published
 from components.stage.params import Params
 from components.stage.paths import Paths
@@ -57,7 +60,9 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
     write_pairs(pairs, paths.preferences)
     record.outputs = [str(paths.preferences)]
     kinds = Counter(pair.kind for pair in pairs)
-    record.metrics = {"pairs": float(len(pairs))} | {f"pairs_{k}": float(n) for k, n in sorted(kinds.items())}
+    record.metrics |= {"pairs": float(len(pairs))} | {
+        f"pairs_{k}": float(n) for k, n in sorted(kinds.items())
+    }
     reasons = Counter(check.split(":")[0] for pair in pairs for check in set(pair.checks))
     record.metrics |= {f"checks_{json.dumps(k)[1:-1]}": float(n) for k, n in sorted(reasons.items())}
 
@@ -66,26 +71,29 @@ def _pairs(params: PreferencesParams, paths: Paths, record: Record) -> list[Pair
     """Pairs of each kind, as many as its share asks for."""
     tuned = paths.listing / "sft_refined"
     model, note = load_listing_model(tuned), read_note(tuned)
-    maker = PairMaker(paths.catalogue, paths.refined, paths.embeddings, note, params)
+    pictures = catalogue_pictures(tower_of(model.model), note["image_px"], paths)
+    first = as_images(model, pictures.take(np.zeros(1, dtype=np.int64)))[0]
+    fitting = Fitting(model, first, note["max_new_tokens"])
+    maker = PairMaker(paths.catalogue, paths.refined, paths.embeddings, note, params, fitting=fitting)
     counts = shared_out(params.pairs, params.shares.model_dump())
     limits = (params.batch_size, note["max_new_tokens"], note["precision"])
     sampling, greedy = (
         ListingGenerator(model, note, maker.schema, decoding)
         for decoding in (Decoding(*limits, params.temperature, params.top_p), Decoding(*limits))
     )
-    pictures = catalogue_pictures(tower_of(model.model), note["image_px"], paths)
     pixels = PixelCache(paths.catalogue, note["image_px"], paths.cache, params.threads)
     answers = OwnAnswers(sampling, greedy, pictures, pixels)
     pairs: list[Pair] = []
     for kind in ("verified", "views", "corrected"):
         with record.timed(kind):
             if counts[kind]:
-                pairs += first_new(maker.own(kind, answers, counts[kind]), counts[kind], pairs)
+                pairs += first_new(maker.short(maker.own(kind, answers, counts[kind])), counts[kind], pairs)
     with record.timed("sampled"):
         if counts["sampled"]:
-            sampled = maker.sampled(sampling, pictures, counts["sampled"])
+            sampled = maker.short(maker.sampled(sampling, pictures, counts["sampled"]))
             pairs += first_new(sampled, counts["sampled"], pairs)
     with record.timed("seller_and_swapped"):
-        pairs += first_new(maker.seller(), counts["seller"], pairs)
-        pairs += first_new(maker.swapped(), counts["swapped"], pairs)
+        pairs += first_new(maker.short(maker.seller()), counts["seller"], pairs)
+        pairs += first_new(maker.short(maker.swapped()), counts["swapped"], pairs)
+    record.metrics["pairs_too_long"] = float(maker.too_long)
     return pairs

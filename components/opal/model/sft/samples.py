@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,9 +14,10 @@ import numpy.typing as npt
 from components.catalog.format.attributes import facts
 from components.catalog.format.schema import CatalogSchema, read_schema
 from components.encoder.model.features.rows import read_rows
+from components.opal.model.arrangement import arranged, arrangement
 from components.opal.model.errors import ListingDataError
 from components.opal.model.language.value_heads import StatedValues
-from components.opal.model.listing_text import Listing, answer_text
+from components.opal.model.listing_text import Listing, answer_text, question
 from components.opal.model.listings import (
     Lesson,
     left_to_preferences,
@@ -26,7 +27,7 @@ from components.opal.model.listings import (
 )
 from components.opal.model.params import ListingParams, SftParams
 from components.opal.model.titles.grammar import Titles
-from components.opal.model.titles.learn import learn_titles
+from components.opal.model.titles.learn import learn_titles, observe_titles
 
 Variant = Literal["raw", "refined"]
 LISTING, TITLE = "listing", "title"  # grains
@@ -61,8 +62,8 @@ def listing_samples(
             continue
         category = row["category"]
         answer = answer_text(listing, schema.categories.get(category))
-        question = prompt.format(category=category)
-        samples.append(Sample(row["product_id"], position, category, LISTING, question, answer))
+        asked = question(prompt, category)
+        samples.append(Sample(row["product_id"], position, category, LISTING, asked, answer))
     return samples
 
 
@@ -127,7 +128,7 @@ class Lessons:
     whole: list[Sample]  # of the train split: the picture in, the whole listing out
     asked: list[Sample]  # instruction samples; of sellers' listings there are none
     questions: list[str]  # for a listing, one for each category
-    titles: Titles = field(default_factory=Titles)
+    lesson: Lesson  # how they were made
     values: StatedValues = NOTHING  # product types, and what ``whole`` states of closed attributes
 
     def texts(self) -> list[str]:
@@ -176,38 +177,39 @@ def read_lessons(variant: Variant, listing: ListingParams, catalogue: Path, refi
         ListingDataError: a file cannot be read, or names a product that the catalogue has not.
     """
     rows, schema = read_rows(catalogue), read_schema(catalogue / "schema.json")
-    told = rows if variant == "raw" else refined_rows(refined)
-    titles = _titles(told, schema, listing)
-    lesson = Lesson(listing.taught, titles, listing.max_title_chars)
+    told = refined_rows(refined)
+    visible = {name for row in told for name in row["visible"] or ()}  # of both: answers have one form
+    lesson = _lesson(rows if variant == "raw" else told, schema, visible, listing)
     if variant == "raw":
-        listings = {row["product_id"]: _sellers(listing_of(row), titles) for row in rows}
+        listings = {row["product_id"]: lesson.own(row["category"], listing_of(row)) for row in rows}
         asked: list[Sample] = []
     else:
         listings = lesson.listings(told)
         asked = instruction_samples(rows, refined / "instructions.parquet", schema, "train")
-        if titles.kind == "composed":
+        if lesson.titles.kind == "composed":
             asked = [sample for sample in asked if sample.grain != TITLE]
+    schema = arranged(schema, lesson.attributes)
     whole = listing_samples(rows, listings, schema, listing.prompt, "train")
     whole, asked = (
         [s for s in part if not left_to_preferences(rows[s.position]["group_id"], listing.taught.unseen)]
         for part in (whole, asked)
     )
-    questions = [listing.prompt.format(category=category) for category in sorted(schema.categories)]
+    questions = [question(listing.prompt, category) for category in sorted(schema.categories)]
     values = stated_values(rows, listings, schema, whole)
-    return Lessons(whole, asked, questions, titles, values)
+    return Lessons(whole, asked, questions, lesson, values)
 
 
-def _sellers(listing: Listing, titles: Titles) -> Listing:
-    """A seller's own listing; without the title where titles are composed."""
-    return replace(listing, title="") if titles.kind == "composed" else listing
-
-
-def _titles(rows: Sequence[Mapping[str, Any]], schema: CatalogSchema, params: ListingParams) -> Titles:
-    """How titles are made, learned from the listings of the train split."""
-    listings = ((row["category"], listing_of(row)) for row in rows if row["split"] == "train")
-    visible = {name for row in rows for name in row.get("visible") or ()}
-    learned = learn_titles(listings, schema, visible, params.titles, params.taught.title_attributes)
-    return Titles(kind=params.title_kind, categories=learned)
+def _lesson(
+    rows: Sequence[Mapping[str, Any]], schema: CatalogSchema, visible: Collection[str], params: ListingParams
+) -> Lesson:
+    """What is taught, and in which form, as the listings of the train split show it."""
+    shown = [(row["category"], listing_of(row)) for row in rows if row["split"] == "train"]
+    seen = observe_titles(shown, schema)
+    learned = learn_titles(seen, schema, visible, params.titles, params.taught.title_attributes)
+    named = {category: tally.shares() for category, tally in seen.items()}
+    attributes = arrangement(shown, schema, named, visible, params.taught.most_attributes)
+    titles = Titles(kind=params.title_kind, categories=learned)
+    return Lesson(schema, attributes, params.taught, titles, params.max_title_chars)
 
 
 def of_one_length(samples: Sequence[Sample], lengths: Sequence[int], batch: int, seed: int) -> list[Sample]:

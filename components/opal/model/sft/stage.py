@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
+from components.catalog.format.schema import read_schema
+from components.opal.model.arrangement import arranged
 from components.opal.model.certainty.measure import measure_certainty
 from components.opal.model.language.listing_model import ListingModel
+from components.opal.model.language.pictures import Pictures
 from components.opal.model.params import ListingParams, SftParams
-from components.opal.model.sft.samples import Sample, Variant, of_one_length, per_step, read_lessons
+from components.opal.model.sft.fitted import fitted
+from components.opal.model.sft.samples import (
+    Lessons,
+    Sample,
+    Variant,
+    of_one_length,
+    per_step,
+    read_lessons,
+)
 from components.opal.model.sft.starting_model import note_of, starting_model
 from components.opal.model.sft.tuning import tune
 from components.opal.model.train.run import Run, resume_of
 from components.opal.model.train.tuned_model import Published, publish
 from components.opal.model.writing.conversation import token_counts
+from components.opal.model.writing.fitting import Fitting, LeftOut
+from components.opal.model.writing.ready_tokens import as_images
 from components.stage.params import Params
 from components.stage.paths import Paths
 from components.stage.record import Record
@@ -35,8 +50,9 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
     with record.timed("prepare"):
         lessons = read_lessons(params.variant, listing, paths.catalogue, paths.refined)
         sft = lessons.capped(sft)
+        model, pictures = starting_model(listing, lessons, lessons.order(sft), paths)
+        lessons, left_out = _fitted(params, lessons, model, pictures, paths)
         samples = lessons.order(sft)
-        model, pictures = starting_model(listing, lessons, samples, paths)
         samples = of_one_length(samples, _tokens(model, samples), per_step(sft), sft.seed)
         inputs = (paths.catalogue, paths.refined, paths.encoder)
         course = Run(sft, listing, resume_of(record.stage, params, inputs))
@@ -44,7 +60,7 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
         tuned = tune(model, samples, pictures.take, course)
     name = f"sft_{params.variant}"
     folder, curves = paths.listing / name, paths.plots / f"{name}.csv"
-    note = note_of(listing, pictures.image_px, lessons.titles)
+    note = note_of(listing, pictures.image_px, lessons.lesson)
     with record.timed("certainty"):
         certainty = measure_certainty(tuned.model, note, listing.certainty, paths)
     publish(tuned, note, certainty, Published(folder, curves, course.resume))
@@ -57,7 +73,24 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
         "final_loss": tuned.curves[-1]["loss"],
         "resumed_from_step": float(tuned.resumed_from),
     }
+    record.metrics |= left_out.metrics()
     record.curves = tuned.shown("loss", "token_accuracy", "learning_rate")
+
+
+def _fitted(
+    params: Blocks, lessons: Lessons, model: ListingModel, pictures: Pictures, paths: Paths
+) -> tuple[Lessons, LeftOut]:
+    """The lessons as far as the model can read them; what is left out is said."""
+    first = pictures.take(np.array([lessons.whole[0].position], dtype=np.int64))
+    fitting = Fitting(model, as_images(model, first)[0], params.listing.max_new_tokens)
+    schema = arranged(read_schema(paths.catalogue / "schema.json"), lessons.lesson.attributes)
+    refined = paths.refined if params.variant == "refined" else None
+    lessons, left_out = fitted(lessons, fitting, schema, refined)
+    for sentence in filter(
+        None, (*lessons.lesson.sentences(), left_out.sentence(fitting.room, fitting.most_new))
+    ):
+        warnings.warn(sentence, stacklevel=1)
+    return lessons, left_out
 
 
 def _tokens(model: ListingModel, samples: Sequence[Sample]) -> list[int]:

@@ -10,18 +10,19 @@ import numpy as np
 from components.encoder.model.towers.files import load_encoder
 from components.opal.model.language.listing_model import ListingModel, Material, create_listing_model
 from components.opal.model.language.pictures import Pictures
+from components.opal.model.listings import Lesson
 from components.opal.model.params import ListingParams
 from components.opal.model.sft.samples import Lessons, Sample
-from components.opal.model.titles.grammar import Titles
 from components.stage.paths import Paths
 
 
-def note_of(params: ListingParams, image_px: int, titles: Titles) -> dict[str, Any]:
+def note_of(params: ListingParams, image_px: int, lesson: Lesson) -> dict[str, Any]:
     """What listing.json says: how the model is to be asked."""
     return {
         "prompt": params.prompt,
         "taught": params.taught.model_dump(mode="json"),
-        "titles": titles.model_dump(mode="json"),
+        "titles": lesson.titles.model_dump(mode="json"),
+        "attributes": {category: list(names) for category, names in lesson.attributes.items()},
         "image_px": image_px,
         "base": params.pretrained.model if params.pretrained else None,
         "max_title_chars": params.max_title_chars,

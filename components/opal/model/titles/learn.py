@@ -37,7 +37,7 @@ class _Found:
 
 
 @dataclass
-class _Tally:
+class Tally:
     """What the titles of one category show."""
 
     titles: int = 0
@@ -64,6 +64,15 @@ class _Tally:
                 if first.sure and second.sure:
                     self.earlier[first.part, second.part] += 1
         self.words.append((self._gaps(title, found), [said for both in runs.values() for said in both]))
+
+    def shares(self) -> dict[str, float]:
+        """Of each attribute the share of titles that name it, of listings that state it."""
+        stated: Counter[Part] = Counter()
+        named: Counter[Part] = Counter()
+        for (part, value), count in self.stated.items():
+            stated[part] += count
+            named[part] += self.named[part, value]
+        return {part: named[part] / count for part, count in stated.items() if part is not TYPE}
 
     def _gaps(self, title: Sequence[str], found: Sequence[_Found]) -> frozenset[str]:
         """Keep what stands between the parts; its words are returned."""
@@ -101,24 +110,28 @@ def _found(title: Sequence[str], runs: Mapping[Run, list[tuple[Part, str]]]) -> 
     return sorted(found, key=lambda place: place.start)
 
 
+def observe_titles(listings: Iterable[tuple[str, Listing]], schema: CatalogSchema) -> dict[str, Tally]:
+    """What the titles of each category show; of listings of the train split with their categories."""
+    tallies = {name: Tally() for name in schema.categories}
+    for category, listing in listings:
+        if category in tallies and listing.title.strip():
+            tallies[category].add(listing)
+    return tallies
+
+
 def learn_titles(
-    listings: Iterable[tuple[str, Listing]],
+    tallies: Mapping[str, Tally],
     schema: CatalogSchema,
     visible: Collection[str],
     params: TitlesParams,
     fallback: Sequence[str],
-) -> Mapping[str, CategoryTitles]:
+) -> dict[str, CategoryTitles]:
     """The grammar of each category's titles.
 
     Args:
-        listings: categories and refined listings of the train split.
         visible: attributes that pictures can tell; a title names no others, unless nobody knows.
         fallback: attributes that a title names, before the type, in a category with too few titles.
     """
-    tallies = {name: _Tally() for name in schema.categories}
-    for category, listing in listings:
-        if category in tallies and listing.title.strip():
-            tallies[category].add(listing)
     return {
         name: _learned(tally, schema.categories[name], visible, params)
         if tally.titles >= params.fewest
@@ -133,7 +146,7 @@ def _fallback(names: Sequence[str], category: Category, visible: Collection[str]
 
 
 def _learned(
-    tally: _Tally, category: Category, visible: Collection[str], params: TitlesParams
+    tally: Tally, category: Category, visible: Collection[str], params: TitlesParams
 ) -> CategoryTitles:
     """The slots of a category, from what its titles show."""
     slots: list[Slot] = []
@@ -157,7 +170,7 @@ def _learned(
     return CategoryTitles(slots=_in_order(slots, tally.earlier), words=_further(tally, closed))
 
 
-def _further(tally: _Tally, closed: Collection[str]) -> tuple[str, ...]:
+def _further(tally: Tally, closed: Collection[str]) -> tuple[str, ...]:
     """Words of the category's titles that say nothing of their own: neither a value, nor in place of one.
 
     "Ruby" stands in titles of red things: said of another it would be wrong.
@@ -197,7 +210,7 @@ def _in_order(slots: Sequence[Slot], earlier: Mapping[tuple[Part, Part], int]) -
     return tuple(sorted(slots, key=lambda s: (-wins(s), s.attribute is None, s.attribute or "")))
 
 
-def _around(tally: _Tally) -> tuple[dict[Part, Run], dict[Part, Run]]:
+def _around(tally: Tally) -> tuple[dict[Part, Run], dict[Part, Run]]:
     """The words that mostly stand before and behind each part; no word is counted for two of them."""
     before = _usual((part, gap[-LONGEST:]) for _, gap, part in tally.gaps)
     left = []

@@ -90,6 +90,8 @@ def check_lengths(
 
 def token_counts(model: ListingModel, texts: Sequence[str]) -> list[int]:
     """Tokens of each text, without those of pictures."""
+    if not texts:
+        return []
     distinct = list(dict.fromkeys(texts))
     encoded = model.tokenizer(distinct, add_special_tokens=False)["input_ids"]
     counts = {text: len(ids) for text, ids in zip(distinct, encoded, strict=True)}

@@ -13,8 +13,9 @@ import torch
 from transformers import LogitsProcessorList
 
 from components.catalog.format.schema import CatalogSchema
+from components.opal.model.arrangement import arranged
 from components.opal.model.language.listing_model import ListingModel, as_input
-from components.opal.model.listing_text import Listing, compact_json, parse_answer
+from components.opal.model.listing_text import Listing, closed, compact_json, parse_answer, question
 from components.opal.model.titles.grammar import Titles
 from components.opal.model.writing.confidence import (
     ChosenProbabilities,
@@ -70,13 +71,15 @@ class ListingGenerator:
     """Writes listings with one model.
 
     Args:
-        model: in evaluation mode. note: of ``listing.json``. schema: of the catalogue.
+        model: in evaluation mode. note: of ``listing.json``, which says what is written of the schema, and in
+            which order. schema: of the catalogue.
     """
 
     def __init__(
         self, model: ListingModel, note: dict[str, Any], schema: CatalogSchema, decoding: Decoding
     ) -> None:
-        self.model, self.note, self.schema, self.decoding = model, note, schema, decoding
+        self.model, self.note, self.decoding = model, note, decoding
+        self.schema = arranged(schema, note["attributes"])
         self.device = device()
         self.network = model.model.to(self.device).eval()
         self.conversation = Conversation(model)
@@ -84,7 +87,7 @@ class ListingGenerator:
         self.titles = Titles.model_validate(note["titles"])
         limits = (note["max_title_chars"], note["require_attributes"])
         written = self.titles.kind == "written"
-        self.grammars = Grammars(schema, model.tokenizer, width, *limits, titled=written)
+        self.grammars = Grammars(self.schema, model.tokenizer, width, *limits, titled=written)
         decode = self.grammars.tokenizer.decode_bytes
         tokens = [decode([token]) for token in range(len(model.tokenizer))]
         self._bytes = np.array([len(token) for token in tokens], np.int64)
@@ -145,7 +148,7 @@ class ListingGenerator:
 
     def _inputs(self, pictures: npt.NDArray[Any], categories: Sequence[str]) -> Any:
         """What the model reads: prompts padded on the left, with pictures."""
-        questions = [self.note["prompt"].format(category=category) for category in categories]
+        questions = [question(self.note["prompt"], category) for category in categories]
         prompts = [self.conversation.prompt(question) for question in questions]
         if pictures_are_alike(self.model, pictures):
             return self._ready(pictures, prompts)
@@ -197,14 +200,21 @@ class ListingGenerator:
             )
         answers = sequences[:, length:].cpu().numpy()
         rows = zip(answers, chosen.rows(), categories, strict=True)
-        return [self._generated(ids, row, category) for ids, row, category in rows]
+        return [self._generated(ids, row, category, constrained) for ids, row, category in rows]
 
-    def _generated(self, ids: npt.NDArray[np.int64], scores: StepScores, category: str) -> Generated:
-        """One row's tokens as text, and as a listing with confidences where it is one."""
+    def _generated(
+        self, ids: npt.NDArray[np.int64], scores: StepScores, category: str, constrained: bool
+    ) -> Generated:
+        """One row's tokens as text, and as a listing with confidences where it is one.
+
+        What is held to the schema is a listing even where the limit of tokens came first.
+        """
         ended = np.flatnonzero(np.isin(ids, list(self._ends)))
         kept = ids[: ended[0]] if len(ended) else ids
         text = self.model.tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        listing = parse_answer(text, self.schema.categories.get(category))
+        known = self.schema.categories.get(category)
+        text = closed(text, known) if constrained and not len(ended) else text
+        listing = parse_answer(text, known)
         confidence, refused = {}, False
         if listing is not None:
             ends = np.cumsum(self._bytes[kept])

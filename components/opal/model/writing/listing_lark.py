@@ -15,6 +15,7 @@ from typing import Any
 from components.opal.model.listing_text import DECIMALS, compact_json
 from components.opal.model.writing.number_pattern import number_pattern
 
+MOST_RULES = 2000  # of one array; a chain of several thousand would overflow llguidance's stack
 GUIDANCE = {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}
 
 
@@ -49,9 +50,9 @@ def _value(rule: str, held: dict[str, Any]) -> Iterator[str]:
         yield f"{rule}: /{number_pattern(low, high, DECIMALS)}/"
     elif held["type"] != "array":
         yield f"{rule}: {_json(held)}"
-    elif "enum" in held["items"]:
+    elif "enum" in held["items"] and len(held["items"]["enum"]) * held["maxItems"] <= MOST_RULES:
         yield from _subset(rule, held["items"]["enum"], held["maxItems"])
-    else:  # of free texts nothing is known but how many there are
+    else:  # of free texts nothing is known but how many there are; of too many values no order is kept
         yield f"{rule}: {_json({key: value for key, value in held.items() if key != 'uniqueItems'})}"
 
 
