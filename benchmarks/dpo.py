@@ -1,7 +1,7 @@
 """Preference optimisation with the reference's log-probabilities cached, beside the same with them online.
 
 Both train one model on the same pairs in the same order, runs alternating. Cases: every weight of the graph's
-tuned model; and LoRA on a model of random weights, 256 wide with 8 layers, for adapters are for large models:
+tuned model; and LoRA on a model of random weights, 256 wide with 6 layers, for adapters are for large models:
 on the small one they cost as much as training every weight. The time to compute the cache is told apart, and
 after how many epochs it has paid.
 
@@ -44,7 +44,7 @@ RESULTS = Path("benchmarks/results/dpo.json")
 REFERENCES = ("cached", "online")
 
 
-WIDE = {"width": 256, "heads": 8, "layers": 8, "feed_forward": 768, "aligned_start": False}
+WIDE = {"width": 256, "heads": 8, "layers": 6, "feed_forward": 768, "aligned_start": False}
 
 
 class Case:
