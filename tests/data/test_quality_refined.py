@@ -91,8 +91,9 @@ class World:
         self.pairs = [self._pair(i) for i in range(N) if i % 3 != 2]
 
     @staticmethod
-    def _answer(i: int, hue: str = "teal") -> str:
-        return json.dumps({"title": "Teal saw", "attributes": {"hue": hue, "length_cm": i}})
+    def _answer(i: int, hue: str = "teal", kind: str = "saw") -> str:
+        attributes = {"hue": hue, "length_cm": i}
+        return json.dumps({"type": kind, "attributes": attributes, "title": "Teal saw"})
 
     def _pair(self, i: int) -> dict[str, Any]:
         return {
@@ -273,6 +274,10 @@ BROKEN: dict[str, tuple[Callable[[World], Any], str]] = {
     "an answer of another listing": (
         lambda w: w.instructions[3].update(answer=w._answer(3, "ochre")),
         "are not those of the refined listing",
+    ),
+    "an answer of another type": (
+        lambda w: w.instructions[3].update(answer=w._answer(3, kind="axe")),
+        "its type is not that",
     ),
     "an answer that is no JSON": (lambda w: w.instructions[3].update(answer="{"), "is not JSON"),
     "a blank question": (lambda w: w.instructions[3].update(prompt=" "), "a question is asked"),

@@ -206,8 +206,10 @@ def _answer(row: Mapping[str, Any], listing: Mapping[str, Any] | None, schema: C
         said = json.loads(row["answer"])
     except (ValueError, RecursionError):
         return "the listing is not JSON"
-    if not isinstance(said, dict) or set(said) != {"title", "attributes"}:
-        return "the listing is not an object of title and attributes"
+    if not isinstance(said, dict) or set(said) - {"type"} != {"title", "attributes"}:
+        return "the listing is not an object of type, attributes and title"
+    if said.get("type", listing["product_type"]) != listing["product_type"]:
+        return "its type is not that of the refined listing"
     if said["title"] != listing["title"] or not isinstance(said["attributes"], dict):
         return "its title is not that of the refined listing"
     stated, known = _stated(listing), schema.categories[listing["category"]].attributes
