@@ -136,6 +136,9 @@ def test_without_a_grid_a_row_and_its_pixels_have_the_same_tokens_too(shop: Path
     seen = tower(as_input(pixels.take(rows))).last_hidden_state
     assert seen.shape[1] == 1 + 2 + 3 == model.model.config.image_seq_length
     assert torch.equal(tower(as_input(pictures.take(rows))).last_hidden_state, seen)
+    with torch.autocast("cpu", torch.bfloat16):  # as a photo is described
+        halved = tower(as_input(pixels.take(rows))).last_hidden_state
+        assert torch.equal(tower(as_input(pictures.take(rows))).last_hidden_state, halved)
     free, shown, _ = started(shop, grid=0, frozen=False)
     tower = free.model.model.vision_tower
     assert tower(as_input(shown.take(rows))).last_hidden_state.shape[1] == 1 + 2

@@ -121,8 +121,9 @@ class EncoderVisionTower(PreTrainedModel):
             return self._with_features(*self._seen_while_tuned(pixels))
         pictures = pixels.detach().to("cpu", torch.uint8).permute(0, 2, 3, 1).numpy()
         tokens, features = seen_by(self.seeing, np.ascontiguousarray(pictures), self.config.grid)
-        both = self._with_features(torch.from_numpy(tokens), torch.from_numpy(features))
-        return both.float().to(pixels.device)
+        # float16 as the cache keeps them: autocast to bfloat16 refuses to join those
+        both = self._with_features(torch.from_numpy(tokens).float(), torch.from_numpy(features).float())
+        return both.to(pixels.device)
 
     def _seen_while_tuned(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens and features that a gradient runs through."""
