@@ -177,6 +177,7 @@ for _name, _about in TRACKER.items():
 @app.command()
 def describe(
     photo: Annotated[Path, typer.Argument(exists=True, help="A photo, or a folder of photos.")],
+    *,
     category: Annotated[
         str, typer.Option(help="Category of the schema, of the photo or of all in the folder.")
     ],

@@ -130,18 +130,18 @@ def views(root: Path) -> dict[str, View]:
     client = connect(store_of(root))
     experiment = client.get_experiment_by_name("vitrine-demo").experiment_id
 
-    def newest(filter_string: str, count: int = 1) -> list[Any]:
+    def _newest(filter_string: str, count: int = 1) -> list[Any]:
         order = ["attributes.start_time DESC"]
         return list(client.search_runs([experiment], filter_string, order_by=order, max_results=count))
 
-    both = newest("tags.`vitrine.kind` = 'pipeline' AND tags.`vitrine.systems` = 'vlclip'", 2)
+    both = _newest("tags.`vitrine.kind` = 'pipeline' AND tags.`vitrine.systems` = 'vlclip'", 2)
     ids = quote(json.dumps([run.info.run_id for run in both]))
     compared = f"#/compare-runs?runs={ids}&experiments={quote(json.dumps([experiment]))}&{MODE}"
     version = client.get_model_version_by_alias("vitrine-demo-vlclip", "champion")
     model = version.source.removeprefix("models:/")
-    (measured,) = newest("tags.`vitrine.kind` = 'stage' AND tags.`vitrine.stage` = 'vlclip_eval'")
+    (measured,) = _newest("tags.`vitrine.kind` = 'stage' AND tags.`vitrine.stage` = 'vlclip_eval'")
     stage = f"#/experiments/{experiment}/runs/{measured.info.run_id}"
-    (pipeline,) = newest("tags.`vitrine.kind` = 'pipeline'")
+    (pipeline,) = _newest("tags.`vitrine.kind` = 'pipeline'")
     runs, models = address(experiment, RUNS), address(experiment, MODELS)
     return {
         "runs": (runs, _still),

@@ -94,6 +94,7 @@ class _Sheet:
         self.at = MARGIN
 
     def paste(self, picture: Image, place: tuple[int, int]) -> None:
+        """Put a picture with its top left corner at ``place``, in pixels."""
         self.image.paste(picture, place)
 
     def text(self, words: str, size: int, colour: str = INK, *, left: int = MARGIN, lines: int = 1) -> None:

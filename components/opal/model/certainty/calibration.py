@@ -98,9 +98,11 @@ class _Design(NamedTuple):
     names: list[tuple[str, ...]]
 
     def rows(self, chosen: Ints) -> _Design:
+        """The design of some of the values."""
         return _Design(self.at[chosen], self.entry[chosen], self.right[chosen], self.names)
 
     def score(self, parameters: Floats) -> Floats:
+        """The matrix times ``[columns]``: the log-odds of each value."""
         found: Floats = (parameters[self.at] * self.entry).sum(axis=1)
         return found
 

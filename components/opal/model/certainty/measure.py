@@ -58,7 +58,10 @@ def measure_certainty(
         [rows[i] for i in at], [refined[rows[i]["product_id"]] for i in at], usual_of(rows, refined)
     )
     certainty = learn_certainty(generated, asked)
-    return _with_pictures(certainty, model, rows, at, params, paths)
+    tower = tower_of(model.model)
+    if not isinstance(tower, EncoderVisionTower) or not tower.config.frozen:
+        return Certainty(certainty)
+    return _with_pictures(certainty, tower, (_drawn(rows, "train", PICTURES, params.seed), at), params, paths)
 
 
 class Asked(NamedTuple):
@@ -124,13 +127,19 @@ def _drawn(rows: Rows, split: str, count: int, seed: int) -> Ints:
 
 
 def _with_pictures(
-    file: CertaintyFile, model: ListingModel, rows: Rows, at: Ints, params: CertaintyParams, paths: Paths
+    file: CertaintyFile,
+    tower: EncoderVisionTower,
+    drawn: tuple[Ints, Ints],
+    params: CertaintyParams,
+    paths: Paths,
 ) -> Certainty:
-    """The same with what the training pictures look like, where the trunk is our encoder's."""
-    tower = tower_of(model.model)
-    train = _drawn(rows, "train", PICTURES, params.seed)
-    frozen = isinstance(tower, EncoderVisionTower) and tower.config.frozen
-    if not frozen or len(train) < 2 or not len(at):
+    """The same with what training pictures look like, and how unlike them those of validation are.
+
+    Args:
+        tower: frozen. drawn: catalogue rows of the train and of the validation split.
+    """
+    train, at = drawn
+    if len(train) < 2 or not len(at):
         return Certainty(file)
     pixels = PixelCache(paths.catalogue, tower.config.image_px, paths.cache, torch.get_num_threads())
     features = FeatureCache(pixels, tower.seeing, paths.cache)

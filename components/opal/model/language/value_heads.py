@@ -102,9 +102,11 @@ class _Sums(NamedTuple):
 
     @classmethod
     def of(cls, x: Tensor, y: Tensor) -> _Sums:
+        """Of features ``[N, F]`` and labels ``[N, L]``."""
         return cls(len(x), x.sum(dim=0), y.sum(dim=0), x.T @ x, x.T @ y)
 
     def without(self, other: _Sums) -> _Sums:
+        """The same without some of its rows."""
         return _Sums(*(mine - others for mine, others in zip(self, other, strict=True)))
 
     def solved(self, decay: float) -> tuple[Tensor, Tensor]:

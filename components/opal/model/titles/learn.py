@@ -202,12 +202,12 @@ def _further(tally: Tally, closed: Collection[str]) -> tuple[str, ...]:
 def _in_order(slots: Sequence[Slot], earlier: Mapping[tuple[Part, Part], int]) -> tuple[Slot, ...]:
     """Slots by how many of the others they mostly stand before (Copeland); the type last among equals."""
 
-    def wins(slot: Slot) -> float:
+    def _wins(slot: Slot) -> float:
         a = slot.attribute
         beaten = ((earlier.get((a, o.attribute), 0), earlier.get((o.attribute, a), 0)) for o in slots)
         return sum(1.0 if x > y else 0.5 if x == y else 0.0 for x, y in beaten)
 
-    return tuple(sorted(slots, key=lambda s: (-wins(s), s.attribute is None, s.attribute or "")))
+    return tuple(sorted(slots, key=lambda s: (-_wins(s), s.attribute is None, s.attribute or "")))
 
 
 def _around(tally: Tally) -> tuple[dict[Part, Run], dict[Part, Run]]:

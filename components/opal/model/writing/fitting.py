@@ -86,14 +86,14 @@ class Fitting:
             key=lambda name: (-support.get(name, UNKNOWN), places.get(name, len(places)), name),
         )
 
-        def of(count: int) -> Listing:
+        def _of(count: int) -> Listing:
             return replace(listing, attributes={n: listing.attributes[n] for n in ranked[:count]})
 
-        def fits(count: int) -> bool:
-            return self.fit([(question, answer_text(of(count), category))])[0]
+        def _fits(count: int) -> bool:
+            return self.fit([(question, answer_text(_of(count), category))])[0]
 
-        count = _most(fits, len(ranked))
-        return None if count is None else of(count)
+        count = _most(_fits, len(ranked))
+        return None if count is None else _of(count)
 
 
 def _most(fits: Callable[[int], bool], most: int) -> int | None:
