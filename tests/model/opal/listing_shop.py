@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import chdir, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -115,13 +116,16 @@ def paths_of(root: Path, **changes: Path) -> Paths:
 def run_stage(room: str, paths: Paths, *, stage: str = "", **changes: Any) -> Record:
     """Run the stage of a room with the tiny blocks and ``changes``; its record.
 
-    One thread, so that equal work is equal to the bit. State for resuming goes under the working folder.
+    One thread, so that equal work is equal to the bit. State for resuming goes under the working folder. For
+    a workspace elsewhere that is the workspace: two processes that do the same work must not share it.
     """
     torch.set_num_threads(1)
     loaded = load_stage(room)
     values = {name: BLOCKS[name] for name in loaded.params.model_fields if name in BLOCKS}
     record = Record(stage=stage or room)
-    loaded.run(loaded.params.model_validate({**values, **changes}), paths, record)
+    elsewhere = all(path.is_absolute() for _, path in paths)
+    with chdir(paths.cache.parent) if elsewhere else nullcontext():
+        loaded.run(loaded.params.model_validate({**values, **changes}), paths, record)
     return record
 
 
