@@ -152,7 +152,7 @@ def other_pictures(folder: Path, photos: Path, count: int, precision: float) -> 
             stated[way] += sum(len(s.generated.listing.attributes) for s in said if s.generated.listing)
             unlike += sum(s.unlike for s in said)
     shares = {f"stated_{way}": n / fields for way, n in stated.items()}
-    return {"photos": str(photos), "n": len(chosen), "unlike": unlike / len(chosen), **shares}
+    return {"photos": "/".join(photos.parts[-2:]), "n": len(chosen), "unlike": unlike / len(chosen), **shares}
 
 
 def main() -> None:
@@ -164,6 +164,8 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=300, help="photos of each folder")
     parser.add_argument("--precision", type=float, default=DescribeParams().precision)
     asked = parser.parse_args()
+    for folder in filter(Path.is_dir, asked.photos):
+        photos_of(folder)  # a folder without photos is told before the work
     torch.set_num_threads(2)
     result: dict[str, Any] = {"promises": promises(asked.model, asked.redraws), "pictures": []}
     for folder in asked.photos:

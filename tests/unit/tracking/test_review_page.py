@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import yaml
 from safetensors.numpy import save
-from test_tracking_examples import PRODUCTS, as_parquet, picture, ranked
+from test_tracking_examples import PRODUCTS, as_parquet, ranked, write_products
 
 from components.tracking.publish.publish import publish
 from components.tracking.registry.registry import register
@@ -35,12 +35,7 @@ def trained_and_measured(workspace: Any, rate: float, mrr: float, parent: str) -
     """VL-CLIP trained twice over, on raw and on full inputs, and measured; returns the commit."""
     commit = str(workspace.commit(f"rate {rate}"))
     record = {"parent": parent, "environment": {"python": "3.11.7", "machine": "x86_64", "torch": "2.15.0"}}
-    rows = [
-        {"product_id": p, "split": "test", "title": f"Title of {p}", "category": "things", "group_id": p,
-         "image": {"bytes": picture(i), "path": ""}}
-        for i, p in enumerate(PRODUCTS)
-    ]  # fmt: skip
-    workspace.write("data/checked/products/part-0.parquet", as_parquet(rows))
+    write_products(workspace)
     workspace.write("reports/quality/catalog.json", {"passed": True})
     workspace.stage("catalog_quality", ["data/checked", "reports/quality/catalog.json"], **record)
     for item in ("raw", "full"):

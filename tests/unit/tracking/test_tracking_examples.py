@@ -59,14 +59,19 @@ def ranked(variant: str, first: int) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def write_evaluation(workspace, seed: int = 0, **record: Any) -> None:
-    """A checked catalogue with pictures, an encoder trained on it, and its evaluation."""
+def write_products(workspace: Any) -> None:
+    """A checked catalogue of test products with a picture each."""
     rows = [
         {"product_id": p, "split": "test", "title": f"Title of {p}", "category": "things", "group_id": p,
          "image": {"bytes": picture(i), "path": ""}}
         for i, p in enumerate(PRODUCTS)
     ]  # fmt: skip
     workspace.write("data/checked/products/part-0.parquet", as_parquet(rows))
+
+
+def write_evaluation(workspace, seed: int = 0, **record: Any) -> None:
+    """A checked catalogue with pictures, an encoder trained on it, and its evaluation."""
+    write_products(workspace)
     asked = [{"query_id": f"q{i:02}", "text": f"blue thing {i}", "split": "test"} for i in range(14)]
     workspace.write("data/checked/queries.parquet", as_parquet(asked))
     exact = [{"query_id": f"q{i:02}", "product_id": p, "relevance": 3} for i, p in enumerate(PRODUCTS)]
