@@ -4,12 +4,14 @@
 its mapping (those of conf/mappings for vendors' feeds) and prints a table: rows, products, what was left out
 and why.
 ``--run`` also runs every catalogue through the whole graph with tiny parameters, by the public commands in a
-clone of the last commit, and adds minutes, exit code and last words; ``--only NAME`` takes one.
+clone of the last commit, and adds minutes, whether it came to its page, and what was left out;
+``benchmarks/results/shapes.json`` keeps that. ``--only NAME`` takes one, and leaves the others in the file.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import subprocess
@@ -30,6 +32,7 @@ from components.stage.errors import VitrineError
 from components.stage.params import read_yaml
 
 ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "benchmarks/results/shapes.json"
 PRODUCTS = 300
 # At most this, wherever a parameter has such a name
 TINY = {"steps": 20, "batch_size": 32, "epochs": 2, "scenes": 100, "pairs": 200, "validate_every_steps": 10}
@@ -110,6 +113,22 @@ def line(shape: Shape, found: Outcome, run: Outcome | None) -> str:
     return f"| {' | '.join(cells)} | {text} |"
 
 
+def keep(shape: Shape, found: Outcome, run: Outcome, file: Path = RESULTS) -> None:
+    """Put a run's row among those of the other shapes, in their order."""
+    rows = {row["catalogue"]: row for row in json.loads(file.read_text())} if file.exists() else {}
+    rows[shape.name] = {
+        "catalogue": shape.name,
+        "rows": found.rows,
+        "products": found.products,
+        "imported": found.good,
+        "minutes": round(run.minutes, 1),
+        "page": run.good,
+        "said": [" ".join(part.split()) for part in [*found.left_out, *run.left_out]],
+    }
+    ordered = [rows[one.name] for one in SHAPES if one.name in rows]
+    file.write_text(json.dumps(ordered, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Make, import, perhaps run, and print the table."""
     parser = argparse.ArgumentParser(
@@ -124,8 +143,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.only in (None, shape.name):
             with tempfile.TemporaryDirectory() as folder:
                 found = imported(shape, Path(folder))
-                run = ran(shape, Path(folder)) if arguments.run and found.good else None
-                print(line(shape, found, run if arguments.run else None), flush=True)
+                run = Outcome(False, 0, 0, []) if arguments.run else None
+                if run and found.good:
+                    run = ran(shape, Path(folder))
+                print(line(shape, found, run), flush=True)
+                if run:
+                    keep(shape, found, run)
     return 0
 
 
