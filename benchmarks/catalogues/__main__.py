@@ -5,8 +5,8 @@ its mapping (those of conf/mappings for vendors' feeds) and prints a table: rows
 and why.
 ``--run`` also runs every catalogue through the whole graph with tiny parameters, by the public commands in a
 clone of the last commit, and adds minutes, minutes of processors, whether it came to its page, and what was
-left out; ``benchmarks/results/shapes.json`` keeps that. ``--only NAME`` takes one, and leaves the others in the
-file. With ``--work FOLDER`` a run that is stopped goes on from there, and its minutes add up.
+left out; ``benchmarks/results/shapes.json`` keeps that. ``--only NAME`` takes one and leaves the others in
+the file. With ``--work FOLDER`` a run that is stopped goes on from there, and its minutes add up.
 """
 
 from __future__ import annotations
