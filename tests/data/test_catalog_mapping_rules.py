@@ -215,7 +215,7 @@ def test_tables_are_joined_by_a_key(tmp_path: Path) -> None:
 
 def test_further_pictures_have_a_field_of_their_own(tmp_path: Path) -> None:
     rows = [
-        item(0, photo=None, main="a", others=["c", "gone", "b"], plain="0.jpg", rest="2.jpg, 9.jpg,1.jpg"),
+        item(0, photo=None, main="a", others=["c", "gone", "b"], plain="0.jpg", rest="2.jpg, 99.jpg,1.jpg"),
         item(1, photo=None, main="b", others=[], plain="1.jpg", rest=None),
         item(2, photo=None, main=None, others=["c"], plain=None, rest="0.jpg"),
     ]
@@ -231,7 +231,7 @@ def test_further_pictures_have_a_field_of_their_own(tmp_path: Path) -> None:
         (jpeg(2), ()),  # the only picture there is is the main one
     ]
     cells = {"path": "plain", "more": {"field": "rest", "separator": ","}, "folder": "images"}
-    found = products_of(root, mapping_of(image=cells))
+    found = products_of(root.rename(tmp_path / "t"), mapping_of(image=cells))
     assert [p.more_images for p in found] == [(jpeg(2), jpeg(1)), (), ()]
     with pytest.raises(ConfigurationError, match="more goes with path"):
         parse_mapping(mapping_of(image={"bytes": "photo", "more": "rest"}), "m")
