@@ -128,12 +128,17 @@ def _tiny(values: Any) -> Any:
 def line(shape: Shape, found: Outcome, run: Outcome | None) -> str:
     """A line of the table; what was left out stands in its last column."""
     cells = [shape.name, str(found.rows), str(found.products), "yes" if found.good else "no"]
-    said = found.left_out
+    said = sentences(found, run)
     if run is not None:
         cells += [f"{run.minutes:.1f}", f"{run.processor_minutes:.1f}", "to its page" if run.good else "no"]
-        said = [*said, *run.left_out]
     text = " ".join(part.strip() for part in said).replace("|", "/") or "nothing"
     return f"| {' | '.join(cells)} | {text} |"
+
+
+def sentences(found: Outcome, run: Outcome | None) -> list[str]:
+    """What the import and the run said, each sentence once."""
+    said = [*found.left_out, *(run.left_out if run else [])]
+    return list(dict.fromkeys(" ".join(part.split()).removeprefix("warning: ") for part in said))
 
 
 def keep(shape: Shape, found: Outcome, run: Outcome, file: Path = RESULTS) -> None:
@@ -147,7 +152,7 @@ def keep(shape: Shape, found: Outcome, run: Outcome, file: Path = RESULTS) -> No
         "minutes": round(run.minutes, 1),
         "processor_minutes": round(run.processor_minutes, 1),
         "page": run.good,
-        "said": [" ".join(part.split()) for part in [*found.left_out, *run.left_out]],
+        "said": sentences(found, run),
     }
     ordered = [rows[one.name] for one in SHAPES if one.name in rows]
     file.write_text(json.dumps(ordered, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
