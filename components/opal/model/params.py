@@ -62,8 +62,8 @@ class LoraParams(Params):
     rank: PositiveInt = 16
     alpha: PositiveInt = 32
     dropout: Share = 0.05
-    # names of linear layers, or a regular expression over them
-    targets: str | list[str] = ".*language_model.*(q|k|v|o|gate|up|down)_proj"
+    # names of linear layers, or a regular expression over them; null: all of the language model's
+    targets: str | list[str] | None = None
 
 
 class Taught(Params):

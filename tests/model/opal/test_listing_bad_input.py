@@ -22,7 +22,13 @@ import torch
 import yaml
 from PIL import Image, ImageDraw
 
-from components.catalog.format.schema import CatalogSchema, listing_json_schema, listing_problems, read_schema
+from components.catalog.format.schema import (
+    CatalogSchema,
+    listing_json_schema,
+    listing_problems,
+    read_schema,
+    write_schema,
+)
 from components.opal.describe.command import main
 from components.opal.model.language.files import load_listing_model, read_note
 from components.opal.model.listing_text import parse_answer
@@ -117,16 +123,42 @@ def assert_obeys(listing: dict[str, Any], schema: CatalogSchema, category: str) 
     assert all(0 < len(text) <= TITLE_CHARS for text in texts), texts
 
 
-def test_photos_of_nothing_become_listings_of_the_schema(shop: Path, tmp_path: Path) -> None:
+def test_photos_of_nothing_of_two_products_and_of_text_become_listings_of_the_schema(
+    shop: Path, tmp_path: Path
+) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
-    for name, pixels in (("white", noise * 0 + 255), ("black", noise * 0), ("noise", noise)):
+    shots = {"white": noise * 0 + 255, "black": noise * 0, "noise": noise, "text": shown("SALE size 42 " * 3)}
+    shots["two"] = np.hstack(
+        [np.asarray(Image.open(io.BytesIO(picture(c, True, 1)))) for c in ("red", "blue")]
+    )
+    for name, pixels in shots.items():
         Image.fromarray(pixels).save(tmp_path / f"{name}.png")
     assert described(shop, tmp_path) == 0
     found = lines(tmp_path)
-    assert [line["photo"] for line in found] == ["black.png", "noise.png", "white.png"]
+    assert [line["photo"] for line in found] == [f"{name}.png" for name in sorted(shots)]
     for line in found:
         assert_obeys(line["listing"], CatalogSchema.model_validate(SCHEMA), "shapes")
         assert all(0 <= value <= 1 for value in line["confidence"].values())
+
+
+@pytest.mark.slow
+def test_a_category_of_ten_products_is_taught_preferred_and_described(own: Path) -> None:
+    few = [f"p{i:03d}" for i in range(10)]
+    change_products(own, lambda row: {"category": "few"} if row["product_id"] in few else {})
+    refined = own / "data/refined/products.parquet"
+    table = pq.read_table(refined)
+    rows = [r | {"category": "few"} if r["product_id"] in few else r for r in table.to_pylist()]
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), refined)
+    schema = CatalogSchema.model_validate(
+        {"categories": dict.fromkeys(("few", "shapes"), SCHEMA["categories"]["shapes"])}
+    )
+    write_schema(own / "data/checked/schema.json", schema)
+    for stage in ("sft variant=refined", "preferences", "dpo"):
+        done(own, stage)
+    (own / "a.png").write_bytes(picture("red", True, 1))
+    assert described(own, own, "few", model="models/listing/dpo") == 0
+    (line,) = lines(own)
+    assert_obeys(line["listing"], schema, "few")
 
 
 @pytest.mark.parametrize("category", ["", "spaceships", ORDER])
