@@ -34,8 +34,8 @@ from components.opal.model.language.files import load_listing_model, read_note
 from components.opal.model.listing_text import parse_answer
 from components.opal.model.preferences.stage import PAIRS_SCHEMA
 from components.opal.model.writing.generate import Decoding, ListingGenerator
-from components.stage import frame
 from components.stage.resume import sha256_folder
+from tests.in_process import Done, run_stage
 from tests.model.opal.listing_shop import SCHEMA, blocks, picture, write_workspace
 from tests.model.red_team import LISTING_TEXTS, PICTURE_TEXTS
 
@@ -44,21 +44,19 @@ TITLE_CHARS = 24  # listing.max_title_chars of the test's parameters
 TUNED = "models/listing/sft_refined"
 
 
-def run(root: Path, *words: str) -> tuple[int, str]:
-    """A stage of OPAL in ``root``: its exit code, and what it said."""
-    told = io.StringIO()
-    with contextlib.chdir(root), contextlib.redirect_stderr(told):
-        return frame.main([f"opal.model.{words[0]}", *words[1:]]), told.getvalue()
+def run(root: Path, words: str) -> Done:
+    return run_stage(root, *f"opal.model.{words}".split())
 
 
 def done(root: Path, words: str) -> None:
-    code, told = run(root, *words.split())
-    assert code == 0, told
+    ended = run(root, words)
+    assert ended.returncode == 0, ended.stderr
 
 
 def refused(root: Path, words: str, sentence: str) -> None:
-    code, told = run(root, *words.split())
-    assert code == 4 and re.search(sentence, told) and "Traceback" not in told, told
+    ended = run(root, words)
+    assert ended.returncode == 4 and "Traceback" not in ended.stderr, ended.stderr
+    assert re.search(sentence, ended.stderr), ended.stderr
 
 
 @pytest.fixture(scope="module")
@@ -260,8 +258,7 @@ def test_too_long_sequences_stop_tuning_before_a_step_and_are_named(own: Path) -
     made = blocks()
     made["listing"]["language"]["context_length"] = 16
     (own / "params.yaml").write_text(yaml.safe_dump(made))
-    code, told = run(own, "sft", "variant=raw")
-    assert code == 4 and "longer than the model's 16 tokens" in told and "for the picture): p0" in told
+    refused(own, "sft variant=raw", r"longer than the model's 16 tokens.*for the picture\): p0")
     assert not (own / "models/listing/sft_raw").exists()
     assert not list(own.glob(".vitrine/resume/*/*/*")), "a step was taken"
 
@@ -269,8 +266,8 @@ def test_too_long_sequences_stop_tuning_before_a_step_and_are_named(own: Path) -
 def test_too_long_pairs_stop_preferring_before_a_step_and_are_named(own: Path) -> None:
     fine = '{"title":"Red bar","attributes":{"colour":"red"}}'
     write_pairs(own, ("p000", fine, "{}"), ("p005", fine, "no " * 200), ("p010", fine, "{}"))
-    code, told = run(own, "dpo")
-    assert code == 4 and "longer than the model's 160 tokens" in told
+    told = run(own, "dpo").stderr
+    assert "longer than the model's 160 tokens" in told
     assert "p005" in told and "p000" not in told and "p010" not in told
     assert not (own / "models/listing/dpo").exists()
 
