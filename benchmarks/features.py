@@ -10,8 +10,9 @@
   10,000 products and of ``--many``, then reads them in batches. Pictures of 32 px: memory depends on rows and
   width, not on pixels.
 
-Run: ``python -m benchmarks.features [--products 2000] [--runs 3] [--many 200000] [--quick]``; prints a table
-and writes ``benchmarks/results/features.json``.
+Run: ``python -m benchmarks.features [--parts rates memory] [--products 2000] [--runs 3] [--many 200000]
+[--quick]``; prints a table and writes ``benchmarks/results/features.json``, where a part that was not
+measured keeps its rows.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ from components.encoder.model.towers.weights import load_image_trunk
 from components.stage.resources.memory import keep_freed_memory
 
 RESULTS = Path("benchmarks/results/features.json")
+PARTS = ("rates", "memory")
 BATCH, THREADS, SMALL_PX, FEW = 64, 2, 32, 10_000
 
 
@@ -213,11 +214,26 @@ def rate_rows(work: Path, products: int, runs: int) -> list[dict[str, Any]]:
     ]
 
 
+def keep(rows: list[dict[str, Any]], parts: list[str]) -> None:
+    """Write the rows of the parts that were measured, beside the old rows of the other."""
+    old = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    found: dict[str, list[dict[str, Any]]] = {part: [] for part in PARTS}
+    for row in [r for r in old if part_of(r) not in parts] + rows:
+        found[part_of(row)].append(row)
+    RESULTS.write_text(json.dumps([row for part in PARTS for row in found[part]], indent=1) + "\n")
+
+
+def part_of(row: dict[str, Any]) -> str:
+    """The part that a row belongs to."""
+    return "memory" if row["case"].startswith("memory") else "rates"
+
+
 def main() -> None:
     """Measure, print a table, write ``benchmarks/results/features.json``."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--products", type=int, default=2000)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--many", type=int, default=200_000)
@@ -229,14 +245,16 @@ def main() -> None:
     torch.set_num_threads(THREADS)
     keep_freed_memory()
     with tempfile.TemporaryDirectory() as name:
-        rows = []
-        for row in chain(
-            rate_rows(Path(name), arguments.products, arguments.runs), memory_rows(Path(name), sizes)
-        ):
+        work, rows = Path(name), []
+        measured = {
+            "rates": lambda: iter(rate_rows(work, arguments.products, arguments.runs)),
+            "memory": lambda: memory_rows(work, sizes),
+        }
+        for row in (row for part in arguments.parts for row in measured[part]()):
             print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
             rows.append(row)
     if not arguments.quick:
-        RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
+        keep(rows, arguments.parts)
 
 
 if __name__ == "__main__":

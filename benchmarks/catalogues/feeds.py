@@ -232,9 +232,12 @@ def berkeley(root: Path, count: int) -> None:
                 "color": [{"language_tag": "en_US", "value": p.colour}],
                 "material": [{"language_tag": "en_US", "value": p.material}],
                 "main_image_id": f"i{p.number}",
+                "other_image_id": [f"i{p.number}-{n}" for n in range(1, len(p.pictures))],
             }
         )
-        photos.append({"image_id": f"i{p.number}", "height": 64, "width": 64, "path": f"00/{p.pictures[0]}"})
+        for n, file in enumerate(p.pictures):
+            image_id = f"i{p.number}-{n}" if n else f"i{p.number}"
+            photos.append({"image_id": image_id, "height": 64, "width": 64, "path": f"00/{file}"})
     _pictures(root, products, "images/small/00")
     _lines(root / "listings/metadata/listings_0.jsonl", rows[: count // 2])
     _lines(root / "listings/metadata/listings_1.jsonl", rows[count // 2 :])

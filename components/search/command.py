@@ -17,7 +17,7 @@ from components.fusion.model.params import FusionParams, SearchParams
 from components.retrieval.hits import print_hits
 from components.search.products import Found, by_words
 from components.search.question import Question, read_parts
-from components.stage.arguments import Parser
+from components.stage.arguments import Parser, composed
 from components.stage.files.printable import printable
 from components.stage.frame import explain
 from components.stage.params import load_params
@@ -28,7 +28,7 @@ SEES = ("encoder", "hybrid_image")  # systems that a picture can be asked of
 
 def _parser() -> Parser:
     parser = Parser(prog="vitrine search")
-    parser.add_argument("text", nargs="?", default="")
+    parser.add_argument("text", nargs="?", default="", type=composed)
     parser.add_argument("--image", type=Path)
     parser.add_argument("--weights", metavar="text=0.6,image=0.4")
     parser.add_argument("--system")

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import argparse
 from typing import NoReturn
+from unicodedata import normalize
 
 from components.stage.files.printable import printable
+
+
+def composed(text: str) -> str:
+    """A text as catalogues hold it, in Unicode's composed form (NFC), however it was typed."""
+    return normalize("NFC", text)
 
 
 class Parser(argparse.ArgumentParser):

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import re
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
 
 from components.tracking.errors import TrackerUnavailableError, TrackingError
 
@@ -102,15 +99,13 @@ def _code(error: BaseException) -> int:
 
 def _server_version(store: Store) -> str:
     """``MLflow 3.1.0`` as the server says it, or words that it does not."""
-    parts = urlsplit(store.uri)
-    user = os.environ.get("MLFLOW_TRACKING_USERNAME") or unquote(parts.username or "")
-    password = os.environ.get("MLFLOW_TRACKING_PASSWORD") or unquote(parts.password or "")
-    request = urllib.request.Request(f"{store.shown}/version")
-    if user:
-        token = base64.b64encode(f"{user}:{password}".encode()).decode()
-        request.add_header("Authorization", f"Basic {token}")
+    from mlflow.exceptions import MlflowException
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request
+
+    creds = get_default_host_creds(store.uri)
     try:
-        with urllib.request.urlopen(request, timeout=ANSWER_WITHIN_S) as answer:
-            return f"MLflow {answer.read(40).decode('utf-8', 'replace').strip()}"
-    except (OSError, ValueError):
-        return "another version of MLflow, or something else,"
+        answer = http_request(creds, "/version", "GET", max_retries=0, timeout=ANSWER_WITHIN_S)
+    except (MlflowException, OSError):
+        answer = None
+    return f"MLflow {answer.text.strip()[:40]}" if answer else "another version of MLflow, or something else,"

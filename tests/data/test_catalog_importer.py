@@ -152,6 +152,7 @@ BAD_ROWS: list[tuple[Any, str, str]] = [
     (item(1, path=["Home"]), "product_type", "path.1 is missing"),
     (item(1, photo=""), "image", "photo is missing"),
     (item(1, photo="none.jpg"), "image", "cannot be read"),
+    (item(1, photo="x" * 300 + ".jpg"), "image", "cannot be read"),
     (item(1, photo="../items.jsonl"), "image", "outside"),
     (item(1, photo="/etc/hostname"), "image", "outside"),
     (item(1, photo="text.jpg"), "image", "not a JPEG, PNG or WebP"),

@@ -213,6 +213,30 @@ def test_tables_are_joined_by_a_key(tmp_path: Path) -> None:
         imported(tmp_path / "t", mapping_of(join=join, image={"path": "photos.url"}))
 
 
+def test_further_pictures_have_a_field_of_their_own(tmp_path: Path) -> None:
+    rows = [
+        item(0, photo=None, main="a", others=["c", "gone", "b"], plain="0.jpg", rest="2.jpg, 99.jpg,1.jpg"),
+        item(1, photo=None, main="b", others=[], plain="1.jpg", rest=None),
+        item(2, photo=None, main=None, others=["c"], plain=None, rest="0.jpg"),
+    ]
+    root = folder_of(tmp_path / "s", rows)
+    (root / "photos.csv").write_text("id,file\na,0.jpg\nb,1.jpg\nc,2.jpg\n")
+    join = {n: {"file": "photos.csv", "field": n, "key": "id"} for n in ("main", "others")}
+    join = {f"{n}_photo": rule for n, rule in join.items()}
+    joined = {"path": "main_photo.file", "more": "others_photo.file", "folder": "images"}
+    found = products_of(root, mapping_of(join=join, image=joined))
+    assert [(p.image, p.more_images) for p in found] == [
+        (jpeg(0), (jpeg(2), jpeg(1))),
+        (jpeg(1), ()),
+        (jpeg(2), ()),  # the only picture there is is the main one
+    ]
+    cells = {"path": "plain", "more": {"field": "rest", "separator": ","}, "folder": "images"}
+    found = products_of(root.rename(tmp_path / "t"), mapping_of(image=cells))
+    assert [p.more_images for p in found] == [(jpeg(2), jpeg(1)), (), ()]
+    with pytest.raises(ConfigurationError, match="more goes with path"):
+        parse_mapping(mapping_of(image={"bytes": "photo", "more": "rest"}), "m")
+
+
 def test_ids_and_file_names_are_made_of_fields(tmp_path: Path) -> None:
     root = folder_of(tmp_path / "s", [item(n, locale="de" if n else None) for n in range(3)])
     fields = {**mapping_of()["fields"], "product_id": {"template": "{locale}-{sku}"}}

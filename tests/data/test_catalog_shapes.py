@@ -120,6 +120,32 @@ def test_other_languages_prices_and_lists_in_a_cell_are_recognised(tmp_path: Pat
     assert draft.attributes == {"Größen": ("M", "S"), "Gewicht": "1,5", "price_eur": "3.00"}
 
 
+def test_several_pictures_are_found_whatever_stands_between_them(tmp_path: Path) -> None:
+    rows = [
+        {
+            "sku": f"A{i}",
+            "name": f"Mug {i}",
+            "Bild": f"{i}.png" + "|0.png" * (i % 3),
+            "weitere_bilder": f"{i - 1}.png",
+        }
+        for i in range(12)
+    ]
+    write_rows(tmp_path, rows)
+    found = yaml.safe_load(inspect(tmp_path, "shop")[0])
+    assert found["image"]["path"] == {"field": "Bild", "separator": "|"}
+    assert found["image"]["more"] == "weitere_bilder"
+    assert len(drafts(tmp_path, found)[4].more_images) == 2
+
+
+def test_a_table_in_another_encoding_is_named_with_what_to_do(tmp_path: Path) -> None:
+    write_rows(tmp_path, [{"Art.-Nr.": f"A{i}", "Größe": "M", "Foto": f"{i}.png"} for i in range(3)])
+    table = tmp_path / "artikel.csv"
+    table.write_bytes(table.read_text().encode("cp1252"))
+    (tmp_path / "notes.txt").write_text("no table")
+    with pytest.raises(SourceError, match=r"artikel\.csv.* not UTF-8; save the file as UTF-8"):
+        inspect(tmp_path, "laden")
+
+
 def test_a_title_of_no_known_name_is_the_short_text_that_differs(tmp_path: Path) -> None:
     rows = [
         {"koodi": f"A{i}", "teksti": f"pitkä kuvaus {i} ja vielä", "nimike": f"Muki {i}", "kuva": f"{i}.png"}

@@ -13,9 +13,10 @@ from rich.console import Console
 
 from components.report.budget import budget_table, duration, memory, memory_at_once, print_summary
 from components.report.display import Display
-from components.report.terminal import figure, read_metrics
+from components.report.terminal import read_metrics
+from components.report.text.markdown import cell
 from components.stage.left_out import write_note
-from components.stage.record import Record, StageResult, save_record
+from components.stage.record import Interval, Record, StageResult, save_record
 from flows.cli import guarded
 from flows.errors import StageFailedError
 
@@ -32,7 +33,7 @@ def test_a_summary_shows_results_budget_and_the_path_of_the_report(tmp_path: Pat
     names = ["hits_at_1", "hits_at_5", "mrr", "ndcg_at_10", "recall_at_100", "pointing"]
     row = {name: {"value": 0.41234, "low": 0.4, "high": 0.42, "n": 1500} for name in names}
     cut = {name: {**row[name], "n": 879} for name in names[:2]}
-    encoder = {"untrained": cut, "fine_tuned": row, "_tests": [{"metric": "mrr"}]}
+    encoder = {"untrained": cut, "fine_tuned": row, "_tests": []}
     (tmp_path / "metrics" / "encoder.json").write_text(json.dumps(encoder))
     (tmp_path / "metrics" / "headline.json").write_text('{"encoder.mrr": 0.4}')
     (tmp_path / "metrics" / "broken.json").write_text("{")
@@ -59,7 +60,8 @@ def shop_of_two(root: Path) -> str:
         }
 
     def paired(metric: str, a: str, b: str, low: float, high: float) -> dict[str, object]:
-        return {"metric": metric, "a": a, "b": b, "difference": (low + high) / 2, "low": low, "high": high}
+        found = {"metric": metric, "a": a, "b": b, "difference": (low + high) / 2, "low": low, "high": high}
+        return found | {"p": 0.5, "n": 1500}
 
     report: dict[str, object] = {}
     report["systems"] = {"listing": "dpo", "fusion": "moe_bilinear", "vlclip": "full"}
@@ -136,9 +138,8 @@ def test_a_systems_table_keeps_to_what_the_headline_speaks_of(tmp_path: Path) ->
     }
 
 
-def test_a_figure_without_interval_is_a_number_and_without_value_a_dash() -> None:
-    assert figure(None) == "–" and figure({"value": None}) == "–"
-    assert figure({"value": 0.5, "low": None, "high": None}) == "0.500"
+def test_a_figure_without_interval_is_a_number_and_none_a_dash() -> None:
+    assert cell(None) == "–" and cell(Interval(value=0.5, n=4)) == "0.500"
 
 
 @pytest.mark.parametrize(

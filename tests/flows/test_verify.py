@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.stage.errors import ConfigurationError, InvalidDataError
-from components.tracking.compare.committed import _verdict, verify
+from components.tracking.compare.committed import verdict_of, verify
 from flows.cli import app, guarded
 from tests.flows.toy_workspace import command
 
@@ -137,5 +137,5 @@ def test_what_cannot_be_compared_is_said(root: Path) -> None:
 
 @given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
 def test_a_figure_is_within_exactly_between_its_bounds(low: float, high: float, value: float) -> None:
-    verdict = _verdict(FIGURE, {"value": value}, min(low, high), max(low, high))
+    verdict = verdict_of(value, min(low, high), max(low, high))
     assert (verdict == "within") == (sorted([low, high, value])[1] == value)

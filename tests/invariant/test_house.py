@@ -158,6 +158,16 @@ def test_the_shop_is_known_to_the_stage_that_reads_it_alone() -> None:
     assert [name for name, stage in GRAPH.items() if "data/shop" in stage["deps"]] == ["catalog"]
 
 
+def test_every_page_loads_only_what_it_brings() -> None:
+    folders = [ROOT / "components", ROOT / "flows"]
+    files = [
+        path for folder in folders for path in folder.rglob("*") if path.suffix in (".jinja", ".html", ".py")
+    ]
+    pages = [path for path in files if "<!doctype html" in path.read_text(encoding="utf-8").casefold()]
+    assert len(pages) >= 6
+    assert not [path for path in pages if "Content-Security-Policy" not in path.read_text(encoding="utf-8")]
+
+
 def test_no_output_is_persisted_and_gpu_stages_have_cached_outputs_only() -> None:
     for name, stage in GRAPH.items():
         for out in [*stage.get("outs", []), *stage.get("metrics", [])]:

@@ -208,7 +208,7 @@ def test_pools_and_deployments_agree() -> None:
         assert isinstance(getattr(importlib.import_module(module), flow), Flow), deployment["entrypoint"]
 
 
-@pytest.mark.parametrize("script", ["worker.sh", "pools.sh"])
+@pytest.mark.parametrize("script", ["worker.sh", "pools.sh", "pin.sh"])
 def test_scripts_parse_stop_at_errors_and_may_be_executed(script: str) -> None:
     path = INFRA / script
     assert subprocess.run(["sh", "-n", str(path)], check=False).returncode == 0
@@ -228,6 +228,29 @@ def test_a_worker_refuses_a_repository_with_the_services_passwords(tmp_path: Pat
     done = subprocess.run([INFRA / "worker.sh", "gpu"], env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 2 and "bare repository" in done.stderr
     assert not (tmp_path / "clone").exists()
+
+
+def test_base_images_are_pinned_once_by_what_the_registry_says(tmp_path: Path) -> None:
+    settings, docker = tmp_path / ".env", tmp_path / "docker"
+    settings.write_text((INFRA / ".env.example").read_text())
+    env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+
+    def _pinned(answer: str) -> subprocess.CompletedProcess[str]:
+        docker.write_text(f"#!/bin/sh\necho {answer}\n")
+        docker.chmod(0o755)
+        return subprocess.run(
+            [INFRA / "pin.sh", settings], env=env, capture_output=True, text=True, check=False
+        )
+
+    refused = _pinned("sha256:short")
+    assert refused.returncode == 4 and "no digest of python:" in refused.stderr
+    assert settings.read_text() == (INFRA / ".env.example").read_text()
+    digest = "sha256:" + "0a" * 32
+    assert _pinned(digest).returncode == 0
+    named = re.findall(r"^(?:PYTHON|POSTGRES)_IMAGE=(.*)$", settings.read_text(), re.MULTILINE)
+    assert [image.partition("@")[2] for image in named] == [digest, digest]
+    pinned = settings.read_text()
+    assert _pinned("sha256:" + "0b" * 32).returncode == 0 and settings.read_text() == pinned
 
 
 def test_a_workers_health_is_asked_on_loopback_only(tmp_path: Path) -> None:

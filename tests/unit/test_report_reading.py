@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from components.report.figures.figures import Figures, PairedTest
 from components.report.text.reading import against, honest_reading
+from components.report.text.takeaway import takeaway
 from components.stage.record import Interval
 
 METRICS = ("hits_at_5", "mrr", "ndcg_at_10", "iou")
@@ -61,14 +62,25 @@ def test_variants_without_a_common_metric_are_not_compared() -> None:
     assert against(held, "a", "b") == "a and b have no metric in common."
 
 
+def test_the_reading_has_every_other_row_and_what_they_are_among_themselves() -> None:
+    held = figures(("mrr", "histogram", 0.1, 0.2))
+    between = PairedTest(
+        metric="iou", a="untrained", b="histogram", difference=0.2, low=0.1, high=0.3, p=0.01, n=9
+    )
+    lines = honest_reading(Figures("encoder", held.variants, (*held.tests, between)), "tuned")
+    assert [line.split(" is ")[0] for line in lines[1:]] == ["tuned", "the untrained network"]
+    assert "not compared by a paired test" in lines[0]
+
+
 def test_untrained_is_labelled_only_where_nothing_was_pretrained() -> None:
     held = figures(("mrr", "untrained", 0.1, 0.2))
-    assert any("learned nothing yet" in line for line in honest_reading(held, "tuned", pretrained=False))
-    assert not any("pretrained" in line for line in honest_reading(held, "tuned", pretrained=True))
+    for pretrained in (True, False):
+        caveats = takeaway(held, "tuned", (), pretrained).caveats
+        assert any("learned nothing yet" in line for line in caveats) != pretrained
 
 
 def test_few_cases_are_called_an_indication() -> None:
-    few = honest_reading(figures(("mrr", "histogram", 0.1, 0.2), n=879), "tuned", pretrained=True)
-    assert any("fewer than 1,000 cases (the smallest on 879)" in line for line in few)
-    many = honest_reading(figures(("mrr", "histogram", 0.1, 0.2), n=1000), "tuned", pretrained=True)
-    assert not any("indication" in line for line in many)
+    few = takeaway(figures(("mrr", "histogram", 0.1, 0.2), n=879), "tuned", (), pretrained=True)
+    assert any("fewer than 1,000 cases (the smallest on 879)" in line for line in few.caveats)
+    many = takeaway(figures(("mrr", "histogram", 0.1, 0.2), n=1000), "tuned", (), pretrained=True)
+    assert not any("indication" in line for line in many.caveats)

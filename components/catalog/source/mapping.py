@@ -132,6 +132,7 @@ class ImageRule(Params):
     # field (or template, as for a text) with a file name relative to ``folder``; of a list, the first that
     # exists is the main picture
     path: str | From | None = None
+    more: str | From | None = None  # a field with the file names of further pictures, where ``path`` has one
     folder: RelativePath = "."
     bytes: str | None = None  # field with the picture itself
     most: int = Field(8, ge=1, le=32)  # pictures of one product; 1 keeps the main one alone
@@ -140,11 +141,14 @@ class ImageRule(Params):
     def _one_origin(self) -> ImageRule:
         if (self.path is None) == (self.bytes is None):
             raise ValueError("give either path (a field with file names) or bytes (a field with pictures)")
+        if self.more is not None and self.path is None:
+            raise ValueError("more goes with path; of bytes, let the field hold a list")
         return self
 
-    def named(self) -> From | None:
-        """Where the file name comes from; None where the row holds the picture itself."""
-        return From(field=self.path) if isinstance(self.path, str) else self.path
+    def named(self) -> list[From]:
+        """Where file names come from, the main picture's first; nothing where the row holds pictures."""
+        given = [source for source in (self.path, self.more) if source is not None]
+        return [From(field=source) if isinstance(source, str) else source for source in given]
 
 
 class SplitRule(Params):
@@ -283,7 +287,7 @@ class Mapping(Params):
 
     def product_fields(self) -> list[str]:
         """Every field path that rows of products, with what is joined to them, must show somewhere."""
-        sources = [*self.fields.__dict__.values(), *self.attributes.values(), self.image.named()]
+        sources = [*self.fields.__dict__.values(), *self.attributes.values(), *self.image.named()]
         paths = [path for source in sources if source is not None for path in source.paths()]
         rules = [self.image.bytes, self.split.field if self.split else None]
         rows = [self.continues, self.skip_where_empty, *(rule.field for rule in self.join.values())]

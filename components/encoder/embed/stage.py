@@ -1,4 +1,4 @@
-"""Stage ``embeddings``: the vector of every product's picture, streamed from the catalogue's shards."""
+"""Stage ``embeddings``: every product's vector, of its picture or of all, streamed from the shards."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.features.picture_features import FeatureCache
-from components.encoder.model.features.pixels import ROWS_AT_ONCE, PixelCache, shard_paths
+from components.encoder.model.features.pixels import ROWS_AT_ONCE, shard_paths
 from components.encoder.model.params import EmbeddingsParams
 from components.encoder.model.towers.files import load_encoder
 from components.stage.files.publish import published
@@ -35,8 +35,7 @@ def run(params: EmbedStage, paths: Paths, record: Record) -> None:
     model = load_encoder(paths.encoder)
     model.encoder.shorten(settings.dimensions)
     encoder = BatchEncoder(model, settings.batch_size, settings.precision)
-    pixels = PixelCache(paths.catalogue, model.encoder.image_px, paths.cache, settings.threads)
-    features = FeatureCache(pixels, encoder, paths.cache)
+    features = FeatureCache.of_products(paths.catalogue, encoder, paths.cache, settings.threads)
     with published(paths.embeddings) as folder:
         folder.mkdir(parents=True)
         count = _write_vectors(

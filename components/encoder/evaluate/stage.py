@@ -58,7 +58,7 @@ def run(params: EncoderEvaluationStage, paths: Paths, record: Record) -> None:
         with record.timed(name):
             # Variants differ in their heads: a frozen tower reads each text once for all of them.
             batch = BatchEncoder(variant, settings.batch_size, settings.precision, paths.cache / "vectors")
-            features = FeatureCache(pixels, batch, paths.cache)
+            features = FeatureCache.of_products(paths.catalogue, batch, paths.cache, settings.threads)
             bonuses: dict[str, Bonus] = {}
             if name == "fine_tuned":
                 inferred = InferredTypes(batch, features, paths.catalogue, settings.relevant_grade)

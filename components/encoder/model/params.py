@@ -279,7 +279,7 @@ class EncoderParams(Params):
 class EmbeddingsParams(Params):
     """Block ``embeddings``: the stage that encodes every product's picture."""
 
-    threads: PositiveInt = 2
+    threads: PositiveInt = 1  # what is computed is the heads: the encoder's stage keeps the features
     batch_size: PositiveInt = 64
     precision: Precision = "bf16"
     # numbers of a vector, one of encoder.training.matryoshka: smaller and faster to search; null: all

@@ -10,7 +10,7 @@ from components.encoder.model.errors import EncoderConfigurationError
 from components.encoder.search.conditions import conditions
 from components.encoder.search.search import search, similar
 from components.retrieval.hits import print_hits
-from components.stage.arguments import Parser
+from components.stage.arguments import Parser, composed
 from components.stage.frame import explain
 
 
@@ -19,7 +19,8 @@ def _parser() -> Parser:
     commands = parser.add_subparsers(dest="command", required=True)
     for name, what in (("search", "text"), ("similar", "product_id")):
         command = commands.add_parser(name)
-        command.add_argument(what, **({"nargs": "?", "default": ""} if what == "text" else {}))  # type: ignore[arg-type]
+        optional = {"nargs": "?", "default": ""} if what == "text" else {}
+        command.add_argument(what, type=composed, **optional)  # type: ignore[arg-type]
         command.add_argument("--k", type=int, default=10)
         command.add_argument("--where", action="append", default=[])
         command.add_argument("--json", action="store_true")

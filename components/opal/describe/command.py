@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.stage.arguments import Parser
+from components.stage.arguments import Parser, composed
 from components.stage.errors import VitrineError
 from components.stage.files.printable import printable
 from components.stage.files.publish import write_text
@@ -27,7 +27,7 @@ def parser() -> Parser:
         description="Write the listing of a photo (JSON), or of a folder's photos (JSONL and a page).",
     )
     made.add_argument("photo", type=Path, help="a JPEG, PNG or WebP photo, or a folder of them")
-    made.add_argument("--category", required=True, help="a category of the schema")
+    made.add_argument("--category", required=True, type=composed, help="a category of the schema")
     made.add_argument("--model", type=Path, default=None, help="model folder; params.yaml names the default")
     made.add_argument("--schema", type=Path, default=Path("data/checked/schema.json"))
     made.add_argument("--precision", type=float, default=None, help="promised share of right values, 0..1")

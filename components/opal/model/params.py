@@ -62,8 +62,8 @@ class LoraParams(Params):
     rank: PositiveInt = 16
     alpha: PositiveInt = 32
     dropout: Share = 0.05
-    # names of linear layers, or a regular expression over them
-    targets: str | list[str] = ".*language_model.*(q|k|v|o|gate|up|down)_proj"
+    # names of linear layers, or a regular expression over them; null: all of the language model's
+    targets: str | list[str] | None = None
 
 
 class Taught(Params):
@@ -233,6 +233,23 @@ class DpoParams(Params):
         if self.reference == "online" and self.image_weight + self.anchor_weight:
             raise ValueError("image_weight and anchor_weight need reference: cached")
         return self
+
+
+class GrpoOptimiser(DpoOptimiser):
+    """As gentle as preference optimisation; a step's batch are photos."""
+
+    steps: PositiveInt = 40
+
+
+class GrpoParams(Params):
+    """Block ``grpo``, of the studies: group relative policy optimisation."""
+
+    seed: int = 67
+    threads: PositiveInt = 1
+    answers: int = Field(8, ge=2)  # sampled about each photo
+    temperature: PositiveFloat = 1.0
+    penalty: NonNegativeFloat = 1.0  # of a wrong value; a right one earns 1
+    training: GrpoOptimiser = GrpoOptimiser()
 
 
 class ListingEvalParams(Params):

@@ -35,6 +35,7 @@ class Opened:
     report: Mapping[str, Any] = field(default_factory=dict)  # of its calibration
     figures: Callable[[], dict[str, float]] = dict  # for the record, when all listings are refined
     close: Callable[[], None] = lambda: None  # lets go of what it holds open
+    prompts: Mapping[str, str] = field(default_factory=dict)  # task -> what a chat model is told
 
 
 class JudgeModule(Protocol):

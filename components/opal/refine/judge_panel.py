@@ -34,6 +34,11 @@ class JudgePanel:
         """What calibration found, of every judge that calibrates."""
         return {name: value for each in self.opened for name, value in each.report.items()}
 
+    @property
+    def prompts(self) -> dict[str, str]:
+        """What judges tell a chat model."""
+        return {task: text for each in self.opened for task, text in each.prompts.items()}
+
     def figures(self) -> dict[str, float]:
         """Figures of the judges for the record.
 

@@ -145,6 +145,7 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
             observed = observe(_batches(how, paths), schema, how, Path(scratch))
         with record.timed("calibrate"):
             panel = open_panel(Inputs(how, params.llm, paths, schema, observed))
+        record.prompts = panel.prompts
         writer = InstructionWriter(how.instructions, schema, panel.visible, how.seed)
         with closing(panel), closing(observed.siblings), published(paths.refined) as folder:
             with record.timed("refine"), Writers(folder) as files:

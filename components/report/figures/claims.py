@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from components.report.errors import ReportParamsError
-from components.report.figures.figures import Figures, PairedTest
+from components.report.figures.figures import Figures, PairedTest, paired
 from components.report.params import CLAIM_N, Claim, Standing
 from components.stage.record import Interval
 
@@ -67,14 +67,3 @@ def _judged(place: int, figures: Figures, claim: Claim, margin: float) -> Judged
     test = paired(figures, claim.metric, claim.ours, claim.baseline)
     standing = None if test is None else claim.standing(test.low, test.high, margin)
     return JudgedClaim(claim, cells[0], cells[1], test, standing)
-
-
-def paired(figures: Figures, metric: str, ours: str, baseline: str) -> PairedTest | None:
-    """The paired test of ``ours`` against ``baseline``, turned so that its difference is ours − baseline."""
-    for test in figures.tests:
-        if test.metric == metric and (test.a, test.b) == (ours, baseline):
-            return test
-        if test.metric == metric and (test.b, test.a) == (ours, baseline):
-            turned = {"a": test.b, "b": test.a, "difference": -test.difference}
-            return test.model_copy(update=turned | {"low": -test.high, "high": -test.low})
-    return None

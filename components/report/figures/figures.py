@@ -165,15 +165,20 @@ def verdict(figures: Figures, a: str, b: str, metric: str) -> Verdict | None:
 
     "better" needs the whole 95% interval of the difference on the good side of zero.
     """
+    test = paired(figures, metric, *((b, a) if lower_is_better(metric) else (a, b)))
+    if test is None:
+        return None
+    return "better" if test.low > 0 else "worse" if test.high < 0 else "unclear"
+
+
+def paired(figures: Figures, metric: str, ours: str, baseline: str) -> PairedTest | None:
+    """The paired test of ``ours`` against ``baseline``, turned so that its difference is ours − baseline."""
     for test in figures.tests:
-        if test.metric != metric or {test.a, test.b} != {a, b}:
-            continue
-        towards_a = (test.a == a) != lower_is_better(metric)
-        if test.low > 0:
-            return "better" if towards_a else "worse"
-        if test.high < 0:
-            return "worse" if towards_a else "better"
-        return "unclear"
+        if test.metric == metric and (test.a, test.b) == (ours, baseline):
+            return test
+        if test.metric == metric and (test.b, test.a) == (ours, baseline):
+            turned = {"a": test.b, "b": test.a, "difference": -test.difference}
+            return test.model_copy(update=turned | {"low": -test.high, "high": -test.low})
     return None
 
 

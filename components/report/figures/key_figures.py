@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from components.report.figures.claims import JudgedClaim, paired
-from components.report.figures.figures import Figures, PairedTest, Verdict, verdict
+from components.report.figures.claims import JudgedClaim
+from components.report.figures.figures import Figures, PairedTest, Verdict, paired, verdict
 from components.stage.record import Interval, lower_is_better
 
 MOST = 3  # figures that a reader keeps in mind

@@ -79,7 +79,7 @@ def _result(params: ReportParams, figures: fig.Figures, claims: list[JudgedClaim
     figures = fig.with_first(figures, subject)
     figures = fig.reordered(figures, glossary.in_order(figures))
     taken = takeaway(figures, subject, claims, params.pretrained)
-    return Result(figures, taken, honest_reading(figures, subject, params.pretrained))
+    return Result(figures, taken, honest_reading(figures, subject))
 
 
 def _sliced(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from components.report.figures.figures import PRETRAINED, Figures, metric_label, verdict
-from components.report.params import CLAIM_N
 from components.report.text import glossary
 
 FEW = 4  # this many metrics are named, more are counted
@@ -57,23 +56,9 @@ def _between_others(figures: Figures, subject: str) -> list[str]:
     return lines
 
 
-def honest_reading(figures: Figures, subject: str, pretrained: bool) -> list[str]:
-    """What may be said of ``subject`` and what may not, one sentence per item."""
-    lines = []
-    for other in figures.variants:
-        if other == subject:
-            continue
-        line = against(figures, subject, other)
-        if figures.knows_nothing(other, pretrained):
-            name = glossary.label(figures.system, other)
-            line += f" {name} has learned nothing yet: beating it shows only that training took effect."
-        lines.append(line)
-    lines += _between_others(figures, subject)
-    small = [test for test in figures.tests if test.n < CLAIM_N]
-    if small:
-        fewest = min(test.n for test in small)
-        lines.append(
-            f"{len(small)} of {len(figures.tests)} paired tests rest on fewer than {CLAIM_N:,} cases "
-            f"(the smallest on {fewest:,}): read those as an indication."
-        )
-    return lines
+def honest_reading(figures: Figures, subject: str) -> list[str]:
+    """What the tests say of ``subject`` beside each other row, and of the others among themselves."""
+    return [
+        *(against(figures, subject, other) for other in figures.variants if other != subject),
+        *_between_others(figures, subject),
+    ]

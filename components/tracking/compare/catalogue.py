@@ -9,12 +9,15 @@ import io
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from components.stage.files.thumbnails import thumbnail
 from components.tracking.compare.per_query import Results, Texts
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 PICTURE_PX = 88  # longest side: two densities of a cell of the page
 QUALITY = 60  # of WebP
@@ -123,18 +126,21 @@ def encoded(products: Products, ids: Collection[str]) -> Iterator[tuple[str, byt
 
 def small(raw: bytes) -> str | None:
     """An encoded picture as a small WebP in a data URI; None when it cannot be decoded."""
+    picture = decoded(raw, 2 * PICTURE_PX)
+    return thumbnail(picture, PICTURE_PX, QUALITY, "webp").uri if picture else None
+
+
+def decoded(raw: bytes, longest_px: int) -> Image | None:
+    """An encoded picture on white, no side longer than ``longest_px``; None when it cannot be decoded."""
     from PIL import Image
 
     try:
         with Image.open(io.BytesIO(raw), formats=("JPEG", "PNG", "WEBP")) as image:
             if image.width * image.height > MOST_PIXELS:
                 return None
-            image.draft("RGB", (2 * PICTURE_PX, 2 * PICTURE_PX))
-            picture: Any = image.convert("RGBA" if image.mode in ("P", "LA", "PA", "RGBA") else "RGB")
-            picture.thumbnail((2 * PICTURE_PX, 2 * PICTURE_PX))
-            if picture.mode == "RGBA":
-                ground = Image.new("RGBA", picture.size, "white")
-                picture = Image.alpha_composite(ground, picture).convert("RGB")
-            return thumbnail(picture, PICTURE_PX, QUALITY, "webp").uri
+            image.draft("RGB", (longest_px, longest_px))
+            shown = image.convert("RGBA")
+            shown.thumbnail((longest_px, longest_px))
+            return Image.alpha_composite(Image.new("RGBA", shown.size, "white"), shown).convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None

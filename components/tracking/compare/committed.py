@@ -6,7 +6,6 @@ then a figure counts as the same while it lies within the 95% interval that was 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +14,14 @@ from typing import Any, Literal
 from rich.console import Console
 
 from components.stage.errors import InvalidDataError
+from components.stage.record import Interval
+from components.tracking.compare.sides import figures_in
 from components.tracking.errors import UnknownReferenceError
 from components.tracking.lineage.lockfile import LOCK_FILES, LockEntry, parse_lock, read_lock
 from components.tracking.lineage.revision import file_at, files_at, resolve_commit
 
 Verdict = Literal["within", "outside", "missing", "new", "no interval"]
+Cells = Mapping[tuple[str, str], Interval | None]  # (variant, metric) -> figure, None for no number
 WRONG: tuple[Verdict, ...] = ("outside", "missing")
 
 
@@ -98,49 +100,31 @@ def verify(root: Path, revision: str = "HEAD") -> Verification:
     return Verification(commit, tuple(files), tuple(figures), outputs, inputs)
 
 
-def _figures(name: str, text: str | None) -> dict[tuple[str, str], Mapping[str, Any]]:
-    """(variant, metric) -> {value, low, high, n} of a file; the flat headline repeats figures of others."""
+def _figures(name: str, text: str | None) -> Cells:
     try:
-        loaded = json.loads(text or "{}")
+        return figures_in(text or "{}")
     except ValueError as error:
         raise InvalidDataError(f"{name} is not valid JSON ({error}); run its stage again.") from None
-    rows = loaded.items() if isinstance(loaded, dict) else ()
-    return {
-        (variant, metric): cell
-        for variant, row in rows
-        if isinstance(row, dict)
-        for metric, cell in row.items()
-        if isinstance(cell, dict) and "value" in cell
-    }
 
 
-def _differences(
-    name: str,
-    theirs: Mapping[tuple[str, str], Mapping[str, Any]],
-    ours: Mapping[tuple[str, str], Mapping[str, Any]],
-) -> Iterator[Difference]:
+def _differences(name: str, theirs: Cells, ours: Cells) -> Iterator[Difference]:
     """Figures of one file that differ."""
-    for variant, metric in dict.fromkeys([*theirs, *ours]):
-        old, new = theirs.get((variant, metric)), ours.get((variant, metric))
-        committed, found = (cell["value"] if cell else None for cell in (old, new))
-        if committed == found and old is not None and new is not None:
-            continue
-        low, high = (old.get("low"), old.get("high")) if old else (None, None)
-        verdict = _verdict(old, new, low, high)
-        yield Difference(name, variant, metric, committed, found, low, high, verdict)
+    for key in dict.fromkeys([*theirs, *ours]):
+        old, new = theirs.get(key), ours.get(key)
+        committed, found = (cell.value if cell else None for cell in (old, new))
+        if committed != found or (key in theirs) != (key in ours):
+            low, high = (old.low, old.high) if old else (None, None)
+            verdict = verdict_of(found, low, high) if key in theirs else "new"
+            yield Difference(name, *key, committed, found, low, high, verdict)
 
 
-def _verdict(
-    old: Mapping[str, Any] | None, new: Mapping[str, Any] | None, low: float | None, high: float | None
-) -> Verdict:
-    """What a figure that differs amounts to; one that could once be computed and now cannot is missing."""
-    if old is None:
-        return "new"
-    if new is None or new["value"] is None:
+def verdict_of(found: float | None, low: float | None, high: float | None) -> Verdict:
+    """What another figure amounts to; one that could once be computed and now cannot is missing."""
+    if found is None:
         return "missing"
     if low is None or high is None:
         return "no interval"
-    return "within" if low <= new["value"] <= high else "outside"
+    return "within" if low <= found <= high else "outside"
 
 
 def _entries(root: Path, commit: str) -> tuple[dict[str, tuple[str, ...]], dict[str, tuple[str, ...]]]:

@@ -14,7 +14,7 @@ from components.tracking.errors import UnknownReferenceError
 from components.tracking.faults import explained
 from components.tracking.lineage.lockfile import LockEntry, Output
 from components.tracking.publish.publish import tracking_params
-from components.tracking.publish.runs import SHORTEST_PREFIX, Runs
+from components.tracking.publish.runs import Runs
 from components.tracking.registry.names import existing_name, registry_call
 from components.tracking.store import catalogue_of, store_of
 
@@ -42,7 +42,8 @@ def recorded_side(root: Path, name: str, kind: str = "") -> Side:
             raise UnknownReferenceError(
                 f"'{name}' is no model: give NAME@ALIAS, NAME/VERSION, or the id of a logged model (m-...)."
             )
-        return _run_side(root, runs, name)
+        run = runs.named(name)  # a pipeline run with all its stages, cached ones too, or a single stage's run
+        return _filled(root, runs, Side(name, "run"), run, runs.members(run))
 
 
 def _version(root: Path, runs: Runs, name: str, alias: str | None, version: str | None) -> Any:
@@ -50,33 +51,6 @@ def _version(root: Path, runs: Runs, name: str, alias: str | None, version: str 
     if alias:
         return runs.client.get_model_version_by_alias(name, alias)
     return runs.client.get_model_version(name, version)
-
-
-def _run_side(root: Path, runs: Runs, name: str) -> Side:
-    """A pipeline run with all its stages, cached ones too, or a single stage's run."""
-    try:
-        run = runs.named(name)
-    except UnknownReferenceError:
-        if deleted := _deleted(runs.client, name):
-            raise UnknownReferenceError(
-                f"Run {deleted} was deleted in MLflow; bring it back with: "
-                f"mlflow runs restore --run-id {deleted}"
-            ) from None
-        raise
-    return _filled(root, runs, Side(name, "run"), run, runs.members(run))
-
-
-def _deleted(client: Any, name: str) -> str:
-    """Id of a deleted run that is called so, or begins so; "" if there is none."""
-    from mlflow.entities import ViewType
-
-    plain = name.strip().lower()
-    ids = [one.experiment_id for one in client.search_experiments(view_type=ViewType.ALL)]
-    for run in client.search_runs(ids, run_view_type=ViewType.DELETED_ONLY, max_results=5000):
-        started = len(plain) >= SHORTEST_PREFIX and run.info.run_id.startswith(plain)
-        if started or run.data.tags.get("vitrine.pipeline") == name:
-            return str(run.info.run_id)
-    return ""
 
 
 def _model_side(root: Path, runs: Runs, name: str, run_id: str | None) -> Side:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from components.tracking.errors import UnknownReferenceError
 from components.tracking.lineage.lockfile import LockEntry, Output, located, parse_lock, read_lock
 from components.tracking.lineage.revision import file_at, files_at, resolve_commit, revision
 from components.tracking.publish.datasets import CHECKED
+from components.tracking.publish.headline import number
 from components.tracking.publish.run_content import clean_key, flattened, is_code
 from components.tracking.store import main_workspace, profile_of
 
@@ -146,31 +146,37 @@ def take_figures(side: Side, path: str, raw: bytes | str) -> None:
     What is no number (NaN, null) is no figure; how many there are is noted, and so is broken JSON.
     """
     try:
-        loaded = json.loads(raw)
+        found = figures_in(raw)
     except ValueError:
         side.notes.append(f"{side.name}: {path} is not valid JSON, so its figures are missing.")
         return
-    undefined = 0
-    for variant, metrics in loaded.items() if isinstance(loaded, dict) else ():
-        for metric, cell in metrics.items() if isinstance(metrics, dict) else ():
-            if not isinstance(cell, dict) or "value" not in cell or variant.startswith("_"):
-                continue
-            value = _finite(cell["value"])
-            if value is None:
-                undefined += 1
-                continue
-            found = Interval(value=value, low=_finite(cell.get("low")), high=_finite(cell.get("high")), n=0)
-            n = cell.get("n")
-            side.metrics[Path(path).stem, variant, metric] = found.model_copy(
-                update={"n": n if isinstance(n, int) else 0}
-            )
-    if undefined:
+    side.metrics |= {(Path(path).stem, *key): cell for key, cell in found.items() if cell is not None}
+    if undefined := list(found.values()).count(None):
         side.notes.append(f"{side.name}: {undefined:,} figures of {path} are undefined (NaN or null).")
 
 
-def _finite(value: object) -> float | None:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if number and math.isfinite(value) else None  # type: ignore[arg-type]
+def figures_in(raw: bytes | str) -> dict[tuple[str, str], Interval | None]:
+    """(variant, metric) -> figure of a metrics file; None for one that is no number.
+
+    Raises:
+        ValueError: the file is no JSON.
+    """
+    loaded = json.loads(raw)
+    return {
+        (variant, metric): _interval(cell)
+        for variant, row in (loaded.items() if isinstance(loaded, dict) else ())
+        if isinstance(row, dict) and not variant.startswith("_")
+        for metric, cell in row.items()
+        if isinstance(cell, dict) and "value" in cell
+    }
+
+
+def _interval(cell: Mapping[str, Any]) -> Interval | None:
+    value, low, high = (number(cell.get(name)) for name in ("value", "low", "high"))
+    n = cell.get("n")
+    return (
+        None if value is None else Interval(value=value, low=low, high=high, n=n if isinstance(n, int) else 0)
+    )
 
 
 def _queries(side: Side) -> str:

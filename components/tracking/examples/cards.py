@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from components.tracking.compare.catalogue import MOST_PIXELS
 from components.tracking.compare.gallery import Answer, Example
 
 if TYPE_CHECKING:
@@ -35,22 +33,6 @@ class Boxes:
     value: float
     true: Box
     said: Box
-
-
-def decoded(raw: bytes) -> Image | None:
-    """A product's picture on white; None when it cannot be decoded."""
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(raw), formats=("JPEG", "PNG", "WEBP")) as image:
-            if image.width * image.height > MOST_PIXELS:
-                return None
-            image.draft("RGB", (2 * WIDE, 2 * WIDE))
-            shown = image.convert("RGBA")
-            shown.thumbnail((WIDE, WIDE))
-            return Image.alpha_composite(Image.new("RGBA", shown.size, GROUND), shown).convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return None
 
 
 def card(example: Example, figure: str, pictures: Mapping[str, Image]) -> Image:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from components.stage.files.pages import render_page
 from components.stage.files.thumbnails import thumbnail
-from components.tracking.compare.catalogue import Products, encoded, read_products, small
+from components.tracking.compare.catalogue import Products, decoded, encoded, read_products, small
 from components.tracking.compare.gallery import Example
 from components.tracking.compare.per_query import read_results
 from components.tracking.examples.beside import Beside, Measured, beside
-from components.tracking.examples.cards import WIDE, box_card, card, decoded
+from components.tracking.examples.cards import WIDE, box_card, card
 from components.tracking.examples.images import lay_out_images
 from components.tracking.examples.tables import confusion, told, won_and_lost
 from components.tracking.lineage.lockfile import LockEntry, located
@@ -94,7 +94,7 @@ class Shown:
         return {product: thumbnail(picture, WIDE, 70, "webp").uri for product, picture in cards.items()}
 
     def _opened(self, product: str) -> Image | None:
-        return decoded(self.pictures.get(product, b""))
+        return decoded(self.pictures.get(product, b""), WIDE)
 
     def _row(self, found: Beside, one: Example) -> list[Any]:
         theirs, ours = one.answers

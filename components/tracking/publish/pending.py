@@ -35,52 +35,44 @@ POLL_S = 0.1
 DIFF_BYTES = 500_000  # of an uncommitted diff that is kept
 
 
-class Join(BaseModel):
-    """Where a record belongs; fixed at first sight, for dvc.lock and git move on meanwhile."""
+class Origin(BaseModel):
+    """The pipeline run that something belongs to, and what that was made from."""
 
     model_config = ConfigDict(frozen=True)
+
+    pipeline: str  # id of the pipeline run, or of the group a bare `dvc repro` gets
+    code: Revision
+    profile: str
+    catalogue: str = ""  # "" in files of earlier versions: the profile's
+    prefect_run: str = ""
+
+    @property
+    def where(self) -> str:
+        """The catalogue that it belongs to."""
+        return self.catalogue or self.profile
+
+
+class Join(Origin):
+    """Where a record belongs; fixed at first sight, for dvc.lock and git move on meanwhile."""
 
     record: str
     stage: str
     status: str
     started: float  # Unix time, seconds
     seconds: float
-    pipeline: str  # id of the pipeline run, or of the group a bare `dvc repro` gets
-    prefect_run: str = ""
-    code: Revision
-    profile: str
-    catalogue: str = ""  # "" in joins of earlier versions: the profile's
     entry: LockEntry | None = None  # None: no lock entry belongs to this execution
     reason: str = ""  # why there is none
 
-    @property
-    def where(self) -> str:
-        """The catalogue that the execution belongs to."""
-        return self.catalogue or self.profile
 
-
-class Links(BaseModel):
+class Links(Origin):
     """Stages a pipeline run found cached: stage -> digest of their lock entry."""
 
-    pipeline: str
-    code: Revision
-    profile: str
-    catalogue: str = ""
     stages: dict[str, str]
 
-    @property
-    def where(self) -> str:
-        """The catalogue that the pipeline run belongs to."""
-        return self.catalogue or self.profile
 
-
-class Pipeline(BaseModel):
+class Pipeline(Origin):
     """What a pipeline run started from."""
 
-    pipeline: str
-    code: Revision
-    profile: str
-    catalogue: str = ""
     changed: dict[str, str] = {}  # parameters that differ from their defaults
     diff: str = ""  # what was not committed
 
@@ -98,7 +90,7 @@ def state(root: Path) -> Path:
     return root / STATE
 
 
-def _read(path: Path, model: type[M]) -> M | None:
+def read_state(path: Path, model: type[M]) -> M | None:
     try:
         return model.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
@@ -161,7 +153,7 @@ def note_ended(root: Path, store: Store, pipeline: str) -> None:
 
 def opened(root: Path, store: Store) -> dict[str, str]:
     """Pipeline run -> its MLflow run, of those that a killed sync has left open."""
-    found = (_read(path, Opened) for path in sorted(_opened(root, store).glob("*.json")))
+    found = (read_state(path, Opened) for path in sorted(_opened(root, store).glob("*.json")))
     return {} if store.missing() else {one.pipeline: one.run_id for one in found if one is not None}
 
 
@@ -194,7 +186,7 @@ def load_records(paths: list[Path]) -> tuple[list[Record], list[str]]:
     """Read records, oldest first; a broken one is set aside as ``.broken``, with a warning."""
     records, warnings = [], []
     for path in paths:
-        record = _read(path, Record)
+        record = read_state(path, Record)
         if record is not None and record.id == path.stem:
             records.append(record)
         elif path.exists():
@@ -205,7 +197,7 @@ def load_records(paths: list[Path]) -> tuple[list[Record], list[str]]:
 
 def joins(root: Path) -> dict[str, Join]:
     """All joins made so far, by record id."""
-    found = (_read(path, Join) for path in (state(root) / "joined").glob("*.json"))
+    found = (read_state(path, Join) for path in (state(root) / "joined").glob("*.json"))
     return {join.record: join for join in found if join is not None}
 
 
@@ -223,7 +215,7 @@ def start_pipeline(root: Path, pipeline: str, changed: Mapping[str, str] | None 
 
 def started(root: Path, pipeline: str) -> Pipeline | None:
     """What a pipeline run started from; None where nobody noted it (a bare ``dvc repro``)."""
-    return _read(state(root) / "pipelines" / f"{key_of(pipeline)}.json", Pipeline) if pipeline else None
+    return read_state(state(root) / "pipelines" / f"{key_of(pipeline)}.json", Pipeline) if pipeline else None
 
 
 def _now(root: Path, pipeline: str) -> Pipeline:
@@ -296,7 +288,7 @@ def _own_entry(
 def _executed(root: Path, pipeline: str) -> bool:
     """Did the pipeline run execute any stage? Records without a join are read first, then the joins."""
     folder = state(root) / "joined"
-    fresh = (_read(path, Record) for path in record_files(root) if not (folder / path.name).exists())
+    fresh = (read_state(path, Record) for path in record_files(root) if not (folder / path.name).exists())
     if any(record is not None and record.parent == pipeline for record in fresh):
         return True
     return any(join.pipeline == pipeline for join in joins(root).values())
@@ -325,7 +317,7 @@ def queued_links(root: Path) -> dict[Path, Links]:
     """Links that wait, by the file that holds them; a broken file is removed (links can be made again)."""
     found: dict[Path, Links] = {}
     for path in sorted((state(root) / "links").glob("*.json")):
-        links = _read(path, Links)
+        links = read_state(path, Links)
         if links is None:
             path.unlink(missing_ok=True)
         else:

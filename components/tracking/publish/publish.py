@@ -32,7 +32,7 @@ from components.tracking.publish.datasets import dataset_inputs, evaluated_split
 from components.tracking.publish.evaluations import Reading, evaluated, log_evaluation, log_validation
 from components.tracking.publish.headline import Tables
 from components.tracking.publish.models import log_model, trained_models
-from components.tracking.publish.pending import Join, Links, link_cached, pending, start_pipeline
+from components.tracking.publish.pending import Join, Origin, link_cached, pending, start_pipeline
 from components.tracking.publish.runs import is_deleted
 from components.tracking.publish.summary import summarise
 from components.tracking.publish.views import describe
@@ -191,7 +191,7 @@ class _Publisher:
         found = self.client.search_runs(everywhere, query, max_results=1, order_by=order)
         return found[0] if found else None
 
-    def parent(self, pipeline: str, started: float, join: Join | Links) -> Any:
+    def parent(self, pipeline: str, started: float, join: Origin) -> Any:
         """MLflow run of a pipeline run, made if it is not there."""
         if pipeline not in self.parents:
             experiment = self.experiment(join.where)
@@ -287,7 +287,7 @@ class _Publisher:
         log_traces(stage, conversations(self.root, record, join.entry), prompts)
         return linked_prompts(prompts)
 
-    def link(self, path: Path, links: Links) -> None:
+    def link(self, path: Path, links: waiting.Links) -> None:
         """Tag a pipeline run with the runs that made its cached stages, and drop the queued file."""
         parent = self.parent(links.pipeline, 0.0, links)
         found: dict[str, str] = {}

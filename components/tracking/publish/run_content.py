@@ -24,7 +24,7 @@ from components.stage.record import Record
 from components.tracking.lineage.lockfile import LockEntry, Output, digest, located
 from components.tracking.params import TrackingParams
 from components.tracking.publish import headline
-from components.tracking.publish.pending import Join, Links
+from components.tracking.publish.pending import Join, Origin
 from components.tracking.store import CATALOGUE
 
 # MLflow's limits (mlflow.utils.validation)
@@ -140,7 +140,7 @@ def pipeline_figures(tables: headline.Tables, params: TrackingParams) -> list[Fi
     return [Figure(key=clean_key(k), value=v) for k, v in found.items() if v is not None]
 
 
-def pipeline_name(join: Join | Links, started: float, what: str = "") -> str:
+def pipeline_name(join: Origin, started: float, what: str = "") -> str:
     """What a person calls a pipeline run: what ran, commit, and when it began (UTC).
 
     MLflow's table cuts names early, so what tells runs apart comes first; the experiment says the catalogue,
@@ -171,12 +171,12 @@ def table_tag(tables: Mapping[str, str]) -> dict[str, str]:
     return {"mlflow.loggedArtifacts": json.dumps(shown)} if shown else {}
 
 
-def common_tags(join: Join | Links) -> dict[str, str]:
+def common_tags(join: Origin) -> dict[str, str]:
     """Tags that a pipeline run and its stage runs share."""
     dirty = "" if join.code.dirty is None else str(join.code.dirty).lower()
     return {
         "vitrine.pipeline_run": join.pipeline,
-        "vitrine.prefect_run": join.prefect_run if isinstance(join, Join) else "",
+        "vitrine.prefect_run": join.prefect_run,
         "vitrine.profile": join.profile,
         CATALOGUE: join.where,
         "vitrine.git_commit": join.code.commit,

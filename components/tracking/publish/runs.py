@@ -82,10 +82,10 @@ class Runs:
         ]
         if not ids and "'" not in name:
             ids = self.search(f"tags.`vitrine.pipeline` = '{name}'")[-1:]
-        if not ids and (run := self.get(plain)) and run.info.lifecycle_stage != "active":
+        if not ids and (deleted := self._deleted(name)):
             raise UnknownReferenceError(
-                f"Run {plain} was deleted in MLflow: restore it there (`mlflow runs restore --run-id "
-                f"{plain}`), or name another one."
+                f"Run {deleted} was deleted in MLflow: restore it there (`mlflow runs restore --run-id "
+                f"{deleted}`), or name another one."
             )
         if not ids:
             raise UnknownReferenceError(
@@ -97,6 +97,18 @@ class Runs:
                 f"{len(ids)} run ids begin with '{name}' ({listed}): give more characters."
             )
         return ids[0]
+
+    def _deleted(self, name: str) -> str:
+        """Id of a deleted run that is called so, or begins so; "" if there is none."""
+        from mlflow.entities import ViewType
+
+        plain = name.strip().lower()
+        ids = [one.experiment_id for one in self.client.search_experiments(view_type=ViewType.ALL)]
+        for run in self.client.search_runs(ids, run_view_type=ViewType.DELETED_ONLY, max_results=5000):
+            begins = len(plain) >= SHORTEST_PREFIX and run.info.run_id.startswith(plain)
+            if begins or run.data.tags.get("vitrine.pipeline") == name:
+                return str(run.info.run_id)
+        return ""
 
     def get(self, run_id: str) -> Any | None:
         """The run with exactly this id, or None."""

@@ -73,16 +73,10 @@ def _told(systems: str) -> str:
 def _files(root: Path, members: Sequence[Join], noted: Pipeline | None) -> dict[str, str]:
     wanted = {join.record for join in members}
     paths = [path for path in waiting.record_files(root) if path.stem in wanted]
-    resolved = {record.stage: record.parameters for record in map(_record, paths) if record}
+    records = (waiting.read_state(path, Record) for path in paths)
+    resolved = {record.stage: record.parameters for record in records if record}
     found = {"parameters.json": json.dumps(resolved, indent=1, sort_keys=True)} if resolved else {}
     return found | ({"uncommitted.diff": noted.diff} if noted and noted.diff else {})
-
-
-def _record(path: Path) -> Record | None:
-    try:
-        return Record.model_validate_json(path.read_bytes())
-    except (OSError, ValueError):
-        return None
 
 
 def note(run: Any, members: Sequence[Join], made: Sequence[Any], kept_diff: bool = False) -> str:

@@ -63,6 +63,7 @@ def train(params: Blocks, paths: Paths, record: Record, until: int | None = None
     keep_freed_memory()
     with record.timed("prepare"):
         loaded = load_encoder(paths.encoder)
+        loaded.encoder.all_pictures = False  # a box is of the main picture
         data, validate = make_training_set(variant, params.vlclip, loaded, paths, params.left_out_types)
         settings = encoder_params(params.vlclip, loaded)
         _start(loaded.encoder, variant, params)

@@ -24,10 +24,11 @@ from components.encoder.model.features.pixels import PixelCache, square
 from components.encoder.model.params import EmbeddingsParams, EncoderParams, EvaluationParams
 from components.encoder.model.towers.files import save_encoder
 from components.encoder.model.towers.start import starting_model
+from components.encoder.search import __main__ as encoder_search
 from components.stage.resume import sha256_file, sha256_folder
+from tests.in_process import Done, run_command, run_stage
 
 ROOT = Path(__file__).parents[3]
-SEARCH = "components.encoder.search"
 EVALUATION = {
     "seed": 1, "threads": 1, "batch_size": 16, "precision": "fp32", "split": "test", "relevant_grade": 3,
     "bootstrap_samples": 500, "attribute_prompt": "{value} {product_type}", "histogram_bins": 4,
@@ -48,7 +49,7 @@ def trained(shapes: Path, tiny_block: dict[str, Any], tmp_path_factory: pytest.T
     for room in ("encoder.model.train", "encoder.embed", "retrieval", "encoder.evaluate"):
         if room == "retrieval":
             pass_the_gate(root)
-        done = run(root, "components.stage", room)
+        done = run_stage(root, room)
         assert done.returncode == 0, done.stderr
     return root
 
@@ -61,15 +62,8 @@ def pass_the_gate(root: Path) -> None:
     (root / "reports/quality/embeddings.json").write_text(json.dumps(verdict))
 
 
-def run(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {
-        "PYTHONPATH": str(ROOT),
-        "PATH": "/usr/bin:/bin",
-        "OMP_NUM_THREADS": "1",
-        "HOME": str(root),
-    }
-    command = [sys.executable, "-m", *arguments]
-    return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
+def search(root: Path, *words: str) -> Done:
+    return run_command(root, encoder_search.main, *words)
 
 
 def test_training_beats_no_training_on_what_it_was_shown(trained: Path) -> None:
@@ -129,12 +123,12 @@ def test_a_second_evaluation_and_no_caches_change_nothing(trained: Path, tmp_pat
     )
     shutil.rmtree(tmp_path / "again/data/embeddings")
     for room in ("encoder.embed", "encoder.evaluate"):
-        assert run(tmp_path / "again", "components.stage", room).returncode == 0
+        assert run_stage(tmp_path / "again", room).returncode == 0
     for folder in ("data/embeddings", "metrics", "results"):
         assert sha256_folder(trained / folder) == sha256_folder(tmp_path / "again" / folder), folder
     assert list((tmp_path / "again/.vitrine/cache/features").glob("*.npy"))
     before = sha256_folder(tmp_path / "again/data/embeddings")
-    assert run(tmp_path / "again", "components.stage", "encoder.embed").returncode == 0
+    assert run_stage(tmp_path / "again", "encoder.embed").returncode == 0
     assert sha256_folder(tmp_path / "again/data/embeddings") == before
 
 
@@ -147,7 +141,7 @@ def test_vectors_that_can_be_cut_are_a_row_for_each_of_their_sizes(trained: Path
     config["architecture"]["dimensions"] = [2]
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "checksums.json").unlink()
-    done = run(root, "components.stage", "encoder.evaluate", "study=models/study/encoder")
+    done = run_stage(root, "encoder.evaluate", "study=models/study/encoder")
     assert done.returncode == 0, done.stderr
     metrics = json.loads((root / "metrics/study_encoder.json").read_text())
     assert metrics["nested"]["mrr"] == metrics["fine_tuned"]["mrr"]
@@ -157,22 +151,20 @@ def test_vectors_that_can_be_cut_are_a_row_for_each_of_their_sizes(trained: Path
 def test_search_and_similar_answer_without_the_graph(trained: Path, tmp_path: Path) -> None:
     bare = tmp_path / "bare"
     shutil.copytree(trained / "models", bare / "models")
-    found = run(
-        bare,
-        "components.encoder.search",
-        "search",
-        "red square",
-        "--k",
-        "5",
-        "--where",
-        "colour=red",
-        "--json",
-    )
+    words = ("search", "red square", "--k", "5", "--where", "colour=red", "--json")
+    environment = {
+        "PYTHONPATH": str(ROOT),
+        "PATH": "/usr/bin:/bin",
+        "OMP_NUM_THREADS": "1",
+        "HOME": str(bare),
+    }
+    command = [sys.executable, "-m", "components.encoder.search", *words]
+    found = subprocess.run(command, cwd=bare, env=environment, capture_output=True, text=True)
     assert found.returncode == 0, found.stderr
     hits = json.loads(found.stdout)
     assert len(hits) == 5 and {h["attributes"]["colour"] for h in hits} == {"red"}
     assert [h["rank"] for h in hits] == [1, 2, 3, 4, 5]
-    like = json.loads(run(bare, SEARCH, "similar", hits[0]["product_id"], "--k", "3", "--json").stdout)
+    like = json.loads(search(bare, "similar", hits[0]["product_id"], "--k", "3", "--json").stdout)
     assert len(like) == 3 and hits[0]["product_id"] not in {h["product_id"] for h in like}
 
 
@@ -180,16 +172,7 @@ def test_a_picture_finds_itself(trained: Path, tmp_path: Path) -> None:
     shard = sorted((trained / "data/checked/products").glob("*.parquet"))[0]
     row = pq.read_table(shard).slice(3, 1).to_pylist()[0]
     (tmp_path / "photo.png").write_bytes(row["image"]["bytes"])
-    found = run(
-        trained,
-        "components.encoder.search",
-        "search",
-        "--image",
-        str(tmp_path / "photo.png"),
-        "--k",
-        "1",
-        "--json",
-    )
+    found = search(trained, "search", "--image", str(tmp_path / "photo.png"), "--k", "1", "--json")
     hit = json.loads(found.stdout)[0]
     assert hit["product_id"] == row["product_id"] and hit["score"] == pytest.approx(1, abs=1e-3)
 
@@ -208,14 +191,14 @@ def test_a_picture_finds_itself(trained: Path, tmp_path: Path) -> None:
 def test_a_wrong_search_is_told_in_a_sentence(
     trained: Path, arguments: list[str], sentence: str, code: int | None
 ) -> None:
-    done = run(trained, SEARCH, *arguments)
+    done = search(trained, *arguments)
     assert done.returncode == code if code is not None else done.returncode in (2, 4)
     assert sentence in done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_photo_that_is_no_picture_is_refused(trained: Path, tmp_path: Path) -> None:
     (tmp_path / "x.jpg").write_text("<html>")
-    done = run(trained, SEARCH, "search", "--image", str(tmp_path / "x.jpg"))
+    done = search(trained, "search", "--image", str(tmp_path / "x.jpg"))
     assert done.returncode == 4 and "Traceback" not in done.stderr
 
 
@@ -225,7 +208,7 @@ def test_an_index_of_another_model_is_refused(trained: Path, tmp_path: Path) -> 
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
     weights.write_bytes(bytes(data))
-    done = run(tmp_path, SEARCH, "search", "red")
+    done = search(tmp_path, "search", "red")
     assert done.returncode == 4 and "model" in done.stderr
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import io
 import json
@@ -24,7 +23,7 @@ from components.fusion.model.params import EncodeParams, ProductTextParams
 from components.fusion.model.towers.product_texts import WholeTexts
 from components.fusion.model.towers.towers import Items, joined
 from components.search.search import open_model
-from components.stage.frame import main
+from tests.in_process import run_stage
 from tests.model.fusion.conftest import BLOCKS, ENCODE, WITHOUT_PICTURE, WITHOUT_TITLE
 from tests.model.red_team import LISTING_TEXTS
 from tests.model.spoiled_catalogue import change_products, change_schema
@@ -48,22 +47,16 @@ def own(shop: Path, tmp_path: Path) -> Path:
     return root
 
 
-def run(root: Path, stage: str) -> tuple[int, str]:
-    """A stage of fusion in ``root``: its exit code, and what it said."""
-    told = io.StringIO()
-    with contextlib.chdir(root), contextlib.redirect_stderr(told):
-        return main(f"fusion.{stage}".split()), told.getvalue()
-
-
 def done(root: Path, *stages: str) -> None:
     for stage in stages:
-        code, told = run(root, stage)
-        assert code == 0, told
+        ended = run_stage(root, *f"fusion.{stage}".split())
+        assert ended.returncode == 0, ended.stderr
 
 
 def refused(root: Path, stage: str, sentence: str) -> None:
-    code, told = run(root, stage)
-    assert code == 4 and re.search(sentence, told) and "Traceback" not in told, told
+    ended = run_stage(root, *f"fusion.{stage}".split())
+    assert ended.returncode == 4 and "Traceback" not in ended.stderr, ended.stderr
+    assert re.search(sentence, ended.stderr), ended.stderr
 
 
 def figures(root: Path) -> dict[str, Any]:

@@ -22,14 +22,20 @@ import torch
 import yaml
 from PIL import Image, ImageDraw
 
-from components.catalog.format.schema import CatalogSchema, listing_json_schema, listing_problems, read_schema
+from components.catalog.format.schema import (
+    CatalogSchema,
+    listing_json_schema,
+    listing_problems,
+    read_schema,
+    write_schema,
+)
 from components.opal.describe.command import main
 from components.opal.model.language.files import load_listing_model, read_note
 from components.opal.model.listing_text import parse_answer
 from components.opal.model.preferences.stage import PAIRS_SCHEMA
 from components.opal.model.writing.generate import Decoding, ListingGenerator
-from components.stage import frame
 from components.stage.resume import sha256_folder
+from tests.in_process import Done, run_stage
 from tests.model.opal.listing_shop import SCHEMA, blocks, picture, write_workspace
 from tests.model.red_team import LISTING_TEXTS, PICTURE_TEXTS
 
@@ -38,21 +44,19 @@ TITLE_CHARS = 24  # listing.max_title_chars of the test's parameters
 TUNED = "models/listing/sft_refined"
 
 
-def run(root: Path, *words: str) -> tuple[int, str]:
-    """A stage of OPAL in ``root``: its exit code, and what it said."""
-    told = io.StringIO()
-    with contextlib.chdir(root), contextlib.redirect_stderr(told):
-        return frame.main([f"opal.model.{words[0]}", *words[1:]]), told.getvalue()
+def run(root: Path, words: str) -> Done:
+    return run_stage(root, *f"opal.model.{words}".split())
 
 
 def done(root: Path, words: str) -> None:
-    code, told = run(root, *words.split())
-    assert code == 0, told
+    ended = run(root, words)
+    assert ended.returncode == 0, ended.stderr
 
 
 def refused(root: Path, words: str, sentence: str) -> None:
-    code, told = run(root, *words.split())
-    assert code == 4 and re.search(sentence, told) and "Traceback" not in told, told
+    ended = run(root, words)
+    assert ended.returncode == 4 and "Traceback" not in ended.stderr, ended.stderr
+    assert re.search(sentence, ended.stderr), ended.stderr
 
 
 @pytest.fixture(scope="module")
@@ -117,16 +121,42 @@ def assert_obeys(listing: dict[str, Any], schema: CatalogSchema, category: str) 
     assert all(0 < len(text) <= TITLE_CHARS for text in texts), texts
 
 
-def test_photos_of_nothing_become_listings_of_the_schema(shop: Path, tmp_path: Path) -> None:
+def test_photos_of_nothing_of_two_products_and_of_text_become_listings_of_the_schema(
+    shop: Path, tmp_path: Path
+) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
-    for name, pixels in (("white", noise * 0 + 255), ("black", noise * 0), ("noise", noise)):
+    shots = {"white": noise * 0 + 255, "black": noise * 0, "noise": noise, "text": shown("SALE size 42 " * 3)}
+    shots["two"] = np.hstack(
+        [np.asarray(Image.open(io.BytesIO(picture(c, True, 1)))) for c in ("red", "blue")]
+    )
+    for name, pixels in shots.items():
         Image.fromarray(pixels).save(tmp_path / f"{name}.png")
     assert described(shop, tmp_path) == 0
     found = lines(tmp_path)
-    assert [line["photo"] for line in found] == ["black.png", "noise.png", "white.png"]
+    assert [line["photo"] for line in found] == [f"{name}.png" for name in sorted(shots)]
     for line in found:
         assert_obeys(line["listing"], CatalogSchema.model_validate(SCHEMA), "shapes")
         assert all(0 <= value <= 1 for value in line["confidence"].values())
+
+
+@pytest.mark.slow
+def test_a_category_of_ten_products_is_taught_preferred_and_described(own: Path) -> None:
+    few = [f"p{i:03d}" for i in range(10)]
+    change_products(own, lambda row: {"category": "few"} if row["product_id"] in few else {})
+    refined = own / "data/refined/products.parquet"
+    table = pq.read_table(refined)
+    rows = [r | {"category": "few"} if r["product_id"] in few else r for r in table.to_pylist()]
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), refined)
+    schema = CatalogSchema.model_validate(
+        {"categories": dict.fromkeys(("few", "shapes"), SCHEMA["categories"]["shapes"])}
+    )
+    write_schema(own / "data/checked/schema.json", schema)
+    for stage in ("sft variant=refined", "preferences", "dpo"):
+        done(own, stage)
+    (own / "a.png").write_bytes(picture("red", True, 1))
+    assert described(own, own, "few", model="models/listing/dpo") == 0
+    (line,) = lines(own)
+    assert_obeys(line["listing"], schema, "few")
 
 
 @pytest.mark.parametrize("category", ["", "spaceships", ORDER])
@@ -228,8 +258,7 @@ def test_too_long_sequences_stop_tuning_before_a_step_and_are_named(own: Path) -
     made = blocks()
     made["listing"]["language"]["context_length"] = 16
     (own / "params.yaml").write_text(yaml.safe_dump(made))
-    code, told = run(own, "sft", "variant=raw")
-    assert code == 4 and "longer than the model's 16 tokens" in told and "for the picture): p0" in told
+    refused(own, "sft variant=raw", r"longer than the model's 16 tokens.*for the picture\): p0")
     assert not (own / "models/listing/sft_raw").exists()
     assert not list(own.glob(".vitrine/resume/*/*/*")), "a step was taken"
 
@@ -237,8 +266,8 @@ def test_too_long_sequences_stop_tuning_before_a_step_and_are_named(own: Path) -
 def test_too_long_pairs_stop_preferring_before_a_step_and_are_named(own: Path) -> None:
     fine = '{"title":"Red bar","attributes":{"colour":"red"}}'
     write_pairs(own, ("p000", fine, "{}"), ("p005", fine, "no " * 200), ("p010", fine, "{}"))
-    code, told = run(own, "dpo")
-    assert code == 4 and "longer than the model's 160 tokens" in told
+    told = run(own, "dpo").stderr
+    assert "longer than the model's 160 tokens" in told
     assert "p005" in told and "p000" not in told and "p010" not in told
     assert not (own / "models/listing/dpo").exists()
 

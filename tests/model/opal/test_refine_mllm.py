@@ -284,6 +284,8 @@ def test_a_refinement_that_stops_goes_on_with_equal_bytes_and_pays_nothing_twice
     with served(sees_no_volume, monkeypatch) as second:
         assert run_refine(tmp_path / "cut", monkeypatch) == 0
     both = first.paid + second.paid
+    (kept,) = (tmp_path / "whole").glob(".vitrine/records/opal.refine/*.json")
+    assert json.loads(kept.read_text())["prompts"] == {TASK: SYSTEM}
     assert sum(first.paid.values()) == 9 and max(both.values()) == 1 and set(both) == set(whole.paid)
     names = [tmp_path / name / "data/refined" for name in ("cut", "whole")]
     assert sha256_folder(names[0]) == sha256_folder(names[1])

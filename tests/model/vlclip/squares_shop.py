@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import io
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +15,6 @@ from components.catalog.format.records import PAIRS, Product, Qrel, Query, Truth
 from components.catalog.format.shards import CatalogueWriter, write_qrels, write_queries
 from components.catalog.format.truth import TruthWriter
 from components.encoder.model.features.rows import read_rows
-from components.stage.frame import main
 from tests.model.coloured_shapes import (
     CAPTIONS,
     COLOURS,
@@ -109,21 +105,6 @@ def write_params(root: Path, **changes: Any) -> dict[str, Any]:
         at[last] = value
     (root / "params.yaml").write_text(yaml.safe_dump(blocks))
     return blocks
-
-
-@dataclass(frozen=True)
-class Done:
-    """How a stage ended."""
-
-    returncode: int
-    stderr: str
-
-
-def run_stage(root: Path, *words: str) -> Done:
-    """A stage of ``root`` in this process, as its command in dvc.yaml says: ``vlclip.model variant=raw``."""
-    told = io.StringIO()
-    with contextlib.chdir(root), contextlib.redirect_stderr(told):
-        return Done(main(words), told.getvalue())
 
 
 ENCODER = encoder_block(captions=dict.fromkeys(CAPTIONS, 1.0), epochs=3, batch_size=16)

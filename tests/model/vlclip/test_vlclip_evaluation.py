@@ -26,9 +26,10 @@ from components.vlclip.evaluate.similar import chance, likeness, precision_at
 from components.vlclip.evaluate.slices import scene_slice
 from components.vlclip.grounding.foreground import drawn_around
 from components.vlclip.model.params import VlclipEvaluationParams
+from tests.in_process import run_stage
 from tests.model.llm.lamps import CLARIFY
 from tests.model.spoiled_catalogue import change_products
-from tests.model.vlclip.squares_shop import BLOCKS, ROOT, STAGES, run_stage, write_params
+from tests.model.vlclip.squares_shop import BLOCKS, ROOT, STAGES, write_params
 
 
 @pytest.fixture(scope="module")

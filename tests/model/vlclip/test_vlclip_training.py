@@ -46,7 +46,8 @@ from components.vlclip.model.variants import (
     variant_of,
 )
 from components.vlclip.model.views import view_features
-from tests.model.vlclip.squares_shop import BLOCKS, ROOT, run_stage, write_params
+from tests.in_process import run_stage
+from tests.model.vlclip.squares_shop import BLOCKS, ROOT, write_params
 
 
 @pytest.fixture(scope="module")

@@ -26,9 +26,10 @@ NAMES = {
     "bulletpoint about beschreibung descripcion descripción descrizione omschrijving",
     "category": "category productcategory maincategory department categories categorypath categoryname "
     "mastercategory googleproductcategory producttype type "
-    "warengruppe kategorie abteilung categorie catégorie rayon categoria categoría reparto afdeling",
+    "warengruppe kategorie abteilung bereich raum "
+    "categorie catégorie rayon categoria categoría reparto afdeling",
     "product_type": "producttype type kind articletype subcategory itemtype class "
-    "artikeltyp artikelart produkttyp warenart typ tipo soort",
+    "artikeltyp artikelart produkttyp produktart warenart typ tipo soort",
     "picture": "image imagesrc imagelink imageurl picture photo img images imagepath file filename "
     "mainimage mainimageid imagefrontsmallurl imagefronturl bild foto immagine imagen afbeelding",
     "split": "split fold subset",
@@ -56,6 +57,10 @@ LONGEST_VALUE = 60  # characters; attributes are short
 PRICED = 0.9  # share of the values of a price that name its currency
 SEPARATED = 0.2  # share of the values of a list in a cell that hold several
 MOST_NUMBERS = 12  # different ones: more are a measure or a price
+# Of names of fields with further pictures, beside that of the main one
+_FURTHER = re.compile(
+    r"(?:more|additional|other|further|extra|alternate|gallery|weitere|zusatz).*(?:image|photo|pic|bild|foto)"
+)
 _NUMBER = re.compile(r"[-+]?[\d.,]+")
 MOST_ASKED = 50  # values of the attribute that queries are made of
 FILLED = 0.05  # share of the rows that must have an attribute
@@ -170,19 +175,26 @@ def _picture(folder: Folder, table: Table, ids: str) -> dict[str, Any]:
     for path, facts in table.fields.items():
         if facts.pictures > facts.filled / 2:
             return {"bytes": path}
-    best: tuple[int, dict[str, Any]] = (0, {})
-    named = _candidates(table, "picture")
-    for path in [*named, *(path for path in table.fields if path not in named)]:
-        hits, rule = _files_of(folder, table, path)
-        if hits > best[0]:
-            best = (hits, rule)
-    return best[1] or _named_after_ids(folder, table, ids)
+    further = [path for path in table.fields if _FURTHER.search(path.casefold())]
+    first = [path for path in _candidates(table, "picture") if path not in further]
+    others = [path for path in table.fields if path not in (*first, *further)]
+    rules = {path: _files_of(folder, table, path) for path in (*first, *others, *further)}
+    best = max(
+        rules, key=lambda path: (path not in further and rules[path][0] > 0, rules[path][0]), default=""
+    )
+    if not best or not rules[best][0]:
+        return _named_after_ids(folder, table, ids)
+    rule = rules[best][1]
+    beside = (more for path in further if path != best and (more := rules[path][1]))
+    same = (more["path"] for more in beside if more.get("folder") == rule.get("folder"))
+    second = next(same, None)
+    return {**rule, "more": second} if second else rule
 
 
 def _files_of(folder: Folder, table: Table, path: str) -> tuple[int, dict[str, Any]]:
     """In how many rows a field names a picture of the folder, and the rule that finds most of them."""
     folders: Counter[str] = Counter()
-    separated = 0
+    signs: Counter[str] = Counter()  # written between the names of a cell
     for row in table.rows:
         value = look_up(row, path)[1]
         first = next(iter(value), None) if isinstance(value, list) else value
@@ -191,7 +203,8 @@ def _files_of(folder: Folder, table: Table, path: str) -> tuple[int, dict[str, A
         cut = [part.strip() for part in re.split(r"[,|;]", first)]
         name = first.strip()
         if name not in folder.pictures and len(cut) > 1 and "." in cut[0]:
-            name, separated = cut[0], separated + 1
+            name = cut[0]
+            signs.update(sign for sign in ",|;" if sign in first)
         for inside in names_of_url(name) or [name]:
             named = folder.by_name.get(PurePosixPath(inside).name, ())
             fitting = [picture for picture in named if f"/{picture}".endswith(f"/{inside}")]
@@ -201,8 +214,7 @@ def _files_of(folder: Folder, table: Table, path: str) -> tuple[int, dict[str, A
     if not folders:
         return 0, {}
     where, hits = folders.most_common(1)[0]
-    between = next((c for c in ",|;" if c in str(look_up(table.rows[0], path)[1])), ",")
-    source: Any = {"field": path, "separator": between} if separated else path
+    source: Any = {"field": path, "separator": signs.most_common(1)[0][0]} if signs else path
     return hits, {"path": source} | ({"folder": where} if where != "." else {})
 
 
@@ -312,7 +324,7 @@ def _split_and_group(found: Guess) -> None:
 
 
 def _attributes(found: Guess) -> None:
-    pictures = [found.picture.get("path"), found.picture.get("bytes")]
+    pictures = [found.picture.get(key) for key in ("path", "more", "bytes")]
     used = _paths_of([*found.fields.values(), *pictures])
     used |= {path for path in ((found.split or {}).get("field"), found.group) if path}
     # What the category or the type says already is no attribute besides.

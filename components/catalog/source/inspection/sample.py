@@ -110,13 +110,15 @@ def look_into(root: Path) -> Folder:
         raise SourceError(f"{root} is not a folder; give the folder that holds the source's files.")
     tables: list[Table] = []
     pictures: set[str] = set()
+    refused: list[str] = []
     for name in islice(_files(root), MOST_FILES):
         if Path(name).suffix.lower() in PICTURES:
             pictures.add(name)
-        elif table := _sampled(root, name):
+        elif table := _sampled(root, name, refused):
             _put(tables, table)
     if not tables:
-        raise SourceError(f"{root} holds no table of products (JSON lines, CSV, TSV or Parquet).")
+        told = f"{root} holds no table of products (JSON lines, CSV, TSV, XML or Parquet)."
+        raise SourceError(refused[0] if refused else told)
     return Folder(root, tables, pictures)
 
 
@@ -128,10 +130,14 @@ def _files(root: Path) -> Iterator[str]:
                 yield (Path(folder) / name).relative_to(root).as_posix()
 
 
-def _sampled(root: Path, name: str) -> Table | None:
+def _sampled(root: Path, name: str, refused: list[str]) -> Table | None:
+    """A table, or None; ``refused`` is told why a file that should be one cannot be read at all."""
     table = Table(name)
     try:
         (file,) = source_files(root, _escaped(name))
+    except (SourceError, ValueError):  # of another form
+        return None
+    try:
         for row in read_rows(file, ()):
             if len(table.rows) == ROWS:
                 table.more = True
@@ -140,8 +146,8 @@ def _sampled(root: Path, name: str) -> Table | None:
                 table.problems[row.problem] += 1
             elif row.fields:
                 table.rows.append(row.fields)
-    except (SourceError, ValueError):  # no table, or broken: what was read of it may still show its fields
-        pass
+    except SourceError as error:  # what was read of it may still show its fields
+        refused.append(str(error))
     for fields in table.rows:
         for path, value in _values(fields):
             table.fields.setdefault(path, FieldFacts()).add(value)

@@ -59,11 +59,9 @@ def whole_products(rows: Iterable[Placed], mapping: Mapping) -> Iterator[Outcome
 def _gathered(mapping: Mapping) -> list[str]:
     """Fields that take values of continuing rows, by their own names."""
     texts = [source for source in mapping.fields.__dict__.values() if source is not None and source.take]
-    taken = [path for source in [*texts, *mapping.attributes.values()] for path in source.paths()]
-    named = mapping.image.named()
-    return list(
-        dict.fromkeys([*taken, *(named.paths() if named else ()), *filter(None, [mapping.image.bytes])])
-    )
+    sources = [*texts, *mapping.attributes.values(), *mapping.image.named()]
+    taken = [path for source in sources for path in source.paths()]
+    return list(dict.fromkeys([*taken, *filter(None, [mapping.image.bytes])]))
 
 
 def _without(row: SourceRow, path: str | None) -> bool:

@@ -6,15 +6,16 @@ import base64
 import json
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from types import TracebackType
 
 from components.catalog.format.errors import MappingError
 from components.catalog.source.mapping import JoinRule, Mapping
 from components.catalog.source.reading.rows import SourceRow
-from components.catalog.source.values.paths import look_up
+from components.catalog.source.values.paths import look_up, opened
 from components.catalog.source.values.texts import text_of
 
-MAX_JOINED = 100  # rows of one key; what is beyond is left aside
+MAX_JOINED = 100  # rows of one product; what is beyond is left aside
 Read = Callable[[str, list[str]], Iterator[tuple[str, SourceRow]]]
 
 
@@ -66,13 +67,15 @@ class Joined:
         for name, rule in self._rules.items():
             if name in row.fields:
                 raise MappingError(f"join.{name}: rows have a field of that name; give the table another.")
-            found = self._base.execute(
-                "SELECT row FROM joined WHERE name = ? AND key = ? ORDER BY rowid LIMIT ?",
-                (name, _key(row, rule.field), MAX_JOINED),
-            )
-            if rows := [json.loads(text) for (text,) in found]:
-                fields[name] = rows
+            keys = _keys(row, rule.field)
+            found = [json.loads(text) for key in keys for text in self._of_key(name, key)]
+            if found:
+                fields[name] = found[:MAX_JOINED]
         return row._replace(fields=fields)
+
+    def _of_key(self, name: str, key: str) -> list[str]:
+        asked = "SELECT row FROM joined WHERE name = ? AND key = ? ORDER BY rowid LIMIT ?"
+        return [text for (text,) in self._base.execute(asked, (name, key, MAX_JOINED))]
 
 
 def _fields_of(inside: list[str]) -> list[str]:
@@ -81,10 +84,17 @@ def _fields_of(inside: list[str]) -> list[str]:
 
 
 def _key(row: SourceRow, path: str) -> str:
-    try:
-        return text_of(look_up(row.fields, path)[1])
-    except ValueError:
-        return ""
+    return ", ".join(_keys(row, path))
+
+
+def _keys(row: SourceRow, path: str) -> list[str]:
+    """The keys that a field holds, several where it is a list; what is no text is none."""
+    value = opened(look_up(row.fields, path)[1])
+    found = []
+    for one in value[:MAX_JOINED] if isinstance(value, list) else [value]:
+        with suppress(ValueError):
+            found.append(text_of(one))
+    return [key for key in dict.fromkeys(found) if key]
 
 
 def _plain(value: object) -> object:

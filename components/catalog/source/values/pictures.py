@@ -48,12 +48,12 @@ def pictures(row: Fields, mapping: Mapping, root: Path | None) -> Pictures:
         RowProblem: the row names no picture, or one outside the folder; or only URLs, which nobody fetches.
     """
     rule = mapping.image
-    source = rule.named()
-    if source is None:
+    sources = rule.named()
+    if not sources:
         return _bytes(row, rule.bytes or "", rule.most)
-    names = list(dict.fromkeys(read_texts(row, source, "image")))
+    names = list(dict.fromkeys(name for source in sources for name in read_texts(row, source, "image")))
     if not names:
-        raise RowProblem("image", f"{source} is missing or empty")
+        raise RowProblem("image", f"{sources[0]} is missing or empty")
     places = [(name, list(_places(name, rule))) for name in names]
     first = names[0], places[0][1][0]
     found = [first]

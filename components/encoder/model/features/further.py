@@ -1,9 +1,10 @@
 """Further pictures of products: shards of their own, and views that training draws from.
 
-A catalogue may hold several pictures of a product. The main one is its picture everywhere; training may see
-any of them. They are laid out in files that look like shards of products, one picture a row, so that all that
-is kept of pictures (pixels, features) is kept of these as well. The files are a cache under
-``.vitrine/cache``, keyed by the shard's bytes: delete them and nothing changes but time.
+A catalogue may hold several pictures of a product. The main one is its picture; training may see any of
+them, and where the validation split says so, a product's vector is the mean of all. They are laid out in
+files that look like shards of products, one picture a row, so that all that is kept of pictures (pixels,
+features) is kept of these as well. The files are a cache under ``.vitrine/cache``, keyed by the shard's
+bytes: delete them and nothing changes but time.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ import pyarrow.parquet as pq
 
 from components.catalog.format.parquet import RowWriter, row_groups
 from components.catalog.format.records import MORE_IMAGES, PRODUCTS
-from components.encoder.model.features.pixels import alone, shard_paths
+from components.encoder.model.features.pixels import PixelCache, alone, shard_paths
+from components.encoder.model.features.vector_cache import Vectors
 from components.stage.files.publish import published
 from components.stage.resume import sha256_file
 
 Ints = npt.NDArray[np.int64]
+LEAST_LENGTH = 1e-12  # of a sum of vectors
 VERSION = "1"  # of the layout: raise it when the files change
 
 
@@ -46,6 +49,26 @@ class Views:
         out[further] = self.places[(first + which - 1)[further]]
         return out
 
+    def further(self, rows: Ints) -> tuple[Ints, Ints]:
+        """The places of products' further pictures, one product after the other, and how many each has."""
+        counts = np.diff(self.starts)[rows]
+        spans = [self.places[self.starts[row] : self.starts[row + 1]] for row in rows]
+        return np.concatenate([np.zeros(0, dtype=np.int64), *spans]), counts
+
+
+def means_of(main: Vectors, further: Vectors, counts: Ints) -> Vectors:
+    """L2-normalised means ``[N, D]`` of each product's vectors; of a single picture the very same bits.
+
+    Args:
+        main: ``[N, D]``, of main pictures. further: ``[sum(counts), D]``, one product after the other.
+    """
+    out, several = main.copy(), np.flatnonzero(counts)
+    if len(several):
+        starts = np.cumsum(counts[several]) - counts[several]
+        sums = main[several] + np.add.reduceat(further, starts, axis=0)
+        out[several] = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), LEAST_LENGTH)
+    return out
+
 
 def further_shards(catalogue: Path, cache: Path) -> list[Path]:
     """Files of the catalogue's further pictures, a row each, laid out below ``cache``; perhaps none."""
@@ -67,6 +90,14 @@ def views_of(catalogue: Path) -> Views | None:
             counts += [len(cell or ()) for cell in table[MORE_IMAGES].to_pylist()]
     starts = np.cumsum([0, *counts], dtype=np.int64)
     return Views(starts, len(counts) + np.arange(starts[-1], dtype=np.int64)) if starts[-1] else None
+
+
+def all_pictures(
+    catalogue: Path, image_px: int, cache: Path, threads: int
+) -> tuple[PixelCache, Views | None]:
+    """Pixels of every picture of a catalogue, main ones first, and which of them show each product."""
+    further = further_shards(catalogue, cache)
+    return PixelCache(catalogue, image_px, cache, threads, further), views_of(catalogue)
 
 
 def _has(shard: Path) -> bool:

@@ -17,7 +17,9 @@ import numpy.typing as npt
 import torch
 
 from components.encoder.model.features.encode import PictureEncoder
+from components.encoder.model.features.further import Views, all_pictures, means_of
 from components.encoder.model.features.pixels import PixelCache, alone
+from components.encoder.model.towers.dual_encoder import Encoder
 from components.stage.files.publish import published
 from components.stage.progress import Progress
 
@@ -86,24 +88,37 @@ class FeatureCache:
     Args:
         pixels: the pictures, or crops of them, as they are decoded. encoder: the frozen tower, in batches.
         cache: where the arrays are kept. grid: keep the features of so many cells a side too, from the same
-            look at a picture.
+            look at a picture. views: of each product, whose vector is the mean of theirs; None: of its main
+            picture alone. They lie in ``pixels``.
     """
 
     def __init__(
-        self, pixels: PixelCache, encoder: PictureEncoder, cache: Path, grid: int | None = None
+        self,
+        pixels: PixelCache,
+        encoder: PictureEncoder,
+        cache: Path,
+        grid: int | None = None,
+        views: Views | None = None,
     ) -> None:
         self._pixels, self._encoder, self._folder = pixels, encoder, cache / "features"
-        self._grid = grid
+        self._grid, self._views = grid, views
         files = self._files()
         starts = np.cumsum([0, *(rows for _, rows in pixels.sizes())])
         self._pooled = ShardArrays([of["pooled"] for of in files], starts)
         self._cells = ShardArrays([of["cells"] for of in files], starts) if grid else None
 
     @classmethod
-    def kept(cls, pixels: PixelCache, encoder: PictureEncoder, cache: Path) -> FeatureCache | None:
-        """The features of all pictures, if somebody has computed them; None else, and nothing is computed."""
+    def of_products(cls, catalogue: Path, encoder: PictureEncoder, cache: Path, threads: int) -> FeatureCache:
+        """Whose vectors are products' as the encoder wants them, of main pictures or of all."""
+        pixels, views = product_pictures(catalogue, encoder.encoder, cache, threads)
+        return cls(pixels, encoder, cache, views=views)
+
+    @classmethod
+    def kept(cls, catalogue: Path, encoder: PictureEncoder, cache: Path, threads: int) -> FeatureCache | None:
+        """As ``of_products``, if somebody has computed all features; None else, and nothing is computed."""
+        pixels, views = product_pictures(catalogue, encoder.encoder, cache, threads)
         files = (feature_file(cache / "features", *_parts(pixels, encoder, s)) for s, _ in pixels.sizes())
-        return cls(pixels, encoder, cache) if all(file.exists() for file in files) else None
+        return cls(pixels, encoder, cache, views=views) if all(file.exists() for file in files) else None
 
     def _files(self) -> list[dict[str, Path]]:
         """Each shard's files, after what was missing is made."""
@@ -148,12 +163,25 @@ class FeatureCache:
 
     def vectors(self, rows: npt.NDArray[np.int64]) -> Features:
         """Vectors ``[len(rows), D]`` of catalogue rows."""
-        return self._encoder.image_vectors(self.take(rows))
+        main = self._encoder.image_vectors(self.take(rows))
+        if self._views is None:
+            return main
+        places, counts = self._views.further(rows)
+        return means_of(main, self._encoder.image_vectors(self.take(places)), counts) if len(places) else main
 
     def grid_vectors(self, rows: npt.NDArray[np.int64]) -> Kept:
         """Vectors ``[len(rows), 1 + grid², D]`` of catalogue rows and of their cells, the whole first."""
         assert self._cells is not None, "this cache was asked to keep no cells"
         return self._encoder.grid_vectors(self._pooled.take(rows), self._cells.take(rows))
+
+
+def product_pictures(
+    catalogue: Path, encoder: Encoder, cache: Path, threads: int
+) -> tuple[PixelCache, Views | None]:
+    """The pictures that the encoder makes products' vectors of, and the further ones of each product."""
+    if encoder.all_pictures:
+        return all_pictures(catalogue, encoder.image_px, cache, threads)
+    return PixelCache(catalogue, encoder.image_px, cache, threads), None
 
 
 def _parts(pixels: PixelCache, encoder: PictureEncoder, shard: Path) -> list[str]:

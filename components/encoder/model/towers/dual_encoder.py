@@ -54,6 +54,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.architecture, self.preprocessing = architecture, preprocessing
         self.origins: dict[str, dict[str, str]] = {}  # of the first weights, for the model card
+        self.all_pictures = False  # a product's vector is the mean of all its pictures, not of the main one
         self.towers = build_towers(architecture, preprocessing.image_px)
         self.embed_dim = architecture.embed_dim
         self.heads: nn.ModuleDict | None = None

@@ -32,6 +32,7 @@ CONFIG, TOKENIZER = "config.json", "tokenizer.json"
 PARTS = {"image": "image.safetensors", "text": "text.safetensors", "heads": "heads.safetensors"}
 FILES = (CONFIG, TOKENIZER, *PARTS.values())
 FORMAT = 3
+ALL_PICTURES = "all_pictures"  # of config.json, where it is true
 MOST_PX = 4096  # side of a picture that an encoder may ask for
 
 
@@ -41,7 +42,8 @@ class LoadedEncoder:
 
     Attributes:
         image_sha256: of all that decides a picture's features. text_sha256: of all that decides a text's.
-        model_sha256: of all weights. preprocessing_sha256: of picture size and normalisation.
+        model_sha256: of all weights, and of whether products' vectors are of all their pictures.
+        preprocessing_sha256: of picture size and normalisation.
     """
 
     encoder: Encoder
@@ -65,6 +67,8 @@ def save_encoder(encoder: Encoder, tokenizer: TextTokenizer, folder: Path) -> No
         "preprocessing": encoder.preprocessing._asdict(),
         "origins": encoder.origins,
     }
+    if encoder.all_pictures:
+        config[ALL_PICTURES] = True
     (folder / CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True), encoding="utf-8")
     (folder / TOKENIZER).write_text(tokenizer.to_json(), encoding="utf-8")
     state = encoder.state_dict()
@@ -104,6 +108,7 @@ def load_encoder(folder: Path) -> LoadedEncoder:
         check_weights(state.items())
         encoder.load_state_dict(state)
         encoder.origins = dict(config.get("origins", {}))
+        encoder.all_pictures = bool(config.get(ALL_PICTURES, False))
     except EncoderConfigurationError as error:
         raise ModelFileError(f"{folder}/{CONFIG} cannot be used: {error}") from None
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
@@ -135,12 +140,15 @@ def model_sha256(folder: Path) -> str:
     """
     _check_folder(folder)
     try:
-        architecture = _described(read_json(folder / CONFIG))
-        return _digest(
-            {name: sha256_file(folder / file) for name, file in PARTS.items()}, asdict(architecture)
-        )
+        config = read_json(folder / CONFIG)
+        weights = {name: sha256_file(folder / file) for name, file in PARTS.items()}
+        return _model_digest(weights, _described(config), bool(config.get(ALL_PICTURES, False)))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelFileError(f"{folder} cannot be read ({error}); train or pull the model again.") from None
+
+
+def _model_digest(weights: dict[str, str], architecture: Architecture, all_pictures: bool) -> str:
+    return _digest(weights, asdict(architecture), *([ALL_PICTURES] if all_pictures else []))
 
 
 def in_memory(encoder: Encoder, tokenizer: TextTokenizer) -> LoadedEncoder:
@@ -187,6 +195,6 @@ def _identified(encoder: Encoder, tokenizer: TextTokenizer, weights: dict[str, s
         tokenizer=tokenizer,
         image_sha256=image_sha256(encoder, weights["image"]),
         text_sha256=_digest("text", weights["text"], text, tokenizer.to_json()),
-        model_sha256=_digest(weights, asdict(architecture)),
+        model_sha256=_model_digest(weights, architecture, encoder.all_pictures),
         preprocessing_sha256=_digest(preprocessing),
     )

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 
 from components.encoder.model.params import EncoderParams
+from components.encoder.model.towers.dual_encoder import Encoder
 from components.encoder.model.towers.files import save_encoder
 from components.encoder.model.towers.start import starting_model
-from components.encoder.model.train.contrastive import Contrastive
+from components.encoder.model.train.contrastive import Contrastive, Validate
 from components.encoder.model.train.training_set import make_training_set
 from components.stage.files.publish import published, write_text
 from components.stage.params import Params
@@ -17,6 +18,8 @@ from components.stage.resources.memory import keep_freed_memory
 from components.stage.resume import sha256_folder
 from components.training.curves import curves_csv, record_history
 from components.training.resume import forget, training_folder
+
+CHOOSING = "validation_titles_mrr"
 
 
 class EncoderStage(Params):
@@ -47,6 +50,8 @@ def run(params: EncoderStage, paths: Paths, record: Record) -> None:
     with record.timed("train"):
         history = objective.loop(resume).run()
         objective.finish(history)
+        if data.views is not None and validate is not None:
+            record.metrics |= choose_pictures(model.encoder, validate)
     encoder = model.encoder.cpu()
     with published(paths.encoder) as folder:
         save_encoder(encoder, model.tokenizer, folder)
@@ -59,3 +64,17 @@ def run(params: EncoderStage, paths: Paths, record: Record) -> None:
         record.metrics |= objective.figures_of_mean | {"tuned_share": objective.tuned_share}
     record.metrics["parameters"] = float(sum(p.numel() for p in encoder.parameters()))
     record.metrics["parameters_trained"] = float(trained)
+
+
+def choose_pictures(encoder: Encoder, validate: Validate) -> dict[str, float]:
+    """Make products' vectors of all their pictures, if the validation split is answered better so.
+
+    Returns the figures of both, ``_main`` and ``_all``; where they are equal the main picture stays alone.
+    """
+    found: dict[str, float] = {}
+    encoder.eval()
+    for name, every in (("main", False), ("all", True)):
+        encoder.all_pictures = every
+        found |= {f"{figure}_{name}": value for figure, value in validate(encoder).items()}
+    encoder.all_pictures = found[f"{CHOOSING}_all"] > found[f"{CHOOSING}_main"]
+    return found

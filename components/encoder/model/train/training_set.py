@@ -15,7 +15,7 @@ from components.catalog.format.union_find import root
 from components.encoder.model.errors import TrainingDataError
 from components.encoder.model.features.captions import AnsweredQueries, Captions
 from components.encoder.model.features.encode import FEATURE_BATCH, FEATURE_PRECISION, BatchEncoder
-from components.encoder.model.features.further import Views, further_shards, views_of
+from components.encoder.model.features.further import Views, all_pictures, means_of
 from components.encoder.model.features.held_out import query_task, title_task
 from components.encoder.model.features.picture_features import CELLS, FeatureCache
 from components.encoder.model.features.pixels import PixelCache
@@ -145,14 +145,13 @@ def make_training_set(
     """
     rows = read_rows(catalogue)
     train, at = train_rows(rows, catalogue)
-    further = further_shards(catalogue, cache)
-    pixels = PixelCache(catalogue, params.image_px, cache, params.threads, further)
+    pixels, views = all_pictures(catalogue, params.image_px, cache, params.threads)
     if not params.training.tune_image:
         picture_features(pixels, model, cache, CELLS)  # one pass for heads here and listings later
     closed = read_schema(catalogue / "schema.json").closed_attributes()
     queries = train_queries(catalogue, [r["product_id"] for r in train], RELEVANT)
     captions = Captions(train, params.captions, closed, params.training.swapped_captions, queries)
-    inputs = Inputs(pixels, model, params, cache, fitted=True, views=views_of(catalogue))
+    inputs = Inputs(pixels, model, params, cache, fitted=True, views=views)
     data = training_set(train, at, captions, inputs)
     fit_heads(model.encoder, data)
     return data, _validation(rows, params, model, data)
@@ -223,6 +222,19 @@ def _validation(
     batch = params.training.batch_size
 
     def _pictures(encoder: Encoder, places: np.ndarray[Any, Any], device: torch.device) -> torch.Tensor:
+        main = _vectors(encoder, places, device)
+        further, counts = _further(encoder, places)
+        if not len(further):
+            return main
+        others = _vectors(encoder, further, device)
+        return torch.from_numpy(means_of(main.cpu().numpy(), others.cpu().numpy(), counts)).to(device)
+
+    def _further(encoder: Encoder, places: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], ...]:
+        if data.views is None or not encoder.all_pictures:
+            return places[:0], np.zeros(len(places), dtype=np.int64)
+        return data.views.further(places)
+
+    def _vectors(encoder: Encoder, places: np.ndarray[Any, Any], device: torch.device) -> torch.Tensor:
         if data.features is not None:
             return encoder.image_vectors(torch.from_numpy(data.features.take(places)).to(device))
         return encoder.encode_image(torch.from_numpy(data.pixels.take(places)).to(device).permute(0, 3, 1, 2))

@@ -16,13 +16,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from components.catalog.format.errors import ImageError
 from components.catalog.format.parquet import row_groups
-from components.catalog.format.records import TEXT_COLUMNS, Split
+from components.catalog.format.records import MORE_IMAGES, TEXT_COLUMNS, Split
 from components.encoder.model.features.encode import BatchEncoder, as_kept
+from components.encoder.model.features.further import means_of
 from components.encoder.model.features.picture_features import FeatureCache
-from components.encoder.model.features.pixels import PixelCache, named_square, shard_paths, square
+from components.encoder.model.features.pixels import named_square, shard_paths, square
 from components.encoder.model.features.query_types import QueryTypes, learn_types, type_examples
 from components.encoder.model.features.rows import read_rows
 from components.encoder.model.features.vector_cache import Vectors, key_of
@@ -122,8 +124,12 @@ class PictureTower:
         """What another stage with the same tower has left of the catalogue's pictures."""
         if self.cache is None:
             return None
-        pixels = PixelCache(catalogue, self.encoder.model.encoder.image_px, self.cache, self.threads)
-        return FeatureCache.kept(pixels, self.encoder, self.cache)
+        return FeatureCache.kept(catalogue, self.encoder, self.cache, self.threads)
+
+    def columns(self, shard: Path) -> list[str]:
+        """The columns of a shard that hold the pictures of which a product's vector is made."""
+        several = self.encoder.encoder.all_pictures and MORE_IMAGES in pq.read_schema(shard).names
+        return ["image", MORE_IMAGES] if several else ["image"]
 
     def features(self, pictures: Sequence[bytes]) -> npt.NDArray[np.float32]:
         """Features ``[N, F]`` of encoded pictures."""
@@ -256,7 +262,8 @@ class Towers:
         """
         whole, start = self.pictures.kept(catalogue), 0
         for shard in shard_paths(catalogue):
-            for table in row_groups(shard, TEXT_COLUMNS if whole else [*TEXT_COLUMNS, "image"]):
+            pictures = [] if whole else self.pictures.columns(shard)
+            for table in row_groups(shard, [*TEXT_COLUMNS, *pictures]):
                 chosen = np.ones(table.num_rows, dtype=bool)
                 if split is not None:
                     chosen = np.array(table["split"].to_pylist()) == split
@@ -270,13 +277,23 @@ class Towers:
         if whole is not None:
             rows, image, has_image = table.to_pylist(), whole.vectors(at), np.ones(len(at), dtype=bool)
         else:
-            pictures, rows = _bytes_of(table), table.drop_columns(["image"]).to_pylist()
+            pictures, rows = _bytes_of(table), table.select(TEXT_COLUMNS).to_pylist()
             with named_pictures(
                 [row["product_id"] for row in rows], pictures, self.model.encoder.encoder.image_px
             ):
                 image, has_image = self.images(pictures)
+                image = self._with_further(image, table)
         text, has_text = self.texts(rows)
         return Items(rows, text, image, has_text, has_image)
+
+    def _with_further(self, main: Vectors, table: pa.Table) -> Vectors:
+        """Vectors ``[N, D]`` of the products of a table by all their pictures, where it has further ones."""
+        if MORE_IMAGES not in table.column_names:
+            return main
+        found = [cell or () for cell in table[MORE_IMAGES].to_pylist()]
+        data = [image["bytes"] for cell in found for image in cell]
+        counts = np.array([len(cell) for cell in found], dtype=np.int64)
+        return means_of(main, self.pictures.vectors(data), counts) if data else main
 
     def close(self) -> None:
         """Close the cache."""

@@ -69,10 +69,22 @@ def prefixed(mode: str, name: str) -> str:
 
 
 class ListingEvaluation:
-    """Collects variants; each is measured as it decodes freely and as held to the schema."""
+    """Collects variants; each is measured as it decodes freely and as held to the schema.
 
-    def __init__(self, held_out: HeldOutListings, schema: CatalogSchema, seed: int, samples: int) -> None:
+    Args:
+        compared: pairs of variants for paired tests, the one that should be better first.
+    """
+
+    def __init__(
+        self,
+        held_out: HeldOutListings,
+        schema: CatalogSchema,
+        seed: int,
+        samples: int,
+        compared: Sequence[tuple[str, str]] = COMPARED,
+    ) -> None:
         self.held_out, self.schema, self.seed, self.samples = held_out, schema, seed, samples
+        self.compared = compared
         self.measured: dict[str, dict[str, Measured]] = {}
         self.pretrained: dict[str, bool] = {}
         self.ranked: dict[str, Ranked] = {}
@@ -212,7 +224,7 @@ class ListingEvaluation:
     def _tests(self) -> list[dict[str, Any]]:
         """The paired tests between the variants that were measured."""
         tests = []
-        for a, b in COMPARED:
+        for a, b in self.compared:
             if a not in self.measured or b not in self.measured:
                 continue
             for mode in MODES:

@@ -133,7 +133,7 @@ def prefer(
         train_dataset=data,
         data_collator=pair_collator(model, pictures, data, params.image_kept),
         processing_class=model.processor,
-        peft_config=lora_config(run.listing.lora),
+        peft_config=lora_config(run.listing.lora, model.model),
         callbacks=[Checkpoints(run, "preferring", lambda step: batch_names(ordered, per_step, step))],
     )
     trainer.muon = training.optimiser == "muon"

@@ -241,6 +241,7 @@ def _pretrained(params: Pretrained) -> ListingModel:
         raise ListingConfigurationError(
             f"listing.pretrained.model {params.model} does not load: {' '.join(str(error).split())[:300]}."
         ) from None
+    model.generation_config = _greedy(processor.tokenizer)  # no penalty for what an answer must repeat
     return ListingModel(model, processor, context_length(model))
 
 

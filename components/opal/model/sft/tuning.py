@@ -104,7 +104,7 @@ def tune(model: ListingModel, samples: Sequence[Sample], pictures: Pictures, run
         train_dataset=data,
         data_collator=sft_collator(model, pictures, data, run.params.rarity),
         processing_class=model.processor,
-        peft_config=lora_config(run.listing.lora),
+        peft_config=lora_config(run.listing.lora, model.model),
         callbacks=[Checkpoints(run, "tuning", lambda step: batch_names(samples, per_step(run.params), step))],
     )
     trainer.muon = run.params.training.optimiser == "muon"

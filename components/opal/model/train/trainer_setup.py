@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from components.opal.model.errors import ListingDivergedError
+from components.opal.model.errors import ListingConfigurationError, ListingDivergedError
 from components.opal.model.language.listing_model import ListingModel, as_input
 from components.opal.model.params import LoraParams, OptimiserParams
 from components.opal.model.train.muon import MuonAdamW
@@ -65,19 +65,38 @@ def batch_names(samples: Sequence[Any], size: int, step: int) -> str:
     return ", ".join(s.product_id for s in samples[step * size : step * size + min(size, 8)])
 
 
-def lora_config(lora: LoraParams | None) -> Any:
-    """peft's configuration, or None for full training."""
+def lora_config(lora: LoraParams | None, model: PreTrainedModel) -> Any:
+    """peft's configuration, or None for full training.
+
+    Raises:
+        ListingConfigurationError: no layer of the model is meant.
+    """
     if lora is None:
         return None
     from peft import LoraConfig
+    from peft.tuners.tuners_utils import check_target_module_exists
 
-    return LoraConfig(
+    targets = _language_layers(model) if lora.targets is None else lora.targets
+    config = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
-        target_modules=lora.targets,
+        target_modules=targets,
         task_type="CAUSAL_LM",
     )
+    if not any(check_target_module_exists(config, name) for name, _ in model.named_modules()):
+        raise ListingConfigurationError(
+            f"listing.lora.targets {str(lora.targets)[:80]} names no layer of this model; null means every "
+            "linear layer of its language model."
+        )
+    return config
+
+
+def _language_layers(model: PreTrainedModel) -> list[str]:
+    """Names of the linear layers of the language model, whatever the model calls it."""
+    decoder = model.get_decoder()
+    under = next(name for name, part in model.named_modules() if part is decoder)
+    return [f"{under}.{name}" for name, part in decoder.named_modules() if isinstance(part, torch.nn.Linear)]
 
 
 class PictureCollator:

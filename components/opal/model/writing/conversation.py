@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 from PIL import Image
@@ -24,7 +24,6 @@ class Conversation:
     def __init__(self, model: ListingModel) -> None:
         self.model = model
         self.prompt = cache(self._prompt)
-        self._ending: str | None = None
 
     def _user(self, question: str) -> dict[str, Any]:
         return {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}
@@ -35,16 +34,27 @@ class Conversation:
     def _prompt(self, question: str) -> str:
         return self._render([self._user(question)], add_generation_prompt=True)
 
-    @property
+    @cached_property
     def ending(self) -> str:
-        """What the template writes behind an answer; the model learns to stop there."""
-        if self._ending is None:
-            answer = {"role": "assistant", "content": [{"type": "text", "text": MARK}]}
-            whole = self._render([self._user("?"), answer])
-            self._ending = whole.split(MARK, 1)[1]
-            if not self._ending:
-                self._ending = str(self.model.tokenizer.eos_token)
-        return self._ending
+        """What the template writes behind an answer; the model learns to stop there.
+
+        Some templates end a turn with a space or nothing: then the sign that ends a text is put there.
+        """
+        answer = {"role": "assistant", "content": [{"type": "text", "text": MARK}]}
+        written = self._render([self._user("?"), answer]).split(MARK, 1)[1]
+        return written if self._special(written) else str(self.model.tokenizer.eos_token)
+
+    @cached_property
+    def ends(self) -> list[int]:
+        """Tokens that end an answer: of a text, of a turn where the template has another one, and padding."""
+        tokenizer = self.model.tokenizer
+        return sorted({tokenizer.eos_token_id, tokenizer.pad_token_id, *self._special(self.ending)[:1]})
+
+    def _special(self, text: str) -> list[int]:
+        """The special tokens of a text, in its order."""
+        ids = self.model.tokenizer(text, add_special_tokens=False)["input_ids"]
+        added = self.model.tokenizer.added_tokens_decoder
+        return [token for token in ids if token in added and added[token].special]
 
     def answer(self, text: str) -> str:
         """The answer as the model must write it."""

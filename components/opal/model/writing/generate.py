@@ -96,7 +96,7 @@ class ListingGenerator:
         self._endings = [torch.tensor(ids, device=self.device) for ids in ending_tokens(tokens)]
         self._prompts: dict[str, list[int]] = {}  # their tokens, pictures' included
         self._heads = HeadMargins.of(self.network)
-        self._ends = {int(model.tokenizer.eos_token_id), int(model.tokenizer.pad_token_id)}
+        self._ends = self.conversation.ends
 
     def __call__(
         self, pictures: npt.NDArray[Any], categories: Sequence[str], *, constrained: bool, what: str = ""
@@ -200,7 +200,7 @@ class ListingGenerator:
                 max_new_tokens=min(self.decoding.max_new_tokens, self.model.context_length - length),
                 logits_processor=LogitsProcessorList([*grammar, chosen]),
                 pad_token_id=self.model.tokenizer.pad_token_id,
-                eos_token_id=self.model.tokenizer.eos_token_id,
+                eos_token_id=self._ends,
                 past_key_values=growing_cache(self.network.config),
                 **options,
             )
@@ -228,7 +228,7 @@ class ListingGenerator:
 
         What is held to the schema is a listing even where the limit of tokens came first.
         """
-        ended = np.flatnonzero(np.isin(ids, list(self._ends)))
+        ended = np.flatnonzero(np.isin(ids, self._ends))
         kept = ids[: ended[0]] if len(ended) else ids
         text = self.model.tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         known = self.schema.categories.get(category)

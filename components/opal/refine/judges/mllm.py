@@ -159,4 +159,4 @@ def open_judge(inputs: Inputs) -> Opened | None:
     model = open_model(inputs.chat, {TASK: cannot_tell}, RULES)
     session = ChatSession(model, inputs.chat, inputs.paths.cache / "replies")
     judge = MllmJudge(session, inputs.params.mllm)
-    return Opened(judge, figures=judge.figures, close=judge.close)
+    return Opened(judge, figures=judge.figures, close=judge.close, prompts={TASK: SYSTEM})
