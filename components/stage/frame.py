@@ -70,7 +70,8 @@ def in_profile(text: str, root: Path | None = None) -> str:
     root = root or Path.cwd()
     if root.parts[-3:-1] != (".vitrine", "work"):
         return text
-    if (root / "conf" / f"{root.name}.yaml").exists():
+    # A profile that is not committed yet is in the main workspace alone.
+    if any((place / "conf" / f"{root.name}.yaml").exists() for place in (root, root.parents[2])):
         text = COMMAND.sub(rf"\g<0> --profile {root.name}", text)
     return f"{text} (paths begin in {root})" if RELATIVE.search(text) else text
 

@@ -168,9 +168,14 @@ def test_a_sentence_of_a_profiles_worktree_names_the_profile_and_where_its_paths
     said = "models/index does not exist; run 'vitrine run --until index'."
     assert in_profile(said, tmp_path) == said
     assert in_profile(said, work).endswith(f"(paths begin in {work})")  # an override is run by its --set
-    (work / "conf" / "fashion.yaml").write_text("")
-    told = in_profile(said, work)
-    assert "'vitrine run --profile fashion --until index'" in told and str(work) in told
+    (tmp_path / "conf").mkdir()
+    for place in (tmp_path, work):  # a profile of which git does not know yet, and one that it knows
+        file = place / "conf" / "fashion.yaml"
+        file.write_text("")
+        told = in_profile(said, work)
+        assert "'vitrine run --profile fashion --until index'" in told and str(work) in told
+        file.unlink()
+    file.write_text("")
     assert (
         in_profile("start with: vitrine run --profile other", work)
         == "start with: vitrine run --profile other"

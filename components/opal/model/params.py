@@ -235,6 +235,23 @@ class DpoParams(Params):
         return self
 
 
+class GrpoOptimiser(DpoOptimiser):
+    """As gentle as preference optimisation; a step's batch are photos."""
+
+    steps: PositiveInt = 40
+
+
+class GrpoParams(Params):
+    """Block ``grpo``, of the studies: group relative policy optimisation."""
+
+    seed: int = 67
+    threads: PositiveInt = 1
+    answers: int = Field(8, ge=2)  # sampled about each photo
+    temperature: PositiveFloat = 1.0
+    penalty: NonNegativeFloat = 1.0  # of a wrong value; a right one earns 1
+    training: GrpoOptimiser = GrpoOptimiser()
+
+
 class ListingEvalParams(Params):
     """Block ``listing_eval``: what is measured on the held-out split."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -150,13 +151,18 @@ DOUBT = {
 MOST_LINES = 4  # that can be told apart; of rows, the last ones of a table are the strongest
 
 
-def doubt_charts(plots: Path, most: int) -> list[Chart]:
-    """Risk and reliability of the rows of listings, each file one chart; none of an earlier run's."""
+def doubt_charts(plots: Path, most: int, absent: Callable[[Path], str] = lambda file: "") -> list[Chart]:
+    """Risk and reliability of the rows of listings, each file one chart.
+
+    Args:
+        most: points of a line. absent: why a file is left out, or is of an earlier run.
+    """
     found = []
     for name, (title, x) in DOUBT.items():
-        if not (plots / f"{name}.csv").is_file():
+        file = plots / f"{name}.csv"
+        if not file.is_file() or absent(file):
             continue
-        curves = read_curves(plots / f"{name}.csv")
+        curves = read_curves(file)
         drawn = {row: points for row, points in list(curves.items())[-MOST_LINES:] if points}
         if drawn:
             found.append(replace(_chart(title, drawn, most), x=x))

@@ -55,14 +55,15 @@ def build_report(
         ReportInputError: an input is missing, broken, or does not fit the others.
         ReportParamsError: the parameters ask for a figure that does not exist, or for too large a page.
     """
-    gaps = without_gaps(paths, params, Absent(partial))
+    absent = Absent(partial)
+    gaps = without_gaps(paths, params, absent)
     params = gaps.params
     numbers = fig.headline(gaps.figures, params.headline)
     claims = judged_claims(gaps.figures, params.claims, params.claim_margin)
     checked = read_catalogue(paths.catalogue)
     shared = _shop(paths, params, checked) | _claimed(gaps, claims)
     shared |= {"gaps": gaps.notes, "partial": bool(partial), "titled": params.title}
-    doubt = doubt_charts(paths.plots, params.curve_points)
+    doubt = doubt_charts(paths.plots, params.curve_points, absent.why)
     parts = system_parts(params, gaps.figures, claims, shared["curves"], doubt)
     galleries = read_galleries(paths, params, checked, claims)
     shared |= {"listings": galleries.listings, "pictures": galleries.pictures}

@@ -284,7 +284,8 @@ def left_out(path: Path, reason: str) -> None:
 
 def test_systems_that_the_catalogue_cannot_feed_are_left_out_with_the_reason(shop: ShopOfAll) -> None:
     reason = " ".join(["No category of this catalogue has an attribute."] * 6)
-    for made in ("metrics/listing.json", "results/per_query/listing", "results/per_query/fusion"):
+    folders = ("results/per_query/listing", "results/per_query/fusion")
+    for made in ("metrics/listing.json", "plots/listing_risk.csv", *folders):
         left_out(shop.root / made, reason)
     page = built(shop)
     assert f"Left out OPAL, listings: {reason}" in page.words, "whole, however long"
@@ -308,13 +309,15 @@ def test_a_partial_page_shows_nothing_of_outputs_that_its_run_did_not_make(shop:
     absent = {
         "metrics/listing.json": "stage sft failed: boom",
         "results/per_query/listing": "stage sft failed",
+        "plots/listing_risk.csv": "stage sft failed",
     }
+    (shop.root / "plots/listing_risk.csv").write_text("step,dpo\n10,0.3\n50,0.5\n")
     known = {str(shop.root / path): why for path, why in absent.items()}
     page = Page(everything(build_report(Paths.below(shop.root), params, known)))
     assert "A partial report: not every stage of the graph has run to its end." in page.words
     assert "OPAL, listings: stage sft failed: boom" in page.words
     assert "results-listing" not in {attrs.get("id") for _, attrs in page.elements}
-    assert "Generated listings" not in page.words
+    assert "Generated listings" not in page.words and "left out in doubt" not in page.words
 
 
 def test_turns_of_direction_and_controls_stand_as_escapes() -> None:

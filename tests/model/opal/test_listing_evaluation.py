@@ -74,7 +74,7 @@ def test_a_photo_becomes_a_listing(
     (tmp_path / "a.png").write_bytes(picture("red", True, 1))
     assert described(shop, monkeypatch, str(tmp_path / "a.png")) == 0
     shown = json.loads(capsys.readouterr().out)
-    assert shown["listing"] == {"attributes": {}, "title": "shapes"} and shown["category"] == "shapes"
+    assert shown["listing"] == {"attributes": {}, "title": "Shapes"} and shown["category"] == "shapes"
     (tmp_path / "noise.png").write_bytes(_noise())
     for words, stated in ((["--precision", "0.9"], 0), (["--precision", "0"], 1), (["--completion", "1"], 1)):
         assert described(shop, monkeypatch, str(tmp_path / "a.png"), *words) == 0
@@ -162,7 +162,8 @@ def test_a_study_tests_each_claim_in_each_seed_and_pooled(
     run_stage("opal.model.sft", Paths(), variant="refined", sft=LONGER)
     other.mkdir(parents=True)
     (other.parent / "own").mkdir()
-    (other.parent / "own/dpo_control").symlink_to(tmp_path / own / "sft_refined")
+    for name in ("dpo_control", "sft_on_policy", "grpo"):
+        (other.parent / "own" / name).symlink_to(tmp_path / own / "sft_refined")
     for name in ("sft_raw", "sft_refined", "dpo", "dpo_control"):
         (other / name).symlink_to(tmp_path / own / "sft_refined")
         if name in ("sft_raw", "dpo"):
@@ -181,6 +182,9 @@ def test_a_study_tests_each_claim_in_each_seed_and_pooled(
     ]
     assert {(claim, seed) for claim in wanted for seed in ("own", "59", "pooled")} <= claims
     assert ("refined > seller", "own") in claims, "the seeds share one refinement"
+    alone = {"sft_on_policy against sft_refined", "grpo against sft_refined", "grpo against dpo"}
+    assert {(claim, seed) for claim, seed in claims if "against" in claim} == {(c, "own") for c in alone}
+    assert {"risk_coverage_area", "picture_reliance"} <= set(metrics["grpo"])
     same = [t for t in metrics["_tests"] if t["a"].startswith("dpo")]
     assert same and all(t["difference"] == 0 for t in same), "one model under three names"
     assert metrics["dpo_59"]["attribute_f1"] == metrics["dpo"]["attribute_f1"]

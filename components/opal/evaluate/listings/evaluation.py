@@ -69,10 +69,22 @@ def prefixed(mode: str, name: str) -> str:
 
 
 class ListingEvaluation:
-    """Collects variants; each is measured as it decodes freely and as held to the schema."""
+    """Collects variants; each is measured as it decodes freely and as held to the schema.
 
-    def __init__(self, held_out: HeldOutListings, schema: CatalogSchema, seed: int, samples: int) -> None:
+    Args:
+        compared: pairs of variants for paired tests, the one that should be better first.
+    """
+
+    def __init__(
+        self,
+        held_out: HeldOutListings,
+        schema: CatalogSchema,
+        seed: int,
+        samples: int,
+        compared: Sequence[tuple[str, str]] = COMPARED,
+    ) -> None:
         self.held_out, self.schema, self.seed, self.samples = held_out, schema, seed, samples
+        self.compared = compared
         self.measured: dict[str, dict[str, Measured]] = {}
         self.pretrained: dict[str, bool] = {}
         self.ranked: dict[str, Ranked] = {}
@@ -176,13 +188,22 @@ class ListingEvaluation:
         return figures
 
     def _by_attribute(self, variant: str) -> dict[str, Any]:
-        """F1 of each attribute under constrained decoding; ``n`` is how many products have it."""
+        """F1 and calibration error of each attribute under constrained decoding.
+
+        ``n`` is how many products have it, and how many values are stated.
+        """
         counts = self.measured[variant]["constrained"].counts
         known = (counts.right + counts.missed).sum(axis=0)
-        return {
-            f"constrained_attribute_f1_{name}": {"value": score, "low": None, "high": None, "n": int(n)}
+        found = {
+            f"constrained_attribute_f1_{name}": (score, int(n))
             for (name, score), n in zip(attribute_scores(counts).items(), known, strict=True)
             if n
+        }
+        errors = self.ranked[variant].error_of_attributes()
+        found |= {f"calibration_error_{name}": error for name, error in errors.items()}
+        return {
+            metric: {"value": value, "low": None, "high": None, "n": n}
+            for metric, (value, n) in found.items()
         }
 
     def _slices(self, variant: str) -> dict[str, Any]:
@@ -203,7 +224,7 @@ class ListingEvaluation:
     def _tests(self) -> list[dict[str, Any]]:
         """The paired tests between the variants that were measured."""
         tests = []
-        for a, b in COMPARED:
+        for a, b in self.compared:
             if a not in self.measured or b not in self.measured:
                 continue
             for mode in MODES:

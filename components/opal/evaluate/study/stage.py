@@ -14,6 +14,7 @@ from components.catalog.format.schema import CatalogSchema, Category, read_schem
 from components.encoder.model.features.rows import read_rows
 from components.opal.evaluate.listings.answers import Asking
 from components.opal.evaluate.listings.evaluation import (
+    EQUAL_TO,
     MODES,
     RELIANCE,
     Floats,
@@ -28,7 +29,7 @@ from components.opal.evaluate.listings.picture_reliance import picture_reliance
 from components.opal.evaluate.listings.stage import PREFERRED, TRAINED
 from components.opal.evaluate.refinement.figures import product_figures
 from components.opal.evaluate.refinement.stage import read_cases
-from components.opal.model.certainty.certainty import Certainty, CertaintyFile, read_certainty
+from components.opal.model.certainty.certainty import read_certainty
 from components.opal.model.errors import ListingDataError
 from components.opal.model.language.files import load_listing_model, read_note
 from components.opal.model.listing_text import parse_answer
@@ -48,8 +49,8 @@ CONTROL = "dpo_control"  # the steps of dpo without a preference; only the studi
 MACRO = "attribute_macro_f1"
 RISKS = ("risk_coverage_area", "hallucination_at_equal")  # of values in the order of confidence
 HELD_AGAINST = ("sft_refined", CONTROL)
-# metric, row, the row it is held against, and what has to be shown of the difference
-CLAIMS = (
+Claim = tuple[str, str, str, str]  # metric, row, the row it is held against, and what is to be shown
+CLAIMS: tuple[Claim, ...] = (
     (MACRO, "sft_refined", "nearest_neighbour", "sft_refined > nearest_neighbour"),
     (MACRO, "sft_refined", "sft_raw", "sft_refined > sft_raw"),
     ("hallucination_rate", "dpo", "sft_refined", "dpo hallucinates less than sft_refined"),
@@ -58,6 +59,12 @@ CLAIMS = (
     *((metric, "dpo", row, f"dpo: {metric} below that of {row}") for metric in RISKS for row in HELD_AGAINST),
     (RELIANCE, "dpo", "sft_refined", "dpo rests more on the picture than sft_refined"),
     (RELIANCE, "dpo", CONTROL, "dpo rests more on the picture than its control"),
+)
+ALONE = ("sft_on_policy", "grpo")  # other ways to teach preferences, in the graph's own seed
+CLAIMS_ALONE = tuple(
+    (metric, a, b, f"{a} against {b}")
+    for a, b in (*product(ALONE, ("sft_refined",)), ("grpo", "dpo"))
+    for metric in (MACRO, "hallucination_rate", "completion_rate", *RISKS, RELIANCE)
 )
 SHOWN = (
     "valid",
@@ -84,8 +91,10 @@ def row_name(row: str, seed: str) -> str:
 class StudyEvaluation:
     """Rows of several seeds on one held-out split, each claim tested in each seed and over all."""
 
-    def __init__(self, evaluation: ListingEvaluation, seeds: Sequence[str]) -> None:
-        self.evaluation, self.seeds = evaluation, list(seeds)
+    def __init__(
+        self, evaluation: ListingEvaluation, seeds: Sequence[str], claims: Sequence[Claim] = CLAIMS
+    ) -> None:
+        self.evaluation, self.seeds, self.claims = evaluation, list(seeds), claims
         self.groups = evaluation.held_out.groups
         self.how = (evaluation.seed, evaluation.samples)
 
@@ -120,13 +129,13 @@ class StudyEvaluation:
         """One line per claim, way of decoding, and seed; ``pooled`` is the mean over the seeds."""
         return [
             {"metric": prefixed(mode, metric), "claim": claim, **test}
-            for metric, a, b, claim in CLAIMS
+            for metric, a, b, claim in self.claims
             if metric not in RISKS
             for mode in MODES
             for test in self._claim_tests(metric, a, b, mode)
         ] + [
             {"metric": metric, "claim": claim, **test}
-            for metric, a, b, claim in CLAIMS
+            for metric, a, b, claim in self.claims
             if metric in RISKS
             for test in self._risk_tests(metric, a, b)
         ]
@@ -146,19 +155,20 @@ class StudyEvaluation:
 
     def figures(self) -> dict[str, Any]:
         """Row -> metric -> {value, low, high, n}."""
-        return {name: self._figures(both) for name, both in self.evaluation.measured.items()}
+        return {name: self._figures(name, both) for name, both in self.evaluation.measured.items()}
 
-    def _figures(self, both: Mapping[str, Measured]) -> dict[str, Any]:
+    def _figures(self, name: str, both: Mapping[str, Measured]) -> dict[str, Any]:
         """Figures of one row in both ways of decoding."""
         out: dict[str, Any] = {}
         for mode, measured in both.items():
-            for name in (n for n in SHOWN if n in measured.values):
-                interval = bootstrap_interval(measured.values[name], *self.how, clusters=self.groups)
+            for metric in (n for n in SHOWN if n in measured.values):
+                interval = bootstrap_interval(measured.values[metric], *self.how, clusters=self.groups)
                 if interval.n:
-                    out[prefixed(mode, name)] = interval.model_dump()
+                    out[prefixed(mode, metric)] = interval.model_dump()
             grouped = by_group(measured.counts, self.groups)
             out[prefixed(mode, MACRO)] = macro_f1_interval(grouped, *self.how).model_dump()
-        return out
+        risks = self.evaluation.risk.figures(name, EQUAL_TO)
+        return out | {metric: found.model_dump() for metric, found in risks.items()}
 
 
 def _written(
@@ -218,19 +228,18 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
         evaluation.add(row, free, held, also={RELIANCE: relies} if row in PREFERRED else {})
     asking = Asking(how, schema, paths)
     seeds = sorted(p.name for p in paths.listing.iterdir() if p.name.isdecimal())
-    for seed, row in [(OWN, CONTROL), *product(seeds, (*TRAINED, CONTROL))]:
+    for seed, row in [*product([OWN], (CONTROL, *ALONE)), *product(seeds, (*TRAINED, CONTROL))]:
         name, folder = row_name(row, seed), paths.listing / seed / row
         model, note = load_listing_model(folder), read_note(folder)
         with record.timed(name):
-            free, held = asking.answers(model, note, held_out, name)
-            certainty = read_certainty(folder) or Certainty(CertaintyFile())
-            held = certainty.calibrated(held, [target.category for target in held_out.targets])
-            judged = row in (*PREFERRED, CONTROL)
+            free, held = asking.answers(model, note, held_out, name, read_certainty(folder))
+            judged = row in (*PREFERRED, CONTROL, *ALONE)
             also = {RELIANCE: picture_reliance(model, note, held_out, asking)} if judged else {}
         evaluation.add(name, free, held, also=also)
     study = StudyEvaluation(evaluation, [OWN, *seeds])
     with record.timed("intervals"):
-        tests = [*study.tests(), _refined_test(how, paths)]
+        alone = StudyEvaluation(evaluation, [OWN], CLAIMS_ALONE)
+        tests = [*study.tests(), *alone.tests(), _refined_test(how, paths)]
         metrics = {**study.figures(), "_tests": tests}
     targets = paths.metrics / "study_opal.json", paths.per_query / "study_opal"
     record.outputs = publish_figures(metrics, evaluation.tables(), *targets)

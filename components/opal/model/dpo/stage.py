@@ -1,7 +1,8 @@
 """Direct preference optimisation: from pairs and a tuned model to a model folder with its curves.
 
 Its control, ``dpo_control``, takes the same steps over the same pairs without a preference: what it gains
-over the tuned model comes of reading the chosen answers.
+over the tuned model comes of reading the chosen answers. ``sft_on_policy`` does the same over pairs whose
+chosen answers are the model's own, corrected.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ LIKELIHOOD_ALONE = {
 class Blocks(Params):
     """What the stage reads of params.yaml; ``start`` null: the tuned model beside the output."""
 
-    variant: Literal["dpo", "dpo_control"] = "dpo"
+    variant: Literal["dpo", "dpo_control", "sft_on_policy"] = "dpo"
     start: Path | None = None
     listing: ListingParams
     dpo: DpoParams
@@ -62,7 +63,7 @@ def _mean(rows: Sequence[dict[str, float]], name: str) -> float:
 def run(params: Blocks, paths: Paths, record: Record) -> None:
     """Optimise the tuned model, or go on from where a killed run stopped."""
     dpo, start = params.dpo, params.start or paths.listing / "sft_refined"
-    if params.variant == "dpo_control":
+    if params.variant != "dpo":
         dpo = dpo.model_copy(update=LIKELIHOOD_ALONE)
     torch.set_num_threads(dpo.threads)
     with record.timed("prepare"):

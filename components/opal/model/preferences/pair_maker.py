@@ -210,7 +210,7 @@ class PairMaker:
             for position, answer in zip(
                 chosen, generator(pictures.take(chosen), categories, constrained=False), strict=True
             ):
-                if not answer.ended or "\ufffd" in answer.text:
+                if not answer.ended or not answer.text.strip() or "\ufffd" in answer.text:
                     continue  # cut, or no text: read again it could be longer than it was written
                 if pair := self._pair(position, answer.text, "sampled"):
                     yield pair

@@ -16,7 +16,7 @@ from components.catalog.format.schema import CatalogSchema, read_schema
 from components.encoder.model.features.rows import read_rows
 from components.opal.model.arrangement import arranged, arrangement
 from components.opal.model.errors import ListingDataError
-from components.opal.model.language.value_heads import StatedValues
+from components.opal.model.language.value_heads import TYPE, StatedValues
 from components.opal.model.listing_text import Listing, answer_text, question
 from components.opal.model.listings import (
     Lesson,
@@ -31,7 +31,6 @@ from components.opal.model.titles.learn import learn_titles, observe_titles
 
 Variant = Literal["raw", "refined"]
 LISTING, TITLE = "listing", "title"  # grains
-TYPE = ""  # stands for a product type's name among attributes
 POOL = 8  # steps whose samples are sorted by length together
 
 
@@ -170,22 +169,29 @@ class Lessons:
         ]
 
 
-def read_lessons(variant: Variant, listing: ListingParams, catalogue: Path, refined: Path) -> Lessons:
+def read_lessons(
+    variant: Variant, listing: ListingParams, catalogue: Path, refined: Path, left_out: str | None = None
+) -> Lessons:
     """What a variant is taught: sellers' listings (raw), or refined ones with instructions.
+
+    Args:
+        left_out: a category that nothing is taught of, not even which attributes it has.
 
     Raises:
         ListingDataError: a file cannot be read, or names a product that the catalogue has not.
     """
     rows, schema = read_rows(catalogue), read_schema(catalogue / "schema.json")
-    told = refined_rows(refined)
+    told = [row for row in refined_rows(refined) if row["category"] != left_out]
+    sold = [row for row in rows if row["category"] != left_out]
     visible = {name for row in told for name in row["visible"] or ()}  # of both: answers have one form
-    lesson = _lesson(rows if variant == "raw" else told, schema, visible, listing)
+    lesson = _lesson(sold if variant == "raw" else told, schema, visible, listing)
     if variant == "raw":
-        listings = {row["product_id"]: lesson.own(row["category"], listing_of(row)) for row in rows}
+        listings = {row["product_id"]: lesson.own(row["category"], listing_of(row)) for row in sold}
         asked: list[Sample] = []
     else:
         listings = lesson.listings(told)
         asked = instruction_samples(rows, refined / "instructions.parquet", schema, "train")
+        asked = [sample for sample in asked if sample.category != left_out]
         if lesson.titles.kind == "composed":
             asked = [sample for sample in asked if sample.grain != TITLE]
     schema = arranged(schema, lesson.attributes)

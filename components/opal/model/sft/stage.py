@@ -36,9 +36,13 @@ from components.stage.record import Record
 
 
 class Blocks(Params):
-    """A variant is taught by sellers' listings (raw), or by refined ones with instructions."""
+    """A variant is taught by sellers' listings (raw), or by refined ones with instructions.
+
+    Of a category that is ``left_out`` nothing is taught.
+    """
 
     variant: Variant
+    left_out: str | None = None
     listing: ListingParams
     sft: SftParams
 
@@ -48,7 +52,7 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
     listing, sft = params.listing, params.sft
     torch.set_num_threads(sft.threads)
     with record.timed("prepare"):
-        lessons = read_lessons(params.variant, listing, paths.catalogue, paths.refined)
+        lessons = read_lessons(params.variant, listing, paths.catalogue, paths.refined, params.left_out)
         sft = lessons.capped(sft)
         model, pictures = starting_model(listing, lessons, lessons.order(sft), paths)
         lessons, left_out = _fitted(params, lessons, model, pictures, paths)

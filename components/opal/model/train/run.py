@@ -9,11 +9,11 @@ from typing import Generic, TypeVar
 
 import torch
 
-from components.opal.model.params import DpoParams, ListingParams, SftParams
+from components.opal.model.params import DpoParams, GrpoParams, ListingParams, SftParams
 from components.stage.params import Params
 from components.stage.resume import code_sha256, resume_folder, sha256_folder
 
-P = TypeVar("P", SftParams, DpoParams)
+P = TypeVar("P", SftParams, DpoParams, GrpoParams)
 
 
 @dataclass(frozen=True)

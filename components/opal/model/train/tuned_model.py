@@ -66,7 +66,7 @@ def trained(
         model=finished(trainer, model),
         curves=curves_of(trainer.state.log_history, dict(curves)),
         resumed_from=int(checkpoint.name.split("-")[1]) if checkpoint else 0,
-        data_seconds=trainer.data_collator.seconds,
+        data_seconds=getattr(trainer.data_collator, "seconds", 0.0),
         train_seconds=seconds,
         longest=longest,
     )
