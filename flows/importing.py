@@ -16,12 +16,15 @@ from rich.console import Console
 
 from components.machine import processes
 from components.parameters.profiles import profile_text
-from flows.errors import FlowError
+from components.stage.files.publish import write_text
+from components.stage.record import STATE
+from flows.errors import FlowError, WorkspaceError
 from flows.profiles import commit_worktree, prepare_worktree, run_lock
 from flows.run.locks import held
 from flows.workspace import git
 
 SOURCE = Path("data/source")
+UNFINISHED = STATE / "importing"  # the command of an import that is under way, or was killed
 
 
 @dataclass(frozen=True)
@@ -44,9 +47,18 @@ def import_source(main: Path, catalogue: Catalogue, profile: str | None, console
     with held(run_lock(main, profile), f"Workspace {profile or main}", 60.0, console.print):
         root = main if profile is None else prepare_worktree(main, profile, profile_text(main, profile))
         places = [f"--source={catalogue.source.resolve()}", f"--mapping={catalogue.mapping.resolve()}"]
+        words = [str(catalogue.source), "--mapping", str(catalogue.mapping)]
+        words += ["--profile", profile] if profile else []
         arguments = [*places, f"--into={SOURCE}", "--link" if catalogue.link else "--copy"]
-        passed_on(root, [sys.executable, "-m", "components.catalog.source", *arguments])
-        passed_on(root, [sys.executable, "-m", "dvc", "add", "--quiet", str(SOURCE / "files")])
+        write_text(root / UNFINISHED, shlex.join(["vitrine", "import", *words]))
+        try:
+            passed_on(root, [sys.executable, "-m", "components.catalog.source", *arguments])
+            passed_on(root, [sys.executable, "-m", "dvc", "add", "--quiet", str(SOURCE / "files")])
+        except CommandFailedError as error:
+            if error.exit_code < 128:  # it has ended by itself and left the former source
+                (root / UNFINISHED).unlink()
+            raise
+        (root / UNFINISHED).unlink()
         if profile is not None:
             commit_worktree(root, f"Import the source of profile {profile}")
     again = f"vitrine run --profile {profile}" if profile else "vitrine run"
@@ -56,6 +68,12 @@ def import_source(main: Path, catalogue: Catalogue, profile: str | None, console
         changed = git(root, "status", "--porcelain", "--", str(SOURCE)).split()[1::2]
         plain(f"commit it: git add {' '.join(changed) or SOURCE}", style="dim")
     return root
+
+
+def check_import(root: Path) -> None:
+    """WorkspaceError: an import into this workspace was killed before its end."""
+    if (command := root / UNFINISHED).exists():
+        raise WorkspaceError(f"An import was killed before its end; run it again: {command.read_text()}")
 
 
 def inspect_source(main: Path, source: Path, profile: str | None, console: Console) -> None:
@@ -90,5 +108,7 @@ def passed_on(root: Path, command: Sequence[str]) -> None:
         done = subprocess.run(command, cwd=root, env=environment, check=False)
     except KeyboardInterrupt:
         raise CommandFailedError(command, 130) from None
+    if done.returncode < 0:
+        print("error: it was killed from outside (out of memory?); run it again.", file=sys.stderr)
     if done.returncode:
         raise CommandFailedError(command, done.returncode)

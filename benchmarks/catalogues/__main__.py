@@ -100,7 +100,9 @@ def ran(shape: Shape, work: Path, stages: bool) -> Outcome:
                 command, cwd=clone, env=environment, capture_output=True, text=True, check=False
             )
             lines = (done.stdout + done.stderr).splitlines()
-            said += [line.strip() for line in lines if re.match(r"\s*(left out|skipped|warning|error)", line)]
+            said += [
+                line.strip() for line in lines if re.match(r"\s*(?:left out|skipped|warning|error)[: ]", line)
+            ]
             if done.returncode:
                 break
     seconds, processor_seconds = spent()

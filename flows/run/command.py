@@ -23,6 +23,7 @@ from components.stage.errors import InvalidDataError
 from components.stage.record import StageResult
 from components.tracking.compare.kept import keep_results
 from flows.errors import FlowError
+from flows.importing import check_import
 from flows.options import Request
 from flows.profiles import commit_worktree, dvc_output, prepare_worktree, run_lock
 from flows.run.graph import STUDY, Graph, read_graph, select, stale
@@ -46,6 +47,7 @@ def run(main: Path, request: Request, console: Console) -> None:
         if name is not None:
             root = prepare_worktree(main, name, profile_text(main, request.profile, overrides))
             say(f"profile {name}: {root}")
+        check_import(root)
         check_parameters(root / "params.yaml")
         graph = read_graph(root, request.lock_timeout_s, say, study=request.system == STUDY)
         stages = select(graph, request.system, request.first, request.last)

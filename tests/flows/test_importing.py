@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 from pathlib import Path
 
@@ -10,17 +11,58 @@ import pytest
 from rich.console import Console
 
 from benchmarks.catalogues.feeds import SHAPES
-from flows.importing import CommandFailedError, inspect_source, passed_on
+from flows.errors import WorkspaceError
+from flows.importing import (
+    Catalogue,
+    CommandFailedError,
+    check_import,
+    import_source,
+    inspect_source,
+    passed_on,
+)
+from flows.workspace import git
 
 
 @pytest.mark.parametrize(
     ("code", "handed_on"),
     [("raise SystemExit(4)", 4), ("import os, signal; os.kill(os.getpid(), signal.SIGTERM)", 143)],
 )
-def test_the_exit_code_is_the_commands_own(tmp_path: Path, code: str, handed_on: int) -> None:
+def test_the_exit_code_is_the_commands_own(
+    tmp_path: Path, code: str, handed_on: int, capfd: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(CommandFailedError) as caught:
         passed_on(tmp_path, [sys.executable, "-c", code])
     assert caught.value.exit_code == handed_on
+    assert ("killed from outside" in capfd.readouterr().err) == (handed_on > 128)
+
+
+def test_a_killed_import_is_told_until_it_is_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git(tmp_path, "init", "-q")
+    codes = {"killed": -9, "refused": 4, "done": 0}
+
+    def _import(how: str) -> None:
+        def _ended(root: Path, command: list[str]) -> None:
+            if codes[how]:
+                raise CommandFailedError(command, codes[how])
+
+        monkeypatch.setattr("flows.importing.passed_on", _ended)
+        catalogue = Catalogue(tmp_path / "my shop", tmp_path / "m.yaml")
+        import_source(tmp_path, catalogue, None, Console(file=io.StringIO()))
+
+    with pytest.raises(CommandFailedError):
+        _import("killed")
+    again = f"run it again: vitrine import '{tmp_path}/my shop' --mapping {tmp_path}/m.yaml"
+    with pytest.raises(WorkspaceError, match=re.escape(again)):
+        check_import(tmp_path)
+    with pytest.raises(CommandFailedError):
+        _import("refused")  # the former source is there, as it was
+    check_import(tmp_path)
+    with pytest.raises(CommandFailedError):
+        _import("killed")
+    _import("done")
+    check_import(tmp_path)
 
 
 def test_the_workspaces_own_code_comes_first(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ from components.encoder.model.features.pixels import PixelCache
 from components.encoder.model.features.query_types import words
 
 Floats = npt.NDArray[np.float32]
-AT_ONCE = 512  # pictures
 
 
 def histograms(pixels: npt.NDArray[np.uint8], bins: int) -> Floats:
@@ -34,10 +33,10 @@ def histograms(pixels: npt.NDArray[np.uint8], bins: int) -> Floats:
 
 def histograms_of(pixels: PixelCache, rows: npt.NDArray[np.int64], bins: int) -> Floats:
     """Histograms of catalogue rows; memory holds a part of the pictures at a time."""
-    parts = [rows[start : start + AT_ONCE] for start in range(0, len(rows), AT_ONCE)]
-    return np.concatenate(
-        [np.zeros((0, bins**3), np.float32), *(histograms(pixels.take(p), bins) for p in parts)]
-    )
+    out = np.zeros((len(rows), bins**3), dtype=np.float32)
+    for places, part in pixels.fresh(rows):
+        out[places] = histograms(part, bins)
+    return out
 
 
 class ColourHistogram:

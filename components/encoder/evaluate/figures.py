@@ -231,8 +231,9 @@ def evaluate_baselines(
 ) -> None:
     """The colour baseline for retrieval: told every candidate's type, and not told it."""
     held_out, bins = evaluation.held_out, evaluation.params.histogram_bins
-    baseline = ColourHistogram(histograms_of(pixels, held_out.train_positions, bins), words_at)
-    test = histograms_of(pixels, held_out.positions, bins)
+    rows = np.concatenate([held_out.train_positions, held_out.positions])
+    train, test = np.split(histograms_of(pixels, rows, bins), [len(held_out.train_positions)])
+    baseline = ColourHistogram(train, words_at)
     for task in held_out.tasks:
         scores = baseline.scores(task.texts, test)
         bonus = told.bonus(task.texts, held_out.rows)

@@ -138,7 +138,7 @@ class Speaker:
     def __call__(self, pixels: npt.NDArray[np.uint8], category: str) -> list[Stated]:
         """What is stated of square pictures ``[N, px, px, 3]`` of one category."""
         _, written = self.generator.both(pixels, [category] * len(pixels))
-        written = self.certainty.calibrated(written, [category] * len(written))
+        written = self.certainty.calibrated(written, [category] * len(written), self.generator.titled)
         unlike = self.certainty.unlike(self.generator.model, pixels)
         return without_doubtful(written, self.threshold, unlike, partial(self.generator.titled, category))
 

@@ -100,6 +100,7 @@ GROUPS = (
         (
             "listing.constrained_hallucination_rate",
             "listing.constrained_attribute_f1",
+            "listing.calibration_error",
             "refine.attribute_f1",
         ),
         ("sft", "dpo", "preferences"),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from components.encoder.evaluate.figures import Measured, interval_table, paired_tests
@@ -61,13 +62,21 @@ def every_row(
         "whole_image": centred(whole_images(count)),
         "centre_crop": centred(centre_crops(count, params.centre_side)),
         "random_box": centred(random_boxes(count, params.seed)),
-        "foreground": centred(foregrounds(pixels.take(at))),
+        "foreground": centred(_foregrounds_of(pixels, at)),
     }
     ours = {
         name: FoundBoxes(found.boxes[at], found.points[at], [found.fallback[i] for i in at])
         for name, found in groundings.items()
     }
     return chosen, ours | baselines
+
+
+def _foregrounds_of(pixels: PixelCache, rows: npt.NDArray[np.int64]) -> Boxes:
+    """Foreground boxes of catalogue rows; memory holds a part of the pictures at a time."""
+    boxes = np.zeros((len(rows), 4))
+    for places, part in pixels.fresh(rows):
+        boxes[places] = foregrounds(part)
+    return boxes
 
 
 class GroundingEvaluation:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 
@@ -35,28 +33,3 @@ def box_of(mask: Mask) -> tuple[float, float, float, float]:
         float(columns[0] / width), float(rows[0] / height),
         float((columns[-1] + 1) / width), float((rows[-1] + 1) / height),
     )  # fmt: skip
-
-
-def drawn_around(
-    box: Sequence[float], picture: Pixels, share: float, minimum_area: float
-) -> tuple[float, float, float, float]:
-    """The box around every part of the foreground that lies mostly inside ``box``; itself where none does.
-
-    A window of whole cells says which thing is meant, and its edges are as coarse as its cells; the thing's
-    own edges are where the ground ends.
-
-    Args:
-        share: of a part, that must lie inside. minimum_area: share of the picture below which a part is a
-            speck.
-    """
-    parts = foreground_parts(picture)
-    side = len(picture)
-    x0, y0, x1, y1 = (round(v * side) for v in box)
-    sizes = np.bincount(parts.ravel())
-    inside = np.bincount(parts[y0:y1, x0:x1].ravel(), minlength=len(sizes))
-    belongs = (inside >= share * sizes) & (sizes >= minimum_area * parts.size)
-    belongs[0] = False
-    if not belongs.any():
-        a, b, c, d = (float(v) for v in box)
-        return a, b, c, d
-    return box_of(belongs[parts])

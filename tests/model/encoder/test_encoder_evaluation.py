@@ -221,7 +221,11 @@ def test_pixels_are_the_same_from_cache_and_fresh(shapes: Path, tmp_path: Path) 
     shards = sorted((catalogue / "products").glob("*.parquet"))
     every = [r["image"]["bytes"] for s in shards for r in pq.read_table(s, columns=["image"]).to_pylist()]
     assert np.array_equal(first.take(rows), np.stack([square(every[i], 32) for i in rows]))
-    other = PixelCache(catalogue, 24, tmp_path / "a", threads=1)
+    other = PixelCache(catalogue, 24, tmp_path / "b", threads=1)
+    for places, pixels in other.fresh(rows):
+        assert np.array_equal(pixels, np.stack([square(every[i], 24) for i in rows[places]]))
+    assert not (tmp_path / "b").exists(), "they are kept nowhere"
+    assert sorted(i for places, _ in other.fresh(rows) for i in places) == [0, 1, 2, 3, 4]
     assert other.take(rows).shape == (5, 24, 24, 3)
 
 

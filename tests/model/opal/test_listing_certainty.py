@@ -31,6 +31,7 @@ from components.opal.model.certainty.promise import (
 from components.opal.model.errors import ListingModelFileError
 from components.opal.model.listing_text import Listing, answer_text
 from components.opal.model.writing.generate import Generated
+from components.opal.model.writing.head_margins import Lead
 
 SHARES = st.floats(0, 1)
 
@@ -72,6 +73,22 @@ def test_one_attribute_alone_is_platt_scaling() -> None:
     plain = LogisticRegression(C=1e6).fit(odds[:, None], [v.right for v in values])
     ours = fit_calibration(values)[0].probability(values)
     assert np.abs(ours - plain.predict_proba(odds[:, None])[:, 1]).max() < 0.01
+
+
+def test_a_second_witness_weighs_what_a_plain_regression_gives_it() -> None:
+    values, _ = drawn(3000, {"a": 0.7})
+    lead = np.random.default_rng(1).normal(0, 1, 3000)
+    hidden = np.random.default_rng(2).random(3000) < 1 / (1 + np.exp(-2 * lead))
+    both = [
+        v._replace(right=v.right and bool(h), seen=(float(x), 0.0))
+        for v, h, x in zip(values, hidden, lead, strict=True)
+    ]
+    odds = np.stack([log_odds([v.confidence for v in both]), lead], axis=1)
+    plain = LogisticRegression(C=1e6).fit(odds, [v.right for v in both])
+    calibration, _ = fit_calibration(both)
+    assert np.abs(calibration.probability(both) - plain.predict_proba(odds)[:, 1]).max() < 0.01
+    alone = fit_calibration([v._replace(seen=(0.0, 0.0)) for v in both])[0]
+    assert alone.seen_slope == (0, 0) and set(alone.seen_slopes.values()) == {(0.0, 0.0)}
 
 
 def test_without_a_judged_value_confidence_stays_as_it_is() -> None:
@@ -151,6 +168,44 @@ def targets_and_answers(seed: int) -> tuple[list[Target], list[Generated], list[
         targets.append(Target(f"p{i}", "c", Listing("t", truth)))
         answers.append(Generated("", Listing("t", said), sure))
     return targets, answers, [f"g{i // 2}" for i in range(60)]
+
+
+def doubted(i: int) -> Generated:
+    """A bag that the model calls red; the heads see blue in every third one, and are right."""
+    blue = i % 3 == 0
+    lead = Lead(-3.0, 2.0, "blue", 3.0, 5) if blue else Lead(3.0, 2.0)
+    listing = Listing("Red bag", {"colour": "red"}, "bag")
+    return Generated(answer_text(listing, None), listing, {"colour": 0.6, "type": 0.9}, seen={"colour": lead})
+
+
+def test_what_the_heads_see_stands_in_place_of_a_less_likely_value() -> None:
+    answers = [doubted(i) for i in range(120)]
+    rows = [{"category": "bags", "group_id": f"g{i}", "product_type": "bag"} for i in range(120)]
+    true = [Listing("", {"colour": "red" if i % 3 else "blue"}, "bag") for i in range(120)]
+    file = learn_certainty(answers, Asked(rows, true))
+    assert file.measured.values == 120 and file.curve.wrong[-1] == 0
+    kept, changed = Certainty(file).calibrated(
+        [doubted(1), doubted(0)], ["bags"] * 2, lambda _, listing: replace(listing, title="anew")
+    )
+    assert kept.listing == Listing("Red bag", {"colour": "red"}, "bag") and kept.text == doubted(1).text
+    assert changed.listing == Listing("anew", {"colour": "blue"}, "bag")
+    assert json.loads(changed.text)["attributes"] == {"colour": "blue"}
+    assert min(kept.confidence["colour"], changed.confidence["colour"]) > 0.8
+    assert (rank := Ranked([Target("p", "bags", true[0])], [changed], ["g"])).wrong.tolist() == [0] and len(
+        rank
+    )
+
+
+def test_each_attribute_has_its_own_calibration_error() -> None:
+    truth = {"a": "x", "b": "x", "rare": "x"}
+    targets = [Target(f"p{i}", "c", Listing("", truth)) for i in range(120)]
+    said = [{"a": "x", "b": "xy"[i % 2], "rare": "x"} for i in range(120)]
+    for row in said[49:]:
+        del row["rare"]
+    sure = {"a": 0.8, "b": 0.5, "rare": 0.1}
+    answers = [Generated("", Listing("", row), sure) for row in said]
+    found = Ranked(targets, answers, [f"g{i}" for i in range(120)]).error_of_attributes()
+    assert found == {"a": (pytest.approx(0.2), 120), "b": (pytest.approx(0), 120)}
 
 
 def test_risk_measures_are_those_of_a_plain_loop() -> None:

@@ -74,7 +74,7 @@ def test_a_photo_becomes_a_listing(
     (tmp_path / "a.png").write_bytes(picture("red", True, 1))
     assert described(shop, monkeypatch, str(tmp_path / "a.png")) == 0
     shown = json.loads(capsys.readouterr().out)
-    assert shown["listing"] == {"attributes": {}, "title": "shapes"} and shown["category"] == "shapes"
+    assert shown["listing"] == {"attributes": {}, "title": "Shapes"} and shown["category"] == "shapes"
     (tmp_path / "noise.png").write_bytes(_noise())
     for words, stated in ((["--precision", "0.9"], 0), (["--precision", "0"], 1), (["--completion", "1"], 1)):
         assert described(shop, monkeypatch, str(tmp_path / "a.png"), *words) == 0

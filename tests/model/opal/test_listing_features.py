@@ -16,16 +16,19 @@ from components.encoder.model.features.pixels import PixelCache
 from components.encoder.model.features.rows import read_rows
 from components.encoder.model.towers.files import load_encoder
 from components.opal.model.language.feature_tokens import FeatureTokens
-from components.opal.model.language.files import load_listing_model
+from components.opal.model.language.files import load_listing_model, read_note
 from components.opal.model.language.listing_model import as_input
 from components.opal.model.language.pictures import TowerPictures, catalogue_pictures
 from components.opal.model.language.value_heads import FOLDS, StatedValues, fit_heads, fold_of
+from components.opal.model.listing_text import Listing
 from components.opal.model.params import ListingParams, SftParams
 from components.opal.model.sft.batches import sft_collator, sft_dataset
 from components.opal.model.sft.samples import read_lessons
 from components.opal.model.sft.starting_model import starting_model
 from components.opal.model.sft.value_weights import attribute_weights, token_weights
 from components.opal.model.writing.conversation import Conversation
+from components.opal.model.writing.generate import Decoding, ListingGenerator
+from components.opal.model.writing.head_margins import HeadMargins
 from components.stage.paths import Paths
 from tests.model.opal.listing_shop import blocks, paths_of, run_stage, write_workspace
 
@@ -198,6 +201,42 @@ def test_a_saved_model_knows_the_folds_too(shop: Path) -> None:
     mixed = _scores(again, tower.features, np.array([3, 0, 4]))[[0, 2]]
     own = tower.features.scores(torch.from_numpy(_features(paths, new))).detach().numpy()
     assert np.allclose(mixed, own, atol=2e-3)
+
+
+def test_heads_say_how_far_a_written_value_leads_the_others(shop: Path) -> None:
+    paths, rows = paths_of(shop), np.array([3, 4, 8, 59])
+    folder, schema = paths.listing / "sft_refined", read_schema(paths.catalogue / "schema.json")
+    model, note = load_listing_model(folder), read_note(folder)
+    tower = model.model.model.vision_tower
+    heads = HeadMargins.of(model.model)
+    assert heads is not None
+    scores = heads.look(as_input(catalogue_pictures(tower, 32, paths).take(rows)))[1]
+    assert np.allclose(scores, tower.features.scores(torch.from_numpy(_features(paths, rows))), atol=2e-3)
+    place = {tuple(fact): column for column, fact in enumerate(tower.config.told)}
+    colours = {value: scores[0][column] for (name, value), column in place.items() if name == "colour"}
+    category = schema.categories["shapes"]
+    best, second = sorted(colours, key=lambda value: -colours[value])[:2]
+    ahead, there = 5 * (colours[best] - colours[second]), 5 * (sum(colours.values()) - 0.5)
+    for value in colours:
+        listing = Listing("", {"colour": value, "size_cm": "4", "brand": "Acme"}, "bar")
+        found = heads.leads(listing, category, scores[0])
+        assert set(found) == {"colour", ""}
+        lead = found["colour"]
+        behind = 5 * (colours[value] - colours[best])
+        assert lead[:2] == pytest.approx((ahead if value == best else behind, there), abs=1e-5)
+        other = () if value == best else (best, pytest.approx(ahead, abs=1e-5), len(colours))
+        assert lead[2:] == (other or ("", 0.0, 0))
+    kinds = 5 * (scores[0][place["", "bar"]] - scores[0][place["", "square"]])
+    assert heads.leads(Listing("", {}, "bar"), category, scores[0])[""].lead == pytest.approx(kinds, abs=1e-5)
+    assert "colour" not in heads.leads(Listing("", {"colour": "mauve"}), category, scores[0])
+    decoding = Decoding(16, note["max_new_tokens"], "fp32")
+    generator = ListingGenerator(model, note, schema, decoding)
+    pixels = PixelCache(paths.catalogue, tower.config.image_px, paths.cache, 1)
+    shown = (catalogue_pictures(tower, 32, paths).take(rows), pixels.take(rows))
+    by_row, by_pixels = (generator(pictures, ["shapes"] * 4, constrained=True) for pictures in shown)
+    assert [(g.text, g.seen) for g in by_row] == [(g.text, g.seen) for g in by_pixels]
+    for one, row in zip(by_row, scores, strict=True):
+        assert one.listing is not None and one.seen == heads.leads(one.listing, category, row)
 
 
 def _features(paths: Paths, rows: Any) -> Any:

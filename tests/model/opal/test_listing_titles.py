@@ -110,7 +110,13 @@ def test_a_long_title_leaves_out_whole_attributes(titles: Titles) -> None:
     whole = "Navy blue tea pot with screw cap lid"
     assert found[:2] == [whole, whole] and found[3] == "Tea p"
     assert found[2] == "Navy blue tea pot"
-    assert titles.compose("a category of many words", Listing(""), 10) == "a category"
+    assert titles.compose("a category of many words", Listing(""), 10) == "A category"
+
+
+def test_the_category_stands_for_a_type_that_is_not_said(titles: Titles) -> None:
+    assert titles.compose("kitchen", Listing("", {"colour": "green", "lid": "cork"}), 80) == (
+        "Green kitchen with cork lid"
+    )
 
 
 ANY = st.text(min_size=1, max_size=12).filter(str.strip)

@@ -188,13 +188,22 @@ class ListingEvaluation:
         return figures
 
     def _by_attribute(self, variant: str) -> dict[str, Any]:
-        """F1 of each attribute under constrained decoding; ``n`` is how many products have it."""
+        """F1 and calibration error of each attribute under constrained decoding.
+
+        ``n`` is how many products have it, and how many values are stated.
+        """
         counts = self.measured[variant]["constrained"].counts
         known = (counts.right + counts.missed).sum(axis=0)
-        return {
-            f"constrained_attribute_f1_{name}": {"value": score, "low": None, "high": None, "n": int(n)}
+        found = {
+            f"constrained_attribute_f1_{name}": (score, int(n))
             for (name, score), n in zip(attribute_scores(counts).items(), known, strict=True)
             if n
+        }
+        errors = self.ranked[variant].error_of_attributes()
+        found |= {f"calibration_error_{name}": error for name, error in errors.items()}
+        return {
+            metric: {"value": value, "low": None, "high": None, "n": n}
+            for metric, (value, n) in found.items()
         }
 
     def _slices(self, variant: str) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from components.stage.record import Interval
 Ints = npt.NDArray[np.int64]
 HALF = 0.5  # completion
 BINS = 10  # of the calibration error, each with as many values
+LEAST = 50  # values of a bin of one attribute: fewer are never even, however honest the confidence
 GRID = np.arange(1, 101) / 100  # completions at which a curve is read
 BLOCK = 100  # bootstrap samples at once
 MOST_SAMPLES = 1000  # each goes through every value of every row
@@ -44,12 +45,13 @@ class Ranked:
         places: dict[str, int] = {}
         unit = [places.setdefault(group, len(places)) for group in groups]
         rows = [
-            (sure, wrong, fills, unit[i], i)
+            (sure, wrong, fills, unit[i], i, name)
             for i, (target, one) in enumerate(zip(targets, generated, strict=True))
-            for sure, wrong, fills in _judged(target, one)
+            for sure, wrong, fills, name in _judged(target, one)
         ]
-        table = np.array(rows, np.float64).reshape(-1, 5)
-        table = table[np.argsort(-table[:, 0], kind="stable")]
+        table = np.array([row[:5] for row in rows], np.float64).reshape(-1, 5)
+        order = np.argsort(-table[:, 0], kind="stable")
+        table, self.names = table[order], np.array([row[5] for row in rows], dtype=str)[order]
         self.sure, self.wrong, self.fills = table[:, 0], table[:, 1], table[:, 2]
         self.unit, self.product = table[:, 3].astype(np.int64), table[:, 4].astype(np.int64)
         self.products, self.groups = len(targets), len(places)
@@ -115,6 +117,21 @@ class Ranked:
         parts = [c for c in np.array_split(np.arange(len(self)), BINS) if len(c)]
         return [(float(self.sure[c].mean()), float(1 - self.wrong[c].mean())) for c in parts]
 
+    def error_of_attributes(self) -> dict[str, tuple[float, int]]:
+        """Expected calibration error of each attribute by itself, and of how many values.
+
+        In bins of equal mass of at least ``LEAST`` values, at most ``BINS``; rarer attributes are left out.
+        """
+        out = {}
+        for name in np.unique(self.names):
+            chosen = np.flatnonzero(self.names == name)
+            if len(chosen) < LEAST:
+                continue
+            gap = self.sure[chosen] - (1 - self.wrong[chosen])
+            bins = np.array_split(gap, min(BINS, len(chosen) // LEAST))
+            out[str(name)] = (float(sum(abs(part.sum()) for part in bins) / len(chosen)), len(chosen))
+        return out
+
     def no_wrong_value(self) -> Floats | None:
         """Whether each listing states something and nothing wrong, where half of all fields are filled.
 
@@ -131,15 +148,16 @@ class Ranked:
         return good
 
 
-def _judged(target: Target, one: Generated) -> list[tuple[float, float, float]]:
-    """Of each value that can be told right from wrong: confidence, whether wrong, whether a field's."""
+def _judged(target: Target, one: Generated) -> list[tuple[float, float, float, str]]:
+    """Of each value that can be told right from wrong: confidence, whether wrong, whether a field's, name."""
     truth, known = set(facts(target.listing.attributes)), target.listing.attributes
     room = Counter({name: len(each(value)) for name, value in known.items()})
     out = []
     for name, value in target.judged(one.listing):
         fills = room[name] > 0
         room[name] -= 1
-        out.append((one.confidence.get(name, 0.0), float((name, value) not in truth), float(fills)))
+        wrong = float((name, value) not in truth)
+        out.append((one.confidence.get(name, 0.0), wrong, float(fills), name))
     return out
 
 

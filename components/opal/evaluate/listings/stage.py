@@ -22,7 +22,7 @@ from components.opal.evaluate.listings.nearest import (
     voted,
 )
 from components.opal.evaluate.listings.picture_reliance import picture_reliance
-from components.opal.model.certainty.certainty import Certainty, CertaintyFile, read_certainty
+from components.opal.model.certainty.certainty import read_certainty
 from components.opal.model.language.files import load_listing_model, read_note
 from components.opal.model.language.listing_model import ListingModel
 from components.opal.model.listings import refined_listings
@@ -84,14 +84,12 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
         folder = paths.listing / name
         model, note = load_listing_model(folder), read_note(folder)
         with record.timed(name):
-            both = asking.answers(model, note, held_out, name)
+            both = asking.answers(model, note, held_out, name, read_certainty(folder))
         with record.timed(f"{name}.{RELIANCE}"):
             judged = name in PREFERRED
             also = {RELIANCE: picture_reliance(model, note, held_out, asking)} if judged else {}
         _note_speed(name, both, record)
-        certainty = read_certainty(folder) or Certainty(CertaintyFile())
-        held = certainty.calibrated(both[1], categories)
-        evaluation.add(name, both[0], held, also=also)
+        evaluation.add(name, *both, also=also)
     _zero_shot(params, asking, evaluation, record)
     with record.timed("intervals"):
         metrics, tables = evaluation.metrics(), evaluation.tables()
@@ -106,7 +104,7 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
     record.metrics |= {
         name: value
         for name, value in flat_figures(metrics).items()
-        if "_category_" not in name and "_noise_" not in name and "_f1_" not in name
+        if not any(part in name for part in ("_category_", "_noise_", "_f1_", "calibration_error_"))
     }
 
 

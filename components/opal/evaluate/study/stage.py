@@ -29,7 +29,7 @@ from components.opal.evaluate.listings.picture_reliance import picture_reliance
 from components.opal.evaluate.listings.stage import PREFERRED, TRAINED
 from components.opal.evaluate.refinement.figures import product_figures
 from components.opal.evaluate.refinement.stage import read_cases
-from components.opal.model.certainty.certainty import Certainty, CertaintyFile, read_certainty
+from components.opal.model.certainty.certainty import read_certainty
 from components.opal.model.errors import ListingDataError
 from components.opal.model.language.files import load_listing_model, read_note
 from components.opal.model.listing_text import parse_answer
@@ -232,9 +232,7 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
         name, folder = row_name(row, seed), paths.listing / seed / row
         model, note = load_listing_model(folder), read_note(folder)
         with record.timed(name):
-            free, held = asking.answers(model, note, held_out, name)
-            certainty = read_certainty(folder) or Certainty(CertaintyFile())
-            held = certainty.calibrated(held, [target.category for target in held_out.targets])
+            free, held = asking.answers(model, note, held_out, name, read_certainty(folder))
             judged = row in (*PREFERRED, CONTROL, *ALONE)
             also = {RELIANCE: picture_reliance(model, note, held_out, asking)} if judged else {}
         evaluation.add(name, free, held, also=also)

@@ -1,8 +1,10 @@
 """From a model's own confidence to the probability that a value is right.
 
-Platt scaling (Platt 1999): a logistic regression on the log-odds of the confidence. Attributes differ in how
-far their confidence can be trusted, and most have few values to learn that from. So each attribute has its
-own intercept and slope, and each attribute of a category, each of a product type and each value an intercept.
+Platt scaling (Platt 1999): a logistic regression on the log-odds of the confidence. A second witness stands
+beside it, where the model has one: what the value heads of its vision tower say of the value that it wrote.
+Attributes differ in how far either can be trusted, and most have few values to learn that from. So each
+attribute has its own intercept and slopes, and each attribute of a category, each of a product type and each
+value an intercept.
 A ridge penalty draws them to the fit of all values together (the estimate of a hierarchical logistic
 regression, Gelman and Hill 2007, chapter 14). Isotonic regression would ask for hundreds of values for each
 attribute.
@@ -39,6 +41,8 @@ class Value(NamedTuple):
     group: str
     right: bool | None = None
     product_type: str = ""  # that the answer says; empty: none
+    seen: tuple[float, float] = (0.0, 0.0)  # by the value heads: its lead, and its attribute at all
+    other: Value | None = None  # what the heads would have said in its place
 
     @property
     def kinds(self) -> tuple[str, str]:
@@ -55,14 +59,19 @@ def log_odds(confidence: npt.ArrayLike) -> Floats:
 
 
 class Calibration(Params):
-    """The fit: intercepts and slopes of all values, and each attribute's and value's deviation from them."""
+    """The fit: intercepts and slopes of all values, and each attribute's and value's deviation from them.
+
+    A slope is of the model's own confidence, two ``seen`` ones of what its value heads say.
+    """
 
     intercept: FiniteFloat = 0.0
     slope: FiniteFloat = 1.0
+    seen_slope: tuple[FiniteFloat, FiniteFloat] = (0.0, 0.0)
     penalty: NonNegativeFloat = 0.0  # of the deviations
     attributes: Mapping[str, tuple[FiniteFloat, FiniteFloat]] = Field(
         default_factory=dict
     )  # intercept and slope
+    seen_slopes: Mapping[str, tuple[FiniteFloat, FiniteFloat]] = Field(default_factory=dict)  # of attributes
     attributes_of: Mapping[str, dict[str, FiniteFloat]] = Field(
         default_factory=dict
     )  # category, and type in it, to attribute to intercept
@@ -72,23 +81,34 @@ class Calibration(Params):
 
     def probability(self, values: Sequence[Value]) -> Floats:
         """Probability that each value is right, ``[values]``."""
-        odds = log_odds([v.confidence for v in values])
-        own = np.array([self.attributes.get(v.name, (0.0, 0.0)) for v in values]).reshape(-1, 2)
+        own = np.array(
+            [
+                (*self.attributes.get(v.name, (0.0, 0.0)), *self.seen_slopes.get(v.name, (0.0, 0.0)))
+                for v in values
+            ]
+        ).reshape(-1, 4)
+        slopes = np.array([self.slope, *self.seen_slope]) + own[:, 1:]
         more = [
             sum(self.attributes_of.get(kind, {}).get(v.name, 0.0) for kind in v.kinds)
             + self.values.get(v.name, {}).get(v.value, 0.0)
             for v in values
         ]
-        score = self.intercept + own[:, 0] + (self.slope + own[:, 1]) * odds + np.array(more)
+        score = self.intercept + own[:, 0] + (slopes * _witnesses(values)).sum(axis=1) + np.array(more)
         chance: Floats = 1 / (1 + np.exp(-score))
         return chance
 
 
+def _witnesses(values: Sequence[Value]) -> Floats:
+    """Log-odds of the model's own confidence, and what its value heads say, ``[values, 3]``."""
+    seen = np.array([v.seen for v in values], np.float64).reshape(-1, 2)
+    return np.concatenate([log_odds([v.confidence for v in values])[:, None], seen], axis=1)
+
+
 class _Design(NamedTuple):
-    """A sparse design matrix: each value has one entry for each of seven parameters.
+    """A sparse design matrix: each value has one entry for each of eleven parameters.
 
     Args:
-        at: columns ``[values, 7]``. entry: what stands there, ``[values, 7]``. right: 0 or 1, ``[values]``.
+        at: columns ``[values, 11]``. entry: what stands there, ``[values, 11]``. right: 0 or 1, ``[values]``.
         names: of the columns, each a kind and a key.
     """
 
@@ -118,8 +138,12 @@ def _design(values: Sequence[Value]) -> _Design:
         (
             ("intercept",),
             ("slope",),
+            ("lead_slope",),
+            ("there_slope",),
             ("attribute", v.name),
             ("attribute_slope", v.name),
+            ("attribute_lead_slope", v.name),
+            ("attribute_there_slope", v.name),
             *(("attribute_of", kind, v.name) for kind in v.kinds),
             ("value", v.name, v.value),
         )
@@ -127,18 +151,18 @@ def _design(values: Sequence[Value]) -> _Design:
     ]
     names: dict[tuple[str, ...], int] = {}
     at: Ints = np.array([[names.setdefault(key, len(names)) for key in row] for row in keys], np.int64)
-    odds, one = log_odds([v.confidence for v in values]), np.ones(len(values))
-    entry = np.stack([one, odds, one, odds, one, one, one], axis=1)
+    each = np.concatenate([np.ones((len(values), 1)), _witnesses(values)], axis=1)
+    entry = np.concatenate([each, each, np.ones((len(values), 3))], axis=1)
     return _Design(at, entry, np.array([float(bool(v.right)) for v in values]), list(names))
 
 
 def _fitted(design: _Design, penalty: float, start: Floats) -> Floats:
     """Parameters under which the values are likeliest: Newton's method, each step by conjugate gradients.
 
-    The problem is convex, so nothing hangs on chance. Intercept and slope of all values are drawn to 0 and 1,
-    but so loosely that it only matters where all values are right, or all wrong.
+    The problem is convex, so nothing hangs on chance. Intercept and slopes of all values are drawn to 0, 1
+    and 0, 0, but so loosely that it only matters where all values are right, or all wrong.
     """
-    pooled = np.array([name[0] in ("intercept", "slope") for name in design.names])
+    pooled = np.array([len(name) == 1 for name in design.names])
     decay = np.where(pooled, LOOSE, penalty)
     aim = np.array([float(name[0] == "slope") for name in design.names])
 
@@ -237,8 +261,10 @@ def _published(found: Floats, names: Sequence[tuple[str, ...]], penalty: float) 
     return Calibration(
         intercept=of[("intercept",)],
         slope=of[("slope",)],
+        seen_slope=(of[("lead_slope",)], of[("there_slope",)]),
         penalty=penalty,
         attributes={n: (of["attribute", n], of["attribute_slope", n]) for n in stated},
+        seen_slopes={n: (of["attribute_lead_slope", n], of["attribute_there_slope", n]) for n in stated},
         attributes_of=inside,
         values=known,
     )

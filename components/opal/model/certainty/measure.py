@@ -21,7 +21,15 @@ from components.encoder.model.features.picture_features import FeatureCache
 from components.encoder.model.features.pixels import PixelCache
 from components.encoder.model.features.rows import read_rows
 from components.opal.model.certainty.calibration import Value, fit_calibration
-from components.opal.model.certainty.certainty import TYPE, Certainty, CertaintyFile, Measured, values_of
+from components.opal.model.certainty.certainty import (
+    TYPE,
+    Certainty,
+    CertaintyFile,
+    Measured,
+    likelier,
+    values_of,
+    with_others,
+)
 from components.opal.model.certainty.likeness import PICTURES, Likeness
 from components.opal.model.certainty.promise import Curve, Judged, risk_curve
 from components.opal.model.language.listing_model import ListingModel
@@ -87,15 +95,16 @@ def usual_of(rows: Rows, refined: Mapping[str, Listing]) -> Usual:
 def learn_certainty(generated: Sequence[Generated], asked: Asked) -> CertaintyFile:
     """Calibration and curve from answers about products with refined listings."""
     values = judged_values(generated, asked)
-    known = [value for value in values if value.right is not None]
-    calibration, chances = fit_calibration(known)
+    judged = [value for value in values if value.right is not None]
+    calibration, chances = fit_calibration(with_others(judged))
     # A type is calibrated like a value, but promises are about values of attributes.
-    named = [i for i, value in enumerate(known) if value.name != TYPE]
-    chances, known = chances[named], [known[i] for i in named]
-    wrong = np.array([not value.right for value in known], dtype=bool)
+    known = [one for one in likelier(judged, chances.tolist()) if one[0].name != TYPE]
+    wrong = np.array([not value.right for value, _ in known], dtype=bool)
     fields = sum(len(facts(listing.attributes)) for listing in asked.refined)
-    curve: Curve = risk_curve(Judged(chances, wrong, [value.group for value in known], fields))
-    groups = len({value.group for value in known})
+    chosen = np.array([chance for _, chance in known], np.float64)
+    units = [value.group for value, _ in known]
+    curve: Curve = risk_curve(Judged(chosen, wrong, units, fields))
+    groups = len(set(units))
     measured = Measured(
         products=len(asked.rows),
         groups=groups,
@@ -115,7 +124,10 @@ def judged_values(generated: Sequence[Generated], asked: Asked) -> list[Value]:
             said = listing.product_type if value.name == TYPE else listing.attributes.get(value.name)
             right = said == value.value if value.name == TYPE else (value.name, value.value) in known
             unheard = value.name != TYPE and usual is not None and value.name not in usual
-            out.append(value._replace(right=right if said else False if unheard else None))
+            other = value.other
+            if other is not None:
+                other = other._replace(right=(other.name, other.value) in known)
+            out.append(value._replace(right=right if said else False if unheard else None, other=other))
     return out
 
 

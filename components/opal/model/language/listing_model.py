@@ -103,7 +103,8 @@ def create_listing_model(
     options = _feature_options(vision, len(columns))
     vector = vision.encoder_vector or not (vision.grid or options)
     shown = {"encoder_vector": vector, "dropout": vision.encoder_dropout, "features": options}
-    tower = tower_config(encoder, vision.grid, vision.frozen, params.precision, **shown)
+    told = [list(fact) for fact in columns] or None
+    tower = tower_config(encoder, vision.grid, vision.frozen, params.precision, told=told, **shown)
     torch.manual_seed(params.seed)
     model = LlavaForConditionalGeneration._from_config(_config(language, tokenizer, tower))
     plain_attention(model)

@@ -23,7 +23,8 @@ FOLDS = 4
 MOST_ROWS = 20_000  # that are learned from: more move a linear model little, and fill memory
 LEAST_SUPPORT = 8  # products that state a value: of fewer a head learns noise
 
-Fact = tuple[str, str]  # name and value; a product type has the name ""
+TYPE = ""  # stands for a product type's name among attributes
+Fact = tuple[str, str]  # name and value
 
 
 def fold_of(group: str) -> int:

@@ -32,7 +32,8 @@ class EncoderVisionConfig(PreTrainedConfig):
 
     ``encoder_vector`` shows the encoder's vector of the whole picture, ``grid`` is the side of the grid of
     those of its places, ``dropout`` is of both in training, ``frozen`` keeps the tower as it came.
-    ``features`` are the options of :class:`FeatureTokens`; folders written before it was known have none.
+    ``features`` are the options of :class:`FeatureTokens`, ``told`` the name and value that each of its heads
+    knows; folders written before either was known have none.
     """
 
     model_type = "vitrine_encoder"
@@ -46,6 +47,7 @@ class EncoderVisionConfig(PreTrainedConfig):
     architecture: dict[str, Any] | None = None  # of the encoder, without its text tower
     preprocessing: dict[str, Any] | None = None
     features: dict[str, Any] | None = None
+    told: list[list[str]] | None = None
 
     @property
     def cells(self) -> int:
@@ -111,6 +113,11 @@ class EncoderVisionTower(PreTrainedModel):
         """The encoder of a frozen tower, as the encoder's own stages look at pictures."""
         found = image_sha256(self.encoder, part_sha256(self.encoder, "image"))
         return PictureEncoder(self.encoder, found, FEATURE_BATCH, self.config.precision)
+
+    def head_scores(self, seen: Tensor) -> Tensor:
+        """What the heads say of pictures that none of them has seen, ``[B, len(told)]``; of :meth:`seen`."""
+        assert self.features is not None
+        return self.features.scores(self.features.unpacked(seen[:, self.config.cells :]))
 
     def seen(self, pixels: Tensor) -> Tensor:
         """Tokens before they are whitened, ``[B, cells, D]``, and behind them the features in rows of ``D``.

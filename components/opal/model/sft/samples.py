@@ -16,7 +16,7 @@ from components.catalog.format.schema import CatalogSchema, read_schema
 from components.encoder.model.features.rows import read_rows
 from components.opal.model.arrangement import arranged, arrangement
 from components.opal.model.errors import ListingDataError
-from components.opal.model.language.value_heads import StatedValues
+from components.opal.model.language.value_heads import TYPE, StatedValues
 from components.opal.model.listing_text import Listing, answer_text, question
 from components.opal.model.listings import (
     Lesson,
@@ -31,7 +31,6 @@ from components.opal.model.titles.learn import learn_titles, observe_titles
 
 Variant = Literal["raw", "refined"]
 LISTING, TITLE = "listing", "title"  # grains
-TYPE = ""  # stands for a product type's name among attributes
 POOL = 8  # steps whose samples are sorted by length together
 
 

@@ -7,6 +7,7 @@ category's titles always put around them ("for", "with").
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Literal
 
 from components.catalog.format.attributes import each, shown
@@ -46,17 +47,18 @@ class Titles(Params):
     categories: Mapping[str, CategoryTitles] = {}
 
     def compose(self, category: str, listing: Listing, most_chars: int) -> str:
-        """The title of a listing, at most ``most_chars`` long; its category's name where it says nothing.
+        """The title of a listing, at most ``most_chars`` long; the category's name stands for an unsaid type.
 
         Where not all has room whole attributes are left out; those that titles name most come first.
         """
-        said = list(_said(self._of(category), listing))
+        named = listing if listing.product_type.strip() else replace(listing, product_type=category)
+        said = list(_said(self._of(category), named))
         kept = [part for part in said if part[0].attribute is None]
         for part in sorted(said, key=lambda part: -part[0].named):
             longer = [each for each in said if each in kept or each is part]
             if len(_joined(longer)) <= most_chars:
                 kept = longer
-        return (_joined(kept) or category)[:most_chars].strip()
+        return _joined(kept)[:most_chars].strip()
 
     def _of(self, category: str) -> CategoryTitles:
         return self.categories.get(category, CategoryTitles())

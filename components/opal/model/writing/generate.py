@@ -26,6 +26,7 @@ from components.opal.model.writing.confidence import (
 from components.opal.model.writing.conversation import Conversation
 from components.opal.model.writing.grammar import Grammars, ListingGrammar
 from components.opal.model.writing.growing_cache import growing_cache
+from components.opal.model.writing.head_margins import HeadMargins, Lead
 from components.opal.model.writing.ready_tokens import as_images, pictures_are_alike, prompt_tokens
 from components.stage.progress import Progress
 from components.stage.resources.accelerator import device
@@ -45,6 +46,7 @@ class Generated:
     ended: bool = True  # by the model itself, not by the limit of tokens
     ids: tuple[int, ...] = ()  # the tokens, without the one that ends
     title_refused: bool = False  # it was written, and held a word that the listing does not support
+    seen: dict[str, Lead] = field(default_factory=dict)  # what the value heads think of it, if there are any
 
     @property
     def whole(self) -> str:
@@ -93,6 +95,7 @@ class ListingGenerator:
         self._bytes = np.array([len(token) for token in tokens], np.int64)
         self._endings = [torch.tensor(ids, device=self.device) for ids in ending_tokens(tokens)]
         self._prompts: dict[str, list[int]] = {}  # their tokens, pictures' included
+        self._heads = HeadMargins.of(self.network)
         self._ends = self.conversation.ends
 
     def __call__(
@@ -180,6 +183,9 @@ class ListingGenerator:
     ) -> list[Generated]:
         """Decode one batch."""
         inputs = self._inputs(pictures, categories)
+        scores = None
+        if self._heads is not None:
+            inputs["pixel_values"], scores = self._heads.look(inputs["pixel_values"])
         length = int(inputs["input_ids"].shape[1])
         chosen = ChosenProbabilities(self._endings)
         grammar = [ListingGrammar(self.grammars, categories, length)] if constrained else []
@@ -200,7 +206,20 @@ class ListingGenerator:
             )
         answers = sequences[:, length:].cpu().numpy()
         rows = zip(answers, chosen.rows(), categories, strict=True)
-        return [self._generated(ids, row, category, constrained) for ids, row, category in rows]
+        written = [self._generated(ids, row, category, constrained) for ids, row, category in rows]
+        return written if scores is None else self._judged(written, categories, scores)
+
+    def _judged(
+        self, written: Sequence[Generated], categories: Sequence[str], scores: npt.NDArray[np.float32]
+    ) -> list[Generated]:
+        """The same answers with what the value heads think of them; ``scores`` are of their pictures."""
+        assert self._heads is not None
+        return [
+            replace(one, seen=self._heads.leads(one.listing, self.schema.categories.get(category), row))
+            if one.listing is not None
+            else one
+            for one, category, row in zip(written, categories, scores, strict=True)
+        ]
 
     def _generated(
         self, ids: npt.NDArray[np.int64], scores: StepScores, category: str, constrained: bool

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from components.encoder.model.features.folded import folded
 from components.encoder.model.towers.dual_encoder import Encoder
 from components.stage.resources.accelerator import autocast, device
 from components.vlclip.grounding.dense.head import Maps
@@ -22,7 +23,7 @@ def trunk_maps(encoder: Encoder, precision: str) -> Maps:
         EncoderConfigurationError: the tower gives no maps.
     """
     machine, own = device(), (encoder.image_px, encoder.image_px)
-    encoder = encoder.to(machine).eval()
+    encoder = folded(encoder.to(machine, memory_format=torch.channels_last).eval())
 
     def _seen(pixels: Tensor) -> list[Tensor]:
         with torch.inference_mode(), autocast(machine, precision):
