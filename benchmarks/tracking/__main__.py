@@ -3,7 +3,7 @@
     python -m benchmarks.tracking                          # one pipeline run, then 50 and 500 stage runs
     python -m benchmarks.tracking --pictures docs/images   # MLflow's pages with 16 pipeline runs, as PNG
 
-The records of this workspace's newest pipeline run are published as they are, then with synthetic copies of
+The records of this workspace's largest pipeline run are published as they are, then with synthetic copies of
 them (``copies.py``), each time into a store of its own. Nothing of the workspace is written.
 """
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import random
 import subprocess
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,15 +44,16 @@ class Execution:
 
 
 def executions(root: Path) -> list[Execution]:
-    """The finished executions of the workspace's newest pipeline run, the first first."""
+    """The finished executions of the workspace's largest pipeline run, the first first."""
     joins = [Join.model_validate_json(path.read_bytes()) for path in (root / STATE / "joined").glob("*.json")]
     of = {join.record: join for join in joins if join.entry is not None}
     files = (root / STATE / "records").rglob("*.json")
     records = [Record.model_validate_json(path.read_bytes()) for path in files if path.stem in of]
     if not records:
         raise SystemExit(f"{root} has no records of runs: vitrine run first.")
-    newest = of[max(records, key=lambda record: record.started).id].pipeline
-    found = [Execution(record, of[record.id]) for record in records if of[record.id].pipeline == newest]
+    stages = Counter(join.pipeline for join in of.values())
+    largest = max(stages, key=lambda pipeline: stages[pipeline])
+    found = [Execution(record, of[record.id]) for record in records if of[record.id].pipeline == largest]
     return sorted(found, key=lambda one: one.record.started)
 
 

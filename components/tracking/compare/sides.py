@@ -24,6 +24,7 @@ from components.tracking.publish.run_content import clean_key, flattened, is_cod
 from components.tracking.store import main_workspace, profile_of
 
 PER_QUERY = "results/per_query/"
+NAMED = 12  # stages in a note
 KINDS = ("profile", "git", "run", "model")
 Fetch = Callable[[Output], Mapping[str, bytes]]  # files of an output that are here: path -> contents
 Key = tuple[str, str, str]  # table (stem of the metrics file), variant, metric
@@ -85,7 +86,8 @@ def from_lock(root: Path, side: Side, lock: Mapping[str, LockEntry], fetch: Fetc
     """Add all that lock entries state; ``fetch`` gives the files of an output that are here."""
     lock, stale = consistent(lock)
     if stale:
-        side.notes.append(f"{side.name}: left out, for their inputs have changed since: {', '.join(stale)}.")
+        named = ", ".join(stale[:NAMED]) + (f" and {len(stale) - NAMED} more" if len(stale) > NAMED else "")
+        side.notes.append(f"{side.name}: left out, for their inputs have changed since: {named}.")
     for stage, entry in lock.items():
         side.entries[stage] = entry.digest()
         side.parameters |= {clean_key(k): v for k, v in flattened(entry.parameters()).items()}

@@ -94,9 +94,7 @@ def log_evaluation(stage: StageRun, evaluation: Evaluated, datasets: list[Any], 
             EVALUATION: own,
             "mlflow.parentRunId": run.info.run_id,
         }
-        # what tells models apart comes first: MLflow's table cuts names
-        named = (evaluation.variant, model.model_type, on.name if on else "measured")
-        name = " · ".join(named)
+        name = content.pipeline_name(stage.join, record.started, evaluation.variant)
         tags = {key: value for key, value in tags.items() if value}
         with once():
             made = [client.create_run(experiment, start_time=started, tags=tags, run_name=name)]

@@ -25,8 +25,11 @@ WIDTHS = {
     "duration": 80,
     "attributes.`Version`": 80,
 }
-FIGURE_PX, DATA_PX = 150, 170
-DATASET = "attributes.`Dataset`"
+FIGURE_PX, DATA_PX = 160, 170
+DATASET, MODEL = "attributes.`Dataset`", "params.`model`"
+# Two charts side by side have room for the names in their legends; MLflow by itself puts three.
+SECTION = {"uuid": "vitrine", "name": "Model metrics", "display": True, "isReordered": False}
+SECTION |= {"deleted": False, "isGenerated": True, "columns": 2}
 
 
 def describe(client: Any, experiment: str, catalogue: str, params: TrackingParams) -> None:
@@ -62,14 +65,14 @@ def _views(params: TrackingParams) -> dict[str, str]:
     shown = {
         RUNS: ("Pipeline runs", "pipeline", "attributes.start_time", [*main, *facts, "attributes.`Version`"]),
         # by another order than that of time, MLflow lists nested runs without the runs around them
-        MODELS: ("Models by their figures", "evaluation", f"metrics.`{RANKED}`", [*figures, DATASET]),
+        MODELS: ("Models by their figures", "evaluation", f"metrics.`{RANKED}`", [*figures, MODEL, DATASET]),
     }
     return {f"{VIEW}{key}": _view(*view) for key, view in shown.items()}
 
 
 def _view(name: str, kind: str, order: str, columns: Sequence[str]) -> str:
     widths = WIDTHS | {column: FIGURE_PX for column in columns if column.startswith("metrics.")}
-    widths |= {column: DATA_PX for column in columns if column == DATASET}
+    widths |= {column: DATA_PX for column in columns if column in (MODEL, DATASET)}
     state = {
         "searchFilter": f"tags.`vitrine.kind` = '{kind}'",
         "orderByKey": order,
@@ -81,6 +84,8 @@ def _view(name: str, kind: str, order: str, columns: Sequence[str]) -> str:
         "selectedColumns": list(columns),
         "columnOrder": list(widths),
         "columnWidths": widths,
+        "compareRunSections": [SECTION],
+        "compareRunCharts": [],  # MLflow adds one for each figure
     }
     now = round(time.time() * 1000)
     return json.dumps({"name": name, "createdAt": now, "updatedAt": now, "state": json.dumps(state)})

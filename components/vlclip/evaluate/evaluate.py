@@ -31,10 +31,12 @@ from components.vlclip.model.params import VlclipEvaluationParams
 from components.vlclip.model.variants import UNSEEN
 
 SCENES = ("cluttered", "plain")
+ALONE = "plain_alone"  # plain pictures as the only candidates: how they are read, whatever else is found
 SLICED = ("hits_at_1", "hits_at_5", "hits_at_10", "mrr")  # nDCG would need the ideal without other scenes
 TESTED = (
     *("hits_at_5", "mrr", "mrr_cluttered", "mrr_plain", "titles_mrr", "titles_mrr_cluttered"),
-    *("pooled_mrr_cluttered", "pooled_mrr_plain", "similar_precision", "attribute_accuracy"),
+    *("pooled_mrr_cluttered", "pooled_mrr_plain", f"pooled_mrr_{ALONE}"),
+    *("similar_precision", "attribute_accuracy"),
     *("unseen_types_mrr", "unseen_types_titles_mrr", "unseen_types_pooled_mrr_cluttered"),
 )
 
@@ -90,7 +92,10 @@ class VlclipEvaluation:
         self._per_item: list[dict[str, Any]] = []
         scenes = [held_out.truth.get(i, {}).get("scene", "unknown") for i in held_out.product_ids]
         self._slices = {
-            task.name: [scene_slice(task, scenes, s, params.relevant_grade) for s in SCENES]
+            task.name: [
+                *(scene_slice(task, scenes, s, params.relevant_grade) for s in SCENES),
+                scene_slice(task, scenes, "plain", params.relevant_grade, alone=True),
+            ]
             for task in held_out.tasks
         }
         self._like: Likeness = likeness(held_out, params.similar_attributes)
@@ -102,7 +107,7 @@ class VlclipEvaluation:
         """Every figure of one variant; ``images [products, D]`` are its vectors of its own pictures."""
         for task in self.held_out.tasks:
             self._add_task(variant, task, encoder.texts(task.texts) @ images.T)
-        for scene in SCENES:
+        for scene in (*SCENES, ALONE):
             self._add_pooled(variant, scene)
         self._add_similar(variant, images)
         answers = attribute_answers(encoder, images, self.held_out, self.params.attribute_prompt)

@@ -17,7 +17,8 @@ class SceneSlice:
     """Queries whose answer can be a picture of one scene.
 
     All pictures stay candidates, so a cluttered one competes with plain ones. Only answers of the scene count
-    as hits; answers of other scenes are left out of the ranking, for they are neither hits nor mistakes.
+    as hits; answers of other scenes are left out of the ranking, for they are neither hits nor mistakes. Of a
+    scene *alone*, all pictures of other scenes are left out.
 
     Attributes:
         queries: positions of the queries in their task. qrels: of these queries, hits of the scene only.
@@ -36,7 +37,7 @@ class SceneSlice:
         return own
 
 
-def scene_slice(task: Task, scenes: Sequence[str], scene: str, level: int) -> SceneSlice:
+def scene_slice(task: Task, scenes: Sequence[str], scene: str, level: int, alone: bool = False) -> SceneSlice:
     """The part of a task that asks for pictures of ``scene``; ``level`` is the grade of a hit."""
     qrels = task.qrels
     hit = (qrels.grade >= level) & (qrels.product >= 0)
@@ -48,7 +49,9 @@ def scene_slice(task: Task, scenes: Sequence[str], scene: str, level: int) -> Sc
     left_out = np.zeros((len(queries), qrels.products), dtype=bool)
     other = hit & ~inside[qrels.product] & (place[qrels.query] >= 0)
     left_out[place[qrels.query[other]], qrels.product[other]] = True
+    if alone:
+        left_out[:, ~inside] = True
     sliced = Qrels.from_arrays(
         place[qrels.query[wanted]], qrels.product[wanted], qrels.grade[wanted], len(queries), qrels.products
     )
-    return SceneSlice(scene, queries, sliced, left_out)
+    return SceneSlice(f"{scene}_alone" if alone else scene, queries, sliced, left_out)

@@ -79,7 +79,8 @@ def test_a_model_is_measured_on_the_category_that_it_lacks(shop: Paths, tmp_path
     rows = {f"{row}_others" for row in ("left_out", "sft_refined", "probe_of_others", "vote_of_others")}
     assert set(metrics) == rows | {"_tests"} and {t["category"] for t in metrics["_tests"]} == {"others"}
     assert all(metrics[f"{r}_others"]["constrained_valid"]["value"] == 1 for r in ("left_out", "sft_refined"))
-    assert metrics["probe_of_others_others"]["attribute_macro_f1"]["value"] > 0.1  # colours carry over
+    for row in ("probe_of_others_others", "vote_of_others_others"):
+        assert metrics[row]["completion_rate"]["value"] == pytest.approx(1 / 3)  # the colour alone is closed
 
 
 @pytest.mark.slow
@@ -87,15 +88,20 @@ def test_a_tuned_model_practises_and_is_corrected(shop: Paths, tmp_path: Path) -
     places = {"listing": tmp_path / "models", "preferences": tmp_path / "pairs", "plots": tmp_path / "plots"}
     paths, start = shop.model_copy(update=places), tmp_path / "models/sft_refined"
     run_stage("opal.model.sft", paths, variant="refined", listing=LISTING, sft=LONGER)
-    grpo = {"answers": 4, "training": {"steps": 3, "batch_size": 4, "learning_rate": 0.003}}
+    grpo = {
+        "answers": 4,
+        "temperature": 0.7,
+        "training": {"steps": 3, "batch_size": 4, "learning_rate": 0.003},
+    }
     record = run_stage("opal.model.grpo", paths, start=start, listing=LISTING, grpo=grpo)
     run_stage("opal.model.preferences", paths)
     run_stage("opal.model.dpo", paths, variant="sft_on_policy", start=start, listing=LISTING)
-    assert len(record.curves["reward"]) == 3
+    assert len(record.curves["reward"]) == 3 and record.metrics["final_reward"] > -3
     notes = [read_note(tmp_path / "models" / name) for name in ("sft_refined", "grpo", "sft_on_policy")]
     assert notes[0] == notes[1] == notes[2]
     weights = [(tmp_path / "models" / n / "model.safetensors").read_bytes() for n in ("sft_refined", "grpo")]
     assert weights[0] != weights[1]
 
 
-LONGER = BLOCKS["sft"] | {"training": BLOCKS["sft"]["training"] | {"steps": 40, "learning_rate": 0.01}}
+# until most sampled answers are listings: where all earn the same nothing is learned
+LONGER = BLOCKS["sft"] | {"training": BLOCKS["sft"]["training"] | {"steps": 200, "learning_rate": 0.01}}

@@ -225,10 +225,10 @@ def slice_case() -> tuple[Task, list[str], np.ndarray]:
     return task, scenes, rng.uniform(-1, 1, (queries, products)).astype(np.float32)
 
 
-@pytest.mark.parametrize("scene", ["cluttered", "plain"])
-def test_a_scenes_reciprocal_rank_is_that_of_a_plain_loop(scene: str) -> None:
+@pytest.mark.parametrize(("scene", "alone"), [("cluttered", False), ("plain", False), ("plain", True)])
+def test_a_scenes_reciprocal_rank_is_that_of_a_plain_loop(scene: str, alone: bool) -> None:
     task, scenes, scores = slice_case()
-    part = scene_slice(task, scenes, scene, level=3)
+    part = scene_slice(task, scenes, scene, level=3, alone=alone)
     got = reciprocal_rank(judge(top_k(part.scores(scores), 30), part.qrels), 3)
     grade = {
         (q, p): g for q, p, g in zip(task.qrels.query, task.qrels.product, task.qrels.grade, strict=True)
@@ -238,7 +238,8 @@ def test_a_scenes_reciprocal_rank_is_that_of_a_plain_loop(scene: str) -> None:
         hits = {p for p in range(30) if grade.get((q, p)) == 3}
         wanted = {p for p in hits if scenes[p] == scene}
         if wanted:
-            order = [p for p in np.argsort(-scores[q]) if p not in hits - wanted]
+            others = {p for p in range(30) if alone and scenes[p] != scene}
+            order = [p for p in np.argsort(-scores[q]) if p not in (hits - wanted) | others]
             expected[q] = 1 / (1 + min(order.index(p) for p in wanted))
     assert part.queries.tolist() == sorted(expected)
     assert got.tolist() == pytest.approx([expected[q] for q in sorted(expected)])

@@ -23,7 +23,7 @@ from components.tracking.errors import OtherCatalogueError, UnknownReferenceErro
 from components.tracking.publish.publish import link_cached, publish
 from components.tracking.registry.registry import register
 from components.tracking.store import connect, store_of
-from tests.accessible import assert_structured, grave_findings, needs_chromium
+from tests.accessible import assert_structured
 
 
 def mean_difference(a, b, seed, groups):
@@ -223,14 +223,6 @@ def test_page_shows_text_of_others_as_text_and_asks_nothing_of_the_network(two_c
     show(found, console)
     printed = console.export_text()
     assert "[bold]" in printed and "\x1b" not in printed and "\u202e" not in printed
-
-
-@pytest.mark.slow
-@needs_chromium
-def test_axe_finds_nothing_grave_on_a_comparison(two_commits, tmp_path):
-    workspace, first, second = two_commits
-    write_page(compare(workspace.root, first, second, mean_difference), tmp_path / "comparison.html")
-    assert grave_findings([tmp_path / "comparison.html"]) == []
 
 
 def test_figures_that_are_no_numbers_are_noted_and_left_out():

@@ -15,9 +15,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from components.retrieval.significance import paired_bootstrap
 from components.stage.sample import sampled
 from components.tracking.compare.catalogue import Products
+from components.tracking.compare.compare import Wanted, compare
 from components.tracking.compare.gallery import Answer, Example
+from components.tracking.compare.page import write_page
 from components.tracking.compare.per_query import read_results
 from components.tracking.examples.beside import beside
 from components.tracking.examples.cards import WIDE, box_card, card
@@ -27,6 +30,7 @@ from components.tracking.examples.tables import confusion, won_and_lost
 from components.tracking.params import Headline, TrackingParams
 from components.tracking.publish.publish import publish
 from components.tracking.registry.signature import write_signature
+from tests.accessible import grave_findings, needs_chromium
 
 PRODUCTS = [f"P{i:02}" for i in range(14)]
 HEADLINE = Headline(variant="fine_tuned", baseline="colours", metrics=("mrr",))
@@ -316,3 +320,34 @@ def test_names_of_pictures_are_taken_by_mlflow_and_tell_texts_apart(text: str) -
     assert re.fullmatch(r"[a-zA-Z0-9_\-./ ]+", key_of(text)) and "+" not in key_of(text)
     others = {key_of(other) for other in ("query - a b", "query - e", "x" * 82, "子")}
     assert key_of(text) not in others
+
+
+def wrote(seed: int) -> bytes:
+    """Listings of six products, of which either seed gets other ones right."""
+    true = [{"name": "colour", "value": "red"}]
+    rows = [
+        {"variant": "dpo", "product_id": p, "attribute_f1": float(i % 2 == seed % 2), "truth_title": p,
+         "generated_title": f"Hat {i}", "truth_attributes": true,
+         "generated_attributes": true if i % 2 == seed % 2 else [{"name": "colour", "value": "blue"}]}
+        for i, p in enumerate(PRODUCTS[:6])
+    ]  # fmt: skip
+    return as_parquet(rows)
+
+
+@pytest.mark.slow
+@needs_chromium
+def test_axe_finds_nothing_grave_on_a_comparison_with_galleries(workspace, tmp_path):
+    commits = []
+    for seed in (0, 3):
+        write_evaluation(workspace, seed)
+        workspace.write("results/per_query/listing/dpo.parquet", wrote(seed))
+        workspace.stage("listing_eval", ["results/per_query/listing"], ["data/checked"])
+        commits.append(workspace.commit(f"seed {seed}"))
+    test = Wanted(lambda a, b, seed, groups: paired_bootstrap(a, b, seed, 200, groups))
+    found = compare(workspace.root, commits, test)
+    shown = {one.table: (len(one.won), len(one.lost)) for one in found.galleries}
+    assert shown == {"encoder": (0, 4), "listing": (3, 3)}
+    write_page(found, tmp_path / "comparison.html")
+    html = (tmp_path / "comparison.html").read_text()
+    assert html.count("data:image/webp") > 20 and 'class="no"' in html
+    assert grave_findings([tmp_path / "comparison.html"]) == []
