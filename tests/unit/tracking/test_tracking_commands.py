@@ -28,6 +28,7 @@ def test_sync_compare_lineage_register_promote(in_workspace, capsys):
     assert len(json.loads(capsys.readouterr().out)["nodes"]) == 3
     assert main(["register"]) == 0 and "encoder version 1" in capsys.readouterr().out
     assert main(["promote", "encoder", "1", "champion"]) == 0
+    assert "encoder@champion is now version 1" in capsys.readouterr().out
     assert main(["path", "encoder", "champion"]) == 0
     assert (Path(capsys.readouterr().out.strip().split("\n")[-1]) / "config.json").exists()
 
