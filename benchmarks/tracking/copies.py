@@ -78,7 +78,7 @@ def add_copy(source: Path, target: Path, real: list[Execution], number: int) -> 
     for out in (out for one in chosen for out in (one.join.entry.outs if one.join.entry else ())):
         if out.path.startswith("metrics/"):  # in git, not in the cache
             for file in located(source, out).values():
-                _kept(target, file.read_bytes())
+                kept(target, file.read_bytes())
     commits = _commits(source)
     code = real[0].join.code
     if number:
@@ -114,13 +114,13 @@ def _changed(chosen: list[Execution], number: int) -> dict[str, str]:
 def _renewed(source: Path, target: Path, chosen: list[Execution], number: int) -> dict[str, str]:
     """Old -> new hash of the copy's models and metrics; the new contents are in the target's cache."""
     chance, hashes = random.Random(number), {}
-    mark = _kept(target, f"copy {number}\n".encode())
+    mark = kept(target, f"copy {number}\n".encode())
     entries = [one.join.entry for one in chosen if one.join.entry]
     models: dict[str, dict[str, str]] = {}  # folder -> its files in this copy
     for out in (out for entry in entries for out in entry.outs):
         if out.path.startswith("models/") and out.md5.endswith(".dir"):
             models[out.path] = listing(source, out) | {"copy.txt": mark}
-            hashes[out.md5] = _kept_listing(target, models[out.path])
+            hashes[out.md5] = kept_listing(target, models[out.path])
         elif out.path.startswith("metrics/"):
             hashes |= _moved(source, target, out, chance)
     for dep in (dep for entry in entries for dep in entry.deps):  # a folder around several models
@@ -128,9 +128,9 @@ def _renewed(source: Path, target: Path, chosen: list[Execution], number: int) -
         inside = {place: files for place, files in inside.items() if not place.startswith("models/")}
         if inside and dep.md5 not in hashes:
             old = listing(source, dep) or composed(source, dep)
-            kept = {name: md5 for name, md5 in old.items() if not name.startswith(tuple(inside))}
+            unmoved = {name: md5 for name, md5 in old.items() if not name.startswith(tuple(inside))}
             new = {f"{place}{name}": md5 for place, files in inside.items() for name, md5 in files.items()}
-            hashes[dep.md5] = _kept_listing(target, kept | new)
+            hashes[dep.md5] = kept_listing(target, unmoved | new)
     return hashes
 
 
@@ -146,7 +146,7 @@ def _moved(source: Path, target: Path, out: Output, chance: random.Random) -> di
             table[variant] = {key: _scaled(cell, factor) for key, cell in row.items()}
         elif isinstance(row, int | float):
             table[variant] = min(1.0, row * factor)
-    return {out.md5: _kept(target, json.dumps(table).encode())}
+    return {out.md5: kept(target, json.dumps(table).encode())}
 
 
 def _scaled(cell: Any, factor: float) -> Any:
@@ -169,13 +169,13 @@ def _commits(source: Path) -> list[str]:
     return done.stdout.split() or ["0" * 40]
 
 
-def _kept(target: Path, content: bytes) -> str:
+def kept(target: Path, content: bytes) -> str:
     """Put contents into the target's cache; their hash."""
     md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
     return _keep(target, md5, content)
 
 
-def _kept_listing(target: Path, files: Mapping[str, str]) -> str:
+def kept_listing(target: Path, files: Mapping[str, str]) -> str:
     """Put the listing of a folder into the target's cache; its hash."""
     items = [{"md5": md5, "relpath": name} for name, md5 in sorted(files.items())]
     return _keep(target, listing_md5(files), json.dumps(items).encode())

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 from pathlib import Path
 
 import yaml
 
-from benchmarks.tracking.copies import Execution
+from benchmarks.tracking.copies import Execution, kept, kept_listing
 from components.stage.record import STATE
-from components.tracking.lineage.lockfile import listing_md5, located
+from components.tracking.lineage.lockfile import Output, located
 from components.tracking.publish.datasets import CHECKED, checked_data
 
 QUERIES, VARIANTS = 5000, 4
@@ -34,12 +33,8 @@ def two_profiles(root: Path, real: list[Execution]) -> None:
         table = _results(seed, products)
         cell = {"value": 0.5, "low": 0.48, "high": 0.52, "n": QUERIES}
         metrics = {f"v{i}": dict.fromkeys(METRICS, cell) for i in range(VARIANTS)}
-        figures = _kept(root, json.dumps(metrics).encode())
-        rows = {"search.parquet": _kept(root, table)}
-        folder = listing_md5(rows)
-        _keep(
-            root, folder, json.dumps([{"md5": md5, "relpath": path} for path, md5 in rows.items()]).encode()
-        )
+        figures = kept(root, json.dumps(metrics).encode())
+        folder = kept_listing(root, {"search.parquet": kept(root, table)})
         entry = {
             "cmd": "python -m components.stage fusion.evaluate",
             "deps": [{"path": CHECKED, "md5": checked.md5}],
@@ -54,8 +49,6 @@ def two_profiles(root: Path, real: list[Execution]) -> None:
 
 def _products(root: Path, path: str, md5: str) -> list[str]:
     import pyarrow.parquet as pq
-
-    from components.tracking.lineage.lockfile import Output
 
     files = located(root, Output(path=path, md5=md5))
     shards = [file for name, file in sorted(files.items()) if "/products/" in name]
@@ -86,16 +79,3 @@ def _results(seed: int, products: list[str]) -> bytes:
     sink = io.BytesIO()
     pq.write_table(pa.table(table), sink)
     return sink.getvalue()
-
-
-def _kept(root: Path, content: bytes) -> str:
-    md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    _keep(root, md5, content)
-    return md5
-
-
-def _keep(root: Path, md5: str, content: bytes) -> None:
-    place = root / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
-    place.parent.mkdir(parents=True, exist_ok=True)
-    if not place.exists():
-        place.write_bytes(content)

@@ -147,28 +147,34 @@ def tensors(seed: int) -> bytes:
     return len(header).to_bytes(8, "little") + header + bytes([seed, 0, 0, 0])
 
 
-def per_query(seed: int, queries: int = 4) -> bytes:
-    """Per-query results as Parquet bytes: two metrics, one of them undefined for the last query."""
+def as_parquet(rows: list[dict[str, Any]], schema: Any = None) -> bytes:
+    """Rows as the bytes of a Parquet file."""
     import io
 
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    n = range(queries)
-    table = pa.table(
-        {
-            "variant": ["fine_tuned"] * queries,
-            "task": ["text_to_image"] * queries,
-            "query_id": [f"q{i}" for i in n],
-            "kind": ["textual"] * queries,
-            "mrr": [1 / (i + 1 + seed) for i in n],
-            "ndcg_at_10": [0.5 + seed / 10 if i < queries - 1 else None for i in n],
-            "top": [["p1"]] * queries,
-        }
-    )
     sink = io.BytesIO()
-    pq.write_table(table, sink)
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), sink)
     return sink.getvalue()
+
+
+def per_query(seed: int, queries: int = 4) -> bytes:
+    """Per-query results as Parquet bytes: two metrics, one of them undefined for the last query."""
+    return as_parquet(
+        [
+            {
+                "variant": "fine_tuned",
+                "task": "text_to_image",
+                "query_id": f"q{i}",
+                "kind": "textual",
+                "mrr": 1 / (i + 1 + seed),
+                "ndcg_at_10": 0.5 + seed / 10 if i < queries - 1 else None,
+                "top": ["p1"],
+            }
+            for i in range(queries)
+        ]
+    )
 
 
 @pytest.fixture(autouse=True)

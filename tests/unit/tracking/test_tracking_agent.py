@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import json
 import pkgutil
 from collections import Counter
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from components.stage.record import Exchange
 from components.tracking.agent.prompts import prompt_name
 from components.tracking.publish.publish import publish
+from tests.unit.tracking.conftest import as_parquet
 
 ROLES = ("summarizer", "evaluator", "refiner", "evaluator")
 SAID = ("red hat", "Say: wool.", "red wool hat", "<STOP>")
 PROMPTS = {"summarizer": 'Write {"text": "..."}', "evaluator": "Judge.", "refiner": "Rewrite."}
-
-
-def parquet(rows: list[dict[str, Any]]) -> bytes:
-    sink = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows), sink)
-    return sink.getvalue()
 
 
 def asked(product: str, roles: tuple[str, ...] = ROLES) -> list[Exchange]:
@@ -46,10 +38,10 @@ def clarify(workspace, products: int = 3, prompts: dict[str, str] = PROMPTS, **r
     ids = [f"P{i}" for i in range(products)]
     texts = [{"product_id": i, "text": "red wool hat"} for i in ids]
     steps = [{"product_id": i, "role": r, "output": s} for i in ids for r, s in zip(ROLES, SAID, strict=True)]
-    workspace.write("data/clarified/texts.parquet", parquet(texts))
-    workspace.write("data/clarified/traces.parquet", parquet(steps))
+    workspace.write("data/clarified/texts.parquet", as_parquet(texts))
+    workspace.write("data/clarified/traces.parquet", as_parquet(steps))
     rows = [{"product_id": i, "title": f"HAT {i}", "split": "test"} for i in ids]
-    workspace.write("data/checked/products/part-0.parquet", parquet(rows))
+    workspace.write("data/checked/products/part-0.parquet", as_parquet(rows))
     workspace.stage("catalog_quality", ["data/checked"])
     own = {"exchanges": [e for i in ids for e in asked(i)], "prompts": prompts} | record
     workspace.stage("clarify", ["data/clarified"], ["data/checked"], **own)

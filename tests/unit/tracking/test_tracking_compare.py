@@ -24,6 +24,7 @@ from components.tracking.publish.publish import link_cached, publish
 from components.tracking.registry.registry import register
 from components.tracking.store import connect, store_of
 from tests.accessible import assert_structured
+from tests.unit.tracking.conftest import as_parquet
 
 
 def mean_difference(a, b, seed, groups):
@@ -334,7 +335,7 @@ def test_sets_of_values_are_compared_value_by_value(workspace):
     def asked(*predicted):
         rows = zip(("p1", "p1", "p2"), ("climate", "colour", "climate"), predicted, strict=True)
         truth = {("p1", "climate"): '["Indoor", "Warm"]', ("p1", "colour"): "red", ("p2", "climate"): "[wet"}
-        return parquet([
+        return as_parquet([
             {"variant": "v", "product_id": p, "attribute": a, "truth": truth[p, a], "predicted": said}
             for p, a, said in rows
         ])  # fmt: skip
@@ -344,7 +345,7 @@ def test_sets_of_values_are_compared_value_by_value(workspace):
         true = [{"name": "climate", "value": value} for value in ("Indoor", "Warm")]
         row = {"variant": "v", "product_id": "p1", "attribute_f1": score, "truth_title": "Coat"}
         row |= {"generated_attributes": said, "truth_attributes": true, "generated_title": "Coat"}
-        return parquet([row])
+        return as_parquet([row])
 
     answers, listings = "encoder/attributes.parquet", "listing/listing.parquet"
     files = [
@@ -359,16 +360,6 @@ def test_sets_of_values_are_compared_value_by_value(workspace):
     before, after = listing.won[0].answers
     assert before.attributes == (("climate", "Cold", False), ("climate", "Warm", True))
     assert after.attributes == (("climate", "Indoor", True), ("climate", "Warm", True))
-
-
-def parquet(rows):
-    """Rows as the bytes of a Parquet file."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    sink = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows), sink)
-    return sink.getvalue()
 
 
 def many_queries(seed, queries=5000, variants=4):
@@ -387,4 +378,4 @@ def many_queries(seed, queries=5000, variants=4):
         "ndcg_at_10": generator.random(n),
         "top": [["p1", "p2"]] * n,
     }
-    return parquet([dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)])
+    return as_parquet([dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)])

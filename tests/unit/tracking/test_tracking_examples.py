@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -31,15 +30,10 @@ from components.tracking.params import Headline, TrackingParams
 from components.tracking.publish.publish import publish
 from components.tracking.registry.signature import write_signature
 from tests.accessible import grave_findings, needs_chromium
+from tests.unit.tracking.conftest import as_parquet
 
 PRODUCTS = [f"P{i:02}" for i in range(14)]
 HEADLINE = Headline(variant="fine_tuned", baseline="colours", metrics=("mrr",))
-
-
-def as_parquet(rows: list[dict[str, Any]], schema: pa.Schema | None = None) -> bytes:
-    sink = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), sink)
-    return sink.getvalue()
 
 
 def picture(number: int) -> bytes:
