@@ -105,16 +105,12 @@ def params(
 @app.command(name="import")
 def import_(
     source: Annotated[Path, typer.Argument(exists=True, help="Folder or file of the catalogue.")],
-    mapping: Annotated[
-        Path | None, typer.Option(exists=True, help="How fields map: docs/your-catalogue.md.")
-    ] = None,
+    mapping: Annotated[Path | None, typer.Option(exists=True, help="Which field is what.")] = None,
     profile: Profile = None,
     link: Annotated[bool, typer.Option("--link", help="Hard-link files instead of copying.")] = False,
-    looking: Annotated[
-        bool, typer.Option("--inspect", help="Only look, and write a mapping and a profile to edit.")
-    ] = False,
+    looking: Annotated[bool, typer.Option("--inspect", help="Only write a mapping and profile.")] = False,
 ) -> None:
-    """Bring in a catalogue of your own: JSONL, CSV or Parquet with pictures."""
+    """Bring in a catalogue of your own, with pictures, from JSON, CSV, TSV, XML or Parquet."""
     from flows.errors import SelectionError
     from flows.importing import Catalogue, import_source, inspect_source
 
@@ -178,16 +174,10 @@ for _name, _about in TRACKER.items():
 def describe(
     photo: Annotated[Path, typer.Argument(exists=True, help="A photo, or a folder of photos.")],
     *,
-    category: Annotated[
-        str, typer.Option(help="Category of the schema, of the photo or of all in the folder.")
-    ],
+    category: Annotated[str, typer.Option(help="Category of the photo, or of all in the folder.")],
     out: Annotated[Path | None, typer.Option(help="For a folder: where listings and page go.")] = None,
-    precision: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Promised share of right values.")
-    ] = None,
-    completion: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Or the share of fields to fill.")
-    ] = None,
+    precision: Annotated[float | None, typer.Option(min=0, max=1, help="Share of right values.")] = None,
+    completion: Annotated[float | None, typer.Option(min=0, max=1, help="Or share of filled fields.")] = None,
     profile: Profile = None,
 ) -> None:
     """Write a listing from a photo: title and attributes that obey the category's schema."""
@@ -207,14 +197,11 @@ def gc(
 ) -> None:
     """Free disk space: delete what no branch needs and what can be had again.
 
-    It deletes: logs and resume state older than --days; worktrees of 'run --set' that nobody has
-    used for so long, if all in them is committed, and their branches if another branch, tag or
-    remote holds the commit; objects of DVC's cache that no working tree, branch or tag needs, if a
-    DVC remote holds them or a commit says how to compute them (the branch of an old override needs
-    none: run it again); working trees that a killed run has left at the git remote for a runner.
-
-    What is held nowhere else is listed and kept; --force deletes it too, and that is final. The
-    worktree and the branch of a profile are never touched. --dry-run prints what a run would do.
+    It deletes logs and resume state older than --days; worktrees and branches of 'run --set' that nobody
+    has used for so long, if git and a remote or another branch hold all in them; objects of DVC's cache that
+    no working tree, branch or tag needs, if a remote holds them or a commit says how to compute them; what
+    a killed run has left at the git remote for a runner. What is held nowhere else is listed and kept;
+    --force deletes it too, and that is final. A profile's worktree and branch are never touched.
     """
     from flows.garbage import Cleaning, collect
 

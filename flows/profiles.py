@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from components.machine import processes
-from components.parameters.profiles import checked_name, profile_names
+from components.parameters.profiles import changed_profile, checked_name, profile_names
 from components.stage.files.publish import remove, write_text
 from components.stage.record import STATE
 from flows.errors import WorkspaceError
@@ -23,7 +23,8 @@ from flows.workspace import git, head_commit, snapshot
 
 WORK = STATE / "work"  # the folder of all worktrees, in the main workspace
 # The worktree's own: never overwritten from the main workspace.
-OWN = (":!dvc.lock", ":!params.yaml", ":!metrics", ":!results", ":!data/source")
+SOURCE = "data/source"
+OWN = (":!dvc.lock", ":!params.yaml", ":!metrics", ":!results", f":!{SOURCE}")
 NEW_BRANCH = "new"  # what stands in the file beside a worktree that is being made on a branch of its own
 HALF_WRITTEN = (":(exclude,glob)**/.*.tmp", ":(exclude,glob)**/.*.tmp/**")
 NEW = ("*/*.py", "components/*")  # brought in although git does not know them yet
@@ -50,6 +51,10 @@ def prepare_worktree(root: Path, name: str, params: str) -> Path:
     if making.exists() or not (work / ".git").exists():
         _make(root, work, name, making)
     sync_files(root, work)
+    base = f"profile/{changed_profile(root, name)}"
+    if _is_branch(root, base) and git(work, "diff", "--name-only", base, "--", SOURCE).strip():
+        git(work, "restore", f"--source={base}", "--staged", "--worktree", "--", SOURCE)
+        remove(work / SOURCE / "files")  # DVC brings in those that belong to it
     if not (work / "params.yaml").is_file() or (work / "params.yaml").read_text(encoding="utf-8") != params:
         write_text(work / "params.yaml", params)
     share_caches(root, work)
@@ -62,17 +67,22 @@ def _make(root: Path, work: Path, name: str, making: Path) -> None:
     A hook that fails, or a kill, leaves a branch and a part of a worktree, with the main workspace's figures.
     """
     branch = f"profile/{name}"
-    known = git(root, "rev-parse", "--verify", "--quiet", f"refs/heads/{branch}", check=False).strip()
+    known, base = _is_branch(root, branch), f"profile/{changed_profile(root, name)}"
     new = not known or (making.exists() and making.read_text(encoding="utf-8") == NEW_BRANCH)
     write_text(making, NEW_BRANCH if new else "")
     remove(work)
     git(root, "worktree", "prune")
-    wanted = ["--force", str(work), branch] if known else ["-b", branch, str(work)]
+    start = base if _is_branch(root, base) else "HEAD"  # an override has its profile's catalogue
+    wanted = ["--force", str(work), branch] if known else ["-b", branch, str(work), start]
     git(root, "worktree", "add", "-q", *wanted)
     if new and name in profile_names(root):
         # The commit's figures are of another catalogue; nobody may read them as this profile's.
         remove(work / "metrics")
     remove(making)
+
+
+def _is_branch(root: Path, name: str) -> bool:
+    return bool(git(root, "rev-parse", "--verify", "--quiet", f"refs/heads/{name}", check=False).strip())
 
 
 def sync_files(root: Path, work: Path) -> None:

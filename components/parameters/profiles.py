@@ -145,6 +145,7 @@ def _nested(kind: type[BaseModel] | None, now: Any, keys: list[str], at: int, va
     return {name: below} if kind or not at else {**now, name: below}
 
 
+MANIFEST = Path("data/source/manifest.yaml")
 OVERRIDE = re.compile(r"(?:.+-)?set-[0-9a-f]{8}")  # what ``overrides_name`` makes, a profile's name before it
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -160,6 +161,21 @@ def work_name(profile: str | None, overrides: Sequence[str]) -> str | None:
     if not overrides:
         return profile
     return "-".join(filter(None, [profile, overrides_name(overrides)]))
+
+
+def changed_profile(root: Path, name: str) -> str:
+    """The profile that an override of this name changes; empty where it changes the workspace, or is none."""
+    if OVERRIDE.fullmatch(name) is None or name in profile_names(root):
+        return ""
+    return name.rpartition("set-")[0].removesuffix("-")
+
+
+def without_import(root: Path, work: Path, profile: str) -> str:
+    """A sentence where a profile's worktree has the workspace's own catalogue; empty else."""
+    ours, theirs = root / MANIFEST, work / MANIFEST
+    if not theirs.exists() or not ours.exists() or ours.read_bytes() != theirs.read_bytes():
+        return ""
+    return f"{profile} has no import of its own: it runs on the catalogue of the main workspace ({MANIFEST})"
 
 
 def checked_name(name: str) -> str:

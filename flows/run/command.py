@@ -15,7 +15,7 @@ from rich.markup import escape
 
 from components.parameters.attributes import unknown_in_workspace
 from components.parameters.blocks import check_parameters
-from components.parameters.profiles import profile_text, work_name
+from components.parameters.profiles import profile_text, without_import, work_name
 from components.parameters.runner import RunnerParams
 from components.report.budget import plan_table, print_summary
 from components.report.display import Display
@@ -47,6 +47,8 @@ def run(main: Path, request: Request, console: Console) -> None:
         if name is not None:
             root = prepare_worktree(main, name, profile_text(main, request.profile, overrides))
             say(f"profile {name}: {root}")
+        if request.profile and (told := without_import(main, root, request.profile)):
+            say(told)
         check_import(root)
         check_parameters(root / "params.yaml")
         graph = read_graph(root, request.lock_timeout_s, say, study=request.system == STUDY)

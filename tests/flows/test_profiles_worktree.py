@@ -14,7 +14,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from components.parameters.profiles import profile_text, work_name
+from components.parameters.profiles import profile_text, without_import, work_name
 from components.stage.errors import ConfigurationError
 from components.tracking.compare.kept import keep_results
 from flows.errors import WorkspaceError
@@ -203,6 +203,22 @@ def test_a_worktree_is_named_after_its_profile_and_overrides(root: Path, tmp_pat
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
     with pytest.raises(WorkspaceError, match="no commit yet"):
         prepare_worktree(tmp_path, "small", "")
+
+
+def test_an_override_of_a_profile_has_the_catalogue_of_the_profile(root: Path) -> None:
+    manifest, name = "data/source/manifest.yaml", work_name("shop", ["runner.gpu.timeout_s=5"])
+    assert name is not None
+    (root / "conf" / "shop.yaml").write_text((root / "conf" / "small.yaml").read_text())
+    work = prepare_worktree(root, "shop", profile_text(root, "shop"))
+    assert "no import of its own" in without_import(root, work, "shop")
+    for kind in ("files", "files, imported again"):  # the override is made, then refreshed
+        (work / manifest).write_text(f"kind: {kind}\n")
+        commit_worktree(work, "Import")
+        assert not without_import(root, work, "shop")
+        override = prepare_worktree(root, name, profile_text(root, "shop", ["runner.gpu.timeout_s=5"]))
+        assert (override / manifest).read_text() == f"kind: {kind}\n"
+    plain = prepare_worktree(root, "set-00000000", "")
+    assert (plain / manifest).read_text() == (root / manifest).read_text()
 
 
 @pytest.mark.slow
