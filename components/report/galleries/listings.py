@@ -16,6 +16,7 @@ from components.report.params import ListingGalleryParams
 
 KEYS = ["product_id", "category"]
 GIVEN = ("seller", "refined", "truth")  # each has a column of titles and one of attributes
+PARTS = ("title", "attributes")
 GENERATED = ("raw", "constrained")  # each has a column of texts, as the model wrote them
 State = Literal["right", "wrong", "absent", "plain"]
 
@@ -54,6 +55,7 @@ class ListingCase:
     summary: str  # what is wrong with the generated listing, in numbers
     versions: tuple[Version, ...]
     truth: Version | None
+    apart: bool = True  # False: the truth is what the seller wrote, and says nothing where the seller did not
 
     @property
     def rows(self) -> list[tuple[str, list[Cell], str]]:
@@ -61,9 +63,17 @@ class ListingCase:
         true = self.truth.attributes if self.truth else {}
         names = sorted({*true, *(name for version in self.versions for name in version.attributes)})
         return [
-            (name, [cell(version, name, self.truth) for version in self.versions], shown(true.get(name, "")))
+            (
+                name,
+                [cell(version, name, self._judge(name)) for version in self.versions],
+                shown(true.get(name, "")),
+            )
             for name in names
         ]
+
+    def _judge(self, name: str) -> Version | None:
+        """What judges an attribute, if anything does."""
+        return self.truth if self.apart or (self.truth and name in self.truth.attributes) else None
 
 
 @dataclass(frozen=True)
@@ -98,12 +108,13 @@ def listing_gallery(
             product is not in the catalogue.
     """
     path = folder / f"{params.variant}.parquet"
-    columns = [f"{name}_{part}" for name in GIVEN for part in ("title", "attributes")]
+    columns = [f"{name}_{part}" for name in GIVEN for part in PARTS]
     columns += [f"{name}_text" for name in GENERATED]
     rows = {row["product_id"]: row for row in read_results(path, [*KEYS, *columns])}
     if not rows:
         raise ReportInputError(f"{path} holds no listing; run the evaluation again.")
-    cases = {each: _case(path, row) for each, row in sorted(rows.items())}
+    apart = any(row[f"truth_{part}"] != row[f"seller_{part}"] for row in rows.values() for part in PARTS)
+    cases = {each: _case(path, row, apart) for each, row in sorted(rows.items())}
     failed = [each for each, case in cases.items() if case.failed]
     passed = [each for each, case in cases.items() if not case.failed]
     ids = drawn(failed, params.failures, seed) + drawn(passed, params.successes, seed)
@@ -115,7 +126,7 @@ def listing_gallery(
     return ListingGallery(folder.name, params.variant, len(cases), len(failed), shown)
 
 
-def _case(path: Path, row: dict[str, Any]) -> ListingCase:
+def _case(path: Path, row: dict[str, Any], apart: bool) -> ListingCase:
     given = {
         name: Version(name, row[f"{name}_title"] or "", _attributes(path, row, f"{name}_attributes"))
         for name in GIVEN
@@ -125,10 +136,9 @@ def _case(path: Path, row: dict[str, Any]) -> ListingCase:
     generated[-1] = replace(generated[-1], confidence=sure)  # the confidences are of the last answer
     truth = given.pop("truth")
     known = truth if truth.title or truth.attributes else None
-    failed, summary = _judged(generated, known)
-    return ListingCase(
-        row["product_id"], row["category"] or "", failed, summary, (*given.values(), *generated), known
-    )
+    failed, summary = _judged(generated, known, apart)
+    versions = (*given.values(), *generated)
+    return ListingCase(row["product_id"], row["category"] or "", failed, summary, versions, known, apart)
 
 
 def _attributes(path: Path, row: dict[str, Any], column: str) -> Attributes:
@@ -165,13 +175,20 @@ def _plain(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _judged(generated: list[Version], truth: Version | None) -> tuple[bool, str]:
-    """Whether generation failed, in words: a version unreadable, or the last, which a shop uses, wrong."""
+def _judged(generated: list[Version], truth: Version | None, apart: bool) -> tuple[bool, str]:
+    """Whether generation failed, in words: a version unreadable, or the last, which a shop uses, wrong.
+
+    Where the truth is the seller's own listing (not ``apart``), what the seller left empty is not judged.
+    """
     unreadable = [version.name for version in generated if version.problem]
     if unreadable:
         return True, f"{' and '.join(unreadable)}: no listing"
     if truth is None:
         return False, "readable"
     said, true = set(facts(generated[-1].attributes)), set(facts(truth.attributes))
-    wrong = len(said - true)
-    return wrong > 0, f"{len(said & true)} of {len(true)} right, {wrong} wrong"
+    if not apart:
+        said = {fact for fact in said if fact[0] in truth.attributes}
+        return bool(
+            said - true
+        ), f"{len(said & true)} of {len(true)} as the seller, {len(said - true)} otherwise"
+    return bool(said - true), f"{len(said & true)} of {len(true)} right, {len(said - true)} wrong"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from components.catalog.format.records import Product
+from components.catalog.format.records import Product, Truth
 from components.report.catalogue import CheckedCatalogue, listings, read_truth
 from components.report.figures.claims import JudgedClaim
 from components.report.figures.gate_plot import GatePlot, gate_plot
@@ -38,6 +38,12 @@ class Galleries:
     pictures: dict[str, Thumbnail]
 
 
+def _tells_more(truth: Truth, listing: Product) -> bool:
+    """Whether the truth of a product is anything but what its seller wrote."""
+    seen = truth.scene != "unknown" or bool(truth.noise)
+    return seen or truth.attributes not in ({}, listing.attributes) or truth.title not in ("", listing.title)
+
+
 def read_galleries(
     paths: Paths, params: ReportParams, checked: CheckedCatalogue, claims: list[JudgedClaim]
 ) -> Galleries:
@@ -61,9 +67,11 @@ def read_galleries(
     needed = {p for gallery in searches for p in gallery.products()} | in_catalogue
     needed |= {pointing.product_id for gallery in groundings for pointing in gallery.pointings}
     needed |= {case.product_id for case in generated.cases} if generated else set()
-    truth = paths.truth / "truth.parquet"
-    catalogue = {"shown": shown, "has_truth": truth.is_file(), "truth": read_truth(truth, in_catalogue)}
     listed = {listing.product_id: listing for listing in listings(checked.reader, needed)}
+    true = read_truth(paths.truth / "truth.parquet", in_catalogue)
+    if not any(_tells_more(known, listed[each]) for each, known in true.items()):
+        true = {}  # what sellers wrote stands in for it
+    catalogue = {"shown": shown, "has_truth": bool(true), "truth": true}
     pictures = {
         each: product_picture(each, listing.image, params.thumbnail_px, params.jpeg_quality)
         for each, listing in listed.items()

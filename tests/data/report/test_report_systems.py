@@ -209,6 +209,20 @@ def test_generated_listings_stand_beside_what_is_true_failures_first(shop: ShopO
     assert "<del>✗ <bdi>puce</bdi></del>" in html and "<ins>✓ <bdi>crimson</bdi></ins>" in html
 
 
+def test_where_the_seller_is_the_truth_what_the_seller_left_empty_is_not_judged(shop: ShopOfAll) -> None:
+    for row in shop.listings:
+        row |= {f"truth_{part}": row[f"seller_{part}"] for part in ("title", "attributes")}
+    for row, product in zip(shop.truth, shop.products, strict=True):
+        row |= {"title": product["title"], "attributes": product["attributes"], "box": None}
+        row |= {"scene": "unknown", "noise": []}
+    shop.write()
+    page = built(shop)
+    assert "what the seller left empty is not judged" in page.words and "The truth" not in page.words
+    assert "✗ 0 of 1 as the seller, 1 otherwise" in page.words
+    assert "handles missing" not in page.words and "handles – – 2 2" in page.words
+    assert "this catalogue has no truth" in page.words
+
+
 def test_listings_without_truth_are_shown_unjudged(shop: ShopOfAll) -> None:
     for row in shop.listings:
         row |= {"truth_title": "", "truth_attributes": []}
