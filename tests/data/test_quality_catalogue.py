@@ -208,7 +208,7 @@ def test_further_pictures_must_decode_and_come_along(shop):
     for i, product in enumerate(shop.products):
         product["more_images"] = [{"bytes": picture(100 + i), "path": ""}] if i % 2 else None
     shop.products[7]["more_images"].append({"bytes": picture(1)[:-600], "path": ""})
-    assert shop.run(form=form) == 0
+    assert shop.run(shards=3, form=form) == 0
     assert shop.checked() == [
         row for k in range(3) for row in shop.products[k::3] if row["product_id"] != "p07"
     ]
