@@ -139,6 +139,7 @@ class Answers:
         own = len(self.rows)
 
         def take(at: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+            """Features of catalogue rows, and of the photos behind them."""
             inside = at < own
             out = np.empty((len(at), shown.shape[1]), np.float32)
             out[inside], out[~inside] = self.features.take(at[inside]), shown[at[~inside] - own]

@@ -91,6 +91,7 @@ def state(root: Path) -> Path:
 
 
 def read_state(path: Path, model: type[M]) -> M | None:
+    """What was written down as ``model``; None where nothing, or nothing of that form, is."""
     try:
         return model.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
