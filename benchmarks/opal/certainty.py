@@ -9,7 +9,7 @@ Pictures: folders of photos that no training saw, each photo described in a draw
 category's fields that is stated by all values, above the threshold alone, and with the check of pictures.
 
 Needs a workspace with ``data/checked``, ``data/refined``, ``data/truth`` and a model. Run:
-``python -m benchmarks.certainty [--redraws 100] [--model models/listing/dpo] [--photos FOLDER ...]``
+``python -m benchmarks.opal.certainty [--redraws 100] [--model models/listing/dpo] [--photos FOLDER ...]``
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ answered by one of the covered values:
 
 What a model learned from decides what it can tell: drawn pictures are no photos. The set is no part of the
 project, and no stage reads it: whoever has none of it has the same graph. In a workspace:
-``python -m benchmarks.implicitave FOLDER [--model models/listing/dpo]``
+``python -m benchmarks.opal.implicitave FOLDER [--model models/listing/dpo]``
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What further pictures are worth: products' vectors of the main picture, of all, and the best of them.
 
-``python -m benchmarks.several_pictures FOLDER``
+``python -m benchmarks.catalogues.several_pictures FOLDER``
 
 FOLDER is ``magento_luma`` or ``fashion_products`` (``products.jsonl`` and pictures). Of the second, products
 of one title are made one product with several pictures. The catalogue is imported, the encoder trained on it
@@ -40,7 +40,7 @@ from components.retrieval.significance import paired_bootstrap
 from components.stage.paths import Paths
 from components.stage.record import Record
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SPLITS = {"train": 0.5, "validation": 0.2, "test": 0.3}
 Floats = npt.NDArray[np.float32]
 FIELDS = {

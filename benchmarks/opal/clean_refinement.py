@@ -1,7 +1,8 @@
 """What refinement does to listings that nobody spoiled: a workspace's truth, refined as if sellers wrote it.
 
-``python -m benchmarks.clean_refinement WORKSPACE`` prints the share of titles left alone, the attributes' F1
-against what went in, and the changes by reason. Judges of form and of titles; pictures are not asked.
+``python -m benchmarks.opal.clean_refinement WORKSPACE`` prints the share of titles left alone, the
+attributes' F1 against what went in, and the changes by reason. Judges of form and of titles; pictures are not
+asked.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ The workspace's listings and the vectors of their pictures are laid out so often
 is there, each time under other ids and groups, and without pictures: refinement reads none. Each size is the
 stage as a process of its own. Products per second are from its record, without what comes before it and
 without imports; memory is the peak of the process. In a workspace in which the encoder has run:
-``python -m benchmarks.refine [SIZE ...] [--set refine.support.calibration_products=800]``
+``python -m benchmarks.opal.refine [SIZE ...] [--set refine.support.calibration_products=800]``
 (10,000 products of the demo have 819 of the validation split: above that, more is calibrated on)
 """
 
