@@ -19,10 +19,12 @@ from components.stage.errors import VitrineError
 from components.stage.files.printable import printable
 from components.stage.left_out import reason_in
 from components.stage.params import load_params
+from components.stage.record import Interval
 
 COLUMNS = 3  # metrics of a system that are shown
 METRIC_WIDTH = 23  # characters of a column: a figure with its interval, and the space beside it
 LONGEST_METRIC = 22  # characters of a metric's name on one line
+LARGE = 10  # from here on one decimal is enough
 MARKS = {"shown": "[green]✓[/]", "open": "○", "opposite": "[red]✗[/]"}
 SIGNS = {"above": ">", "below": "<", "not_below": "≥", "not_above": "≤"}  # the claim, before its baseline
 LEGEND = "✓ shown by a paired test (95%)  ○ not shown  ✗ contradicted  – not tested"
@@ -92,11 +94,19 @@ def headline_table(params: ReportParams, found: Mapping[str, Figures]) -> Table 
         table.add_row(
             system,
             f"{claim.ours} {SIGNS[claim.relation]} {claim.baseline}\n[dim]{claim.metric}[/]",
-            f"{cell(row[claim.metric])}\n[dim]{cell(other[claim.metric])}[/]",
+            f"{figure(row[claim.metric])}\n[dim]{figure(other[claim.metric])}[/]",
             _difference(claim, params.claim_margin, figures),
         )
     table.caption, table.caption_justify, table.caption_style = f"{LEGEND}\n{FEW}", "left", "dim"
     return table if table.row_count else None
+
+
+def figure(found: Interval | None) -> str:
+    """As on the pages; a large figure with one decimal, so that columns keep their width: ``45.0``."""
+    if found is None or abs(found.value) < LARGE:
+        return cell(found)
+    ends = [] if found.low is None or found.high is None else [f" [{found.low:,.1f}, {found.high:,.1f}]"]
+    return "".join([f"{found.value:,.1f}", *ends])
 
 
 def _folded(metric: str) -> str:
@@ -138,7 +148,7 @@ def results_tables(
             table.add_column(f"{_folded(metric)}\n[dim]n = {count(figures, metric)}[/]", justify="right")
         for name in rows:
             if any(metric in figures.variants[name] for metric in part):
-                table.add_row(name, *(cell(figures.variants[name].get(metric)) for metric in part))
+                table.add_row(name, *(figure(figures.variants[name].get(metric)) for metric in part))
         tables.append(table)
     return tables
 

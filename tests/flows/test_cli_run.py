@@ -73,7 +73,7 @@ def test_a_run_goes_on_from_what_is_there_and_tries_again_what_crashed(root: Pat
     )
     budget = rows(ran.stdout, "Budget")
     assert "cached" in budget["make"] and "done" in budget["scale"] and "done" in budget["sum"]
-    assert "45.000 [43.500, 46.500]" in rows(ran.stdout, "toy, value")["summed"] and "n = 5" in ran.stdout
+    assert "45.0 [43.5, 46.5]" in rows(ran.stdout, "toy, value")["summed"] and "n = 5" in ran.stdout
     assert states(root)[0] == ("make", "Cached")
     assert dict(states(root)) == {
         "make": "Cached",

@@ -13,8 +13,7 @@ from rich.console import Console
 
 from components.report.budget import budget_table, duration, memory, memory_at_once, print_summary
 from components.report.display import Display
-from components.report.terminal import read_metrics
-from components.report.text.markdown import cell
+from components.report.terminal import figure, read_metrics
 from components.stage.left_out import write_note
 from components.stage.record import Interval, Record, StageResult, save_record
 from flows.cli import guarded
@@ -139,7 +138,8 @@ def test_a_systems_table_keeps_to_what_the_headline_speaks_of(tmp_path: Path) ->
 
 
 def test_a_figure_without_interval_is_a_number_and_none_a_dash() -> None:
-    assert cell(None) == "–" and cell(Interval(value=0.5, n=4)) == "0.500"
+    assert figure(None) == "–" and figure(Interval(value=0.5, n=4)) == "0.500"
+    assert figure(Interval(value=1234.56, low=1200, high=1300, n=4)) == "1,234.6 [1,200.0, 1,300.0]"
 
 
 @pytest.mark.parametrize(
