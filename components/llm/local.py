@@ -14,8 +14,10 @@ from components.llm.chat import Message, Reply, Request, Usage
 from components.llm.errors import ChatModelFileError, ReplyError
 from components.llm.params import LocalParams
 from components.stage.files.model_files import check_files, check_loaded, check_weights
+from components.stage.resources.accelerator import computed_in, device
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 # Files that run code when read; a folder that holds one is refused, even where it would not be read.
@@ -64,8 +66,9 @@ class LocalModel:
         self.sees_pictures = params.pictures
         self.counts: dict[str, int] = {}
         decoding = "constrained" if params.constrained else "free"
-        self.identity = f"local:{sha256_folder(folder)}:{params.precision}:{decoding}"
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._device = device()
+        precision = computed_in(params.precision, self._device)
+        self.identity = f"local:{sha256_folder(folder)}:{precision}:{decoding}"
         self._processor, self._model = _load(folder, params, self._device)
         self._tokenizer = getattr(self._processor, "tokenizer", self._processor)
         self._grammar: Any = None
@@ -126,7 +129,7 @@ class LocalModel:
         return Reply(str(text).strip(), cut, Usage(length, len(tokens)))
 
 
-def _load(folder: Path, params: LocalParams, device: Any) -> tuple[Any, Any]:
+def _load(folder: Path, params: LocalParams, where: torch.device) -> tuple[Any, Any]:
     import torch
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
@@ -137,7 +140,7 @@ def _load(folder: Path, params: LocalParams, device: Any) -> tuple[Any, Any]:
         else (AutoTokenizer, AutoModelForCausalLM)
     )
     options = {"local_files_only": True, "trust_remote_code": False}
-    dtype = torch.bfloat16 if params.precision == "bf16" else torch.float32
+    dtype = torch.bfloat16 if computed_in(params.precision, where) == "bf16" else torch.float32
     try:
         check_files(folder)
         processor = reader.from_pretrained(folder, **options)
@@ -149,7 +152,7 @@ def _load(folder: Path, params: LocalParams, device: Any) -> tuple[Any, Any]:
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         said = " ".join(str(error).split())[:200]
         raise ChatModelFileError(f"{folder} cannot be loaded ({said}); download it again.") from None
-    return processor, model.to(device).eval()
+    return processor, model.to(where).eval()
 
 
 def _turn_of(message: Message, pictures: bool) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from components.stage.files.publish import write_text
+from components.stage.resources.accelerator import computed_in, device
 
 STATE = Path(".vitrine")
 State = Literal["ran", "restored", "unchanged", "cached", "failed"]
@@ -144,6 +145,9 @@ def environment() -> dict[str, str]:
         "cpus": str(os.cpu_count()),
         "host": platform.node(),
     }
+    if "torch" in sys.modules:
+        where = device()
+        found["bf16"] = f"{where.type}, computed in {computed_in('bf16', where)}"
     for name in LIBRARIES:
         if name.replace("-", "_").split("_")[0] in {m.split(".")[0] for m in sys.modules} or name in (
             "numpy",

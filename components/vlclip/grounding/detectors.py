@@ -19,6 +19,7 @@ from components.catalog.format.errors import ImageError
 from components.catalog.format.images import decode_image
 from components.encoder.model.features.pixels import LIMITS
 from components.stage.files.model_files import check_weights
+from components.stage.resources.accelerator import autocast, device
 from components.vlclip.grounding.grounding import NO_PICTURE, Proposals
 from components.vlclip.model.errors import DetectorError, GroundingDataError
 from components.vlclip.model.params import DetectorGrounding
@@ -90,8 +91,6 @@ class DetectorGrounder:
     """
 
     def __init__(self, params: DetectorGrounding, precision: str, batch_size: int) -> None:
-        from components.stage.resources.accelerator import device
-
         self.params, self.precision, self.batch_size = params, precision, batch_size
         self.device = device()
         model, self.processor, self.kind = load_detector(params.checkpoint, params.revision)
@@ -143,8 +142,7 @@ class DetectorGrounder:
 
         prompts = [self.params.prompt.format(product_type=t.lower()) for t in product_types]
         inputs = self.inputs(images, prompts)
-        bf16 = self.precision == "bf16"
-        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+        with torch.inference_mode(), autocast(self.device, self.precision):
             outputs = self.model(**inputs.to(self.device))
         return best_boxes(outputs, [image.size for image in images], self.kind)
 

@@ -25,7 +25,7 @@ from components.encoder.model.features.pixels import square
 from components.encoder.model.features.vector_cache import VectorCache, Vectors, key_of
 from components.encoder.model.towers.dual_encoder import Encoder
 from components.encoder.model.towers.files import LoadedEncoder
-from components.stage.resources.accelerator import autocast, device
+from components.stage.resources.accelerator import autocast, computed_in, device
 
 VERSION = "2"  # of a picture's features: raise it when the same tower gives others
 TEXT_STEP = 2  # a text's row is padded to a multiple of so many tokens
@@ -60,14 +60,14 @@ class PictureEncoder:
     Args:
         encoder: in evaluation mode from now on; its image tower must not change while this is in use.
         image_sha256: of all that decides a picture's features. batch_size: rows per forward pass.
-        precision: ``bf16`` or ``fp32``, of the tower; heads compute in fp32.
+        precision: asked for, of the tower (:func:`computed_in`); heads compute in fp32.
     """
 
     def __init__(self, encoder: Encoder, image_sha256: str, batch_size: int, precision: str) -> None:
-        self.batch_size, self.precision = batch_size, precision
-        self.device = device()
+        self.batch_size, self.device = batch_size, device()
+        self.precision = computed_in(precision, self.device)
         self.encoder = encoder.to(self.device, memory_format=torch.channels_last).eval()
-        self.computed = (precision, str(batch_size), self.device.type, *LIBRARIES)
+        self.computed = (self.precision, str(batch_size), self.device.type, *LIBRARIES)
         self.image_key = (f"image features {VERSION}", image_sha256, *self.computed)
 
     @cached_property
@@ -143,7 +143,7 @@ class BatchEncoder(PictureEncoder):
 
     Args:
         model: weights, tokenizer and preprocessing. batch_size: rows per forward pass.
-        precision: ``bf16`` or ``fp32``, of the towers; heads compute in fp32.
+        precision: asked for, of the towers (:func:`computed_in`); heads compute in fp32.
         cache: folder of known features; None keeps them in memory.
     """
 

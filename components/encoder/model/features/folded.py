@@ -61,9 +61,9 @@ def _fold(module: nn.Module) -> None:
 class _FusedConvolution(nn.Module):
     """A convolution with the activation behind it, in one of oneDNN's kernels, for inference alone.
 
-    In bfloat16 alone, where the bits are those of one after the other: sums are clipped before they are
-    rounded, and the limits are numbers that rounding keeps. In float32 torch has kernels of its own for
-    small maps.
+    In bfloat16 the bits are those of one after the other: sums are clipped before they are rounded, and the
+    limits are numbers that rounding keeps. In float32 torch has kernels of its own for small maps, which
+    round differently in the last digits.
     """
 
     def __init__(self, convolution: nn.Conv2d, act: nn.Module, clip: tuple[str, list[float]]) -> None:
@@ -73,11 +73,7 @@ class _FusedConvolution(nn.Module):
     @classmethod
     def of(cls, convolution: nn.Conv2d, norm: BatchNormAct2d) -> _FusedConvolution | None:
         """None where there is no such kernel: for another device or activation."""
-        kernels = (
-            convolution.weight.is_cpu
-            and torch.backends.mkldnn.is_available()
-            and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-        )
+        kernels = convolution.weight.is_cpu and torch.backends.mkldnn.is_available()
         same = type(convolution) is Conv2dSame
         symmetric = type(convolution) is nn.Conv2d and not isinstance(convolution.padding, str)
         if not (kernels and isinstance(norm.drop, nn.Identity) and (same or symmetric)):
@@ -90,9 +86,6 @@ class _FusedConvolution(nn.Module):
         """What convolution and activation give, in autocast's precision."""
         of = self.convolution
         precision = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else images.dtype
-        if precision != torch.bfloat16:
-            apart: Tensor = self.act(of(images))
-            return apart
         images, padding = images.to(precision), [int(n) for n in of.padding]
         if isinstance(of, Conv2dSame):
             images, padding = _padded(images, of), [0, 0]

@@ -51,6 +51,7 @@ from components.opal.model.language.vision_tower import (
 from components.opal.model.params import LanguageModel, ListingParams, Pretrained, VisionParams
 from components.stage.files.model_files import check_loaded, check_weights
 from components.stage.paths import Paths
+from components.stage.resources.accelerator import computed_in, device
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
@@ -229,7 +230,7 @@ def _pretrained(params: Pretrained) -> ListingModel:
     try:
         model, report = AutoModelForImageTextToText.from_pretrained(
             params.model,
-            dtype=DTYPES[params.dtype],
+            dtype=DTYPES[computed_in(params.dtype, device())],
             use_safetensors=True,
             output_loading_info=True,
             **options,

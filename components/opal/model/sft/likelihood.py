@@ -14,7 +14,7 @@ from components.opal.model.sft.samples import Sample
 from components.opal.model.train.trainer_setup import Pictures
 from components.opal.model.writing.conversation import Conversation
 from components.opal.model.writing.ready_tokens import IGNORED
-from components.stage.resources.accelerator import device
+from components.stage.resources.accelerator import autocast, device
 
 
 def answer_log_probabilities(
@@ -31,8 +31,7 @@ def answer_log_probabilities(
         batch = {name: value.to(device()) for name, value in collator([data[i] for i in chosen]).items()}
         labels = batch.pop("labels")
         first = int((labels != IGNORED).any(dim=0).nonzero()[0])  # a prompt stands before it
-        half = torch.autocast(device().type, torch.bfloat16, enabled=precision == "bf16")
-        with torch.inference_mode(), half:
+        with torch.inference_mode(), autocast(device(), precision):
             logits = network(**batch, use_cache=False, logits_to_keep=labels.shape[1] - first + 1).logits
         scores = logits[:, :-1].float().log_softmax(dim=-1)
         wanted = labels[:, first:]

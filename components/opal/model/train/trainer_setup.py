@@ -21,6 +21,7 @@ from components.opal.model.train.muon import MuonAdamW
 from components.opal.model.train.run import Run
 from components.opal.model.writing.ready_tokens import as_images
 from components.stage.progress import Progress
+from components.stage.resources.accelerator import computed_in, device
 
 Pictures = Callable[[npt.NDArray[np.int64]], npt.NDArray[Any]]  # rows to pixels, or to a tower's tokens
 WEIGHTS = "exact.pt"  # private resume state: every tensor under the name it has in the running model
@@ -43,7 +44,7 @@ def common_arguments(run: Run[Any]) -> dict[str, Any]:
         "adam_beta2": training.betas[1],
         "max_grad_norm": training.max_grad_norm,
         "optim": "adamw_torch_fused",
-        "bf16": run.listing.precision == "bf16",
+        "bf16": computed_in(run.listing.precision, device()) == "bf16",
         "use_cpu": not torch.cuda.is_available(),
         "gradient_checkpointing": training.gradient_checkpointing,
         "train_sampling_strategy": "sequential",  # the rows come in the order of the steps

@@ -29,7 +29,7 @@ from components.opal.model.writing.growing_cache import growing_cache
 from components.opal.model.writing.head_margins import HeadMargins, Lead
 from components.opal.model.writing.ready_tokens import as_images, pictures_are_alike, prompt_tokens
 from components.stage.progress import Progress
-from components.stage.resources.accelerator import device
+from components.stage.resources.accelerator import autocast, device
 
 
 @dataclass(frozen=True)
@@ -193,8 +193,7 @@ class ListingGenerator:
         options: dict[str, Any] = {"do_sample": sampling}
         if sampling:
             options |= {"temperature": self.decoding.temperature, "top_p": self.decoding.top_p, "top_k": 0}
-        bf16 = self.decoding.precision == "bf16"
-        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+        with torch.inference_mode(), autocast(self.device, self.decoding.precision):
             sequences = self.network.generate(
                 **inputs,
                 max_new_tokens=min(self.decoding.max_new_tokens, self.model.context_length - length),

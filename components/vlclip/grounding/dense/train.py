@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from components.stage.progress import Progress
+from components.stage.resources.accelerator import autocast
 from components.stage.resources.placement import leave_place
 from components.vlclip.grounding.dense.head import DenseHead, Maps
 from components.vlclip.grounding.dense.scenes import IGNORED, Composer
@@ -61,7 +62,7 @@ def train_head(
     )
     progress, losses = Progress("training the dense head", params.steps, "steps"), list[float]()
     for rows in _batches(len(pool.cells), params):
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+        with autocast(device, precision):
             logits = head([_taken(m, rows, device) for m in pool.maps])
         loss = cell_loss(logits, pool.cells[rows].to(device))
         optimiser.zero_grad()
