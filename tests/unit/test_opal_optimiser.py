@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 
+import pytest
 import torch
 
+from components.opal.model.train import muon
 from components.opal.model.train.muon import MuonAdamW, split
 
 
@@ -28,7 +30,8 @@ def optimiser(net: torch.nn.ModuleDict) -> MuonAdamW:
     return MuonAdamW(net.named_parameters(), 0.01, (0.9, 0.98), 0.1)
 
 
-def test_it_moves_as_torchs_own_two_do() -> None:
+def test_it_moves_as_torchs_own_two_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(muon, "multiplies_bf16", lambda where: True)
     ours, theirs = network(), network()
     steps(ours, optimiser(ours), 0, 4)
     matrices, rest = split(theirs.named_parameters())
@@ -46,6 +49,21 @@ def test_it_moves_as_torchs_own_two_do() -> None:
             each.step()
     for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
         assert torch.allclose(a, b, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(24, 16), (16, 24)])
+def test_in_float32_muon_moves_as_torchs_does_but_for_rounding(shape: tuple[int, int]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(shape, generator=generator)
+    moved = []
+    for kind in (torch.optim.Muon, muon.Float32Muon):
+        matrix = torch.nn.Parameter(start.clone())
+        optimiser = kind([matrix], lr=0.01, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+        for step in range(5):
+            matrix.grad = torch.randn(shape, generator=torch.Generator().manual_seed(step))
+            optimiser.step()
+        moved.append(matrix.detach() - start)
+    assert (moved[0] - moved[1]).norm() < 0.02 * moved[0].norm()
 
 
 def test_a_schedule_and_a_saved_state_reach_both_parts() -> None:

@@ -115,17 +115,18 @@ def test_an_activation_that_a_convolution_computes_changes_no_feature(
     block = copy.deepcopy(tiny_block)
     block["model"]["image"]["architecture"] = "tf_efficientnet_lite0"  # "same" padding, ReLU6
     model = starting_model(EncoderParams.model_validate(block))
+    together, apart = (BatchEncoder(model, 4, precision) for _ in range(2))
+    scale = 1 if together.precision == "bf16" else 10  # another rounding grows from layer to layer
     for name, value in model.encoder.named_buffers():
         if name.endswith("running_var"):
-            value.uniform_(0.01, 0.1)  # so that some of the sums lie above the activation's limit
+            value.uniform_(0.01 * scale, 0.1 * scale)  # so that some sums lie above the activation's limit
     shown = pictures(3).permute(0, 2, 3, 1).numpy()
-    together, apart = (BatchEncoder(model, 4, precision) for _ in range(2))
     features = together.pixel_features(shown)
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
     if together.precision == "bf16":
         assert np.array_equal(features, apart.pixel_features(shown))
-    else:  # kernels for small maps round differently, and these small variances blow that up
-        assert np.isclose(features, apart.pixel_features(shown), rtol=0.01, atol=0.01).mean() > 0.999
+    else:  # kernels for small maps round differently
+        assert np.allclose(features, apart.pixel_features(shown), rtol=0.01, atol=0.01)
     parts = [{type(m) for m in b._eyes.towers.visual.modules()} for b in (together, apart)]
     assert parts[0] != parts[1]  # else both had the same kernels
 
