@@ -27,8 +27,9 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from components.vlclip.grounding.grounding import Grounder
-    from components.vlclip.model.params import GroundParams
+    from components.grounding.params import GroundParams
+
+    from components.grounding.grounding import Grounder
 
 # Street photos show things smaller than a catalogue's pictures do: scenes and photos are larger here.
 STREET = {
@@ -82,7 +83,7 @@ def halves(items: Sequence[Item]) -> dict[str, list[int]]:
 
 def jsonl_pictures(folder: Path, most: int) -> list[tuple[bytes, str]]:
     """Pictures of the train split of a ``products.jsonl``, as the stage reads a catalogue's."""
-    from components.vlclip.grounding.dense.teach import chosen_pictures
+    from components.grounding.dense.teach import chosen_pictures
 
     lines = (folder / "products.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [row for row in map(json.loads, lines) if row["split"] == "train"]
@@ -104,8 +105,8 @@ def taught(products: Path, params: GroundParams, file: Path) -> tuple[Grounder, 
     """The grounder that the parameters name, taught by a folder of products; and the seconds it took."""
     from components.encoder.model.params import EncoderParams
     from components.encoder.model.towers.start import starting_model
+    from components.grounding.stage import make_grounder
     from components.stage.params import load_params
-    from components.vlclip.grounding.stage import make_grounder
 
     start = time.perf_counter()
     encoder = lambda: starting_model(load_params("encoder", EncoderParams, file))  # noqa: E731
@@ -117,7 +118,7 @@ def grounded(
     folder: Path, items: Sequence[Item], params: GroundParams, grounder: Grounder
 ) -> tuple[Answers, float, float]:
     """The grounder's answers, its fallback rate, and questions per second."""
-    from components.vlclip.grounding.grounding import ground
+    from components.grounding.grounding import ground
 
     known = {i.label for i in items}
     found = []
@@ -134,9 +135,9 @@ def grounded(
 
 def baselines(folder: Path, items: Sequence[Item]) -> dict[str, Answers]:
     """Boxes that need no text."""
+    from components.encoder.model.crops.boxes import centre_boxes
     from components.encoder.model.features.pixels import square
     from components.vlclip.evaluate.grounding import foregrounds, random_boxes
-    from components.vlclip.model.boxes import centre_boxes
 
     names = sorted({i.image for i in items})
     pixels = np.stack([square((folder / n).read_bytes(), 64) for n in names])
@@ -154,8 +155,8 @@ def rows(
     items: Sequence[Item], ours: Answers, others: dict[str, Answers], half: str, chosen: Sequence[int]
 ) -> list[dict[str, Any]]:
     """IoU and pointing beside each baseline; photos are the independent units of the intervals."""
+    from components.encoder.model.crops.boxes import inside, iou
     from components.retrieval.significance import paired_bootstrap
-    from components.vlclip.model.boxes import inside, iou
 
     true = np.array([items[i].box for i in chosen])
     photos = [items[i].image for i in chosen]
@@ -203,9 +204,9 @@ def main() -> int:
             print(f"skipped: {file} does not exist", file=sys.stderr)
             return 0
     import torch
+    from components.grounding.params import GroundParams
 
     from components.stage.params import load_params
-    from components.vlclip.model.params import GroundParams
 
     params = street_params(load_params("ground", GroundParams, asked.params))
     torch.set_num_threads(params.threads)

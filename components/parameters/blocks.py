@@ -22,7 +22,7 @@ BLOCKS: Mapping[str, str] = {
     "embeddings": "components.encoder.model.params:EmbeddingsParams",
     "llm": "components.llm.params:LLMParams",
     "clarify": "components.vlclip.agent.params:ClarifyParams",
-    "ground": "components.vlclip.model.params:GroundParams",
+    "ground": "components.grounding.params:GroundParams",
     "vlclip": "components.vlclip.model.params:VlclipParams",
     "vlclip_eval": "components.vlclip.model.params:VlclipEvaluationParams",
     "listing_quality": "components.quality.params:ListingQualityParams",

@@ -24,9 +24,10 @@ MAY_IMPORT = {
     "quality": {"stage", *GROUND},
     "encoder": {"stage", *GROUND},
     "evidence": {"stage", *GROUND, "encoder"},
-    "vlclip": {"stage", *GROUND, "quality", "encoder", "evidence"},
+    "grounding": {"stage", *GROUND, "encoder"},
+    "vlclip": {"stage", *GROUND, "quality", "encoder", "evidence", "grounding"},
     "fusion": {"stage", *GROUND, "quality", "encoder"},
-    "opal": {"stage", *GROUND, "quality", "encoder", "evidence"},
+    "opal": {"stage", *GROUND, "quality", "encoder", "evidence", "grounding"},
     "search": {"stage", "catalog", "retrieval", "encoder", "fusion"},
     "report": {"stage", *GROUND},
     "machine": {"stage", "tracking"},
@@ -148,9 +149,9 @@ def literals(folder: str) -> set[str]:
 
 
 def test_scenes_to_test_a_grounder_and_scenes_to_teach_it_have_different_makers() -> None:
-    for file in sources("components/vlclip"):
+    for file in [*sources("components/vlclip"), *sources("components/grounding")]:
         assert not any(name.startswith("components.catalog.noise") for name in imports(file)), file
-    shared = literals("components/catalog/noise") & literals("components/vlclip/grounding")
+    shared = literals("components/catalog/noise") & literals("components/grounding")
     assert literals("components/catalog/noise") and not shared
 
 

@@ -11,12 +11,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from components.encoder.evaluate.figures import Measured, interval_table, paired_tests
+from components.encoder.model.crops.boxes import WHOLE, Boxes, centre_boxes, inside, iou
+from components.encoder.model.crops.grounding_file import Grounding
 from components.encoder.model.features.held_out import HeldOut
 from components.encoder.model.features.pixels import PixelCache
+from components.grounding.foreground import box_of, foreground_parts
 from components.vlclip.evaluate.evaluate import SCENES
-from components.vlclip.grounding.foreground import box_of, foreground_parts
-from components.vlclip.model.boxes import WHOLE, Boxes, centre_boxes, inside, iou
-from components.vlclip.model.grounding_file import Grounding
 from components.vlclip.model.params import VlclipEvaluationParams
 
 POINTINGS = pa.schema(

@@ -13,6 +13,7 @@ import torch
 from pydantic import Field
 from scipy.fft import dctn
 
+from components.encoder.model.crops.grounding_file import made_by, read_grounding
 from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.features.held_out import HeldOut, only, read_held_out
 from components.encoder.model.features.pixels import PixelCache
@@ -26,7 +27,6 @@ from components.stage.record import Record
 from components.stage.resources.memory import keep_freed_memory
 from components.vlclip.evaluate.evaluate import VlclipEvaluation
 from components.vlclip.evaluate.grounding import GroundingEvaluation, every_row
-from components.vlclip.model.grounding_file import made_by, read_grounding
 from components.vlclip.model.params import VlclipEvaluationParams, VlclipParams
 from components.vlclip.model.variants import (
     UNSEEN,

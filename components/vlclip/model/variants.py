@@ -14,6 +14,9 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from components.encoder.model.crops.boxes import WHOLE, Boxes, checked_box, widened
+from components.encoder.model.crops.crops import CropCache
+from components.encoder.model.crops.grounding_file import read_grounding, table_of
 from components.encoder.model.features.captions import caption
 from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.features.picture_features import FeatureCache, Features
@@ -21,10 +24,7 @@ from components.encoder.model.features.pixels import PixelCache
 from components.encoder.model.features.rows import read_truth
 from components.encoder.model.towers.dual_encoder import Encoder
 from components.stage.paths import Paths
-from components.vlclip.model.boxes import WHOLE, Boxes, checked_box, widened
-from components.vlclip.model.crops import CropCache
 from components.vlclip.model.errors import TextDataError, VlclipConfigurationError
-from components.vlclip.model.grounding_file import read_grounding, table_of
 
 Confidence = npt.NDArray[np.float32]  # [N]
 

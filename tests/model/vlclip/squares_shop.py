@@ -31,7 +31,7 @@ SPLITS = ("train", "train", "validation", "test")
 PRODUCTS, SIDE = 96, 48
 # The commands of VL-CLIP in the graph's order, without the agent's.
 STAGES = (
-    ("vlclip.grounding",),
+    ("grounding",),
     ("vlclip.model", "variant=raw"),
     ("vlclip.model", "variant=full"),
     ("vlclip.evaluate",),

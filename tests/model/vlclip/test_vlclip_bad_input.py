@@ -78,7 +78,7 @@ def test_products_without_words_train_on_their_type(own: Path) -> None:
 def test_a_missing_picture_is_named_before_training(own: Path, data: bytes | None) -> None:
     image = {"bytes": data, "path": None}
     change_products(own, lambda row: {"image": image} if row["product_id"] == "p0005" else {})
-    run(own, "vlclip.grounding")
+    run(own, "grounding")
     assert (
         "picture cannot be read" in pq.read_table(own / "data/grounding/boxes.parquet")["reason"].to_pylist()
     )
@@ -93,7 +93,7 @@ def test_a_photo_of_40_megabytes_is_grounded_cropped_and_trained_on(own: Path) -
     assert len(out.getvalue()) > 40_000_000
     image = {"bytes": out.getvalue(), "path": None}
     change_products(own, lambda row: {"image": image} if row["product_id"] == "p0003" else {})
-    run(own, "vlclip.grounding", "vlclip.model variant=full")
+    run(own, "grounding", "vlclip.model variant=full")
     boxes = {r["product_id"]: r for r in pq.read_table(own / "data/grounding/boxes.parquet").to_pylist()}
     assert boxes["p0003"]["reason"] in ("", "score is below the threshold")
     assert (own / "models/vlclip/full/heads.safetensors").exists()
@@ -121,7 +121,7 @@ def test_thousands_of_values_and_names_that_read_like_orders_are_only_compared(o
     assert metrics["full"]["attribute_accuracy_colour"]["n"] == 24
 
 
-@pytest.mark.parametrize("command", ["vlclip.grounding", "vlclip.model variant=raw", "vlclip.evaluate"])
+@pytest.mark.parametrize("command", ["grounding", "vlclip.model variant=raw", "vlclip.evaluate"])
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
@@ -133,13 +133,13 @@ def test_thousands_of_values_and_names_that_read_like_orders_are_only_compared(o
 def test_a_truncated_model_or_one_with_a_pickle_is_refused(
     own: Path, command: str, spoil: Callable[[Path], object], sentence: str
 ) -> None:
-    run(own, "vlclip.grounding")
+    run(own, "grounding")
     spoil(own / "models/encoder")
     refused(own, command, sentence)
 
 
 def test_boxes_that_are_none_are_refused_before_training(own: Path) -> None:
-    run(own, "vlclip.grounding")
+    run(own, "grounding")
     file = own / "data/grounding/boxes.parquet"
     table = pq.read_table(file)
     for box, sentence in (
@@ -157,6 +157,6 @@ def test_a_split_of_pictures_that_nobody_can_read_leaves_centre_crops(own: Path)
     change_products(
         own, lambda row: {"image": {"bytes": b"x", "path": None}} if row["split"] == "train" else {}
     )
-    run(own, "vlclip.grounding")
+    run(own, "grounding")
     meta = json.loads((own / "data/grounding/meta.json").read_text())
     assert "nothing to cut out" in meta["made"]["why"]

@@ -15,6 +15,7 @@ import yaml
 from PIL import Image
 
 from components.catalog.format.schema import read_schema
+from components.encoder.model.crops.boxes import centre_boxes
 from components.encoder.model.features.held_out import HeldOut, Task
 from components.encoder.model.features.rows import read_rows
 from components.retrieval.metrics import Qrels, judge, reciprocal_rank
@@ -24,7 +25,6 @@ from components.vlclip.evaluate.evaluate import scene_slice
 from components.vlclip.evaluate.grounding import foregrounds, random_boxes
 from components.vlclip.evaluate.similar import chance, likeness, precision_at
 from components.vlclip.evaluate.stage import perceptual_hashes
-from components.vlclip.model.boxes import centre_boxes
 from components.vlclip.model.params import VlclipEvaluationParams
 from tests.in_process import run_stage
 from tests.model.llm.lamps import CLARIFY
@@ -182,7 +182,7 @@ def test_products_whose_picture_training_has_seen_are_left_out(evaluated: Path, 
     Image.open(io.BytesIO(pictures[train]["bytes"])).save(smaller, "PNG", compress_level=1)
     copied = {"image": {"bytes": smaller.getvalue(), "path": None}}
     change_products(root, lambda row: copied if row["product_id"] == test else {})
-    run_stage(root, "vlclip.grounding")
+    run_stage(root, "grounding")
     assert run_stage(root, "vlclip.evaluate").returncode == 0
     before, after = (read(folder, "vlclip.json")["raw"]["titles_mrr"]["n"] for folder in (evaluated, root))
     assert (before, after) == (24, 23)

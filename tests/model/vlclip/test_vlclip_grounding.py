@@ -13,21 +13,22 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from components.grounding.errors import GrounderFileError
+from components.grounding.params import GroundParams
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from components.catalog.format.parquet import write_rows
+from components.encoder.model.crops.boxes import areas, box_problem, checked_box, iou, widened
+from components.encoder.model.crops.errors import BoxError, GroundingDataError
+from components.encoder.model.crops.grounding_file import read_grounding
 from components.encoder.model.towers.files import load_encoder
+from components.grounding.dense.files import load_grounder
+from components.grounding.grounding import Proposals, ground
+from components.grounding.stage import BOXES, Blocks, other_types, run, trunk_maps
 from components.stage.paths import Paths
 from components.stage.record import Record
-from components.vlclip.grounding.dense.files import load_grounder
-from components.vlclip.grounding.grounding import Proposals, ground
-from components.vlclip.grounding.stage import BOXES, Blocks, other_types, run, trunk_maps
-from components.vlclip.model.boxes import areas, box_problem, checked_box, iou, widened
-from components.vlclip.model.errors import BoxError, GrounderFileError, GroundingDataError
-from components.vlclip.model.grounding_file import read_grounding
-from components.vlclip.model.params import GroundParams
 from tests.model.damaged_weights import DAMAGE
 from tests.model.spoiled_catalogue import change_products
 from tests.model.vlclip.squares_shop import BLOCKS

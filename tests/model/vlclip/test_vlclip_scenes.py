@@ -9,22 +9,22 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from components.grounding.errors import GrounderFileError
+from components.grounding.params import SceneGrounding
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
-from components.vlclip.grounding.dense.calibration import calibrated
-from components.vlclip.grounding.dense.cut_outs import cut_out
-from components.vlclip.grounding.dense.files import load_grounder, save_grounder
-from components.vlclip.grounding.dense.grounder import DenseGrounder
-from components.vlclip.grounding.dense.reading import AskedTypes, Reader, best_region, read_shape
-from components.vlclip.grounding.dense.scenes import CELL_PX, Composer
-from components.vlclip.grounding.dense.teach import Machine, Taught, chosen_pictures, cut_outs_of, taught_head
-from components.vlclip.grounding.grounding import ground
-from components.vlclip.model.boxes import iou
-from components.vlclip.model.errors import GrounderFileError
-from components.vlclip.model.params import SceneGrounding
+from components.encoder.model.crops.boxes import iou
+from components.grounding.dense.calibration import calibrated
+from components.grounding.dense.cut_outs import cut_out
+from components.grounding.dense.files import load_grounder, save_grounder
+from components.grounding.dense.grounder import DenseGrounder
+from components.grounding.dense.reading import AskedTypes, Reader, best_region, read_shape
+from components.grounding.dense.scenes import CELL_PX, Composer
+from components.grounding.dense.teach import Machine, Taught, chosen_pictures, cut_outs_of, taught_head
+from components.grounding.grounding import ground
 
 COLOURS = {"apple": (210, 40, 40), "leaf": (40, 170, 60), "sky": (50, 80, 220)}
 METHOD = SceneGrounding.model_validate({

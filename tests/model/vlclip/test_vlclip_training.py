@@ -22,6 +22,8 @@ import yaml
 from PIL import Image
 
 from components.catalog.format.records import PAIRS
+from components.encoder.model.crops.boxes import widened
+from components.encoder.model.crops.crops import CropCache, crop_square
 from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.features.pixels import square
 from components.encoder.model.features.rows import read_rows
@@ -31,8 +33,6 @@ from components.encoder.model.train.training_set import text_inputs
 from components.stage.paths import Paths
 from components.stage.record import Record
 from components.stage.resume import sha256_file
-from components.vlclip.model.boxes import widened
-from components.vlclip.model.crops import CropCache, crop_square
 from components.vlclip.model.errors import TextDataError, VlclipConfigurationError
 from components.vlclip.model.params import VlclipParams
 from components.vlclip.model.stage import Blocks, train
@@ -57,7 +57,7 @@ def grounded(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("data", "models"):
         shutil.copytree(shop / name, root / name)
     write_params(root)
-    done = run_stage(root, "vlclip.grounding")
+    done = run_stage(root, "grounding")
     assert done.returncode == 0, done.stderr
     return root
 

@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
 
-from components.vlclip.grounding.dense.cut_outs import CutOut
-from components.vlclip.grounding.dense.grounds import drawn_ground
-from components.vlclip.grounding.foreground import box_of
-from components.vlclip.model.params import SceneParams
+from components.grounding.dense.cut_outs import CutOut
+from components.grounding.dense.grounds import drawn_ground
+from components.grounding.foreground import box_of
+from components.grounding.params import SceneParams
 
 Pixels = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]

@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from components.vlclip.grounding.dense.calibration import Calibration
-from components.vlclip.grounding.dense.cut_outs import plain_product
-from components.vlclip.grounding.dense.reading import AskedTypes, Floats, Reader, best_region
-from components.vlclip.grounding.foreground import box_of
-from components.vlclip.grounding.grounding import NO_PICTURE, NOT_LEARNED, Proposals, readable
-from components.vlclip.model.boxes import iou
+from components.encoder.model.crops.boxes import iou
+from components.grounding.dense.calibration import Calibration
+from components.grounding.dense.cut_outs import plain_product
+from components.grounding.dense.reading import AskedTypes, Floats, Reader, best_region
+from components.grounding.foreground import box_of
+from components.grounding.grounding import NO_PICTURE, NOT_LEARNED, Proposals, readable
 
 PLAIN_PX = 64  # longer side at which a plain picture's product is outlined
 

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from components.encoder.model.crops.boxes import WHOLE, Boxes, checked_box
+from components.encoder.model.crops.errors import GroundingDataError
 from components.stage.errors import InvalidDataError
-from components.vlclip.model.boxes import WHOLE, Boxes, checked_box
-from components.vlclip.model.errors import GroundingDataError
 
 COLUMNS = ("product_id", "box", "score", "fallback", "reason", "point")
 TAUGHT, CENTRE = "scenes", "centre"  # methods of meta.json: a dense head, or no head could be taught

@@ -11,6 +11,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from components.grounding.dense.calibration import Calibration
+from components.grounding.dense.head import DenseHead
+from components.grounding.errors import GrounderFileError
 from components.stage.files.model_files import (
     CHECKSUMS,
     check_files,
@@ -18,9 +21,6 @@ from components.stage.files.model_files import (
     read_json,
     write_checksums,
 )
-from components.vlclip.grounding.dense.calibration import Calibration
-from components.vlclip.grounding.dense.head import DenseHead
-from components.vlclip.model.errors import GrounderFileError
 
 CONFIG, WEIGHTS = "config.json", "head.safetensors"
 FORMAT = 1

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from components.vlclip.model.errors import BoxError
+from components.encoder.model.crops.errors import BoxError
 
 Boxes = npt.NDArray[np.float64]  # [N, 4]
 WHOLE = (0.0, 0.0, 1.0, 1.0)

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from components.vlclip.grounding.dense.head import DenseHead, Maps
-from components.vlclip.grounding.foreground import box_of
+from components.grounding.dense.head import DenseHead, Maps
+from components.grounding.foreground import box_of
 
 Floats = npt.NDArray[np.float32]
 

@@ -2,8 +2,8 @@
 
 VL-CLIP (arXiv 2507.17080): prompt = product type only; the most confident box is used, and the whole
 picture below a threshold. The protocol has two kinds of implementations: a dense head on the encoder's maps
-(:mod:`components.vlclip.grounding.dense`) and open-vocabulary detectors
-(:mod:`components.vlclip.grounding.detectors`).
+(:mod:`components.grounding.dense`) and open-vocabulary detectors
+(:mod:`components.grounding.detectors`).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 from components.catalog.format.errors import ImageError
 from components.catalog.format.images import decode_image
+from components.encoder.model.crops.boxes import Boxes, areas, box_problem, centre_boxes, clipped
 from components.encoder.model.features.pixels import LIMITS
-from components.vlclip.model.boxes import Boxes, areas, box_problem, centre_boxes, clipped
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from components.encoder.model.crops.errors import GroundingDataError
+from components.grounding.errors import DetectorError
+from components.grounding.grounding import NO_PICTURE, Proposals, readable
+from components.grounding.params import DetectorGrounding
 from components.stage.files.model_files import check_weights
 from components.stage.resources.accelerator import autocast, device
-from components.vlclip.grounding.grounding import NO_PICTURE, Proposals, readable
-from components.vlclip.model.errors import DetectorError, GroundingDataError
-from components.vlclip.model.params import DetectorGrounding
 
 if TYPE_CHECKING:
     from PIL import Image

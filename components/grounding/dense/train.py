@@ -11,12 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from components.grounding.dense.head import DenseHead, Maps
+from components.grounding.dense.scenes import IGNORED, Composer
+from components.grounding.params import HeadTraining
 from components.stage.progress import Progress
 from components.stage.resources.accelerator import autocast
 from components.stage.resources.placement import leave_place
-from components.vlclip.grounding.dense.head import DenseHead, Maps
-from components.vlclip.grounding.dense.scenes import IGNORED, Composer
-from components.vlclip.model.params import HeadTraining
 
 AT_ONCE = 32  # scenes that the trunk reads in one batch
 SCALE_SCENES = 256  # scenes that set the mean and spread of the features

@@ -19,11 +19,20 @@ from torch import Tensor
 
 from components.catalog.format.parquet import RowWriter
 from components.catalog.format.schema import read_schema
+from components.encoder.model.crops.errors import GroundingDataError
+from components.encoder.model.crops.grounding_file import CENTRE, TAUGHT
 from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.features.folded import folded
 from components.encoder.model.features.pixels import ROWS_AT_ONCE, shard_paths
 from components.encoder.model.towers.dual_encoder import Encoder
 from components.encoder.model.towers.files import LoadedEncoder, load_encoder
+from components.grounding.dense.files import TrainedHead, save_grounder
+from components.grounding.dense.grounder import DenseGrounder
+from components.grounding.dense.head import Maps
+from components.grounding.dense.reading import AskedTypes, Reader
+from components.grounding.dense.teach import Machine, chosen_pictures, cut_outs_of, taught_head
+from components.grounding.grounding import CentreGrounder, Grounder, ground
+from components.grounding.params import DetectorGrounding, GroundParams
 from components.stage.files.publish import published
 from components.stage.params import Params
 from components.stage.paths import Paths
@@ -31,15 +40,6 @@ from components.stage.progress import Progress
 from components.stage.record import Record
 from components.stage.resources.accelerator import autocast, device
 from components.stage.resources.memory import keep_freed_memory
-from components.vlclip.grounding.dense.files import TrainedHead, save_grounder
-from components.vlclip.grounding.dense.grounder import DenseGrounder
-from components.vlclip.grounding.dense.head import Maps
-from components.vlclip.grounding.dense.reading import AskedTypes, Reader
-from components.vlclip.grounding.dense.teach import Machine, chosen_pictures, cut_outs_of, taught_head
-from components.vlclip.grounding.grounding import CentreGrounder, Grounder, ground
-from components.vlclip.model.errors import GroundingDataError
-from components.vlclip.model.grounding_file import CENTRE, TAUGHT
-from components.vlclip.model.params import DetectorGrounding, GroundParams
 
 FINEST_STRIDE = 8  # pixels of a cell of the finest map that is read
 # Lists of variable length by type only: Arrow cannot read back fixed-size lists that hold nulls.
@@ -101,7 +101,7 @@ def make_grounder(params: GroundParams, encoder: Callable[[], LoadedEncoder], tr
 
 
 def _detector(params: GroundParams, detector: DetectorGrounding, train: Pictures) -> Made:
-    from components.vlclip.grounding.detectors import DetectorGrounder
+    from components.grounding.detectors import DetectorGrounder
 
     grounder = DetectorGrounder(detector, params.precision, params.batch_size)
     if detector.threshold is None:

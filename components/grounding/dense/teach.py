@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from PIL import Image
 
-from components.vlclip.grounding.dense.calibration import calibrated
-from components.vlclip.grounding.dense.cut_outs import CutOut, cut_out
-from components.vlclip.grounding.dense.files import TrainedHead
-from components.vlclip.grounding.dense.head import Maps
-from components.vlclip.grounding.dense.reading import Reader
-from components.vlclip.grounding.dense.scenes import Composer, Pixels
-from components.vlclip.grounding.dense.train import scene_pool, train_head
-from components.vlclip.grounding.grounding import readable
-from components.vlclip.model.params import SceneGrounding, SceneParams
+from components.grounding.dense.calibration import calibrated
+from components.grounding.dense.cut_outs import CutOut, cut_out
+from components.grounding.dense.files import TrainedHead
+from components.grounding.dense.head import Maps
+from components.grounding.dense.reading import Reader
+from components.grounding.dense.scenes import Composer, Pixels
+from components.grounding.dense.train import scene_pool, train_head
+from components.grounding.grounding import readable
+from components.grounding.params import SceneGrounding, SceneParams
 
 GROUND_PICTURES = 100  # whose corners are grounds
 LEAST_TYPES = 2

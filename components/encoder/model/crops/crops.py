@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from components.catalog.format.images import decode_image
+from components.encoder.model.crops.boxes import Boxes
 from components.encoder.model.features.pixels import (
     LIMITS,
     ROWS_AT_ONCE,
@@ -22,7 +23,6 @@ from components.encoder.model.features.pixels import (
     shard_paths,
 )
 from components.stage.resume import sha256_file
-from components.vlclip.model.boxes import Boxes
 
 
 def crop_square(data: bytes, box: Sequence[float], image_px: int) -> Pixels:

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from components.vlclip.grounding.dense.reading import Floats, Reader, best_region
-from components.vlclip.grounding.dense.scenes import Scene
-from components.vlclip.model.boxes import Boxes, iou
-from components.vlclip.model.params import RegionParams
+from components.encoder.model.crops.boxes import Boxes, iou
+from components.grounding.dense.reading import Floats, Reader, best_region
+from components.grounding.dense.scenes import Scene
+from components.grounding.params import RegionParams
 
 
 class Calibration(NamedTuple):
