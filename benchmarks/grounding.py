@@ -27,9 +27,8 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from components.grounding.params import GroundParams
-
     from components.grounding.grounding import Grounder
+    from components.grounding.params import GroundParams
 
 # Street photos show things smaller than a catalogue's pictures do: scenes and photos are larger here.
 STREET = {
@@ -204,8 +203,8 @@ def main() -> int:
             print(f"skipped: {file} does not exist", file=sys.stderr)
             return 0
     import torch
-    from components.grounding.params import GroundParams
 
+    from components.grounding.params import GroundParams
     from components.stage.params import load_params
 
     params = street_params(load_params("ground", GroundParams, asked.params))

@@ -171,9 +171,9 @@ def check_encoder(shop: Shop) -> None:
 def check_boxes(shop: Shop) -> None:
     """Boxes are those that the detector itself gives for some of the pictures."""
     import numpy as np
-    from components.grounding.params import DetectorGrounding
 
     from components.grounding.detectors import DetectorGrounder
+    from components.grounding.params import DetectorGrounding
 
     changes = CHECKPOINTS | SMALLER
     own = {name: changes[f"ground.detector.{name}"] for name in ("checkpoint", "absent_quantile")}

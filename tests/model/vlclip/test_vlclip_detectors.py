@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from components.grounding.errors import DetectorError
-from components.grounding.params import DetectorGrounding, GroundParams
 from PIL import Image
 
 from components.encoder.model.crops.errors import GroundingDataError
 from components.encoder.model.towers.files import LoadedEncoder
 from components.grounding.detectors import DetectorGrounder, best_boxes
+from components.grounding.errors import DetectorError
 from components.grounding.grounding import ground
+from components.grounding.params import DetectorGrounding, GroundParams
 from components.grounding.stage import make_grounder, train_pictures
 from tests.model.vlclip.squares_shop import BLOCKS, picture
 from tests.model.vlclip.tiny_detectors import save_grounding_dino, save_owlv2

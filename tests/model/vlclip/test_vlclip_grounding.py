@@ -13,8 +13,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from components.grounding.errors import GrounderFileError
-from components.grounding.params import GroundParams
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -25,7 +23,9 @@ from components.encoder.model.crops.errors import BoxError, GroundingDataError
 from components.encoder.model.crops.grounding_file import read_grounding
 from components.encoder.model.towers.files import load_encoder
 from components.grounding.dense.files import load_grounder
+from components.grounding.errors import GrounderFileError
 from components.grounding.grounding import Proposals, ground
+from components.grounding.params import GroundParams
 from components.grounding.stage import BOXES, Blocks, other_types, run, trunk_maps
 from components.stage.paths import Paths
 from components.stage.record import Record

@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from components.grounding.errors import GrounderFileError
-from components.grounding.params import SceneGrounding
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -24,7 +22,9 @@ from components.grounding.dense.grounder import DenseGrounder
 from components.grounding.dense.reading import AskedTypes, Reader, best_region, read_shape
 from components.grounding.dense.scenes import CELL_PX, Composer
 from components.grounding.dense.teach import Machine, Taught, chosen_pictures, cut_outs_of, taught_head
+from components.grounding.errors import GrounderFileError
 from components.grounding.grounding import ground
+from components.grounding.params import SceneGrounding
 
 COLOURS = {"apple": (210, 40, 40), "leaf": (40, 170, 60), "sky": (50, 80, 220)}
 METHOD = SceneGrounding.model_validate({
