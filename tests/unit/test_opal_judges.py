@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from components.opal.refine.judges.schema import SchemaJudge, recognised
 from components.opal.refine.judges.title import TitleJudge
 from components.opal.refine.known_values import KnownValues
 from components.opal.refine.params import TitleParams
+from components.shop.assortment import TYPES
 
 ROOT = Path(__file__).parents[2]
 WORDS = WordParams(most_words=500, min_count=3, typo_ratio=8, min_chars=4, synonym_purity=0.8)
@@ -280,6 +282,9 @@ def test_the_refinement_shares_no_words_with_those_who_write_and_spoil_listings(
     theirs |= {h.replace("{value}", "").strip(" -").casefold() for h in noise.HEDGES}
     for name in ("texts/text", "texts/wording", "assortment"):
         theirs |= _strings(ROOT / f"components/shop/{name}.py")
+    for kind in TYPES.values():
+        seen = {*kind.parts, *chain(*kind.parts.values()), *map(str, kind.measure or ())}
+        theirs |= {kind.name, kind.category, *kind.materials, *kind.uses, *seen}
     theirs = {text for text in theirs if any(c.isalpha() for c in text)}
     rooms = ("components/opal/refine", "components/evidence")
     files = sorted(file for room in rooms for file in (ROOT / room).rglob("*.py"))
