@@ -105,17 +105,19 @@ def params(
 @app.command(name="import")
 def import_(
     source: Annotated[Path, typer.Argument(exists=True, help="Folder or file of the catalogue.")],
+    *,
     mapping: Annotated[Path | None, typer.Option(exists=True, help="Which field is what.")] = None,
     profile: Profile = None,
     link: Annotated[bool, typer.Option("--link", help="Hard-link files instead of copying.")] = False,
     looking: Annotated[bool, typer.Option("--inspect", help="Only write a mapping and profile.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="With --inspect: replace both.")] = False,
 ) -> None:
     """Bring in a catalogue of your own, with pictures, from JSON, CSV, TSV, XML or Parquet."""
     from flows.errors import SelectionError
     from flows.importing import Catalogue, import_source, inspect_source
 
     if looking:
-        inspect_source(workspace(), source, profile, console())
+        inspect_source(workspace(), source, profile, force, console())
     elif mapping is None:
         raise SelectionError("Give --mapping FILE, or --inspect to have one written.")
     else:

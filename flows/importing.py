@@ -76,13 +76,15 @@ def check_import(root: Path) -> None:
         raise WorkspaceError(f"An import was killed before its end; run it again: {command.read_text()}")
 
 
-def inspect_source(main: Path, source: Path, profile: str | None, console: Console) -> None:
+def inspect_source(main: Path, source: Path, profile: str | None, force: bool, console: Console) -> None:
     """Write conf/mappings/NAME.yaml and conf/NAME.yaml; NAME is the profile's, or else the folder's.
 
-    Raises FlowError: a file of that name exists, or the folder shows no products; as ``import_source``.
+    Raises FlowError: a file of that name exists and no ``force``, or the folder shows no products; as
+    ``import_source``.
     """
     name = profile or re.sub(r"[^a-z0-9]+", "-", source.resolve().name.lower()).strip("-") or "mine"
     written = [f"--mapping=conf/mappings/{name}.yaml", f"--inspect=conf/{name}.yaml"]
+    written += ["--force"] if force else []
     looked_at = ["components.catalog.source", f"--source={source.resolve()}", *written]
     passed_on(main, [sys.executable, "-m", *looked_at])
     then = f"vitrine import {shlex.quote(str(source))} --mapping conf/mappings/{name}.yaml --profile {name}"

@@ -46,6 +46,7 @@ class Check:
     expectation: str
     arguments: Mapping[str, Any]
     reason: str
+    parameters: tuple[str, ...] = ()  # that the limits in ``says`` come from: quality.min_products
 
     @property
     def column(self) -> str | None:

@@ -20,7 +20,7 @@ from components.stage.errors import ConfigurationError
 from components.stage.params import Params, read_yaml, validate
 
 SUITES = Path(__file__).parent / "suites"
-GATES_OF_A_BLOCK = (("catalogue", "embeddings"), ("refined", "preferences"))
+GATES_OF_A_BLOCK = {"quality": ("catalogue", "embeddings"), "listing_quality": ("refined", "preferences")}
 REFERENCE = re.compile(r"\$\{(\w+)(?::([^{}]*))?\}")
 
 
@@ -51,7 +51,7 @@ def load_suite(
     Raises:
         ConfigurationError: a line does not fit, refers to an unknown name, or is about an unknown table.
     """
-    gates = next(gates for gates in GATES_OF_A_BLOCK if gate in gates)
+    block, gates = next(each for each in GATES_OF_A_BLOCK.items() if gate in each[1])
     known = {name: _tables(SUITES / f"{name}.yaml") for name in gates}
     tables = [table for name in gates for table in known[name]]
     if unknown := sorted(set(further) - set(tables)):
@@ -59,7 +59,7 @@ def load_suite(
             f"there is no table {unknown[0]!r} to expect anything of; there are: {', '.join(tables)}."
         )
     return {
-        table: [_check(table, line, values) for line in (*lines, *further.get(table, ()))]
+        table: [_check(table, line, values, block) for line in (*lines, *further.get(table, ()))]
         for table, lines in known[gate].items()
     }
 
@@ -68,7 +68,7 @@ def _tables(file: Path) -> dict[str, tuple[Expectation, ...]]:
     return validate(_Suite, {"tables": read_yaml(file)}, str(file)).tables
 
 
-def _check(table: str, line: Expectation, values: Mapping[str, Any]) -> Check:
+def _check(table: str, line: Expectation, values: Mapping[str, Any], block: str) -> Check:
     arguments = _resolved(line.kwargs, values)
     for name, value in line.where.items():
         equal = {"type": "comparison", "column": {"name": name}, "operator": "==", "parameter": value}
@@ -85,6 +85,8 @@ def _check(table: str, line: Expectation, values: Mapping[str, Any]) -> Check:
         expectation=line.type,
         arguments=arguments,
         reason=_resolved(line.reason, values) or f"{column or 'it'} is {{value!r}}",
+        # a description names the parameters themselves, arguments also what was made of them
+        parameters=tuple(f"{block}.{match[1]}" for match in REFERENCE.finditer(line.description)),
     )
 
 

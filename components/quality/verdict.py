@@ -101,13 +101,15 @@ class Verdict:
                 worst = ", ".join(f"{n} not '{name}'" for name, n in list(self.reasons(kind).items())[:3])
                 found.append(
                     f"{len(self.bad_rows(kind, counted_only=True))} of {self.rows[kind]:,} {kind} are bad "
-                    f"({self.fraction(kind):.1%}, max_bad_fraction is {self.max_bad_fraction:.1%}): {worst}"
+                    f"({self.fraction(kind):.1%}, quality.max_bad_fraction is "
+                    f"{self.max_bad_fraction:.1%}): {worst}"
                 )
         for outcome in self.outcomes:
             if outcome.check.severity == "critical" and not outcome.success and not outcome.error:
                 first = next(iter(outcome.reasons.values()), outcome.observed)
                 many = f"{len(outcome.failing)} rows; first: " if outcome.rows > 1 else ""
-                found.append(f"'{outcome.check.says}' does not hold ({many}{first})")
+                limits = "".join(f"; the limit is {name}" for name in outcome.check.parameters)
+                found.append(f"'{outcome.check.says}' does not hold ({many}{first}{limits})")
         return found
 
     @property

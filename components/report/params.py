@@ -18,7 +18,7 @@ CLAIM_N = 1_000  # fewer paired cases than this are an indication, not a claim
 
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]  # of a system: a file, an anchor
-Standing = Literal["shown", "open", "opposite"]
+Standing = Literal["shown", "open", "level", "opposite"]
 
 
 class Claim(Params):
@@ -87,8 +87,8 @@ class ListingGalleryParams(Params):
     """Which generated listings are shown beside what the seller wrote and what is true."""
 
     variant: str = "dpo"
-    failures: NonNegativeInt = 8  # listings with a wrong value, or no listing at all; shown first
-    successes: NonNegativeInt = 4
+    count: NonNegativeInt = 30  # drawn at random from all that were written, good and bad alike
+    picture_px: int = Field(192, ge=16, le=1024)  # longer side: a listing is judged by its photo
 
 
 class GatePlotParams(Params):

@@ -12,9 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from components.report.errors import ReportInputError
-from components.report.figures.figures import Figures, number, paired, read_figures
+from components.report.figures.claims import standing_of
+from components.report.figures.figures import Figures, bounds, number, paired, read_figures
 from components.report.params import CLAIM_N, Claim, ReportParams
-from components.report.text.markdown import cell, count
+from components.report.text.markdown import count
 from components.stage.errors import VitrineError
 from components.stage.files.printable import printable
 from components.stage.left_out import reason_in
@@ -24,10 +25,12 @@ from components.stage.record import Interval
 COLUMNS = 3  # metrics of a system that are shown
 METRIC_WIDTH = 23  # characters of a column: a figure with its interval, and the space beside it
 LONGEST_METRIC = 22  # characters of a metric's name on one line
-LARGE = 10  # from here on one decimal is enough
-MARKS = {"shown": "[green]✓[/]", "open": "○", "opposite": "[red]✗[/]"}
+MARKS = {"shown": "[green]✓[/]", "open": "○", "level": "=", "opposite": "[red]✗[/]"}
 SIGNS = {"above": ">", "below": "<", "not_below": "≥", "not_above": "≤"}  # the claim, before its baseline
-LEGEND = "✓ shown by a paired test (95%)  ○ not shown  ✗ contradicted  – not tested"
+LEGEND = (
+    "✓ shown by a paired test (95%)  ○ not shown  ✗ contradicted  – not tested\n"
+    "= level: both at the best possible value"
+)
 FEW = f"* few cases (n < {CLAIM_N:,}): an indication"
 
 
@@ -102,11 +105,8 @@ def headline_table(params: ReportParams, found: Mapping[str, Figures]) -> Table 
 
 
 def figure(found: Interval | None) -> str:
-    """As on the pages; a large figure with one decimal, so that columns keep their width: ``45.0``."""
-    if found is None or abs(found.value) < LARGE:
-        return cell(found)
-    ends = [] if found.low is None or found.high is None else [f" [{found.low:,.1f}, {found.high:,.1f}]"]
-    return "".join([f"{found.value:,.1f}", *ends])
+    """As on the pages: ``0.512 [0.490, 0.534]``, ``45.0 [41.2, 48.8]``, or a dash where there is none."""
+    return "–" if found is None else f"{number(found.value)} {bounds(found, found.value)}".rstrip()
 
 
 def _folded(metric: str) -> str:
@@ -123,7 +123,8 @@ def _difference(claim: Claim, margin: float, figures: Figures) -> str:
     if test is None:
         return "–"
     few = "*" if test.n < CLAIM_N else " "
-    mark = MARKS[claim.standing(test.low, test.high, margin)]
+    sides = [figures.variants[side][claim.metric] for side in (claim.ours, claim.baseline)]
+    mark = MARKS[standing_of(claim, test, sides, margin) or "open"]
     return f"{number(test.difference, signed=True)} {mark}{few}"
 
 

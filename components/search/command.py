@@ -111,9 +111,12 @@ def no_match(near: float | None, answer: Answer | None) -> str:
     floor = answer.floor if answer else None
     if floor is None or near is None or near >= floor.score:
         return ""
+    # as many decimals as tell the two apart: 0.82 beside 0.82 would explain nothing
+    digits = next((n for n in range(2, 9) if f"{near:.{n}f}" != f"{floor.score:.{n}f}"), 9)
     return (
-        f"No good match: the nearest text of all products is {near:.2f} near. Of the validation queries "
-        f"with an answer {floor.warned:.0%} stay below {floor.score:.2f}; without one, {floor.caught:.0%}."
+        f"No good match: the nearest text of all products is {near:.{digits}f} near. Of the validation "
+        f"queries with an answer {floor.warned:.0%} stay below {floor.score:.{digits}f}; "
+        f"without one, {floor.caught:.0%}."
     )
 
 

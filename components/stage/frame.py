@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import hashlib
 import importlib
 import os
 import re
@@ -47,6 +48,7 @@ from components.stage.resources.usage import usage_of_machine
 COMPONENTS = Path(__file__).parents[1]
 COMMAND = re.compile(r"vitrine (?:run|import|sync|register)\b(?!.* --profile)")
 RELATIVE = re.compile(r"(?<![\w/.-])(?:conf|data|metrics|models|plots|reports|results)/\w")
+LONGEST_NAME = 120  # bytes, of the records of a command by hand
 # Importing the libraries makes millions of objects that stay; checking them every 700 took a second.
 COLLECT_AFTER = (50_000, 20, 20)
 
@@ -203,6 +205,16 @@ def main(words: Sequence[str]) -> int:
                 record.parameters = params.model_dump(mode="json")
                 loaded.run(params, paths, record)
 
-    # DVC names its stages; the record of a command by hand lies in a folder of one name
-    by_hand = "@".join((room, *settings)).replace("/", "_")
-    return work(_stage, os.environ.get("DVC_STAGE") or by_hand)
+    return work(_stage, os.environ.get("DVC_STAGE") or _name_by_hand(words))
+
+
+def _name_by_hand(words: Sequence[str]) -> str:
+    """What a command by hand is called, where DVC names no stage: also the name of its records' folder.
+
+    A longer one ends in a hash of the whole, for file systems take 255 bytes.
+    """
+    name = "@".join(words).replace("/", "_").encode(errors="surrogateescape")
+    if len(name) > LONGEST_NAME:
+        digest = hashlib.sha256(name).hexdigest()[:12]
+        name = name[: LONGEST_NAME - 13].decode(errors="ignore").encode() + f"-{digest}".encode()
+    return name.decode(errors="replace")

@@ -27,6 +27,7 @@ from components.catalog.source.manifest import import_source
 from components.catalog.source.mapping import parse_mapping
 from components.catalog.source.params import SourceParams
 from components.catalog.source.reading.rows import read_rows
+from components.catalog.source.reading.separated import REMEDY
 from components.catalog.source.values.markup import plain_text
 from components.catalog.source.values.texts import text_of
 from tests.data.test_catalog_importer import folder_of, item, jpeg, mapping_of, products_of, rejects_of
@@ -66,7 +67,7 @@ def test_what_csv_writes_is_read_back(
 
 def test_a_bad_byte_costs_its_own_row(tmp_path: Path) -> None:
     bad, good = rows_of(tmp_path / "a.csv", b"sku,name\n1,caf\xe9\n2,caf\xc3\xa9\n")
-    assert bad == "'name' holds byte 0xe9, which is not UTF-8; save the file as UTF-8"
+    assert bad == "'name' holds byte 0xe9, which is not UTF-8; " + REMEDY
     assert good == {"sku": "2", "name": "café"}
     assert rows_of(tmp_path / "a.jsonl", b'{"a": "\xe9"}\n{"a": 1}')[1] == {"a": 1}
 
@@ -74,8 +75,17 @@ def test_a_bad_byte_costs_its_own_row(tmp_path: Path) -> None:
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
 def test_a_file_in_another_encoding_is_refused(tmp_path: Path, encoding: str) -> None:
     text = "sku,name\n1,plain\n2,café\n3,thé\n4,né\n"
-    with pytest.raises(SourceError, match=r"row .*save it as UTF-8"):
+    with pytest.raises(SourceError, match=r"row .*save the file as UTF-8, or give the mapping its encoding"):
         rows_of(tmp_path / "a.csv", text.encode(encoding))
+    rows = [row.fields for row in read_rows(tmp_path / "a.csv", (), encoding)]
+    assert [row["name"] for row in rows] == ["plain", "café", "thé", "né"]
+
+
+def test_a_byte_that_its_encoding_does_not_know_costs_its_row(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"sku,name\n1,caf\x81\n2,caf\xe9\n")
+    bad, good = read_rows(tmp_path / "a.csv", (), "cp1252")
+    assert bad.problem == f"'name' holds byte 0x81, which is not cp1252; {REMEDY}"
+    assert good.fields["name"] == "café"
 
 
 def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from components.catalog.source.importer import product_drafts
 from components.catalog.source.inspection.starter import inspect
 from components.catalog.source.mapping import parse_mapping
 from components.parameters.profiles import profile_values
+from components.stage.errors import ConfigurationError
 
 ROOT = Path(__file__).parents[2]
 COUNT = 36
@@ -63,7 +64,7 @@ def test_texts_without_pictures_are_refused_in_a_sentence(tmp_path: Path) -> Non
 @pytest.mark.parametrize("shape", WITH_PICTURES, ids=lambda shape: shape.name)
 def test_what_inspection_writes_imports_as_it_stands(tmp_path: Path, shape: Shape) -> None:
     shape.write(tmp_path, COUNT)
-    text, _ = inspect(tmp_path, "mine")
+    text, *_ = inspect(tmp_path, "mine")
     found = drafts(tmp_path, yaml.safe_load(text))
     assert len(found) >= COUNT - NAMELESS.get(shape.name, 0), text
     own = {d.product_id: d for d in drafts(tmp_path, mapping_of(shape).model_dump(by_alias=True))}
@@ -76,7 +77,7 @@ def test_what_inspection_writes_imports_as_it_stands(tmp_path: Path, shape: Shap
 
 def test_the_starter_says_what_it_saw_and_is_a_profile(tmp_path: Path) -> None:
     BY_NAME["Shopify CSV"].write(tmp_path, COUNT)
-    text, profile = inspect(tmp_path, "my-shop")
+    text, profile, _ = inspect(tmp_path, "my-shop")
     assert "continues: Title  # rows without it belong to the product above" in text
     assert "# Option1 Value: " in text and "| M | L" in text.replace("S | ", "| ")
     conf = tmp_path / "ws/conf"
@@ -137,13 +138,65 @@ def test_several_pictures_are_found_whatever_stands_between_them(tmp_path: Path)
     assert len(drafts(tmp_path, found)[4].more_images) == 2
 
 
-def test_a_table_in_another_encoding_is_named_with_what_to_do(tmp_path: Path) -> None:
-    write_rows(tmp_path, [{"Art.-Nr.": f"A{i}", "Größe": "M", "Foto": f"{i}.png"} for i in range(3)])
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16"])
+def test_a_table_in_another_encoding_is_read_and_its_mapping_says_which(
+    tmp_path: Path, encoding: str
+) -> None:
+    write_rows(
+        tmp_path, [{"Art.-Nr.": f"A{i}", "Größe": "SML"[i % 3], "Foto": f"{i}.png"} for i in range(24)]
+    )
     table = tmp_path / "artikel.csv"
-    table.write_bytes(table.read_text().encode("cp1252"))
+    table.write_bytes(table.read_text().encode(encoding))
     (tmp_path / "notes.txt").write_text("no table")
-    with pytest.raises(SourceError, match=r"artikel\.csv.* not UTF-8; save the file as UTF-8"):
-        inspect(tmp_path, "laden")
+    text = inspect(tmp_path, "laden").mapping
+    assert f"encoding: {encoding}   # a guess" in text
+    found = drafts(tmp_path, yaml.safe_load(text))
+    assert [draft.attributes["Größe"] for draft in found[:3]] == ["S", "M", "L"]
+
+
+def test_an_encoding_that_nobody_knows_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="'klingon' is no encoding of texts; such are utf-8, cp1252"):
+        fields = dict.fromkeys(("product_id", "category", "product_type"), "a")
+        rest = {"products": "a.csv", "fields": fields, "image": {"path": "a"}, "attributes": []}
+        parse_mapping(rest | {"encoding": "klingon"}, "m")
+
+
+def test_every_field_is_mapped_or_has_the_reason_why_not(tmp_path: Path) -> None:
+    rows = [
+        {
+            "sku": f"A{i}",
+            "name": f"Mug no. {i}",
+            "department": ("Kitchen", "Bath")[i % 2],
+            "kind": ("mug", "plate")[i // 2 % 2],
+            "colour": ("red", "blue", "green")[i % 3],
+            "photo": f"{i}.png",
+            "price": f"{i + 3}.90",
+            "weight": f"{i * 7 + 100}",
+            "size": f"{i} x {i + 1} cm",
+            "made in": "Portugal",
+            "note": "a note" if i == 5 else "",
+            "page": f"https://shop.example/{i}",
+            "story": f"{i} " + "It was made by hand in a small workshop. " * 3,
+            "type of goods": ("mug", "plate")[i // 2 % 2],
+        }
+        for i in range(24)
+    ]
+    write_rows(tmp_path, rows)
+    start = inspect(tmp_path, "shop")
+    mapped = yaml.safe_load(start.mapping)
+    assert mapped["attributes"] == {"colour": "colour"}
+    told = {
+        "price": "a price that names no currency: write price_eur: {field: price, price: true}",
+        "weight": "24 different values in 24 rows, all numbers: a measure; add weight: weight",
+        "size": "24 different values in 24 rows: nearly every product has its own",
+        "made in": "says 'Portugal' in every row",
+        "note": "only 1 of 24 rows have it",
+        "page": "holds addresses",
+        "story": "long text, ",
+        "type of goods": "says what category or product_type says",
+    }
+    assert {name: start.unmapped.get(name, "")[: len(why)] for name, why in told.items()} == told
+    assert set(start.unmapped) - set(told) <= {"name"} and "; not mapped: holds addresses" in start.mapping
 
 
 def test_a_title_of_no_known_name_is_the_short_text_that_differs(tmp_path: Path) -> None:
@@ -181,7 +234,7 @@ def test_strange_names_and_values_make_a_mapping_that_yaml_reads(tmp_path: Path)
         (tmp_path / "p" / f"{n}.png").write_bytes(b"x")
         rows.append(f'a{n},i{n},"{n % 3}: #\x1b[31m","- [{n % 2}","{n}.png"')
     (tmp_path / "t [1].csv").write_text("\n".join(rows) + "\n")
-    text, _ = inspect(tmp_path, "mine")
+    text, *_ = inspect(tmp_path, "mine")
     assert "\x1b" not in text
     mapping = yaml.safe_load(text)
     assert mapping["attributes"]["Max. load"] == "Max. load"
@@ -195,7 +248,7 @@ def test_an_id_may_have_a_name_of_the_shop_s_own(tmp_path: Path) -> None:
         (tmp_path / "p" / f"{n}.png").write_bytes(b"x")
         rows.append(f"{n}.png,{n // 2}.90,Mug {n},A-{n},mug")
     (tmp_path / "t.csv").write_text("\n".join(rows) + "\n")
-    text, _ = inspect(tmp_path, "mine")
+    text, *_ = inspect(tmp_path, "mine")
     assert yaml.safe_load(text)["fields"]["product_id"] == "Artikelnr."
 
 

@@ -423,7 +423,8 @@ def test_too_many_bad_rows_stop_the_pipeline_and_are_named(shop, capsys):
     shop.products[20]["image"]["bytes"] = b"no"
     sentence = refused(shop, capsys)
     assert (
-        "5 of 40 products are bad (12.5%, max_bad_fraction is 10.0%): 4 not 'category is one of" in sentence
+        "5 of 40 products are bad (12.5%, quality.max_bad_fraction is 10.0%): 4 not 'category is one of"
+        in sentence
     )
     assert len([bad for bad in shop.quarantine(failed=True) if bad["kind"] == "products"]) == 5
 
@@ -460,7 +461,10 @@ BAD_SETS: dict[str, tuple[Callable[[Shop], Any], str]] = {
         "'a group lies in one split' does not hold",
     ),
     "empty split": (no_test_split, "products in split test: 0, fewer than 2"),
-    "too few products": (lambda s: s.params.update(min_products=41), "products left: 40, fewer than 41"),
+    "too few products": (
+        lambda s: s.params.update(min_products=41),
+        "products left: 40, fewer than 41; the limit is quality.min_products)",
+    ),
     "picture in two splits": (
         twin_pictures,
         "of the pictures occur in more than one split' does not hold (4 rows",

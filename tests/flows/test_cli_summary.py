@@ -140,6 +140,9 @@ def test_a_systems_table_keeps_to_what_the_headline_speaks_of(tmp_path: Path) ->
 def test_a_figure_without_interval_is_a_number_and_none_a_dash() -> None:
     assert figure(None) == "–" and figure(Interval(value=0.5, n=4)) == "0.500"
     assert figure(Interval(value=1234.56, low=1200, high=1300, n=4)) == "1,234.6 [1,200.0, 1,300.0]"
+    assert figure(Interval(value=10.2, low=9.8, high=11, n=4)) == "10.2 [9.8, 11.0]", (
+        "alike, on both sides of 10"
+    )
 
 
 @pytest.mark.parametrize(

@@ -77,9 +77,12 @@ def test_inspection_names_its_files_after_the_folder_and_says_what_is_next(tmp_p
     shop = tmp_path / "My Shop (2026)"
     SHAPES[0].write(shop, 12)
     said = io.StringIO()
-    inspect_source(tmp_path, shop, None, Console(file=said, width=40))
+    inspect_source(tmp_path, shop, None, False, Console(file=said, width=40))
     assert (tmp_path / "conf/mappings/my-shop-2026.yaml").is_file()
     assert "extends: own" in (tmp_path / "conf/my-shop-2026.yaml").read_text()
     assert f"vitrine import '{shop}' --mapping conf/mappings/my-shop-2026.yaml" in said.getvalue()
     with pytest.raises(CommandFailedError):
-        inspect_source(tmp_path, shop, None, Console(file=said))
+        inspect_source(tmp_path, shop, None, False, Console(file=said))
+    (tmp_path / "conf/my-shop-2026.yaml").write_text("changed by hand")
+    inspect_source(tmp_path, shop, None, True, Console(file=said))
+    assert "extends: own" in (tmp_path / "conf/my-shop-2026.yaml").read_text()

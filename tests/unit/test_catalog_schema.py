@@ -21,6 +21,7 @@ from components.catalog.format.schema import (
     listing_json_schema,
     parse_schema,
 )
+from components.catalog.source.advice import advice
 from components.catalog.source.observed_schema import ObservedSchema
 from tests.product_problems import product_problems
 
@@ -214,6 +215,22 @@ def test_observed_schema_fits_what_it_saw() -> None:
     assert attributes["colour"] == Attribute(type="enum", values=("c0", "c1", "c2"), required=True)
     assert attributes["serial"] == Attribute(type="string", required=True)
     assert not attributes["rare"].required
+
+
+def test_values_that_are_nearly_all_different_are_free_text_and_told() -> None:
+    observed = ObservedSchema(enum_max_values=200)
+    for n in range(60):
+        values = {"weight": f"{n * 7} g", "size": f"{n % 24} cm", "length": f"{n}", "colour": f"c{n % 19}"}
+        observed.add("A", "lamp", values)
+        if n < 19:
+            observed.add("B", "lamp", values)
+    attributes = observed.schema().categories["A"].attributes
+    kinds = {name: attribute.type for name, attribute in attributes.items()}
+    assert kinds == {"weight": "string", "size": "enum", "length": "number", "colour": "enum"}
+    assert observed.schema().categories["B"].attributes["weight"].type == "enum", "too few to tell"
+    assert observed.singular() == {"weight": (60, 60)}
+    (said,) = [line for line in advice(observed, 1) if "nearly one value" in line]
+    assert "weight (60 values in 60 products)" in said and "catalog.enum_max_share" in said
 
 
 def observed_attribute(*values: str) -> Attribute:

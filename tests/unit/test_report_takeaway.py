@@ -51,6 +51,36 @@ def test_contradicted_claims_come_first_and_unclaimed_losses_are_listed() -> Non
     assert counted(claims, ["opal"]).shown == 0
 
 
+@pytest.mark.parametrize(
+    ("ours", "baseline", "low", "high", "standing"),
+    [
+        (1.0, 1.0, 0.0, 0.0, "level"),
+        (0.9996, 1.0, -0.001, 0.0, "level"),
+        (1.0, 0.99, -0.01, 0.02, "open"),
+        (0.5, 0.5, 0.0, 0.0, "open"),
+        (1.0, 0.9, 0.05, 0.15, "shown"),
+    ],
+)
+def test_sides_that_both_stand_at_the_best_value_are_level(
+    ours: float, baseline: float, low: float, high: float, standing: str
+) -> None:
+    held = figures(paired("mrr", "ours", "baseline", low, high))
+    held.variants["ours"]["mrr"] = Interval(value=ours, n=1500)
+    held.variants["baseline"]["mrr"] = Interval(value=baseline, n=1500)
+    (row,) = judged_claims({"fusion": held}, [claim("mrr")], 0.01)
+    assert row.standing == standing
+    count = counted([row], ["fusion"])
+    assert (count.level, count.not_shown) == (standing == "level", standing == "open")
+
+
+def test_where_less_is_better_the_best_value_is_zero() -> None:
+    held = figures(paired("hallucination_rate", "ours", "baseline", 0.0, 0.0))
+    for row in held.variants.values():
+        row["hallucination_rate"] = Interval(value=0.0, n=1500)
+    below = claim("hallucination_rate").model_copy(update={"relation": "below"})
+    assert judged_claims({"fusion": held}, [below], 0.01)[0].standing == "level"
+
+
 def test_parts_of_the_test_cases_come_worst_first_and_tell_which_lie_below_the_whole() -> None:
     cells = {"mrr": (0.5, 0.02), "visual_mrr": (0.3, 0.1), "mrr_plain": (0.45, 0.1), "titles_mrr": (0.7, 0.1)}
     row = {name: Interval(value=v, low=v - w, high=v + w, n=900) for name, (v, w) in cells.items()}

@@ -133,6 +133,14 @@ stages:
 """
 
 
+def test_a_command_of_any_length_leaves_a_record(toy: Path) -> None:
+    for seed in (5, 6):
+        assert main(["toy.train", "variant=full", f"paths.vlclip={'ä' * 200}", f"toy.seed={seed}"]) == 0
+    found = [json.loads(path.read_text()) for path in toy.glob(".vitrine/records/*/*.json")]
+    assert len({record["stage"] for record in found}) == 2, "two commands have two names"
+    assert all(record["stage"].startswith("toy.train@variant=full@paths.vlclip=ä") for record in found)
+
+
 def test_what_a_catalogue_cannot_feed_is_left_out_and_so_is_what_reads_it(
     toy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -21,5 +21,13 @@ class SourceError(CatalogueError):
     """A source file or folder is missing, unreadable, or holds no product."""
 
 
+class WrongEncodingError(SourceError):
+    """A table is not in the encoding that it was read with; ``likely`` is one that it may be in."""
+
+    def __init__(self, message: str, likely: str) -> None:
+        super().__init__(message)
+        self.likely = likely
+
+
 class MappingError(ConfigurationError):
     """A mapping names a field, file or value that the source does not have."""

@@ -18,6 +18,8 @@ from components.stage.frame import explain
 from components.stage.params import parameters_file, read_yaml, validate
 from components.stage.paths import Paths
 
+MOST_TOLD = 20  # fields that are not mapped
+
 
 def main(argv: Sequence[str]) -> int:
     """Bring a source into the workspace; returns the exit code."""
@@ -28,6 +30,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--inspect", type=Path, metavar="PROFILE.yaml", help="only write a mapping file and a profile to edit"
     )
+    parser.add_argument("--force", action="store_true", help="with --inspect: replace both where they exist")
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--copy", action="store_true", help="copy the files (the default)")
     how.add_argument(
@@ -36,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
     arguments = parser.parse_args(argv)
     try:
         if arguments.inspect:
-            _inspect(arguments.source, arguments.mapping, arguments.inspect)
+            _inspect(arguments.source, arguments.mapping, arguments.inspect, arguments.force)
         else:
             _import(arguments)
     except KeyboardInterrupt:
@@ -50,15 +53,23 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _inspect(source: Path, mapping: Path, profile: Path) -> None:
+def _inspect(source: Path, mapping: Path, profile: Path, force: bool) -> None:
     from components.catalog.source.inspection.starter import inspect
 
     for path in (mapping, profile):
-        if path.exists():
-            raise ConfigurationError(f"{path} exists already; remove it, or give another --profile.")
-    texts = inspect(source, profile.stem)
-    for path, text in zip((mapping, profile), texts, strict=True):
-        write_text(path, text)
+        if path.exists() and not force:
+            raise ConfigurationError(
+                f"{path} exists already; --force inspects again and replaces what was changed in it, "
+                "another --profile keeps it."
+            )
+    start = inspect(source, profile.stem)
+    write_text(mapping, start.mapping)
+    write_text(profile, start.profile)
+    for number, (field, why) in enumerate(start.unmapped.items()):
+        if number == MOST_TOLD:
+            print(f"  and {len(start.unmapped) - number:,} others, at the end of {mapping}")
+            break
+        print(printable(f"{'not mapped:' if not number else '           '} {field} ({why})"))
     print(f"{mapping} and {profile} are written; read and correct them.")
 
 

@@ -59,6 +59,15 @@ def _wide(seen: ObservedSchema) -> Iterator[str]:
             f"{len(free):,} attributes have more than {seen.enum_max_values} values in a category "
             f"(catalog.enum_max_values) and are free text there, without a closed list: {_listed(free)}."
         )
+    if singular := seen.singular():
+        told = [
+            f"{name} ({values} values in {products} products)"
+            for name, (values, products) in singular.items()
+        ]
+        yield (
+            f"{len(singular):,} attributes have nearly one value per product in a category "
+            f"(catalog.enum_max_share) and are free text there, without a closed list: {_listed(told)}."
+        )
 
 
 def _named(numbers: Mapping[str, int]) -> str:

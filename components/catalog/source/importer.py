@@ -41,11 +41,11 @@ SAMPLE_ROWS = 100  # looked at to tell which fields a source has
 
 
 def mapped_rows(
-    root: Path, pattern: str, paths: list[str], joined: Joined | None = None
+    root: Path, pattern: str, paths: list[str], encoding: str, joined: Joined | None = None
 ) -> Iterator[tuple[str, SourceRow]]:
     """Yield (file name, row) of all files of ``pattern``; at the end, judge whether the mapping fits.
 
-    ``joined`` puts the rows of other tables into each row.
+    ``encoding`` is the mapping's; ``joined`` puts the rows of other tables into each row.
 
     Raises:
         SourceError: no such file, an unreadable file, or no row in any of them.
@@ -54,7 +54,7 @@ def mapped_rows(
     files = source_files(root, pattern)
     unseen, rows, problems = list(paths), 0, Counter[str]()
     for file in files:
-        for row in read_rows(file, [*paths, *(path.split(".")[0] for path in paths)]):
+        for row in read_rows(file, [*paths, *(path.split(".")[0] for path in paths)], encoding):
             rows += 1
             if row.problem:
                 problems[row.problem] += 1
@@ -69,16 +69,16 @@ def mapped_rows(
     if unseen and problems.total() == rows:
         raise SourceError(f"no row of {root / pattern} can be read:{broken} Correct the file.")
     if unseen:
-        known = ", ".join(_existing_fields(files[0])) or "none"
+        known = ", ".join(_existing_fields(files[0], encoding)) or "none"
         raise MappingError(
             f"no row of {root / pattern} has the mapped field {', '.join(map(repr, unseen))}; "
             f"it has these: {known}. Correct the mapping.{broken}"
         )
 
 
-def _existing_fields(file: Path) -> list[str]:
+def _existing_fields(file: Path, encoding: str) -> list[str]:
     found: dict[str, None] = {}
-    for _, row in zip(range(SAMPLE_ROWS), read_rows(file, ()), strict=False):
+    for _, row in zip(range(SAMPLE_ROWS), read_rows(file, (), encoding), strict=False):
         found.update(dict.fromkeys(field_names(row.fields)))
     return list(found)[:60]
 
@@ -92,8 +92,9 @@ def product_drafts(root: Path, mapping: Mapping) -> Iterator[tuple[str, int, Dra
     if mapping.image.path is not None and not (root / mapping.image.folder).is_dir():
         raise SourceError(f"{root / mapping.image.folder} is not a folder of images; correct image.folder.")
     paths = mapping.product_fields()
-    with Joined(mapping, partial(mapped_rows, root)) as joined:
-        rows = mapped_rows(root, mapping.products, paths, joined if mapping.join else None)
+    with Joined(mapping, partial(mapped_rows, root, encoding=mapping.encoding)) as joined:
+        beside = joined if mapping.join else None
+        rows = mapped_rows(root, mapping.products, paths, mapping.encoding, beside)
         for file, row, left_out in whole_products(rows, mapping):
             try:
                 if row.problem:
@@ -117,7 +118,7 @@ class FileSource:
         self._staging = Staging(work)
         self.has_more_images = False  # whether some product names further pictures that exist
         self._left_out: dict[str, set[str]] = {}  # attributes beyond the budget, by category
-        self._observed = ObservedSchema(params.enum_max_values, params.max_attributes)
+        self._observed = ObservedSchema(params.enum_max_values, params.max_attributes, params.enum_max_share)
         try:
             self._stage()
         except BaseException:
@@ -172,7 +173,8 @@ class FileSource:
         read: Callable[[Fields, Any], B],
         keep: Callable[[B], None],
     ) -> None:
-        for file, row in mapped_rows(self._root, rule.file, field_paths(rule.fields)):
+        encoding = self._mapping.encoding
+        for file, row in mapped_rows(self._root, rule.file, field_paths(rule.fields), encoding):
             try:
                 if row.problem:
                     raise RowProblem("row", row.problem)

@@ -73,7 +73,9 @@ def import_source(
         MappingError: a mapped field is in no row.
     """
     put, params = _link if link else _copy, params or SourceParams()
-    summary = Summary(observed=ObservedSchema(params.enum_max_values, params.max_attributes))
+    summary = Summary(
+        observed=ObservedSchema(params.enum_max_values, params.max_attributes, params.enum_max_share)
+    )
     with _replaced(into / FILES) as target:
         for file in _tables(source, mapping):
             if not file.resolve().is_relative_to(
@@ -160,7 +162,7 @@ def _start_problem(name: str, start: bytes) -> str:
 def _read_rest(source: Path, mapping: Mapping) -> None:
     for rule in (mapping.queries, mapping.qrels):
         if rule:
-            for _ in mapped_rows(source, rule.file, field_paths(rule.fields)):
+            for _ in mapped_rows(source, rule.file, field_paths(rule.fields), mapping.encoding):
                 pass
 
 

@@ -6,6 +6,7 @@ A field is named by a path (components/catalog/source/values/paths.py): ``title`
 
 from __future__ import annotations
 
+import codecs
 from datetime import date
 from pathlib import Path, PurePosixPath
 from string import Formatter
@@ -71,8 +72,19 @@ def _names_in(template: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+def _known_encoding(name: str) -> str:
+    """The name by which Python knows an encoding of texts."""
+    try:
+        "a".encode(name)
+        return codecs.lookup(name).name
+    except (LookupError, ValueError):
+        known = "utf-8, cp1252, latin-1, utf-16, gb18030"
+        raise ValueError(f"{name!r} is no encoding of texts; such are {known}") from None
+
+
 Text = Annotated[str, BeforeValidator(_plain_text)]
 RelativePath = Annotated[str, AfterValidator(_inside)]
+Encoding = Annotated[str, AfterValidator(_known_encoding)]
 
 
 class From(Params):
@@ -239,6 +251,7 @@ class Mapping(Params):
     model_config = ConfigDict(populate_by_name=True)
 
     products: RelativePath
+    encoding: Encoding = "utf-8"  # of CSV and TSV, of every one of them
     fields: ProductFields
     image: ImageRule
     attributes: Annotated[dict[str, Source], BeforeValidator(_names_shorthand)]

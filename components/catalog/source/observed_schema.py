@@ -12,11 +12,16 @@ from components.catalog.format.schema import Attribute, CatalogSchema, Category
 
 # Digits as people write quantities: no code with leading zeros, and no article number of ten digits and more.
 NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,8})(?:\.[0-9]{1,6})?", re.ASCII)
+FEW = 20  # values of a category that may all be different: too few products to tell
 FLAGS = {"0", "1"}  # yes and no, not how many
 
 
 class ObservedSchema:
     """Collect what products show; memory is bounded by ``enum_max_values`` per attribute.
+
+    An attribute with more values than that in a category is free text there. So is one of ``FEW`` values or
+    more that are more than ``enum_max_share`` of the products that state it: a list of weights that each
+    occur once is no choice, and teaches nothing.
 
     Of each category the ``max_attributes`` that most products state are kept, of equals the first by name.
 
@@ -24,8 +29,9 @@ class ObservedSchema:
         products: how many each category has.
     """
 
-    def __init__(self, enum_max_values: int, max_attributes: int = 64) -> None:
+    def __init__(self, enum_max_values: int, max_attributes: int = 64, enum_max_share: float = 0.5) -> None:
         self.enum_max_values, self.max_attributes = enum_max_values, max_attributes
+        self.enum_max_share = enum_max_share
         self.products: Counter[str] = Counter()
         self._types: dict[str, set[str]] = {}
         self._filled: dict[str, Counter[str]] = {}
@@ -74,6 +80,20 @@ class ObservedSchema:
         """Names of the attributes that have more values than an enum may have, in any category."""
         return sorted({name for (_, name), held in self._values.items() if len(held) > self.enum_max_values})
 
+    def singular(self) -> dict[str, tuple[int, int]]:
+        """Attributes whose values are nearly all different in a category: values there, and products."""
+        found: dict[str, tuple[int, int]] = {}
+        for (category, name), values in self._values.items():
+            if self._singular(category, name) and len(values) > found.get(name, (0, 0))[0]:
+                found[name] = len(values), self._filled[category][name]
+        return dict(sorted(found.items()))
+
+    def _singular(self, category: str, name: str) -> bool:
+        count = len(self._values[category, name])
+        numbers = self._bounds[category, name] and self._most[category, name] == 1
+        own = count > self.enum_max_share * self._filled[category][name]
+        return FEW <= count <= self.enum_max_values and own and not numbers
+
     def names(self) -> set[str]:
         """Every attribute that is kept in some category."""
         return {name for category in self.products for name in self._ranked(category)[: self.max_attributes]}
@@ -97,6 +117,6 @@ class ObservedSchema:
         several: dict[str, Any] = {"multiple": True, "max_values": most} if most > 1 else {}
         if bounds and not several and not values <= FLAGS:
             return Attribute(type="number", required=required, minimum=bounds[0], maximum=bounds[1])
-        if len(values) > self.enum_max_values:
+        if len(values) > self.enum_max_values or self._singular(category, name):
             return Attribute(type="string", required=required, **several)
         return Attribute(type="enum", values=tuple(sorted(values)), required=required, **several)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from components.catalog.format.params import ImageLimits, ReencodeParams
-from components.stage.params import Params
+from components.stage.params import Params, Share
 
 
 class SplitFractions(Params):
@@ -32,6 +32,8 @@ class SourceParams(Params):
     reencode: ReencodeParams | None = None  # null keeps imported pictures as they are
     splits: SplitFractions = SplitFractions()
     enum_max_values: PositiveInt = 200  # imported attributes with more distinct values are free strings
+    # ... and so are those whose values are nearly all different: distinct values per product that states one
+    enum_max_share: Share = 0.5
     # Of a category without a schema of its own: those that most products state. A listing model is taught
     # every one of them, so hundreds cost hours and teach little.
     max_attributes: PositiveInt = 64

@@ -17,6 +17,7 @@ from components.stage.frame import explain
 from components.stage.params import load_params, validate
 
 if TYPE_CHECKING:
+    from components.opal.describe.describe import Described
     from components.opal.model.params import DescribeParams
 
 
@@ -59,6 +60,23 @@ def at_point(params: DescribeParams, precision: float | None, completion: float 
     return validate(type(params), params.model_dump() | asked, "the command line")
 
 
+def nothing_stated(described: Sequence[Described], params: DescribeParams) -> str:
+    """What to do where no listing states any attribute; empty where one does, or no photo was known."""
+    seen = [
+        each.generated.listing
+        for each in described
+        if each.generated and each.generated.listing and each.stated and not each.stated.unlike
+    ]
+    if not seen or any(listing.attributes for listing in seen):
+        return ""
+    now = f"--completion {params.completion:g}" if params.completion is not None else ""
+    now = now or (f"--precision {params.precision:g}" if params.precision is not None else "every value")
+    return (
+        f"No value was sure enough to be stated (asked for: {now}). Ask for less with --precision 0.6, "
+        "or for the surest values of a share of the fields with --completion 0.5."
+    )
+
+
 def _describe(asked: argparse.Namespace) -> int:
     """Print one photo's listing, or write lines and a page for a folder; returns the exit code."""
     import torch
@@ -79,6 +97,8 @@ def _describe(asked: argparse.Namespace) -> int:
     described = describe(photos, asked.category, folder, schema, params)
     point = about_point(read_certainty(folder), params.precision, params.completion)
     print(point, file=sys.stderr)
+    if hint := nothing_stated(described, params):
+        print(hint, file=sys.stderr)
     if asked.photo.is_file():
         if described[0].problem:
             raise PhotoError(described[0].problem)

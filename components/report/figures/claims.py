@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from components.report.errors import ReportParamsError
 from components.report.figures.figures import Figures, PairedTest, paired
 from components.report.params import CLAIM_N, Claim, Standing
-from components.stage.record import Interval
+from components.stage.record import Interval, lower_is_better
 
 RELATIONS = {
     "above": "is above",
@@ -16,6 +16,7 @@ RELATIONS = {
     "not_below": "is not below",
     "not_above": "is not above",
 }
+NEAR = 0.0005  # closer than this to the best possible value is written as that value
 UNDEFINED = Interval(value=float("nan"), n=0)
 
 
@@ -65,5 +66,18 @@ def _judged(place: int, figures: Figures, claim: Claim, margin: float) -> Judged
             )
         cells.append(row.get(claim.metric, UNDEFINED))
     test = paired(figures, claim.metric, claim.ours, claim.baseline)
-    standing = None if test is None else claim.standing(test.low, test.high, margin)
-    return JudgedClaim(claim, cells[0], cells[1], test, standing)
+    return JudgedClaim(claim, cells[0], cells[1], test, standing_of(claim, test, cells, margin))
+
+
+def standing_of(
+    claim: Claim, test: PairedTest | None, sides: Sequence[Interval], margin: float
+) -> Standing | None:
+    """What the paired test says of a claim; nothing without one.
+
+    Where neither side can be better, as 1.000 against 1.000, no test can tell them apart: they are level.
+    """
+    if test is None:
+        return None
+    found = claim.standing(test.low, test.high, margin)
+    best = 0.0 if lower_is_better(claim.metric) else 1.0
+    return "level" if found == "open" and all(abs(each.value - best) < NEAR for each in sides) else found

@@ -17,6 +17,7 @@ from components.stage.record import Interval, lower_is_better
 
 Verdict = Literal["better", "worse", "unclear"]
 TESTS_KEY = "_tests"
+LARGE = 10  # from here on one decimal is enough, and columns keep their width
 # (system, variant) -> what a reader should know of it besides its name
 NOTES = {("vlclip", "untrained"): "the encoder, before training"}
 UNTRAINED = ("encoder", "untrained")  # nothing has trained it, unless the run's encoder was pretrained
@@ -261,14 +262,31 @@ def _plain(words: str) -> str:
     return re.sub(r"[_\s]+", " ", words).strip().capitalize()
 
 
-def number(value: float, digits: int = 3, signed: bool = False) -> str:
-    """A figure with a true minus sign, so that columns line up: ``0.612``, ``−0.030``, ``+0.210``."""
+def decimals(value: float) -> int:
+    """How many decimals a figure has, and the ends of its interval with it: one from ``LARGE`` on."""
+    return 1 if abs(value) >= LARGE else 3
+
+
+def number(value: float, digits: int | None = None, signed: bool = False) -> str:
+    """A figure with a true minus sign, so that columns line up: ``0.612``, ``−0.030``, ``+0.210``, ``45.0``.
+
+    Args:
+        digits: decimals; None: those of :func:`decimals`.
+    """
     if math.isnan(value):
         return "not defined"
-    text = f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
-    if float(text) == 0:  # no "-0.000"
-        text = f"{0.0:+.{digits}f}" if signed else f"{0.0:.{digits}f}"
+    digits = decimals(value) if digits is None else digits
+    if round(value, digits) == 0:  # no "-0.000"
+        value = 0.0
+    text = f"{value:+,.{digits}f}" if signed else f"{value:,.{digits}f}"
     return text.replace("-", "−")
+
+
+def bounds(found: Interval | PairedTest, middle: float) -> str:
+    """``[0.390, 0.434]`` with the decimals of ``middle``, the figure between; empty without an interval."""
+    if found.low is None or found.high is None:
+        return ""
+    return f"[{number(found.low, decimals(middle))}, {number(found.high, decimals(middle))}]"
 
 
 def p_value(p: float) -> str:

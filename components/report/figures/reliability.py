@@ -13,6 +13,7 @@ from components.stage.record import Interval
 
 COLUMNS = ["variant", "attribute", "confidence", "right", "n"]
 ERROR = "calibration_error_"  # before an attribute, among the metrics of listings
+ENOUGH = 5  # bins, from which on a diagram shows a line
 Bin = tuple[float, float, int]  # mean confidence, share that is right, values
 
 
@@ -38,6 +39,8 @@ class Reliability:
 def reliability(path: Path, variant: str, row: Mapping[str, Interval]) -> list[Reliability]:
     """The attributes of ``variant`` in ``plots/listing_attributes.csv``, the least honest first.
 
+    Those of fewer than ``ENOUGH`` bins come last: most of their error is chance.
+
     Args:
         row: figures of the variant, among them the calibration error of each attribute.
 
@@ -57,7 +60,7 @@ def reliability(path: Path, variant: str, row: Mapping[str, Interval]) -> list[R
         for name, points in bins.items()
         if ERROR + name in row
     ]
-    return sorted(found, key=lambda each: (-each.error, each.attribute))
+    return sorted(found, key=lambda each: (len(each.bins) < ENOUGH, -each.error, each.attribute))
 
 
 def _bin(path: Path, number: int, line: dict[str, str]) -> Bin:

@@ -1,168 +1,185 @@
-"""Generated listings as examples: photo, seller's text, refined, raw and constrained answers, the truth."""
+"""Generated listings as a seller is shown them, drawn at random, beside what is known to be true."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from components.catalog.format.attributes import Attributes, Value, as_value, facts, of_pairs, shown
+from components.catalog.format.attributes import Attributes, Value, as_value, of_pairs, shown
 from components.report.catalogue import CheckedCatalogue, drawn
 from components.report.errors import ReportInputError
 from components.report.galleries.per_query import read_results
 from components.report.params import ListingGalleryParams
 
-KEYS = ["product_id", "category"]
-GIVEN = ("seller", "refined", "truth")  # each has a column of titles and one of attributes
-PARTS = ("title", "attributes")
-GENERATED = ("raw", "constrained")  # each has a column of texts, as the model wrote them
-State = Literal["right", "wrong", "absent", "plain"]
+COLUMNS = ["product_id", "category", "constrained_text"]
+JUDGES = ("seller", "truth")  # each has a column of titles and one of attributes
+TYPE = "type"  # what a listing calls the product type, unless an attribute is called so
+State = Literal["right", "wrong", "plain", "missing"]
 
 
 @dataclass(frozen=True)
-class Version:
-    """One version of a listing; ``problem`` says why there is none to show."""
+class Entry:
+    """One attribute: what the model says, how sure it is, and what is known of it.
 
-    name: str
-    title: str
-    attributes: Attributes
-    problem: str = ""
-    confidence: dict[str, float] = field(default_factory=dict)  # by attribute, 0..1
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One attribute of one version: right or wrong by the truth, absent, or plain where truth is unknown.
-
-    Several values are right together.
+    ``plain``: nothing is known. ``missing``: it is known and the model says nothing. ``left_out``: the value
+    was not sure enough to be stated.
     """
 
+    name: str
     text: str
     state: State
-    confidence: float | None = None
-    version: str = ""  # whose it is
+    confidence: float | None = None  # 0..1
+    known: str = ""
+    left_out: bool = False
+    is_type: bool = False  # the product type, which is no attribute and not counted as a value
 
 
 @dataclass(frozen=True)
 class ListingCase:
-    """One product: its versions side by side, and a row of cells per attribute."""
+    """One product as a seller is shown it; ``problem`` says why there is no listing."""
 
     product_id: str
     category: str
-    failed: bool
-    summary: str  # what is wrong with the generated listing, in numbers
-    versions: tuple[Version, ...]
-    truth: Version | None
-    apart: bool = True  # False: the truth is what the seller wrote, and says nothing where the seller did not
+    title: str
+    seller: str  # the seller's own title
+    entries: tuple[Entry, ...] = ()
+    problem: str = ""
 
     @property
-    def rows(self) -> list[tuple[str, list[Cell], str]]:
-        """(attribute, a cell per version, its true value), by name."""
-        true = self.truth.attributes if self.truth else {}
-        names = sorted({*true, *(name for version in self.versions for name in version.attributes)})
-        return [
-            (
-                name,
-                [cell(version, name, self._judge(name)) for version in self.versions],
-                shown(true.get(name, "")),
-            )
-            for name in names
-        ]
+    def stated(self) -> list[Entry]:
+        """What the listing says."""
+        return [each for each in self.entries if each.state != "missing" and not each.left_out]
 
-    def _judge(self, name: str) -> Version | None:
-        """What judges an attribute, if anything does."""
-        return self.truth if self.apart or (self.truth and name in self.truth.attributes) else None
+    @property
+    def unsure(self) -> list[Entry]:
+        """What was left out as not visible."""
+        return [each for each in self.entries if each.left_out]
+
+    @property
+    def missing(self) -> list[Entry]:
+        """What is known and the model did not say."""
+        return [each for each in self.entries if each.state == "missing"]
+
+    @property
+    def wrong(self) -> int:
+        """Stated values that differ from what is known."""
+        return sum(each.state == "wrong" for each in self.stated)
 
 
 @dataclass(frozen=True)
 class ListingGallery:
-    """Listings shown, failures first."""
+    """Listings drawn at random from all that were written, and counts of all of these.
+
+    ``apart``: the truth is known apart from what sellers wrote; else the seller's own record is all there is.
+    """
 
     system: str
     variant: str
-    total: int
-    failed: int
+    apart: bool
+    point: str  # a sentence on what is left out; empty of results that do not say
     cases: tuple[ListingCase, ...]
+    total: int
+    counts: Counter[str]  # of all listings: values by state, those left out, and listings that are empty
 
-
-def cell(version: Version, name: str, truth: Version | None) -> Cell:
-    """What a version says of an attribute; right is equal to the truth, as the evaluation counts it."""
-    stated, sure = version.attributes.get(name), version.confidence.get(name)
-    if stated is None:
-        return Cell("", "absent", version=version.name)
-    if truth is None:
-        return Cell(shown(stated), "plain", sure, version.name)
-    right = truth.attributes.get(name) == stated
-    return Cell(shown(stated), "right" if right else "wrong", sure, version.name)
+    @property
+    def wrong_share(self) -> float:
+        """Of the stated values that can be judged, of all listings; 0 where none can be."""
+        return self.counts["wrong"] / max(self.counts["wrong"] + self.counts["right"], 1)
 
 
 def listing_gallery(
     folder: Path, params: ListingGalleryParams, seed: int, checked: CheckedCatalogue
 ) -> ListingGallery:
-    """Draw products of ``folder/VARIANT.parquet`` and lay the versions of their listings side by side.
+    """Draw ``params.count`` products of ``folder/VARIANT.parquet``, whatever was written about them.
 
     Raises:
         ReportInputError: the file or a column is missing or the file empty, a cell is no attributes, or a
             product is not in the catalogue.
     """
     path = folder / f"{params.variant}.parquet"
-    columns = [f"{name}_{part}" for name in GIVEN for part in PARTS]
-    columns += [f"{name}_text" for name in GENERATED]
-    rows = {row["product_id"]: row for row in read_results(path, [*KEYS, *columns])}
+    columns = [f"{name}_{part}" for name in JUDGES for part in ("title", "attributes")]
+    rows = {row["product_id"]: row for row in read_results(path, [*COLUMNS, *columns])}
     if not rows:
         raise ReportInputError(f"{path} holds no listing; run the evaluation again.")
-    apart = any(row[f"truth_{part}"] != row[f"seller_{part}"] for row in rows.values() for part in PARTS)
-    cases = {each: _case(path, row, apart) for each, row in sorted(rows.items())}
-    failed = [each for each, case in cases.items() if case.failed]
-    passed = [each for each, case in cases.items() if not case.failed]
-    ids = drawn(failed, params.failures, seed) + drawn(passed, params.successes, seed)
-    if unknown := [each for each in ids if each not in checked.types]:
+    if unknown := sorted(each for each in rows if each not in checked.types):
         raise ReportInputError(
             f"{path} names product '{unknown[0]}', which data/checked lacks; run the evaluation again."
         )
-    shown = tuple(cases[each] for each in ids)
-    return ListingGallery(folder.name, params.variant, len(cases), len(failed), shown)
+    apart = any(
+        row[f"truth_{p}"] != row[f"seller_{p}"] for row in rows.values() for p in ("title", "attributes")
+    )
+    cases = {each: _case(path, row, apart, checked.types[each]) for each, row in rows.items()}
+    counts: Counter[str] = Counter(
+        entry.state for case in cases.values() for entry in case.stated if not entry.is_type
+    )
+    counts["left_out"] = sum(not entry.is_type for case in cases.values() for entry in case.unsure)
+    counts["empty"] = sum(not case.stated for case in cases.values())
+    shown_cases = tuple(cases[each] for each in drawn(cases, params.count, seed))
+    point = next(iter(rows.values())).get("point") or ""
+    return ListingGallery(folder.name, params.variant, apart, point, shown_cases, len(cases), counts)
 
 
-def _case(path: Path, row: dict[str, Any], apart: bool) -> ListingCase:
-    given = {
-        name: Version(name, row[f"{name}_title"] or "", _attributes(path, row, f"{name}_attributes"))
-        for name in GIVEN
-    }
-    generated = [_answer(name, row[f"{name}_text"]) for name in GENERATED]
-    sure = {pair["name"]: pair["value"] for pair in row.get("confidence") or ()}
-    generated[-1] = replace(generated[-1], confidence=sure)  # the confidences are of the last answer
-    truth = given.pop("truth")
-    known = truth if truth.title or truth.attributes else None
-    failed, summary = _judged(generated, known, apart)
-    versions = (*given.values(), *generated)
-    return ListingCase(row["product_id"], row["category"] or "", failed, summary, versions, known, apart)
+def _case(path: Path, row: dict[str, Any], apart: bool, product_type: str) -> ListingCase:
+    known = _attributes(path, row, "truth_attributes")
+    complete = apart and bool(known or row["truth_title"])
+    head = row["product_id"], row["category"] or ""
+    seller = row["seller_title"] or ""
+    try:
+        said = json.loads(row["constrained_text"] or "")
+        attributes = {str(name): _value(value) for name, value in said["attributes"].items()}
+        title = str(said["title"])
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        text = row["constrained_text"] or "nothing was written"
+        return ListingCase(*head, "", seller, problem=f"no listing: {text}")
+    typed = isinstance(said.get(TYPE), str) and TYPE not in attributes
+    if typed:
+        attributes = {TYPE: said[TYPE], **attributes}
+        known = {TYPE: product_type, **known} if product_type else known
+    sure = _chances(row, "confidence")
+    unsure = _chances(row, "left_out")
+    entries = [
+        Entry(
+            name,
+            shown(value),
+            _state(value, known.get(name), complete),
+            unsure.get(name, sure.get(name)),
+            shown(known.get(name, "")),
+            name in unsure,
+            typed and name == TYPE,
+        )
+        for name, value in attributes.items()
+    ]
+    entries += [
+        Entry(name, "", "missing", known=shown(value))
+        for name, value in known.items()
+        if name not in attributes
+    ]
+    title = row["stated_title"] if row.get("stated_title") is not None else title
+    return ListingCase(*head, title, seller, tuple(entries))
+
+
+def _state(stated: Value, known: Value | None, complete: bool) -> State:
+    """As the evaluation counts: what is not known is wrong where all is known, and else not judged."""
+    if known is None:
+        return "wrong" if complete else "plain"
+    return "right" if known == stated else "wrong"
+
+
+def _chances(row: dict[str, Any], column: str) -> dict[str, float]:
+    return {pair["name"]: pair["value"] for pair in row.get(column) or ()}
 
 
 def _attributes(path: Path, row: dict[str, Any], column: str) -> Attributes:
-    """A cell of ``{name, value}`` pairs, or of a JSON object, as a mapping."""
-    value = row[column]
+    """A cell of ``{name, value}`` pairs as a mapping."""
     try:
-        loaded = json.loads(value) if isinstance(value, str) else value
-        if not isinstance(loaded, Mapping):
-            loaded = of_pairs(loaded)
-        return {str(name): _value(each) for name, each in loaded.items()}
+        return of_pairs(row[column])
     except (ValueError, TypeError, KeyError):
         raise ReportInputError(
-            f"{path}, product '{row['product_id']}', {column}: {str(value)[:80]!r} holds no attributes."
+            f"{path}, product '{row['product_id']}', {column}: {str(row[column])[:80]!r} holds no attributes."
         ) from None
-
-
-def _answer(name: str, text: str | None) -> Version:
-    """A model's answer read as a listing; what cannot be read is said and shown as it stands."""
-    try:
-        loaded = json.loads(text or "")
-        attributes = {str(key): _value(value) for key, value in loaded["attributes"].items()}
-        return Version(name, str(loaded["title"]), attributes)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return Version(name, "", {}, f"no listing: {text or 'nothing was written'}")
 
 
 def _value(value: Any) -> Value:
@@ -173,22 +190,3 @@ def _plain(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _judged(generated: list[Version], truth: Version | None, apart: bool) -> tuple[bool, str]:
-    """Whether generation failed, in words: a version unreadable, or the last, which a shop uses, wrong.
-
-    Where the truth is the seller's own listing (not ``apart``), what the seller left empty is not judged.
-    """
-    unreadable = [version.name for version in generated if version.problem]
-    if unreadable:
-        return True, f"{' and '.join(unreadable)}: no listing"
-    if truth is None:
-        return False, "readable"
-    said, true = set(facts(generated[-1].attributes)), set(facts(truth.attributes))
-    if not apart:
-        said = {fact for fact in said if fact[0] in truth.attributes}
-        return bool(
-            said - true
-        ), f"{len(said & true)} of {len(true)} as the seller, {len(said - true)} otherwise"
-    return bool(said - true), f"{len(said & true)} of {len(true)} right, {len(said - true)} wrong"

@@ -66,14 +66,18 @@ def read_galleries(
     in_catalogue = {each for ids in shown.values() for each in ids}
     needed = {p for gallery in searches for p in gallery.products()} | in_catalogue
     needed |= {pointing.product_id for gallery in groundings for pointing in gallery.pointings}
-    needed |= {case.product_id for case in generated.cases} if generated else set()
+    larger = {case.product_id for case in generated.cases} if generated else set()
+    needed |= larger
     listed = {listing.product_id: listing for listing in listings(checked.reader, needed)}
     true = read_truth(paths.truth / "truth.parquet", in_catalogue)
     if not any(_tells_more(known, listed[each]) for each, known in true.items()):
         true = {}  # what sellers wrote stands in for it
     catalogue = {"shown": shown, "has_truth": bool(true), "truth": true}
+    size = params.listings.picture_px if params.listings else 0
     pictures = {
-        each: product_picture(each, listing.image, params.thumbnail_px, params.jpeg_quality)
+        each: product_picture(
+            each, listing.image, size if each in larger else params.thumbnail_px, params.jpeg_quality
+        )
         for each, listing in listed.items()
     }
     catalogue["further"] = {

@@ -32,6 +32,7 @@ def _filters(params: ReportParams, listed: dict[str, Product]) -> dict[str, Call
     return {
         "attributes": attributes,
         "best": fig.supported_best,
+        "bounds": fig.bounds,
         "clip": lambda value: clip(value, params.text_chars),
         "failure": failure_in_words,
         "metric": fig.metric_label,

@@ -169,9 +169,10 @@ def _claimed(gaps: Gaps, claims: list[JudgedClaim]) -> dict[str, Any]:
     return {
         "claims": claims,
         "failing": sorted(
-            (row for row in claims if row.standing != "shown"),
+            (row for row in claims if row.standing not in ("shown", "level")),
             key=lambda row: WORST_FIRST.index(row.standing),
         ),
+        "level": [row for row in claims if row.standing == "level"],
         "holding": [row for row in claims if row.standing == "shown"],
         "groups": groups,
     }
@@ -187,6 +188,7 @@ def _lead(params: ReportParams, shared: dict[str, Any]) -> str:
     standings = [row.standing for row in shared["claims"]]
     if standings:
         said = [(standings.count("opposite"), "contradicted"), (standings.count("open"), "not shown")]
+        said += [(standings.count("level"), "level at the best possible value")]
         rest = "".join(f", {count} {word}" for count, word in said if count)
         sentences.append(f"Of {len(standings)} claims {standings.count('shown')} hold{rest}.")
     failed = [gate.gate for gate in shared["gates"] if not gate.passed]

@@ -11,23 +11,24 @@ from components.report.params import CLAIM_N
 from components.report.text import glossary
 from components.report.text.reading import FEW, listed
 
-WORST_FIRST = ("opposite", "open", None, "shown")
+WORST_FIRST = ("opposite", "open", None, "level", "shown")
 
 
 @dataclass(frozen=True)
 class Takeaway:
     """What a section says before its table."""
 
-    claims: tuple[JudgedClaim, ...]  # contradicted, not shown, not tested, shown
+    claims: tuple[JudgedClaim, ...]  # contradicted, not shown, not tested, level, shown
     losses: tuple[str, ...]  # metrics where the main variant is worse than another, which no claim speaks of
     caveats: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Count:
-    """How many claims of some systems are shown, not shown and contradicted."""
+    """How many claims of some systems are shown, level, not shown and contradicted."""
 
     shown: int
+    level: int  # neither side can be better
     not_shown: int  # nothing either way, or not tested
     contradicted: int
 
@@ -46,7 +47,8 @@ def counted(claims: Iterable[JudgedClaim], systems: Iterable[str]) -> Count:
     wanted = set(systems)
     standings = [row.standing for row in claims if row.claim.system in wanted]
     shown, contradicted = standings.count("shown"), standings.count("opposite")
-    return Count(shown, len(standings) - shown - contradicted, contradicted)
+    level = standings.count("level")
+    return Count(shown, level, len(standings) - shown - level - contradicted, contradicted)
 
 
 def _losses(figures: Figures, subject: str, claims: list[JudgedClaim]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -89,7 +90,7 @@ def _changes(
     head = _line(f"{title}, what differs: {len(rows)}{further}", "bold")
     table = Table.grid(padding=(0, 2))
     cell = max(8, (width - 34) // len(rows[0].values) - 2)
-    table.add_column(no_wrap=True, max_width=max(24, width // 3))
+    table.add_column(overflow="fold", max_width=max(24, width // 3))
     for _ in rows[0].values:
         table.add_column(no_wrap=True, overflow="ellipsis", max_width=cell)
     shown = list(rows) if len(rows) <= most else list(rows[: most - 1])
@@ -98,7 +99,8 @@ def _changes(
     lines: list[Text | Table] = [head, table]
     if len(rows) > len(shown):
         lines.append(_line(f"… and {len(rows) - len(shown)} more on the page", "dim"))
-    return 1 + min(len(rows), most), lines
+    name_lines = sum(len(textwrap.wrap(row.name, max(24, width // 3))) for row in shown)
+    return 1 + name_lines + (len(rows) > len(shown)), lines
 
 
 def _value(value: str | None) -> Text:
@@ -152,18 +154,31 @@ def _figures(found: Comparison, most: int, width: int) -> list[Text | Table]:
     two = len(found.groups) == 2
     table = Table.grid(padding=(0, 2))
     numbers = (WIDE_SIDES if width >= WIDE else TWO_SIDES) if two else A_SIDE * len(found.groups)
-    table.add_column(no_wrap=True, overflow="ellipsis", max_width=max(16, width - numbers))
+    widest = max(16, width - numbers)
+    table.add_column(overflow="fold", max_width=widest)  # a name that is cut cannot be looked up
     for _ in range(len(found.groups) + two):
         table.add_column(no_wrap=True, justify="right")
     table.add_column(no_wrap=True)
     titles = [*letters(found), *(["B − A, 95%"] if two else [])]
     table.add_row(*(_line(title, "dim") for title in ["", *titles]))
-    for row in rows[:most]:
+    rows, left = _fitting(rows, most, widest)
+    for row in rows:
         table.add_row(*(_two_sides(row, width) if two else _many_sides(row)))
     lines: list[Text | Table] = [head, table]
-    if len(rows) > most:
-        lines.append(_line(f"… and {len(rows) - most:,} more on the page", "dim"))
+    if left:
+        lines.append(_line(f"… and {left:,} more on the page", "dim"))
     return lines
+
+
+def _fitting(rows: Sequence[Row], most: int, width: int) -> tuple[list[Row], int]:
+    """The first rows, names folded to ``width``, that take at most ``most`` lines; and how many are left."""
+    fitting, lines = list[Row](), 0
+    for row in rows:
+        lines += len(textwrap.wrap(_name(row).plain, width))
+        if lines > most:
+            break
+        fitting.append(row)
+    return fitting, len(rows) - len(fitting)
 
 
 def _summary(found: Comparison) -> str:

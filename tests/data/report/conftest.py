@@ -263,16 +263,21 @@ def gates(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def listing_rows(rows: list[dict[str, Any]], variant: str = "dpo") -> list[dict[str, Any]]:
-    """p000 is written rightly, p001 invents a value, p002 is cut short; the seller has a wrong colour."""
-    right = '{"title":"Red mug","attributes":{"colour":"crimson","handles":2}}'
-    answers = [right, right.replace("crimson", "teal"), '{"title":"Red m']
+    """p000 is written rightly, p001 invents a value and doubts another, p002 is cut short.
+
+    The seller has a wrong colour.
+    """
+    right = '{"title":"Red mug","type":"mug","attributes":{"colour":"crimson","handles":2}}'
+    wrong = right.replace("crimson", "teal").replace('"type":"mug"', '"type":"lamp"')
+    answers = [right, wrong, '{"title":"Red m']
     return [
         {"variant": variant, "product_id": row["product_id"], "category": row["category"]}
         | {"seller_title": "SELLER'S WORDS", "seller_attributes": pairs({"colour": "puce"})}
         | {"refined_title": "Refined words", "refined_attributes": pairs({"colour": "crimson"})}
         | {"truth_title": "True words", "truth_attributes": pairs({"colour": "crimson", "handles": "2"})}
-        | {"raw_text": answer, "constrained_text": right if index == 2 else answer}
-        | {"confidence": [{"name": "colour", "value": 0.875}]}
+        | {"raw_text": answer, "constrained_text": answer, "confidence": [{"name": "colour", "value": 0.875}]}
+        | {"stated_title": "Red mug, stated", "point": "Stated are the surest values."}
+        | {"left_out": [{"name": "handles", "value": 0.25}] if index == 1 else []}
         for index, (row, answer) in enumerate(zip(rows, answers, strict=False))
     ]
 
@@ -326,7 +331,7 @@ def every_system(**changes: Any) -> dict[str, Any]:
             claim | {"metric": "hallucination_rate", "relation": "below"},
         ],
         "grounding": base["grounding"] | {"variants": {"encoder": "fine_tuned", "vlclip": "dense_head"}},
-        "listings": {"variant": "dpo", "failures": 5, "successes": 5},
+        "listings": {"variant": "dpo", "count": 5, "picture_px": 40},
         "gates": {"system": "fusion", "variant": "moe"},
     } | changes  # fmt: skip
 

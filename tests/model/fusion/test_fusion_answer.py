@@ -174,6 +174,8 @@ def test_a_best_answer_below_the_floor_is_no_good_match() -> None:
     assert no_match(0.49, answer).startswith("No good match: the nearest text of all products is 0.49 near.")
     assert "without one, 90%" in no_match(0.49, answer)
     assert not no_match(0.5, answer) and not no_match(None, answer) and not no_match(0.1, None)
+    near = no_match(0.49996, answer)
+    assert "is 0.49996 near" in near and "stay below 0.50000;" in near, "the figures explain the warning"
     far = Found([], "", near=0.49)
     assert len(warnings(far, answer)) == 1
     assert not warnings(replace(far, fits=True), answer), "a type fits, and every word is known"

@@ -53,6 +53,13 @@ def test_every_row_is_measured_and_kept(shop: Path, monkeypatch: pytest.MonkeyPa
     kept = pq.read_table("results/per_query/listing/dpo.parquet").to_pylist()
     assert len(kept) == 12 and kept[0]["constrained_text"].startswith('{"type":"')
     assert {p["name"] for p in kept[0]["truth_attributes"]} == {"brand", "colour", "size_cm"}
+    for row in kept:
+        stated, sure = json.loads(row["constrained_text"]), {p["name"]: p["value"] for p in row["confidence"]}
+        left_out = {pair["name"]: pair["value"] for pair in row["left_out"]}
+        assert all(sure.get(name, 0.0) == chance for name, chance in left_out.items())
+        assert set(left_out) <= {"type", *stated["attributes"]}
+        assert row["stated_title"] and row["point"].startswith(("Stated are", "This model cannot promise"))
+    assert "left_out" not in pq.read_schema("results/per_query/listing/nearest_vote.parquet").names
     risk = {"risk_coverage_area", "calibration_error", "hallucination_at_equal"}
     assert all(risk <= set(metrics[name]) for name in ("nearest_vote", "linear_probe", "dpo"))
     assert ("dpo", "sft_refined", "risk_coverage_area") in tested
@@ -74,7 +81,10 @@ def test_a_photo_becomes_a_listing(
 ) -> None:
     (tmp_path / "a.png").write_bytes(picture("red", True, 1))
     assert described(shop, monkeypatch, str(tmp_path / "a.png")) == 0
-    shown = json.loads(capsys.readouterr().out)
+    printed = capsys.readouterr()
+    shown = json.loads(printed.out)
+    assert "No value was sure enough" in printed.err
+    assert "--precision 0.6" in printed.err and "--completion 0.5" in printed.err
     assert shown["listing"] == {"attributes": {}, "title": "Shapes"} and shown["category"] == "shapes"
     (tmp_path / "noise.png").write_bytes(_noise())
     for words, stated in ((["--precision", "0.9"], 0), (["--precision", "0"], 1), (["--completion", "1"], 1)):

@@ -196,6 +196,22 @@ def test_terminal_shows_intervals_differences_and_notes(two_commits):
     )
 
 
+def test_names_are_folded_on_the_terminal_and_never_cut(two_commits):
+    workspace, first, second = two_commits
+    long = "constrained_hallucination_rate_category_kitchen_and_dining_of_the_test_split"
+    sides = [side_of(workspace.root, first), side_of(workspace.root, second)]
+    for side, value in zip(sides, (0.1, 0.2), strict=True):
+        side.parameters[f"encoder.{long}"] = str(value)
+        text = json.dumps({"dpo": {long: {"value": value, "low": 0, "high": 1, "n": 4}}})
+        take_figures(side, "metrics/listing.json", text)
+    console = Console(width=80, record=True, file=io.StringIO())
+    show(compared(workspace.root, sides, Wanted(mean_difference)), console)
+    printed = console.export_text()
+    starts = [line[: line.index("  ")] if "  " in line else line for line in printed.splitlines()]
+    assert "".join(starts).replace(" ", "").count(long) >= 2, printed
+    assert len(printed.splitlines()) <= 60
+
+
 def test_a_long_value_is_shown_where_it_differs() -> None:
     claims = "[" + ", ".join(f'{{"claim": {i}}}' for i in range(40)) + "]"
     a, b = around_difference([claims, claims.replace('{"claim": 20}', '{"claim": "other"}')])

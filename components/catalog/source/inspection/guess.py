@@ -10,6 +10,7 @@ from typing import Any
 
 from components.catalog.format.prices import currency_stated
 from components.catalog.format.records import SPLITS
+from components.catalog.source.inspection.attribute_fields import LONGEST_VALUE, unfit
 from components.catalog.source.inspection.sample import FieldFacts, Folder, Table
 from components.catalog.source.values.paths import look_up, own_name
 from components.catalog.source.values.pictures import names_of_url
@@ -51,19 +52,14 @@ SALE_TYPES = frozenset(
 )
 PATHS = (" > ", ">", " / ", "|")  # written between the steps of a category
 SHORTEST_KEY = 2  # characters; single digits are in every table
-MOST_VALUES = 200  # of an attribute with closed values, as catalog.enum_max_values
 MOST_ATTRIBUTES = 40
-LONGEST_VALUE = 60  # characters; attributes are short
 PRICED = 0.9  # share of the values of a price that name its currency
 SEPARATED = 0.2  # share of the values of a list in a cell that hold several
-MOST_NUMBERS = 12  # different ones: more are a measure or a price
 # Of names of fields with further pictures, beside that of the main one
 _FURTHER = re.compile(
     r"(?:more|additional|other|further|extra|alternate|gallery|weitere|zusatz).*(?:image|photo|pic|bild|foto)"
 )
-_NUMBER = re.compile(r"[-+]?[\d.,]+")
 MOST_ASKED = 50  # values of the attribute that queries are made of
-FILLED = 0.05  # share of the rows that must have an attribute
 SPLIT_WORDS = {"val": "validation", "valid": "validation", "dev": "validation", "training": "train"}
 
 
@@ -73,7 +69,8 @@ class Guess:
 
     Attributes:
         picture: ``image`` of the mapping. attributes: our name to source. asked: attribute of a template for
-            derived queries. notes: by the key of the mapping, what the reader should look at.
+            derived queries. notes: by the key of the mapping, what the reader should look at. unmapped: of
+            each field that is no part of the mapping, why.
     """
 
     table: Table
@@ -86,6 +83,7 @@ class Guess:
     join: dict[str, Any] = field(default_factory=dict)
     asked: str | None = None
     notes: dict[str, str] = field(default_factory=dict)
+    unmapped: dict[str, str] = field(default_factory=dict)
 
 
 def guess(folder: Folder) -> Guess:
@@ -330,9 +328,16 @@ def _attributes(found: Guess) -> None:
     # What the category or the type says already is no attribute besides.
     told = [found.table.fields[path].values.keys() for path in _paths_of(found.fields.values()) if path]
     for path, facts in found.table.fields.items():
-        if len(found.attributes) == MOST_ATTRIBUTES:
-            break
-        if path not in used and facts.values.keys() not in told and _short(facts, len(found.table.rows)):
+        if path in used:
+            continue
+        reason = unfit(path, facts, len(found.table.rows))
+        if not reason and facts.values.keys() in told:
+            reason = "says what category or product_type says"
+        if not reason and len(found.attributes) == MOST_ATTRIBUTES:
+            reason = f"{MOST_ATTRIBUTES} attributes are mapped already"
+        if reason:
+            found.unmapped[path] = reason
+        else:
             name = own_name(path.split(".[")[0].removesuffix(".value"))
             found.attributes[name if name not in found.attributes else path] = _listed(path, facts)
     _prices(found, used)
@@ -364,6 +369,7 @@ def _prices(found: Guess, used: set[str]) -> None:
         name = f"price_{currency.lower()}"
         if count > PRICED * len(facts.values) and path not in used and name not in found.attributes:
             found.attributes.pop(own_name(path), None)
+            found.unmapped[path] = f"a price: its line {name} is there to be uncommented"
             found.attributes[name] = {"field": path, "price": True}
 
 
@@ -374,14 +380,3 @@ def field_of(source: Any) -> str:
 
 def _paths_of(sources: Any) -> set[str]:
     return {field_of(source) for source in sources if source}
-
-
-def _short(facts: FieldFacts, rows: int) -> bool:
-    """Whether a field has few, short values, and these are no measures and no addresses."""
-    different = len(facts.values)
-    few = 2 <= different <= MOST_VALUES and different <= max(2, facts.filled / 2)
-    texts = "".join(facts.examples())
-    address = "://" in texts or texts.startswith("//")
-    measured = different > MOST_NUMBERS and all(map(_NUMBER.fullmatch, facts.values))
-    short = facts.length <= LONGEST_VALUE
-    return few and facts.filled >= FILLED * rows and short and not address and not measured

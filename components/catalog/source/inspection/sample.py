@@ -11,8 +11,9 @@ from itertools import islice, takewhile
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from components.catalog.format.errors import SourceError
+from components.catalog.format.errors import SourceError, WrongEncodingError
 from components.catalog.source.reading.rows import read_rows, source_files
+from components.catalog.source.reading.separated import USUAL
 from components.catalog.source.values.paths import Fields
 from components.catalog.source.values.texts import text_of
 
@@ -73,7 +74,7 @@ class Table:
 
     Attributes:
         pattern: relative to the folder, as a mapping names it. rows: sampled. more: there are others.
-        problems: reasons why rows cannot be read.
+        problems: reasons why rows cannot be read. encoding: that it was read with.
     """
 
     pattern: str
@@ -81,6 +82,7 @@ class Table:
     more: bool = False
     problems: Counter[str] = field(default_factory=Counter)
     fields: dict[str, FieldFacts] = field(default_factory=dict)
+    encoding: str = USUAL
 
 
 @dataclass
@@ -138,20 +140,30 @@ def _sampled(root: Path, name: str, refused: list[str]) -> Table | None:
     except (SourceError, ValueError):  # of another form
         return None
     try:
-        for row in read_rows(file, ()):
-            if len(table.rows) == ROWS:
-                table.more = True
-                break
-            if row.problem:
-                table.problems[row.problem] += 1
-            elif row.fields:
-                table.rows.append(row.fields)
+        _fill(table, file)
+    except WrongEncodingError as error:
+        table = Table(name, encoding=error.likely)
+        try:
+            _fill(table, file)
+        except SourceError:
+            refused.append(str(error))
     except SourceError as error:  # what was read of it may still show its fields
         refused.append(str(error))
     for fields in table.rows:
         for path, value in _values(fields):
             table.fields.setdefault(path, FieldFacts()).add(value)
     return table if table.rows or table.problems else None
+
+
+def _fill(table: Table, file: Path) -> None:
+    for row in read_rows(file, (), table.encoding):
+        if len(table.rows) == ROWS:
+            table.more = True
+            break
+        if row.problem:
+            table.problems[row.problem] += 1
+        elif row.fields:
+            table.rows.append(row.fields)
 
 
 def _escaped(name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -12,6 +12,7 @@ from components.catalog.format.errors import SourceError
 from components.catalog.source.inspection.guess import Guess, field_of, guess
 from components.catalog.source.inspection.sample import FieldFacts, Folder, look_into
 from components.catalog.source.mapping import parse_mapping
+from components.catalog.source.reading.separated import USUAL
 from components.stage.files.printable import printable
 
 EXAMPLE_CHARS = 40
@@ -19,8 +20,16 @@ PRICE_NOTE = "for search --where 'price<50'; but listings learn to state every a
 MOST_FIELDS = 200  # that are described
 
 
-def inspect(root: Path, name: str) -> tuple[str, str]:
-    """A mapping file and a profile for the folder ``root``, as texts; ``name`` is that of the profile.
+class Start(NamedTuple):
+    """A mapping file and a profile, as texts, and why some fields are in no line of the mapping."""
+
+    mapping: str
+    profile: str
+    unmapped: dict[str, str]
+
+
+def inspect(root: Path, name: str) -> Start:
+    """What to start from for the folder ``root``; ``name`` is that of the profile.
 
     Raises:
         SourceError: no table can be read, no field looks like an id, or no row has a picture.
@@ -41,7 +50,7 @@ def inspect(root: Path, name: str) -> tuple[str, str]:
         raise SourceError(_no_picture(folder, found))
     text = "\n".join([*_head(folder, found), *_body(found), *_seen(found)]) + "\n"
     parse_mapping(yaml.safe_load(text), f"mapping for {root}")
-    return text, _profile(found, name)
+    return Start(text, _profile(found, name), found.unmapped)
 
 
 def _no_picture(folder: Folder, found: Guess) -> str:
@@ -82,7 +91,10 @@ def _head(folder: Folder, found: Guess) -> list[str]:
 
 
 def _body(found: Guess) -> list[str]:
-    lines = [_line("products", found.table.pattern), "fields:"]
+    lines = [_line("products", found.table.pattern)]
+    if found.table.encoding != USUAL:
+        lines.append(_line("encoding", found.table.encoding) + "   # a guess: the file is not UTF-8")
+    lines.append("fields:")
     lines += [f"  {_line(key, source)}{_fill(found, source)}" for key, source in found.fields.items()]
     if found.join:
         lines.append(_line("join", found.join))
@@ -121,7 +133,8 @@ def _seen(found: Guess) -> list[str]:
     rows = len(found.table.rows)
     lines = ["", f"# All fields in {rows:,} rows: how many are filled, different values, examples."]
     for path, facts in list(found.table.fields.items())[:MOST_FIELDS]:
-        lines.append(_comment(f"{_short(path)}: {_facts(facts, rows)}"))
+        why = f"; not mapped: {found.unmapped[path]}" if path in found.unmapped else ""
+        lines.append(_comment(f"{_short(path)}: {_facts(facts, rows)}{why}"))
     if (more := len(found.table.fields) - MOST_FIELDS) > 0:
         lines.append(f"# and {more:,} other fields")
     return lines

@@ -35,7 +35,7 @@ def all_composed(value: Any, but: frozenset[str] = frozenset()) -> Any:
 
 
 def bad_byte(text: str) -> str:
-    """The first byte that was no UTF-8 where ``text`` was decoded with ``surrogateescape``; else empty."""
+    """The first byte that could not be decoded where ``surrogateescape`` kept it in ``text``; else empty."""
     if text.isascii():
         return ""
     return next((f"0x{ord(c) - 0xDC00:02x}" for c in text if "\udc80" <= c <= "\udcff"), "")

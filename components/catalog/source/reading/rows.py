@@ -10,12 +10,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from components.catalog.format.errors import SourceError
+from components.catalog.format.errors import SourceError, WrongEncodingError
 from components.catalog.source.reading.feeds import feed_rows
 from components.catalog.source.reading.json_objects import json_rows
 from components.catalog.source.reading.parquet_table import parquet_rows
 from components.catalog.source.reading.row import SourceRow as SourceRow
-from components.catalog.source.reading.separated import separated_rows
+from components.catalog.source.reading.separated import REMEDY, USUAL, separated_rows
 
 JSON = (".jsonl", ".ndjson", ".json")
 SEPARATED = (".csv", ".tsv")
@@ -46,14 +46,14 @@ def source_files(root: Path, pattern: str) -> list[Path]:
     return files
 
 
-def read_rows(file: Path, columns: Sequence[str]) -> Iterator[SourceRow]:
+def read_rows(file: Path, columns: Sequence[str], encoding: str = USUAL) -> Iterator[SourceRow]:
     """Yield the rows of a file; of Parquet, only the named top-level ``columns`` that exist are read.
 
     What is no row (broken JSON, a quote that is not closed, a byte that is not UTF-8) is yielded with its
-    problem.
+    problem. ``encoding`` is that of CSV and TSV: JSON is UTF-8, XML names its own, and Parquet has none.
 
     Raises:
-        SourceError: the file cannot be read any further, or is in another encoding than UTF-8.
+        SourceError: the file cannot be read any further, or is in another encoding.
     """
     suffix, _ = _suffix(file)
     if suffix == ".parquet":
@@ -62,28 +62,31 @@ def read_rows(file: Path, columns: Sequence[str]) -> Iterator[SourceRow]:
     row = SourceRow(0, {})
     try:
         with _opened(file) as handle:
-            for row in _text_rows(file, handle, suffix):
+            for row in _text_rows(file, handle, suffix, encoding):
                 yield row
-    except (OSError, EOFError, zlib.error) as error:
+    except (OSError, EOFError, zlib.error, UnicodeError) as error:
         where = f" after row {row.number}" if row.number else ""
         raise SourceError(f"{file} cannot be read{where}: {' '.join(str(error).split())[:200]}.") from None
 
 
-def _text_rows(file: Path, handle: BinaryIO, suffix: str) -> Iterator[SourceRow]:
+def _text_rows(file: Path, handle: BinaryIO, suffix: str, encoding: str) -> Iterator[SourceRow]:
     if suffix in FEEDS:
         yield from (SourceRow(number, fields) for number, fields in enumerate(feed_rows(file, handle), 1))
         return
     start = handle.read(4)
     handle.seek(0)
-    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in start:
-        raise SourceError(
-            f"{file} is not UTF-8 from its first row on (it looks like UTF-16); save it as UTF-8."
+    wide = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in start
+    if wide and (encoding == USUAL or suffix in JSON):
+        remedy = "save it as UTF-8" if suffix in JSON else REMEDY.replace("cp1252", "utf-16")
+        raise WrongEncodingError(
+            f"{file} is not UTF-8 from its first row on (it looks like UTF-16); {remedy}.", "utf-16"
         )
     if suffix in JSON:
         yield from json_rows(handle, lines=suffix != ".json")
         return
-    with io.TextIOWrapper(handle, "utf-8-sig", errors="surrogateescape", newline="") as text:
-        yield from separated_rows(file, text, tabs=suffix == ".tsv")
+    decoded = "utf-8-sig" if encoding == USUAL else encoding
+    with io.TextIOWrapper(handle, decoded, errors="surrogateescape", newline="") as text:
+        yield from separated_rows(file, text, suffix == ".tsv", encoding)
 
 
 def _suffix(file: Path) -> tuple[str, bool]:

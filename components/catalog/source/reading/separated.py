@@ -13,13 +13,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-from components.catalog.format.errors import SourceError
+from components.catalog.format.errors import SourceError, WrongEncodingError
 from components.catalog.source.reading.row import FIELD_LIMIT, SourceRow, bad_byte, composed, twice
 
+REMEDY = "save the file as UTF-8, or give the mapping its encoding, as in encoding: cp1252"
+USUAL = "utf-8"
+FORMER = "cp1252"  # what most tables of offices are in that are no UTF-8; its first half is that of UTF-8
 WRONG_ENCODING_ROWS = 3  # so many rows that are no UTF-8, and none that shows it is, mean another encoding
 
 
-def separated_rows(file: Path, handle: TextIO, tabs: bool) -> Iterator[SourceRow]:
+def separated_rows(file: Path, handle: TextIO, tabs: bool, encoding: str = USUAL) -> Iterator[SourceRow]:
     """Yield the rows below the header; ``handle`` was opened with ``surrogateescape`` and ``newline=""``.
 
     Raises:
@@ -29,7 +32,7 @@ def separated_rows(file: Path, handle: TextIO, tabs: bool) -> Iterator[SourceRow
     lines = _Lines(handle)
     first = lines.peek()
     records = _records(lines, "\t" if tabs else max(",;\t|", key=first.count))
-    names = _header(file, *next(records, ([], 1, "")))
+    names = _header(file, next(records, ([], 1, "")), encoding)
     lines.columns = len(names)
     broken = shown = first_broken = 0
     for number, (values, _, problem) in enumerate(records, 1):
@@ -37,21 +40,30 @@ def separated_rows(file: Path, handle: TextIO, tabs: bool) -> Iterator[SourceRow
         shown += not bad and not all(map(str.isascii, values))
         if bad:
             broken, first_broken = broken + 1, first_broken or number
-            problem = f"{bad[0][0]!r} holds byte {bad[0][1]}, which is not UTF-8; save the file as UTF-8"
+            problem = f"{bad[0][0]!r} holds byte {bad[0][1]}, which is not {told(encoding)}; {REMEDY}"
         elif not problem and len(values) > len(names):
             problem = "has more fields than the header"
         padded = values + [None] * (len(names) - len(values))
         yield SourceRow(number, {} if problem else dict(zip(names, padded, strict=True)), problem)
     if broken >= WRONG_ENCODING_ROWS and not shown:
-        raise SourceError(
-            f"{file} is not UTF-8 ({broken:,} rows, the first is row {first_broken}); save it as UTF-8."
+        raise WrongEncodingError(
+            f"{file} is not {told(encoding)} ({broken:,} rows, the first is row {first_broken}); {REMEDY}.",
+            FORMER,
         )
 
 
-def _header(file: Path, values: list[str], _: int, problem: str) -> list[str]:
+def told(encoding: str) -> str:
+    """An encoding's name for people."""
+    return "UTF-8" if encoding == USUAL else encoding
+
+
+def _header(file: Path, first: tuple[list[str], int, str], encoding: str) -> list[str]:
+    values, _, problem = first
     names = [composed(value) for value in values]
-    if problem or any(map(bad_byte, names)):
-        raise SourceError(f"{file}, header: {problem or 'it is not UTF-8; save the file as UTF-8'}.")
+    if problem:
+        raise SourceError(f"{file}, header: {problem}.")
+    if any(map(bad_byte, names)):
+        raise WrongEncodingError(f"{file}, header: it is not {told(encoding)}; {REMEDY}.", FORMER)
     if double := twice(names):
         raise SourceError(f"{file} has two columns named {double!r}; rename one of them.")
     return names

@@ -126,8 +126,10 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
         models = {"left_out": paths.listing / name / "sft_refined", "sft_refined": params.taught}
         for row, model in models.items():
             with record.timed(f"{name}.{row}"):
-                both = asking.answers(load_listing_model(model), read_note(model), held_out, f"{name}.{row}")
-            evaluation.add(row, *both)
+                free, held, _ = asking.answers(
+                    load_listing_model(model), read_note(model), held_out, f"{name}.{row}"
+                )
+            evaluation.add(row, free, held)
         found = evaluation.metrics()
         metrics["_tests"] += [{**test, "category": name} for test in found.pop("_tests")]
         metrics |= {f"{row}_{name}": figures for row, figures in found.items()}

@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 from components.catalog.format.schema import CatalogSchema
 from components.opal.evaluate.listings.held_out import HeldOutListings
+from components.opal.model.certainty.abstain import Stated, about_point, threshold_of, without_doubtful
 from components.opal.model.certainty.certainty import Certainty
 from components.opal.model.language.listing_model import ListingModel
 from components.opal.model.language.pictures import catalogue_pictures, tower_of
-from components.opal.model.params import ListingEvalParams
+from components.opal.model.params import DescribeParams, ListingEvalParams
 from components.opal.model.writing.generate import Decoding, Generated, ListingGenerator
 from components.stage.paths import Paths
+
+USUAL_POINT = DescribeParams()  # of a profile that says nothing else
+
+
+class Described(NamedTuple):
+    """What ``vitrine describe`` would leave of answers, and a sentence on what it leaves out."""
+
+    stated: list[Stated]
+    point: str
+
+
+class Written(NamedTuple):
+    """Answers written freely and held to the schema; and the latter without what is doubtful."""
+
+    free: list[Generated]
+    held: list[Generated]
+    described: Described
 
 
 @dataclass(frozen=True)
@@ -22,6 +42,7 @@ class Asking:
     params: ListingEvalParams
     schema: CatalogSchema
     paths: Paths
+    point: DescribeParams = USUAL_POINT
 
     def answers(
         self,
@@ -30,7 +51,7 @@ class Asking:
         held_out: HeldOutListings,
         what: str,
         certainty: Certainty | None = None,
-    ) -> tuple[list[Generated], list[Generated]]:
+    ) -> Written:
         """Listings of every product, written freely and held to the schema.
 
         Args:
@@ -44,8 +65,26 @@ class Asking:
         categories = [target.category for target in held_out.targets]
         printed = [listing.printed if listing else frozenset() for listing in held_out.refined]
         free, held = generator.both(shown, categories, what=what, printed=printed)
-        if certainty is None:
-            return free, held
-        sure, also = (certainty.calibrated(answers, categories, generator.titled) for answers in (free, held))
-        same = (h is f for f, h in zip(free, held, strict=True))  # which the count of tokens asks
-        return sure, [f if as_before else h for f, h, as_before in zip(sure, also, same, strict=True)]
+        if certainty is not None:
+            sure, also = (
+                certainty.calibrated(answers, categories, generator.titled) for answers in (free, held)
+            )
+            same = [h is f for f, h in zip(free, held, strict=True)]  # which the count of tokens asks
+            free, held = sure, [f if alike else h for f, h, alike in zip(sure, also, same, strict=True)]
+        return Written(free, held, self._described(held, categories, generator, certainty))
+
+    def _described(
+        self,
+        held: Sequence[Generated],
+        categories: Sequence[str],
+        generator: ListingGenerator,
+        certainty: Certainty | None,
+    ) -> Described:
+        """As ``vitrine describe`` states them; whether a photo is unlike all others is not asked here."""
+        asked = self.point.precision, self.point.completion
+        least = 0.0 if certainty is None else threshold_of(certainty, *asked)
+        stated = [
+            without_doubtful([one], least, [False], partial(generator.titled, category))[0]
+            for one, category in zip(held, categories, strict=True)
+        ]
+        return Described(stated, about_point(certainty, *asked))

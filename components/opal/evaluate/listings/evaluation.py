@@ -15,6 +15,7 @@ import pyarrow as pa
 from components.catalog.format.attributes import pairs
 from components.catalog.format.records import PAIRS
 from components.catalog.format.schema import CatalogSchema
+from components.opal.evaluate.listings.answers import Described
 from components.opal.evaluate.listings.held_out import HeldOutListings
 from components.opal.evaluate.listings.macro_f1 import (
     Counts,
@@ -32,6 +33,8 @@ from components.retrieval.significance import bootstrap_interval, paired_bootstr
 
 Floats = npt.NDArray[np.float64]
 MODES = ("raw", "constrained")
+CHANCES = pa.list_(pa.struct([("name", pa.string()), ("value", pa.float64())]))
+SHOWN = (("stated_title", pa.string()), ("left_out", CHANCES), ("point", pa.string()))
 SLICED = ("attribute_f1", "hallucination_rate")
 EQUAL_TO = "sft_refined"  # at whose completion rows are compared
 RELIANCE = "picture_reliance"
@@ -63,6 +66,14 @@ class Measured:
     values: dict[str, Floats] = field(default_factory=dict)
 
 
+def _shown(described: Described, i: int) -> dict[str, Any]:
+    """Columns ``SHOWN`` of a product: title of what is stated, and how sure of what is left out."""
+    one = described.stated[i]
+    title = one.generated.listing.title if one.generated.listing else ""
+    left_out = [{"name": name, "value": chance} for name, chance in sorted(one.left_out.items())]
+    return {"stated_title": title, "left_out": left_out, "point": described.point}
+
+
 def prefixed(mode: str, name: str) -> str:
     """``raw_valid`` and ``constrained_valid``; other measures of raw decoding have plain names."""
     return f"{mode}_{name}" if mode == "constrained" or name == "valid" else name
@@ -88,6 +99,7 @@ class ListingEvaluation:
         self.measured: dict[str, dict[str, Measured]] = {}
         self.pretrained: dict[str, bool] = {}
         self.ranked: dict[str, Ranked] = {}
+        self._described: set[str] = set()
         self._rows: list[dict[str, Any]] = []
 
     def add(
@@ -96,12 +108,15 @@ class ListingEvaluation:
         raw: Sequence[Generated],
         constrained: Sequence[Generated],
         pretrained: bool | None = None,
+        *,
         also: Mapping[str, Floats] = MappingProxyType({}),
+        described: Described | None = None,
     ) -> None:
         """Measure one variant. ``pretrained`` is recorded for rows whose meaning hangs on it.
 
         Args:
             also: further measures, one value per product, which no way of decoding changes.
+            described: what a seller is shown of the constrained answers; kept beside them, not measured.
         """
         if pretrained is not None:
             self.pretrained[variant] = pretrained
@@ -109,8 +124,11 @@ class ListingEvaluation:
         self.measured[variant] = {mode: self._measure(generated) for mode, generated in both.items()}
         self.measured[variant]["raw"].values.update(also)
         self.ranked[variant] = Ranked(self.held_out.targets, constrained, self.held_out.groups)
+        if described is not None:
+            self._described.add(variant)
         for i, target in enumerate(self.held_out.targets):
-            self._rows.append(self._row(variant, i, target, raw[i], constrained[i]))
+            row = self._row(variant, i, target, raw[i], constrained[i])
+            self._rows.append(row | (_shown(described, i) if described else {}))
 
     def _measure(self, generated: Sequence[Generated]) -> Measured:
         listings = [g.listing for g in generated]
@@ -270,7 +288,8 @@ class ListingEvaluation:
         text = ["variant", "product_id", "category", "group_id"]
         fields = [(name, pa.string()) for name in text] + [("noise", pa.list_(pa.string()))]
         fields += [("raw_text", pa.string()), ("constrained_text", pa.string())]
-        fields += [("confidence", pa.list_(pa.struct([("name", pa.string()), ("value", pa.float64())])))]
+        fields += [("confidence", CHANCES)]
+        fields += [(name, kind) for name, kind in SHOWN if variant in self._described]
         for side in ("generated", "truth", "seller", "refined"):
             fields += [(f"{side}_title", pa.string()), (f"{side}_attributes", PAIRS)]
         for mode, measured in self.measured[variant].items():

@@ -26,7 +26,7 @@ from components.opal.model.certainty.certainty import read_certainty
 from components.opal.model.language.files import load_listing_model, read_note
 from components.opal.model.language.listing_model import ListingModel
 from components.opal.model.listings import refined_listings
-from components.opal.model.params import ListingEvalParams, ListingParams, SftParams
+from components.opal.model.params import DescribeParams, ListingEvalParams, ListingParams, SftParams
 from components.opal.model.sft.samples import read_lessons
 from components.opal.model.sft.starting_model import note_of, starting_model
 from components.opal.model.writing.generate import Generated
@@ -42,11 +42,15 @@ PREFERRED = ("sft_refined", "dpo")  # rows whose reliance on the picture is comp
 
 
 class Blocks(Params):
-    """What the stage reads of params.yaml; ``listing`` and ``sft`` are of the row that was never trained."""
+    """What the stage reads of params.yaml; ``listing`` and ``sft`` are of the row that was never trained,
+
+    and ``describe`` says what a seller is shown of an answer.
+    """
 
     listing: ListingParams
     sft: SftParams
     listing_eval: ListingEvalParams
+    describe: DescribeParams = DescribeParams()
 
 
 def run(params: Blocks, paths: Paths, record: Record) -> None:
@@ -79,17 +83,17 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
         titles = [n[0].title if n else "" for n in near]
         same = probed(Known(rows, refined, features), held_out, titles, schema)
         evaluation.add("linear_probe", same, same)
-    asking = Asking(how, schema, paths)
+    asking = Asking(how, schema, paths, params.describe)
     for name in TRAINED:
         folder = paths.listing / name
         model, note = load_listing_model(folder), read_note(folder)
         with record.timed(name):
-            both = asking.answers(model, note, held_out, name, read_certainty(folder))
+            free, held, described = asking.answers(model, note, held_out, name, read_certainty(folder))
         with record.timed(f"{name}.{RELIANCE}"):
             judged = name in PREFERRED
             also = {RELIANCE: picture_reliance(model, note, held_out, asking)} if judged else {}
-        _note_speed(name, both, record)
-        evaluation.add(name, *both, also=also)
+        _note_speed(name, free, held, record)
+        evaluation.add(name, free, held, also=also, described=described)
     _zero_shot(params, asking, evaluation, record)
     with record.timed("intervals"):
         metrics, tables = evaluation.metrics(), evaluation.tables()
@@ -109,9 +113,8 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
     }
 
 
-def _note_speed(name: str, both: tuple[list[Generated], list[Generated]], record: Record) -> None:
+def _note_speed(name: str, free: list[Generated], held: list[Generated], record: Record) -> None:
     """Tokens that were written, each once, per second."""
-    free, held = both
     tokens = sum(g.tokens for g in free) + sum(
         h.tokens for g, h in zip(free, held, strict=True) if h is not g
     )
@@ -126,9 +129,9 @@ def _zero_shot(params: Blocks, asking: Asking, evaluation: ListingEvaluation, re
         return
     model, note = _first_model(params, asking.paths)
     with record.timed("zero_shot"):
-        both = asking.answers(model, note, evaluation.held_out, "zero_shot")
-    evaluation.add("zero_shot", *both, pretrained=True)
-    _note_speed("zero_shot", both, record)
+        free, held, _ = asking.answers(model, note, evaluation.held_out, "zero_shot")
+    evaluation.add("zero_shot", free, held, pretrained=True)
+    _note_speed("zero_shot", free, held, record)
 
 
 def _first_model(params: Blocks, paths: Paths) -> tuple[ListingModel, dict[str, Any]]:

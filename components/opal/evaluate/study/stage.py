@@ -232,7 +232,7 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
         name, folder = row_name(row, seed), paths.listing / seed / row
         model, note = load_listing_model(folder), read_note(folder)
         with record.timed(name):
-            free, held = asking.answers(model, note, held_out, name, read_certainty(folder))
+            free, held, _ = asking.answers(model, note, held_out, name, read_certainty(folder))
             judged = row in (*PREFERRED, CONTROL, *ALONE)
             also = {RELIANCE: picture_reliance(model, note, held_out, asking)} if judged else {}
         evaluation.add(name, free, held, also=also)
