@@ -41,6 +41,6 @@ class ProductType(Params):
     measure: tuple[str, int, int, int] | None = None
 
 
-_SOLD = yaml.safe_load(Path(__file__).with_name("assortment.yaml").read_text(encoding="utf-8"))
+_SOLD = yaml.safe_load(Path(__file__).with_name("assortment.yaml").read_bytes())
 TYPES = {name: ProductType(name=name, **kind) for name, kind in _SOLD.items()}
 CATEGORIES: tuple[str, ...] = tuple(dict.fromkeys(kind.category for kind in TYPES.values()))
