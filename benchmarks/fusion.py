@@ -26,11 +26,10 @@ from components.encoder.model.features.pixels import PixelCache
 from components.encoder.model.features.rows import read_rows
 from components.encoder.model.train.training_set import split_rows
 from components.encoder.model.train.views import random_views
-from components.fusion.model.align.contrast import Contrast, query_to_product
-from components.fusion.model.data.pairs import PairBatch
+from components.fusion.model.data.pairs import PairBatch, query_to_product
 from components.fusion.model.fuse.fusing import Fusing
 from components.fusion.model.fuse.training_set import make_fuse_data
-from components.fusion.model.networks.create import create_network
+from components.fusion.model.networks.layers import create_network
 from components.fusion.model.params import AlignImageParams, AlignmentParams, FuseParams, FusionParams
 from components.fusion.model.towers.aligned import load_towers
 from components.fusion.model.towers.product_texts import WholeTexts
@@ -74,8 +73,7 @@ class ThroughTowers:
             text, image = self.encoder.encode_text(tokens), self.encoder.encode_image(views)
         there = torch.ones(len(text), dtype=torch.bool)
         fused = self.fusing.module(text, image, there, there)
-        contrast = Contrast.of(batch, torch.device("cpu"))
-        return {"loss": query_to_product(queries, fused, 1 / self.fusing.params.temperature, contrast)}
+        return {"loss": query_to_product(queries, fused, 1 / self.fusing.params.temperature, batch)}
 
     def ids(self, step: tuple[PairBatch, Tensor, Tensor]) -> dict[str, list[str]]:
         """The queries and products of a step."""

@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,21 +80,14 @@ def halves(items: Sequence[Item]) -> dict[str, list[int]]:
     }
 
 
-class JsonlPictures:
-    """The train split of a ``products.jsonl``, as the stage reads a catalogue's."""
+def jsonl_pictures(folder: Path, most: int) -> list[tuple[bytes, str]]:
+    """Pictures of the train split of a ``products.jsonl``, as the stage reads a catalogue's."""
+    from components.vlclip.grounding.dense.teach import chosen_pictures
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def spread(self, most: int) -> list[tuple[bytes, str]]:
-        """At most ``most`` encoded pictures with their types, which take turns."""
-        from components.vlclip.grounding.dense.teach import chosen_pictures
-
-        lines = (self.folder / "products.jsonl").read_text(encoding="utf-8").splitlines()
-        rows = [row for row in map(json.loads, lines) if row["split"] == "train"]
-        kinds = [row["category_path"][-1] for row in rows]
-        chosen = chosen_pictures(kinds, most)
-        return [((self.folder / rows[i]["image"]).read_bytes(), kinds[i]) for i in chosen]
+    lines = (folder / "products.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [row for row in map(json.loads, lines) if row["split"] == "train"]
+    kinds = [row["category_path"][-1] for row in rows]
+    return [((folder / rows[i]["image"]).read_bytes(), kinds[i]) for i in chosen_pictures(kinds, most)]
 
 
 def street_params(params: GroundParams) -> GroundParams:
@@ -115,7 +109,7 @@ def taught(products: Path, params: GroundParams, file: Path) -> tuple[Grounder, 
 
     start = time.perf_counter()
     encoder = lambda: starting_model(load_params("encoder", EncoderParams, file))  # noqa: E731
-    made = make_grounder(params, encoder, JsonlPictures(products))
+    made = make_grounder(params, encoder, partial(jsonl_pictures, products))
     return made.grounder, time.perf_counter() - start
 
 
@@ -141,15 +135,16 @@ def grounded(
 def baselines(folder: Path, items: Sequence[Item]) -> dict[str, Answers]:
     """Boxes that need no text."""
     from components.encoder.model.features.pixels import square
-    from components.vlclip.evaluate import baseline_boxes
+    from components.vlclip.evaluate.grounding import foregrounds, random_boxes
+    from components.vlclip.model.boxes import centre_boxes
 
     names = sorted({i.image for i in items})
     pixels = np.stack([square((folder / n).read_bytes(), 64) for n in names])
-    salient = dict(zip(names, baseline_boxes.foregrounds(pixels), strict=True))
+    salient = dict(zip(names, foregrounds(pixels), strict=True))
     boxes = {
-        "whole_image": baseline_boxes.whole_images(len(items)),
-        "centre_crop": baseline_boxes.centre_crops(len(items), 0.75),
-        "random_box": baseline_boxes.random_boxes(len(items), seed=0),
+        "whole_image": centre_boxes(len(items), 1.0),
+        "centre_crop": centre_boxes(len(items), 0.75),
+        "random_box": random_boxes(len(items), seed=0),
         "foreground": np.array([salient[i.image] for i in items]),
     }
     return {name: Answers(b, (b[:, :2] + b[:, 2:]) / 2) for name, b in boxes.items()}

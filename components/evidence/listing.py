@@ -30,6 +30,7 @@ class SellerListing:
     group_id: str
     vector: Vector = field(default_factory=lambda: NO_VECTOR, compare=False)
     image: bytes = field(default=b"", repr=False)
+    printed: Mapping[str, float] = field(default_factory=dict, compare=False)  # words on the picture
     # by attribute and value, so far measured
     support: dict[tuple[str, str], float] = field(default_factory=dict, compare=False)
 

@@ -56,11 +56,9 @@ class EndpointModel:
         )
 
     async def close(self) -> None:
-        """Close the connections."""
         await self._client.close()
 
     async def reply(self, request: Request) -> Reply:
-        """See ``ChatModel``."""
         body, problem = self._body(request), ""
         for retry in range(self._params.retries + 1):
             await self._turn(retry)

@@ -74,7 +74,6 @@ class LocalModel:
         self._grammar: Any = None
 
     async def reply(self, request: Request) -> Reply:
-        """See ``ChatModel``."""
         import torch
 
         inputs = self._inputs(request)
@@ -96,7 +95,6 @@ class LocalModel:
         return self._reply(output, length, request.max_tokens)
 
     async def close(self) -> None:
-        """Free the weights."""
         self._model = self._processor = self._tokenizer = self._grammar = None
 
     def _inputs(self, request: Request) -> Any:
@@ -110,10 +108,11 @@ class LocalModel:
         return inputs.to(self._device)
 
     def _processor_of(self, request: Request, length: int) -> Any:
-        from components.llm.schema_decoding import SchemaDecoding, token_grammar
+        import llguidance.hf
 
         if self._grammar is None:
-            self._grammar = token_grammar(self._tokenizer, self._model.config.get_text_config().vocab_size)
+            vocabulary = self._model.config.get_text_config().vocab_size
+            self._grammar = llguidance.hf.from_tokenizer(self._tokenizer, n_vocab=vocabulary)
         return SchemaDecoding(self._grammar, json.dumps(dict(request.schema)), length, self._ends()[0])
 
     def _ends(self) -> list[int]:
@@ -164,3 +163,42 @@ def _turn_of(message: Message, pictures: bool) -> dict[str, Any]:
 
         content.insert(0, {"type": "image", "image": Image.open(io.BytesIO(message.picture)).convert("RGB")})
     return {"role": message.role, "content": content}
+
+
+class SchemaDecoding:
+    """Decoding under a JSON Schema, with llguidance: a token that would break the schema cannot be chosen.
+
+    A logits processor for one sequence, in the sense of transformers.
+
+    Args:
+        tokens: llguidance's view of the tokenizer. schema: JSON text.
+        prompt_length: tokens before the answer.
+        end: the token that ends an answer; all that is left once the JSON is complete.
+    """
+
+    def __init__(self, tokens: Any, schema: str, prompt_length: int, end: int) -> None:
+        import llguidance
+        import llguidance.torch
+
+        # compact separators: free whitespace lets a weak model write blanks until it is cut
+        compact = {"whitespace_flexible": False}
+        grammar = llguidance.LLMatcher.grammar_from_json_schema(schema, defaults=compact)
+        self._matcher = llguidance.LLMatcher(tokens, grammar)
+        self._mask = llguidance.torch.allocate_token_bitmask(1, tokens.vocab_size)
+        self._seen, self._end = prompt_length, end
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Scores ``[1, vocabulary]`` with minus infinity at every token that breaks the schema."""
+        import llguidance.torch
+        import torch
+
+        for token in input_ids[0, self._seen :].tolist():
+            self._matcher.consume_token(token)
+        self._seen = input_ids.shape[1]
+        if self._matcher.is_stopped():
+            ended = torch.full_like(scores, float("-inf"))
+            ended[:, self._end] = 0.0
+            return ended
+        llguidance.torch.fill_next_token_bitmask(self._matcher, self._mask, 0)
+        llguidance.torch.apply_token_bitmask_inplace(scores, self._mask.to(scores.device))
+        return scores

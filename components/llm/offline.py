@@ -33,7 +33,6 @@ class OfflineModel:
         self.counts: dict[str, int] = {}
 
     async def reply(self, request: Request) -> Reply:
-        """See ``ChatModel``."""
         rule = self._rules.get(request.task)
         if rule is None:
             raise ReplyError(f"there is no written rule for the task {request.task!r}")

@@ -37,7 +37,6 @@ class ResponseCache:
         self._cache.set(key.hex(), {"text": reply.text, "cut": reply.cut, "tokens": tokens})
 
     def close(self) -> None:
-        """Close the folder."""
         self._cache.close()
 
 

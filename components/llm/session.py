@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
@@ -10,11 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from components.llm.budget import Spending
 from components.llm.chat import ChatModel, Message, Reply, Request, Usage
 from components.llm.errors import BudgetSpentError, EndpointError, ReplyError, TooManyFailuresError
-from components.llm.json_answer import SchemaCheck, parse_answer
-from components.llm.params import LLMParams
+from components.llm.params import Budget, LLMParams
 from components.llm.response_cache import ResponseCache
 from components.stage.record import Exchange
 
@@ -22,6 +22,53 @@ T = TypeVar("T")
 R = TypeVar("R")
 QUOTED = 400  # characters of a bad answer that are shown to the model again
 WINDOW = 4  # items taken up per request under way, so that a slow one does not delay the others
+CHARACTERS_PER_TOKEN = 3  # an estimate on the safe side, for what is under way and not yet counted
+PICTURE_TOKENS = 1024  # likewise
+# Models put JSON into a Markdown fence even when they are asked not to.
+FENCE = re.compile(r"^\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*$", re.DOTALL)
+
+
+class SchemaCheck:
+    """Checks answers against one JSON Schema (2020-12)."""
+
+    def __init__(self, schema: Mapping[str, Any]) -> None:
+        from jsonschema import Draft202012Validator
+
+        self._validator = Draft202012Validator(dict(schema))
+
+    def problem(self, value: object) -> str:
+        """What breaks the schema first; empty when nothing does. Never quotes the answer at length."""
+        error = next(iter(self._validator.iter_errors(value)), None)
+        if error is None:
+            return ""
+        where = ".".join(map(str, error.absolute_path)) or "the answer"
+        return f"{where}: {' '.join(error.message.split())[-120:]}"
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key is named twice")
+    return found
+
+
+def parse_answer(text: str, check: SchemaCheck) -> tuple[dict[str, Any] | None, str]:
+    """The object that ``text`` holds, and why there is none.
+
+    One Markdown fence around the whole is taken off. Nothing is repaired beyond that: a repaired
+    answer is one that the model did not give.
+    """
+    fenced = FENCE.match(text)
+    try:
+        value = json.loads(fenced.group(1) if fenced else text, object_pairs_hook=_without_repeats)
+        # halves of characters and numbers without end can be written as JSON, and stored nowhere
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+        if not isinstance(value, dict):
+            return None, "not a JSON object"
+        problem = check.problem(value)
+    except (ValueError, RecursionError) as error:
+        return None, f"not JSON ({str(error)[:80]})"
+    return (None, problem) if problem else (value, "")
 
 
 @dataclass(frozen=True)
@@ -66,6 +113,48 @@ class Watched:
         return answer
 
 
+class Spending:
+    """Counts answers, cached ones included, and requests under way."""
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self.requests = 0
+        self.usage = Usage()
+        self._under_way: list[int] = []  # tokens of each request
+
+    def count(self, usage: Usage) -> None:
+        self.requests += 1
+        self.usage += usage
+
+    def reserve(self, request: Request) -> int:
+        """Set aside the tokens that a request may cost; give the result to ``settle``.
+
+        Raises:
+            BudgetSpentError: it might go over the budget. What is set aside counts as spent, so the budget
+                holds at any concurrency.
+        """
+        characters = sum(len(m.text) for m in request.messages)
+        pictures = sum(m.picture is not None for m in request.messages)
+        tokens = request.max_tokens + characters // CHARACTERS_PER_TOKEN + PICTURE_TOKENS * pictures
+        requests = self.requests + len(self._under_way) + 1
+        total = self.usage.total + sum(self._under_way) + tokens
+        for key, spent in (("requests", requests), ("tokens", total)):
+            most = getattr(self._budget, key)
+            if most is not None and spent > most:
+                raise BudgetSpentError(
+                    f"The budget of {most:,} {key} is spent; every answer so far is cached. Raise "
+                    f"llm.budget.{key} and run again: the work goes on where it stopped."
+                )
+        self._under_way.append(tokens)
+        return tokens
+
+    def settle(self, reserved: int, usage: Usage | None) -> None:
+        """A request that had so many tokens reserved came back with ``usage``, or without an answer."""
+        self._under_way.remove(reserved)
+        if usage is not None:
+            self.count(usage)
+
+
 class ChatSession:
     """One stage's conversation with one model; close it when done.
 
@@ -84,7 +173,6 @@ class ChatSession:
         self._stop: BudgetSpentError | EndpointError | None = None
 
     async def close(self) -> None:
-        """Close the model and the cache."""
         await self.model.close()
         if self._cache is not None:
             self._cache.close()
@@ -169,7 +257,7 @@ class ChatSession:
             if self._stop is not None:
                 raise self._stop
             try:
-                reservation = self.spending.reserve(request)
+                reserved = self.spending.reserve(request)
             except BudgetSpentError as error:
                 self._stop = error
                 raise
@@ -180,7 +268,7 @@ class ChatSession:
                 self._stop = error
                 raise
             finally:
-                self.spending.settle(reservation, None if reply is None else reply.usage)
+                self.spending.settle(reserved, None if reply is None else reply.usage)
             return reply
 
 

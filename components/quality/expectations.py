@@ -54,7 +54,6 @@ class Check:
 
     @property
     def columns(self) -> set[str]:
-        """Every column that is looked at."""
         named = {self.arguments.get(name) for name in ("column", "column_A", "column_B")}
         condition = self.arguments.get("row_condition")
         if isinstance(condition, Mapping) and isinstance(condition.get("column"), Mapping):
@@ -132,9 +131,8 @@ def _validated(frame: pd.DataFrame, checks: Sequence[Check]) -> dict[int, Any]:
         .add_batch_definition_whole_dataframe("all")
         .get_batch(batch_parameters={"dataframe": frame})
     )
-    suite = gx.ExpectationSuite(
-        name="checks", expectations=[_expectation(check, i) for i, check in enumerate(checks)]
-    )
+    asked = [_expectation(check, i) for i, check in enumerate(checks)]
+    suite = gx.ExpectationSuite(name="checks", expectations=asked)
     form = {"result_format": "COMPLETE", "unexpected_index_column_names": ["row"]}
     found = batch.validate(suite, result_format=form)
     return {result.expectation_config.meta["check"]: result for result in found.results}
@@ -203,12 +201,9 @@ def _reason(check: Check, row: Mapping[Hashable, Any]) -> str:
     value = row[check.column] if check.column else None
     length = len(value) if isinstance(value, str) else 0
     # Columns of problems are sentences already; of anything else the beginning tells which one is meant.
-    columns = {n: held if n.endswith("_problem") else shortened(held) for n, held in _named(row).items()}
+    named = {str(name): held for name, held in row.items()}
+    columns = {n: held if n.endswith("_problem") else shortened(held) for n, held in named.items()}
     return check.reason.format_map(columns | {"value": shortened(value), "length": length})
-
-
-def _named(row: Mapping[Hashable, Any]) -> dict[str, Any]:
-    return {str(name): held for name, held in row.items()}
 
 
 def shortened(value: Any) -> Any:

@@ -31,7 +31,7 @@ class Expectation(Params):
     kwargs: dict[str, Any] = Field(default_factory=dict)
     where: dict[str, str] = Field(default_factory=dict, max_length=1)  # of rows with {column: value} only
     # warning sets the row aside (where a gate has a quarantine), critical fails the gate, info is reported
-    severity: str = Field(pattern=r"^(critical|warning|info|\$\{\w+\})$")
+    severity: str = Field("critical", pattern=r"^(critical|warning|info|\$\{\w+\})$")
     description: str = ""  # what must hold; without one, the type and its arguments
     reason: str = ""  # said of a row that fails: {value} and {length} of it, or any column
     field: str = ""  # what the page names as the field; without one, the column

@@ -54,7 +54,12 @@ class Verdict:
         try:
             yield
         except Exception as error:
-            self._give_up(error)
+            text = " ".join(str(error).split())
+            if isinstance(error, VitrineError):
+                self.errors.append(f"it could not be checked: {text}")
+            else:
+                what = f"{type(error).__name__}: {text[:200]}"
+                self.errors.append(f"it could not be checked ({what}), and nothing passes unchecked")
 
     def note_input(self, file: Path) -> None:
         """Note the file's sha256, so that the page says which bytes were judged."""
@@ -66,22 +71,12 @@ class Verdict:
         Raises:
             GateError: as ``validate``; or a check would set rows aside, and there is nowhere to put them.
         """
-        for check in checks:
-            if check.severity == "warning":
-                raise GateError(
-                    f"'{check.says}' of {check.kind} has severity warning, but no row of it can be set aside;"
-                    " make it critical or info"
-                )
+        if aside := next((check for check in checks if check.severity == "warning"), None):
+            raise GateError(
+                f"'{aside.says}' of {aside.kind} has severity warning, but no row of it can be set aside; "
+                "make it critical or info"
+            )
         self.outcomes += [of_kind(outcome, kind) for outcome in validate(frame, checks)]
-
-    def _give_up(self, error: Exception) -> None:
-        """Note that the checks ended early; such a verdict has not passed."""
-        text = " ".join(str(error).split())
-        if isinstance(error, VitrineError):
-            self.errors.append(f"it could not be checked: {text}")
-        else:
-            what = f"{type(error).__name__}: {text[:200]}"
-            self.errors.append(f"it could not be checked ({what}), and nothing passes unchecked")
 
     def bad_rows(self, kind: str, counted_only: bool = False) -> set[int]:
         """Rows of a kind that were set aside; negative ones were never built."""
@@ -99,15 +94,11 @@ class Verdict:
 
     def failures(self) -> list[str]:
         """Why the gate fails, causes before what follows from them; empty when it passes."""
-        found = list(self.errors)
-        found += [
-            f"the check '{o.check.says}' could not be done: {o.error}" for o in self.outcomes if o.error
-        ]
+        broken = [o for o in self.outcomes if o.error]
+        found = [*self.errors, *(f"the check '{o.check.says}' could not be done: {o.error}" for o in broken)]
         for kind in self.rows:
             if self.fraction(kind) > self.max_bad_fraction:
-                worst = ", ".join(
-                    f"{count} not '{name}'" for name, count in list(self.reasons(kind).items())[:3]
-                )
+                worst = ", ".join(f"{n} not '{name}'" for name, n in list(self.reasons(kind).items())[:3])
                 found.append(
                     f"{len(self.bad_rows(kind, counted_only=True))} of {self.rows[kind]:,} {kind} are bad "
                     f"({self.fraction(kind):.1%}, max_bad_fraction is {self.max_bad_fraction:.1%}): {worst}"
@@ -115,15 +106,12 @@ class Verdict:
         for outcome in self.outcomes:
             if outcome.check.severity == "critical" and not outcome.success and not outcome.error:
                 first = next(iter(outcome.reasons.values()), outcome.observed)
-                example = (
-                    f" ({len(outcome.failing)} rows; first: {first})" if outcome.rows > 1 else f" ({first})"
-                )
-                found.append(f"'{outcome.check.says}' does not hold{example}")
+                many = f"{len(outcome.failing)} rows; first: " if outcome.rows > 1 else ""
+                found.append(f"'{outcome.check.says}' does not hold ({many}{first})")
         return found
 
     @property
     def passed(self) -> bool:
-        """Whether the data may go on."""
         return not self.failures()
 
     def summary(self) -> dict[str, Any]:
@@ -169,18 +157,8 @@ def write_quarantine(path: Path, bad: Sequence[BadRow]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schema = pa.schema(
-        [
-            ("kind", pa.string()),
-            ("product_id", pa.string()),
-            ("query_id", pa.string()),
-            ("row", pa.int64()),
-            ("field", pa.string()),
-            ("reason", pa.string()),
-            ("expectation", pa.string()),
-            ("counted", pa.bool_()),
-        ]
-    )
+    types = {"row": pa.int64(), "counted": pa.bool_()}
+    schema = pa.schema([(name, types.get(name, pa.string())) for name in BadRow._fields])
     path.parent.mkdir(parents=True, exist_ok=True)
     columns: dict[str, list[Any]] = {name: [row[i] for row in bad] for i, name in enumerate(schema.names)}
     columns["row"] = [row if row >= 0 else None for row in columns["row"]]

@@ -86,16 +86,14 @@ def _resampled_means(units: NDArray[np.float64], seed: int, samples: int) -> NDA
     n = len(units)
     kept = n > 1 and n * samples <= MOST_TABLE_CELLS
     if len(distinct) * 8 <= n and (len(distinct) <= FEW_UNITS or not kept):
-        return _means_of(_multinomial(distinct, counts, seed, samples))
-    if not kept:
-        return _means_of(_one_by_one(units, seed, samples))
-    table, block = _drawn_counts(n, seed, samples), max(1, BLOCK_DRAWS // n)
-    # In blocks, for floats of the whole table would be eight times its size.
-    parts = (table[i : i + block].astype(np.float64) @ units for i in range(0, samples, block))
-    return _means_of(np.concatenate(list(parts)))
-
-
-def _means_of(totals: NDArray[np.float64]) -> NDArray[np.float64]:
+        totals = _multinomial(distinct, counts, seed, samples)
+    elif not kept:
+        totals = _one_by_one(units, seed, samples)
+    else:
+        table, block = _drawn_counts(n, seed, samples), max(1, BLOCK_DRAWS // n)
+        # In blocks, for floats of the whole table would be eight times its size.
+        parts = (table[i : i + block].astype(np.float64) @ units for i in range(0, samples, block))
+        totals = np.concatenate(list(parts))
     means: NDArray[np.float64] = totals[:, 0] / totals[:, 1]
     return means
 
@@ -131,6 +129,15 @@ def _limits(means: NDArray[np.float64]) -> tuple[float, float]:
 def _check(samples: int) -> None:
     if samples < 1:
         raise RetrievalDataError(f"A bootstrap needs at least 1 sample, not {samples}.")
+
+
+def _equally_long(a: ArrayLike, b: ArrayLike, what: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    first, second = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if first.shape != second.shape or first.ndim != 1:
+        raise RetrievalDataError(
+            f"{what} needs two equally long lists, not {first.shape} and {second.shape}."
+        )
+    return first, second
 
 
 def bootstrap_interval(
@@ -183,11 +190,7 @@ def paired_bootstrap(
         RetrievalDataError: lengths differ, no query is left, or ``samples`` is below 1.
     """
     _check(samples)
-    first, second = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    if first.shape != second.shape or first.ndim != 1:
-        raise RetrievalDataError(
-            f"A paired test needs two equally long lists, not {first.shape} and {second.shape}."
-        )
+    first, second = _equally_long(a, b, "A paired test")
     units = _units(first - second, clusters)
     if not len(units):
         raise RetrievalDataError("A paired test needs at least one query with both values defined.")
@@ -219,11 +222,7 @@ def bootstrap_ratio(
         RetrievalDataError: lengths differ, or ``samples`` is below 1.
     """
     _check(samples)
-    first, second = np.asarray(part, np.float64), np.asarray(whole, np.float64)
-    if first.shape != second.shape or first.ndim != 1:
-        raise RetrievalDataError(
-            f"A ratio needs two equally long lists, not {first.shape} and {second.shape}."
-        )
+    first, second = _equally_long(part, whole, "A ratio")
     undefined = np.isnan(first) | np.isnan(second)
     sums = [_units(np.where(undefined, np.nan, v), clusters)[:, 0] for v in (first, second)]
     units = np.stack(sums, axis=1)

@@ -17,7 +17,6 @@ import pyarrow.parquet as pq
 
 from components.encoder.model.features.pixels import alone, shard_paths
 from components.encoder.model.features.vector_cache import VERSION, Vectors
-from components.fusion.model.params import EncodeParams
 from components.fusion.model.towers.towers import Items, Towers, joined
 from components.stage.files.publish import published
 from components.stage.resume import sha256_file
@@ -26,20 +25,18 @@ KEPT = 4  # arrays: a workspace and its profiles share the folder
 FLAGS = 2  # numbers behind a product's vectors: has it a text, has it a picture
 
 
-def product_vectors(towers: Towers, encode: EncodeParams, catalogue: Path, cache: Path | None) -> Items:
-    """Every product's vectors, in catalogue order, without the rows.
-
-    Args:
-        cache: folder of what is known; None computes afresh and keeps nothing.
+def product_vectors(towers: Towers, catalogue: Path) -> Items:
+    """Every product's vectors, in catalogue order, without the rows; towers without cache keep nothing.
 
     Raises:
         FusionDataError: there is no product. ImageError: a picture cannot be read; names the product.
     """
-    if cache is None:
+    if towers.cache is None:
         return joined(towers.stream(catalogue))
-    settings = (VERSION, towers.model.model_sha256, towers.text.model_dump_json(), encode.model_dump_json())
+    blocks = (towers.text.model_dump_json(), towers.params.model_dump_json())
+    settings = (VERSION, towers.model.model_sha256, *blocks)
     key = " ".join([*settings, *map(sha256_file, shard_paths(catalogue))])
-    file = cache / "search" / f"{hashlib.sha256(key.encode()).hexdigest()[:40]}.npy"
+    file = towers.cache / "search" / f"{hashlib.sha256(key.encode()).hexdigest()[:40]}.npy"
     kept = _read(file)
     if kept is None:
         with alone(file):

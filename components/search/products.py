@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,17 +15,20 @@ from components.catalog.format.attributes import of_pairs
 from components.catalog.format.parquet import row_groups
 from components.catalog.format.records import TEXT_COLUMNS
 from components.encoder.model.features.pixels import shard_paths
+from components.encoder.model.features.query_types import Floats, QueryTypes
 from components.encoder.search.conditions import FIELDS, Condition
 from components.encoder.search.conditions import fulfilling as products_fulfilling
 from components.fusion.model.data.product_text import field_text
 from components.fusion.model.errors import FusionDataError
+from components.fusion.model.fuse.item_vectors import Asked
 from components.fusion.model.params import Bm25Params, FieldName, FusionParams
-from components.fusion.model.sources.bm25 import Bm25, Scores
-from components.fusion.model.sources.words import words
+from components.fusion.model.sources.bm25 import Bm25, Scores, words
+from components.fusion.model.towers.towers import Items
 from components.retrieval.hits import Hit
 from components.retrieval.ranking import top_k
 from components.search.question import Question
 
+SURE = 0.5  # a type below it is less likely than that it is another, or none
 Row = Mapping[str, Any]
 Flags = npt.NDArray[np.bool_]
 
@@ -82,17 +85,12 @@ def hits_of(catalogue: Path, places: npt.NDArray[np.int64], scores: npt.NDArray[
     """The products at ``places``, best first."""
     wanted = set(places.tolist())
     rows = {at: row for at, row in enumerate(catalogue_rows(catalogue)) if at in wanted}
-    return [
-        Hit(
-            rank,
-            float(score),
-            row["product_id"],
-            row["title"] or "",
-            row["product_type"],
-            of_pairs(row["attributes"]),
-        )
-        for rank, (row, score) in enumerate(zip((rows[at] for at in places), scores, strict=True), start=1)
-    ]
+    found = []
+    for rank, (at, score) in enumerate(zip(places, scores, strict=True), start=1):
+        row = rows[at]
+        about = (row["product_id"], row["title"] or "", row["product_type"], of_pairs(row["attributes"]))
+        found.append(Hit(rank, float(score), *about))
+    return found
 
 
 def unknown_words(index: Bm25, text: str) -> tuple[str, ...]:
@@ -115,3 +113,40 @@ def by_words(question: Question, catalogue: Path, fusion: FusionParams) -> Found
     scores = index.scores([question.text])
     found = ranked(question, catalogue, scores, scores[0] > 0, "words (BM25)")
     return replace(found, unknown=unknown_words(index, question.text))
+
+
+class Likeliest(NamedTuple):
+    """The likeliest type of a query, and its probability among the catalogue's types."""
+
+    name: str
+    probability: float
+
+
+def ask_types(
+    asked: Asked, types: QueryTypes, said: Floats, items: Items, catalogue: Path
+) -> tuple[Asked, Likeliest]:
+    """A query with the log-probability of every product's type, and the likeliest type.
+
+    Args:
+        said: the query's log-probabilities of ``types``, ``[1, types]``.
+        items: all products of the catalogue, in its order.
+    """
+    rows = [{"product_type": row["product_type"]} for row in catalogue_rows(catalogue)]
+    best = int(said[0].argmax())
+    likeliest = Likeliest(types.names[best], float(np.exp(said[0, best])))
+    return asked.typed(types, said, replace(items, rows=rows)), likeliest
+
+
+def fits(likeliest: Likeliest | None) -> bool:
+    """Whether a type of the catalogue clearly fits a query; not where nobody has asked."""
+    return likeliest is not None and likeliest.probability >= SURE
+
+
+def no_type(likeliest: Likeliest | None) -> str:
+    """A remark where no type of the catalogue fits a query; empty else."""
+    if likeliest is None or fits(likeliest):
+        return ""
+    return (
+        "No product type clearly fits this query: the likeliest of the catalogue's types, "
+        f"{likeliest.name}, has {likeliest.probability:.0%}."
+    )

@@ -15,7 +15,7 @@ import numpy as np
 from components.encoder.search.conditions import Condition
 from components.fusion.model.data.product_text import plain
 from components.fusion.model.errors import FusionDataError
-from components.fusion.model.fuse.item_vectors import Asked, evidence_of, fused_vectors, unpictured
+from components.fusion.model.fuse.item_vectors import Asked, evidence_of, fused_vectors
 from components.fusion.model.networks.files import TrainedNetwork, load_network
 from components.fusion.model.params import EncodeParams
 from components.fusion.model.sources.bm25 import Bm25, Scores
@@ -24,8 +24,17 @@ from components.fusion.model.towers.aligned import load_towers
 from components.fusion.model.towers.towers import Flags, Items, Towers
 from components.retrieval.ranking import top_k
 from components.search.kept import product_vectors
-from components.search.products import Found, fulfilling, hits_of, unknown_words, word_index
-from components.search.typed import Likeliest, ask_types, fits, no_type
+from components.search.products import (
+    Found,
+    Likeliest,
+    ask_types,
+    fits,
+    fulfilling,
+    hits_of,
+    no_type,
+    unknown_words,
+    word_index,
+)
 
 AT_ONCE = 4096  # products that a network reads
 NAMES = {
@@ -39,17 +48,14 @@ NAMES = {
 
 @dataclass(frozen=True)
 class FusionModel:
-    """The frozen towers and the network that stands on them; ``cache`` keeps the products' vectors."""
+    """The frozen towers and the network that stands on them."""
 
     towers: Towers
     network: TrainedNetwork
-    encode: EncodeParams
-    cache: Path | None
 
     def products(self, catalogue: Path) -> Items:
         """Vectors of all products, in catalogue order."""
-        found = product_vectors(self.towers, self.encode, catalogue, self.cache)
-        return found if self.network.pictures else unpictured(found)
+        return self.network.shown(product_vectors(self.towers, catalogue))
 
 
 def open_model(
@@ -62,19 +68,11 @@ def open_model(
     """
     loaded = load_towers(models / "align_image")
     found = load_network(models / network, loaded.model_sha256)
-    return FusionModel(Towers(loaded, found.text, encode, cache, threads), found, encode, cache)
+    return FusionModel(Towers(loaded, found.text, encode, cache, threads), found)
 
 
-def gather(model: FusionModel, text: str, catalogue: Path) -> Evidence:
-    """What every source says of all products, for one query."""
-    return _gather(model, text, catalogue, _words(model, catalogue))[0]
-
-
-def _words(model: FusionModel, catalogue: Path) -> Bm25:
-    return word_index(catalogue, model.network.text.fields, model.network.bm25)
-
-
-def _gather(model: FusionModel, text: str, catalogue: Path, index: Bm25) -> tuple[Evidence, Likeliest | None]:
+def gather(model: FusionModel, text: str, catalogue: Path, index: Bm25) -> tuple[Evidence, Likeliest | None]:
+    """What every source says of all products, for one query, and the likeliest type of it."""
     asked = Asked.of(model.towers.queries([text]), [text], index)
     items, likeliest = model.products(catalogue), None
     if (types := model.network.types) is not None:
@@ -106,27 +104,24 @@ def search(model: FusionModel, text: str, k: int, where: Sequence[Condition], ca
     """
     if not plain(text) or k < 1:
         raise FusionDataError("Say what to search for: a text that is not empty, and k of at least 1.")
-    index, gate = _words(model, catalogue), model.network.gate
-    every, likeliest = _gather(model, text, catalogue, index)
-    allowed = fulfilling(catalogue, where) & every.seen
-    places = np.flatnonzero(allowed)
+    network, gate = model.network, model.network.gate
+    index = word_index(catalogue, network.text.fields, network.bm25)
+    every, likeliest = gather(model, text, catalogue, index)
+    places = np.flatnonzero(fulfilling(catalogue, where) & every.seen)
     near, unknown = nearest(every.scores["text"], every.sees["text"]), unknown_words(index, text)
     if not len(places):
         return Found([], "", near, unknown, no_type(likeliest), fits(likeliest))
     evidence = every.of(places)
-    scores = evidence.scores["fused"] if gate is None else gate.rank(evidence)
+    if gate is None:
+        scores, by = evidence.scores["fused"], "vectors alone"
+    else:
+        shares = zip(gate.sources, gate.source_weights(evidence)[0], strict=True)
+        told = ", ".join(f"{NAMES[source]} {share:.0%}" for source, share in shares)
+        scores, by = gate.rank(evidence), f"mixture: {told}"
     best = top_k(scores, k)[0]
-    shares = "" if gate is None else _shares(model, evidence)
-    by = f"{model.network.name}'s mixture: {shares}" if gate else f"{model.network.name}'s vectors alone"
     hits = hits_of(catalogue, places[best], scores[0, best])
-    return Found(hits, f"Ranked by {by}.", near, unknown, no_type(likeliest), fits(likeliest))
-
-
-def _shares(model: FusionModel, evidence: Evidence) -> str:
-    gate = model.network.gate
-    assert gate is not None
-    shares = zip(gate.sources, gate.source_weights(evidence)[0], strict=True)
-    return ", ".join(f"{NAMES[source]} {share:.0%}" for source, share in shares)
+    ranked_by = f"Ranked by {network.name}'s {by}."
+    return Found(hits, ranked_by, near, unknown, no_type(likeliest), fits(likeliest))
 
 
 def nearest(text: Scores, seen: Flags) -> float | None:

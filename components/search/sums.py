@@ -15,15 +15,22 @@ from components.fusion.answer.choose import composed_scores
 from components.fusion.model.baselines import cosine, hybrid_scores, hybrid_sources, weighted_sum, with_types
 from components.fusion.model.fuse.item_vectors import Asked
 from components.fusion.model.params import EncodeParams, FusionParams
-from components.fusion.model.sources.bm25 import Scores
-from components.fusion.model.sources.words import words
+from components.fusion.model.sources.bm25 import Scores, words
 from components.fusion.model.towers.aligned import load_towers
 from components.fusion.model.towers.towers import Flags, Items, Towers
 from components.search.kept import product_vectors
-from components.search.products import Found, ranked, unknown_words, word_index
+from components.search.products import (
+    Found,
+    Likeliest,
+    ask_types,
+    fits,
+    no_type,
+    ranked,
+    unknown_words,
+    word_index,
+)
 from components.search.question import Question
 from components.search.search import nearest
-from components.search.typed import Likeliest, ask_types, fits, no_type
 
 # Words beside a picture that ask for nothing of their own: "this one, but in navy"
 JOINING = frozenset(
@@ -69,7 +76,7 @@ def by_sum(question: Question, shop: Shop, answer: Answer | None, system: str) -
     loaded = load_towers(shop.models / "align_image")
     check_towers(answer, loaded.model_sha256)
     towers = Towers(loaded, shop.fusion.text, shop.encode, shop.cache, shop.threads)
-    items = product_vectors(towers, shop.encode, shop.catalogue, shop.cache)
+    items = product_vectors(towers, shop.catalogue)
     near: float | None = None
     likeliest: Likeliest | None = None
     asked: Asked | None = None

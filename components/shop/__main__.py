@@ -8,15 +8,49 @@ from __future__ import annotations
 
 import argparse
 import sys
+from base64 import b64encode
+from collections.abc import Iterable
+from io import BytesIO
 from pathlib import Path
 
-from components.shop.contact_sheet import contact_sheet, save_page, save_sheet
+from PIL import Image, ImageDraw
+
+from components.catalog.format.records import Product, Truth
 from components.shop.errors import ShopError
 from components.shop.params import ShopParams
 from components.shop.shop import Shop
 from components.stage.arguments import Parser
 from components.stage.errors import VitrineError
+from components.stage.files.pages import render_page
+from components.stage.files.publish import published, write_text
 from components.stage.params import load_params
+
+GAP_PX = 4
+TEMPLATE = Path(__file__).with_name("contact_sheet.jinja")
+
+
+def contact_sheet(items: Iterable[tuple[Product, Truth]], columns: int, boxes: bool) -> Image.Image:
+    """The pictures of ``items`` in rows of ``columns``; ``boxes`` outlines each product's true place."""
+    pictures = [_outlined(product, truth) if boxes else _decoded(product) for product, truth in items]
+    side = max((picture.width for picture in pictures), default=1) + GAP_PX
+    rows = -(-len(pictures) // columns)
+    sheet = Image.new("RGB", (columns * side + GAP_PX, rows * side + GAP_PX), (250, 250, 250))
+    for number, picture in enumerate(pictures):
+        row, column = divmod(number, columns)
+        sheet.paste(picture, (column * side + GAP_PX, row * side + GAP_PX))
+    return sheet
+
+
+def _decoded(product: Product) -> Image.Image:
+    return Image.open(BytesIO(product.image)).convert("RGB")
+
+
+def _outlined(product: Product, truth: Truth) -> Image.Image:
+    picture = _decoded(product)
+    if truth.box is not None:
+        x0, y0, x1, y1 = (value * picture.width for value in truth.box)
+        ImageDraw.Draw(picture).rectangle((x0, y0, x1 - 1, y1 - 1), outline=(255, 0, 60))
+    return picture
 
 
 def _arguments(argv: list[str]) -> argparse.Namespace:
@@ -37,9 +71,14 @@ def main(argv: list[str]) -> int:
         items = list(shop.sample(arguments.count, arguments.product_type))
         for output in arguments.outputs:
             if output.suffix == ".html":
-                save_page(items, output)
+                cards = [
+                    (product, truth, b64encode(product.image).decode("ascii")) for product, truth in items
+                ]
+                write_text(output, render_page(TEMPLATE, cards=cards))
             elif output.suffix == ".png":
-                save_sheet(contact_sheet(items, arguments.columns, arguments.boxes), output)
+                sheet = contact_sheet(items, arguments.columns, arguments.boxes)
+                with published(output) as temporary, temporary.open("wb") as handle:
+                    sheet.save(handle, "PNG")
             else:
                 raise ShopError(f"{output}: only .png and .html can be written.")
             print(output)

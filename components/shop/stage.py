@@ -15,8 +15,6 @@ ROWS_PER_SHARD = 4096
 
 
 class ShopStage(Params):
-    """Parameters of the stage."""
-
     shop: ShopParams = ShopParams()
 
 

@@ -34,10 +34,8 @@ def _sync(arguments: argparse.Namespace) -> int:
     elif not result.waiting:
         print("Everything is recorded already.")
     if result.waiting:
-        print(
-            f"{result.waiting} records are not published yet; they wait in .vitrine/records/.",
-            file=sys.stderr,
-        )
+        waiting = f"{result.waiting} records are not published yet; they wait in .vitrine/records/."
+        print(waiting, file=sys.stderr)
     return 1 if result.waiting or result.warnings else 0
 
 
@@ -46,10 +44,10 @@ def _compare(arguments: argparse.Namespace) -> int:
     from components.tracking.compare.compare import Wanted, compare
     from components.tracking.compare.page import page_path, write_page
 
-    def _paired(a: Any, b: Any, seed: int, groups: Sequence[str] | None) -> Any:
-        return paired_bootstrap(a, b, seed, SAMPLES, groups)
+    def _paired(a: Any, b: Any, groups: Sequence[str] | None) -> Any:
+        return paired_bootstrap(a, b, arguments.seed, SAMPLES, groups)
 
-    wanted = Wanted(_paired, arguments.seed, arguments.force, arguments.apart)
+    wanted = Wanted(_paired, arguments.force, arguments.apart)
     found = compare(HERE, [arguments.a, *arguments.others], wanted)
     page = arguments.page
     if page is None and not arguments.json:
@@ -153,7 +151,7 @@ def _path(arguments: argparse.Namespace) -> int:
 
 
 def _clean(arguments: argparse.Namespace) -> int:
-    from components.tracking.publish.cleaning import clean
+    from components.tracking.publish.pending import clean
 
     cleaned = clean(HERE, arguments.days)
     print(f"{cleaned.records} published records and {cleaned.orphans} marks without a record removed.")
@@ -174,7 +172,6 @@ def _ui(arguments: argparse.Namespace) -> int:
 
 
 def parser() -> Parser:
-    """The command line."""
     top = Parser(prog="python -m components.tracking", description=__doc__)
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 

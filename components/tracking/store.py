@@ -7,7 +7,6 @@ that is down cost minutes.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import logging
 import os
@@ -22,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
+
+from filelock import FileLock
 
 from components.stage.errors import ConfigurationError
 from components.stage.files.publish import published
@@ -64,11 +65,8 @@ class Store:
     def shown(self) -> str:
         """The address without user and password."""
         parts = urlsplit(self.uri)
-        return (
-            self.uri
-            if "@" not in parts.netloc
-            else urlunsplit(parts._replace(netloc=parts.netloc.rsplit("@", 1)[1]))
-        )
+        _, at, host = parts.netloc.rpartition("@")
+        return urlunsplit(parts._replace(netloc=host)) if at else self.uri
 
     @property
     def http(self) -> bool:
@@ -85,13 +83,13 @@ class Store:
         return self.database is not None and not self.database.exists()
 
 
-def store_of(root: Path, environ: Mapping[str, str] = os.environ) -> Store:
+def store_of(root: Path) -> Store:
     """The store of the workspace at ``root``: ``MLFLOW_TRACKING_URI``, or its own SQLite file.
 
     A profile's worktree ``<workspace>/.vitrine/work/<profile>`` shares the store of the main workspace.
     """
     root = root.resolve()
-    uri = environ.get("MLFLOW_TRACKING_URI", "")
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
     if not uri:
         database = (main_workspace(root) or root) / "mlruns" / "mlflow.db"
     elif uri.startswith("sqlite:///"):
@@ -212,20 +210,13 @@ def _make(database: Path) -> None:
         return
     from mlflow.tracking import MlflowClient
 
-    # Made aside and renamed: a kill during the migrations must not leave half a schema.
-    with _alone(database):
+    database.parent.mkdir(parents=True, exist_ok=True)
+    # One at a time: the second of two would replace what the first has begun to fill.
+    with FileLock(database.parent / f".{database.name}.lock", preserve_lock_file=True):
         if not database.exists():
+            # Made aside and renamed: a kill during the migrations must not leave half a schema.
             with published(database) as temporary:
                 MlflowClient(tracking_uri=address_of(temporary)).search_experiments(max_results=1)
-
-
-@contextmanager
-def _alone(database: Path) -> Iterator[None]:
-    """Make one SQLite store at a time: the second of two would replace what the first has begun to fill."""
-    database.parent.mkdir(parents=True, exist_ok=True)
-    with (database.parent / f".{database.name}.lock").open("a") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)  # freed by the kernel when its process dies
-        yield
 
 
 def connect(store: Store) -> Any:
@@ -343,10 +334,11 @@ def ui_command(root: Path, port: int) -> list[str]:
         UnknownReferenceError: the store is a server, which has a page of its own.
     """
     store = store_of(root)
-    if store.database is None and store.uri.startswith("http"):
+    if store.http:
         raise UnknownReferenceError(f"The runs are on a server: open {front_page(store.shown)} in a browser.")
+    mlflow = (sys.executable, "-m", "mlflow")  # this environment's, also where its bin is not on the path
     command = [
-        *(sys.executable, "-m", "mlflow"),  # this environment's, also where its bin is not on the path
+        *mlflow,
         "server",
         "--host",
         "127.0.0.1",

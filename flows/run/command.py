@@ -21,7 +21,7 @@ from components.report.budget import plan_table, print_summary
 from components.report.display import Display
 from components.stage.errors import InvalidDataError
 from components.stage.record import StageResult
-from components.tracking.compare.kept import keep_results
+from components.tracking.compare.sides import keep_results
 from flows.errors import FlowError
 from flows.importing import check_import
 from flows.options import Request

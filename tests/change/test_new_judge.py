@@ -36,7 +36,7 @@ def changed(root: Path) -> None:
     panel = refine / "judge_panel.py"
     text = panel.read_text()
     for before, after in (
-        ("import mllm, schema", "import mllm, recalled_maker, schema"),
+        ("import mllm, printed_text, schema", "import mllm, printed_text, recalled_maker, schema"),
         ("support, mllm)", "support, mllm, recalled_maker)"),
     ):
         assert text.count(before) == 1

@@ -14,8 +14,7 @@ from components.shop.errors import ShopError
 from components.shop.params import EngagementParams, QueryCounts, ShopParams
 from components.shop.shop import Shop
 from components.shop.texts import text, wording
-from components.shop.texts.engagement import appeal, desirability
-from components.shop.texts.queries import Wish, ask
+from components.shop.texts.queries import Wish, appeal, ask, desirability
 from components.shop.texts.text import write_listing
 from tests.data.parameter_blocks import shop_block
 

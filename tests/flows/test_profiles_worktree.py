@@ -16,7 +16,7 @@ from rich.console import Console
 
 from components.parameters.profiles import profile_text, without_import, work_name
 from components.stage.errors import ConfigurationError
-from components.tracking.compare.kept import keep_results
+from components.tracking.compare.sides import keep_results
 from flows.errors import WorkspaceError
 from flows.garbage import Cleaning, collect
 from flows.profiles import (

@@ -185,7 +185,7 @@ def test_an_edit_reruns_what_it_can_change_and_nothing_else() -> None:
     assert "catalog" not in users("components/encoder/model/towers/losses.py")
     assert users("components/encoder/evaluate/pointing.py") == {"encoder_eval", "vlclip_eval"}
     gates = {"catalog_quality", "embeddings_quality", "refined_quality", "preferences_quality"}
-    assert users("components/quality/page.py") == gates
+    assert users("components/quality/reports.py") == gates
     assert users("components/report/page/style.py") == {"report"}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,12 @@ from components.evidence.listing import SellerListing
 from components.evidence.params import WordParams
 from components.evidence.words import Words
 from components.opal.refine.decisions import Decision, applied, refine
+from components.opal.refine.judges.printed_text import PrintedTextJudge
 from components.opal.refine.judges.schema import SchemaJudge, recognised
 from components.opal.refine.judges.title import TitleJudge
 from components.opal.refine.known_values import KnownValues
 from components.opal.refine.params import TitleParams
+from components.shop.assortment import TYPES
 
 ROOT = Path(__file__).parents[2]
 WORDS = WordParams(most_words=500, min_count=3, typo_ratio=8, min_chars=4, synonym_purity=0.8)
@@ -280,6 +283,9 @@ def test_the_refinement_shares_no_words_with_those_who_write_and_spoil_listings(
     theirs |= {h.replace("{value}", "").strip(" -").casefold() for h in noise.HEDGES}
     for name in ("texts/text", "texts/wording", "assortment"):
         theirs |= _strings(ROOT / f"components/shop/{name}.py")
+    for kind in TYPES.values():
+        seen = {*kind.parts, *chain(*kind.parts.values()), *map(str, kind.measure or ())}
+        theirs |= {kind.name, kind.category, *kind.materials, *kind.uses, *seen}
     theirs = {text for text in theirs if any(c.isalpha() for c in text)}
     rooms = ("components/opal/refine", "components/evidence")
     files = sorted(file for room in rooms for file in (ROOT / room).rglob("*.py"))
@@ -292,3 +298,53 @@ def test_the_refinement_shares_no_words_with_those_who_write_and_spoil_listings(
 
 # An article, a conjunction, a byte order, a word of SQL, and one that takes back no value ("like new").
 ENGLISH = {"a", " and ", "big", "table", "new"}
+
+
+def titled(title: str, *printed: str) -> list[str]:
+    """The words of a title after the judge, of a hammer on which some words are printed."""
+    words = Words(WORDS, SCHEMA)
+    for _ in range(4):
+        words.add("Teal hammer by Rosvik", "", "hammer")
+        words.add("Ochre saw with free gift today", "", "saw")
+    words.finish()
+    asked = replace(listing(title), printed=dict.fromkeys(printed, 0.9))
+    [found] = TitleJudge(words, TitleParams()).judge([asked])
+    return [decision.new_value for decision in found]
+
+
+def test_a_printed_word_is_a_name_and_mends_only_what_the_catalogue_knows() -> None:
+    assert titled("Teal hammer by Rosvok") == ["Teal", "hammer", "by", "Rosvok"]
+    assert titled("Teal hammer by Rosvok", "rosvik")[-1] == "Rosvik"
+    assert titled("Teal hammer by Rosvok", "rosvok", "rosvik")[-1] == "Rosvok", "it is printed like this"
+    assert titled("Teal hammer by Rosvok", "rosvak")[-1] == "Rosvok", "a reader misreads letters, too"
+    assert titled("Teal hammer by Rosvik", "rosvak")[-1] == "Rosvik"
+    assert titled("Teal hammer free gift today") == ["Teal", "hammer", "", "", ""]
+    assert titled("Teal hammer free gift today", "free", "gift", "today")[-1] == "today"
+
+
+@pytest.mark.parametrize(
+    ("stated", "printed", "found"),
+    [
+        ({"maker": "Tarnow & Sons"}, ("tarnow", "sons"), [("keep", "Tarnow & Sons")]),
+        ({"maker": "Quenby"}, ("quenby",), [("keep", "Quenby")]),
+        ({"maker": "Quenbi"}, ("quenby",), [("normalise", "Quenby")]),
+        ({"maker": "Rosvik"}, ("rosvic",), []),  # misread
+        ({"maker": "Quenbi"}, ("quenbe",), []),  # unknown here
+        ({"maker": "GT-2160"}, ("gt-2160",), [("keep", "GT-2160")]),
+        ({"grip": "bare wood"}, ("bare", "wood"), [("keep", "bare wood")]),
+        ({"grip": "rubber"}, ("rubber", "bare", "wood"), []),  # two values are printed
+        ({"grip": "rubber"}, ("bare", "wood"), []),  # another one: nothing is dropped for it
+        ({"length_cm": "30"}, ("30",), []),  # of what?
+        ({"weight": "heavy"}, ("heavy",), []),
+    ],
+)
+def test_a_printed_value_is_supported(
+    stated: dict[str, str], printed: tuple[str, ...], found: list[tuple[str, str]]
+) -> None:
+    known = KnownValues(100, 3)
+    for maker in ("Quenby", "Rosvik") * 4:
+        known.add(listing(maker=maker), SCHEMA)
+    asked = replace(listing(**stated), printed=dict.fromkeys(printed, 0.9))
+    [decisions] = PrintedTextJudge(SCHEMA, known).judge([asked])
+    assert [(d.decision, d.new_value) for d in decisions] == found
+    assert all(d.support == 0.9 for d in decisions)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from components.quality.expectations import Check, Outcome
-from components.quality.page import state, validation_page
+from components.quality.reports import state, validation_page
 from components.quality.verdict import BadRow, Verdict
 from tests.accessible import assert_structured, grave_findings, needs_chromium
 

@@ -17,9 +17,8 @@ from components.shop.__main__ import main
 from components.shop.assortment import TYPES, ProductType
 from components.shop.design import Specification, contrasting_colours, generator, pick
 from components.shop.params import ShopParams
-from components.shop.pictures.outlines import outlines
 from components.shop.pictures.paint import FINISHES, Look, Sprite, View, paint
-from components.shop.pictures.scene import bounds
+from components.shop.pictures.scene import bounds, outlines
 from components.shop.pictures.shapes import box, ellipse, ribbon, symmetric
 from components.shop.texts.queries import grades
 from tests.data.parameter_blocks import shop_block

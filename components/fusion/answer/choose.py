@@ -26,11 +26,11 @@ from components.fusion.model.baselines import (
     weighted_sum,
     with_types,
 )
-from components.fusion.model.fuse.item_vectors import Asked
+from components.fusion.model.fuse.item_vectors import Asked, type_scores
 from components.fusion.model.networks.files import TrainedNetwork
 from components.fusion.model.params import FusionParams
 from components.fusion.model.sources.bm25 import Bm25, Scores
-from components.fusion.model.sources.standardise import standardised
+from components.fusion.model.sources.evidence import standardised
 from components.fusion.model.towers.towers import Items, Towers
 
 COMPOSED = 300  # queries of picture and changed value that choose their weights
@@ -52,9 +52,7 @@ class Validation:
     def types(self, types: QueryTypes) -> Scores:
         """Log-probability ``[Q, N]`` of the products' types."""
         found = types.log_probabilities(self.task.texts, self.towers.features(self.task.texts))
-        told = self.asked.typed(types, found, self.items).types
-        assert told is not None
-        return told
+        return type_scores(types, found, self.items)
 
     def ask(self, texts: list[str]) -> Asked:
         """Queries, as they are asked of the products."""

@@ -2,27 +2,75 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow.parquet as pq
 
+from components.catalog.format.attributes import pairs
 from components.catalog.format.records import Split
-from components.catalog.format.schema import read_schema
+from components.catalog.format.schema import CatalogSchema, read_schema
+from components.catalog.format.shards import product_of
+from components.catalog.noise.params import NoiseParams
+from components.catalog.noise.seller_text import SellerNoise
 from components.encoder.model.features.held_out import asked_in, one_spelling, query_task
-from components.encoder.model.features.vector_cache import Vectors
-from components.fusion.evaluate.conditions import carelessly_written, sparse, without_pictures, without_texts
 from components.fusion.evaluate.params import FusionEvaluationParams
 from components.fusion.evaluate.table import Question, Scorer, Table
+from components.fusion.model.baselines import Questions
+from components.fusion.model.data.product_text import field_text
 from components.fusion.model.errors import NoQueriesError
 from components.fusion.model.params import FusionParams
 from components.fusion.model.towers.aligned import load_towers
-from components.fusion.model.towers.towers import Items, Towers, joined
+from components.fusion.model.towers.towers import Flags, Items, Towers, joined
 from components.retrieval.metrics import Qrels
+
+
+def _chosen(items: Items, share: float, seed: int) -> Flags:
+    """About ``share`` of the products, by a hash of their ids."""
+
+    def _draw(product_id: str) -> float:
+        digest = hashlib.sha256(f"missing\x1f{seed}\x1f{product_id}".encode()).digest()
+        return int.from_bytes(digest[:8], "big") / 2**64
+
+    return np.array([_draw(name) < share for name in items.product_ids])
+
+
+def without_pictures(items: Items, share: float, seed: int) -> Items:
+    """A share of the products loses its picture."""
+    gone = _chosen(items, share, seed)
+    return replace(items, image=np.where(gone[:, None], 0, items.image), has_image=items.has_image & ~gone)
+
+
+def without_texts(items: Items, share: float, seed: int) -> Items:
+    """The same share of the products loses all of its text."""
+    gone = _chosen(items, share, seed)
+    return replace(items, text=np.where(gone[:, None], 0, items.text), has_text=items.has_text & ~gone)
+
+
+def carelessly_written(
+    items: Items, towers: Towers, schema: CatalogSchema, noise: NoiseParams, seed: int
+) -> Items:
+    """Every listing as a far more careless seller would write it, encoded again."""
+    writer = SellerNoise(noise, schema, seed)
+    rows = []
+    for row in items.rows:
+        listing, _ = writer.apply(product_of(row))
+        changed = {"title": listing.title, "description": listing.description}
+        rows.append({**row, **changed, "attributes": pairs(listing.attributes)})
+    text, has_text = towers.texts(rows)
+    return replace(items, rows=rows, text=text, has_text=has_text)
+
+
+def sparse(items: Items, share: float) -> Flags:
+    """About ``share`` of the products: those with the fewest words in title, attributes and description."""
+    fields = ("title", "attributes", "description")
+    words = np.array([sum(len(field_text(row, f).split()) for f in fields) for row in items.rows])
+    few: Flags = words <= np.quantile(words, share, method="lower")
+    return few
 
 
 class Settings(NamedTuple):
@@ -40,8 +88,7 @@ class HeldOut:
 
     items: Items
     question: Question
-    queries: Vectors
-    features: npt.NDArray[np.float16]  # of the queries' texts [Q, F]
+    questions: Questions
 
 
 def open_towers(folder: Path, settings: Settings) -> Towers:
@@ -69,7 +116,7 @@ def read_split(towers: Towers, split: Split, settings: Settings) -> HeldOut:
     known = asked_in(catalogue, {"train", "validation"} - {split})
     taught = np.array([one_spelling(text) in known for text in task.texts], dtype=bool)
     question = Question(task, wanted, taught)
-    return HeldOut(items, question, towers.queries(task.texts), towers.features(task.texts))
+    return HeldOut(items, question, Questions(task, towers, settings.fusion))
 
 
 def _desirability(catalogue: Path, query_ids: list[str], product_ids: list[str]) -> Qrels:
@@ -101,7 +148,6 @@ class Measured:
         self.few_words = sparse(self.items, settings.params.sparse_share)
 
     def add(self, table: Table, scorers: Mapping[str, Scorer]) -> None:
-        """All rows of ``scorers``."""
         for variant, scorer in scorers.items():
             table.add(variant, self.items, scorer, self.few_words)
             for name, items in self.worse:

@@ -5,27 +5,27 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from components.encoder.model.features.query_types import QueryTypes
-from components.fusion.evaluate.held_out import HeldOut, Settings
+from components.encoder.model.features.vector_cache import Vectors
+from components.fusion.evaluate.held_out import HeldOut
+from components.fusion.evaluate.params import FusionEvaluationParams
 from components.fusion.evaluate.table import Scorer
 from components.fusion.model.baselines import (
-    average,
+    Questions,
     best_text_share,
     best_type_weight,
     best_weights,
     cosine,
     hybrid_scores,
     hybrid_sources,
-    lexical_index,
     unseen_last,
     weighted,
     weighted_sum,
     with_types,
 )
-from components.fusion.model.fuse.item_vectors import Asked, evidence_of, fused_vectors, unpictured
+from components.fusion.model.fuse.item_vectors import fused_vectors
 from components.fusion.model.networks.files import TrainedNetwork
 from components.fusion.model.sources.bm25 import Scores
-from components.fusion.model.sources.evidence import Evidence
-from components.fusion.model.towers.towers import Items
+from components.fusion.model.towers.towers import Flags, Items
 
 
 class Tuned(NamedTuple):
@@ -36,116 +36,68 @@ class Tuned(NamedTuple):
     type_weight: float  # beside them, in hybrid_image_type
 
 
-class PlainScorer:
-    """The rows that train nothing, on one split's queries.
-
-    BM25 of the same products is asked for by several rows: it is computed once.
-    """
-
-    def __init__(self, held_out: HeldOut, settings: Settings) -> None:
-        self.texts, self.queries = held_out.question.task.texts, held_out.queries
-        self._fusion, self._features = settings.fusion, held_out.features
-        self._asked: list[tuple[Items, Asked]] = []
-
-    def asked(self, items: Items) -> Asked:
-        """The queries, as they are asked of these products."""
-        for known, asked in self._asked:
-            if known is items:
-                return asked
-        index = lexical_index(items, self._fusion.text.fields, self._fusion.bm25)
-        self._asked.append((items, Asked.of(self.queries, self.texts, index)))
-        return self._asked[-1][1]
-
-    def typed(self, types: QueryTypes, items: Items) -> Asked:
-        """The same, with the types that the queries ask for."""
-        return self.asked(items).typed(types, types.log_probabilities(self.texts, self._features), items)
-
-    def bm25(self, items: Items) -> Scores:
-        """BM25 of product texts without markers."""
-        return self.asked(items).lexical
-
-    def text_only(self, items: Items) -> Scores:
-        """The products' text vectors."""
-        return cosine(self.queries, items.text, items.has_text)
-
-    def image_only(self, items: Items) -> Scores:
-        """The products' picture vectors."""
-        return cosine(self.queries, items.image, items.has_image)
-
-    def fixed_weights(self, items: Items, text_share: float) -> Scores:
-        """One proportion of text and picture for all products."""
-        return cosine(self.queries, weighted(items, text_share), items.has_text | items.has_image)
-
-    def hybrid(self, items: Items) -> Scores:
-        """BM25 and text vectors by reciprocal rank."""
-        return hybrid_scores(self.asked(items), items)
-
-    def standardised(self, items: Items) -> list[Scores]:
-        """BM25, text and picture scores on one scale."""
-        return hybrid_sources(self.asked(items), items)
-
-    def hybrid_image(self, items: Items, weights: tuple[float, ...]) -> Scores:
-        """The weighted sum of what ``standardised`` gives."""
-        return unseen_last(weighted_sum(self.standardised(items), weights), items.has_text | items.has_image)
-
-    def hybrid_image_type(self, items: Items, types: QueryTypes, found: Tuned) -> Scores:
-        """The same sum, and the log-probability of the product's type."""
-        told = self.typed(types, items).types
-        assert told is not None
-        total = with_types(
-            weighted_sum(self.standardised(items), found.hybrid_image), told, found.type_weight
-        )
-        return unseen_last(total, items.has_text | items.has_image)
-
-
-def tuned(validation: HeldOut, types: QueryTypes, settings: Settings) -> Tuned:
+def tuned(validation: HeldOut, types: QueryTypes, params: FusionEvaluationParams) -> Tuned:
     """Shares and weights with the highest nDCG@10 on the validation split."""
-    params, qrels, items = settings.params, validation.question.task.qrels, validation.items
-    share = best_text_share(validation.queries, items, qrels, params.text_shares)
-    plain = PlainScorer(validation, settings)
-    sources, told = plain.standardised(items), plain.typed(types, items).types
-    assert told is not None
+    qrels, items = validation.question.task.qrels, validation.items
+    questions = validation.questions
+    share = best_text_share(questions.vectors, items, qrels, params.text_shares)
+    sources, told = hybrid_sources(questions.asked(items), items), questions.types(types, items)
     weights = best_weights(sources, qrels, params.weight_steps)
     return Tuned(share, weights, best_type_weight(weighted_sum(sources, weights), told, qrels))
 
 
-def plain_scorers(plain: PlainScorer, types: QueryTypes, found: Tuned) -> dict[str, Scorer]:
+def plain_scorers(questions: Questions, types: QueryTypes, found: Tuned) -> dict[str, Scorer]:
     """The rows that train nothing, by name."""
+    queries = questions.vectors
+
+    def _seen(items: Items) -> Flags:
+        return items.has_text | items.has_image
+
+    def _weighted(text_share: float) -> Scorer:
+        return lambda items: cosine(queries, weighted(items, text_share), _seen(items))
+
+    def _sum(items: Items) -> Scores:
+        return weighted_sum(hybrid_sources(questions.asked(items), items), found.hybrid_image)
+
+    def _typed_sum(items: Items) -> Scores:
+        return with_types(_sum(items), questions.types(types, items), found.type_weight)
+
     return {
-        "bm25": plain.bm25,
-        "hybrid": plain.hybrid,
-        "hybrid_image": lambda items: plain.hybrid_image(items, found.hybrid_image),
-        "hybrid_image_type": lambda items: plain.hybrid_image_type(items, types, found),
-        "text_only": plain.text_only,
-        "image_only": plain.image_only,
-        "average": lambda items: cosine(plain.queries, average(items), items.has_text | items.has_image),
-        "fixed_weights": lambda items: plain.fixed_weights(items, found.text_share),
+        "bm25": lambda items: questions.asked(items).lexical,
+        "hybrid": lambda items: hybrid_scores(questions.asked(items), items),
+        "hybrid_image": lambda items: unseen_last(_sum(items), _seen(items)),
+        "hybrid_image_type": lambda items: unseen_last(_typed_sum(items), _seen(items)),
+        "text_only": text_only(queries),
+        "image_only": lambda items: cosine(queries, items.image, items.has_image),
+        "average": _weighted(0.5),
+        "fixed_weights": _weighted(found.text_share),
     }
 
 
-def vectors_scorer(held_out: HeldOut, trained: TrainedNetwork) -> Scorer:
+def text_only(queries: Vectors) -> Scorer:
+    """The products' text vectors alone."""
+    return lambda items: cosine(queries, items.text, items.has_text)
+
+
+def vectors_scorer(queries: Vectors, trained: TrainedNetwork) -> Scorer:
     """Scores of a fusion network's item vectors alone."""
-    return lambda items: cosine(
-        held_out.queries,
-        fused_vectors(trained.network, _shown(items, trained)),
-        items.has_text | items.has_image,
-    )
+
+    def _scores(items: Items) -> Scores:
+        vectors = fused_vectors(trained.network, trained.shown(items))
+        return cosine(queries, vectors, items.has_text | items.has_image)
+
+    return _scores
 
 
-def network_scorer(plain: PlainScorer, held_out: HeldOut, trained: TrainedNetwork) -> Scorer:
+def network_scorer(questions: Questions, trained: TrainedNetwork) -> Scorer:
     """Scores of a network with the gate above it; of its vectors where it has none."""
     gate = trained.gate
     if gate is None:
-        return vectors_scorer(held_out, trained)
-    return lambda items: gate.rank(network_evidence(plain, trained, items))
+        return vectors_scorer(questions.vectors, trained)
 
+    def _scores(items: Items) -> Scores:
+        shown = trained.shown(items)
+        fused = fused_vectors(trained.network, shown)
+        return gate.rank(questions.evidence(items, shown, fused, trained.types))
 
-def network_evidence(plain: PlainScorer, trained: TrainedNetwork, items: Items) -> Evidence:
-    """What all sources say of products, that of the network among them."""
-    shown = _shown(items, trained)
-    asked = plain.asked(items) if trained.types is None else plain.typed(trained.types, items)
-    return evidence_of(asked, shown, fused_vectors(trained.network, shown))
-
-
-def _shown(items: Items, trained: TrainedNetwork) -> Items:
-    return items if trained.pictures else unpictured(items)
+    return _scores

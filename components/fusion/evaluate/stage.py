@@ -2,38 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy.typing as npt
 import pyarrow as pa
 import torch
 
 from components.encoder.model.features.query_types import QueryTypes
 from components.fusion.answer.answer import Answer, write_answer, write_types
 from components.fusion.answer.choose import Validation, choose
-from components.fusion.evaluate.gates import gate_table
-from components.fusion.evaluate.held_out import Measured, Settings, open_towers, read_split
+from components.fusion.evaluate.held_out import HeldOut, Measured, Settings, open_towers, read_split
 from components.fusion.evaluate.params import FusionEvaluationParams
 from components.fusion.evaluate.scorers import (
-    PlainScorer,
     network_scorer,
     plain_scorers,
     tuned,
     vectors_scorer,
 )
-from components.fusion.evaluate.table import MAIN, Table
+from components.fusion.evaluate.table import MAIN, Scorer, Table
 from components.fusion.evaluate.variations import add_variations, networks_in
+from components.fusion.model.fuse.item_vectors import gate_weights
 from components.fusion.model.networks.files import load_network
+from components.fusion.model.networks.layers import FusionNetwork
+from components.fusion.model.networks.moe import EXPERTS
 from components.fusion.model.params import FusionParams
 from components.retrieval.published_figures import flat_figures, publish_figures
+from components.retrieval.ranking import top_k
 from components.stage.params import Params
 from components.stage.paths import Paths
 from components.stage.record import Record
 
 
 class Evaluate(Params):
-    """Parameters of the stage."""
-
     fusion: FusionParams
     fusion_eval: FusionEvaluationParams
     study: Path | None = None  # a folder of further models, see ``variations``; all of them are measured too
@@ -71,7 +73,7 @@ def main_table(
         measured = Measured(held_out, towers, settings)
         tuning = read_split(towers, "validation", settings)
         types = towers.query_types(settings.catalogue)
-    found = tuned(tuning, types, settings)
+    found = tuned(tuning, types, params)
     record.metrics["fixed_text_share"] = found.text_share
     names = ("bm25", "text", "image")
     record.metrics |= {f"hybrid_{n}_weight": w for n, w in zip(names, found.hybrid_image, strict=True)}
@@ -80,11 +82,11 @@ def main_table(
     with record.timed("answer"):
         validation = Validation(tuning.items, towers, settings.catalogue, settings.fusion)
         answer = choose(validation, trained, found.hybrid_image, types, found.type_weight)
-    plain = PlainScorer(held_out, settings)
-    scorers = plain_scorers(plain, types, found)
-    scorers |= {name: network_scorer(plain, held_out, network) for name, network in trained.items()}
+    questions = held_out.questions
+    scorers = plain_scorers(questions, types, found)
+    scorers |= {name: network_scorer(questions, network) for name, network in trained.items()}
     if MAIN in trained:
-        scorers[f"{MAIN}_vectors"] = vectors_scorer(held_out, trained[MAIN])
+        scorers[f"{MAIN}_vectors"] = vectors_scorer(questions.vectors, trained[MAIN])
     table = Table(params, held_out.question)
     with record.timed("rows"):
         measured.add(table, scorers)
@@ -92,3 +94,35 @@ def main_table(
         gates = gate_table(experts, scorers, held_out, params.gate_top)
     towers.close()
     return table, gates, (answer, types)
+
+
+GATES = pa.schema(
+    [
+        *((name, pa.string()) for name in ("variant", "query_id", "kind", "product_id", "category")),
+        ("rank", pa.int16()),
+        *((name, pa.float32()) for name in EXPERTS),
+    ]
+)
+
+
+def gate_table(
+    networks: Mapping[str, FusionNetwork], scorers: Mapping[str, Scorer], held_out: HeldOut, top: int
+) -> pa.Table:
+    """Gate weights of the ``top`` products of each query, for every network that has experts."""
+    rows: list[dict[str, Any]] = []
+    for name, network in networks.items():
+        gates = gate_weights(network, held_out.items)
+        if gates is not None:
+            scores = scorers[name](held_out.items)
+            ranking = top_k(scores, min(top, scores.shape[1]))
+            rows += ({"variant": name, **row} for row in _rows(ranking, gates, held_out))
+    return pa.Table.from_pylist(rows, schema=GATES)
+
+
+def _rows(ranking: npt.NDArray[Any], gates: npt.NDArray[Any], held_out: HeldOut) -> Iterator[dict[str, Any]]:
+    task, products = held_out.question.task, held_out.items.rows
+    for query_id, kind, ranked in zip(task.query_ids, task.kinds, ranking, strict=True):
+        for rank, p in enumerate(ranked, start=1):
+            row = {"query_id": query_id, "kind": kind, "rank": rank}
+            row |= {name: products[p][name] for name in ("product_id", "category")}
+            yield row | dict(zip(EXPERTS, map(float, gates[p]), strict=True))

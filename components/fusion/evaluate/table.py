@@ -20,35 +20,14 @@ from components.retrieval.significance import bootstrap_interval, paired_bootstr
 
 Floats = npt.NDArray[np.float64]
 DEPTH = 100
-# metrics of the per-query file
-KEPT = (
-    "ndcg_at_1",
-    "ndcg_at_10",
-    "recall_at_100",
-    "mrr",
-    "desirability_ndcg_at_1",
-    "desirability_ndcg_at_10",
-)
 Scorer = Callable[[Items], Scores]
 MAIN = "moe_bilinear"  # the network that all claims are about
-BASELINES = (
-    "text_only",
-    "average",
-    "fixed_weights",
-    "concat_mlp",
-    "bm25",
-    "hybrid",
-    "hybrid_image",
-    "hybrid_image_type",
-)
+LEXICAL = ("bm25", "hybrid", "hybrid_image", "hybrid_image_type")
+BASELINES = ("text_only", "average", "fixed_weights", "concat_mlp", *LEXICAL)
 # (baseline, metric): what the main network is tested against
 TESTED = [
     *((baseline, metric) for baseline in BASELINES for metric in ("ndcg_at_10", "desirability_ndcg_at_10")),
-    ("text_only", "textual_ndcg_at_10"),
-    *(
-        (baseline, "textual_ndcg_at_10")
-        for baseline in ("bm25", "hybrid", "hybrid_image", "hybrid_image_type")
-    ),
+    *((baseline, "textual_ndcg_at_10") for baseline in ("text_only", *LEXICAL)),
     ("text_only", "visual_ndcg_at_10"),
     ("hybrid_image", "visual_ndcg_at_10"),
     ("hybrid_image_type", "visual_ndcg_at_10"),
@@ -77,9 +56,7 @@ class Question:
 
     task: Task
     desirability: Qrels
-    known: (
-        Flags  # queries whose text taught something: a train query's or, for the gate, a validation query's
-    )
+    known: Flags  # queries whose text taught something: train queries', and validation's for the gate
 
 
 @dataclass
@@ -97,7 +74,8 @@ class Table:
         scores = score(items)
         own = self.values.setdefault(variant, {})
         ranking = top_k(scores, min(DEPTH, scores.shape[1]))
-        own |= self._metrics(ranking)
+        measured = self._metrics(ranking)
+        own |= measured
         kinds = np.array(self.question.task.kinds)
         for kind in sorted(set(kinds)) if len(set(kinds)) > 1 else []:
             for name in ("ndcg_at_1", "ndcg_at_10", "desirability_ndcg_at_10", "mrr"):
@@ -106,7 +84,7 @@ class Table:
             for name in ("ndcg_at_10", "mrr"):
                 own[f"{group}_{name}"] = np.where(chosen, own[name], np.nan)
         own["sparse_text_ndcg_at_10"] = self._among(scores, few_words)
-        self._keep(variant, items, ranking)
+        self._keep(variant, items, ranking, measured)
 
     def add_condition(self, variant: str, name: str, items: Items, score: Scorer) -> None:
         """nDCG@10 on both label sets under a condition."""
@@ -139,12 +117,14 @@ class Table:
         )
         return ndcg_at(judge(top_k(scores[:, chosen], 10), few), 10)
 
-    def _keep(self, variant: str, items: Items, ranking: npt.NDArray[np.int64]) -> None:
-        ids, task, own = items.product_ids, self.question.task, self.values[variant]
+    def _keep(
+        self, variant: str, items: Items, ranking: npt.NDArray[np.int64], measured: dict[str, Floats]
+    ) -> None:
+        ids, task = items.product_ids, self.question.task
         for i, query_id in enumerate(task.query_ids):
             row: dict[str, Any] = {"variant": variant, "task": "queries", "query_id": query_id}
             row["kind"] = task.kinds[i]
-            row |= {name: float(own[name][i]) for name in KEPT}
+            row |= {name: float(values[i]) for name, values in measured.items()}
             self._rows.append(row | {"text": task.texts[i], "top": [ids[p] for p in ranking[i, :10]]})
 
     def add_means(self) -> None:

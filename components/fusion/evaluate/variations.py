@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from components.fusion.evaluate.held_out import Measured, Settings, open_towers, read_split
-from components.fusion.evaluate.scorers import PlainScorer, network_scorer
+from components.fusion.evaluate.scorers import network_scorer, text_only
 from components.fusion.evaluate.table import Scorer, Table
 from components.fusion.model.errors import FusionDataError
 from components.fusion.model.networks.files import load_network
@@ -78,10 +78,10 @@ def add_variations(table: Table, study: Path, models: Path, settings: Settings, 
 def _add(table: Table, variation: Variation, settings: Settings) -> None:
     towers = open_towers(variation.towers, settings)
     held_out = read_split(towers, settings.params.split, settings)
-    plain = PlainScorer(held_out, settings)
-    scorers: dict[str, Scorer] = {f"text_only_{variation.name}": plain.text_only}
+    questions = held_out.questions
+    scorers: dict[str, Scorer] = {f"text_only_{variation.name}": text_only(questions.vectors)}
     for name, folder in variation.networks.items():
         trained = load_network(folder, towers.model.model_sha256)
-        scorers[f"{name}_{variation.name}"] = network_scorer(plain, held_out, trained)
+        scorers[f"{name}_{variation.name}"] = network_scorer(questions, trained)
     Measured(held_out, towers, settings).add(table, scorers)
     towers.close()

@@ -8,14 +8,15 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
+from components.encoder.model.features.held_out import Task
+from components.encoder.model.features.query_types import QueryTypes
 from components.encoder.model.features.vector_cache import Vectors
 from components.fusion.model.data.product_text import field_text
-from components.fusion.model.fuse.item_vectors import Asked
-from components.fusion.model.params import Bm25Params, FieldName
+from components.fusion.model.fuse.item_vectors import Asked, evidence_of, type_scores
+from components.fusion.model.params import Bm25Params, FieldName, FusionParams
 from components.fusion.model.sources.bm25 import Bm25, Scores
-from components.fusion.model.sources.evidence import UNSEEN
-from components.fusion.model.sources.standardise import standardised
-from components.fusion.model.towers.towers import Flags, Items
+from components.fusion.model.sources.evidence import UNSEEN, Evidence, standardised
+from components.fusion.model.towers.towers import Flags, Items, Towers
 from components.retrieval.metrics import Qrels, judge, ndcg_at
 from components.retrieval.ranking import top_k
 
@@ -29,11 +30,6 @@ def weighted(items: Items, text_share: float) -> Vectors:
     total = text_share * items.text + (1 - text_share) * items.image
     out: Vectors = (total / np.linalg.norm(total, axis=1, keepdims=True).clip(1e-12)).astype(np.float32)
     return out
-
-
-def average(items: Items) -> Vectors:
-    """Both halves alike."""
-    return weighted(items, 0.5)
 
 
 def cosine(queries: Vectors, vectors: Vectors, seen: Flags) -> Scores:
@@ -63,6 +59,42 @@ def lexical_index(items: Items, fields: Sequence[FieldName], params: Bm25Params)
     """The products' texts without markers; a product whose text is taken away has none."""
     texts = (" ".join(field_text(row, field) for field in fields) for row in items.rows)
     return Bm25([text if seen else "" for text, seen in zip(texts, items.has_text, strict=True)], params)
+
+
+class Questions:
+    """A split's queries, as they are asked of products.
+
+    BM25 of the same products is asked for several times: it is computed once.
+    """
+
+    def __init__(self, task: Task, towers: Towers, fusion: FusionParams) -> None:
+        self.task, self._fusion = task, fusion
+        self.vectors, self._features = towers.queries(task.texts), towers.features(task.texts)
+        self._asked: list[tuple[Items, Asked]] = []
+
+    def asked(self, items: Items) -> Asked:
+        """The queries, as they are asked of these products."""
+        for known, asked in self._asked:
+            if known is items:
+                return asked
+        index = lexical_index(items, self._fusion.text.fields, self._fusion.bm25)
+        self._asked.append((items, Asked.of(self.vectors, self.task.texts, index)))
+        return self._asked[-1][1]
+
+    def types(self, types: QueryTypes, items: Items) -> Scores:
+        """Log-probability ``[Q, N]`` of the products' types."""
+        return type_scores(types, types.log_probabilities(self.task.texts, self._features), items)
+
+    def evidence(self, items: Items, shown: Items, fused: Vectors, types: QueryTypes | None) -> Evidence:
+        """What all sources say of products; without ``types`` there is no source of that name.
+
+        Args:
+            shown: the products as the network that made ``fused [N, D]`` of them has seen them.
+        """
+        asked = self.asked(items)
+        if types is not None:
+            asked = asked._replace(types=self.types(types, items))
+        return evidence_of(asked, shown, fused)
 
 
 def reciprocal_rank_fusion(sources: Sequence[tuple[Scores, npt.NDArray[np.bool_]]]) -> Scores:

@@ -21,8 +21,10 @@ from components.opal.model.certainty.certainty import Certainty, CertaintyFile, 
 from components.opal.model.errors import ListingConfigurationError, PhotoError
 from components.opal.model.language.files import load_listing_model, read_note
 from components.opal.model.params import DescribeParams
+from components.opal.model.printed.reader import PrintedTextReader, open_reader
 from components.opal.model.writing.generate import Decoding, Generated, ListingGenerator
 from components.stage.files.printable import printable
+from components.stage.paths import Paths
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
 
@@ -35,6 +37,7 @@ class Described:
     category: str
     stated: Stated | None
     problem: str = ""
+    printed: Mapping[str, float] | None = None  # word on the photo to confidence; None: not read
 
     @property
     def generated(self) -> Generated | None:
@@ -51,7 +54,8 @@ class Described:
             "listing": json.loads(self.generated.whole),
             "confidence": _rounded(self.generated.confidence),
         }
-        return out | {"not_visible": _rounded(self.stated.left_out), "unlike_training": self.stated.unlike}
+        out |= {"not_visible": _rounded(self.stated.left_out), "unlike_training": self.stated.unlike}
+        return out if self.printed is None else out | {"printed": _rounded(self.printed)}
 
 
 def _rounded(chances: Mapping[str, float]) -> dict[str, float]:
@@ -102,7 +106,8 @@ def describe(
     """Listings of photos of one category, held to its schema; a bad photo is told, the others go on.
 
     Raises:
-        ListingConfigurationError: the category is unknown. ListingModelFileError: the model cannot be used.
+        ListingConfigurationError: the category is unknown, or printed text is to be read and cannot be.
+        ListingModelFileError: the model cannot be used.
     """
     if category not in schema.categories:
         known = ", ".join(sorted(schema.categories))
@@ -114,8 +119,10 @@ def describe(
     decoding = Decoding(params.batch_size, note["max_new_tokens"], note["precision"])
     speaker = Speaker(ListingGenerator(loaded, note, schema, decoding), certainty, params)
     out: list[Described] = []
-    for start in range(0, len(photos), params.batch_size):
-        out += _describe_batch(photos[start : start + params.batch_size], category, speaker, limits)
+    with open_reader(params.printed_text, Paths().cache, params.threads) as reader:
+        for start in range(0, len(photos), params.batch_size):
+            some = photos[start : start + params.batch_size]
+            out += _describe_batch(some, category, speaker, limits, reader)
     return out
 
 
@@ -135,16 +142,26 @@ class Speaker:
         if certainty is not None:
             self.threshold = threshold_of(certainty, params.precision, params.completion)
 
-    def __call__(self, pixels: npt.NDArray[np.uint8], category: str) -> list[Stated]:
-        """What is stated of square pictures ``[N, px, px, 3]`` of one category."""
-        _, written = self.generator.both(pixels, [category] * len(pixels))
+    def __call__(
+        self, pixels: npt.NDArray[np.uint8], category: str, printed: Sequence[frozenset[str]] = ()
+    ) -> list[Stated]:
+        """What is stated of square pictures ``[N, px, px, 3]`` of one category.
+
+        Args:
+            printed: words that each picture spells, which its title may hold; empty where nobody read them.
+        """
+        _, written = self.generator.both(pixels, [category] * len(pixels), printed=printed)
         written = self.certainty.calibrated(written, [category] * len(written), self.generator.titled)
         unlike = self.certainty.unlike(self.generator.model, pixels)
         return without_doubtful(written, self.threshold, unlike, partial(self.generator.titled, category))
 
 
 def _describe_batch(
-    photos: Sequence[Path], category: str, speaker: Speaker, limits: ImageLimits
+    photos: Sequence[Path],
+    category: str,
+    speaker: Speaker,
+    limits: ImageLimits,
+    reader: PrintedTextReader | None,
 ) -> list[Described]:
     """Read and describe some photos; one that cannot be read gets its problem instead of a listing."""
     pixels, problems = [], {}
@@ -153,10 +170,14 @@ def _describe_batch(
             pixels.append(read_photo(photo, limits, speaker.generator.note["image_px"]))
         except PhotoError as error:
             problems[photo] = printable(str(error))  # its name may be no UTF-8
-    written = iter(speaker(np.stack(pixels), category) if pixels else ())
+    good = [photo for photo in photos if photo not in problems]
+    printed = [reader.words(photo.read_bytes()) for photo in good] if reader else []
+    said = speaker(np.stack(pixels), category, [frozenset(words) for words in printed]) if pixels else []
+    written = dict(zip(good, said, strict=True))
+    words = dict(zip(good, printed, strict=False))
     return [
         Described(printable(photo.name), category, None, problems[photo])
         if photo in problems
-        else Described(printable(photo.name), category, next(written))
+        else Described(printable(photo.name), category, written[photo], printed=words.get(photo))
         for photo in photos
     ]

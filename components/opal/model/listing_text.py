@@ -24,12 +24,14 @@ LARGEST = 999_999_999_999_999  # number, either side of zero: integers up to her
 class Listing:
     """A title, attributes and a product type, as text; numbers are written the way the catalogue writes them.
 
-    A title or a type that is empty is not said.
+    A title or a type that is empty is not said. ``printed`` are words that its picture spells: a title that
+    is written freely may hold them, and no answer says them.
     """
 
     title: str
     attributes: Attributes = field(default_factory=dict)
     product_type: str = ""
+    printed: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
 
 
 def question(prompt: str, category: str) -> str:

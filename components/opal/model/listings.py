@@ -21,14 +21,15 @@ from components.opal.model.params import Taught
 from components.opal.model.titles.grammar import Titles
 
 
-def read_parquet(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
-    """Rows of a file of the graph.
+def read_parquet(path: Path, columns: Sequence[str], optional: Collection[str] = ()) -> list[dict[str, Any]]:
+    """Rows of a file of the graph; ``optional`` columns where it has them.
 
     Raises:
         ListingDataError: it is missing, broken, or lacks a column.
     """
     try:
-        return list(pq.read_table(path, columns=list(columns)).to_pylist())
+        there = [name for name in pq.read_schema(path).names if name in optional] if optional else []
+        return list(pq.read_table(path, columns=[*columns, *there]).to_pylist())
     except FileNotFoundError:
         raise ListingDataError(f"{path} does not exist; run the stage that makes it.") from None
     except (OSError, pa.ArrowException, KeyError) as error:
@@ -43,13 +44,14 @@ def left_to_preferences(group_id: str, share: float) -> bool:
 
 def listing_of(row: Mapping[str, Any]) -> Listing:
     """The listing of a catalogue or refined row."""
-    return Listing(row["title"] or "", of_pairs(row["attributes"]), row["product_type"] or "")
+    printed = frozenset(row.get("printed") or ())
+    return Listing(row["title"] or "", of_pairs(row["attributes"]), row["product_type"] or "", printed)
 
 
 def refined_rows(folder: Path) -> list[dict[str, Any]]:
-    """The rows of ``data/refined/products.parquet``."""
+    """The rows of ``data/refined/products.parquet``; with what is printed where pictures were read."""
     columns = ["product_id", "split", "category", "product_type", "title", "attributes", "visible"]
-    return read_parquet(folder / "products.parquet", columns)
+    return read_parquet(folder / "products.parquet", columns, optional=["printed"])
 
 
 def refined_listings(folder: Path) -> dict[str, Listing]:

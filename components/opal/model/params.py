@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from components.opal.model.printed.params import PrintedTextParams
 from components.opal.model.titles.grammar import Titles
 from components.opal.model.titles.params import TitlesParams
 from components.stage.params import Params, Precision, Share
-
-CACHE = Path(".vitrine/cache")
 
 
 class Pretrained(Params):
@@ -277,6 +275,7 @@ class DescribeParams(Params):
     low_confidence: Share = 0.4  # marked in the gallery below it
     precision: Share | None = 0.8  # share of stated values that is promised to be right; null: no promise
     completion: Share | None = None  # or the share of fields to fill
+    printed_text: PrintedTextParams | None = None  # its words may stand in a title; null: not read
 
     @model_validator(mode="after")
     def _one_point(self) -> Self:

@@ -11,10 +11,10 @@ from typing import Any
 
 from components.opal.refine.decisions import Judge
 from components.opal.refine.judge import Inputs, JudgeModule, Opened
-from components.opal.refine.judges import mllm, schema, support, title
+from components.opal.refine.judges import mllm, printed_text, schema, support, title
 
 # Form first, then content, then the chat model for what is left.
-JUDGES: tuple[JudgeModule, ...] = (title, schema, support, mllm)
+JUDGES: tuple[JudgeModule, ...] = (title, schema, printed_text, support, mllm)
 
 
 @dataclass(frozen=True)

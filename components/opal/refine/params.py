@@ -8,6 +8,7 @@ from pydantic import Field, PositiveInt
 
 from components.catalog.format.params import ReencodeParams
 from components.evidence.params import EvidenceParams, WordParams
+from components.opal.model.printed.params import PrintedTextParams
 from components.stage.params import Params, Precision, Share
 
 Grain = Literal["listing", "attribute", "attributes", "title", "visible", "not_visible"]
@@ -54,6 +55,7 @@ class RefineParams(Params):
     batch_products: PositiveInt = 1024  # listings in memory at once
     words: WordParams = WordParams()
     title: TitleParams = TitleParams()
+    printed_text: PrintedTextParams | None = None  # null: pictures are not read
     support: SupportParams | None = SupportParams()  # null: pictures and other listings are not asked
     mllm: MllmParams | None = None  # null: no chat model is asked
     instructions: InstructionParams = InstructionParams()

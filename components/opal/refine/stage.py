@@ -7,7 +7,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,6 +20,7 @@ from components.catalog.format.shards import Catalogue
 from components.evidence.listing import SellerListing
 from components.llm.params import LLMParams
 from components.opal.model.errors import NoAttributesError
+from components.opal.model.printed.reader import PrintedTextReader, open_reader
 from components.opal.refine.decisions import DECISIONS, Refined, decision_table, refine
 from components.opal.refine.instructions import INSTRUCTIONS, InstructionWriter, instruction_table
 from components.opal.refine.judge import Inputs
@@ -40,6 +41,8 @@ PRODUCTS = pa.schema(
         ("visible", pa.list_(pa.string())),  # names of those whose values a picture can tell
     ]
 )
+PRINTED = pa.field("printed", pa.list_(pa.string()))  # and words on the picture, where pictures are read
+READ_AT_ONCE = 64  # pictures in memory while they are read
 
 
 class Blocks(Params):
@@ -74,12 +77,13 @@ class Tally:
 class Writers:
     """The stage's three files, open for appending; use as a context manager."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, printed: bool) -> None:
         folder.mkdir(parents=True)
+        self._products = PRODUCTS.append(PRINTED) if printed else PRODUCTS
         self._files = {
             name: pq.ParquetWriter(folder / f"{name}.parquet", schema, compression="zstd")
             for name, schema in (
-                ("products", PRODUCTS), ("decisions", DECISIONS), ("instructions", INSTRUCTIONS)
+                ("products", self._products), ("decisions", DECISIONS), ("instructions", INSTRUCTIONS)
             )
         }  # fmt: skip
 
@@ -89,7 +93,7 @@ class Writers:
         """Append refined listings, the decisions about them, and the instruction samples that they give."""
         samples = [sample for r in refined for sample in writer.write(r.listing)]
         tables = {
-            "products": _products(refined, visible),
+            "products": _products(refined, visible, self._products),
             "decisions": decision_table(refined),
             "instructions": instruction_table(samples),
         }
@@ -108,17 +112,18 @@ class Writers:
             file.close()
 
 
-def _products(refined: list[Refined], visible: frozenset[str]) -> pa.Table:
-    """Refined listings as rows of ``PRODUCTS``."""
+def _products(refined: list[Refined], visible: frozenset[str], schema: pa.Schema) -> pa.Table:
+    """Refined listings as rows of a schema: ``PRODUCTS``, with ``PRINTED`` or without."""
     rows = [
         {
             **{name: getattr(r.listing, name) for name in PRODUCTS.names[:5]},
             "attributes": pairs(r.listing.attributes),
             "visible": sorted(visible & set(r.listing.attributes)),
+            PRINTED.name: sorted(r.listing.printed),
         }
         for r in refined
     ]
-    return pa.Table.from_pylist(rows, schema=PRODUCTS)
+    return pa.Table.from_pylist(rows, schema=schema)
 
 
 def run(params: Blocks, paths: Paths, record: Record) -> None:
@@ -130,6 +135,7 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
         NoAttributesError: no category has an attribute.
         ListingDataError: picture vectors are missing or are not those of this catalogue.
         CatalogueError, ModelFileError: an input is missing or damaged.
+        ListingConfigurationError: pictures are to be read, and the extra for it is not installed.
         BudgetSpentError, EndpointError, TooManyFailuresError: the chat model gave no more, or no usable,
             answers; the ones it gave are kept for the next run.
     """
@@ -140,7 +146,11 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
             "attribute fields under 'attributes' in the mapping of the import."
         )
     torch.set_num_threads(how.threads)
-    with tempfile.TemporaryDirectory(prefix="vitrine-refine-") as scratch:
+    reading = open_reader(how.printed_text, paths.cache, how.threads)
+    with reading as reader, tempfile.TemporaryDirectory(prefix="vitrine-refine-") as scratch:
+        if reader is not None:
+            with record.timed("read_text"):
+                tally.counts["pictures_with_words"] = _read_all(reader, paths)
         with record.timed("observe"):
             observed = observe(_batches(how, paths), schema, how, Path(scratch))
         with record.timed("calibrate"):
@@ -148,9 +158,9 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
         record.prompts = panel.prompts
         writer = InstructionWriter(how.instructions, schema, panel.visible, how.seed)
         with closing(panel), closing(observed.siblings), published(paths.refined) as folder:
-            with record.timed("refine"), Writers(folder) as files:
+            with record.timed("refine"), Writers(folder, reader is not None) as files:
                 progress = Progress("refining", Catalogue(paths.catalogue).product_count, "listings")
-                for batch in _batches(how, paths, pictures=how.mllm is not None):
+                for batch in _batches(how, paths, how.mllm is not None, reader):
                     files.write_batch(refine(batch, panel.judges), panel.visible, writer, tally)
                     progress.advance(len(batch))
             figures = panel.figures()
@@ -163,7 +173,22 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
     record.outputs = [str(paths.refined)]
 
 
-def _batches(params: RefineParams, paths: Paths, pictures: bool = False) -> Iterator[list[SellerListing]]:
-    """Listings of the catalogue, with picture vectors where a judge asks them."""
+def _read_all(reader: PrintedTextReader, paths: Paths) -> int:
+    """Read every picture once, so that the judges find its words in the cache; how many have any."""
+    progress = Progress("reading printed text", Catalogue(paths.catalogue).product_count, "pictures")
+    found = 0
+    for batch in listing_batches(paths.catalogue, None, READ_AT_ONCE, pictures=True):
+        for listing in batch:
+            found += bool(reader.words(listing.image))
+            progress.advance(1)
+    return found
+
+
+def _batches(
+    params: RefineParams, paths: Paths, pictures: bool = False, reader: PrintedTextReader | None = None
+) -> Iterator[list[SellerListing]]:
+    """Listings of the catalogue, with picture vectors where a judge asks them, and printed words."""
     vectors = paths.embeddings if params.support else None
-    return listing_batches(paths.catalogue, vectors, params.batch_products, pictures)
+    shown = pictures or reader is not None
+    for batch in listing_batches(paths.catalogue, vectors, params.batch_products, shown):
+        yield batch if reader is None else [replace(x, printed=reader.words(x.image)) for x in batch]

@@ -108,8 +108,6 @@ def _listing(row: dict[str, Any], schema: CatalogSchema) -> dict[str, Any]:
 
 
 class Look(NamedTuple):
-    """What to look at in each product."""
-
     schema: CatalogSchema
     params: QualityParams
     columns: Sequence[str]  # of the shards

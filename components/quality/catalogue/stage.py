@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from components.catalog.format.parquet import row_groups
+from components.catalog.format.records import QRELS, QUERIES, SPLITS
+from components.catalog.format.schema import CatalogSchema, read_schema
+from components.catalog.format.shards import Catalogue
+from components.quality.catalogue.checked import write_checked
+from components.quality.catalogue.products import ATTRIBUTE, Look, product_frames
+from components.quality.catalogue.same_pictures import with_twins
+from components.quality.catalogue.texts import schema_within
+from components.quality.expectations import Outcome, joined, of_kind, open_context, validate
 from components.quality.params import QualityParams
+from components.quality.reports import measure, publish_reports, refuse
+from components.quality.suite import load_suite
+from components.quality.verdict import BadRow, Verdict, write_quarantine
 from components.stage.files.publish import published
 from components.stage.params import Params
 from components.stage.paths import Paths
 from components.stage.record import Record
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+IMPORTER = "the source row can be read"
+REJECTED_KINDS = {"product": "products", "query": "queries", "qrel": "qrels"}
+FOLLOWS = "its product and its query pass"
+KEPT = ("row", "product_id", "split", "group_id", "picture")  # of each product, until the set is judged
+SEVERITY = {"quarantine": "warning", "report": "info"}
+
 
 class CatalogueQuality(Params):
-    """Parameters of the stage."""
-
     quality: QualityParams = QualityParams()
 
 
@@ -21,11 +44,6 @@ def run(params: CatalogueQuality, paths: Paths, record: Record) -> None:
     Raises:
         GateError: too much is bad, what is left breaks the contract, or it cannot be checked.
     """
-    from components.quality.catalogue.checked import write_checked
-    from components.quality.catalogue.gate import check_catalogue
-    from components.quality.reports import measure, publish_reports, refuse
-    from components.quality.verdict import write_quarantine
-
     examples = params.quality.page_examples
     quarantine = paths.quarantine / "quarantine.parquet"
     with record.timed("check"):
@@ -40,3 +58,179 @@ def run(params: CatalogueQuality, paths: Paths, record: Record) -> None:
             write_quarantine(file, verdict.bad)
         reports = publish_reports(verdict, paths.quality / "catalog", examples)
     record.outputs = [paths.catalogue.as_posix(), quarantine.as_posix(), *reports]
+
+
+def check_catalogue(catalogue: Path, params: QualityParams) -> Verdict:
+    """Check a catalogue folder; nothing is written and nothing raised.
+
+    Whatever keeps a check from being done is in the verdict, which then has not passed: a gate that cannot
+    look lets nothing through.
+    """
+    verdict = Verdict("Catalogue", params.max_bad_fraction)
+    with verdict.failing_closed():
+        _CatalogueGate(catalogue, params, verdict).judge()
+    return verdict
+
+
+class _CatalogueGate:
+    """The frames of one catalogue and the verdict that grows over them."""
+
+    def __init__(self, catalogue: Path, params: QualityParams, verdict: Verdict) -> None:
+        self.catalogue, self.params, self.verdict = catalogue, params, verdict
+        self.schema: CatalogSchema = read_schema(catalogue / "schema.json")
+        self.queries = query_columns(catalogue)
+        values = {
+            **params.model_dump(),
+            "attribute_values": SEVERITY[params.attribute_values],
+            "required_attributes": SEVERITY[params.required_attributes],
+            # A catalogue may come without queries; one whose test queries are all bad is broken.
+            "test_queries": "critical" if (self.queries["split"] == "test").any() else "info",
+            "categories": sorted(self.schema.categories),
+            "min_pictures_apart": 1 - params.max_cross_split_pictures,
+        }
+        self.suite = load_suite("catalogue", params.expectations, values)
+        self.outcomes: list[Outcome] = []
+        self.products = self._check_products()
+        self.qrels = qrel_columns(catalogue, set(self.queries["query_id"]), set(self.products["product_id"]))
+
+    def _check_products(self) -> pd.DataFrame:
+        """Check products shard by shard; what is left in memory is what the whole is judged by."""
+        import pandas as pd
+
+        checks = self.suite["products"]
+        of_rows, of_all = [c for c in checks if c.by_row], [c for c in checks if not c.by_row]
+        of_set = [*of_all, *self.suite["kept_products"]]
+        named = {name for check in (*checks, *of_set) for name in check.columns}
+        attributes = tuple(sorted(n.removeprefix(ATTRIBUTE) for n in named if n.startswith(ATTRIBUTE)))
+        look = Look(self.schema, self.params, Catalogue(self.catalogue).product_columns, attributes)
+        kept = {*KEPT, *(name for check in of_set for name in check.columns)}
+        parts, frames = [], []
+        for frame in product_frames(self.catalogue, look, self.params.workers, open_context):
+            parts.append(validate(frame, of_rows))
+            frames.append(frame[[name for name in frame.columns if name in kept]])
+        products = pd.concat(frames, ignore_index=True)
+        self.outcomes = [*joined(parts), *validate(products, of_all)]
+        return products
+
+    def judge(self) -> None:
+        """Check rows, then what hangs together; a row set aside takes those along that need it."""
+        self.verdict.bad += _rejects(self.catalogue / "rejects.parquet")
+        frames = {"products": self.products, "queries": self.queries, "qrels": self.qrels}
+        self.verdict.rows = {k: len(frame) + len(self.verdict.bad_rows(k)) for k, frame in frames.items()}
+        self._rows("products", self.products, self.outcomes)
+        self._rows("queries", self.queries, validate(self.queries, self.suite["queries"]))
+        self._rows("qrels", self.qrels, validate(self.qrels, self.suite["qrels"]))
+        self._drop_orphans()
+        self._unanswered_queries()
+        self._drop_orphans()
+        self._judge_the_rest()
+
+    def _left(self, kind: str, frame: pd.DataFrame) -> pd.DataFrame:
+        return frame.drop(index=[row for row in self.verdict.bad_rows(kind) if row >= 0])
+
+    def _rows(self, kind: str, frame: pd.DataFrame, outcomes: Sequence[Outcome]) -> None:
+        outcomes = [of_kind(outcome, kind) for outcome in outcomes]
+        self.verdict.outcomes += outcomes
+        self.verdict.bad += [bad for outcome in outcomes for bad in _bad_rows(kind, frame, outcome)]
+
+    def _drop_orphans(self) -> None:
+        """Set aside the judgements of products and queries that were set aside: they point nowhere now."""
+        left = self._left("qrels", self.qrels)
+        products = set(self._left("products", self.products)["product_id"])
+        queries = set(self._left("queries", self.queries)["query_id"])
+        orphans = left[~(left["product_id"].isin(list(products)) & left["query_id"].isin(list(queries)))]
+        columns = (orphans.index, orphans["query_id"], orphans["product_id"])
+        for row, query_id, product_id in zip(*columns, strict=True):
+            missing, name = ("query_id", query_id) if query_id not in queries else ("product_id", product_id)
+            reason = f"{missing.removesuffix('_id')} '{name}' was set aside"
+            ids = (_name(product_id), _name(query_id))
+            self.verdict.bad.append(BadRow("qrels", *ids, int(row), missing, reason, FOLLOWS, counted=False))
+
+    def _unanswered_queries(self) -> None:
+        left = self._left("queries", self.queries)
+        answers = relevant_products(self._left("qrels", self.qrels), left, self.params.min_relevance)
+        outcomes = validate(left.assign(answers=answers), self.suite["kept_queries"])
+        self._rows("queries", self.queries, outcomes)
+
+    def _judge_the_rest(self) -> None:
+        products = self._left("products", self.products)
+        queries = self._left("queries", self.queries)
+        self.verdict.facts["Left after quarantine"] = {
+            "products": len(products),
+            **{f"products, {split}": int((products["split"] == split).sum()) for split in SPLITS},
+            "queries": len(queries),
+            "qrels": len(self._left("qrels", self.qrels)),
+        }
+        if left_out := schema_within(self.schema, self.params)[1]:
+            self.verdict.facts["Left out of the schema"] = left_out
+        group_splits = products.groupby("group_id")["split"].transform("nunique")
+        seen = with_twins(products).assign(group_splits=group_splits)
+        self.verdict.check("products", seen, self.suite["kept_products"])
+        self.verdict.check("queries", queries, self.suite["answered_queries"])
+
+
+def _bad_rows(kind: str, frame: pd.DataFrame, outcome: Outcome) -> Iterable[BadRow]:
+    """The rows to set aside because of one outcome."""
+    if outcome.check.severity != "warning" or outcome.success or not outcome.names_rows:
+        return
+    for row, reason in outcome.reasons.items():
+        values = frame.loc[row]
+        ids = (_name(values.get("product_id")), _name(values.get("query_id")))
+        yield BadRow(kind, *ids, row, outcome.check.field, reason, outcome.check.says)
+
+
+def _name(value: object) -> str:
+    """An id as text; empty where there is none (pandas gives None or NaN)."""
+    return value if isinstance(value, str) else ""
+
+
+def _rejects(file: Path) -> Iterable[BadRow]:
+    """Source rows that the importer could not read; a catalogue without such a file has none."""
+    if not file.exists():
+        return
+    places: dict[tuple[str, str, int], int] = {}
+    for table in row_groups(file, ["kind", "product_id", "file", "row", "field", "reason"]):
+        for entry in table.to_pylist():
+            kind, source, row = entry["kind"], entry["file"] or "", entry["row"] or 0
+            place = places.setdefault((kind, source, row), -1 - len(places))
+            reason = f"{source}, row {row}: {entry['reason']}"
+            ids = (entry["product_id"] or "", "")
+            yield BadRow(REJECTED_KINDS[kind], *ids, place, entry["field"] or "", reason, IMPORTER)
+
+
+def _frame(file: Path, columns: list[str]) -> pd.DataFrame:
+    import pandas as pd
+
+    groups = [group.to_pandas() for group in row_groups(file, columns)]
+    return pd.concat(groups, ignore_index=True) if groups else pd.DataFrame(columns=columns)
+
+
+def query_columns(catalogue: Path) -> pd.DataFrame:
+    """One row per query, its text without white space around it; an empty id or split is null.
+
+    Raises:
+        CatalogueError: ``queries.parquet`` is missing, damaged or lacks a column.
+    """
+    frame = _frame(catalogue / "queries.parquet", QUERIES.names)
+    for name in ("query_id", "split"):
+        frame[name] = frame[name].where(frame[name] != "", None)
+    frame["text"] = frame["text"].fillna("").astype(str).str.strip()
+    return frame.assign(row=range(len(frame)))
+
+
+def qrel_columns(catalogue: Path, queries: Collection[str], products: Collection[str]) -> pd.DataFrame:
+    """One row per judgement, and whether its ids are among ``queries`` and ``products``.
+
+    Raises:
+        CatalogueError: ``qrels.parquet`` is missing, damaged or lacks a column.
+    """
+    frame = _frame(catalogue / "qrels.parquet", QRELS.names)
+    frame["query_exists"] = frame["query_id"].isin(list(queries))
+    frame["product_exists"] = frame["product_id"].isin(list(products))
+    return frame.assign(row=range(len(frame)))
+
+
+def relevant_products(qrels: pd.DataFrame, queries: pd.DataFrame, min_relevance: int) -> pd.Series:
+    """For each query the number of products judged at least ``min_relevance``, aligned with ``queries``."""
+    good = qrels.loc[qrels["relevance"] >= min_relevance, "query_id"].value_counts()
+    return queries["query_id"].map(good).fillna(0).astype(int)

@@ -17,6 +17,7 @@ from components.report.figures.claims import JudgedClaim, judged_claims
 from components.report.figures.curves import doubt_charts
 from components.report.figures.key_figures import key_figures
 from components.report.figures.quality_summary import read_gate
+from components.report.figures.reliability import Reliability, reliability
 from components.report.page.galleries import Galleries, read_galleries
 from components.report.page.gaps import SMALL, Absent, Gaps, without_gaps
 from components.report.page.render import render
@@ -65,6 +66,7 @@ def build_report(
     shared |= {"gaps": gaps.notes, "partial": bool(partial), "titled": params.title}
     doubt = doubt_charts(paths.plots, params.curve_points, absent.why)
     parts = system_parts(params, gaps.figures, claims, shared["curves"], doubt)
+    shared["reliable"] = _reliable(paths, gaps, absent)
     galleries = read_galleries(paths, params, checked, claims)
     shared |= {"listings": galleries.listings, "pictures": galleries.pictures}
     start = (at or paths.report).parent
@@ -74,6 +76,15 @@ def build_report(
         whole = shared | context | {"quality_at": Path(quality).as_posix()}
         pages[place] = _weighed(place, render(params, whole), params)
     return Report(pages, numbers, len(galleries.pictures))
+
+
+def _reliable(paths: Paths, gaps: Gaps, absent: Absent) -> list[Reliability]:
+    """Reliability of each attribute of the main row of listings, where a run has measured it."""
+    file = paths.plots / "listing_attributes.csv"
+    if "listing" not in gaps.figures or not file.is_file() or absent.why(file):
+        return []
+    subject = gaps.params.systems["listing"]
+    return reliability(file, subject, gaps.figures["listing"].variants.get(subject, {}))
 
 
 def write_pages(report: Report, index: Path) -> Path:
@@ -114,6 +125,7 @@ def _contexts(
             "searches": [each for each in galleries.searches if each.system in group.systems],
             "groundings": [each for each in galleries.groundings if owner(groups, each.folder) is group],
             "generated": galleries.generated if owner(groups, "listing") is group else None,
+            "reliable": shared["reliable"] if "listing" in group.systems else [],
             "gates_plot": galleries.gates
             if galleries.gates and owner(groups, galleries.gates.system) is group
             else None,

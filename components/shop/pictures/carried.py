@@ -13,6 +13,7 @@ from components.shop.pictures.shapes import (
     ribbon,
     ring,
     smooth,
+    strip,
     symmetric,
 )
 from components.shop.pictures.wearables import Form, Parts
@@ -23,19 +24,17 @@ def _carry_handle(kind: str, top: float) -> list[Part]:
         return [Part(ring(0, top + 0.05, 0.34, 0.42, 0.09, turn=(180, 360)), "accent", 0.95, 0.5)]
     if kind == "shoulder strap":
         return [
-            Part(
-                ribbon(
-                    path(
-                        [
-                            (-0.66, top + 0.12),
-                            (-0.52, top - 0.50),
-                            (0, -1.12),
-                            (0.52, top - 0.50),
-                            (0.66, top + 0.12),
-                        ]
-                    ),
-                    0.06,
+            strip(
+                path(
+                    [
+                        (-0.66, top + 0.12),
+                        (-0.52, top - 0.50),
+                        (0, -1.12),
+                        (0.52, top - 0.50),
+                        (0.66, top + 0.12),
+                    ]
                 ),
+                0.06,
                 "accent",
                 0.85,
                 0.4,
@@ -67,14 +66,7 @@ def handbag(parts: Parts, form: Form) -> list[Part]:
             Part(box(-0.08, top + 0.40, 0.08, top + 0.58, 0.03), "metal", 1.1, 1.0),
         ]
     elif parts["closure"] == "zip":
-        drawn.append(
-            Part(
-                ribbon(polygon((-wide * 0.85, top + 0.10), (wide * 0.85, top + 0.10)), 0.06),
-                "metal",
-                0.9,
-                1.0,
-            )
-        )
+        drawn.append(strip([(-wide * 0.85, top + 0.10), (wide * 0.85, top + 0.10)], 0.06, "metal", 0.9, 1.0))
         drawn.append(Part(box(wide * 0.62, top + 0.10, wide * 0.72, top + 0.34, 0.03), "accent", 1, 1.0))
     else:
         drawn.append(Part(box(-wide * 0.95, top - 0.02, wide * 0.95, top + 0.09, 0.03), "accent", 1, 0.9))
@@ -86,11 +78,9 @@ def backpack(parts: Parts, form: Form) -> list[Part]:
     """A backpack from the front: shoulder straps at its sides, a closure on top, pockets below."""
     wide = 0.62 + 0.05 * form[0]
     straps = both(
-        Part(
-            ribbon(
-                path([(wide - 0.15, -0.62), (wide + 0.20, -0.20), (wide + 0.16, 0.50), (wide - 0.05, 0.82)]),
-                0.13,
-            ),
+        strip(
+            path([(wide - 0.15, -0.62), (wide + 0.20, -0.20), (wide + 0.16, 0.50), (wide - 0.05, 0.82)]),
+            0.13,
             "accent",
             0.75,
             0.3,
@@ -111,19 +101,17 @@ def backpack(parts: Parts, form: Form) -> list[Part]:
         drawn += both(Part(box(0.24, -0.20, 0.33, 0.12, 0.03), "metal", 0.9, 1.0))
     elif parts["closure"] == "zip":
         drawn.append(
-            Part(
-                ribbon(
-                    path(
-                        [
-                            (-wide + 0.06, -0.10),
-                            (-wide + 0.10, -0.52),
-                            (0, -0.74),
-                            (wide - 0.10, -0.52),
-                            (wide - 0.06, -0.10),
-                        ]
-                    ),
-                    0.06,
+            strip(
+                path(
+                    [
+                        (-wide + 0.06, -0.10),
+                        (-wide + 0.10, -0.52),
+                        (0, -0.74),
+                        (wide - 0.10, -0.52),
+                        (wide - 0.06, -0.10),
+                    ]
                 ),
+                0.06,
                 "metal",
                 0.9,
                 1.0,
@@ -134,16 +122,10 @@ def backpack(parts: Parts, form: Form) -> list[Part]:
             Part(box(-wide * 0.98, -1.0, wide * 0.98, -0.62, 0.12), "accent", 1, 0.9),
             Part(box(-0.06, -1.0, 0.06, -0.35, 0.02), "dark", 1, 1.0),
         ]
-    pockets = {
-        "no pocket": [],
-        "one pocket": [(-0.40, 0.40)],
-        "two pockets": [(-0.50, -0.04), (0.04, 0.50)],
-    }
+    pockets = {"no pocket": [], "one pocket": [(-0.40, 0.40)], "two pockets": [(-0.50, -0.04), (0.04, 0.50)]}
     for left, right in pockets[parts["pockets"]]:
         drawn.append(Part(box(left, 0.30, right, 0.82, 0.10), "body", 0.86, 0.9))
-        drawn.append(
-            Part(ribbon(polygon((left + 0.03, 0.36), (right - 0.03, 0.36)), 0.06), "accent", 1.0, 1.0)
-        )
+        drawn.append(strip([(left + 0.03, 0.36), (right - 0.03, 0.36)], 0.06, "accent", 1.0, 1.0))
     return drawn
 
 
@@ -167,7 +149,7 @@ def suitcase(parts: Parts, form: Form) -> list[Part]:
             for x in (-0.36, -0.12, 0.12, 0.36)
         ]
     else:
-        drawn.append(Part(ribbon(polygon((-wide, 0.18), (wide, 0.18)), 0.10), "accent", 1, 0.8))
+        drawn.append(strip([(-wide, 0.18), (wide, 0.18)], 0.10, "accent", 1, 0.8))
     if parts["corners"] == "capped":
         corner = polygon((wide + 0.01, top - 0.01), (wide + 0.01, top + 0.24), (wide - 0.24, top - 0.01))
         drawn += both(Part(corner, "accent", 0.95, 1.0))
@@ -229,12 +211,7 @@ def hat(parts: Parts, form: Form) -> list[Part]:
         low, left, right = 0.22, -0.50, 0.50
     if parts["trim"] == "band" and style != "beanie":
         drawn.append(
-            Part(
-                ribbon(path([(left, low - 0.04), (0, low + 0.05), (right, low - 0.04)]), 0.17),
-                "accent",
-                0.9,
-                1.0,
-            )
+            strip(path([(left, low - 0.04), (0, low + 0.05), (right, low - 0.04)]), 0.17, "accent", 0.9, 1.0)
         )
     if parts["trim"] == "band" and style == "beanie":
         drawn.append(Part(box(-0.60, -0.02, 0.60, 0.12, 0.03), "pale", 1, 1.0))
@@ -307,9 +284,9 @@ def sunglasses(parts: Parts, form: Form) -> list[Part]:
     middle = frame.mean(0)
     shrink = 0.80 + 0.04 * form[0]
     temples = both(
-        Part(ribbon(path([(0.86, y - 0.16), (1.06, y - 0.22), (1.12, y + 0.06)]), 0.08), "accent", 0.85, 0.4)
+        strip(path([(0.86, y - 0.16), (1.06, y - 0.22), (1.12, y + 0.06)]), 0.08, "accent", 0.85, 0.4)
     )
-    bridge = Part(ribbon(path([(-0.16, y - 0.06), (0, y - 0.16), (0.16, y - 0.06)]), 0.09), "body", 1, 0.8)
+    bridge = strip(path([(-0.16, y - 0.06), (0, y - 0.16), (0.16, y - 0.06)]), 0.09, "body", 1, 0.8)
     lens = (frame - middle) * shrink + middle
     slot: Slot = "lens" if parts["lens"] == "dark" else "accent"
     shine = ribbon(polygon((-0.16, 0.10), (0.02, -0.16)) + middle, 0.06)
@@ -321,3 +298,6 @@ def sunglasses(parts: Parts, form: Form) -> list[Part]:
         Part(shine, "pale", 0.95, 0.5),
         Part(shine * (1, 1) - (2 * middle[0], 0), "pale", 0.95, 0.5),
     ]
+
+
+DRAWN = (handbag, backpack, suitcase, hat, watch, sunglasses)

@@ -12,6 +12,7 @@ from components.shop.pictures.shapes import (
     ribbon,
     ring,
     smooth,
+    strip,
     symmetric,
 )
 from components.shop.pictures.wearables import Form, Parts
@@ -58,7 +59,7 @@ def bottle(parts: Parts, form: Form) -> list[Part]:
     elif parts["stopper"] == "screw cap":
         cap = [
             Part(box(-neck * 1.15, -0.96, neck * 1.15, -0.68, 0.04), "accent", 0.95, 0.9),
-            Part(ribbon(polygon((-neck * 1.1, -0.76), (neck * 1.1, -0.76)), 0.03), "dark", 1, 0.9),
+            strip([(-neck * 1.1, -0.76), (neck * 1.1, -0.76)], 0.03, "dark", 1, 0.9),
         ]
     else:
         cap = [
@@ -108,22 +109,22 @@ def chair(parts: Parts, form: Form) -> list[Part]:
     splay = 0.16 if parts["legs"] == "splayed" else 0.0
     seat = 0.16 + 0.05 * form[0]
     back_legs = [
-        Part(ribbon(polygon((x, seat), (x + splay * side * 0.6, 0.80)), 0.09), "body", 0.66, 0.3)
+        strip([(x, seat), (x + splay * side * 0.6, 0.80)], 0.09, "body", 0.66, 0.3)
         for x, side in ((-0.34, -1), (0.46, 1))
     ]
     legs = [
-        Part(ribbon(polygon((x, seat + 0.1), (x + splay * side, 1.0)), 0.11), "body", 0.88, 0.7)
+        strip([(x, seat + 0.1), (x + splay * side, 1.0)], 0.11, "body", 0.88, 0.7)
         for x, side in ((-0.50, -1), (0.40, 1))
     ]
     posts = [(-0.38, 0.44), (-0.36, 0.42)]
     back: list[Part]
     if parts["back"] == "slatted":
-        back = [Part(ribbon(polygon((x, seat), (x, -0.92)), 0.10), "body", 0.9) for x in (-0.38, 0.44)]
+        back = [strip([(x, seat), (x, -0.92)], 0.10, "body", 0.9) for x in (-0.38, 0.44)]
         back += [Part(box(-0.38, y, 0.44, y + 0.13, 0.03), "body", 1.0, 0.7) for y in (-0.94, -0.64, -0.34)]
     elif parts["back"] == "solid":
         back = [Part(box(posts[0][0] - 0.06, -0.98, posts[0][1] + 0.06, seat, 0.12), "body", 0.95)]
     else:
-        back = [Part(ribbon(polygon((x, seat), (x, -0.30)), 0.09), "body", 0.85) for x in (-0.18, 0.24)]
+        back = [strip([(x, seat), (x, -0.30)], 0.09, "body", 0.85) for x in (-0.18, 0.24)]
         back.append(Part(ellipse(0.03, -0.55, 0.46, 0.44), "body", 1.0, 0.7))
     top = Part(
         polygon((-0.40, seat - 0.06), (0.52, seat - 0.06), (0.56, seat + 0.14), (-0.58, seat + 0.14)),
@@ -140,8 +141,8 @@ def chair(parts: Parts, form: Form) -> list[Part]:
     drawn = [*back_legs, *back, *legs, apron, top]
     if parts["arms"] == "armrests":
         for x, z in ((-0.52, -0.40), (0.56, 0.50)):
-            drawn.append(Part(ribbon(polygon((x, seat), (x, seat - 0.30)), 0.08), "body", 0.9, 0.9))
-            drawn.append(Part(ribbon(polygon((z, seat - 0.38), (x, seat - 0.28)), 0.11), "body", 1.0, 1.0))
+            drawn.append(strip([(x, seat), (x, seat - 0.30)], 0.08, "body", 0.9, 0.9))
+            drawn.append(strip([(z, seat - 0.38), (x, seat - 0.28)], 0.11, "body", 1.0, 1.0))
     return drawn
 
 
@@ -166,11 +167,11 @@ def table(parts: Parts, form: Form) -> list[Part]:
         ]
     else:
         legs = [
-            Part(ribbon(polygon((x + a, y), (x + b, 0.74)), 0.09), "body", shade, 0.5)
+            strip([(x + a, y), (x + b, 0.74)], 0.09, "body", shade, 0.5)
             for x in (-0.56, 0.56)
             for a, b, shade in ((-0.06, 0.24, 0.7), (0.06, -0.24, 0.88))
         ]
-        legs.append(Part(ribbon(polygon((-0.56, 0.28), (0.56, 0.28)), 0.07), "body", 0.7, 0.5))
+        legs.append(strip([(-0.56, 0.28), (0.56, 0.28)], 0.07, "body", 0.7, 0.5))
     if parts["top"] == "round":
         top = [
             Part(ellipse(0, y + 0.08, 1.0, deep + 0.06), "body", 0.65, 0.6),
@@ -255,7 +256,7 @@ def lamp(parts: Parts, form: Form) -> list[Part]:
         ]
     else:
         base = [
-            Part(ribbon(polygon((0, split - 0.1), (x, 0.96)), 0.08), "accent", shade, 0.6)
+            strip([(0, split - 0.1), (x, 0.96)], 0.08, "accent", shade, 0.6)
             for x, shade in ((0.04, 0.7), (-0.52, 1.0), (0.52, 0.9))
         ]
     shades = {
@@ -264,8 +265,8 @@ def lamp(parts: Parts, form: Form) -> list[Part]:
         "dome": ellipse(0, split, 0.68, 0.82, turn=(180, 360)),
         "globe": ellipse(0, split - 0.42, 0.50, 0.50),
     }
-    trim = Part(
-        ribbon(path([(-0.58, split - 0.02), (0, split + 0.03), (0.58, split - 0.02)]), 0.06), "accent", 1, 0.9
+    trim = strip(
+        path([(-0.58, split - 0.02), (0, split + 0.03), (0.58, split - 0.02)]), 0.06, "accent", 1, 0.9
     )
     return [
         *base,
@@ -320,7 +321,10 @@ def cushion(parts: Parts, form: Form) -> list[Part]:
         drawn.append(Part(outline * 1.07, "accent", 1, 0.4))
     drawn.append(Part(outline, height=0.7))
     if parts["shape"] == "bolster":
-        drawn += both(Part(ribbon(path([(0.72, -0.33), (0.78, 0), (0.72, 0.33)]), 0.06), "accent", 0.95, 0.9))
+        drawn += both(strip(path([(0.72, -0.33), (0.78, 0), (0.72, 0.33)]), 0.06, "accent", 0.95, 0.9))
     elif parts["shape"] == "round":
         drawn.append(Part(ellipse(0, 0, 0.09, 0.09, count=14), "accent", 0.95, 0.2))
     return drawn
+
+
+DRAWN = (mug, bottle, teapot, chair, table, sofa, vase, lamp, cushion)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from io import BytesIO
@@ -12,8 +13,8 @@ from PIL import Image, ImageFilter
 
 from components.shop.design import Plan, Specification, generator, pick, specification
 from components.shop.errors import ShopError
+from components.shop.pictures import carried, household, toys, wearables
 from components.shop.pictures.ground import Ground, room, studio
-from components.shop.pictures.outlines import outlines
 from components.shop.pictures.paint import (
     FINISHES,
     NOISE_PX,
@@ -25,12 +26,18 @@ from components.shop.pictures.paint import (
     paint,
     shade_of,
 )
+from components.shop.pictures.shapes import Part
+from components.shop.pictures.wearables import Form, Parts
 
 _HEARTS = ((0.97, 0.86, 0.30), (0.98, 0.97, 0.92), (0.90, 0.45, 0.25))
 _MIRRORED_SHARE = 0.5
 # Directions the light may come from (radians; -pi/2 is straight above): few, so that neighbours, which are
 # painted once and used in many pictures, are always lit as the product beside them.
 LIGHTS = (-2.6, -2.1, -1.57, -1.05, -0.55)
+DRAWN: dict[str, Callable[[Parts, Form], list[Part]]] = {
+    drawing.__name__.replace("_", " "): drawing
+    for drawing in (*wearables.DRAWN, *carried.DRAWN, *household.DRAWN, *toys.DRAWN)
+}  # by product type
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,6 @@ class Picture:
     cluttered: bool
 
     def jpeg(self, quality: int) -> bytes:
-        """The picture as JPEG bytes."""
         buffer = BytesIO()
         Image.fromarray(self.pixels).save(buffer, "JPEG", quality=quality)
         return buffer.getvalue()
@@ -332,3 +338,8 @@ def bounds(mask: NDArray[np.bool_]) -> tuple[float, float, float, float]:
         float((columns[-1] + 1) / width),
         float((rows[-1] + 1) / height),
     )
+
+
+def outlines(specification: Specification) -> list[Part]:
+    """The parts of a product, from back to front."""
+    return DRAWN[specification.kind.name](specification.attributes, specification.form)

@@ -32,12 +32,8 @@ class Part:
 def _catmull_rom(steps: int) -> NDArray[np.float64]:
     """Weights ``[steps, 4]`` of the four neighbouring points (uniform Catmull-Rom spline, tension 0.5)."""
     t = np.arange(steps) / steps
-    return (
-        np.stack(
-            [-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, -(t**2) + t**3], axis=1
-        )
-        / 2
-    )
+    terms = (-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, -(t**2) + t**3)
+    return np.stack(terms, axis=1) / 2
 
 
 def smooth(points: ArrayLike, steps: int = 5) -> Points:
@@ -108,6 +104,13 @@ def ribbon(line: ArrayLike, width: float, end_width: float | None = None) -> Poi
     across = along[:, ::-1] * (-0.5, 0.5) / length[:, None]
     across *= width if end_width is None else np.linspace(width, end_width, len(p))[:, None]
     return np.concatenate([p + across, (p - across)[::-1]])
+
+
+def strip(
+    line: ArrayLike, width: float, slot: Slot = "body", shade: float = 1.0, height: float = 0.6
+) -> Part:
+    """A part that is a band along a line."""
+    return Part(ribbon(line, width), slot, shade, height)
 
 
 def ring(cx: float, cy: float, rx: float, ry: float, width: float, *, turn: Turn = (0, 360)) -> Points:

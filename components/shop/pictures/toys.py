@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from components.shop.pictures.shapes import Part, Slot, both, box, ellipse, path, polygon, ribbon, smooth
+from components.shop.pictures.shapes import (
+    Part,
+    Slot,
+    both,
+    box,
+    ellipse,
+    path,
+    polygon,
+    smooth,
+    strip,
+)
 from components.shop.pictures.wearables import Form, Parts
 
 
@@ -78,7 +88,7 @@ def toy_car(parts: Parts, form: Form) -> list[Part]:
     elif parts["roof"] == "siren":
         roof = [Part(box(middle - 0.10, peak - 0.17, middle + 0.10, peak + 0.06, 0.06), "accent", 1.1, 0.8)]
     glass = [Part(outline, "lens", 1.25, 0.5) for outline in windows[parts["body"]]]
-    stripe = Part(ribbon(polygon((-0.95, 0.17), (0.97, 0.17)), 0.08), "accent", 1, 0.7)
+    stripe = strip([(-0.95, 0.17), (0.97, 0.17)], 0.08, "accent", 1, 0.7)
     lamp_front = Part(ellipse(0.92, 0.10, 0.06, 0.06, count=10), "pale", 1, 0.9)
     return [
         *roof,
@@ -98,18 +108,16 @@ def teddy_bear(parts: Parts, form: Form) -> list[Part]:
         Part(ellipse(head * 0.80, -0.81, 0.09, 0.09, count=14), "accent", 1, 0.4)
     )
     if parts["pose"] == "sitting":
-        limbs = both(Part(ribbon(path([(0.34, -0.10), (0.62, 0.14), (0.60, 0.42)]), 0.26), "body", 0.88, 0.5))
+        limbs = both(strip(path([(0.34, -0.10), (0.62, 0.14), (0.60, 0.42)]), 0.26, "body", 0.88, 0.5))
         legs = both(Part(ellipse(0.52, 0.70, 0.25, 0.25), "body", 0.95, 0.9)) + both(
             Part(ellipse(0.54, 0.72, 0.14, 0.15), "accent", 1, 0.95)
         )
         body = Part(ellipse(0, 0.34, 0.46, 0.54), "body", 1, 0.7)
     else:
-        limbs = both(
-            Part(ribbon(path([(0.30, -0.14), (0.66, -0.06), (0.88, -0.26)]), 0.22), "body", 0.88, 0.5)
+        limbs = both(strip(path([(0.30, -0.14), (0.66, -0.06), (0.88, -0.26)]), 0.22, "body", 0.88, 0.5))
+        legs = both(strip(path([(0.20, 0.40), (0.26, 0.70), (0.32, 0.96)]), 0.30, "body", 0.9, 0.5)) + both(
+            Part(ellipse(0.36, 0.98, 0.20, 0.10), "accent", 0.9, 0.7)
         )
-        legs = both(
-            Part(ribbon(path([(0.20, 0.40), (0.26, 0.70), (0.32, 0.96)]), 0.30), "body", 0.9, 0.5)
-        ) + both(Part(ellipse(0.36, 0.98, 0.20, 0.10), "accent", 0.9, 0.7))
         body = Part(ellipse(0, 0.24, 0.40, 0.48), "body", 1, 0.7)
     belly = Part(ellipse(0, 0.34, 0.24, 0.28), "accent", 1.05, 0.8)
     face = [
@@ -126,7 +134,10 @@ def teddy_bear(parts: Parts, form: Form) -> list[Part]:
         ]
     elif parts["outfit"] == "scarf":
         outfit = [
-            Part(ribbon(path([(-0.36, -0.18), (0, -0.07), (0.36, -0.18)]), 0.17), "pale", 0.98, 1.0),
-            Part(ribbon(polygon((0.18, -0.10), (0.26, 0.36)), 0.17), "pale", 0.92, 1.0),
+            strip(path([(-0.36, -0.18), (0, -0.07), (0.36, -0.18)]), 0.17, "pale", 0.98, 1.0),
+            strip([(0.18, -0.10), (0.26, 0.36)], 0.17, "pale", 0.92, 1.0),
         ]
     return [*ears, *limbs, body, belly, *legs, *face, *outfit]
+
+
+DRAWN = (toy_car, teddy_bear)

@@ -17,6 +17,7 @@ from components.shop.pictures.shapes import (
     polygon,
     ribbon,
     smooth,
+    strip,
     symmetric,
 )
 
@@ -91,7 +92,7 @@ def dress(parts: Parts, form: Form) -> list[Part]:
         3,
     )
     folds = [
-        Part(ribbon(polygon((x * 0.3, waist + 0.12), (x * flare * 1.1, bottom)), 0.03), "body", 0.80, 0.4)
+        strip([(x * 0.3, waist + 0.12), (x * flare * 1.1, bottom)], 0.03, "body", 0.80, 0.4)
         for x in (-0.7, 0, 0.7)
     ]
     sleeves = [
@@ -122,7 +123,7 @@ def trousers(parts: Parts, form: Form) -> list[Part]:
     )
     crease = ribbon(polygon((0.26, -0.4), (middle + 0.02, end - 0.05)), 0.025)
     drawn = both(Part(leg)) + both(Part(crease, "body", 0.82, 0.5))
-    drawn += both(Part(ribbon(polygon((0.36, -0.70), (hip - 0.02, -0.42)), 0.04), "inner", 0.9, 0.3))
+    drawn += both(strip([(0.36, -0.70), (hip - 0.02, -0.42)], 0.04, "inner", 0.9, 0.3))
     if parts["hem"] == "turned-up":
         cuff = box(middle + 0.03 - foot / 2 - 0.03, end - 0.14, middle + 0.03 + foot / 2 + 0.03, end)
         drawn += both(Part(cuff, "accent", 1, 0.9))
@@ -166,9 +167,7 @@ def _laces(line: Points, across: float, count: int) -> list[Part]:
     drawn = []
     for k in range(count):
         x, y = line[0] + (line[-1] - line[0]) * (k + 0.5) / count
-        drawn.append(
-            Part(ribbon(polygon((x - across, y - 0.05), (x + across, y + 0.05)), 0.05), "pale", 1, 1.0)
-        )
+        drawn.append(strip([(x - across, y - 0.05), (x + across, y + 0.05)], 0.05, "pale", 1, 1.0))
     return drawn
 
 
@@ -216,18 +215,11 @@ def sneaker(parts: Parts, form: Form) -> list[Part]:
         drawn += _laces(tongue, 0.10, 4 if top > -0.5 else 6)
     else:
         drawn += [
-            Part(ribbon(polygon((x - 0.22, y + 0.28), (x + 0.12, y - 0.06)), 0.16), "accent", 1.08, 1.0)
+            strip([(x - 0.22, y + 0.28), (x + 0.12, y - 0.06)], 0.16, "accent", 1.08, 1.0)
             for x, y in ((-0.22, 0.06), (0.14, 0.16))
         ]
     drawn.append(Part(sole, "pale", 1, 0.9))
-    drawn.append(
-        Part(
-            ribbon(polygon((-0.93, base + thick * 0.5), (0.96, base + thick * 0.42)), 0.04),
-            "accent",
-            0.9,
-            0.6,
-        )
-    )
+    drawn.append(strip([(-0.93, base + thick * 0.5), (0.96, base + thick * 0.42)], 0.04, "accent", 0.9, 0.6))
     return drawn
 
 
@@ -251,22 +243,18 @@ def boot(parts: Parts, form: Form) -> list[Part]:
         4,
     )
     drawn = [Part(outline), Part(ellipse(-0.60 + wide, top + 0.01, wide, 0.06), "inner", 0.6, 0.2)]
-    drawn.append(
-        Part(ribbon(polygon((-0.60, top + 0.13), (-0.60 + 2 * wide, top + 0.13)), 0.14), "accent", 1, 0.9)
-    )
+    drawn.append(strip([(-0.60, top + 0.13), (-0.60 + 2 * wide, top + 0.13)], 0.14, "accent", 1, 0.9))
     if parts["closure"] == "laces":
         drawn += _laces(polygon((-0.26, top + 0.28), (0.34, 0.40)), 0.12, 7 if top < -0.5 else 4)
     elif parts["closure"] == "zip":
-        drawn.append(
-            Part(ribbon(path([(-0.30, top + 0.18), (-0.32, 0.20), (-0.20, 0.62)]), 0.05), "metal", 1, 1.0)
-        )
+        drawn.append(strip(path([(-0.30, top + 0.18), (-0.32, 0.20), (-0.20, 0.62)]), 0.05, "metal", 1, 1.0))
     sole = path([(-0.58, lift + 0.03), (0.10, 0.80 if lift > 0.75 else 0.76), (0.45, 0.86), (0.84, 0.86)])
     heels = {
         "flat": box(-0.62, 0.78, -0.10, 0.92),
         "block": polygon((-0.62, 0.68), (-0.20, 0.72), (-0.22, 0.96), (-0.58, 0.96)),
         "slim": polygon((-0.60, 0.66), (-0.30, 0.70), (-0.47, 0.98), (-0.55, 0.98)),
     }
-    return [*drawn, Part(heels[parts["heel"]], "dark", 1, 0.8), Part(ribbon(sole, 0.10), "dark", 1, 0.9)]
+    return [*drawn, Part(heels[parts["heel"]], "dark", 1, 0.8), strip(sole, 0.10, "dark", 1, 0.9)]
 
 
 def pump(parts: Parts, form: Form) -> list[Part]:
@@ -296,25 +284,21 @@ def pump(parts: Parts, form: Form) -> list[Part]:
     drawn = [Part(heels[parts["heel"]], "accent", 0.92, 0.5), Part(body)]
     if parts["toe"] == "open":
         drawn.append(Part(smooth([(0.70, 0.50), (0.84, 0.54), (0.98, 0.68), (0.72, 0.66)], 4), "hole"))
-    drawn.append(
-        Part(ribbon(path([(-0.30, 0.31), (0.20, 0.66), (0.62, 0.74), (1.0, 0.71)]), 0.07), "dark", 1, 0.8)
-    )
+    drawn.append(strip(path([(-0.30, 0.31), (0.20, 0.66), (0.62, 0.74), (1.0, 0.71)]), 0.07, "dark", 1, 0.8))
     if parts["strap"] == "ankle strap":
         drawn.append(
-            Part(
-                ribbon(
-                    path(
-                        [
-                            (-0.86, -0.30),
-                            (-0.62, -0.52),
-                            (-0.30, -0.50),
-                            (-0.16, -0.30),
-                            (-0.40, -0.16),
-                            (-0.80, -0.24),
-                        ]
-                    ),
-                    0.08,
+            strip(
+                path(
+                    [
+                        (-0.86, -0.30),
+                        (-0.62, -0.52),
+                        (-0.30, -0.50),
+                        (-0.16, -0.30),
+                        (-0.40, -0.16),
+                        (-0.80, -0.24),
+                    ]
                 ),
+                0.08,
                 "accent",
                 1,
                 1.0,
@@ -323,3 +307,6 @@ def pump(parts: Parts, form: Form) -> list[Part]:
     else:
         drawn.append(Part(ellipse(0.42, 0.34, 0.09, 0.07, count=14), "accent", 1, 1.0))
     return drawn
+
+
+DRAWN = (shirt, dress, trousers, skirt, sneaker, boot, pump)

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from components.stage.record import Exchange, Record
 from components.tracking.agent.prompts import Prompt, linked_prompts
@@ -137,27 +137,18 @@ def _info(trace: str, stage: StageRun, one: Conversation, tags: Mapping[str, str
     )
 
 
-class _Place(NamedTuple):
-    """Which span of which trace, below which other; hexadecimal ids."""
-
-    trace: str
-    own: str
-    parent: str
-    name: str
-    failed: bool
-
-
 def _spans(
     trace: str, stage: str, one: Conversation, prompts: Mapping[str, Prompt]
 ) -> Iterator[dict[str, Any]]:
     """The stage's work on the product, and below it each role's answer."""
-    root, begin = _hash(f"{trace}:", 16), one.exchanges[0].started
+    root = _hash(f"{trace}:", 16)
     whole = {
         "mlflow.spanType": "AGENT",
         "mlflow.spanInputs": {"product_id": one.product_id, "title": one.title},
         "mlflow.spanOutputs": {"text": one.text},
     }
-    yield _span(_Place(trace, root, "", stage, one.failed), (begin, _end(one)), whole)
+    own = {"span_id": root, "parent_span_id": None, "name": stage}
+    yield _span(trace, own | _lasted(one.exchanges[0].started, _end(one), one.failed), whole)
     draft, critique = "", ""
     for place, asked in enumerate(one.exchanges):
         answered = place < len(one.said)
@@ -172,28 +163,28 @@ def _spans(
             "mlflow.chat.tokenUsage": _tokens([asked]),
             "attempts": asked.attempts,
         }
-        own = _Place(trace, _hash(f"{trace}:{place}", 16), root, asked.task, not answered)
-        yield _span(own, (asked.started, asked.started + asked.seconds), attributes)
+        own = {"span_id": _hash(f"{trace}:{place}", 16), "parent_span_id": root, "name": asked.task}
+        lasted = _lasted(asked.started, asked.started + asked.seconds, not answered)
+        yield _span(trace, own | lasted, attributes)
         if asked.task == EVALUATOR:
             critique = output
         else:
             draft = output
 
 
-def _span(place: _Place, times: tuple[float, float], attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """One span as MLflow's ``Span.from_dict`` reads it, from the first to the second of ``times``."""
-    trace = f"tr-{place.trace}"
-    written = {"mlflow.traceRequestId": trace, **attributes}
-    return {
-        "trace_id": trace,
-        "span_id": place.own,
-        "parent_span_id": place.parent or None,
-        "name": place.name,
-        "start_time_unix_nano": round(times[0] * NANOSECONDS),
-        "end_time_unix_nano": round(times[1] * NANOSECONDS),
-        "status": {"code": "ERROR" if place.failed else "OK", "message": ""},
-        "attributes": {key: json.dumps(value, ensure_ascii=False) for key, value in written.items()},
+def _lasted(start: float, end: float, failed: bool) -> dict[str, Any]:
+    times = {
+        "start_time_unix_nano": round(start * NANOSECONDS),
+        "end_time_unix_nano": round(end * NANOSECONDS),
     }
+    return times | {"status": {"code": "ERROR" if failed else "OK", "message": ""}}
+
+
+def _span(trace: str, facts: Mapping[str, Any], attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """One span as MLflow's ``Span.from_dict`` reads it."""
+    written = {"mlflow.traceRequestId": f"tr-{trace}", **attributes}
+    texts = {key: json.dumps(value, ensure_ascii=False) for key, value in written.items()}
+    return {"trace_id": f"tr-{trace}", **facts, "attributes": texts}
 
 
 def _tokens(exchanges: Sequence[Exchange]) -> dict[str, int]:

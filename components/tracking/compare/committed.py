@@ -65,7 +65,6 @@ class Verification:
         return tuple(figure for figure in self.figures if figure.verdict in WRONG)
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for machines."""
         return {
             "commit": self.commit,
             "identical": self.identical,

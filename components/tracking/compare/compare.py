@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -9,13 +10,13 @@ from typing import Any
 
 from components.stage.record import Interval
 from components.tracking.compare.catalogue import Products, placed, read_products
-from components.tracking.compare.code import changed_folders, commit_line
 from components.tracking.compare.gallery import Gallery, gallery
 from components.tracking.compare.paired import Pair, Paired, PairedTest, paired_rows, tests_of
 from components.tracking.compare.per_query import System, read_results
 from components.tracking.compare.seeds import Group, grouped
 from components.tracking.compare.sides import Key, Side, side_of
-from components.tracking.errors import OtherCatalogueError, UnknownReferenceError
+from components.tracking.errors import OtherCatalogueError, TrackingError, UnknownReferenceError
+from components.tracking.lineage.revision import git, resolve_commit
 from components.tracking.params import Headline
 from components.tracking.publish.datasets import CHECKED
 from components.tracking.publish.publish import tracking_params
@@ -24,6 +25,9 @@ EXAMPLES = 4  # of queries won, and of queries lost, a gallery
 GALLERIES = 8  # at most, the largest differences first
 ASKED = ("", "queries", "titles")  # tasks that a shopper or a seller sets
 STUDY = "study_"  # tables that repeat systems with other settings
+SHOWN = 10  # characters of a commit
+# Folders are told as deep as a component's room; what no stage reads is told as a whole.
+DEPTH = {"components": 3}
 
 
 @dataclass(frozen=True)
@@ -81,13 +85,11 @@ class Comparison:
             members = [{fact: getattr(side, fact) for fact in facts} for side in group.members]
             digest = group.first.data.get(CHECKED, "")
             sides.append({"name": group.name, "code": commit, CHECKED: digest, "members": members})
-        changes = {
-            part: [asdict(one) for one in getattr(self, part)] for part in ("parameters", "data", "code")
-        }
+        parts = {part: [asdict(o) for o in getattr(self, part)] for part in ("parameters", "data", "code")}
         return {
             "sides": sides,
             "different_catalogues": self.forced,
-            **changes,
+            **parts,
             "figures": [_plain(row) for row in self.rows],
             "tests": [{**asdict(test), "verdict": test.verdict} for test in self.tests],
             "galleries": [asdict(one) for one in self.galleries],
@@ -106,7 +108,6 @@ class Wanted:
     """How to compare: ``paired`` is the test of differences; without it there are none."""
 
     paired: Paired | None = None
-    seed: int = 0  # of the bootstrap
     force: bool = False  # compare different catalogues, and mark it
     apart: bool = False  # keep sides that differ in seeds alone apart
 
@@ -142,7 +143,9 @@ def compared(root: Path, sides: Sequence[Side], wanted: Wanted) -> Comparison:
     found.data = changes([side.data for side in firsts])
     found.code = [Change(k, tuple(v)) for k, v in changed_folders(root, firsts).items()]
     pairs = list(_pairs(found))
-    _test(found, pairs, wanted)
+    if wanted.paired:
+        for pair in pairs:
+            found.tests += tests_of(pair, wanted.paired, slices=not pair.system.table.startswith(STUDY))
     found.rows = _rows(groups, found.tests)
     if not found.rows:
         found.notes.append("No side has figures here (dvc pull fetches committed ones).")
@@ -162,7 +165,6 @@ def _parameters(found: Comparison, sides: Sequence[Side]) -> list[Change]:
 
 
 def changes(values: Sequence[Mapping[str, str]]) -> list[Change]:
-    """Names whose values differ, in order."""
     names = sorted({name for side in values for name in side})
     rows = (Change(name, tuple(side.get(name) for side in values)) for name in names)
     return [row for row in rows if len(set(row.values)) > 1]
@@ -195,21 +197,10 @@ def _pairs(found: Comparison) -> Any:
         placed(result, found.products[reference.name])
     for other in found.groups[1:]:
         same = bool(reference.first.queries) and reference.first.queries == other.first.queries
-        if same and _judgements(reference) != _judgements(other):
+        held = {group.first.product_file("qrels.parquet") for group in (reference, other)}
+        if same and len(held) > 1:
             found.notes.append(f"{other.name} has other judgements (qrels) of the same queries.")
         yield from paired_rows(other.name, reference.results, other.results, same, found.notes)
-
-
-def _judgements(group: Group) -> str:
-    path = group.first.products.get("qrels.parquet")
-    return f"{path.parent.name}{path.name}" if path else ""
-
-
-def _test(found: Comparison, pairs: Sequence[Pair], wanted: Wanted) -> None:
-    for pair in pairs if wanted.paired else ():
-        slices = not pair.system.table.startswith(STUDY)
-        assert wanted.paired is not None
-        found.tests += tests_of(pair, wanted.paired, wanted.seed, slices)
 
 
 def _rows(groups: Sequence[Group], tests: Sequence[PairedTest]) -> list[Row]:
@@ -258,3 +249,61 @@ def unchanged(found: Comparison) -> tuple[int, int]:
             key = (test.table, test.variant, test.task)
             tested[key] = tested.get(key, True) and test.won == test.lost == 0
     return sum(tested.values()), len(tested)
+
+
+def commit_line(root: Path, side: Side) -> str:
+    """``1a2b3c4d5e Subject of the commit, with uncommitted changes``."""
+    if not side.commit:
+        return "unknown"
+    dirty = ", with uncommitted changes" if side.dirty else ""
+    try:
+        subject = git(root, "log", "-1", "--format=%s", side.commit).decode("utf-8", errors="replace").strip()
+    except TrackingError:
+        subject = "(of another clone: not in this repository)"
+    return f"{side.commit[:SHOWN]} {subject}{dirty}"
+
+
+def changed_folders(root: Path, sides: Sequence[Side]) -> dict[str, list[str | None]]:
+    """Folder -> what changed in it on each side against the first, None for nothing.
+
+    By git where both commits are here, else by the hashes that dvc.lock has of the code its stages run.
+    """
+    first, found = sides[0], dict[str, list[str | None]]()
+    for place, side in enumerate(sides[1:], start=1):
+        changes = _by_git(root, first, side)
+        if changes is None:
+            changes = _by_hash(first, side)
+        for folder, what in changes.items():
+            found.setdefault(folder, [None] * len(sides))[place] = what
+    return dict(sorted(found.items()))
+
+
+def _by_git(root: Path, a: Side, b: Side) -> dict[str, str] | None:
+    if not all(side.commit and resolve_commit(root, side.commit) for side in (a, b)):
+        return None
+    options = ("--numstat", "--no-renames", "-z", a.commit, b.commit, "--", ":!docs", ":!results")
+    try:
+        told = git(root, "diff", *options)
+    except TrackingError:
+        return None
+    files, plus, minus = Counter[str](), Counter[str](), Counter[str]()
+    for line in filter(None, told.decode("utf-8", errors="replace").split("\0")):
+        added, removed, path = line.split("\t", 2)
+        if path.startswith(("metrics/", "tests/")) or path.endswith("dvc.lock"):
+            continue
+        folder = _folder(path)
+        files[folder] += 1
+        plus[folder] += int(added) if added.isdigit() else 0
+        minus[folder] += int(removed) if removed.isdigit() else 0
+    return {name: f"+{plus[name]:,} −{minus[name]:,} lines, files: {count}" for name, count in files.items()}
+
+
+def _folder(path: str) -> str:
+    parts = path.split("/")
+    return "/".join(parts[: min(len(parts) - 1, DEPTH.get(parts[0], 1))]) or path
+
+
+def _by_hash(a: Side, b: Side) -> dict[str, str]:
+    """By the code that stages of both sides read."""
+    shared = a.code.keys() & b.code.keys()
+    return {path: "differs" for path in sorted(shared) if a.code[path] != b.code[path]}

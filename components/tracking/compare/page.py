@@ -37,12 +37,10 @@ def page_path(root: Path, found: Comparison) -> Path:
 
 
 def write_page(found: Comparison, path: Path) -> None:
-    """Write the page, whole or not at all."""
     write_text(path, render(found))
 
 
 def render(found: Comparison) -> str:
-    """The page as HTML."""
     every = [row for row in found.rows if row.differs]
     main = telling(found)
     largest = max(

@@ -11,8 +11,8 @@ import numpy as np
 from components.stage.record import lower_is_better
 from components.tracking.compare.per_query import Floats, Results, System, Texts
 
-# (values, reference, seed, clusters) -> an object with difference (values minus reference), low, high, p, n
-Paired = Callable[[Floats, Floats, int, Sequence[str] | None], Any]
+# (values, reference, clusters) -> an object with difference (values minus reference), low, high, p, n
+Paired = Callable[[Floats, Floats, Sequence[str] | None], Any]
 
 SURE = 0.05
 FEWEST = 20  # rows in a slice that is tested
@@ -115,24 +115,20 @@ def paired_rows(
         notes.append(f"Not tested ({which}): nothing shows that {side} answers the same queries.")
 
 
-def tests_of(pair: Pair, paired: Paired, seed: int, slices: bool) -> Iterator[PairedTest]:
+def tests_of(pair: Pair, paired: Paired, slices: bool) -> Iterator[PairedTest]:
     """The tests of one system, over all rows and, of its first metric, over each slice."""
     every = np.ones(len(pair.reference.keys), bool)
-
-    def _ask(values: Floats, reference: Floats, groups: Sequence[str] | None) -> Any:
-        return paired(values, reference, seed, groups)
-
     for place, metric in enumerate(pair.metrics()):
-        yield from _test(pair, metric, "", every, _ask)
+        yield from _test(pair, metric, "", every, paired)
         if place or not slices:
             continue
         for dimension, labels in pair.reference.slices.items():
             found = sorted(set(labels) - {""})
             for label in found if len(found) > 1 else ():
-                yield from _test(pair, metric, f"{dimension}: {label}", labels == label, _ask)
+                yield from _test(pair, metric, f"{dimension}: {label}", labels == label, paired)
 
 
-def _test(pair: Pair, metric: str, which: str, rows: Texts, ask: Callable[..., Any]) -> Iterator[PairedTest]:
+def _test(pair: Pair, metric: str, which: str, rows: Texts, paired: Paired) -> Iterator[PairedTest]:
     a, b = pair.reference.metrics[metric], pair.other.metrics[metric]
     defined = rows & ~np.isnan(a) & ~np.isnan(b)
     n = int(defined.sum())
@@ -143,7 +139,7 @@ def _test(pair: Pair, metric: str, which: str, rows: Texts, ask: Callable[..., A
     if np.array_equal(a, b):  # the bootstrap of nothing but zeros, at no cost
         difference, low, high, p, units = 0.0, 0.0, 0.0, 1.0, n if groups is None else len(set(groups))
     else:
-        found = ask(b, a, groups)
+        found = paired(b, a, groups)
         difference, low, high, p = (float(getattr(found, x)) for x in ("difference", "low", "high", "p"))
         units = int(found.n)
     gain = pair.gain(metric)[defined]

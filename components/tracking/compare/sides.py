@@ -14,14 +14,16 @@ from typing import Any
 
 import yaml
 
+from components.stage.files.publish import write_text
 from components.stage.record import STATE, Interval
+from components.stage.resume import sha256_file
 from components.tracking.errors import UnknownReferenceError
 from components.tracking.lineage.lockfile import LockEntry, Output, located, parse_lock, read_lock
 from components.tracking.lineage.revision import file_at, files_at, resolve_commit, revision
 from components.tracking.publish.datasets import CHECKED
 from components.tracking.publish.headline import number
 from components.tracking.publish.run_content import clean_key, flattened, is_code
-from components.tracking.store import main_workspace, profile_of
+from components.tracking.store import catalogue_of, main_workspace, profile_of
 
 PER_QUERY = "results/per_query/"
 NAMED = 12  # stages in a note
@@ -49,6 +51,11 @@ class Side:
     entries: dict[str, str] = field(default_factory=dict)  # stage -> digest of its lock entry
     runs: tuple[str, ...] = ()  # ids of MLflow runs that a page about this side belongs to
     notes: list[str] = field(default_factory=list)
+
+    def product_file(self, name: str) -> str:
+        """DVC's hash of a file of the checked catalogue: its name in the cache; "" where it is not here."""
+        path = self.products.get(name)
+        return f"{path.parent.name}{path.name}" if path else ""
 
 
 def side_of(root: Path, name: str) -> Side:
@@ -91,16 +98,16 @@ def from_lock(root: Path, side: Side, lock: Mapping[str, LockEntry], fetch: Fetc
     for stage, entry in lock.items():
         side.entries[stage] = entry.digest()
         side.parameters |= {clean_key(k): v for k, v in flattened(entry.parameters()).items()}
-        for item in entry.deps:
-            held = side.code if is_program(item.path) else side.data
-            held[item.path.rstrip("/")] = item.md5
+        for item in entry.deps:  # code is a module or a component's folder
+            code = is_code(item.path) or item.path.startswith("components/")
+            (side.code if code else side.data)[item.path.rstrip("/")] = item.md5
         for out in entry.outs:
             side.data[out.path.rstrip("/")] = out.md5
             _take(side, out, fetch)
     side.catalogue = side.parameters.get("report.profile", side.catalogue)
     checked = Output(path=CHECKED, md5=side.data.get(CHECKED, ""))
     side.products = {k.removeprefix(f"{CHECKED}/"): v for k, v in located(root, checked).items()}
-    side.queries = _queries(side)
+    side.queries = side.product_file("queries.parquet")
     return side
 
 
@@ -126,11 +133,6 @@ def consistent(lock: Mapping[str, LockEntry]) -> tuple[dict[str, LockEntry], lis
 def _changed(dep: Output, made: Mapping[str, tuple[str, str]], kept: Mapping[str, LockEntry]) -> bool:
     stage, md5 = made.get(dep.path.rstrip("/"), ("", dep.md5))
     return md5 != dep.md5 or bool(stage and stage not in kept)
-
-
-def is_program(path: str) -> bool:
-    """Whether a dependency is code: a module or a component's folder."""
-    return is_code(path) or path.split("/")[0] == "components"
 
 
 def _take(side: Side, out: Output, fetch: Fetch) -> None:
@@ -176,15 +178,8 @@ def figures_in(raw: bytes | str) -> dict[tuple[str, str], Interval | None]:
 def _interval(cell: Mapping[str, Any]) -> Interval | None:
     value, low, high = (number(cell.get(name)) for name in ("value", "low", "high"))
     n = cell.get("n")
-    return (
-        None if value is None else Interval(value=value, low=low, high=high, n=n if isinstance(n, int) else 0)
-    )
-
-
-def _queries(side: Side) -> str:
-    """DVC's hash of queries.parquet in the checked catalogue: the name of its file in the cache."""
-    path = side.products.get("queries.parquet")
-    return f"{path.parent.name}{path.name}" if path else ""
+    n = n if isinstance(n, int) else 0
+    return None if value is None else Interval(value=value, low=low, high=high, n=n)
 
 
 def local(root: Path) -> Fetch:
@@ -198,7 +193,7 @@ def local(root: Path) -> Fetch:
 
 def _workspace(root: Path, name: str) -> Side:
     code = revision(root)
-    side = Side(name, "workspace", _catalogue_at(root), code.commit, code.dirty)
+    side = Side(name, "workspace", catalogue_of(root, {}), code.commit, code.dirty)
     return from_lock(root, side, read_lock(root), local(root))
 
 
@@ -210,8 +205,9 @@ def _commit(root: Path, name: str, commit: str) -> Side:
         return held(output) if committed is None else {output.path: committed.encode()}
 
     lock = _lock_at(root, commit)
-    side = Side(name, "commit", _profile_in(file_at(root, commit, "params.yaml")), commit, False)
-    from_lock(root, side, lock, _fetch)
+    report = _mapping(file_at(root, commit, "params.yaml") or "").get("report")
+    catalogue = str(report.get("profile") or "") if isinstance(report, dict) else ""
+    side = from_lock(root, Side(name, "commit", catalogue, commit, False), lock, _fetch)
     stated = {key[0] for key in side.metrics}
     for path in files_at(root, commit, "metrics"):
         text = file_at(root, commit, path)
@@ -236,13 +232,12 @@ def _profile(root: Path, name: str) -> Side | None:
     worktree, kept = root / STATE / "work" / name, root / "results" / name
     files = sorted(path for path in kept.glob("*.json") if path.name != "run.json")
     here = profile_of(root, {}) == name
-    commit, dirty = _kept_code(kept)
-    side = Side(name, "profile", name, commit, dirty)
+    side = Side(name, "profile", name, *_kept_code(kept))
     if lock := read_lock(worktree) if (worktree / "dvc.yaml").is_file() else {}:
-        if not commit:
+        if not side.commit:
             code = revision(worktree)
             side.commit, side.dirty = code.commit, code.dirty
-        side.catalogue = _catalogue_at(worktree) or name
+        side.catalogue = catalogue_of(worktree, {}) or name
         from_lock(worktree, side, lock, local(worktree))
         if _is_running(root, name):
             side.notes.append(f"{name} is running: figures are of the stages that have finished.")
@@ -280,21 +275,38 @@ def _is_running(root: Path, name: str) -> bool:
     return False
 
 
-def _catalogue_at(root: Path) -> str:
-    path = root / "params.yaml"
-    found = _profile_in(path.read_text(encoding="utf-8")) if path.is_file() else ""
-    return found or profile_of(root, {})
-
-
-def _profile_in(text: str | None) -> str:
-    """``report.profile`` of a params.yaml: the catalogue that its figures are about."""
-    report = _mapping(text or "").get("report")
-    return str(report.get("profile") or "") if isinstance(report, dict) else ""
-
-
 def _mapping(text: str) -> dict[str, Any]:
     try:
         loaded = yaml.safe_load(text)
     except yaml.YAMLError:
         return {}
     return loaded if isinstance(loaded, dict) else {}
+
+
+def keep_results(root: Path, work: Path, profile: str) -> Path:
+    """Copy the metrics of a profile's worktree to ``results/<profile>/`` of ``root``; returns that folder.
+
+    ``run.json`` says what they were computed from: commit, whether the code differed from it, and the hashes
+    of parameters and dvc.lock. No clock, no host.
+    """
+    folder = root / "results" / profile
+    folder.mkdir(parents=True, exist_ok=True)
+    found = sorted((work / "metrics").glob("*.json"))
+    for stale in set(folder.glob("*.json")) - {folder / path.name for path in found}:
+        stale.unlink()
+    for path in found:
+        write_text(folder / path.name, path.read_text(encoding="utf-8"))
+    code = revision(root)
+    facts = {
+        "profile": profile,
+        "commit": code.commit,
+        "dirty": code.dirty,
+        "params_sha256": _sha256(work / "params.yaml"),
+        "lock_sha256": _sha256(work / "dvc.lock"),
+    }
+    write_text(folder / "run.json", json.dumps(facts, indent=1, sort_keys=True) + "\n")
+    return folder
+
+
+def _sha256(path: Path) -> str:
+    return sha256_file(path) if path.exists() else ""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
+import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +17,6 @@ from components.tracking.compare.gallery import Example
 from components.tracking.compare.per_query import read_results
 from components.tracking.examples.beside import Beside, Measured, beside
 from components.tracking.examples.cards import WIDE, box_card, card
-from components.tracking.examples.images import lay_out_images
 from components.tracking.examples.tables import confusion, told, won_and_lost
 from components.tracking.lineage.lockfile import LockEntry, located
 from components.tracking.params import TrackingParams
@@ -29,6 +31,9 @@ MOST = 10  # examples of a system
 TEMPLATE = Path(__file__).parent / "page.jinja"
 ASKED = ("asked", "figure", "value", "value of the baseline", "answer", "answer of the baseline")
 Who = tuple[str, str]  # table and variant
+IMAGES, IMAGES_TAG = "images", {"mlflow.loggedImages": "True"}  # by which the pages know that a run has some
+KEY_LENGTH = 60
+GRID_PX = 256  # longest side of the small copy that MLflow's image grid shows
 
 
 @dataclass
@@ -147,3 +152,27 @@ def _found(example: Example) -> list[str]:
 
 def _kind(example: Example) -> str:
     return "query" if example.answers[1].found else "listing"
+
+
+def key_of(text: str) -> str:
+    """A name of a picture that MLflow takes; another text has another name."""
+    plain = " ".join(re.sub(r"[^A-Za-z0-9_\-. ]+", " ", text).split())[:KEY_LENGTH].strip()
+    if plain == text:
+        return plain
+    return f"{plain} {hashlib.sha256(text.encode()).hexdigest()[:4]}".strip()
+
+
+def lay_out_images(folder: Path, own: str, timestamp: int, pictures: Mapping[str, Image]) -> None:
+    """Write each picture, and its small copy, below ``folder``; ``own`` says whose they are.
+
+    MLflow's ``log_image`` gives each picture a name of chance, so that writing a run again would show it
+    twice. Under a name made from the run's own they are the same files.
+    """
+    (folder / IMAGES).mkdir(parents=True, exist_ok=True)
+    for text, picture in pictures.items():
+        key = key_of(text)
+        name = f"{key}+step+0+timestamp+{timestamp}+{uuid.uuid5(uuid.NAMESPACE_URL, f'{own}:{key}')}"
+        picture.save(folder / IMAGES / f"{name}.png", compress_level=3)
+        small = picture.copy()
+        small.thumbnail((GRID_PX, GRID_PX))
+        small.save(folder / IMAGES / f"{name}+compressed.webp", quality=85, method=2)

@@ -41,7 +41,7 @@ class Node:
     inputs: list[Input] = field(default_factory=list)
     models: list[str] = field(
         default_factory=list
-    )  # name, version and aliases of registered models made from it
+    )  # name, version, aliases of registered models made from it
 
 
 @dataclass
@@ -72,12 +72,10 @@ def lineage(root: Path, run: str) -> Lineage:
     runs = Runs.open(store_of(root), tracking_params(root).experiment)
     start = runs.named(run)
     members = runs.members(start)
-    found = Lineage(
-        start.info.run_id, start.data.tags.get("vitrine.pipeline_run", ""), [m.info.run_id for m in members]
-    )
-    parent = (
-        runs.get(start.data.tags["mlflow.parentRunId"]) if "mlflow.parentRunId" in start.data.tags else None
-    )
+    tags = start.data.tags
+    asked = [member.info.run_id for member in members]
+    found = Lineage(start.info.run_id, tags.get("vitrine.pipeline_run", ""), asked)
+    parent = runs.get(tags["mlflow.parentRunId"]) if "mlflow.parentRunId" in tags else None
     near = {m.info.run_id: m for m in (runs.members(parent) if parent else members)}
     todo = list(members)
     while todo:
@@ -123,11 +121,8 @@ def _trace(
     by = "hash"
     if not makers:
         inside, around = f"{tag}/", [f"{OUT}{part}" for part in Path(path).parents if str(part) != "."]
-        makers = [
-            m
-            for m in near.values()
-            if m.info.run_id != asking and any(t.startswith(inside) or t in around for t in m.data.tags)
-        ]
+        others = (m for m in near.values() if m.info.run_id != asking)
+        makers = [m for m in others if any(t.startswith(inside) or t in around for t in m.data.tags)]
         by = "path"
     return [Input(path, md5, m.info.run_id, by) for m in makers] or [Input(path, md5)], makers
 
@@ -166,9 +161,7 @@ def _grow(branch: Tree, found: Lineage, run_id: str, shown: set[str]) -> None:
     for path, md5 in node.outputs.items():
         here.add(f"[dim]made[/dim] {escape(f'{path} {md5[:SHOWN]}')}")
     for item in node.inputs:
-        read = here.add(
-            f"[dim]read[/dim] {escape(f'{item.path} {item.md5[:SHOWN]}')}"
-            + ("" if item.run_id else " [dim](source)[/dim]")
-        )
+        source = "" if item.run_id else " [dim](source)[/dim]"
+        read = here.add(f"[dim]read[/dim] {escape(f'{item.path} {item.md5[:SHOWN]}')}{source}")
         if item.run_id:
             _grow(read, found, item.run_id, shown)

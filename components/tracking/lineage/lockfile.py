@@ -20,7 +20,6 @@ from pydantic import BaseModel, ConfigDict
 
 from components.tracking.errors import LockFileError
 
-CHUNK_BYTES = 1 << 20
 HASH = re.compile(r"[0-9a-f]{32}(\.dir)?")
 # lock file -> what DVC puts before the names of its stages
 LOCK_FILES = {"dvc.lock": "", "studies/dvc.lock": "studies/dvc.yaml:"}
@@ -66,13 +65,7 @@ def is_inside(path: str) -> bool:
     Paths come from lock entries that MLflow keeps, too, where others may write them.
     """
     parts = PurePosixPath(path).parts
-    return (
-        bool(parts)
-        and ".." not in parts
-        and not path.startswith("/")
-        and "\\" not in path
-        and "\0" not in path
-    )
+    return bool(parts) and ".." not in parts and not path.startswith("/") and not set("\\\0") & set(path)
 
 
 def digest(value: object) -> str:
@@ -125,11 +118,8 @@ def lock_time(root: Path, stage: str) -> float:
 
 def file_md5(path: Path) -> str:
     """MD5 of a file's bytes: DVC's name for it."""
-    found = hashlib.md5(usedforsecurity=False)
     with path.open("rb") as handle:
-        while chunk := handle.read(CHUNK_BYTES):
-            found.update(chunk)
-    return found.hexdigest()
+        return hashlib.file_digest(handle, "md5").hexdigest()
 
 
 def tree_md5(path: Path) -> str:

@@ -23,19 +23,26 @@ COPIES = {"dvc.lock": "dvc.lock.copy", "studies/dvc.lock": "studies.lock.copy"}
 
 
 def clear_dead_locks(root: Path) -> bool:
-    """Remove from DVC's ``rwlock`` what dead processes have left, unless a living DVC is writing it."""
+    """Remove from DVC's ``rwlock`` what dead processes have left, unless a living DVC is writing it.
+
+    DVC skips entries of dead processes by itself, but it stops at a file that was cut short by a kill, and it
+    takes a new process with an old one's id for the old one.
+    """
     path = root / ".dvc" / "tmp" / "rwlock"
     if not path.exists():
         return False
-    with _free(path.parent / "rwlock.lock") as free:
-        return free and clear_rwlock(path)
+    with held(path.parent / "rwlock.lock") as free:
+        return free and _without_dead(path)
 
 
 @contextmanager
-def _free(path: Path) -> Iterator[bool]:
-    """Hold a lock that nobody else has; yields False, holding nothing, where somebody has it."""
+def held(path: Path, wait_s: float = 0.0) -> Iterator[bool]:
+    """Hold a lock; yields False, holding nothing, where somebody else keeps it for ``wait_s`` seconds.
+
+    The kernel frees the lock of a killed process.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path, 0.0, preserve_lock_file=True, thread_local=False)  # flock, as DVC takes
+    lock = FileLock(path, wait_s, preserve_lock_file=True, thread_local=False)  # flock, as DVC takes
     try:
         lock.acquire()
     except Timeout:
@@ -49,30 +56,24 @@ def _free(path: Path) -> Iterator[bool]:
 
 def dvc_stands_still(root: Path) -> AbstractContextManager[bool]:
     """Hold, if it is free, the lock that DVC takes to read or write the workspace (dvc/lock.py)."""
-    return _free(root / ".dvc" / "tmp" / "lock")
+    return held(root / ".dvc" / "tmp" / "lock")
 
 
 def guard_lock_file(root: Path) -> bool:
-    """Keep a copy of a sound dvc.lock, or repair one that a kill cut short, unless DVC is at work.
-
-    Returns whether one was repaired; raises as :func:`repair_lock_files`.
-    """
-    with dvc_stands_still(root) as still:
-        return still and repair_lock_files(root)
-
-
-def repair_lock_files(root: Path) -> bool:
     """Keep a copy of each sound dvc.lock, or repair one that a kill cut short; True when one was repaired.
 
     DVC rewrites dvc.lock in place, so a SIGKILL at that moment leaves half a file. Without a copy the half is
-    put aside: DVC's run cache then gives the results back without running anything. Call it while no DVC is
-    at work: half a file may be one that is just being written.
+    put aside: DVC's run cache then gives the results back without running anything. While a DVC is at work
+    nothing is done: half a file may be one that is just being written.
 
     Raises:
         ConfigurationError: dvc.lock holds a merge conflict, which only a person can resolve.
     """
-    there = [(root / name, root / STATE / copy) for name, copy in COPIES.items() if (root / name).exists()]
-    repaired = [_repair(path, copy) for path, copy in there]
+    with dvc_stands_still(root) as still:
+        there = [
+            (root / name, root / STATE / copy) for name, copy in COPIES.items() if (root / name).exists()
+        ]
+        repaired = [_repair(path, copy) for path, copy in there if still]
     return any(repaired)
 
 
@@ -100,12 +101,8 @@ def _is_sound(text: str) -> bool:
         return False
 
 
-def clear_rwlock(path: Path) -> bool:
-    """Remove from DVC's ``rwlock`` what processes that are gone have left; True when something was removed.
-
-    DVC skips entries of dead processes by itself, but it stops at a file that was cut short by a kill, and it
-    takes a new process with an old one's id for the old one. Call it while nobody writes the file.
-    """
+def _without_dead(path: Path) -> bool:
+    """Rewrite a rwlock that nobody writes; whether something was removed."""
     try:
         lock = json.loads(path.read_text(encoding="utf-8"))
         living = _living(lock)

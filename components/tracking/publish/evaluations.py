@@ -12,13 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.tracking.examples import images
-from components.tracking.examples.shown import Shown
+from components.tracking.examples.shown import IMAGES_TAG, Shown
 from components.tracking.params import TrackingParams
 from components.tracking.publish import headline, models
 from components.tracking.publish import run_content as content
 from components.tracking.publish.datasets import CHECKED
-from components.tracking.publish.pending import Join
 from components.tracking.publish.writing import Entries, Measured, StageRun, log, milliseconds
 from components.tracking.store import once
 
@@ -36,21 +34,12 @@ class Evaluated:
     figures: dict[str, float]
 
 
-@dataclass(frozen=True)
-class Reading:
-    """Where models are looked for: the experiment in MLflow, and the workspace with DVC's cache."""
-
-    client: Any
-    experiment: str
-    root: Path
-
-
 def evaluated(
-    reading: Reading, join: Join, tables: headline.Tables, params: TrackingParams
+    stage: StageRun, root: Path, tables: headline.Tables, params: TrackingParams
 ) -> list[Evaluated]:
     """The models that a stage read and has figures of."""
     found = []
-    for model in _read_models(reading, join) if tables else ():
+    for model in _read_models(stage, root) if tables else ():
         variant = models.variant_of(model.tags[models.MODEL], params.variants)
         for name, table in tables.items():
             shown = headline.headline_of(params, name)
@@ -59,15 +48,15 @@ def evaluated(
     return found
 
 
-def _read_models(reading: Reading, join: Join) -> Iterator[Any]:
+def _read_models(stage: StageRun, root: Path) -> Iterator[Any]:
     """Models behind a stage's data: read as folders, or by the run that made other data with a model."""
-    client, experiments = reading.client, [reading.experiment]
-    for dep in join.entry.deps if join.entry else ():
+    client, experiments, entry = stage.client, [stage.run.info.experiment_id], stage.join.entry
+    for dep in entry.deps if entry else ():
         path = content.data_name(dep)
         if content.is_code(path) or path == CHECKED or not dep.md5:
             continue
         if path.startswith(f"{models.FOLDER}/"):
-            for folder, md5 in models.folders_read(reading.root, dep).items():
+            for folder, md5 in models.folders_read(root, dep).items():
                 same = models.find(client, experiments, models.DVC, md5)
                 yield from [model for model in same if model.tags.get(models.MODEL) == folder][:1]
         elif not set("`'") & set(path + dep.md5):
@@ -118,15 +107,14 @@ def _log_examples(
     client, record, who = stage.client, stage.record, (evaluation.table, evaluation.variant)
     ended = milliseconds(record.started + record.seconds)
     with tempfile.TemporaryDirectory(prefix="vitrine-") as folder:
-        found = shown.lay_out(Path(folder), who, record.id, ended)
-        if found:
-            client.log_artifacts(run_id, folder)
-    with tempfile.TemporaryDirectory(prefix="vitrine-") as folder:
-        place = Path(folder) / EXAMPLES / (on or "measured")
+        pictures, page = Path(folder) / "run", Path(folder) / "model"
+        place = page / EXAMPLES / (on or "measured")
         place.mkdir(parents=True)
+        if found := shown.lay_out(pictures, who, record.id, ended):
+            client.log_artifacts(run_id, str(pictures))
         if shown.lay_out_page(place, who, on or "what was measured"):
-            client.log_model_artifacts(evaluation.model.model_id, folder)
-    return images.TAG if found else {}
+            client.log_model_artifacts(evaluation.model.model_id, str(page))
+    return IMAGES_TAG if found else {}
 
 
 def log_validation(stage: StageRun, model: Any, datasets: list[Any]) -> None:

@@ -7,15 +7,16 @@ each training would cost its size twice. They enter MLflow when a model is regis
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from components.tracking.examples.sparkline import sparklines
 from components.tracking.lineage.lockfile import Output, composed, listing, listing_md5, located
 from components.tracking.publish import run_content as content
 from components.tracking.publish.pending import Join
@@ -26,6 +27,7 @@ from components.tracking.store import once
 
 FOLDER = "models"
 STUDY = "study"
+BARS, WIDE, MOST_LINES = "▁▂▃▄▅▆▇█", 40, 6  # of training curves as text: MLflow's notes show no picture
 WEIGHTS, CONFIG = ".safetensors", "config.json"
 SHOWN_BYTES = 100_000  # configuration files up to this size are copied beside the card
 MODEL, DVC, VARIANT = "vitrine.model", "vitrine.dvc", "vitrine.variant"
@@ -55,7 +57,6 @@ class Trained:
 
     @property
     def weights(self) -> list[str]:
-        """Its safetensors files."""
         return [name for name in self.files if name.endswith(WEIGHTS)]
 
 
@@ -190,3 +191,27 @@ def card(stage: StageRun, trained: Trained) -> str:
         lines += ["", f"Training ([as charts]({training}/model-metrics?{TRAINING})):", "", "```"]
         lines += [*curves, "```"]
     return "\n".join(lines)
+
+
+def sparklines(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> list[str]:
+    """One line for each curve: its name, its course, its first and its last value; [] without curves."""
+    told = {
+        name: [p["value"] for p in points if math.isfinite(p.get("value", math.nan))]
+        for name, points in curves.items()
+    }
+    told = {name: values for name, values in list(told.items())[:MOST_LINES] if len(values) > 1}
+    wide = max(map(len, told), default=0)
+    return [
+        f"{name:<{wide}}  {line(values):<{WIDE}}  {values[0]:.4g} → {values[-1]:.4g}"
+        for name, values in told.items()
+    ]
+
+
+def line(values: Sequence[float]) -> str:
+    """At most ``WIDE`` bars, each the mean of its part of the values; the lowest is the smallest of them."""
+    parts = min(WIDE, len(values))
+    cuts = [round(i * len(values) / parts) for i in range(parts + 1)]
+    means = [sum(values[a:b]) / (b - a) for a, b in pairwise(cuts)]
+    low, high = min(means), max(means)
+    scale = (len(BARS) - 1) / (high - low) if high > low else 0.0
+    return "".join(BARS[round((mean - low) * scale)] for mean in means)

@@ -14,12 +14,12 @@ Nothing here imports MLflow: a run with nothing to record must not wait for its 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,10 +28,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from components.stage.files.publish import write_text
 from components.stage.record import STATE, Record
 from components.tracking.lineage.lockfile import LockEntry, digest, disagreement, lock_time, read_lock
+from components.tracking.lineage.repair import held
 from components.tracking.lineage.revision import Revision, revision, uncommitted
 from components.tracking.store import Store, catalogue_of, profile_of, store_of
 
-POLL_S = 0.1
 DIFF_BYTES = 500_000  # of an uncommitted diff that is kept
 
 
@@ -85,11 +85,6 @@ def key_of(pipeline: str) -> str:
     return hashlib.sha256(pipeline.encode()).hexdigest()[:24]
 
 
-def state(root: Path) -> Path:
-    """The workspace's folder of records and marks."""
-    return root / STATE
-
-
 def read_state(path: Path, model: type[M]) -> M | None:
     """What was written down as ``model``; None where nothing, or nothing of that form, is."""
     try:
@@ -102,37 +97,22 @@ def _write(path: Path, value: BaseModel) -> None:
     write_text(path, json.dumps(value.model_dump(), indent=1, sort_keys=True))
 
 
-@contextmanager
-def publishing(root: Path, wait_s: float) -> Iterator[bool]:
+def publishing(root: Path, wait_s: float) -> AbstractContextManager[bool]:
     """Hold the workspace's publishing lock; yields False when another process kept it for ``wait_s`` seconds.
 
-    Two publishers at once would make two runs of one record. The kernel frees the lock of a killed process.
+    Two publishers at once would make two runs of one record.
     """
-    folder = state(root)
-    folder.mkdir(parents=True, exist_ok=True)
-    end = time.monotonic() + wait_s
-    with (folder / "publish.lock").open("a") as handle:
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                if time.monotonic() >= end:
-                    yield False
-                    return
-                time.sleep(POLL_S)
-            else:
-                yield True
-                return
+    return held(root / STATE / "publish.lock", wait_s)
 
 
 def record_files(root: Path) -> list[Path]:
     """All records of the workspace (stages of other dvc.yaml files have folders of their own)."""
-    return sorted((state(root) / "records").rglob("*.json"))
+    return sorted((root / STATE / "records").rglob("*.json"))
 
 
 def marks(root: Path, store: Store) -> Path:
     """Folder that names the records already published to ``store``."""
-    return state(root) / "published" / store.key
+    return root / STATE / "published" / store.key
 
 
 class Opened(BaseModel):
@@ -159,7 +139,7 @@ def opened(root: Path, store: Store) -> dict[str, str]:
 
 
 def _opened(root: Path, store: Store) -> Path:
-    return state(root) / "open" / store.key
+    return root / STATE / "open" / store.key
 
 
 def unpublished(root: Path, store: Store, records: list[Path] | None = None) -> list[Path]:
@@ -175,7 +155,7 @@ def pending(root: Path) -> bool:
     root = root.resolve()
     store = store_of(root)
     waits = unpublished(root, store) or opened(root, store)
-    return bool(waits) or any((state(root) / "links").glob("*.json"))
+    return bool(waits) or any((root / STATE / "links").glob("*.json"))
 
 
 def mark(root: Path, store: Store, record: str, run_id: str) -> None:
@@ -198,7 +178,7 @@ def load_records(paths: list[Path]) -> tuple[list[Record], list[str]]:
 
 def joins(root: Path) -> dict[str, Join]:
     """All joins made so far, by record id."""
-    found = (read_state(path, Join) for path in (state(root) / "joined").glob("*.json"))
+    found = (read_state(path, Join) for path in (root / STATE / "joined").glob("*.json"))
     return {join.record: join for join in found if join is not None}
 
 
@@ -208,7 +188,7 @@ def start_pipeline(root: Path, pipeline: str, changed: Mapping[str, str] | None 
     ``changed`` are the parameters that differ from their defaults.
     """
     root = root.resolve()
-    path = state(root) / "pipelines" / f"{key_of(pipeline)}.json"
+    path = root / STATE / "pipelines" / f"{key_of(pipeline)}.json"
     if not path.exists():
         diff = uncommitted(root, DIFF_BYTES)
         _write(path, _now(root, pipeline).model_copy(update={"changed": dict(changed or {}), "diff": diff}))
@@ -216,16 +196,12 @@ def start_pipeline(root: Path, pipeline: str, changed: Mapping[str, str] | None 
 
 def started(root: Path, pipeline: str) -> Pipeline | None:
     """What a pipeline run started from; None where nobody noted it (a bare ``dvc repro``)."""
-    return read_state(state(root) / "pipelines" / f"{key_of(pipeline)}.json", Pipeline) if pipeline else None
+    return read_state(root / STATE / "pipelines" / f"{key_of(pipeline)}.json", Pipeline) if pipeline else None
 
 
 def _now(root: Path, pipeline: str) -> Pipeline:
     found = {"profile": profile_of(root), "catalogue": catalogue_of(root)}
     return Pipeline(pipeline=pipeline, code=revision(root), **found)
-
-
-def _origin(root: Path, pipeline: str, now: Pipeline) -> Pipeline:
-    return started(root, pipeline) or now
 
 
 def join_records(root: Path, records: list[Record]) -> dict[str, Join]:
@@ -251,22 +227,12 @@ def join_records(root: Path, records: list[Record]) -> dict[str, Join]:
             newest[item.stage] = max(newest.get(item.stage, 0.0), item.started)
     for record in new:
         entry, reason = _own_entry(root, record, lock, newest)
-        origin = _origin(root, record.parent, now)
+        facts = (started(root, record.parent) or now).model_dump(include={"code", "profile", "catalogue"})
+        facts |= record.model_dump(include={"stage", "status", "started", "seconds", "prefect_run"})
         known[record.id] = Join(
-            record=record.id,
-            stage=record.stage,
-            status=record.status,
-            started=record.started,
-            seconds=record.seconds,
-            pipeline=record.parent or bare,
-            prefect_run=record.prefect_run,
-            code=origin.code,
-            profile=origin.profile,
-            catalogue=origin.catalogue,
-            entry=entry,
-            reason=reason,
+            record=record.id, pipeline=record.parent or bare, entry=entry, reason=reason, **facts
         )
-        _write(state(root) / "joined" / f"{record.id}.json", known[record.id])
+        _write(root / STATE / "joined" / f"{record.id}.json", known[record.id])
     return known
 
 
@@ -288,7 +254,7 @@ def _own_entry(
 
 def _executed(root: Path, pipeline: str) -> bool:
     """Did the pipeline run execute any stage? Records without a join are read first, then the joins."""
-    folder = state(root) / "joined"
+    folder = root / STATE / "joined"
     fresh = (read_state(path, Record) for path in record_files(root) if not (folder / path.name).exists())
     if any(record is not None and record.parent == pipeline for record in fresh):
         return True
@@ -308,19 +274,51 @@ def link_cached(root: Path, parent: str, stages: list[str]) -> None:
     if not stages or not _executed(root, parent):
         return
     lock = read_lock(root)
-    origin = _origin(root, parent, _now(root, parent))
+    origin = started(root, parent) or _now(root, parent)
     found = {stage: lock[stage].digest() for stage in stages if stage in lock}
     links = Links(**origin.model_dump(exclude={"changed", "diff"}), stages=found)
-    _write(state(root) / "links" / f"{key_of(parent)}.json", links)
+    _write(root / STATE / "links" / f"{key_of(parent)}.json", links)
 
 
 def queued_links(root: Path) -> dict[Path, Links]:
     """Links that wait, by the file that holds them; a broken file is removed (links can be made again)."""
     found: dict[Path, Links] = {}
-    for path in sorted((state(root) / "links").glob("*.json")):
+    for path in sorted((root / STATE / "links").glob("*.json")):
         links = read_state(path, Links)
         if links is None:
             path.unlink(missing_ok=True)
         else:
             found[path] = links
     return found
+
+
+@dataclass
+class Cleaned:
+    """Counts of removed files."""
+
+    records: int = 0
+    orphans: int = 0
+
+
+def clean(root: Path, older_than_days: float) -> Cleaned:
+    """Remove published records older than so many days with their marks, and orphaned marks.
+
+    A record that is not published is never removed, however old.
+    """
+    root, cleaned = root.resolve(), Cleaned()
+    store, limit = store_of(root), time.time() - older_than_days * 86_400
+    keep = {path.name for path in unpublished(root, store)}
+    for path in record_files(root):
+        if path.name not in keep and path.stat().st_mtime < limit:
+            path.unlink()
+            cleaned.records += 1
+    state, left = root / STATE, {path.name for path in record_files(root)}
+    for path in [*(state / "published").glob("*/*.json"), *(state / "joined").glob("*.json")]:
+        if path.name not in left:
+            path.unlink()
+            cleaned.orphans += 1
+    for path in (state / "pipelines").glob("*.json"):
+        if path.stat().st_mtime < limit:
+            path.unlink()
+            cleaned.orphans += 1
+    return cleaned

@@ -22,14 +22,13 @@ from components.stage.record import Record
 from components.tracking.agent.prompts import linked_prompts, prompt_name, register_prompts
 from components.tracking.agent.traces import conversations, log_traces
 from components.tracking.errors import LockFileError, TrackerUnavailableError
-from components.tracking.examples import images
-from components.tracking.examples.shown import Shown, Who, read_shown
+from components.tracking.examples.shown import IMAGES_TAG, Shown, Who, read_shown
 from components.tracking.faults import meaning
 from components.tracking.params import TrackingParams
 from components.tracking.publish import pending as waiting
 from components.tracking.publish import run_content as content
 from components.tracking.publish.datasets import dataset_inputs, evaluated_split
-from components.tracking.publish.evaluations import Reading, evaluated, log_evaluation, log_validation
+from components.tracking.publish.evaluations import evaluated, log_evaluation, log_validation
 from components.tracking.publish.headline import Tables
 from components.tracking.publish.models import log_model, trained_models
 from components.tracking.publish.pending import Join, Origin, link_cached, pending, start_pipeline
@@ -254,7 +253,7 @@ class _Publisher:
             status = "KILLED"
         self.client.set_terminated(run_id, status, end_time=ended)
         tags = content.table_tag(content.logged_tables(record, tables) | more)
-        tags |= linked | (images.TAG if any(pictured) else {})
+        tags |= linked | (IMAGES_TAG if any(pictured) else {})
         log(self.client, run_id, Entries(tags=tags | {"vitrine.complete": "true"}))
 
     def models(self, stage: StageRun, tables: Tables, shown: Shown) -> list[Who]:
@@ -270,8 +269,7 @@ class _Publisher:
             model = log_model(stage, self.root, folder)
             if len(trained) == 1:
                 log_validation(stage, model, datasets)
-        reading = Reading(self.client, run.info.experiment_id, self.root)
-        evaluations = evaluated(reading, join, tables, self.params)
+        evaluations = evaluated(stage, self.root, tables, self.params)
         apart = shown.main_systems(tables) - {(one.table, one.variant) for one in evaluations}
         shown.fetch([*((one.table, one.variant) for one in evaluations), *apart])
         for evaluation in evaluations:

@@ -56,13 +56,8 @@ class Runs:
         found: list[Any] = []
         token: str | None = None
         while True:
-            page = self.client.search_runs(
-                self.experiments,
-                query,
-                max_results=PAGE,
-                order_by=["attributes.start_time ASC"],
-                page_token=token,
-            )
+            options = {"max_results": PAGE, "order_by": ["attributes.start_time ASC"], "page_token": token}
+            page = self.client.search_runs(self.experiments, query, **options)
             found += page
             token = page.token
             if not token:
@@ -75,11 +70,8 @@ class Runs:
             UnknownReferenceError: none, or more than one.
         """
         plain = name.strip().lower()
-        ids = [
-            run
-            for run in self.search("")
-            if len(plain) >= SHORTEST_PREFIX and run.info.run_id.startswith(plain)
-        ]
+        named = self.search("") if len(plain) >= SHORTEST_PREFIX else []
+        ids = [run for run in named if run.info.run_id.startswith(plain)]
         if not ids and "'" not in name:
             ids = self.search(f"tags.`vitrine.pipeline` = '{name}'")[-1:]
         if not ids and (deleted := self._deleted(name)):
@@ -111,7 +103,6 @@ class Runs:
         return ""
 
     def get(self, run_id: str) -> Any | None:
-        """The run with exactly this id, or None."""
         from mlflow.exceptions import MlflowException
 
         try:

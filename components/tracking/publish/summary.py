@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +29,11 @@ def summarise(client: Any, root: Path, run: Any, members: Sequence[Join]) -> Non
     """Complete a pipeline run's own record; writing it twice writes the same."""
     if not members:
         return
-    _add_data(client, root, run, members)
     first, run_id = members[0], run.info.run_id
-    noted = waiting.started(root, first.pipeline)
-    systems = systems_of(members)
-    data = next((found.md5 for j in reversed(members) if (found := checked_data(j.entry))), "")
+    noted, systems, data = waiting.started(root, first.pipeline), systems_of(members), _checked(members)
+    reader = next((join for join in reversed(members) if checked_data(join.entry)), None)
+    if reader and (datasets := dataset_inputs(root, reader, ("train", "test"), "pipeline")):
+        client.log_inputs(run_id, datasets)
     name = content.pipeline_name(first, first.started, systems)
     made = models.find(client, [run.info.experiment_id], models.PIPELINE, first.pipeline)
     tags = {SYSTEMS: systems, DATA: data, "mlflow.runName": name, "mlflow.source.name": "vitrine run"}
@@ -48,11 +48,9 @@ def summarise(client: Any, root: Path, run: Any, members: Sequence[Join]) -> Non
         client.log_artifacts(run_id, folder)
 
 
-def _add_data(client: Any, root: Path, run: Any, members: Sequence[Join]) -> None:
-    join = next((join for join in reversed(members) if checked_data(join.entry)), None)
-    datasets = dataset_inputs(root, join, ("train", "test"), "pipeline") if join else []
-    if datasets:
-        client.log_inputs(run.info.run_id, datasets)
+def _checked(members: Sequence[Join]) -> str:
+    """DVC's hash of the checked catalogue that the last of the stages had; "" where none read it."""
+    return next((found.md5 for join in reversed(members) if (found := checked_data(join.entry))), "")
 
 
 def systems_of(members: Sequence[Join]) -> str:
@@ -66,10 +64,6 @@ def systems_of(members: Sequence[Join]) -> str:
     return ", ".join(sorted(found)) or ", ".join(dict.fromkeys(room for room in rooms if room))
 
 
-def _told(systems: str) -> str:
-    return "All systems" if systems == "all" else systems
-
-
 def _files(root: Path, members: Sequence[Join], noted: Pipeline | None) -> dict[str, str]:
     wanted = {join.record for join in members}
     paths = [path for path in waiting.record_files(root) if path.stem in wanted]
@@ -79,42 +73,31 @@ def _files(root: Path, members: Sequence[Join], noted: Pipeline | None) -> dict[
     return found | ({"uncommitted.diff": noted.diff} if noted and noted.diff else {})
 
 
-def note(run: Any, members: Sequence[Join], made: Sequence[Any], kept_diff: bool = False) -> str:
+def note(run: Any, members: Sequence[Join], made: Sequence[Any], kept_diff: bool) -> str:
     """The notes of a pipeline run, in Markdown: what, from what, with which result."""
     first = members[0]
     dirty = " with uncommitted changes" if first.code.dirty else ""
     dirty += " (artifact `uncommitted.diff`)" if kept_diff else ""
-    data = next((found.md5 for j in reversed(members) if (found := checked_data(j.entry))), "")
+    data, systems = _checked(members), systems_of(members)
+    systems = "All systems" if systems == "all" else systems
     last = {join.stage: join for join in members}
     failed = [stage for stage, join in last.items() if join.status != "finished"]
+    results = [f"| {name} | {value:.3f} |" for name, value in sorted(run.data.metrics.items())]
+    place = f"#/experiments/{run.info.experiment_id}/models"
+    links = [f"[{one.name}]({place}/{one.model_id}?{TRAINING})" for one in made[:MOST_LINKS]]
+    links += [f"{len(made) - MOST_LINKS} more"] if len(made) > MOST_LINKS else []
     lines = [
-        f"**{_told(systems_of(members))}** of **{first.where or 'unnamed'}**: {len(last)} stages ran"
+        f"**{systems}** of **{first.where or 'unnamed'}**: {len(last)} stages ran"
         + (f", of which failed: {', '.join(failed)}." if failed else "."),
         "",
         f"From commit `{first.code.commit[:SHOWN] or 'unknown'}`{dirty}"
         + (f", checked catalogue `{data[:SHOWN]}` (`data/checked`)." if data else "."),
         "Stages that were not run again are linked in the tags `cached.STAGE`.",
         "",
-        *_results(run.data.metrics),
-        *_models(run, made),
+        *(["| result | value |", "|---|---|", *results, ""] if results else ()),
+        *([f"Models: {', '.join(links)}.", ""] if links else ()),
         f"Lineage: `vitrine lineage {run.info.run_id[:SHOWN]}`. Report: artifact `reports/index.html` of the "
         "stage `report`, where it ran. Parameters: those that differ from their defaults below, all in "
         "`parameters.json`.",
     ]
     return content.shortened("\n".join(lines), content.TAG_LENGTH)
-
-
-def _results(metrics: Mapping[str, float]) -> list[str]:
-    if not metrics:
-        return []
-    rows = [f"| {name} | {value:.3f} |" for name, value in sorted(metrics.items())]
-    return ["| result | value |", "|---|---|", *rows, ""]
-
-
-def _models(run: Any, made: Sequence[Any]) -> list[str]:
-    if not made:
-        return []
-    place = f"#/experiments/{run.info.experiment_id}/models"
-    links = [f"[{one.name}]({place}/{one.model_id}?{TRAINING})" for one in made[:MOST_LINKS]]
-    links += [f"{len(made) - MOST_LINKS} more"] if len(made) > MOST_LINKS else []
-    return [f"Models: {', '.join(links)}.", ""]

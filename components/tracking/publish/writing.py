@@ -45,7 +45,6 @@ class Entries:
 
 
 def log(client: Any, run_id: str, entries: Entries) -> None:
-    """Write figures, parameters and tags."""
     from mlflow.entities import Metric, Param, RunTag
 
     of = entries.measured

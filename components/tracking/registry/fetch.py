@@ -37,6 +37,8 @@ def load_path(root: Path, name: str, alias: str) -> Path:
     root = root.resolve()
     store = store_of(root)
     client = connect(store)
+    from mlflow.artifacts import download_artifacts
+
     with registry_call(f"{name}@{alias} cannot be loaded"):
         name = existing_name(client, tracking_params(root), catalogue_of(root), name)
         version = client.get_model_version_by_alias(name, alias)
@@ -51,7 +53,8 @@ def load_path(root: Path, name: str, alias: str) -> Path:
     if not _is(folder, wanted):  # not fetched yet, or damaged since
         with published(folder) as temporary, registry_call(f"{name}@{alias} cannot be fetched"):
             temporary.mkdir()
-            _lift(_fetched(f"{artifacts}/{place}", temporary, store.uri), temporary)
+            options = {"dst_path": str(temporary), "tracking_uri": store.uri}
+            _lift(Path(download_artifacts(artifact_uri=f"{artifacts}/{place}", **options)), temporary)
             _check(temporary, what, wanted)
     return folder
 
@@ -62,12 +65,6 @@ def _artifacts(client: Any, version: Any) -> str:
     if logged:
         return str(client.get_logged_model(logged[1]).artifact_location)
     return str(client.get_run(version.run_id).info.artifact_uri)
-
-
-def _fetched(uri: str, folder: Path, store: str) -> Path:
-    from mlflow.artifacts import download_artifacts
-
-    return Path(download_artifacts(artifact_uri=uri, dst_path=str(folder), tracking_uri=store))
 
 
 def _wanted(what: str, version: Any) -> str:

@@ -58,12 +58,9 @@ def chosen_models(root: Path, known: Mapping[str, Path], names: Sequence[str]) -
 
 def full_name(params: TrackingParams, catalogue: str, name: str) -> str:
     """``encoder`` of catalogue ``fashion`` is ``vitrine-fashion-encoder``; a name of one's own stays."""
-    short = name.removeprefix(f"{params.experiment}-")
-    return f"{in_catalogue(params.experiment, catalogue)}-{short}" if short in _shorts(params) else name
-
-
-def _shorts(params: TrackingParams) -> set[str]:
-    return {known.removeprefix(f"{params.experiment}-") for known in params.models}
+    start = f"{params.experiment}-"
+    short, known = name.removeprefix(start), {model.removeprefix(start) for model in params.models}
+    return f"{in_catalogue(params.experiment, catalogue)}-{short}" if short in known else name
 
 
 def existing_name(client: Any, params: TrackingParams, catalogue: str, name: str) -> str:

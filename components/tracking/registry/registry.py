@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -21,7 +22,6 @@ from components.tracking.lineage.lockfile import tree_md5
 from components.tracking.publish.models import DVC, VERSIONS
 from components.tracking.publish.publish import tracking_params
 from components.tracking.publish.runs import Runs
-from components.tracking.registry.card import headline, model_card, weights_origins
 from components.tracking.registry.model_folder import CARD, checked_files, content_hash
 from components.tracking.registry.names import (
     CONTENT,
@@ -41,8 +41,6 @@ DESCRIPTION_LENGTH = 4000  # characters; some SQL back ends hold 5,000
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """A registered model version."""
-
     name: str
     version: str
     alias: str
@@ -168,13 +166,9 @@ def _global_store(client: Any) -> Iterator[None]:
 def _name_version(client: Any, model_id: str, name: str, version: str) -> None:
     """Let the model's page name its version; MLflow's server does this by itself."""
     known = json.loads(client.get_logged_model(model_id).tags.get(VERSIONS, "[]"))
-    if not any(one == {"name": name, "version": version} for one in map(_as_text, known)):
+    if not any((one["name"], str(one["version"])) == (name, version) for one in known):
         known.append({"name": name, "version": int(version)})
         client.set_logged_model_tags(model_id, {VERSIONS: json.dumps(known)})
-
-
-def _as_text(named: dict[str, Any]) -> dict[str, str]:
-    return {key: str(value) for key, value in named.items()}
 
 
 def promote(root: Path, name: str, version: str, alias: str, *, force: bool = False) -> tuple[str, str]:
@@ -205,3 +199,61 @@ def promote(root: Path, name: str, version: str, alias: str, *, force: bool = Fa
             client.set_model_version_tag(name, wanted, key, value)
         client.set_registered_model_alias(name, alias, wanted)
     return wanted, before
+
+
+def headline(runs: Runs, run: Any) -> dict[str, float]:
+    """Headline figures of the pipeline run that the model's run belongs to."""
+    parent = runs.get(run.data.tags.get("mlflow.parentRunId", "-"))
+    return dict(parent.data.metrics) if parent else {}
+
+
+def weights_origins(folder: Path) -> dict[str, str]:
+    """Where weights made elsewhere come from, as the configurations of a model folder say it.
+
+    A part that two configurations name, with other facts, is named with its folder as well.
+    """
+    found: dict[str, str] = {}
+    for path in sorted(folder.rglob("config.json")):
+        config = json.loads(path.read_text(encoding="utf-8"))
+        origins = config.get("origins") if isinstance(config, dict) else None
+        for part, facts in (origins if isinstance(origins, dict) else {}).items():
+            if not isinstance(facts, dict) or facts.get("source") == "random":
+                continue
+            said = "; ".join(f"{key}: {value}" for key, value in facts.items())
+            if found.setdefault(str(part), said) != said:
+                found[f"{part} ({path.parent.relative_to(folder).as_posix()})"] = said
+    return found
+
+
+def model_card(name: str, run: Any, sha256: str, figures: dict[str, float], origins: dict[str, str]) -> str:
+    """The model card in Markdown: what it is, its first weights, figures, and what it was made from."""
+    tags = run.data.tags
+    dirty = " with uncommitted changes" if tags.get("vitrine.dirty") == "true" else ""
+    lines = [
+        f"# {name}",
+        "",
+        f"Made by stage `{tags.get('vitrine.stage', '')}` in run `{run.info.run_id}`, "
+        f"from commit `{tags.get('vitrine.git_commit') or 'unknown'}`{dirty}.",
+        "",
+        f"SHA-256 of the model's files: `{sha256}`.",
+        "",
+    ]
+    own = {k: v for k, v in run.data.metrics.items() if not k.startswith(("system/", "timing/", "curve/"))}
+    start = "vitrine.dep."
+    sections = {
+        "Weights made elsewhere": origins,
+        "Figures of the pipeline run": {key: f"{value:.4f}" for key, value in figures.items()},
+        "Figures of the training": {key: f"{value:.4f}" for key, value in own.items()},
+        "Made from": {k.removeprefix(start): v for k, v in tags.items() if k.startswith(start)},
+        "Parameters": run.data.params,
+    }
+    for title, values in sections.items():
+        rows = [f"| {_cell(k)} | {_cell(v)} |" for k, v in sorted(values.items())]
+        lines += [f"## {title}", "", "| name | value |", "|---|---|", *rows, ""] if rows else []
+    return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    """Text for a cell of a Markdown table: one line, and no markup of its own."""
+    plain = " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"([\\`*\[\]|])", r"\\\1", plain)

@@ -9,17 +9,17 @@ from typing import Any
 from components.catalog.format.attributes import Value
 from components.catalog.format.attributes import facts as of_table
 from components.evidence.mentions import Fact
-from components.llm.session import Answer, Asks
+from components.llm.session import Asks
 from components.vlclip.agent.facts import Check, ProductFacts, capped, seller_facts
 from components.vlclip.agent.params import ClarifyParams
 from components.vlclip.agent.prompts import (
+    CRITIQUE_CHARACTERS,
     EVALUATOR,
     REFINER,
     STOP,
     SUMMARIZER,
-    critique_schema,
+    form,
     instructions,
-    text_schema,
     turn,
 )
 
@@ -52,21 +52,25 @@ class Clarified:
     steps: tuple[Step, ...]
 
 
+class _NoAnswerError(Exception):
+    """A role gave no usable answer; the message says why."""
+
+
 class Agent:
     """Writes texts through one chat session."""
 
     def __init__(self, session: Asks, params: ClarifyParams) -> None:
         self._session, self._params = session, params
         most = params.max_characters
-        self._text_schema, self._critique_schema = text_schema(most), critique_schema()
-        self._summarizer = instructions(SUMMARIZER, "text", most)
-        self._evaluator = instructions(EVALUATOR, "critique", most)
-        self._refiner = instructions(REFINER, "text", most)
-
-    @property
-    def prompts(self) -> dict[str, str]:
-        """What each role is told."""
-        return {"summarizer": self._summarizer, "evaluator": self._evaluator, "refiner": self._refiner}
+        text, critique = form("text", most), form("critique", CRITIQUE_CHARACTERS)
+        self._forms = {
+            "summarizer": ("text", text),
+            "evaluator": ("critique", critique),
+            "refiner": ("text", text),
+        }
+        told = {"summarizer": SUMMARIZER, "evaluator": EVALUATOR, "refiner": REFINER}
+        # what each role is told
+        self.prompts = {role: instructions(told[role], key, most) for role, (key, _) in self._forms.items()}
 
     async def clarify(self, row: Mapping[str, Any], facts: ProductFacts, picture: bytes | None) -> Clarified:
         """The text of one product.
@@ -74,43 +78,42 @@ class Agent:
         Raises:
             BudgetSpentError, EndpointError: nothing more can be asked.
         """
-        data = self._data(row, facts)
         steps: list[Step] = []
-        removed: set[object] = set()
-        answer = await self._ask("summarizer", self._summarizer, data, picture, self._text_schema)
-        if answer.value is None:
-            return self._seller(row, facts, steps, answer.reason)
-        text, stopped, rounds = str(answer.value["text"]), False, 0
+        try:
+            return await self._written(self._data(row, facts), facts, picture, steps)
+        except _NoAnswerError as error:
+            return self._seller(row, facts, steps, str(error))
+
+    async def _written(
+        self, data: dict[str, Any], facts: ProductFacts, picture: bytes | None, steps: list[Step]
+    ) -> Clarified:
+        most, removed = self._params.max_characters, set[object]()
+        text, stopped, rounds = await self._said("summarizer", data, picture), False, 0
         steps.append(Step(0, "summarizer", text))
         for rounds in range(1, self._params.max_rounds + 1):
-            check = facts.check(text, self._params.max_characters)
+            check = facts.check(text, most)
             removed.update([*check.unsupported, *check.strange])
             data = data | {"text": text, "checks": _findings(check)}
-            answer = await self._ask("evaluator", self._evaluator, data, picture, self._critique_schema)
-            if answer.value is None:
-                return self._seller(row, facts, steps, answer.reason)
-            critique = str(answer.value["critique"])
+            critique = await self._said("evaluator", data, picture)
             steps.append(Step(rounds, "evaluator", critique))
             stopped = critique.strip() == STOP
             if stopped:
                 break
-            asked = data | {"critique": critique}
-            answer = await self._ask("refiner", self._refiner, asked, picture, self._text_schema)
-            if answer.value is None:
-                return self._seller(row, facts, steps, answer.reason)
-            text = str(answer.value["text"])
+            text = await self._said("refiner", data | {"critique": critique}, picture)
             steps.append(Step(rounds, "refiner", text))
         # Whatever the roles agreed on, only what the check supports leaves this room.
-        final = facts.check(text, self._params.max_characters)
+        final = facts.check(text, most)
         removed.update([*final.unsupported, *final.strange])
-        clean = final.clean or capped(facts.lexicon.product_type, self._params.max_characters)
-        kept = facts.check(clean, self._params.max_characters).supported
+        clean = final.clean or capped(facts.lexicon.product_type, most)
+        kept = facts.check(clean, most).supported
         return Clarified(clean, kept, rounds, stopped, len(removed), "", tuple(steps))
 
-    async def _ask(
-        self, task: str, system: str, data: Mapping[str, Any], picture: bytes | None, schema: dict[str, Any]
-    ) -> Answer:
-        return await self._session.ask(task, turn(system, data, picture), schema)
+    async def _said(self, role: str, data: Mapping[str, Any], picture: bytes | None) -> str:
+        key, schema = self._forms[role]
+        answer = await self._session.ask(role, turn(self.prompts[role], data, picture), schema)
+        if answer.value is None:
+            raise _NoAnswerError(answer.reason)
+        return str(answer.value[key])
 
     def _data(self, row: Mapping[str, Any], facts: ProductFacts) -> dict[str, Any]:
         most = self._params.record_characters

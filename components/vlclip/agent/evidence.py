@@ -148,7 +148,6 @@ class Evidence:
         return name in self._visible and (row, name) in self._found
 
     def attributes(self, row: int) -> list[Attribute]:
-        """The closed attributes of the product's type."""
         return self.kinds[self._kinds_of_rows[row]]
 
     def probabilities(self, row: int, attribute: Attribute, table: Sequence[str]) -> Probabilities:

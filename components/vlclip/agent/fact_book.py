@@ -66,7 +66,6 @@ class FactBook:
         return counts
 
     def of(self, row: int) -> ProductFacts:
-        """The facts of one product."""
         product = self._rows[row]
         lexicon = self._lexicons[kind_of(product)]
         title = self._corrected(product["title"])

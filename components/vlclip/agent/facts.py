@@ -88,7 +88,9 @@ class ProductFacts:
         kept += self._grounded(tokens[at:], strange)
         if self._names_type(tokens):
             supported |= dict.fromkeys(sorted(self.lexicon.implied & self.allowed))
-        clean = text if self._is_plain(text, tokens) and not unsupported and not strange else _trim(kept)
+        # plain: equal to its own correction, without markup, and not in capitals
+        plain = PLAIN.fullmatch(text) is not None and words(text) == tokens and not text.isupper()
+        clean = text if plain and not unsupported and not strange else _trim(kept)
         return Check(
             tuple(supported),
             tuple(unsupported),
@@ -98,31 +100,20 @@ class ProductFacts:
         )
 
     def _names_type(self, tokens: Sequence[str]) -> bool:
-        size = len(self.lexicon.type_words)
-        places = range(len(tokens) - size + 1)
-        return size > 0 and any(tuple(tokens[k : k + size]) == self.lexicon.type_words for k in places)
+        wanted = self.lexicon.type_words
+        places = range(len(tokens) - len(wanted) + 1)
+        return bool(wanted) and any(tuple(tokens[k : k + len(wanted)]) == wanted for k in places)
 
     def _grounded(self, tokens: Sequence[str], strange: list[str]) -> list[str]:
         """Tokens that need no fact behind them; the others are added to ``strange``."""
         kept = []
         for token in tokens:
-            if token in FUNCTION_WORDS or token in self._free_words or stem(token) in self._name_stems:
+            free = token in FUNCTION_WORDS or token in self.lexicon.free_words or token in self.title_words
+            if free or stem(token) in self.lexicon.name_stems:
                 kept.append(token)
             else:
                 strange.append(token)
         return kept
-
-    @property
-    def _free_words(self) -> frozenset[str]:
-        return self.lexicon.free_words.union(self.title_words)
-
-    @property
-    def _name_stems(self) -> frozenset[str]:
-        return self.lexicon.name_stems
-
-    def _is_plain(self, text: str, tokens: Sequence[str]) -> bool:
-        # equal to its own correction, without markup, and not in capitals
-        return PLAIN.fullmatch(text) is not None and words(text) == list(tokens) and not text.isupper()
 
 
 def _trim(tokens: Sequence[str]) -> str:
@@ -184,5 +175,4 @@ class Composer:
 
 
 def seller_facts(row: Mapping[str, Any]) -> Attributes:
-    """The seller's table."""
     return of_pairs(pair for pair in row["attributes"] if pair["value"])

@@ -34,17 +34,8 @@ REFINER = (
 )
 
 
-def text_schema(most_characters: int) -> dict[str, Any]:
-    """Form of the Summarizer's and the Refiner's answers."""
-    return _form("text", most_characters)
-
-
-def critique_schema() -> dict[str, Any]:
-    """Form of the Evaluator's answer."""
-    return _form("critique", CRITIQUE_CHARACTERS)
-
-
-def _form(name: str, most_characters: int) -> dict[str, Any]:
+def form(name: str, most_characters: int) -> dict[str, Any]:
+    """The JSON Schema of an answer with the one key ``name``."""
     return {
         "type": "object",
         "properties": {name: {"type": "string", "minLength": 1, "maxLength": most_characters}},

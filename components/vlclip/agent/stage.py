@@ -71,7 +71,6 @@ class Tally:
     first_reason: str = ""
 
     def add(self, product_id: str, done: Clarified) -> None:
-        """Count one product."""
         self.rounds += done.rounds
         self.stopped += done.stopped
         self.removed += done.facts_removed
@@ -81,8 +80,6 @@ class Tally:
 
 
 class Blocks(Params):
-    """What the stage reads from params.yaml."""
-
     clarify: ClarifyParams
     llm: LLMParams
 
@@ -219,7 +216,6 @@ async def _write(work: Work, session: ChatSession, folder: Path) -> Tally:
 
 
 def _text_row(product_id: str, done: Clarified) -> dict[str, Any]:
-    """A row of ``TEXTS``."""
     return {
         "product_id": product_id,
         "text": done.text,

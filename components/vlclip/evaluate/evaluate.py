@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,14 +22,59 @@ from components.encoder.evaluate.figures import (
 from components.encoder.evaluate.zero_shot import attribute_answers
 from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.features.held_out import HeldOut, Task
-from components.retrieval.metrics import judge
+from components.retrieval.metrics import Qrels, judge
 from components.retrieval.ranking import top_k
 from components.retrieval.significance import bootstrap_ratio
 from components.stage.record import Interval
 from components.vlclip.evaluate.similar import Likeness, chance, likeness, precision_at
-from components.vlclip.evaluate.slices import SceneSlice, scene_slice
 from components.vlclip.model.params import VlclipEvaluationParams
 from components.vlclip.model.variants import UNSEEN
+
+
+@dataclass(frozen=True)
+class SceneSlice:
+    """Queries whose answer can be a picture of one scene.
+
+    All pictures stay candidates, so a cluttered one competes with plain ones. Only answers of the scene count
+    as hits; answers of other scenes are left out of the ranking, for they are neither hits nor mistakes. Of a
+    scene *alone*, all pictures of other scenes are left out.
+
+    Attributes:
+        queries: positions of the queries in their task. qrels: of these queries, hits of the scene only.
+        left_out: bool ``[queries, products]``.
+    """
+
+    scene: str
+    queries: npt.NDArray[np.int64]
+    qrels: Qrels
+    left_out: npt.NDArray[np.bool_]
+
+    def scores(self, scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """The task's scores ``[all queries, products]`` for this slice; what is left out comes last."""
+        own = scores[self.queries].copy()
+        own[self.left_out] = -2.0  # below any cosine
+        return own
+
+
+def scene_slice(task: Task, scenes: Sequence[str], scene: str, level: int, alone: bool = False) -> SceneSlice:
+    """The part of a task that asks for pictures of ``scene``; ``level`` is the grade of a hit."""
+    qrels = task.qrels
+    hit = (qrels.grade >= level) & (qrels.product >= 0)
+    inside = np.array([s == scene for s in scenes], dtype=bool)
+    wanted = hit & inside[qrels.product]
+    queries = np.unique(qrels.query[wanted])
+    place = np.full(qrels.queries, -1, dtype=np.int64)
+    place[queries] = np.arange(len(queries))
+    left_out = np.zeros((len(queries), qrels.products), dtype=bool)
+    other = hit & ~inside[qrels.product] & (place[qrels.query] >= 0)
+    left_out[place[qrels.query[other]], qrels.product[other]] = True
+    if alone:
+        left_out[:, ~inside] = True
+    sliced = Qrels.from_arrays(
+        place[qrels.query[wanted]], qrels.product[wanted], qrels.grade[wanted], len(queries), qrels.products
+    )
+    return SceneSlice(f"{scene}_alone" if alone else scene, queries, sliced, left_out)
+
 
 SCENES = ("cluttered", "plain")
 ALONE = "plain_alone"  # plain pictures as the only candidates: how they are read, whatever else is found
@@ -39,8 +85,19 @@ TESTED = (
     *("similar_precision", "attribute_accuracy"),
     *("unseen_types_mrr", "unseen_types_titles_mrr", "unseen_types_pooled_mrr_cluttered"),
 )
-
-
+ADOPTED = ("hits_at_5", "mrr", "titles_mrr", *(f"pooled_mrr_{scene}" for scene in SCENES))
+SIMILAR = pa.schema([("variant", pa.string()), ("product_id", pa.string()), ("precision", pa.float64())])
+RETRIEVAL = (
+    *("hits_at_1", "hits_at_5", "hits_at_10", "mrr", "ndcg_at_1", "ndcg_at_10", "recall_at_100"),
+    *(f"mrr_{scene}" for scene in SCENES),
+)
+PER_QUERY = pa.schema(
+    [
+        *((name, pa.string()) for name in ("variant", "task", "query_id", "kind")),
+        *((name, pa.float64()) for name in RETRIEVAL),
+        *(("text", pa.string()), ("top", pa.list_(pa.string()))),
+    ]
+)
 # What has to be shown in every seed and over all of them.
 CLAIMS = {
     "pooled_mrr_cluttered": "full > raw on cluttered pictures",
@@ -205,21 +262,7 @@ class VlclipEvaluation:
     def tables(self) -> Mapping[str, pa.Table]:
         """Per-query, per-attribute and per-item results, by file name."""
         return {
-            "vlclip.parquet": pa.Table.from_pylist(self._per_query, schema=_per_query_schema()),
+            "vlclip.parquet": pa.Table.from_pylist(self._per_query, schema=PER_QUERY),
             "attributes.parquet": pa.Table.from_pylist(self._per_attribute, schema=ATTRIBUTES),
             "similar.parquet": pa.Table.from_pylist(self._per_item, schema=SIMILAR),
         }
-
-
-ADOPTED = ("hits_at_5", "mrr", "titles_mrr", *(f"pooled_mrr_{scene}" for scene in SCENES))
-SIMILAR = pa.schema([("variant", pa.string()), ("product_id", pa.string()), ("precision", pa.float64())])
-RETRIEVAL = (
-    *("hits_at_1", "hits_at_5", "hits_at_10", "mrr", "ndcg_at_1", "ndcg_at_10", "recall_at_100"),
-    *(f"mrr_{scene}" for scene in SCENES),
-)
-
-
-def _per_query_schema() -> pa.Schema:
-    texts = [(n, pa.string()) for n in ("variant", "task", "query_id", "kind")]
-    numbers = [(n, pa.float64()) for n in RETRIEVAL]
-    return pa.schema([*texts, *numbers, ("text", pa.string()), ("top", pa.list_(pa.string()))])

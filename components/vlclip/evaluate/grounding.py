@@ -13,9 +13,9 @@ import pyarrow as pa
 from components.encoder.evaluate.figures import Measured, interval_table, paired_tests
 from components.encoder.model.features.held_out import HeldOut
 from components.encoder.model.features.pixels import PixelCache
-from components.vlclip.evaluate.baseline_boxes import centre_crops, foregrounds, random_boxes, whole_images
 from components.vlclip.evaluate.evaluate import SCENES
-from components.vlclip.model.boxes import Boxes, inside, iou
+from components.vlclip.grounding.foreground import box_of, foreground_parts
+from components.vlclip.model.boxes import WHOLE, Boxes, centre_boxes, inside, iou
 from components.vlclip.model.grounding_file import Grounding
 from components.vlclip.model.params import VlclipEvaluationParams
 
@@ -29,12 +29,6 @@ POINTINGS = pa.schema(
         ("fallback", pa.bool_()),
     ]
 )
-
-
-def boxed_products(held_out: HeldOut) -> list[int]:
-    """Rows of the split whose true box is known."""
-    truth = held_out.truth
-    return [i for i, r in enumerate(held_out.rows) if truth.get(r["product_id"], {}).get("box")]
 
 
 @dataclass(frozen=True)
@@ -55,28 +49,23 @@ def every_row(
     held_out: HeldOut, groundings: Mapping[str, Grounding], pixels: PixelCache, params: VlclipEvaluationParams
 ) -> tuple[list[int], dict[str, FoundBoxes]]:
     """Rows of the split with a true box, and the boxes of each grounding, then of each baseline, for them."""
-    chosen = boxed_products(held_out)
-    at = held_out.positions[chosen]
-    count = len(chosen)
+    truth = held_out.truth
+    chosen = [i for i, r in enumerate(held_out.rows) if truth.get(r["product_id"], {}).get("box")]
+    at, count = held_out.positions[chosen], len(chosen)
+    salient = np.zeros((count, 4))
+    for places, part in pixels.fresh(at):  # memory holds a part of the pictures at a time
+        salient[places] = foregrounds(part)
     baselines = {
-        "whole_image": centred(whole_images(count)),
-        "centre_crop": centred(centre_crops(count, params.centre_side)),
+        "whole_image": centred(centre_boxes(count, 1.0)),
+        "centre_crop": centred(centre_boxes(count, params.centre_side)),
         "random_box": centred(random_boxes(count, params.seed)),
-        "foreground": centred(_foregrounds_of(pixels, at)),
+        "foreground": centred(salient),
     }
     ours = {
         name: FoundBoxes(found.boxes[at], found.points[at], [found.fallback[i] for i in at])
         for name, found in groundings.items()
     }
     return chosen, ours | baselines
-
-
-def _foregrounds_of(pixels: PixelCache, rows: npt.NDArray[np.int64]) -> Boxes:
-    """Foreground boxes of catalogue rows; memory holds a part of the pictures at a time."""
-    boxes = np.zeros((len(rows), 4))
-    for places, part in pixels.fresh(rows):
-        boxes[places] = foregrounds(part)
-    return boxes
 
 
 class GroundingEvaluation:
@@ -131,3 +120,23 @@ class GroundingEvaluation:
     def table(self) -> pa.Table:
         """One row per variant and product, as the report's gallery reads it."""
         return pa.Table.from_pylist(self._rows, schema=POINTINGS)
+
+
+def random_boxes(count: int, seed: int) -> Boxes:
+    """Boxes between two points drawn evenly from the picture, ``[N, 4]``."""
+    corners = np.random.default_rng(seed).random((count, 2, 2))
+    ordered = np.sort(corners, axis=1)
+    boxes: Boxes = np.concatenate([ordered[:, 0], ordered[:, 1]], axis=1)
+    return boxes
+
+
+def foregrounds(pixels: npt.NDArray[np.uint8]) -> Boxes:
+    """Box of what stands out from the ground, ``[N, 4]``, for square pictures ``[N, px, px, 3]``.
+
+    Its largest connected part is boxed; a picture of one colour is kept whole.
+    """
+    found = []
+    for parts in map(foreground_parts, pixels):
+        sizes = np.bincount(parts.ravel())[1:]
+        found.append(box_of(parts == 1 + sizes.argmax()) if len(sizes) else WHOLE)
+    return np.array(found).reshape(-1, 4)

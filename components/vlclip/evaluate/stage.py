@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from pydantic import Field
+from scipy.fft import dctn
 
 from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.features.held_out import HeldOut, only, read_held_out
@@ -22,7 +24,6 @@ from components.stage.params import Params
 from components.stage.paths import Paths
 from components.stage.record import Record
 from components.stage.resources.memory import keep_freed_memory
-from components.vlclip.evaluate.duplicates import SIDE_PX, seen_in_training
 from components.vlclip.evaluate.evaluate import VlclipEvaluation
 from components.vlclip.evaluate.grounding import GroundingEvaluation, every_row
 from components.vlclip.model.grounding_file import made_by, read_grounding
@@ -34,11 +35,16 @@ from components.vlclip.model.variants import (
     Variant,
     left_out_types,
     pictures_of,
+    reads_together,
     variant_of,
+    view_features,
 )
-from components.vlclip.model.views import reads_together, view_features
 
 Rows = list[dict[str, Any]]
+SIDE_PX = 32  # pictures are reduced to before the transform
+KEPT = 8  # lowest frequencies per direction
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # of red, green and blue (ITU-R BT.601)
+ROWS_AT_ONCE = 2048
 
 
 class Blocks(Params):
@@ -125,9 +131,9 @@ def _unseen_types(params: Blocks, paths: Paths, rows: Rows, held_out: HeldOut) -
 
 
 def _without_duplicates(held_out: HeldOut, paths: Paths, params: VlclipEvaluationParams) -> HeldOut:
-    """The split without products whose picture training has seen on another product."""
+    """The split without products whose picture's hash a train product has as well: copies of one picture."""
     pixels = PixelCache(paths.catalogue, SIDE_PX, paths.cache, params.threads)
-    seen = seen_in_training(pixels, held_out.train_positions, held_out.positions)
+    seen = np.isin(_hashes(pixels, held_out.positions), _hashes(pixels, held_out.train_positions))
     return only(held_out, ~seen, paths.catalogue, params) if seen.any() else held_out
 
 
@@ -140,3 +146,22 @@ def _evaluated_boxes(params: Blocks, paths: Paths, rows: Rows, held_out: HeldOut
     image_px = load_encoder(paths.encoder).encoder.image_px
     whole = PixelCache(paths.catalogue, image_px, paths.cache, block.threads)
     return GroundingEvaluation(held_out, *every_row(held_out, found, whole, block), block)
+
+
+def perceptual_hashes(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
+    """The 64-bit "pHash" of each picture ``[N, px, px, 3]``: which low frequencies lie above their median.
+
+    As Zauner 2010, "Implementation and Benchmarking of Perceptual Image Hash Functions", section 3.2.1.
+    Scaling and compression keep it; equal hashes are copies of one picture.
+    """
+    grey = pixels.astype(np.float32) @ LUMA
+    low = dctn(grey, axes=(1, 2))[:, :KEPT, :KEPT].reshape(len(grey), -1)
+    bits = low > np.median(low, axis=1, keepdims=True)
+    found: npt.NDArray[np.uint64] = np.packbits(bits, axis=1).view(np.uint64)[:, 0]
+    return found
+
+
+def _hashes(pixels: PixelCache, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
+    starts = range(0, len(rows), ROWS_AT_ONCE)
+    parts = [perceptual_hashes(pixels.take(rows[i : i + ROWS_AT_ONCE])) for i in starts]
+    return np.concatenate(parts) if parts else np.zeros(0, np.uint64)

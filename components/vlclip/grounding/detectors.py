@@ -15,12 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from components.catalog.format.errors import ImageError
-from components.catalog.format.images import decode_image
-from components.encoder.model.features.pixels import LIMITS
 from components.stage.files.model_files import check_weights
 from components.stage.resources.accelerator import autocast, device
-from components.vlclip.grounding.grounding import NO_PICTURE, Proposals
+from components.vlclip.grounding.grounding import NO_PICTURE, Proposals, readable
 from components.vlclip.model.errors import DetectorError, GroundingDataError
 from components.vlclip.model.params import DetectorGrounding
 
@@ -115,12 +112,12 @@ class DetectorGrounder:
 
     def propose(self, pictures: Sequence[bytes], product_types: Sequence[str]) -> Proposals:
         """The most confident box of each picture; its middle is the point."""
-        images = [_decoded(data) for data in pictures]
+        images = [readable(data, DECODE_PX) for data in pictures]
         boxes = np.full((len(images), 4), np.nan)
         scores = np.full(len(images), np.nan)
-        readable = [i for i, image in enumerate(images) if image is not None]
-        for start in range(0, len(readable), self.batch_size):
-            part = readable[start : start + self.batch_size]
+        seen = [i for i, image in enumerate(images) if image is not None]
+        for start in range(0, len(seen), self.batch_size):
+            part = seen[start : start + self.batch_size]
             some = [image for i in part if (image := images[i]) is not None]
             boxes[part], scores[part] = self._best(some, [product_types[i] for i in part])
         points = (boxes[:, :2] + boxes[:, 2:]) / 2
@@ -128,11 +125,10 @@ class DetectorGrounder:
 
     def inputs(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Any:
         """The model's input, one prompt for each picture; OWLv2 wants lists of queries of one length."""
-        texts: Any = [[p] for p in prompts] if self.kind == OWLV2 else list(prompts)
-        padding = "max_length" if self.kind == OWLV2 else True
-        return self.processor(
-            images=list(images), text=texts, return_tensors="pt", padding=padding, truncation=True
-        )
+        owl = self.kind == OWLV2
+        texts: Any = [[p] for p in prompts] if owl else list(prompts)
+        options = {"return_tensors": "pt", "padding": "max_length" if owl else True, "truncation": True}
+        return self.processor(images=list(images), text=texts, **options)
 
     def _best(
         self, images: Sequence[Image.Image], product_types: Sequence[str]
@@ -165,10 +161,3 @@ def best_boxes(
         sides = np.array(sizes, dtype=np.float64)
         corners *= np.tile(sides.max(axis=1, keepdims=True) / sides, (1, 2))
     return corners, scores.cpu().numpy().astype(np.float64)
-
-
-def _decoded(data: bytes) -> Image.Image | None:
-    try:
-        return decode_image(data, LIMITS, target_px=DECODE_PX)
-    except ImageError:
-        return None

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,10 @@ import numpy.typing as npt
 from components.catalog.format.errors import ImageError
 from components.catalog.format.images import decode_image
 from components.encoder.model.features.pixels import LIMITS
-from components.vlclip.model.boxes import Boxes, areas, box_problem, clipped
+from components.vlclip.model.boxes import Boxes, areas, box_problem, centre_boxes, clipped
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 NO_TYPE = "no product type"
 UNKNOWN_TYPE = "product type is not in the schema"
@@ -88,18 +91,18 @@ class CentreGrounder:
 
     def propose(self, pictures: Sequence[bytes], product_types: Sequence[str]) -> Proposals:
         """The same box for each picture that can be read, with score 0."""
-        count, edge = len(pictures), (1 - self.side) / 2
-        boxes = np.tile(np.array([edge, edge, 1 - edge, 1 - edge]), (count, 1))
-        problems = [NO_PICTURE if _unreadable(data) else "" for data in pictures]
-        return Proposals(boxes, np.zeros(count), np.full((count, 2), 0.5), problems)
+        count = len(pictures)
+        problems = [NO_PICTURE if readable(data, 1) is None else "" for data in pictures]
+        points = np.full((count, 2), 0.5)
+        return Proposals(centre_boxes(count, self.side), np.zeros(count), points, problems)
 
 
-def _unreadable(data: bytes) -> bool:
+def readable(data: bytes, target_px: int) -> Image.Image | None:
+    """An encoded picture, decoded at about ``target_px``; None where it cannot be read."""
     try:
-        decode_image(data, LIMITS, target_px=1)
+        return decode_image(data, LIMITS, target_px=target_px)
     except ImageError:
-        return True
-    return False
+        return None
 
 
 def judged(
@@ -140,13 +143,11 @@ def ground(
         return out
     found = grounder.propose([pictures[i] for i in asked], [product_types[i] for i in asked])
     for k, i in enumerate(asked):
-        out[i] = (
-            Grounded(None, 0.0, None, found.problems[k])
-            if found.problems[k]
-            else judged(
-                found.boxes[k], float(found.scores[k]), found.points[k], grounder.threshold, minimum_area
-            )
-        )
+        if problem := found.problems[k]:
+            out[i] = Grounded(None, 0.0, None, problem)
+            continue
+        box, score, point = found.boxes[k], float(found.scores[k]), found.points[k]
+        out[i] = judged(box, score, point, grounder.threshold, minimum_area)
     return out
 
 

@@ -7,34 +7,41 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from components.catalog.format.parquet import RowWriter
 from components.catalog.format.schema import read_schema
 from components.encoder.model.features.encode import BatchEncoder
+from components.encoder.model.features.folded import folded
 from components.encoder.model.features.pixels import ROWS_AT_ONCE, shard_paths
+from components.encoder.model.towers.dual_encoder import Encoder
 from components.encoder.model.towers.files import LoadedEncoder, load_encoder
 from components.stage.files.publish import published
 from components.stage.params import Params
 from components.stage.paths import Paths
 from components.stage.progress import Progress
 from components.stage.record import Record
+from components.stage.resources.accelerator import autocast, device
 from components.stage.resources.memory import keep_freed_memory
 from components.vlclip.grounding.dense.files import TrainedHead, save_grounder
 from components.vlclip.grounding.dense.grounder import DenseGrounder
+from components.vlclip.grounding.dense.head import Maps
 from components.vlclip.grounding.dense.reading import AskedTypes, Reader
-from components.vlclip.grounding.dense.teach import Machine, Taught, chosen_pictures, cut_outs_of, taught_head
-from components.vlclip.grounding.dense.trunk import trunk_maps
+from components.vlclip.grounding.dense.teach import Machine, chosen_pictures, cut_outs_of, taught_head
 from components.vlclip.grounding.grounding import CentreGrounder, Grounder, ground
 from components.vlclip.model.errors import GroundingDataError
 from components.vlclip.model.grounding_file import CENTRE, TAUGHT
 from components.vlclip.model.params import DetectorGrounding, GroundParams
 
+FINEST_STRIDE = 8  # pixels of a cell of the finest map that is read
 # Lists of variable length by type only: Arrow cannot read back fixed-size lists that hold nulls.
 BOXES = pa.schema(
     [
@@ -48,9 +55,10 @@ BOXES = pa.schema(
 )
 
 
-class Blocks(Params):
-    """What the stage reads from params.yaml."""
+Pictures = Callable[[int], list[tuple[bytes, str]]]  # at most so many, with their types, which take turns
 
+
+class Blocks(Params):
     ground: GroundParams
 
 
@@ -63,52 +71,33 @@ class Made:
     trained: TrainedHead | None = None
 
 
-class Pictures(Protocol):
-    """Encoded pictures with their types, to learn from."""
-
-    def spread(self, most: int) -> list[tuple[bytes, str]]:
-        """At most ``most`` of them; types take turns."""
-        ...
-
-
 def make_grounder(params: GroundParams, encoder: Callable[[], LoadedEncoder], train: Pictures) -> Made:
     """The method that the parameters name: a detector, or a head taught by pictures of products.
 
     Args:
-        encoder: gives the towers; a detector does not ask for them. train: pictures and types to learn from.
+        encoder: gives the towers; a detector does not ask for them. train: gives pictures to learn from.
     """
     if params.detector is not None:
         return _detector(params, params.detector, train)
-    assert params.scenes is not None
-    towers = encoder()
-    composer = params.scenes.composer
-    with_types = ((data, kind) for data, kind in train.spread(composer.pictures) if kind.strip())
+    scenes, towers = params.scenes, encoder()
+    assert scenes is not None
+    composer = scenes.composer
+    with_types = ((data, kind) for data, kind in train(composer.pictures) if kind.strip())
     found = cut_outs_of(with_types, composer, params.threads)
     if found.problem:
         print(f"ground: {found.problem}; the middle of each picture is used", file=sys.stderr)
-        return Made(CentreGrounder(params.scenes.centre_side), {"method": CENTRE, "why": found.problem})
-    return taught_grounder(params, towers, found)
-
-
-def taught_grounder(params: GroundParams, encoder: LoadedEncoder, found: Taught) -> Made:
-    """A head taught by scenes of what could be cut out, ready to answer."""
-    assert params.scenes is not None
-    batch = BatchEncoder(encoder, params.batch_size, params.precision)
+        return Made(CentreGrounder(scenes.centre_side), {"method": CENTRE, "why": found.problem})
+    batch = BatchEncoder(towers, params.batch_size, params.precision)
+    maps = trunk_maps(towers.encoder, params.precision)
     machine = Machine(
-        trunk_maps(encoder.encoder, params.precision), encoder.image_sha256, batch.device, params.precision,
-        params.batch_size, params.threads,
-    )  # fmt: skip
-    trained = taught_head(found, params.scenes, machine)
-    reader = Reader(machine.maps, trained.head, params.scenes.sizes_px, params.batch_size)
-    asked = AskedTypes(
-        trained.types, batch.text_features, params.scenes.temperature, params.scenes.least_similarity
+        maps, towers.image_sha256, batch.device, params.precision, params.batch_size, params.threads
     )
+    trained = taught_head(found, scenes, machine)
+    reader = Reader(maps, trained.head, scenes.sizes_px, params.batch_size)
+    asked = AskedTypes(trained.types, batch.text_features, scenes.temperature, scenes.least_similarity)
+    grounder = DenseGrounder(reader, asked, trained.calibration, scenes.region.agreement, params.threads)
     told = {"method": TAUGHT, **trained.scenes, **trained.calibration._asdict(), "types": trained.types}
-    return Made(
-        DenseGrounder(reader, asked, trained.calibration, params.scenes.region.agreement, params.threads),
-        told,
-        trained,
-    )
+    return Made(grounder, told, trained)
 
 
 def _detector(params: GroundParams, detector: DetectorGrounding, train: Pictures) -> Made:
@@ -116,7 +105,7 @@ def _detector(params: GroundParams, detector: DetectorGrounding, train: Pictures
 
     grounder = DetectorGrounder(detector, params.precision, params.batch_size)
     if detector.threshold is None:
-        pictures = train.spread(detector.calibration_pictures)
+        pictures = train(detector.calibration_pictures)
         grounder.calibrate([data for data, _ in pictures], other_types([kind for _, kind in pictures]))
     return Made(grounder, {"method": grounder.kind, "threshold": grounder.threshold})
 
@@ -129,26 +118,20 @@ def other_types(kinds: Sequence[str]) -> list[str]:
     return [other[i % len(other)] if other else "" for i, other in enumerate(asked)]
 
 
-class Train:
-    """Pictures of the catalogue's train split, read when they are asked for."""
-
-    def __init__(self, catalogue: Path) -> None:
-        self.catalogue = catalogue
-
-    def spread(self, most: int) -> list[tuple[bytes, str]]:
-        """At most ``most`` encoded pictures with their types, which take turns; in the catalogue's order."""
-        splits, kinds = list[str](), list[str]()
-        for shard in shard_paths(self.catalogue):
-            table = pq.read_table(shard, columns=["split", "product_type"])
-            splits += table["split"].to_pylist()
-            kinds += table["product_type"].to_pylist()
-        inside = [i for i, split in enumerate(splits) if split == "train"]
-        chosen = {inside[at] for at in chosen_pictures([kinds[i] for i in inside], most)}
-        found, start = list[tuple[bytes, str]](), 0
-        for _, types, images in _batches(self.catalogue):
-            found += [(images[i], types[i]) for i in range(len(images)) if start + i in chosen]
-            start += len(images)
-        return found
+def train_pictures(catalogue: Path, most: int) -> list[tuple[bytes, str]]:
+    """At most ``most`` encoded pictures of the train split with their types, which take turns; in order."""
+    splits, kinds = list[str](), list[str]()
+    for shard in shard_paths(catalogue):
+        table = pq.read_table(shard, columns=["split", "product_type"])
+        splits += table["split"].to_pylist()
+        kinds += table["product_type"].to_pylist()
+    inside = [i for i, split in enumerate(splits) if split == "train"]
+    chosen = {inside[at] for at in chosen_pictures([kinds[i] for i in inside], most)}
+    found, start = list[tuple[bytes, str]](), 0
+    for _, types, images in _batches(catalogue):
+        found += [(images[i], types[i]) for i in range(len(images)) if start + i in chosen]
+        start += len(images)
+    return found
 
 
 def _batches(catalogue: Path) -> Iterator[tuple[list[str], list[str], list[bytes]]]:
@@ -173,7 +156,9 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
             f"{paths.catalogue} holds no product shard; run 'vitrine run --until catalog_quality'."
         )
     with record.timed("teach"):
-        made = make_grounder(block, lambda: load_encoder(paths.encoder), Train(paths.catalogue))
+        made = make_grounder(
+            block, lambda: load_encoder(paths.encoder), partial(train_pictures, paths.catalogue)
+        )
     with published(paths.grounder) as folder:
         save_grounder(made.trained, str(made.told.get("why", made.told["method"])), folder)
     with published(paths.grounding) as folder, record.timed("ground"):
@@ -213,3 +198,31 @@ def _meta(params: GroundParams, reasons: Counter[str], made: Made) -> str:
     meta = {"count": sum(reasons.values()), "fallbacks": fallbacks, "parameters": settings}
     meta |= {"threshold": made.grounder.threshold, "made": made.told}
     return json.dumps(meta, indent=1, sort_keys=True) + "\n"
+
+
+def trunk_maps(encoder: Encoder, precision: str) -> Maps:
+    """Maps of strides 8 and coarser of a convolutional trunk, or the one grid of a transformer.
+
+    A transformer reads squares of its own size only, so pictures are stretched to it.
+
+    Raises:
+        EncoderConfigurationError: the tower gives no maps.
+    """
+    machine, own = device(), (encoder.image_px, encoder.image_px)
+    encoder = folded(encoder.to(machine, memory_format=torch.channels_last).eval())
+
+    def _seen(pixels: Tensor) -> list[Tensor]:
+        with torch.inference_mode(), autocast(machine, precision):
+            return encoder.stage_maps(pixels.to(machine))
+
+    fixed = len(_seen(torch.zeros(1, 3, *own))) == 1
+
+    def _maps(pixels: Tensor) -> list[Tensor]:
+        if fixed:
+            pixels = F.interpolate(pixels.float(), size=own, mode="bilinear", antialias=True)
+        found = _seen(pixels)
+        coarse = [m for m in found if m.shape[-1] * FINEST_STRIDE <= pixels.shape[-1]] or found[-1:]
+        # Copies, or they could not be trained on outside of inference mode.
+        return [m.clone() for m in coarse]
+
+    return _maps

@@ -43,6 +43,12 @@ def checked_box(box: Sequence[float], where: str) -> tuple[float, float, float, 
     return x0, y0, x1, y1
 
 
+def centre_boxes(count: int, side: float) -> Boxes:
+    """The middle of the picture, ``side`` of its width and height, ``[count, 4]``."""
+    edge = (1 - side) / 2
+    return np.tile(np.array([edge, edge, 1 - edge, 1 - edge]), (count, 1))
+
+
 def clipped(boxes: Boxes) -> Boxes:
     """Boxes cut at the picture's edges; one that lies wholly outside comes out empty, NaN stays NaN."""
     inside: Boxes = np.clip(boxes, 0.0, 1.0)

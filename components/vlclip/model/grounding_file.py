@@ -6,12 +6,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from components.stage.errors import InvalidDataError
 from components.vlclip.model.boxes import WHOLE, Boxes, checked_box
 from components.vlclip.model.errors import GroundingDataError
 
@@ -31,21 +31,18 @@ class Grounding:
     reasons: list[str]
 
 
-def _table(file: Path) -> list[dict[str, Any]]:
+def table_of(file: Path, columns: Sequence[str], error: type[InvalidDataError], stage: str) -> pa.Table:
+    """Columns of a stage's file; ``error`` is raised where it is missing, damaged, or lacks one."""
+    mend = f"run 'vitrine run --until {stage}'"
     try:
         table = pq.read_table(file)
     except FileNotFoundError:
-        raise GroundingDataError(f"{file} does not exist; run 'vitrine run --until ground'.") from None
-    except (OSError, pa.ArrowException) as error:
-        raise GroundingDataError(
-            f"{file} is damaged ({' '.join(str(error).split())[:120]}); run 'vitrine run --until ground'."
-        ) from None
-    if missing := sorted(set(COLUMNS) - set(table.column_names)):
-        raise GroundingDataError(
-            f"{file} has no column {', '.join(missing)}; run 'vitrine run --until ground' again."
-        )
-    rows: list[dict[str, Any]] = table.select(list(COLUMNS)).to_pylist()
-    return rows
+        raise error(f"{file} does not exist; {mend}.") from None
+    except (OSError, pa.ArrowException) as problem:
+        raise error(f"{file} is damaged ({' '.join(str(problem).split())[:120]}); {mend}.") from None
+    if missing := sorted(set(columns) - set(table.column_names)):
+        raise error(f"{file} has no column {', '.join(missing)}; {mend} again.")
+    return table.select(list(columns))
 
 
 def made_by(folder: Path) -> str:
@@ -72,7 +69,7 @@ def read_grounding(folder: Path, product_ids: Sequence[str]) -> Grounding:
         BoxError: a box is not four finite fractions in order inside the picture.
     """
     file = folder / "boxes.parquet"
-    rows = _table(file)
+    rows = table_of(file, COLUMNS, GroundingDataError, "ground").to_pylist()
     if [r["product_id"] for r in rows] != list(product_ids):
         raise GroundingDataError(
             f"{file} holds {len(rows):,} products that are not the catalogue's {len(product_ids):,} in its "

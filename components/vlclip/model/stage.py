@@ -21,8 +21,7 @@ from components.training.curves import curves_csv, record_history
 from components.training.resume import forget, training_folder
 from components.vlclip.model.params import VlclipParams
 from components.vlclip.model.training_set import encoder_params, make_training_set
-from components.vlclip.model.variants import VARIANTS, Variant
-from components.vlclip.model.views import VIEWS, reads_together
+from components.vlclip.model.variants import VARIANTS, VIEWS, Variant, reads_together
 
 
 class Blocks(Params):

@@ -30,8 +30,15 @@ from components.retrieval.ranking import top_k
 from components.stage.paths import Paths
 from components.vlclip.model.errors import VlclipConfigurationError
 from components.vlclip.model.params import VlclipParams
-from components.vlclip.model.variants import PictureSize, Variant, left_out_types, pictures_of, texts_of
-from components.vlclip.model.views import reads_together, view_features
+from components.vlclip.model.variants import (
+    PictureSize,
+    Variant,
+    left_out_types,
+    pictures_of,
+    reads_together,
+    texts_of,
+    view_features,
+)
 
 Rows = list[dict[str, Any]]
 RELEVANT = 3  # the grade that validation counts as a hit: the product has everything that the query asks

@@ -13,21 +13,23 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from components.encoder.model.features.captions import caption
+from components.encoder.model.features.encode import BatchEncoder
+from components.encoder.model.features.picture_features import FeatureCache, Features
 from components.encoder.model.features.pixels import PixelCache
 from components.encoder.model.features.rows import read_truth
+from components.encoder.model.towers.dual_encoder import Encoder
 from components.stage.paths import Paths
 from components.vlclip.model.boxes import WHOLE, Boxes, checked_box, widened
 from components.vlclip.model.crops import CropCache
 from components.vlclip.model.errors import TextDataError, VlclipConfigurationError
-from components.vlclip.model.grounding_file import read_grounding
+from components.vlclip.model.grounding_file import read_grounding, table_of
 
 Confidence = npt.NDArray[np.float32]  # [N]
 
-TEXT_COLUMNS = {"product_id", "text", "facts"}
+TEXT_COLUMNS = ("product_id", "text", "facts")
+VIEWS = 2  # the whole picture, and the crop
 
 
 @dataclass(frozen=True)
@@ -143,17 +145,8 @@ def read_texts(folder: Path, product_ids: list[str]) -> list[ClarifiedText]:
         TextDataError: the file is missing or damaged, lacks a column or lacks a product.
     """
     file = folder / "texts.parquet"
-    try:
-        table = pq.read_table(file)
-    except FileNotFoundError:
-        raise TextDataError(f"{file} does not exist; run 'vitrine run --until clarify'.") from None
-    except (OSError, pa.ArrowException) as error:
-        raise TextDataError(f"{file} is damaged ({' '.join(str(error).split())[:150]}).") from None
-    if absent := sorted(TEXT_COLUMNS - set(table.column_names)):
-        raise TextDataError(
-            f"{file} has no column {', '.join(absent)}; run 'vitrine run --until clarify' again."
-        )
-    columns = [table[name].to_pylist() for name in ("product_id", "text", "facts")]
+    table = table_of(file, TEXT_COLUMNS, TextDataError, "clarify")
+    columns = [table[name].to_pylist() for name in TEXT_COLUMNS]
     texts = {i: ClarifiedText(text or "", facts or []) for i, text, facts in zip(*columns, strict=True)}
     if missing := [p for p in product_ids if p not in texts]:
         raise TextDataError(
@@ -173,3 +166,28 @@ def texts_of(variant: Variant, rows: list[dict[str, Any]], paths: Paths) -> list
         return [{**r, "title": caption(r, "title_attributes")} for r in rows]
     texts = read_texts(paths.clarified, [r["product_id"] for r in rows])
     return [{**r, "title": t.text, "attributes": t.facts} for r, t in zip(rows, texts, strict=True)]
+
+
+def reads_together(encoder: Encoder) -> bool:
+    """Whether an encoder can read whole picture and crop together: its heads can, projections cannot."""
+    return encoder.heads is not None
+
+
+class ViewFeatures:
+    """Features ``[whole, crop, confidence]`` of every product; those of each picture are computed once."""
+
+    def __init__(self, whole: FeatureCache, crops: FeatureCache, confidence: Confidence) -> None:
+        self._whole, self._crops, self._confidence = whole, crops, confidence
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Features:
+        """Features ``[len(rows), 2 F + 1]`` of catalogue rows."""
+        parts = [self._whole.take(rows), self._crops.take(rows), self._confidence[rows, None]]
+        return np.concatenate(parts, axis=1)
+
+
+def view_features(pictures: Pictures, batch: BatchEncoder, paths: Paths) -> FeatureCache | ViewFeatures:
+    """Features of what a variant sees, by a frozen image tower."""
+    first = FeatureCache(pictures.first, batch, paths.cache)
+    if pictures.crops is None or pictures.confidence is None:
+        return first
+    return ViewFeatures(first, FeatureCache(pictures.crops, batch, paths.cache), pictures.confidence)

@@ -156,6 +156,31 @@ def test_what_is_left_out_in_doubt_is_drawn_where_a_run_has_measured_it(shop: Sh
     assert "Dpo ends at 0.4" in words or "dpo ends at 0.4" in words
 
 
+def test_each_attribute_is_drawn_with_its_calibration_error_the_least_honest_first(shop: ShopOfAll) -> None:
+    assert "Each attribute by itself" not in built(shop).words
+    shop.listing_metrics["dpo"] |= {
+        f"calibration_error_{name}": {"value": value, "low": None, "high": None, "n": 100}
+        for name, value in (("hem_line", 0.05), ("colour", 0.2))
+    }
+    shop.write()
+    lines = [
+        "dpo,hem_line,0.5,0.45,100",
+        "dpo,colour,0.3,0.4,50",
+        "dpo,colour,0.9,0.6,50",
+        "nearest,back,1,0,9",
+    ]
+    file = shop.root / "plots/listing_attributes.csv"
+    file.write_text("\n".join(["variant,attribute,confidence,right,n", *lines]) + "\n")
+    page = built(shop)
+    assert page.words.index("Colour 0.200 n=100") < page.words.index("Hem line 0.050 n=100")
+    assert "Back 0" not in page.words
+    named = [attrs["aria-label"] for _, attrs in page.elements if "right" in attrs.get("aria-label", "")]
+    assert named[0] == "colour: 30% sure, 40% right; 90% sure, 60% right"
+    file.write_text(file.read_text().replace("0.45", "1.45"))
+    with pytest.raises(ReportInputError, match=r"listing_attributes\.csv, line 2: confidence and right must"):
+        built(shop)
+
+
 def test_a_system_without_any_figure_gets_a_note(shop: ShopOfAll) -> None:
     shop.listing_metrics = {"dpo": {}, "nearest": {}}
     shop.write()

@@ -17,9 +17,8 @@ from components.fusion.model.params import EncodeParams, FusionParams
 from components.fusion.model.towers.aligned import load_towers
 from components.fusion.model.towers.towers import Towers, joined
 from components.search.command import no_match, warnings, why
-from components.search.products import Found
+from components.search.products import Found, Likeliest, no_type
 from components.search.question import Question
-from components.search.typed import Likeliest, no_type
 from components.stage.left_out import write_note
 from tests.model.fusion.conftest import BLOCKS, ENCODE
 

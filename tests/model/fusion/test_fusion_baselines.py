@@ -20,9 +20,8 @@ from components.fusion.model.baselines import (
     weighted_sum,
 )
 from components.fusion.model.params import Bm25Params
-from components.fusion.model.sources.bm25 import Bm25
-from components.fusion.model.sources.standardise import standardised
-from components.fusion.model.sources.words import words
+from components.fusion.model.sources.bm25 import Bm25, words
+from components.fusion.model.sources.evidence import standardised
 from components.fusion.model.towers.towers import Items
 from components.retrieval.metrics import Qrels
 

@@ -13,7 +13,7 @@ import pytest
 
 from components.catalog.format.schema import read_schema
 from components.encoder.search.conditions import conditions
-from components.fusion.evaluate.conditions import carelessly_written, sparse, without_pictures, without_texts
+from components.fusion.evaluate.held_out import carelessly_written, sparse, without_pictures, without_texts
 from components.fusion.evaluate.params import FusionEvaluationParams
 from components.fusion.model.baselines import UNSEEN, best_text_share, cosine, weighted
 from components.fusion.model.errors import FusionDataError

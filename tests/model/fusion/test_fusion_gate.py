@@ -12,14 +12,15 @@ import torch
 
 from components.encoder.model.features.held_out import Task
 from components.fusion.model.errors import NetworkFileError
-from components.fusion.model.networks.create import create_network
 from components.fusion.model.networks.files import TrainedNetwork, load_network, save_network
+from components.fusion.model.networks.layers import create_network
 from components.fusion.model.params import FuseParams, FusionParams, GateParams, NetworkParams
 from components.fusion.model.sources.evidence import UNSEEN, Evidence, candidates
 from components.fusion.model.sources.gate import SourceGate
 from components.fusion.model.sources.teach import Teacher, cross_validated, teach_gate
 from components.retrieval.metrics import Qrels, judge, ndcg_at
 from components.retrieval.ranking import top_k
+from components.search.products import word_index
 from components.search.search import gather, open_model, search
 from tests.model.fusion.conftest import ENCODE
 
@@ -194,7 +195,9 @@ def test_search_ranks_by_the_gate_and_says_so(trained: Path, shop: Path, blocks:
         gate.gate.bias.copy_(torch.tensor([0.0, 0.0, 0.0, 3.0]))  # words above all
     model = replace(model, network=replace(model.network, gate=gate))
     found = search(model, "number 14", 3, {}, shop / "data/checked")
-    evidence = gather(model, "number 14", shop / "data/checked")
+    catalogue = shop / "data/checked"
+    index = word_index(catalogue, model.network.text.fields, model.network.bm25)
+    evidence, _ = gather(model, "number 14", catalogue, index)
     ranked = gate.rank(evidence)[0]
     assert found.hits[0].product_id == "p0014"
     assert [hit.product_id for hit in found.hits] == [f"p{i:04d}" for i in np.argsort(-ranked)[:3]]

@@ -13,9 +13,8 @@ from torch import Tensor
 
 from components.fusion.model.errors import FusionConfigurationError, NetworkFileError
 from components.fusion.model.fuse.fusing import dropped
-from components.fusion.model.networks.create import create_network
 from components.fusion.model.networks.files import TrainedNetwork, load_network, save_network
-from components.fusion.model.networks.layers import unit
+from components.fusion.model.networks.layers import create_network, unit
 from components.fusion.model.networks.names import HEADLINE, NETWORKS
 from components.fusion.model.params import FusionParams, ModalityDropout, NetworkParams
 from tests.model.damaged_weights import DAMAGE

@@ -12,10 +12,9 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.fusion.model.align.contrast import Contrast, query_to_product
 from components.fusion.model.data.judgements import Judgements, pair_weights, read_judgements
 from components.fusion.model.data.mining import Pool, mine, mining_pool
-from components.fusion.model.data.pairs import PairSampler
+from components.fusion.model.data.pairs import PairBatch, PairSampler, query_to_product
 from components.fusion.model.errors import FusionDataError
 from components.fusion.model.params import FusionParams, PairParams, SignalWeights
 from components.stage.errors import ConfigurationError
@@ -140,7 +139,9 @@ def test_the_loss_is_cross_entropy_over_what_may_be_a_negative() -> None:
         kept = [j for j in range(5) if not excluded[i, j]]
         logits = torch.stack([2.0 * queries[i] @ products[j] - correction[j] for j in kept])
         expected.append(-F.log_softmax(logits, 0)[kept.index(int(target[i]))])
-    found = query_to_product(queries, products, 2.0, Contrast(target, excluded, correction))
+    places = np.arange(3), np.arange(5)
+    batch = PairBatch(*places, target.numpy(), excluded.numpy(), correction.numpy())
+    found = query_to_product(queries, products, 2.0, batch)
     assert torch.allclose(found, torch.stack(expected).mean(), atol=1e-6)
 
 

@@ -144,7 +144,7 @@ def test_the_type_of_a_query_is_inferred_and_told_where_none_fits(
     assert main(["a mug", "--system=hybrid_image_type"]) == 0
     said = capfd.readouterr()
     assert "the type" in " ".join(said.out.split()) and "product type" not in said.err
-    monkeypatch.setattr("components.search.typed.SURE", 1.1)
+    monkeypatch.setattr("components.search.products.SURE", 1.1)
     assert main(["curtain", "--system=hybrid_image_type"]) == 0
     assert "No product type clearly fits this query" in capfd.readouterr().err
 

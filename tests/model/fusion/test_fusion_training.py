@@ -27,7 +27,7 @@ from components.fusion.model.align.training_set import make_alignment_set
 from components.fusion.model.errors import FusionConfigurationError
 from components.fusion.model.fuse.fusing import Fusing
 from components.fusion.model.fuse.training_set import make_fuse_data
-from components.fusion.model.networks.create import create_network
+from components.fusion.model.networks.layers import create_network
 from components.fusion.model.params import AlignImageParams, FuseParams, FusionParams
 from components.fusion.model.towers.aligned import LoadedTowers, load_towers
 from components.fusion.model.towers.towers import Towers, joined

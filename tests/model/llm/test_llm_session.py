@@ -16,12 +16,11 @@ from faulty_server import Act, FaultyServer, Script
 
 from components.llm.chat import Message, Reply, Request, Usage
 from components.llm.errors import BudgetSpentError, EndpointError, TooManyFailuresError
-from components.llm.json_answer import SchemaCheck, parse_answer
 from components.llm.offline import OfflineModel
 from components.llm.open_model import open_model
 from components.llm.params import LLMParams
 from components.llm.response_cache import ResponseCache
-from components.llm.session import Answer, ChatSession, check_failures, in_order
+from components.llm.session import Answer, ChatSession, SchemaCheck, check_failures, in_order, parse_answer
 from components.stage.errors import ConfigurationError
 from components.stage.params import validate
 

@@ -204,7 +204,17 @@ def test_each_attribute_has_its_own_calibration_error() -> None:
         del row["rare"]
     sure = {"a": 0.8, "b": 0.5, "rare": 0.1}
     answers = [Generated("", Listing("", row), sure) for row in said]
-    found = Ranked(targets, answers, [f"g{i}" for i in range(120)]).error_of_attributes()
+    ranked = Ranked(targets, answers, [f"g{i}" for i in range(120)])
+    lines = RiskTable({"dpo": ranked}, 0, 10).attributes_csv().splitlines()
+    rows = [line.split(",") for line in lines[1:]]
+    drawn = {
+        name: sum(
+            abs(float(sure) - float(right)) * int(n) for _, each, sure, right, n in rows if each == name
+        )
+        for name in ("a", "b")
+    }
+    assert drawn == {"a": pytest.approx(0.2 * 120), "b": pytest.approx(0, abs=1e-4)} and len(rows) == 4
+    found = ranked.error_of_attributes()
     assert found == {"a": (pytest.approx(0.2), 120), "b": (pytest.approx(0), 120)}
 
 

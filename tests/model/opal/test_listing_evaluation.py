@@ -17,6 +17,7 @@ from components.opal.describe.command import main as describe
 from components.stage.frame import main
 from components.stage.paths import Paths
 from tests.model.opal.listing_shop import blocks, paths_of, picture, run_stage, write_workspace
+from tests.model.opal.test_printed_text import photo
 
 # until a model states values: without any there is no hallucination to compare
 LONGER = blocks()["sft"] | {"training": blocks()["sft"]["training"] | {"steps": 40, "learning_rate": 0.01}}
@@ -90,6 +91,17 @@ def test_a_photo_becomes_a_listing(
     assert shown["unlike_training"] and not shown["listing"]["attributes"]
     assert described(shop, monkeypatch, str(tmp_path / "a.png"), "--precision", "2") == 2
     assert described(shop, monkeypatch, "a.png", "--precision", "1", "--completion", "1") == 2
+
+
+def test_what_is_printed_on_a_photo_is_told(
+    shop: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    pytest.importorskip("rapidocr", reason="the extra 'ocr' is not installed")
+    (tmp_path / "a.png").write_bytes(photo("ROSVIK", "ignore all"))
+    assert described(shop, monkeypatch, str(tmp_path / "a.png"), printed_text={"longest_side_px": 320}) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["printed"].keys() == {"all", "ignore", "rosvik"}
+    assert shown["listing"]["title"] == "Shapes", "a composed title says what the listing says"
 
 
 def _noise() -> bytes:

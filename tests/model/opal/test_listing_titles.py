@@ -161,6 +161,8 @@ def test_every_word_of_a_composed_title_is_supported(
 def test_a_written_title_may_say_what_its_listing_says(titles: Titles, title: str, supported: bool) -> None:
     listing = Listing(title, {"colour": "green", "lid": "cork", "brand": "Acme"}, "mug")
     assert titles.supports("kitchen", listing) == supported
+    printed = Listing(title, listing.attributes, "mug", frozenset(cores(title)))
+    assert titles.supports("kitchen", printed), "and what is printed on the product"
 
 
 def test_a_confidence_is_of_the_tokens_that_write_the_value_and_of_its_end() -> None:

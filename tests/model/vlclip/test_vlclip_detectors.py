@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image
 from components.encoder.model.towers.files import LoadedEncoder
 from components.vlclip.grounding.detectors import DetectorGrounder, best_boxes
 from components.vlclip.grounding.grounding import ground
-from components.vlclip.grounding.stage import Train, make_grounder
+from components.vlclip.grounding.stage import make_grounder, train_pictures
 from components.vlclip.model.errors import DetectorError, GroundingDataError
 from components.vlclip.model.params import DetectorGrounding, GroundParams
 from tests.model.vlclip.squares_shop import BLOCKS, picture
@@ -50,7 +51,9 @@ def test_a_checkpoint_folder_grounds_pictures_through_the_stages_own_way(
 ) -> None:
     block = BLOCKS["ground"] | {"scenes": None, "detector": settings(kind, checkpoints[kind]).model_dump()}
     nowhere = tmp_path / "nothing_is_read"  # a threshold that is set needs no catalogue
-    grounder = make_grounder(GroundParams.model_validate(block), no_encoder, Train(nowhere)).grounder
+    grounder = make_grounder(
+        GroundParams.model_validate(block), no_encoder, partial(train_pictures, nowhere)
+    ).grounder
     assert isinstance(grounder, DetectorGrounder) and grounder.kind == kind
     pictures = [
         picture("red", "square", 20, 20, 1, False),

@@ -20,10 +20,11 @@ from components.encoder.model.features.rows import read_rows
 from components.retrieval.metrics import Qrels, judge, reciprocal_rank
 from components.retrieval.ranking import top_k
 from components.stage.resume import sha256_folder
-from components.vlclip.evaluate.baseline_boxes import centre_crops, foregrounds, random_boxes
-from components.vlclip.evaluate.duplicates import perceptual_hashes
+from components.vlclip.evaluate.evaluate import scene_slice
+from components.vlclip.evaluate.grounding import foregrounds, random_boxes
 from components.vlclip.evaluate.similar import chance, likeness, precision_at
-from components.vlclip.evaluate.slices import scene_slice
+from components.vlclip.evaluate.stage import perceptual_hashes
+from components.vlclip.model.boxes import centre_boxes
 from components.vlclip.model.params import VlclipEvaluationParams
 from tests.in_process import run_stage
 from tests.model.llm.lamps import CLARIFY
@@ -292,7 +293,7 @@ def test_random_and_centre_boxes_are_boxes() -> None:
     boxes = random_boxes(500, seed=1)
     assert (boxes[:, 2:] >= boxes[:, :2]).all() and boxes.min() >= 0 and boxes.max() <= 1
     assert np.array_equal(boxes, random_boxes(500, seed=1))
-    assert centre_crops(2, 0.5)[0].tolist() == [0.25, 0.25, 0.75, 0.75]
+    assert centre_boxes(2, 0.5)[0].tolist() == [0.25, 0.25, 0.75, 0.75]
 
 
 def test_parameters_are_strict() -> None:

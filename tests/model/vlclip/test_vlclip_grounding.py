@@ -22,9 +22,8 @@ from components.encoder.model.towers.files import load_encoder
 from components.stage.paths import Paths
 from components.stage.record import Record
 from components.vlclip.grounding.dense.files import load_grounder
-from components.vlclip.grounding.dense.trunk import trunk_maps
 from components.vlclip.grounding.grounding import Proposals, ground
-from components.vlclip.grounding.stage import BOXES, Blocks, other_types, run
+from components.vlclip.grounding.stage import BOXES, Blocks, other_types, run, trunk_maps
 from components.vlclip.model.boxes import areas, box_problem, checked_box, iou, widened
 from components.vlclip.model.errors import BoxError, GrounderFileError, GroundingDataError
 from components.vlclip.model.grounding_file import read_grounding

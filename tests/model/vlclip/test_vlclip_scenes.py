@@ -18,8 +18,7 @@ from components.vlclip.grounding.dense.calibration import calibrated
 from components.vlclip.grounding.dense.cut_outs import cut_out
 from components.vlclip.grounding.dense.files import load_grounder, save_grounder
 from components.vlclip.grounding.dense.grounder import DenseGrounder
-from components.vlclip.grounding.dense.reading import AskedTypes, Reader, read_shape
-from components.vlclip.grounding.dense.regions import best_region
+from components.vlclip.grounding.dense.reading import AskedTypes, Reader, best_region, read_shape
 from components.vlclip.grounding.dense.scenes import CELL_PX, Composer
 from components.vlclip.grounding.dense.teach import Machine, Taught, chosen_pictures, cut_outs_of, taught_head
 from components.vlclip.grounding.grounding import ground

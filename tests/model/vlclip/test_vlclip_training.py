@@ -44,8 +44,8 @@ from components.vlclip.model.variants import (
     pictures_of,
     texts_of,
     variant_of,
+    view_features,
 )
-from components.vlclip.model.views import view_features
 from tests.in_process import run_stage
 from tests.model.vlclip.squares_shop import BLOCKS, ROOT, write_params
 

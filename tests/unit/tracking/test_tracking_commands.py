@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from components.tracking.__main__ import main
-from components.tracking.publish.cleaning import clean
+from components.tracking.publish.pending import clean
 from components.tracking.publish.publish import pending, publish
 
 

@@ -27,7 +27,7 @@ from tests.accessible import assert_structured
 from tests.unit.tracking.conftest import as_parquet
 
 
-def mean_difference(a, b, seed, groups):
+def mean_difference(a, b, groups):
     """A stand-in for the paired test: it shows which values were paired, in which order."""
     gaps = [x - y for x, y in zip(a, b, strict=True)]
     return SimpleNamespace(
@@ -312,8 +312,8 @@ def test_models_are_compared_by_what_was_measured_with_them_and_keep_the_page(tw
 def test_five_thousand_queries_take_seconds_a_small_page_and_one_screen(workspace):
     from components.tracking.__main__ import SAMPLES
 
-    def paired(a, b, seed, groups):
-        return paired_bootstrap(a, b, seed, SAMPLES, groups)
+    def paired(a, b, groups):
+        return paired_bootstrap(a, b, 0, SAMPLES, groups)
 
     sides = [Side(name, "run", per_query={"encoder/encoder.parquet": many_queries(i)}, queries="q")
              for i, name in enumerate("ab")]  # fmt: skip

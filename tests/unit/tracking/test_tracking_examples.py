@@ -23,8 +23,7 @@ from components.tracking.compare.page import write_page
 from components.tracking.compare.per_query import read_results
 from components.tracking.examples.beside import beside
 from components.tracking.examples.cards import WIDE, box_card, card
-from components.tracking.examples.images import key_of
-from components.tracking.examples.shown import Shown
+from components.tracking.examples.shown import Shown, key_of
 from components.tracking.examples.tables import confusion, won_and_lost
 from components.tracking.params import Headline, TrackingParams
 from components.tracking.publish.publish import publish
@@ -337,7 +336,7 @@ def test_axe_finds_nothing_grave_on_a_comparison_with_galleries(workspace, tmp_p
         workspace.write("results/per_query/listing/dpo.parquet", wrote(seed))
         workspace.stage("listing_eval", ["results/per_query/listing"], ["data/checked"])
         commits.append(workspace.commit(f"seed {seed}"))
-    test = Wanted(lambda a, b, seed, groups: paired_bootstrap(a, b, seed, 200, groups))
+    test = Wanted(lambda a, b, groups: paired_bootstrap(a, b, 0, 200, groups))
     found = compare(workspace.root, commits, test)
     shown = {one.table: (len(one.won), len(one.lost)) for one in found.galleries}
     assert shown == {"encoder": (0, 4), "listing": (3, 3)}

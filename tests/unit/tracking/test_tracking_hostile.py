@@ -24,10 +24,9 @@ from components.tracking.lineage.lockfile import Output, cached_file, file_md5, 
 from components.tracking.publish.publish import publish
 from components.tracking.publish.runs import Runs
 from components.tracking.registry import fetch
-from components.tracking.registry.card import model_card, weights_origins
 from components.tracking.registry.fetch import load_path
 from components.tracking.registry.names import CONTENT
-from components.tracking.registry.registry import register
+from components.tracking.registry.registry import model_card, register, weights_origins
 from components.tracking.store import connect, store_of
 
 MODEL, NAME = Path("models/encoder"), "vitrine-encoder"
@@ -191,7 +190,7 @@ def test_tags_are_neither_markup_nor_query_syntax(trained):
 def test_a_card_keeps_values_in_their_cells():
     tags = {"vitrine.stage": "encoder", "vitrine.dep.x": "<img src=x>"}
     data = SimpleNamespace(tags=tags, metrics={}, params={"a": "1 | 2\n# big", "b": "[x](http://y)"})
-    card = model_card("m", SimpleNamespace(info=SimpleNamespace(run_id="r"), data=data), "s", {})
+    card = model_card("m", SimpleNamespace(info=SimpleNamespace(run_id="r"), data=data), "s", {}, {})
     assert r"| a | 1 \| 2 # big |" in card and r"\[x\](http://y)" in card and "<img" not in card
 
 

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.stage.record import Record
-from components.tracking.examples.sparkline import line, sparklines
 from components.tracking.lineage.revision import Revision
 from components.tracking.params import TrackingParams
 from components.tracking.publish.headline import COLUMNS, figure_rows, logged_table, paired_rows, shown
+from components.tracking.publish.models import line, sparklines
 from components.tracking.publish.pending import Join
 from components.tracking.publish.run_content import (
     CURVE_POINTS,

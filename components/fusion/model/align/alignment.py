@@ -19,9 +19,8 @@ from torch import Tensor
 from components.encoder.model.features.pixels import PixelCache
 from components.encoder.model.train.contrastive import TextInputs
 from components.encoder.model.train.views import random_views
-from components.fusion.model.align.contrast import Contrast, query_to_product
 from components.fusion.model.data.judgements import Ints
-from components.fusion.model.data.pairs import PairBatch, PairSampler, plan_of
+from components.fusion.model.data.pairs import PairBatch, PairSampler, plan_of, query_to_product
 from components.fusion.model.params import AlignmentParams
 from components.fusion.model.towers.aligned import AlignedTowers
 from components.fusion.model.towers.product_texts import ProductTexts
@@ -61,7 +60,6 @@ class AlignmentBatch:
     """
 
     pairs: PairBatch
-    contrast: Contrast
     queries: Tensor
     texts: Tensor | None
     images: Tensor | None
@@ -102,7 +100,7 @@ class Alignment:
         if self.params.text_weight:
             texts = self.data.texts.draw(pairs.products, rng).to(self.device)
         images, there = self._pictures(pairs.products, rng)
-        return AlignmentBatch(pairs, Contrast.of(pairs, self.device), queries, texts, images, there)
+        return AlignmentBatch(pairs, queries, texts, images, there)
 
     def _pictures(self, products: Ints, rng: np.random.Generator) -> tuple[Tensor | None, Tensor | None]:
         if self.data.pictures is not None:
@@ -122,7 +120,7 @@ class Alignment:
             vectors = {"text": texts, "image": self._images(batch)}
         weights = {"text": self.params.text_weight, "image": self.params.image_weight}
         parts = {
-            name: query_to_product(queries, products, self.encoder.temperature, batch.contrast)
+            name: query_to_product(queries, products, self.encoder.temperature, batch.pairs)
             for name, products in vectors.items()
             if products is not None and weights[name]
         }

@@ -79,7 +79,6 @@ class Reader:
         return TextInputs(tokens, tokenizer.lengths(tokens) if self.loaded.encoder.trims_texts else None)
 
     def split(self, rows: Rows, name: Any) -> SplitInputs:
-        """The products of a split."""
         own, at = split_rows(rows, name)
         text = self.fusion.text
         texts: ProductTexts = (

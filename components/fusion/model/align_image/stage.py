@@ -12,8 +12,6 @@ from components.stage.record import Record
 
 
 class AlignImage(Params):
-    """Parameters of the stage."""
-
     fusion: FusionParams
     align_image: AlignImageParams
     start: Path | None = None  # the towers to start from; null: those that ``align_text`` made

@@ -10,8 +10,6 @@ from components.stage.record import Record
 
 
 class AlignText(Params):
-    """Parameters of the stage."""
-
     fusion: FusionParams
     align_text: AlignmentParams
     new_heads: bool = False  # true: draw the encoder's heads anew, without domain fine-tuning

@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from components.fusion.model.data.judgements import Ints, Judgements
 from components.fusion.model.data.mining import Mined
@@ -114,3 +117,18 @@ class PairSampler:
 def plan_of(params: OptimisationParams, sampler: PairSampler, seed: int) -> Plan:
     """The plan of a training run on a sampler's pairs."""
     return Plan(params.steps, sampler.order.batch_size, params.validate_every_steps, seed, params)
+
+
+def query_to_product(queries: Tensor, products: Tensor, scale: Tensor | float, pairs: PairBatch) -> Tensor:
+    """InfoNCE (van den Oord et al. 2018) over in-batch and mined negatives, in nats.
+
+    What is no negative is taken out of the softmax, and the log-probability of each product to be in the
+    batch off its logits (Yi et al. 2019, "Sampling-bias-corrected neural modeling").
+
+    Args:
+        queries: ``[B, D]``. products: ``[C, D]``, both L2-normalised. scale: 1 / temperature.
+    """
+    arrays = (pairs.target, pairs.excluded, pairs.correction)
+    target, excluded, correction = (torch.from_numpy(array).to(queries.device) for array in arrays)
+    logits = (scale * queries @ products.T).float() - correction
+    return F.cross_entropy(logits.masked_fill(excluded, float("-inf")), target)

@@ -13,8 +13,7 @@ from torch import Tensor
 
 from components.encoder.model.features.vector_cache import Vectors
 from components.fusion.model.align.alignment import Validate
-from components.fusion.model.align.contrast import Contrast, query_to_product
-from components.fusion.model.data.pairs import PairBatch, PairSampler, plan_of
+from components.fusion.model.data.pairs import PairBatch, PairSampler, plan_of, query_to_product
 from components.fusion.model.networks.layers import FusionNetwork
 from components.fusion.model.params import FuseParams, ModalityDropout
 from components.fusion.model.towers.towers import Items
@@ -46,7 +45,6 @@ class FuseBatch(NamedTuple):
     """One step: its pairs, query vectors ``[B, D]``, and a network's inputs for its ``C`` products."""
 
     pairs: PairBatch
-    contrast: Contrast
     queries: Tensor
     products: tuple[Tensor, Tensor, Tensor, Tensor]
 
@@ -86,12 +84,12 @@ class Fusing:
         )
         text, image = self._text[at] * has_text[:, None], self._image[at] * has_image[:, None]
         queries = self._queries[torch.from_numpy(pairs.queries).to(self.device)]
-        return FuseBatch(pairs, Contrast.of(pairs, self.device), queries, (text, image, has_text, has_image))
+        return FuseBatch(pairs, queries, (text, image, has_text, has_image))
 
     def losses(self, batch: FuseBatch) -> dict[str, Tensor]:
         """``loss``: InfoNCE of frozen query vectors and fused item vectors."""
         fused = self.module(*batch.products)
-        return {"loss": query_to_product(batch.queries, fused, 1 / self.params.temperature, batch.contrast)}
+        return {"loss": query_to_product(batch.queries, fused, 1 / self.params.temperature, batch.pairs)}
 
     def ids(self, batch: FuseBatch) -> Mapping[str, Sequence[str]]:
         """The batch's queries and products."""

@@ -65,10 +65,14 @@ class Asked(NamedTuple):
         return cls(vectors, index.scores(texts), index.known_share(texts))
 
     def typed(self, types: QueryTypes, log_probabilities: Scores, items: Items) -> Asked:
-        """The same with the types of ``items``; a product without text says none."""
-        told = zip(items.rows, items.has_text, strict=True)
-        names = [row["product_type"] if there else None for row, there in told]
-        return self._replace(types=types.of_types(log_probabilities, names))
+        """The same with the types of ``items``."""
+        return self._replace(types=type_scores(types, log_probabilities, items))
+
+
+def type_scores(types: QueryTypes, log_probabilities: Scores, items: Items) -> Scores:
+    """Log-probability ``[Q, N]`` of the products' types; a product without text says none."""
+    told = zip(items.rows, items.has_text, strict=True)
+    return types.of_types(log_probabilities, [row["product_type"] if there else None for row, there in told])
 
 
 def evidence_of(asked: Asked, items: Items, vectors: Vectors) -> Evidence:

@@ -8,14 +8,10 @@ import torch
 
 from components.encoder.model.features.query_types import QueryTypes
 from components.fusion.model.fuse.fusing import Fusing
-from components.fusion.model.fuse.training_set import (
-    HeldOutSplit,
-    make_fuse_data,
-    read_validation,
-)
-from components.fusion.model.networks.create import create_network
+from components.fusion.model.fuse.item_vectors import fused_vectors
+from components.fusion.model.fuse.training_set import HeldOutSplit, make_fuse_data, read_validation
 from components.fusion.model.networks.files import TrainedNetwork, save_network
-from components.fusion.model.networks.layers import FusionNetwork
+from components.fusion.model.networks.layers import FusionNetwork, create_network
 from components.fusion.model.params import FuseParams, FusionParams, NetworkName
 from components.fusion.model.sources.teach import Taught, teach_gate
 from components.fusion.model.towers.aligned import load_towers
@@ -30,8 +26,6 @@ from components.training.resume import forget, training_folder
 
 
 class Fuse(Params):
-    """Parameters of the stage."""
-
     fusion: FusionParams
     fuse: FuseParams
     network: NetworkName
@@ -48,7 +42,7 @@ def run(params: Fuse, paths: Paths, record: Record) -> None:
         towers = Towers(loaded, fusion.text, fuse.encode, paths.cache, fuse.threads)
         data = make_fuse_data(paths.catalogue, towers, fusion, fuse)
         network = create_network(name, towers.dimension, fuse.network, fuse.seed)
-        held_out = read_validation(paths.catalogue, towers, fuse.pictures)
+        held_out = read_validation(paths.catalogue, towers, fusion, fuse.pictures)
         typed = held_out is not None and fuse.gate is not None and "type" in fuse.gate.sources
         types = towers.query_types(paths.catalogue) if typed else None
         towers.close()
@@ -92,9 +86,9 @@ def _taught(
     """The gate above a trained network, if it is asked for and pays, and what validation says of both."""
     if held_out is None or params.fuse.gate is None:
         return None
-    network.eval()
-    found = held_out.evidence(network, params.fusion, types)
-    taught = teach_gate(found, held_out.task, params.fuse.gate, params.fuse.seed)
+    items, questions = held_out.items, held_out.questions
+    found = questions.evidence(items, items, fused_vectors(network.eval(), items), types)
+    taught = teach_gate(found, questions.task, params.fuse.gate, params.fuse.seed)
     record.metrics["validation_vectors_ndcg_at_10"] = taught.vectors
     record.metrics["cross_validated_gate_ndcg_at_10"] = taught.mixture
     return taught

@@ -5,22 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
-from components.encoder.model.features.held_out import Task, query_task
-from components.encoder.model.features.query_types import QueryTypes
-from components.encoder.model.features.vector_cache import Vectors
+from components.encoder.model.features.held_out import query_task
 from components.fusion.model.align.alignment import Validate
-from components.fusion.model.baselines import average, lexical_index, mean_ndcg
+from components.fusion.model.baselines import Questions, mean_ndcg, weighted
 from components.fusion.model.data.judgements import read_judgements
 from components.fusion.model.data.mining import Pool, mine, mining_pool
 from components.fusion.model.data.pairs import PairSampler, group_places, topic_numbers
 from components.fusion.model.fuse.fusing import FuseData
-from components.fusion.model.fuse.item_vectors import Asked, evidence_of, fused_vectors, unpictured
+from components.fusion.model.fuse.item_vectors import fused_vectors, unpictured
 from components.fusion.model.networks.layers import FusionNetwork
 from components.fusion.model.params import FuseParams, FusionParams
-from components.fusion.model.sources.evidence import Evidence
 from components.fusion.model.towers.towers import Items, Towers, joined
 from components.training.batches import BatchOrder
 
@@ -37,7 +31,7 @@ def make_fuse_data(catalogue: Path, towers: Towers, fusion: FusionParams, params
     queries = towers.queries(judgements.texts)
     groups = group_places(items.rows)
     places = mining_pool(len(groups), fusion.pairs.mining_pool, params.seed)
-    mined = mine(queries, Pool(places, average(items)[places]), judgements, groups, fusion.pairs)
+    mined = mine(queries, Pool(places, weighted(items, 0.5)[places]), judgements, groups, fusion.pairs)
     topics = topic_numbers(items.rows, judgements)
     order = BatchOrder(topics, params.optimisation.batch_size, fusion.pairs.topic_size, params.seed)
     return FuseData(queries, items, PairSampler(judgements, groups, mined, fusion.pairs, order))
@@ -45,32 +39,24 @@ def make_fuse_data(catalogue: Path, towers: Towers, fusion: FusionParams, params
 
 @dataclass(frozen=True)
 class HeldOutSplit:
-    """The validation products, and the queries asked of them."""
+    """The validation products as the network may see them, and the queries asked of them."""
 
     items: Items
-    task: Task
-    queries: Vectors
-    features: npt.NDArray[np.float16]  # of the queries' texts [Q, F]
+    questions: Questions
 
     def check(self, network: FusionNetwork) -> Validate:
         """nDCG@10 by the network's vectors as they are at this moment."""
 
         def _validate() -> dict[str, float]:
-            scores = self.queries @ fused_vectors(network, self.items).T
-            return {"validation_ndcg_at_10": mean_ndcg(scores, self.task.qrels)}
+            scores = self.questions.vectors @ fused_vectors(network, self.items).T
+            return {"validation_ndcg_at_10": mean_ndcg(scores, self.questions.task.qrels)}
 
         return _validate
 
-    def evidence(self, network: FusionNetwork, fusion: FusionParams, types: QueryTypes | None) -> Evidence:
-        """What all sources say of the products; without ``types`` there is no source of that name."""
-        index = lexical_index(self.items, fusion.text.fields, fusion.bm25)
-        asked = Asked.of(self.queries, self.task.texts, index)
-        if types is not None:
-            asked = asked.typed(types, types.log_probabilities(self.task.texts, self.features), self.items)
-        return evidence_of(asked, self.items, fused_vectors(network, self.items))
 
-
-def read_validation(catalogue: Path, towers: Towers, pictures: bool) -> HeldOutSplit | None:
+def read_validation(
+    catalogue: Path, towers: Towers, fusion: FusionParams, pictures: bool
+) -> HeldOutSplit | None:
     """The validation split; None where it holds fewer than two products, or no answered query."""
     parts = list(towers.stream(catalogue, "validation"))
     if not parts:
@@ -79,5 +65,4 @@ def read_validation(catalogue: Path, towers: Towers, pictures: bool) -> HeldOutS
     task = query_task(catalogue, "validation", items.product_ids, 1)
     if len(items.rows) < 2 or not task.texts:
         return None
-    shown = items if pictures else unpictured(items)
-    return HeldOutSplit(shown, task, towers.queries(task.texts), towers.features(task.texts))
+    return HeldOutSplit(items if pictures else unpictured(items), Questions(task, towers, fusion))

@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -15,8 +14,8 @@ from torch import Tensor
 from components.encoder.model.errors import ModelFileError
 from components.encoder.model.features.query_types import QueryTypes, load_types, save_types
 from components.fusion.model.errors import NetworkFileError
-from components.fusion.model.networks.create import network_class
-from components.fusion.model.networks.layers import FusionNetwork
+from components.fusion.model.fuse.item_vectors import unpictured
+from components.fusion.model.networks.layers import FusionNetwork, network_class
 from components.fusion.model.networks.names import known_network
 from components.fusion.model.params import (
     Bm25Params,
@@ -26,6 +25,7 @@ from components.fusion.model.params import (
     ProductTextParams,
 )
 from components.fusion.model.sources.gate import SourceGate
+from components.fusion.model.towers.towers import Items
 from components.stage.files.model_files import (
     CHECKSUMS,
     check_files,
@@ -55,16 +55,18 @@ class TrainedNetwork:
     types: QueryTypes | None = None  # what tells a query's type, for a gate that has this source
     validation: float | None = None  # nDCG@10 on validation, a gate's by cross-validation; None: not measured
 
-
-def _gate_config(gate: SourceGate | None) -> dict[str, object] | None:
-    if gate is None:
-        return None
-    return {"sources": list(gate.sources), "depth": gate.depth, "hidden": gate.first.out_features}
+    def shown(self, items: Items) -> Items:
+        """Products as the network may see them."""
+        return items if self.pictures else unpictured(items)
 
 
 def save_network(trained: TrainedNetwork, folder: Path) -> None:
     """Write the network's folder; ``folder`` must not exist."""
     folder.mkdir(parents=True)
+    gate = trained.gate
+    told = None
+    if gate is not None:
+        told = {"sources": list(gate.sources), "depth": gate.depth, "hidden": gate.first.out_features}
     config = {
         "format": FORMAT,
         "network": trained.name,
@@ -73,14 +75,14 @@ def save_network(trained: TrainedNetwork, folder: Path) -> None:
         "text": trained.text.model_dump(mode="json"),
         "bm25": trained.bm25.model_dump(mode="json"),
         "pictures": trained.pictures,
-        "gate": _gate_config(trained.gate),
+        "gate": told,
         "validation_ndcg_at_10": trained.validation,
         "towers_sha256": trained.towers_sha256,
     }
     (folder / CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     state = {NETWORK + key: value for key, value in trained.network.state_dict().items()}
-    if trained.gate is not None:
-        state |= {GATE + key: value for key, value in trained.gate.state_dict().items()}
+    if gate is not None:
+        state |= {GATE + key: value for key, value in gate.state_dict().items()}
     if trained.types is not None:
         save_types(trained.types, folder / TYPES)
     save_file({key: value.cpu().contiguous() for key, value in state.items()}, folder / WEIGHTS)
@@ -124,7 +126,12 @@ def _read(folder: Path) -> TrainedNetwork:
     check_weights(state.items())
     network = network_class(name)(config["dimension"], sizes)
     network.load_state_dict(_part(state, NETWORK))
-    gate = _read_gate(config, _part(state, GATE))
+    gate = None
+    if config["gate"] is not None:
+        params = GateParams.model_validate(config["gate"])
+        gate = SourceGate(config["dimension"], params.sources, params.depth, params.hidden)
+        gate.load_state_dict(_part(state, GATE))
+        gate.eval()
     typed = gate is not None and "type" in gate.sources
     return TrainedNetwork(
         name,
@@ -142,13 +149,3 @@ def _read(folder: Path) -> TrainedNetwork:
 
 def _part(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-
-
-def _read_gate(config: dict[str, Any], state: dict[str, Tensor]) -> SourceGate | None:
-    if config["gate"] is None:
-        return None
-    params = GateParams.model_validate(config["gate"])
-    gate = SourceGate(config["dimension"], params.sources, params.depth, params.hidden)
-    gate.load_state_dict(state)
-    gate.eval()
-    return gate

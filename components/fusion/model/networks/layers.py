@@ -8,11 +8,14 @@ vector.
 
 from __future__ import annotations
 
+from importlib import import_module
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from components.encoder.model.towers.dropout import Dropout
-from components.fusion.model.params import NetworkParams
+from components.fusion.model.params import NetworkName, NetworkParams
 
 
 def unit(vectors: Tensor) -> Tensor:
@@ -83,3 +86,20 @@ class FusionNetwork(nn.Module):
     def gates(self, text: Tensor, image: Tensor, has_text: Tensor, has_image: Tensor) -> Tensor | None:
         """Weights ``[N, 3]`` of the text, image and cross experts; None for a network without experts."""
         return None
+
+
+def network_class(name: NetworkName) -> type[FusionNetwork]:
+    """The class of a network: ``gated_sum`` is ``GatedSum`` of the module ``gated_sum``."""
+    module = import_module(f"components.fusion.model.networks.{name}")
+    found: type[FusionNetwork] = getattr(module, name.title().replace("_", ""))
+    return found
+
+
+def create_network(name: NetworkName, dimension: int, params: NetworkParams, seed: int) -> FusionNetwork:
+    """A network with weights drawn from ``seed``.
+
+    Raises:
+        FusionConfigurationError: its sizes do not fit the towers.
+    """
+    torch.manual_seed(seed)
+    return network_class(name)(dimension, params)

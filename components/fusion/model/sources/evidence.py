@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -11,11 +11,11 @@ import numpy.typing as npt
 from components.encoder.model.features.vector_cache import Vectors
 from components.fusion.model.params import SourceName
 from components.fusion.model.sources.bm25 import Scores
-from components.fusion.model.sources.standardise import standardised
 from components.retrieval.ranking import top_k
 
 Flags = npt.NDArray[np.bool_]
 UNSEEN = -2.0  # score of a product that no vector shows: below every cosine
+FLAT = 1e-6  # a spread of scores below it is none
 
 
 @dataclass(frozen=True)
@@ -33,25 +33,11 @@ class Evidence:
     scores: dict[SourceName, Scores]
     sees: dict[SourceName, Flags]
 
-    @classmethod
-    def joined(cls, parts: Sequence[Evidence]) -> Evidence:
-        """The same queries' evidence of one list of products after another."""
-        first = parts[0]
-        return cls(
-            first.queries,
-            first.known,
-            {name: np.concatenate([part.scores[name] for part in parts], axis=1) for name in first.scores},
-            {name: np.concatenate([part.sees[name] for part in parts]) for name in first.sees},
-        )
-
     def of(self, places: npt.NDArray[np.int64]) -> Evidence:
         """That of some products."""
-        return Evidence(
-            self.queries,
-            self.known,
-            {name: scores[:, places] for name, scores in self.scores.items()},
-            {name: there[places] for name, there in self.sees.items()},
-        )
+        scores = {name: scores[:, places] for name, scores in self.scores.items()}
+        sees = {name: there[places] for name, there in self.sees.items()}
+        return replace(self, scores=scores, sees=sees)
 
     @property
     def seen(self) -> Flags:
@@ -106,3 +92,21 @@ def _found(scores: Scores, seen: Flags, depth: int) -> Flags:
     np.put_along_axis(found, top_k(shown, min(depth, scores.shape[1])), True, axis=1)
     found &= seen
     return found
+
+
+def standardised(scores: Scores, seen: npt.NDArray[np.bool_]) -> Scores:
+    """Each query's scores less their mean, over their standard deviation ``[Q, N]``.
+
+    Both are taken over the products that the source sees; one that it does not see, and all products where
+    it tells none from another, get 0: no evidence either way.
+
+    Args:
+        seen: bool, ``[N]`` or ``[Q, N]``.
+    """
+    told = np.broadcast_to(seen, scores.shape)
+    count = told.sum(axis=1, keepdims=True).clip(1)
+    mean = np.where(told, scores, 0).sum(axis=1, keepdims=True) / count
+    apart = np.where(told, scores - mean, 0)
+    spread = np.sqrt((apart**2).sum(axis=1, keepdims=True) / count)
+    out: Scores = np.where(spread > FLAT, apart / spread.clip(FLAT), 0).astype(np.float32)
+    return out

@@ -50,7 +50,6 @@ class Items:
 
     @property
     def product_ids(self) -> list[str]:
-        """Ids of the products, in order."""
         return [row["product_id"] for row in self.rows]
 
 
@@ -218,7 +217,7 @@ class Towers:
                 f"These towers read the fields {', '.join(model.names)} of a product, each by itself; "
                 "fusion.text says otherwise. Run align_text again."
             )
-        self.model, self.text = model, text
+        self.model, self.text, self.params, self.cache = model, text, params, cache
         vectors = None if cache is None else cache / "vectors"
         self.encoder = BatchEncoder(model.encoder, params.batch_size, params.precision, vectors)
         self.dimension = model.encoder.encoder.embed_dim
@@ -296,5 +295,4 @@ class Towers:
         return means_of(main, self.pictures.vectors(data), counts) if data else main
 
     def close(self) -> None:
-        """Close the cache."""
         self.encoder.cache.close()

@@ -42,7 +42,8 @@ class Asking:
         decoding = Decoding(self.params.batch_size, note["max_new_tokens"], note["precision"])
         generator = ListingGenerator(model, note, self.schema, decoding)
         categories = [target.category for target in held_out.targets]
-        free, held = generator.both(shown, categories, what=what)
+        printed = [listing.printed if listing else frozenset() for listing in held_out.refined]
+        free, held = generator.both(shown, categories, what=what, printed=printed)
         if certainty is None:
             return free, held
         sure, also = (certainty.calibrated(answers, categories, generator.titled) for answers in (free, held))

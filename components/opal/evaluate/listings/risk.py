@@ -117,20 +117,26 @@ class Ranked:
         parts = [c for c in np.array_split(np.arange(len(self)), BINS) if len(c)]
         return [(float(self.sure[c].mean()), float(1 - self.wrong[c].mean())) for c in parts]
 
-    def error_of_attributes(self) -> dict[str, tuple[float, int]]:
-        """Expected calibration error of each attribute by itself, and of how many values.
+    @cached_property
+    def attribute_bins(self) -> dict[str, list[Ints]]:
+        """Places of the values of each attribute, in bins of equal mass of at least ``LEAST`` values.
 
-        In bins of equal mass of at least ``LEAST`` values, at most ``BINS``; rarer attributes are left out.
+        At most ``BINS`` bins; rarer attributes are left out.
         """
-        out = {}
-        for name in np.unique(self.names):
-            chosen = np.flatnonzero(self.names == name)
-            if len(chosen) < LEAST:
-                continue
-            gap = self.sure[chosen] - (1 - self.wrong[chosen])
-            bins = np.array_split(gap, min(BINS, len(chosen) // LEAST))
-            out[str(name)] = (float(sum(abs(part.sum()) for part in bins) / len(chosen)), len(chosen))
-        return out
+        every = {str(name): np.flatnonzero(self.names == name) for name in np.unique(self.names)}
+        return {
+            name: np.array_split(places, min(BINS, len(places) // LEAST))
+            for name, places in every.items()
+            if len(places) >= LEAST
+        }
+
+    def error_of_attributes(self) -> dict[str, tuple[float, int]]:
+        """Expected calibration error of each attribute by itself, and of how many values."""
+        gap = self.sure - (1 - self.wrong)
+        return {
+            name: (float(sum(abs(gap[b].sum()) for b in bins) / sum(map(len, bins))), sum(map(len, bins)))
+            for name, bins in self.attribute_bins.items()
+        }
 
     def no_wrong_value(self) -> Floats | None:
         """Whether each listing states something and nothing wrong, where half of all fields are filled.
@@ -256,6 +262,18 @@ class RiskTable:
             for sure, right in row.reliability()
         ]
         return _csv(self.rows, lines)
+
+    def attributes_csv(self) -> str:
+        """The bins of every attribute of each row: mean confidence, share that is right, number of values."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["variant", "attribute", "confidence", "right", "n"])
+        for name, row in self.rows.items():
+            for attribute, bins in row.attribute_bins.items():
+                for b in bins:
+                    sure, right = row.sure[b].mean(), 1 - row.wrong[b].mean()
+                    writer.writerow([name, attribute, f"{sure:.6g}", f"{right:.6g}", len(b)])
+        return text.getvalue()
 
 
 def _csv(rows: Iterable[str], lines: Iterable[tuple[float, Mapping[str, float]]]) -> str:

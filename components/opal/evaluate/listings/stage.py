@@ -98,6 +98,7 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
     for name, text in (
         ("listing_risk", evaluation.risk.risk_csv()),
         ("listing_reliability", evaluation.risk.reliability_csv()),
+        ("listing_attributes", evaluation.risk.attributes_csv()),
     ):
         write_text(paths.plots / f"{name}.csv", text)
         record.outputs.append(str(paths.plots / f"{name}.csv"))

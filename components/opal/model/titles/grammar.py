@@ -64,10 +64,10 @@ class Titles(Params):
         return self.categories.get(category, CategoryTitles())
 
     def supports(self, category: str, listing: Listing) -> bool:
-        """Whether every word of a title is of its category, its type, its attributes and their values,
-        or one that the category's titles use."""
+        """Whether every word of a title is of its category, its type, its attributes and their values, one
+        that the category's titles use, or one that is printed on the product."""
         learned = self._of(category)
-        allowed = {*cores(category), *cores(listing.product_type), *learned.words}
+        allowed = {*cores(category), *cores(listing.product_type), *learned.words, *listing.printed}
         for name, value in listing.attributes.items():
             allowed.update(cores(name.replace("_", " ")), *map(cores, each(value)))
         for slot in learned.slots:

@@ -99,11 +99,20 @@ class ListingGenerator:
         self._ends = self.conversation.ends
 
     def __call__(
-        self, pictures: npt.NDArray[Any], categories: Sequence[str], *, constrained: bool, what: str = ""
+        self,
+        pictures: npt.NDArray[Any],
+        categories: Sequence[str],
+        *,
+        constrained: bool,
+        what: str = "",
+        printed: Sequence[frozenset[str]] = (),
     ) -> list[Generated]:
         """Listings of square pictures ``[N, px, px, 3]``, or of a tower's tokens of them, in their order.
 
         Rows are decoded in batches of one category, so that rows of a batch end at about the same time.
+
+        Args:
+            printed: words that each picture spells, which its title may hold; empty where nobody read them.
         """
         order = sorted(range(len(categories)), key=lambda i: (categories[i], i))
         out: list[Generated | None] = [None] * len(categories)
@@ -112,20 +121,26 @@ class ListingGenerator:
             chosen = order[start : start + self.decoding.batch_size]
             batch = self._batch(pictures[chosen], [categories[i] for i in chosen], constrained)
             for place, generated in zip(chosen, batch, strict=True):
-                out[place] = generated
+                words = printed[place] if printed else frozenset()
+                out[place] = self._with_title(generated, categories[place], words)
             if progress:
                 progress.advance(len(chosen))
         return [generated for generated in out if generated is not None]
 
     def both(
-        self, pictures: npt.NDArray[Any], categories: Sequence[str], what: str = ""
+        self,
+        pictures: npt.NDArray[Any],
+        categories: Sequence[str],
+        what: str = "",
+        printed: Sequence[frozenset[str]] = (),
     ) -> tuple[list[Generated], list[Generated]]:
         """Greedy listings written freely, and held to the schema.
 
         Where the grammar allows every token of a free answer it would have changed none, so only the other
         answers are written again. A confidence is then the model's own, before any token is forbidden.
         """
-        free = self(pictures, categories, constrained=False, what=f"{what}, free" if what else "")
+        told = f"{what}, free" if what else ""
+        free = self(pictures, categories, constrained=False, what=told, printed=printed)
         held = list(free)
         bad = [i for i, g in enumerate(free) if not self._allowed(g, categories[i])]
         if bad:
@@ -134,6 +149,7 @@ class ListingGenerator:
                 [categories[i] for i in bad],
                 constrained=True,
                 what=f"{what}, by schema" if what else "",
+                printed=[printed[i] for i in bad] if printed else (),
             )
             for i, generated in zip(bad, again, strict=True):
                 held[i] = generated
@@ -233,15 +249,19 @@ class ListingGenerator:
         known = self.schema.categories.get(category)
         text = closed(text, known) if constrained and not len(ended) else text
         listing = parse_answer(text, known)
-        confidence, refused = {}, False
+        confidence = {}
         if listing is not None:
             ends = np.cumsum(self._bytes[kept])
             confidence = span_confidence(text, np.concatenate([[0], ends[:-1]]), ends, scores)
-            titled = self.titled(category, listing)
-            refused = bool(listing.title) and titled.title != listing.title
-            listing = titled
-        tokens = tuple(kept.tolist())
-        return Generated(text, listing, confidence, len(kept), bool(len(ended)), tokens, refused)
+        return Generated(text, listing, confidence, len(kept), bool(len(ended)), tuple(kept.tolist()))
+
+    def _with_title(self, generated: Generated, category: str, printed: frozenset[str]) -> Generated:
+        """The answer with the title that its listing gets."""
+        if (listing := generated.listing) is None:
+            return generated
+        titled = self.titled(category, replace(listing, printed=printed))
+        refused = bool(listing.title) and titled.title != listing.title
+        return replace(generated, listing=titled, title_refused=refused)
 
     def titled(self, category: str, listing: Listing) -> Listing:
         """A listing with a title: its own where that says no more than the listing, or a composed one."""

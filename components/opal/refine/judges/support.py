@@ -41,6 +41,8 @@ class SupportJudge:
             right = weights.right(evidence)[np.arange(len(evidence.rows)), evidence.stated]
             for at, row in enumerate(evidence.rows.tolist()):
                 support, value = float(right[at]), evidence.values[int(evidence.stated[at])]
+                if listings[row].support.get((evidence.name, value), 0.0) >= self._keep_above:
+                    continue  # an earlier judge has found it on the product itself
                 if support >= self._keep_above:
                     decision = kept("attributes", evidence.name, value, NAME, "supported")
                     out[row].append(_with_support(decision, support))

@@ -1,12 +1,13 @@
 """The judge of titles: word by word, shouting, misspellings and keyword stuffing.
 
 It changes a word only where something besides the title speaks against it. A rare word for a stated value
-("vermilion" of something red) is no fault, and says more than the usual one: it stays.
+("vermilion" of something red) is no fault, and says more than the usual one: it stays. Nor is a word that is
+printed on the product.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from components.catalog.format.attributes import facts
 from components.evidence.listing import SellerListing
@@ -44,11 +45,11 @@ class TitleJudge:
 
     def _title(self, listing: SellerListing) -> list[Decision]:
         """A decision for each word of the title."""
-        record = record_words(listing)
+        record, printed = record_words(listing), listing.printed.keys()
         tokens = listing.title.split()
         shouted = self._shouted(tokens, record)
-        mended = [self._mended(token, at, record, shouted[at]) for at, token in enumerate(tokens)]
-        stuffed = self._stuffed([core(new) for new, _ in mended], listing.product_type, record)
+        mended = [self._mended(token, at, record, shouted[at], printed) for at, token in enumerate(tokens)]
+        stuffed = self._stuffed([core(new) for new, _ in mended], listing.product_type, record | printed)
         out = []
         for at, (token, (new, reason)) in enumerate(zip(tokens, mended, strict=True)):
             verb: Verb = "drop" if at >= stuffed else "normalise" if new != token else "keep"
@@ -57,17 +58,30 @@ class TitleJudge:
             out.append(Decision("title", str(at), token, verb, new, NAME, reason or "fits"))
         return out
 
-    def _mended(self, token: str, at: int, record: set[str], shouted: bool) -> tuple[str, str]:
+    def _mended(
+        self, token: str, at: int, record: set[str], shouted: bool, printed: Collection[str]
+    ) -> tuple[str, str]:
         """A token as it should be written, and why; unchanged tokens have no reason."""
         before, word, after = affixes(token)
         reasons = []
         if shouted and (calm := self._calm(word, at, record)) != word:
             word, reasons = calm, ["shouting"]
-        if meant := self._words.meant(core(word), record):
+        if meant := self._meant(core(word), record, printed):
             usual = self._words.usual_case(meant) or meant
             word = cased_like(usual, word) if at == 0 else usual
             reasons.append("misspelling")
         return (before + word + after, ", ".join(reasons)) if reasons else (token, "")
+
+    def _meant(self, word: str, record: set[str], printed: Collection[str]) -> str:
+        """The word that ``word`` misspells; empty where there is none, or where it is printed like this.
+
+        A rare word may misspell a printed one that other listings use, too: readers misread letters, and
+        what nobody else says may be such a slip.
+        """
+        if word in printed:
+            return ""
+        named = set() if self._words.common(word) else {each for each in printed if self._words.common(each)}
+        return self._words.meant(word, record | named)
 
     def _calm(self, word: str, at: int, record: set[str]) -> str:
         """A word in capitals as the catalogue writes it; names and abbreviations keep their own."""

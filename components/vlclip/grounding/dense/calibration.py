@@ -8,8 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from components.vlclip.grounding.dense.reading import Floats, Reader
-from components.vlclip.grounding.dense.regions import best_region
+from components.vlclip.grounding.dense.reading import Floats, Reader, best_region
 from components.vlclip.grounding.dense.scenes import Scene
 from components.vlclip.model.boxes import Boxes, iou
 from components.vlclip.model.params import RegionParams

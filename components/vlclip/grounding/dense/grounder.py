@@ -9,15 +9,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from components.catalog.format.errors import ImageError
-from components.catalog.format.images import decode_image
-from components.encoder.model.features.pixels import LIMITS
 from components.vlclip.grounding.dense.calibration import Calibration
 from components.vlclip.grounding.dense.cut_outs import plain_product
-from components.vlclip.grounding.dense.reading import AskedTypes, Floats, Reader
-from components.vlclip.grounding.dense.regions import best_region
+from components.vlclip.grounding.dense.reading import AskedTypes, Floats, Reader, best_region
 from components.vlclip.grounding.foreground import box_of
-from components.vlclip.grounding.grounding import NO_PICTURE, NOT_LEARNED, Proposals
+from components.vlclip.grounding.grounding import NO_PICTURE, NOT_LEARNED, Proposals, readable
 from components.vlclip.model.boxes import iou
 
 PLAIN_PX = 64  # longer side at which a plain picture's product is outlined
@@ -95,9 +91,8 @@ class DenseGrounder:
 
     def _decoded(self, data: bytes) -> Image.Image | None:
         side = max(self.reader.sizes_px)
-        try:
-            image = decode_image(data, LIMITS, target_px=side)
-        except ImageError:
+        image = readable(data, side)
+        if image is None:
             return None
         # As many photos are held as a batch has rows: none of them larger than it is read.
         scale = side / max(image.size)

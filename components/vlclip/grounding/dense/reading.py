@@ -11,12 +11,14 @@ import torch.nn.functional as F
 from PIL import Image
 
 from components.vlclip.grounding.dense.head import DenseHead, Maps
+from components.vlclip.grounding.foreground import box_of
 
 Floats = npt.NDArray[np.float32]
 
 SHAPE_STEP = 32  # sides of what a convolutional trunk reads are multiples of this
 LONGEST_SHAPE = 4.0  # a longer picture is squeezed to this ratio of its sides
 GRID = 56  # cells per side of the map that all sizes are brought to
+FLAT = 1e-6  # a map whose peak is below this says nothing
 
 
 def read_shape(size: tuple[int, int], image_px: int) -> tuple[int, int]:
@@ -107,3 +109,28 @@ class AskedTypes:
         vectors = self.texts([w.lower() for w in words]).astype(np.float32)
         unit: Floats = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
         return unit
+
+
+def best_region(
+    likely: Floats, share: float, margin: float
+) -> tuple[tuple[float, ...], tuple[float, float], float]:
+    """Box (fractions), point and score of the region of a map ``[h, w]`` around its peak.
+
+    The region is what is connected to the peak and above ``share`` of it; the box is ``margin`` of its own
+    sides wider on each side, the point is the region's centre of mass, and the score is the peak. A map that
+    is 0 everywhere has NaN for all of them.
+    """
+    from scipy import ndimage
+
+    height, width = likely.shape
+    peak = float(likely.max())
+    if not peak > FLAT:
+        nothing = float("nan")
+        return (nothing,) * 4, (nothing, nothing), nothing
+    parts, _ = ndimage.label(likely >= share * peak)
+    region = parts == parts.flat[int(likely.argmax())]
+    x0, y0, x1, y1 = box_of(region)
+    wide, high = margin * (x1 - x0), margin * (y1 - y0)
+    box = max(0.0, x0 - wide), max(0.0, y0 - high), min(1.0, x1 + wide), min(1.0, y1 + high)
+    row, column = ndimage.center_of_mass(np.where(region, likely, 0.0))
+    return box, ((column + 0.5) / width, (row + 0.5) / height), peak

@@ -15,6 +15,7 @@ from PIL import Image, ImageFilter
 
 from components.vlclip.grounding.dense.cut_outs import CutOut
 from components.vlclip.grounding.dense.grounds import drawn_ground
+from components.vlclip.grounding.foreground import box_of
 from components.vlclip.model.params import SceneParams
 
 Pixels = npt.NDArray[np.uint8]
@@ -73,7 +74,7 @@ class Composer:
             whole.append(_pasted(canvas, owner, thing, len(kinds), rng))
             kinds.append(kind)
         pixels = _developed(canvas, rng)
-        boxes = [_box(owner == i) if _seen(owner, i, whole[i]) else None for i in range(len(kinds))]
+        boxes = [box_of(owner == i) if _seen(owner, i, whole[i]) else None for i in range(len(kinds))]
         seen = [i for i, box in enumerate(boxes) if box is not None]
         found = np.array([boxes[i] for i in seen], dtype=np.float64).reshape(-1, 4)
         return Scene(pixels, _cells(owner, kinds, self.types), [kinds[i] for i in seen], found)
@@ -151,10 +152,3 @@ def _cells(owner: Ints, kinds: Sequence[int], types: int) -> Ints:
     most = coverage.max(axis=0)
     cells: Ints = np.where(most >= COVERED, best, np.where(most < LEAST_COVERED, types, IGNORED))
     return cells
-
-
-def _box(mask: npt.NDArray[np.bool_]) -> tuple[float, float, float, float]:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    side = len(mask)
-    x0, y0, x1, y1 = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
-    return x0 / side, y0 / side, x1 / side, y1 / side

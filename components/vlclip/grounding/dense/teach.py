@@ -10,9 +10,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-from components.catalog.format.errors import ImageError
-from components.catalog.format.images import decode_image
-from components.encoder.model.features.pixels import LIMITS
 from components.vlclip.grounding.dense.calibration import calibrated
 from components.vlclip.grounding.dense.cut_outs import CutOut, cut_out
 from components.vlclip.grounding.dense.files import TrainedHead
@@ -20,6 +17,7 @@ from components.vlclip.grounding.dense.head import Maps
 from components.vlclip.grounding.dense.reading import Reader
 from components.vlclip.grounding.dense.scenes import Composer, Pixels
 from components.vlclip.grounding.dense.train import scene_pool, train_head
+from components.vlclip.grounding.grounding import readable
 from components.vlclip.model.params import SceneGrounding, SceneParams
 
 GROUND_PICTURES = 100  # whose corners are grounds
@@ -58,9 +56,15 @@ def cut_outs_of(pictures: Iterable[tuple[bytes, str]], params: SceneParams, thre
     """Cut products out of encoded pictures of known types, where they are plain and can be read."""
 
     def _cut(picture: tuple[bytes, str]) -> tuple[Pixels, CutOut] | None:
-        pixels = _decoded(picture[0], params.cut_out_px)
-        found = None if pixels is None else cut_out(pixels, 0)
-        return None if pixels is None or found is None else (pixels, found)
+        side = params.cut_out_px
+        image = readable(picture[0], side)
+        if image is None:
+            return None
+        if max(image.size) > side:
+            image.thumbnail((side, side), Image.Resampling.BICUBIC)
+        pixels = np.asarray(image)
+        found = cut_out(pixels, 0)
+        return None if found is None else (pixels, found)
 
     asked = list(pictures)
     with ThreadPoolExecutor(threads) as pool:
@@ -69,16 +73,6 @@ def cut_outs_of(pictures: Iterable[tuple[bytes, str]], params: SceneParams, thre
     number = {kind: i for i, kind in enumerate(types)}
     grounds = [pixels for (pixels, _), _ in cuts[:: max(1, len(cuts) // GROUND_PICTURES)]]
     return Taught([c._replace(kind=number[kind]) for (_, c), kind in cuts], grounds, types)
-
-
-def _decoded(data: bytes, side: int) -> Pixels | None:
-    try:
-        image = decode_image(data, LIMITS, target_px=side)
-    except ImageError:
-        return None
-    if max(image.size) > side:
-        image.thumbnail((side, side), Image.Resampling.BICUBIC)
-    return np.asarray(image)
 
 
 def taught_head(found: Taught, params: SceneGrounding, machine: Machine) -> TrainedHead:
