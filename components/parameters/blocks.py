@@ -20,6 +20,7 @@ BLOCKS: Mapping[str, str] = {
     "encoder": "components.encoder.model.params:EncoderParams",
     "encoder_eval": "components.encoder.model.params:EvaluationParams",
     "embeddings": "components.encoder.model.params:EmbeddingsParams",
+    "hubs": "components.encoder.embed.params:HubParams",
     "llm": "components.llm.params:LLMParams",
     "clarify": "components.vlclip.agent.params:ClarifyParams",
     "ground": "components.grounding.params:GroundParams",

@@ -42,3 +42,15 @@ def read_embeddings(folder: Path) -> tuple[list[str], NDArray[np.float32], dict[
             f"embeddings.parquet holds {vectors.shape[0]} of {vectors.shape[1]}."
         )
     return table["product_id"].to_pylist(), vectors, meta
+
+
+def read_biases(folder: Path) -> NDArray[np.float32] | None:
+    """What is taken from each product's scores of texts, float32 ``[n]``; None where nothing is.
+
+    Call it where :func:`read_embeddings` has read the folder.
+    """
+    file = folder / "embeddings.parquet"
+    if "bias" not in pq.read_schema(file).names:
+        return None
+    biases: NDArray[np.float32] = pq.read_table(file, columns=["bias"])["bias"].to_numpy()
+    return biases if biases.any() else None

@@ -1,7 +1,8 @@
 """The FAISS index over product vectors: built once, checked on load, searched with filters.
 
 A folder: ``index.faiss``; ``products.parquet``, whose row i describes vector i; ``meta.json``, which binds
-both to the model and preprocessing the vectors came from.
+both to the model and preprocessing the vectors came from. Where something is taken from the scores of texts,
+a vector has one number more, its product's bias, and a query has -1 or 0 there.
 """
 
 from __future__ import annotations
@@ -81,6 +82,8 @@ def build_index(
     products: pa.Table,
     embeddings: Mapping[str, Any],
     params: IndexParams,
+    *,
+    biases: NDArray[np.floating] | None = None,
 ) -> None:
     """Write an index of ``vectors`` into the new folder ``folder``; equal input gives equal bytes.
 
@@ -90,6 +93,7 @@ def build_index(
         products: ``n`` rows in the order of the vectors, with at least the columns of ``PRODUCT_COLUMNS``.
         embeddings: the embeddings' ``meta.json``; must name ``EMBEDDING_KEYS``.
         params: kind and parameters of the index.
+        biases: ``[n]``, taken from scores where a search asks for it; None where nothing is.
 
     Raises:
         RetrievalDataError: no vectors, counts or dimensions that differ, a missing column or key.
@@ -106,6 +110,8 @@ def build_index(
             f"An index needs as many products as vectors: {products.num_rows} products, vectors of shape "
             f"{array.shape}, and the embeddings' meta.json states {stated}."
         )
+    if biases is not None:
+        array = _checked_vectors(np.column_stack([array, biases]), "The product vectors and biases")
     folder.mkdir(parents=True)
     faiss.write_index(_faiss_index(array, params), str(folder / "index.faiss"))
     pq.write_table(
@@ -131,11 +137,21 @@ class ProductIndex:
     embeddings: Mapping[str, Any]
     params: IndexParams
 
+    @property
+    def dimension(self) -> int:
+        """Numbers of a product's vector, its bias left out."""
+        return int(self.embeddings["dimension"])
+
     def __len__(self) -> int:
         return int(self.products.num_rows)
 
     def search(
-        self, vectors: NDArray[np.floating], k: int, allowed: NDArray[np.bool_] | None = None
+        self,
+        vectors: NDArray[np.floating],
+        k: int,
+        allowed: NDArray[np.bool_] | None = None,
+        *,
+        less_bias: bool = False,
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """The ``k`` products nearest to each vector, among those that are allowed.
 
@@ -143,6 +159,7 @@ class ProductIndex:
             vectors: float ``[q, d]``, L2-normalised, from the model that the index was built with.
             k: how many to find.
             allowed: bool ``[n]``, by row; None allows all.
+            less_bias: take each product's bias from its scores; for vectors of texts.
 
         Returns:
             Scores float32 ``[q, k]`` and rows int64 ``[q, k]``, best first; where fewer than ``k`` products
@@ -152,11 +169,14 @@ class ProductIndex:
             RetrievalDataError: vectors of another dimension or not finite, or ``k`` < 1.
         """
         array = _checked_vectors(vectors, "The query vectors")
-        if array.shape[1] != self.faiss_index.d or k < 1:
+        if array.shape[1] != self.dimension or k < 1:
             raise RetrievalDataError(
-                f"The index holds vectors of {self.faiss_index.d} numbers and finds at least 1 product; "
+                f"The index holds vectors of {self.dimension} numbers and finds at least 1 product; "
                 f"asked were {array.shape[1]} numbers and k = {k}."
             )
+        if self.faiss_index.d > self.dimension:
+            last = np.full((len(array), 1), -1 if less_bias else 0, dtype=np.float32)
+            array = np.concatenate([array, last], axis=1)
         with _threads(self.params.threads, array.shape[1]):
             scores, rows = self._nearest(array, k, allowed)
         return np.where(rows < 0, -np.inf, scores).astype(np.float32), rows
@@ -204,7 +224,7 @@ class ProductIndex:
 
     def vector(self, row: int) -> NDArray[np.float32]:
         """The stored vector of a row, float32 ``[d]``."""
-        return np.asarray(self.faiss_index.reconstruct(row), np.float32)
+        return np.asarray(self.faiss_index.reconstruct(row), np.float32)[: self.dimension]
 
     def product(self, row: int) -> dict[str, Any]:
         """One product's columns, ``attributes`` as name -> value, or values."""
@@ -279,7 +299,7 @@ def load_index(
     counts = {index.ntotal, products.num_rows, embeddings["count"]}
     if (
         len(counts) != 1
-        or index.d != embeddings["dimension"]
+        or index.d not in (embeddings["dimension"], embeddings["dimension"] + 1)
         or hasattr(index, "hnsw") != (params.kind == "hnsw")
     ):
         raise IndexFileError(

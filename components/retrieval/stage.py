@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from components.retrieval.embeddings import read_embeddings
+from components.retrieval.embeddings import read_biases, read_embeddings
 from components.retrieval.errors import RetrievalDataError
 from components.retrieval.index import PRODUCT_COLUMNS, build_index
 from components.retrieval.params import IndexParams
@@ -37,7 +37,7 @@ def run(params: IndexStage, paths: Paths, record: Record) -> None:
         ids, vectors, meta = read_embeddings(paths.embeddings)
         products = products_of(paths.catalogue / "products", ids)
     with record.timed("build"), published(paths.index) as folder:
-        build_index(folder, vectors, products, meta, params.index)
+        build_index(folder, vectors, products, meta, params.index, biases=read_biases(paths.embeddings))
     record.metrics = {"products": float(len(ids)), "dimension": float(vectors.shape[1])}
     record.outputs = [paths.index.as_posix()]
 

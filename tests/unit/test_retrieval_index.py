@@ -78,6 +78,26 @@ def test_search_finds_what_brute_force_finds(tmp_path, params, every):
 
 
 @pytest.mark.parametrize("params", [FLAT, HNSW], ids=["flat", "hnsw"])
+@pytest.mark.parametrize("every", [1, 12])  # one product of so many is allowed
+def test_biases_are_taken_from_scores_where_a_search_asks_for_it(tmp_path, params, every):
+    n, k = 600, 8
+    vectors, queries, table = unit_vectors(n), unit_vectors(20, seed=1), product_table(n)
+    biases = np.random.default_rng(2).random(n, np.float32)
+    build_index(tmp_path / "index", vectors, table, meta(n), params, biases=biases)
+    index = load_index(tmp_path / "index")
+    allowed = np.arange(n) % every == 0 if every > 1 else None
+    for less_bias in (False, True):
+        exact = queries @ vectors.T - (biases if less_bias else 0)
+        exact = exact if allowed is None else np.where(allowed, exact, -np.inf)
+        scores, rows = index.search(queries, k, allowed, less_bias=less_bias)
+        expected = np.argsort(-exact, axis=1)[:, :k]
+        overlap = np.mean([len({*a} & {*b}) / k for a, b in zip(rows, expected, strict=True)])
+        assert overlap >= (1.0 if params.kind == "flat" else 0.95)
+        np.testing.assert_allclose(scores, np.take_along_axis(exact, rows, axis=1), atol=1e-5)
+    np.testing.assert_array_equal(index.vector(3), vectors[3])
+
+
+@pytest.mark.parametrize("params", [FLAT, HNSW], ids=["flat", "hnsw"])
 def test_equal_input_gives_equal_bytes(tmp_path, params):
     import faiss
 

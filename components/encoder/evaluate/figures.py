@@ -26,12 +26,14 @@ from components.retrieval.significance import bootstrap_interval, paired_bootstr
 
 Floats = npt.NDArray[np.float64]
 DEPTH = 100
-# rows that are told a query's type by its words, are not, or infer it, unlike their namesake
-TYPED, UNTYPED, INFERRED = "_typed", "_untyped", "_inferred"
+# rows that are told a query's type by its words, are not, infer it, or hold hubs back, unlike their namesake
+TYPED, UNTYPED, INFERRED, NORMALISED = "_typed", "_untyped", "_inferred", "_normalised"
 OTHERS = (  # rows that are no encoder's own
     "linear_probe",
     f"fine_tuned{TYPED}",
     f"fine_tuned{INFERRED}",
+    f"fine_tuned{NORMALISED}",
+    f"fine_tuned{INFERRED}{NORMALISED}",
     "colour_histogram",
     f"colour_histogram{UNTYPED}",
 )
@@ -186,7 +188,7 @@ class Evaluation:
         others = [m for m in self.measured if m != "fine_tuned"]
         typed, inferred = f"fine_tuned{TYPED}", f"fine_tuned{INFERRED}"
         pairs = [*(("fine_tuned", m) for m in others), (typed, "colour_histogram")]
-        pairs += [(inferred, typed), (inferred, "colour_histogram")]
+        pairs += [(inferred, typed), (inferred, "colour_histogram"), (f"{inferred}{NORMALISED}", inferred)]
         tests = paired_tests(self.measured, pairs, TESTED, self.params)
         return {**interval_table(self.measured, self.params), "_tests": tests}
 

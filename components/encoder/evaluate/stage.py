@@ -7,8 +7,11 @@ from pathlib import Path
 
 import torch
 
+from components.encoder.embed.hubs import learn_hubs
+from components.encoder.embed.params import HubParams
 from components.encoder.evaluate.figures import (
     INFERRED,
+    NORMALISED,
     OTHERS,
     TYPED,
     Evaluation,
@@ -24,6 +27,7 @@ from components.encoder.model.features.held_out import asked_in, read_held_out
 from components.encoder.model.features.picture_features import FeatureCache
 from components.encoder.model.features.pixels import PixelCache
 from components.encoder.model.features.rows import read_rows
+from components.encoder.model.features.vector_cache import Vectors
 from components.encoder.model.params import EncoderParams, EvaluationParams
 from components.encoder.model.towers.files import LoadedEncoder, load_encoder
 from components.encoder.model.towers.start import starting_model
@@ -38,6 +42,7 @@ class EncoderEvaluationStage(Params):
 
     encoder: EncoderParams
     encoder_eval: EvaluationParams
+    hubs: HubParams = HubParams()
     study: Path | None = None  # folder of further models; each is a row of the table
 
 
@@ -62,8 +67,10 @@ def run(params: EncoderEvaluationStage, paths: Paths, record: Record) -> None:
             bonuses: dict[str, Bonus] = {}
             if name == "fine_tuned":
                 inferred = InferredTypes(batch, features, paths.catalogue, settings.relevant_grade)
-                record.metrics["inferred_type_weight"] = inferred.weight
-                bonuses = {TYPED: _told(told), INFERRED: inferred.bonus}
+                hubs = learn_hubs(paths.catalogue, batch, features, params.hubs)
+                record.metrics |= {"inferred_type_weight": inferred.weight, "hub_strength": hubs.strength}
+                biases = hubs.biases(features.vectors(held_out.positions))
+                bonuses = _bonuses(told, inferred, biases)
             evaluate_encoder(evaluation, name, batch, features, bonuses)
             batch.cache.close()
         if name == "fine_tuned":
@@ -81,8 +88,18 @@ def run(params: EncoderEvaluationStage, paths: Paths, record: Record) -> None:
     record.metrics |= flat_figures(metrics)
 
 
-def _told(told: NamedTypes) -> Bonus:
-    return lambda task, held_out: told.bonus(task.texts, held_out.rows)
+def _bonuses(told: NamedTypes, inferred: InferredTypes, biases: Vectors) -> dict[str, Bonus]:
+    """What is added to the encoder's scores, by the end of the row's name.
+
+    Args:
+        biases: ``[products]`` of the held-out split.
+    """
+    return {
+        TYPED: lambda task, held_out: told.bonus(task.texts, held_out.rows),
+        INFERRED: inferred.bonus,
+        NORMALISED: lambda task, held_out: -biases,
+        f"{INFERRED}{NORMALISED}": lambda task, held_out: inferred.bonus(task, held_out) - biases,
+    }
 
 
 def study_rows(study: Path, taken: Collection[str]) -> dict[str, LoadedEncoder]:

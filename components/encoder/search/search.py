@@ -60,6 +60,8 @@ def search(
 ) -> list[Hit]:
     """The ``k`` products nearest to a text and/or picture, from saved files alone.
 
+    Of a text alone, hubs are held back as far as the index says (``components.encoder.embed.hubs``).
+
     Raises:
         ModelFileError: no usable model, or nothing to search for.
         IndexFileError: no usable index, or one made with another model.
@@ -69,7 +71,8 @@ def search(
     found = load_index(paths.index, loaded.model_sha256, loaded.preprocessing_sha256)
     loaded.encoder.shorten(int(found.embeddings["dimension"]))
     vector = query_vector(BatchEncoder(loaded, batch_size=1, precision="fp32"), text, image)
-    return _hits(found, *found.search(vector, k, _allowed(found, where)))
+    allowed, text_alone = _allowed(found, where), image is None
+    return _hits(found, *found.search(vector, k, allowed, less_bias=text_alone))
 
 
 def _allowed(index: ProductIndex, where: Sequence[Condition]) -> NDArray[np.bool_] | None:

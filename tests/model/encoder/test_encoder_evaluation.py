@@ -19,10 +19,11 @@ from components.encoder.evaluate.figures import OTHERS, Evaluation
 from components.encoder.evaluate.named_types import NamedTypes, postings
 from components.encoder.evaluate.stage import study_rows
 from components.encoder.model.errors import EncoderConfigurationError, TrainingDataError
+from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.features.held_out import asked_in, one_spelling, read_held_out, title_task
 from components.encoder.model.features.pixels import PixelCache, square
 from components.encoder.model.params import EmbeddingsParams, EncoderParams, EvaluationParams
-from components.encoder.model.towers.files import save_encoder
+from components.encoder.model.towers.files import load_encoder, save_encoder
 from components.encoder.model.towers.start import starting_model
 from components.encoder.search import __main__ as encoder_search
 from components.stage.resume import sha256_file, sha256_folder
@@ -45,6 +46,7 @@ def trained(shapes: Path, tiny_block: dict[str, Any], tmp_path_factory: pytest.T
     encoder = tiny_block | {"training": tiny_block["training"] | {"epochs": 40}}
     embeddings = {"threads": 1, "batch_size": 16, "precision": "fp32"}
     blocks = {"encoder": encoder, "embeddings": embeddings, "encoder_eval": EVALUATION, "index": INDEX}
+    blocks["hubs"] = {"strength": 0.5, "bank": 40, "nearest": 5}
     (root / "params.yaml").write_text(yaml.safe_dump(blocks))
     for room in ("encoder.model.train", "encoder.embed", "retrieval", "encoder.evaluate"):
         if room == "retrieval":
@@ -75,6 +77,7 @@ def test_training_beats_no_training_on_what_it_was_shown(trained: Path) -> None:
     pairs = {(t["a"], t["b"]) for t in metrics["_tests"]}
     assert pairs >= {("fine_tuned", "colour_histogram_untyped"), ("fine_tuned_typed", "colour_histogram")}
     assert pairs >= {("fine_tuned_inferred", r) for r in ("fine_tuned_typed", "colour_histogram")}
+    assert ("fine_tuned_inferred_normalised", "fine_tuned_inferred") in pairs
     assert metrics["fine_tuned_inferred"]["hits_at_5"]["value"] >= tuned["hits_at_5"]["value"]
     assert metrics["fine_tuned_typed"]["hits_at_5"]["value"] >= tuned["hits_at_5"]["value"]
     for row in tuned.values():
@@ -166,6 +169,22 @@ def test_search_and_similar_answer_without_the_graph(trained: Path, tmp_path: Pa
     assert [h["rank"] for h in hits] == [1, 2, 3, 4, 5]
     like = json.loads(search(bare, "similar", hits[0]["product_id"], "--k", "3", "--json").stdout)
     assert len(like) == 3 and hits[0]["product_id"] not in {h["product_id"] for h in like}
+
+
+def test_a_text_is_answered_with_hubs_held_back_and_a_product_without(trained: Path) -> None:
+    table = pq.read_table(trained / "data/embeddings/embeddings.parquet")
+    ids, biases = table["product_id"].to_pylist(), table["bias"].to_numpy()
+    assert json.loads((trained / "data/embeddings/meta.json").read_text())["hub_strength"] == 0.5
+    assert np.ptp(biases) > 0
+    vectors = np.array(table["vector"].to_pylist(), np.float32)
+    encoder = BatchEncoder(load_encoder(trained / "models/encoder"), batch_size=1, precision="fp32")
+    scores = encoder.texts(["red square"])[0] @ vectors.T - biases
+    hits = json.loads(search(trained, "search", "red square", "--k", "160", "--json").stdout)
+    assert {h["product_id"]: h["score"] for h in hits} == pytest.approx(
+        dict(zip(ids, scores.tolist(), strict=True)), abs=1e-5
+    )
+    like = json.loads(search(trained, "similar", ids[0], "--k", "1", "--json").stdout)
+    assert like[0]["score"] == pytest.approx(np.sort(vectors @ vectors[0])[-2], abs=1e-5)
 
 
 def test_a_picture_finds_itself(trained: Path, tmp_path: Path) -> None:
