@@ -296,7 +296,8 @@ def test_the_refinement_shares_no_words_with_those_who_write_and_spoil_listings(
         assert not ours & (theirs - ENGLISH), f"{file.name}: {sorted(ours & (theirs - ENGLISH))}"
 
 
-# An article, a conjunction, a byte order, a word of SQL, one that takes back no value ("like new"), an encoding.
+# An article, a conjunction, a byte order, a word of SQL, one that takes back no value ("like new"), and an
+# encoding.
 ENGLISH = {"a", " and ", "big", "table", "new", "utf-8"}
 
 
