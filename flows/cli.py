@@ -58,9 +58,7 @@ def _passed_on(module: str, *arguments: str, profile: str | None = None) -> None
     if profile is not None:
         root = worktree_path(root, profile)
         if not (root / "dvc.yaml").exists():
-            raise SelectionError(
-                f"Profile '{profile}' has not run here; start with: vitrine run --profile {profile}"
-            )
+            raise SelectionError(f"Profile '{profile}' has not run here: vitrine run --profile {profile}")
     passed_on(root, [sys.executable, "-m", module, *arguments])
 
 

@@ -79,16 +79,14 @@ def check_import(root: Path) -> None:
 def inspect_source(main: Path, source: Path, profile: str | None, force: bool, console: Console) -> None:
     """Write conf/mappings/NAME.yaml and conf/NAME.yaml; NAME is the profile's, or else the folder's.
 
-    Raises FlowError: a file of that name exists and no ``force``, or the folder shows no products; as
-    ``import_source``.
+    Raises FlowError: a file of that name exists (without ``force``), or as ``import_source``.
     """
     name = profile or re.sub(r"[^a-z0-9]+", "-", source.resolve().name.lower()).strip("-") or "mine"
-    written = [f"--mapping=conf/mappings/{name}.yaml", f"--inspect=conf/{name}.yaml"]
-    written += ["--force"] if force else []
-    looked_at = ["components.catalog.source", f"--source={source.resolve()}", *written]
-    passed_on(main, [sys.executable, "-m", *looked_at])
-    then = f"vitrine import {shlex.quote(str(source))} --mapping conf/mappings/{name}.yaml --profile {name}"
-    console.print(f"next: {then}", markup=False, highlight=False, soft_wrap=True)
+    files = f"--mapping=conf/mappings/{name}.yaml", f"--inspect=conf/{name}.yaml"
+    looked_at = [f"--source={source.resolve()}", *files, *["--force"] * force]
+    passed_on(main, [sys.executable, "-m", "components.catalog.source", *looked_at])
+    then = f"{shlex.quote(str(source))} --mapping conf/mappings/{name}.yaml --profile {name}"
+    console.print(f"next: vitrine import {then}", markup=False, highlight=False, soft_wrap=True)
 
 
 class CommandFailedError(FlowError):

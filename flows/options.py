@@ -17,9 +17,7 @@ Count = Annotated[int, typer.Option("--k", "-k", min=1, help="How many products.
 class Request:
     """What ``vitrine run`` shall bring up to date."""
 
-    system: Annotated[str, typer.Argument(help="all, encoder, opal, fusion, vlclip, report or study.")] = (
-        "all"
-    )
+    system: Annotated[str, typer.Argument(help="all, encoder, opal, fusion, vlclip, report, study.")] = "all"
     profile: Profile = None
     first: Annotated[str | None, typer.Option("--from", help="Only this stage and what follows.")] = None
     last: Annotated[str | None, typer.Option("--until", help="Only this stage and what it needs.")] = None
