@@ -56,9 +56,11 @@ class EndpointModel:
         )
 
     async def close(self) -> None:
+        """Close the connections."""
         await self._client.close()
 
     async def reply(self, request: Request) -> Reply:
+        """The answer to one request, tried again as the parameters say."""
         body, problem = self._body(request), ""
         for retry in range(self._params.retries + 1):
             await self._turn(retry)

@@ -74,6 +74,7 @@ class LocalModel:
         self._grammar: Any = None
 
     async def reply(self, request: Request) -> Reply:
+        """The answer to one request; ReplyError: it does not fit into the context."""
         import torch
 
         inputs = self._inputs(request)
@@ -95,6 +96,7 @@ class LocalModel:
         return self._reply(output, length, request.max_tokens)
 
     async def close(self) -> None:
+        """Give the model back."""
         self._model = self._processor = self._tokenizer = self._grammar = None
 
     def _inputs(self, request: Request) -> Any:

@@ -33,6 +33,7 @@ class OfflineModel:
         self.counts: dict[str, int] = {}
 
     async def reply(self, request: Request) -> Reply:
+        """The answer that written rules give; ReplyError: there is no rule for the task."""
         rule = self._rules.get(request.task)
         if rule is None:
             raise ReplyError(f"there is no written rule for the task {request.task!r}")

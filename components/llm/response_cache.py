@@ -37,6 +37,7 @@ class ResponseCache:
         self._cache.set(key.hex(), {"text": reply.text, "cut": reply.cut, "tokens": tokens})
 
     def close(self) -> None:
+        """Close the files."""
         self._cache.close()
 
 

@@ -123,6 +123,7 @@ class Spending:
         self._under_way: list[int] = []  # tokens of each request
 
     def count(self, usage: Usage) -> None:
+        """Add what one reply cost."""
         self.requests += 1
         self.usage += usage
 
@@ -173,6 +174,7 @@ class ChatSession:
         self._stop: BudgetSpentError | EndpointError | None = None
 
     async def close(self) -> None:
+        """Close the chat model and the cache."""
         await self.model.close()
         if self._cache is not None:
             self._cache.close()

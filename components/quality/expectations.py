@@ -55,6 +55,7 @@ class Check:
 
     @property
     def columns(self) -> set[str]:
+        """The columns that the expectation reads."""
         named = {self.arguments.get(name) for name in ("column", "column_A", "column_B")}
         condition = self.arguments.get("row_condition")
         if isinstance(condition, Mapping) and isinstance(condition.get("column"), Mapping):

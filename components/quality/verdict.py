@@ -114,6 +114,7 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
+        """Whether nothing fails and everything could be checked."""
         return not self.failures()
 
     def summary(self) -> dict[str, Any]:

@@ -172,6 +172,7 @@ def _ui(arguments: argparse.Namespace) -> int:
 
 
 def parser() -> Parser:
+    """The arguments of the command."""
     top = Parser(prog="python -m components.tracking", description=__doc__)
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 

@@ -148,6 +148,7 @@ class Measured:
         self.few_words = sparse(self.items, settings.params.sparse_share)
 
     def add(self, table: Table, scorers: Mapping[str, Scorer]) -> None:
+        """Add a row for each scorer, and what it gives where products lack a picture or a text."""
         for variant, scorer in scorers.items():
             table.add(variant, self.items, scorer, self.few_words)
             for name, items in self.worse:

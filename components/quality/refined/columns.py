@@ -142,6 +142,7 @@ def _about(decision: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 def decision_frame(rows: Rows, sold: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """One row for each decision, with the columns that the suite names."""
     import pandas as pd
 
     return pd.DataFrame([_decision(row, sold) for row in rows], columns=DECISION_FRAME)
@@ -171,6 +172,7 @@ def _fits(row: Mapping[str, Any]) -> bool | None:
 def instruction_frame(
     rows: Rows, refined: Mapping[str, Mapping[str, Any]], schema: CatalogSchema
 ) -> pd.DataFrame:
+    """One row for each instruction sample, with the columns that the suite names."""
     import pandas as pd
 
     columns = [_instruction(row, refined.get(row["product_id"]), schema) for row in rows]

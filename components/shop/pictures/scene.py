@@ -71,6 +71,7 @@ class Picture:
     cluttered: bool
 
     def jpeg(self, quality: int) -> bytes:
+        """The picture as bytes of a JPEG file; ``quality`` of 1 to 95."""
         buffer = BytesIO()
         Image.fromarray(self.pixels).save(buffer, "JPEG", quality=quality)
         return buffer.getvalue()

@@ -65,6 +65,7 @@ class Verification:
         return tuple(figure for figure in self.figures if figure.verdict in WRONG)
 
     def as_dict(self) -> dict[str, Any]:
+        """As JSON: each figure with its change, and the stages whose inputs or outputs differ."""
         return {
             "commit": self.commit,
             "identical": self.identical,

@@ -165,6 +165,7 @@ def _parameters(found: Comparison, sides: Sequence[Side]) -> list[Change]:
 
 
 def changes(values: Sequence[Mapping[str, str]]) -> list[Change]:
+    """The names whose value is not the same on all sides."""
     names = sorted({name for side in values for name in side})
     rows = (Change(name, tuple(side.get(name) for side in values)) for name in names)
     return [row for row in rows if len(set(row.values)) > 1]

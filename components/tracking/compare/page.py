@@ -37,10 +37,12 @@ def page_path(root: Path, found: Comparison) -> Path:
 
 
 def write_page(found: Comparison, path: Path) -> None:
+    """Write the page, self-contained, to a file."""
     write_text(path, render(found))
 
 
 def render(found: Comparison) -> str:
+    """The page as HTML."""
     every = [row for row in found.rows if row.differs]
     main = telling(found)
     largest = max(

@@ -57,6 +57,7 @@ class Trained:
 
     @property
     def weights(self) -> list[str]:
+        """The files of weights in the folder."""
         return [name for name in self.files if name.endswith(WEIGHTS)]
 
 

@@ -103,6 +103,7 @@ class Runs:
         return ""
 
     def get(self, run_id: str) -> Any | None:
+        """The run of this id; None where the store has none."""
         from mlflow.exceptions import MlflowException
 
         try:

@@ -45,6 +45,7 @@ class Entries:
 
 
 def log(client: Any, run_id: str, entries: Entries) -> None:
+    """Write entries to a run, in batches of a size that the store takes."""
     from mlflow.entities import Metric, Param, RunTag
 
     of = entries.measured

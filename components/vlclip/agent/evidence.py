@@ -148,6 +148,7 @@ class Evidence:
         return name in self._visible and (row, name) in self._found
 
     def attributes(self, row: int) -> list[Attribute]:
+        """The attributes of a row's kind, which the evidence is about."""
         return self.kinds[self._kinds_of_rows[row]]
 
     def probabilities(self, row: int, attribute: Attribute, table: Sequence[str]) -> Probabilities:

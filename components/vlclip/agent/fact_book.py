@@ -66,6 +66,7 @@ class FactBook:
         return counts
 
     def of(self, row: int) -> ProductFacts:
+        """What is known of the product in a row: what is allowed to be said, and how well it is supported."""
         product = self._rows[row]
         lexicon = self._lexicons[kind_of(product)]
         title = self._corrected(product["title"])

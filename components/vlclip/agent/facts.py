@@ -175,4 +175,5 @@ class Composer:
 
 
 def seller_facts(row: Mapping[str, Any]) -> Attributes:
+    """The attributes that a seller's table states, without empty ones."""
     return of_pairs(pair for pair in row["attributes"] if pair["value"])

@@ -71,6 +71,7 @@ class Tally:
     first_reason: str = ""
 
     def add(self, product_id: str, done: Clarified) -> None:
+        """Count what the agent did for one product."""
         self.rounds += done.rounds
         self.stopped += done.stopped
         self.removed += done.facts_removed

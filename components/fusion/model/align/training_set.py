@@ -79,6 +79,7 @@ class Reader:
         return TextInputs(tokens, tokenizer.lengths(tokens) if self.loaded.encoder.trims_texts else None)
 
     def split(self, rows: Rows, name: Any) -> SplitInputs:
+        """The inputs of one split of the catalogue."""
         own, at = split_rows(rows, name)
         text = self.fusion.text
         texts: ProductTexts = (

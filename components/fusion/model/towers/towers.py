@@ -50,6 +50,7 @@ class Items:
 
     @property
     def product_ids(self) -> list[str]:
+        """Ids of the products, in the order of their vectors."""
         return [row["product_id"] for row in self.rows]
 
 
@@ -295,4 +296,5 @@ class Towers:
         return means_of(main, self.pictures.vectors(data), counts) if data else main
 
     def close(self) -> None:
+        """Close the cache of vectors."""
         self.encoder.cache.close()
