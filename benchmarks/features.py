@@ -41,6 +41,7 @@ from components.encoder.model.features.pixels import PixelCache
 from components.encoder.model.params import EncoderParams
 from components.encoder.model.towers.start import starting_model
 from components.encoder.model.towers.weights import load_image_trunk
+from components.stage.resources.accelerator import autocast
 from components.stage.resources.memory import keep_freed_memory
 
 RESULTS = Path("benchmarks/results/features.json")
@@ -100,8 +101,7 @@ def seconds_of_timm(files: list[Path], precision: str) -> float:
     transform = create_transform(**resolve_data_config({"input_size": (3, side, side)}, model=model))
     start = time.perf_counter()
     loader = torch.utils.data.DataLoader(_Files(files, transform), batch_size=BATCH, num_workers=1)
-    bf16 = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
-    with torch.inference_mode(), bf16:
+    with torch.inference_mode(), autocast(torch.device("cpu"), precision):
         found = [model(batch.to(memory_format=torch.channels_last)).float() for batch in loader]
     assert sum(map(len, found)) == len(files)
     return time.perf_counter() - start

@@ -36,6 +36,7 @@ from components.fusion.model.towers.product_texts import WholeTexts
 from components.fusion.model.towers.towers import Towers
 from components.stage.params import load_params
 from components.stage.paths import Paths
+from components.stage.resources.accelerator import autocast
 from components.stage.resources.memory import keep_freed_memory
 from components.training.loop import Loop
 
@@ -68,7 +69,7 @@ class ThroughTowers:
     def losses(self, step: tuple[PairBatch, Tensor, Tensor]) -> dict[str, Tensor]:
         """Towers forward, network, InfoNCE."""
         batch, tokens, views = step
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.align.precision == "bf16"):
+        with autocast(torch.device("cpu"), self.align.precision):
             queries = self.encoder.encode_text(torch.from_numpy(self.queries[batch.queries]))
             text, image = self.encoder.encode_text(tokens), self.encoder.encode_image(views)
         there = torch.ones(len(text), dtype=torch.bool)

@@ -32,6 +32,7 @@ from components.opal.model.language.listing_model import ListingModel
 from components.opal.model.listing_text import question
 from components.opal.model.writing.conversation import Conversation
 from components.opal.model.writing.generate import Decoding, ListingGenerator
+from components.stage.resources.accelerator import autocast
 from components.stage.resources.memory import keep_freed_memory
 
 CATALOGUE, CACHE = Path("data/checked"), Path(".vitrine/cache")
@@ -54,7 +55,7 @@ def plain_loop(
             add_special_tokens=False,
             return_tensors="pt",
         )
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        with torch.inference_mode(), autocast(torch.device("cpu"), "bf16"):
             out = model.model.generate(
                 **inputs,
                 max_new_tokens=decoding.max_new_tokens,
