@@ -31,7 +31,7 @@ from components.opal.model.dpo.preferring import prefer
 from components.opal.model.dpo.stage import read_pairs
 from components.opal.model.language.files import load_listing_model, read_note
 from components.opal.model.language.listing_model import ListingModel
-from components.opal.model.language.pictures import catalogue_pictures, tower_of
+from components.opal.model.language.pictures import pictures_of
 from components.opal.model.params import DpoParams, ListingParams, LoraParams
 from components.opal.model.sft.samples import read_lessons
 from components.opal.model.sft.starting_model import starting_model
@@ -64,8 +64,8 @@ class Case:
             self.first, self.pictures = starting_model(self.listing, lessons, lessons.whole, paths)
         else:
             folder = paths.listing / "sft_refined"
-            self.first, px = load_listing_model(folder), read_note(folder)["image_px"]
-            self.pictures = catalogue_pictures(tower_of(self.first.model), px, paths)
+            self.first = load_listing_model(folder)
+            self.pictures = pictures_of(self.first.model, read_note(folder), paths)
         self.positions = {row["product_id"]: i for i, row in enumerate(read_rows(paths.catalogue))}
 
     def run(self, reference: str, lora: LoraParams | None) -> tuple[float, float, float]:

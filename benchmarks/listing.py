@@ -25,17 +25,18 @@ from PIL import Image
 
 from benchmarks.result import Task, rate_row
 from components.catalog.format.schema import read_schema
-from components.encoder.model.features.pixels import PixelCache
 from components.encoder.model.features.rows import read_rows
 from components.opal.model.language.files import load_listing_model, read_note
 from components.opal.model.language.listing_model import ListingModel
+from components.opal.model.language.pictures import catalogue_pixels
 from components.opal.model.listing_text import question
 from components.opal.model.writing.conversation import Conversation
 from components.opal.model.writing.generate import Decoding, ListingGenerator
+from components.stage.paths import Paths
 from components.stage.resources.accelerator import autocast
 from components.stage.resources.memory import keep_freed_memory
 
-CATALOGUE, CACHE = Path("data/checked"), Path(".vitrine/cache")
+CATALOGUE = Path("data/checked")
 RESULTS = Path("benchmarks/results/listing.json")
 
 
@@ -82,7 +83,8 @@ def main() -> None:
     model, note = load_listing_model(arguments.model), read_note(arguments.model)
     rows = read_rows(CATALOGUE)
     chosen = [i for i, r in enumerate(rows) if r["split"] == "test"][: arguments.products]
-    pixels = PixelCache(CATALOGUE, note["image_px"], CACHE, 2).take(np.array(chosen, dtype=np.int64))
+    shown = catalogue_pixels(Paths(), note["image_px"], note["crop"])
+    pixels = shown.take(np.array(chosen, dtype=np.int64))
     categories = [rows[i]["category"] for i in chosen]
     decoding = Decoding(64, note["max_new_tokens"], "bf16")
     generator = ListingGenerator(model, note, read_schema(CATALOGUE / "schema.json"), decoding)

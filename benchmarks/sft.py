@@ -28,6 +28,7 @@ from trl import SFTConfig, SFTTrainer
 from benchmarks.result import Task, rate_row
 from components.encoder.model.features.pixels import PixelCache
 from components.opal.model.language.listing_model import ListingModel, as_input
+from components.opal.model.language.pictures import catalogue_pixels, reads_crops
 from components.opal.model.params import ListingParams, SftParams
 from components.opal.model.sft.samples import Sample, read_lessons
 from components.opal.model.sft.starting_model import starting_model
@@ -100,7 +101,7 @@ def main() -> None:
     lessons = read_lessons("refined", listing, paths.catalogue, paths.refined)
     samples = lessons.order(params)
     first, pictures = starting_model(listing, lessons, samples, paths)
-    pixels = PixelCache(paths.catalogue, pictures.image_px, paths.cache, 2)
+    pixels = catalogue_pixels(paths, pictures.image_px, reads_crops(listing, paths))
     times: dict[str, list[float]] = {"ours": [], "peer": []}
     losses: dict[str, float] = {}
     for _ in range(arguments.runs):

@@ -27,11 +27,12 @@ from components.catalog.format.attributes import facts, of_pairs
 from components.catalog.format.params import ImageLimits
 from components.catalog.format.schema import read_schema
 from components.encoder.model.features.rows import read_rows, read_truth
-from components.opal.describe.describe import Speaker, photos_of, read_photo
+from components.opal.describe.describe import Speaker
+from components.opal.describe.photos import PhotoReader, photos_of, read_photo
 from components.opal.model.certainty.certainty import Certainty, CertaintyFile, read_certainty
 from components.opal.model.certainty.measure import Asked, Usual, learn_certainty, usual_of
 from components.opal.model.language.files import load_listing_model, read_note
-from components.opal.model.language.pictures import catalogue_pictures, tower_of
+from components.opal.model.language.pictures import pictures_of
 from components.opal.model.listing_text import Listing
 from components.opal.model.listings import refined_listings
 from components.opal.model.params import DescribeParams
@@ -99,7 +100,7 @@ def promises(folder: Path, redraws: int) -> list[dict[str, float]]:
     at = np.array([i for i, row in enumerate(everything) if row["split"] in ("validation", "test")])
     rows = [everything[i] for i in at]
     model, note = speaker.generator.model, speaker.generator.note
-    pictures = catalogue_pictures(tower_of(model.model), note["image_px"], paths)
+    pictures = pictures_of(model.model, note, paths)
     _, generated = speaker.generator.both(
         pictures.take(at), [row["category"] for row in rows], what="promise"
     )
@@ -131,10 +132,11 @@ def other_pictures(folder: Path, photos: Path, count: int, precision: float) -> 
     """Share of fields that are stated of photos of another catalogue."""
     speaker = speaker_of(folder, precision=precision)
     limits, schema = ImageLimits(), speaker.generator.schema
+    reader = PhotoReader(folder, speaker.generator, limits, 2)
     random = np.random.default_rng(0)
     found = photos_of(photos)
     chosen = [found[i] for i in random.permutation(len(found))[:count]]
-    pixels = np.stack([read_photo(path, limits, speaker.generator.note["image_px"]) for path in chosen])
+    data = [read_photo(path, limits) for path in chosen]
     asked = random.choice(sorted(schema.categories), len(chosen))
     ways = {"all": (0.0, False), "threshold": (speaker.threshold, False), "both": (speaker.threshold, True)}
     stated = dict.fromkeys(ways, 0)
@@ -144,7 +146,8 @@ def other_pictures(folder: Path, photos: Path, count: int, precision: float) -> 
         Certainty(CertaintyFile(calibration=speaker.certainty.file.calibration)),
     )
     for category in sorted(set(asked)):
-        part = pixels[asked == category]
+        those = [data[i] for i in np.flatnonzero(asked == category)]
+        part = reader.pixels(those, [category] * len(those))
         fields += len(part) * len(schema.categories[category].attributes)
         for way, (speaker.threshold, looks) in ways.items():
             speaker.certainty = checked if looks else unchecked

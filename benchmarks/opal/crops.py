@@ -1,7 +1,7 @@
 """What a listing could know of a product if it read the box of its category and not the whole picture.
 
-OPAL is told a photo and a category. The trained dense head (``models/grounder``) can be asked for whatever is
-of that category: the sum of its types' maps. A linear probe of the same frozen features is taught by refined
+OPAL is told a photo and a category. The dense head finds whatever is of that category
+(``data/grounding/categories.parquet``). A linear probe of the same frozen features is taught by refined
 listings, from the whole picture, from that box, and from both side by side; and from the box that is found
 with the product's own type, which a seller of a new photo has not stated. Measured against the truth, on
 validation products, whose kinds of scene (plain, cluttered) the truth knows.
@@ -23,19 +23,14 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 import torch
 
-from components.catalog.format.schema import CatalogSchema, read_schema
+from components.catalog.format.schema import read_schema
 from components.encoder.model.crops.boxes import WHOLE, iou
 from components.encoder.model.crops.crops import crop_square
-from components.encoder.model.crops.grounding_file import read_grounding
+from components.encoder.model.crops.grounding_file import BY_CATEGORY, BY_TYPE, read_grounding
 from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.features.pixels import shard_paths
 from components.encoder.model.features.rows import read_rows, read_truth
 from components.encoder.model.towers.files import load_encoder
-from components.grounding.dense.files import TrainedHead, load_grounder
-from components.grounding.dense.grounder import DenseGrounder
-from components.grounding.dense.reading import Reader
-from components.grounding.params import GroundParams
-from components.grounding.stage import trunk_maps
 from components.opal.evaluate.listings.held_out import HeldOutListings, read_held_out_listings
 from components.opal.evaluate.listings.linear_probe import Known, probed
 from components.opal.evaluate.listings.macro_f1 import count_values, macro_f1
@@ -43,7 +38,6 @@ from components.opal.evaluate.listings.risk import Ranked
 from components.opal.model.listings import refined_listings
 from components.opal.model.params import ListingEvalParams
 from components.opal.model.writing.generate import Generated
-from components.stage.params import load_params
 from components.stage.paths import Paths
 from components.stage.resources.memory import keep_freed_memory
 
@@ -54,50 +48,15 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 
-class AskedCategories:
-    """What a category asks of the head: any of its types."""
-
-    def __init__(self, schema: CatalogSchema, types: Sequence[str]) -> None:
-        self.schema, self.types = schema, list(types)
-
-    def weights(self, asked: Sequence[str]) -> list[npt.NDArray[np.float32] | None]:
-        """Weights ``[types]`` of each category; None where the head knows none of its types."""
-        inside = [set(self.schema.categories[name].product_types) for name in asked]
-        found = [np.array([kind in types for kind in self.types], np.float32) for types in inside]
-        return [weights if weights.any() else None for weights in found]
-
-
 class Crops:
-    """Boxes and features of catalogue rows, by the workspace's own encoder and grounder."""
+    """Features of crops of catalogue rows, by the workspace's own encoder."""
 
-    def __init__(self, paths: Paths, rows: Sequence[dict[str, Any]], schema: CatalogSchema) -> None:
-        loaded, params = load_encoder(paths.encoder), load_params("ground", GroundParams, Path("params.yaml"))
-        head = load_grounder(paths.grounder, loaded.image_sha256)
-        if head is None or params.scenes is None:
-            raise SystemExit("skipped: the workspace has no dense head")
-        self.encoder = BatchEncoder(loaded, AT_ONCE // 2, params.precision)
-        self.rows, self.head = rows, head
-        self.grounder = self._grounder(head, params, AskedCategories(schema, head.types))
+    def __init__(self, paths: Paths) -> None:
+        self.encoder = BatchEncoder(load_encoder(paths.encoder), AT_ONCE // 2, "bf16")
         self.images: list[bytes] = []
         for shard in shard_paths(paths.catalogue):
             column = pq.read_table(shard, columns=["image"])["image"].combine_chunks()
             self.images += column.field("bytes").to_pylist()
-
-    def _grounder(self, head: TrainedHead, params: GroundParams, asked: Any) -> DenseGrounder:
-        assert params.scenes is not None
-        maps = trunk_maps(self.encoder.encoder, params.precision)
-        reader = Reader(maps, head.head, params.scenes.sizes_px, params.batch_size)
-        return DenseGrounder(reader, asked, head.calibration, params.scenes.region.agreement, 2)
-
-    def boxes(self, at: Ints) -> Floats:
-        """The box of each row's category ``[N, 4]``, or the whole picture."""
-        parts = []
-        for part in np.array_split(at, max(1, len(at) // AT_ONCE)):
-            asked = [self.rows[i]["category"] for i in part]
-            found = self.grounder.propose([self.images[i] for i in part], asked)
-            good = np.isfinite(found.boxes).all(axis=1) & (found.scores >= self.grounder.threshold)
-            parts.append(np.where(good[:, None], np.clip(found.boxes, 0, 1), np.array(WHOLE)))
-        return np.concatenate(parts)
 
     def features(self, at: Ints, boxes: Floats) -> npt.NDArray[np.float16]:
         """Features ``[N, F]`` of the crops."""
@@ -150,9 +109,10 @@ def main() -> None:
     drawn = np.random.default_rng(0).permutation(train)[: asked.products]
     judged = [i for i, row in enumerate(rows) if row["split"] == "validation"]
     at = np.array(sorted([*drawn, *judged]))
-    crops = Crops(paths, rows, schema)
-    named = read_grounding(paths.grounding, [row["product_id"] for row in rows]).boxes[at]
-    of_category = crops.boxes(at)
+    crops, names = Crops(paths), [row["product_id"] for row in rows]
+    named, of_category = (
+        read_grounding(paths.grounding, names, file).boxes[at] for file in (BY_TYPE, BY_CATEGORY)
+    )
     whole = crops.features(at, np.tile(np.array(WHOLE), (len(at), 1)))
     seen = {
         "box of the category": crops.features(at, of_category),

@@ -35,11 +35,11 @@ from components.encoder.model.features.attribute_probe import AttributeProbe, St
 from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.features.rows import read_rows
 from components.encoder.model.towers.files import load_encoder
-from components.opal.describe.describe import read_photo
+from components.opal.describe.photos import PhotoReader, read_photo
 from components.opal.evaluate.listings.linear_probe import picture_features, refined_positions
 from components.opal.model.language.files import load_listing_model, read_note
 from components.opal.model.listings import refined_listings
-from components.opal.model.params import ListingEvalParams
+from components.opal.model.params import ListingEvalParams, ListingParams, VisionParams
 from components.opal.model.writing.generate import Decoding, ListingGenerator
 from components.retrieval.significance import bootstrap_interval, paired_bootstrap
 from components.stage.paths import Paths
@@ -115,26 +115,37 @@ class Answers:
     """Both ways to answer, over one workspace."""
 
     def __init__(self, model: Path, paths: Paths) -> None:
-        self.model, self.note = load_listing_model(model), read_note(model)
+        self.folder, self.model, self.note = model, load_listing_model(model), read_note(model)
         self.rows, self.refined = read_rows(paths.catalogue), refined_listings(paths.refined)
         how = ListingEvalParams()
-        self.features = picture_features(paths, how, self.note["precision"])
+        vision = VisionParams(crop=self.note["crop"])
+        self.features = picture_features(
+            paths, how, ListingParams(vision=vision, precision=self.note["precision"])
+        )
         loaded = load_encoder(paths.encoder)
         self.encoder = BatchEncoder(loaded, how.picture_batch_size, self.note["precision"])
-        self.encoder_px = loaded.encoder.image_px
+
+    def shown(self, schema: CatalogSchema, asked: Asked, photos: Sequence[Photo]) -> npt.NDArray[np.uint8]:
+        """Photos as the listing model reads them, ``[N, px, px, 3]``."""
+        decoding = Decoding(64, self.note["max_new_tokens"], self.note["precision"])
+        writer = ListingGenerator(self.model, self.note, schema, decoding)
+        reader = PhotoReader(self.folder, writer, ImageLimits(), 2)
+        return reader.pixels(
+            [read_photo(p.path, reader.limits) for p in photos], [asked.category] * len(photos)
+        )
 
     def listing(self, schema: CatalogSchema, asked: Asked, photos: Sequence[Photo]) -> list[str | None]:
         """What a whole listing states."""
         decoding = Decoding(64, self.note["max_new_tokens"], self.note["precision"])
         writer = ListingGenerator(self.model, self.note | {"require_attributes": True}, schema, decoding)
-        pixels = np.stack([read_photo(p.path, ImageLimits(), self.note["image_px"]) for p in photos])
+        pixels = self.shown(schema, asked, photos)
         written = writer(pixels, [asked.category] * len(photos), constrained=True)
         said = [g.listing.attributes.get(asked.name) if g.listing else None for g in written]
         return [value if isinstance(value, str) else None for value in said]
 
     def probe(self, schema: CatalogSchema, asked: Asked, photos: Sequence[Photo]) -> list[str | None]:
         """What frozen features say."""
-        pixels = np.stack([read_photo(p.path, ImageLimits(), self.encoder_px) for p in photos])
+        pixels = self.shown(schema, asked, photos)
         shown = self.encoder.pixel_features(pixels).astype(np.float32)
         own = len(self.rows)
 

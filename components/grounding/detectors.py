@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from components.encoder.model.crops.errors import GroundingDataError
 from components.grounding.errors import DetectorError
-from components.grounding.grounding import NO_PICTURE, Proposals, readable
+from components.grounding.grounding import NO_PICTURE, Prompt, Proposals, readable
 from components.grounding.params import DetectorGrounding
 from components.stage.files.model_files import check_weights
 from components.stage.resources.accelerator import autocast, device
@@ -111,7 +111,7 @@ class DetectorGrounder:
             )
         self.threshold = float(np.quantile(scores, self.params.absent_quantile))
 
-    def propose(self, pictures: Sequence[bytes], product_types: Sequence[str]) -> Proposals:
+    def propose(self, pictures: Sequence[bytes], prompts: Sequence[Prompt]) -> Proposals:
         """The most confident box of each picture; its middle is the point."""
         images = [readable(data, DECODE_PX) for data in pictures]
         boxes = np.full((len(images), 4), np.nan)
@@ -120,7 +120,7 @@ class DetectorGrounder:
         for start in range(0, len(seen), self.batch_size):
             part = seen[start : start + self.batch_size]
             some = [image for i in part if (image := images[i]) is not None]
-            boxes[part], scores[part] = self._best(some, [product_types[i] for i in part])
+            boxes[part], scores[part] = self._best(some, [prompts[i] for i in part])
         points = (boxes[:, :2] + boxes[:, 2:]) / 2
         return Proposals(boxes, scores, points, ["" if i is not None else NO_PICTURE for i in images])
 
@@ -132,12 +132,13 @@ class DetectorGrounder:
         return self.processor(images=list(images), text=texts, **options)
 
     def _best(
-        self, images: Sequence[Image.Image], product_types: Sequence[str]
+        self, images: Sequence[Image.Image], asked: Sequence[Prompt]
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Boxes in fractions ``[N, 4]`` and confidences ``[N]``."""
         import torch
 
-        prompts = [self.params.prompt.format(product_type=t.lower()) for t in product_types]
+        names = [a if isinstance(a, str) else a.name for a in asked]
+        prompts = [self.params.prompt.format(product_type=name.lower()) for name in names]
         inputs = self.inputs(images, prompts)
         with torch.inference_mode(), autocast(self.device, self.precision):
             outputs = self.model(**inputs.to(self.device))

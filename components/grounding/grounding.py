@@ -1,4 +1,4 @@
-"""Where a product is in its picture, asked with nothing but its product type.
+"""Where a product is in its picture, asked with nothing but its product type, or with its category.
 
 VL-CLIP (arXiv 2507.17080): prompt = product type only; the most confident box is used, and the whole
 picture below a threshold. The protocol has two kinds of implementations: a dense head on the encoder's maps
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,19 @@ NOTHING = "nothing found"
 BAD_BOX = "box"
 LOW_SCORE = "score is below the threshold"
 SMALL = "box is smaller than the minimum area"
+
+
+class AnyOf(NamedTuple):
+    """A prompt for what is of any of several product types, such as those of a category.
+
+    A detector reads the ``name``, a dense head sums the maps of the ``types``.
+    """
+
+    name: str
+    types: tuple[str, ...]
+
+
+Prompt = str | AnyOf  # a string is a product type
 
 
 @dataclass(frozen=True)
@@ -57,7 +70,7 @@ class Grounder(Protocol):
         """The least score of a box that is used."""
         ...
 
-    def propose(self, pictures: Sequence[bytes], product_types: Sequence[str]) -> Proposals:
+    def propose(self, pictures: Sequence[bytes], prompts: Sequence[Prompt]) -> Proposals:
         """The best box of each encoded picture; a picture that cannot be read is a problem, no error."""
         ...
 
@@ -89,7 +102,7 @@ class CentreGrounder:
     def __init__(self, side: float) -> None:
         self.side = side
 
-    def propose(self, pictures: Sequence[bytes], product_types: Sequence[str]) -> Proposals:
+    def propose(self, pictures: Sequence[bytes], prompts: Sequence[Prompt]) -> Proposals:
         """The same box for each picture that can be read, with score 0."""
         count = len(pictures)
         problems = [NO_PICTURE if readable(data, 1) is None else "" for data in pictures]
@@ -126,22 +139,22 @@ def judged(
 def ground(
     grounder: Grounder,
     pictures: Sequence[bytes],
-    product_types: Sequence[str],
+    prompts: Sequence[Prompt],
     known_types: Collection[str],
     minimum_area: float,
 ) -> list[Grounded]:
     """Box or fallback of each picture; whatever is wrong with one of them, the others are grounded.
 
     Args:
-        pictures: encoded. product_types: the prompts; an empty or unknown one asks for nothing.
+        pictures: encoded. prompts: an empty or unknown type asks for nothing.
         known_types: product types of the schema. minimum_area: share of the picture.
     """
-    reasons = [_no_prompt(t, known_types) for t in product_types]
+    reasons = [_no_prompt(prompt, known_types) for prompt in prompts]
     asked = [i for i, reason in enumerate(reasons) if not reason]
     out = [Grounded(None, 0.0, None, reason) for reason in reasons]
     if not asked:
         return out
-    found = grounder.propose([pictures[i] for i in asked], [product_types[i] for i in asked])
+    found = grounder.propose([pictures[i] for i in asked], [prompts[i] for i in asked])
     for k, i in enumerate(asked):
         if problem := found.problems[k]:
             out[i] = Grounded(None, 0.0, None, problem)
@@ -151,7 +164,8 @@ def ground(
     return out
 
 
-def _no_prompt(product_type: str, known_types: Collection[str]) -> str:
-    if not product_type.strip():
+def _no_prompt(prompt: Prompt, known_types: Collection[str]) -> str:
+    types = (prompt,) if isinstance(prompt, str) else prompt.types
+    if not any(kind.strip() for kind in types):
         return NO_TYPE
-    return "" if product_type in known_types else UNKNOWN_TYPE
+    return "" if any(kind in known_types for kind in types) else UNKNOWN_TYPE

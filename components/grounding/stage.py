@@ -1,4 +1,4 @@
-"""The grounding stage: teach a grounder, then a box or a fallback for every product, shard by shard."""
+"""The grounding stage: teach a grounder, then boxes or fallbacks for every product, shard by shard."""
 
 from __future__ import annotations
 
@@ -6,42 +6,37 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from components.catalog.format.parquet import RowWriter
 from components.catalog.format.schema import read_schema
 from components.encoder.model.crops.errors import GroundingDataError
-from components.encoder.model.crops.grounding_file import CENTRE, TAUGHT
+from components.encoder.model.crops.grounding_file import BY_CATEGORY, BY_TYPE, CENTRE, TAUGHT
 from components.encoder.model.features.encode import BatchEncoder
-from components.encoder.model.features.folded import folded
 from components.encoder.model.features.pixels import ROWS_AT_ONCE, shard_paths
-from components.encoder.model.towers.dual_encoder import Encoder
 from components.encoder.model.towers.files import LoadedEncoder, load_encoder
 from components.grounding.dense.files import TrainedHead, save_grounder
 from components.grounding.dense.grounder import DenseGrounder
-from components.grounding.dense.head import Maps
-from components.grounding.dense.reading import AskedTypes, Reader
+from components.grounding.dense.reading import AskedTypes
 from components.grounding.dense.teach import Machine, chosen_pictures, cut_outs_of, taught_head
-from components.grounding.grounding import CentreGrounder, Grounder, ground
+from components.grounding.dense.trunk import trunk_maps
+from components.grounding.grounding import AnyOf, CentreGrounder, Grounder, Prompt, ground
 from components.grounding.params import DetectorGrounding, GroundParams
 from components.stage.files.publish import published
 from components.stage.params import Params
 from components.stage.paths import Paths
 from components.stage.progress import Progress
 from components.stage.record import Record
-from components.stage.resources.accelerator import autocast, device
 from components.stage.resources.memory import keep_freed_memory
 
-FINEST_STRIDE = 8  # pixels of a cell of the finest map that is read
 # Lists of variable length by type only: Arrow cannot read back fixed-size lists that hold nulls.
 BOXES = pa.schema(
     [
@@ -92,10 +87,9 @@ def make_grounder(params: GroundParams, encoder: Callable[[], LoadedEncoder], tr
     machine = Machine(
         maps, towers.image_sha256, batch.device, params.precision, params.batch_size, params.threads
     )
-    trained = taught_head(found, scenes, machine)
-    reader = Reader(maps, trained.head, scenes.sizes_px, params.batch_size)
+    trained = replace(taught_head(found, scenes, machine), minimum_area=params.minimum_area)
     asked = AskedTypes(trained.types, batch.text_features, scenes.temperature, scenes.least_similarity)
-    grounder = DenseGrounder(reader, asked, trained.calibration, scenes.region.agreement, params.threads)
+    grounder = DenseGrounder(trained, maps, asked, params.batch_size, params.threads)
     told = {"method": TAUGHT, **trained.scenes, **trained.calibration._asdict(), "types": trained.types}
     return Made(grounder, told, trained)
 
@@ -128,22 +122,36 @@ def train_pictures(catalogue: Path, most: int) -> list[tuple[bytes, str]]:
     inside = [i for i, split in enumerate(splits) if split == "train"]
     chosen = {inside[at] for at in chosen_pictures([kinds[i] for i in inside], most)}
     found, start = list[tuple[bytes, str]](), 0
-    for _, types, images in _batches(catalogue):
-        found += [(images[i], types[i]) for i in range(len(images)) if start + i in chosen]
-        start += len(images)
+    for batch in _batches(catalogue):
+        shown = zip(batch.images, batch.types, strict=True)
+        found += [picture for at, picture in enumerate(shown, start) if at in chosen]
+        start += len(batch.images)
     return found
 
 
-def _batches(catalogue: Path) -> Iterator[tuple[list[str], list[str], list[bytes]]]:
+class Batch(NamedTuple):
+    """Products of a shard, with encoded pictures."""
+
+    ids: list[str]
+    categories: list[str]
+    types: list[str]
+    images: list[bytes]
+
+
+def _batches(catalogue: Path) -> Iterator[Batch]:
     for shard in shard_paths(catalogue):
-        columns = ["product_id", "product_type", "image"]
+        columns = ["product_id", "category", "product_type", "image"]
         for batch in pq.ParquetFile(shard).iter_batches(ROWS_AT_ONCE, columns=columns):
             images = [data or b"" for data in batch.column("image").field("bytes").to_pylist()]
-            yield batch.column("product_id").to_pylist(), batch.column("product_type").to_pylist(), images
+            ids, categories, types = (batch.column(name).to_pylist() for name in columns[:-1])
+            yield Batch(ids, categories, types, images)
 
 
 def run(params: Blocks, paths: Paths, record: Record) -> None:
-    """Stage ``ground``: the grounder's folder, and ``boxes.parquet`` and ``meta.json`` of every product.
+    """Stage ``ground``: the grounder's folder, boxes of every product, and ``meta.json``.
+
+    ``boxes.parquet`` is asked with each product's type; ``categories.parquet`` with any type of its category,
+    as the photo of a product whose type nobody has stated can be asked.
 
     Raises:
         GroundingDataError: the catalogue holds no product shard.
@@ -163,7 +171,7 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
         save_grounder(made.trained, str(made.told.get("why", made.told["method"])), folder)
     with published(paths.grounding) as folder, record.timed("ground"):
         folder.mkdir(parents=True)
-        reasons = _write_boxes(made.grounder, paths.catalogue, block.minimum_area, folder / "boxes.parquet")
+        reasons = _write_boxes(made.grounder, paths.catalogue, block.minimum_area, folder)
         (folder / "meta.json").write_text(_meta(block, reasons, made), encoding="utf-8")
     total = sum(reasons.values())
     record.outputs = [str(paths.grounder), str(paths.grounding)]
@@ -175,19 +183,27 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
     }
 
 
-def _write_boxes(grounder: Grounder, catalogue: Path, minimum_area: float, file: Path) -> Counter[str]:
-    """Ground every picture into ``file``; how often each reason to fall back occurred ("" for a box)."""
+def _write_boxes(grounder: Grounder, catalogue: Path, minimum_area: float, folder: Path) -> Counter[str]:
+    """Ground every picture; how often each reason to fall back occurred ("" for a box), asked by type."""
     schema = read_schema(catalogue / "schema.json")
     known = {t for category in schema.categories.values() for t in category.product_types}
+    categories = {name: AnyOf(name, tuple(c.product_types)) for name, c in schema.categories.items()}
     products = sum(pq.ParquetFile(s).metadata.num_rows for s in shard_paths(catalogue))
     progress, reasons = Progress("grounding", products, "pictures"), Counter[str]()
-    with RowWriter(file, BOXES) as writer:
-        for ids, types, images in _batches(catalogue):
-            for name, found in zip(ids, ground(grounder, images, types, known, minimum_area), strict=True):
-                reasons[found.reason] += 1
-                verdict = {n: getattr(found, n) for n in BOXES.names if n != "product_id"}
-                writer.add({"product_id": name, **verdict})
-            progress.advance(len(ids))
+    with ExitStack() as stack:
+        by_type, by_category = (
+            stack.enter_context(RowWriter(folder / name, BOXES)) for name in (BY_TYPE, BY_CATEGORY)
+        )
+        for batch in _batches(catalogue):
+            asked: list[Prompt] = [*batch.types, *(categories[name] for name in batch.categories)]
+            found = ground(grounder, batch.images * 2, asked, known, minimum_area)
+            count = len(batch.ids)
+            reasons.update(one.reason for one in found[:count])
+            for writer, part in ((by_type, found[:count]), (by_category, found[count:])):
+                for name, one in zip(batch.ids, part, strict=True):
+                    verdict = {n: getattr(one, n) for n in BOXES.names if n != "product_id"}
+                    writer.add({"product_id": name, **verdict})
+            progress.advance(count)
     return reasons
 
 
@@ -198,31 +214,3 @@ def _meta(params: GroundParams, reasons: Counter[str], made: Made) -> str:
     meta = {"count": sum(reasons.values()), "fallbacks": fallbacks, "parameters": settings}
     meta |= {"threshold": made.grounder.threshold, "made": made.told}
     return json.dumps(meta, indent=1, sort_keys=True) + "\n"
-
-
-def trunk_maps(encoder: Encoder, precision: str) -> Maps:
-    """Maps of strides 8 and coarser of a convolutional trunk, or the one grid of a transformer.
-
-    A transformer reads squares of its own size only, so pictures are stretched to it.
-
-    Raises:
-        EncoderConfigurationError: the tower gives no maps.
-    """
-    machine, own = device(), (encoder.image_px, encoder.image_px)
-    encoder = folded(encoder.to(machine, memory_format=torch.channels_last).eval())
-
-    def _seen(pixels: Tensor) -> list[Tensor]:
-        with torch.inference_mode(), autocast(machine, precision):
-            return encoder.stage_maps(pixels.to(machine))
-
-    fixed = len(_seen(torch.zeros(1, 3, *own))) == 1
-
-    def _maps(pixels: Tensor) -> list[Tensor]:
-        if fixed:
-            pixels = F.interpolate(pixels.float(), size=own, mode="bilinear", antialias=True)
-        found = _seen(pixels)
-        coarse = [m for m in found if m.shape[-1] * FINEST_STRIDE <= pixels.shape[-1]] or found[-1:]
-        # Copies, or they could not be trained on outside of inference mode.
-        return [m.clone() for m in coarse]
-
-    return _maps

@@ -30,7 +30,8 @@ FORMAT = 1
 class TrainedHead:
     """A dense head, the types that it tells apart, and how its maps become boxes.
 
-    ``image_sha256``: of the trunk whose maps it reads. ``scenes``: how it was taught, for people.
+    ``image_sha256``: of the trunk whose maps it reads. ``scenes``: how it was taught, for people. The others
+    say how a picture is read: as :class:`SceneGrounding` and :class:`GroundParams` name them.
     """
 
     head: DenseHead
@@ -38,6 +39,9 @@ class TrainedHead:
     calibration: Calibration
     image_sha256: str
     scenes: dict[str, Any]
+    sizes_px: tuple[int, ...]
+    agreement: float | None
+    minimum_area: float = 0.0
 
 
 def save_grounder(trained: TrainedHead | None, reason: str, folder: Path) -> None:
@@ -53,6 +57,9 @@ def save_grounder(trained: TrainedHead | None, reason: str, folder: Path) -> Non
             "calibration": trained.calibration._asdict(),
             "image_sha256": trained.image_sha256,
             "scenes": trained.scenes,
+            "sizes_px": list(trained.sizes_px),
+            "agreement": trained.agreement,
+            "minimum_area": trained.minimum_area,
         }
         tensors = {k: v.detach().cpu().contiguous() for k, v in head.state_dict().items()}
         save_file(tensors, folder / WEIGHTS)
@@ -88,7 +95,14 @@ def load_grounder(folder: Path, image_sha256: str) -> TrainedHead | None:
         head = head.to(memory_format=torch.channels_last).eval()  # as it was trained: other sums otherwise
         calibration = Calibration(**config["calibration"])
         trained = TrainedHead(
-            head.eval(), config["types"], calibration, config["image_sha256"], config["scenes"]
+            head.eval(),
+            config["types"],
+            calibration,
+            config["image_sha256"],
+            config["scenes"],
+            tuple(config["sizes_px"]),
+            config["agreement"],
+            config["minimum_area"],
         )
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise GrounderFileError(f"{folder} cannot be loaded ({error}); run 'vitrine run ground'.") from None

@@ -10,11 +10,12 @@ import numpy.typing as npt
 from PIL import Image
 
 from components.encoder.model.crops.boxes import iou
-from components.grounding.dense.calibration import Calibration
 from components.grounding.dense.cut_outs import plain_product
+from components.grounding.dense.files import TrainedHead
+from components.grounding.dense.head import Maps
 from components.grounding.dense.reading import AskedTypes, Floats, Reader, best_region
 from components.grounding.foreground import box_of
-from components.grounding.grounding import NO_PICTURE, NOT_LEARNED, Proposals, readable
+from components.grounding.grounding import NO_PICTURE, NOT_LEARNED, Prompt, Proposals, readable
 
 PLAIN_PX = 64  # longer side at which a plain picture's product is outlined
 
@@ -26,26 +27,27 @@ class DenseGrounder:
     agrees with the region, the box is the product's own outline.
 
     Args:
-        agreement: intersection over union of both from which on that is so; None: never.
+        trained: the head; its ``agreement`` is the intersection over union of both from which on that is so
+            (None: never). maps: of the trunk that it was taught on. batch_size: pictures of a trunk's batch.
     """
 
     def __init__(
-        self, reader: Reader, asked: AskedTypes, calibration: Calibration, agreement: float | None,
-        threads: int,
-    ) -> None:  # fmt: skip
-        self.reader, self.asked, self.calibration = reader, asked, calibration
-        self.agreement, self.threads = agreement, threads
+        self, trained: TrainedHead, maps: Maps, asked: AskedTypes, batch_size: int, threads: int
+    ) -> None:
+        self.reader = Reader(maps, trained.head, trained.sizes_px, batch_size)
+        self.asked, self.calibration = asked, trained.calibration
+        self.agreement, self.threads = trained.agreement, threads
 
     @property
     def threshold(self) -> float:
         """Least peak of a map whose box is used."""
         return self.calibration.threshold
 
-    def propose(self, pictures: Sequence[bytes], product_types: Sequence[str]) -> Proposals:
+    def propose(self, pictures: Sequence[bytes], prompts: Sequence[Prompt]) -> Proposals:
         """One box per picture; a picture that cannot be read or a word near no type is a problem."""
         with ThreadPoolExecutor(self.threads) as pool:
             images = list(pool.map(self._decoded, pictures))
-        weights = self.asked.weights(product_types)
+        weights = self.asked.weights(prompts)
         problems = [
             NO_PICTURE if image is None else NOT_LEARNED if w is None else ""
             for image, w in zip(images, weights, strict=True)

@@ -12,6 +12,7 @@ from PIL import Image
 
 from components.grounding.dense.head import DenseHead, Maps
 from components.grounding.foreground import box_of
+from components.grounding.grounding import AnyOf, Prompt
 
 Floats = npt.NDArray[np.float32]
 
@@ -75,15 +76,19 @@ Texts = Callable[[Sequence[str]], npt.NDArray[np.floating]]
 
 
 class AskedTypes:
-    """What a prompt asks of the head: one of its types, or for another word a mixture of the nearest.
+    """What a prompt asks of the head: one of its types, any of several, or of another word the nearest.
 
-    The nearest type counts whole and each other one ``exp(-d / temperature)``, where ``d`` is how much
-    smaller its cosine to the word's text is; a word that is near to no type, by ``least_similarity``, cannot
-    be asked for.
+    For another word types are mixed: the nearest one counts whole and each other one
+    ``exp(-d / temperature)``, where ``d`` is how much smaller its cosine to the word's text is. A word near
+    to no type, by ``least_similarity``, cannot be asked for; without ``texts`` no such word can.
     """
 
     def __init__(
-        self, types: Sequence[str], texts: Texts, temperature: float, least_similarity: float
+        self,
+        types: Sequence[str],
+        texts: Texts | None = None,
+        temperature: float = 0.1,
+        least_similarity: float = 0.3,
     ) -> None:
         self.types, self.texts = list(types), texts
         self.temperature, self.least_similarity = temperature, least_similarity
@@ -91,24 +96,38 @@ class AskedTypes:
         self._mixtures: dict[str, Floats | None] = {}
         self._vectors: Floats | None = None
 
-    def weights(self, asked: Sequence[str]) -> list[Floats | None]:
+    def weights(self, asked: Sequence[Prompt]) -> list[Floats | None]:
         """Weights ``[types]`` of each prompt; None where it cannot be asked for."""
-        if new := sorted({a for a in asked if a not in self._known and a not in self._mixtures}):
+        words = {a for a in asked if isinstance(a, str) and a not in self._known and a not in self._mixtures}
+        if new := sorted(words):
             self._mixtures |= dict(zip(new, self._mixed(new), strict=True))
-        one = np.eye(len(self.types), dtype=np.float32)
-        return [one[self._known[a]] if a in self._known else self._mixtures[a] for a in asked]
+        return [self._any(a) if isinstance(a, AnyOf) else self._one(a) for a in asked]
+
+    def _one(self, word: str) -> Floats | None:
+        if word not in self._known:
+            return self._mixtures[word]
+        one: Floats = np.eye(1, len(self.types), self._known[word], dtype=np.float32)[0]
+        return one
+
+    def _any(self, asked: AnyOf) -> Floats | None:
+        """One for each of the types that the head knows: what is like another one is not asked for."""
+        inside = np.isin(self.types, asked.types).astype(np.float32)
+        return inside if inside.any() else None
 
     def _mixed(self, words: Sequence[str]) -> list[Floats | None]:
+        if self.texts is None:
+            return [None] * len(words)
         if self._vectors is None:
-            self._vectors = self._unit(self.types)
-        near = self._unit(words) @ self._vectors.T
+            self._vectors = _unit(self.texts, self.types)
+        near = _unit(self.texts, words) @ self._vectors.T
         shares = np.exp((near - near.max(axis=1, keepdims=True)) / self.temperature).astype(np.float32)
         return [s if n.max() >= self.least_similarity else None for s, n in zip(shares, near, strict=True)]
 
-    def _unit(self, words: Sequence[str]) -> Floats:
-        vectors = self.texts([w.lower() for w in words]).astype(np.float32)
-        unit: Floats = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
-        return unit
+
+def _unit(texts: Texts, words: Sequence[str]) -> Floats:
+    vectors = texts([w.lower() for w in words]).astype(np.float32)
+    unit: Floats = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+    return unit
 
 
 def best_region(

@@ -86,7 +86,9 @@ def taught_head(found: Taught, params: SceneGrounding, machine: Machine) -> Trai
     further = [composer.scene(first + i) for i in range(params.region.scenes)]
     calibration = calibrated(reader, further, types, params.region, params.composer.seed)
     told = {"cut_outs": len(found.cut_outs), "scenes": len(pool.cells), "last_loss": round(loss, 6)}
-    return TrainedHead(head, found.types, calibration, machine.image_sha256, told)
+    return TrainedHead(
+        head, found.types, calibration, machine.image_sha256, told, params.sizes_px, params.region.agreement
+    )
 
 
 def chosen_pictures(kinds: Sequence[str], most: int) -> list[int]:

@@ -83,8 +83,9 @@ def _describe(asked: argparse.Namespace) -> int:
 
     from components.catalog.format.params import ImageLimits
     from components.catalog.format.schema import read_schema
-    from components.opal.describe.describe import describe, photos_of
+    from components.opal.describe.describe import describe
     from components.opal.describe.page import Shown, describe_page
+    from components.opal.describe.photos import photos_of
     from components.opal.model.certainty.abstain import about_point
     from components.opal.model.certainty.certainty import read_certainty
     from components.opal.model.errors import PhotoError

@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from components.catalog.format.errors import ImageError
-from components.catalog.format.images import decode_image
 from components.catalog.format.params import ImageLimits
 from components.catalog.format.schema import CatalogSchema
+from components.opal.describe.photos import PhotoReader, read_photo
 from components.opal.model.certainty.abstain import Stated, threshold_of, without_doubtful
 from components.opal.model.certainty.certainty import Certainty, CertaintyFile, read_certainty
 from components.opal.model.errors import ListingConfigurationError, PhotoError
@@ -25,8 +24,6 @@ from components.opal.model.printed.reader import PrintedTextReader, open_reader
 from components.opal.model.writing.generate import Decoding, Generated, ListingGenerator
 from components.stage.files.printable import printable
 from components.stage.paths import Paths
-
-ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
 
 
 @dataclass(frozen=True)
@@ -62,44 +59,6 @@ def _rounded(chances: Mapping[str, float]) -> dict[str, float]:
     return {name: round(chance, 4) for name, chance in chances.items()}
 
 
-def photos_of(path: Path) -> list[Path]:
-    """The photo itself, or the photos of a folder, by name.
-
-    Raises:
-        PhotoError: there is none.
-    """
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        raise PhotoError(f"There is no photo or folder at {path}.")
-    found = sorted(p for p in path.iterdir() if p.suffix.lower() in ENDINGS and p.is_file())
-    if not found:
-        raise PhotoError(f"{path} holds no photo ({', '.join(ENDINGS)}).")
-    return found
-
-
-def read_photo(path: Path, limits: ImageLimits, image_px: int) -> npt.NDArray[np.uint8]:
-    """A photo as square pixels ``[image_px, image_px, 3]``; its size is looked at before it is read.
-
-    Raises:
-        PhotoError: too large, broken, or no picture.
-    """
-    from PIL import Image
-
-    try:
-        size = path.stat().st_size
-        if size > limits.max_bytes:
-            raise PhotoError(
-                f"{path}: the photo has {size:,} bytes, more than max_bytes={limits.max_bytes:,}."
-            )
-        image = decode_image(path.read_bytes(), limits, target_px=image_px)
-    except ImageError as error:
-        raise PhotoError(f"{path}: the photo {error}.") from None
-    except OSError as error:
-        raise PhotoError(f"{path} cannot be read: {error.strerror or error}.") from None
-    return np.asarray(image.resize((image_px, image_px), Image.Resampling.BICUBIC))
-
-
 def describe(
     photos: Sequence[Path], category: str, model: Path, schema: CatalogSchema, params: DescribeParams
 ) -> list[Described]:
@@ -118,11 +77,12 @@ def describe(
     )
     decoding = Decoding(params.batch_size, note["max_new_tokens"], note["precision"])
     speaker = Speaker(ListingGenerator(loaded, note, schema, decoding), certainty, params)
+    shown = PhotoReader(model, speaker.generator, limits, params.threads)
     out: list[Described] = []
     with open_reader(params.printed_text, Paths().cache, params.threads) as reader:
         for start in range(0, len(photos), params.batch_size):
             some = photos[start : start + params.batch_size]
-            out += _describe_batch(some, category, speaker, limits, reader)
+            out += _describe_batch(some, category, speaker, shown, reader)
     return out
 
 
@@ -160,21 +120,23 @@ def _describe_batch(
     photos: Sequence[Path],
     category: str,
     speaker: Speaker,
-    limits: ImageLimits,
+    shown: PhotoReader,
     reader: PrintedTextReader | None,
 ) -> list[Described]:
     """Read and describe some photos; one that cannot be read gets its problem instead of a listing."""
-    pixels, problems = [], {}
+    data, problems = {}, {}
     for photo in photos:
         try:
-            pixels.append(read_photo(photo, limits, speaker.generator.note["image_px"]))
+            data[photo] = read_photo(photo, shown.limits)
         except PhotoError as error:
             problems[photo] = printable(str(error))  # its name may be no UTF-8
-    good = [photo for photo in photos if photo not in problems]
-    printed = [reader.words(photo.read_bytes()) for photo in good] if reader else []
-    said = speaker(np.stack(pixels), category, [frozenset(words) for words in printed]) if pixels else []
-    written = dict(zip(good, said, strict=True))
-    words = dict(zip(good, printed, strict=False))
+    printed = [reader.words(each) for each in data.values()] if reader else []
+    said = []
+    if data:
+        pixels = shown.pixels(list(data.values()), [category] * len(data))
+        said = speaker(pixels, category, [frozenset(words) for words in printed])
+    written = dict(zip(data, said, strict=True))
+    words = dict(zip(data, printed, strict=False))
     return [
         Described(printable(photo.name), category, None, problems[photo])
         if photo in problems

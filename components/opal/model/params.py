@@ -47,6 +47,8 @@ class VisionParams(Params):
     encoder_dropout: Share = 0.5  # of the numbers of the encoder's vectors, in training
     grid: int = Field(0, ge=0, le=32)  # patch tokens per side
     frozen: bool = True
+    # read the box of what is of the category, not the whole picture; frozen towers, if a dense head finds it
+    crop: bool = True
     feature_tokens: int = Field(0, ge=0, le=64)  # more tokens: a learned linear map of the tower's features
     feature_dropout: Share = 0.3  # of those features, in training
     head_tokens: int = Field(12, ge=0, le=64)  # and what fixed linear heads say of each value; frozen towers
@@ -85,6 +87,7 @@ class Note(Params):
     titles: Titles  # how titles are made, and what they may hold
     attributes: Mapping[str, tuple[str, ...]]  # of each category those that are written, in this order
     image_px: int = Field(ge=1, le=4096)  # side of the square that a photo becomes
+    crop: bool  # of a photo the box of what is of the category becomes that square, not the whole
     base: str | None
     max_title_chars: int = Field(ge=1, le=10_000)
     max_new_tokens: int = Field(ge=1, le=100_000)

@@ -168,8 +168,8 @@ def _pointing(
         x=None if row["box"] is None and row["x"] is None else _fraction(path, product_id, "x", row["x"]),
         y=None if row["box"] is None and row["y"] is None else _fraction(path, product_id, "y", row["y"]),
         missed=_missed(row, params),
-        box=None if row["box"] is None else _box(path, product_id, "box", row["box"]),
-        found_box=None if found_box is None else _box(path, product_id, "found_box", found_box),
+        box=None if row["box"] is None else checked_box(path, product_id, "box", row["box"]),
+        found_box=None if found_box is None else checked_box(path, product_id, "found_box", found_box),
         iou=None if iou is None else _fraction(path, product_id, "iou", iou),
         fallback=(reason or "") if row.get("fallback") else None,
     )
@@ -183,7 +183,12 @@ def _fraction(path: Path, product_id: str, name: str, value: float | None) -> fl
     return value
 
 
-def _box(path: Path, product_id: str, name: str, edges: list[float]) -> Box:
+def checked_box(path: Path, product_id: str, name: str, edges: list[float]) -> Box:
+    """A box of a file of results.
+
+    Raises:
+        ReportInputError: not four fractions x0 y0 x1 y1 in order.
+    """
     if len(edges) != 4:
         raise ReportInputError(
             f"{path}, product '{product_id}', {name}: needs x0 y0 x1 y1, has {len(edges)} numbers."

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from components.catalog.format.attributes import Attributes, Value, as_value, of_pairs, shown
 from components.report.catalogue import CheckedCatalogue, drawn
 from components.report.errors import ReportInputError
+from components.report.galleries.grounding import Box, checked_box
 from components.report.galleries.per_query import read_results
 from components.report.params import ListingGalleryParams
 
@@ -47,6 +48,7 @@ class ListingCase:
     seller: str  # the seller's own title
     entries: tuple[Entry, ...] = ()
     problem: str = ""
+    box: Box | None = None  # of the photo, that was read; None: all of it
 
     @property
     def stated(self) -> list[Entry]:
@@ -111,7 +113,10 @@ def listing_gallery(
     apart = any(
         row[f"truth_{p}"] != row[f"seller_{p}"] for row in rows.values() for p in ("title", "attributes")
     )
-    cases = {each: _case(path, row, apart, checked.types[each]) for each, row in rows.items()}
+    cases = {
+        each: replace(_case(path, row, apart, checked.types[each]), box=_box(path, row))
+        for each, row in rows.items()
+    }
     counts: Counter[str] = Counter(
         entry.state for case in cases.values() for entry in case.stated if not entry.is_type
     )
@@ -120,6 +125,11 @@ def listing_gallery(
     shown_cases = tuple(cases[each] for each in drawn(cases, params.count, seed))
     point = next(iter(rows.values())).get("point") or ""
     return ListingGallery(folder.name, params.variant, apart, point, shown_cases, len(cases), counts)
+
+
+def _box(path: Path, row: dict[str, Any]) -> Box | None:
+    box = row.get("box")
+    return checked_box(path, row["product_id"], "box", box) if box else None
 
 
 def _case(path: Path, row: dict[str, Any], apart: bool, product_type: str) -> ListingCase:

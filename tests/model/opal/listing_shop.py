@@ -49,7 +49,13 @@ TRAINING = {
 BLOCKS: dict[str, Any] = {
     "listing": {
         "seed": 1,
-        "vision": {"grid": 2, "encoder_dropout": 0.0, "head_tokens": 0, "whitening_pictures": 32},
+        "vision": {
+            "grid": 2,
+            "encoder_dropout": 0.0,
+            "head_tokens": 0,
+            "whitening_pictures": 32,
+            "crop": False,
+        },
         "language": {
             "vocabulary_size": 400,
             "context_length": 160,

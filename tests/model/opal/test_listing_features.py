@@ -18,7 +18,7 @@ from components.encoder.model.towers.files import load_encoder
 from components.opal.model.language.feature_tokens import FeatureTokens
 from components.opal.model.language.files import load_listing_model, read_note
 from components.opal.model.language.listing_model import as_input
-from components.opal.model.language.pictures import TowerPictures, catalogue_pictures
+from components.opal.model.language.pictures import TowerPictures, catalogue_pictures, catalogue_pixels
 from components.opal.model.language.value_heads import FOLDS, StatedValues, fit_heads, fold_of
 from components.opal.model.listing_text import Listing
 from components.opal.model.params import ListingParams, SftParams
@@ -124,7 +124,7 @@ def test_tokens_by_row_are_those_of_the_pixels_and_of_the_saved_model(shop: Path
     tower = load_listing_model(paths.listing / "sft_refined").model.model.vision_tower
     pixels = PixelCache(paths.catalogue, tower.config.image_px, paths.cache, 1)
     seen = tower(as_input(pixels.take(rows))).last_hidden_state
-    by_row = catalogue_pictures(tower, 32, paths)
+    by_row = catalogue_pictures(tower, pixels, paths)
     assert isinstance(by_row, TowerPictures)
     assert seen.shape[1] == 5 + 2 + 3 == tower.config.tokens
     assert torch.equal(tower(as_input(by_row.take(rows))).last_hidden_state, seen)
@@ -193,7 +193,7 @@ def test_a_saved_model_knows_the_folds_too(shop: Path) -> None:
     _, first, lessons = started(shop)
     paths = paths_of(shop)
     tower = load_listing_model(paths.listing / "sft_refined").model.model.vision_tower
-    again = catalogue_pictures(tower, 32, paths)
+    again = catalogue_pictures(tower, catalogue_pixels(paths, 32, crop=False), paths)
     rows = lessons.values.positions
     assert np.array_equal(_scores(again, tower.features, rows), _scores(first, tower.features, rows))
     new = np.array([3, 4])  # of the validation and the test split: the tower's own heads read them
@@ -210,7 +210,9 @@ def test_heads_say_how_far_a_written_value_leads_the_others(shop: Path) -> None:
     tower = model.model.model.vision_tower
     heads = HeadMargins.of(model.model)
     assert heads is not None
-    scores = heads.look(as_input(catalogue_pictures(tower, 32, paths).take(rows)))[1]
+    scores = heads.look(
+        as_input(catalogue_pictures(tower, catalogue_pixels(paths, 32, crop=False), paths).take(rows))
+    )[1]
     assert np.allclose(scores, tower.features.scores(torch.from_numpy(_features(paths, rows))), atol=2e-3)
     place = {tuple(fact): column for column, fact in enumerate(tower.config.told)}
     colours = {value: scores[0][column] for (name, value), column in place.items() if name == "colour"}
@@ -232,7 +234,7 @@ def test_heads_say_how_far_a_written_value_leads_the_others(shop: Path) -> None:
     decoding = Decoding(16, note["max_new_tokens"], "fp32")
     generator = ListingGenerator(model, note, schema, decoding)
     pixels = PixelCache(paths.catalogue, tower.config.image_px, paths.cache, 1)
-    shown = (catalogue_pictures(tower, 32, paths).take(rows), pixels.take(rows))
+    shown = (catalogue_pictures(tower, pixels, paths).take(rows), pixels.take(rows))
     by_row, by_pixels = (generator(pictures, ["shapes"] * 4, constrained=True) for pictures in shown)
     assert [(g.text, g.seen) for g in by_row] == [(g.text, g.seen) for g in by_pixels]
     for one, row in zip(by_row, scores, strict=True):

@@ -16,7 +16,7 @@ from components.encoder.model.params import EncoderParams
 from components.encoder.model.towers.files import load_encoder
 from components.encoder.model.towers.start import starting_model
 from components.opal.model.language.listing_model import as_input
-from components.opal.model.language.pictures import TowerPictures, catalogue_pictures
+from components.opal.model.language.pictures import TowerPictures, catalogue_pictures, catalogue_pixels
 from components.opal.model.language.vision_tower import EncoderVisionTower, load_encoder_weights, tower_config
 from components.stage.paths import Paths
 from tests.model.coloured_shapes import encoder_block
@@ -104,5 +104,5 @@ def test_a_tower_that_is_given_other_weights_looks_with_them() -> None:
 def test_a_tower_that_may_change_and_other_models_read_pixels(workspace: Path) -> None:
     paths = paths_of(workspace)
     for other in (tower(paths, frozen=False), torch.nn.Identity(), None):
-        pictures = catalogue_pictures(other, 32, paths)
+        pictures = catalogue_pictures(other, catalogue_pixels(paths, 32, crop=False), paths)
         assert isinstance(pictures, PixelCache) and pictures.image_px == 32

@@ -23,10 +23,11 @@ from components.encoder.model.crops.errors import BoxError, GroundingDataError
 from components.encoder.model.crops.grounding_file import read_grounding
 from components.encoder.model.towers.files import load_encoder
 from components.grounding.dense.files import load_grounder
+from components.grounding.dense.trunk import trunk_maps
 from components.grounding.errors import GrounderFileError
 from components.grounding.grounding import Proposals, ground
 from components.grounding.params import GroundParams
-from components.grounding.stage import BOXES, Blocks, other_types, run, trunk_maps
+from components.grounding.stage import BOXES, Blocks, other_types, run
 from components.stage.paths import Paths
 from components.stage.record import Record
 from tests.model.damaged_weights import DAMAGE
@@ -149,7 +150,14 @@ def grounded(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]
 def test_two_runs_leave_the_same_bytes(grounded: list[Path]) -> None:
     one, two = ({p.relative_to(f): p.read_bytes() for p in f.rglob("*") if p.is_file()} for f in grounded)
     assert one == two
-    names = {"boxes.parquet", "meta.json", "config.json", "head.safetensors", "checksums.json"}
+    names = {
+        "boxes.parquet",
+        "categories.parquet",
+        "meta.json",
+        "config.json",
+        "head.safetensors",
+        "checksums.json",
+    }
     assert {p.name for p in one} == names
 
 

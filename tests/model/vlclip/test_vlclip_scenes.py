@@ -19,11 +19,11 @@ from components.grounding.dense.calibration import calibrated
 from components.grounding.dense.cut_outs import cut_out
 from components.grounding.dense.files import load_grounder, save_grounder
 from components.grounding.dense.grounder import DenseGrounder
-from components.grounding.dense.reading import AskedTypes, Reader, best_region, read_shape
+from components.grounding.dense.reading import AskedTypes, best_region, read_shape
 from components.grounding.dense.scenes import CELL_PX, Composer
 from components.grounding.dense.teach import Machine, Taught, chosen_pictures, cut_outs_of, taught_head
 from components.grounding.errors import GrounderFileError
-from components.grounding.grounding import ground
+from components.grounding.grounding import AnyOf, ground
 from components.grounding.params import SceneGrounding
 
 COLOURS = {"apple": (210, 40, 40), "leaf": (40, 170, 60), "sky": (50, 80, 220)}
@@ -78,8 +78,7 @@ def machine() -> Machine:
 @pytest.fixture(scope="module")
 def grounder(taught: Taught, machine: Machine) -> DenseGrounder:
     trained = taught_head(taught, METHOD, machine)
-    reader = Reader(maps, trained.head, METHOD.sizes_px, 8)
-    return DenseGrounder(reader, AskedTypes(trained.types, texts, 0.05, 0.5), trained.calibration, 0.4, 1)
+    return DenseGrounder(trained, maps, AskedTypes(trained.types, texts, 0.05, 0.5), 8, 1)
 
 
 def test_a_cut_out_is_the_thing_without_its_ground() -> None:
@@ -203,6 +202,17 @@ def test_a_picture_asked_for_several_things_is_read_once(
     monkeypatch.setattr(grounder.reader, "maps", lambda pixels: read.append(len(pixels)) or maps(pixels))
     together = grounder.propose([picture, other, picture], ["sky", "leaf", "leaf"])
     assert np.allclose(together.boxes, alone, atol=0.02) and sum(read) == 2 * len(METHOD.sizes_px)
+
+
+def test_a_category_is_asked_as_any_of_its_types(grounder: DenseGrounder) -> None:
+    pixels, boxes = street(np.random.default_rng(2))
+    both, unknown = AnyOf("green and blue", ("leaf", "sky")), AnyOf("stones", ("stone",))
+    found, nothing = ground(grounder, [png(pixels)] * 2, [both, unknown], {*COLOURS, "stone"}, 0.0)
+    assert found.point is not None and nothing.fallback and "in no scene" in nothing.reason
+    shown = [boxes["leaf"], boxes["sky"]]
+    assert any((b[:2] <= found.point).all() and (found.point <= b[2:]).all() for b in shown)
+    weights = grounder.asked.weights([both, unknown])
+    assert weights[0] is not None and weights[0].tolist() == [0, 1, 1] and weights[1] is None
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 50), (50, 1), (3, 200), (400, 300)])

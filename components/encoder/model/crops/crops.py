@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from components.catalog.format.images import decode_image
+from components.catalog.format.params import ImageLimits
 from components.encoder.model.crops.boxes import Boxes
 from components.encoder.model.features.pixels import (
     LIMITS,
@@ -25,7 +26,7 @@ from components.encoder.model.features.pixels import (
 from components.stage.resume import sha256_file
 
 
-def crop_square(data: bytes, box: Sequence[float], image_px: int) -> Pixels:
+def crop_square(data: bytes, box: Sequence[float], image_px: int, limits: ImageLimits = LIMITS) -> Pixels:
     """A box of an encoded picture in the middle of a square ``[image_px, image_px, 3]`` uint8.
 
     It is cut out of the picture at the picture's own resolution, not out of an ``image_px`` copy: a crop of
@@ -35,7 +36,7 @@ def crop_square(data: bytes, box: Sequence[float], image_px: int) -> Pixels:
     from PIL import Image
 
     x0, y0, x1, y1 = box
-    image = decode_image(data, LIMITS, target_px=math.ceil(image_px / max(x1 - x0, y1 - y0)))
+    image = decode_image(data, limits, target_px=math.ceil(image_px / max(x1 - x0, y1 - y0)))
     width, height = image.size
     region = (x0 * width, y0 * height, x1 * width, y1 * height)
     sides = _within(x1 - x0, y1 - y0, image_px)

@@ -1,4 +1,4 @@
-"""Reading ``boxes.parquet``: a valid box for every product of the catalogue, whoever wrote the file."""
+"""Reading files of boxes: a valid box for every product of the catalogue, whoever wrote the file."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from components.stage.errors import InvalidDataError
 COLUMNS = ("product_id", "box", "score", "fallback", "reason", "point")
 TAUGHT, CENTRE = "scenes", "centre"  # methods of meta.json: a dense head, or no head could be taught
 DENSE_HEAD = "dense_head"
+BY_TYPE, BY_CATEGORY = "boxes.parquet", "categories.parquet"  # asked with a product's type, or category
 
 
 @dataclass(frozen=True)
@@ -51,24 +52,39 @@ def made_by(folder: Path) -> str:
     Raises:
         GroundingDataError: its ``meta.json`` is damaged.
     """
+    method = _method(folder)
+    return DENSE_HEAD if method in (TAUGHT, CENTRE) else method.replace("-", "_")
+
+
+def by_dense_head(folder: Path) -> bool:
+    """Whether a taught dense head made the boxes: no detector, and no centre crops in its place.
+
+    Raises:
+        GroundingDataError: the folder's ``meta.json`` is damaged.
+    """
+    return _method(folder) == TAUGHT
+
+
+def _method(folder: Path) -> str:
     file = folder / "meta.json"
     try:
-        method = json.loads(file.read_text(encoding="utf-8"))["made"]["method"] if file.exists() else TAUGHT
+        if not file.exists():
+            return TAUGHT
+        return str(json.loads(file.read_text(encoding="utf-8"))["made"]["method"])
     except (OSError, ValueError, KeyError, TypeError):
         raise GroundingDataError(
             f"{file} does not say what made the boxes; run 'vitrine run --until ground'."
         ) from None
-    return DENSE_HEAD if method in (TAUGHT, CENTRE) else str(method).replace("-", "_")
 
 
-def read_grounding(folder: Path, product_ids: Sequence[str]) -> Grounding:
-    """The boxes of a grounding folder, for exactly these products in this order.
+def read_grounding(folder: Path, product_ids: Sequence[str], name: str = BY_TYPE) -> Grounding:
+    """The boxes of a grounding folder's file ``name``, for exactly these products in this order.
 
     Raises:
         GroundingDataError: the file is missing or damaged, or is of another catalogue.
         BoxError: a box is not four finite fractions in order inside the picture.
     """
-    file = folder / "boxes.parquet"
+    file = folder / name
     rows = table_of(file, COLUMNS, GroundingDataError, "ground").to_pylist()
     if [r["product_id"] for r in rows] != list(product_ids):
         raise GroundingDataError(

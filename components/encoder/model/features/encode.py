@@ -68,6 +68,7 @@ class PictureEncoder:
         self.precision = computed_in(precision, self.device)
         self.encoder = encoder.to(self.device, memory_format=torch.channels_last).eval()
         self.computed = (self.precision, str(batch_size), self.device.type, *LIBRARIES)
+        self.image_sha256 = image_sha256
         self.image_key = (f"image features {VERSION}", image_sha256, *self.computed)
 
     @cached_property

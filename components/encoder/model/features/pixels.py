@@ -37,11 +37,11 @@ VERSION = "1"  # of the decoding below: raise it when the pixels it gives change
 ROWS_AT_ONCE = 256
 
 
-def square(data: bytes, image_px: int) -> Pixels:
+def square(data: bytes, image_px: int, limits: ImageLimits = LIMITS) -> Pixels:
     """One encoded picture stretched to ``[image_px, image_px, 3]`` uint8; fractions of a box stay true."""
     from PIL import Image
 
-    image = decode_image(data, LIMITS, target_px=image_px)
+    image = decode_image(data, limits, target_px=image_px)
     return np.asarray(image.resize((image_px, image_px), Image.Resampling.BICUBIC))
 
 

@@ -107,7 +107,7 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
     rows, schema = read_rows(paths.catalogue), read_schema(paths.catalogue / "schema.json")
     refined = refined_listings(paths.refined)
     everything = read_held_out_listings(rows, how, paths.truth, refined)
-    take = picture_features(paths, how, params.listing.precision).take
+    features = picture_features(paths, how, params.listing)
     asking = Asking(how, schema, paths)
     metrics: dict[str, Any] = {"_tests": []}
     tables: dict[str, Any] = {}
@@ -115,10 +115,10 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
         held_out = inside(everything, name)
         evaluation = ListingEvaluation(held_out, schema, how.seed, how.bootstrap_samples, COMPARED)
         known = carried(rows, refined, name, schema.categories[name])
-        near = neighbour_rows(known.rows, held_out.positions, known.refined, paths.embeddings, how.neighbours)
+        near = neighbour_rows(known.rows, held_out.positions, known.refined, features, how.neighbours)
         baselines: dict[str, Sequence[Listing | None]] = {
             "vote_of_others": [voted(n) for n in near],
-            "probe_of_others": probe_of_others(known, held_out, schema, take),
+            "probe_of_others": probe_of_others(known, held_out, schema, features.take),
         }
         for row, listings in baselines.items():
             same = as_generated(listings, held_out.targets, schema)

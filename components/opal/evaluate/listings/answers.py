@@ -8,11 +8,13 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from components.catalog.format.schema import CatalogSchema
+from components.encoder.model.crops.grounding_file import BY_CATEGORY, read_grounding
+from components.encoder.model.features.rows import read_rows
 from components.opal.evaluate.listings.held_out import HeldOutListings
 from components.opal.model.certainty.abstain import Stated, about_point, threshold_of, without_doubtful
 from components.opal.model.certainty.certainty import Certainty
 from components.opal.model.language.listing_model import ListingModel
-from components.opal.model.language.pictures import catalogue_pictures, tower_of
+from components.opal.model.language.pictures import pictures_of
 from components.opal.model.params import DescribeParams, ListingEvalParams
 from components.opal.model.writing.generate import Decoding, Generated, ListingGenerator
 from components.stage.paths import Paths
@@ -21,10 +23,14 @@ USUAL_POINT = DescribeParams()  # of a profile that says nothing else
 
 
 class Described(NamedTuple):
-    """What ``vitrine describe`` would leave of answers, and a sentence on what it leaves out."""
+    """What ``vitrine describe`` would leave of answers, and a sentence on what it leaves out.
+
+    ``boxes``: x0 y0 x1 y1 of each photo that was read, None of a whole one; empty where all are whole.
+    """
 
     stated: list[Stated]
     point: str
+    boxes: Sequence[Sequence[float] | None] = ()
 
 
 class Written(NamedTuple):
@@ -58,7 +64,7 @@ class Asking:
             note: of the model's ``listing.json``. what: name of the row, for the line of progress.
             certainty: of the model, by which values are changed and confidences calibrated.
         """
-        pictures = catalogue_pictures(tower_of(model.model), note["image_px"], self.paths)
+        pictures = pictures_of(model.model, note, self.paths)
         shown = pictures.take(held_out.positions)
         decoding = Decoding(self.params.batch_size, note["max_new_tokens"], note["precision"])
         generator = ListingGenerator(model, note, self.schema, decoding)
@@ -71,7 +77,15 @@ class Asking:
             )
             same = [h is f for f, h in zip(free, held, strict=True)]  # which the count of tokens asks
             free, held = sure, [f if alike else h for f, h, alike in zip(sure, also, same, strict=True)]
-        return Written(free, held, self._described(held, categories, generator, certainty))
+        described = self._described(held, categories, generator, certainty)
+        return Written(free, held, described._replace(boxes=self._boxes(note, held_out)))
+
+    def _boxes(self, note: dict[str, Any], held_out: HeldOutListings) -> list[list[float] | None]:
+        if not note["crop"]:
+            return []
+        names = [row["product_id"] for row in read_rows(self.paths.catalogue)]
+        found = read_grounding(self.paths.grounding, names, BY_CATEGORY)
+        return [None if found.fallback[i] else found.boxes[i].tolist() for i in held_out.positions]
 
     def _described(
         self,

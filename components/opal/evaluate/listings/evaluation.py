@@ -34,7 +34,12 @@ from components.retrieval.significance import bootstrap_interval, paired_bootstr
 Floats = npt.NDArray[np.float64]
 MODES = ("raw", "constrained")
 CHANCES = pa.list_(pa.struct([("name", pa.string()), ("value", pa.float64())]))
-SHOWN = (("stated_title", pa.string()), ("left_out", CHANCES), ("point", pa.string()))
+SHOWN = (
+    ("stated_title", pa.string()),
+    ("left_out", CHANCES),
+    ("point", pa.string()),
+    ("box", pa.list_(pa.float32())),  # of the photo, that the model read; null: all of it
+)
 SLICED = ("attribute_f1", "hallucination_rate")
 EQUAL_TO = "sft_refined"  # at whose completion rows are compared
 RELIANCE = "picture_reliance"
@@ -67,11 +72,12 @@ class Measured:
 
 
 def _shown(described: Described, i: int) -> dict[str, Any]:
-    """Columns ``SHOWN`` of a product: title of what is stated, and how sure of what is left out."""
+    """Columns ``SHOWN`` of a product: what is stated, how sure of what is left out, and what was read."""
     one = described.stated[i]
     title = one.generated.listing.title if one.generated.listing else ""
     left_out = [{"name": name, "value": chance} for name, chance in sorted(one.left_out.items())]
-    return {"stated_title": title, "left_out": left_out, "point": described.point}
+    box = described.boxes[i] if described.boxes else None
+    return {"stated_title": title, "left_out": left_out, "point": described.point, "box": box}
 
 
 def prefixed(mode: str, name: str) -> str:

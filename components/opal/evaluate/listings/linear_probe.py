@@ -8,27 +8,27 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from components.catalog.format.schema import CatalogSchema
 from components.encoder.model.features.attribute_probe import ABSENT, Answer, AttributeProbe, Stated
 from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.features.picture_features import FeatureCache
-from components.encoder.model.features.pixels import PixelCache
 from components.encoder.model.towers.files import load_encoder
 from components.opal.evaluate.listings.held_out import HeldOutListings
 from components.opal.evaluate.listings.nearest import as_generated, calibrated_on
+from components.opal.model.language.pictures import catalogue_pixels, reads_crops
 from components.opal.model.listing_text import Listing
-from components.opal.model.params import ListingEvalParams
+from components.opal.model.params import ListingEvalParams, ListingParams
 from components.opal.model.writing.generate import Generated
 from components.stage.paths import Paths
 
 
-def picture_features(paths: Paths, params: ListingEvalParams, precision: str) -> FeatureCache:
-    """Frozen features of every product's picture, as the encoder's own stages keep them."""
+def picture_features(paths: Paths, params: ListingEvalParams, listing: ListingParams) -> FeatureCache:
+    """Frozen features of every product's picture, or of the crop of it that the listing model reads."""
     loaded = load_encoder(paths.encoder)
-    pixels = PixelCache(paths.catalogue, loaded.encoder.image_px, paths.cache, torch.get_num_threads())
-    return FeatureCache(pixels, BatchEncoder(loaded, params.picture_batch_size, precision), paths.cache)
+    pixels = catalogue_pixels(paths, loaded.encoder.image_px, reads_crops(listing, paths))
+    encoder = BatchEncoder(loaded, params.picture_batch_size, listing.precision)
+    return FeatureCache(pixels, encoder, paths.cache)
 
 
 def refined_positions(

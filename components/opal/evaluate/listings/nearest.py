@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,12 +11,12 @@ import numpy.typing as npt
 
 from components.catalog.format.attributes import as_value, each
 from components.catalog.format.schema import CatalogSchema
+from components.encoder.model.features.picture_features import FeatureCache
 from components.opal.evaluate.listings.measures import Target
 from components.opal.model.certainty.certainty import Certainty
 from components.opal.model.certainty.measure import Asked, learn_certainty, usual_of
 from components.opal.model.listing_text import Listing, answer_text
 from components.opal.model.writing.generate import Generated
-from components.retrieval.embeddings import read_embeddings
 
 
 def nearest_rows(
@@ -68,21 +67,19 @@ def neighbour_rows(
     rows: Sequence[dict[str, Any]],
     positions: npt.NDArray[np.int64],
     refined: dict[str, Listing],
-    embeddings: Path,
+    features: FeatureCache,
     k: int,
 ) -> list[list[Listing]]:
     """Refined listings of the ``k`` nearest training pictures of the category, per measured product."""
-    ids, vectors, _ = read_embeddings(embeddings)
-    at = {name: i for i, name in enumerate(ids)}
     train = [
         i
         for i, row in enumerate(rows)
         if row["split"] == "train" and row["product_id"] in refined and refined[row["product_id"]].title
     ]
     near = nearest_rows(
-        vectors[[at[rows[i]["product_id"]] for i in positions]],
+        features.vectors(positions),
         [rows[i]["category"] for i in positions],
-        vectors[[at[rows[i]["product_id"]] for i in train]],
+        features.vectors(np.array(train, dtype=np.int64)),
         [rows[i]["category"] for i in train],
         k,
     )

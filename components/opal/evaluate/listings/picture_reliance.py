@@ -13,7 +13,7 @@ from components.opal.evaluate.listings.answers import Asking
 from components.opal.evaluate.listings.held_out import HeldOutListings
 from components.opal.model.arrangement import arranged
 from components.opal.model.language.listing_model import ListingModel
-from components.opal.model.language.pictures import catalogue_pictures, tower_of
+from components.opal.model.language.pictures import pictures_of
 from components.opal.model.listing_text import answer_text, question
 from components.opal.model.sft.likelihood import answer_log_probabilities
 from components.opal.model.sft.samples import LISTING, Sample
@@ -39,7 +39,7 @@ def picture_reliance(
     out = np.full(len(answers), np.nan)
     if not asked:
         return out
-    pictures = catalogue_pictures(tower_of(model.model), note["image_px"], asking.paths)
+    pictures = pictures_of(model.model, note, asking.paths)
     questions = [question(note["prompt"], category) for category in categories]
     samples = [
         Sample("", int(held_out.positions[at]), categories[i], LISTING, questions[i], answers[i])

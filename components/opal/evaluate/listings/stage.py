@@ -63,11 +63,12 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
     held_out = read_held_out_listings(rows, how, paths.truth, refined)
     evaluation = ListingEvaluation(held_out, schema, how.seed, how.bootstrap_samples)
     categories = [target.category for target in held_out.targets]
+    features = picture_features(paths, how, params.listing)
     with record.timed("nearest"):
-        near = neighbour_rows(rows, held_out.positions, refined, paths.embeddings, how.neighbours)
+        near = neighbour_rows(rows, held_out.positions, refined, features, how.neighbours)
         measured = {target.product_id for target in held_out.targets}
         unseen = refined_positions(rows, refined, "validation", measured)
-        others = neighbour_rows(rows, unseen, refined, paths.embeddings, how.neighbours)
+        others = neighbour_rows(rows, unseen, refined, features, how.neighbours)
         for name, answer in (("nearest_neighbour", copied), ("nearest_vote", voted)):
             seen = [Generated("", listing := answer(n), shares(n, listing)) for n in others]
             certainty = calibrated_on(seen, unseen, rows, refined)
@@ -79,7 +80,6 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
             same = certainty.calibrated(same, categories)
             evaluation.add(name, same, same)
     with record.timed("linear_probe"):
-        features = picture_features(paths, how, params.listing.precision)
         titles = [n[0].title if n else "" for n in near]
         same = probed(Known(rows, refined, features), held_out, titles, schema)
         evaluation.add("linear_probe", same, same)

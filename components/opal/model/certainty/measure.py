@@ -13,12 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from components.catalog.format.attributes import facts
 from components.catalog.format.schema import read_schema
 from components.encoder.model.features.picture_features import FeatureCache
-from components.encoder.model.features.pixels import PixelCache
 from components.encoder.model.features.rows import read_rows
 from components.opal.model.certainty.calibration import Value, fit_calibration
 from components.opal.model.certainty.certainty import (
@@ -33,7 +31,7 @@ from components.opal.model.certainty.certainty import (
 from components.opal.model.certainty.likeness import PICTURES, Likeness
 from components.opal.model.certainty.promise import Curve, Judged, risk_curve
 from components.opal.model.language.listing_model import ListingModel
-from components.opal.model.language.pictures import catalogue_pictures, tower_of
+from components.opal.model.language.pictures import catalogue_pixels, pictures_of, tower_of
 from components.opal.model.language.vision_tower import EncoderVisionTower
 from components.opal.model.listing_text import Listing
 from components.opal.model.listings import refined_listings
@@ -57,7 +55,7 @@ def measure_certainty(
     at = at[[rows[i]["product_id"] in refined for i in at]] if len(at) else at
     generated: list[Generated] = []
     if len(at):
-        pictures = catalogue_pictures(tower_of(model.model), note["image_px"], paths)
+        pictures = pictures_of(model.model, note, paths)
         decoding = Decoding(params.batch_size, note["max_new_tokens"], note["precision"])
         generator = ListingGenerator(model, note, schema, decoding)
         categories = [rows[i]["category"] for i in at]
@@ -69,7 +67,11 @@ def measure_certainty(
     tower = tower_of(model.model)
     if not isinstance(tower, EncoderVisionTower) or not tower.config.frozen:
         return Certainty(certainty)
-    return _with_pictures(certainty, tower, (_drawn(rows, "train", PICTURES, params.seed), at), params, paths)
+    features = FeatureCache(
+        catalogue_pixels(paths, tower.config.image_px, note["crop"]), tower.seeing, paths.cache
+    )
+    drawn = _drawn(rows, "train", PICTURES, params.seed), at
+    return _with_pictures(certainty, features, drawn, params.usual_share)
 
 
 class Asked(NamedTuple):
@@ -139,23 +141,17 @@ def _drawn(rows: Rows, split: str, count: int, seed: int) -> Ints:
 
 
 def _with_pictures(
-    file: CertaintyFile,
-    tower: EncoderVisionTower,
-    drawn: tuple[Ints, Ints],
-    params: CertaintyParams,
-    paths: Paths,
+    file: CertaintyFile, features: FeatureCache, drawn: tuple[Ints, Ints], usual_share: float
 ) -> Certainty:
     """The same with what training pictures look like, and how unlike them those of validation are.
 
     Args:
-        tower: frozen. drawn: catalogue rows of the train and of the validation split.
+        drawn: catalogue rows of the train and of the validation split.
     """
     train, at = drawn
     if len(train) < 2 or not len(at):
         return Certainty(file)
-    pixels = PixelCache(paths.catalogue, tower.config.image_px, paths.cache, torch.get_num_threads())
-    features = FeatureCache(pixels, tower.seeing, paths.cache)
     likeness = Likeness.of(features.take(train))
     usual = likeness.unlikeness(features.take(at))
-    limit = float(np.quantile(usual, params.usual_share, method="higher"))
+    limit = float(np.quantile(usual, usual_share, method="higher"))
     return Certainty(file.model_copy(update={"most_unlike": limit}), likeness)

@@ -16,8 +16,8 @@ import torch
 from components.encoder.model.features.rows import read_rows
 from components.opal.model.certainty.measure import measure_certainty
 from components.opal.model.dpo.preferring import prefer
-from components.opal.model.language.files import load_listing_model, read_note
-from components.opal.model.language.pictures import catalogue_pictures, tower_of
+from components.opal.model.language.files import GROUNDER, load_listing_model, read_note
+from components.opal.model.language.pictures import pictures_of
 from components.opal.model.listings import read_parquet
 from components.opal.model.params import DpoParams, ListingParams
 from components.opal.model.preferences.pairs import Pair
@@ -71,7 +71,7 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
         note.pop("format")
         pairs = read_pairs(paths.preferences)
         positions = {row["product_id"]: i for i, row in enumerate(read_rows(paths.catalogue))}
-        pictures = catalogue_pictures(tower_of(model.model), note["image_px"], paths)
+        pictures = pictures_of(model.model, note, paths)
         inputs = (paths.catalogue, paths.preferences, start)
         course = Run(dpo, params.listing, resume_of(record.stage, params, inputs))
     with record.timed("train"):
@@ -79,7 +79,8 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
     folder, curves = paths.listing / params.variant, paths.plots / f"{params.variant}.csv"
     with record.timed("certainty"):
         certainty = measure_certainty(done.model, note, params.listing.certainty, paths)
-    publish(done, note, certainty, Published(folder, curves, course.resume))
+    grounder = start / GROUNDER if note["crop"] else None
+    publish(done, note, certainty, Published(folder, curves, course.resume, grounder))
     record.outputs = [str(folder), str(curves)]
     record.timing("waiting_for_data", done.data_seconds)
     training, last = dpo.training, done.curves[-max(1, len(done.curves) // 10) :]

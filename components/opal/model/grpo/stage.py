@@ -18,14 +18,14 @@ from PIL import Image
 from trl import GRPOConfig, GRPOTrainer
 
 from components.catalog.format.schema import CatalogSchema, read_schema
-from components.encoder.model.features.pixels import PixelCache
 from components.encoder.model.features.rows import read_rows
 from components.opal.model.arrangement import arranged
 from components.opal.model.certainty.measure import measure_certainty
 from components.opal.model.errors import ListingDataError
 from components.opal.model.grpo.reward import reward
-from components.opal.model.language.files import load_listing_model, read_note
+from components.opal.model.language.files import GROUNDER, load_listing_model, read_note
 from components.opal.model.language.listing_model import ListingModel
+from components.opal.model.language.pictures import catalogue_pixels
 from components.opal.model.listing_text import Listing, question
 from components.opal.model.listings import left_to_preferences, refined_listings
 from components.opal.model.params import GrpoParams, ListingParams
@@ -67,7 +67,7 @@ class Photos:
         random = np.random.default_rng(params.seed)
         epochs = -(-needed // len(chosen))
         self.order = np.concatenate([random.permutation(chosen) for _ in range(epochs)])[:needed]
-        self.pixels = PixelCache(paths.catalogue, note["image_px"], paths.cache, params.threads)
+        self.pixels = catalogue_pixels(paths, note["image_px"], note["crop"])
 
     def _known(self, row: int) -> bool:
         return bool(self.listing(row).attributes)
@@ -154,7 +154,8 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
     with record.timed("certainty"):
         certainty = measure_certainty(done.model, note, params.listing.certainty, paths)
     folder, curves = paths.listing / "grpo", paths.plots / "grpo.csv"
-    publish(done, note, certainty, Published(folder, curves, course.resume))
+    grounder = start / GROUNDER if note["crop"] else None
+    publish(done, note, certainty, Published(folder, curves, course.resume, grounder))
     record.outputs = [str(folder), str(curves)]
     record.metrics = {"final_loss": done.curves[-1]["loss"], "final_reward": done.curves[-1]["reward"]}
     record.curves = done.shown("loss", "reward", "tokens")

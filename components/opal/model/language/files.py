@@ -1,8 +1,12 @@
-"""A listing model on disk: safetensors, JSON, tokenizer files and nothing else."""
+"""A listing model on disk: safetensors, JSON, tokenizer files and nothing else.
+
+One that reads crops holds a folder more: the dense head that finds them on the maps of its own tower.
+"""
 
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,12 +41,17 @@ if TYPE_CHECKING:
 FORMAT = 1
 NOTE = "listing.json"  # format, and how the model is asked
 ALLOWED = (".safetensors", ".json", ".jinja", ".txt", ".md")
+GROUNDER = "grounder"  # folder of the dense head
 NEEDED = ("config.json", "processor_config.json", "tokenizer.json", NOTE)
 SHARD_BYTES = "2GB"
 
 
 def save_listing_model(
-    model: ListingModel, note: dict[str, Any], folder: Path, certainty: Certainty | None = None
+    model: ListingModel,
+    note: dict[str, Any],
+    folder: Path,
+    certainty: Certainty | None = None,
+    grounder: Path | None = None,
 ) -> None:
     """Write the model folder; ``folder`` must not exist. ``note`` becomes listing.json."""
     folder.mkdir(parents=True)
@@ -59,6 +68,8 @@ def save_listing_model(
     _without_paths(folder / "config.json")
     if certainty is not None:
         certainty.save(folder)
+    if grounder is not None:
+        shutil.copytree(grounder, folder / GROUNDER)
     write_checksums(folder)
     check_listing_folder(folder)
 
@@ -83,13 +94,14 @@ def check_listing_folder(folder: Path) -> None:
             f"There is no model at {folder}; run 'vitrine run opal' or 'dvc pull {folder}'."
         )
     files = sorted(p for p in folder.rglob("*") if not p.is_dir())
-    wrong = [p for p in files if p.suffix not in ALLOWED or p.parent != folder or p.is_symlink()]
+    places = (folder, folder / GROUNDER)
+    wrong = [p for p in files if p.suffix not in ALLOWED or p.parent not in places or p.is_symlink()]
     if wrong:
         names = ", ".join(str(p.relative_to(folder)) for p in wrong[:5])
         raise ListingModelFileError(
             f"{folder} holds {names}; only safetensors, JSON and tokenizer files are loaded: remove the rest."
         )
-    present = {p.name for p in files}
+    present = {p.name for p in files if p.parent == folder}
     missing = [name for name in NEEDED if name not in present] + [
         name for name in _weight_files(folder, present) if name not in present
     ]
@@ -106,7 +118,8 @@ def check_listing_folder(folder: Path) -> None:
                 f"{path} is cut or damaged ({error}); train or pull the model again."
             ) from None
     try:
-        check_files(folder)
+        for place in filter(Path.is_dir, places):
+            check_files(place)
     except (OSError, ValueError) as error:
         raise ListingModelFileError(f"{folder} is damaged: {error}; train or pull the model again.") from None
 

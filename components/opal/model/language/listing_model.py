@@ -37,6 +37,8 @@ from components.opal.model.language.pictures import (
     Pictures,
     TowerPictures,
     catalogue_pictures,
+    catalogue_pixels,
+    reads_crops,
     tower_of,
 )
 from components.opal.model.language.tokenizer import CHAT_TEMPLATE, IMAGE, learn_listing_tokenizer
@@ -96,7 +98,7 @@ def create_listing_model(
     """
     if params.pretrained is not None:
         side = params.pretrained.image_px
-        return _pretrained(params.pretrained), catalogue_pictures(None, side, paths)
+        return _pretrained(params.pretrained), catalogue_pixels(paths, side, crop=False)
     register_tower()
     language, vision = params.language, params.vision
     tokenizer = learn_listing_tokenizer(material.texts, language.vocabulary_size, language.context_length)
@@ -111,7 +113,8 @@ def create_listing_model(
     plain_attention(model)
     load_encoder_weights(model.model.vision_tower, encoder)
     model.model.vision_tower.eval()
-    pictures = catalogue_pictures(model.model.vision_tower, tower.image_px, paths)
+    pixels = catalogue_pixels(paths, tower.image_px, reads_crops(params, paths))
+    pictures = catalogue_pictures(model.model.vision_tower, pixels, paths)
     model.model.vision_tower.whiten(as_input(pictures.take(material.shown)))
     if columns and isinstance(pictures, TowerPictures):
         pictures.fit_heads(material.values, columns)

@@ -7,7 +7,7 @@ cache under ``.vitrine/cache``; delete it and nothing changes but time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from components.encoder.model.crops.crops import CropCache
+from components.encoder.model.crops.grounding_file import BY_CATEGORY, by_dense_head, read_grounding
 from components.encoder.model.features.picture_features import (
     FeatureCache,
     Kept,
@@ -27,6 +29,7 @@ from components.encoder.model.features.rows import read_rows
 from components.encoder.model.towers.files import part_sha256
 from components.opal.model.language.value_heads import Fact, StatedValues, fit_heads, fold_of
 from components.opal.model.language.vision_tower import EncoderVisionTower, whole_tokens
+from components.opal.model.params import ListingParams
 from components.stage.paths import Paths
 from components.stage.progress import Progress
 
@@ -119,14 +122,40 @@ def _tokens(
         progress.advance(len(chosen))
 
 
-def catalogue_pictures(tower: Any, image_px: int, paths: Paths) -> Pictures:
+def reads_crops(params: ListingParams, paths: Paths) -> bool:
+    """Whether a new model is to read the box of its photo's category: only if it can find boxes by itself.
+
+    It can where its tower is the encoder's and stays so, for the dense head reads that tower's maps.
+    """
+    vision = params.vision
+    return params.pretrained is None and vision.frozen and vision.crop and by_dense_head(paths.grounding)
+
+
+def catalogue_pixels(paths: Paths, image_px: int, crop: bool) -> PixelCache:
+    """Square pictures of every product: its whole picture, or the box of what is of its category.
+
+    Raises:
+        GroundingDataError: there are no boxes of these products.
+    """
+    threads = torch.get_num_threads()
+    if not crop:
+        return PixelCache(paths.catalogue, image_px, paths.cache, threads)
+    names = [row["product_id"] for row in read_rows(paths.catalogue)]
+    boxes = read_grounding(paths.grounding, names, BY_CATEGORY).boxes
+    return CropCache(paths.catalogue, boxes, image_px, paths.cache, threads)
+
+
+def pictures_of(model: Any, note: Mapping[str, Any], paths: Paths) -> Pictures:
+    """The catalogue's pictures as a trained model reads them; ``note`` is its listing.json."""
+    return catalogue_pictures(tower_of(model), catalogue_pixels(paths, note["image_px"], note["crop"]), paths)
+
+
+def catalogue_pictures(tower: Any, pixels: PixelCache, paths: Paths) -> Pictures:
     """The catalogue's pictures for a model with this vision tower.
 
     Args:
-        image_px: side of the pictures where the model wants pixels: its tower may change, or is of another
-            library.
+        pixels: as they are where the model wants pixels: its tower may change, or is of another library.
     """
-    pixels = PixelCache(paths.catalogue, image_px, paths.cache, torch.get_num_threads())
     if isinstance(tower, EncoderVisionTower) and tower.config.frozen:
         heads = tower.features is not None and tower.features.told is not None
         return TowerPictures(tower, pixels, paths.cache, _folds(paths.catalogue) if heads else None)

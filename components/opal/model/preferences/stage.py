@@ -13,9 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from components.encoder.model.features.pixels import PixelCache
 from components.opal.model.language.files import load_listing_model, read_note
-from components.opal.model.language.pictures import catalogue_pictures, tower_of
+from components.opal.model.language.pictures import catalogue_pixels, pictures_of
 from components.opal.model.params import PreferencesParams
 from components.opal.model.preferences.own_answers import OwnAnswers
 from components.opal.model.preferences.pair_maker import PairMaker
@@ -71,7 +70,7 @@ def _pairs(params: PreferencesParams, paths: Paths, record: Record) -> list[Pair
     """Pairs of each kind, as many as its share asks for."""
     tuned = paths.listing / "sft_refined"
     model, note = load_listing_model(tuned), read_note(tuned)
-    pictures = catalogue_pictures(tower_of(model.model), note["image_px"], paths)
+    pictures = pictures_of(model.model, note, paths)
     first = as_images(model, pictures.take(np.zeros(1, dtype=np.int64)))[0]
     fitting = Fitting(model, first, note["max_new_tokens"])
     maker = PairMaker(paths.catalogue, paths.refined, paths.embeddings, note, params, fitting=fitting)
@@ -81,7 +80,7 @@ def _pairs(params: PreferencesParams, paths: Paths, record: Record) -> list[Pair
         ListingGenerator(model, note, maker.schema, decoding)
         for decoding in (Decoding(*limits, params.temperature, params.top_p), Decoding(*limits))
     )
-    pixels = PixelCache(paths.catalogue, note["image_px"], paths.cache, params.threads)
+    pixels = catalogue_pixels(paths, note["image_px"], note["crop"])
     answers = OwnAnswers(sampling, greedy, pictures, pixels)
     pairs: list[Pair] = []
     for kind in ("verified", "views", "corrected"):

@@ -12,7 +12,7 @@ from components.catalog.format.schema import read_schema
 from components.opal.model.arrangement import arranged
 from components.opal.model.certainty.measure import measure_certainty
 from components.opal.model.language.listing_model import ListingModel
-from components.opal.model.language.pictures import Pictures
+from components.opal.model.language.pictures import Pictures, reads_crops
 from components.opal.model.params import ListingParams, SftParams
 from components.opal.model.sft.fitted import fitted
 from components.opal.model.sft.samples import (
@@ -58,16 +58,18 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
         lessons, left_out = _fitted(params, lessons, model, pictures, paths)
         samples = lessons.order(sft)
         samples = of_one_length(samples, _tokens(model, samples), per_step(sft), sft.seed)
-        inputs = (paths.catalogue, paths.refined, paths.encoder)
+        inputs = (paths.catalogue, paths.refined, paths.encoder, paths.grounding)
         course = Run(sft, listing, resume_of(record.stage, params, inputs))
     with record.timed("train"):
         tuned = tune(model, samples, pictures.take, course)
     name = f"sft_{params.variant}"
     folder, curves = paths.listing / name, paths.plots / f"{name}.csv"
-    note = note_of(listing, pictures.image_px, lessons.lesson)
+    crop = reads_crops(listing, paths)
+    note = note_of(listing, pictures.image_px, lessons.lesson, crop)
     with record.timed("certainty"):
         certainty = measure_certainty(tuned.model, note, listing.certainty, paths)
-    publish(tuned, note, certainty, Published(folder, curves, course.resume))
+    grounder = paths.grounder if crop else None
+    publish(tuned, note, certainty, Published(folder, curves, course.resume, grounder))
     record.outputs = [str(folder), str(curves)]
     record.timing("waiting_for_data", tuned.data_seconds)
     record.metrics = {

@@ -16,14 +16,15 @@ from components.opal.model.sft.samples import Lessons, Sample
 from components.stage.paths import Paths
 
 
-def note_of(params: ListingParams, image_px: int, lesson: Lesson) -> dict[str, Any]:
-    """What listing.json says: how the model is to be asked."""
+def note_of(params: ListingParams, image_px: int, lesson: Lesson, crop: bool = False) -> dict[str, Any]:
+    """What listing.json says: how the model is to be asked; ``crop`` as of :class:`Note`."""
     return {
         "prompt": params.prompt,
         "taught": params.taught.model_dump(mode="json"),
         "titles": lesson.titles.model_dump(mode="json"),
         "attributes": {category: list(names) for category, names in lesson.attributes.items()},
         "image_px": image_px,
+        "crop": crop,
         "base": params.pretrained.model if params.pretrained else None,
         "max_title_chars": params.max_title_chars,
         "max_new_tokens": params.max_new_tokens,

@@ -85,17 +85,22 @@ def finished(trainer: Any, model: ListingModel) -> ListingModel:
 
 @dataclass(frozen=True)
 class Published:
-    """Where a training's model folder and curves go, and where what a killed run would have needed lies."""
+    """Where a training's model folder and curves go, and where what a killed run would have needed lies.
+
+    ``grounder`` is the folder of the dense head that finds crops in new photos; None: the model reads whole
+    pictures.
+    """
 
     folder: Path
     curves: Path
     resume: Path
+    grounder: Path | None = None
 
 
 def publish(tuned: Tuned, note: dict[str, Any], certainty: Certainty, to: Published) -> None:
     """Write the model with its ``note`` and ``certainty``, and the curves; the resume state goes."""
     with published(to.folder) as temporary:
-        save_listing_model(tuned.model, note, temporary, certainty)
+        save_listing_model(tuned.model, note, temporary, certainty, to.grounder)
     write_text(to.curves, curves_csv(tuned.curves))
     for state in to.resume.iterdir():
         shutil.rmtree(state) if state.is_dir() else state.unlink()
