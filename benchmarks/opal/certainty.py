@@ -147,7 +147,7 @@ def other_pictures(folder: Path, photos: Path, count: int, precision: float) -> 
     )
     for category in sorted(set(asked)):
         those = [data[i] for i in np.flatnonzero(asked == category)]
-        part = reader.pixels(those, [category] * len(those))
+        part = reader.read(those, [category] * len(those)).pixels
         fields += len(part) * len(schema.categories[category].attributes)
         for way, (speaker.threshold, looks) in ways.items():
             speaker.certainty = checked if looks else unchecked

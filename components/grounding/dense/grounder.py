@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -44,52 +44,67 @@ class DenseGrounder:
         return self.calibration.threshold
 
     def propose(self, pictures: Sequence[bytes], prompts: Sequence[Prompt]) -> Proposals:
-        """One box per picture; a picture that cannot be read or a word near no type is a problem."""
+        """One box per picture; a picture that cannot be read or a word near no type is a problem.
+
+        A picture that is asked for several things is decoded, read and outlined once.
+        """
+        once: dict[bytes, int] = {}
+        of = [once.setdefault(data, len(once)) for data in pictures]
         with ThreadPoolExecutor(self.threads) as pool:
-            images = list(pool.map(self._decoded, pictures))
+            images = list(pool.map(self._decoded, once))
         weights = self.asked.weights(prompts)
         problems = [
-            NO_PICTURE if image is None else NOT_LEARNED if w is None else ""
-            for image, w in zip(images, weights, strict=True)
+            NO_PICTURE if images[at] is None else NOT_LEARNED if w is None else ""
+            for at, w in zip(of, weights, strict=True)
         ]
-        boxes, points = np.full((len(images), 4), np.nan), np.full((len(images), 2), np.nan)
-        scores = np.full(len(images), np.nan)
-        rows = [i for i, problem in enumerate(problems) if not problem]
-        if rows:
-            for i, likely in zip(rows, self._maps(rows, pictures, images, weights), strict=True):
+        boxes, points = np.full((len(of), 4), np.nan), np.full((len(of), 2), np.nan)
+        scores = np.full(len(of), np.nan)
+        asked: dict[int, list[int]] = {}  # of a picture, the rows that ask it
+        for i, problem in enumerate(problems):
+            if not problem:
+                asked.setdefault(of[i], []).append(i)
+        if asked:
+            shown = [image for at in asked if (image := images[at]) is not None]
+            groups = list(asked.values())
+            for i, likely in self._maps(shown, groups, weights):
                 share, margin = self.calibration.share, self.calibration.margin
                 boxes[i], points[i], scores[i] = best_region(likely, share, margin)
             with ThreadPoolExecutor(self.threads) as pool:
-                boxes[rows] = list(pool.map(self._outlined, [images[i] for i in rows], boxes[rows]))
+                for group, outline in zip(groups, pool.map(self._outline, shown), strict=True):
+                    for i in group:
+                        boxes[i] = self._agreed(boxes[i], outline)
         return Proposals(boxes, scores, points, problems)
 
-    def _outlined(self, image: Image.Image | None, box: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """The outline of a plain picture's product where it agrees with the box; else the box."""
-        if image is None or self.agreement is None or not np.isfinite(box).all():
-            return box
+    def _outline(self, image: Image.Image) -> npt.NDArray[np.float64] | None:
+        """The box of a plain picture's product; None where the picture is not plain."""
+        if self.agreement is None:
+            return None
         small = image.copy()
         small.thumbnail((PLAIN_PX, PLAIN_PX), Image.Resampling.BILINEAR)
         mask = plain_product(np.asarray(small))
-        outline = box if mask is None else np.array(box_of(mask))
+        return None if mask is None else np.array(box_of(mask))
+
+    def _agreed(
+        self, box: npt.NDArray[np.float64], outline: npt.NDArray[np.float64] | None
+    ) -> npt.NDArray[np.float64]:
+        """The outline where it agrees with the box; else the box."""
+        if outline is None or self.agreement is None or not np.isfinite(box).all():
+            return box
         return outline if iou(outline[None], box[None])[0] >= self.agreement else box
 
     def _maps(
-        self, rows: Sequence[int], pictures: Sequence[bytes], images: Sequence[Image.Image | None],
-        weights: Sequence[Floats | None],
-    ) -> list[Floats]:  # fmt: skip
-        """A map for each of ``rows``; a picture that is asked for several things is read once."""
-        asked: dict[bytes, list[int]] = {}
-        for i in rows:
-            asked.setdefault(pictures[i], []).append(i)
-        groups = list(asked.values())
-        wanted = np.zeros((len(groups), max(map(len, groups)), len(self.asked.types)), dtype=np.float32)
+        self, images: Sequence[Image.Image], groups: Sequence[Sequence[int]], weights: Sequence[Floats | None]
+    ) -> Iterator[tuple[int, Floats]]:
+        """Each row of the groups, one group for each image, with the map of what it asks."""
+        most = max(map(len, groups))
+        wanted = np.zeros((len(groups), most, len(self.asked.types)), dtype=np.float32)
         for at, group in enumerate(groups):
             for k, i in enumerate(group):
                 wanted[at, k] = weights[i]
-        once = [image for group in groups if (image := images[group[0]]) is not None]
-        found = self.reader.likely(once, wanted)
-        maps = {i: found[at, k] for at, group in enumerate(groups) for k, i in enumerate(group)}
-        return [maps[i] for i in rows]
+        found = self.reader.likely(images, wanted)
+        for at, group in enumerate(groups):
+            for k, i in enumerate(group):
+                yield i, found[at, k]
 
     def _decoded(self, data: bytes) -> Image.Image | None:
         side = max(self.reader.sizes_px)

@@ -35,6 +35,7 @@ class Described:
     stated: Stated | None
     problem: str = ""
     printed: Mapping[str, float] | None = None  # word on the photo to confidence; None: not read
+    box: Sequence[float] | None = None  # x0 y0 x1 y1 of the photo that was read; None: all of it
 
     @property
     def generated(self) -> Generated | None:
@@ -43,7 +44,8 @@ class Described:
         return found if found and found.listing is not None else None
 
     def row(self) -> dict[str, Any]:
-        """As a line of JSONL. ``not_visible`` is attribute to the probability of what was not stated."""
+        """As a line of JSONL: ``not_visible`` is attribute to the probability of what was not stated, ``box``
+        what was read of the photo, in fractions of its sides."""
         out: dict[str, Any] = {"photo": self.photo, "category": self.category}
         if self.stated is None or self.generated is None:
             return out | {"error": self.problem or "the model wrote no listing"}
@@ -52,6 +54,7 @@ class Described:
             "confidence": _rounded(self.generated.confidence),
         }
         out |= {"not_visible": _rounded(self.stated.left_out), "unlike_training": self.stated.unlike}
+        out["box"] = [round(edge, 4) for edge in self.box] if self.box else None
         return out if self.printed is None else out | {"printed": _rounded(self.printed)}
 
 
@@ -131,15 +134,17 @@ def _describe_batch(
         except PhotoError as error:
             problems[photo] = printable(str(error))  # its name may be no UTF-8
     printed = [reader.words(each) for each in data.values()] if reader else []
-    said = []
+    said, boxes = list[Stated](), list[list[float] | None]()
     if data:
-        pixels = shown.pixels(list(data.values()), [category] * len(data))
+        pixels, boxes = shown.read(list(data.values()), [category] * len(data))
         said = speaker(pixels, category, [frozenset(words) for words in printed])
-    written = dict(zip(data, said, strict=True))
+    written, read = dict(zip(data, said, strict=True)), dict(zip(data, boxes, strict=True))
     words = dict(zip(data, printed, strict=False))
     return [
         Described(printable(photo.name), category, None, problems[photo])
         if photo in problems
-        else Described(printable(photo.name), category, written[photo], printed=words.get(photo))
+        else Described(
+            printable(photo.name), category, written[photo], printed=words.get(photo), box=read[photo]
+        )
         for photo in photos
     ]

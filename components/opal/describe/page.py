@@ -26,6 +26,7 @@ def _card(described: Described, path: Path, limits: ImageLimits) -> dict[str, ob
         "confidence": described.generated.confidence,
         "left_out": described.stated.left_out,
         "unlike": described.stated.unlike,
+        "box": described.box,
         "picture": thumbnail(
             decode_image(path.read_bytes(), limits, target_px=PICTURE_PX), PICTURE_PX, QUALITY
         ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -65,6 +66,13 @@ def read_photo(path: Path, limits: ImageLimits) -> bytes:
     return data
 
 
+class Read(NamedTuple):
+    """Squares ``[N, px, px, 3]``, and the box of each photo that they show: None of a whole one."""
+
+    pixels: npt.NDArray[np.uint8]
+    boxes: list[list[float] | None]
+
+
 class PhotoReader:
     """Photos to the square pictures that a model reads.
 
@@ -105,10 +113,12 @@ class PhotoReader:
                 boxes[i] = np.array(found.box, np.float32)  # as a file of boxes keeps them
         return boxes
 
-    def pixels(self, photos: Sequence[bytes], categories: Sequence[str]) -> npt.NDArray[np.uint8]:
-        """Encoded photos as squares ``[N, px, px, 3]``."""
+    def read(self, photos: Sequence[bytes], categories: Sequence[str]) -> Read:
+        """Encoded photos as the model sees them."""
         if self._grounder is None:
-            return np.stack([square(data, self.image_px, self.limits) for data in photos])
+            whole = [square(data, self.image_px, self.limits) for data in photos]
+            return Read(np.stack(whole), [None] * len(photos))
         boxes = self.boxes(photos, categories)
         shown = zip(photos, boxes, strict=True)
-        return np.stack([crop_square(data, box, self.image_px, self.limits) for data, box in shown])
+        pixels = np.stack([crop_square(data, box, self.image_px, self.limits) for data, box in shown])
+        return Read(pixels, [None if tuple(box) == WHOLE else box.tolist() for box in boxes])

@@ -76,7 +76,7 @@ def test_a_new_photo_is_cropped_as_the_catalogues_are(shop: Path, name: str) -> 
     data = photos(shop, 24)
     boxes = found.boxes(data, ["shapes"] * 24)
     assert np.allclose(boxes, known.boxes[:24], atol=0.02)  # other neighbours in a batch, other roundings
-    shown = found.pixels(data, ["shapes"] * 24).astype(int)
+    shown = found.read(data, ["shapes"] * 24).pixels.astype(int)
     kept = catalogue_pixels(paths, found.image_px, crop=True).take(np.arange(24)).astype(int)
     same = (boxes == known.boxes[:24]).all(axis=1)
     assert same.mean() > 0.8 and np.array_equal(shown[same], kept[same])
@@ -125,6 +125,8 @@ def test_describe_says_the_same_of_a_photo_on_wide_empty_ground(
         assert describe([str(tmp_path / f"{name}.png"), "--category", "shapes", "--model", str(folder)]) == 0
         said.append(json.loads(capsys.readouterr().out))
     assert said[0]["listing"] == said[1]["listing"]
+    left, top, right, bottom = said[0]["box"]
+    assert np.allclose(said[1]["box"], [left / 2, top, right / 2, bottom], atol=0.05)
 
 
 def test_every_row_of_the_table_reads_the_crops(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,4 +159,5 @@ def test_a_photo_that_shows_nothing_of_the_category_is_read_whole(shop: Path, tm
     data = read_photo(tmp_path / "nothing.png", ImageLimits())
     found = reader(shop)
     assert found.boxes([data], ["shapes"]).tolist() == [[0, 0, 1, 1]]
-    assert found.pixels([data], ["shapes"]).shape == (1, found.image_px, found.image_px, 3)
+    read = found.read([data], ["shapes"])
+    assert read.pixels.shape == (1, found.image_px, found.image_px, 3) and read.boxes == [None]
