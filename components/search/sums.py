@@ -70,8 +70,8 @@ def by_sum(question: Question, shop: Shop, answer: Answer | None, system: str) -
         answer: the weights from validation; ``hybrid`` needs none.
 
     Raises:
-        ModelFileError, TowerFileError: the towers are missing or damaged. ImageError: the picture is.
-        FusionDataError: ``answer`` was found with other towers.
+        ModelFileError, FusionDataError: the towers are missing, damaged, or not those of ``answer``.
+        ImageError: the picture is damaged.
     """
     loaded = load_towers(shop.models / "align_image")
     check_towers(answer, loaded.model_sha256)
