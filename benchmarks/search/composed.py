@@ -17,8 +17,7 @@ import torch
 
 from components.catalog.format.schema import read_schema
 from components.fusion.answer.answer import read_answer
-from components.fusion.answer.choose import BARRED, composed_scores
-from components.fusion.answer.composed import BEST, composed_queries
+from components.fusion.answer.composed import BARRED, BEST, composed_queries, composed_scores
 from components.fusion.evaluate.held_out import Settings, open_towers
 from components.fusion.evaluate.params import FusionEvaluationParams
 from components.fusion.model.baselines import lexical_index, weighted_sum

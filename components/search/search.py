@@ -64,7 +64,7 @@ def open_model(
     """Load ``models/align_image`` and ``models/<network>``.
 
     Raises:
-        ModelFileError, NetworkFileError: a folder is missing, damaged, or they do not belong together.
+        ModelFileError, FusionDataError: a folder is missing, damaged, or they do not belong together.
     """
     loaded = load_towers(models / "align_image")
     found = load_network(models / network, loaded.model_sha256)

@@ -11,7 +11,7 @@ from components.encoder.model.features.query_types import load_types
 from components.encoder.model.features.vector_cache import Vectors
 from components.encoder.search.search import query_vector
 from components.fusion.answer.answer import TYPES, Answer, check_towers
-from components.fusion.answer.choose import composed_scores
+from components.fusion.answer.composed import composed_scores
 from components.fusion.model.baselines import cosine, hybrid_scores, hybrid_sources, weighted_sum, with_types
 from components.fusion.model.fuse.item_vectors import Asked
 from components.fusion.model.params import EncodeParams, FusionParams
@@ -70,8 +70,8 @@ def by_sum(question: Question, shop: Shop, answer: Answer | None, system: str) -
         answer: the weights from validation; ``hybrid`` needs none.
 
     Raises:
-        ModelFileError, TowerFileError: the towers are missing or damaged. ImageError: the picture is.
-        FusionDataError: ``answer`` was found with other towers.
+        ModelFileError, FusionDataError: the towers are missing, damaged, or not those of ``answer``.
+        ImageError: the picture is damaged.
     """
     loaded = load_towers(shop.models / "align_image")
     check_towers(answer, loaded.model_sha256)

@@ -14,7 +14,6 @@ from typing import Any
 
 from components.stage.arguments import Parser
 from components.stage.errors import VitrineError
-from components.stage.files.model_files import CHECKSUMS
 from components.stage.frame import explain
 from components.tracking.errors import UnknownReferenceError
 
@@ -123,12 +122,6 @@ def _register(arguments: argparse.Namespace) -> int:
         made = register(HERE, name, folder, arguments.alias, arguments.run, force=arguments.force)
         alias = f", alias {made.alias}" if made.alias else ""
         print(f"{made.name} version {made.version} from run {made.run_id}{alias}.")
-        if not any((HERE / folder).rglob(CHECKSUMS)):
-            print(
-                f"warning: {folder} has no {CHECKSUMS}, so damage to its weights would go unnoticed; it "
-                "is of an earlier version: run its stage again.",
-                file=sys.stderr,
-            )
     return 0
 
 

@@ -271,7 +271,7 @@ def in_catalogue(base: str, catalogue: str) -> str:
 
 
 def experiments_of(client: Any, base: str, deleted: bool = False) -> dict[str, Any]:
-    """Id -> MLflow's experiment, of those Vitrine writes: one a catalogue, and ``base`` as it was before."""
+    """Id -> MLflow's experiment, of those Vitrine writes: one a catalogue (``base``: without a name)."""
     from mlflow.entities import ViewType
 
     wanted = ViewType.ALL if deleted else ViewType.ACTIVE_ONLY
@@ -285,13 +285,6 @@ def experiments_of(client: Any, base: str, deleted: bool = False) -> dict[str, A
         token = page.token
         if not token:
             return found
-
-
-def open_as_training(client: Any, base: str) -> None:
-    """Let MLflow open experiments of earlier versions as model training; what somebody chose there stands."""
-    for number, one in experiments_of(client, base).items():
-        if KIND not in one.tags:
-            client.set_experiment_tag(number, KIND, TRAINING)
 
 
 def experiment_of(client: Any, store: Store, base: str, catalogue: str = "") -> str:

@@ -7,8 +7,6 @@ import csv
 import io
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +20,7 @@ from PIL import Image
 from components.catalog.build.params import CatalogParams
 from components.catalog.format.errors import MappingError, SchemaError, SourceError
 from components.catalog.format.records import Product
+from components.catalog.source.__main__ import main
 from components.catalog.source.importer import FileSource, in_order
 from components.catalog.source.manifest import import_source, read_source
 from components.catalog.source.mapping import mapping_values, parse_mapping, read_mapping
@@ -29,6 +28,7 @@ from components.catalog.source.values.paths import field_names, look_up
 from components.catalog.source.values.texts import text_of
 from components.stage.errors import ConfigurationError
 from tests.data.parameter_blocks import catalog_block
+from tests.in_process import Done, run_command
 
 ROOT = Path(__file__).parents[2]
 FASHION = Path(os.environ.get("VITRINE_FASHION_DATA", "no-such-folder"))
@@ -434,12 +434,8 @@ def test_import_command_speaks_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "m.yaml").write_text(json.dumps(mapping_of()))
     (tmp_path / "wrong.yaml").write_text(json.dumps(mapping_of(attributes=["price"])))
 
-    def run(mapping: str, source: Path = root) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "components.catalog.source", "--source", str(source)]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        return subprocess.run(
-            [*command, "--mapping", mapping], cwd=tmp_path, env=environment, capture_output=True, text=True
-        )
+    def run(mapping: str, source: Path = root) -> Done:
+        return run_command(tmp_path, main, "--source", str(source), "--mapping", mapping)
 
     good = run("m.yaml")
     assert (good.returncode, good.stdout) == (0, "2 rows, 1 with a picture, now in data/source.\n")

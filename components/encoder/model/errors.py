@@ -1,6 +1,6 @@
 """Errors of the encoder."""
 
-from components.stage.errors import ConfigurationError, InvalidDataError, VitrineError
+from components.stage.errors import ConfigurationError, InvalidDataError
 
 
 class EncoderConfigurationError(ConfigurationError):
@@ -13,7 +13,3 @@ class ModelFileError(InvalidDataError):
 
 class TrainingDataError(InvalidDataError):
     """There is nothing, or not enough, to train or evaluate on (exit code 4)."""
-
-
-class DivergedError(VitrineError):
-    """The loss is not finite; the message names the batch's products (exit code 1)."""

@@ -16,9 +16,16 @@ import numpy.typing as npt
 
 from components.catalog.format.attributes import Attributes, Value, each, of_pairs
 from components.encoder.model.features.captions import attribute_phrase
+from components.encoder.model.features.vector_cache import Vectors
+from components.fusion.model.baselines import hybrid_sources, weighted_sum
+from components.fusion.model.fuse.item_vectors import Asked
+from components.fusion.model.sources.bm25 import Scores
+from components.fusion.model.sources.evidence import standardised
+from components.fusion.model.towers.towers import Items
 from components.retrieval.metrics import Qrels
 
 BEST, FITS = 3, 1  # grades
+BARRED = -1e3  # below every standardised score
 
 
 @dataclass(frozen=True)
@@ -90,3 +97,16 @@ def _change(
         if BEST in grades.values():
             return attribute_phrase(name, value, own), grades
     return None
+
+
+def composed_scores(
+    asked: Asked, pictures: Vectors, items: Items, weights: tuple[float, ...]
+) -> list[Scores]:
+    """What the text and what the picture of queries say, ``[Q, N]`` each, on one scale.
+
+    Args:
+        pictures: ``[Q, D]`` vectors of the queries' pictures. weights: of ``hybrid_image``, for the text.
+    """
+    said = weighted_sum(hybrid_sources(asked, items), weights)
+    seen = items.has_text | items.has_image
+    return [standardised(said, seen), standardised(pictures @ items.image.T, items.has_image)]

@@ -12,7 +12,7 @@ import torch
 
 from components.encoder.model.features.query_types import QueryTypes
 from components.fusion.answer.answer import Answer, write_answer, write_types
-from components.fusion.answer.choose import Validation, choose
+from components.fusion.evaluate.choose import choose
 from components.fusion.evaluate.held_out import HeldOut, Measured, Settings, open_towers, read_split
 from components.fusion.evaluate.params import FusionEvaluationParams
 from components.fusion.evaluate.scorers import (
@@ -80,8 +80,7 @@ def main_table(
     record.metrics["type_weight"] = found.type_weight
     trained = {n: load_network(f, towers.model.model_sha256) for n, f in networks.items()}
     with record.timed("answer"):
-        validation = Validation(tuning.items, towers, settings.catalogue, settings.fusion)
-        answer = choose(validation, trained, found.hybrid_image, types, found.type_weight)
+        answer = choose(tuning, settings, trained, types, found)
     questions = held_out.questions
     scorers = plain_scorers(questions, types, found)
     scorers |= {name: network_scorer(questions, network) for name, network in trained.items()}

@@ -40,8 +40,8 @@ def variations_in(study: Path, models: Path) -> list[Variation]:
         models: the root graph's folder of fusion models.
 
     Raises:
-        FusionDataError: the study has none, or one stands on towers that are nowhere.
-        NetworkFileError, ModelFileError: a model is damaged.
+        FusionDataError: the study has none, or one stands on towers that are nowhere, or is damaged.
+        ModelFileError: its towers are damaged.
     """
     found = [
         Variation(folder.name, _towers_of(folder, networks, models), networks)

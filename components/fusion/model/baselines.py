@@ -68,18 +68,25 @@ class Questions:
     """
 
     def __init__(self, task: Task, towers: Towers, fusion: FusionParams) -> None:
-        self.task, self._fusion = task, fusion
+        self.task, self.towers, self._fusion = task, towers, fusion
         self.vectors, self._features = towers.queries(task.texts), towers.features(task.texts)
-        self._asked: list[tuple[Items, Asked]] = []
+        self._asked: list[tuple[Items, Bm25, Asked]] = []
 
     def asked(self, items: Items) -> Asked:
         """The queries, as they are asked of these products."""
-        for known, asked in self._asked:
+        return self._of(items)[1]
+
+    def others(self, texts: list[str], items: Items) -> Asked:
+        """Other queries, as they are asked of these products."""
+        return Asked.of(self.towers.queries(texts), texts, self._of(items)[0])
+
+    def _of(self, items: Items) -> tuple[Bm25, Asked]:
+        for known, index, asked in self._asked:
             if known is items:
-                return asked
+                return index, asked
         index = lexical_index(items, self._fusion.text.fields, self._fusion.bm25)
-        self._asked.append((items, Asked.of(self.vectors, self.task.texts, index)))
-        return self._asked[-1][1]
+        self._asked.append((items, index, Asked.of(self.vectors, self.task.texts, index)))
+        return self._asked[-1][1:]
 
     def types(self, types: QueryTypes, items: Items) -> Scores:
         """Log-probability ``[Q, N]`` of the products' types."""

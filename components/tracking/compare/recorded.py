@@ -73,7 +73,7 @@ def _filled(root: Path, runs: Runs, side: Side, run: Any, members: list[Any]) ->
     tags = run.data.tags
     side.commit = tags.get("vitrine.git_commit", "")
     side.dirty = {"true": True, "false": False}.get(tags.get("vitrine.dirty", ""))
-    side.catalogue = tags.get("vitrine.catalogue") or tags.get("vitrine.profile", "")
+    side.catalogue = tags.get("vitrine.catalogue", "")
     side.runs = (str(run.info.run_id),)
     lock, loose = {}, {}
     with tempfile.TemporaryDirectory(prefix="vitrine-") as temporary:

@@ -42,11 +42,11 @@ def dataset_inputs(root: Path, join: Join, splits: Iterable[str], context: str) 
     if data is None or not data.md5:
         return []
     columns, counts = _described(root, data)
-    source = json.dumps({"path": data.path, "dvc": data.md5, "catalogue": join.where, "bytes": data.size})
+    source = json.dumps({"path": data.path, "dvc": data.md5, "catalogue": join.catalogue, "bytes": data.size})
     return [
         DatasetInput(
             Dataset(
-                name=dataset_name(join.where, split),
+                name=dataset_name(join.catalogue, split),
                 digest=data.md5,
                 source_type="dvc",
                 source=source,

@@ -143,7 +143,7 @@ def log_model(stage: StageRun, root: Path, trained: Trained) -> Any:
         with once():
             model = client.create_logged_model(
                 experiment,
-                name=model_name(join.where, trained.path),
+                name=model_name(join.catalogue, trained.path),
                 source_run_id=run.info.run_id,
                 tags={
                     key: content.shortened(value, content.TAG_LENGTH) for key, value in kept.items() if value
@@ -179,7 +179,7 @@ def card(stage: StageRun, trained: Trained) -> str:
     size = f", {trained.output.size / 1e6:.1f} MB" if trained.output.size else ""
     training = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
     lines = [
-        f"`{trained.path}` of catalogue **{join.where or 'unnamed'}**, trained by stage `{join.stage}`.",
+        f"`{trained.path}` of catalogue **{join.catalogue or 'unnamed'}**, trained by stage `{join.stage}`.",
         "",
         f"- Weights: {', '.join(f'`{name}`' for name in trained.weights)} (safetensors{size}, no pickle).",
         f"- Held by DVC as `{trained.output.md5}`; `dvc checkout {trained.path}` at commit `{commit}`"

@@ -43,13 +43,8 @@ class Origin(BaseModel):
     pipeline: str  # id of the pipeline run, or of the group a bare `dvc repro` gets
     code: Revision
     profile: str
-    catalogue: str = ""  # "" in files of earlier versions: the profile's
+    catalogue: str
     prefect_run: str = ""
-
-    @property
-    def where(self) -> str:
-        """The catalogue that it belongs to."""
-        return self.catalogue or self.profile
 
 
 class Join(Origin):

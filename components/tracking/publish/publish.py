@@ -43,7 +43,6 @@ from components.tracking.store import (
     experiment_of,
     experiments_of,
     once,
-    open_as_training,
     store_of,
 )
 
@@ -141,7 +140,6 @@ def _publish(
         loaded, _ = waiting.load_records(waiting.unpublished(root, store, paths))
         joins = waiting.join_records(root, loaded)
         left_open = {}
-    open_as_training(client, params.experiment)
     publisher = _Publisher(root, client, store, params, result)
     for record in loaded:
         publisher.guarded(record.id, lambda record=record: publisher.stage_run(record, joins[record.id]))
@@ -193,7 +191,7 @@ class _Publisher:
     def parent(self, pipeline: str, started: float, join: Origin) -> Any:
         """MLflow run of a pipeline run, made if it is not there."""
         if pipeline not in self.parents:
-            experiment = self.experiment(join.where)
+            experiment = self.experiment(join.catalogue)
             plain = pipeline.replace("'", "_")  # MLflow's filter language has no escape
             run = self.find("vitrine.pipeline", plain)
             if run is None:
@@ -279,7 +277,7 @@ class _Publisher:
     def agent(self, stage: StageRun) -> dict[str, str]:
         """What chat models were told and answered; the run's tag that links the prompts."""
         record, join = stage.record, stage.join
-        place = self.params.experiment, join.where, content.stage_name(record.stage)
+        place = self.params.experiment, join.catalogue, content.stage_name(record.stage)
         names = {role: prompt_name(*place, role) for role in record.prompts}
         prompts = register_prompts(self.client, names, record.prompts, join.code.commit)
         log_traces(stage, conversations(self.root, record, join.entry), prompts)

@@ -33,7 +33,7 @@ CURVE_POINTS = 1000  # per curve; the full curve is a file of the graph
 MOST_SYSTEM, SYSTEM_POINTS = 40, 60  # series of the machine, and points of each; the record has all
 COPIED_FOLDERS = ("metrics", "results", "reports", "plots")
 COPIED_SUFFIXES = (".json", ".csv", ".parquet", ".html")
-ROOM = re.compile(r"components\.(?:stage )?(\w+)")
+ROOM = re.compile(r"components\.stage (\w+)")
 CODE_SUFFIXES = (".py", ".toml", ".txt")
 
 
@@ -149,7 +149,7 @@ def pipeline_name(join: Origin, started: float, what: str = "") -> str:
     when = time.strftime("%d %b %H:%M", time.gmtime(started)) if started else ""
     dirty = "+" if join.code.dirty else ""
     commit = f"{join.code.commit[:7]}{dirty}" if join.code.commit else ""
-    profile = "" if join.profile == join.where else join.profile
+    profile = "" if join.profile == join.catalogue else join.profile
     return " · ".join(part for part in (what, profile, commit, when) if part) or "run"
 
 
@@ -178,7 +178,7 @@ def common_tags(join: Origin) -> dict[str, str]:
         "vitrine.pipeline_run": join.pipeline,
         "vitrine.prefect_run": join.prefect_run,
         "vitrine.profile": join.profile,
-        CATALOGUE: join.where,
+        CATALOGUE: join.catalogue,
         "vitrine.git_commit": join.code.commit,
         "vitrine.dirty": dirty,
         "mlflow.source.git.commit": join.code.commit,

@@ -87,7 +87,7 @@ def note(run: Any, members: Sequence[Join], made: Sequence[Any], kept_diff: bool
     links = [f"[{one.name}]({place}/{one.model_id}?{TRAINING})" for one in made[:MOST_LINKS]]
     links += [f"{len(made) - MOST_LINKS} more"] if len(made) > MOST_LINKS else []
     lines = [
-        f"**{systems}** of **{first.where or 'unnamed'}**: {len(last)} stages ran"
+        f"**{systems}** of **{first.catalogue or 'unnamed'}**: {len(last)} stages ran"
         + (f", of which failed: {', '.join(failed)}." if failed else "."),
         "",
         f"From commit `{first.code.commit[:SHOWN] or 'unknown'}`{dirty}"

@@ -11,7 +11,6 @@ from urllib.parse import unquote, urlsplit
 from components.stage.files.publish import published
 from components.stage.record import STATE
 from components.tracking.errors import ModelFolderError
-from components.tracking.lineage.lockfile import is_inside
 from components.tracking.publish.publish import tracking_params
 from components.tracking.registry.model_folder import checked_files, content_hash
 from components.tracking.registry.names import CONTENT, MODEL_FOLDER, existing_name, registry_call
@@ -43,9 +42,10 @@ def load_path(root: Path, name: str, alias: str) -> Path:
         name = existing_name(client, tracking_params(root), catalogue_of(root), name)
         version = client.get_model_version_by_alias(name, alias)
         what = f"{name} v{version.version}"
-        wanted, place = _wanted(what, version), _place(what, version)
-        artifacts = _artifacts(client, version)
-    folder = _local_artifacts(artifacts, place)
+        wanted = _wanted(what, version)
+        logged = client.get_logged_model(_model_id(what, version))
+        artifacts = str(logged.artifact_location)
+    folder = _local_artifacts(artifacts, MODEL_FOLDER)
     if folder is not None:
         _check(folder, what, wanted)
         return folder
@@ -54,17 +54,9 @@ def load_path(root: Path, name: str, alias: str) -> Path:
         with published(folder) as temporary, registry_call(f"{name}@{alias} cannot be fetched"):
             temporary.mkdir()
             options = {"dst_path": str(temporary), "tracking_uri": store.uri}
-            _lift(Path(download_artifacts(artifact_uri=f"{artifacts}/{place}", **options)), temporary)
+            _lift(Path(download_artifacts(artifact_uri=f"{artifacts}/{MODEL_FOLDER}", **options)), temporary)
             _check(temporary, what, wanted)
     return folder
-
-
-def _artifacts(client: Any, version: Any) -> str:
-    """Where the artifacts are that hold a version's files: of its LoggedModel, or of its run."""
-    logged = LOGGED.fullmatch(str(version.source))
-    if logged:
-        return str(client.get_logged_model(logged[1]).artifact_location)
-    return str(client.get_run(version.run_id).info.artifact_uri)
 
 
 def _wanted(what: str, version: Any) -> str:
@@ -82,22 +74,18 @@ def _wanted(what: str, version: Any) -> str:
     return wanted
 
 
-def _place(what: str, version: Any) -> str:
-    """Where a version's files are among the artifacts of its LoggedModel or run.
+def _model_id(what: str, version: Any) -> str:
+    """The id of the LoggedModel that holds a version's files.
 
     Raises:
-        ModelFolderError: its source is neither a LoggedModel nor a folder of that run.
+        ModelFolderError: its source is no LoggedModel.
     """
-    if LOGGED.fullmatch(str(version.source)):
-        return MODEL_FOLDER
-    source, start = str(version.source), f"runs:/{version.run_id}/"
-    place = source.removeprefix(start)
-    if not source.startswith(start) or not is_inside(place):
-        raise ModelFolderError(
-            f"The source of {what} in MLflow is {source[:200]!r}, not a folder of run {version.run_id}: "
-            "it was not registered by Vitrine; register the model again."
-        )
-    return place
+    if found := LOGGED.fullmatch(str(version.source)):
+        return found[1]
+    raise ModelFolderError(
+        f"The source of {what} in MLflow is {str(version.source)[:200]!r}, not a logged model: "
+        "it was not registered by Vitrine; register the model again."
+    )
 
 
 def _folder_name(name: str) -> str:

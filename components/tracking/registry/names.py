@@ -74,11 +74,6 @@ def _named(name: str) -> str:
     return "name='{}'".format(name.replace("'", ""))
 
 
-def catalogue_in(tags: Mapping[str, str]) -> str:
-    """The catalogue that tags of a run, model or version name; versions made before have the profile's."""
-    return tags.get(CATALOGUE) or tags.get("vitrine.profile", "")
-
-
 def refuse_other_catalogue(kept: str, holder: str, offered: str, force: bool) -> dict[str, str]:
     """Tags that mark a version of catalogue ``offered`` where ``holder`` is of ``kept``; {} if same.
 
@@ -94,12 +89,12 @@ def refuse_other_catalogue(kept: str, holder: str, offered: str, force: bool) ->
 
 
 def catalogue_of_name(client: Any, name: str) -> str:
-    """The catalogue whose models stand under a registered name; "" for a new name, or one of before."""
+    """The catalogue whose models stand under a registered name; "" for a new name, or an empty one."""
     from mlflow.exceptions import MlflowException
 
     try:
-        model = client.get_registered_model(name)
+        held = [client.get_registered_model(name)]
     except MlflowException:
         return ""
-    versions = client.search_model_versions(_named(name), order_by=["version_number DESC"], max_results=1)
-    return catalogue_in(model.tags) or next((catalogue_in(one.tags) for one in versions), "")
+    held += client.search_model_versions(_named(name), order_by=["version_number DESC"], max_results=1)
+    return next((one.tags[CATALOGUE] for one in held if one.tags.get(CATALOGUE)), "")

@@ -26,7 +26,6 @@ from components.tracking.registry.model_folder import CARD, checked_files, conte
 from components.tracking.registry.names import (
     CONTENT,
     MODEL_FOLDER,
-    catalogue_in,
     catalogue_of_name,
     existing_name,
     full_name,
@@ -69,7 +68,7 @@ def register(
     params = tracking_params(root)
     runs = Runs.open(store_of(root), params.experiment)
     run = _maker(runs, root, folder, run_id)
-    catalogue = catalogue_in(run.data.tags)
+    catalogue = run.data.tags.get(CATALOGUE, "")
     name = full_name(params, catalogue, name)
     with registry_call(f"{name} was not registered"):
         version = _existing(runs.client, name, run.info.run_id, sha256)
@@ -111,41 +110,41 @@ def _existing(client: Any, name: str, run_id: str, sha256: str) -> str | None:
 
 def _new(runs: Runs, name: str, folder: Path, run: Any, tags: dict[str, str]) -> str:
     card = model_card(name, run, tags[CONTENT], headline(runs, run), weights_origins(folder))
-    model = _logged_model(runs, run, tree_md5(folder))
-    place = MODEL_FOLDER if model else f"registered/{name}/{tags[CONTENT][:16]}"
+    model = _logged_model(runs, run, folder)
     with tempfile.TemporaryDirectory(prefix="vitrine-") as temporary:
         copy = Path(temporary) / "model"
         shutil.copytree(folder, copy)
         (copy / CARD).write_text(card, encoding="utf-8")
-        if model:
-            runs.client.log_model_artifacts(model.model_id, str(copy), place)
-        else:
-            runs.client.log_artifacts(run.info.run_id, str(copy), place)
-    catalogue = catalogue_in(run.data.tags)
+        runs.client.log_model_artifacts(model.model_id, str(copy), MODEL_FOLDER)
+    catalogue = run.data.tags.get(CATALOGUE, "")
     if not runs.client.search_registered_models(f"name='{name}'"):
         runs.client.create_registered_model(name, tags={CATALOGUE: catalogue} if catalogue else None)
     kept = ("vitrine.git_commit", "vitrine.lock_entry", "vitrine.profile", CATALOGUE)
     tags = tags | {key: run.data.tags[key] for key in kept if key in run.data.tags}
-    source = f"models:/{model.model_id}" if model else f"runs:/{run.info.run_id}/{place}"
     with _global_store(runs.client), once():
         version = runs.client.create_model_version(
             name,
-            source,
+            f"models:/{model.model_id}",
             run_id=run.info.run_id,
             tags=tags,
             description=card[:DESCRIPTION_LENGTH],
-            model_id=model.model_id if model else None,
+            model_id=model.model_id,
         )
-    if model:
-        _name_version(runs.client, model.model_id, name, str(version.version))
+    _name_version(runs.client, model.model_id, name, str(version.version))
     return str(version.version)
 
 
-def _logged_model(runs: Runs, run: Any, md5: str) -> Any | None:
-    """The LoggedModel of a run that has these bytes; None for runs recorded by earlier versions."""
+def _logged_model(runs: Runs, run: Any, folder: Path) -> Any:
+    """The LoggedModel that a run made of a folder."""
+    md5 = tree_md5(folder)
     outputs = run.outputs.model_outputs if run.outputs else ()
-    models = (runs.client.get_logged_model(output.model_id) for output in outputs)
-    return next((model for model in models if model.tags.get(DVC) == md5), None)
+    for model in (runs.client.get_logged_model(output.model_id) for output in outputs):
+        if model.tags.get(DVC) == md5:
+            return model
+    raise ModelFolderError(
+        f"Run {run.info.run_id} has no model of {folder}: run vitrine sync; of folders below models/ alone "
+        "a run has one."
+    )
 
 
 @contextmanager
@@ -188,12 +187,12 @@ def promote(root: Path, name: str, version: str, alias: str, *, force: bool = Fa
         wanted = (
             version if version.isdigit() else str(client.get_model_version_by_alias(name, version).version)
         )
-        offered = catalogue_in(client.get_model_version(name, wanted).tags)
+        offered = client.get_model_version(name, wanted).tags.get(CATALOGUE, "")
         registered = client.get_registered_model(name)
         before = str(registered.aliases.get(alias, ""))
         marks = refuse_other_catalogue(registered.tags.get(CATALOGUE, ""), name, offered, force)
         if before:
-            kept = catalogue_in(client.get_model_version(name, before).tags)
+            kept = client.get_model_version(name, before).tags.get(CATALOGUE, "")
             marks |= refuse_other_catalogue(kept, f"{name}@{alias}", offered, force)
         for key, value in marks.items():
             client.set_model_version_tag(name, wanted, key, value)

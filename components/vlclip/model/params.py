@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from components.encoder.model.params import Augmentation, CaptionShares, HeldOutParams, TrainingParams
 from components.stage.params import Params, Share
-
-CACHE = Path(".vitrine/cache")
 
 
 class VlclipTraining(TrainingParams):

@@ -51,14 +51,9 @@ def pictures(count: int, side: int = 48) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(1).integers(0, 256, (count, 3, side, side), dtype=np.uint8))
 
 
-def test_a_picture_vector_is_what_the_head_makes_of_its_features(model: LoadedEncoder) -> None:
+def test_maps_are_those_of_a_trunks_stages_the_finest_first(model: LoadedEncoder) -> None:
     with torch.inference_mode():
-        whole, patches = model.encoder.encode_patches(pictures(3))
-        features = model.encoder.image_features(pictures(3))
-        torch.testing.assert_close(whole, model.encoder.image_vectors(features), atol=1e-5, rtol=1e-4)
         maps = model.encoder.stage_maps(pictures(3))
-    assert patches.shape == (3, 3, 3, 32)  # the grid of stride 16
-    torch.testing.assert_close(patches.norm(dim=-1), torch.ones(3, 3, 3))
     assert [m.shape[-1] for m in maps] == [24, 12, 6, 3, 2]
 
 
@@ -131,14 +126,15 @@ def test_an_activation_that_a_convolution_computes_changes_no_feature(
     assert parts[0] != parts[1]  # else both had the same kernels
 
 
-def test_a_changed_corner_moves_its_own_patch_more_than_the_opposite_one(tiny: EncoderParams) -> None:
+def test_a_changed_corner_moves_its_own_cell_more_than_the_opposite_one(tiny: EncoderParams) -> None:
     encoder = starting_model(tiny.model_copy(update={"image_px": 128})).encoder
     before = pictures(1, 128)
     after = before.clone()
     after[:, :, :16, :16] = 255
     with torch.inference_mode():
-        moved = (encoder.encode_patches(before)[1] - encoder.encode_patches(after)[1]).norm(dim=-1)[0]
-    assert moved[0, 0] > 2 * moved[-1, -1]
+        cells = [encoder.grid_vectors(*encoder.grid_features(x, 8))[1] for x in (before, after)]
+    moved = (cells[0] - cells[1]).norm(dim=-1)[0]
+    assert moved[0] > 2 * moved[-1]
 
 
 def test_views_lie_where_affine_grid_puts_them() -> None:

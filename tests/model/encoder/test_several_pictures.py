@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -14,8 +13,9 @@ from components.encoder.embed.stage import EmbedStage
 from components.encoder.embed.stage import run as embed
 from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.params import EmbeddingsParams, EncoderParams
-from components.encoder.model.towers.files import load_encoder, model_sha256
-from components.encoder.model.train.stage import EncoderStage, run
+from components.encoder.model.towers.files import load_encoder, model_sha256, save_encoder
+from components.encoder.model.train.stage import EncoderStage, choose_pictures, run
+from components.encoder.model.train.training_set import make_training_set
 from components.fusion.model.params import EncodeParams, ProductTextParams
 from components.fusion.model.towers.aligned import LoadedTowers
 from components.fusion.model.towers.towers import Towers
@@ -43,17 +43,12 @@ def with_more_pictures(shapes: Path, root: Path, telling: bool) -> Paths:
     return Paths(catalogue=root / "data/checked")
 
 
-@pytest.fixture
-def learning(tiny: EncoderParams) -> EncoderParams:
-    """Parameters with which colours are learned."""
-    return tiny.model_copy(update={"training": tiny.training.model_copy(update={"epochs": 30})})
-
-
-def test_all_pictures_are_used_where_validation_is_answered_better_so(
-    shapes: Path, learning: EncoderParams, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_all_pictures_are_used_where_validation_is_answered_better_so_and_left_out_where_not(
+    shapes: Path, tiny: EncoderParams, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     paths, record = with_more_pictures(shapes, tmp_path, telling=True), Record(stage="encoder")
+    learning = tiny.model_copy(update={"training": tiny.training.model_copy(update={"epochs": 30})})
     run(EncoderStage(encoder=learning), paths, record)
     assert record.metrics["validation_titles_mrr_all"] > record.metrics["validation_titles_mrr_main"]
     loaded = load_encoder(paths.encoder)
@@ -78,13 +73,12 @@ def test_all_pictures_are_used_where_validation_is_answered_better_so(
     images = [np.concatenate([part.image for part in one.stream(paths.catalogue)]) for one in known]
     assert np.array_equal(*images) and np.allclose(images[0], vectors, atol=1e-6)
 
-
-def test_pictures_that_tell_less_are_left_out_of_vectors(
-    shapes: Path, learning: EncoderParams, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    paths, record = with_more_pictures(shapes, tmp_path, telling=False), Record(stage="encoder")
-    run(EncoderStage(encoder=learning), paths, record)
-    assert record.metrics["validation_titles_mrr_all"] < record.metrics["validation_titles_mrr_main"]
-    assert not load_encoder(paths.encoder).encoder.all_pictures
-    assert "all_pictures" not in json.loads((paths.encoder / "config.json").read_text())
+    # Pictures that tell less: the same encoder leaves them out
+    other = with_more_pictures(shapes, tmp_path / "other", telling=False)
+    _, validate = make_training_set(other.catalogue, learning, loaded, tmp_path / "other/cache")
+    assert validate is not None
+    figures = choose_pictures(loaded.encoder, validate)
+    assert figures["validation_titles_mrr_all"] < figures["validation_titles_mrr_main"]
+    assert not loaded.encoder.all_pictures
+    save_encoder(loaded.encoder, loaded.tokenizer, tmp_path / "saved")
+    assert not load_encoder(tmp_path / "saved").encoder.all_pictures

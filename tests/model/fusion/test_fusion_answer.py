@@ -9,18 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.fusion.answer import choose
 from components.fusion.answer.answer import PLAIN, Answer, Floor, check_towers, read_answer
-from components.fusion.answer.composed import BEST, FITS, composed_queries
+from components.fusion.answer.composed import BEST, FITS, Composed, composed_queries
+from components.fusion.evaluate import choose
+from components.fusion.evaluate.held_out import Settings, open_towers, read_split
+from components.fusion.evaluate.params import FusionEvaluationParams
+from components.fusion.evaluate.scorers import Tuned
 from components.fusion.model.errors import FusionDataError
-from components.fusion.model.params import EncodeParams, FusionParams
-from components.fusion.model.towers.aligned import load_towers
-from components.fusion.model.towers.towers import Towers, joined
+from components.fusion.model.params import FusionParams
+from components.fusion.model.towers.towers import joined
 from components.search.command import no_match, warnings, why
 from components.search.products import Found, Likeliest, no_type
 from components.search.question import Question
 from components.stage.left_out import write_note
-from tests.model.fusion.conftest import BLOCKS, ENCODE
+from tests.model.fusion.conftest import BLOCKS
 
 
 def row(name: str, kind: str, group: str, **attributes: str) -> dict[str, object]:
@@ -37,13 +39,17 @@ ROWS = [
 ]
 
 
+def grades(queries: Composed, at: int) -> dict[int, int]:
+    """Product to grade, of one query."""
+    mine = queries.qrels.query == at
+    return dict(zip(queries.qrels.product[mine].tolist(), queries.qrels.grade[mine].tolist(), strict=True))
+
+
 def test_a_changed_value_is_answered_by_the_type_with_it_and_best_by_what_keeps_the_rest() -> None:
     queries = composed_queries(ROWS, {"colour", "sleeve"}, 10)
     at = queries.sources.tolist().index(0)
     assert queries.texts[at] == "navy"  # "short" has no best answer: c has another colour too
-    mine = queries.qrels.query == at
-    grades = dict(zip(queries.qrels.product[mine].tolist(), queries.qrels.grade[mine].tolist(), strict=True))
-    assert grades == {1: BEST, 2: FITS}  # not d of its own group, not the mug
+    assert grades(queries, at) == {1: BEST, 2: FITS}  # not d of its own group, not the mug
     assert queries.barred[at].tolist() == [True, False, False, True, False]
     assert 4 not in queries.sources  # no other mug
 
@@ -55,9 +61,10 @@ def test_one_of_several_values_answers_a_change() -> None:
     queries = composed_queries(several, {"sleeve", "use"}, 10)
     at = queries.sources.tolist().index(0)
     assert queries.texts[at] == "w"
-    mine = queries.qrels.query == at
-    grades = dict(zip(queries.qrels.product[mine].tolist(), queries.qrels.grade[mine].tolist(), strict=True))
-    assert grades == {1: BEST, 2: FITS}  # b has "w" beside "s", and a's sleeve; c has another sleeve
+    assert grades(queries, at) == {
+        1: BEST,
+        2: FITS,
+    }  # c has another sleeve than a
 
 
 def test_what_is_asked_does_not_depend_on_the_order_of_products() -> None:
@@ -146,24 +153,25 @@ def test_a_missing_answer_is_none_and_a_broken_one_is_told(tmp_path: Path, writt
 
 
 def test_the_floor_is_of_all_products_as_a_search_sees_them(
-    shop: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
+    shop: Path, trained: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(choose, "FEWEST", 4)
     fusion, catalogue = FusionParams.model_validate(BLOCKS["fusion"]), shop / "data/checked"
-    loaded = load_towers(trained / "models/fusion/align_image")
-    towers = Towers(loaded, fusion.text, EncodeParams.model_validate(ENCODE), None, 1)
-    items = joined(towers.stream(catalogue, "validation"))
-    validation = choose.Validation(items, towers, catalogue, fusion)
-    answer = choose.choose(validation, {}, (1, 0, 0), towers.query_types(catalogue), 0.5)
+    params = FusionEvaluationParams.model_validate(BLOCKS["fusion_eval"] | {"relevant_grade": 1})
+    settings = Settings(fusion, params, catalogue, tmp_path / "cache")
+    towers = open_towers(trained / "models/fusion/align_image", settings)
+    validation = read_split(towers, "validation", settings)
+    questions, types_told = validation.questions, towers.query_types(catalogue)
+    answer = choose.choose(validation, settings, {}, types_told, Tuned(0.5, (1, 0, 0), 0.5))
     floor = answer.floor
     assert answer.type_weight == 0.5
     assert answer.ndcg_at_10["hybrid_image_type"] >= answer.ndcg_at_10["hybrid_image"]
     every = joined(towers.stream(catalogue))
-    scores = validation.asked.vectors @ every.text[every.has_text].T
+    scores = questions.vectors @ every.text[every.has_text].T
     assert floor is not None and floor.queries == 8
     assert floor.score == pytest.approx(np.quantile(scores.max(axis=1), 0.05), abs=1e-5)
     types = np.array([row["product_type"] for row in every.rows])[every.has_text]
-    own = ["mug" if "mug" in text else "lamp" for text in validation.task.texts]
+    own = ["mug" if "mug" in text else "lamp" for text in questions.task.texts]
     others = [s[types != kind].max() for s, kind in zip(scores, own, strict=True)]
     assert floor.caught == np.mean(np.array(others) < floor.score)
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from components.encoder.model.features.held_out import Task
-from components.fusion.model.errors import NetworkFileError
+from components.fusion.model.errors import FusionDataError
 from components.fusion.model.networks.files import TrainedNetwork, load_network, save_network
 from components.fusion.model.networks.layers import create_network
 from components.fusion.model.params import FuseParams, FusionParams, GateParams, NetworkParams
@@ -179,10 +179,10 @@ def test_a_saved_gate_ranks_the_same(folder: Path) -> None:
 def test_a_gate_without_its_weights_is_refused(folder: Path) -> None:
     config = folder / "config.json"
     config.write_text(config.read_text().replace('"hidden": 16', '"hidden": 17'))
-    with pytest.raises(NetworkFileError, match="cannot be loaded"):
+    with pytest.raises(FusionDataError, match="cannot be loaded"):
         load_network(folder)
     config.write_text(config.read_text().replace('"lexical"', '"smell"'))
-    with pytest.raises(NetworkFileError, match="cannot be loaded"):
+    with pytest.raises(FusionDataError, match="cannot be loaded"):
         load_network(folder)
 
 

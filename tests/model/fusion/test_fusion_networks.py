@@ -11,7 +11,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from components.fusion.model.errors import FusionConfigurationError, NetworkFileError
+from components.fusion.model.errors import FusionConfigurationError, FusionDataError
 from components.fusion.model.fuse.fusing import dropped
 from components.fusion.model.networks.files import TrainedNetwork, load_network, save_network
 from components.fusion.model.networks.layers import create_network, unit
@@ -105,16 +105,16 @@ def test_a_saved_network_computes_the_same(folder: Path) -> None:
 
 
 def test_a_broken_or_foreign_folder_is_refused(folder: Path) -> None:
-    with pytest.raises(NetworkFileError, match="other towers"):
+    with pytest.raises(FusionDataError, match="other towers"):
         load_network(folder, "others")
-    with pytest.raises(NetworkFileError, match="no fusion network"):
+    with pytest.raises(FusionDataError, match="no fusion network"):
         load_network(folder / "nowhere")
     weights = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(weights[: len(weights) // 2])
-    with pytest.raises(NetworkFileError, match="cannot be loaded"):
+    with pytest.raises(FusionDataError, match="cannot be loaded"):
         load_network(folder)
     (folder / "extra.pkl").write_bytes(b"")
-    with pytest.raises(NetworkFileError, match="exactly"):
+    with pytest.raises(FusionDataError, match="exactly"):
         load_network(folder)
 
 
@@ -122,7 +122,7 @@ def test_a_broken_or_foreign_folder_is_refused(folder: Path) -> None:
 def test_weights_that_are_not_those_that_were_saved_are_refused(folder: Path, how: str) -> None:
     damage, told = DAMAGE[how]
     damage(folder / "model.safetensors")
-    with pytest.raises(NetworkFileError, match=told):
+    with pytest.raises(FusionDataError, match=told):
         load_network(folder)
 
 

@@ -41,16 +41,12 @@ def root(shop: Path, trained: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def vitrine(*words: str) -> int:
-    """The exit code of a command line."""
-    return guarded(lambda: app(list(words)))
-
-
 def test_the_command_gives_what_search_finds(
     root: Path, shop: Path, trained: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(root)
-    assert vitrine("search", "red mug", "--system", "fusion", "--k", "5", "--json") == 0
+    words = ["search", "red mug", "--system", "fusion", "--k", "5", "--json"]
+    assert guarded(lambda: app(words)) == 0
     found = json.loads(capfd.readouterr().out)
     model = open_model(
         trained / "models/fusion", "moe_bilinear", EncodeParams.model_validate(ENCODE), None, 1
@@ -87,10 +83,10 @@ def test_what_search_cannot_do_is_told(
     root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(root)
-    assert vitrine("search", "mug", "--system", "opal") == 2
+    assert main(["mug", "--system", "opal"]) == 2
     assert "--system takes encoder, fusion, bm25" in " ".join(capfd.readouterr().err.split())
     (root / "photo.png").write_bytes(b"")
-    assert vitrine("search", "mug", "--system", "fusion", "--image", "photo.png") == 2
+    assert main(["mug", "--system", "fusion", "--image", "photo.png"]) == 2
     assert "asked by a text alone" in " ".join(capfd.readouterr().err.split())
     (root / "models/fusion").unlink()
     assert main(["mug", "--system", "fusion"]) == 4

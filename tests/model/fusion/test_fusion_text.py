@@ -15,7 +15,7 @@ from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.towers.files import load_encoder
 from components.fusion.model.align.train import AlignmentStage, towers_to_train
 from components.fusion.model.data.product_text import field_text, phrases, plain, product_text
-from components.fusion.model.errors import FusionConfigurationError, TowerFileError
+from components.fusion.model.errors import FusionConfigurationError, FusionDataError
 from components.fusion.model.params import AlignmentParams, EncodeParams, FusionParams, ProductTextParams
 from components.fusion.model.towers.aligned import AlignedTowers, LoadedTowers, load_towers, save_towers
 from components.fusion.model.towers.product_texts import FieldFeatures, WholeTexts
@@ -153,14 +153,14 @@ def test_broken_or_foreign_tower_files_are_refused(
     save_towers(started(shop, blocks), folder)
     whole = (folder / "fields.safetensors").read_bytes()
     (folder / "fields.safetensors").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(TowerFileError, match=r"fields\.safetensors cannot be loaded"):
+    with pytest.raises(FusionDataError, match=r"fields\.safetensors cannot be loaded"):
         load_towers(folder)
     save_file({"layers.1.weight": torch.zeros(3, 2)}, folder / "fields.safetensors", {"fields": "title"})
-    with pytest.raises(TowerFileError, match="cannot be loaded"):
+    with pytest.raises(FusionDataError, match="cannot be loaded"):
         load_towers(folder)
     (folder / "fields.safetensors").write_bytes(whole)
     (folder / "optimizer.pkl").write_bytes(b"")
-    with pytest.raises(TowerFileError, match=r"alone, not optimizer\.pkl"):
+    with pytest.raises(FusionDataError, match=r"alone, not optimizer\.pkl"):
         load_towers(folder)
     (folder / "optimizer.pkl").unlink()
     (folder / "encoder/heads.safetensors").write_bytes(b"cut")
@@ -175,7 +175,7 @@ def test_a_head_that_is_not_the_one_that_was_saved_is_refused(
     save_towers(started(shop, blocks), tmp_path / "towers")
     damage, told = DAMAGE[how]
     damage(tmp_path / "towers/fields.safetensors")
-    with pytest.raises(TowerFileError, match=told):
+    with pytest.raises(FusionDataError, match=told):
         load_towers(tmp_path / "towers")
 
 

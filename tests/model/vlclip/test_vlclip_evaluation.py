@@ -33,13 +33,10 @@ from tests.model.vlclip.squares_shop import BLOCKS, ROOT, STAGES, write_params
 
 
 @pytest.fixture(scope="module")
-def evaluated(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def evaluated(grounded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace where every stage of VL-CLIP but the agent's has run, in graph order."""
-    root = tmp_path_factory.mktemp("evaluated")
-    for name in ("data", "models"):
-        shutil.copytree(shop / name, root / name)
-    write_params(root)
-    for arguments in STAGES:
+    root = shutil.copytree(grounded, tmp_path_factory.mktemp("evaluated") / "shop")
+    for arguments in STAGES[1:]:
         done = run_stage(root, *arguments)
         assert done.returncode == 0, done.stderr
     return root

@@ -50,18 +50,6 @@ from tests.in_process import run_stage
 from tests.model.vlclip.squares_shop import BLOCKS, ROOT, write_params
 
 
-@pytest.fixture(scope="module")
-def grounded(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace of its own, with boxes."""
-    root = tmp_path_factory.mktemp("grounded")
-    for name in ("data", "models"):
-        shutil.copytree(shop / name, root / name)
-    write_params(root)
-    done = run_stage(root, "grounding")
-    assert done.returncode == 0, done.stderr
-    return root
-
-
 def paths_of(root: Path, **own: Path) -> Paths:
     """The paths of a workspace, written whole, with some of one's own."""
     every = {name: root / path for name, path in Paths() if isinstance(path, Path)}

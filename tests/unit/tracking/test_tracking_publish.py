@@ -188,24 +188,6 @@ def test_an_experiment_has_views_that_mlflow_lists_and_keeps_what_people_make_of
     assert client.get_experiment("1").tags["mlflow.note.content"] == "ours"
 
 
-def test_runs_of_an_earlier_version_stay_where_they_are_and_are_read(workspace, runs_of):
-    """One experiment held every profile; its runs are found, and what comes later has its catalogue's."""
-    client = client_of(workspace)
-    location = (workspace.root / "mlruns/artifacts").as_uri()
-    old = client.create_experiment("vitrine", artifact_location=location)
-    tags = {"vitrine.kind": "pipeline", "vitrine.pipeline": "p1", "vitrine.profile": "fashion"}
-    before = client.create_run(old, tags=tags, run_name="fashion 1234567")
-    workspace.write(
-        "params.yaml", (workspace.root / "params.yaml").read_text() + "report: {profile: fashion}\n"
-    )
-    workspace.pipeline(parent="p1")
-    workspace.pipeline(parent="p2", seed=1)
-    assert publish(workspace.root).parents["p1"] == before.info.run_id
-    assert client.get_experiment(old).tags["mlflow.experimentKind"] == "custom_model_development"
-    groups = [run.data.tags.get("vitrine.pipeline_run") for run in parents(runs_of(workspace))]
-    assert set(groups) == {None, "p2"} and len(by_stage(runs_of(workspace))) == 3
-
-
 def test_headline_figures_are_logged_on_the_pipeline_run(workspace, runs_of):
     workspace.write("metrics/headline.json", {"encoder.mrr": 0.5, "encoder.note": "text"})
     workspace.stage("report", ["metrics/headline.json"], parent="p1")

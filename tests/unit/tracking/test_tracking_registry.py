@@ -107,19 +107,6 @@ def test_two_catalogues_under_one_name_are_refused_or_forced_and_marked(workspac
     assert "'shoes'" in tags["vitrine.forced"]
 
 
-def test_names_and_versions_of_an_earlier_version_are_read_as_they_are(trained):
-    client = connect(store_of(trained.root))
-    client.log_artifacts(trained.run_id, str(trained.root / MODEL), "registered/old")
-    client.create_registered_model("vitrine-encoder")
-    tags = {"vitrine.model_sha256": content_hash(checked_files(trained.root / MODEL))}
-    source = f"runs:/{trained.run_id}/registered/old"
-    client.create_model_version("vitrine-encoder", source, run_id=trained.run_id, tags=tags)
-    client.set_registered_model_alias("vitrine-encoder", "champion", "1")
-    found = load_path(trained.root, "vitrine-encoder", "champion")
-    assert (found / "model.safetensors").is_file() and trained.run_id in str(found)
-    assert promote(trained.root, "vitrine-encoder", "1", "shipped") == ("1", "")
-
-
 def test_folder_that_the_run_did_not_make_is_refused(trained):
     (trained.root / MODEL / "config.json").write_text('{"edited": true}')
     with pytest.raises(UnknownReferenceError, match="No recorded run made"):

@@ -145,6 +145,7 @@ def test_without_a_lock_entry_the_records_parameters_are_kept_and_empty_tags_lef
         pipeline="p",
         code=Revision(),
         profile="",
+        catalogue="",
     )
     assert parameters(record, join) == {"lr": "0.1"}
     found = tags(record, join)

@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from components.encoder.model.params import CaptionShares
 
-KINDS = ("product_type", "title", "title_attributes", "attributes", "description")
 QUERY = "query"  # the kind of fact that says that a product answers a query
 SUBSETS = 4  # random sets of attribute values that stand for a product, besides its title
 

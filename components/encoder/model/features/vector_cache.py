@@ -54,7 +54,7 @@ class VectorCache:
         self._store: dict[bytes, bytes] | Cache = (
             {} if folder is None else Cache(folder, timeout=WAIT_S, disk=RawDisk, **SETTINGS)
         )
-        self.hits = self.misses = 0
+        self.hits = 0
 
     def close(self) -> None:
         """Close the folder."""
@@ -85,7 +85,6 @@ class VectorCache:
             known = self.get([k for k, _ in chunk])
             missing = {k: x for k, x in chunk if k not in known}
             self.hits += len(chunk) - len(missing)
-            self.misses += len(missing)
             if missing:
                 vectors = compute(list(missing.values()))
                 self.put(list(missing), vectors)

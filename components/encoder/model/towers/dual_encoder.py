@@ -24,7 +24,6 @@ from components.encoder.model.towers.architecture import Architecture, build_tow
 from components.encoder.model.towers.colours import COLOUR_WIDTH, colour_statistics
 from components.encoder.model.towers.heads import Head
 
-PATCH_STAGE = -2  # of a convolutional trunk: its grid is that of the patches
 PROBE_PX = 64  # side of the picture that tells how wide a tower's features are
 
 
@@ -203,16 +202,6 @@ class Encoder(nn.Module):
     def stage_maps(self, pixels: Tensor) -> list[Tensor]:
         """Feature maps ``[B, C, h, w]``, finest first: a trunk's stages, or a transformer's last grid."""
         return self._seen(pixels)[0]
-
-    def encode_patches(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Pictures to vectors ``[B, D]`` and patch vectors ``[B, rows, columns, D]``, on the tower's grid."""
-        if self.heads is None:
-            features, patches = self._projected_patches(pixels)
-            return self.image_vectors(features), shortened(patches.permute(0, 2, 3, 1), self.embed_dim)
-        maps = self.stage_maps(pixels)
-        side = maps[PATCH_STAGE if len(maps) > 1 else 0].shape[-1]
-        vectors, cells = self.grid_vectors(*self.grid_features(pixels, side))
-        return vectors, cells.unflatten(1, (side, side))
 
     def _projected_patches(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Of a tower without heads: :meth:`image_features`, and L2-normalised patches ``[B, F, h, w]``.

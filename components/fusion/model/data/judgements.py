@@ -16,7 +16,6 @@ from components.fusion.model.errors import NoQueriesError
 from components.fusion.model.params import SignalWeights
 
 Ints = npt.NDArray[np.int64]
-CLICK, CART, PURCHASE = 2, 3, 4  # desirability, see components.catalog.format.records
 
 
 def pair_weights(
@@ -28,7 +27,8 @@ def pair_weights(
     bought now and then, outweigh the few that match it wholly.
 
     Args:
-        relevance: ``[n]`` grades 0..3. desirability: ``[n]`` 0..4, below 0 where unknown.
+        relevance: ``[n]`` grades 0..3. desirability: ``[n]`` 0..4 (2 click, 3 cart, 4 purchase), below 0
+            unknown.
     """
     by_grade = np.array([0.0, *weights.relevance])[relevance]
     by_step = np.array([1.0, 1.0, weights.click, weights.cart, weights.purchase])[desirability.clip(min=0)]

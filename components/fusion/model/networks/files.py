@@ -13,7 +13,7 @@ from torch import Tensor
 
 from components.encoder.model.errors import ModelFileError
 from components.encoder.model.features.query_types import QueryTypes, load_types, save_types
-from components.fusion.model.errors import NetworkFileError
+from components.fusion.model.errors import FusionDataError
 from components.fusion.model.fuse.item_vectors import unpictured
 from components.fusion.model.networks.layers import FusionNetwork, network_class
 from components.fusion.model.networks.names import known_network
@@ -96,21 +96,21 @@ def load_network(folder: Path, towers_sha256: str | None = None) -> TrainedNetwo
         towers_sha256: of the towers that will feed it; another is refused.
 
     Raises:
-        NetworkFileError: a file is missing, not allowed or cut, or the towers are others.
+        FusionDataError: a file is missing, not allowed or cut, or the towers are others.
     """
     if not folder.is_dir():
-        raise NetworkFileError(f"There is no fusion network at {folder}; run the stage fuse@{folder.name}.")
+        raise FusionDataError(f"There is no fusion network at {folder}; run the stage fuse@{folder.name}.")
     if wrong := ({path.name for path in folder.iterdir()} - {TYPES, CHECKSUMS}) ^ FILES:
-        raise NetworkFileError(
+        raise FusionDataError(
             f"{folder} must hold exactly {CONFIG}, {WEIGHTS} and, for some gates, {TYPES}; differs in: "
             f"{', '.join(sorted(wrong))}."
         )
     try:
         trained = _read(folder)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, ModelFileError) as error:
-        raise NetworkFileError(f"{folder} cannot be loaded ({error}); run its stage again.") from None
+        raise FusionDataError(f"{folder} cannot be loaded ({error}); run its stage again.") from None
     if towers_sha256 not in (None, trained.towers_sha256):
-        raise NetworkFileError(
+        raise FusionDataError(
             f"{folder} was trained on other towers than those given; run the stage fuse@{folder.name} again."
         )
     return trained

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from components.encoder.model.towers.dual_encoder import Encoder
 from components.encoder.model.towers.files import LoadedEncoder, load_encoder, save_encoder
 from components.encoder.model.towers.heads import Head
-from components.fusion.model.errors import TowerFileError
+from components.fusion.model.errors import FusionDataError
 from components.stage.files.model_files import CHECKSUMS, check_files, check_weights, write_checksums
 from components.stage.resume import sha256_file
 
@@ -92,13 +92,13 @@ def load_towers(folder: Path) -> LoadedTowers:
 
     Raises:
         ModelFileError: the encoder folder is missing, damaged, or holds what it must not.
-        TowerFileError: the same of the head.
+        FusionDataError: the same of the head.
     """
     if not (folder / ENCODER).is_dir():
         encoder = load_encoder(folder)
         return LoadedTowers(encoder, None, (), encoder.model_sha256)
     if wrong := sorted({path.name for path in folder.iterdir()} - {ENCODER, FIELDS, CHECKSUMS}):
-        raise TowerFileError(f"{folder} may hold {ENCODER} and {FIELDS} alone, not {', '.join(wrong)}.")
+        raise FusionDataError(f"{folder} may hold {ENCODER} and {FIELDS} alone, not {', '.join(wrong)}.")
     encoder = load_encoder(folder / ENCODER)
     if not (folder / FIELDS).exists():
         return LoadedTowers(encoder, None, (), encoder.model_sha256)
@@ -119,5 +119,5 @@ def _read_head(file: Path, outputs: int) -> tuple[Head, tuple[str, ...]]:
         check_weights(state.items())
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         told = " ".join(str(error).split())[:200]
-        raise TowerFileError(f"{file} cannot be loaded ({told}); run its alignment stage again.") from None
+        raise FusionDataError(f"{file} cannot be loaded ({told}); run its alignment stage again.") from None
     return head.eval(), names
