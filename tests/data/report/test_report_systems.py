@@ -304,6 +304,32 @@ def test_results_of_an_earlier_version_leave_nothing_out(shop: ShopOfAll) -> Non
     assert "✓ 3 of 3 right kitchen Red mug the seller" in words and "Not visible" not in words
 
 
+def found_boxes(page: Page) -> list[dict[str, float]]:
+    shown = [dict(found) for tag, found in page.elements if tag == "rect"]
+    return [
+        {edge: float(box[edge] or 0) for edge in ("x", "y", "width", "height")}
+        for box in shown
+        if box.get("class") == "found-box"
+    ]
+
+
+def test_the_box_that_a_listing_was_read_from_is_shown(shop: ShopOfAll) -> None:
+    before = built(shop)
+    for row in shop.listings:
+        row["box"] = None
+    shop.listings[0]["box"] = [0.25, 0.5, 0.75, 1.0]
+    shop.write()
+    page = built(shop)
+    assert "reads the box alone" in page.words and "reads the box alone" not in before.words
+    (new,) = [box for box in found_boxes(page) if box not in found_boxes(before)]
+    assert new["width"] == pytest.approx(2 * new["x"], abs=0.2)
+    assert new["height"] == pytest.approx(new["y"], abs=0.2)
+    shop.listings[0]["box"] = [0.5, 0.5, 0.25, 1.0]
+    shop.write()
+    with pytest.raises(ReportInputError, match="x0 <= x1"):
+        built(shop)
+
+
 @pytest.mark.parametrize("hostile", HOSTILE)
 def test_texts_of_models_and_gates_are_escaped_in_the_page(shop: ShopOfAll, hostile: str) -> None:
     for row in shop.listings:
