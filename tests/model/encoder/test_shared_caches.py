@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -10,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from diskcache import Cache
 
-from components.encoder.model.features.pixels import PixelCache, square
+from components.encoder.model.features.pixels import PixelCache, alone, shared_out, square
 from components.encoder.model.features.vector_cache import VectorCache, key_of
 
 KEYS = 400
@@ -21,10 +23,16 @@ def _fill(folder: str, begin: float) -> tuple[int, int]:
     time.sleep(max(0.0, begin - time.time()))
     cache = VectorCache(Path(folder))
     items = [(key_of(str(i)), i) for i in range(KEYS)]
-    parts = cache.fill(items, lambda found: np.array([[float(i)] for i in found], np.float32), 4)
-    total = int(np.concatenate(list(parts)).sum())
+    made = 0
+
+    def _made(found: Sequence[int]) -> np.ndarray:
+        nonlocal made
+        made += len(found)
+        return np.array([[float(i)] for i in found], np.float32)
+
+    total = int(np.concatenate(list(cache.fill(items, _made, 4))).sum())
     cache.close()
-    return total, cache.misses
+    return total, made
 
 
 def _decode(catalogue: str, cache: str, begin: float) -> tuple[int, int]:
@@ -76,3 +84,42 @@ def test_a_pickled_value_in_the_folder_is_never_loaded(tmp_path: Path) -> None:
     assert cache.get([key]) == {} and not (tmp_path / "sprung").exists()
     cache.put([key], known)
     assert np.array_equal(cache.get([key])[key], known[0])
+
+
+def test_processes_that_want_the_same_files_share_the_making_of_them(tmp_path: Path) -> None:
+    files, made = [tmp_path / f"{i}.npy" for i in range(4)], list[tuple[str, str]]()
+    begun, go_on = threading.Event(), threading.Event()
+
+    def make(name: str, slow: bool) -> None:
+        for file in shared_out(files):
+            made.append((name, file.stem))
+            if slow:
+                begun.set()
+                assert go_on.wait(20)
+            file.touch()
+
+    first = threading.Thread(target=make, args=("first", True))
+    first.start()
+    assert begun.wait(20)
+    second = threading.Thread(target=make, args=("second", False))
+    second.start()
+    while len(made) < 4:
+        time.sleep(0.001)
+    assert made == [("first", "0"), ("second", "1"), ("second", "2"), ("second", "3")]
+    assert second.is_alive(), "it waits for what the first one makes"
+    go_on.set()
+    for each in (first, second):
+        each.join(20)
+        assert not each.is_alive()
+    assert len(made) == 4, "each is made once"
+
+
+def test_what_another_process_has_failed_to_make_is_made(tmp_path: Path) -> None:
+    files = [tmp_path / "a.npy", tmp_path / "b.npy"]
+    with alone(files[0]):
+        taken = shared_out(files)
+        assert next(taken) == files[1]
+    assert next(taken) == files[0]
+    taken.close()
+    files[0].touch()
+    assert list(shared_out(files)) == [files[1]]

@@ -18,7 +18,7 @@ import torch
 
 from components.encoder.model.features.encode import PictureEncoder
 from components.encoder.model.features.further import Views, all_pictures, means_of
-from components.encoder.model.features.pixels import PixelCache, alone
+from components.encoder.model.features.pixels import PixelCache, shared_out
 from components.encoder.model.towers.dual_encoder import Encoder
 from components.stage.files.publish import published
 from components.stage.progress import Progress
@@ -135,11 +135,11 @@ class FeatureCache:
             if not _there(named)
         ]
         progress = Progress("picture features", sum(rows for _, rows, _ in todo), "pictures")
-        for shard, rows, named in todo:
-            with alone(named["pooled"]):
-                missing = {name: file for name, file in named.items() if not file.exists()}
-                if missing:  # else another process has just made them
-                    write_arrays(missing, rows, self._computed(shard, progress))
+        of = {named["pooled"]: (shard, rows, named) for shard, rows, named in todo}
+        for file in shared_out(list(of), lambda file: _there(of[file][2])):
+            shard, rows, named = of[file]
+            missing = {name: each for name, each in named.items() if not each.exists()}
+            write_arrays(missing, rows, self._computed(shard, progress))
         return files
 
     def _computed(self, shard: Path, progress: Progress) -> Iterator[dict[str, Kept]]:

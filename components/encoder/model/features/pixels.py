@@ -68,10 +68,42 @@ def shard_paths(catalogue: Path) -> list[Path]:
 @contextmanager
 def alone(file: Path) -> Iterator[None]:
     """Wait until no other process makes ``file``; a lock goes with the process that holds it."""
+    with _locked(file, wait=True):
+        yield
+
+
+@contextmanager
+def _locked(file: Path, wait: bool) -> Iterator[bool]:
+    """Whether this process holds the lock of ``file``."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+def shared_out(files: Sequence[Path], there: Callable[[Path], bool] = Path.exists) -> Iterator[Path]:
+    """Of files those that this process is to make, one after the other; processes that ask alike share them.
+
+    What another process is making is waited for at the end, and comes up only if it has failed there.
+
+    Args:
+        there: whether a file has been made.
+    """
+    elsewhere = []
+    for file in files:
+        with _locked(file, wait=False) as mine:
+            if not mine:
+                elsewhere.append(file)
+            elif not there(file):
+                yield file
+    for file in elsewhere:
+        with _locked(file, wait=True):
+            if not there(file):
+                yield file
 
 
 class PixelCache:
