@@ -172,7 +172,7 @@ def test_what_is_left_out_in_doubt_is_drawn_where_a_run_has_measured_it(shop: Sh
     (shop.root / "plots/listing_risk.csv").write_text("step,nearest,dpo\n10,0.3,0.1\n50,0.5,0.25\n90,,0.4\n")
     words = built(shop).words
     assert "What is left out in doubt" in words and "fields filled, %" in words
-    assert "Dpo ends at 0.4" in words or "dpo ends at 0.4" in words
+    assert "OPAL with preferences ends at 0.4" in words
 
 
 def test_each_attribute_is_drawn_with_its_calibration_error_the_least_honest_first(shop: ShopOfAll) -> None:
