@@ -21,7 +21,8 @@ from rich.console import Console
 from components.stage.errors import VitrineError
 from components.stage.files.printable import printable
 from components.stage.resources.full_disk import DISK_FULL, of_full_disk
-from flows.options import Count, Json, Profile, Request
+from flows.errors import SelectionError
+from flows.options import Count, Json, Product, Profile, Request, Where, words
 from flows.run import FLOW_THREAD
 
 app = typer.Typer(
@@ -31,6 +32,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 OPEN = {"allow_extra_args": True, "ignore_unknown_options": True}  # whoever answers knows the rest
+SYSTEMS = "bm25, hybrid, hybrid_image, hybrid_image_type, encoder, fusion or a network of it"
 NEWLINES = "\n\t"
 INTERRUPTED = "interrupted; finished stages are kept, and the next run goes on from there."
 
@@ -50,7 +52,6 @@ def workspace() -> Path:
 
 def _passed_on(module: str, *arguments: str, profile: str | None = None) -> None:
     """Hand a command on to a component's own process, in the workspace or in a profile's worktree."""
-    from flows.errors import SelectionError
     from flows.importing import passed_on
     from flows.profiles import worktree_path
 
@@ -84,12 +85,12 @@ def verify(
         from flows.run.command import run as start
 
         start(workspace(), Request(), Console(stderr=True))
-    _passed_on("components.tracking", "verify", *(["--json"] if as_json else []), "--", commit)
+    _passed_on("components.tracking", "verify", *words(json=as_json), "--", commit)
 
 
 @app.command()
 def params(
-    block: Annotated[str | None, typer.Argument(help="A block, such as encoder; default: all.")] = None,
+    block: Annotated[str | None, typer.Argument(help="Such as encoder or encoder.training.")] = None,
     profile: Annotated[str | None, typer.Option(help="Profile of conf/ laid on params.yaml.")] = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="block.key=value. Repeatable.")] = None,
     as_json: Json = False,
@@ -111,7 +112,6 @@ def import_(
     force: Annotated[bool, typer.Option("--force", help="With --inspect: replace both.")] = False,
 ) -> None:
     """Bring in a catalogue of your own, with pictures, from JSON, CSV, TSV, XML or Parquet."""
-    from flows.errors import SelectionError
     from flows.importing import Catalogue, import_source, inspect_source
 
     if looking:
@@ -122,31 +122,33 @@ def import_(
         import_source(workspace(), Catalogue(source, mapping, link), profile, console())
 
 
-@app.command(context_settings=OPEN)
+@app.command()
 def search(
-    context: typer.Context,
+    text: Annotated[list[str] | None, typer.Argument(help="What is looked for.")] = None,
+    *,
     image: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="A picture.")] = None,
+    weights: Annotated[str | None, typer.Option(help="Of both: text=0.6,image=0.4.")] = None,
+    where: Where = None,
+    system: Annotated[str | None, typer.Option(help=f"{SYSTEMS}; default: the best on validation.")] = None,
     k: Count = 10,
     profile: Profile = None,
+    as_json: Json = False,
 ) -> None:
-    """Find products by TEXT, by a picture, or both.
-
-    Both: "but navy" --image photo.jpg --weights text=0.6,image=0.4. What answered best on validation answers;
-    --system forces bm25, hybrid, hybrid_image, hybrid_image_type, encoder, a network, or fusion (that of the
-    parameters). Also: --where colour=navy, --where "price<50" (repeatable; <, <=, >, >=), --json.
-    """
-    from flows.errors import SelectionError
-
-    if image is None and not context.args:
+    """Find products by TEXT, by a picture, or both ("but navy" --image photo.jpg)."""
+    if image is None and not text:
         raise SelectionError('Nothing to search for: give a text ("red dress"), --image FILE, or both.')
-    picture = [f"--image={image.resolve()}"] if image else []
-    _passed_on("components.search", f"--k={k}", *picture, *context.args, profile=profile)
+    picture = image and image.resolve()
+    options = words(k=k, image=picture, weights=weights, where=where, system=system, json=as_json)
+    _passed_on("components.search", *options, "--", *[" ".join(text or ())] * bool(text), profile=profile)
 
 
-@app.command(context_settings=OPEN)
-def similar(context: typer.Context, k: Count = 10, profile: Profile = None) -> None:
-    """Find products that look like the one with this ID. Also: --where (as search), --json."""
-    _passed_on("components.encoder.search", "similar", f"--k={k}", *context.args, profile=profile)
+@app.command()
+def similar(
+    product: Product, where: Where = None, k: Count = 10, profile: Profile = None, as_json: Json = False
+) -> None:
+    """Find products that look like the one with this id."""
+    options = words(k=k, where=where, json=as_json)
+    _passed_on("components.encoder.search", "similar", *options, "--", product, profile=profile)
 
 
 TRACKER = {
@@ -181,11 +183,8 @@ def describe(
     profile: Profile = None,
 ) -> None:
     """Write a listing from a photo: title and attributes that obey the category's schema."""
-    arguments = [str(photo.resolve()), "--category", category]
-    arguments += ["--precision", str(precision)] if precision is not None else []
-    arguments += ["--completion", str(completion)] if completion is not None else []
-    arguments += ["--out", str(out.resolve())] if out else []
-    _passed_on("components.opal.describe", *arguments, profile=profile)
+    options = words(category=category, precision=precision, completion=completion, out=out and out.resolve())
+    _passed_on("components.opal.describe", *options, "--", str(photo.resolve()), profile=profile)
 
 
 @app.command()

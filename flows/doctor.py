@@ -10,15 +10,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from components.machine import processes
-from components.machine.checks import (
-    Finding,
-    check_disk,
-    check_ignores,
-    check_machine,
-    check_store,
-    print_findings,
-)
+from components.machine import checks, processes
+from components.machine.checks import Finding, check_disk, check_ignores, check_machine, check_store
 from components.stage.errors import VitrineError
 from components.stage.record import STATE
 
@@ -69,4 +62,4 @@ def check_flow() -> list[Finding]:
 def examine(start: Path, console: Console, deep: bool) -> int:
     """Run every check, print the findings and return 0, or 1 when something will not work."""
     found = [*check_machine(), *check_workspace(start), *(check_flow() if deep else [])]
-    return print_findings(console, found)
+    return checks.print_findings(console, found)

@@ -63,7 +63,7 @@ def import_source(main: Path, catalogue: Catalogue, profile: str | None, console
             commit_worktree(root, f"Import the source of profile {profile}")
     again = f"vitrine run --profile {profile}" if profile else "vitrine run"
     plain = partial(console.print, markup=False, highlight=False, soft_wrap=True)
-    plain(f"{root / SOURCE} is ready; next: {again}")
+    plain(f"{root / SOURCE} is ready; check it: {again} --until catalog_quality; then: {again}")
     if profile is None:
         changed = git(root, "status", "--porcelain", "--", str(SOURCE)).split()[1::2]
         plain(f"commit it: git add {' '.join(changed) or SOURCE}", style="dim")

@@ -4,13 +4,22 @@ Annotations are objects here, not text, for typer takes them from the dataclass'
 """
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 Profile = Annotated[str | None, typer.Option(help="Profile of conf/, run in a worktree of its own.")]
 Json = Annotated[bool, typer.Option("--json", help="For machines.")]
 Count = Annotated[int, typer.Option("--k", "-k", min=1, help="How many products.")]
+Product = Annotated[str, typer.Argument(metavar="ID", help="Id of a product, as a search prints it.")]
+Where = Annotated[list[str] | None, typer.Option(help='colour=navy or "price<=50". Repeatable.')]
+
+
+def words(**options: Any) -> list[str]:
+    """``k=3, where=["a=b"], json=True`` as ``--k=3 --where=a=b --json``; None and False are left out."""
+    lists = {name: value if isinstance(value, list) else [value] for name, value in options.items()}
+    told = ((name, one) for name, values in lists.items() for one in values if one is not None)
+    return [f"--{name}" if one is True else f"--{name}={one}" for name, one in told if one is not False]
 
 
 @dataclass(frozen=True)

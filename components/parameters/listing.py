@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import difflib
 import inspect
 import io
 import json
@@ -90,27 +91,41 @@ def changed(blocks: Mapping[str, BaseModel]) -> dict[str, str]:
 
 
 def print_parameters(
-    console: Console, blocks: Mapping[str, BaseModel], block: str | None, as_json: bool
+    console: Console, blocks: Mapping[str, BaseModel], key: str | None, as_json: bool
 ) -> None:
-    """Print one block or all of them, for people or for machines.
+    """Print all blocks, one, or what lies at a dotted key of one, for people or for machines.
 
     Raises:
-        ConfigurationError: there is no such block.
+        ConfigurationError: there is no such block, or no such key in it.
     """
-    if block is not None and block not in blocks:
-        raise ConfigurationError(
-            full_stop(f"There is no block '{block}', {did_you_mean(block, list(blocks))}")
-        )
-    wanted = [block] if block else list(blocks)
-    listed = {name: list(rows(blocks[name], model(name)(), name)) for name in wanted}
+    wanted = _at(blocks, key) if key else {name: _rows(blocks, name) for name in blocks}
     if as_json:
-        flat = [row._asdict() for found in listed.values() for row in found if row.value is not ...]
+        flat = [row._asdict() for found in wanted.values() for row in found if row.value is not ...]
         print(json.dumps(flat, indent=1, default=_plain))
         return
-    for name in wanted:
+    for name, found in wanted.items():
         console.print(f"\n[bold]{name}[/]  [dim]{_head(blocks[name])}[/]", highlight=False)
-        console.print(_table(listed[name]))
+        console.print(_table(found))
     console.print("[dim]* differs from the default, which stands behind it in brackets[/]", highlight=False)
+
+
+def _rows(blocks: Mapping[str, BaseModel], name: str) -> list[Row]:
+    return list(rows(blocks[name], model(name)(), name))
+
+
+def _at(blocks: Mapping[str, BaseModel], key: str) -> dict[str, list[Row]]:
+    """The rows of a block, or of a dotted key in it: the parameter, or the head and all that is below it."""
+    name, _, below = key.partition(".")
+    if name not in blocks:
+        raise ConfigurationError(full_stop(f"There is no block '{name}', {did_you_mean(name, list(blocks))}"))
+    there = _rows(blocks, name)
+    found = [row for row in there if f"{row.key}.".startswith(f"{key}.")] if key != name else there
+    if not found:
+        keys = [row.key.removeprefix(f"{name}.") for row in there]
+        near = difflib.get_close_matches(below, keys, n=1)
+        told = f"did you mean {name}.{near[0]}?" if near else f"see: vitrine params {name}"
+        raise ConfigurationError(f"There is no parameter '{key}', {told}")
+    return {name: found}
 
 
 def _head(block: BaseModel) -> str:

@@ -19,6 +19,7 @@ from components.encoder.model.features.pixels import alone, shard_paths
 from components.encoder.model.features.vector_cache import VERSION, Vectors
 from components.fusion.model.towers.towers import Items, Towers, joined
 from components.stage.files.publish import published
+from components.stage.progress import Progress
 from components.stage.resume import sha256_file
 
 KEPT = 4  # arrays: a workspace and its profiles share the folder
@@ -72,11 +73,12 @@ def _compute(towers: Towers, catalogue: Path, file: Path) -> None:
     with published(file) as temporary:
         shape = (rows, 2 * towers.dimension + FLAGS)
         array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
-        at = 0
+        at, progress = 0, Progress("vectors of all products, kept for later searches", rows, "products")
         for items in towers.stream(catalogue):
             flags = np.stack([items.has_text, items.has_image], axis=1)
             array[at : at + len(items.rows)] = np.concatenate([items.text, items.image, flags], axis=1)
             at += len(items.rows)
+            progress.advance(len(items.rows))
         array.flush()
 
 

@@ -19,6 +19,8 @@ from components.tracking.errors import UnknownReferenceError
 
 HERE = Path()
 SAMPLES = 2000  # of the bootstrap: p down to 0.001, and thousands of tests in seconds
+PROFILE = "With --profile NAME: in the worktree of that profile."
+OF_SCRIPTS = ("path", "clean", "ui")  # no commands of ``vitrine``
 FORCE = "also under a name or alias that holds models of another catalogue; the version is marked"
 
 
@@ -170,7 +172,9 @@ def parser() -> Parser:
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
     def _command(name: str, action: object, about: str) -> Parser:
-        sub = commands.add_parser(name, help=about, description=about)
+        prog = None if name in OF_SCRIPTS else f"vitrine {name}"
+        epilog = None if name in OF_SCRIPTS else PROFILE
+        sub = commands.add_parser(name, help=about, description=about, prog=prog, epilog=epilog)
         sub.set_defaults(action=action)
         return sub
 
@@ -185,10 +189,10 @@ def parser() -> Parser:
     sub.add_argument("--json", action="store_true", help="print everything for machines")
     sub = _command("verify", _verify, "compare figures and outputs with those committed")
     sub.add_argument("commit", nargs="?", default="HEAD", help="commit, branch or tag")
-    sub.add_argument("--json", action="store_true")
+    sub.add_argument("--json", action="store_true", help="print everything for machines")
     sub = _command("lineage", _lineage, "what a run was made from, and which models came from it")
     sub.add_argument("run", help="id of a stage run or pipeline run; its first characters are enough")
-    sub.add_argument("--json", action="store_true")
+    sub.add_argument("--json", action="store_true", help="print everything for machines")
     sub = _command("register", _register, "register models and give them an alias")
     sub.add_argument("names", nargs="*", metavar="NAME", help="of tracking.models; default: all made here")
     sub.add_argument("--folder", type=Path, help="register this folder under the one NAME given")
@@ -196,7 +200,7 @@ def parser() -> Parser:
     sub.add_argument("--run", help="the run that made the folder; default: found by its hash")
     sub.add_argument("--force", action="store_true", help=FORCE)
     sub = _command("promote", _promote, "point an alias at a version")
-    sub.add_argument("name")
+    sub.add_argument("name", help="of a registered model, such as vlclip")
     sub.add_argument(
         "version", nargs="?", default="challenger", help="a number, or an alias (default: challenger)"
     )

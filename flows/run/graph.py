@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from components.stage.params import Params, validate
+from components.stage.params import Params, did_you_mean, full_stop, validate
 from components.tracking.lineage.lockfile import read_lock
 from flows.errors import LockHeldError, SelectionError, WorkspaceError
 from flows.run.locks import Say, mend
@@ -188,8 +188,8 @@ def select(graph: Graph, system: str, first: str | None = None, last: str | None
     chosen = _system(graph, system)
     for name in (first, last):
         if name is not None and name not in chosen:
-            there = ", ".join(n for n in graph.stages if n in chosen)
-            raise SelectionError(f"'{name}' is no stage of system '{system}' (stages: {there}).")
+            near = did_you_mean(name, [stage for stage in graph.stages if stage in chosen])
+            raise SelectionError(full_stop(f"'{name}' is no stage of system '{system}'; {near}"))
     if first is not None:
         chosen &= graph.descendants([first])
     if last is not None:
@@ -212,10 +212,9 @@ def _system(graph: Graph, system: str) -> set[str]:
         raise SelectionError(
             f"'{system}' is a stage, not a system; run it with: vitrine run --until {system}"
         )
-    known = sorted({s for node in graph.stages.values() for s in node.systems})
-    raise SelectionError(
-        f"No stage of dvc.yaml belongs to system '{system}' (known: all{''.join(', ' + k for k in known)})."
-    )
+    known = ["all", STUDY, *sorted({s for node in graph.stages.values() for s in node.systems})]
+    near = did_you_mean(system, known)
+    raise SelectionError(full_stop(f"No stage of dvc.yaml belongs to system '{system}'; {near}"))
 
 
 def stale(graph: Graph, chosen: Iterable[str]) -> tuple[str, ...]:

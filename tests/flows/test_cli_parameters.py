@@ -168,8 +168,25 @@ def test_params_prints_values_their_documentation_and_what_differs(
     told = {row["key"]: row for row in json.loads(capsys.readouterr().out)}
     assert told["align_image.text_weight"]["value"] == 0.5 == told["align_image.text_weight"]["default"]
     assert "features are computed once" in told["align_image.train_images"]["doc"]
-    with pytest.raises(ConfigurationError, match="did you mean fuse"):
-        print_parameters(Console(), resolved(tmp_path, None), "fus", as_json=False)
+    for key, told_instead in (
+        ("fus", "did you mean fuse"),
+        ("fuse.temprature", "did you mean fuse.temperature"),
+        ("fuse.x", "see: vitrine params fuse"),
+    ):
+        with pytest.raises(ConfigurationError, match=told_instead):
+            print_parameters(Console(), resolved(tmp_path, None), key, as_json=False)
+
+
+def test_params_prints_what_lies_at_a_dotted_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "params.yaml").write_text("{}")
+    blocks = resolved(tmp_path, None)
+    told = {}
+    for key in ("fuse.temperature", "encoder.training", "encoder"):
+        print_parameters(Console(), blocks, key, as_json=True)
+        told[key] = [row["key"] for row in json.loads(capsys.readouterr().out)]
+    assert told["fuse.temperature"] == ["fuse.temperature"]
+    assert "encoder.training.epochs" in told["encoder.training"]
+    assert told["encoder.training"] == [k for k in told["encoder"] if k.startswith("encoder.training.")]
 
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from components.tracking.__main__ import main as tracker
 from flows.cli import app, guarded
 from flows.errors import StageFailedError
 from flows.run.locks import held
@@ -123,7 +124,8 @@ def test_dry_run_says_what_and_why_and_runs_nothing(root: Path) -> None:
         (["run", "[/x]"], "belongs to system '[/x]'"),
         (["run", "--set", "[/x]=1"], "--set [/x]: unknown key"),
         (["run", "--[/x]"], "No such option: --[/x]"),
-        (["run", "--from", "sacle"], "'sacle' is no stage of system 'all'"),
+        (["run", "--from", "sacle"], "'sacle' is no stage of system 'all'; did you mean scale?"),
+        (["run", "al"], "belongs to system 'al'; did you mean all?"),
         (["run", "--profile", "nowhere"], "There is no profile 'nowhere' (profiles: small)"),
         (["run", "--set", "runner.gpu.timeout=3"], "did you mean timeout_s?"),
         (["search"], "Nothing to search for"),
@@ -136,6 +138,53 @@ def test_impossible_arguments_are_configuration_errors(
 ) -> None:
     refused = told(root, *arguments)
     assert refused.returncode == 2 and sentence in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "module", "handed_on"),
+    [
+        (
+            ["search", "red", "mug", "--where", "colour=navy", "--where", "price<50", "--k", "3", "--json"],
+            "components.search",
+            ["--k=3", "--where=colour=navy", "--where=price<50", "--json", "--", "red mug"],
+        ),
+        (
+            ["search", "--image", "toy.yaml", "--system", "encoder"],
+            "components.search",
+            ["--k=10", "--image={root}/toy.yaml", "--system=encoder", "--"],
+        ),
+        (["similar", "P1"], "components.encoder.search", ["similar", "--k=10", "--", "P1"]),
+        (
+            ["describe", "toy.yaml", "--category", "kitchen", "--precision", "0"],
+            "components.opal.describe",
+            ["--category=kitchen", "--precision=0.0", "--", "{root}/toy.yaml"],
+        ),
+    ],
+)
+def test_what_is_asked_reaches_the_component_that_answers(
+    root: Path, arguments: list[str], module: str, handed_on: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[list[str]] = []
+    monkeypatch.setattr("flows.importing.passed_on", lambda _, command: started.append(command))
+    monkeypatch.chdir(root)
+    assert guarded(lambda: app(arguments)) == 0
+    assert started == [[sys.executable, "-m", module, *(word.format(root=root) for word in handed_on)]]
+
+
+def test_help_of_search_lists_all_its_options(capsys: pytest.CaptureFixture[str]) -> None:
+    assert guarded(lambda: app(["search", "--help"])) == 0
+    told = capsys.readouterr().out
+    for option in ("--where", "--weights", "--system", "--image", "--json"):
+        assert option in told
+
+
+def test_the_tracker_tells_the_usage_of_the_command_that_was_typed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        tracker(["compare", "a"])
+    told = capsys.readouterr().err
+    assert "usage: vitrine compare" in told and "components" not in told
 
 
 def test_a_wrong_parameter_file_stops_before_anything_runs(root: Path) -> None:

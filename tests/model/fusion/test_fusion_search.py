@@ -150,6 +150,8 @@ def test_an_unknown_thing_beside_a_picture_is_told_and_a_joining_word_is_not(
 ) -> None:
     monkeypatch.chdir(root)
     image = f"--image={photo(root, 'red', mug=True)}"
+    assert main(["mug", image]) == 0
+    assert "vectors of all products" in capfd.readouterr().err, "the first search says what takes so long"
     assert main(["but curtain in blue", image]) == 0
     assert capfd.readouterr().err == "No product's text has: curtain.\n"
 
