@@ -47,7 +47,7 @@ def test_hundreds_of_names_and_thousands_of_values_are_counted_and_said(tmp_path
     text = said(tmp_path, monkeypatch, capsys, rows, attributes=["specs.*"])
     assert "category 'Home' has 16 attributes: the 3 that most of its products state are kept" in text
     assert "13 are left out of its products: size, x0, x1, x10, x11 and 8 more." in text
-    assert "1 attributes have more than 4 values in a category" in text
+    assert "1 attribute has more than 4 values in a category" in text
     assert "code." in text.split("free text there")[1].splitlines()[0]
     with source_of(tmp_path / "s", mapping_of(attributes=["specs.*"]), max_attributes=3) as source:
         schema, products = source.schema(), [product for product, _ in source.products()]

@@ -154,6 +154,35 @@ def test_a_table_in_another_encoding_is_read_and_its_mapping_says_which(
     assert [draft.attributes["Größe"] for draft in found[:3]] == ["S", "M", "L"]
 
 
+def test_a_polish_feed_is_understood(tmp_path: Path) -> None:
+    kinds = ["łopata", "wąż ogrodowy", "sekator", "konewka"]
+    rows = [
+        {
+            "Kod": f"PL-{i}",
+            "Długość": f"{100 + i} cm",
+            "Nazwa": f"{kinds[i % 4]} ogrodowa żółta nr {i}",
+            "Kategoria": ["Narzędzia", "Podlewanie"][i % 2],
+            "Rodzaj": kinds[i % 4],
+            "Kolor": ["żółty", "zielony", "czerwony"][i % 3],
+            "Zdjęcie": f"{i}.png",
+        }
+        for i in range(24)
+    ]
+    write_rows(tmp_path, rows)
+    found = yaml.safe_load(inspect(tmp_path, "sklep").mapping)
+    named = {"product_id": "Kod", "title": "Nazwa", "category": "Kategoria", "product_type": "Rodzaj"}
+    assert {name: found["fields"][name] for name in named} == named
+    assert found["attributes"] == {"Kolor": "Kolor"} and found["image"]["path"] == "Zdjęcie"
+    assert found["derive_queries"]["templates"] == ["{Kolor} {product_type}"]
+    other = tmp_path / "other"
+    other.mkdir()
+    names = {"Kod": "x", "Długość": "size", "Nazwa": "say", "Zdjęcie": "photo"}
+    write_rows(other, [{ours: row[theirs] for theirs, ours in names.items()} for row in rows])
+    found = yaml.safe_load(inspect(other, "sklep").mapping)
+    assert found["fields"]["title"] == "say", "a measure is no title"
+    assert "derive_queries" not in found, "a query of a colour and no type asks for nothing"
+
+
 def test_an_encoding_that_nobody_knows_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="'klingon' is no encoding of texts; such are utf-8, cp1252"):
         fields = dict.fromkeys(("product_id", "category", "product_type"), "a")

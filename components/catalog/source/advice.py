@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from components.catalog.format.schema import CatalogSchema
 from components.catalog.source.observed_schema import ObservedSchema
@@ -56,7 +56,7 @@ def _wide(seen: ObservedSchema) -> Iterator[str]:
         )
     if free := seen.free_texts():
         yield (
-            f"{len(free):,} attributes have more than {seen.enum_max_values} values in a category "
+            f"{_counted(free)} more than {seen.enum_max_values} values in a category "
             f"(catalog.enum_max_values) and are free text there, without a closed list: {_listed(free)}."
         )
     if singular := seen.singular():
@@ -65,9 +65,13 @@ def _wide(seen: ObservedSchema) -> Iterator[str]:
             for name, (values, products) in singular.items()
         ]
         yield (
-            f"{len(singular):,} attributes have nearly one value per product in a category "
+            f"{_counted(singular)} nearly one value per product in a category "
             f"(catalog.enum_max_share) and are free text there, without a closed list: {_listed(told)}."
         )
+
+
+def _counted(names: Collection[str]) -> str:
+    return f"{len(names):,} attribute{'s have' if len(names) > 1 else ' has'}"
 
 
 def _named(numbers: Mapping[str, int]) -> str:

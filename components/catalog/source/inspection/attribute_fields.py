@@ -12,7 +12,7 @@ LONGEST_VALUE = 60  # characters; attributes are short
 MOST_NUMBERS = 12  # different ones: more are a measure or a price
 FILLED = 0.05  # share of the rows that must have an attribute
 _NUMBER = re.compile(r"[-+]?[\d.,]+")
-_PRICE = re.compile("price|cost|preis|prix|precio|prezzo|prijs")
+_PRICE = re.compile("price|cost|preis|prix|precio|prezzo|prijs|cena")
 
 
 def unfit(path: str, facts: FieldFacts, rows: int) -> str:

@@ -17,22 +17,24 @@ from components.catalog.source.values.pictures import names_of_url
 from components.catalog.source.values.texts import text_of
 
 # Words for each part, the surest first; compared without capitals, spaces and punctuation. English, then
-# German, French, Spanish, Italian and Dutch.
+# German, French, Spanish, Italian, Dutch and Polish.
 NAMES = {
-    "product_id": "handle productid itemid sku id asin productcode code uniqid articleid articlenumber key",
+    "product_id": "handle productid itemid sku id asin productcode code uniqid articleid articlenumber key "
+    "artikelnummer artnr reference référence referencia codigo código codice referentie kod symbol indeks",
     "title": "title name productname itemname producttitle productdisplayname displayname label "
     "bezeichnung artikelbezeichnung titel produktname artikelname titre nom titulo "
-    "título nombre titolo nome naam",
+    "título nombre titolo nome naam nazwa nazwaproduktu tytuł",
     "description": "description bodyhtml body productdescription longdescription shortdescription "
-    "bulletpoint about beschreibung descripcion descripción descrizione omschrijving",
+    "bulletpoint about beschreibung descripcion descripción descrizione omschrijving opis",
     "category": "category productcategory maincategory department categories categorypath categoryname "
     "mastercategory googleproductcategory producttype type "
     "warengruppe kategorie abteilung bereich raum "
-    "categorie catégorie rayon categoria categoría reparto afdeling",
+    "categorie catégorie rayon categoria categoría reparto afdeling kategoria dział",
     "product_type": "producttype type kind articletype subcategory itemtype class "
-    "artikeltyp artikelart produkttyp produktart warenart typ tipo soort",
+    "artikeltyp artikelart produkttyp produktart warenart typ tipo soort rodzaj",
     "picture": "image imagesrc imagelink imageurl picture photo img images imagepath file filename "
-    "mainimage mainimageid imagefrontsmallurl imagefronturl bild foto immagine imagen afbeelding",
+    "mainimage mainimageid imagefrontsmallurl imagefronturl bild foto immagine imagen "
+    "afbeelding zdjęcie obraz",
     "split": "split fold subset",
     "group": "itemgroupid groupid design parentid parent modelcode duplicategroup dupgroup",
 }
@@ -59,6 +61,7 @@ SEPARATED = 0.2  # share of the values of a list in a cell that hold several
 _FURTHER = re.compile(
     r"(?:more|additional|other|further|extra|alternate|gallery|weitere|zusatz).*(?:image|photo|pic|bild|foto)"
 )
+_SAYING = re.compile(r"[^\W\d_]\S*\s+\S")  # words, of which the first begins with a letter
 MOST_ASKED = 50  # values of the attribute that queries are made of
 SPLIT_WORDS = {"val": "validation", "valid": "validation", "dev": "validation", "training": "train"}
 
@@ -158,12 +161,15 @@ def _keys(table: Table) -> list[str]:
 
 
 def _sayings(table: Table) -> list[str]:
-    """Fields of several words that nearly always differ, the shortest first: titles under another name."""
+    """Fields of several words that nearly always differ, the shortest first: titles under another name.
+
+    "180 cm" is a measure and no title.
+    """
     found = [
         path
         for path, facts in table.fields.items()
         if len(facts.values) > facts.filled / 2
-        and sum(len(value.split()) > 1 for value in facts.values) > 0.9 * len(facts.values)
+        and sum(_SAYING.match(value) is not None for value in facts.values) > 0.9 * len(facts.values)
         and not any(map(currency_stated, facts.examples()))
     ]
     return sorted(found, key=lambda path: table.fields[path].length)
@@ -342,7 +348,7 @@ def _attributes(found: Guess) -> None:
             found.attributes[name if name not in found.attributes else path] = _listed(path, facts)
     _prices(found, used)
     plain = [n for n in found.attributes if not set(n) & set(".[]{}:!") and n != "product_type"]
-    colours = [name for name in plain if re.search("colou?r|farbe|couleur|kleur", name.casefold())]
+    colours = [name for name in plain if re.search("colou?r|farbe|couleur|kleur|kolor", name.casefold())]
     facts_of = {name: found.table.fields[field_of(found.attributes[name])] for name in plain}
     by_fill = sorted(plain, key=lambda name: -facts_of[name].filled)
     asked = (name for name in [*colours, *by_fill] if 2 < len(facts_of[name].values) <= MOST_ASKED)

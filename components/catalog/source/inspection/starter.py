@@ -120,11 +120,11 @@ def _body(found: Guess) -> list[str]:
     lines += [
         "# Fusion learns from queries. Without a log of your shoppers' (queries, qrels), some are made:"
     ]
-    if found.asked:
+    if found.asked and field_of(found.fields["product_type"]):
         lines.append(_line("derive_queries", {"templates": [f"{{{found.asked}}} {{product_type}}"]}))
     else:
         lines.append(
-            '# derive_queries: {templates: ["{colour} {product_type}"]}   # no such attribute was found'
+            '# derive_queries: {templates: ["{colour} {product_type}"]}   # needs a type and an attribute'
         )
     return lines
 
