@@ -13,3 +13,7 @@ class ModelFileError(InvalidDataError):
 
 class TrainingDataError(InvalidDataError):
     """There is nothing, or not enough, to train or evaluate on (exit code 4)."""
+
+
+class CacheFileError(InvalidDataError):
+    """A cache of vectors is damaged (exit code 4)."""

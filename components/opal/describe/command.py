@@ -88,10 +88,15 @@ def _describe(asked: argparse.Namespace) -> int:
     from components.opal.describe.photos import photos_of
     from components.opal.model.certainty.abstain import about_point
     from components.opal.model.certainty.certainty import read_certainty
-    from components.opal.model.errors import PhotoError
+    from components.opal.model.errors import ListingConfigurationError, PhotoError
     from components.opal.model.params import DescribeParams
 
     params = at_point(load_params("describe", DescribeParams), asked.precision, asked.completion)
+    if not asked.schema.is_file():
+        raise ListingConfigurationError(
+            f"There is no schema at {asked.schema}; run 'vitrine run --until catalog_quality', or name one "
+            "by --schema."
+        )
     torch.set_num_threads(params.threads)
     photos, schema = photos_of(asked.photo), read_schema(asked.schema)
     folder = asked.model or Path(params.model)

@@ -10,8 +10,10 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+import pytest
 from diskcache import Cache
 
+from components.encoder.model.errors import CacheFileError
 from components.encoder.model.features.pixels import PixelCache, alone, shared_out, square
 from components.encoder.model.features.vector_cache import VectorCache, key_of
 
@@ -123,3 +125,20 @@ def test_what_another_process_has_failed_to_make_is_made(tmp_path: Path) -> None
     taken.close()
     files[0].touch()
     assert list(shared_out(files)) == [files[1]]
+
+
+@pytest.mark.parametrize("part", ["head", "middle"])
+def test_a_damaged_vector_cache_is_named_with_its_remedy(tmp_path: Path, part: str) -> None:
+    folder, keys = tmp_path / "v", [key_of(str(i)) for i in range(300)]
+    cache = VectorCache(folder)
+    cache.put(keys, np.ones((300, 64), np.float32))
+    cache.close()
+    file = folder / "cache.db"
+    for beside in folder.glob("cache.db-*"):
+        beside.unlink()
+    data = bytearray(file.read_bytes())
+    where = 0 if part == "head" else 8192
+    data[where : where + 4096 * 6] = b"\xff" * 4096 * 6
+    file.write_bytes(data)
+    with pytest.raises(CacheFileError, match=r"v is damaged .*delete this folder"):
+        VectorCache(folder).get(keys)

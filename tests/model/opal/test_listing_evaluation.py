@@ -103,6 +103,14 @@ def test_a_photo_becomes_a_listing(
     assert described(shop, monkeypatch, "a.png", "--precision", "1", "--completion", "1") == 2
 
 
+def test_without_a_catalogue_the_missing_schema_is_named(
+    shop: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "a.png").write_bytes(picture("red", True, 1))
+    assert described(shop, monkeypatch, str(tmp_path / "a.png"), "--schema", "nowhere.json") == 2
+    assert "There is no schema at nowhere.json; run 'vitrine run" in capsys.readouterr().err
+
+
 def test_what_is_printed_on_a_photo_is_told(
     shop: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

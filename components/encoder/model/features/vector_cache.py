@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from diskcache import Cache, Disk
 from diskcache.core import MODE_RAW
+
+from components.encoder.model.errors import CacheFileError
 
 Vectors = npt.NDArray[np.float32]
 WAIT_S = 60  # for another process's write
@@ -48,13 +51,29 @@ class VectorCache:
 
     Processes may share the folder: readers never wait, and a writer holds it for one batch. None keeps the
     vectors in memory.
+
+    Raises:
+        CacheFileError: here and below, the folder is damaged.
     """
 
     def __init__(self, folder: Path | None) -> None:
-        self._store: dict[bytes, bytes] | Cache = (
-            {} if folder is None else Cache(folder, timeout=WAIT_S, disk=RawDisk, **SETTINGS)
-        )
+        self._folder = folder
+        with self._whole():
+            self._store: dict[bytes, bytes] | Cache = (
+                {} if folder is None else Cache(folder, timeout=WAIT_S, disk=RawDisk, **SETTINGS)
+            )
         self.hits = 0
+
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError:  # locked, or the disk is full
+            raise
+        except sqlite3.DatabaseError as error:
+            raise CacheFileError(
+                f"{self._folder} is damaged ({error}); delete this folder: it is a cache, and is made anew."
+            ) from None
 
     def close(self) -> None:
         """Close the folder."""
@@ -63,13 +82,14 @@ class VectorCache:
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Vectors]:
         """The vectors that are known."""
-        found = ((key, self._store.get(key)) for key in keys)
+        with self._whole():
+            found = [(key, self._store.get(key)) for key in keys]
         return {key: np.frombuffer(data, dtype=np.float32) for key, data in found if data is not None}
 
     def put(self, keys: Sequence[bytes], vectors: Vectors) -> None:
         """Keep vectors ``[len(keys), D]``."""
         store = self._store
-        with store.transact(retry=True) if isinstance(store, Cache) else nullcontext():
+        with self._whole(), store.transact(retry=True) if isinstance(store, Cache) else nullcontext():
             for key, vector in zip(keys, vectors.astype(np.float32), strict=True):
                 store[key] = vector.tobytes()
 
