@@ -82,8 +82,8 @@ def test_a_selection_is_a_system_or_a_range_of_stages_and_a_wrong_one_is_refused
     assert select(graph, "all", last="scale") == ("make", "scale")
     assert select(graph, "all", "scale", "scale") == ("scale",)
     for arguments, text in [
-        (("fusion",), "known: all, encoder, opal"),
-        (("all", "sacle"), "stages: make, scale, sum, note"),
+        (("fusion",), "known: all, study, encoder, opal"),
+        (("all", "sacle"), r"did you mean scale\?"),
         (("opal", "sum"), "no stage of system 'opal'"),
         (("all", "note", "sum"), "No stage lies between"),
     ]:

@@ -32,7 +32,14 @@ from components.opal.model.writing.head_margins import HeadMargins
 from components.stage.paths import Paths
 from tests.model.opal.listing_shop import blocks, paths_of, run_stage, write_workspace
 
-VISION = {"encoder_vector": True, "grid": 2, "whitening_pictures": 32, "feature_tokens": 2, "head_tokens": 3}
+VISION = {
+    "encoder_vector": True,
+    "grid": 2,
+    "whitening_pictures": 32,
+    "feature_tokens": 2,
+    "head_tokens": 3,
+    "crop": False,
+}
 
 
 @pytest.fixture(scope="module")

@@ -259,7 +259,7 @@ def test_a_sequence_over_the_context_is_refused_before_training_with_ids(shop: P
 @pytest.mark.parametrize(
     "listing",
     [
-        {"vision": {"whitening_pictures": 32, "encoder_dropout": 0.5, "feature_tokens": 1}},
+        {"vision": {"whitening_pictures": 32, "encoder_dropout": 0.5, "feature_tokens": 1, "crop": False}},
         {"lora": {"rank": 2, "alpha": 4, "dropout": 0.0, "targets": ["q_proj", "v_proj"]}},
     ],
 )
