@@ -130,9 +130,9 @@ class Answers:
         decoding = Decoding(64, self.note["max_new_tokens"], self.note["precision"])
         writer = ListingGenerator(self.model, self.note, schema, decoding)
         reader = PhotoReader(self.folder, writer, ImageLimits(), 2)
-        return reader.pixels(
+        return reader.read(
             [read_photo(p.path, reader.limits) for p in photos], [asked.category] * len(photos)
-        )
+        ).pixels
 
     def listing(self, schema: CatalogSchema, asked: Asked, photos: Sequence[Photo]) -> list[str | None]:
         """What a whole listing states."""
