@@ -151,7 +151,7 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
     """Stage ``ground``: the grounder's folder, boxes of every product, and ``meta.json``.
 
     ``boxes.parquet`` is asked with each product's type; ``categories.parquet`` with any type of its category,
-    as the photo of a product whose type nobody has stated can be asked.
+    as the photo of a product whose type nobody has stated can be asked; a dense head alone is asked so.
 
     Raises:
         GroundingDataError: the catalogue holds no product shard.
@@ -171,7 +171,7 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
         save_grounder(made.trained, str(made.told.get("why", made.told["method"])), folder)
     with published(paths.grounding) as folder, record.timed("ground"):
         folder.mkdir(parents=True)
-        reasons = _write_boxes(made.grounder, paths.catalogue, block.minimum_area, folder)
+        reasons = _write_boxes(made, paths.catalogue, block.minimum_area, folder)
         (folder / "meta.json").write_text(_meta(block, reasons, made), encoding="utf-8")
     total = sum(reasons.values())
     record.outputs = [str(paths.grounder), str(paths.grounding)]
@@ -183,24 +183,27 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
     }
 
 
-def _write_boxes(grounder: Grounder, catalogue: Path, minimum_area: float, folder: Path) -> Counter[str]:
-    """Ground every picture; how often each reason to fall back occurred ("" for a box), asked by type."""
+def _write_boxes(made: Made, catalogue: Path, minimum_area: float, folder: Path) -> Counter[str]:
+    """Ground every picture; how often each reason to fall back occurred ("" for a box), asked by type.
+
+    Of a detector or of centre crops nobody reads boxes of categories, and a detector would look once more.
+    """
     schema = read_schema(catalogue / "schema.json")
     known = {t for category in schema.categories.values() for t in category.product_types}
     categories = {name: AnyOf(name, tuple(c.product_types)) for name, c in schema.categories.items()}
     products = sum(pq.ParquetFile(s).metadata.num_rows for s in shard_paths(catalogue))
     progress, reasons = Progress("grounding", products, "pictures"), Counter[str]()
+    names = (BY_TYPE, BY_CATEGORY) if made.trained else (BY_TYPE,)
     with ExitStack() as stack:
-        by_type, by_category = (
-            stack.enter_context(RowWriter(folder / name, BOXES)) for name in (BY_TYPE, BY_CATEGORY)
-        )
+        writers = [stack.enter_context(RowWriter(folder / name, BOXES)) for name in names]
         for batch in _batches(catalogue):
             asked: list[Prompt] = [*batch.types, *(categories[name] for name in batch.categories)]
-            found = ground(grounder, batch.images * 2, asked, known, minimum_area)
             count = len(batch.ids)
+            asked = asked[: count * len(writers)]
+            found = ground(made.grounder, batch.images * len(writers), asked, known, minimum_area)
             reasons.update(one.reason for one in found[:count])
-            for writer, part in ((by_type, found[:count]), (by_category, found[count:])):
-                for name, one in zip(batch.ids, part, strict=True):
+            for k, writer in enumerate(writers):
+                for name, one in zip(batch.ids, found[k * count : (k + 1) * count], strict=True):
                     verdict = {n: getattr(one, n) for n in BOXES.names if n != "product_id"}
                     writer.add({"product_id": name, **verdict})
             progress.advance(count)

@@ -20,7 +20,7 @@ from PIL import Image
 from components.catalog.format.parquet import write_rows
 from components.encoder.model.crops.boxes import areas, box_problem, checked_box, iou, widened
 from components.encoder.model.crops.errors import BoxError, GroundingDataError
-from components.encoder.model.crops.grounding_file import read_grounding
+from components.encoder.model.crops.grounding_file import BY_CATEGORY, read_grounding
 from components.encoder.model.towers.files import load_encoder
 from components.grounding.dense.files import load_grounder
 from components.grounding.dense.trunk import trunk_maps
@@ -219,6 +219,7 @@ def test_a_catalogue_without_plain_pictures_gets_centre_crops(
     boxes = pq.read_table(tmp_path / "grounding/boxes.parquet")["box"].to_pylist()
     assert all(np.allclose(box, [0.125, 0.125, 0.875, 0.875]) for box in boxes)
     assert {p.name for p in (tmp_path / "grounder").iterdir()} == {"config.json", "checksums.json"}
+    assert not (tmp_path / "grounding" / BY_CATEGORY).exists(), "listings read whole pictures then"
 
 
 def test_one_type_has_nothing_to_compete_with(shop: Path, tmp_path: Path) -> None:
