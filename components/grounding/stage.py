@@ -35,7 +35,6 @@ from components.stage.params import Params
 from components.stage.paths import Paths
 from components.stage.progress import Progress
 from components.stage.record import Record
-from components.stage.resources.memory import keep_freed_memory
 
 # Lists of variable length by type only: Arrow cannot read back fixed-size lists that hold nulls.
 BOXES = pa.schema(
@@ -158,7 +157,6 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
     """
     block = params.ground
     torch.set_num_threads(block.threads)
-    keep_freed_memory()
     if not shard_paths(paths.catalogue):
         raise GroundingDataError(
             f"{paths.catalogue} holds no product shard; run 'vitrine run --until catalog_quality'."

@@ -42,6 +42,7 @@ from components.stage.params import (
 from components.stage.paths import Paths
 from components.stage.record import Record, environment, peak_memory_bytes, save_record
 from components.stage.resources.full_disk import DISK_FULL, of_full_disk
+from components.stage.resources.memory import keep_freed_memory
 from components.stage.resources.placement import hold_threads_in_place
 from components.stage.resources.usage import usage_of_machine
 
@@ -160,6 +161,7 @@ def work(stage: Callable[[Record], None], name: str) -> int:
     if os.environ.get("VITRINE_RUNNER"):
         die_with_parent()
     hold_threads_in_place()
+    keep_freed_memory()
     gc.set_threshold(*COLLECT_AFTER)
     record = Record(
         stage=name,

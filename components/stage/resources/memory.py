@@ -14,8 +14,9 @@ KEPT_KERNELS = "32"
 def keep_freed_memory() -> None:
     """Ask the C library to reuse freed blocks instead of returning them (glibc; elsewhere nothing happens).
 
-    A training step frees and asks for the same tens of megabytes again. Handed back each time, they come as
-    fresh zeroed pages: millions of page faults, a tenth of the step. The process stays at its peak size.
+    A training step, and each batch of a frozen tower, frees and asks for the same tens of megabytes again.
+    Handed back each time, they come as fresh zeroed pages: on a machine of two virtual cores a tower saw 70
+    pictures a second instead of 40. The process stays at its peak size.
     """
     if not sys.platform.startswith("linux"):
         return

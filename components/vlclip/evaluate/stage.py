@@ -24,7 +24,6 @@ from components.stage.files.publish import write_text
 from components.stage.params import Params
 from components.stage.paths import Paths
 from components.stage.record import Record
-from components.stage.resources.memory import keep_freed_memory
 from components.vlclip.evaluate.evaluate import VlclipEvaluation
 from components.vlclip.evaluate.grounding import GroundingEvaluation, every_row
 from components.vlclip.model.params import VlclipEvaluationParams, VlclipParams
@@ -63,7 +62,6 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
     """Stage ``vlclip_eval`` and its study: every model and every set of boxes on the held-out split."""
     block = params.vlclip_eval
     torch.set_num_threads(block.threads)
-    keep_freed_memory()
     rows = read_rows(paths.catalogue)
     every = read_held_out(paths.catalogue, paths.truth, block.split, block.relevant_grade)
     with record.timed("duplicates"):

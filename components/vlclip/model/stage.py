@@ -15,7 +15,6 @@ from components.stage.files.publish import published, write_text
 from components.stage.params import Params
 from components.stage.paths import Paths
 from components.stage.record import Record
-from components.stage.resources.memory import keep_freed_memory
 from components.stage.resume import sha256_file, sha256_folder
 from components.training.curves import curves_csv, record_history
 from components.training.resume import forget, training_folder
@@ -59,7 +58,6 @@ def train(params: Blocks, paths: Paths, record: Record, until: int | None = None
     """
     variant, name = VARIANTS[params.variant], params.name or params.variant
     torch.set_num_threads(params.vlclip.threads)
-    keep_freed_memory()
     with record.timed("prepare"):
         loaded = load_encoder(paths.encoder)
         loaded.encoder.all_pictures = False  # a box is of the main picture

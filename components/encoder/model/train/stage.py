@@ -14,7 +14,6 @@ from components.stage.files.publish import published, write_text
 from components.stage.params import Params
 from components.stage.paths import Paths
 from components.stage.record import Record
-from components.stage.resources.memory import keep_freed_memory
 from components.stage.resume import sha256_folder
 from components.training.curves import curves_csv, record_history
 from components.training.resume import forget, training_folder
@@ -37,7 +36,6 @@ def run(params: EncoderStage, paths: Paths, record: Record) -> None:
     """
     settings = params.encoder
     torch.set_num_threads(settings.threads)
-    keep_freed_memory()
     with record.timed("prepare"):
         model = starting_model(settings)
         data, validate = make_training_set(paths.catalogue, settings, model, paths.cache)

@@ -21,7 +21,6 @@ from components.fusion.model.towers.towers import Towers
 from components.stage.files.publish import published, write_text
 from components.stage.paths import Paths
 from components.stage.record import Record
-from components.stage.resources.memory import keep_freed_memory
 from components.stage.resume import sha256_folder
 from components.training.curves import curves_csv, record_history
 from components.training.resume import forget, training_folder
@@ -69,7 +68,6 @@ def align(stage: AlignmentStage, paths: Paths, record: Record) -> None:
     fusion, params = stage.fusion, stage.params
     model, curves = paths.fusion / stage.name, paths.plots / f"{stage.name}.csv"
     torch.set_num_threads(params.threads)
-    keep_freed_memory()
     with record.timed("prepare"):
         start = load_towers(stage.start)
         aligned = towers_to_train(start, stage)
