@@ -54,13 +54,20 @@ class Float32Muon(Muon):
 
 
 def _orthogonal(matrix: Tensor, group: dict[str, Any]) -> Tensor:
-    """The nearest orthogonal matrix, nearly: the Newton-Schulz iteration of Muon's authors."""
+    """The nearest orthogonal matrix, nearly: the Newton-Schulz iteration of Muon's authors.
+
+    Each step multiplies by a polynomial of the Gram matrix, so the steps are taken between small squares and
+    the matrix itself, ten times as wide as high where heads are read, is multiplied once.
+    """
     a, b, c = group["ns_coefficients"]
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     wide = wide / wide.norm().clamp(min=group["eps"])
+    gram = wide @ wide.T
+    product = one = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
     for _ in range(group["ns_steps"]):
-        gram = wide @ wide.T
-        wide = a * wide + (b * gram + c * gram @ gram) @ wide
+        step = a * one + b * gram + c * gram @ gram
+        product, gram = step @ product, step @ gram @ step
+    wide = product @ wide
     return wide if matrix.shape[0] <= matrix.shape[1] else wide.T
 
 
