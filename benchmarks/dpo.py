@@ -35,7 +35,7 @@ from components.opal.model.language.pictures import pictures_of
 from components.opal.model.params import DpoParams, ListingParams, LoraParams
 from components.opal.model.sft.samples import read_lessons
 from components.opal.model.sft.starting_model import starting_model
-from components.opal.model.train.run import Run
+from components.opal.model.train.run import TuningRun
 from components.stage.params import load_params
 from components.stage.paths import Paths
 from components.stage.resources.memory import keep_freed_memory
@@ -75,7 +75,7 @@ class Case:
         listing = self.listing.model_copy(update={"lora": lora})
         with tempfile.TemporaryDirectory() as folder:
             start = time.perf_counter()
-            course = Run(params, listing, Path(folder))
+            course = TuningRun(params, listing, Path(folder))
             done = prefer(model, self.pairs, self.positions, self.pictures.take, course)
             return done.train_seconds, time.perf_counter() - start, done.curves[-1]["loss"]
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import yaml
 
 from components.machine import processes
-from flows.run.stages import Stage, run_stage
+from flows.run.stages import StageJob, run_stage
 
 PER_FOLDER = 10  # modules in a folder of code
 
@@ -90,7 +90,7 @@ def by_command(root: Path) -> None:
 
 def by_flow(root: Path) -> None:
     """Run the first stage as the flow does."""
-    result = run_stage(Stage(root, "stage00", "cost"))
+    result = run_stage(StageJob(root, "stage00", "cost"))
     assert result.state == "ran", result
 
 

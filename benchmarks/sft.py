@@ -33,7 +33,7 @@ from components.opal.model.params import ListingParams, SftParams
 from components.opal.model.sft.samples import Sample, read_lessons
 from components.opal.model.sft.starting_model import starting_model
 from components.opal.model.sft.tuning import tune
-from components.opal.model.train.run import Run
+from components.opal.model.train.run import TuningRun
 from components.opal.model.train.trainer_setup import common_arguments
 from components.opal.model.writing.conversation import Conversation
 from components.stage.params import load_params
@@ -52,7 +52,7 @@ def ours(
         rows = np.unique([s.position for s in samples])
         with torch.inference_mode():
             seen = model.model.model.vision_tower.seen(as_input(pixels.take(rows))).half().numpy()
-        course = Run(params, listing, Path(folder))
+        course = TuningRun(params, listing, Path(folder))
         done = tune(model, samples, lambda at: seen[np.searchsorted(rows, at)], course)
         return time.perf_counter() - start, done.curves[-1]["loss"]
 
@@ -71,7 +71,7 @@ def plain(
         }
     )
     with tempfile.TemporaryDirectory() as folder:
-        arguments = common_arguments(Run(params, listing, Path(folder)))
+        arguments = common_arguments(TuningRun(params, listing, Path(folder)))
         trainer = SFTTrainer(
             model=model.model,
             args=SFTConfig(**arguments),

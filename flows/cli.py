@@ -22,7 +22,7 @@ from components.stage.errors import VitrineError
 from components.stage.files.printable import printable
 from components.stage.resources.full_disk import DISK_FULL, of_full_disk
 from flows.errors import SelectionError
-from flows.options import Count, Json, Product, Profile, Request, Where, words
+from flows.options import Count, Json, Product, Profile, RunRequest, Where, words
 from flows.run import FLOW_THREAD
 
 app = typer.Typer(
@@ -68,10 +68,10 @@ def run(**options: Any) -> None:
     """Bring the graph, or one system of it, up to date."""
     from flows.run.command import run as start
 
-    start(workspace(), Request(**options), console())
+    start(workspace(), RunRequest(**options), console())
 
 
-run.__signature__, run.__annotations__ = inspect.signature(Request), Request.__annotations__  # type: ignore[attr-defined]
+run.__signature__, run.__annotations__ = inspect.signature(RunRequest), RunRequest.__annotations__  # type: ignore[attr-defined]
 
 
 @app.command()
@@ -84,7 +84,7 @@ def verify(
     if first_run:
         from flows.run.command import run as start
 
-        start(workspace(), Request(), Console(stderr=True))
+        start(workspace(), RunRequest(), Console(stderr=True))
     _passed_on("components.tracking", "verify", *words(json=as_json), "--", commit)
 
 
@@ -112,14 +112,14 @@ def import_(
     force: Annotated[bool, typer.Option("--force", help="With --inspect: replace both.")] = False,
 ) -> None:
     """Bring in a catalogue of your own, with pictures, from JSON, CSV, TSV, XML or Parquet."""
-    from flows.importing import Catalogue, import_source, inspect_source
+    from flows.importing import ImportRequest, import_source, inspect_source
 
     if looking:
         inspect_source(workspace(), source, profile, force, console())
     elif mapping is None:
         raise SelectionError("Give --mapping FILE, or --inspect to have one written.")
     else:
-        import_source(workspace(), Catalogue(source, mapping, link), profile, console())
+        import_source(workspace(), ImportRequest(source, mapping, link), profile, console())
 
 
 @app.command()

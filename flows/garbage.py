@@ -42,7 +42,7 @@ class Cleaning:
 
 
 @dataclass
-class Plan:
+class DeletionPlan:
     """What one ``vitrine gc`` deletes, and what it leaves for ``--force``."""
 
     worktrees: list[Worktree] = field(default_factory=list)
@@ -76,9 +76,9 @@ def collect(root: Path, asked: Cleaning, console: Console) -> None:
             carry_out(root, plan, asked.force, console)
 
 
-def make_plan(root: Path, before: float, caches: bool = False, force: bool = False) -> Plan:
+def make_plan(root: Path, before: float, caches: bool = False, force: bool = False) -> DeletionPlan:
     """What to delete of that which nobody has used since ``before`` (Unix seconds)."""
-    plan = Plan()
+    plan = DeletionPlan()
     old = [one for one in overrides(root) if last_used(root, one) < before]
     freed = [one for one in old if one.worktree is None or _plan_worktree(plan, root, one.worktree, force)]
     _plan_branches(plan, root, [one for one in freed if one.commit], force)
@@ -92,7 +92,7 @@ def make_plan(root: Path, before: float, caches: bool = False, force: bool = Fal
     return plan
 
 
-def _plan_worktree(plan: Plan, root: Path, tree: Worktree, force: bool) -> bool:
+def _plan_worktree(plan: DeletionPlan, root: Path, tree: Worktree, force: bool) -> bool:
     """Whether the worktree of an old override goes."""
     if tree.locked:
         plan.notes.append(f"{tree.path} stays: git keeps it locked ('git worktree unlock' frees it).")
@@ -105,7 +105,7 @@ def _plan_worktree(plan: Plan, root: Path, tree: Worktree, force: bool) -> bool:
     return True
 
 
-def _plan_branches(plan: Plan, root: Path, freed: list[Override], force: bool) -> None:
+def _plan_branches(plan: DeletionPlan, root: Path, freed: list[Override], force: bool) -> None:
     """The branches of overrides whose worktrees go: one whose commit nothing else holds stays."""
     refs = {one.ref for one in freed}
     staying = {tree.branch for tree in git_worktrees(root) if tree not in plan.worktrees}
@@ -120,7 +120,7 @@ def _plan_branches(plan: Plan, root: Path, freed: list[Override], force: bool) -
 
 
 def _plan_objects(
-    plan: Plan, root: Path, trees: Collection[Worktree], freed: Collection[str], force: bool
+    plan: DeletionPlan, root: Path, trees: Collection[Worktree], freed: Collection[str], force: bool
 ) -> None:
     """Objects of the cache that no working tree of ``trees``, branch or tag needs, but for ``freed``."""
     cache = Cache(cache_folder(root))
@@ -189,7 +189,7 @@ def _size(paths: Iterable[Path]) -> str:
     return memory(sum(f.stat().st_size for f in files if f.is_file() and not f.is_symlink())) or "0 MiB"
 
 
-def tell(plan: Plan, console: Console, dry_run: bool) -> None:
+def tell(plan: DeletionPlan, console: Console, dry_run: bool) -> None:
     """Print a plan, a line for each part of it."""
     verb = "would delete" if dry_run else "delete"
     lines = [f"{verb} {what}" for what in plan.deleted] + [f"keep {what}" for what in plan.kept]
@@ -199,7 +199,7 @@ def tell(plan: Plan, console: Console, dry_run: bool) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def carry_out(root: Path, plan: Plan, force: bool, console: Console) -> None:
+def carry_out(root: Path, plan: DeletionPlan, force: bool, console: Console) -> None:
     """Delete what a plan names and nothing else; WorkspaceError: git refused (a worktree has changed)."""
     for tree in plan.worktrees:
         git(root, "worktree", "remove", *(["--force"] if force else []), str(tree.path))

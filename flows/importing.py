@@ -28,7 +28,7 @@ UNFINISHED = STATE / "importing"  # the command of an import that is under way, 
 
 
 @dataclass(frozen=True)
-class Catalogue:
+class ImportRequest:
     """What is brought in: a folder or file, how its fields map, and whether files are linked or copied."""
 
     source: Path
@@ -36,7 +36,7 @@ class Catalogue:
     link: bool = False
 
 
-def import_source(main: Path, catalogue: Catalogue, profile: str | None, console: Console) -> Path:
+def import_source(main: Path, catalogue: ImportRequest, profile: str | None, console: Console) -> Path:
     """Copy or link a catalogue into ``data/source`` under DVC; returns the workspace it went to.
 
     In a profile's worktree the import is committed on the profile's branch; in the main workspace the user

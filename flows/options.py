@@ -23,7 +23,7 @@ def words(**options: Any) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Request:
+class RunRequest:
     """What ``vitrine run`` shall bring up to date."""
 
     system: Annotated[str, typer.Argument(help="all, encoder, opal, fusion, vlclip, report, study.")] = "all"

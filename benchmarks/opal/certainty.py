@@ -30,7 +30,7 @@ from components.encoder.model.features.rows import read_rows, read_truth
 from components.opal.describe.describe import Speaker
 from components.opal.describe.photos import PhotoReader, photos_of, read_photo
 from components.opal.model.certainty.certainty import Certainty, CertaintyFile, read_certainty
-from components.opal.model.certainty.measure import Asked, Usual, learn_certainty, usual_of
+from components.opal.model.certainty.measure import JudgedProducts, Usual, learn_certainty, usual_of
 from components.opal.model.language.files import load_listing_model, read_note
 from components.opal.model.language.pictures import pictures_of
 from components.opal.model.listing_text import Listing
@@ -71,7 +71,7 @@ class Redraws:
         groups that are not ``chosen`` to calibrate on."""
         inside = np.isin(self.groups, chosen)
         a, b = np.flatnonzero(inside), np.flatnonzero(~inside)
-        asked = Asked([self.rows[i] for i in a], [self.refined[i] for i in a], self.usual)
+        asked = JudgedProducts([self.rows[i] for i in a], [self.refined[i] for i in a], self.usual)
         file = learn_certainty([self.generated[i] for i in a], asked)
         sure = Certainty(file).calibrated(
             [self.generated[i] for i in b], [self.rows[i]["category"] for i in b]

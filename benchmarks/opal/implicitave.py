@@ -31,7 +31,7 @@ import torch
 
 from components.catalog.format.params import ImageLimits
 from components.catalog.format.schema import Attribute, CatalogSchema, read_schema
-from components.encoder.model.features.attribute_probe import AttributeProbe, Stated
+from components.encoder.model.features.attribute_probe import AttributeProbe, StatedProducts
 from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.features.rows import read_rows
 from components.encoder.model.towers.files import load_encoder
@@ -161,10 +161,10 @@ class Answers:
         found = probe.answers(np.arange(len(photos)) + own, [asked.category] * len(photos))
         return [str(row[asked.name].value) if asked.name in row else None for row in found]
 
-    def _stated(self, split: str) -> Stated:
+    def _stated(self, split: str) -> StatedProducts:
         at = refined_positions(self.rows, self.refined, split, ())
         said = [self.refined[self.rows[i]["product_id"]].attributes for i in at]
-        return Stated(at, [self.rows[i]["category"] for i in at], said)
+        return StatedProducts(at, [self.rows[i]["category"] for i in at], said)
 
 
 def measured(answers: Answers, schema: CatalogSchema, found: Mapping[Asked, list[Photo]]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from components.fusion.answer.composed import BARRED, BEST, composed_queries, co
 from components.fusion.evaluate.held_out import Settings, open_towers
 from components.fusion.evaluate.params import FusionEvaluationParams
 from components.fusion.model.baselines import lexical_index, weighted_sum
-from components.fusion.model.fuse.item_vectors import Asked
+from components.fusion.model.fuse.item_vectors import QueryInputs
 from components.fusion.model.params import FusionParams
 from components.fusion.model.towers.towers import joined
 from components.retrieval.metrics import hits_at, judge, ndcg_at, reciprocal_rank
@@ -52,7 +52,7 @@ def main() -> None:
     closed = read_schema(paths.catalogue / "schema.json").closed_attributes()
     queries = composed_queries(items.rows, closed, arguments.most)
     index = lexical_index(items, fusion.text.fields, fusion.bm25)
-    asked = Asked.of(towers.queries(queries.texts), queries.texts, index)
+    asked = QueryInputs.of(towers.queries(queries.texts), queries.texts, index)
     sources = composed_scores(asked, items.image[queries.sources], items, answer.hybrid_image)
     sources = [np.where(queries.barred, BARRED, scores).astype(np.float32) for scores in sources]
     parts = (answer.parts.text, answer.parts.image)

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from components.evidence.features import FEATURES, PICTURE, Evidence
+from components.evidence.features import FEATURES, PICTURE, AttributeEvidence
 
 Floats = npt.NDArray[np.float64]
 LIKELY_WRONG = 0.1  # where the penalty pulls the rate of wrong values: between few and many
@@ -30,13 +30,13 @@ STEPS = 80  # of L-BFGS; a convex-like problem of a few hundred numbers needs ab
 
 
 @dataclass(frozen=True)
-class Weights:
+class AttributeWeights:
     """What evidence weighs for one attribute."""
 
     weights: Floats  # [features], already divided by the features' scales
     wrong: float  # rate of wrong values among stated ones
 
-    def posterior(self, evidence: Evidence) -> Floats:
+    def posterior(self, evidence: AttributeEvidence) -> Floats:
         """Probability of each value given all evidence and what the seller states, ``[n, values]``."""
         p = _softmax(evidence.features @ self.weights)
         said = np.flatnonzero(evidence.stated >= 0)  # of the others only evidence speaks
@@ -47,7 +47,7 @@ class Weights:
         out: Floats = joint / joint.sum(axis=1, keepdims=True)
         return out
 
-    def right(self, evidence: Evidence) -> Floats:
+    def right(self, evidence: AttributeEvidence) -> Floats:
         """Probability that each value would be right if a seller stated it, ``[n, values]``."""
         p = _softmax(evidence.features @ self.weights)
         stated = (1 - self.wrong) * p
@@ -63,14 +63,14 @@ def _softmax(logits: Floats) -> Floats:
 
 
 @dataclass(frozen=True)
-class Calibration:
+class EvidenceCalibration:
     """Weights per attribute, those of all attributes for the others, and what validation says of each."""
 
-    of: dict[str, Weights]
-    overall: Weights
+    of: dict[str, AttributeWeights]
+    overall: AttributeWeights
     report: dict[str, dict[str, float]] = field(default_factory=dict)  # attribute -> figures
 
-    def weights(self, name: str) -> Weights:
+    def weights(self, name: str) -> AttributeWeights:
         """The weights of an attribute."""
         return self.of.get(name, self.overall)
 
@@ -102,7 +102,7 @@ class _Problem:
     alternatives: torch.Tensor  # [N]
 
 
-def _problem(evidence: Sequence[Evidence], names: Sequence[str], scales: Floats) -> _Problem:
+def _problem(evidence: Sequence[AttributeEvidence], names: Sequence[str], scales: Floats) -> _Problem:
     """Evidence of several attributes as one padded problem of choice."""
     n, k = sum(len(e.rows) for e in evidence), max(len(e.values) for e in evidence)
     x = np.zeros((n, k, len(FEATURES)))
@@ -123,7 +123,7 @@ def _problem(evidence: Sequence[Evidence], names: Sequence[str], scales: Floats)
     )
 
 
-def _scales(evidence: Sequence[Evidence]) -> Floats:
+def _scales(evidence: Sequence[AttributeEvidence]) -> Floats:
     """Spread of each feature around the mean of its alternatives; 1 where it never varies."""
     centred = [
         (e.features - e.features.mean(axis=1, keepdims=True)).reshape(-1, len(FEATURES)) for e in evidence
@@ -169,30 +169,34 @@ def _fit(problem: _Problem, attributes: int, penalty: float) -> tuple[Floats, Fl
     return theta.detach().numpy(), delta.detach().numpy()
 
 
-def _weights(theta: Floats, scales: Floats) -> Weights:
-    return Weights(theta[:-1] / scales, float(1 / (1 + np.exp(-theta[-1]))))
+def _weights(theta: Floats, scales: Floats) -> AttributeWeights:
+    return AttributeWeights(theta[:-1] / scales, float(1 / (1 + np.exp(-theta[-1]))))
 
 
-def calibrate(evidence: Iterable[Evidence], penalty: float, keep_above: float) -> Calibration:
+def calibrate(
+    evidence: Iterable[AttributeEvidence], penalty: float, keep_above: float
+) -> EvidenceCalibration:
     """Fit weights on stated values of the validation split, and measure them on values swapped on purpose.
 
     Without any evidence nothing is known, and nothing is dropped.
     """
     parts = [e for e in evidence if len(e.rows)]
     if not parts:
-        return Calibration({}, Weights(np.zeros(len(FEATURES)), 0.0))
+        return EvidenceCalibration({}, AttributeWeights(np.zeros(len(FEATURES)), 0.0))
     names = sorted({e.name for e in parts})
     scales = _scales(parts)
     theta, delta = _fit(_problem(parts, names, scales), len(names), penalty)
     of = {name: _weights(theta + delta[i], scales) for i, name in enumerate(names)}
-    by_name: defaultdict[str, list[Evidence]] = defaultdict(list)
+    by_name: defaultdict[str, list[AttributeEvidence]] = defaultdict(list)
     for e in parts:
         by_name[e.name].append(e)
     report = {name: _figures(by_name[name], of[name], keep_above) for name in names}
-    return Calibration(of, _weights(theta, scales), report)
+    return EvidenceCalibration(of, _weights(theta, scales), report)
 
 
-def _figures(parts: Sequence[Evidence], weights: Weights, keep_above: float) -> dict[str, float]:
+def _figures(
+    parts: Sequence[AttributeEvidence], weights: AttributeWeights, keep_above: float
+) -> dict[str, float]:
     """What validation says of an attribute, without truth.
 
     ``stated_dropped``: share of the sellers' own values that would go; ``swaps_dropped``: of all their

@@ -16,7 +16,7 @@ from components.encoder.model.features.captions import attribute_phrase
 from components.evidence.example_pictures import ALL, ExamplePictures, fold_of
 from components.evidence.listing import SellerListing
 from components.evidence.mentions import Mentions
-from components.evidence.observed import Observed
+from components.evidence.observed import ObservedEvidence
 from components.evidence.params import EvidenceParams
 
 # The features of one value of one attribute of one listing, in this order.
@@ -27,7 +27,7 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Evidence:
+class AttributeEvidence:
     """Features of listings of one batch about one attribute of one category.
 
     Attributes:
@@ -81,7 +81,7 @@ class EvidenceReader:
     """
 
     def __init__(
-        self, encoder: TextEncoder, observed: Observed, schema: CatalogSchema, params: EvidenceParams
+        self, encoder: TextEncoder, observed: ObservedEvidence, schema: CatalogSchema, params: EvidenceParams
     ) -> None:
         assert observed.pictures is not None
         self._encoder, self._prompt, self._folds = encoder, params.prompt, params.folds
@@ -94,7 +94,7 @@ class EvidenceReader:
         self._texts: dict[tuple[str, str], dict[str, Floats | None]] = {}
         self._asks_prompts = "prompt" in params.evidence
 
-    def read(self, listings: Sequence[SellerListing], unstated: bool = False) -> list[Evidence]:
+    def read(self, listings: Sequence[SellerListing], unstated: bool = False) -> list[AttributeEvidence]:
         """The evidence of a batch, by category and attribute; listings without a vector have none.
 
         Args:
@@ -115,7 +115,7 @@ class EvidenceReader:
         seen = _Seen(mentions, siblings, self._picture_scores(listings))
         return [self._evidence(key, stated, seen) for key, stated in sorted(parts.items())]
 
-    def _evidence(self, key: tuple[str, str], members: Sequence[_Stated], seen: _Seen) -> Evidence:
+    def _evidence(self, key: tuple[str, str], members: Sequence[_Stated], seen: _Seen) -> AttributeEvidence:
         """Everything about one attribute of one category, of some listings of the batch."""
         category, name = key
         rows = [member.row for member in members]
@@ -136,7 +136,9 @@ class EvidenceReader:
         stated = np.array([place.get(m.value, -1) for m in members], np.int64)
         held = np.array([[v in m.known and v != m.value for v in values] for m in members], np.bool_)
         plausible = usual > 0.25 / len(values)
-        return Evidence(name, values, np.array(rows, np.int64), stated, features, plausible & ~held, held)
+        return AttributeEvidence(
+            name, values, np.array(rows, np.int64), stated, features, plausible & ~held, held
+        )
 
     def _picture_scores(self, listings: Sequence[SellerListing]) -> list[dict[str, tuple[Floats, Floats]]]:
         """Per listing and attribute the scores of its values by prompt and by example pictures."""

@@ -16,7 +16,7 @@ from components.evidence.words import Words
 
 
 @dataclass(frozen=True)
-class Observed:
+class ObservedEvidence:
     """Everything that evidence is read from besides the schema; :meth:`add` all batches, then :meth:`finish`.
 
     Words and pictures are counted on the train split alone; which values siblings state (products of one
@@ -47,13 +47,13 @@ class Observed:
 
 def nothing_yet(
     schema: CatalogSchema, words: WordParams, support: EvidenceParams | None, scratch: Path
-) -> Observed:
+) -> ObservedEvidence:
     """An observation to be filled; without ``support`` pictures are not asked.
 
     Args:
         scratch: folder for what may grow with the catalogue.
     """
-    return Observed(
+    return ObservedEvidence(
         Words(words, schema),
         Synonyms(words, schema),
         ExamplePictures(schema, support) if support else None,

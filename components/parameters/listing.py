@@ -25,7 +25,7 @@ from components.stage.errors import ConfigurationError
 from components.stage.params import did_you_mean, full_stop
 
 
-class Row(NamedTuple):
+class ParameterRow(NamedTuple):
     """One parameter, or the head of a nested block (whose values are ``...``)."""
 
     key: str  # dotted, from the block on
@@ -61,17 +61,17 @@ def _docs_of_class(source: str) -> dict[str, str]:
     return found
 
 
-def rows(values: BaseModel, default: Any, prefix: str) -> Iterator[Row]:
+def rows(values: BaseModel, default: Any, prefix: str) -> Iterator[ParameterRow]:
     """Every parameter of a block, nested ones after their head. ``default``: the same block, nothing set."""
     docs = field_docs(type(values))
     for name in type(values).model_fields:
         value, usual = getattr(values, name), getattr(default, name, None)
         key, doc = f"{prefix}.{name}", docs.get(name, "")
         if isinstance(value, BaseModel):
-            yield Row(key, ..., ..., doc or (inspect.getdoc(type(value)) or "").split("\n\n")[0])
+            yield ParameterRow(key, ..., ..., doc or (inspect.getdoc(type(value)) or "").split("\n\n")[0])
             yield from rows(value, usual, key)
         else:
-            yield Row(key, value, usual, doc)
+            yield ParameterRow(key, value, usual, doc)
 
 
 def resolved(root: Path, profile: str | None, overrides: Sequence[str] = ()) -> Mapping[str, BaseModel]:
@@ -109,11 +109,11 @@ def print_parameters(
     console.print("[dim]* differs from the default, which stands behind it in brackets[/]", highlight=False)
 
 
-def _rows(blocks: Mapping[str, BaseModel], name: str) -> list[Row]:
+def _rows(blocks: Mapping[str, BaseModel], name: str) -> list[ParameterRow]:
     return list(rows(blocks[name], model(name)(), name))
 
 
-def _at(blocks: Mapping[str, BaseModel], key: str) -> dict[str, list[Row]]:
+def _at(blocks: Mapping[str, BaseModel], key: str) -> dict[str, list[ParameterRow]]:
     """The rows of a block, or of a dotted key in it: the parameter, or the head and all that is below it."""
     name, _, below = key.partition(".")
     if name not in blocks:
@@ -132,7 +132,7 @@ def _head(block: BaseModel) -> str:
     return " ".join((inspect.getdoc(type(block)) or "").split("\n\n")[0].replace("``", "").split())
 
 
-def _table(found: list[Row]) -> Table:
+def _table(found: list[ParameterRow]) -> Table:
     table = Table(box=box.SIMPLE, show_header=False, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("parameter", max_width=34, overflow="fold")
     table.add_column("value", max_width=30, overflow="fold")

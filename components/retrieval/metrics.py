@@ -81,7 +81,7 @@ class Qrels:
 
 
 @dataclass(frozen=True)
-class Judged:
+class RankedGrades:
     """Grades along a ranking, with what the whole judgement of each query allows.
 
     ``grades`` int16 ``[queries, depth]``, 0 for an unjudged product; ``ideal`` int16 ``[queries, most
@@ -107,7 +107,7 @@ def _ideal(qrels: Qrels) -> tuple[NDArray[np.int16], NDArray[np.bool_]]:
     return ideal, counts > 0
 
 
-def judge(ranking: NDArray[np.integer], qrels: Qrels) -> Judged:
+def judge(ranking: NDArray[np.integer], qrels: Qrels) -> RankedGrades:
     """Look up the grade of every ranked product.
 
     Args:
@@ -138,10 +138,10 @@ def judge(ranking: NDArray[np.integer], qrels: Qrels) -> Judged:
         flat = ranking[start:stop] + (np.arange(stop - start) * width)[:, None]
         # Position -1 falls on the last, empty cell of the row before (of the last row, for the first).
         grades[start:stop] = table.reshape(-1)[flat]
-    return Judged(grades, ideal, defined)
+    return RankedGrades(grades, ideal, defined)
 
 
-def _where_defined(values: Floats, judged: Judged) -> Floats:
+def _where_defined(values: Floats, judged: RankedGrades) -> Floats:
     return np.where(judged.defined, values, np.nan)
 
 
@@ -152,25 +152,25 @@ def _share(part: NDArray[np.integer] | Floats, whole: Ints | Floats) -> Floats:
     return quotient
 
 
-def hits_at(judged: Judged, k: int, level: int = 1) -> Floats:
+def hits_at(judged: RankedGrades, k: int, level: int = 1) -> Floats:
     """1 where a product of grade ``level`` or more is among the first k, else 0 (trec_eval ``success_k``)."""
     return _where_defined(np.asarray((judged.grades[:, :k] >= level).any(axis=1), np.float64), judged)
 
 
-def reciprocal_rank(judged: Judged, level: int = 1) -> Floats:
+def reciprocal_rank(judged: RankedGrades, level: int = 1) -> Floats:
     """1 / rank of the first relevant product, 0 if there is none (trec_eval ``recip_rank``): MRR's terms."""
     found = judged.grades >= level
     first = found.argmax(axis=1) if found.shape[1] else np.zeros(len(found), np.int64)
     return _where_defined(np.where(found.any(axis=1), 1.0 / (first + 1), 0.0), judged)
 
 
-def recall_at(judged: Judged, k: int, level: int = 1) -> Floats:
+def recall_at(judged: RankedGrades, k: int, level: int = 1) -> Floats:
     """Relevant products among the first k, divided by all relevant ones (trec_eval ``recall_k``)."""
     found = np.count_nonzero(judged.grades[:, :k] >= level, axis=1)
     return _where_defined(_share(found, judged.relevant(level)), judged)
 
 
-def ndcg_at(judged: Judged, k: int) -> Floats:
+def ndcg_at(judged: RankedGrades, k: int) -> Floats:
     """nDCG of the first k: gain = grade, discount log2(rank + 1), ideal over all judged (``ndcg_cut_k``).
 
     Järvelin and Kekäläinen 2002, "Cumulated gain-based evaluation of IR techniques".

@@ -10,12 +10,12 @@ from pathlib import Path
 from unicodedata import normalize
 
 from components.encoder.search.conditions import conditions
-from components.fusion.answer.answer import PLAIN, Answer, check_towers, read_answer
+from components.fusion.answer.answer import PLAIN, AnswerChoice, check_towers, read_answer
 from components.fusion.model.data.product_text import plain
 from components.fusion.model.errors import FusionConfigurationError, FusionDataError
 from components.fusion.model.params import FusionParams, SearchParams
 from components.retrieval.hits import print_hits
-from components.search.products import Found, by_words
+from components.search.products import SearchResult, by_words
 from components.search.question import Question, read_parts
 from components.stage.arguments import Parser, composed
 from components.stage.files.printable import printable
@@ -51,7 +51,7 @@ def _question(arguments: argparse.Namespace) -> Question:
     return Question(text, image, arguments.k, where, parts)
 
 
-def chosen_system(asked_for: str | None, question: Question, answer: Answer | None) -> str:
+def chosen_system(asked_for: str | None, question: Question, answer: AnswerChoice | None) -> str:
     """Which system answers.
 
     Args:
@@ -79,13 +79,13 @@ def _params() -> SearchParams:
     return load_params("fusion_search", SearchParams)
 
 
-def _preferred(question: Question, answer: Answer | None) -> str:
+def _preferred(question: Question, answer: AnswerChoice | None) -> str:
     if answer is None:
         return "encoder"
     return answer.system if question.image is None else "hybrid_image"
 
 
-def why(asked_for: str | None, system: str, question: Question, answer: Answer | None) -> str:
+def why(asked_for: str | None, system: str, question: Question, answer: AnswerChoice | None) -> str:
     """Who answers, and why, in one line."""
     if asked_for is not None:
         return f"{system} answers, as asked."
@@ -106,7 +106,7 @@ def _not_known(words: Sequence[str]) -> str:
     return f"No product's text has: {printable(', '.join(words))}." if words else ""
 
 
-def no_match(near: float | None, answer: Answer | None) -> str:
+def no_match(near: float | None, answer: AnswerChoice | None) -> str:
     """A warning where the best is worse than what queries with an answer get; empty else."""
     floor = answer.floor if answer else None
     if floor is None or near is None or near >= floor.score:
@@ -120,7 +120,7 @@ def no_match(near: float | None, answer: Answer | None) -> str:
     )
 
 
-def warnings(found: Found, answer: Answer | None) -> list[str]:
+def warnings(found: SearchResult, answer: AnswerChoice | None) -> list[str]:
     """What speaks against an answer, in sentences.
 
     A text that is far from all products' is no reason by itself: shoppers write otherwise than the queries
@@ -154,13 +154,13 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _find(question: Question, system: str, answer: Answer | None, paths: Paths) -> Found:
+def _find(question: Question, system: str, answer: AnswerChoice | None, paths: Paths) -> SearchResult:
     """Ask one system; nothing is imported that it does not need."""
     if system == "encoder":
         from components.encoder.search.search import search as by_encoder
 
         hits = by_encoder(question.text, question.image, question.k, question.where)
-        return Found(hits, "Ranked by the picture's vector.")
+        return SearchResult(hits, "Ranked by the picture's vector.")
     if not paths.catalogue.is_dir():
         raise FusionConfigurationError(
             f"There is no catalogue at {paths.catalogue.absolute()}; run the graph."
@@ -177,7 +177,7 @@ def _find(question: Question, system: str, answer: Answer | None, paths: Paths) 
         model = open_model(paths.fusion, system, params.encode, paths.cache, params.threads)
         check_towers(answer, model.towers.model.model_sha256)
         return search(model, question.text, question.k, question.where, paths.catalogue)
-    from components.search.sums import Shop, by_sum
+    from components.search.sums import AnswerSources, by_sum
 
-    shop = Shop(paths.catalogue, paths.fusion, paths.cache, fusion, params.encode, params.threads)
+    shop = AnswerSources(paths.catalogue, paths.fusion, paths.cache, fusion, params.encode, params.threads)
     return by_sum(question, shop, answer, system)

@@ -20,7 +20,7 @@ from components.encoder.search.conditions import FIELDS, Condition
 from components.encoder.search.conditions import fulfilling as products_fulfilling
 from components.fusion.model.data.product_text import field_text
 from components.fusion.model.errors import FusionDataError
-from components.fusion.model.fuse.item_vectors import Asked
+from components.fusion.model.fuse.item_vectors import QueryInputs
 from components.fusion.model.params import Bm25Params, FieldName, FusionParams
 from components.fusion.model.sources.bm25 import Bm25, Scores, words
 from components.fusion.model.towers.towers import Items
@@ -34,7 +34,7 @@ Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """What a search has found.
 
     Attributes:
@@ -98,16 +98,16 @@ def unknown_words(index: Bm25, text: str) -> tuple[str, ...]:
     return tuple(word for word in words(text) if not index.known_share([word])[0])
 
 
-def ranked(question: Question, catalogue: Path, scores: Scores, seen: Flags, by: str) -> Found:
+def ranked(question: Question, catalogue: Path, scores: Scores, seen: Flags, by: str) -> SearchResult:
     """The best products by ``scores [1, N]`` of those that are seen and fulfil every condition."""
     places = np.flatnonzero(fulfilling(catalogue, question.where) & seen)
     if not len(places):
-        return Found([], "")
+        return SearchResult([], "")
     best = top_k(scores[:, places], question.k)[0]
-    return Found(hits_of(catalogue, places[best], scores[0, places[best]]), f"Ranked by {by}.")
+    return SearchResult(hits_of(catalogue, places[best], scores[0, places[best]]), f"Ranked by {by}.")
 
 
-def by_words(question: Question, catalogue: Path, fusion: FusionParams) -> Found:
+def by_words(question: Question, catalogue: Path, fusion: FusionParams) -> SearchResult:
     """BM25: opens no model. A product without a word of the query is no answer."""
     index = word_index(catalogue, fusion.text.fields, fusion.bm25)
     scores = index.scores([question.text])
@@ -123,8 +123,8 @@ class Likeliest(NamedTuple):
 
 
 def ask_types(
-    asked: Asked, types: QueryTypes, said: Floats, items: Items, catalogue: Path
-) -> tuple[Asked, Likeliest]:
+    asked: QueryInputs, types: QueryTypes, said: Floats, items: Items, catalogue: Path
+) -> tuple[QueryInputs, Likeliest]:
     """A query with the log-probability of every product's type, and the likeliest type.
 
     Args:

@@ -15,18 +15,18 @@ import numpy as np
 from components.encoder.search.conditions import Condition
 from components.fusion.model.data.product_text import plain
 from components.fusion.model.errors import FusionDataError
-from components.fusion.model.fuse.item_vectors import Asked, evidence_of, fused_vectors
+from components.fusion.model.fuse.item_vectors import QueryInputs, evidence_of, fused_vectors
 from components.fusion.model.networks.files import TrainedNetwork, load_network
 from components.fusion.model.params import EncodeParams
 from components.fusion.model.sources.bm25 import Bm25, Scores
-from components.fusion.model.sources.evidence import Evidence
+from components.fusion.model.sources.evidence import SourceScores
 from components.fusion.model.towers.aligned import load_towers
 from components.fusion.model.towers.towers import Flags, Items, Towers
 from components.retrieval.ranking import top_k
 from components.search.kept import product_vectors
 from components.search.products import (
-    Found,
     Likeliest,
+    SearchResult,
     ask_types,
     fits,
     fulfilling,
@@ -71,9 +71,11 @@ def open_model(
     return FusionModel(Towers(loaded, found.text, encode, cache, threads), found)
 
 
-def gather(model: FusionModel, text: str, catalogue: Path, index: Bm25) -> tuple[Evidence, Likeliest | None]:
+def gather(
+    model: FusionModel, text: str, catalogue: Path, index: Bm25
+) -> tuple[SourceScores, Likeliest | None]:
     """What every source says of all products, for one query, and the likeliest type of it."""
-    asked = Asked.of(model.towers.queries([text]), [text], index)
+    asked = QueryInputs.of(model.towers.queries([text]), [text], index)
     items, likeliest = model.products(catalogue), None
     if (types := model.network.types) is not None:
         said = types.log_probabilities([text], model.towers.features([text]))
@@ -90,7 +92,9 @@ def _part(items: Items, start: int) -> Items:
     return Items([], text, image, np.array(items.has_text[at]), np.array(items.has_image[at]))
 
 
-def search(model: FusionModel, text: str, k: int, where: Sequence[Condition], catalogue: Path) -> Found:
+def search(
+    model: FusionModel, text: str, k: int, where: Sequence[Condition], catalogue: Path
+) -> SearchResult:
     """The ``k`` products that answer ``text`` best; equal scores put the greater product id first.
 
     A product without picture, or without text, is ranked by what it has; one with neither is left out.
@@ -110,7 +114,7 @@ def search(model: FusionModel, text: str, k: int, where: Sequence[Condition], ca
     places = np.flatnonzero(fulfilling(catalogue, where) & every.seen)
     near, unknown = nearest(every.scores["text"], every.sees["text"]), unknown_words(index, text)
     if not len(places):
-        return Found([], "", near, unknown, no_type(likeliest), fits(likeliest))
+        return SearchResult([], "", near, unknown, no_type(likeliest), fits(likeliest))
     evidence = every.of(places)
     if gate is None:
         scores, by = evidence.scores["fused"], "vectors alone"
@@ -121,7 +125,7 @@ def search(model: FusionModel, text: str, k: int, where: Sequence[Condition], ca
     best = top_k(scores, k)[0]
     hits = hits_of(catalogue, places[best], scores[0, best])
     ranked_by = f"Ranked by {network.name}'s {by}."
-    return Found(hits, ranked_by, near, unknown, no_type(likeliest), fits(likeliest))
+    return SearchResult(hits, ranked_by, near, unknown, no_type(likeliest), fits(likeliest))
 
 
 def nearest(text: Scores, seen: Flags) -> float | None:

@@ -10,18 +10,18 @@ from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.features.query_types import load_types
 from components.encoder.model.features.vector_cache import Vectors
 from components.encoder.search.search import query_vector
-from components.fusion.answer.answer import TYPES, Answer, check_towers
+from components.fusion.answer.answer import TYPES, AnswerChoice, check_towers
 from components.fusion.answer.composed import composed_scores
 from components.fusion.model.baselines import cosine, hybrid_scores, hybrid_sources, weighted_sum, with_types
-from components.fusion.model.fuse.item_vectors import Asked
+from components.fusion.model.fuse.item_vectors import QueryInputs
 from components.fusion.model.params import EncodeParams, FusionParams
 from components.fusion.model.sources.bm25 import Scores, words
 from components.fusion.model.towers.aligned import load_towers
 from components.fusion.model.towers.towers import Flags, Items, Towers
 from components.search.kept import product_vectors
 from components.search.products import (
-    Found,
     Likeliest,
+    SearchResult,
     ask_types,
     fits,
     no_type,
@@ -40,7 +40,7 @@ JOINING = frozenset(
 )
 
 
-class Shop(NamedTuple):
+class AnswerSources(NamedTuple):
     """Where answers come from.
 
     Attributes:
@@ -63,7 +63,7 @@ class Scored(NamedTuple):
     by: str
 
 
-def by_sum(question: Question, shop: Shop, answer: Answer | None, system: str) -> Found:
+def by_sum(question: Question, shop: AnswerSources, answer: AnswerChoice | None, system: str) -> SearchResult:
     """A plain system for words; with a picture, the picture's score is added to the words'.
 
     Args:
@@ -79,7 +79,7 @@ def by_sum(question: Question, shop: Shop, answer: Answer | None, system: str) -
     items = product_vectors(towers, shop.catalogue)
     near: float | None = None
     likeliest: Likeliest | None = None
-    asked: Asked | None = None
+    asked: QueryInputs | None = None
     unknown: tuple[str, ...] = ()
     if question.text:
         index = word_index(shop.catalogue, shop.fusion.text.fields, shop.fusion.bm25)
@@ -87,7 +87,7 @@ def by_sum(question: Question, shop: Shop, answer: Answer | None, system: str) -
         if question.image is not None:
             text = _known(text, unknown)
             unknown = tuple(word for word in unknown if word not in JOINING)
-        asked = Asked.of(towers.queries([text]), [text], index)
+        asked = QueryInputs.of(towers.queries([text]), [text], index)
     if question.image is not None:
         picture = query_vector(BatchEncoder(loaded.encoder, 1, "fp32"), "", question.image)
         scored = _of_picture(picture, asked, items, question, answer)
@@ -109,7 +109,7 @@ def _known(text: str, unknown: tuple[str, ...]) -> str:
 
 
 def _of_picture(
-    picture: Vectors, asked: Asked | None, items: Items, question: Question, answer: Answer | None
+    picture: Vectors, asked: QueryInputs | None, items: Items, question: Question, answer: AnswerChoice | None
 ) -> Scored:
     if asked is None or answer is None:
         return Scored(cosine(picture, items.image, items.has_image), items.has_image, "the picture")
@@ -120,7 +120,7 @@ def _of_picture(
     return Scored(scores, items.has_text | items.has_image, by)
 
 
-def _of_words(asked: Asked, items: Items, answer: Answer | None) -> Scored:
+def _of_words(asked: QueryInputs, items: Items, answer: AnswerChoice | None) -> Scored:
     if answer is None:
         return Scored(hybrid_scores(asked, items), items.has_text, "the ranks of words (BM25) and texts")
     scores = weighted_sum(hybrid_sources(asked, items), answer.hybrid_image)

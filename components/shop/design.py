@@ -92,7 +92,7 @@ def _category_brands(seed: int, category: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, eq=False)  # compared by identity: it is a key of caches
-class Plan:
+class ProductPlan:
     """Which products there are. ``members[i]`` is (group, place in the group) of product i; ``kinds`` and
     ``splits`` hold one number per group: its type's and its split's place in TYPES and SPLITS."""
 
@@ -123,7 +123,7 @@ class Plan:
         return SPLITS[int(self.splits[self.members[index, 0]])]
 
 
-def plan(params: ShopParams) -> Plan:
+def plan(params: ShopParams) -> ProductPlan:
     """Lay out groups, their types and splits; every type has about as many groups as another."""
     rng = generator(params.seed, "plan")
     groups = max(len(TYPES), round(params.products * (1 - params.variant_share)))
@@ -137,7 +137,7 @@ def plan(params: ShopParams) -> Plan:
     rank[np.lexsort((rng.random(groups), kinds))] = np.arange(groups) / groups * len(TYPES) % 1
     test, validation = params.test_fraction, params.validation_fraction
     splits = np.where(rank < test, SPLITS.index("test"), np.where(rank < test + validation, 1, 0))
-    return Plan(params, params.seed, np.stack([group, place], axis=1)[order], kinds, splits)
+    return ProductPlan(params, params.seed, np.stack([group, place], axis=1)[order], kinds, splits)
 
 
 def _measure(rng: np.random.Generator, kind: ProductType) -> dict[str, str]:
@@ -160,7 +160,7 @@ def _design(seed: int, group: int, kind: ProductType) -> tuple[dict[str, str], F
     return attributes, (a, b, c, d)
 
 
-def _colours(shop: Plan, group: int, place: int, pattern: str) -> tuple[str, str]:
+def _colours(shop: ProductPlan, group: int, place: int, pattern: str) -> tuple[str, str]:
     """Colour and second colour of a variant; the latter is empty when the accents are tone in tone."""
     if place and generator(shop.seed, "recoloured", group, place).random() >= shop.params.recolour_share:
         place = 0  # the same product, photographed again
@@ -170,7 +170,7 @@ def _colours(shop: Plan, group: int, place: int, pattern: str) -> tuple[str, str
     return colour, accent if pattern != "plain" or rng.random() < ACCENTED_SHARE else ""
 
 
-def specification(shop: Plan, index: int) -> Specification:
+def specification(shop: ProductPlan, index: int) -> Specification:
     """Everything that is true of product ``index``."""
     group, place = (int(value) for value in shop.members[index])
     kind = shop.kind(index)

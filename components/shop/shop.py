@@ -10,7 +10,7 @@ from multiprocessing import get_context
 from components.catalog.format.records import Product, QrelRow, Query, Truth
 from components.catalog.format.schema import Attribute, CatalogSchema, Category
 from components.shop.assortment import CATEGORIES, COLOURS, PATTERNS, REQUIRED, TYPES
-from components.shop.design import Plan, generator, plan, specification
+from components.shop.design import ProductPlan, generator, plan, specification
 from components.shop.errors import ShopError
 from components.shop.params import ShopParams
 from components.shop.pictures.scene import picture
@@ -22,7 +22,7 @@ CHUNK = 64  # products a worker draws at a time
 _Item = tuple[Product, Truth]
 
 
-def _item(shop: Plan, index: int) -> _Item:
+def _item(shop: ProductPlan, index: int) -> _Item:
     """Product ``index`` as listed, and what is true of it."""
     what = specification(shop, index)
     listing = write_listing(what, generator(shop.seed, "listing", index))
@@ -49,7 +49,7 @@ def _item(shop: Plan, index: int) -> _Item:
     return product, truth
 
 
-_worker_shop: Plan | None = None
+_worker_shop: ProductPlan | None = None
 
 
 def _start_worker(params: ShopParams) -> None:
@@ -68,7 +68,7 @@ def _chunk(start: int) -> list[_Item]:
     return [_item(_worker_shop, index) for index in range(start, min(start + CHUNK, len(_worker_shop)))]
 
 
-def _asked(shop: Plan) -> tuple[list[Query], list[QrelRow]]:
+def _asked(shop: ProductPlan) -> tuple[list[Query], list[QrelRow]]:
     asked = sorted(ask(shop), key=lambda entry: entry[0].query_id)
     return [query for query, _, _ in asked], [qrel for _, _, qrels in asked for qrel in qrels]
 

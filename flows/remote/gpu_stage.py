@@ -32,7 +32,7 @@ from components.tracking.lineage.lockfile import is_inside
 from flows.errors import RunnerConfigurationError, RunnerError, RunnerInputError
 from flows.remote.handover import Handover, check_out, current_fingerprint, differences, lock_entry
 from flows.run.locks import held
-from flows.run.stages import QUIET, Stage, Watcher, call_dvc, run_stage
+from flows.run.stages import QUIET, StageJob, Watcher, call_dvc, run_stage
 
 CLONE_VARIABLE = "VITRINE_RUNNER_CLONE"
 ARTIFACT_TYPE = "stage-outcome"
@@ -63,7 +63,7 @@ def patiently(call: Callable[[], T], client: SyncPrefectClient, patience_s: floa
         time.sleep(POLL_S)
 
 
-def run_dvc(stage: Stage, call: str, what: str, **arguments: Any) -> None:
+def run_dvc(stage: StageJob, call: str, what: str, **arguments: Any) -> None:
     """Have DVC ``push``, ``pull`` or ``reproduce`` for a stage; a RunnerError begins with ``what``."""
     state, error = call_dvc(stage, call, arguments)
     if state == "failed":
@@ -95,7 +95,7 @@ def _remembered(clone: Path, facts: Mapping[str, str], result: StageResult) -> S
     return result
 
 
-def execute(handover: Handover, stage: Stage, watcher: Watcher = QUIET) -> StageResult:
+def execute(handover: Handover, stage: StageJob, watcher: Watcher = QUIET) -> StageResult:
     """Run a handed-over stage in the clone ``stage.root`` and push what it made.
 
     Raises RunnerConfigurationError: no possible name, or the commit cannot be reached; RunnerInputError: an
@@ -153,7 +153,7 @@ def gpu_stage(
     with get_client(sync_client=True) as client:
         watcher = Watcher(say=print, follow=_until_called_off(client, flow_run.id))
         try:
-            here = Stage(runner_clone(), stage, pipeline_run or run_id, run_id)
+            here = StageJob(runner_clone(), stage, pipeline_run or run_id, run_id)
             result = execute(Handover(stage, commit, fingerprint, pushed), here, watcher)
         except VitrineError as error:
             result = StageResult(stage, "failed", error.exit_code, str(error))

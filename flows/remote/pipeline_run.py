@@ -22,7 +22,7 @@ from components.stage.record import STATE
 from flows.remote.gpu_stage import CLONE_WAIT_S, LOG_BYTES, run_dvc, runner_clone
 from flows.remote.handover import check_out
 from flows.run.locks import held
-from flows.run.stages import Stage, last_line
+from flows.run.stages import StageJob, last_line
 from flows.workspace import git
 
 System = Literal["all", "encoder", "vlclip", "fusion", "opal", "report", "study"]
@@ -57,7 +57,7 @@ def pipeline(system: System = "all", revision: str = "HEAD", push: bool = True) 
     """Run a system of the graph at ``revision`` (a branch, tag or commit; HEAD: the default branch)."""
     try:
         clone = runner_clone()
-        work = Stage(clone, "pipeline", str(flow_run.id))
+        work = StageJob(clone, "pipeline", str(flow_run.id))
         with held(clone / STATE / "locks" / "clone.lock", f"Clone {clone}", CLONE_WAIT_S, print):
             check_out(clone, newest_commit(clone, revision))
             code = run_pipeline(clone, system, work.log)

@@ -27,7 +27,7 @@ from components.stage.record import STATE, Record, StageResult, save_record
 from flows.errors import RunnerConfigurationError, RunnerError, RunnerTimeoutError
 from flows.remote.gpu_stage import ARTIFACT_TYPE, POLL_S, RESULT, SERVER_PATIENCE_S, patiently, run_dvc
 from flows.remote.handover import Handover, current_fingerprint, differences, lock_entry, prepare, withdraw
-from flows.run.stages import QUIET, Stage, Watcher
+from flows.run.stages import QUIET, StageJob, Watcher
 
 RECORD_ID = re.compile(r"[0-9a-f]{32}")
 
@@ -102,7 +102,7 @@ def _outcome(client: SyncPrefectClient, run: FlowRun, stage: str) -> StageResult
     return StageResult(stage, "failed", 1, error)
 
 
-def _keep(stage: Stage, result: StageResult) -> None:
+def _keep(stage: StageJob, result: StageResult) -> None:
     """Write the runner's record among the records of this workspace, where tracking finds it, and its log."""
     if result.log_end:
         stage.log.parent.mkdir(parents=True, exist_ok=True)
@@ -115,7 +115,7 @@ def _keep(stage: Stage, result: StageResult) -> None:
         save_record(Record.model_validate({**result.record, "stage": stage.name}), stage.root / STATE)
 
 
-def _bring_back(handover: Handover, stage: Stage, result: StageResult) -> None:
+def _bring_back(handover: Handover, stage: StageJob, result: StageResult) -> None:
     """Let DVC check out the results from its run cache.
 
     Raises RunnerError: the inputs changed meanwhile (DVC would run it here), or other hashes came back.
@@ -133,7 +133,7 @@ def _bring_back(handover: Handover, stage: Stage, result: StageResult) -> None:
         raise RunnerError(f"stage '{stage.name}' came back with other contents than on the runner: {wrong}.")
 
 
-def run_remote(stage: Stage, gpu: GpuParams, watcher: Watcher = QUIET) -> StageResult:
+def run_remote(stage: StageJob, gpu: GpuParams, watcher: Watcher = QUIET) -> StageResult:
     """Run one stage on the configured GPU runner and bring its results and its record back.
 
     A stage that failed there is a result too, with the exit code and sentence of its command.

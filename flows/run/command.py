@@ -24,17 +24,17 @@ from components.stage.record import StageResult
 from components.tracking.compare.sides import keep_results
 from flows.errors import FlowError
 from flows.importing import check_import
-from flows.options import Request
+from flows.options import RunRequest
 from flows.profiles import commit_worktree, dvc_output, prepare_worktree, run_lock
 from flows.run.graph import STUDY, Graph, read_graph, select, stale
 from flows.run.locks import held
 from flows.run.partial import partial_report, with_report
-from flows.run.stages import Run, Watcher
+from flows.run.stages import PipelineRun, Watcher
 
 HERE = RunnerParams(stages_at_once=1)
 
 
-def run(main: Path, request: Request, console: Console) -> None:
+def run(main: Path, request: RunRequest, console: Console) -> None:
     """Bring the selected stages of the workspace, or of a profile's worktree, up to date."""
     start = time.perf_counter()
     overrides = request.overrides or []
@@ -66,7 +66,7 @@ def run(main: Path, request: Request, console: Console) -> None:
         _check_sources(root, graph)
         for warning in unknown_in_workspace(root):
             console.print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
-        job = Run(uuid.uuid4().hex, root, request.system, graph, stages, runner, checked)
+        job = PipelineRun(uuid.uuid4().hex, root, request.system, graph, stages, runner, checked)
         job.lock_timeout_s = request.lock_timeout_s
         with partial_report(job, whole):
             results = _execute(main, job, console)
@@ -101,7 +101,7 @@ def _check_sources(root: Path, graph: Graph) -> None:
         ) from None
 
 
-def _execute(main: Path, job: Run, console: Console) -> list[StageResult]:
+def _execute(main: Path, job: PipelineRun, console: Console) -> list[StageResult]:
     """Run the flow; with nothing to do there is none, unless a lasting Prefect server is there to keep it."""
     if not stale(job.graph, job.stages) and not os.environ.get("PREFECT_API_URL"):
         console.print("Nothing has changed: every stage is cached.", highlight=False)

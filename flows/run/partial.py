@@ -17,7 +17,7 @@ from components.stage.files.publish import remove
 from flows.errors import StageFailedError
 from flows.importing import CommandFailedError, passed_on
 from flows.run.graph import STUDY, Graph, stale
-from flows.run.stages import Run
+from flows.run.stages import PipelineRun
 
 PARTIAL = Path("reports/partial")
 REPORT = "report"  # the stage, and the last of the graph
@@ -32,7 +32,7 @@ def with_report(graph: Graph, stages: Sequence[str]) -> tuple[str, ...]:
 
 
 @contextmanager
-def partial_report(job: Run, whole: bool = True) -> Iterator[None]:
+def partial_report(job: PipelineRun, whole: bool = True) -> Iterator[None]:
     """Around a run: where a stage fails, or the report would read what is out of date, a page is built.
 
     Args:
@@ -54,7 +54,7 @@ def partial_report(job: Run, whole: bool = True) -> Iterator[None]:
         _build(job, left_alone(job))
 
 
-def _build(job: Run, absent: dict[str, str]) -> None:
+def _build(job: PipelineRun, absent: dict[str, str]) -> None:
     if "data/checked" not in absent:
         with suppress(CommandFailedError):  # it has said why; the run's own end matters more
             where = str(PARTIAL / "index.html")
@@ -62,14 +62,14 @@ def _build(job: Run, absent: dict[str, str]) -> None:
             passed_on(job.root, command)
 
 
-def left_alone(job: Run) -> dict[str, str]:
+def left_alone(job: PipelineRun) -> dict[str, str]:
     """Output -> why it is not shown, for stages that are out of date and not of this run's system."""
     others = [name for name in stale(job.graph, job.graph.stages) if name not in job.stages]
     why = f"not up to date; this run was of {job.system} alone"
     return {out: why for name in others for out in job.graph.stages[name].outs}
 
 
-def absent_outputs(job: Run, error: StageFailedError) -> dict[str, str]:
+def absent_outputs(job: PipelineRun, error: StageFailedError) -> dict[str, str]:
     """Output -> why it is missing or of another run, for stages that failed and those that read from them."""
     failed = [name for name in job.stages if name in job.results and job.results[name].state == "failed"]
     done = {name for name in job.stages if name in job.results} - set(failed)

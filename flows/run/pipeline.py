@@ -33,7 +33,7 @@ from flows.errors import SERVER_LOST, StageFailedError, TrackerError
 from flows.run import FLOW_THREAD
 from flows.run.cores import Cores, by_critical_path, machine_cores
 from flows.run.graph import StageNode, stale
-from flows.run.stages import Run, Stage, run_stage
+from flows.run.stages import PipelineRun, StageJob, run_stage
 
 Action = Callable[[str], PrefectState[Any]]
 
@@ -43,7 +43,7 @@ END_S = 3.0  # how long Prefect may take to end a flow without its server, once 
 INTERRUPTED_S = 30.0  # how long it may take to end one that was interrupted
 
 
-def execute(run: Run, away: Callable[[], bool]) -> bool:
+def execute(run: PipelineRun, away: Callable[[], bool]) -> bool:
     """Run the stale ones of ``run.stages`` as a Prefect flow; the others are shown as cached.
 
     The flow has a thread of its own: without its server Prefect's client tries for minutes, and nothing else
@@ -75,7 +75,7 @@ def execute(run: Run, away: Callable[[], bool]) -> bool:
     return not errors and not flow_thread.is_alive()
 
 
-def _until_lost(run: Run, flow_thread: threading.Thread, away: Callable[[], bool]) -> None:
+def _until_lost(run: PipelineRun, flow_thread: threading.Thread, away: Callable[[], bool]) -> None:
     """Wait for the flow, or, once its server is gone, for the stages at work."""
     patience = END_S
     while flow_thread.is_alive() and patience > 0:
@@ -84,7 +84,7 @@ def _until_lost(run: Run, flow_thread: threading.Thread, away: Callable[[], bool
         patience = patience - WATCH_S if run.server_away and not run.at_work else END_S
 
 
-def _flow(run: Run, errors: list[BaseException]) -> None:
+def _flow(run: PipelineRun, errors: list[BaseException]) -> None:
     """The Prefect flow, from start to end; what it raises goes into ``errors``."""
     threads = ThreadPoolTaskRunner(max_workers=len(run.stages) + 1)  # a waiting stage holds one
 
@@ -103,7 +103,7 @@ def _flow(run: Run, errors: list[BaseException]) -> None:
         errors.append(error)
 
 
-def _until_done(run: Run) -> None:
+def _until_done(run: PipelineRun) -> None:
     """Submit a task for each stage, parents first, and wait for all; see :func:`execute`."""
     work = stale(run.graph, run.stages)
     parents = {name: run.graph.stages[name].parents for name in work}
@@ -146,20 +146,20 @@ def stage_task(node: StageNode, action: Action) -> Task[[str], Any]:
     )
 
 
-def found_cached(name: str, run: Run) -> PrefectState[Any]:
+def found_cached(name: str, run: PipelineRun) -> PrefectState[Any]:
     """Nothing to do; Prefect shows the state by this name."""
     run.finish(StageResult(name, "cached"))
     return PrefectState(type=StateType.COMPLETED, name="Cached", message="DVC: nothing changed")
 
 
-def bring_up_to_date(name: str, run: Run, cores: Cores) -> PrefectState[Any]:
+def bring_up_to_date(name: str, run: PipelineRun, cores: Cores) -> PrefectState[Any]:
     """Wait for cores and run one stage, here or on a runner; StageFailedError carries its exit code."""
     node = run.graph.stages[name]
     out = node.meta.pool == "gpu" and run.runner.gpu.work_pool is not None
     with cores.lent(name, 0 if out else cores_wanted(name, node.blocks, run.parameters)) as numbers:
         if numbers is None or run.server_away or run.called_off.is_set():
             return PrefectState(type=StateType.CANCELLED, message="not begun: the run is at its end")
-        stage = Stage(run.root, name, run.id, run.prefect_run, run.lock_timeout_s, numbers, run.called_off)
+        stage = StageJob(run.root, name, run.id, run.prefect_run, run.lock_timeout_s, numbers, run.called_off)
         run.at_work.add(name)
         try:
             result = run.finish(_remote(stage, run) if out else run_stage(stage, run.watcher))
@@ -191,7 +191,7 @@ def _may_pass(error: object) -> bool:
     return not isinstance(error, VitrineError) or error.exit_code == 1
 
 
-def _remote(stage: Stage, run: Run) -> StageResult:
+def _remote(stage: StageJob, run: PipelineRun) -> StageResult:
     """Run the stage on a GPU runner; its outputs come back through DVC's run cache."""
     from flows.remote.runner import run_remote
 
@@ -204,7 +204,7 @@ def _remote(stage: Stage, run: Run) -> StageResult:
     return replace(result, seconds=time.perf_counter() - start, log=stage.log if stage.log.exists() else None)
 
 
-def table(run: Run) -> list[dict[str, Any]]:
+def table(run: PipelineRun) -> list[dict[str, Any]]:
     """The run as rows: stage, state, seconds, peak memory in MiB, hash of the stage's dvc.lock entry."""
     locks = read_lock(run.root)
     blank = StageResult("", "failed")

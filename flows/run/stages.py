@@ -37,7 +37,7 @@ CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 @dataclass(frozen=True)
-class Stage:
+class StageJob:
     """Which stage to run where: ``run`` names the pipeline run, ``prefect_run`` Prefect's flow run."""
 
     root: Path
@@ -72,7 +72,7 @@ QUIET = Watcher()
 
 
 @dataclass
-class Run:
+class PipelineRun:
     """One pipeline run: what was asked for, where, and how it comes out (``results`` fill as stages end)."""
 
     id: str
@@ -98,7 +98,7 @@ class Run:
         return result
 
 
-def run_stage(stage: Stage, watcher: Watcher = QUIET) -> StageResult:
+def run_stage(stage: StageJob, watcher: Watcher = QUIET) -> StageResult:
     """Run one stage here and tell how it ended; only a lock held too long or an interruption raises.
 
     Raises LockHeldError: another process runs this stage, or holds DVC's lock, for longer than the timeout;
@@ -123,7 +123,11 @@ def run_stage(stage: Stage, watcher: Watcher = QUIET) -> StageResult:
 
 
 def call_dvc(
-    stage: Stage, call: str, arguments: dict[str, Any], watcher: Watcher = QUIET, keep_open: int | None = None
+    stage: StageJob,
+    call: str,
+    arguments: dict[str, Any],
+    watcher: Watcher = QUIET,
+    keep_open: int | None = None,
 ) -> tuple[State, str]:
     """Have DVC do ``call`` for a stage, follow the stage's log, and leave no process behind.
 
@@ -153,7 +157,7 @@ def call_dvc(
     return _answer(stage, answer, process.returncode)
 
 
-def _answer(stage: Stage, path: Path, code: int) -> tuple[State, str]:
+def _answer(stage: StageJob, path: Path, code: int) -> tuple[State, str]:
     """What a job wrote down before it ended; one that was killed wrote nothing."""
     try:
         told = json.loads(path.read_text(encoding="utf-8"))

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from components.catalog.build.params import CatalogParams
-from components.catalog.source.derived_queries import Described, derived_queries
+from components.catalog.source.derived_queries import TableDescription, derived_queries
 from components.catalog.source.importer import FileSource
 from components.catalog.source.mapping import DerivedQueries, parse_mapping
 from components.stage.errors import ConfigurationError
@@ -18,8 +18,12 @@ from tests.data.test_catalog_build import MAPPING, PARAMS, workspace
 RULE = DerivedQueries(templates=("{colour} {product_type} for {sex}",), kind="attributes")
 
 
-def described(product_id: str, colour: str, sex: str, split: str = "train", kind: str = "Boot") -> Described:
-    return Described(product_id, split, kind, {"colour": colour, "sex": sex} if sex else {"colour": colour})
+def described(
+    product_id: str, colour: str, sex: str, split: str = "train", kind: str = "Boot"
+) -> TableDescription:
+    return TableDescription(
+        product_id, split, kind, {"colour": colour, "sex": sex} if sex else {"colour": colour}
+    )
 
 
 def test_every_combination_of_a_split_is_asked_and_judged_there() -> None:
@@ -48,8 +52,8 @@ def test_every_combination_of_a_split_is_asked_and_judged_there() -> None:
 def test_a_product_answers_by_any_of_its_values() -> None:
     rule = DerivedQueries(templates=("{colour} {product_type} for {sex}",))
     shop = [
-        Described("a", "train", "boot", {"colour": ("Blue", "Red"), "sex": "Men"}),
-        Described("b", "train", "boot", {"colour": "red", "sex": ("Men", "Women")}),
+        TableDescription("a", "train", "boot", {"colour": ("Blue", "Red"), "sex": "Men"}),
+        TableDescription("b", "train", "boot", {"colour": "red", "sex": ("Men", "Women")}),
     ]
     found = {q.text: {j.product_id: j.relevance for j in js} for q, js in derived_queries(shop, rule)}
     assert found == {

@@ -51,26 +51,26 @@ FORK = multiprocessing.get_context("fork")  # what is imported here is not impor
 def run(root: Path) -> None:
     """Every stage, as ``vitrine run`` does, without Prefect."""
     from flows.run.graph import read_graph
-    from flows.run.stages import Stage, run_stage
+    from flows.run.stages import StageJob, run_stage
 
     for name in read_graph(root).stages:
-        result = run_stage(Stage(root, name, "r"))
+        result = run_stage(StageJob(root, name, "r"))
         assert result.state != "failed", result.error
 
 
 def whole_run(root: Path) -> None:
     """``vitrine run``: Prefect's server, its flow, DVC and the stages, and the records into MLflow."""
-    from flows.options import Request
+    from flows.options import RunRequest
     from flows.run.command import run as start_run
 
-    start_run(root, Request(), QUIET)
+    start_run(root, RunRequest(), QUIET)
 
 
 def import_(root: Path) -> None:
     """A catalogue with pictures into the worktree of a profile, and its commit."""
-    from flows.importing import Catalogue, import_source
+    from flows.importing import ImportRequest, import_source
 
-    import_source(root, Catalogue(root.parent / "shop", root.parent / "shop.yaml"), "small", QUIET)
+    import_source(root, ImportRequest(root.parent / "shop", root.parent / "shop.yaml"), "small", QUIET)
 
 
 def worktree(root: Path) -> None:

@@ -17,7 +17,7 @@ from flows.errors import RunnerError
 from flows.remote import gpu_stage
 from flows.remote.gpu_stage import _until_called_off, execute, patiently
 from flows.remote.handover import prepare
-from flows.run.stages import Stage, Watcher
+from flows.run.stages import StageJob, Watcher
 
 SLEEPER = "import pathlib, time; pathlib.Path('started').touch(); time.sleep(600)"
 
@@ -87,7 +87,7 @@ def test_a_cancelled_run_stops_its_stage(
 
     watcher = Watcher(say=print, follow=follow, ended=lambda result: None)
     with pytest.raises(RunnerError, match="called off"):
-        execute(prepare("train", workspace), Stage(clone, "train", "run"), watcher)
+        execute(prepare("train", workspace), StageJob(clone, "train", "run"), watcher)
     assert server.asked > 3, "an unreachable server must not stop a stage"
     deadline = time.monotonic() + 20
     while sleepers(clone):

@@ -13,14 +13,14 @@ from components.parameters.profiles import checked_name
 from components.stage.errors import ConfigurationError
 from components.stage.record import StageResult
 from flows.errors import RunnerConfigurationError, RunnerError
-from flows.importing import Catalogue, import_source
-from flows.options import Request
+from flows.importing import ImportRequest, import_source
+from flows.options import RunRequest
 from flows.profiles import run_lock, worktree_path
 from flows.remote.gpu_stage import execute
 from flows.remote.handover import Handover, check_out
 from flows.remote.runner import _keep
 from flows.run.command import run
-from flows.run.stages import Stage
+from flows.run.stages import StageJob
 
 BAD_NAMES = ("../x", "..", ".", "", "/tmp/x", "a/b", "small\n", "-x", "a b")
 
@@ -38,16 +38,16 @@ def test_nothing_is_written_for_a_profile_that_cannot_be(tmp_path: Path) -> None
     (tmp_path / "m.yaml").write_text("")
     for name in ("x/../../../../../../evil", "../evil"):
         with pytest.raises(ConfigurationError):
-            run(root, Request(profile=name), Console(quiet=True))
+            run(root, RunRequest(profile=name), Console(quiet=True))
         with pytest.raises(ConfigurationError):
-            import_source(root, Catalogue(tmp_path, tmp_path / "m.yaml"), name, Console(quiet=True))
+            import_source(root, ImportRequest(tmp_path, tmp_path / "m.yaml"), name, Console(quiet=True))
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["a", "b", "c", "m.yaml"]
 
 
 @pytest.mark.parametrize("run_id", ["../../../x", "/tmp/x", "", "..", "a/b"])
 def test_a_runs_id_is_one_folder_of_the_logs(tmp_path: Path, run_id: str) -> None:
-    assert Stage(tmp_path, "make", run_id).log.parents[1] == tmp_path / ".vitrine/logs"
-    assert Stage(tmp_path, "make", "0-ab").log == tmp_path / ".vitrine/logs/0-ab/make.log"
+    assert StageJob(tmp_path, "make", run_id).log.parents[1] == tmp_path / ".vitrine/logs"
+    assert StageJob(tmp_path, "make", "0-ab").log == tmp_path / ".vitrine/logs/0-ab/make.log"
 
 
 @pytest.mark.parametrize("commit", ["--output=evil", "HEAD", "", "a" * 39, "A" * 40, "a" * 40 + "\n"])
@@ -61,15 +61,15 @@ def test_a_runner_takes_no_stage_outside_the_clone(tmp_path: Path, name: str) ->
     clone = tmp_path / "clone"
     clone.mkdir()
     with pytest.raises(RunnerConfigurationError, match="is no stage"):
-        execute(Handover(name, "a" * 40, {}, ["x"]), Stage(clone, name, "run"))
+        execute(Handover(name, "a" * 40, {}, ["x"]), StageJob(clone, name, "run"))
     assert not list(clone.rglob("*"))
 
 
 @pytest.mark.parametrize("name", ["../x", "a'b", "", "A" * 32])
 def test_a_runners_record_goes_under_its_own_id(tmp_path: Path, name: str) -> None:
     with pytest.raises(RunnerError, match="has the id"):
-        _keep(Stage(tmp_path, "make", "run"), StageResult("make", "ran", record={"id": name}))
-    _keep(Stage(tmp_path, "make", "run"), StageResult("make", "ran", record={"id": "0" * 32}))
+        _keep(StageJob(tmp_path, "make", "run"), StageResult("make", "ran", record={"id": name}))
+    _keep(StageJob(tmp_path, "make", "run"), StageResult("make", "ran", record={"id": "0" * 32}))
     assert [p.stem for p in (tmp_path / ".vitrine/records/make").iterdir()] == ["0" * 32]
 
 

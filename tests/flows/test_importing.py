@@ -13,8 +13,8 @@ from rich.console import Console
 from benchmarks.catalogues.feeds import SHAPES
 from flows.errors import WorkspaceError
 from flows.importing import (
-    Catalogue,
     CommandFailedError,
+    ImportRequest,
     check_import,
     import_source,
     inspect_source,
@@ -48,7 +48,7 @@ def test_a_killed_import_is_told_until_it_is_done_again(
                 raise CommandFailedError(command, codes[how])
 
         monkeypatch.setattr("flows.importing.passed_on", _ended)
-        catalogue = Catalogue(tmp_path / "my shop", tmp_path / "m.yaml")
+        catalogue = ImportRequest(tmp_path / "my shop", tmp_path / "m.yaml")
         import_source(tmp_path, catalogue, None, Console(file=io.StringIO()))
 
     with pytest.raises(CommandFailedError):

@@ -16,7 +16,7 @@ from flows.errors import SelectionError, StageFailedError, WorkspaceError
 from flows.run import partial
 from flows.run.graph import Graph, StageMeta, StageNode, read_graph, select, stale
 from flows.run.partial import absent_outputs, partial_report, with_report
-from flows.run.stages import Run
+from flows.run.stages import PipelineRun
 from tests.flows.toy_workspace import command, make_workspace, settings
 
 
@@ -144,7 +144,7 @@ def test_outputs_of_a_failed_stage_and_of_its_readers_are_named_with_its_sentenc
     for name, parents in (("data", ()), ("train", ("data",)), ("eval", ("train",)), ("other", ("data",))):
         outs = (f"models/{name}", f"metrics/{name}.json")
         nodes[name] = StageNode(name, parents, StageMeta(), "", (), outs)
-    job = Run("r", Path(), "all", Graph(nodes, {}), tuple(nodes), RunnerParams(stages_at_once=1))
+    job = PipelineRun("r", Path(), "all", Graph(nodes, {}), tuple(nodes), RunnerParams(stages_at_once=1))
     for name, state in (("data", "cached"), ("train", "failed"), ("other", "ran")):
         job.finish(StageResult(name, state, error="boom"))  # type: ignore[arg-type]
     absent = absent_outputs(job, StageFailedError("train", "boom", 1))
@@ -154,7 +154,7 @@ def test_outputs_of_a_failed_stage_and_of_its_readers_are_named_with_its_sentenc
     assert nodes["eval"].metrics == ["eval"]
 
 
-def system_run(root: Path, *changed: str, system: str = "opal") -> Run:
+def system_run(root: Path, *changed: str, system: str = "opal") -> PipelineRun:
     """A run of one system of a graph with two and a report; ``changed`` stages are out of date."""
     nodes = {}
     reads = {"data": (), "opal": ("data",), "fusion": ("data",), "report": ("fusion", "opal")}
@@ -162,7 +162,7 @@ def system_run(root: Path, *changed: str, system: str = "opal") -> Run:
         nodes[name] = StageNode(name, parents, StageMeta(system=name), "", (), (f"metrics/{name}.json",))
     graph = Graph(nodes, dict.fromkeys(changed, ("changed",)))
     stages = with_report(graph, select(graph, system))
-    return Run("r", root, system, graph, stages, RunnerParams(stages_at_once=1))
+    return PipelineRun("r", root, system, graph, stages, RunnerParams(stages_at_once=1))
 
 
 @pytest.fixture

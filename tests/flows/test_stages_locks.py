@@ -20,7 +20,7 @@ from components.stage.errors import ConfigurationError
 from components.tracking.lineage.repair import clear_dead_locks, guard_lock_file
 from flows.errors import LockHeldError
 from flows.run.locks import held
-from flows.run.stages import Stage, run_stage
+from flows.run.stages import StageJob, run_stage
 from tests.flows.toy_workspace import PROJECT, make_workspace
 
 LOCK = yaml.safe_dump(
@@ -163,6 +163,6 @@ def test_dvcs_own_lock_is_waited_out(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with lock.open("a") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         with pytest.raises(LockHeldError, match="Another DVC process kept its lock"):
-            run_stage(Stage(root, "note", "r1", lock_timeout_s=0.0))
+            run_stage(StageJob(root, "note", "r1", lock_timeout_s=0.0))
         threading.Timer(5.0, fcntl.flock, (handle, fcntl.LOCK_UN)).start()
-        assert run_stage(Stage(root, "note", "r2", lock_timeout_s=60.0)).state == "ran"
+        assert run_stage(StageJob(root, "note", "r2", lock_timeout_s=60.0)).state == "ran"

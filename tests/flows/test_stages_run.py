@@ -12,7 +12,7 @@ from components.stage.frame import explain
 from components.stage.record import StageResult
 from components.stage.resources import full_disk
 from components.stage.resources.full_disk import of_full_disk, why_it_ended
-from flows.run.stages import QUIET, Stage, Watcher, _answer, last_line, progress_in, run_stage
+from flows.run.stages import QUIET, StageJob, Watcher, _answer, last_line, progress_in, run_stage
 from tests.flows.toy_workspace import PROJECT, make_workspace, settings
 
 
@@ -27,7 +27,7 @@ def _project_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(root: Path, name: str, run_id: str = "r", watcher: Watcher = QUIET) -> StageResult:
-    return run_stage(Stage(root, name, run_id, prefect_run="p"), watcher)
+    return run_stage(StageJob(root, name, run_id, prefect_run="p"), watcher)
 
 
 def test_a_stage_is_run_then_unchanged_then_restored(root: Path) -> None:
@@ -120,7 +120,7 @@ def test_a_failure_is_told_in_dvcs_words_else(root: Path, tmp_path: Path) -> Non
     other = RuntimeError("failed to reproduce 'x'")
     other.__cause__ = ValueError("output 'a'\n does not exist")
     assert sentence(None, {}, other) == "failed to reproduce 'x': output 'a' does not exist"  # type: ignore[arg-type]
-    stage = Stage(root, "make", "killed")
+    stage = StageJob(root, "make", "killed")
     assert "killed from outside" in _answer(stage, tmp_path / "nothing", 137)[1]
     assert "exit code 7" in _answer(stage, tmp_path / "nothing", 7)[1]
 

@@ -60,6 +60,16 @@ def test_every_component_has_its_layer() -> None:
     assert found == set(MAY_IMPORT)
 
 
+def test_every_class_has_a_name_of_its_own() -> None:
+    where: dict[str, list[str]] = {}
+    for file in (*sources("components"), *sources("flows")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                where.setdefault(node.name, []).append(str(file.relative_to(ROOT)))
+    where.pop("Blocks")  # the parameters of the stage beside it
+    assert {name: files for name, files in where.items() if len(files) > 1} == {}
+
+
 @pytest.mark.parametrize("component", sorted(MAY_IMPORT))
 def test_no_import_runs_upward(component: str) -> None:
     for file in sources(f"components/{component}"):

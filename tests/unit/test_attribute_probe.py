@@ -8,11 +8,11 @@ from sklearn.linear_model import LogisticRegression
 
 from components.catalog.format.attributes import Value, each
 from components.catalog.format.schema import CatalogSchema
-from components.encoder.evaluate.figures import Measured
+from components.encoder.evaluate.figures import VariantFigures
 from components.encoder.evaluate.probe import probe_answers
 from components.encoder.evaluate.zero_shot import AttributeAnswers
 from components.encoder.model.features import attribute_probe
-from components.encoder.model.features.attribute_probe import ABSENT, AttributeProbe, Stated
+from components.encoder.model.features.attribute_probe import ABSENT, AttributeProbe, StatedProducts
 from components.encoder.model.features.held_out import HeldOut
 
 COLOURS = ("blue", "green", "red")
@@ -36,16 +36,16 @@ LABELS = RNG.integers(0, 3, 300)
 FEATURES = (CENTRES[LABELS] + RNG.normal(0, 1.2, (300, 12))).astype(np.float32)
 
 
-def stated(start: int, end: int, absent_every: int = 0) -> Stated:
+def stated(start: int, end: int, absent_every: int = 0) -> StatedProducts:
     rows = np.arange(start, end)
     said = [
         {} if absent_every and i % absent_every == 0 else {"colour": COLOURS[LABELS[i]], "size": "3"}
         for i in rows
     ]
-    return Stated(rows, ["shapes"] * len(rows), said)
+    return StatedProducts(rows, ["shapes"] * len(rows), said)
 
 
-def probe(train: Stated, validation: Stated, absent: bool = False) -> AttributeProbe:
+def probe(train: StatedProducts, validation: StatedProducts, absent: bool = False) -> AttributeProbe:
     return AttributeProbe(SCHEMA, lambda rows: FEATURES[rows], train, validation, absent)
 
 
@@ -77,7 +77,9 @@ def test_validation_makes_the_probabilities_honest() -> None:
 def test_an_attribute_that_is_left_out_is_a_class_or_no_label() -> None:
     train, validation = stated(0, 200, absent_every=1), stated(200, 225)
     assert probe(train, validation).answers(np.arange(3), ["shapes"] * 3) == [{}, {}, {}]
-    half = Stated(train.positions, train.categories, [*stated(0, 100).attributes, *train.attributes[100:]])
+    half = StatedProducts(
+        train.positions, train.categories, [*stated(0, 100).attributes, *train.attributes[100:]]
+    )
     names = {a["colour"].value for a in probe(half, validation, absent=True).answers(
         np.arange(300), ["shapes"] * 300)}  # fmt: skip
     assert ABSENT in names and names - {ABSENT} <= set(COLOURS)
@@ -113,7 +115,7 @@ def test_sellers_words_teach_it_and_the_truth_judges_it() -> None:
 def test_the_mean_over_attributes_counts_rare_ones_as_much() -> None:
     names = ["colour"] * 9 + ["cut"]
     answers = AttributeAnswers([str(i) for i in range(10)], names, ["a"] * 10, ["b"] * 9 + ["a"])
-    measured = Measured()
+    measured = VariantFigures()
     measured.add_answers(answers)
     assert measured.values["attribute_accuracy"].mean() == pytest.approx(0.1)
     assert measured.values["attribute_mean_accuracy"].mean() == pytest.approx(0.5)
@@ -133,7 +135,9 @@ def test_each_of_several_values_is_asked_by_itself() -> None:
     both = {0: ("blue", "green"), 1: ("green", "red"), 2: "red"}  # what the three kinds of pictures show
     rows = np.arange(300)
     said = [{"colour": both[LABELS[i]]} for i in rows]
-    train, rest = (Stated(rows[s], ["shapes"] * len(rows[s]), said[s]) for s in (slice(200), slice(200, 260)))
+    train, rest = (
+        StatedProducts(rows[s], ["shapes"] * len(rows[s]), said[s]) for s in (slice(200), slice(200, 260))
+    )
 
     def answered(absent: bool) -> list[Value]:
         made = AttributeProbe(sets, lambda at: FEATURES[at], train, rest, absent)

@@ -9,8 +9,8 @@ from PIL import Image
 
 from components.catalog.format.params import ImageLimits
 from components.opal.describe.describe import Described
-from components.opal.describe.page import Shown, describe_page
-from components.opal.model.certainty.abstain import Stated
+from components.opal.describe.page import PageNotes, describe_page
+from components.opal.model.certainty.abstain import StatedAnswer
 from components.opal.model.listing_text import Listing
 from components.opal.model.writing.generate import Generated
 from tests.accessible import assert_structured
@@ -24,11 +24,11 @@ def test_failures_come_first_and_doubtful_values_are_marked(tmp_path: Path) -> N
     (tmp_path / "a.png").write_bytes(buffer.getvalue())
     listing = Listing("Red <b>mug</b>", {"colour": "red", "height_cm": "9"})
     sure = {"colour": 0.9, "height_cm": 0.2}
-    good = Described("a.png", "kitchen", Stated(Generated("", listing, sure), {"brand": 0.1}))
-    nothing = Described("a.png", "kitchen", Stated(Generated("", Listing("Mug")), {}, unlike=True))
+    good = Described("a.png", "kitchen", StatedAnswer(Generated("", listing, sure), {"brand": 0.1}))
+    nothing = Described("a.png", "kitchen", StatedAnswer(Generated("", Listing("Mug")), {}, unlike=True))
     bad = Described("b.png", "kitchen", None, "b.png: the photo is broken.")
     photos = [tmp_path / name for name in ("a.png", "b.png", "a.png")]
-    page = describe_page([good, bad, nothing], photos, LIMITS, Shown(0.4, "At most 20% are wrong."))
+    page = describe_page([good, bad, nothing], photos, LIMITS, PageNotes(0.4, "At most 20% are wrong."))
     assert_structured(page)
     assert "3 photos, described as kitchen. 1 without a listing, shown first." in page
     assert "At most 20% are wrong." in page and "unlike every training picture" in page

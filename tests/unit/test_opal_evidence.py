@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from components.catalog.format.schema import CatalogSchema
 from components.evidence.calibration import calibrate
-from components.evidence.features import FEATURES, Evidence
+from components.evidence.features import FEATURES, AttributeEvidence
 from components.evidence.listing import SellerListing
 from components.evidence.mentions import Mentions
 from components.evidence.sibling_values import SiblingValues
@@ -110,7 +110,7 @@ def test_siblings_are_the_other_products_of_the_group(
     siblings.close()
 
 
-def careless_sellers(wrong: float, count: int = 600, values: int = 4) -> tuple[Evidence, np.ndarray]:
+def careless_sellers(wrong: float, count: int = 600, values: int = 4) -> tuple[AttributeEvidence, np.ndarray]:
     """Sellers who state another value at a known rate, under evidence that tells the true one well."""
     rng = np.random.default_rng(4)
     true = rng.integers(values, size=count)
@@ -122,7 +122,7 @@ def careless_sellers(wrong: float, count: int = 600, values: int = 4) -> tuple[E
     names = tuple(f"value {i}" for i in range(values))
     plausible = np.ones((count, values), dtype=bool)
     held = np.zeros((count, values), dtype=bool)
-    return Evidence("hue", names, np.arange(count), stated, features, plausible, held), slip
+    return AttributeEvidence("hue", names, np.arange(count), stated, features, plausible, held), slip
 
 
 @pytest.mark.parametrize("wrong", [0.05, 0.2])

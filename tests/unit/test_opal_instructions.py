@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from components.catalog.format.schema import CatalogSchema, listing_json_schema
 from components.evidence.listing import SellerListing
 from components.opal.model.listing_text import Listing
-from components.opal.refine.entailment import Reply, entailed
+from components.opal.refine.entailment import EntailedReply, entailed
 from components.opal.refine.instructions import Instruction, InstructionWriter
 from components.opal.refine.params import InstructionParams
 
@@ -48,7 +48,7 @@ def check(
 ) -> bool:
     record, reply = (
         Listing(listing.title, listing.attributes, listing.product_type),
-        Reply(sample.grain, sample.answer, sample.asked),
+        EntailedReply(sample.grain, sample.answer, sample.asked),
     )
     return entailed(reply, record, visible, schema.categories["c"])
 
@@ -138,4 +138,4 @@ def test_only_samples_that_the_record_supports_are_entailed(
     schema = CatalogSchema.model_validate(
         {"categories": {"c": {"product_types": ["t"], "attributes": attributes}}}
     )
-    assert entailed(Reply(grain, answer, asked), *KNOWN, schema.categories["c"]) is follows
+    assert entailed(EntailedReply(grain, answer, asked), *KNOWN, schema.categories["c"]) is follows

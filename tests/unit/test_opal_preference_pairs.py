@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from components.opal.model.preferences.pairs import Pair, first_new
+from components.opal.model.preferences.pairs import PreferencePair, first_new
 
 
-def pair(product_id: str, rejected: str, kind: str) -> Pair:
-    return Pair(product_id, "c", "List it.", "right", rejected, kind, ("contradicts: hue",))
+def pair(product_id: str, rejected: str, kind: str) -> PreferencePair:
+    return PreferencePair(product_id, "c", "List it.", "right", rejected, kind, ("contradicts: hue",))
 
 
 def test_an_answer_that_was_sampled_is_not_swapped_in_again() -> None:

@@ -17,7 +17,7 @@ from components.shop.__main__ import main
 from components.shop.assortment import TYPES, ProductType
 from components.shop.design import Specification, contrasting_colours, generator, pick
 from components.shop.params import ShopParams
-from components.shop.pictures.paint import FINISHES, Look, Sprite, View, paint
+from components.shop.pictures.paint import FINISHES, Sprite, Surface, View, paint
 from components.shop.pictures.scene import bounds, outlines
 from components.shop.pictures.shapes import box, ellipse, ribbon, symmetric
 from components.shop.texts.queries import grades
@@ -32,7 +32,7 @@ KINDS = [pytest.param(kind, id=name) for name, kind in TYPES.items()]
 def _paint(kind: ProductType, attributes: dict[str, str], size_px: int = 72, turn: float = 0.0) -> Sprite:
     what = Specification(0, "P0", "G0", kind, attributes, (0.0, 0.0, 0.0, 0.0))
     pattern, finish = attributes.get("pattern", "plain"), FINISHES[attributes.get("material", "cotton")]
-    look = Look((0.2, 0.4, 0.8), (0.9, 0.7, 0.2), (1.0, 1.0, 0.9), pattern, finish, 2.5, 0.0, 3)
+    look = Surface((0.2, 0.4, 0.8), (0.9, 0.7, 0.2), (1.0, 1.0, 0.9), pattern, finish, 2.5, 0.0, 3)
     c, s = np.cos(turn), np.sin(turn)
     return paint(
         outlines(what), look, View(np.array([[c, -s], [s, c]]), (0.0, 0.0), (-0.6, -0.8)), size_px, 2

@@ -20,7 +20,7 @@ from components.catalog.format.params import ImageLimits
 from components.catalog.format.records import Noise, Product
 from components.catalog.noise.cut_out import CutOut, cut_out
 from components.catalog.noise.params import Ground, PhotoNoiseParams
-from components.catalog.noise.scene import Scene, scene
+from components.catalog.noise.scene import PhotoScene, scene
 
 LIMITS = ImageLimits(
     min_side_px=1
@@ -90,7 +90,7 @@ class PhotoNoise:
                 found.setdefault(thing.product_type, thing.cut)
         return list(found.values())
 
-    def _photo(self, taken: Scene, ground: Ground, rng: np.random.Generator) -> Photo:
+    def _photo(self, taken: PhotoScene, ground: Ground, rng: np.random.Generator) -> Photo:
         low, high = self._params.jpeg_quality
         image, kind = taken.jpeg(int(rng.integers(low, high + 1))), f"scene.{ground}"
         act = Noise(field="image", kind=kind, detail=f"{taken.others} other things")

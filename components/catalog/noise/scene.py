@@ -19,7 +19,7 @@ LEAST_SEEN_PX = 40  # of a product: fewer pixels are no picture of it
 TRIES = 6  # places looked at for each other thing
 
 
-class Scene(NamedTuple):
+class PhotoScene(NamedTuple):
     """``pixels [h, w, 3]``; ``seen [h, w]``: where the product is visible; ``box``: the bounds of that,
     x0 y0 x1 y1 as fractions; ``others``: how many other things are in the scene."""
 
@@ -58,7 +58,7 @@ def scene(
     ground: Ground,
     params: PhotoNoiseParams,
     rng: np.random.Generator,
-) -> Scene | None:
+) -> PhotoScene | None:
     """``product`` among ``things`` on ``ground``; None where too little of it would be seen.
 
     Equal states of ``rng`` give equal pixels. At most ``max_hidden`` of the product is behind other things.
@@ -75,7 +75,7 @@ def scene(
     canvas = np.clip(behind.pixels, 0, 1)
     for placed in order:
         _stand(canvas, placed, light)
-    return Scene(_developed(rng, canvas, light), visible, _bounds(visible), len(order) - 1)
+    return PhotoScene(_developed(rng, canvas, light), visible, _bounds(visible), len(order) - 1)
 
 
 def _size(longest: int, aspect: float) -> tuple[int, int]:

@@ -20,7 +20,7 @@ Folded = dict[str, str]  # the values of an attribute in small letters, and as t
 EXACT, NEAR = 3, 1  # relevance where everything is as asked, and where one of several attributes is not
 
 
-class Described(NamedTuple):
+class TableDescription(NamedTuple):
     """What a product's table says of it."""
 
     product_id: str
@@ -36,7 +36,7 @@ def attributes_asked(template: str) -> tuple[str, ...]:
 
 
 def derived_queries(
-    products: Iterable[Described], rule: DerivedQueries
+    products: Iterable[TableDescription], rule: DerivedQueries
 ) -> Iterator[tuple[Query, list[Qrel]]]:
     """Yield each query with its judgements, a pure function of the products.
 
@@ -44,7 +44,7 @@ def derived_queries(
     asked attribute agree, and 1 where one of at least two does not; of several values one must agree.
     Takes memory for the tables of all products, and time by the square of a type's products.
     """
-    by_type: defaultdict[tuple[str, str], list[Described]] = defaultdict(list)
+    by_type: defaultdict[tuple[str, str], list[TableDescription]] = defaultdict(list)
     for member in products:
         if member.split in rule.splits:
             by_type[member.split, member.product_type.casefold()].append(member)
@@ -67,7 +67,7 @@ def _folded(value: Value | None) -> Folded:
 
 
 def _judged(
-    query_id: str, asked: tuple[str, ...], held: Iterable[tuple[Described, tuple[Folded, ...]]]
+    query_id: str, asked: tuple[str, ...], held: Iterable[tuple[TableDescription, tuple[Folded, ...]]]
 ) -> Iterator[Qrel]:
     for member, values in held:
         wrong = sum(a not in b for a, b in zip(asked, values, strict=True))

@@ -20,7 +20,7 @@ from components.catalog.format.images import catalogue_picture, decode_image, re
 from components.catalog.format.records import Product, Qrel, Query, Truth
 from components.catalog.format.schema import CatalogSchema, read_schema
 from components.catalog.format.truth import truth_of_listing
-from components.catalog.source.derived_queries import Described, derived_queries
+from components.catalog.source.derived_queries import TableDescription, derived_queries
 from components.catalog.source.drafts import Draft, product_draft, qrel_row, query_row
 from components.catalog.source.mapping import Mapping, QrelRule, QueryRule, field_paths
 from components.catalog.source.observed_schema import ObservedSchema
@@ -29,7 +29,7 @@ from components.catalog.source.reading.row import all_composed
 from components.catalog.source.reading.rows import SourceRow, read_rows, source_files
 from components.catalog.source.splits import split_of
 from components.catalog.source.staging import Reject, Staged, Staging
-from components.catalog.source.tables.continued import LeftOut, whole_products
+from components.catalog.source.tables.continued import SkippedRow, whole_products
 from components.catalog.source.tables.joins import Joined
 from components.catalog.source.values.paths import Fields, field_names, look_up
 from components.catalog.source.values.texts import RowProblem
@@ -83,7 +83,9 @@ def _existing_fields(file: Path, encoding: str) -> list[str]:
     return list(found)[:60]
 
 
-def product_drafts(root: Path, mapping: Mapping) -> Iterator[tuple[str, int, Draft | RowProblem | LeftOut]]:
+def product_drafts(
+    root: Path, mapping: Mapping
+) -> Iterator[tuple[str, int, Draft | RowProblem | SkippedRow]]:
     """Yield (file, row number, draft or the reason why it is none) for every row of products.
 
     Raises:
@@ -161,10 +163,10 @@ class FileSource:
                 for qrel in judged:
                     self._staging.add_qrel(qrel.model_dump())
 
-    def _described(self) -> Iterator[Described]:
+    def _described(self) -> Iterator[TableDescription]:
         for draft, group_id, *_ in self._staging.products():
             split = draft.split or split_of(group_id, self._params.splits, self._params.seed)
-            yield Described(draft.product_id, split, draft.product_type, self._kept(draft))
+            yield TableDescription(draft.product_id, split, draft.product_type, self._kept(draft))
 
     def _stage_rows(
         self,

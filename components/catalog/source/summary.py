@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from components.catalog.source.drafts import Draft
 from components.catalog.source.observed_schema import ObservedSchema
-from components.catalog.source.tables.continued import LeftOut
+from components.catalog.source.tables.continued import SkippedRow
 from components.catalog.source.values.texts import RowProblem
 
 EXAMPLES = 3
@@ -67,10 +67,10 @@ class Summary:
     observed: ObservedSchema = field(default_factory=lambda: ObservedSchema(200))
     _urls: dict[str, str] = field(default_factory=dict, repr=False)
 
-    def add(self, file: str, number: int, row: Draft | RowProblem | LeftOut) -> None:
+    def add(self, file: str, number: int, row: Draft | RowProblem | SkippedRow) -> None:
         """Count a row; a draft becomes a product by ``has_picture``, or fails by ``fail``."""
         self.rows += 1
-        if isinstance(row, LeftOut):
+        if isinstance(row, SkippedRow):
             self.left_out[row.reason] += 1
         elif isinstance(row, RowProblem):
             self.fail(row.field, row.reason, f"{file} row {number}")

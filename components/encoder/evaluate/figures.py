@@ -20,7 +20,7 @@ from components.encoder.model.features.held_out import HeldOut, Task, one_spelli
 from components.encoder.model.features.picture_features import FeatureCache
 from components.encoder.model.features.pixels import PixelCache
 from components.encoder.model.params import EvaluationParams, HeldOutParams
-from components.retrieval.metrics import Judged, hits_at, judge, ndcg_at, recall_at, reciprocal_rank
+from components.retrieval.metrics import RankedGrades, hits_at, judge, ndcg_at, recall_at, reciprocal_rank
 from components.retrieval.ranking import top_k
 from components.retrieval.significance import bootstrap_interval, paired_bootstrap
 
@@ -50,7 +50,7 @@ TESTED = (
 BY_TEXT = ("hits_at_5", "mrr", "ndcg_at_10")  # told apart for queries whose text is a train query's, or not
 
 
-def task_metrics(judged: Judged, level: int) -> dict[str, Floats]:
+def task_metrics(judged: RankedGrades, level: int) -> dict[str, Floats]:
     """Per-query values; a product is a hit from grade ``level`` on, nDCG uses every grade."""
     return {
         "hits_at_1": hits_at(judged, 1, level),
@@ -64,7 +64,7 @@ def task_metrics(judged: Judged, level: int) -> dict[str, Floats]:
 
 
 @dataclass
-class Measured:
+class VariantFigures:
     """Everything measured of one variant; units of a metric are queries or answers."""
 
     values: dict[str, Floats] = field(default_factory=dict)
@@ -96,7 +96,7 @@ def answer_rows(variant: str, answers: AttributeAnswers) -> list[dict[str, Any]]
     return [{"variant": variant, **dict(zip(names, row, strict=True))} for row in columns]
 
 
-def interval_table(measured: Mapping[str, Measured], params: HeldOutParams) -> dict[str, Any]:
+def interval_table(measured: Mapping[str, VariantFigures], params: HeldOutParams) -> dict[str, Any]:
     """variant -> metric -> {value, low, high, n}."""
     return {
         variant: {
@@ -110,7 +110,7 @@ def interval_table(measured: Mapping[str, Measured], params: HeldOutParams) -> d
 
 
 def paired_tests(
-    measured: Mapping[str, Measured], pairs: Sequence[tuple[str, str]], metrics: Sequence[str],
+    measured: Mapping[str, VariantFigures], pairs: Sequence[tuple[str, str]], metrics: Sequence[str],
     params: HeldOutParams,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """A paired bootstrap of each metric that both variants of a pair have."""
@@ -143,13 +143,13 @@ class Evaluation:
         self, held_out: HeldOut, params: EvaluationParams, trained_texts: Collection[str] = ()
     ) -> None:
         self.held_out, self.params, self.trained_texts = held_out, params, trained_texts
-        self.measured: dict[str, Measured] = {}
+        self.measured: dict[str, VariantFigures] = {}
         self._per_query: list[dict[str, Any]] = []
         self._per_attribute: list[dict[str, Any]] = []
 
-    def of(self, variant: str) -> Measured:
+    def of(self, variant: str) -> VariantFigures:
         """What was measured of a variant."""
-        return self.measured.setdefault(variant, Measured())
+        return self.measured.setdefault(variant, VariantFigures())
 
     def add_scores(self, variant: str, task: Task, scores: npt.NDArray[np.float32]) -> None:
         """Rank the split's pictures by ``scores [queries, products]`` and keep every metric."""

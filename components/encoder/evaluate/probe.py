@@ -9,17 +9,22 @@ import numpy as np
 
 from components.catalog.format.attributes import of_pairs, shown
 from components.encoder.evaluate.zero_shot import AttributeAnswers, known_attributes
-from components.encoder.model.features.attribute_probe import Answer, AttributeProbe, Stated, Take
+from components.encoder.model.features.attribute_probe import (
+    AttributeProbe,
+    StatedProducts,
+    Take,
+    ValuePrediction,
+)
 from components.encoder.model.features.held_out import HeldOut
 
-UNKNOWN = Answer("", 0.0)
+UNKNOWN = ValuePrediction("", 0.0)
 
 
-def stated_by_sellers(rows: Sequence[dict[str, Any]], split: str) -> Stated:
+def stated_by_sellers(rows: Sequence[dict[str, Any]], split: str) -> StatedProducts:
     """What sellers state of the products of one split; ``rows`` are the whole catalogue."""
     at = [i for i, row in enumerate(rows) if row["split"] == split]
     attributes = [of_pairs(rows[i]["attributes"]) for i in at]
-    return Stated(np.array(at, dtype=np.int64), [rows[i]["category"] for i in at], attributes)
+    return StatedProducts(np.array(at, dtype=np.int64), [rows[i]["category"] for i in at], attributes)
 
 
 def probe_answers(rows: Sequence[dict[str, Any]], held_out: HeldOut, take: Take) -> AttributeAnswers:

@@ -76,7 +76,7 @@ class HeadParams(Params):
     colours: bool = True  # colour statistics beside the image tower's features
 
 
-class Pretrained(Params):
+class PretrainedEncoder(Params):
     """A dual encoder made elsewhere: an open_clip architecture, and a tag of it or a local weights file."""
 
     # open_clip's name, such as ViT-B-32; or local-dir:FOLDER or hf-hub:OWNER/NAME with open_clip_config.json
@@ -121,7 +121,9 @@ class ModelParams(Params):
     text: TextTower = TextTower()
     heads: HeadParams = HeadParams()
     embed_dim: int = Field(256, ge=8, le=4096)  # of the heads
-    pretrained: Pretrained | None = None  # in the place of image, text and heads; it has its own projections
+    pretrained: PretrainedEncoder | None = (
+        None  # in the place of image, text and heads; it has its own projections
+    )
 
 
 class CaptionShares(Params):
@@ -156,7 +158,7 @@ class LastBlocks(Params):
     last_blocks: PositiveInt  # in timm's and open_clip's own groups
 
 
-class LoraParams(Params):
+class TowerLoraParams(Params):
     """Low-rank adapters (LoRA, Hu et al. 2021, arXiv 2106.09685) that learn in the place of a tower."""
 
     rank: PositiveInt = 8
@@ -188,7 +190,7 @@ class TrainingParams(Params):
     tune_image: bool | LastBlocks = False
     tune_text: bool = False
     # A tuned tower stays frozen and adapters learn in its place; the model folder holds merged weights.
-    lora: LoraParams | None = None
+    lora: TowerLoraParams | None = None
     # Of a dual encoder made elsewhere: the weight of a term that keeps the similarities of a batch as they
     # were before the first step; 0 for none
     distil: NonNegativeFloat = 0.0

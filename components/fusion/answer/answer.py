@@ -63,7 +63,7 @@ class Floor(Params):
     queries: NonNegativeInt
 
 
-class Answer(Params):
+class AnswerChoice(Params):
     """What validation prefers.
 
     Attributes:
@@ -89,7 +89,7 @@ class Answer(Params):
     floor: Floor | None = None
 
     @model_validator(mode="after")
-    def _fits(self) -> Answer:
+    def _fits(self) -> AnswerChoice:
         _sum_to_one(*self.hybrid_image)
         if self.chosen and self.system not in self.ndcg_at_10:
             raise ValueError(f"ndcg_at_10 has no figure of '{self.system}'")
@@ -101,7 +101,7 @@ class Answer(Params):
         return self.queries >= FEWEST
 
 
-def write_answer(answer: Answer, models: Path) -> Path:
+def write_answer(answer: AnswerChoice, models: Path) -> Path:
     """Write it into the folder of fusion models; returns the file."""
     write_text(models / FILE, json.dumps(answer.model_dump(), indent=1, sort_keys=True) + "\n")
     return models / FILE
@@ -114,7 +114,7 @@ def write_types(types: QueryTypes, models: Path) -> Path:
     return models / TYPES
 
 
-def read_answer(models: Path) -> Answer | None:
+def read_answer(models: Path) -> AnswerChoice | None:
     """What ``fusion_eval`` has found, None where it has not run or was left out.
 
     Raises:
@@ -124,13 +124,13 @@ def read_answer(models: Path) -> Answer | None:
     if not file.exists() or reason_in(file):
         return None
     try:
-        return validate(Answer, json.loads(file.read_text(encoding="utf-8")), FILE)
+        return validate(AnswerChoice, json.loads(file.read_text(encoding="utf-8")), FILE)
     except (OSError, ValueError, ConfigurationError) as error:
         told = str(error).rstrip(".")
         raise FusionDataError(f"{file} cannot be read ({told}); run fusion_eval again.") from None
 
 
-def check_towers(answer: Answer | None, towers_sha256: str) -> None:
+def check_towers(answer: AnswerChoice | None, towers_sha256: str) -> None:
     """Refuse to answer with weights and a floor that were found with other towers.
 
     Raises:

@@ -18,7 +18,7 @@ from components.catalog.format.attributes import Attributes, Value, each, of_pai
 from components.encoder.model.features.captions import attribute_phrase
 from components.encoder.model.features.vector_cache import Vectors
 from components.fusion.model.baselines import hybrid_sources, weighted_sum
-from components.fusion.model.fuse.item_vectors import Asked
+from components.fusion.model.fuse.item_vectors import QueryInputs
 from components.fusion.model.sources.bm25 import Scores
 from components.fusion.model.sources.evidence import standardised
 from components.fusion.model.towers.towers import Items
@@ -100,7 +100,7 @@ def _change(
 
 
 def composed_scores(
-    asked: Asked, pictures: Vectors, items: Items, weights: tuple[float, ...]
+    asked: QueryInputs, pictures: Vectors, items: Items, weights: tuple[float, ...]
 ) -> list[Scores]:
     """What the text and what the picture of queries say, ``[Q, N]`` each, on one scale.
 

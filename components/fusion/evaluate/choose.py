@@ -14,10 +14,10 @@ from components.catalog.format.schema import read_schema
 from components.encoder.model.features.held_out import query_task
 from components.encoder.model.features.pixels import shard_paths
 from components.encoder.model.features.query_types import QueryTypes
-from components.fusion.answer.answer import BY_DEFAULT, FEWEST, Answer, Floor, Parts
+from components.fusion.answer.answer import BY_DEFAULT, FEWEST, AnswerChoice, Floor, Parts
 from components.fusion.answer.composed import BARRED, composed_queries, composed_scores
-from components.fusion.evaluate.held_out import HeldOut, Settings
-from components.fusion.evaluate.scorers import Tuned
+from components.fusion.evaluate.held_out import HeldOutQueries, Settings
+from components.fusion.evaluate.scorers import TunedBaselines
 from components.fusion.model.baselines import (
     Questions,
     hybrid_scores,
@@ -38,12 +38,12 @@ NONE = np.float32(-2)  # below every cosine
 
 
 def choose(
-    validation: HeldOut,
+    validation: HeldOutQueries,
     settings: Settings,
     networks: Mapping[str, TrainedNetwork],
     types: QueryTypes,
-    found: Tuned,
-) -> Answer:
+    found: TunedBaselines,
+) -> AnswerChoice:
     """The best on validation; of equals what reads all that a product has. Too few queries choose nothing.
 
     Queries derived from a table are words of its titles: where keyword search alone finds them all, they do
@@ -69,7 +69,7 @@ def choose(
     }
     figures |= {name: n.validation for name, n in networks.items() if n.validation is not None}
     parts, parts_ndcg = _parts(questions, items, catalogue, weights)
-    return Answer(
+    return AnswerChoice(
         system=best_of(figures) if len(task.texts) >= FEWEST else BY_DEFAULT,
         towers_sha256=towers.model.model_sha256,
         ndcg_at_10=figures,

@@ -19,7 +19,7 @@ from components.catalog.noise.params import NoiseParams
 from components.catalog.noise.seller_text import SellerNoise
 from components.encoder.model.features.held_out import asked_in, one_spelling, query_task
 from components.fusion.evaluate.params import FusionEvaluationParams
-from components.fusion.evaluate.table import Question, Scorer, Table
+from components.fusion.evaluate.table import QuerySet, Scorer, Table
 from components.fusion.model.baselines import Questions
 from components.fusion.model.data.product_text import field_text
 from components.fusion.model.errors import NoQueriesError
@@ -83,11 +83,11 @@ class Settings(NamedTuple):
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class HeldOutQueries:
     """One split's products with their vectors, and the queries asked of them."""
 
     items: Items
-    question: Question
+    question: QuerySet
     questions: Questions
 
 
@@ -98,7 +98,7 @@ def open_towers(folder: Path, settings: Settings) -> Towers:
     return Towers(loaded, fusion.text, params.encode, cache, params.threads)
 
 
-def read_split(towers: Towers, split: Split, settings: Settings) -> HeldOut:
+def read_split(towers: Towers, split: Split, settings: Settings) -> HeldOutQueries:
     """Encode the products and the queries of a split.
 
     Raises:
@@ -115,8 +115,8 @@ def read_split(towers: Towers, split: Split, settings: Settings) -> HeldOut:
     wanted = _desirability(catalogue, task.query_ids, items.product_ids)
     known = asked_in(catalogue, {"train", "validation"} - {split})
     taught = np.array([one_spelling(text) in known for text in task.texts], dtype=bool)
-    question = Question(task, wanted, taught)
-    return HeldOut(items, question, Questions(task, towers, settings.fusion))
+    question = QuerySet(task, wanted, taught)
+    return HeldOutQueries(items, question, Questions(task, towers, settings.fusion))
 
 
 def _desirability(catalogue: Path, query_ids: list[str], product_ids: list[str]) -> Qrels:
@@ -139,10 +139,10 @@ def _conditions(items: Items, towers: Towers, settings: Settings) -> Iterator[tu
     yield "text_degraded", carelessly_written(items, towers, schema, params.noise, params.seed)
 
 
-class Measured:
+class Measurement:
     """Adds rows to a table: each on the split as it is, among sparse products, and under every condition."""
 
-    def __init__(self, held_out: HeldOut, towers: Towers, settings: Settings) -> None:
+    def __init__(self, held_out: HeldOutQueries, towers: Towers, settings: Settings) -> None:
         self.items = held_out.items
         self.worse = list(_conditions(self.items, towers, settings))
         self.few_words = sparse(self.items, settings.params.sparse_share)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from components.encoder.model.features.query_types import QueryTypes
 from components.encoder.model.features.vector_cache import Vectors
-from components.fusion.evaluate.held_out import HeldOut
+from components.fusion.evaluate.held_out import HeldOutQueries
 from components.fusion.evaluate.params import FusionEvaluationParams
 from components.fusion.evaluate.table import Scorer
 from components.fusion.model.baselines import (
@@ -28,7 +28,7 @@ from components.fusion.model.sources.bm25 import Scores
 from components.fusion.model.towers.towers import Flags, Items
 
 
-class Tuned(NamedTuple):
+class TunedBaselines(NamedTuple):
     """What the rows without training owe to the validation split."""
 
     text_share: float  # of ``fixed_weights``
@@ -36,17 +36,17 @@ class Tuned(NamedTuple):
     type_weight: float  # beside them, in hybrid_image_type
 
 
-def tuned(validation: HeldOut, types: QueryTypes, params: FusionEvaluationParams) -> Tuned:
+def tuned(validation: HeldOutQueries, types: QueryTypes, params: FusionEvaluationParams) -> TunedBaselines:
     """Shares and weights with the highest nDCG@10 on the validation split."""
     qrels, items = validation.question.task.qrels, validation.items
     questions = validation.questions
     share = best_text_share(questions.vectors, items, qrels, params.text_shares)
     sources, told = hybrid_sources(questions.asked(items), items), questions.types(types, items)
     weights = best_weights(sources, qrels, params.weight_steps)
-    return Tuned(share, weights, best_type_weight(weighted_sum(sources, weights), told, qrels))
+    return TunedBaselines(share, weights, best_type_weight(weighted_sum(sources, weights), told, qrels))
 
 
-def plain_scorers(questions: Questions, types: QueryTypes, found: Tuned) -> dict[str, Scorer]:
+def plain_scorers(questions: Questions, types: QueryTypes, found: TunedBaselines) -> dict[str, Scorer]:
     """The rows that train nothing, by name."""
     queries = questions.vectors
 

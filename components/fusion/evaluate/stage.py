@@ -11,9 +11,9 @@ import pyarrow as pa
 import torch
 
 from components.encoder.model.features.query_types import QueryTypes
-from components.fusion.answer.answer import Answer, write_answer, write_types
+from components.fusion.answer.answer import AnswerChoice, write_answer, write_types
 from components.fusion.evaluate.choose import choose
-from components.fusion.evaluate.held_out import HeldOut, Measured, Settings, open_towers, read_split
+from components.fusion.evaluate.held_out import HeldOutQueries, Measurement, Settings, open_towers, read_split
 from components.fusion.evaluate.params import FusionEvaluationParams
 from components.fusion.evaluate.scorers import (
     network_scorer,
@@ -63,14 +63,14 @@ def run(params: Evaluate, paths: Paths, record: Record) -> None:
 
 def main_table(
     settings: Settings, towers_folder: Path, networks: Mapping[str, Path], record: Record
-) -> tuple[Table, pa.Table, tuple[Answer, QueryTypes]]:
+) -> tuple[Table, pa.Table, tuple[AnswerChoice, QueryTypes]]:
     """The rows that train nothing and those of ``networks`` on one pair of towers, the gates, what validation
     prefers, and what tells the type of a query."""
     params = settings.params
     with record.timed("vectors"):
         towers = open_towers(towers_folder, settings)
         held_out = read_split(towers, params.split, settings)
-        measured = Measured(held_out, towers, settings)
+        measured = Measurement(held_out, towers, settings)
         tuning = read_split(towers, "validation", settings)
         types = towers.query_types(settings.catalogue)
     found = tuned(tuning, types, params)
@@ -105,7 +105,7 @@ GATES = pa.schema(
 
 
 def gate_table(
-    networks: Mapping[str, FusionNetwork], scorers: Mapping[str, Scorer], held_out: HeldOut, top: int
+    networks: Mapping[str, FusionNetwork], scorers: Mapping[str, Scorer], held_out: HeldOutQueries, top: int
 ) -> pa.Table:
     """Gate weights of the ``top`` products of each query, for every network that has experts."""
     rows: list[dict[str, Any]] = []
@@ -118,7 +118,9 @@ def gate_table(
     return pa.Table.from_pylist(rows, schema=GATES)
 
 
-def _rows(ranking: npt.NDArray[Any], gates: npt.NDArray[Any], held_out: HeldOut) -> Iterator[dict[str, Any]]:
+def _rows(
+    ranking: npt.NDArray[Any], gates: npt.NDArray[Any], held_out: HeldOutQueries
+) -> Iterator[dict[str, Any]]:
     task, products = held_out.question.task, held_out.items.rows
     for query_id, kind, ranked in zip(task.query_ids, task.kinds, ranking, strict=True):
         for rank, p in enumerate(ranked, start=1):

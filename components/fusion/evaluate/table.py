@@ -51,7 +51,7 @@ ALL_SEEDS = "all_seeds"
 
 
 @dataclass(frozen=True)
-class Question:
+class QuerySet:
     """The split's queries with both label sets."""
 
     task: Task
@@ -64,7 +64,7 @@ class Table:
     """Per-query values of every variant and metric; NaN where a query does not count."""
 
     params: FusionEvaluationParams
-    question: Question
+    question: QuerySet
     values: dict[str, dict[str, Floats]] = field(default_factory=dict)
     seeds: list[str] = field(default_factory=list)  # whose rows end in their name, besides the blocks' own
     _rows: list[dict[str, Any]] = field(default_factory=list)

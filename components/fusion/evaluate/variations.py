@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from components.fusion.evaluate.held_out import Measured, Settings, open_towers, read_split
+from components.fusion.evaluate.held_out import Measurement, Settings, open_towers, read_split
 from components.fusion.evaluate.scorers import network_scorer, text_only
 from components.fusion.evaluate.table import Scorer, Table
 from components.fusion.model.errors import FusionDataError
@@ -83,5 +83,5 @@ def _add(table: Table, variation: Variation, settings: Settings) -> None:
     for name, folder in variation.networks.items():
         trained = load_network(folder, towers.model.model_sha256)
         scorers[f"{name}_{variation.name}"] = network_scorer(questions, trained)
-    Measured(held_out, towers, settings).add(table, scorers)
+    Measurement(held_out, towers, settings).add(table, scorers)
     towers.close()

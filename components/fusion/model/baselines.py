@@ -12,10 +12,10 @@ from components.encoder.model.features.held_out import Task
 from components.encoder.model.features.query_types import QueryTypes
 from components.encoder.model.features.vector_cache import Vectors
 from components.fusion.model.data.product_text import field_text
-from components.fusion.model.fuse.item_vectors import Asked, evidence_of, type_scores
+from components.fusion.model.fuse.item_vectors import QueryInputs, evidence_of, type_scores
 from components.fusion.model.params import Bm25Params, FieldName, FusionParams
 from components.fusion.model.sources.bm25 import Bm25, Scores
-from components.fusion.model.sources.evidence import UNSEEN, Evidence, standardised
+from components.fusion.model.sources.evidence import UNSEEN, SourceScores, standardised
 from components.fusion.model.towers.towers import Flags, Items, Towers
 from components.retrieval.metrics import Qrels, judge, ndcg_at
 from components.retrieval.ranking import top_k
@@ -70,29 +70,29 @@ class Questions:
     def __init__(self, task: Task, towers: Towers, fusion: FusionParams) -> None:
         self.task, self.towers, self._fusion = task, towers, fusion
         self.vectors, self._features = towers.queries(task.texts), towers.features(task.texts)
-        self._asked: list[tuple[Items, Bm25, Asked]] = []
+        self._asked: list[tuple[Items, Bm25, QueryInputs]] = []
 
-    def asked(self, items: Items) -> Asked:
+    def asked(self, items: Items) -> QueryInputs:
         """The queries, as they are asked of these products."""
         return self._of(items)[1]
 
-    def others(self, texts: list[str], items: Items) -> Asked:
+    def others(self, texts: list[str], items: Items) -> QueryInputs:
         """Other queries, as they are asked of these products."""
-        return Asked.of(self.towers.queries(texts), texts, self._of(items)[0])
+        return QueryInputs.of(self.towers.queries(texts), texts, self._of(items)[0])
 
-    def _of(self, items: Items) -> tuple[Bm25, Asked]:
+    def _of(self, items: Items) -> tuple[Bm25, QueryInputs]:
         for known, index, asked in self._asked:
             if known is items:
                 return index, asked
         index = lexical_index(items, self._fusion.text.fields, self._fusion.bm25)
-        self._asked.append((items, index, Asked.of(self.vectors, self.task.texts, index)))
+        self._asked.append((items, index, QueryInputs.of(self.vectors, self.task.texts, index)))
         return self._asked[-1][1:]
 
     def types(self, types: QueryTypes, items: Items) -> Scores:
         """Log-probability ``[Q, N]`` of the products' types."""
         return type_scores(types, types.log_probabilities(self.task.texts, self._features), items)
 
-    def evidence(self, items: Items, shown: Items, fused: Vectors, types: QueryTypes | None) -> Evidence:
+    def evidence(self, items: Items, shown: Items, fused: Vectors, types: QueryTypes | None) -> SourceScores:
         """What all sources say of products; without ``types`` there is no source of that name.
 
         Args:
@@ -120,14 +120,14 @@ def reciprocal_rank_fusion(sources: Sequence[tuple[Scores, npt.NDArray[np.bool_]
     return total
 
 
-def hybrid_scores(asked: Asked, items: Items) -> Scores:
+def hybrid_scores(asked: QueryInputs, items: Items) -> Scores:
     """BM25 and text vectors by reciprocal rank; BM25 finds the products that have a word of the query."""
     lexical, seen = asked.lexical, np.broadcast_to(items.has_text, asked.lexical.shape)
     text = cosine(asked.vectors, items.text, items.has_text)
     return reciprocal_rank_fusion([(lexical, lexical > 0), (text, seen)])
 
 
-def hybrid_sources(asked: Asked, items: Items) -> list[Scores]:
+def hybrid_sources(asked: QueryInputs, items: Items) -> list[Scores]:
     """BM25, text and picture scores of each query, standardised over the products that have one."""
     plain = (asked.lexical, asked.vectors @ items.text.T, asked.vectors @ items.image.T)
     seen = (items.has_text, items.has_text, items.has_image)

@@ -14,7 +14,7 @@ from components.grounding.dense.scenes import Scene
 from components.grounding.params import RegionParams
 
 
-class Calibration(NamedTuple):
+class RegionCalibration(NamedTuple):
     """``share`` of the peak and ``margin`` of a region; ``threshold`` of the score.
 
     ``scene_iou``: on the scenes that chose them. ``absent_fallback``: share of questions for a type that a
@@ -30,7 +30,7 @@ class Calibration(NamedTuple):
 
 def calibrated(
     reader: Reader, scenes: Sequence[Scene], types: int, params: RegionParams, seed: int
-) -> Calibration:
+) -> RegionCalibration:
     """Share, margin and threshold from scenes; half of the absent questions only checks the threshold.
 
     Where the scenes show nothing to ask for, or everything, the first share and a threshold of 0 stand.
@@ -52,7 +52,7 @@ def calibrated(
     peaks = np.array([maps[i, 0].max() for i in absent])
     threshold = float(np.quantile(peaks[::2], params.absent_quantile)) if len(peaks) else 0.0
     checked = float((peaks[1::2] < threshold).mean()) if len(peaks) > 1 else 0.0
-    return Calibration(*tried[best], threshold, overlaps[best], checked)
+    return RegionCalibration(*tried[best], threshold, overlaps[best], checked)
 
 
 def _overlap(maps: Sequence[Floats], true: Sequence[Boxes], share: float, margin: float) -> float:

@@ -21,7 +21,7 @@ AREA = (0.02, 0.85)  # least and largest share of the picture that a product may
 LEAST_SIDE_PX = 8  # of a picture; a smaller one shows nothing that could be cut out
 
 
-class CutOut(NamedTuple):
+class TypedCutOut(NamedTuple):
     """``pixels [h, w, 3]`` and ``mask [h, w]`` of one product, and the number of its type."""
 
     pixels: Pixels
@@ -29,14 +29,14 @@ class CutOut(NamedTuple):
     kind: int
 
 
-def cut_out(picture: Pixels, kind: int) -> CutOut | None:
+def cut_out(picture: Pixels, kind: int) -> TypedCutOut | None:
     """The product of a picture ``[h, w, 3]``; None where it does not stand alone on one ground."""
     mask = plain_product(picture)
     if mask is None:
         return None
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     part = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-    return CutOut(picture[part], mask[part], kind)
+    return TypedCutOut(picture[part], mask[part], kind)
 
 
 def plain_product(picture: Pixels) -> Mask | None:

@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from components.grounding.dense.calibration import Calibration
+from components.grounding.dense.calibration import RegionCalibration
 from components.grounding.dense.head import DenseHead
 from components.grounding.errors import GrounderFileError
 from components.stage.files.model_files import (
@@ -36,7 +36,7 @@ class TrainedHead:
 
     head: DenseHead
     types: list[str]
-    calibration: Calibration
+    calibration: RegionCalibration
     image_sha256: str
     scenes: dict[str, Any]
     sizes_px: tuple[int, ...]
@@ -93,7 +93,7 @@ def load_grounder(folder: Path, image_sha256: str) -> TrainedHead | None:
         head.load_state_dict(load_file(folder / WEIGHTS))
         check_weights(head.state_dict().items())
         head = head.to(memory_format=torch.channels_last).eval()  # as it was trained: other sums otherwise
-        calibration = Calibration(**config["calibration"])
+        calibration = RegionCalibration(**config["calibration"])
         trained = TrainedHead(
             head.eval(),
             config["types"],

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
 
-from components.grounding.dense.cut_outs import CutOut
+from components.grounding.dense.cut_outs import TypedCutOut
 from components.grounding.dense.grounds import drawn_ground
 from components.grounding.foreground import box_of
 from components.grounding.params import SceneParams
@@ -50,7 +50,7 @@ class Composer:
     """
 
     def __init__(
-        self, cut_outs: Sequence[CutOut], grounds: Sequence[Pixels], types: int, params: SceneParams
+        self, cut_outs: Sequence[TypedCutOut], grounds: Sequence[Pixels], types: int, params: SceneParams
     ) -> None:
         self.cut_outs, self.grounds, self.types, self.params = cut_outs, grounds, types, params
         self._by_kind: dict[int, list[int]] = {}
@@ -84,7 +84,7 @@ def _seen(owner: Ints, thing: int, whole: int) -> bool:
     return int((owner == thing).sum()) > max(VISIBLE * whole, CELL_PX**2)
 
 
-def _varied(cut: CutOut, rng: np.random.Generator, params: SceneParams) -> Image.Image:
+def _varied(cut: TypedCutOut, rng: np.random.Generator, params: SceneParams) -> Image.Image:
     """A cut-out as RGBA of another size, stretch, turn, light, colour and sharpness."""
     image = Image.fromarray(np.dstack([_relit(cut.pixels, rng), cut.mask.astype(np.uint8) * 255]), "RGBA")
     if rng.random() < 0.5:

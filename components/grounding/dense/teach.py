@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from components.grounding.dense.calibration import calibrated
-from components.grounding.dense.cut_outs import CutOut, cut_out
+from components.grounding.dense.cut_outs import TypedCutOut, cut_out
 from components.grounding.dense.files import TrainedHead
 from components.grounding.dense.head import Maps
 from components.grounding.dense.reading import Reader
@@ -24,10 +24,10 @@ GROUND_PICTURES = 100  # whose corners are grounds
 LEAST_TYPES = 2
 
 
-class Taught(NamedTuple):
+class SceneParts(NamedTuple):
     """Cut-outs, the pictures whose corners are grounds, and the types that were cut out, in order."""
 
-    cut_outs: list[CutOut]
+    cut_outs: list[TypedCutOut]
     grounds: list[Pixels]
     types: list[str]
 
@@ -52,10 +52,10 @@ class Machine(NamedTuple):
     threads: int
 
 
-def cut_outs_of(pictures: Iterable[tuple[bytes, str]], params: SceneParams, threads: int) -> Taught:
+def cut_outs_of(pictures: Iterable[tuple[bytes, str]], params: SceneParams, threads: int) -> SceneParts:
     """Cut products out of encoded pictures of known types, where they are plain and can be read."""
 
-    def _cut(picture: tuple[bytes, str]) -> tuple[Pixels, CutOut] | None:
+    def _cut(picture: tuple[bytes, str]) -> tuple[Pixels, TypedCutOut] | None:
         side = params.cut_out_px
         image = readable(picture[0], side)
         if image is None:
@@ -72,10 +72,10 @@ def cut_outs_of(pictures: Iterable[tuple[bytes, str]], params: SceneParams, thre
     types = sorted({kind for _, kind in cuts})
     number = {kind: i for i, kind in enumerate(types)}
     grounds = [pixels for (pixels, _), _ in cuts[:: max(1, len(cuts) // GROUND_PICTURES)]]
-    return Taught([c._replace(kind=number[kind]) for (_, c), kind in cuts], grounds, types)
+    return SceneParts([c._replace(kind=number[kind]) for (_, c), kind in cuts], grounds, types)
 
 
-def taught_head(found: Taught, params: SceneGrounding, machine: Machine) -> TrainedHead:
+def taught_head(found: SceneParts, params: SceneGrounding, machine: Machine) -> TrainedHead:
     """The head, trained on scenes of what could be cut out, and calibrated on further ones."""
     types = len(found.types)
     composer = Composer(found.cut_outs, found.grounds, types, params.composer)

@@ -84,7 +84,7 @@ def _describe(asked: argparse.Namespace) -> int:
     from components.catalog.format.params import ImageLimits
     from components.catalog.format.schema import read_schema
     from components.opal.describe.describe import describe
-    from components.opal.describe.page import Shown, describe_page
+    from components.opal.describe.page import PageNotes, describe_page
     from components.opal.describe.photos import photos_of
     from components.opal.model.certainty.abstain import about_point
     from components.opal.model.certainty.certainty import read_certainty
@@ -117,7 +117,7 @@ def _describe(asked: argparse.Namespace) -> int:
     lines = "".join(json.dumps(d.row(), ensure_ascii=False) + "\n" for d in described)
     write_text(out / "listings.jsonl", lines)
     write_text(
-        out / "index.html", describe_page(described, photos, limits, Shown(params.low_confidence, point))
+        out / "index.html", describe_page(described, photos, limits, PageNotes(params.low_confidence, point))
     )
     failed = sum(bool(d.problem) for d in described)
     made, place = len(described) - failed, printable(str(out))

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from components.catalog.format.params import ImageLimits
 from components.catalog.format.schema import CatalogSchema
 from components.opal.describe.photos import PhotoReader, read_photo
-from components.opal.model.certainty.abstain import Stated, threshold_of, without_doubtful
+from components.opal.model.certainty.abstain import StatedAnswer, threshold_of, without_doubtful
 from components.opal.model.certainty.certainty import Certainty, CertaintyFile, read_certainty
 from components.opal.model.errors import ListingConfigurationError, PhotoError
 from components.opal.model.language.files import load_listing_model, read_note
@@ -32,7 +32,7 @@ class Described:
 
     photo: str
     category: str
-    stated: Stated | None
+    stated: StatedAnswer | None
     problem: str = ""
     printed: Mapping[str, float] | None = None  # word on the photo to confidence; None: not read
     box: Sequence[float] | None = None  # x0 y0 x1 y1 of the photo that was read; None: all of it
@@ -107,7 +107,7 @@ class Speaker:
 
     def __call__(
         self, pixels: npt.NDArray[np.uint8], category: str, printed: Sequence[frozenset[str]] = ()
-    ) -> list[Stated]:
+    ) -> list[StatedAnswer]:
         """What is stated of square pictures ``[N, px, px, 3]`` of one category.
 
         Args:
@@ -134,7 +134,7 @@ def _describe_batch(
         except PhotoError as error:
             problems[photo] = printable(str(error))  # its name may be no UTF-8
     printed = [reader.words(each) for each in data.values()] if reader else []
-    said, boxes = list[Stated](), list[list[float] | None]()
+    said, boxes = list[StatedAnswer](), list[list[float] | None]()
     if data:
         pixels, boxes = shown.read(list(data.values()), [category] * len(data))
         said = speaker(pixels, category, [frozenset(words) for words in printed])

@@ -33,7 +33,7 @@ def _card(described: Described, path: Path, limits: ImageLimits) -> dict[str, ob
     }
 
 
-class Shown(NamedTuple):
+class PageNotes(NamedTuple):
     """What a page says besides listings: ``low`` marks values less sure, ``point`` is a sentence."""
 
     low: float
@@ -41,7 +41,7 @@ class Shown(NamedTuple):
 
 
 def describe_page(
-    described: Sequence[Described], photos: Sequence[Path], limits: ImageLimits, shown: Shown
+    described: Sequence[Described], photos: Sequence[Path], limits: ImageLimits, shown: PageNotes
 ) -> str:
     """The page as HTML; photos without a listing come first."""
     cards = [_card(each, path, limits) for each, path in zip(described, photos, strict=True)]

@@ -13,7 +13,7 @@ from components.opal.model.titles.params import TitlesParams
 from components.stage.params import Params, Precision, Share
 
 
-class Pretrained(Params):
+class PretrainedListingModel(Params):
     """An image-text-to-text model made elsewhere, instead of one built here."""
 
     model: str  # a folder, or a name on the hub such as Qwen/Qwen2.5-VL-3B-Instruct
@@ -108,7 +108,7 @@ class ListingParams(Params):
     """Block ``listing``: the model that writes listings, and how it is asked."""
 
     seed: int = 41
-    pretrained: Pretrained | None = None
+    pretrained: PretrainedListingModel | None = None
     vision: VisionParams = VisionParams()  # of a model built here
     language: LanguageModel = LanguageModel()  # of a model built here
     lora: LoraParams | None = None  # null: every weight is trained

@@ -45,7 +45,7 @@ def _same(stated: str, said: object) -> bool:
         return False
 
 
-class Reply(NamedTuple):
+class EntailedReply(NamedTuple):
     """The answer to a question of one grain; ``asked`` are the attributes that the question names.
 
     It is compact JSON for every grain but ``attribute``, ``title`` and ``not_visible``, which are text.
@@ -56,7 +56,9 @@ class Reply(NamedTuple):
     asked: Collection[str] = ()
 
 
-def entailed(reply: Reply, record: Listing, visible: Collection[str], category: Category | None) -> bool:
+def entailed(
+    reply: EntailedReply, record: Listing, visible: Collection[str], category: Category | None
+) -> bool:
     """Whether a reply follows from the refined record.
 
     Args:

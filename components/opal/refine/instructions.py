@@ -17,7 +17,7 @@ import pyarrow as pa
 from components.catalog.format.schema import CatalogSchema, Category
 from components.evidence.listing import SellerListing
 from components.opal.model.listing_text import Listing, answer_text, compact_json, value_text
-from components.opal.refine.entailment import NOT_VISIBLE, Reply, entailed
+from components.opal.refine.entailment import NOT_VISIBLE, EntailedReply, entailed
 from components.opal.refine.params import InstructionParams
 
 INSTRUCTIONS = pa.schema([(n, pa.string()) for n in ("product_id", "split", "grain", "prompt", "answer")])
@@ -151,7 +151,7 @@ class InstructionWriter:
             return None
         answer, asked = found
         listing = record.listing
-        if not entailed(Reply(grain, answer, asked), _whole(listing), self._visible, record.category):
+        if not entailed(EntailedReply(grain, answer, asked), _whole(listing), self._visible, record.category):
             self.refused[grain] += 1
             return None
         wording = WORDINGS[grain][int(record.random.integers(len(WORDINGS[grain])))]

@@ -9,25 +9,25 @@ from typing import Any, Protocol
 from components.catalog.format.schema import CatalogSchema
 from components.llm.params import LLMParams
 from components.opal.refine.decisions import Judge
-from components.opal.refine.observed import Observed
+from components.opal.refine.observed import JudgeEvidence
 from components.opal.refine.params import RefineParams
 from components.stage.paths import Paths
 
 
 @dataclass(frozen=True)
-class Inputs:
+class JudgeInputs:
     """What judges are made from."""
 
     params: RefineParams
     chat: LLMParams
     paths: Paths
     schema: CatalogSchema
-    observed: Observed  # of the train split
+    observed: JudgeEvidence  # of the train split
     before: Sequence[Judge] = ()  # who are asked before this one
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenedJudge:
     """A judge that is ready to be asked, and what it tells the stage besides its decisions."""
 
     judge: Judge
@@ -41,6 +41,6 @@ class Opened:
 class JudgeModule(Protocol):
     """A file of ``judges``: it makes one judge, or none where the parameters do not ask for it."""
 
-    def open_judge(self, inputs: Inputs) -> Opened | None:
+    def open_judge(self, inputs: JudgeInputs) -> OpenedJudge | None:
         """The judge, ready to be asked."""
         ...

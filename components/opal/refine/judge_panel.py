@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from components.opal.refine.decisions import Judge
-from components.opal.refine.judge import Inputs, JudgeModule, Opened
+from components.opal.refine.judge import JudgeInputs, JudgeModule, OpenedJudge
 from components.opal.refine.judges import mllm, printed_text, schema, support, title
 
 # Form first, then content, then the chat model for what is left.
@@ -21,7 +21,7 @@ JUDGES: tuple[JudgeModule, ...] = (title, schema, printed_text, support, mllm)
 class JudgePanel:
     """Judges that are ready, and which attributes a picture can tell."""
 
-    opened: Sequence[Opened]
+    opened: Sequence[OpenedJudge]
     visible: frozenset[str]
 
     @property
@@ -53,13 +53,13 @@ class JudgePanel:
             each.close()
 
 
-def open_panel(inputs: Inputs) -> JudgePanel:
+def open_panel(inputs: JudgeInputs) -> JudgePanel:
     """The judges that the parameters ask for.
 
     Raises:
         ModelFileError, ChatConfigurationError, ChatModelFileError: a model cannot be used.
     """
-    opened: list[Opened] = []
+    opened: list[OpenedJudge] = []
     for module in JUDGES:
         before = [each.judge for each in opened]
         if made := module.open_judge(replace(inputs, before=before)):

@@ -8,14 +8,13 @@ from pathlib import Path
 
 from components.catalog.format.schema import CatalogSchema
 from components.evidence.listing import SellerListing
-from components.evidence.observed import Observed as ObservedEvidence
-from components.evidence.observed import nothing_yet
+from components.evidence.observed import ObservedEvidence, nothing_yet
 from components.opal.refine.known_values import KnownValues
 from components.opal.refine.params import RefineParams
 
 
 @dataclass(frozen=True)
-class Observed(ObservedEvidence):
+class JudgeEvidence(ObservedEvidence):
     """Everything the offline judges know besides the schema."""
 
     values: KnownValues
@@ -23,7 +22,7 @@ class Observed(ObservedEvidence):
 
 def observe(
     batches: Iterable[list[SellerListing]], schema: CatalogSchema, params: RefineParams, scratch: Path
-) -> Observed:
+) -> JudgeEvidence:
     """Read every listing once; values of open attributes are counted on the train split, as words are.
 
     Args:
@@ -37,4 +36,4 @@ def observe(
             if listing.split == "train":
                 values.add(listing, schema)
     evidence.finish()
-    return Observed(evidence.words, evidence.synonyms, evidence.pictures, evidence.siblings, values)
+    return JudgeEvidence(evidence.words, evidence.synonyms, evidence.pictures, evidence.siblings, values)

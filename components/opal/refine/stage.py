@@ -23,7 +23,7 @@ from components.opal.model.errors import NoAttributesError
 from components.opal.model.printed.reader import PrintedTextReader, open_reader
 from components.opal.refine.decisions import DECISIONS, Refined, decision_table, refine
 from components.opal.refine.instructions import INSTRUCTIONS, InstructionWriter, instruction_table
-from components.opal.refine.judge import Inputs
+from components.opal.refine.judge import JudgeInputs
 from components.opal.refine.judge_panel import open_panel
 from components.opal.refine.listings import listing_batches
 from components.opal.refine.observed import observe
@@ -53,7 +53,7 @@ class Blocks(Params):
 
 
 @dataclass
-class Tally:
+class RefineCounts:
     """Counts for the record."""
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -88,7 +88,7 @@ class Writers:
         }  # fmt: skip
 
     def write_batch(
-        self, refined: list[Refined], visible: frozenset[str], writer: InstructionWriter, tally: Tally
+        self, refined: list[Refined], visible: frozenset[str], writer: InstructionWriter, tally: RefineCounts
     ) -> None:
         """Append refined listings, the decisions about them, and the instruction samples that they give."""
         samples = [sample for r in refined for sample in writer.write(r.listing)]
@@ -139,7 +139,7 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
         BudgetSpentError, EndpointError, TooManyFailuresError: the chat model gave no more, or no usable,
             answers; the ones it gave are kept for the next run.
     """
-    how, schema, tally = params.refine, Catalogue(paths.catalogue).schema, Tally()
+    how, schema, tally = params.refine, Catalogue(paths.catalogue).schema, RefineCounts()
     if not any(category.attributes for category in schema.categories.values()):
         raise NoAttributesError(
             "No category of this catalogue has an attribute, and a listing is made of attributes; name your "
@@ -154,7 +154,7 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
         with record.timed("observe"):
             observed = observe(_batches(how, paths), schema, how, Path(scratch))
         with record.timed("calibrate"):
-            panel = open_panel(Inputs(how, params.llm, paths, schema, observed))
+            panel = open_panel(JudgeInputs(how, params.llm, paths, schema, observed))
         record.prompts = panel.prompts
         writer = InstructionWriter(how.instructions, schema, panel.visible, how.seed)
         with closing(panel), closing(observed.siblings), published(paths.refined) as folder:

@@ -11,7 +11,7 @@ from components.catalog.format.records import QRELS, QUERIES, SPLITS
 from components.catalog.format.schema import CatalogSchema, read_schema
 from components.catalog.format.shards import Catalogue
 from components.quality.catalogue.checked import write_checked
-from components.quality.catalogue.products import ATTRIBUTE, Look, product_frames
+from components.quality.catalogue.products import ATTRIBUTE, PictureFacts, product_frames
 from components.quality.catalogue.same_pictures import with_twins
 from components.quality.catalogue.texts import schema_within
 from components.quality.expectations import Outcome, joined, of_kind, open_context, validate
@@ -102,7 +102,7 @@ class _CatalogueGate:
         of_set = [*of_all, *self.suite["kept_products"]]
         named = {name for check in (*checks, *of_set) for name in check.columns}
         attributes = tuple(sorted(n.removeprefix(ATTRIBUTE) for n in named if n.startswith(ATTRIBUTE)))
-        look = Look(self.schema, self.params, Catalogue(self.catalogue).product_columns, attributes)
+        look = PictureFacts(self.schema, self.params, Catalogue(self.catalogue).product_columns, attributes)
         kept = {*KEPT, *(name for check in of_set for name in check.columns)}
         parts, frames = [], []
         for frame in product_frames(self.catalogue, look, self.params.workers, open_context):

@@ -15,7 +15,7 @@ State = Literal["given", "wrong", "missing", "added"]
 
 
 @dataclass(frozen=True)
-class Attribute:
+class StatedAttribute:
     """One attribute as the seller states it, and as it is where that is known and different."""
 
     name: str
@@ -38,17 +38,17 @@ def shown_products(
     return {name: drawn(by_type[name], params.per_type, seed) for name in largest} if params.per_type else {}
 
 
-def attributes(listing: Product, truth: Truth | None) -> list[Attribute]:
+def attributes(listing: Product, truth: Truth | None) -> list[StatedAttribute]:
     """The listing's attributes by name, each with what the truth says of it."""
     if truth is None:
-        return [Attribute(n, shown(v), "", "given") for n, v in sorted(listing.attributes.items())]
+        return [StatedAttribute(n, shown(v), "", "given") for n, v in sorted(listing.attributes.items())]
     rows = []
     for name in sorted({*listing.attributes, *truth.attributes}):
         stated, true = (shown(each.attributes.get(name, "")) for each in (listing, truth))
         state: State = "given"
         if stated != true:
             state = "missing" if not stated else "wrong" if true else "added"
-        rows.append(Attribute(name, stated, true, state))
+        rows.append(StatedAttribute(name, stated, true, state))
     return rows
 
 

@@ -23,7 +23,7 @@ Rows = dict[str, dict[str, Any]]  # query_id -> its row
 
 
 @dataclass(frozen=True)
-class Found:
+class RankedHit:
     """One product of the ranking; ``mark`` says in words how it answers the query."""
 
     rank: int
@@ -40,8 +40,8 @@ class Search:
     text: str | None  # None: the query is the product `query_id` itself, its title is shown
     outcome: Outcome
     scores: str
-    found: tuple[Found, ...]
-    other: tuple[Found, ...]  # what the baseline found; empty without one
+    found: tuple[RankedHit, ...]
+    other: tuple[RankedHit, ...]  # what the baseline found; empty without one
     sought: str | None  # a product that should have been found, when no hit is among those shown
 
     @property
@@ -257,7 +257,7 @@ def _marked(
     grades: dict[str, int],
     params: RetrievalGalleryParams,
     checked: CheckedCatalogue,
-) -> tuple[Found, ...]:
+) -> tuple[RankedHit, ...]:
     """The first products of one ranking, each with how it answers the query."""
     unknown = [each for each in top if each not in checked.types]
     if unknown or (query_id not in checked.queries and query_id not in checked.types):
@@ -270,18 +270,18 @@ def _marked(
     return tuple(_same(rank, each, query_id, checked) for rank, each in enumerate(top, 1))
 
 
-def _graded(rank: int, product_id: str, grades: dict[str, int], relevant_from: int) -> Found:
+def _graded(rank: int, product_id: str, grades: dict[str, int], relevant_from: int) -> RankedHit:
     grade = grades.get(product_id, 0)
-    return Found(rank, product_id, grade >= relevant_from, GRADES.get(grade, ""))
+    return RankedHit(rank, product_id, grade >= relevant_from, GRADES.get(grade, ""))
 
 
-def _same(rank: int, product_id: str, query_id: str, checked: CheckedCatalogue) -> Found:
+def _same(rank: int, product_id: str, query_id: str, checked: CheckedCatalogue) -> RankedHit:
     if product_id == query_id:
-        return Found(rank, product_id, True, "this product")
+        return RankedHit(rank, product_id, True, "this product")
     for what, held in (("group", checked.groups), ("title", checked.titles)):
         if held[query_id] and held[product_id] == held[query_id]:
-            return Found(rank, product_id, True, f"same {what}")
-    return Found(rank, product_id, False, "")
+            return RankedHit(rank, product_id, True, f"same {what}")
+    return RankedHit(rank, product_id, False, "")
 
 
 def query_text(search: Search, listed: dict[str, Product]) -> str:

@@ -13,7 +13,7 @@ from components.report.figures.claims import JudgedClaim
 from components.report.figures.key_figures import Compared, best_baseline, first_baseline, slices
 from components.report.params import ReportParams
 from components.report.text import glossary
-from components.report.text.groups import Group, groups_of
+from components.report.text.groups import SystemGroup, groups_of
 from components.report.text.reading import honest_reading
 from components.report.text.takeaway import Takeaway, takeaway
 from components.stage.paths import Paths
@@ -107,7 +107,7 @@ def read_curves(paths: Paths, params: ReportParams) -> list[chart.StageCharts]:
     return drawn
 
 
-def owner(groups: Sequence[Group], system: str) -> Group | None:
+def owner(groups: Sequence[SystemGroup], system: str) -> SystemGroup | None:
     """On whose page a system's gallery stands: its own, else that of boxes, else the first."""
     own = (group for group in groups if system in group.systems)
     return next(own, next((group for group in groups if group.key == HOME), groups[0] if groups else None))

@@ -9,7 +9,7 @@ from components.report.figures.figures import system_label
 
 
 @dataclass(frozen=True)
-class Group:
+class SystemGroup:
     """A system by its usual name, with a page of its own."""
 
     key: str  # the name of its page
@@ -24,7 +24,7 @@ class Group:
 
 
 GROUPS = (
-    Group(
+    SystemGroup(
         "encoder",
         "The encoder",
         "One dual encoder of pictures and texts, on which all three systems are built.",
@@ -43,7 +43,7 @@ GROUPS = (
         ("encoder",),
         ("embeddings",),
     ),
-    Group(
+    SystemGroup(
         "vlclip",
         "VL-CLIP",
         "A product becomes one vector, from its grounded picture and its clarified text.",
@@ -63,7 +63,7 @@ GROUPS = (
         ("vlclip",),
         (),
     ),
-    Group(
+    SystemGroup(
         "fusion",
         "Fusion retrieval",
         "A text query ranks products by their text and their picture.",
@@ -82,7 +82,7 @@ GROUPS = (
         ("align", "fuse"),
         (),
     ),
-    Group(
+    SystemGroup(
         "opal",
         "OPAL",
         "A seller's photo becomes a title and attributes that obey the category's schema.",
@@ -109,10 +109,10 @@ GROUPS = (
 )
 
 
-def groups_of(systems: Iterable[str]) -> list[Group]:
+def groups_of(systems: Iterable[str]) -> list[SystemGroup]:
     """The pages of ``systems``, in their usual order; a system that belongs to none has its own."""
     wanted = list(systems)
     found = [group for group in GROUPS if set(group.systems) & set(wanted)]
     known = {name for group in GROUPS for name in group.systems}
     others = [name for name in wanted if name not in known]
-    return found + [Group(name, system_label(name), "", "", (name,), (), (), (), ()) for name in others]
+    return found + [SystemGroup(name, system_label(name), "", "", (name,), (), (), (), ()) for name in others]

@@ -74,7 +74,7 @@ _FITTINGS: dict[str, tuple[float, float, float]] = {
 
 
 @dataclass(frozen=True)
-class Look:
+class Surface:
     """The surface of one product: RGB of its colours (0..1), pattern and material."""
 
     colour: tuple[float, float, float]
@@ -255,7 +255,7 @@ def _place(
     return np.split((turned - low) * scale, ends), scale, low
 
 
-def _palette(parts: Sequence[Part], look: Look) -> Floats:
+def _palette(parts: Sequence[Part], look: Surface) -> Floats:
     """``[3, parts + 3]``: RGB 0..255 of nothing, of each part, and of the pattern's two colours."""
     tint = look.finish.tint or look.colour
     red, green, blue = (0.72 * c + 0.28 * t for c, t in zip(look.colour, tint, strict=True))
@@ -308,7 +308,7 @@ def _light(heights: NDArray[np.uint8], size: float, light: tuple[float, float], 
     return slope
 
 
-def paint(parts: Sequence[Part], look: Look, view: View, size_px: float, ss: int) -> Sprite:
+def paint(parts: Sequence[Part], look: Surface, view: View, size_px: float, ss: int) -> Sprite:
     """Paint ``parts`` with a longer side of ``size_px`` pixels, drawn ``ss`` times larger and reduced."""
     size = size_px * ss
     outlines, scale, low = _place(parts, view, size)
@@ -325,7 +325,7 @@ def paint(parts: Sequence[Part], look: Look, view: View, size_px: float, ss: int
 
 
 def _surface(
-    parts: Sequence[Part], which: NDArray[np.uint8], look: Look, frame: _Frame
+    parts: Sequence[Part], which: NDArray[np.uint8], look: Surface, frame: _Frame
 ) -> tuple[Floats, Floats]:
     """RGB planes and alpha at drawing size, from the number of the part seen at each pixel."""
     tables = _tables(parts, look.finish)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from components.shop.design import Plan, Specification, generator, pick, specification
+from components.shop.design import ProductPlan, Specification, generator, pick, specification
 from components.shop.errors import ShopError
 from components.shop.pictures import carried, household, toys, wearables
 from components.shop.pictures.ground import Ground, room, studio
@@ -19,8 +19,8 @@ from components.shop.pictures.paint import (
     FINISHES,
     NOISE_PX,
     Floats,
-    Look,
     Sprite,
+    Surface,
     View,
     noise,
     paint,
@@ -97,7 +97,7 @@ def _within(value: float, low: float, high: float) -> float:
     return float(min(high, max(low, value)))
 
 
-def camera(shop: Plan, index: int) -> Camera:
+def camera(shop: ProductPlan, index: int) -> Camera:
     """How the picture of product ``index`` is taken; cheap, nothing is drawn."""
     rng = generator(shop.seed, "camera", index)
     cluttered = bool(_cluttered_flags(shop.seed, len(shop), shop.params.cluttered_share)[index])
@@ -130,7 +130,7 @@ def _view(rng: np.random.Generator, light: tuple[float, float], loose: float) ->
     return View(matrix, tilt, light)
 
 
-def _look(shop: Plan, what: Specification) -> Look:
+def _look(shop: ProductPlan, what: Specification) -> Surface:
     """The surface of a product: shades within its colours' names, and its design's pattern size."""
     rng = generator(shop.seed, "look", what.product_id)
     colour = shade_of(what.attributes["colour"], rng)
@@ -139,7 +139,7 @@ def _look(shop: Plan, what: Specification) -> Look:
     turns = {"striped": (0.0, np.pi / 2, np.pi / 4), "checked": (0.0, np.pi / 4)}.get(
         what.attributes["pattern"], (0.0,)
     )
-    return Look(
+    return Surface(
         colour=colour,
         accent=shade_of(accent, rng) if accent else _tone(colour),
         third=_HEARTS[int(design.integers(len(_HEARTS)))],
@@ -158,14 +158,14 @@ def _tone(colour: tuple[float, float, float]) -> tuple[float, float, float]:
     return red, green, blue
 
 
-def _sprite(shop: Plan, what: Specification, view: View, size: float) -> Sprite:
+def _sprite(shop: ProductPlan, what: Specification, view: View, size: float) -> Sprite:
     """A product as it is seen; ``size`` is that of its longer side, as a fraction of the picture's."""
     size_px = size * shop.params.image_px
     return paint(outlines(what), _look(shop, what), view, size_px, shop.params.supersampling)
 
 
 @lru_cache(maxsize=4096)
-def _neighbour(shop: Plan, split: int, light: int, number: int) -> tuple[str, Sprite]:
+def _neighbour(shop: ProductPlan, split: int, light: int, number: int) -> tuple[str, Sprite]:
     """One of the shop's products as it stands beside others: its type, and its painted sprite.
 
     Painting is nine tenths of the work, so each process paints a neighbour once. Sprites are never resized:
@@ -180,7 +180,9 @@ def _neighbour(shop: Plan, split: int, light: int, number: int) -> tuple[str, Sp
     return what.kind.name, _sprite(shop, what, view, size)
 
 
-def _neighbours(shop: Plan, what: Specification, rng: np.random.Generator, shot: Camera) -> list[Sprite]:
+def _neighbours(
+    shop: ProductPlan, what: Specification, rng: np.random.Generator, shot: Camera
+) -> list[Sprite]:
     """Other products of the same split, each of a type that is not the product's own."""
     count = int(rng.integers(shop.params.neighbours_min, shop.params.neighbours_max + 1))
     split = int(shop.splits[shop.members[what.index, 0]])
@@ -268,7 +270,7 @@ def _centred(rng: np.random.Generator, sprite: Sprite, px: int, spread: float) -
 
 
 def _arrange(
-    shop: Plan, what: Specification, rng: np.random.Generator, shot: Camera
+    shop: ProductPlan, what: Specification, rng: np.random.Generator, shot: Camera
 ) -> tuple[list[_Standing], int, Floats]:
     """Sprites from back to front, the product's place among them, and its visible coverage."""
     px = shop.params.image_px
@@ -309,7 +311,7 @@ def _develop(canvas: Floats, shot: Camera, rng: np.random.Generator) -> NDArray[
     return np.asarray(image)
 
 
-def picture(shop: Plan, what: Specification) -> Picture:
+def picture(shop: ProductPlan, what: Specification) -> Picture:
     """Take the picture of a product; equal (seed, product) give equal pixels."""
     shot = camera(shop, what.index)
     px = shop.params.image_px

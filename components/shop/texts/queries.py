@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from components.catalog.format.records import SPLITS, QrelRow, Query, Split
 from components.shop.assortment import COLOURS, PATTERNS
-from components.shop.design import Plan, Specification, generator, pick, specification
+from components.shop.design import ProductPlan, Specification, generator, pick, specification
 from components.shop.errors import ShopError
 from components.shop.params import EngagementParams
 from components.shop.pictures.scene import camera
@@ -90,7 +90,7 @@ def _shuffled(rng: np.random.Generator, names: list[str]) -> list[str]:
 
 
 def _visual(
-    rng: np.random.Generator, shelf: _Shelf, what: Specification, shop: Plan, split: Split
+    rng: np.random.Generator, shelf: _Shelf, what: Specification, shop: ProductPlan, split: Split
 ) -> tuple[str, Wish] | None:
     """A query in a shopper's own words for what is seen in the picture."""
     shown = [*what.kind.parts, *(["pattern"] if len(set(what.kind.patterns)) > 1 else [])]
@@ -127,7 +127,7 @@ def _see(rng: np.random.Generator, what: Specification, wanted: dict[str, str], 
 
 
 def _textual(
-    rng: np.random.Generator, shelf: _Shelf, what: Specification, shop: Plan, split: Split
+    rng: np.random.Generator, shelf: _Shelf, what: Specification, shop: ProductPlan, split: Split
 ) -> tuple[str, Wish] | None:
     """A query in the listing's words: attributes that the product's own title or description states."""
     listing = write_listing(what, generator(shop.seed, "listing", what.index))
@@ -151,7 +151,7 @@ def _textual(
     return " ".join(text.split()).lower(), Wish(what.kind.name, wanted)
 
 
-def _shelves(shop: Plan, split: Split) -> dict[str, _Shelf]:
+def _shelves(shop: ProductPlan, split: Split) -> dict[str, _Shelf]:
     products: dict[str, list[Specification]] = {}
     for index in shop.in_split(SPLITS.index(split)):
         what = specification(shop, index)
@@ -160,7 +160,7 @@ def _shelves(shop: Plan, split: Split) -> dict[str, _Shelf]:
 
 
 def wishes(
-    shop: Plan, split: Split, shelves: dict[str, _Shelf], taken: set[str]
+    shop: ProductPlan, split: Split, shelves: dict[str, _Shelf], taken: set[str]
 ) -> Iterator[tuple[str, str, Wish]]:
     """Kind, text and wish of each query of a split; texts in ``taken`` are not used again.
 
@@ -189,7 +189,9 @@ def wishes(
             yield kind, *asked
 
 
-def _judged(shop: Plan, query_id: str, wish: Wish, shelf: _Shelf, appeals: dict[int, float]) -> list[QrelRow]:
+def _judged(
+    shop: ProductPlan, query_id: str, wish: Wish, shelf: _Shelf, appeals: dict[int, float]
+) -> list[QrelRow]:
     """The judgements of one query: every product of its split with a relevance above 0."""
     relevance = grades(shelf.matched(wish.attributes), len(wish.attributes))
     found = np.flatnonzero(relevance)
@@ -203,7 +205,7 @@ def _judged(shop: Plan, query_id: str, wish: Wish, shelf: _Shelf, appeals: dict[
     ]
 
 
-def ask(shop: Plan) -> Iterator[tuple[Query, Wish, list[QrelRow]]]:
+def ask(shop: ProductPlan) -> Iterator[tuple[Query, Wish, list[QrelRow]]]:
     """All queries, what each one asks for, and its judgements (in product order).
 
     Test queries are worded first, so that no other split's query has the text of a test query.
@@ -232,7 +234,7 @@ def fashion(seed: int) -> dict[str, float]:
     return liking
 
 
-def appeal(shop: Plan, products: list[Specification]) -> NDArray[np.float64]:
+def appeal(shop: ProductPlan, products: list[Specification]) -> NDArray[np.float64]:
     """``[products]``: visible appeal, mean 0 and standard deviation 1 over the given products."""
     liking = fashion(shop.seed)
     clarity = np.array([camera(shop, what.index).clarity for what in products])

@@ -68,7 +68,7 @@ _Rng = np.random.Generator
 
 
 @dataclass(frozen=True)
-class Listing:
+class ShopListing:
     """A clean listing and the names of the attributes that its title and its description state."""
 
     title: str
@@ -159,7 +159,7 @@ def _sentences(rng: _Rng, what: Specification, said: set[str]) -> list[str]:
     return lines
 
 
-def write_listing(what: Specification, rng: _Rng) -> Listing:
+def write_listing(what: Specification, rng: _Rng) -> ShopListing:
     """Write a title and a description of a product."""
     title, in_title = _title(rng, what)
     likely = {
@@ -183,4 +183,4 @@ def write_listing(what: Specification, rng: _Rng) -> Listing:
     if rng.random() < 0.5 or not lines:
         lines.append(pick(rng, _PRAISE))
     ordered = [lines[k] for k in rng.permutation(len(lines))]
-    return Listing(title, " ".join(ordered), in_title, frozenset(said))
+    return ShopListing(title, " ".join(ordered), in_title, frozenset(said))

@@ -28,7 +28,7 @@ Steps = Mapping[str, Sequence[Mapping[str, Any]]]  # product -> rows of ``traces
 
 
 @dataclass(frozen=True)
-class Conversation:
+class ProductTrace:
     """What was asked about one product, and what was answered: an answer for each question, in order."""
 
     product_id: str
@@ -43,7 +43,7 @@ class Conversation:
         return len(self.said) < len(self.exchanges)
 
 
-def conversations(root: Path, record: Record, entry: LockEntry | None) -> list[Conversation]:
+def conversations(root: Path, record: Record, entry: LockEntry | None) -> list[ProductTrace]:
     """The sample's conversations, as far as the stage's outputs are here."""
     asked: dict[str, list[Exchange]] = {}
     for one in record.exchanges:
@@ -56,7 +56,7 @@ def conversations(root: Path, record: Record, entry: LockEntry | None) -> list[C
     texts = _rows(files[TEXTS], asked, ["product_id", "text"])
     titles = _titles(root, entry, asked)
     return [
-        Conversation(product, titles.get(product, ""), exchanges, *_told(product, steps, texts))
+        ProductTrace(product, titles.get(product, ""), exchanges, *_told(product, steps, texts))
         for product, exchanges in asked.items()
         if product in texts and _belong(steps.get(product, ()), exchanges)
     ]
@@ -98,7 +98,7 @@ def _told(product: str, steps: Steps, texts: Steps) -> tuple[list[str], str]:
     return [str(row["output"]) for row in steps.get(product, ())], str(final["text"])
 
 
-def log_traces(stage: StageRun, found: Sequence[Conversation], prompts: Mapping[str, Prompt]) -> None:
+def log_traces(stage: StageRun, found: Sequence[ProductTrace], prompts: Mapping[str, Prompt]) -> None:
     """Write the conversations as traces of the stage's run; writing them twice writes the same."""
     from mlflow.entities import Span
     from mlflow.tracing.client import TracingClient
@@ -116,7 +116,7 @@ def log_traces(stage: StageRun, found: Sequence[Conversation], prompts: Mapping[
         tracing.start_trace(_info(ids[one.product_id], stage, one, tags))
 
 
-def _info(trace: str, stage: StageRun, one: Conversation, tags: Mapping[str, str]) -> Any:
+def _info(trace: str, stage: StageRun, one: ProductTrace, tags: Mapping[str, str]) -> Any:
     from mlflow.entities import TraceInfo, TraceLocation, TraceState
 
     begin, end = one.exchanges[0].started, _end(one)
@@ -138,7 +138,7 @@ def _info(trace: str, stage: StageRun, one: Conversation, tags: Mapping[str, str
 
 
 def _spans(
-    trace: str, stage: str, one: Conversation, prompts: Mapping[str, Prompt]
+    trace: str, stage: str, one: ProductTrace, prompts: Mapping[str, Prompt]
 ) -> Iterator[dict[str, Any]]:
     """The stage's work on the product, and below it each role's answer."""
     root = _hash(f"{trace}:", 16)
@@ -194,7 +194,7 @@ def _tokens(exchanges: Sequence[Exchange]) -> dict[str, int]:
     return {"input_tokens": asked, "output_tokens": answered, "total_tokens": asked + answered}
 
 
-def _end(one: Conversation) -> float:
+def _end(one: ProductTrace) -> float:
     return max(exchange.started + exchange.seconds for exchange in one.exchanges)
 
 

@@ -26,7 +26,7 @@ WRONG: tuple[Verdict, ...] = ("outside", "missing")
 
 
 @dataclass(frozen=True)
-class Difference:
+class CommittedDifference:
     """A figure that is not what was committed; ``low`` and ``high`` are the committed interval."""
 
     file: str
@@ -50,7 +50,7 @@ class Verification:
 
     commit: str
     files: tuple[str, ...]
-    figures: tuple[Difference, ...]
+    figures: tuple[CommittedDifference, ...]
     outputs: Mapping[str, tuple[str, ...]]
     inputs: Mapping[str, tuple[str, ...]]
 
@@ -60,7 +60,7 @@ class Verification:
         return not self.files and not self.outputs
 
     @property
-    def wrong(self) -> tuple[Difference, ...]:
+    def wrong(self) -> tuple[CommittedDifference, ...]:
         """Figures outside of their interval, or gone."""
         return tuple(figure for figure in self.figures if figure.verdict in WRONG)
 
@@ -93,7 +93,7 @@ def verify(root: Path, revision: str = "HEAD") -> Verification:
         raise UnknownReferenceError(f"Commit {commit[:10]} holds no metrics/*.json to compare with.")
     ours = {f"metrics/{p.name}": p.read_text(encoding="utf-8") for p in (root / "metrics").glob("*.json")}
     files = sorted(name for name in {*theirs, *ours} if theirs.get(name) != ours.get(name))
-    figures: list[Difference] = []
+    figures: list[CommittedDifference] = []
     for name in files:
         figures += _differences(name, _figures(name, theirs.get(name)), _figures(name, ours.get(name)))
     outputs, inputs = _entries(root, commit)
@@ -107,7 +107,7 @@ def _figures(name: str, text: str | None) -> Cells:
         raise InvalidDataError(f"{name} is not valid JSON ({error}); run its stage again.") from None
 
 
-def _differences(name: str, theirs: Cells, ours: Cells) -> Iterator[Difference]:
+def _differences(name: str, theirs: Cells, ours: Cells) -> Iterator[CommittedDifference]:
     """Figures of one file that differ."""
     for key in dict.fromkeys([*theirs, *ours]):
         old, new = theirs.get(key), ours.get(key)
@@ -115,7 +115,7 @@ def _differences(name: str, theirs: Cells, ours: Cells) -> Iterator[Difference]:
         if committed != found or (key in theirs) != (key in ours):
             low, high = (old.low, old.high) if old else (None, None)
             verdict = verdict_of(found, low, high) if key in theirs else "new"
-            yield Difference(name, *key, committed, found, low, high, verdict)
+            yield CommittedDifference(name, *key, committed, found, low, high, verdict)
 
 
 def verdict_of(found: float | None, low: float | None, high: float | None) -> Verdict:

@@ -11,9 +11,9 @@ from typing import Any
 from components.stage.record import Interval
 from components.tracking.compare.catalogue import Products, placed, read_products
 from components.tracking.compare.gallery import Gallery, gallery
-from components.tracking.compare.paired import Pair, Paired, PairedTest, paired_rows, tests_of
+from components.tracking.compare.paired import Paired, PairedDifference, PairedValues, paired_rows, tests_of
 from components.tracking.compare.per_query import System, read_results
-from components.tracking.compare.seeds import Group, grouped
+from components.tracking.compare.seeds import SeedGroup, grouped
 from components.tracking.compare.sides import Key, Side, side_of
 from components.tracking.errors import OtherCatalogueError, TrackingError, UnknownReferenceError
 from components.tracking.lineage.revision import git, resolve_commit
@@ -39,14 +39,14 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Row:
+class FigureRow:
     """One figure on every side; ``spreads`` are least and greatest over seeds."""
 
     table: str
     variant: str
     metric: str
     figures: tuple[Interval | None, ...]
-    tests: tuple[PairedTest | None, ...] = ()  # against the first side
+    tests: tuple[PairedDifference | None, ...] = ()  # against the first side
     spreads: tuple[tuple[float, float] | None, ...] = ()
 
     @property
@@ -59,14 +59,14 @@ class Row:
 class Comparison:
     """What differs between the sides; the first one is the reference. ``notes`` say what is missing."""
 
-    groups: list[Group]
+    groups: list[SeedGroup]
     commits: list[str]
     forced: bool = False  # the sides are of different catalogues, and somebody wanted that
     parameters: list[Change] = field(default_factory=list)
     data: list[Change] = field(default_factory=list)
     code: list[Change] = field(default_factory=list)
-    rows: list[Row] = field(default_factory=list)
-    tests: list[PairedTest] = field(default_factory=list)
+    rows: list[FigureRow] = field(default_factory=list)
+    tests: list[PairedDifference] = field(default_factory=list)
     galleries: list[Gallery] = field(default_factory=list)
     headline: dict[str, Headline] = field(default_factory=dict)  # table -> which figures come first
     products: dict[str, Products] = field(default_factory=dict)  # group -> what its galleries show
@@ -97,7 +97,7 @@ class Comparison:
         }
 
 
-def _plain(row: Row) -> dict[str, Any]:
+def _plain(row: FigureRow) -> dict[str, Any]:
     figures = [figure.model_dump() if figure else None for figure in row.figures]
     names = {"table": row.table, "variant": row.variant, "metric": row.metric}
     return {**names, "figures": figures, "seeds": list(row.spreads)}
@@ -204,8 +204,8 @@ def _pairs(found: Comparison) -> Any:
         yield from paired_rows(other.name, reference.results, other.results, same, found.notes)
 
 
-def _rows(groups: Sequence[Group], tests: Sequence[PairedTest]) -> list[Row]:
-    whole: dict[tuple[Key, str], PairedTest] = {}
+def _rows(groups: Sequence[SeedGroup], tests: Sequence[PairedDifference]) -> list[FigureRow]:
+    whole: dict[tuple[Key, str], PairedDifference] = {}
     for test in tests:
         if not test.slice:
             figure = System(test.table, test.variant, test.task).figure(test.metric)
@@ -215,16 +215,16 @@ def _rows(groups: Sequence[Group], tests: Sequence[PairedTest]) -> list[Row]:
     for key in keys:
         figures = tuple(group.figure(key) for group in groups)
         against = tuple(whole.get((key, group.name)) for group in groups[1:])
-        rows.append(Row(*key, figures, against, tuple(group.spread(key) for group in groups)))
+        rows.append(FigureRow(*key, figures, against, tuple(group.spread(key) for group in groups)))
     return rows
 
 
-def _choose(found: Comparison, pairs: Sequence[Pair]) -> None:
+def _choose(found: Comparison, pairs: Sequence[PairedValues]) -> None:
     """Galleries: of each evaluation and task the system of the headline, else the one that differs most.
 
     Searches and listings come before questions about attributes and boxes.
     """
-    best: dict[tuple[str, str, str], tuple[tuple[bool, float], Pair, str]] = {}
+    best: dict[tuple[str, str, str], tuple[tuple[bool, float], PairedValues, str]] = {}
     for pair in pairs:
         metrics = pair.metrics()
         if pair.system.table.startswith(STUDY) or not metrics:

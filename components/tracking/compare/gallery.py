@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from components.tracking.compare.catalogue import Products
-from components.tracking.compare.paired import Pair
+from components.tracking.compare.paired import PairedValues
 from components.tracking.compare.per_query import stated
 
 FOUND = 5  # products of a ranking that are shown
@@ -18,7 +18,7 @@ LISTED = 12  # values of a listing that are shown
 
 
 @dataclass(frozen=True)
-class Answer:
+class SideAnswer:
     """What one side answered: products it found, or the listing it wrote."""
 
     value: float
@@ -35,7 +35,7 @@ class Example:
     asked: str
     product: str  # id of the product whose picture is shown with the question, "" for a text query
     gain: float
-    answers: tuple[Answer, Answer]  # of the first side, of this side
+    answers: tuple[SideAnswer, SideAnswer]  # of the first side, of this side
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Gallery:
         return shown | {p for e in (*self.won, *self.lost) for p, _ in e.answers[place].found}
 
 
-def gallery(pair: Pair, metric: str, most: int, products: Sequence[Products]) -> Gallery:
+def gallery(pair: PairedValues, metric: str, most: int, products: Sequence[Products]) -> Gallery:
     """The ``most`` rows with the largest gain and loss; ties in the order of their keys."""
     gain = np.nan_to_num(pair.gain(metric))
     order = np.argsort(-gain, kind="stable")
@@ -68,7 +68,7 @@ def gallery(pair: Pair, metric: str, most: int, products: Sequence[Products]) ->
 
 
 def examples(
-    pair: Pair, metric: str, places: Sequence[int], gain: Any, products: Sequence[Products]
+    pair: PairedValues, metric: str, places: Sequence[int], gain: Any, products: Sequence[Products]
 ) -> tuple[Example, ...]:
     """The rows at ``places``, with what either side answered; ``products`` are those of either side."""
     if not places:
@@ -89,18 +89,18 @@ def examples(
     return tuple(made)
 
 
-def _answer(row: Mapping[str, Any], key: str, value: float, products: Products) -> Answer:
+def _answer(row: Mapping[str, Any], key: str, value: float, products: Products) -> SideAnswer:
     if row.get("top"):
         exact = products.exact.get(key, {key})
-        return Answer(value, tuple((p, p in exact) for p in row["top"][:FOUND]))
+        return SideAnswer(value, tuple((p, p in exact) for p in row["top"][:FOUND]))
     if "predicted" in row:
         right = row["predicted"] in stated(row["truth"])
-        return Answer(value, attributes=((row["attribute"], str(row["predicted"]), right),))
+        return SideAnswer(value, attributes=((row["attribute"], str(row["predicted"]), right),))
     title = row.get("generated_title") or row.get("title") or ""
     said = pairs(row.get("generated_attributes") or row.get("attributes"))
     truth = pairs(row.get("truth_attributes") or row.get("true_attributes"))
     shown = tuple((*pair, pair in truth) for pair in sorted(said)[:LISTED])
-    return Answer(value, title=title, attributes=shown)
+    return SideAnswer(value, title=title, attributes=shown)
 
 
 def pairs(held: object) -> set[tuple[str, str]]:

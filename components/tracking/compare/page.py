@@ -14,7 +14,7 @@ from components.stage.files.publish import write_text
 from components.stage.record import lower_is_better
 from components.tracking.compare.catalogue import pictures
 from components.tracking.compare.compare import STUDY, Comparison, unchanged
-from components.tracking.compare.paired import PairedTest
+from components.tracking.compare.paired import PairedDifference
 from components.tracking.compare.per_query import System
 from components.tracking.compare.view import around_difference, interval, letters, telling
 
@@ -91,11 +91,11 @@ def clip(value: object) -> str:
     return text if len(text) <= MOST_CHARS else text[: MOST_CHARS - 1] + "…"
 
 
-def _figure(test: PairedTest) -> str:
+def _figure(test: PairedDifference) -> str:
     return System(test.table, test.variant, test.task).figure(test.metric)
 
 
-def _strip(test: PairedTest, largest: float) -> dict[str, float]:
+def _strip(test: PairedDifference, largest: float) -> dict[str, float]:
     """Where the interval is drawn: zero in the middle, all rows to one scale."""
     scale = STRIP / 2 / max(largest, 1e-9)
     low, high, at = (STRIP / 2 + x * scale for x in (test.low, test.high, test.difference))

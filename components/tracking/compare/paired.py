@@ -24,7 +24,7 @@ TESTED = (
 
 
 @dataclass(frozen=True)
-class PairedTest:
+class PairedDifference:
     """``side`` minus the reference over the same rows, with its 95% interval and two-sided p-value.
 
     ``won`` and ``lost`` count rows on which the side is better or worse. ``slice`` is "" for all rows, else
@@ -56,7 +56,7 @@ class PairedTest:
 
 
 @dataclass(frozen=True)
-class Pair:
+class PairedValues:
     """Both sides' values of one system for the keys that both have, in one order."""
 
     side: str
@@ -80,7 +80,7 @@ def paired_rows(
     other: Mapping[System, Results],
     same: bool,
     notes: list[str],
-) -> Iterator[Pair]:
+) -> Iterator[PairedValues]:
     """Pair what both sides measured; ``same`` says that equal keys are known to be the same queries.
 
     Where that is not known, only keys are paired that stand for the same text on both sides. ``notes`` gets
@@ -104,7 +104,7 @@ def paired_rows(
             continue
         if len(keys) < most:
             shared.append(len(keys) / most)
-        yield Pair(side, system, a, b)
+        yield PairedValues(side, system, a, b)
     if shared:
         notes.append(
             f"{len(shared)} systems are tested on what both {side} and the reference answered: "
@@ -115,7 +115,7 @@ def paired_rows(
         notes.append(f"Not tested ({which}): nothing shows that {side} answers the same queries.")
 
 
-def tests_of(pair: Pair, paired: Paired, slices: bool) -> Iterator[PairedTest]:
+def tests_of(pair: PairedValues, paired: Paired, slices: bool) -> Iterator[PairedDifference]:
     """The tests of one system, over all rows and, of its first metric, over each slice."""
     every = np.ones(len(pair.reference.keys), bool)
     for place, metric in enumerate(pair.metrics()):
@@ -128,7 +128,9 @@ def tests_of(pair: Pair, paired: Paired, slices: bool) -> Iterator[PairedTest]:
                 yield from _test(pair, metric, f"{dimension}: {label}", labels == label, paired)
 
 
-def _test(pair: Pair, metric: str, which: str, rows: Texts, paired: Paired) -> Iterator[PairedTest]:
+def _test(
+    pair: PairedValues, metric: str, which: str, rows: Texts, paired: Paired
+) -> Iterator[PairedDifference]:
     a, b = pair.reference.metrics[metric], pair.other.metrics[metric]
     defined = rows & ~np.isnan(a) & ~np.isnan(b)
     n = int(defined.sum())
@@ -145,4 +147,4 @@ def _test(pair: Pair, metric: str, which: str, rows: Texts, paired: Paired) -> I
     gain = pair.gain(metric)[defined]
     counts = int((gain > 0).sum()), int((gain < 0).sum())
     names = (pair.side, system.table, system.variant, system.task, metric, which)
-    yield PairedTest(*names, float(a.mean()), float(b.mean()), difference, low, high, p, units, *counts)
+    yield PairedDifference(*names, float(a.mean()), float(b.mean()), difference, low, high, p, units, *counts)

@@ -13,7 +13,7 @@ from components.tracking.publish.datasets import CHECKED
 
 
 @dataclass(frozen=True)
-class Group:
+class SeedGroup:
     """One column of a comparison: a side, or several that differ in nothing but their seeds."""
 
     name: str
@@ -48,7 +48,7 @@ class Group:
         return (min(values), max(values)) if len(self.members) > 1 and values else None
 
 
-def grouped(sides: Sequence[Side], results: Sequence[dict[System, Results]], apart: bool) -> list[Group]:
+def grouped(sides: Sequence[Side], results: Sequence[dict[System, Results]], apart: bool) -> list[SeedGroup]:
     """Sides of the same parameters but for seeds, code and catalogue as one group, in order of the first.
 
     Where all sides would be one group there is nothing to compare them with, and the same seed twice is no
@@ -80,9 +80,9 @@ def _without_seeds(side: Side, place: int) -> object:
     return fixed, frozenset(side.code.items()), side.commit, side.data.get(CHECKED, "")
 
 
-def _group(sides: list[Side], results: list[dict[System, Results]]) -> Group:
+def _group(sides: list[Side], results: list[dict[System, Results]]) -> SeedGroup:
     if len(sides) == 1:
-        return Group(sides[0].name, (sides[0],), results[0])
+        return SeedGroup(sides[0].name, (sides[0],), results[0])
     systems = set.intersection(*(set(one) for one in results))
     name = f"{sides[0].name} (mean of {len(sides)} seeds)"
-    return Group(name, tuple(sides), {s: mean_over([one[s] for one in results]) for s in systems})
+    return SeedGroup(name, tuple(sides), {s: mean_over([one[s] for one in results]) for s in systems})

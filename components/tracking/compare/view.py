@@ -11,7 +11,7 @@ from rich.text import Text
 
 from components.stage.files.printable import escaped
 from components.stage.record import Interval, lower_is_better
-from components.tracking.compare.compare import STUDY, Change, Comparison, Row, unchanged
+from components.tracking.compare.compare import STUDY, Change, Comparison, FigureRow, unchanged
 
 MOST_LINES = 60
 WIDE = 110  # columns, from which figures show their intervals beside a test's
@@ -123,19 +123,19 @@ def _cut(value: str, start: int) -> str:
     return f"{'…' if start else ''}{value[start:end]}{'…' if end < len(value) else ''}"
 
 
-def telling(found: Comparison) -> list[Row]:
+def telling(found: Comparison) -> list[FigureRow]:
     """Rows that differ, studies apart: those with a test, surest and largest first, then the others.
 
     Of the others the headline of each evaluation comes first.
     """
     different = [row for row in found.rows if row.differs and not row.table.startswith(STUDY)]
 
-    def _sure(row: Row) -> tuple[bool, float]:
+    def _sure(row: FigureRow) -> tuple[bool, float]:
         sure = any(test is not None and test.verdict != "unclear" for test in row.tests)
         gaps = [abs(test.difference) for test in row.tests if test is not None]
         return not sure, -max(gaps, default=0.0)
 
-    def _headline(row: Row) -> tuple[bool, int]:
+    def _headline(row: FigureRow) -> tuple[bool, int]:
         shown = found.headline.get(row.table)
         if shown is None or row.metric not in shown.metrics:
             return True, 0
@@ -170,9 +170,9 @@ def _figures(found: Comparison, most: int, width: int) -> list[Text | Table]:
     return lines
 
 
-def _fitting(rows: Sequence[Row], most: int, width: int) -> tuple[list[Row], int]:
+def _fitting(rows: Sequence[FigureRow], most: int, width: int) -> tuple[list[FigureRow], int]:
     """The first rows, names folded to ``width``, that take at most ``most`` lines; and how many are left."""
-    fitting, lines = list[Row](), 0
+    fitting, lines = list[FigureRow](), 0
     for row in rows:
         lines += len(textwrap.wrap(_name(row).plain, width))
         if lines > most:
@@ -186,12 +186,12 @@ def _summary(found: Comparison) -> str:
     return f"; {tested - same} of {tested} tested systems answer differently" if tested else "; none tested"
 
 
-def _name(row: Row) -> Text:
+def _name(row: FigureRow) -> Text:
     arrow = " (less)" if lower_is_better(row.metric) else ""
     return _line(" ".join(filter(None, (row.table, row.variant, row.metric))) + arrow)
 
 
-def _two_sides(row: Row, width: int) -> list[Text]:
+def _two_sides(row: FigureRow, width: int) -> list[Text]:
     test = row.tests[0]
     whole = width >= WIDE
     a, b = row.figures
@@ -204,7 +204,7 @@ def _two_sides(row: Row, width: int) -> list[Text]:
     return [_name(row), *figures, _line(gap), _line("")]
 
 
-def _many_sides(row: Row) -> list[Text]:
+def _many_sides(row: FigureRow) -> list[Text]:
     cells = [_line(_number(row.figures[0]))]
     for figure, test in zip(row.figures[1:], row.tests, strict=True):
         word, style = MARK[test.verdict] if test else ("", "")

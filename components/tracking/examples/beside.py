@@ -10,7 +10,7 @@ import numpy as np
 from components.stage.sample import order_of, sampled
 from components.tracking.compare.catalogue import Products
 from components.tracking.compare.gallery import Example, examples, gallery
-from components.tracking.compare.paired import Pair
+from components.tracking.compare.paired import PairedValues
 from components.tracking.compare.per_query import Results, System
 from components.tracking.examples.cards import Boxes
 from components.tracking.params import Headline
@@ -31,7 +31,7 @@ class Beside:
     variant: str
     baseline: str
     metric: str
-    pair: Pair
+    pair: PairedValues
 
     @property
     def figure(self) -> str:
@@ -94,7 +94,7 @@ def beside(measured: Measured, table: str, variant: str, headline: Headline) -> 
     theirs = other or ours
     keys = np.intersect1d(ours.keys, theirs.keys)
     system = System(table, variant, task)
-    pair = Pair("", system, theirs.at(keys), ours.at(keys))
+    pair = PairedValues("", system, theirs.at(keys), ours.at(keys))
     shared = [
         name for name in (*GRADED, *headline.metrics) if name in ours.metrics and name in theirs.metrics
     ]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from components.tracking.compare.gallery import Answer, Example
+from components.tracking.compare.gallery import Example, SideAnswer
 
 if TYPE_CHECKING:
     from PIL import ImageDraw, ImageFont
@@ -91,7 +91,7 @@ class _Sheet:
         return self.image.crop((0, 0, WIDE, min(self.at + MARGIN, self.image.height)))
 
 
-def _ranking(sheet: _Sheet, answer: Answer, pictures: Mapping[str, Image]) -> None:
+def _ranking(sheet: _Sheet, answer: SideAnswer, pictures: Mapping[str, Image]) -> None:
     side = (WIDE - 2 * MARGIN - (SHOWN - 1) * GAP) // SHOWN
     for place, (product, right) in enumerate(answer.found[:SHOWN]):
         x, y = MARGIN + place * (side + GAP), sheet.at
@@ -106,7 +106,7 @@ def _ranking(sheet: _Sheet, answer: Answer, pictures: Mapping[str, Image]) -> No
     sheet.at += side + GAP
 
 
-def _listing(sheet: _Sheet, answer: Answer, picture: Image | None) -> None:
+def _listing(sheet: _Sheet, answer: SideAnswer, picture: Image | None) -> None:
     top, left = sheet.at, MARGIN + PHOTO + 2 * GAP
     if picture is not None:
         shown = picture.copy()

@@ -37,7 +37,7 @@ GRID_PX = 256  # longest side of the small copy that MLflow's image grid shows
 
 
 @dataclass
-class Shown:
+class StageEvaluation:
     """The evaluation of one stage: what it measured query by query, and the catalogue it asked about."""
 
     measured: Measured
@@ -130,7 +130,7 @@ class Shown:
 
 def read_shown(
     root: Path, entry: LockEntry | None, files: Mapping[str, Path], params: TrackingParams
-) -> Shown:
+) -> StageEvaluation:
     """What can be shown of a stage, from the per-query files among ``files`` and the data that it read."""
     per_query = {
         name.removeprefix(PER_QUERY): file
@@ -138,12 +138,12 @@ def read_shown(
         if name.startswith(PER_QUERY) and name.endswith(".parquet")
     }
     if not per_query or entry is None:
-        return Shown({}, Products({}), params)
+        return StageEvaluation({}, Products({}), params)
     data = checked_data(entry)
     held = located(root, data) if data else {}
     products = read_products({name.removeprefix(f"{CHECKED}/"): file for name, file in held.items()})
     measured = read_results({name: file.read_bytes() for name, file in per_query.items()})
-    return Shown(measured, products, params)
+    return StageEvaluation(measured, products, params)
 
 
 def _found(example: Example) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from components.tracking.compare.catalogue import Products
-from components.tracking.compare.gallery import Answer, Example, pairs
+from components.tracking.compare.gallery import Example, SideAnswer, pairs
 from components.tracking.compare.per_query import Results, stated
 from components.tracking.examples.beside import Beside, Measured
 from components.tracking.publish.headline import logged_table
@@ -46,7 +46,7 @@ def _row(one: Example, kinds: Mapping[str, str], products: Products) -> list[Any
     return [one.asked, kinds.get(one.key, ""), *figures, *said]
 
 
-def told(answer: Answer, products: Products) -> str:
+def told(answer: SideAnswer, products: Products) -> str:
     """An answer in a cell: titles in their order, right ones marked, or the listing."""
     if answer.found:
         titles = [(products.titles.get(p) or p, right) for p, right in answer.found[:NAMED]]

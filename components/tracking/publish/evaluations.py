@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.tracking.examples.shown import IMAGES_TAG, Shown
+from components.tracking.examples.shown import IMAGES_TAG, StageEvaluation
 from components.tracking.params import TrackingParams
 from components.tracking.publish import headline, models
 from components.tracking.publish import run_content as content
 from components.tracking.publish.datasets import CHECKED
-from components.tracking.publish.writing import Entries, Measured, StageRun, log, milliseconds
+from components.tracking.publish.writing import Entries, FigureSource, StageRun, log, milliseconds
 from components.tracking.store import once
 
 EVALUATION = "vitrine.evaluation"
@@ -66,7 +66,9 @@ def _read_models(stage: StageRun, root: Path) -> Iterator[Any]:
                 yield from (client.get_logged_model(output.model_id) for output in outputs)
 
 
-def log_evaluation(stage: StageRun, evaluation: Evaluated, datasets: list[Any], shown: Shown) -> str:
+def log_evaluation(
+    stage: StageRun, evaluation: Evaluated, datasets: list[Any], shown: StageEvaluation
+) -> str:
     """Make, or complete, the run that holds one model's figures and examples; its id."""
     from mlflow.entities import LoggedModelInput
 
@@ -91,7 +93,7 @@ def log_evaluation(stage: StageRun, evaluation: Evaluated, datasets: list[Any], 
     if made[0].data.tags.get("vitrine.complete") != "true":
         client.log_inputs(run_id, datasets, [LoggedModelInput(model.model_id)])
         figures = [content.Figure(key=content.clean_key(k), value=v) for k, v in evaluation.figures.items()]
-        tied = Measured(model.model_id, on.name, on.digest) if on else Measured(model.model_id)
+        tied = FigureSource(model.model_id, on.name, on.digest) if on else FigureSource(model.model_id)
         what = {"model": model.name, "variant": evaluation.variant, "table": evaluation.table}
         tags = _log_examples(stage, evaluation, run_id, on.name if on else "", shown)
         log(client, run_id, Entries(figures, ended, what, tags=tags, measured=tied))
@@ -101,7 +103,7 @@ def log_evaluation(stage: StageRun, evaluation: Evaluated, datasets: list[Any], 
 
 
 def _log_examples(
-    stage: StageRun, evaluation: Evaluated, run_id: str, on: str, shown: Shown
+    stage: StageRun, evaluation: Evaluated, run_id: str, on: str, shown: StageEvaluation
 ) -> dict[str, str]:
     """Pictures for the grid on the run, and the page of examples on the model; the run's tags for them."""
     client, record, who = stage.client, stage.record, (evaluation.table, evaluation.variant)
@@ -129,5 +131,5 @@ def log_validation(stage: StageRun, model: Any, datasets: list[Any]) -> None:
     ]
     if on and figures:
         ended = milliseconds(record.started + record.seconds)
-        tied = Measured(model.model_id, on.name, on.digest)
+        tied = FigureSource(model.model_id, on.name, on.digest)
         log(stage.client, stage.run.info.run_id, Entries(figures, ended, measured=tied))

@@ -110,7 +110,7 @@ def marks(root: Path, store: Store) -> Path:
     return root / STATE / "published" / store.key
 
 
-class Opened(BaseModel):
+class OpenedRun(BaseModel):
     """A pipeline run that a sync has begun or gone on with, and has to end in MLflow."""
 
     pipeline: str
@@ -119,7 +119,7 @@ class Opened(BaseModel):
 
 def note_opened(root: Path, store: Store, pipeline: str, run_id: str) -> None:
     """Note, before its stages are written, that a pipeline run has to be ended."""
-    _write(_opened(root, store) / f"{key_of(pipeline)}.json", Opened(pipeline=pipeline, run_id=run_id))
+    _write(_opened(root, store) / f"{key_of(pipeline)}.json", OpenedRun(pipeline=pipeline, run_id=run_id))
 
 
 def note_ended(root: Path, store: Store, pipeline: str) -> None:
@@ -129,7 +129,7 @@ def note_ended(root: Path, store: Store, pipeline: str) -> None:
 
 def opened(root: Path, store: Store) -> dict[str, str]:
     """Pipeline run -> its MLflow run, of those that a killed sync has left open."""
-    found = (read_state(path, Opened) for path in sorted(_opened(root, store).glob("*.json")))
+    found = (read_state(path, OpenedRun) for path in sorted(_opened(root, store).glob("*.json")))
     return {} if store.missing() else {one.pipeline: one.run_id for one in found if one is not None}
 
 

@@ -22,7 +22,7 @@ from components.stage.record import Record
 from components.tracking.agent.prompts import linked_prompts, prompt_name, register_prompts
 from components.tracking.agent.traces import conversations, log_traces
 from components.tracking.errors import LockFileError, TrackerUnavailableError
-from components.tracking.examples.shown import IMAGES_TAG, Shown, Who, read_shown
+from components.tracking.examples.shown import IMAGES_TAG, StageEvaluation, Who, read_shown
 from components.tracking.faults import meaning
 from components.tracking.params import TrackingParams
 from components.tracking.publish import pending as waiting
@@ -254,7 +254,7 @@ class _Publisher:
         tags |= linked | (IMAGES_TAG if any(pictured) else {})
         log(self.client, run_id, Entries(tags=tags | {"vitrine.complete": "true"}))
 
-    def models(self, stage: StageRun, tables: Tables, shown: Shown) -> list[Who]:
+    def models(self, stage: StageRun, tables: Tables, shown: StageEvaluation) -> list[Who]:
         """The models that the stage trained or measured, and the data it read; systems without a model."""
         run, record, join = stage.run, stage.record, stage.join
         trained = trained_models(self.root, join)

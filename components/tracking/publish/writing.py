@@ -25,7 +25,7 @@ class StageRun:
 
 
 @dataclass(frozen=True)
-class Measured:
+class FigureSource:
     """What figures were measured of, and on which data set ("" for none)."""
 
     model_id: str
@@ -41,7 +41,7 @@ class Entries:
     timestamp: int = 0
     params: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
-    measured: Measured | None = None
+    measured: FigureSource | None = None
 
 
 def log(client: Any, run_id: str, entries: Entries) -> None:

@@ -10,7 +10,7 @@ from components.catalog.format.attributes import Value
 from components.catalog.format.attributes import facts as of_table
 from components.evidence.mentions import Fact
 from components.llm.session import Asks
-from components.vlclip.agent.facts import Check, ProductFacts, capped, seller_facts
+from components.vlclip.agent.facts import FactCheck, ProductFacts, capped, seller_facts
 from components.vlclip.agent.params import ClarifyParams
 from components.vlclip.agent.prompts import (
     CRITIQUE_CHARACTERS,
@@ -144,7 +144,7 @@ def _cut(value: Value, most: int) -> str | list[str]:
     return value[:most] if isinstance(value, str) else [text[:most] for text in value]
 
 
-def _findings(check: Check) -> dict[str, Any]:
+def _findings(check: FactCheck) -> dict[str, Any]:
     return {
         "supported": [list(f) for f in check.supported],
         "unsupported": [list(f) for f in check.unsupported],

@@ -13,9 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from components.catalog.format.attributes import Value, each, of_pairs
-from components.catalog.format.schema import Attribute as SchemaAttribute
-from components.catalog.format.schema import CatalogSchema
-from components.evidence.calibration import Calibration, calibrate
+from components.catalog.format.schema import Attribute, CatalogSchema
+from components.evidence.calibration import EvidenceCalibration, calibrate
 from components.evidence.features import EvidenceReader, TextEncoder
 from components.evidence.listing import SellerListing, seller_listing
 from components.evidence.observed import nothing_yet
@@ -27,7 +26,7 @@ BATCH = 1024  # listings whose evidence is in memory at once
 
 
 @dataclass(frozen=True)
-class Attribute:
+class TypeAttribute:
     """An attribute as one product type has it; ``coverage`` is the share of its products that name it."""
 
     name: str
@@ -43,7 +42,7 @@ def kind_of(row: Mapping[str, Any]) -> Kind:
 
 def attributes_of_kinds(
     rows: Sequence[dict[str, Any]], schema: CatalogSchema, params: FactParams
-) -> dict[Kind, list[Attribute]]:
+) -> dict[Kind, list[TypeAttribute]]:
     """Which closed attributes each product type has, and which values they take there, as sellers use them.
 
     A schema is shared by all types of a category; that a pump has no sleeves stands nowhere else.
@@ -53,7 +52,7 @@ def attributes_of_kinds(
     for row in rows:
         for name, value in of_pairs(row["attributes"]).items():
             stated.setdefault((kind_of(row), name), Counter())[value] += 1
-    found: dict[Kind, list[Attribute]] = {kind: [] for kind in sizes}
+    found: dict[Kind, list[TypeAttribute]] = {kind: [] for kind in sizes}
     for kind in sizes:
         category = schema.categories.get(kind[0])
         for name, attribute in category.attributes.items() if category else ():
@@ -64,18 +63,18 @@ def attributes_of_kinds(
                 total += number if known else 0
             used = tuple(v for v in attribute.values if counts[v] >= params.minimum_share * total > 0)
             if used and total >= params.minimum_coverage * sizes[kind]:
-                found[kind].append(Attribute(name, used, total / sizes[kind], attribute.multiple))
+                found[kind].append(TypeAttribute(name, used, total / sizes[kind], attribute.multiple))
     return found
 
 
-def used_schema(schema: CatalogSchema, kinds: Mapping[Kind, Sequence[Attribute]]) -> CatalogSchema:
+def used_schema(schema: CatalogSchema, kinds: Mapping[Kind, Sequence[TypeAttribute]]) -> CatalogSchema:
     """The schema with the values that sellers use: one that nobody uses is no alternative."""
     used: dict[tuple[str, str], set[str]] = {}
     for (category, _), attributes in kinds.items():
         for attribute in attributes:
             used.setdefault((category, attribute.name), set()).update(attribute.values)
 
-    def _used(category: str, name: str, attribute: SchemaAttribute) -> SchemaAttribute:
+    def _used(category: str, name: str, attribute: Attribute) -> Attribute:
         values = tuple(v for v in attribute.values if v in used.get((category, name), ()))
         return attribute.model_copy(update={"values": values})
 
@@ -88,7 +87,7 @@ def used_schema(schema: CatalogSchema, kinds: Mapping[Kind, Sequence[Attribute]]
     return schema.model_copy(update={"categories": categories})
 
 
-class Evidence:
+class ValueProbabilities:
     """The probability of each value of each product of a catalogue.
 
     Args:
@@ -124,7 +123,7 @@ class Evidence:
     @staticmethod
     def _calibrated(
         reader: EvidenceReader, listings: Sequence[SellerListing], params: FactParams
-    ) -> Calibration:
+    ) -> EvidenceCalibration:
         validation = [x for x in listings if x.split == "validation"][: params.model.calibration_products]
         return calibrate(reader.read(validation), params.model.penalty, params.support)
 
@@ -147,11 +146,11 @@ class Evidence:
         """Whether pictures show the attribute, by the calibration."""
         return name in self._visible and (row, name) in self._found
 
-    def attributes(self, row: int) -> list[Attribute]:
+    def attributes(self, row: int) -> list[TypeAttribute]:
         """The attributes of a row's kind, which the evidence is about."""
         return self.kinds[self._kinds_of_rows[row]]
 
-    def probabilities(self, row: int, attribute: Attribute, table: Sequence[str]) -> Probabilities:
+    def probabilities(self, row: int, attribute: TypeAttribute, table: Sequence[str]) -> Probabilities:
         """How likely each of the attribute's values is, ``[V]``; of one value each, they sum to 1.
 
         Args:

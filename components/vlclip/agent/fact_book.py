@@ -11,8 +11,8 @@ from components.catalog.format.attributes import each
 from components.catalog.format.schema import CatalogSchema
 from components.evidence.mentions import Fact, Lexicon
 from components.evidence.words import stem, words
-from components.vlclip.agent.evidence import Attribute, Evidence, Kind, kind_of
-from components.vlclip.agent.facts import FUNCTION_WORDS, Composer, KnownFact, ProductFacts, seller_facts
+from components.vlclip.agent.evidence import Kind, TypeAttribute, ValueProbabilities, kind_of
+from components.vlclip.agent.facts import FUNCTION_WORDS, FactWriter, KnownFact, ProductFacts, seller_facts
 from components.vlclip.agent.params import ClarifyParams
 
 
@@ -24,7 +24,11 @@ class FactBook:
     """
 
     def __init__(
-        self, rows: Sequence[dict[str, Any]], evidence: Evidence, schema: CatalogSchema, params: ClarifyParams
+        self,
+        rows: Sequence[dict[str, Any]],
+        evidence: ValueProbabilities,
+        schema: CatalogSchema,
+        params: ClarifyParams,
     ) -> None:
         self._rows, self._evidence, self._schema, self._params = rows, evidence, schema, params
         self._lexicons = {
@@ -50,13 +54,13 @@ class FactBook:
         return frozenset(found)
 
     @cached_property
-    def composer(self) -> Composer:
+    def composer(self) -> FactWriter:
         """Writes texts from this catalogue's facts."""
         uses = Counter(name for c in self._schema.categories.values() for name in c.attributes)
         half = len(self._schema.categories) / 2
         common = frozenset(name for name, n in uses.items() if n > half)
         closed = frozenset(self._schema.closed_attributes())
-        return Composer(common, closed, self._params.max_characters)
+        return FactWriter(common, closed, self._params.max_characters)
 
     def _title_counts(self) -> dict[Kind, Counter[str]]:
         counts: dict[Kind, Counter[str]] = {}
@@ -93,7 +97,7 @@ class FactBook:
     def _weigh(
         self,
         row: int,
-        attribute: Attribute,
+        attribute: TypeAttribute,
         own: Sequence[str],
         said: Sequence[str],
         support: dict[Fact, float],

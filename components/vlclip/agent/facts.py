@@ -38,7 +38,7 @@ class KnownFact:
 
 
 @dataclass(frozen=True)
-class Check:
+class FactCheck:
     """What a text says, held against the facts.
 
     Attributes:
@@ -70,7 +70,7 @@ class ProductFacts:
     best: tuple[KnownFact, ...]
     title_words: tuple[str, ...]
 
-    def check(self, text: str, most_characters: int) -> Check:
+    def check(self, text: str, most_characters: int) -> FactCheck:
         """Hold a text against the facts."""
         tokens = self.corrected(text)
         supported, unsupported, strange = dict[Fact, None](), dict[Fact, None](), list[str]()
@@ -91,7 +91,7 @@ class ProductFacts:
         # plain: equal to its own correction, without markup, and not in capitals
         plain = PLAIN.fullmatch(text) is not None and words(text) == tokens and not text.isupper()
         clean = text if plain and not unsupported and not strange else _trim(kept)
-        return Check(
+        return FactCheck(
             tuple(supported),
             tuple(unsupported),
             tuple(dict.fromkeys(strange)),
@@ -141,7 +141,7 @@ def capped(text: str, most_characters: int) -> str:
 
 
 @dataclass(frozen=True)
-class Composer:
+class FactWriter:
     """Writes a text from facts: ``red striped wool hat, cap style, accent beige``.
 
     Args:

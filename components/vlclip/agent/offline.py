@@ -11,13 +11,13 @@ from typing import Any
 
 from components.catalog.format.attributes import facts as of_table
 from components.llm.offline import Rule
-from components.vlclip.agent.facts import Composer
+from components.vlclip.agent.facts import FactWriter
 from components.vlclip.agent.prompts import CRITIQUE_CHARACTERS, STOP
 
 VERSION = "clarify-2"  # raise it when a rule changes
 
 
-def offline_rules(composer: Composer) -> dict[str, Rule]:
+def offline_rules(composer: FactWriter) -> dict[str, Rule]:
     """The rule of each role."""
 
     def _summarizer(data: dict[str, Any]) -> dict[str, Any]:

@@ -34,7 +34,7 @@ from components.stage.record import Record
 from components.stage.sample import sampled
 from components.vlclip.agent.agent import Agent, Clarified
 from components.vlclip.agent.errors import VectorsDataError
-from components.vlclip.agent.evidence import Evidence
+from components.vlclip.agent.evidence import ValueProbabilities
 from components.vlclip.agent.fact_book import FactBook
 from components.vlclip.agent.offline import VERSION, offline_rules
 from components.vlclip.agent.params import ClarifyParams
@@ -61,7 +61,7 @@ TRACES = pa.schema(
 
 
 @dataclass
-class Tally:
+class ClarifyCounts:
     """What the stage did, for the record."""
 
     rounds: int = 0
@@ -123,7 +123,7 @@ def _fact_book(params: ClarifyParams, rows: Sequence[dict[str, Any]], paths: Pat
             "embeddings stage again."
         )
     schema = read_schema(paths.catalogue / "schema.json")
-    evidence = Evidence(rows, _unit(images), LazyEncoder(params, paths), schema, params.evidence)
+    evidence = ValueProbabilities(rows, _unit(images), LazyEncoder(params, paths), schema, params.evidence)
     return FactBook(rows, evidence, schema, params)
 
 
@@ -188,9 +188,9 @@ class Work:
     pictures: Iterator[bytes | None]
 
 
-async def _write(work: Work, session: ChatSession, folder: Path) -> Tally:
+async def _write(work: Work, session: ChatSession, folder: Path) -> ClarifyCounts:
     """Write every product's text and trace into ``folder``, in catalogue order."""
-    tally, progress = Tally(), Progress("clarifying", len(work.rows), "products")
+    tally, progress = ClarifyCounts(), Progress("clarifying", len(work.rows), "products")
 
     async def _one(item: tuple[int, bytes | None]) -> Clarified:
         row, picture = item
@@ -228,7 +228,7 @@ def _text_row(product_id: str, done: Clarified) -> dict[str, Any]:
     }
 
 
-def _figures(session: ChatSession, tally: Tally, count: int) -> dict[str, float]:
+def _figures(session: ChatSession, tally: ClarifyCounts, count: int) -> dict[str, float]:
     """What the stage did with ``count`` products, for the record."""
     products = max(count, 1)
     return {

@@ -13,7 +13,7 @@ import pyarrow as pa
 from components.encoder.evaluate.figures import (
     ATTRIBUTES,
     DEPTH,
-    Measured,
+    VariantFigures,
     answer_rows,
     interval_table,
     paired_tests,
@@ -26,7 +26,7 @@ from components.retrieval.metrics import Qrels, judge
 from components.retrieval.ranking import top_k
 from components.retrieval.significance import bootstrap_ratio
 from components.stage.record import Interval
-from components.vlclip.evaluate.similar import Likeness, chance, likeness, precision_at
+from components.vlclip.evaluate.similar import SimilarItems, chance, likeness, precision_at
 from components.vlclip.model.params import VlclipEvaluationParams
 from components.vlclip.model.variants import UNSEEN
 
@@ -143,7 +143,7 @@ class VlclipEvaluation:
 
     def __init__(self, held_out: HeldOut, params: VlclipEvaluationParams) -> None:
         self.held_out, self.params = held_out, params
-        self.measured: dict[str, Measured] = {}
+        self.measured: dict[str, VariantFigures] = {}
         self._per_query: list[dict[str, Any]] = []
         self._per_attribute: list[dict[str, Any]] = []
         self._per_item: list[dict[str, Any]] = []
@@ -155,10 +155,10 @@ class VlclipEvaluation:
             ]
             for task in held_out.tasks
         }
-        self._like: Likeness = likeness(held_out, params.similar_attributes)
+        self._like: SimilarItems = likeness(held_out, params.similar_attributes)
 
-    def _of(self, variant: str) -> Measured:
-        return self.measured.setdefault(variant, Measured())
+    def _of(self, variant: str) -> VariantFigures:
+        return self.measured.setdefault(variant, VariantFigures())
 
     def add(self, variant: str, encoder: BatchEncoder, images: npt.NDArray[np.float32]) -> None:
         """Every figure of one variant; ``images [products, D]`` are its vectors of its own pictures."""
@@ -252,7 +252,7 @@ class VlclipEvaluation:
     def _share_of_the_way(self) -> Interval | None:
         """How far ``full`` goes from ``raw`` to ``true_box``; None where one of them was not measured."""
         metric = "pooled_mrr_cluttered"
-        ladder = [self.measured.get(row, Measured()) for row in ("raw", "full", "true_box")]
+        ladder = [self.measured.get(row, VariantFigures()) for row in ("raw", "full", "true_box")]
         if any(metric not in row.values for row in ladder):
             return None
         raw, full, ceiling = (row.values[metric] for row in ladder)

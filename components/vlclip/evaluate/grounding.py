@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from components.encoder.evaluate.figures import Measured, interval_table, paired_tests
+from components.encoder.evaluate.figures import VariantFigures, interval_table, paired_tests
 from components.encoder.model.crops.boxes import WHOLE, Boxes, centre_boxes, inside, iou
 from components.encoder.model.crops.grounding_file import Grounding
 from components.encoder.model.features.held_out import HeldOut
@@ -77,7 +77,7 @@ class GroundingEvaluation:
     ) -> None:  # fmt: skip
         rows = [held_out.rows[i] for i in chosen]
         truth = [held_out.truth[r["product_id"]] for r in rows]
-        self.params, self.measured = params, dict[str, Measured]()
+        self.params, self.measured = params, dict[str, VariantFigures]()
         self._ids, self._scenes = [r["product_id"] for r in rows], [t["scene"] for t in truth]
         self._true = np.array([t["box"] for t in truth], dtype=np.float64).reshape(-1, 4)
         self._rows: list[dict[str, Any]] = []
@@ -87,7 +87,7 @@ class GroundingEvaluation:
     def _add(self, variant: str, found: FoundBoxes) -> None:
         overlap = iou(found.boxes, self._true)
         hits = inside(found.points[:, 0], found.points[:, 1], self._true)
-        row = self.measured.setdefault(variant, Measured())
+        row = self.measured.setdefault(variant, VariantFigures())
         scenes = np.array(self._scenes)
         for name, values in (
             ("iou", overlap),

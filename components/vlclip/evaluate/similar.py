@@ -16,7 +16,7 @@ BLOCK = 2048  # products ranked at once
 
 
 @dataclass(frozen=True)
-class Likeness:
+class SimilarItems:
     """What counts as similar on one split.
 
     Two products are similar if they have the same product type and agree in each of ``attributes`` that is
@@ -39,7 +39,7 @@ def _numbers(values: Sequence[object]) -> npt.NDArray[np.int64]:
     return np.array([places.setdefault(v, len(places)) for v in values], dtype=np.int64)
 
 
-def likeness(held_out: HeldOut, attributes: Sequence[str]) -> Likeness:
+def likeness(held_out: HeldOut, attributes: Sequence[str]) -> SimilarItems:
     """Which products of the split are similar."""
     kinds: list[tuple[Value, ...]] = []
     for row in held_out.rows:
@@ -49,10 +49,10 @@ def likeness(held_out: HeldOut, attributes: Sequence[str]) -> Likeness:
     numbers, groups = _numbers(kinds), _numbers([r["group_id"] for r in held_out.rows])
     same_kind = np.bincount(numbers)[numbers]
     both = _numbers(list(zip(numbers.tolist(), groups.tolist(), strict=True)))
-    return Likeness(numbers, groups, same_kind - np.bincount(both)[both])
+    return SimilarItems(numbers, groups, same_kind - np.bincount(both)[both])
 
 
-def precision_at(vectors: npt.NDArray[np.float32], like: Likeness, k: int) -> npt.NDArray[np.float64]:
+def precision_at(vectors: npt.NDArray[np.float32], like: SimilarItems, k: int) -> npt.NDArray[np.float64]:
     """For each asked product, the share of similar ones among its ``k`` nearest of other groups.
 
     The share is of ``min(k, how many similar ones there are)``, so that 1 can always be reached.
@@ -71,7 +71,7 @@ def precision_at(vectors: npt.NDArray[np.float32], like: Likeness, k: int) -> np
     return np.concatenate(found) if found else np.zeros(0)
 
 
-def chance(like: Likeness, k: int) -> npt.NDArray[np.float64]:
+def chance(like: SimilarItems, k: int) -> npt.NDArray[np.float64]:
     """Expected value of :func:`precision_at` for a random order, per asked product."""
     sizes = np.bincount(like.groups)[like.groups]
     others = (len(like.kinds) - sizes)[like.asked]

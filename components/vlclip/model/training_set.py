@@ -18,7 +18,7 @@ from components.encoder.model.towers.dual_encoder import Encoder
 from components.encoder.model.towers.files import LoadedEncoder
 from components.encoder.model.train.contrastive import TrainingSet, Validate
 from components.encoder.model.train.training_set import (
-    Inputs,
+    TrainingInputs,
     split_rows,
     text_inputs,
     train_queries,
@@ -80,7 +80,7 @@ def make_training_set(
     texts, closed = texts_of(variant, train, paths), schema.closed_attributes()
     queries = train_queries(paths.catalogue, [r["product_id"] for r in train], RELEVANT)
     captions = Captions(texts, params.captions, closed, params.training.swapped_captions, queries)
-    inputs = Inputs(pictures.first, model, encoder_params(params, model), paths.cache)
+    inputs = TrainingInputs(pictures.first, model, encoder_params(params, model), paths.cache)
     data = training_set(train, at, captions, inputs)
     if pictures.crops is not None:
         if data.features is None:

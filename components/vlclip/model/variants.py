@@ -81,7 +81,7 @@ class PictureSize:
 
 
 @dataclass(frozen=True)
-class Pictures:
+class VariantViews:
     """What a variant sees of every product, in catalogue order.
 
     Attributes:
@@ -97,7 +97,7 @@ class Pictures:
 
 def pictures_of(
     variant: Variant, rows: list[dict[str, Any]], paths: Paths, size: PictureSize, together: bool = True
-) -> Pictures:
+) -> VariantViews:
     """Pictures of every product as the variant sees them.
 
     Args:
@@ -108,12 +108,12 @@ def pictures_of(
     """
     whole = PixelCache(paths.catalogue, size.image_px, paths.cache, size.threads)
     if variant.picture == "whole":
-        return Pictures(whole)
+        return VariantViews(whole)
     boxes, confidence = (_true_boxes if variant.picture == "true_both" else _found_boxes)(rows, paths)
     crops = CropCache(paths.catalogue, widened(boxes, size.margin), size.image_px, paths.cache, size.threads)
     if variant.picture == "crop" or not together:
-        return Pictures(crops)
-    return Pictures(whole, crops, confidence)
+        return VariantViews(crops)
+    return VariantViews(whole, crops, confidence)
 
 
 def _found_boxes(rows: list[dict[str, Any]], paths: Paths) -> tuple[Boxes, Confidence]:
@@ -185,7 +185,7 @@ class ViewFeatures:
         return np.concatenate(parts, axis=1)
 
 
-def view_features(pictures: Pictures, batch: BatchEncoder, paths: Paths) -> FeatureCache | ViewFeatures:
+def view_features(pictures: VariantViews, batch: BatchEncoder, paths: Paths) -> FeatureCache | ViewFeatures:
     """Features of what a variant sees, by a frozen image tower."""
     first = FeatureCache(pictures.first, batch, paths.cache)
     if pictures.crops is None or pictures.confidence is None:

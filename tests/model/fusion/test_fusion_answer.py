@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.fusion.answer.answer import PLAIN, Answer, Floor, check_towers, read_answer
+from components.fusion.answer.answer import PLAIN, AnswerChoice, Floor, check_towers, read_answer
 from components.fusion.answer.composed import BEST, FITS, Composed, composed_queries
 from components.fusion.evaluate import choose
 from components.fusion.evaluate.held_out import Settings, open_towers, read_split
 from components.fusion.evaluate.params import FusionEvaluationParams
-from components.fusion.evaluate.scorers import Tuned
+from components.fusion.evaluate.scorers import TunedBaselines
 from components.fusion.model.errors import FusionDataError
 from components.fusion.model.params import FusionParams
 from components.fusion.model.towers.towers import joined
 from components.search.command import no_match, warnings, why
-from components.search.products import Found, Likeliest, no_type
+from components.search.products import Likeliest, SearchResult, no_type
 from components.search.question import Question
 from components.stage.left_out import write_note
 from tests.model.fusion.conftest import BLOCKS
@@ -129,7 +129,7 @@ def test_where_fusion_was_left_out_there_is_no_answer(tmp_path: Path) -> None:
 
 
 def test_an_answer_of_other_towers_is_refused() -> None:
-    answer = Answer.model_validate(GOOD)
+    answer = AnswerChoice.model_validate(GOOD)
     check_towers(answer, "t")
     check_towers(None, "other")
     with pytest.raises(FusionDataError, match="run fusion_eval again"):
@@ -138,7 +138,7 @@ def test_an_answer_of_other_towers_is_refused() -> None:
 
 def test_who_answers_is_told_with_one_candidate_and_with_few_queries() -> None:
     def told(**changed: object) -> str:
-        return why(None, "bm25", Question("mug"), Answer.model_validate(GOOD | changed))
+        return why(None, "bm25", Question("mug"), AnswerChoice.model_validate(GOOD | changed))
 
     assert told() == "bm25 answers: best on 100 validation queries, nDCG@10 0.500."
     assert told(queries=3, ndcg_at_10={}).startswith("bm25 answers by default: 3 validation queries")
@@ -162,7 +162,7 @@ def test_the_floor_is_of_all_products_as_a_search_sees_them(
     towers = open_towers(trained / "models/fusion/align_image", settings)
     validation = read_split(towers, "validation", settings)
     questions, types_told = validation.questions, towers.query_types(catalogue)
-    answer = choose.choose(validation, settings, {}, types_told, Tuned(0.5, (1, 0, 0), 0.5))
+    answer = choose.choose(validation, settings, {}, types_told, TunedBaselines(0.5, (1, 0, 0), 0.5))
     floor = answer.floor
     assert answer.type_weight == 0.5
     assert answer.ndcg_at_10["hybrid_image_type"] >= answer.ndcg_at_10["hybrid_image"]
@@ -178,13 +178,13 @@ def test_the_floor_is_of_all_products_as_a_search_sees_them(
 
 def test_a_best_answer_below_the_floor_is_no_good_match() -> None:
     floor = Floor(score=0.5, warned=0.05, caught=0.9, queries=100)
-    answer = Answer.model_validate(GOOD | {"floor": floor})
+    answer = AnswerChoice.model_validate(GOOD | {"floor": floor})
     assert no_match(0.49, answer).startswith("No good match: the nearest text of all products is 0.49 near.")
     assert "without one, 90%" in no_match(0.49, answer)
     assert not no_match(0.5, answer) and not no_match(None, answer) and not no_match(0.1, None)
     near = no_match(0.49996, answer)
     assert "is 0.49996 near" in near and "stay below 0.50000;" in near, "the figures explain the warning"
-    far = Found([], "", near=0.49)
+    far = SearchResult([], "", near=0.49)
     assert len(warnings(far, answer)) == 1
     assert not warnings(replace(far, fits=True), answer), "a type fits, and every word is known"
     told = warnings(replace(far, fits=True, unknown=("curtain",)), answer)

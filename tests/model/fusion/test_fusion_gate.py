@@ -15,7 +15,7 @@ from components.fusion.model.errors import FusionDataError
 from components.fusion.model.networks.files import TrainedNetwork, load_network, save_network
 from components.fusion.model.networks.layers import create_network
 from components.fusion.model.params import FuseParams, FusionParams, GateParams, NetworkParams
-from components.fusion.model.sources.evidence import UNSEEN, Evidence, candidates
+from components.fusion.model.sources.evidence import UNSEEN, SourceScores, candidates
 from components.fusion.model.sources.gate import SourceGate
 from components.fusion.model.sources.teach import Teacher, cross_validated, teach_gate
 from components.retrieval.metrics import Qrels, judge, ndcg_at
@@ -28,7 +28,7 @@ SOURCES = ("text", "image", "fused", "lexical")
 PARAMS = GateParams(sources=SOURCES, depth=20, epochs=30, batch_size=20, folds=4)
 
 
-def world(queries: int = 80, products: int = 60, seed: int = 0) -> tuple[Evidence, Task]:
+def world(queries: int = 80, products: int = 60, seed: int = 0) -> tuple[SourceScores, Task]:
     """Half of the queries are answered by words, the others by pictures; vectors tell which half is which."""
     rng = np.random.default_rng(seed)
     grades = rng.integers(1, 4, (queries, products)) * (rng.random((queries, products)) < 0.1)
@@ -54,7 +54,7 @@ def world(queries: int = 80, products: int = 60, seed: int = 0) -> tuple[Evidenc
     qrels = Qrels.from_arrays(*at, grades[at], queries, products)
     names = [f"q{i}" for i in range(queries)]
     task = Task("queries", names, names, ["query"] * queries, qrels, None)
-    return Evidence(vectors, np.ones(queries, np.float32), scores, sees), task  # type: ignore[arg-type]
+    return SourceScores(vectors, np.ones(queries, np.float32), scores, sees), task  # type: ignore[arg-type]
 
 
 def test_log_probabilities_of_types_stay_as_they_are() -> None:

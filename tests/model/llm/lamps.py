@@ -17,7 +17,7 @@ from components.catalog.format.records import Product, Query
 from components.catalog.format.schema import CatalogSchema, write_schema
 from components.catalog.format.shards import CatalogueWriter, write_qrels, write_queries
 from components.encoder.model.towers.files import CONFIG, FILES, model_sha256
-from components.vlclip.agent.evidence import Evidence
+from components.vlclip.agent.evidence import ValueProbabilities
 from components.vlclip.agent.fact_book import FactBook
 from components.vlclip.agent.params import ClarifyParams
 
@@ -163,4 +163,4 @@ def book_of(
     made = ClarifyParams.model_validate({**CLARIFY, **params})
     schema = CatalogSchema.model_validate(schema_values or SCHEMA)
 
-    return FactBook(rows, Evidence(rows, vectors, NoTexts(), schema, made.evidence), schema, made)
+    return FactBook(rows, ValueProbabilities(rows, vectors, NoTexts(), schema, made.evidence), schema, made)

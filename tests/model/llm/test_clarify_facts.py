@@ -17,7 +17,7 @@ from components.catalog.format.schema import CatalogSchema
 from components.evidence.mentions import Lexicon
 from components.evidence.params import WordParams
 from components.evidence.words import Words, words
-from components.vlclip.agent.evidence import Evidence, attributes_of_kinds
+from components.vlclip.agent.evidence import ValueProbabilities, attributes_of_kinds
 from components.vlclip.agent.fact_book import FactBook
 from components.vlclip.agent.facts import FUNCTION_WORDS, ProductFacts
 from components.vlclip.agent.params import ClarifyParams
@@ -142,7 +142,7 @@ def test_prompts_count_as_evidence() -> None:
     rows, vectors = rows_of({0: {"attributes": {"colour": "blue"}, "title": "lamp", "description": ""}})
     asked = {**CLARIFY["evidence"], "model": {"evidence": ["prompt"]}}
     params = ClarifyParams.model_validate({**CLARIFY, "evidence": asked}).evidence
-    evidence = Evidence(rows, vectors, KnowsColours(), CatalogSchema.model_validate(SCHEMA), params)
+    evidence = ValueProbabilities(rows, vectors, KnowsColours(), CatalogSchema.model_validate(SCHEMA), params)
     assert evidence.tells(LAMP, "colour") and not evidence.tells(LAMP, "material")
     colour = next(a for a in evidence.attributes(LAMP) if a.name == "colour")
     assert colour.values[int(evidence.probabilities(LAMP, colour, ("blue",)).argmax())] == "red"
@@ -267,7 +267,7 @@ def test_each_of_several_values_may_be_said() -> None:
     rows[LAMP]["title"] = "red lamp of glass and steel"
     made = ClarifyParams.model_validate(CLARIFY)
     known = CatalogSchema.model_validate(schema)
-    book = FactBook(rows, Evidence(rows, vectors, NoTexts(), known, made.evidence), known, made)
+    book = FactBook(rows, ValueProbabilities(rows, vectors, NoTexts(), known, made.evidence), known, made)
     said = {(f.name, f.value) for f in book.of(LAMP).best if f.stated}
     assert {("material", "glass"), ("material", "steel"), ("colour", "red")} <= said
     assert sum(f.name == "material" for f in book.of(1).best) <= 1

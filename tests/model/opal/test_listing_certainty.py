@@ -19,11 +19,11 @@ from components.opal.model.certainty.abstain import threshold_of, without_doubtf
 from components.opal.model.certainty.calibration import Calibration, Value, fit_calibration, log_odds
 from components.opal.model.certainty.certainty import FILE, Certainty, CertaintyFile, read_certainty
 from components.opal.model.certainty.likeness import Likeness
-from components.opal.model.certainty.measure import Asked, judged_values, learn_certainty, usual_of
+from components.opal.model.certainty.measure import JudgedProducts, judged_values, learn_certainty, usual_of
 from components.opal.model.certainty.promise import (
     NOWHERE,
     Curve,
-    Judged,
+    JudgedValues,
     binomial_bound,
     design_effect,
     risk_curve,
@@ -112,10 +112,12 @@ def test_equal_values_of_a_group_count_once() -> None:
     assert design_effect(wrong, np.arange(1600)) == pytest.approx(1, rel=0.02)
 
 
-def judged(count: int, seed: int) -> Judged:
+def judged(count: int, seed: int) -> JudgedValues:
     random = np.random.default_rng(seed)
     chance = random.random(count)
-    return Judged(chance, random.random(count) > chance, [f"g{i // 3}" for i in range(count)], 2 * count)
+    return JudgedValues(
+        chance, random.random(count) > chance, [f"g{i // 3}" for i in range(count)], 2 * count
+    )
 
 
 @given(count=st.integers(0, 300), seed=st.integers(0, 99), points=st.lists(SHARES, min_size=2, max_size=6))
@@ -145,7 +147,7 @@ def test_a_promise_is_kept_on_new_data_of_groups() -> None:
         shared = random.random((300, 1)) < 0.5  # half of the groups share one draw
         wrong = np.where(shared, random.random((300, 1)), random.random((300, 5))) > chance
         names = np.repeat(np.arange(150), 5).astype(str).tolist()
-        curve = risk_curve(Judged(chance[:150].ravel(), wrong[:150].ravel(), names, 750))
+        curve = risk_curve(JudgedValues(chance[:150].ravel(), wrong[:150].ravel(), names, 750))
         stated = wrong[150:][chance[150:] >= curve.for_precision(0.8)]
         spoke += len(stated) > 0
         broken += len(stated) > 0 and stated.mean() > 0.2
@@ -182,7 +184,7 @@ def test_what_the_heads_see_stands_in_place_of_a_less_likely_value() -> None:
     answers = [doubted(i) for i in range(120)]
     rows = [{"category": "bags", "group_id": f"g{i}", "product_type": "bag"} for i in range(120)]
     true = [Listing("", {"colour": "red" if i % 3 else "blue"}, "bag") for i in range(120)]
-    file = learn_certainty(answers, Asked(rows, true))
+    file = learn_certainty(answers, JudgedProducts(rows, true))
     assert file.measured.values == 120 and file.curve.wrong[-1] == 0
     kept, changed = Certainty(file).calibrated(
         [doubted(1), doubted(0)], ["bags"] * 2, lambda _, listing: replace(listing, title="anew")
@@ -312,7 +314,7 @@ def test_a_type_is_calibrated_and_no_part_of_the_curve() -> None:
     answers = [Generated("", Listing("", {"colour": "red"}, "bag"), {"colour": 0.5, "type": 0.5})] * 40
     rows = [{"category": "bags", "group_id": f"g{i}"} for i in range(40)]
     refined = [Listing("", {"colour": "red"}, "bag" if i % 2 else "box") for i in range(40)]
-    file = learn_certainty(answers, Asked(rows, refined))
+    file = learn_certainty(answers, JudgedProducts(rows, refined))
     assert file.measured.values == 40 and max(file.curve.wrong) == 0
     (first, *_) = Certainty(file).calibrated(answers[:1], ["bags"])
     assert first.confidence["type"] == pytest.approx(0.5, abs=0.1) and first.confidence["colour"] > 0.8
@@ -322,7 +324,7 @@ def test_silence_of_the_refined_listing_teaches_nothing() -> None:
     listing = Listing("", {"colour": "red", "brand": "Acme"})
     generated = [Generated("", listing, {"colour": 0.5, "brand": 0.5}) for _ in range(30)]
     rows = [{"category": "bags", "group_id": f"g{i}"} for i in range(30)]
-    file = learn_certainty(generated, Asked(rows, [Listing("", {"colour": "red"})] * 30))
+    file = learn_certainty(generated, JudgedProducts(rows, [Listing("", {"colour": "red"})] * 30))
     assert (file.measured.values, file.measured.silent, file.measured.products) == (30, 30, 30)
     assert file.calibration.values == {"colour": pytest.approx(file.calibration.values["colour"])}
 
@@ -337,9 +339,9 @@ def test_an_attribute_that_no_listing_of_the_type_states_is_wrong() -> None:
     assert usual == {("bags", "tote"): {"colour", "size"}} and usual_of(rows[:5], refined) == {}
     said = Generated("", Listing("", {"heel": "flat", "size": "9"}), {"heel": 0.9, "size": 0.9})
     silent = [Listing("", {"colour": "red"})]
-    found = judged_values([said], Asked(rows[:1], silent, usual))
+    found = judged_values([said], JudgedProducts(rows[:1], silent, usual))
     assert {value.name: value.right for value in found} == {"heel": False, "size": None}
-    assert [value.right for value in judged_values([said], Asked(rows[:1], silent))] == [None, None]
+    assert [value.right for value in judged_values([said], JudgedProducts(rows[:1], silent))] == [None, None]
 
 
 def test_other_pictures_are_further_away_and_the_file_keeps_every_bit(tmp_path: Path) -> None:
@@ -376,7 +378,7 @@ def test_what_is_saved_is_read_back(tmp_path: Path) -> None:
     values, _ = drawn(300, {"a": 0.0, "b": 1.0})
     calibration, held_out = fit_calibration(values)
     curve = risk_curve(
-        Judged(held_out, np.array([not v.right for v in values]), [v.group for v in values], 400)
+        JudgedValues(held_out, np.array([not v.right for v in values]), [v.group for v in values], 400)
     )
     made = Certainty(CertaintyFile(calibration=calibration, curve=curve))
     made.save(tmp_path)

@@ -28,12 +28,12 @@ from components.opal.model.dpo.stage import read_pairs
 from components.opal.model.errors import ListingConfigurationError, ListingDataError, ListingModelFileError
 from components.opal.model.language.files import check_listing_folder, load_listing_model, read_note
 from components.opal.model.params import DpoParams, ListingParams, SftParams
-from components.opal.model.preferences.pairs import Pair
+from components.opal.model.preferences.pairs import PreferencePair
 from components.opal.model.sft.batches import sft_collator, sft_dataset, trl_collator
 from components.opal.model.sft.samples import of_one_length, read_lessons
 from components.opal.model.sft.starting_model import starting_model
 from components.opal.model.sft.tuning import ResumableSFT, tune
-from components.opal.model.train.run import Run
+from components.opal.model.train.run import TuningRun
 from components.opal.model.train.trainer_setup import (
     PictureCollator,
     by_processor,
@@ -74,14 +74,14 @@ def params(**changes: Any) -> tuple[ListingParams, SftParams, DpoParams]:
     )
 
 
-def started(root: Path, **changes: Any) -> tuple[Any, Any, list[Any], Run[SftParams]]:
+def started(root: Path, **changes: Any) -> tuple[Any, Any, list[Any], TuningRun[SftParams]]:
     """A model before its first step, pictures, samples, and how to train it."""
     listing, sft, _ = params(**changes)
     paths = paths_of(root)
     lessons = read_lessons("refined", listing, paths.catalogue, paths.refined)
     samples = lessons.order(sft)
     model, pixels = starting_model(listing, lessons, samples, paths)
-    return model, pixels, samples, Run(sft, listing, Path("nowhere"))
+    return model, pixels, samples, TuningRun(sft, listing, Path("nowhere"))
 
 
 def decoded(root: Path, pictures: Any) -> PixelCache:
@@ -114,7 +114,9 @@ def test_preferring_scores_the_two_answers_alone_and_cuts_no_image_token(
 ) -> None:
     model, pixels, samples, _ = started(shop)
     whole = [s for s in samples if s.grain == "listing"][:4]
-    pairs = [Pair(s.product_id, "shapes", s.question, s.answer, "{}", "seller", ("bad",)) for s in whole]
+    pairs = [
+        PreferencePair(s.product_id, "shapes", s.question, s.answer, "{}", "seller", ("bad",)) for s in whole
+    ]
     made: list[Any] = []
 
     def stand(trainer: Any, *_: object) -> None:
@@ -125,7 +127,7 @@ def test_preferring_scores_the_two_answers_alone_and_cuts_no_image_token(
     positions = {s.product_id: s.position for s in whole}
     with pytest.raises(PreparedError):
         listing, _, dpo = params()
-        preferring.prefer(model, pairs, positions, pixels.take, Run(dpo, listing, tmp_path))
+        preferring.prefer(model, pairs, positions, pixels.take, TuningRun(dpo, listing, tmp_path))
     (trainer,) = made
     batch = trainer.data_collator([trainer.train_dataset[i] for i in range(4)])
     conversation, image = Conversation(model), model.model.config.image_token_id

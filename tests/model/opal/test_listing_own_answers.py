@@ -10,7 +10,7 @@ import pytest
 from components.catalog.format.schema import CatalogSchema
 from components.opal.model.listing_text import Listing
 from components.opal.model.preferences.own_answers import agreed, corrected, judged_pair, verified, views
-from components.opal.model.preferences.pairs import Question
+from components.opal.model.preferences.pairs import ListingQuestion
 from components.opal.model.preferences.verifier import PictureVerifier
 
 SCHEMA = CatalogSchema.model_validate(
@@ -27,7 +27,7 @@ SCHEMA = CatalogSchema.model_validate(
     }
 )
 COLOURS = ("blue", "green", "red")
-ASKED = Question("p", "c", "List.", Listing("Bar"))
+ASKED = ListingQuestion("p", "c", "List.", Listing("Bar"))
 
 
 def said(colour: str, brand: str = "Acme") -> Listing:

@@ -18,10 +18,10 @@ from components.opal.model.language.listing_model import ListingModel, as_input
 from components.opal.model.listing_text import Listing
 from components.opal.model.params import DpoParams, ListingParams, PreferencesParams, SftParams
 from components.opal.model.preferences.pair_maker import PairMaker
-from components.opal.model.preferences.pairs import Pair
+from components.opal.model.preferences.pairs import PreferencePair
 from components.opal.model.sft.samples import read_lessons
 from components.opal.model.sft.starting_model import note_of, starting_model
-from components.opal.model.train.run import Run
+from components.opal.model.train.run import TuningRun
 from components.opal.model.writing.conversation import Conversation
 from components.opal.model.writing.ready_tokens import as_images
 from tests.model.opal.listing_shop import blocks, paths_of, write_workspace
@@ -43,7 +43,9 @@ class Case:
         self.start, self.pictures = starting_model(self.listing, lessons, samples, paths_of(root))
         whole = list({s.product_id: s for s in samples if s.grain == "listing"}.values())[:6]
         self.pairs = [
-            Pair(s.product_id, "shapes", s.question, s.answer, s.answer[: 20 + 5 * i], "seller", ("cut",))
+            PreferencePair(
+                s.product_id, "shapes", s.question, s.answer, s.answer[: 20 + 5 * i], "seller", ("cut",)
+            )
             for i, s in enumerate(whole)
         ]
         self.positions = {s.product_id: s.position for s in whole}
@@ -58,7 +60,7 @@ class Case:
         params = DpoParams.model_validate({**self.dpo, **changes})
         torch.set_num_threads(1)
         return preferring.prefer(
-            model, self.pairs, self.positions, self.pictures.take, Run(params, listing, folder)
+            model, self.pairs, self.positions, self.pictures.take, TuningRun(params, listing, folder)
         )
 
 

@@ -19,8 +19,8 @@ from components.opal.model.listing_text import Listing, answer_text, parse_answe
 from components.opal.model.listings import Lesson
 from components.opal.model.params import SftParams, Taught
 from components.opal.model.preferences.pairs import (
-    Pair,
-    Question,
+    ListingQuestion,
+    PreferencePair,
     check_pairs,
     faults,
     make_pair,
@@ -92,12 +92,12 @@ def test_each_fault_is_named(rejected: str, found: str) -> None:
 
 def test_equal_sides_make_no_pair_and_are_refused() -> None:
     same = answer_text(GOOD, SHAPES)
-    asked = Question("p1", "shapes", "?", GOOD)
+    asked = ListingQuestion("p1", "shapes", "?", GOOD)
     assert make_pair(CATALOGUE, asked, same, "seller") is None
     better_title = same.replace("Red bar", "A red bar")
     assert make_pair(CATALOGUE, asked, better_title, "seller") is None
     with pytest.raises(ListingDataError, match=r"equal sides: p7"):
-        check_pairs([Pair("p7", "shapes", "?", same, same + " ", "seller", ("x",))])
+        check_pairs([PreferencePair("p7", "shapes", "?", same, same + " ", "seller", ("x",))])
     with pytest.raises(ListingDataError, match="no preference pair"):
         check_pairs([])
 

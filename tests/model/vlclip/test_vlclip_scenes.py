@@ -21,7 +21,7 @@ from components.grounding.dense.files import load_grounder, save_grounder
 from components.grounding.dense.grounder import DenseGrounder
 from components.grounding.dense.reading import AskedTypes, best_region, read_shape
 from components.grounding.dense.scenes import CELL_PX, Composer
-from components.grounding.dense.teach import Machine, Taught, chosen_pictures, cut_outs_of, taught_head
+from components.grounding.dense.teach import Machine, SceneParts, chosen_pictures, cut_outs_of, taught_head
 from components.grounding.errors import GrounderFileError
 from components.grounding.grounding import AnyOf, ground
 from components.grounding.params import SceneGrounding
@@ -64,7 +64,7 @@ def texts(words: object) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def taught() -> Taught:
+def taught() -> SceneParts:
     pictures = [(png(plain(kind, seed)), kind) for seed in range(20) for kind in COLOURS]
     return cut_outs_of(pictures, METHOD.composer, 1)
 
@@ -76,7 +76,7 @@ def machine() -> Machine:
 
 
 @pytest.fixture(scope="module")
-def grounder(taught: Taught, machine: Machine) -> DenseGrounder:
+def grounder(taught: SceneParts, machine: Machine) -> DenseGrounder:
     trained = taught_head(taught, METHOD, machine)
     return DenseGrounder(trained, maps, AskedTypes(trained.types, texts, 0.05, 0.5), 8, 1)
 
@@ -102,7 +102,7 @@ def test_what_is_not_one_thing_on_plain_ground_is_not_cut_out() -> None:
         assert cut_out(pixels, 0) is None
 
 
-def test_a_scene_depends_on_seed_and_number_alone(taught: Taught) -> None:
+def test_a_scene_depends_on_seed_and_number_alone(taught: SceneParts) -> None:
     def scene(seed: int, number: int, before: int = 0) -> np.ndarray:
         params = METHOD.composer.model_copy(update={"seed": seed})
         composer = Composer(taught.cut_outs, taught.grounds, 3, params)
@@ -114,7 +114,7 @@ def test_a_scene_depends_on_seed_and_number_alone(taught: Taught) -> None:
     assert not np.array_equal(scene(1, 9), scene(2, 9)) and not np.array_equal(scene(1, 9), scene(1, 8))
 
 
-def test_cells_boxes_and_colours_of_a_scene_agree(taught: Taught) -> None:
+def test_cells_boxes_and_colours_of_a_scene_agree(taught: SceneParts) -> None:
     composer = Composer(taught.cut_outs, taught.grounds, 3, METHOD.composer)
     colours = np.array([COLOURS[t] for t in taught.types], dtype=float)
     right, every, shown = 0, 0, 0
@@ -236,7 +236,7 @@ def test_neighbours_in_a_batch_change_no_box(grounder: DenseGrounder) -> None:
     assert np.allclose(together.boxes, [a.boxes[0] for a in alone], atol=0.02, equal_nan=True)
 
 
-def test_the_same_pictures_teach_the_same_head(taught: Taught, machine: Machine, tmp_path: Path) -> None:
+def test_the_same_pictures_teach_the_same_head(taught: SceneParts, machine: Machine, tmp_path: Path) -> None:
     short = METHOD.model_copy(update={"training": METHOD.training.model_copy(update={"steps": 3})})
     for name in ("one", "two"):
         save_grounder(taught_head(taught, short, machine), "", tmp_path / name)
@@ -249,7 +249,7 @@ def test_the_same_pictures_teach_the_same_head(taught: Taught, machine: Machine,
     assert torch.equal(loaded.head(batch), fresh.head(batch))
 
 
-def test_a_spoiled_grounder_is_refused(taught: Taught, machine: Machine, tmp_path: Path) -> None:
+def test_a_spoiled_grounder_is_refused(taught: SceneParts, machine: Machine, tmp_path: Path) -> None:
     short = METHOD.model_copy(update={"training": METHOD.training.model_copy(update={"steps": 1})})
     save_grounder(taught_head(taught, short, machine), "", tmp_path / "good")
     with pytest.raises(GrounderFileError, match="another image tower"):
@@ -306,7 +306,7 @@ def test_types_take_turns() -> None:
 
 
 def test_scenes_that_show_everything_or_nothing_still_calibrate(
-    grounder: DenseGrounder, taught: Taught
+    grounder: DenseGrounder, taught: SceneParts
 ) -> None:
     composer = Composer(taught.cut_outs, taught.grounds, 3, METHOD.composer)
     empty = [composer.scene(i)._replace(kinds=[], boxes=np.zeros((0, 4))) for i in range(4)]

@@ -18,12 +18,12 @@ from components.retrieval.significance import paired_bootstrap
 from components.stage.sample import sampled
 from components.tracking.compare.catalogue import Products
 from components.tracking.compare.compare import Wanted, compare
-from components.tracking.compare.gallery import Answer, Example
+from components.tracking.compare.gallery import Example, SideAnswer
 from components.tracking.compare.page import write_page
 from components.tracking.compare.per_query import read_results
 from components.tracking.examples.beside import beside
 from components.tracking.examples.cards import WIDE, box_card, card
-from components.tracking.examples.shown import Shown, key_of
+from components.tracking.examples.shown import StageEvaluation, key_of
 from components.tracking.examples.tables import confusion, won_and_lost
 from components.tracking.params import Headline, TrackingParams
 from components.tracking.publish.publish import publish
@@ -275,10 +275,14 @@ def test_a_listing_confuses_what_it_says_and_leaves_out() -> None:
 def test_cards_say_right_and_wrong_without_colour_and_bear_any_text() -> None:
     words = "an endless word " * 30 + "x" * 300
     facts = tuple((f"name_{i}", "v" * 80, i % 2 == 0) for i in range(12))
-    listing = Example("P1", words, "P1", 0.0, (Answer(0.1), Answer(0.5, title=words, attributes=facts)))
+    listing = Example(
+        "P1", words, "P1", 0.0, (SideAnswer(0.1), SideAnswer(0.5, title=words, attributes=facts))
+    )
     made = card(listing, "attribute F1", {})
     assert made.width == WIDE and made.height < 600
-    found = Example("q", "ü 電 \u202e", "", 0.0, (Answer(0.0), Answer(1.0, (("P1", True), ("P2", False)))))
+    found = Example(
+        "q", "ü 電 \u202e", "", 0.0, (SideAnswer(0.0), SideAnswer(1.0, (("P1", True), ("P2", False))))
+    )
     grey = np.asarray(card(found, "MRR", {}).convert("L"), dtype=int)
     half = WIDE // 3
     assert (grey[:, :half] < 150).sum() > (
@@ -300,7 +304,9 @@ def test_a_box_outside_of_its_picture_is_drawn_all_the_same(tmp_path: Path) -> N
     (box,) = beside(measured, "ground", "head", headline).boxes(10, known)
     assert (box.asked, box.value) == ("Red mug", 0.2)
     assert box_card(box, "IoU", Image.new("RGB", (60, 90))).width == WIDE
-    shown = Shown(measured, known, TrackingParams(headline={"ground": headline}), {"P1": picture(1)})
+    shown = StageEvaluation(
+        measured, known, TrackingParams(headline={"ground": headline}), {"P1": picture(1)}
+    )
     assert shown.lay_out_page(tmp_path, ("ground", "head"), "demo-test")
     page = (tmp_path / "examples.html").read_text()
     assert page.count('class="drawn"') == 1 and "the dashes" in page

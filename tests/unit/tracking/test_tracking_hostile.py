@@ -13,9 +13,9 @@ import pytest
 from rich.console import Console
 
 from components.stage.record import Interval
-from components.tracking.compare.compare import Comparison, Row
-from components.tracking.compare.paired import PairedTest
-from components.tracking.compare.seeds import Group
+from components.tracking.compare.compare import Comparison, FigureRow
+from components.tracking.compare.paired import PairedDifference
+from components.tracking.compare.seeds import SeedGroup
 from components.tracking.compare.sides import Side, side_of
 from components.tracking.compare.view import show
 from components.tracking.errors import ModelFolderError, UnknownReferenceError
@@ -224,10 +224,10 @@ def test_a_path_to_the_parent_folder_is_not_a_profile(trained):
 
 def test_names_in_a_comparison_are_printed_literally():
     figure = Interval(value=0.5, n=1)
-    test = PairedTest("[/b]", "[/t]", "[/v]", "", "[/m]", "", 0.5, 0.4, 0.1, -0.1, 0.2, 0.5, 4, 1, 2)
-    groups = [Group(name, (Side(name, "run"),), {}) for name in ("[/a]", "[/b]")]
+    test = PairedDifference("[/b]", "[/t]", "[/v]", "", "[/m]", "", 0.5, 0.4, 0.1, -0.1, 0.2, 0.5, 4, 1, 2)
+    groups = [SeedGroup(name, (Side(name, "run"),), {}) for name in ("[/a]", "[/b]")]
     found = Comparison(groups, ["[/c]", "[/d]"], tests=[test])
-    found.rows = [Row("[/t]", "[/v]", "[/m]", (figure, None), (test,), (None, None))]
+    found.rows = [FigureRow("[/t]", "[/v]", "[/m]", (figure, None), (test,), (None, None))]
     shown = Console(width=200, record=True, file=StringIO())
     show(found, shown)
     text = shown.export_text()

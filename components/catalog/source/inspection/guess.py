@@ -11,7 +11,7 @@ from typing import Any
 from components.catalog.format.prices import currency_stated
 from components.catalog.format.records import SPLITS
 from components.catalog.source.inspection.attribute_fields import LONGEST_VALUE, unfit
-from components.catalog.source.inspection.sample import FieldFacts, Folder, Table
+from components.catalog.source.inspection.sample import FieldFacts, Folder, SampledTable
 from components.catalog.source.values.paths import look_up, own_name
 from components.catalog.source.values.pictures import names_of_url
 from components.catalog.source.values.texts import text_of
@@ -76,7 +76,7 @@ class Guess:
             each field that is no part of the mapping, why.
     """
 
-    table: Table
+    table: SampledTable
     fields: dict[str, Any] = field(default_factory=dict)
     picture: dict[str, Any] = field(default_factory=dict)
     attributes: dict[str, Any] = field(default_factory=dict)
@@ -99,7 +99,7 @@ def _likeness(found: Guess) -> tuple[int, int, int]:
     return named + 2 * bool(found.picture), len(found.table.rows), len(found.table.fields)
 
 
-def _of_table(folder: Folder, table: Table) -> Guess:
+def _of_table(folder: Folder, table: SampledTable) -> Guess:
     found = Guess(table)
     ids = _named(table, "product_id")
     if ids is None:
@@ -122,7 +122,7 @@ def _plain(name: str) -> str:
     return re.sub(r"[\W_]", "", name.casefold())
 
 
-def _candidates(table: Table, part: str) -> list[str]:
+def _candidates(table: SampledTable, part: str) -> list[str]:
     """Paths whose name, or last part, is one of the words for ``part``; the surest first."""
     words = NAMES[part].split()
     ranked = []
@@ -135,7 +135,7 @@ def _candidates(table: Table, part: str) -> list[str]:
     return [path for *_, path in sorted(ranked)]
 
 
-def _named(table: Table, part: str) -> str | None:
+def _named(table: SampledTable, part: str) -> str | None:
     rows = len(table.rows)
     paths = _candidates(table, part)
     if part == "product_id":
@@ -148,7 +148,7 @@ def _named(table: Table, part: str) -> str | None:
     return next(iter(paths), None)
 
 
-def _keys(table: Table) -> list[str]:
+def _keys(table: SampledTable) -> list[str]:
     """Fields that tell every row apart in one short word: an id under a name of the shop's own."""
     rows = len(table.rows)
     return [
@@ -160,7 +160,7 @@ def _keys(table: Table) -> list[str]:
     ]
 
 
-def _sayings(table: Table) -> list[str]:
+def _sayings(table: SampledTable) -> list[str]:
     """Fields of several words that nearly always differ, the shortest first: titles under another name.
 
     "180 cm" is a measure and no title.
@@ -175,7 +175,7 @@ def _sayings(table: Table) -> list[str]:
     return sorted(found, key=lambda path: table.fields[path].length)
 
 
-def _picture(folder: Folder, table: Table, ids: str) -> dict[str, Any]:
+def _picture(folder: Folder, table: SampledTable, ids: str) -> dict[str, Any]:
     for path, facts in table.fields.items():
         if facts.pictures > facts.filled / 2:
             return {"bytes": path}
@@ -195,7 +195,7 @@ def _picture(folder: Folder, table: Table, ids: str) -> dict[str, Any]:
     return {**rule, "more": second} if second else rule
 
 
-def _files_of(folder: Folder, table: Table, path: str) -> tuple[int, dict[str, Any]]:
+def _files_of(folder: Folder, table: SampledTable, path: str) -> tuple[int, dict[str, Any]]:
     """In how many rows a field names a picture of the folder, and the rule that finds most of them."""
     folders: Counter[str] = Counter()
     signs: Counter[str] = Counter()  # written between the names of a cell
@@ -222,7 +222,7 @@ def _files_of(folder: Folder, table: Table, path: str) -> tuple[int, dict[str, A
     return hits, {"path": source} | ({"folder": where} if where != "." else {})
 
 
-def _named_after_ids(folder: Folder, table: Table, ids: str) -> dict[str, Any]:
+def _named_after_ids(folder: Folder, table: SampledTable, ids: str) -> dict[str, Any]:
     """A rule for pictures that are called like their product."""
     stems = {PurePosixPath(picture).stem: PurePosixPath(picture) for picture in folder.pictures}
     found: Counter[tuple[str, str]] = Counter()

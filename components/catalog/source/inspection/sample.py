@@ -69,7 +69,7 @@ class FieldFacts:
 
 
 @dataclass
-class Table:
+class SampledTable:
     """A file, or several of one form, with what its first rows show.
 
     Attributes:
@@ -90,7 +90,7 @@ class Folder:
     """Tables of a folder and the relative paths of its pictures."""
 
     root: Path
-    tables: list[Table]
+    tables: list[SampledTable]
     pictures: set[str]
 
     @cached_property
@@ -110,7 +110,7 @@ def look_into(root: Path) -> Folder:
     """
     if not root.is_dir():
         raise SourceError(f"{root} is not a folder; give the folder that holds the source's files.")
-    tables: list[Table] = []
+    tables: list[SampledTable] = []
     pictures: set[str] = set()
     refused: list[str] = []
     for name in islice(_files(root), MOST_FILES):
@@ -132,9 +132,9 @@ def _files(root: Path) -> Iterator[str]:
                 yield (Path(folder) / name).relative_to(root).as_posix()
 
 
-def _sampled(root: Path, name: str, refused: list[str]) -> Table | None:
+def _sampled(root: Path, name: str, refused: list[str]) -> SampledTable | None:
     """A table, or None; ``refused`` is told why a file that should be one cannot be read at all."""
-    table = Table(name)
+    table = SampledTable(name)
     try:
         (file,) = source_files(root, _escaped(name))
     except (SourceError, ValueError):  # of another form
@@ -142,7 +142,7 @@ def _sampled(root: Path, name: str, refused: list[str]) -> Table | None:
     try:
         _fill(table, file)
     except WrongEncodingError as error:
-        table = Table(name, encoding=error.likely)
+        table = SampledTable(name, encoding=error.likely)
         try:
             _fill(table, file)
         except SourceError:
@@ -155,7 +155,7 @@ def _sampled(root: Path, name: str, refused: list[str]) -> Table | None:
     return table if table.rows or table.problems else None
 
 
-def _fill(table: Table, file: Path) -> None:
+def _fill(table: SampledTable, file: Path) -> None:
     for row in read_rows(file, (), table.encoding):
         if len(table.rows) == ROWS:
             table.more = True
@@ -170,7 +170,7 @@ def _escaped(name: str) -> str:
     return "".join(f"[{c}]" if c in "*?[" else c for c in name)
 
 
-def _put(tables: list[Table], table: Table) -> None:
+def _put(tables: list[SampledTable], table: SampledTable) -> None:
     """Add a table; files of one folder, kind and form are one, ``part-*.parquet``."""
     here = Path(table.pattern)
     for known in tables:

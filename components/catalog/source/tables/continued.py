@@ -13,14 +13,14 @@ from components.catalog.source.values.texts import text_of
 MAX_VALUES = 100  # of one field, from the rows that continue a product
 
 
-class LeftOut(NamedTuple):
+class SkippedRow(NamedTuple):
     """Why a row is neither a product nor set aside as bad."""
 
     reason: str
 
 
 Placed = tuple[str, SourceRow]
-Outcome = tuple[str, SourceRow, LeftOut | None]
+Outcome = tuple[str, SourceRow, SkippedRow | None]
 
 
 def whole_products(rows: Iterable[Placed], mapping: Mapping) -> Iterator[Outcome]:
@@ -34,13 +34,13 @@ def whole_products(rows: Iterable[Placed], mapping: Mapping) -> Iterator[Outcome
     gathered = _gathered(mapping)
     for file, row in rows:
         if _without(row, mapping.skip_where_empty):
-            yield file, row, LeftOut(f"{mapping.skip_where_empty} is empty")
+            yield file, row, SkippedRow(f"{mapping.skip_where_empty} is empty")
             continue
         if _without(row, mapping.continues):
             problem = _no_continuation(above, file, row, mapping)
             if above is not None and not problem:
                 _add(above[1].fields, row.fields, gathered)
-                behind.append((file, row._replace(fields={}), LeftOut("it continues the product above")))
+                behind.append((file, row._replace(fields={}), SkippedRow("it continues the product above")))
                 continue
             row = row._replace(problem=problem)
         if above is not None:

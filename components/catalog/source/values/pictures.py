@@ -28,7 +28,7 @@ def is_file(path: Path) -> bool:
         return False
 
 
-class Pictures(NamedTuple):
+class ProductPictures(NamedTuple):
     """A main picture and further ones, each a path below the source's folder or bytes.
 
     ``left`` counts what the row names besides and what does not exist; ``url`` is what the main one was named
@@ -41,7 +41,7 @@ class Pictures(NamedTuple):
     url: str = ""
 
 
-def pictures(row: Fields, mapping: Mapping, root: Path | None) -> Pictures:
+def pictures(row: Fields, mapping: Mapping, root: Path | None) -> ProductPictures:
     """A row's pictures: those that exist below ``root``; where none does, or without it, the first.
 
     Raises:
@@ -68,7 +68,7 @@ def pictures(row: Fields, mapping: Mapping, root: Path | None) -> Pictures:
             )
     kept = list(dict.fromkeys(place for _, place in found))[: rule.most]
     url = found[0][0] if names_of_url(found[0][0]) else ""
-    return Pictures(kept[0], [*kept[1:]], len(names) - len(kept), url)
+    return ProductPictures(kept[0], [*kept[1:]], len(names) - len(kept), url)
 
 
 def names_of_url(text: str) -> list[str]:
@@ -97,7 +97,7 @@ def _places(name: str, rule: ImageRule) -> Iterator[str]:
         yield from dict.fromkeys((place, unicodedata.normalize("NFD", place)))
 
 
-def _bytes(row: Fields, field: str, most: int) -> Pictures:
+def _bytes(row: Fields, field: str, most: int) -> ProductPictures:
     value = look_up(row, field)[1]
     named = value if isinstance(value, list) else [value]
     found: list[str | bytes] = []
@@ -112,7 +112,7 @@ def _bytes(row: Fields, field: str, most: int) -> Pictures:
             found.append(data)
     if not found:
         raise RowProblem("image", f"{field} holds no picture")
-    return Pictures(found[0], found[1:], len(named) - len(found))
+    return ProductPictures(found[0], found[1:], len(named) - len(found))
 
 
 def _of_base64(text: str) -> bytes:

@@ -34,20 +34,20 @@ ABSENT = ""  # the class of an attribute that a listing does not state
 IGNORED = -1  # a label that teaches nothing
 
 
-class Stated(NamedTuple):
+class StatedProducts(NamedTuple):
     """Products with what is stated of them; ``positions`` are rows of the catalogue."""
 
     positions: Ints
     categories: Sequence[str]
     attributes: Sequence[Mapping[str, Value]]
 
-    def inside(self, category: str) -> Stated:
+    def inside(self, category: str) -> StatedProducts:
         """The products of one category."""
         at = [i for i, name in enumerate(self.categories) if name == category]
-        return Stated(self.positions[at], [category] * len(at), [self.attributes[i] for i in at])
+        return StatedProducts(self.positions[at], [category] * len(at), [self.attributes[i] for i in at])
 
 
-class Answer(NamedTuple):
+class ValuePrediction(NamedTuple):
     """The likeliest value of an attribute, and its calibrated probability.
 
     Where an attribute may hold several values, and may also be left out: all that are likelier than not, and
@@ -84,10 +84,10 @@ class _Heads:
     bias: Tensor  # [columns]
     temperature: float
 
-    def answers(self, features: Tensor) -> list[dict[str, Answer]]:
+    def answers(self, features: Tensor) -> list[dict[str, ValuePrediction]]:
         """Per row ``[n, F]``, attribute to answer."""
         logits = ((features - self.mean) * self.scale) @ self.weight + self.bias
-        out: list[dict[str, Answer]] = [{} for _ in range(len(features))]
+        out: list[dict[str, ValuePrediction]] = [{} for _ in range(len(features))]
         parts = (logits / self.temperature).split([len(c) for c in self.classes.values()], dim=1)
         sets: list[dict[str, dict[str, float]]] = [{} for _ in out]
         for (asked, values), part in zip(self.classes.items(), parts, strict=True):
@@ -98,21 +98,21 @@ class _Heads:
                     held.setdefault(asked.name, {})[asked.value] = p
                 continue
             for row, p, i in zip(out, best.tolist(), at.tolist(), strict=True):
-                row[asked.name] = Answer(values[i], p)
+                row[asked.name] = ValuePrediction(values[i], p)
         for row, held in zip(out, sets, strict=True):
             row |= {name: _of_several(chances, self.absent) for name, chances in held.items()}
         return out
 
 
-def _of_several(chances: Mapping[str, float], absent: bool) -> Answer:
+def _of_several(chances: Mapping[str, float], absent: bool) -> ValuePrediction:
     """The answer from the chance of each value by itself."""
     likely = {value: p for value, p in chances.items() if p > 0.5}
     if not absent:
         best = max(chances, key=lambda value: chances[value])
-        return Answer(best, chances[best])
+        return ValuePrediction(best, chances[best])
     if not likely:
-        return Answer(ABSENT, 1 - max(chances.values()))
-    return Answer(as_value(likely), min(likely.values()))
+        return ValuePrediction(ABSENT, 1 - max(chances.values()))
+    return ValuePrediction(as_value(likely), min(likely.values()))
 
 
 class AttributeProbe:
@@ -125,7 +125,12 @@ class AttributeProbe:
     """
 
     def __init__(
-        self, schema: CatalogSchema, take: Take, train: Stated, validation: Stated, absent: bool
+        self,
+        schema: CatalogSchema,
+        take: Take,
+        train: StatedProducts,
+        validation: StatedProducts,
+        absent: bool,
     ) -> None:
         self._take = take
         self._heads: dict[str, _Heads] = {}
@@ -134,9 +139,9 @@ class AttributeProbe:
             if heads is not None:
                 self._heads[name] = heads
 
-    def answers(self, positions: Ints, categories: Sequence[str]) -> list[dict[str, Answer]]:
+    def answers(self, positions: Ints, categories: Sequence[str]) -> list[dict[str, ValuePrediction]]:
         """Attribute to answer for each product; without an entry where nothing was learned."""
-        out: list[dict[str, Answer]] = [{} for _ in categories]
+        out: list[dict[str, ValuePrediction]] = [{} for _ in categories]
         for category, heads in self._heads.items():
             at = [i for i, name in enumerate(categories) if name == category]
             if at:
@@ -146,7 +151,7 @@ class AttributeProbe:
         return out
 
 
-def _classes(category: Category, stated: Stated, absent: bool) -> dict[_Asked, list[str]]:
+def _classes(category: Category, stated: StatedProducts, absent: bool) -> dict[_Asked, list[str]]:
     """The values of each closed attribute that some listing states, in the schema's order."""
     found: dict[_Asked, list[str]] = {}
     for name, attribute in category.attributes.items():
@@ -159,7 +164,7 @@ def _classes(category: Category, stated: Stated, absent: bool) -> dict[_Asked, l
     return found
 
 
-def _labels(classes: Mapping[_Asked, Sequence[str]], stated: Stated, absent: bool) -> Tensor:
+def _labels(classes: Mapping[_Asked, Sequence[str]], stated: StatedProducts, absent: bool) -> Tensor:
     """Class indices ``[heads, n]``; what is no class of a head is ignored."""
     at: list[dict[str | None, int]] = [{v: i for i, v in enumerate(values)} for values in classes.values()]
     rows = [
@@ -192,11 +197,13 @@ def _minimised(
     optimiser.step(_closure)
 
 
-def _fitted(category: Category, take: Take, train: Stated, validation: Stated, absent: bool) -> _Heads | None:
+def _fitted(
+    category: Category, take: Take, train: StatedProducts, validation: StatedProducts, absent: bool
+) -> _Heads | None:
     """The heads of one category with the decay and the temperature under which validation is likeliest."""
     if len(train.positions) > MOST_ROWS:
         chosen = np.sort(np.random.default_rng(0).permutation(len(train.positions))[:MOST_ROWS])
-        train = Stated(train.positions[chosen], [], [train.attributes[i] for i in chosen])
+        train = StatedProducts(train.positions[chosen], [], [train.attributes[i] for i in chosen])
     classes = _classes(category, train, absent)
     if not classes:
         return None

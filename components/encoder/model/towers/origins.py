@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from components.encoder.model.params import ModelParams, Pretrained, Weights
+from components.encoder.model.params import ModelParams, PretrainedEncoder, Weights
 from components.encoder.model.towers.weights import weights_file
 from components.stage.resume import sha256_file
 
@@ -23,7 +23,7 @@ def origins_of(model: ModelParams) -> Origins:
     }
 
 
-def _of_dual(chosen: Pretrained) -> dict[str, str]:
+def _of_dual(chosen: PretrainedEncoder) -> dict[str, str]:
     kind, _, where = chosen.architecture.partition(":")
     if kind == "local-dir":  # a path of this machine says nothing elsewhere
         architecture = f"folder {Path(where).name}"

@@ -17,7 +17,7 @@ from components.encoder.model.params import (
     EncoderParams,
     ImageTower,
     ModelParams,
-    Pretrained,
+    PretrainedEncoder,
     TrainingParams,
     Weights,
 )
@@ -178,7 +178,7 @@ def _pretrained(params: EncoderParams) -> tuple[Encoder, TextTokenizer]:
     return encoder, open_clip_tokenizer(chosen.architecture)
 
 
-def _seen_as(chosen: Pretrained, made: nn.Module, image_px: int) -> Preprocessing:
+def _seen_as(chosen: PretrainedEncoder, made: nn.Module, image_px: int) -> Preprocessing:
     """What happens to pixels: as given, or as the weights' tag or folder says."""
     import open_clip
 
@@ -186,7 +186,7 @@ def _seen_as(chosen: Pretrained, made: nn.Module, image_px: int) -> Preprocessin
     return Preprocessing(image_px, tuple(chosen.mean or known["mean"]), tuple(chosen.std or known["std"]))
 
 
-def _quick_gelu(chosen: Pretrained, config: Mapping[str, Any]) -> bool:
+def _quick_gelu(chosen: PretrainedEncoder, config: Mapping[str, Any]) -> bool:
     """Whether the weights were trained with OpenAI's activation: as given, or as their tag or folder says."""
     from open_clip.pretrained import get_pretrained_cfg
 
@@ -197,7 +197,7 @@ def _quick_gelu(chosen: Pretrained, config: Mapping[str, Any]) -> bool:
     return bool(of_tag.get("quick_gelu", config.get("quick_gelu", False)))
 
 
-def _open_clip_config(chosen: Pretrained) -> dict[str, Any]:
+def _open_clip_config(chosen: PretrainedEncoder) -> dict[str, Any]:
     """open_clip's description of the model.
 
     Raises:

@@ -11,7 +11,7 @@ from timm.models import group_parameters
 from torch import nn
 
 from components.encoder.model.errors import EncoderConfigurationError
-from components.encoder.model.params import LastBlocks, LoraParams, TrainingParams
+from components.encoder.model.params import LastBlocks, TowerLoraParams, TrainingParams
 from components.encoder.model.towers.dual_encoder import Encoder
 
 
@@ -97,7 +97,7 @@ def silent_adapters(encoder: Encoder) -> set[str]:
     return silent
 
 
-def _adapted(name: str, tower: nn.Module, params: LoraParams) -> Any:
+def _adapted(name: str, tower: nn.Module, params: TowerLoraParams) -> Any:
     from peft import LoraConfig, LoraModel
 
     layers = [

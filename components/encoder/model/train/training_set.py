@@ -54,7 +54,7 @@ def train_rows(
 
 
 @dataclass(frozen=True)
-class Inputs:
+class TrainingInputs:
     """Where a training set's pictures lie, and which encoder reads them, with which parameters.
 
     ``fitted``: heads take their scale from all texts, so that those count, too, which no step will draw.
@@ -70,7 +70,7 @@ class Inputs:
 
 
 def training_set(
-    rows: list[dict[str, Any]], at: np.ndarray[Any, Any], captions: Captions, inputs: Inputs
+    rows: list[dict[str, Any]], at: np.ndarray[Any, Any], captions: Captions, inputs: TrainingInputs
 ) -> TrainingSet:
     """Products of the train split at their positions ``at`` in the catalogue, numbered by group and by type.
 
@@ -91,7 +91,7 @@ def training_set(
     )
 
 
-def _caption_inputs(captions: Captions, topics: np.ndarray[Any, Any], inputs: Inputs) -> TextInputs:
+def _caption_inputs(captions: Captions, topics: np.ndarray[Any, Any], inputs: TrainingInputs) -> TextInputs:
     """Captions as the encoder reads them; a frozen tower does not read what will never be asked for."""
     texts, tuned = captions.texts, inputs.params.training.tune_text
     if tuned or inputs.fitted or len(topics) < 2:
@@ -151,7 +151,7 @@ def make_training_set(
     closed = read_schema(catalogue / "schema.json").closed_attributes()
     queries = train_queries(catalogue, [r["product_id"] for r in train], RELEVANT)
     captions = Captions(train, params.captions, closed, params.training.swapped_captions, queries)
-    inputs = Inputs(pixels, model, params, cache, fitted=True, views=views)
+    inputs = TrainingInputs(pixels, model, params, cache, fitted=True, views=views)
     data = training_set(train, at, captions, inputs)
     fit_heads(model.encoder, data)
     return data, _validation(rows, params, model, data)

@@ -45,7 +45,7 @@ class SplitInputs(NamedTuple):
     pictures: SplitPictures | None
 
 
-class Reader:
+class TowerReader:
     """Reads texts and pictures with the towers that are frozen; what is tuned is read anew in each step.
 
     Raises:
@@ -148,7 +148,7 @@ def make_alignment_set(
     Raises:
         FusionDataError: no train product, or no train query with an answer.
     """
-    rows, reader = read_rows(paths.catalogue), Reader(loaded, fusion, params, paths)
+    rows, reader = read_rows(paths.catalogue), TowerReader(loaded, fusion, params, paths)
     ids = [row["product_id"] for row in split_rows(rows, "train")[0]]
     if not ids:
         raise FusionDataError(
@@ -187,7 +187,7 @@ def fit_fields(towers: AlignedTowers, data: AlignmentData) -> None:
         towers.fields.fit(data.texts.draw(places, None))
 
 
-def _validation(rows: Rows, reader: Reader, now: CurrentVectors) -> Validate | None:
+def _validation(rows: Rows, reader: TowerReader, now: CurrentVectors) -> Validate | None:
     """nDCG@10 of the validation queries among the validation products: by text, and by picture."""
     catalogue: Path = reader.paths.catalogue
     held_out = reader.split(rows, "validation")

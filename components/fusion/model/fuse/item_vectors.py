@@ -15,7 +15,7 @@ from components.encoder.model.features.vector_cache import Vectors
 from components.fusion.model.networks.layers import FusionNetwork
 from components.fusion.model.params import SourceName
 from components.fusion.model.sources.bm25 import Bm25, Scores
-from components.fusion.model.sources.evidence import UNSEEN, Evidence, Flags
+from components.fusion.model.sources.evidence import UNSEEN, Flags, SourceScores
 from components.fusion.model.towers.towers import Items
 
 
@@ -45,7 +45,7 @@ def gate_weights(network: FusionNetwork, items: Items) -> Vectors | None:
     return None if gates is None else gates.cpu().numpy()
 
 
-class Asked(NamedTuple):
+class QueryInputs(NamedTuple):
     """Queries, as the sources read them.
 
     Attributes:
@@ -60,11 +60,11 @@ class Asked(NamedTuple):
     types: Scores | None = None
 
     @classmethod
-    def of(cls, vectors: Vectors, texts: Sequence[str], index: Bm25) -> Asked:
+    def of(cls, vectors: Vectors, texts: Sequence[str], index: Bm25) -> QueryInputs:
         """Queries of ``texts`` asked of the products of an index."""
         return cls(vectors, index.scores(texts), index.known_share(texts))
 
-    def typed(self, types: QueryTypes, log_probabilities: Scores, items: Items) -> Asked:
+    def typed(self, types: QueryTypes, log_probabilities: Scores, items: Items) -> QueryInputs:
         """The same with the types of ``items``."""
         return self._replace(types=type_scores(types, log_probabilities, items))
 
@@ -75,7 +75,7 @@ def type_scores(types: QueryTypes, log_probabilities: Scores, items: Items) -> S
     return types.of_types(log_probabilities, [row["product_type"] if there else None for row, there in told])
 
 
-def evidence_of(asked: Asked, items: Items, vectors: Vectors) -> Evidence:
+def evidence_of(asked: QueryInputs, items: Items, vectors: Vectors) -> SourceScores:
     """What every source says of products with the fused ``vectors [N, D]``."""
     queries, lexical, known, types = asked
     seen = items.has_text | items.has_image
@@ -87,4 +87,4 @@ def evidence_of(asked: Asked, items: Items, vectors: Vectors) -> Evidence:
     sees["lexical"] = items.has_text
     if types is not None:
         scores["type"], sees["type"] = types, items.has_text
-    return Evidence(queries, known, scores, sees)
+    return SourceScores(queries, known, scores, sees)

@@ -13,7 +13,7 @@ from components.fusion.model.fuse.training_set import HeldOutSplit, make_fuse_da
 from components.fusion.model.networks.files import TrainedNetwork, save_network
 from components.fusion.model.networks.layers import FusionNetwork, create_network
 from components.fusion.model.params import FuseParams, FusionParams, NetworkName
-from components.fusion.model.sources.teach import Taught, teach_gate
+from components.fusion.model.sources.teach import TaughtGate, teach_gate
 from components.fusion.model.towers.aligned import load_towers
 from components.fusion.model.towers.towers import Towers
 from components.stage.files.publish import published, write_text
@@ -82,7 +82,7 @@ def _taught(
     types: QueryTypes | None,
     params: Fuse,
     record: Record,
-) -> Taught | None:
+) -> TaughtGate | None:
     """The gate above a trained network, if it is asked for and pays, and what validation says of both."""
     if held_out is None or params.fuse.gate is None:
         return None

@@ -19,7 +19,7 @@ FLAT = 1e-6  # a spread of scores below it is none
 
 
 @dataclass(frozen=True)
-class Evidence:
+class SourceScores:
     """Scores of every source.
 
     Attributes:
@@ -33,7 +33,7 @@ class Evidence:
     scores: dict[SourceName, Scores]
     sees: dict[SourceName, Flags]
 
-    def of(self, places: npt.NDArray[np.int64]) -> Evidence:
+    def of(self, places: npt.NDArray[np.int64]) -> SourceScores:
         """That of some products."""
         scores = {name: scores[:, places] for name, scores in self.scores.items()}
         sees = {name: there[places] for name, there in self.sees.items()}
@@ -62,7 +62,7 @@ class Candidates:
     facts: Scores
 
 
-def candidates(evidence: Evidence, sources: Sequence[SourceName], depth: int) -> Candidates:
+def candidates(evidence: SourceScores, sources: Sequence[SourceName], depth: int) -> Candidates:
     """The ``depth`` best products of the fused vectors and the ``depth`` best of BM25, where it is a source.
 
     An index of vectors and an index of words can both give these, however large the catalogue. That scores

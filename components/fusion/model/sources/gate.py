@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from components.fusion.model.params import SourceName
 from components.fusion.model.sources.bm25 import Scores
-from components.fusion.model.sources.evidence import Candidates, Evidence, candidates
+from components.fusion.model.sources.evidence import Candidates, SourceScores, candidates
 
 ABOVE = 2.0  # between the lowest candidate and the others, whose scores are cosines
 
@@ -58,14 +58,14 @@ class SourceGate(nn.Module):
         total: Tensor = plain + self.second(torch.tanh(self.first(scores)))[..., 0]
         return total * self.scale.exp()
 
-    def rank(self, evidence: Evidence) -> Scores:
+    def rank(self, evidence: SourceScores) -> Scores:
         """``[Q, N]``: candidates by the mixture, and below them all others by their fused vectors."""
         found = candidates(evidence, self.sources, self.depth)
         with torch.inference_mode():
             mixed = self(*tensors(found, evidence)).cpu().numpy()
         return placed(found, mixed, evidence)
 
-    def source_weights(self, evidence: Evidence) -> Scores:
+    def source_weights(self, evidence: SourceScores) -> Scores:
         """``[Q, S]``: how much each source counts for each query."""
         found = candidates(evidence, self.sources, self.depth)
         _, queries, facts = tensors(found, evidence)
@@ -74,14 +74,14 @@ class SourceGate(nn.Module):
         return weights
 
 
-def tensors(found: Candidates, evidence: Evidence) -> tuple[Tensor, Tensor, Tensor]:
+def tensors(found: Candidates, evidence: SourceScores) -> tuple[Tensor, Tensor, Tensor]:
     """Scores ``[Q, W, S]``, query vectors ``[Q, D]`` and facts ``[Q, S + 1]``."""
     arrays = (found.scores, evidence.queries, found.facts)
     scores, queries, facts = (torch.from_numpy(np.ascontiguousarray(a, np.float32)) for a in arrays)
     return scores, queries, facts
 
 
-def placed(found: Candidates, mixed: Scores, evidence: Evidence) -> Scores:
+def placed(found: Candidates, mixed: Scores, evidence: SourceScores) -> Scores:
     """``[Q, N]`` from the candidates' scores ``[Q, W]``."""
     out = np.array(evidence.scores["fused"], dtype=np.float32)
     lowest = np.where(found.chosen, mixed, np.inf).min(axis=1, keepdims=True)

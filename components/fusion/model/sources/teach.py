@@ -17,14 +17,14 @@ from torch import Tensor
 from components.encoder.model.features.held_out import Task
 from components.fusion.model.params import GateParams
 from components.fusion.model.sources.bm25 import Scores
-from components.fusion.model.sources.evidence import Candidates, Evidence, candidates
+from components.fusion.model.sources.evidence import Candidates, SourceScores, candidates
 from components.fusion.model.sources.gate import SourceGate, placed, tensors
 from components.retrieval.metrics import judge, ndcg_at
 from components.retrieval.ranking import top_k
 
 
 @dataclass(frozen=True)
-class Taught:
+class TaughtGate:
     """A gate, and what it is worth on validation queries that did not teach it.
 
     Attributes:
@@ -49,7 +49,7 @@ def _gains(task: Task, found: Candidates, products: int) -> Tensor:
 class Teacher:
     """Lists of candidates with their gains; one gate per call of ``teach``."""
 
-    def __init__(self, evidence: Evidence, task: Task, params: GateParams, seed: int) -> None:
+    def __init__(self, evidence: SourceScores, task: Task, params: GateParams, seed: int) -> None:
         self.evidence, self.params, self.seed = evidence, params, seed
         self.found = candidates(evidence, params.sources, params.depth)
         self._scores, self._queries, self._facts = tensors(self.found, evidence)
@@ -101,7 +101,7 @@ def cross_validated(teacher: Teacher, folds: int) -> Scores:
     return placed(teacher.found, mixed, teacher.evidence)
 
 
-def teach_gate(evidence: Evidence, task: Task, params: GateParams, seed: int) -> Taught:
+def teach_gate(evidence: SourceScores, task: Task, params: GateParams, seed: int) -> TaughtGate:
     """The gate for a network's products; none unless it beats the fused vectors on queries held out of it."""
 
     def _ndcg(scores: Scores) -> float:
@@ -109,8 +109,8 @@ def teach_gate(evidence: Evidence, task: Task, params: GateParams, seed: int) ->
 
     vectors = _ndcg(evidence.scores["fused"])
     if len(task.texts) < 2 * params.folds:
-        return Taught(None, vectors, vectors)
+        return TaughtGate(None, vectors, vectors)
     teacher = Teacher(evidence, task, params, seed)
     mixture = _ndcg(cross_validated(teacher, params.folds))
     gate = teacher.teach(np.arange(len(task.texts))) if mixture > vectors else None
-    return Taught(gate, vectors, mixture)
+    return TaughtGate(gate, vectors, mixture)

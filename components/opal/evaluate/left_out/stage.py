@@ -16,7 +16,7 @@ import torch
 
 from components.catalog.format.attributes import Attributes
 from components.catalog.format.schema import CatalogSchema, Category, read_schema
-from components.encoder.model.features.attribute_probe import AttributeProbe, Stated
+from components.encoder.model.features.attribute_probe import AttributeProbe, StatedProducts
 from components.encoder.model.features.rows import read_rows
 from components.opal.evaluate.listings.answers import Asking
 from components.opal.evaluate.listings.evaluation import ListingEvaluation
@@ -77,10 +77,12 @@ def probe_of_others(
 ) -> list[Listing]:
     """The likeliest values by a linear probe that learned from other categories."""
 
-    def _stated(split: str) -> Stated:
+    def _stated(split: str) -> StatedProducts:
         at = refined_positions(known.rows, known.refined, split, ())
         categories = [known.rows[i]["category"] for i in at]
-        return Stated(at, categories, [known.refined[known.rows[i]["product_id"]].attributes for i in at])
+        return StatedProducts(
+            at, categories, [known.refined[known.rows[i]["product_id"]].attributes for i in at]
+        )
 
     categories = [target.category for target in held_out.targets]
     only = schema.model_copy(update={"categories": {categories[0]: schema.categories[categories[0]]}})

@@ -11,7 +11,7 @@ from components.catalog.format.schema import CatalogSchema
 from components.encoder.model.crops.grounding_file import BY_CATEGORY, read_grounding
 from components.encoder.model.features.rows import read_rows
 from components.opal.evaluate.listings.held_out import HeldOutListings
-from components.opal.model.certainty.abstain import Stated, about_point, threshold_of, without_doubtful
+from components.opal.model.certainty.abstain import StatedAnswer, about_point, threshold_of, without_doubtful
 from components.opal.model.certainty.certainty import Certainty
 from components.opal.model.language.listing_model import ListingModel
 from components.opal.model.language.pictures import pictures_of
@@ -22,13 +22,13 @@ from components.stage.paths import Paths
 USUAL_POINT = DescribeParams()  # of a profile that says nothing else
 
 
-class Described(NamedTuple):
+class DescribedAnswers(NamedTuple):
     """What ``vitrine describe`` would leave of answers, and a sentence on what it leaves out.
 
     ``boxes``: x0 y0 x1 y1 of each photo that was read, None of a whole one; empty where all are whole.
     """
 
-    stated: list[Stated]
+    stated: list[StatedAnswer]
     point: str
     boxes: Sequence[Sequence[float] | None] = ()
 
@@ -38,7 +38,7 @@ class Written(NamedTuple):
 
     free: list[Generated]
     held: list[Generated]
-    described: Described
+    described: DescribedAnswers
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Asking:
         categories: Sequence[str],
         generator: ListingGenerator,
         certainty: Certainty | None,
-    ) -> Described:
+    ) -> DescribedAnswers:
         """As ``vitrine describe`` states them; whether a photo is unlike all others is not asked here."""
         asked = self.point.precision, self.point.completion
         least = 0.0 if certainty is None else threshold_of(certainty, *asked)
@@ -101,4 +101,4 @@ class Asking:
             without_doubtful([one], least, [False], partial(generator.titled, category))[0]
             for one, category in zip(held, categories, strict=True)
         ]
-        return Described(stated, about_point(certainty, *asked))
+        return DescribedAnswers(stated, about_point(certainty, *asked))

@@ -15,7 +15,7 @@ import pyarrow as pa
 from components.catalog.format.attributes import pairs
 from components.catalog.format.records import PAIRS
 from components.catalog.format.schema import CatalogSchema
-from components.opal.evaluate.listings.answers import Described
+from components.opal.evaluate.listings.answers import DescribedAnswers
 from components.opal.evaluate.listings.held_out import HeldOutListings
 from components.opal.evaluate.listings.macro_f1 import (
     Counts,
@@ -64,14 +64,14 @@ COMPARED = (
 
 
 @dataclass
-class Measured:
+class VariantResult:
     """One variant in one mode: values per product, and counts per attribute."""
 
     counts: Counts
     values: dict[str, Floats] = field(default_factory=dict)
 
 
-def _shown(described: Described, i: int) -> dict[str, Any]:
+def _shown(described: DescribedAnswers, i: int) -> dict[str, Any]:
     """Columns ``SHOWN`` of a product: what is stated, how sure of what is left out, and what was read."""
     one = described.stated[i]
     title = one.generated.listing.title if one.generated.listing else ""
@@ -102,7 +102,7 @@ class ListingEvaluation:
     ) -> None:
         self.held_out, self.schema, self.seed, self.samples = held_out, schema, seed, samples
         self.compared = compared
-        self.measured: dict[str, dict[str, Measured]] = {}
+        self.measured: dict[str, dict[str, VariantResult]] = {}
         self.pretrained: dict[str, bool] = {}
         self.ranked: dict[str, Ranked] = {}
         self._described: set[str] = set()
@@ -116,7 +116,7 @@ class ListingEvaluation:
         pretrained: bool | None = None,
         *,
         also: Mapping[str, Floats] = MappingProxyType({}),
-        described: Described | None = None,
+        described: DescribedAnswers | None = None,
     ) -> None:
         """Measure one variant. ``pretrained`` is recorded for rows whose meaning hangs on it.
 
@@ -136,10 +136,10 @@ class ListingEvaluation:
             row = self._row(variant, i, target, raw[i], constrained[i])
             self._rows.append(row | (_shown(described, i) if described else {}))
 
-    def _measure(self, generated: Sequence[Generated]) -> Measured:
+    def _measure(self, generated: Sequence[Generated]) -> VariantResult:
         listings = [g.listing for g in generated]
         counts = count_values(self.held_out.targets, listings)
-        return Measured(counts, product_measures(self.schema, self.held_out.targets, listings))
+        return VariantResult(counts, product_measures(self.schema, self.held_out.targets, listings))
 
     def _row(
         self, variant: str, i: int, target: Target, raw: Generated, constrained: Generated
@@ -269,7 +269,7 @@ class ListingEvaluation:
         found = None if first is None or second is None else self._paired(first, second)
         return [{"metric": "no_wrong_value", "a": a, "b": b, **found}] if found else []
 
-    def _macro_test(self, a: Measured, b: Measured) -> dict[str, Any]:
+    def _macro_test(self, a: VariantResult, b: VariantResult) -> dict[str, Any]:
         groups = self.held_out.groups
         pair = [by_group(a.counts, groups)], [by_group(b.counts, groups)]
         return macro_f1_test(*pair, self.seed, self.samples).model_dump()

@@ -10,7 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from components.catalog.format.schema import CatalogSchema
-from components.encoder.model.features.attribute_probe import ABSENT, Answer, AttributeProbe, Stated
+from components.encoder.model.features.attribute_probe import (
+    ABSENT,
+    AttributeProbe,
+    StatedProducts,
+    ValuePrediction,
+)
 from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.features.picture_features import FeatureCache
 from components.encoder.model.towers.files import load_encoder
@@ -45,11 +50,11 @@ def refined_positions(
 
 def _refined(
     rows: Sequence[dict[str, Any]], refined: dict[str, Listing], split: str, without: Collection[str]
-) -> Stated:
+) -> StatedProducts:
     """What the refined listings of one split state; products ``without`` are left out."""
     at = refined_positions(rows, refined, split, without)
     attributes = [refined[rows[i]["product_id"]].attributes for i in at]
-    return Stated(at, [rows[i]["category"] for i in at], attributes)
+    return StatedProducts(at, [rows[i]["category"] for i in at], attributes)
 
 
 class Known(NamedTuple):
@@ -91,5 +96,5 @@ def probed(
     )
 
 
-def _sure(answers: Mapping[str, Answer]) -> dict[str, float]:
+def _sure(answers: Mapping[str, ValuePrediction]) -> dict[str, float]:
     return {name: answer.probability for name, answer in answers.items()}

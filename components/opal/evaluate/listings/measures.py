@@ -37,7 +37,7 @@ class Target:
         return [(n, value) for n, value in said if self.complete or n in self.listing.attributes]
 
 
-class Comparison(NamedTuple):
+class ListingComparison(NamedTuple):
     """One product's listing beside the truth, and how many of its values are right, wrong and missed.
 
     A stated value is right or wrong; a true value that is not stated, or stated wrongly, is missed. What
@@ -57,30 +57,30 @@ class Comparison(NamedTuple):
         return self.listing.title if self.listing else ""
 
 
-def compare(schema: CatalogSchema, target: Target, listing: Listing | None) -> Comparison:
+def compare(schema: CatalogSchema, target: Target, listing: Listing | None) -> ListingComparison:
     """Hold a listing against the truth, value by value."""
     truth, said = set(facts(target.listing.attributes)), set(target.judged(listing))
     right = len(truth & said)
-    return Comparison(schema, target, listing, right, len(said) - right, len(truth) - right)
+    return ListingComparison(schema, target, listing, right, len(said) - right, len(truth) - right)
 
 
 def _ratio(part: float, whole: float) -> float:
     return part / whole if whole else NAN
 
 
-def valid(found: Comparison) -> float:
+def valid(found: ListingComparison) -> float:
     """Whether it is a JSON listing within its category's schema; a missing value is allowed."""
     if found.listing is None:
         return 0.0
     return float(not schema_problems(found.schema, found.target.category, found.listing, require=False))
 
 
-def correct(found: Comparison) -> float:
+def correct(found: ListingComparison) -> float:
     """Whether it is valid, states something, and nothing wrong."""
     return valid(found) if found.right and not found.wrong else 0.0
 
 
-def completion_rate(found: Comparison) -> float:
+def completion_rate(found: ListingComparison) -> float:
     """Share of the true values in whose place something is stated, rightly or not.
 
     An attribute of several true values counts as often, as far as so many are stated.
@@ -90,39 +90,39 @@ def completion_rate(found: Comparison) -> float:
     return _ratio(stated, len(facts(known)))
 
 
-def precision(found: Comparison) -> float:
+def precision(found: ListingComparison) -> float:
     """Share of the stated values that are right."""
     return _ratio(found.right, found.right + found.wrong)
 
 
-def hallucination_rate(found: Comparison) -> float:
+def hallucination_rate(found: ListingComparison) -> float:
     """Share of the stated values that are wrong."""
     return _ratio(found.wrong, found.right + found.wrong)
 
 
-def attribute_f1(found: Comparison) -> float:
+def attribute_f1(found: ListingComparison) -> float:
     """Harmonic mean of precision and recall of the values."""
     return _ratio(2 * found.right, 2 * found.right + found.wrong + found.missed)
 
 
-def type_accuracy(found: Comparison) -> float:
+def type_accuracy(found: ListingComparison) -> float:
     """Whether the product type that is stated is the product's; not defined where none is stated."""
     said, true = found.listing.product_type if found.listing else "", found.target.listing.product_type
     return float(said == true) if said and true else NAN
 
 
-def title_rouge_l(found: Comparison) -> float:
+def title_rouge_l(found: ListingComparison) -> float:
     """ROUGE-L F1 of the title (Lin 2004, by rouge-score), 0..1."""
     return _title_scores(found)[0]
 
 
-def title_bleu(found: Comparison) -> float:
+def title_bleu(found: ListingComparison) -> float:
     """Sentence BLEU of the title (sacrebleu, effective order), 0..1."""
     return _title_scores(found)[1]
 
 
 # What is measured of each product; NaN where a measure is not defined (nothing stated, nothing to state).
-MEASURES: tuple[Callable[[Comparison], float], ...] = (
+MEASURES: tuple[Callable[[ListingComparison], float], ...] = (
     valid,
     correct,
     completion_rate,
@@ -143,7 +143,7 @@ def product_measures(
     return {m.__name__: np.array([m(found) for found in compared], np.float64) for m in MEASURES}
 
 
-def _title_scores(found: Comparison) -> tuple[float, float]:
+def _title_scores(found: ListingComparison) -> tuple[float, float]:
     expected = found.target.listing.title
     return _scores(expected.casefold(), found.title.casefold()) if expected.strip() else (NAN, NAN)
 

@@ -14,7 +14,7 @@ from components.catalog.format.schema import CatalogSchema
 from components.encoder.model.features.picture_features import FeatureCache
 from components.opal.evaluate.listings.measures import Target
 from components.opal.model.certainty.certainty import Certainty
-from components.opal.model.certainty.measure import Asked, learn_certainty, usual_of
+from components.opal.model.certainty.measure import JudgedProducts, learn_certainty, usual_of
 from components.opal.model.listing_text import Listing, answer_text
 from components.opal.model.writing.generate import Generated
 
@@ -109,7 +109,7 @@ def calibrated_on(
     """
     chosen = [rows[i] for i in positions]
     listings = [refined[row["product_id"]] for row in chosen]
-    return Certainty(learn_certainty(seen, Asked(chosen, listings, usual_of(rows, refined))))
+    return Certainty(learn_certainty(seen, JudgedProducts(chosen, listings, usual_of(rows, refined))))
 
 
 def as_generated(

@@ -19,7 +19,7 @@ from components.opal.evaluate.listings.evaluation import (
     RELIANCE,
     Floats,
     ListingEvaluation,
-    Measured,
+    VariantResult,
     prefixed,
 )
 from components.opal.evaluate.listings.held_out import read_held_out_listings
@@ -102,7 +102,9 @@ class StudyEvaluation:
         """Name of a row in one seed; the baseline trains nothing, and is the same in all."""
         return row_name(row, seed) if row in (*TRAINED, CONTROL) else row
 
-    def _test(self, metric: str, a: Sequence[Measured], b: Sequence[Measured]) -> dict[str, Any] | None:
+    def _test(
+        self, metric: str, a: Sequence[VariantResult], b: Sequence[VariantResult]
+    ) -> dict[str, Any] | None:
         """Paired over groups of products, drawn alike for every seed; None if nothing is defined."""
         if metric == MACRO:
             first, second = ([by_group(m.counts, self.groups) for m in side] for side in (a, b))
@@ -157,7 +159,7 @@ class StudyEvaluation:
         """Row -> metric -> {value, low, high, n}."""
         return {name: self._figures(name, both) for name, both in self.evaluation.measured.items()}
 
-    def _figures(self, name: str, both: Mapping[str, Measured]) -> dict[str, Any]:
+    def _figures(self, name: str, both: Mapping[str, VariantResult]) -> dict[str, Any]:
         """Figures of one row in both ways of decoding."""
         out: dict[str, Any] = {}
         for mode, measured in both.items():

@@ -16,7 +16,7 @@ Titled = Callable[[Listing], Listing]
 
 
 @dataclass(frozen=True)
-class Stated:
+class StatedAnswer:
     """An answer without its doubtful values.
 
     ``left_out`` is attribute to the probability of the value that was not stated. ``unlike``: the picture is
@@ -69,7 +69,7 @@ def about_point(certainty: Certainty | None, precision: float | None, completion
 
 def without_doubtful(
     generated: Sequence[Generated], threshold: float, unlike: Sequence[bool], titled: Titled
-) -> list[Stated]:
+) -> list[StatedAnswer]:
     """Leave out every value whose probability is below ``threshold``, and all where a picture is ``unlike``.
 
     Args:
@@ -80,9 +80,9 @@ def without_doubtful(
     return [_kept(one, threshold, bool(flag), titled) for one, flag in pairs]
 
 
-def _kept(one: Generated, threshold: float, unlike: bool, titled: Titled) -> Stated:
+def _kept(one: Generated, threshold: float, unlike: bool, titled: Titled) -> StatedAnswer:
     if one.listing is None:
-        return Stated(one, unlike=unlike)
+        return StatedAnswer(one, unlike=unlike)
     said, sure = one.listing.attributes, one.confidence
     kept = {n: v for n, v in said.items() if not unlike and sure.get(n, 0.0) >= threshold}
     left_out = {name: sure.get(name, 0.0) for name in said if name not in kept}
@@ -94,7 +94,7 @@ def _kept(one: Generated, threshold: float, unlike: bool, titled: Titled) -> Sta
     if left_out:  # what is not stated is no part of the title either
         listing = titled(listing)
     text = compact_json({**_without(one.text, left_out), "title": listing.title})
-    return Stated(replace(one, listing=listing, text=text, confidence=confidence), left_out, unlike)
+    return StatedAnswer(replace(one, listing=listing, text=text, confidence=confidence), left_out, unlike)
 
 
 def _without(text: str, left_out: Mapping[str, float]) -> dict[str, object]:

@@ -34,7 +34,7 @@ Titled = Callable[[str, Listing], Listing]
 SAID_TYPE = "type"  # among the confidences of an answer, unless an attribute is called so
 
 
-class Measured(Params):
+class CalibrationSample(Params):
     """What the calibration was learned from: validation products, judged against refined listings."""
 
     products: NonNegativeInt = 0
@@ -49,7 +49,7 @@ class CertaintyFile(Params):
     format: Literal[1] = FORMAT
     calibration: Calibration = Calibration()
     curve: Curve = Curve()
-    measured: Measured = Measured()
+    measured: CalibrationSample = CalibrationSample()
     # a picture more unlike the training pictures than this is described by nothing; null: not measured
     most_unlike: NonNegativeFloat | None = None
 

@@ -21,15 +21,15 @@ from components.encoder.model.features.rows import read_rows
 from components.opal.model.certainty.calibration import Value, fit_calibration
 from components.opal.model.certainty.certainty import (
     TYPE,
+    CalibrationSample,
     Certainty,
     CertaintyFile,
-    Measured,
     likelier,
     values_of,
     with_others,
 )
 from components.opal.model.certainty.likeness import PICTURES, Likeness
-from components.opal.model.certainty.promise import Curve, Judged, risk_curve
+from components.opal.model.certainty.promise import Curve, JudgedValues, risk_curve
 from components.opal.model.language.listing_model import ListingModel
 from components.opal.model.language.pictures import catalogue_pixels, pictures_of, tower_of
 from components.opal.model.language.vision_tower import EncoderVisionTower
@@ -60,7 +60,7 @@ def measure_certainty(
         generator = ListingGenerator(model, note, schema, decoding)
         categories = [rows[i]["category"] for i in at]
         _, generated = generator.both(pictures.take(at), categories, what="certainty")
-    asked = Asked(
+    asked = JudgedProducts(
         [rows[i] for i in at], [refined[rows[i]["product_id"]] for i in at], usual_of(rows, refined)
     )
     certainty = learn_certainty(generated, asked)
@@ -74,7 +74,7 @@ def measure_certainty(
     return _with_pictures(certainty, features, drawn, params.usual_share)
 
 
-class Asked(NamedTuple):
+class JudgedProducts(NamedTuple):
     """Products that answers are about, with their refined listings."""
 
     rows: Rows
@@ -94,7 +94,7 @@ def usual_of(rows: Rows, refined: Mapping[str, Listing]) -> Usual:
     return {key: names for key, names in stated.items() if count[key] >= ENOUGH}
 
 
-def learn_certainty(generated: Sequence[Generated], asked: Asked) -> CertaintyFile:
+def learn_certainty(generated: Sequence[Generated], asked: JudgedProducts) -> CertaintyFile:
     """Calibration and curve from answers about products with refined listings."""
     values = judged_values(generated, asked)
     judged = [value for value in values if value.right is not None]
@@ -105,9 +105,9 @@ def learn_certainty(generated: Sequence[Generated], asked: Asked) -> CertaintyFi
     fields = sum(len(facts(listing.attributes)) for listing in asked.refined)
     chosen = np.array([chance for _, chance in known], np.float64)
     units = [value.group for value, _ in known]
-    curve: Curve = risk_curve(Judged(chosen, wrong, units, fields))
+    curve: Curve = risk_curve(JudgedValues(chosen, wrong, units, fields))
     groups = len(set(units))
-    measured = Measured(
+    measured = CalibrationSample(
         products=len(asked.rows),
         groups=groups,
         values=len(known),
@@ -116,7 +116,7 @@ def learn_certainty(generated: Sequence[Generated], asked: Asked) -> CertaintyFi
     return CertaintyFile(calibration=calibration, curve=curve, measured=measured)
 
 
-def judged_values(generated: Sequence[Generated], asked: Asked) -> list[Value]:
+def judged_values(generated: Sequence[Generated], asked: JudgedProducts) -> list[Value]:
     """Every stated value, held against the refined listing of its product."""
     out = []
     for one, row, listing in zip(generated, asked.rows, asked.refined, strict=True):

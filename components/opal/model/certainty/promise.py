@@ -71,7 +71,7 @@ class Curve(Params):
         return next((threshold for threshold, filled in points if filled >= completion), 0.0)
 
 
-class Judged(NamedTuple):
+class JudgedValues(NamedTuple):
     """Values that can be told right from wrong, with the probability that they are right."""
 
     chance: Floats
@@ -80,7 +80,7 @@ class Judged(NamedTuple):
     fields: int  # that could have been filled
 
 
-def risk_curve(judged: Judged) -> Curve:
+def risk_curve(judged: JudgedValues) -> Curve:
     """The curve of judged values; without any it is empty, and nothing can be promised."""
     n = len(judged.chance)
     if not n:

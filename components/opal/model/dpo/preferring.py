@@ -15,8 +15,8 @@ from components.opal.model.dpo.trainer import PreferenceTrainer, Terms
 from components.opal.model.errors import ListingDataError
 from components.opal.model.language.listing_model import ListingModel
 from components.opal.model.params import DpoParams
-from components.opal.model.preferences.pairs import Pair, check_pairs
-from components.opal.model.train.run import Run
+from components.opal.model.preferences.pairs import PreferencePair, check_pairs
+from components.opal.model.train.run import TuningRun
 from components.opal.model.train.trainer_setup import (
     Checkpoints,
     Pictures,
@@ -24,7 +24,7 @@ from components.opal.model.train.trainer_setup import (
     common_arguments,
     lora_config,
 )
-from components.opal.model.train.tuned_model import Tuned, trained
+from components.opal.model.train.tuned_model import TunedModel, trained
 from components.opal.model.writing.conversation import Conversation, check_lengths
 from components.opal.model.writing.ready_tokens import as_images
 
@@ -42,7 +42,7 @@ CURVES = {
 }
 
 
-def ordered_pairs(pairs: Sequence[Pair], needed: int, seed: int) -> list[Pair]:
+def ordered_pairs(pairs: Sequence[PreferencePair], needed: int, seed: int) -> list[PreferencePair]:
     """The pairs of every step: shuffled epochs, each a function of (seed, epoch)."""
     epochs = -(-needed // len(pairs))
     order = [np.random.default_rng([seed, epoch]).permutation(len(pairs)) for epoch in range(epochs)]
@@ -50,7 +50,7 @@ def ordered_pairs(pairs: Sequence[Pair], needed: int, seed: int) -> list[Pair]:
 
 
 def preference_dataset(
-    pairs: Sequence[Pair], positions: Mapping[str, int], conversation: Conversation
+    pairs: Sequence[PreferencePair], positions: Mapping[str, int], conversation: Conversation
 ) -> Dataset:
     """TRL's preference rows; ``position`` is the row of the product, whose picture comes with the batch."""
     return Dataset.from_dict(
@@ -63,7 +63,7 @@ def preference_dataset(
     )
 
 
-def other_products(pairs: Sequence[Pair], positions: Mapping[str, int], seed: int) -> list[int]:
+def other_products(pairs: Sequence[PreferencePair], positions: Mapping[str, int], seed: int) -> list[int]:
     """For each pair the row of another product that is listed otherwise, drawn once a product.
 
     Of its category, or where there is none of any; empty where all products are listed alike.
@@ -91,11 +91,11 @@ def loss_terms(params: DpoParams) -> dict[str, list[Any]]:
 
 def prefer(
     model: ListingModel,
-    pairs: Sequence[Pair],
+    pairs: Sequence[PreferencePair],
     positions: Mapping[str, int],
     pictures: Pictures,
-    run: Run[DpoParams],
-) -> Tuned:
+    run: TuningRun[DpoParams],
+) -> TunedModel:
     """Train towards the chosen answers, or go on from the newest checkpoint of ``run``.
 
     The reference is the model before the first step. What it thinks of each answer is computed once, or
@@ -144,7 +144,7 @@ def prefer(
 
 def _check(
     model: ListingModel,
-    pairs: Sequence[Pair],
+    pairs: Sequence[PreferencePair],
     positions: Mapping[str, int],
     pictures: Pictures,
     conversation: Conversation,

@@ -20,8 +20,8 @@ from components.opal.model.language.files import GROUNDER, load_listing_model, r
 from components.opal.model.language.pictures import pictures_of
 from components.opal.model.listings import read_parquet
 from components.opal.model.params import DpoParams, ListingParams
-from components.opal.model.preferences.pairs import Pair
-from components.opal.model.train.run import Run, resume_of
+from components.opal.model.preferences.pairs import PreferencePair
+from components.opal.model.train.run import TuningRun, resume_of
 from components.opal.model.train.tuned_model import Published, publish
 from components.stage.params import Params
 from components.stage.paths import Paths
@@ -45,14 +45,14 @@ class Blocks(Params):
     dpo: DpoParams
 
 
-def read_pairs(folder: Path) -> list[Pair]:
+def read_pairs(folder: Path) -> list[PreferencePair]:
     """The pairs of ``pairs.parquet``.
 
     Raises:
         ListingDataError: missing or unreadable.
     """
     rows = read_parquet(folder / "pairs.parquet", COLUMNS)
-    return [Pair(**{**row, "checks": tuple(row["checks"] or ())}) for row in rows]
+    return [PreferencePair(**{**row, "checks": tuple(row["checks"] or ())}) for row in rows]
 
 
 def _mean(rows: Sequence[dict[str, float]], name: str) -> float:
@@ -73,7 +73,7 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
         positions = {row["product_id"]: i for i, row in enumerate(read_rows(paths.catalogue))}
         pictures = pictures_of(model.model, note, paths)
         inputs = (paths.catalogue, paths.preferences, start)
-        course = Run(dpo, params.listing, resume_of(record.stage, params, inputs))
+        course = TuningRun(dpo, params.listing, resume_of(record.stage, params, inputs))
     with record.timed("train"):
         done = prefer(model, pairs, positions, pictures.take, course)
     folder, curves = paths.listing / params.variant, paths.plots / f"{params.variant}.csv"

@@ -29,14 +29,14 @@ from components.opal.model.language.pictures import catalogue_pixels
 from components.opal.model.listing_text import Listing, question
 from components.opal.model.listings import left_to_preferences, refined_listings
 from components.opal.model.params import GrpoParams, ListingParams
-from components.opal.model.train.run import Run, resume_of
+from components.opal.model.train.run import TuningRun, resume_of
 from components.opal.model.train.trainer_setup import (
     Checkpoints,
     ExactResume,
     common_arguments,
     lora_config,
 )
-from components.opal.model.train.tuned_model import Published, Tuned, publish, trained
+from components.opal.model.train.tuned_model import Published, TunedModel, publish, trained
 from components.stage.params import Params
 from components.stage.paths import Paths
 from components.stage.record import Record
@@ -104,8 +104,8 @@ class PractisingTrainer(ExactResume, GRPOTrainer):
 
 
 def practise(
-    model: ListingModel, photos: Photos, rewards: Any, most_new: int, course: Run[GrpoParams]
-) -> Tuned:
+    model: ListingModel, photos: Photos, rewards: Any, most_new: int, course: TuningRun[GrpoParams]
+) -> TunedModel:
     """Sample, judge and learn, or go on from the newest checkpoint of ``course``.
 
     Args:
@@ -147,7 +147,7 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
         photos = Photos(paths, note, grpo)
         schema = arranged(read_schema(paths.catalogue / "schema.json"), note["attributes"])
         inputs = (paths.catalogue, paths.refined, start)
-        course = Run(grpo, params.listing, resume_of(record.stage, params, inputs))
+        course = TuningRun(grpo, params.listing, resume_of(record.stage, params, inputs))
     with record.timed("train"):
         rewards = photos.rewards(schema, grpo.penalty)
         done = practise(model, photos, rewards, note["max_new_tokens"], course)

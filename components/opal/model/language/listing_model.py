@@ -50,7 +50,7 @@ from components.opal.model.language.vision_tower import (
     register_tower,
     tower_config,
 )
-from components.opal.model.params import LanguageModel, ListingParams, Pretrained, VisionParams
+from components.opal.model.params import LanguageModel, ListingParams, PretrainedListingModel, VisionParams
 from components.stage.files.model_files import check_loaded, check_weights
 from components.stage.paths import Paths
 from components.stage.resources.accelerator import computed_in, device
@@ -225,7 +225,7 @@ def _processor(tokenizer: PreTrainedTokenizerFast, tower: EncoderVisionConfig) -
     )
 
 
-def _pretrained(params: Pretrained) -> ListingModel:
+def _pretrained(params: PretrainedListingModel) -> ListingModel:
     """A model and its processor from a folder or the hub, as they come."""
     register_tower()
     options: dict[str, Any] = {"trust_remote_code": False}

@@ -25,7 +25,7 @@ from components.catalog.format.schema import CatalogSchema
 from components.encoder.model.features.pixels import PixelCache
 from components.opal.model.language.pictures import Pictures
 from components.opal.model.listing_text import Listing, answer_text, schema_problems
-from components.opal.model.preferences.pairs import Pair, Question, contradicting
+from components.opal.model.preferences.pairs import ListingQuestion, PreferencePair, contradicting
 from components.opal.model.preferences.verifier import PictureVerifier
 from components.opal.model.writing.generate import Generated, ListingGenerator
 
@@ -105,7 +105,9 @@ def usable(generated: Generated) -> Listing | None:
     return generated.listing if generated.ended and "\ufffd" not in generated.text else None
 
 
-def judged_pair(schema: CatalogSchema, asked: Question, judged: Judged, kind: str) -> Pair | None:
+def judged_pair(
+    schema: CatalogSchema, asked: ListingQuestion, judged: Judged, kind: str
+) -> PreferencePair | None:
     """The pair of both sides; None where the better one does not fit the schema, or says the same.
 
     Args:
@@ -120,7 +122,7 @@ def judged_pair(schema: CatalogSchema, asked: Question, judged: Judged, kind: st
     if texts[0] == texts[1]:
         return None
     checks = tuple(f"{REASONS[kind]}: {name}" for name in sorted(better) if better[name] != worse[name])
-    return Pair(asked.product_id, asked.category, asked.prompt, texts[0], texts[1], kind, checks)
+    return PreferencePair(asked.product_id, asked.category, asked.prompt, texts[0], texts[1], kind, checks)
 
 
 def views(pixels: npt.NDArray[np.uint8], count: int, seed: int) -> list[npt.NDArray[np.uint8]]:

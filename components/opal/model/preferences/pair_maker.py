@@ -28,8 +28,8 @@ from components.opal.model.preferences.own_answers import (
     verified,
 )
 from components.opal.model.preferences.pairs import (
-    Pair,
-    Question,
+    ListingQuestion,
+    PreferencePair,
     contradicting,
     make_pair,
     nearest,
@@ -99,7 +99,7 @@ class PairMaker:
     def _refined(self, position: int) -> Listing:
         return self.listings.get(self.rows[position]["product_id"], Listing(""))
 
-    def _pair(self, position: int, rejected: str, kind: str) -> Pair | None:
+    def _pair(self, position: int, rejected: str, kind: str) -> PreferencePair | None:
         """The pair of a product's refined listing and a rejected answer; None where it is not worse."""
         row = self.rows[position]
         category, chosen = row["category"], self._refined(position)
@@ -111,7 +111,7 @@ class PairMaker:
             rejected = answer_text(wrong, self.schema.categories[category])
         return make_pair(self.schema, self._question(position), rejected, kind)
 
-    def short(self, pairs: Iterable[Pair]) -> Iterator[Pair]:
+    def short(self, pairs: Iterable[PreferencePair]) -> Iterator[PreferencePair]:
         """The pairs that the model can read; the others are counted."""
         for pair in pairs:
             sides = [(pair.prompt, pair.chosen), (pair.prompt, pair.rejected)]
@@ -120,10 +120,10 @@ class PairMaker:
             else:
                 yield pair
 
-    def _question(self, position: int) -> Question:
+    def _question(self, position: int) -> ListingQuestion:
         row = self.rows[position]
         prompt = question(self.prompt, row["category"])
-        return Question(row["product_id"], row["category"], prompt, self._refined(position))
+        return ListingQuestion(row["product_id"], row["category"], prompt, self._refined(position))
 
     def _told(self, position: int, listing: Listing) -> Attributes:
         """What a listing says that may be contradicted.
@@ -151,7 +151,7 @@ class PairMaker:
         at = {name: i for i, name in enumerate(ids)}
         return vectors[[at[row["product_id"]] for row in self.rows]]
 
-    def own(self, kind: str, answers: OwnAnswers, wanted: int) -> Iterator[Pair]:
+    def own(self, kind: str, answers: OwnAnswers, wanted: int) -> Iterator[PreferencePair]:
         """Pairs of the model's own answers about photos that tuning never saw; see ``own_answers``."""
         params, size = self.params, self.params.batch_size
         torch.manual_seed(params.seed)
@@ -172,7 +172,7 @@ class PairMaker:
                 if judged and (pair := judged_pair(self.schema, self._question(position), judged, kind)):
                     yield pair
 
-    def seller(self) -> Iterator[Pair]:
+    def seller(self) -> Iterator[PreferencePair]:
         """The seller's own listing, where refinement changed it."""
         for position in self.order:
             row = self.rows[position]
@@ -181,7 +181,7 @@ class PairMaker:
             if pair := self._pair(position, raw, "seller"):
                 yield pair
 
-    def swapped(self) -> Iterator[Pair]:
+    def swapped(self) -> Iterator[PreferencePair]:
         """Values of a visually near product of the same category."""
         ordered = self._vectors()
         categories = [row["category"] for row in self.rows]
@@ -200,7 +200,9 @@ class PairMaker:
                     yield pair
                 break
 
-    def sampled(self, generator: ListingGenerator, pictures: Pictures, wanted: int) -> Iterator[Pair]:
+    def sampled(
+        self, generator: ListingGenerator, pictures: Pictures, wanted: int
+    ) -> Iterator[PreferencePair]:
         """The tuned model's own samples that contradict, invent or omit."""
         torch.manual_seed(self.params.seed)
         size = self.params.batch_size

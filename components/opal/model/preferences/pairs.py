@@ -20,7 +20,7 @@ from components.opal.model.listing_text import Listing, answer_text, parse_answe
 
 
 @dataclass(frozen=True)
-class Pair:
+class PreferencePair:
     """One preference; ``checks`` says in words why the rejected side is worse."""
 
     product_id: str
@@ -58,7 +58,7 @@ def faults(schema: CatalogSchema, category: str, chosen: Listing, rejected: str)
 
 
 @dataclass(frozen=True)
-class Question:
+class ListingQuestion:
     """What is asked about one product, and the listing that should be the answer."""
 
     product_id: str
@@ -67,23 +67,27 @@ class Question:
     chosen: Listing
 
 
-def make_pair(schema: CatalogSchema, asked: Question, rejected: str, kind: str) -> Pair | None:
+def make_pair(
+    schema: CatalogSchema, asked: ListingQuestion, rejected: str, kind: str
+) -> PreferencePair | None:
     """A pair, or None when the rejected answer is not worse (or is the same)."""
     wanted = answer_text(asked.chosen, schema.categories[asked.category])
     checks = faults(schema, asked.category, asked.chosen, rejected)
     if not checks or rejected.strip() == wanted.strip():
         return None
-    return Pair(asked.product_id, asked.category, asked.prompt, wanted, rejected, kind, checks)
+    return PreferencePair(asked.product_id, asked.category, asked.prompt, wanted, rejected, kind, checks)
 
 
-def first_new(pairs: Iterable[Pair], count: int, known: Sequence[Pair]) -> list[Pair]:
+def first_new(
+    pairs: Iterable[PreferencePair], count: int, known: Sequence[PreferencePair]
+) -> list[PreferencePair]:
     """The first ``count`` pairs that are not among ``known``: a sampled and a swapped answer may be one."""
     seen = {(pair.product_id, pair.rejected) for pair in known}
     new = (pair for pair in pairs if (pair.product_id, pair.rejected) not in seen)
     return [pair for pair, _ in zip(new, range(count), strict=False)] if count else []
 
 
-def check_pairs(pairs: Sequence[Pair]) -> None:
+def check_pairs(pairs: Sequence[PreferencePair]) -> None:
     """Refuse pairs that teach nothing or the wrong thing.
 
     Raises:

@@ -18,7 +18,7 @@ from components.opal.model.language.pictures import catalogue_pixels, pictures_o
 from components.opal.model.params import PreferencesParams
 from components.opal.model.preferences.own_answers import OwnAnswers
 from components.opal.model.preferences.pair_maker import PairMaker
-from components.opal.model.preferences.pairs import Pair, check_pairs, first_new, shared_out
+from components.opal.model.preferences.pairs import PreferencePair, check_pairs, first_new, shared_out
 from components.opal.model.writing.fitting import Fitting
 from components.opal.model.writing.generate import Decoding, ListingGenerator
 from components.opal.model.writing.ready_tokens import as_images
@@ -40,7 +40,7 @@ class Blocks(Params):
     preferences: PreferencesParams
 
 
-def write_pairs(pairs: Sequence[Pair], folder: Path) -> None:
+def write_pairs(pairs: Sequence[PreferencePair], folder: Path) -> None:
     """Publish ``pairs.parquet``, sorted by product and kind."""
     rows = [{**asdict(p), "checks": list(p.checks)} for p in pairs]
     rows.sort(key=lambda r: (r["product_id"], r["kind"], r["rejected"]))
@@ -66,7 +66,7 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
     record.metrics |= {f"checks_{json.dumps(k)[1:-1]}": float(n) for k, n in sorted(reasons.items())}
 
 
-def _pairs(params: PreferencesParams, paths: Paths, record: Record) -> list[Pair]:
+def _pairs(params: PreferencesParams, paths: Paths, record: Record) -> list[PreferencePair]:
     """Pairs of each kind, as many as its share asks for."""
     tuned = paths.listing / "sft_refined"
     model, note = load_listing_model(tuned), read_note(tuned)
@@ -82,7 +82,7 @@ def _pairs(params: PreferencesParams, paths: Paths, record: Record) -> list[Pair
     )
     pixels = catalogue_pixels(paths, note["image_px"], note["crop"])
     answers = OwnAnswers(sampling, greedy, pictures, pixels)
-    pairs: list[Pair] = []
+    pairs: list[PreferencePair] = []
     for kind in ("verified", "views", "corrected"):
         with record.timed(kind):
             if counts[kind]:

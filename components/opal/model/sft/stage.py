@@ -25,7 +25,7 @@ from components.opal.model.sft.samples import (
 )
 from components.opal.model.sft.starting_model import note_of, starting_model
 from components.opal.model.sft.tuning import tune
-from components.opal.model.train.run import Run, resume_of
+from components.opal.model.train.run import TuningRun, resume_of
 from components.opal.model.train.tuned_model import Published, publish
 from components.opal.model.writing.conversation import token_counts
 from components.opal.model.writing.fitting import Fitting, LeftOut
@@ -59,7 +59,7 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
         samples = lessons.order(sft)
         samples = of_one_length(samples, _tokens(model, samples), per_step(sft), sft.seed)
         inputs = (paths.catalogue, paths.refined, paths.encoder, paths.grounding)
-        course = Run(sft, listing, resume_of(record.stage, params, inputs))
+        course = TuningRun(sft, listing, resume_of(record.stage, params, inputs))
     with record.timed("train"):
         tuned = tune(model, samples, pictures.take, course)
     name = f"sft_{params.variant}"

@@ -13,7 +13,7 @@ from components.opal.model.language.listing_model import ListingModel
 from components.opal.model.params import SftParams
 from components.opal.model.sft.batches import sft_collator, sft_dataset
 from components.opal.model.sft.samples import Sample, per_step
-from components.opal.model.train.run import Run
+from components.opal.model.train.run import TuningRun
 from components.opal.model.train.trainer_setup import (
     Checkpoints,
     ExactResume,
@@ -22,7 +22,7 @@ from components.opal.model.train.trainer_setup import (
     common_arguments,
     lora_config,
 )
-from components.opal.model.train.tuned_model import Tuned, trained
+from components.opal.model.train.tuned_model import TunedModel, trained
 from components.opal.model.writing.conversation import Conversation, check_lengths
 from components.opal.model.writing.ready_tokens import IGNORED, as_images
 
@@ -77,7 +77,9 @@ class ResumableSFT(ExactResume, SFTTrainer):
         super().log(logs, start_time)
 
 
-def tune(model: ListingModel, samples: Sequence[Sample], pictures: Pictures, run: Run[SftParams]) -> Tuned:
+def tune(
+    model: ListingModel, samples: Sequence[Sample], pictures: Pictures, run: TuningRun[SftParams]
+) -> TunedModel:
     """Train on ``samples`` in their order, or go on from the newest checkpoint of ``run``.
 
     Args:

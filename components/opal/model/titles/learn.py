@@ -37,7 +37,7 @@ class _Found:
 
 
 @dataclass
-class Tally:
+class TitleTally:
     """What the titles of one category show."""
 
     titles: int = 0
@@ -110,9 +110,9 @@ def _found(title: Sequence[str], runs: Mapping[Run, list[tuple[Part, str]]]) -> 
     return sorted(found, key=lambda place: place.start)
 
 
-def observe_titles(listings: Iterable[tuple[str, Listing]], schema: CatalogSchema) -> dict[str, Tally]:
+def observe_titles(listings: Iterable[tuple[str, Listing]], schema: CatalogSchema) -> dict[str, TitleTally]:
     """What the titles of each category show; of listings of the train split with their categories."""
-    tallies = {name: Tally() for name in schema.categories}
+    tallies = {name: TitleTally() for name in schema.categories}
     for category, listing in listings:
         if category in tallies and listing.title.strip():
             tallies[category].add(listing)
@@ -120,7 +120,7 @@ def observe_titles(listings: Iterable[tuple[str, Listing]], schema: CatalogSchem
 
 
 def learn_titles(
-    tallies: Mapping[str, Tally],
+    tallies: Mapping[str, TitleTally],
     schema: CatalogSchema,
     visible: Collection[str],
     params: TitlesParams,
@@ -146,7 +146,7 @@ def _fallback(names: Sequence[str], category: Category, visible: Collection[str]
 
 
 def _learned(
-    tally: Tally, category: Category, visible: Collection[str], params: TitlesParams
+    tally: TitleTally, category: Category, visible: Collection[str], params: TitlesParams
 ) -> CategoryTitles:
     """The slots of a category, from what its titles show."""
     slots: list[Slot] = []
@@ -170,7 +170,7 @@ def _learned(
     return CategoryTitles(slots=_in_order(slots, tally.earlier), words=_further(tally, closed))
 
 
-def _further(tally: Tally, closed: Collection[str]) -> tuple[str, ...]:
+def _further(tally: TitleTally, closed: Collection[str]) -> tuple[str, ...]:
     """Words of the category's titles that say nothing of their own: neither a value, nor in place of one.
 
     "Ruby" stands in titles of red things: said of another it would be wrong.
@@ -210,7 +210,7 @@ def _in_order(slots: Sequence[Slot], earlier: Mapping[tuple[Part, Part], int]) -
     return tuple(sorted(slots, key=lambda s: (-_wins(s), s.attribute is None, s.attribute or "")))
 
 
-def _around(tally: Tally) -> tuple[dict[Part, Run], dict[Part, Run]]:
+def _around(tally: TitleTally) -> tuple[dict[Part, Run], dict[Part, Run]]:
     """The words that mostly stand before and behind each part; no word is counted for two of them."""
     before = _usual((part, gap[-LONGEST:]) for _, gap, part in tally.gaps)
     left = []

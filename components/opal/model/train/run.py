@@ -17,7 +17,7 @@ P = TypeVar("P", SftParams, DpoParams, GrpoParams)
 
 
 @dataclass(frozen=True)
-class Run(Generic[P]):
+class TuningRun(Generic[P]):
     """One training of a listing model.
 
     Args:

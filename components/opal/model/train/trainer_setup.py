@@ -18,7 +18,7 @@ from components.opal.model.errors import ListingConfigurationError, ListingDiver
 from components.opal.model.language.listing_model import ListingModel, as_input
 from components.opal.model.params import LoraParams, OptimiserParams
 from components.opal.model.train.muon import MuonAdamW
-from components.opal.model.train.run import Run
+from components.opal.model.train.run import TuningRun
 from components.opal.model.writing.ready_tokens import as_images
 from components.stage.progress import Progress
 from components.stage.resources.accelerator import computed_in, device
@@ -28,7 +28,7 @@ WEIGHTS = "exact.pt"  # private resume state: every tensor under the name it has
 COMPLETE = "complete"  # written last into a checkpoint: one that was cut by a kill has none
 
 
-def common_arguments(run: Run[Any]) -> dict[str, Any]:
+def common_arguments(run: TuningRun[Any]) -> dict[str, Any]:
     """Arguments of SFTConfig and DPOConfig alike; nothing is left to a library's default that matters."""
     training: OptimiserParams = run.params.training
     return {
@@ -177,7 +177,7 @@ class ExactResume:
 class Checkpoints(TrainerCallback):
     """Saves by the clock, stops at ``until``, tells the progress, and refuses a loss that is not finite."""
 
-    def __init__(self, run: Run[Any], what: str, names: Callable[[int], str]) -> None:
+    def __init__(self, run: TuningRun[Any], what: str, names: Callable[[int], str]) -> None:
         training = run.params.training
         self.every_s, self.until, self.names = training.checkpoint_every_s, run.until, names
         self.progress = Progress(what, training.steps, "steps")

@@ -23,7 +23,7 @@ from components.training.curves import curves_csv
 
 
 @dataclass(frozen=True)
-class Tuned:
+class TunedModel:
     """A finished training: the model with adapters merged, and what the run looked like."""
 
     model: ListingModel
@@ -48,7 +48,7 @@ class Tuned:
 
 def trained(
     trainer: Any, model: ListingModel, curves: Mapping[str, str], resume: Path, longest: int
-) -> Tuned:
+) -> TunedModel:
     """Train, or go on from the newest checkpoint under ``resume``.
 
     Args:
@@ -62,7 +62,7 @@ def trained(
     start = time.perf_counter()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     seconds = time.perf_counter() - start
-    return Tuned(
+    return TunedModel(
         model=finished(trainer, model),
         curves=curves_of(trainer.state.log_history, dict(curves)),
         resumed_from=int(checkpoint.name.split("-")[1]) if checkpoint else 0,
@@ -97,7 +97,7 @@ class Published:
     grounder: Path | None = None
 
 
-def publish(tuned: Tuned, note: dict[str, Any], certainty: Certainty, to: Published) -> None:
+def publish(tuned: TunedModel, note: dict[str, Any], certainty: Certainty, to: Published) -> None:
     """Write the model with its ``note`` and ``certainty``, and the curves; the resume state goes."""
     with published(to.folder) as temporary:
         save_listing_model(tuned.model, note, temporary, certainty, to.grounder)

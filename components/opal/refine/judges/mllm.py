@@ -20,7 +20,7 @@ from components.llm.chat import Message
 from components.llm.open_model import open_model
 from components.llm.session import Answer, ChatSession, check_failures, in_order
 from components.opal.refine.decisions import Decision, kept
-from components.opal.refine.judge import Inputs, Opened
+from components.opal.refine.judge import JudgeInputs, OpenedJudge
 from components.opal.refine.params import MllmParams
 
 NAME = "mllm"
@@ -148,7 +148,7 @@ def _decision(asked: str, fact: tuple[str, str], answer: Answer) -> Decision:
     return kept("attributes", name, value, NAME, reason)
 
 
-def open_judge(inputs: Inputs) -> Opened | None:
+def open_judge(inputs: JudgeInputs) -> OpenedJudge | None:
     """The judge that asks the chat model of block ``llm``; None where it is not asked for.
 
     Raises:
@@ -159,4 +159,4 @@ def open_judge(inputs: Inputs) -> Opened | None:
     model = open_model(inputs.chat, {TASK: cannot_tell}, RULES)
     session = ChatSession(model, inputs.chat, inputs.paths.cache / "replies")
     judge = MllmJudge(session, inputs.params.mllm)
-    return Opened(judge, figures=judge.figures, close=judge.close, prompts={TASK: SYSTEM})
+    return OpenedJudge(judge, figures=judge.figures, close=judge.close, prompts={TASK: SYSTEM})

@@ -16,7 +16,7 @@ from components.catalog.format.schema import CatalogSchema
 from components.evidence.listing import SellerListing
 from components.opal.model.printed.reader import spelled
 from components.opal.refine.decisions import Decision
-from components.opal.refine.judge import Inputs, Opened
+from components.opal.refine.judge import JudgeInputs, OpenedJudge
 from components.opal.refine.known_values import KnownValues
 from components.opal.refine.wording import SHORTEST_SLIP, has_digit, word_run
 
@@ -68,8 +68,8 @@ def _misspells(words: Sequence[str], meant: Sequence[str], printed: Mapping[str,
     return OSA.distance(said, name, score_cutoff=1) == 1
 
 
-def open_judge(inputs: Inputs) -> Opened | None:
+def open_judge(inputs: JudgeInputs) -> OpenedJudge | None:
     """The judge of printed words; None where pictures are not read."""
     if inputs.params.printed_text is None:
         return None
-    return Opened(PrintedTextJudge(inputs.schema, inputs.observed.values))
+    return OpenedJudge(PrintedTextJudge(inputs.schema, inputs.observed.values))

@@ -14,7 +14,7 @@ from components.catalog.format.measures import in_unit, unit_of
 from components.catalog.format.schema import Attribute, CatalogSchema, attribute_problem
 from components.evidence.listing import SellerListing
 from components.opal.refine.decisions import Decision, kept
-from components.opal.refine.judge import Inputs, Opened
+from components.opal.refine.judge import JudgeInputs, OpenedJudge
 from components.opal.refine.known_values import KnownValues
 from components.opal.refine.wording import abbreviates, contained, recognised, same_words
 
@@ -97,6 +97,6 @@ def _usual_form(value: str, usual: Sequence[str], text: str) -> tuple[str, str]:
     return (short[0], "abbreviation") if len(short) == 1 else ("", "")
 
 
-def open_judge(inputs: Inputs) -> Opened:
+def open_judge(inputs: JudgeInputs) -> OpenedJudge:
     """The judge of form, with the values of the train split."""
-    return Opened(SchemaJudge(inputs.schema, inputs.observed.values, inputs.observed.words.used))
+    return OpenedJudge(SchemaJudge(inputs.schema, inputs.observed.values, inputs.observed.words.used))

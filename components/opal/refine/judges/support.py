@@ -8,11 +8,11 @@ import numpy as np
 
 from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.towers.files import comparable_encoder
-from components.evidence.calibration import Calibration, Weights, calibrate
-from components.evidence.features import FEATURES, Evidence, EvidenceReader
+from components.evidence.calibration import AttributeWeights, EvidenceCalibration, calibrate
+from components.evidence.features import FEATURES, AttributeEvidence, EvidenceReader
 from components.evidence.listing import SellerListing
 from components.opal.refine.decisions import Decision, kept, refine
-from components.opal.refine.judge import Inputs, Opened
+from components.opal.refine.judge import JudgeInputs, OpenedJudge
 from components.opal.refine.listings import listing_batches
 
 NAME = "support"
@@ -30,7 +30,7 @@ SAYS = {
 class SupportJudge:
     """Drops a value whose probability of being right is below ``keep_above``; puts no other in its place."""
 
-    def __init__(self, reader: EvidenceReader, calibration: Calibration, keep_above: float) -> None:
+    def __init__(self, reader: EvidenceReader, calibration: EvidenceCalibration, keep_above: float) -> None:
         self._reader, self._calibration, self._keep_above = reader, calibration, keep_above
 
     def judge(self, listings: Sequence[SellerListing]) -> list[list[Decision]]:
@@ -58,7 +58,7 @@ def _with_support(decision: Decision, support: float) -> Decision:
     return Decision(**{**decision.__dict__, "support": support})
 
 
-def _against(evidence: Evidence, at: int, weights: Weights) -> str:
+def _against(evidence: AttributeEvidence, at: int, weights: AttributeWeights) -> str:
     """Which other value is likelier, and what says so, the strongest first."""
     scores = evidence.features[at] * weights.weights
     stated = int(evidence.stated[at])
@@ -73,7 +73,7 @@ def _against(evidence: Evidence, at: int, weights: Weights) -> str:
     return f"{' and '.join(speaks) or 'nothing'} rather says {evidence.values[best][:80]!r}"
 
 
-def open_judge(inputs: Inputs) -> Opened | None:
+def open_judge(inputs: JudgeInputs) -> OpenedJudge | None:
     """The judge of content, calibrated on validation listings as the judges before it leave them.
 
     Raises:
@@ -86,7 +86,7 @@ def open_judge(inputs: Inputs) -> Opened | None:
     model = comparable_encoder(paths.encoder, paths.embeddings)
     texts = BatchEncoder(model, params.batch_size, params.precision, paths.cache / "vectors")
     reader = EvidenceReader(texts, inputs.observed, inputs.schema, params)
-    evidence: list[Evidence] = []
+    evidence: list[AttributeEvidence] = []
     for batch in listing_batches(
         paths.catalogue,
         paths.embeddings,
@@ -99,4 +99,4 @@ def open_judge(inputs: Inputs) -> Opened | None:
             break
     calibration = calibrate(evidence, params.penalty, params.keep_above)
     judge = SupportJudge(reader, calibration, params.keep_above)
-    return Opened(judge, calibration.visible(params.visible_above), calibration.to_json())
+    return OpenedJudge(judge, calibration.visible(params.visible_above), calibration.to_json())

@@ -13,7 +13,7 @@ from components.catalog.format.attributes import facts
 from components.evidence.listing import SellerListing
 from components.evidence.words import Words, affixes, cased_like, core, cores
 from components.opal.refine.decisions import Decision, Verb
-from components.opal.refine.judge import Inputs, Opened
+from components.opal.refine.judge import JudgeInputs, OpenedJudge
 from components.opal.refine.params import TitleParams
 
 NAME = "title_words"
@@ -119,6 +119,6 @@ class TitleJudge:
         return self._words.share(word, product_type) >= self._params.own_share
 
 
-def open_judge(inputs: Inputs) -> Opened:
+def open_judge(inputs: JudgeInputs) -> OpenedJudge:
     """The judge of titles, with the catalogue's own words."""
-    return Opened(TitleJudge(inputs.observed.words, inputs.params.title))
+    return OpenedJudge(TitleJudge(inputs.observed.words, inputs.params.title))
