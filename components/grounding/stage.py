@@ -53,6 +53,8 @@ Pictures = Callable[[int], list[tuple[bytes, str]]]  # at most so many, with the
 
 
 class Blocks(Params):
+    """The parameters of the stage: the detector, or the dense head and how it is taught."""
+
     ground: GroundParams
 
 

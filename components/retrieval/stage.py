@@ -22,11 +22,13 @@ from components.stage.record import Record
 from components.stage.resume import sha256_file
 
 
-class IndexStage(Params):
+class Blocks(Params):
+    """The parameters of the stage: which index of faiss, and how it is built."""
+
     index: IndexParams
 
 
-def run(params: IndexStage, paths: Paths, record: Record) -> None:
+def run(params: Blocks, paths: Paths, record: Record) -> None:
     """Build and publish the index.
 
     Raises:

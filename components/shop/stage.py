@@ -14,11 +14,13 @@ from components.stage.record import Record
 ROWS_PER_SHARD = 4096
 
 
-class ShopStage(Params):
+class Blocks(Params):
+    """The parameters of the stage: how many products and queries the shop has, and how they look."""
+
     shop: ShopParams = ShopParams()
 
 
-def run(params: ShopStage, paths: Paths, record: Record) -> None:
+def run(params: Blocks, paths: Paths, record: Record) -> None:
     """Write ``data/shop``, a folder in the form of a catalogue, with ``truth.parquet`` in it.
 
     Where the manifest of ``data/source`` names another source, the folder stays empty: nobody would read it.

@@ -35,13 +35,15 @@ from components.stage.paths import Paths
 from components.stage.record import Record
 
 
-class Evaluate(Params):
+class Blocks(Params):
+    """The parameters of the stage; ``study`` is a folder of further networks to measure."""
+
     fusion: FusionParams
     fusion_eval: FusionEvaluationParams
     study: Path | None = None  # a folder of further models, see ``variations``; all of them are measured too
 
 
-def run(params: Evaluate, paths: Paths, record: Record) -> None:
+def run(params: Blocks, paths: Paths, record: Record) -> None:
     """Measure the root graph's rows, and those of a study, and publish the figures."""
     torch.set_num_threads(params.fusion_eval.threads)
     settings = Settings(params.fusion, params.fusion_eval, paths.catalogue, paths.cache)

@@ -107,14 +107,16 @@ def _listing(row: dict[str, Any], schema: CatalogSchema) -> dict[str, Any]:
     }
 
 
-class PictureFacts(NamedTuple):
+class ShardCheck(NamedTuple):
+    """What the check of a shard's products needs besides the shard."""
+
     schema: CatalogSchema
     params: QualityParams
     columns: Sequence[str]  # of the shards
     attributes: tuple[str, ...]  # those that are columns of their own: ``attributes.NAME``
 
 
-def _columns(row: dict[str, Any], picture: dict[str, Any], look: PictureFacts) -> dict[str, Any]:
+def _columns(row: dict[str, Any], picture: dict[str, Any], look: ShardCheck) -> dict[str, Any]:
     stated = of_pairs(row["attributes"])
     return {
         **{
@@ -129,7 +131,7 @@ def _columns(row: dict[str, Any], picture: dict[str, Any], look: PictureFacts) -
     }
 
 
-def _group_columns(task: tuple[Path, int, PictureFacts]) -> list[dict[str, Any]]:
+def _group_columns(task: tuple[Path, int, ShardCheck]) -> list[dict[str, Any]]:
     """Columns of one row group of a shard."""
     file, group, look = task
     columns = []
@@ -154,7 +156,7 @@ def _each(workers: int) -> Iterator[Callable[..., Iterator[list[dict[str, Any]]]
 
 
 def product_frames(
-    catalogue: Path, look: PictureFacts, workers: int, meanwhile: Callable[[], object] = int
+    catalogue: Path, look: ShardCheck, workers: int, meanwhile: Callable[[], object] = int
 ) -> Iterator[pd.DataFrame]:
     """Yield one frame per shard, one row per product, with its number in ``row``.
 

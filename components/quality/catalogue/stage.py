@@ -11,7 +11,7 @@ from components.catalog.format.records import QRELS, QUERIES, SPLITS
 from components.catalog.format.schema import CatalogSchema, read_schema
 from components.catalog.format.shards import Catalogue
 from components.quality.catalogue.checked import write_checked
-from components.quality.catalogue.products import ATTRIBUTE, PictureFacts, product_frames
+from components.quality.catalogue.products import ATTRIBUTE, ShardCheck, product_frames
 from components.quality.catalogue.same_pictures import with_twins
 from components.quality.catalogue.texts import schema_within
 from components.quality.expectations import Outcome, joined, of_kind, open_context, validate
@@ -34,11 +34,13 @@ KEPT = ("row", "product_id", "split", "group_id", "picture")  # of each product,
 SEVERITY = {"quarantine": "warning", "report": "info"}
 
 
-class CatalogueQuality(Params):
+class Blocks(Params):
+    """The parameters of the stage: what a catalogue is held against."""
+
     quality: QualityParams = QualityParams()
 
 
-def run(params: CatalogueQuality, paths: Paths, record: Record) -> None:
+def run(params: Blocks, paths: Paths, record: Record) -> None:
     """Write the checked catalogue, the quarantine, and the gate's page and summary.
 
     Raises:
@@ -102,7 +104,7 @@ class _CatalogueGate:
         of_set = [*of_all, *self.suite["kept_products"]]
         named = {name for check in (*checks, *of_set) for name in check.columns}
         attributes = tuple(sorted(n.removeprefix(ATTRIBUTE) for n in named if n.startswith(ATTRIBUTE)))
-        look = PictureFacts(self.schema, self.params, Catalogue(self.catalogue).product_columns, attributes)
+        look = ShardCheck(self.schema, self.params, Catalogue(self.catalogue).product_columns, attributes)
         kept = {*KEPT, *(name for check in of_set for name in check.columns)}
         parts, frames = [], []
         for frame in product_frames(self.catalogue, look, self.params.workers, open_context):

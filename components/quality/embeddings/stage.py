@@ -31,11 +31,13 @@ META_KEYS = ("dimension", "count", "kind", "model_sha256", "preprocessing_sha256
 DECIMALS = 4
 
 
-class EmbeddingsQuality(Params):
+class Blocks(Params):
+    """The parameters of the stage: what vectors are held against."""
+
     quality: QualityParams = QualityParams()
 
 
-def run(params: EmbeddingsQuality, paths: Paths, record: Record) -> None:
+def run(params: Blocks, paths: Paths, record: Record) -> None:
     """Write the gate's page and summary.
 
     Raises:

@@ -26,11 +26,13 @@ from components.stage.record import Record
 COLUMNS = ("product_id", "category", "prompt", "chosen", "rejected", "kind", "checks")
 
 
-class PreferencesQuality(Params):
+class Blocks(Params):
+    """The parameters of the stage: what preference pairs are held against."""
+
     listing_quality: ListingQualityParams = ListingQualityParams()
 
 
-def run(params: PreferencesQuality, paths: Paths, record: Record) -> None:
+def run(params: Blocks, paths: Paths, record: Record) -> None:
     """Write the gate's page and summary.
 
     Raises:

@@ -35,11 +35,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-class RefinedQuality(Params):
+class Blocks(Params):
+    """The parameters of the stage: what refined listings are held against."""
+
     listing_quality: ListingQualityParams = ListingQualityParams()
 
 
-def run(params: RefinedQuality, paths: Paths, record: Record) -> None:
+def run(params: Blocks, paths: Paths, record: Record) -> None:
     """Write the gate's page and summary.
 
     Raises:

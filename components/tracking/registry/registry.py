@@ -40,6 +40,8 @@ DESCRIPTION_LENGTH = 4000  # characters; some SQL back ends hold 5,000
 
 @dataclass(frozen=True)
 class ModelVersion:
+    """One version of a registered model, under the alias that names it."""
+
     name: str
     version: str
     alias: str

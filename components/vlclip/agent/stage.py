@@ -81,6 +81,8 @@ class ClarifyCounts:
 
 
 class Blocks(Params):
+    """The parameters of the stage: the text agent, and the chat model that it may ask."""
+
     clarify: ClarifyParams
     llm: LLMParams
 

@@ -11,13 +11,15 @@ from components.stage.paths import Paths
 from components.stage.record import Record
 
 
-class AlignImage(Params):
+class Blocks(Params):
+    """The parameters of the stage; ``start`` are towers of a study to go on from, else the graph's own."""
+
     fusion: FusionParams
     align_image: AlignImageParams
     start: Path | None = None  # the towers to start from; null: those that ``align_text`` made
 
 
-def run(params: AlignImage, paths: Paths, record: Record) -> None:
+def run(params: Blocks, paths: Paths, record: Record) -> None:
     """Align towers with product pictures."""
     start = params.start or paths.fusion / "align_text"
     align(AlignmentStage("align_image", params.fusion, params.align_image, start), paths, record)

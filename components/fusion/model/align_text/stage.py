@@ -9,13 +9,15 @@ from components.stage.paths import Paths
 from components.stage.record import Record
 
 
-class AlignText(Params):
+class Blocks(Params):
+    """The parameters of the stage; ``new_heads`` draws heads instead of taking the encoder's."""
+
     fusion: FusionParams
     align_text: AlignmentParams
     new_heads: bool = False  # true: draw the encoder's heads anew, without domain fine-tuning
 
 
-def run(params: AlignText, paths: Paths, record: Record) -> None:
+def run(params: Blocks, paths: Paths, record: Record) -> None:
     """Align the encoder's text tower with product texts."""
     start = AlignmentStage("align_text", params.fusion, params.align_text, paths.encoder, params.new_heads)
     align(start, paths, record)

@@ -25,14 +25,16 @@ from components.training.curves import curves_csv, record_history
 from components.training.resume import forget, training_folder
 
 
-class Fuse(Params):
+class Blocks(Params):
+    """The parameters of the stage; ``towers`` are aligned ones of a study, else the graph's own."""
+
     fusion: FusionParams
     fuse: FuseParams
     network: NetworkName
     towers: Path | None = None  # what the network stands on; null: the towers that ``align_image`` made
 
 
-def run(params: Fuse, paths: Paths, record: Record) -> None:
+def run(params: Blocks, paths: Paths, record: Record) -> None:
     """Train one network, or go on from where a killed run stopped, teach its gate, and publish both."""
     fusion, fuse, name = params.fusion, params.fuse, params.network
     model, curves = paths.fusion / name, paths.plots / f"fuse_{name}.csv"
@@ -80,7 +82,7 @@ def _taught(
     network: FusionNetwork,
     held_out: HeldOutSplit | None,
     types: QueryTypes | None,
-    params: Fuse,
+    params: Blocks,
     record: Record,
 ) -> TaughtGate | None:
     """The gate above a trained network, if it is asked for and pays, and what validation says of both."""
