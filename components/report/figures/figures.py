@@ -36,6 +36,8 @@ METRIC_NAMES = {
     "attribute_macro_f1": "Attribute macro-F1",
     "completion_rate": "Completion rate",
     "hallucination_rate": "Hallucination rate",
+    "hallucination_at_half": "Hallucination, half of the fields",
+    "hallucination_at_equal": "Hallucination, equal completion",
     "fallback_rate": "Fallback rate",
     "risk_coverage_area": "Risk-coverage area",
     "correct": "Correct",

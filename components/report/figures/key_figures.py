@@ -10,7 +10,8 @@ from components.report.figures.figures import Figures, PairedTest, Verdict, pair
 from components.stage.record import Interval, lower_is_better
 
 MOST = 3  # figures that a reader keeps in mind
-OTHER_MEASURES = frozenset({"desirability", "constrained", "mean"})  # add words to a name, yet are no parts
+# These words in a longer name make another measure of it, and no part of its cases.
+OTHER_MEASURES = frozenset({"above", "constrained", "desirability", "mean"})
 
 
 @dataclass(frozen=True)

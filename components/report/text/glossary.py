@@ -149,10 +149,14 @@ MEASURES = {
         "log-probability of the true listing under its picture minus under another product's, in nats",
     ),
     "hallucination_rate": ("Hallucination rate", "share of stated values that are wrong; lower is better"),
-    "hallucination_at": (
-        "Hallucination at a completion",
-        "the share of wrong values where half of all fields are filled, or as many as by sft_refined, by the "
-        "surest values; lower is better",
+    "hallucination_at_half": (
+        "Hallucination, half of the fields",
+        "share of wrong values where half of all fields are filled, by the surest values; lower is better",
+    ),
+    "hallucination_at_equal": (
+        "Hallucination, equal completion",
+        "share of wrong values where as many fields are filled as by sft_refined, by the surest values; "
+        "lower is better",
     ),
     "risk_coverage_area": (
         "Risk-coverage area",

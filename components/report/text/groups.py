@@ -92,8 +92,9 @@ GROUPS = (
         ("refine", "listing"),
         (
             "listing.attribute_macro_f1",
-            "listing.hallucination_rate",
+            "listing.hallucination_at_half",  # at equal completion: to state less is no merit
             "refine.attribute_f1",
+            "listing.hallucination_rate",
             "refine.untold_attribute_f1",
             "listing.completion_rate",
         ),
