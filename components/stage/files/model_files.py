@@ -30,7 +30,7 @@ def _names(folder: Path) -> set[str]:
 
 
 def check_files(folder: Path) -> None:
-    """Hold a folder's files against its checksums; a folder of an earlier version has none.
+    """Hold a folder's files against its checksums; one without them, as a model of others, passes.
 
     Raises:
         ValueError: a file is another than was saved, is gone, or has come; a phrase that names it.

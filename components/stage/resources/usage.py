@@ -45,6 +45,7 @@ class _Sampler(threading.Thread):
         self._read: list[Callable[[], Reading]] = []
 
     def run(self) -> None:
+        """Sample until the end is asked for, and once more then."""
         with suppress(Exception):  # a machine that hides its state has no series
             self._read = [_machine(), *_accelerators()]
             while not self._ended.wait(self._every_s):

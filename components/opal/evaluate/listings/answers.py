@@ -8,13 +8,11 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from components.catalog.format.schema import CatalogSchema
-from components.encoder.model.crops.grounding_file import BY_CATEGORY, read_grounding
-from components.encoder.model.features.rows import read_rows
 from components.opal.evaluate.listings.held_out import HeldOutListings
 from components.opal.model.certainty.abstain import StatedAnswer, about_point, threshold_of, without_doubtful
 from components.opal.model.certainty.certainty import Certainty
 from components.opal.model.language.listing_model import ListingModel
-from components.opal.model.language.pictures import pictures_of
+from components.opal.model.language.pictures import category_boxes, pictures_of
 from components.opal.model.params import DescribeParams, ListingEvalParams
 from components.opal.model.writing.generate import Decoding, Generated, ListingGenerator
 from components.stage.paths import Paths
@@ -83,8 +81,7 @@ class Asking:
     def _boxes(self, note: dict[str, Any], held_out: HeldOutListings) -> list[list[float] | None]:
         if not note["crop"]:
             return []
-        names = [row["product_id"] for row in read_rows(self.paths.catalogue)]
-        found = read_grounding(self.paths.grounding, names, BY_CATEGORY)
+        found = category_boxes(self.paths)
         return [None if found.fallback[i] else found.boxes[i].tolist() for i in held_out.positions]
 
     def _described(

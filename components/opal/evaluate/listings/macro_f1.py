@@ -97,8 +97,7 @@ def macro_f1_interval(counts: Counts, seed: int, samples: int) -> Interval:
     """Macro-F1 with its percentile bootstrap interval over products."""
     n = len(counts.right)
     drawn = np.concatenate([macro_f1(counts, w) for w in _resamples(n, seed, samples)])
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return Interval(value=float(macro_f1(counts, np.ones((1, n)))[0]), low=float(low), high=float(high), n=n)
+    return interval_of(macro_f1(counts, np.ones((1, n)))[0], drawn, n)
 
 
 def macro_f1_test(a: Sequence[Counts], b: Sequence[Counts], seed: int, samples: int) -> Difference:
@@ -115,15 +114,21 @@ def macro_f1_test(a: Sequence[Counts], b: Sequence[Counts], seed: int, samples: 
         return mean
 
     drawn = np.concatenate([_difference(w) for w in _resamples(n, seed, samples)])
+    return difference_of(_difference(np.ones((1, n)))[0], drawn, n)
+
+
+def interval_of(value: float, drawn: Floats, n: int) -> Interval:
+    """A figure with the 95% percentile interval of its values in bootstrap samples of ``n`` units."""
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return Interval(value=float(value), low=float(low), high=float(high), n=n)
+
+
+def difference_of(value: float, drawn: Floats, n: int) -> Difference:
+    """A difference with its interval and two-sided p-value, as in ``paired_bootstrap``."""
     low, high = np.quantile(drawn, [0.025, 0.975])
     side = min(np.count_nonzero(drawn <= 0), np.count_nonzero(drawn >= 0))
-    return Difference(
-        difference=float(_difference(np.ones((1, n)))[0]),
-        low=float(low),
-        high=float(high),
-        p=min(1.0, 2 * (int(side) + 1) / (samples + 1)),
-        n=n,
-    )
+    p = min(1.0, 2 * (int(side) + 1) / (len(drawn) + 1))
+    return Difference(difference=float(value), low=float(low), high=float(high), p=p, n=n)
 
 
 def attribute_scores(counts: Counts) -> Mapping[str, float]:

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from components.catalog.format.attributes import each, facts
+from components.opal.evaluate.listings.macro_f1 import difference_of, interval_of
 from components.opal.evaluate.listings.measures import Floats, Target
 from components.opal.model.writing.generate import Generated
 from components.retrieval.significance import Difference
@@ -216,17 +217,14 @@ class RiskTable:
         out["hallucination_at_half"] = _interval(whole.rates[0, at_half], drawn.rates[:, at_half], n)
         if equal_to in self.rows:
             value, draws = (
-                _where_both(rates[name], rates[equal_to])[0] for rates in (self._rates_of(d) for d in (0, 1))
+                _where_both(found[name].rates, found[equal_to].rates)[0]
+                for found in (self._whole, self._drawn)
             )
             out["hallucination_at_equal"] = _interval(value[0], draws, n)
         # Errors of a sample add to the error of the whole, so the draws lie above it: they are moved back.
         error = np.maximum(drawn.error - drawn.error.mean() + whole.error[0], 0)
         out["calibration_error"] = _interval(whole.error[0], error, n)
         return {metric: found for metric, found in out.items() if np.isfinite(found.value)}
-
-    def _rates_of(self, drawn: int) -> dict[str, Floats]:
-        found = self._drawn if drawn else self._whole
-        return {name: row.rates for name, row in found.items()}
 
     def tests(self, pairs: Sequence[tuple[str, str]]) -> dict[str, Difference]:
         """Differences of two rows: of the area, at completion 0.5, and at the completion that both reach.
@@ -243,8 +241,9 @@ class RiskTable:
         out = {}
         for metric in whole[0]:
             value, draws = (np.mean([each[metric] for each in side], axis=0) for side in (whole, drawn))
-            out[metric] = _difference(value, draws, n)
-        return {metric: found for metric, found in out.items() if found is not None}
+            if np.isfinite(value[0]) and np.isfinite(draws).all():
+                out[metric] = difference_of(value[0], draws, n)
+        return out
 
     def risk_csv(self) -> str:
         """Rate of wrong values of each row (a column) at each completion, in percent (``step``)."""
@@ -315,17 +314,4 @@ def _where_both(a: Floats, b: Floats) -> tuple[Floats, Floats]:
 
 
 def _interval(value: float, drawn: Floats, n: int) -> Interval:
-    if not np.isfinite(drawn).all():
-        return Interval(value=float(value), n=n)
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return Interval(value=float(value), low=float(low), high=float(high), n=n)
-
-
-def _difference(value: Floats, drawn: Floats, n: int) -> Difference | None:
-    known = drawn[np.isfinite(drawn)]
-    if not np.isfinite(value[0]) or len(known) < len(drawn):
-        return None
-    low, high = np.quantile(known, [0.025, 0.975])
-    side = min(np.count_nonzero(known <= 0), np.count_nonzero(known >= 0))
-    p = min(1.0, 2 * (int(side) + 1) / (len(known) + 1))
-    return Difference(difference=float(value[0]), low=float(low), high=float(high), p=p, n=n)
+    return interval_of(value, drawn, n) if np.isfinite(drawn).all() else Interval(value=float(value), n=n)

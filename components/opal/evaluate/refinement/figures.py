@@ -9,16 +9,14 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from components.catalog.format.attributes import Value, each, facts
 from components.catalog.format.records import Truth
+from components.opal.evaluate.listings.macro_f1 import by_group, count_values, macro_f1_interval
+from components.opal.evaluate.listings.measures import Target
 from components.opal.model.listing_text import Listing
 from components.retrieval.significance import bootstrap_interval
 from components.stage.record import Interval
-
-Floats = npt.NDArray[np.float64]
-RESAMPLES_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
@@ -92,37 +90,15 @@ def product_figures(case: Case, variant: str) -> dict[str, float]:
 
 def macro_f1(cases: Sequence[Case], variant: str, seed: int, samples: int) -> Interval:
     """Mean over attributes of each one's F1 over products; the bootstrap resamples groups of products."""
-    names = sorted({n for c in cases for n in (*c.truth.attributes, *c.listing(variant).attributes)})
-    groups = {g: i for i, g in enumerate(sorted({c.group_id for c in cases}))}
-    if not names:
+    ordered = sorted(cases, key=lambda case: case.group_id)
+    targets = [
+        Target(case.product_id, case.category, Listing(case.truth.title, case.truth.attributes))
+        for case in ordered
+    ]
+    counts = count_values(targets, [case.listing(variant) for case in ordered])
+    if not counts.names:
         return Interval(value=float("nan"), n=0)
-    place = {name: i for i, name in enumerate(names)}
-    counts = np.zeros((len(groups), 2, len(names)))  # hits, and stated plus true
-    for case in cases:
-        stated, true = case.listing(variant).attributes, case.truth.attributes
-        row = counts[groups[case.group_id]]
-        for name, value in facts(stated):
-            row[1, place[name]] += 1
-            row[0, place[name]] += value in each(true.get(name))
-        for name, _ in facts(true):
-            row[1, place[name]] += 1
-    flat = counts.reshape(len(groups), -1)
-    rng, values = np.random.default_rng(seed), []
-    for start in range(0, samples, RESAMPLES_AT_ONCE):
-        size = min(RESAMPLES_AT_ONCE, samples - start)
-        drawn = rng.multinomial(len(groups), np.full(len(groups), 1 / len(groups)), size=size)
-        values.append(_mean_f1((drawn @ flat).reshape(size, 2, len(names))))
-    low, high = np.quantile(np.concatenate(values), [0.025, 0.975])
-    whole = _mean_f1(flat.sum(axis=0).reshape(1, 2, len(names)))[0]
-    return Interval(value=float(whole), low=float(low), high=float(high), n=len(groups))
-
-
-def _mean_f1(counts: Floats) -> Floats:
-    """Macro-F1 of counts ``[samples, 2, attributes]``; an attribute nobody has in a sample is left out."""
-    with np.errstate(invalid="ignore"):
-        f1 = 2 * counts[:, 0] / counts[:, 1]
-    mean: Floats = np.nanmean(f1, axis=1)
-    return mean
+    return macro_f1_interval(by_group(counts, [case.group_id for case in ordered]), seed, samples)
 
 
 # Judgements of refinement: metric -> one 0/1 per unit, with the unit's group.

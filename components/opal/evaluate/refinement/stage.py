@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 from components.catalog.format.attributes import of_pairs
 from components.catalog.format.shards import Catalogue
 from components.catalog.format.truth import read_truth
+from components.opal.evaluate.listings.measures import Floats
 from components.opal.evaluate.refinement.figures import (
     Case,
-    Floats,
     intervals,
     judged_titles,
     judged_values,

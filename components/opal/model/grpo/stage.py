@@ -92,6 +92,7 @@ class Photos:
         """TRL's reward function of these photos."""
 
         def right_and_wrong(completions: Sequence[Any], position: Sequence[int], **_: Any) -> list[float]:
+            """The reward of each completion; TRL hands on the columns of its rows, such as ``position``."""
             known = [(self.listing(row), schema.categories[self.rows[row]["category"]]) for row in position]
             texts = [said[0]["content"] for said in completions]
             return [reward(text, *about, penalty) for text, about in zip(texts, known, strict=True)]

@@ -16,7 +16,12 @@ import numpy.typing as npt
 import torch
 
 from components.encoder.model.crops.crops import CropCache
-from components.encoder.model.crops.grounding_file import BY_CATEGORY, by_dense_head, read_grounding
+from components.encoder.model.crops.grounding_file import (
+    BY_CATEGORY,
+    Grounding,
+    by_dense_head,
+    read_grounding,
+)
 from components.encoder.model.features.picture_features import (
     FeatureCache,
     Kept,
@@ -140,9 +145,17 @@ def catalogue_pixels(paths: Paths, image_px: int, crop: bool) -> PixelCache:
     threads = torch.get_num_threads()
     if not crop:
         return PixelCache(paths.catalogue, image_px, paths.cache, threads)
+    return CropCache(paths.catalogue, category_boxes(paths).boxes, image_px, paths.cache, threads)
+
+
+def category_boxes(paths: Paths) -> Grounding:
+    """Where what is of its category is in each product's picture, in catalogue order.
+
+    Raises:
+        GroundingDataError: there are no boxes of these products.
+    """
     names = [row["product_id"] for row in read_rows(paths.catalogue)]
-    boxes = read_grounding(paths.grounding, names, BY_CATEGORY).boxes
-    return CropCache(paths.catalogue, boxes, image_px, paths.cache, threads)
+    return read_grounding(paths.grounding, names, BY_CATEGORY)
 
 
 def pictures_of(model: Any, note: Mapping[str, Any], paths: Paths) -> Pictures:
