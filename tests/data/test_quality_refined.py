@@ -13,6 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from components.catalog.format.records import PRODUCTS
+from components.quality.params import ListingQualityParams
+from components.quality.preferences.stage import check_preferences
+from components.quality.refined.stage import check_refined
+from components.quality.verdict import Verdict
 from components.stage import frame
 from tests.data.stage_workspace import enter
 
@@ -118,7 +122,11 @@ class World:
             "group_id": f"g{i}",
         }
 
-    def run(self, command: str) -> int:
+    def told(self, i: int, name: str) -> dict[str, Any]:
+        """The decision about an attribute, or about a word by its place, of product ``i``."""
+        return next(d for d in self.decisions if (d["product_id"], d["name"]) == (f"s{i:02d}", name))
+
+    def write(self) -> None:
         for folder in ("data/checked/products", "data/refined", "data/preferences"):
             (self.root / folder).mkdir(parents=True)
         sold = pa.Table.from_pylist(self.sold, schema=PRODUCTS)
@@ -130,6 +138,9 @@ class World:
         pq.write_table(pa.Table.from_pylist(self.instructions), refined / "instructions.parquet")
         if self.pairs:
             pq.write_table(pa.Table.from_pylist(self.pairs), self.root / "data/preferences/pairs.parquet")
+
+    def run(self, command: str) -> int:
+        self.write()
         (self.root / "params.yaml").write_text(json.dumps({"listing_quality": self.params}))
         return frame.main([f"quality.{command}"])
 
@@ -139,8 +150,37 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     return World(enter(tmp_path, monkeypatch))
 
 
+def restate(w: World, i: int, **attributes: str) -> None:
+    w.listings[i]["attributes"] = pairs(**attributes)
+
+
+def normalise(w: World, i: int) -> None:
+    restate(w, i, hue="teal", length_cm="300")
+    w.told(i, "length_cm").update(decision="normalise", new_value="300")
+    w.instructions[i]["answer"] = w._answer(300)
+
+
+def with_uses(w: World, i: int, told: list[str], kept: tuple[str, ...] = ("sea", "home")) -> None:
+    """Product ``i`` states two uses; its refined listing keeps some, and ``told`` is what texts say."""
+    uses = [{"name": "use", "value": use} for use in ("home", "sea")]
+    w.sold[i]["attributes"] = [*w.sold[i]["attributes"], *uses]
+    w.listings[i]["attributes"] = [*w.listings[i]["attributes"], *(u for u in uses if u["value"] in kept)]
+    w.decisions += [
+        decision(i, "attributes", "use", use, "keep" if use in kept else "drop") for use in ("home", "sea")
+    ]
+    text = json.dumps({"title": "Teal saw", "attributes": {"hue": "teal", "length_cm": i, "use": told}})
+    w.instructions[i]["answer"] = text
+    for pair in w.pairs:
+        if pair["product_id"] == f"s{i:02d}":
+            pair["chosen"] = text
+
+
 @pytest.mark.parametrize("command", ["refined", "preferences"])
 def test_sound_data_pass_and_the_report_names_what_it_judged(world: World, command: str) -> None:
+    """Explained changes, and several values with a decision each, are sound."""
+    normalise(world, 0)
+    with_uses(world, 3, ["sea", "home"])
+    with_uses(world, 4, ["sea"], kept=("sea",))
     assert world.run(command) == 0
     report = json.loads((world.root / f"reports/quality/{command}.json").read_text())
     assert report["passed"] is True and report["failures"] == []
@@ -151,195 +191,224 @@ def test_sound_data_pass_and_the_report_names_what_it_judged(world: World, comma
     assert "Passed" in (world.root / f"reports/quality/{command}.html").read_text()
 
 
-def with_uses(w: World, told: list[str], kept: tuple[str, ...] = ("sea", "home")) -> None:
-    """Product 3 states two uses; its refined listing keeps some, and ``told`` is what texts say."""
-    uses = [{"name": "use", "value": use} for use in ("home", "sea")]
-    w.sold[3]["attributes"] = [*w.sold[3]["attributes"], *uses]
-    w.listings[3]["attributes"] = [*w.listings[3]["attributes"], *(u for u in uses if u["value"] in kept)]
-    w.decisions += [
-        decision(3, "attributes", "use", use, "keep" if use in kept else "drop") for use in ("home", "sea")
-    ]
-    text = json.dumps({"title": "Teal saw", "attributes": {"hue": "teal", "length_cm": 3, "use": told}})
-    w.instructions[3]["answer"] = w.pairs[2]["chosen"] = text
+def faults(verdict: Verdict, places: Callable[[str, int], int]) -> dict[int, list[str]]:
+    """Place -> what is said of it, of checks that stop the pipeline."""
+    assert not verdict.errors and not any(outcome.error for outcome in verdict.outcomes)
+    found: dict[int, list[str]] = {}
+    stopping = " ".join(verdict.failures())
+    for outcome in verdict.outcomes:
+        assert outcome.success or f"'{outcome.check.says}' does not hold" in stopping
+        for row, reason in outcome.reasons.items() if outcome.names_rows and outcome.rows > 1 else ():
+            said = f"{outcome.check.says}: {reason}"
+            found.setdefault(places(outcome.check.kind, row), []).append(said)
+    return found
 
 
-@pytest.mark.parametrize("command", ["refined", "preferences"])
-@pytest.mark.parametrize("kept", [("sea", "home"), ("sea",)])
-def test_each_of_several_values_has_its_decision(world: World, command: str, kept: tuple[str, ...]) -> None:
-    with_uses(world, list(kept), kept)
-    assert world.run(command) == 0
+# What is wrong with product i -> a change, and words of what is said of it.
+BROKEN: dict[str, tuple[Callable[[World, int], Any], str]] = {
+    "a value outside the schema": (lambda w, i: restate(w, i, hue="red", length_cm=str(i)), "fit the schema"),
+    "an attribute that is none": (
+        lambda w, i: restate(w, i, hue="teal", length_cm=str(i), x="1"),
+        "fit the schema",
+    ),
+    "an attribute added": (
+        lambda w, i: w.sold[i].update(attributes=pairs(hue="teal")),
+        "attributes.length_cm is not of the seller",
+    ),
+    "a word added": (
+        lambda w, i: w.listings[i].update(title="Teal saw new"),
+        "more words than the seller's",
+    ),
+    "an attribute twice": (
+        lambda w, i: w.listings[i].update(attributes=[*pairs(hue="teal"), *pairs(hue="teal")]),
+        "given once",
+    ),
+    "a change without a decision": (
+        lambda w, i: restate(w, i, hue="ochre", length_cm=str(i)),
+        "to other attributes",
+    ),
+    "no decision at all": (
+        lambda w, i: w.decisions.remove(w.told(i, "hue")),
+        "no decision about attributes.hue",
+    ),
+    "a decision about nothing": (
+        lambda w, i: w.decisions.append(decision(i, "attributes", "x", "1")),
+        "which the seller has not",
+    ),
+    "a title changed in silence": (lambda w, i: w.listings[i].update(title="Saw"), "to another title"),
+    "no reason": (lambda w, i: w.told(i, "1").update(reason=" "), "no reason"),
+    "an unknown decision": (lambda w, i: w.told(i, "1").update(decision="add"), "is unknown"),
+    "a drop that keeps": (
+        lambda w, i: w.told(i, "1").update(decision="drop", new_value="saw"),
+        "does not fit its new value",
+    ),
+    "an impossible support": (lambda w, i: w.told(i, "hue").update(support=float("nan")), "no probability"),
+    "another split": (lambda w, i: w.listings[i].update(split="dev"), "split differ from the catalogue's"),
+    "another type": (lambda w, i: w.listings[i].update(product_type="axe"), "type differ from the"),
+    "visible but not there": (lambda w, i: w.listings[i].update(visible=["size"]), "which it has not"),
+    "a product twice": (lambda w, i: w.listings.append(w.listings[i]), "a product is refined once"),
+    "a strange product": (lambda w, i: w.listings[i].update(product_id="zz"), "is a checked one"),
+    "a title too long": (
+        lambda w, i: (w.sold[i].update(title="x" * 61), w.listings[i].update(title="x" * 61)),
+        "at most 60 characters",
+    ),
+    "an answer of another listing": (
+        lambda w, i: w.instructions[i].update(answer=w._answer(i, "ochre")),
+        "attributes are not those of the refined listing",
+    ),
+    "an answer of another type": (
+        lambda w, i: w.instructions[i].update(answer=w._answer(i, kind="axe")),
+        "its type is not that",
+    ),
+    "a set in another order": (lambda w, i: with_uses(w, i, ["home", "sea"]), "its attributes are not those"),
+    "a set told in part": (lambda w, i: with_uses(w, i, ["sea"]), "its attributes are not those"),
+    "an answer that is no JSON": (lambda w, i: w.instructions[i].update(answer="{"), "is not JSON"),
+    "a blank question": (lambda w, i: w.instructions[i].update(prompt=" "), "a question is asked"),
+    "an endless answer": (
+        lambda w, i: w.instructions[i].update(answer="x" * 201, grain="title"),
+        "1 to 200",
+    ),
+    "an instruction of another split": (lambda w, i: w.instructions[i].update(split="dev"), "its split"),
+}
 
 
-@pytest.mark.parametrize(
-    ("command", "told", "words"),
-    [
-        ("refined", ["home", "sea"], "its attributes are not those"),
-        ("refined", ["sea"], "its attributes are not those"),
-        ("preferences", ["sea", "moon"], "'moon' is not one of its 3 values"),
-        ("preferences", [], "is not one of its 3 values"),
-    ],
-)
-def test_a_set_that_is_told_wrongly_stops_the_pipeline(
-    world: World, capsys: pytest.CaptureFixture[str], command: str, told: list[str], words: str
-) -> None:
-    with_uses(world, told)
-    assert world.run(command) == 3
-    said = capsys.readouterr().err
-    said += (world.root / f".vitrine/quality/quality.{command}/summary.json").read_text()
-    assert words in said
+def test_each_wrong_refinement_is_found_and_stops_the_pipeline(world: World) -> None:
+    for i, (breaks, _) in enumerate(BROKEN.values()):
+        breaks(world, i)
+    world.write()
+    checked = world.root / "data/checked"
+    verdict = check_refined(
+        world.root / "data/refined", checked, ListingQualityParams.model_validate(world.params)
+    )
 
+    def product(kind: str, row: int) -> int:
+        if kind == "decisions":
+            return int(world.decisions[row]["product_id"][1:])
+        return row if row < N else list(BROKEN).index("a product twice")  # which is appended
 
-def restate(w: World, i: int, **attributes: str) -> None:
-    w.listings[i]["attributes"] = pairs(**attributes)
-
-
-def normalise(w: World) -> None:
-    restate(w, 3, hue="teal", length_cm="300")
-    w.decisions[4 * 3 + 1] = decision(3, "attributes", "length_cm", "3", "normalise", "300")
-    w.instructions[3]["answer"] = w._answer(300)
+    found = faults(verdict, product)
+    assert sorted(found) == list(range(len(BROKEN)))  # nothing is said of others
+    for said, (name, (_, words)) in zip((found[i] for i in sorted(found)), BROKEN.items(), strict=True):
+        assert any(words in one for one in said), (name, said)
 
 
 def drop_many(w: World) -> None:
     for i in range(20):
         restate(w, i, hue="teal")
-        w.decisions[4 * i + 1] = decision(i, "attributes", "length_cm", str(i), "drop")
+        w.told(i, "length_cm").update(decision="drop", new_value="")
         w.instructions[i]["answer"] = json.dumps({"title": "Teal saw", "attributes": {"hue": "teal"}})
-
-
-def test_an_explained_change_passes(world: World) -> None:
-    normalise(world)
-    assert world.run("refined") == 0
 
 
 def rewrite_many(w: World) -> None:
     for i in range(20):
         restate(w, i, hue="teal", length_cm=f"{i}0")
-        w.decisions[4 * i + 1] = decision(i, "attributes", "length_cm", str(i), "normalise", f"{i}0")
-        w.instructions[i]["answer"] = w._answer(10 * i)
-
-
-def retitle_many(w: World) -> None:
-    for i in range(20):
+        w.told(i, "length_cm").update(decision="normalise", new_value=f"{i}0")
         w.listings[i]["title"] = "Teal axe"
-        w.decisions[4 * i + 3] = decision(i, "title", "1", "saw", "normalise", "axe")
-        w.instructions[i]["answer"] = w._answer(i).replace("saw", "axe")
+        w.told(i, "1").update(decision="normalise", new_value="axe")
+        w.instructions[i]["answer"] = w._answer(10 * i).replace("saw", "axe")
 
 
-BROKEN: dict[str, tuple[Callable[[World], Any], str]] = {
-    "a value outside the schema": (lambda w: restate(w, 3, hue="red", length_cm="3"), "fit the schema"),
-    "an attribute that is none": (
-        lambda w: restate(w, 3, hue="teal", length_cm="3", x="1"),
-        "fit the schema",
+def disorder(w: World) -> None:
+    w.listings.pop()
+    w.listings.reverse()
+    w.params["min_instructions"] = 500
+
+
+BAD_SETS: dict[str, tuple[Callable[[World], Any], tuple[str, ...]]] = {
+    "too much dropped": (drop_many, ("values at least 70% are left' does not hold (66.7% are left",)),
+    "too much changed": (
+        rewrite_many,
+        ("are written in another form' does not hold", "titles at most 50% are changed' does not hold"),
     ),
-    "an attribute added": (
-        lambda w: w.sold[3].update(attributes=pairs(hue="teal")),
-        "attributes.length_cm is not of the seller",
+    "left out, out of order, too few": (
+        disorder,
+        ("every checked product is refined", "in catalogue order", "at least 500 instructions"),
     ),
-    "a word added": (lambda w: w.listings[3].update(title="Teal saw new"), "more words than the seller's"),
-    "an attribute twice": (
-        lambda w: w.listings[3].update(attributes=[*pairs(hue="teal"), *pairs(hue="teal")]),
-        "given once",
-    ),
-    "a change without a decision": (
-        lambda w: restate(w, 3, hue="ochre", length_cm="3"),
-        "to other attributes",
-    ),
-    "no decision at all": (lambda w: w.decisions.pop(12), "no decision about attributes.hue"),
-    "a decision about nothing": (
-        lambda w: w.decisions.append(decision(3, "attributes", "x", "1")),
-        "which the seller has not",
-    ),
-    "a title changed in silence": (lambda w: w.listings[3].update(title="Saw"), "to another title"),
-    "no reason": (lambda w: w.decisions[3].update(reason=" "), "no reason"),
-    "an unknown decision": (lambda w: w.decisions[3].update(decision="add"), "is unknown"),
-    "a drop that keeps": (
-        lambda w: w.decisions[3].update(decision="drop", new_value="saw"),
-        "does not fit its new value",
-    ),
-    "an impossible support": (lambda w: w.decisions[0].update(support=float("nan")), "no probability"),
-    "another split": (lambda w: w.listings[3].update(split="validation"), "differ from the catalogue's"),
-    "another type": (lambda w: w.listings[3].update(product_type="axe"), "differ from the catalogue's"),
-    "visible but not there": (lambda w: w.listings[3].update(visible=["size"]), "which it has not"),
-    "a product left out": (lambda w: w.listings.pop(), "every checked product is refined"),
-    "a product twice": (lambda w: w.listings.append(w.listings[-1]), "a product is refined once"),
-    "a strange product": (lambda w: w.listings[3].update(product_id="zz"), "is a checked one"),
-    "out of order": (lambda w: w.listings.reverse(), "in catalogue order"),
-    "a title too long": (
-        lambda w: (w.sold[3].update(title="x" * 61), w.listings[3].update(title="x" * 61)),
-        "at most 60 characters",
-    ),
-    "too much dropped": (drop_many, "are left"),
-    "too many values rewritten": (rewrite_many, "are written in another form"),
-    "too many titles changed": (retitle_many, "titles at most 50% are changed"),
-    "an answer of another listing": (
-        lambda w: w.instructions[3].update(answer=w._answer(3, "ochre")),
-        "are not those of the refined listing",
-    ),
-    "an answer of another type": (
-        lambda w: w.instructions[3].update(answer=w._answer(3, kind="axe")),
-        "its type is not that",
-    ),
-    "an answer that is no JSON": (lambda w: w.instructions[3].update(answer="{"), "is not JSON"),
-    "a blank question": (lambda w: w.instructions[3].update(prompt=" "), "a question is asked"),
-    "an endless answer": (lambda w: w.instructions[3].update(answer="x" * 201, grain="title"), "1 to 200"),
-    "an instruction of another split": (lambda w: w.instructions[0].update(split="test"), "its split"),
-    "too few instructions": (lambda w: w.params.update(min_instructions=500), "at least 500 instructions"),
-    "a column missing": (lambda w: [r.pop("visible") for r in w.listings], "has no column visible"),
-    "nothing refined": (
-        lambda w: w.params.update(no_such_key=1),
-        "listing_quality.no_such_key: unknown key",
-    ),
+    "a column missing": (lambda w: [r.pop("visible") for r in w.listings], ("has no column visible",)),
 }
 
 
-@pytest.mark.parametrize("name", BROKEN)
-def test_broken_refinement_stops_the_pipeline(
-    world: World, capsys: pytest.CaptureFixture[str], name: str
-) -> None:
-    breaks, words = BROKEN[name]
+@pytest.mark.parametrize("name", BAD_SETS)
+def test_a_broken_refinement_stops_the_pipeline(world: World, name: str) -> None:
+    breaks, words = BAD_SETS[name]
     breaks(world)
-    assert world.run("refined") == (2 if "unknown key" in words else 3)
-    said = capsys.readouterr().err
-    summary = world.root / ".vitrine/quality/quality.refined/summary.json"
-    said += summary.read_text() if summary.exists() else ""
-    assert words in said
+    assert world.run("refined") == 3
+    summary = json.loads((world.root / ".vitrine/quality/quality.refined/summary.json").read_text())
+    assert all(any(one in failure for failure in summary["failures"]) for one in words)
     assert not (world.root / "reports").exists()
 
 
-BAD_PAIRS: dict[str, tuple[Callable[[World], Any], str]] = {
-    "equal sides": (lambda w: w.pairs[3].update(rejected=w.pairs[3]["chosen"]), "both sides are equal"),
+def test_an_unknown_parameter_is_told(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.params["no_such_key"] = 1
+    assert world.run("refined") == 2
+    assert "listing_quality.no_such_key: unknown key" in capsys.readouterr().err
+
+
+def uses(*told: str) -> Callable[[World, int], None]:
+    text = json.dumps({"title": "Teal saw", "attributes": {"hue": "teal", "use": list(told)}})
+    return lambda w, i: w.pairs[i].update(chosen=text)
+
+
+BAD_PAIRS: dict[str, tuple[Callable[[World, int], Any], str]] = {
+    "equal sides": (lambda w, i: w.pairs[i].update(rejected=w.pairs[i]["chosen"]), "both sides are equal"),
     "equal but for spaces": (
-        lambda w: w.pairs[3].update(
-            rejected=w.pairs[3]["chosen"].replace(" ", "  ").replace("Teal  s", "Teal s")
+        lambda w, i: w.pairs[i].update(
+            rejected=w.pairs[i]["chosen"].replace(" ", "  ").replace("Teal  s", "Teal s")
         ),
         "both sides are equal",
     ),
-    "a blank side": (lambda w: w.pairs[3].update(rejected=" "), "a side is blank"),
-    "a chosen side that is no listing": (lambda w: w.pairs[3].update(chosen="a saw"), "is not a JSON object"),
+    "a blank side": (lambda w, i: w.pairs[i].update(rejected=" "), "a side is blank"),
+    "a chosen side that is no listing": (
+        lambda w, i: w.pairs[i].update(chosen="a saw"),
+        "is not a JSON object",
+    ),
     "a chosen side out of schema": (
-        lambda w: w.pairs[3].update(chosen=w._answer(4, "red")),
+        lambda w, i: w.pairs[i].update(chosen=w._answer(4, "red")),
         "is not one of its 2 values",
     ),
-    "a held-out product": (lambda w: w.pairs[3].update(product_id="s02"), "of the test split"),
-    "an unknown product": (lambda w: w.pairs[3].update(product_id="zz"), "not in the catalogue"),
-    "another category": (lambda w: w.pairs[3].update(category="toys"), "its category"),
-    "no question": (lambda w: w.pairs[3].update(prompt=""), "the question is blank"),
-    "no kind": (lambda w: w.pairs[3].update(kind=""), "its kind is not named"),
-    "unchecked": (lambda w: w.pairs[3].update(checks=[]), "nothing says why"),
-    "twice": (lambda w: w.pairs.append(w.pairs[3]), "no pair is there twice"),
-    "one kind only": (lambda w: [p.update(kind="seller") for p in w.pairs], "are of one kind"),
-    "too few": (lambda w: w.pairs.__delitem__(slice(4, None)), "at least 5 pairs"),
-    "too long": (lambda w: w.pairs[3].update(rejected="x" * 201), "at most 200 characters"),
-    "none": (lambda w: w.pairs.clear(), "does not exist"),
+    "a set out of schema": (uses("sea", "moon"), "'moon' is not one of its 3 values"),
+    "an empty set": (uses(), "is not one of its 3 values"),
+    "a held-out product": (lambda w, i: w.pairs[i].update(product_id="s02"), "of the test split"),
+    "an unknown product": (lambda w, i: w.pairs[i].update(product_id="zz"), "not in the catalogue"),
+    "another category": (lambda w, i: w.pairs[i].update(category="toys"), "its category"),
+    "no question": (lambda w, i: w.pairs[i].update(prompt=""), "the question is blank"),
+    "no kind": (lambda w, i: w.pairs[i].update(kind=""), "its kind is not named"),
+    "unchecked": (lambda w, i: w.pairs[i].update(checks=[]), "nothing says why"),
+    "twice": (lambda w, i: w.pairs.append(w.pairs[i]), "no pair is there twice"),
+    "too long": (lambda w, i: w.pairs[i].update(rejected="x" * 201), "at most 200 characters"),
 }
 
 
-@pytest.mark.parametrize("name", BAD_PAIRS)
-def test_bad_pairs_stop_the_pipeline(world: World, capsys: pytest.CaptureFixture[str], name: str) -> None:
-    breaks, words = BAD_PAIRS[name]
+def test_each_bad_pair_is_found_and_stops_the_pipeline(world: World) -> None:
+    for i, (breaks, _) in enumerate(BAD_PAIRS.values()):
+        breaks(world, i)
+    world.write()
+    file = world.root / "data/preferences/pairs.parquet"
+    params = ListingQualityParams.model_validate(world.params)
+    verdict = check_preferences(file, world.root / "data/checked", params)
+    repeated = list(BAD_PAIRS).index("twice")
+    found = faults(verdict, lambda _, row: row if row < len(world.pairs) - 1 else repeated)
+    assert sorted(found) == list(range(len(BAD_PAIRS)))
+    for said, (name, (_, words)) in zip((found[i] for i in sorted(found)), BAD_PAIRS.items(), strict=True):
+        assert any(words in one for one in said), (name, said)
+
+
+def few_of_one_kind(w: World) -> None:
+    w.pairs = [pair | {"kind": "seller"} for pair in w.pairs[:4]]
+
+
+@pytest.mark.parametrize(
+    ("breaks", "words"),
+    [
+        (few_of_one_kind, ("are of one kind", "at least 5 pairs")),
+        (lambda w: w.pairs.clear(), ("does not exist",)),
+    ],
+)
+def test_bad_pairs_stop_the_pipeline(
+    world: World, breaks: Callable[[World], Any], words: tuple[str, ...]
+) -> None:
     breaks(world)
     assert world.run("preferences") == 3
-    said = capsys.readouterr().err
-    said += (world.root / ".vitrine/quality/quality.preferences/summary.json").read_text()
-    assert words in said
+    summary = json.loads((world.root / ".vitrine/quality/quality.preferences/summary.json").read_text())
+    assert all(any(one in failure for failure in summary["failures"]) for one in words)
     assert not (world.root / "reports").exists()

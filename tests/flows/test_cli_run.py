@@ -1,9 +1,7 @@
-"""``vitrine run`` as a command: two real runs of the flow, exit codes, what is shown and what is kept."""
+"""``vitrine`` as a command: exit codes, what is refused, what is shown before anything runs."""
 
 from __future__ import annotations
 
-import json
-import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +12,7 @@ from components.tracking.__main__ import main as tracker
 from flows.cli import app, guarded
 from flows.errors import StageFailedError
 from flows.run.locks import held
-from tests.flows.toy_workspace import RUNNER, command, environment, make_workspace, settings
+from tests.flows.toy_workspace import RUNNER, environment, make_workspace, rows, settings
 from tests.in_process import Done, run_command
 
 
@@ -35,21 +33,6 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_workspace(tmp_path_factory.mktemp("cli") / "toy")
 
 
-def rows(text: str, heading: str) -> dict[str, str]:
-    """First word -> line of a printed table."""
-    part = text[text.index(heading) :]
-    return {line.split()[0]: line for line in part.splitlines()[1:] if line.strip()}
-
-
-def states(root: Path) -> list[tuple[str, str]]:
-    """Name and state of the task runs of Prefect's newest flow run, in order, from its own database."""
-    with sqlite3.connect(root / ".vitrine" / "prefect" / "prefect.db") as database:
-        newest = "SELECT id FROM flow_run ORDER BY created DESC LIMIT 1"
-        query = f"SELECT name, state_name, expected_start_time FROM task_run WHERE flow_run_id = ({newest})"
-        found = sorted(database.execute(query), key=lambda row: str(row[2]))
-        return [(str(name), str(state)) for name, state, _ in found]
-
-
 @pytest.mark.slow
 def test_a_failed_gate_ends_the_run_with_its_code_and_its_log_once_the_others_are_done(
     tmp_path: Path,
@@ -68,41 +51,6 @@ def test_a_failed_gate_ends_the_run_with_its_code_and_its_log_once_the_others_ar
     )
     assert (root / "out/note.txt").exists(), "what does not read from it goes on"
     assert not (root / "metrics/toy.json").exists()
-
-
-def test_a_run_goes_on_from_what_is_there_and_tries_again_what_crashed(root: Path) -> None:
-    command(root, "dvc", "repro", "-q", "make")
-    settings(root, fail="once")
-    ran = vitrine(root, "run")
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert len(list((root / ".vitrine" / "records" / "scale").glob("*.json"))) == 2, (
-        "a crash is, as meta declares"
-    )
-    budget = rows(ran.stdout, "Budget")
-    assert "cached" in budget["make"] and "done" in budget["scale"] and "done" in budget["sum"]
-    assert "45.0 [43.5, 46.5]" in rows(ran.stdout, "toy, value")["summed"] and "n = 5" in ran.stdout
-    assert states(root)[0] == ("make", "Cached")
-    assert dict(states(root)) == {
-        "make": "Cached",
-        "scale": "Completed",
-        "sum": "Completed",
-        "note": "Completed",
-    }
-    with sqlite3.connect(root / ".vitrine" / "prefect" / "prefect.db") as database:
-        kept = database.execute(
-            "SELECT data FROM artifact WHERE key = 'vitrine-stages' ORDER BY created DESC"
-        ).fetchone()[0]
-    kept = json.loads(kept)
-    table = {row["stage"]: row for row in (json.loads(kept) if isinstance(kept, str) else kept)}
-    assert table["make"]["state"] == "cached" and table["scale"]["state"] == "ran"
-    assert all(len(row["lock"]) == 12 for row in table.values())
-
-    # as after a kill between the stages and their records: the next run offers them, though all is cached
-    nothing = vitrine(root, "run", "encoder")
-    assert nothing.returncode == 0 and "every stage is cached" in nothing.stdout
-    assert "not recorded in MLflow yet" in nothing.stdout + nothing.stderr
-    assert set(rows(nothing.stdout, "Budget")) >= {"make", "scale", "sum"}
-    assert "note" not in rows(nothing.stdout, "Budget")
 
 
 def test_dry_run_says_what_and_why_and_runs_nothing(root: Path) -> None:

@@ -7,10 +7,18 @@ read ``toy.yaml`` and write numbers, so that every output is a pure function of 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import psutil
+
+PATIENCE_S = 600.0  # a bound for a machine that is busy with other work, not an expectation
 PROJECT = Path(__file__).resolve().parents[2]
 
 COMMANDS = '''
@@ -142,6 +150,14 @@ def settings(root: Path, start: int = 1, factor: int = 3, fail: str = "") -> Non
 
 def make_workspace(root: Path) -> Path:
     """Create the workspace, committed, with nothing computed yet."""
+    return Path(shutil.copytree(Path(_made().name) / "toy", root, symlinks=True))
+
+
+@cache
+def _made() -> TemporaryDirectory[str]:
+    """The workspace of which all others are copies: DVC needs seconds to make one."""
+    folder = TemporaryDirectory(prefix="vitrine-toy-")
+    root = Path(folder.name) / "toy"
     (root / "toy").mkdir(parents=True)
     (root / "toy" / "__main__.py").write_text(COMMANDS)
     (root / "dvc.yaml").write_text(GRAPH)
@@ -155,4 +171,50 @@ def make_workspace(root: Path) -> Path:
     command(root, sys.executable, "-m", "dvc", "init", "-q")
     command(root, "git", "add", "-A")
     command(root, "git", "commit", "-q", "-m", "a toy workspace")
-    return root
+    return folder
+
+
+def rows(text: str, heading: str) -> dict[str, str]:
+    """First word -> line of a printed table."""
+    part = text[text.index(heading) :]
+    return {line.split()[0]: line for line in part.splitlines()[1:] if line.strip()}
+
+
+def until(condition: Callable[[], object], what: str) -> None:
+    """Wait for ``condition``."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not happen"
+        time.sleep(0.02)
+
+
+class Paused:
+    """``vitrine run`` with some stages held inside their commands."""
+
+    def __init__(self, root: Path, *stages: str) -> None:
+        self.flags = {stage: root / ".vitrine" / "pause" / stage for stage in stages}
+        for flag in self.flags.values():
+            flag.parent.mkdir(parents=True, exist_ok=True)
+            flag.touch()
+        self.process = psutil.Popen(
+            [sys.executable, "-m", "flows.cli", "run"],
+            cwd=root, env=environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+    def stage(self, stage: str) -> psutil.Process:
+        """The process of a stage, once it is at work."""
+        told = self.flags[stage].with_name(f"{stage}.pid")
+        until(
+            lambda: (told.exists() and told.read_text()) or self.process.poll() is not None,
+            f"the start of {stage}",
+        )
+        assert self.process.poll() is None, self.process.communicate()[0]
+        return psutil.Process(int(told.read_text()))
+
+    def go(self, stage: str) -> None:
+        """Let a stage go on."""
+        self.flags[stage].unlink(missing_ok=True)
+
+    def output(self) -> str:
+        """What the run has printed, at its end."""
+        return str(self.process.communicate(timeout=PATIENCE_S)[0])

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +27,6 @@ from components.encoder.search import __main__ as encoder_search
 from components.stage.resume import sha256_file, sha256_folder
 from tests.in_process import Done, run_command, run_stage
 
-ROOT = Path(__file__).parents[3]
 EVALUATION = {
     "seed": 1, "threads": 1, "batch_size": 16, "precision": "fp32", "split": "test", "relevant_grade": 3,
     "bootstrap_samples": 500, "attribute_prompt": "{value} {product_type}", "histogram_bins": 4,
@@ -43,7 +40,7 @@ def trained(shapes: Path, tiny_block: dict[str, Any], tmp_path_factory: pytest.T
     """A workspace where every stage of the encoder has run, in graph order."""
     root = tmp_path_factory.mktemp("trained")
     shutil.copytree(shapes / "data", root / "data")
-    encoder = tiny_block | {"training": tiny_block["training"] | {"epochs": 40}}
+    encoder = tiny_block | {"training": tiny_block["training"] | {"epochs": 40, "validate_every_epochs": 20}}
     embeddings = {"threads": 1, "batch_size": 16, "precision": "fp32"}
     blocks = {"encoder": encoder, "embeddings": embeddings, "encoder_eval": EVALUATION, "index": INDEX}
     blocks["hubs"] = {"strength": 0.5, "bank": 40, "nearest": 5}
@@ -154,15 +151,7 @@ def test_vectors_that_can_be_cut_are_a_row_for_each_of_their_sizes(trained: Path
 def test_search_and_similar_answer_without_the_graph(trained: Path, tmp_path: Path) -> None:
     bare = tmp_path / "bare"
     shutil.copytree(trained / "models", bare / "models")
-    words = ("search", "red square", "--k", "5", "--where", "colour=red", "--json")
-    environment = {
-        "PYTHONPATH": str(ROOT),
-        "PATH": "/usr/bin:/bin",
-        "OMP_NUM_THREADS": "1",
-        "HOME": str(bare),
-    }
-    command = [sys.executable, "-m", "components.encoder.search", *words]
-    found = subprocess.run(command, cwd=bare, env=environment, capture_output=True, text=True)
+    found = search(bare, "search", "red square", "--k", "5", "--where", "colour=red", "--json")
     assert found.returncode == 0, found.stderr
     hits = json.loads(found.stdout)
     assert len(hits) == 5 and {h["attributes"]["colour"] for h in hits} == {"red"}

@@ -59,15 +59,20 @@ def weights(
 
 
 @pytest.mark.parametrize(("image", "text"), TUNED)
-def test_an_interrupted_run_ends_as_an_uninterrupted_one(
+def test_an_interrupted_run_ends_as_an_uninterrupted_one_and_what_is_not_tuned_stays(
     shapes: Path, tiny: EncoderParams, tmp_path: Path, image: bool, text: bool
 ) -> None:
     tiny = tuned(tiny, image, text)
+    before = {name: value.clone() for name, value in starting_model(tiny).encoder.state_dict().items()}
     whole = weights(shapes, tiny, tmp_path / "cache", None)
     resume = tmp_path / "resume"
     for until in (1, 5, None):  # steps 1 and 5 lie inside an epoch of 3
         resumed = weights(shapes, tiny, tmp_path / "cache", resume, until)
     assert all(torch.equal(whole[k], resumed[k]) for k in whole)
+    changed = {name for name in whole if not torch.equal(whole[name], before[name])}
+    visual = {name for name in changed if name.startswith("towers.visual.")}
+    read = {name for name in changed if name.startswith("towers.text.")}
+    assert bool(visual) == image and bool(read) == text and any(n.startswith("heads.") for n in changed)
 
 
 def train_here(shapes: Path, params: EncoderParams) -> Record:
@@ -77,26 +82,21 @@ def train_here(shapes: Path, params: EncoderParams) -> Record:
     return record
 
 
-def test_two_runs_give_the_same_files(
+def test_two_runs_give_the_same_files_with_a_row_per_step(
     shapes: Path, tiny: EncoderParams, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    files = ("models/encoder/heads.safetensors", "models/encoder/config.json", "plots/encoder.csv")
     hashes = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         monkeypatch.chdir(tmp_path / name)
-        train_here(shapes, tiny)
-        hashes.append(
-            [
-                sha256_file(Path(f))
-                for f in (
-                    "models/encoder/heads.safetensors",
-                    "models/encoder/config.json",
-                    "plots/encoder.csv",
-                )
-            ]
-        )
+        record = train_here(shapes, tiny)
+        hashes.append([sha256_file(Path(file)) for file in files])
         assert not list(Path(".vitrine/resume/encoder").glob("*/*")), "resume state outlived the stage"
     assert hashes[0] == hashes[1]
+    rows = list(csv.DictReader(Path("plots/encoder.csv").read_text().splitlines()))
+    assert len(rows) == 12 and {"loss", "validation_titles_mrr"} <= set(rows[0])
+    assert record.metrics["final_loss"] == pytest.approx(float(rows[-1]["loss"]), rel=1e-4)
 
 
 def test_training_draws_from_all_pictures_of_a_product(
@@ -200,19 +200,6 @@ def test_groups_follow_chains_of_groups_and_titles() -> None:
     assert len({int(n) for n in numbers}) == 3
 
 
-@pytest.mark.parametrize(("image", "text"), TUNED)
-def test_what_is_not_tuned_stays_as_it_was(
-    shapes: Path, tiny: EncoderParams, tmp_path: Path, image: bool, text: bool
-) -> None:
-    params = tuned(tiny, image, text)
-    before = {name: value.clone() for name, value in starting_model(params).encoder.state_dict().items()}
-    after = weights(shapes, params, tmp_path, None)
-    changed = {name for name in after if not torch.equal(after[name], before[name])}
-    visual = {name for name in changed if name.startswith("towers.visual.")}
-    read = {name for name in changed if name.startswith("towers.text.")}
-    assert bool(visual) == image and bool(read) == text and any(n.startswith("heads.") for n in changed)
-
-
 def test_caches_change_no_weight(shapes: Path, tiny: EncoderParams, tmp_path: Path) -> None:
     """Features and vectors that another run left, or none, or deleted ones."""
     first = weights(shapes, tiny, tmp_path / "cache", None)
@@ -264,13 +251,3 @@ def test_sigkill_in_the_middle_and_a_rerun_give_identical_results(
     assert records[-1]["metrics"]["resumed_from_step"] > 0, "the rerun began from nothing"
     for file in ("models/encoder/heads.safetensors", "plots/encoder.csv"):
         assert sha256_file(whole / file) == sha256_file(killed / file)
-
-
-def test_curves_have_a_row_per_step(
-    shapes: Path, tiny: EncoderParams, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    record = train_here(shapes, tiny)
-    rows = list(csv.DictReader(Path("plots/encoder.csv").read_text().splitlines()))
-    assert len(rows) == 12 and {"loss", "validation_titles_mrr"} <= set(rows[0])
-    assert record.metrics["final_loss"] == pytest.approx(float(rows[-1]["loss"]), rel=1e-4)

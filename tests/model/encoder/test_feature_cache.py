@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.features.picture_features import FeatureCache
@@ -21,31 +21,28 @@ from components.encoder.model.params import EncoderParams
 from components.encoder.model.towers.files import load_encoder, save_encoder
 from components.encoder.model.towers.start import starting_model
 
-ROOT = Path(__file__).parents[3]
-# Writes features as a stage does, and waits in the middle of a shard.
-WRITER = """
-import sys, time
-from pathlib import Path
-import components.encoder.model.features.encode as encode
-from tests.model.encoder.test_feature_cache import features
-model, catalogue, cache = map(Path, sys.argv[1:])
-plain, calls = encode.BatchEncoder.pixel_features, []
-def slow(self, pixels):
-    calls.append(1)
-    if len(calls) == 2:  # a shard has one batch of 64 rows
-        (cache / "in the middle").touch()
-        time.sleep(60)
-    return plain(self, pixels)
-encode.BatchEncoder.pixel_features = slow
-features(model, catalogue, cache)
-"""
-
 
 def features(model: Path, catalogue: Path, cache: Path) -> np.ndarray:
     """Features of every product, kept in ``cache``."""
     pixels = PixelCache(catalogue, 48, cache, threads=1)
     kept = FeatureCache(pixels, BatchEncoder(load_encoder(model), 8, "fp32"), cache)
     return kept.take(np.arange(len(kept)))
+
+
+def write_until_killed(model: Path, catalogue: Path, cache: Path) -> None:
+    """Write features as a stage does, and wait in the middle of a shard."""
+    torch.set_num_threads(1)
+    plain, calls = BatchEncoder.pixel_features, list[int]()
+
+    def slow(self: BatchEncoder, pixels: np.ndarray) -> Any:
+        calls.append(1)
+        if len(calls) == 2:  # a shard has one batch of 64 rows
+            (cache / "in the middle").touch()
+            time.sleep(60)
+        return plain(self, pixels)
+
+    BatchEncoder.pixel_features = slow  # type: ignore[method-assign]
+    features(model, catalogue, cache)
 
 
 def test_killing_the_writer_and_deleting_the_cache_change_no_feature(
@@ -56,17 +53,16 @@ def test_killing_the_writer_and_deleting_the_cache_change_no_feature(
     whole = features(tmp_path / "model", catalogue, tmp_path / "whole")
     cache = tmp_path / "killed"
     cache.mkdir()
-    process = subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(tmp_path / "model"), str(catalogue), str(cache)],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-    )
+    arguments = (tmp_path / "model", catalogue, cache)
+    process = get_context("fork").Process(target=write_until_killed, args=arguments)
+    process.start()
     deadline = time.monotonic() + 120
     while not (cache / "in the middle").exists() and time.monotonic() < deadline:
-        assert process.poll() is None
+        assert process.is_alive()
         time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait(30) == -signal.SIGKILL
+    process.kill()
+    process.join(30)
+    assert process.exitcode == -signal.SIGKILL
     finished = list((cache / "features").glob("*.npy"))
     assert len(finished) == 1  # of three shards, the first
     assert np.array_equal(features(tmp_path / "model", catalogue, cache), whole)

@@ -53,8 +53,8 @@ def _decode(catalogue: str, cache: str, begin: float) -> tuple[int, int]:
 
 
 def test_two_processes_share_a_new_vector_cache_and_pixel_cache(shapes: Path, tmp_path: Path) -> None:
-    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
-        begin = time.time() + 4.0
+    with ProcessPoolExecutor(2, get_context("fork")) as pool:  # without seconds of imports
+        begin = time.time() + 0.5
         filled = [pool.submit(_fill, str(tmp_path / "v"), begin) for _ in range(2)]
         assert [f.result()[0] for f in filled] == [sum(range(KEYS))] * 2
         begin = time.time() + 0.2

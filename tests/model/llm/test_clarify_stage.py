@@ -11,7 +11,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from faulty_server import Act, FaultyServer, Script
+from faulty_server import KEY, URL, Act, FaultyServer, Script
 from lamps import CLARIFY, COLOURS, MATERIALS, SHAPES, listing, write_encoder, write_shop
 from PIL import Image
 
@@ -35,11 +36,13 @@ from components.vlclip.agent.errors import VectorsDataError
 from components.vlclip.agent.facts import FUNCTION_WORDS
 from components.vlclip.agent.params import ClarifyParams
 from components.vlclip.agent.stage import Blocks, run
+from tests.model.llm.conftest import LLM
 from tests.model.red_team import LISTING_TEXTS
 
 ROOT = Path(__file__).parents[3]
 Serve = Callable[[Script], FaultyServer]
 Make = Callable[..., LLMParams]
+SMALL = 40  # products
 MESSY: dict[int, dict[str, Any]] = {
     2: {"title": "BLEU GLASS LAMP WOW SALE", "description": "Best price!! Call me."},
     5: {"title": "", "description": ""},
@@ -58,8 +61,39 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("small")
-    write_shop(root, {}, products=80)
+    write_shop(root, {}, products=SMALL)
     return root
+
+
+@dataclass(frozen=True)
+class Done:
+    """What an undisturbed run has left."""
+
+    out: Path
+    record: Record
+    server: Any = None  # that was asked
+
+
+@pytest.fixture(scope="module")
+def by_rules(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Done:
+    """Texts of the written rules alone; a test must not change them."""
+    root = tmp_path_factory.mktemp("rules")
+    record = clarify(
+        shop, root / "out", LLMParams.model_validate(LLM | {"backend": "offline"}), root / "cache"
+    )
+    return Done(root / "out", record)
+
+
+@pytest.fixture(scope="module")
+def by_model(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Done]:
+    """Texts of an honest language model; a test must not change them."""
+    root, server = tmp_path_factory.mktemp("model"), FaultyServer(honest)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(URL, server.url)
+        patch.setenv(KEY, "secret-key")
+        record = clarify(small, root / "out", LLMParams.model_validate(LLM), root / "cache")
+    yield Done(root / "out", record, server)
+    server.stop()
 
 
 def clarify(shop: Path, out: Path, llm: LLMParams, cache: Path, **params: Any) -> Record:
@@ -91,9 +125,8 @@ def honest(_: int, body: dict[str, Any]) -> Act:
     return Act(json.dumps({"text": f"{said} {record['product_type']}"}))
 
 
-def test_written_rules_write_clean_texts(shop: Path, llm_params: Make, tmp_path: Path) -> None:
-    record = clarify(shop, tmp_path / "out", llm_params(backend="offline"), tmp_path / "cache")
-    rows = texts(tmp_path / "out")
+def test_written_rules_write_clean_texts(by_rules: Done) -> None:
+    rows, record = texts(by_rules.out), by_rules.record
     assert [r["product_id"] for r in rows] == [listing(i)["product_id"] for i in range(160)]
     assert rows[0]["text"] == "red glass lamp, round shade, bedside"
     assert rows[2]["text"] == "blue glass lamp, round shade"  # shouting, stuffing, boilerplate, a slip
@@ -104,10 +137,9 @@ def test_written_rules_write_clean_texts(shop: Path, llm_params: Make, tmp_path:
     assert record.metrics["llm.requests"] > 160 and record.metrics["failed"] == 0
 
 
-def test_traces_tell_every_step(shop: Path, llm_params: Make, tmp_path: Path) -> None:
-    clarify(shop, tmp_path / "out", llm_params(backend="offline"), tmp_path / "cache")
+def test_traces_tell_every_step(by_rules: Done) -> None:
     steps = [
-        r for r in pq.read_table(tmp_path / "out/traces.parquet").to_pylist() if r["product_id"] == "P0007"
+        r for r in pq.read_table(by_rules.out / "traces.parquet").to_pylist() if r["product_id"] == "P0007"
     ]
     assert [(s["round"], s["role"]) for s in steps] == [
         (0, "summarizer"),
@@ -119,40 +151,31 @@ def test_traces_tell_every_step(shop: Path, llm_params: Make, tmp_path: Path) ->
     assert steps[-1]["output"] == "<STOP>"
 
 
-def test_the_record_keeps_prompts_and_what_the_questions_about_a_sample_cost(
-    small: Path, serve: Serve, llm_params: Make, tmp_path: Path
-) -> None:
-    serve(honest)
-    record = clarify(small, tmp_path / "out", llm_params(), tmp_path / "cache")
+def test_the_record_keeps_prompts_and_what_the_questions_about_a_sample_cost(by_model: Done) -> None:
+    record = by_model.record
     assert set(record.prompts) == {"summarizer", "evaluator", "refiner"}
     assert "You are the Refiner" in record.prompts["refiner"]
     asked = {e.product_id for e in record.exchanges}
     assert len(asked) == 20
-    traced = pq.read_table(tmp_path / "out/traces.parquet").to_pylist()
+    traced = pq.read_table(by_model.out / "traces.parquet").to_pylist()
     steps = {p: [s["role"] for s in traced if s["product_id"] == p] for p in asked}
     assert steps == {p: [e.task for e in record.exchanges if e.product_id == p] for p in asked}
     assert all(e.seconds > 0 and e.prompt_tokens > 0 and e.completion_tokens > 0 for e in record.exchanges)
 
 
 def test_equal_input_gives_equal_bytes_without_queries_truth_or_cache(
-    shop: Path, llm_params: Make, tmp_path: Path
+    shop: Path, by_rules: Done, llm_params: Make, tmp_path: Path
 ) -> None:
-    offline = llm_params(backend="offline")
-    clarify(shop, tmp_path / "a", offline, tmp_path / "cache")
     blind = tmp_path / "blind"
     shutil.copytree(shop, blind)
     (blind / "checked/queries.parquet").unlink()
     (blind / "checked/qrels.parquet").unlink()
-    clarify(blind, tmp_path / "b", offline, tmp_path / "other")
-    assert sha256_folder(tmp_path / "a") == sha256_folder(tmp_path / "b")
+    clarify(blind, tmp_path / "b", llm_params(backend="offline"), tmp_path / "other")
+    assert sha256_folder(by_rules.out) == sha256_folder(tmp_path / "b")
 
 
-def test_a_language_model_is_shown_the_picture_and_checked(
-    small: Path, serve: Serve, llm_params: Make, tmp_path: Path
-) -> None:
-    server = serve(honest)
-    clarify(small, tmp_path / "out", llm_params(), tmp_path / "cache")
-    rows = texts(tmp_path / "out")
+def test_a_language_model_is_shown_the_picture_and_checked(by_model: Done) -> None:
+    rows, bodies = texts(by_model.out), by_model.server.bodies
     assert rows[0] == {
         "product_id": "P0000",
         "text": "red lamp",
@@ -162,8 +185,8 @@ def test_a_language_model_is_shown_the_picture_and_checked(
         "facts": [{"name": "colour", "value": "red"}],
         "reason": "",
     }
-    assert server.bodies[0]["messages"][1]["content"][0]["image_url"]["url"].startswith("data:image/")
-    assert "lantern" not in str(server.bodies)  # of the query
+    assert bodies[0]["messages"][1]["content"][0]["image_url"]["url"].startswith("data:image/")
+    assert "lantern" not in str(bodies)  # of the query
 
 
 def obedient(_: int, body: dict[str, Any]) -> Act:
@@ -198,7 +221,7 @@ def test_rounds_are_bounded(small: Path, serve: Serve, llm_params: Make, tmp_pat
     clarify(small, tmp_path / "out", llm_params(), tmp_path / "cache", max_rounds=2)
     rows = texts(tmp_path / "out")
     assert all(r["rounds"] == 2 and not r["stopped"] and "shiny" not in r["text"] for r in rows)
-    assert len(server.bodies) == 80 * (1 + 2)  # of an unchanged text nobody is asked twice
+    assert len(server.bodies) == SMALL * (1 + 2)  # of an unchanged text nobody is asked twice
 
 
 def test_an_item_that_fails_keeps_the_sellers_text_with_a_reason(
@@ -218,7 +241,7 @@ def test_too_many_failures_leave_no_output(
     small: Path, serve: Serve, llm_params: Make, tmp_path: Path
 ) -> None:
     serve(lambda *_: Act("no"))
-    with pytest.raises(TooManyFailuresError, match="80 of 80"):
+    with pytest.raises(TooManyFailuresError, match=f"{SMALL} of {SMALL}"):
         clarify(small, tmp_path / "out", llm_params(), tmp_path / "cache")
     assert not (tmp_path / "out").exists()
 
@@ -297,20 +320,20 @@ def test_products_of_no_type_and_no_words_get_a_text_of_their_category(
 
 @pytest.mark.parametrize("how", ["gone", "budget"])
 def test_work_that_stops_is_kept_and_goes_on_with_equal_bytes(
-    small: Path, serve: Serve, llm_params: Make, tmp_path: Path, how: str
+    small: Path, by_model: Done, serve: Serve, llm_params: Make, tmp_path: Path, how: str
 ) -> None:
-    whole = serve(honest)
-    clarify(small, tmp_path / "whole", llm_params(), tmp_path / "cache-whole")
-    first = serve(lambda n, body: Act(close=True) if how == "gone" and n >= 90 else honest(n, body))
-    budget = {"requests": 90 if how == "budget" else None, "tokens": None}
+    stop = len(by_model.server.paid) // 3
+    first = serve(lambda n, body: Act(close=True) if how == "gone" and n >= stop else honest(n, body))
+    budget = {"requests": stop if how == "budget" else None, "tokens": None}
     with pytest.raises((EndpointError, BudgetSpentError)):
         clarify(small, tmp_path / "out", llm_params(budget=budget), tmp_path / "cache")
     assert not (tmp_path / "out").exists()
     second = serve(honest)
     clarify(small, tmp_path / "out", llm_params(), tmp_path / "cache")
-    assert sha256_folder(tmp_path / "out") == sha256_folder(tmp_path / "whole")
+    assert sha256_folder(tmp_path / "out") == sha256_folder(by_model.out)
     both = first.paid + second.paid
-    assert sum(first.paid.values()) == 90 and max(both.values()) == 1 and set(both) == set(whole.paid)
+    assert sum(first.paid.values()) == stop and max(both.values()) == 1
+    assert set(both) == set(by_model.server.paid)
 
 
 def test_vectors_of_another_catalogue_or_encoder_are_refused(
@@ -373,17 +396,13 @@ def test_the_written_rules_share_no_words_with_noise_and_shop() -> None:
 
 @pytest.mark.slow
 def test_a_killed_run_goes_on_with_equal_bytes(
-    small: Path, serve: Serve, llm_params: Make, tmp_path: Path
+    small: Path, by_model: Done, serve: Serve, llm_params: Make, tmp_path: Path
 ) -> None:
     def slow(n: int, body: dict[str, Any]) -> Act:
         act = honest(n, body)
         return Act(act.text, hang_s=0.05)
 
-    server = serve(slow)
-    whole = tmp_path / "whole"
-    clarify(small, whole, llm_params(), tmp_path / "cache-whole")
-    once = set(server.paid)
-    server.paid.clear()
+    server, once = serve(slow), set(by_model.server.paid)
     work = tmp_path / "work"
     (work / "data").mkdir(parents=True)
     (work / "models").mkdir()
@@ -396,14 +415,14 @@ def test_a_killed_run_goes_on_with_equal_bytes(
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(command, cwd=work, env=environment)
     deadline = time.monotonic() + 60
-    while sum(server.paid.values()) < 60 and time.monotonic() < deadline:
+    while sum(server.paid.values()) < SMALL and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
     paid = sum(server.paid.values())
-    assert 60 <= paid < len(once) and not (work / "data/clarified").exists()
+    assert SMALL <= paid < len(once) and not (work / "data/clarified").exists()
     subprocess.run(command, cwd=work, env=environment, check=True)
-    assert sha256_folder(work / "data/clarified") == sha256_folder(whole)
+    assert sha256_folder(work / "data/clarified") == sha256_folder(by_model.out)
     assert set(server.paid) == once
     # at most what was under way at the kill is asked again
     assert sum(server.paid.values()) <= len(once) + 4
