@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 NETWORKS = "components/fusion/model/networks"
 JUDGE = """
 from components.opal.refine.decisions import Decision
-from components.opal.refine.judge import Inputs, Opened
+from components.opal.refine.judge import JudgeInputs, OpenedJudge
 
 class RecalledMakerJudge:
     def judge(self, listings):
@@ -34,11 +34,11 @@ class RecalledMakerJudge:
     def _decision(self):
         return Decision("attributes", "maker", "Tarnow", "drop", "", "recalled_maker", "was recalled")
 
-def open_judge(inputs: Inputs) -> Opened:
-    return Opened(RecalledMakerJudge())
+def open_judge(inputs: JudgeInputs) -> OpenedJudge:
+    return OpenedJudge(RecalledMakerJudge())
 """
 MEASURE = """
-def title_words(found: Comparison) -> float:
+def title_words(found: ListingComparison) -> float:
     return float(len(found.title.split()))
 
 

@@ -28,9 +28,9 @@ STAGES = """
 import sys
 from pathlib import Path
 from flows.run.graph import read_graph
-from flows.run.stages import Stage, run_stage
+from flows.run.stages import StageJob, run_stage
 for name in read_graph(Path.cwd()).stages:
-    result = run_stage(Stage(Path.cwd(), name, "r"))
+    result = run_stage(StageJob(Path.cwd(), name, "r"))
     sys.exit(f"{name}: {result.error}") if result.state == "failed" else print(name, result.state, flush=True)
 """
 RUNNER = ("-c", STAGES)

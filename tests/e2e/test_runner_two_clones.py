@@ -191,8 +191,8 @@ from components.stage.errors import VitrineError
 from components.stage.params import validate
 from components.parameters.runner import GpuParams
 from flows.remote.runner import run_remote
-from flows.run.stages import Stage, run_stage
-stage = Stage(Path.cwd(), sys.argv[1], "pipeline-7")
+from flows.run.stages import StageJob, run_stage
+stage = StageJob(Path.cwd(), sys.argv[1], "pipeline-7")
 gpu = json.loads(sys.argv[2])
 try:
     result = run_remote(stage, validate(GpuParams, gpu, "runner.gpu")) if gpu else run_stage(stage)
