@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import json
 import os
+import runpy
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,20 +27,31 @@ from tests.model.fusion.conftest import BLOCKS, ENCODE
 NOTHING = ["colour=red", "colour=blue"]  # no product has both
 
 
-@pytest.fixture
-def root(shop: Path, trained: Path, tmp_path: Path) -> Path:
+def workspace(shop: Path, trained: Path, root: Path) -> Path:
     """A workspace with the trained models, as git and DVC see one."""
     blocks = copy.deepcopy(BLOCKS) | {
         "fusion_search": {"network": "moe_bilinear", "threads": 1, "encode": ENCODE}
     }
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(blocks))
-    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
-    (tmp_path / ".dvc").mkdir()
-    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
-    (tmp_path / "models").mkdir()
-    (tmp_path / "data").symlink_to(shop / "data")
-    (tmp_path / "models/fusion").symlink_to(trained / "models/fusion")
-    return tmp_path
+    (root / "params.yaml").write_text(yaml.safe_dump(blocks))
+    (root / "dvc.yaml").write_text("stages: {}\n")
+    (root / ".dvc").mkdir()
+    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
+    (root / "models").mkdir()
+    (root / "data").symlink_to(shop / "data")
+    (root / "models/fusion").symlink_to(trained / "models/fusion")
+    return root
+
+
+@pytest.fixture(scope="module")
+def root(shop: Path, trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace for searches, which keep what they compute of its products."""
+    return workspace(shop, trained, tmp_path_factory.mktemp("search"))
+
+
+@pytest.fixture
+def own(shop: Path, trained: Path, tmp_path: Path) -> Path:
+    """A workspace of its own, where nobody has searched."""
+    return workspace(shop, trained, tmp_path)
 
 
 def test_the_command_gives_what_search_finds(
@@ -46,6 +59,15 @@ def test_the_command_gives_what_search_finds(
 ) -> None:
     monkeypatch.chdir(root)
     words = ["search", "red mug", "--system", "fusion", "--k", "5", "--json"]
+
+    def here(_: Path, command: list[str]) -> None:
+        """The module that the command starts, in this process: without seconds of imports."""
+        monkeypatch.setattr(sys, "argv", command[2:])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_module(command[2], run_name="__main__")
+        assert not ended.value.code
+
+    monkeypatch.setattr("flows.importing.passed_on", here)
     assert guarded(lambda: app(words)) == 0
     found = json.loads(capfd.readouterr().out)
     model = open_model(
@@ -80,15 +102,15 @@ def test_search_prints_a_table_and_obeys_its_conditions(
 
 
 def test_what_search_cannot_do_is_told(
-    root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    own: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(root)
+    monkeypatch.chdir(own)
     assert main(["mug", "--system", "opal"]) == 2
     assert "--system takes encoder, fusion, bm25" in " ".join(capfd.readouterr().err.split())
-    (root / "photo.png").write_bytes(b"")
+    (own / "photo.png").write_bytes(b"")
     assert main(["mug", "--system", "fusion", "--image", "photo.png"]) == 2
     assert "asked by a text alone" in " ".join(capfd.readouterr().err.split())
-    (root / "models/fusion").unlink()
+    (own / "models/fusion").unlink()
     assert main(["mug", "--system", "fusion"]) == 4
     assert "There is no model" in capfd.readouterr().err
 
@@ -146,10 +168,10 @@ def test_the_type_of_a_query_is_inferred_and_told_where_none_fits(
 
 
 def test_an_unknown_thing_beside_a_picture_is_told_and_a_joining_word_is_not(
-    root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    own: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(root)
-    image = f"--image={photo(root, 'red', mug=True)}"
+    monkeypatch.chdir(own)
+    image = f"--image={photo(own, 'red', mug=True)}"
     assert main(["mug", image]) == 0
     assert "vectors of all products" in capfd.readouterr().err, "the first search says what takes so long"
     assert main(["but curtain in blue", image]) == 0
@@ -185,11 +207,11 @@ def test_weights_that_say_nothing_are_refused(weights: str) -> None:
 
 
 def test_kept_vectors_that_are_cut_are_made_again(
-    root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    own: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(root)
+    monkeypatch.chdir(own)
     first = hits(capfd, "red mug", "--system=hybrid")
-    (kept,) = (root / ".vitrine/cache/search").glob("*.npy")
+    (kept,) = (own / ".vitrine/cache/search").glob("*.npy")
     for length in (0, 5, kept.stat().st_size // 2):
         kept.write_bytes(kept.read_bytes()[:length])
         assert hits(capfd, "red mug", "--system=hybrid") == first

@@ -6,7 +6,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,20 +55,6 @@ def refused(root: Path, command: str, sentence: str) -> None:
 EVERY_STAGE = tuple(" ".join(words) for words in STAGES)
 
 
-def test_products_of_no_type_or_of_a_strange_one_take_part_with_whole_pictures(own: Path) -> None:
-    strange = {"p0000": "", "p0001": "  ", "p0002": "spaceship", "p0003": ORDER}
-
-    def change(row: dict[str, Any]) -> dict[str, Any]:
-        return {"product_type": strange.get(row["product_id"], row["product_type"])}
-
-    change_products(own, change)
-    run(own, *EVERY_STAGE)
-    boxes = {r["product_id"]: r for r in pq.read_table(own / "data/grounding/boxes.parquet").to_pylist()}
-    reasons = [boxes[i]["reason"] for i in strange]
-    assert reasons == ["no product type"] * 2 + ["product type is not in the schema"] * 2
-    assert boxes["p0004"]["reason"] in ("", "score is below the threshold")
-
-
 def test_products_without_words_train_on_their_type_and_a_schema_may_have_no_attributes(own: Path) -> None:
     change_schema(own, {})
     change_products(own, lambda row: {"title": "", "description": "", "attributes": []})
@@ -84,41 +70,56 @@ def test_products_without_words_train_on_their_type_and_a_schema_may_have_no_att
     assert "mrr" in json.loads((own / "metrics/vlclip.json").read_text())["full"]
 
 
-@pytest.mark.parametrize("data", [b"", b"<html>not found</html>", None])
-def test_a_missing_picture_is_named_before_training(own: Path, data: bytes | None) -> None:
-    image = {"bytes": data, "path": None}
-    change_products(own, lambda row: {"image": image} if row["product_id"] == "p0005" else {})
+def test_a_missing_picture_is_named_before_training(own: Path) -> None:
+    missing = {"p0005": b"", "p0006": b"<html>not found</html>", "p0007": None}
+
+    def spoil(names: Mapping[str, bytes | None]) -> None:
+        change_products(
+            own,
+            lambda row: (
+                {"image": {"bytes": names[row["product_id"]], "path": None}}
+                if row["product_id"] in names
+                else {}
+            ),
+        )
+
+    spoil(missing)
     run(own, "grounding")
-    assert (
-        "picture cannot be read" in pq.read_table(own / "data/grounding/boxes.parquet")["reason"].to_pylist()
-    )
-    for command in ("vlclip.model variant=raw", "vlclip.model variant=full"):
-        refused(own, command, "picture of product p0005")
+    reasons = pq.read_table(own / "data/grounding/boxes.parquet")["reason"].to_pylist()
+    assert all("picture cannot be read" in reason for reason in reasons[5:8])
+    for data in missing.values():
+        spoil({"p0005": data})
+        for variant in ("raw", "full"):
+            refused(own, f"vlclip.model variant={variant}", "picture of product p0005")
 
 
-def test_a_photo_of_40_megabytes_is_grounded_cropped_and_trained_on(own: Path) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (3600, 5400, 3), dtype=np.uint8)
-    out = io.BytesIO()
-    Image.fromarray(noise).save(out, "JPEG", quality=98, subsampling=0)
-    assert len(out.getvalue()) > 40_000_000
-    image = {"bytes": out.getvalue(), "path": None}
-    change_products(own, lambda row: {"image": image} if row["product_id"] == "p0003" else {})
-    run(own, "grounding", "vlclip.model variant=full")
-    boxes = {r["product_id"]: r for r in pq.read_table(own / "data/grounding/boxes.parquet").to_pylist()}
-    assert boxes["p0003"]["reason"] in ("", "score is below the threshold")
-    assert (own / "models/vlclip/full/heads.safetensors").exists()
-
-
-def test_thousands_of_values_and_names_that_read_like_orders_are_only_compared(own: Path) -> None:
+def test_strange_types_names_like_orders_and_a_photo_of_40_megabytes_take_part(own: Path) -> None:
+    """Products of no type or a strange one have whole pictures; thousands of values are only compared."""
+    strange = {"p0000": "", "p0001": "  ", "p0002": "spaceship", "p0003": ORDER}
     colours = ["red", "green", "blue", "white"]
     values = [*colours, *(f"{ORDER} {i}" for i in range(4_996))]
     change_schema(own, {
         "colour": {"type": "enum", "values": values, "required": True},
         ORDER: {"type": "enum", "values": colours, "required": False},
     })  # fmt: skip
-    extra = {"name": ORDER, "value": "red"}
-    change_products(own, lambda row: {"attributes": [*row["attributes"], extra]})
+    noise = np.random.default_rng(0).integers(0, 256, (3600, 5400, 3), dtype=np.uint8)
+    photo = io.BytesIO()
+    Image.fromarray(noise).save(photo, "JPEG", quality=98, subsampling=0)
+    assert len(photo.getvalue()) > 40_000_000
+
+    def change(row: dict[str, Any]) -> dict[str, Any]:
+        name = row["product_id"]
+        image = {"bytes": photo.getvalue(), "path": None} if name == "p0005" else row["image"]
+        attributes = [*row["attributes"], {"name": ORDER, "value": "red"}]
+        kind = strange.get(name, row["product_type"])
+        return {"product_type": kind, "attributes": attributes, "image": image}
+
+    change_products(own, change)
     run(own, *EVERY_STAGE)
+    boxes = {r["product_id"]: r for r in pq.read_table(own / "data/grounding/boxes.parquet").to_pylist()}
+    reasons = [boxes[i]["reason"] for i in strange]
+    assert reasons == ["no product type"] * 2 + ["product type is not in the schema"] * 2
+    assert all(boxes[i]["reason"] in ("", "score is below the threshold") for i in ("p0004", "p0005"))
     metrics = json.loads((own / "metrics/vlclip.json").read_text())
     assert metrics["full"]["attribute_accuracy_colour"]["n"] == 24
 
