@@ -9,10 +9,10 @@ was, and two profiles never mix.
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 from components.machine import processes
 from components.parameters.profiles import changed_profile, checked_name, profile_names
@@ -94,8 +94,6 @@ def sync_files(root: Path, work: Path) -> None:
 
 def share_caches(root: Path, work: Path) -> None:
     """Point the worktree to the main workspace's DVC cache and remotes, and to its caches in .vitrine."""
-    from dvc.config_schema import RelPath
-
     ours, theirs = root / ".dvc" / "config.local", work / ".dvc" / "config.local"
     cache, text = cache_folder(root), ours.read_text(encoding="utf-8") if ours.exists() else ""
     done = work / STATE / "shared-from"
@@ -103,9 +101,8 @@ def share_caches(root: Path, work: Path) -> None:
     if not done.exists() or done.read_text() != stamp or not theirs.exists():
         write_text(theirs, text)
         # relative where it can be: DVC writes no path into its configuration that is not ASCII
-        place = RelPath(cache) if cache.is_relative_to(root.resolve()) else str(cache)
-        with configuration(work).edit("local") as edited:
-            edited.setdefault("cache", {})["dir"] = place
+        place = os.path.relpath(cache, work) if cache.is_relative_to(root.resolve()) else str(cache)
+        dvc_output(work, "cache", "dir", "--local", place)
         write_text(done, stamp)
     caches, link = root / STATE / "cache", work / STATE / "cache"
     caches.mkdir(parents=True, exist_ok=True)
@@ -115,18 +112,8 @@ def share_caches(root: Path, work: Path) -> None:
 
 
 def cache_folder(root: Path) -> Path:
-    """Absolute path of the workspace's DVC cache; WorkspaceError as for ``configuration``."""
-    return (root / configuration(root).get("cache", {}).get("dir", ".dvc/cache")).resolve()
-
-
-def configuration(root: Path) -> Any:
-    """DVC's configuration of a workspace, of all its levels; WorkspaceError: it cannot be read."""
-    from dvc.config import Config, ConfigError
-
-    try:
-        return Config(str(root / ".dvc"))
-    except ConfigError as error:
-        raise WorkspaceError(f"DVC cannot read its configuration in {root}: {error}.") from None
+    """Absolute path of the workspace's DVC cache, wherever its configuration puts it."""
+    return (root / dvc_output(root, "cache", "dir").strip().splitlines()[-1]).resolve()
 
 
 def dvc_output(root: Path, *arguments: str) -> str:

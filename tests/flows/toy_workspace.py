@@ -7,14 +7,16 @@ read ``toy.yaml`` and write numbers, so that every output is a pure function of 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psutil
-from dvc.repo import Repo
 
 PATIENCE_S = 600.0  # a bound for a machine that is busy with other work, not an expectation
 PROJECT = Path(__file__).resolve().parents[2]
@@ -148,6 +150,14 @@ def settings(root: Path, start: int = 1, factor: int = 3, fail: str = "") -> Non
 
 def make_workspace(root: Path) -> Path:
     """Create the workspace, committed, with nothing computed yet."""
+    return Path(shutil.copytree(Path(_made().name) / "toy", root, symlinks=True))
+
+
+@cache
+def _made() -> TemporaryDirectory[str]:
+    """The workspace of which all others are copies: DVC needs seconds to make one."""
+    folder = TemporaryDirectory(prefix="vitrine-toy-")
+    root = Path(folder.name) / "toy"
     (root / "toy").mkdir(parents=True)
     (root / "toy" / "__main__.py").write_text(COMMANDS)
     (root / "dvc.yaml").write_text(GRAPH)
@@ -158,10 +168,10 @@ def make_workspace(root: Path) -> Path:
     (root / "conf" / "small.yaml").write_text(RUNNER.replace("60.0", "30.0"))
     settings(root)
     command(root, "git", "init", "-q", "-b", "main")
-    Repo.init(str(root)).close()
+    command(root, sys.executable, "-m", "dvc", "init", "-q")
     command(root, "git", "add", "-A")
     command(root, "git", "commit", "-q", "-m", "a toy workspace")
-    return root
+    return folder
 
 
 def rows(text: str, heading: str) -> dict[str, str]:
