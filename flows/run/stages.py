@@ -123,11 +123,7 @@ def run_stage(stage: StageJob, watcher: Watcher = QUIET) -> StageResult:
 
 
 def call_dvc(
-    stage: StageJob,
-    call: str,
-    arguments: dict[str, Any],
-    watcher: Watcher = QUIET,
-    keep_open: int | None = None,
+    job: StageJob, call: str, arguments: dict[str, Any], watcher: Watcher = QUIET, handle: int | None = None
 ) -> tuple[State, str]:
     """Have DVC do ``call`` for a stage, follow the stage's log, and leave no process behind.
 
@@ -135,26 +131,26 @@ def call_dvc(
 
     Raises LockHeldError: another DVC process held its lock for too long; CalledOffError: see above.
     """
-    stage.log.parent.mkdir(parents=True, exist_ok=True)
-    answer = stage.log.with_suffix(f".{os.getpid()}.{call}.json")
+    job.log.parent.mkdir(parents=True, exist_ok=True)
+    answer = job.log.with_suffix(f".{os.getpid()}.{call}.json")
     answer.unlink(missing_ok=True)
-    patience = str(stage.lock_timeout_s)
+    patience = str(job.lock_timeout_s)
     command = [sys.executable, "-P", str(JOB), str(answer), str(os.getpid()), patience, call]
-    env = {"VITRINE_RUNNER": "1", "VITRINE_PIPELINE_RUN": stage.run, "VITRINE_PREFECT_RUN": stage.prefect_run}
+    env = {"VITRINE_RUNNER": "1", "VITRINE_PIPELINE_RUN": job.run, "VITRINE_PREFECT_RUN": job.prefect_run}
     start = time.perf_counter()
-    with stage.log.open("ab") as output:
+    with job.log.open("ab") as output:
         child = [*command, json.dumps(arguments)]
-        process = processes.start(child, stage.root, output, env=env, keep_open=keep_open, cores=stage.cores)
+        process = processes.start(child, job.root, output, env=env, keep_open=handle, cores=job.cores)
         try:
             while process.poll() is None:
-                if stage.called_off.is_set():
-                    raise CalledOffError(f"Stage '{stage.name}' was called off.")
-                watcher.follow(stage.name, time.perf_counter() - start, progress_in(stage.log))
+                if job.called_off.is_set():
+                    raise CalledOffError(f"Stage '{job.name}' was called off.")
+                watcher.follow(job.name, time.perf_counter() - start, progress_in(job.log))
                 time.sleep(POLL_S)
         except BaseException:
             processes.stop(process)
             raise
-    return _answer(stage, answer, process.returncode)
+    return _answer(job, answer, process.returncode)
 
 
 def _answer(stage: StageJob, path: Path, code: int) -> tuple[State, str]:
