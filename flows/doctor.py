@@ -26,7 +26,7 @@ def check_workspace(start: Path) -> list[Finding]:
         found = [Finding("workspace", "ok", f"{root} at {head_commit(root)[:10]}")]
         cleared, repaired = clear_dead_locks(root), guard_lock_file(root)
     except VitrineError as error:
-        return [Finding("workspace", "failed", str(error), "see the sentence")]
+        return [Finding("workspace", "failed", str(error))]  # the sentence says what to do
     locks = Finding("DVC locks", "ok", "removed entries of dead processes" if cleared else "none left behind")
     lock_file = Finding("dvc.lock", "ok", "repaired after a kill" if repaired else "sound")
     return [*found, locks, lock_file, *check_ignores(root), *check_store(root), *check_disk(root)]
