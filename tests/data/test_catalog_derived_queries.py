@@ -14,6 +14,7 @@ from components.catalog.source.importer import FileSource
 from components.catalog.source.mapping import DerivedQueries, parse_mapping
 from components.stage.errors import ConfigurationError
 from tests.data.test_catalog_build import MAPPING, PARAMS, workspace
+from tests.data.test_catalog_importer import folder_of, item, mapping_of, source_of
 
 RULE = DerivedQueries(templates=("{colour} {product_type} for {sex}",), kind="attributes")
 
@@ -88,6 +89,15 @@ def test_a_source_without_queries_gets_them_for_every_split(tmp_path: Path) -> N
     asked = {q.query_id: q.split for q in queries}
     assert qrels and all(split[j.product_id] == asked[j.query_id] for j in qrels)
     assert [q.query_id for q in queries] == sorted(asked)
+
+
+def test_no_query_is_made_of_a_product_whose_picture_is_missing(tmp_path: Path) -> None:
+    rows = [item(0), item(1), item(2, photo="gone.jpg", specs={"colour": "green"})]
+    rule = mapping_of(derive_queries={"templates": ["{colour} {product_type}"]})
+    with source_of(folder_of(tmp_path / "shop", rows), rule) as source:
+        queries, qrels = (list(found) for found in source.queries())
+    assert {query.text for query in queries} == {"red lamp", "blue lamp"}
+    assert {judged.product_id for judged in qrels} == {"s000", "s001"}
 
 
 @pytest.mark.parametrize(

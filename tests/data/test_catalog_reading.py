@@ -65,6 +65,13 @@ def test_what_csv_writes_is_read_back(
     assert rows_of(path, text.getvalue().encode()) == [dict(zip("ab", row, strict=True)) for row in rows]
 
 
+@pytest.mark.parametrize(("name", "sign"), [("a.csv", ";"), ("a.csv", ","), ("a.tsv", "\t")])
+def test_a_line_of_delimiters_alone_is_no_row(tmp_path: Path, name: str, sign: str) -> None:
+    lines = [["sku", "name"], ["1", ""], ["", ""], ["", "mug"], ["", ""], ['""', '""']]
+    found = rows_of(tmp_path / name, "\r\n".join(map(sign.join, lines)).encode())
+    assert found == [{"sku": "1", "name": ""}, {"sku": "", "name": "mug"}, {"sku": "", "name": ""}]
+
+
 def test_a_bad_byte_costs_its_own_row(tmp_path: Path) -> None:
     bad, good = rows_of(tmp_path / "a.csv", b"sku,name\n1,caf\xe9\n2,caf\xc3\xa9\n")
     assert bad == "'name' holds byte 0xe9, which is not UTF-8; " + REMEDY

@@ -32,6 +32,7 @@ from components.catalog.source.staging import Reject, Staged, Staging
 from components.catalog.source.tables.continued import SkippedRow, whole_products
 from components.catalog.source.tables.joins import Joined
 from components.catalog.source.values.paths import Fields, field_names, look_up
+from components.catalog.source.values.pictures import is_file
 from components.catalog.source.values.texts import RowProblem
 
 A = TypeVar("A")
@@ -165,6 +166,8 @@ class FileSource:
 
     def _described(self) -> Iterator[TableDescription]:
         for draft, group_id, *_ in self._staging.products():
+            if isinstance(draft.image, str) and not is_file(self._root / draft.image):
+                continue  # no product comes of it: a judgement of it would count as a bad row as well
             split = draft.split or split_of(group_id, self._params.splits, self._params.seed)
             yield TableDescription(draft.product_id, split, draft.product_type, self._kept(draft))
 

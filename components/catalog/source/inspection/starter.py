@@ -82,7 +82,7 @@ def _head(folder: Folder, found: Guess) -> list[str]:
     if repeated and not found.continues:
         some = ", ".join(map(_short, repeated[:3]))
         lines.append(
-            f"Ids that stand in several rows: {len(repeated):,}, such as {some}. The gate keeps one row each."
+            f"Ids that stand in several rows: {len(repeated):,}, such as {some}. The gate sets all aside."
         )
     if table.problems:
         reason, number = table.problems.most_common(1)[0]

@@ -98,7 +98,7 @@ class _Lines:
 
 
 def _records(lines: _Lines, delimiter: str) -> Iterator[tuple[list[str], int, str]]:
-    """Yield (values, lines taken, why it is no record) of everything that is not blank."""
+    """Yield (values, lines taken, why it is no record) of all but lines without a value."""
     taken: list[str] = []
 
     def _fed() -> Iterator[str]:
@@ -126,5 +126,5 @@ def _records(lines: _Lines, delimiter: str) -> Iterator[tuple[list[str], int, st
         elif problem:
             open_quote = "unexpected end" in problem
             yield [], count, "a quote is not closed" if open_quote else f"is not CSV ({problem[:80]})"
-        elif values:
+        elif taken[0].strip(delimiter + "\r\n"):  # Excel leaves rows of nothing but delimiters below a table
             yield values, count, ""
