@@ -135,7 +135,7 @@ def test_a_build_writes_every_file_of_the_contract_and_a_record(here: Path) -> N
 def test_two_builds_and_any_number_of_workers_give_the_same_bytes(here: Path) -> None:
     workspace(here, noise=NOISE)
     found = []
-    for workers in (1, 4):
+    for workers in (1, 2):
         configure(here, {"kind": "files", "mapping": MAPPING}, noise=NOISE, workers=workers)
         assert main(["catalog.build"]) == 0
         found.append(digests(here))
@@ -365,12 +365,11 @@ def test_rejects_of_every_kind_are_the_same_bytes_each_time(here: Path) -> None:
         "qrels": {"file": "qrels.csv", "fields": judge},
     }
     configure(here, {"kind": "files", "mapping": mapping})
-    found = []
-    for _ in range(2):  # in processes of their own: objects lie elsewhere in each
-        command = [sys.executable, "-m", "components.stage", "catalog.build"]
-        subprocess.run(command, cwd=here, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
-        found.append(digests(here))
-    assert found[0] == found[1]
+    assert main(["catalog.build"]) == 0
+    found = digests(here)
+    command = [sys.executable, "-m", "components.stage", "catalog.build"]  # where objects lie elsewhere
+    subprocess.run(command, cwd=here, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
+    assert digests(here) == found
     rejects = pq.read_table("data/catalog/rejects.parquet").to_pylist()
     assert {row["kind"] for row in rejects} == {"product", "query", "qrel"}
     assert len(rejects) == 11 + len(broken) + 1 + 2

@@ -187,6 +187,7 @@ BAD_PRODUCTS = {
 
 
 def test_a_sound_catalogue_passes_byte_for_byte(shop):
+    attributes(RED, ("use", "home"), ("use", "sea"))(shop.products[0])  # several values, as the schema allows
     assert shop.run() == 0
     for file in (shop.root / "data/catalog").rglob("*.parquet"):
         copied = shop.root / "data/checked" / file.relative_to(shop.root / "data/catalog")
@@ -195,12 +196,6 @@ def test_a_sound_catalogue_passes_byte_for_byte(shop):
     assert shop.summary()["passed"] is True
     assert shop.summary()["kinds"]["products"]["rows"] == 40
     assert not (shop.root / ".vitrine/quality").exists()
-
-
-def test_several_values_pass_where_the_schema_allows_them(shop):
-    attributes(RED, ("use", "home"), ("use", "sea"))(shop.products[0])
-    assert shop.run() == 0
-    assert shop.quarantine() == [] and len(shop.ids()) == 40
 
 
 def test_further_pictures_must_decode_and_come_along(shop):
@@ -699,7 +694,7 @@ def test_the_same_catalogue_gives_the_same_bytes(tmp_path, monkeypatch):
         (tmp_path / name).mkdir()
         monkeypatch.chdir(tmp_path / name)
         shop = Shop(tmp_path / name)
-        shop.params["workers"] = 1 if name == "a" else 3
+        shop.params["workers"] = 1 if name == "a" else 2
         shop.products[5]["category"] = "<script>alert(1)</script>"
         shop.qrels[30]["product_id"] = "zz"
         assert shop.run(shards=3) == 0

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+from dvc.repo import Repo
 from prefect.states import Cancelling, Running
 
 from flows.errors import RunnerError
@@ -49,7 +50,7 @@ def workspace(tmp_path: Path) -> Path:
     root = tmp_path / "workspace"
     root.mkdir()
     call("git", "init", "-q", cwd=root)
-    call(sys.executable, "-m", "dvc", "init", "-q", cwd=root)
+    Repo.init(str(root)).close()
     (root / "sleeper.py").write_text(SLEEPER)
     stage = {"cmd": f"{sys.executable} sleeper.py", "deps": ["sleeper.py"], "outs": ["never.txt"]}
     (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"train": stage}}))

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from dvc.repo import Repo
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
@@ -66,7 +67,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("made") / "toy"
     root.mkdir()
     call("git", "init", "-q", "-b", "main", cwd=root)
-    call(sys.executable, "-m", "dvc", "init", "-q", cwd=root)
+    Repo.init(str(root)).close()
     (root / "code").mkdir()
     (root / "code" / "train.py").write_text("print(1)\n")
     (root / "source.txt").write_text("source\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+from contextlib import chdir
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,6 @@ import yaml
 from PIL import Image
 
 from components.opal.describe.command import main as describe
-from components.stage.frame import main
 from components.stage.paths import Paths
 from tests.model.opal.listing_shop import blocks, paths_of, picture, run_stage, write_workspace
 from tests.model.opal.test_printed_text import photo
@@ -34,9 +34,16 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_every_row_is_measured_and_kept(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(shop)
-    run_stage("opal.evaluate.listings", Paths())
+@pytest.fixture(scope="module")
+def evaluated(shop: Path) -> Path:
+    """The workspace with its figures."""
+    with chdir(shop):
+        run_stage("opal.evaluate.listings", Paths())
+    return shop
+
+
+def test_every_row_is_measured_and_kept(evaluated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(evaluated)
     metrics = json.loads(Path("metrics/listing.json").read_text())
     rows = {"nearest_neighbour", "nearest_vote", "linear_probe", "sft_raw", "sft_refined", "dpo"}
     assert set(metrics) == rows | {"_tests"}, "without pretrained weights there is no zero_shot"
@@ -184,21 +191,16 @@ def test_what_cannot_be_described_is_one_clear_error(
 
 
 def test_a_study_tests_each_claim_in_each_seed_and_pooled(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    evaluated: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_workspace(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    own, other = Path("models/listing"), Path("models/study/opal/59")
-    run_stage("opal.model.sft", Paths(), variant="refined", sft=LONGER)
+    monkeypatch.chdir(evaluated)
+    model, other = evaluated / "models/listing/sft_refined", Path("models/study/opal/59")
     other.mkdir(parents=True)
     (other.parent / "own").mkdir()
     for name in ("dpo_control", "sft_on_policy", "grpo"):
-        (other.parent / "own" / name).symlink_to(tmp_path / own / "sft_refined")
+        (other.parent / "own" / name).symlink_to(model)
     for name in ("sft_raw", "sft_refined", "dpo", "dpo_control"):
-        (other / name).symlink_to(tmp_path / own / "sft_refined")
-        if name in ("sft_raw", "dpo"):
-            (own / name).symlink_to(tmp_path / own / "sft_refined")
-    run_stage("opal.evaluate.listings", Paths())
+        (other / name).symlink_to(model)
     run_stage("opal.evaluate.study", Paths(listing=other.parent))
     metrics = json.loads(Path("metrics/study_opal.json").read_text())
     claims = {(t["claim"], t["seed"]) for t in metrics["_tests"]}
@@ -219,30 +221,6 @@ def test_a_study_tests_each_claim_in_each_seed_and_pooled(
     assert same and all(t["difference"] == 0 for t in same), "one model under three names"
     assert metrics["dpo_59"]["attribute_f1"] == metrics["dpo"]["attribute_f1"]
     assert "nearest_neighbour_59" not in metrics, "the baseline trains nothing: it is one row"
-
-
-def test_stages_of_a_further_seed_write_to_its_own_folders_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_workspace(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    for name in ("DVC_STAGE", "VITRINE_PARAMS"):
-        monkeypatch.delenv(name, raising=False)
-    before = {path for path in tmp_path.rglob("*") if ".vitrine" not in path.parts}
-    places = ("paths.listing=models/study/opal/43", "paths.plots=plots/study/opal_43")
-    assert main(["opal.model.sft", "variant=refined", "sft.seed=43", "listing.seed=43", *places]) == 0
-    pairs = ("preferences.seed=43", "paths.preferences=data/study/opal/43", *places)
-    assert main(["opal.model.preferences", *pairs]) == 0
-    preferring = ("dpo.seed=43", "listing.seed=43", "paths.preferences=data/study/opal/43", *places)
-    assert main(["opal.model.dpo", *preferring]) == 0
-    assert main(["opal.model.dpo", "variant=dpo_control", *preferring]) == 0
-    made = {path for path in tmp_path.rglob("*") if ".vitrine" not in path.parts} - before
-    files = {path.relative_to(tmp_path).as_posix() for path in made if path.is_file()}
-    assert {name.split("/")[1] for name in files} == {"study"}
-    assert {"models/study/opal/43/dpo/model.safetensors", "plots/study/opal_43/dpo.csv"} <= files
-    assert "models/study/opal/43/dpo_control/model.safetensors" in files
-    first = Path("plots/study/opal_43/dpo_control.csv").read_text().splitlines()[1]
-    assert first != Path("plots/study/opal_43/dpo.csv").read_text().splitlines()[1], "another loss"
 
 
 def test_a_photo_of_40_megabytes_becomes_a_listing_and_one_over_the_limit_is_told(

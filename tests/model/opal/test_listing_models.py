@@ -289,31 +289,50 @@ def test_a_checkpoint_cut_by_a_kill_is_passed_over(tmp_path: Path) -> None:
     assert not (tmp_path / "checkpoint-12").exists()
 
 
-def test_preference_pairs_and_dpo_do_not_depend_on_the_cache(
+def test_stages_elsewhere_and_without_a_cache_give_the_same_bytes_in_their_own_folders_alone(
     shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "models").mkdir()
-    (tmp_path / "models/sft_refined").symlink_to(shop / "models/listing/sft_refined")
-    hashes, results = [], []
-    for name, cache in (("one", shop / "cache"), ("two", tmp_path / "empty cache")):
-        # what is cached changes no byte
-        paths = paths_of(shop, preferences=Path(name), cache=cache)
-        run_stage("opal.model.preferences", paths)
-        hashes.append(sha256_file(Path(name) / "pairs.parquet"))
-    assert hashes[0] == hashes[1]
-    pairs = read_pairs(Path("one"))
+    """The stages of a line as the graph runs them, and as a study runs them: in places of its own."""
+    own, study = tmp_path / "own", tmp_path / "study"
+    (own / "models").mkdir(parents=True)
+    (own / "models/sft_refined").symlink_to(shop / "models/listing/sft_refined")
+    made = {"listing": own / "models", "preferences": own / "pairs", "plots": own}
+    paths = paths_of(shop, **made)
+    run_stage("opal.model.preferences", paths)
+    record = run_stage("opal.model.dpo", paths)
+    assert record.metrics["final_accuracy"] >= 0
+    pairs = read_pairs(own / "pairs")
     assert {"seller", "swapped"} <= {p.kind for p in pairs}
     assert all(p.checks and p.chosen != p.rejected for p in pairs)
     assert any("unsupported: brand" in p.checks for p in pairs if p.kind == "seller")
-    for name, cache in (("first", shop / "cache"), ("second", tmp_path / "another")):
-        made = {"listing": tmp_path / "models", "preferences": Path("one"), "plots": Path(name)}
-        record = run_stage("opal.model.dpo", paths_of(shop, cache=cache, **made), stage=name)
-        model, curves = tmp_path / "models/dpo/model.safetensors", Path(name) / "dpo.csv"
-        results.append((sha256_file(model), curves.read_text()))
-    assert results[0] == results[1]
-    assert {"margin", "accuracy", "reward_chosen"} <= set(results[0][1].splitlines()[0].split(","))
-    assert record.metrics["final_accuracy"] >= 0
+
+    write_workspace(study)
+    monkeypatch.chdir(study)
+    for name in ("DVC_STAGE", "VITRINE_PARAMS"):
+        monkeypatch.delenv(name, raising=False)
+    before = {path for path in study.rglob("*") if ".vitrine" not in path.parts}
+    places = ("paths.listing=models/study/opal/43", "paths.plots=plots/study/opal_43")
+    read = ("paths.preferences=data/study/opal/43", *places)
+    assert main(["opal.model.sft", "variant=refined", *places]) == 0
+    assert main(["opal.model.preferences", *read]) == 0
+    assert main(["opal.model.dpo", *read]) == 0
+    assert main(["opal.model.dpo", "variant=dpo_control", *read]) == 0
+    written = {path for path in study.rglob("*") if ".vitrine" not in path.parts} - before
+    files = {path.relative_to(study).as_posix() for path in written if path.is_file()}
+    assert {name.split("/")[1] for name in files} == {"study"}
+    assert "models/study/opal/43/dpo_control/model.safetensors" in files
+
+    models, curves = Path("models/study/opal/43"), Path("plots/study/opal_43")
+    for mine, theirs in (
+        (shop / "models/listing/sft_refined/model.safetensors", models / "sft_refined/model.safetensors"),
+        (own / "pairs/pairs.parquet", Path("data/study/opal/43/pairs.parquet")),
+        (own / "models/dpo/model.safetensors", models / "dpo/model.safetensors"),
+        (own / "dpo.csv", curves / "dpo.csv"),
+    ):
+        assert sha256_file(mine) == sha256_file(theirs), theirs
+    told = (curves / "dpo.csv").read_text().splitlines()
+    assert {"margin", "accuracy", "reward_chosen"} <= set(told[0].split(","))
+    assert (curves / "dpo_control.csv").read_text().splitlines()[1] != told[1], "another loss"
 
 
 def generator(shop: Path, **changes: Any) -> tuple[ListingGenerator, Any]:

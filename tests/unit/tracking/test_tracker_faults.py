@@ -227,7 +227,8 @@ def test_a_run_of_another_commit_and_clone_is_compared_by_what_mlflow_keeps(work
     assert found.as_json()
 
 
-@pytest.mark.parametrize("name", ["a b", "ö 衣 #1", "100%", "50%20off", "what?", "a=b&c;d", "it's"])
+# signs that an address takes as they are, and those that are its grammar
+@pytest.mark.parametrize("name", ["ö 衣 a=b&c;d, it's", "100% #1 50%20off, what?"])
 def test_a_workspaces_path_may_hold_any_character(workspace, name):
     root = workspace.root.rename(workspace.root.with_name(name))
     workspace.root = root
