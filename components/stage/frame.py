@@ -48,7 +48,7 @@ from components.stage.resources.usage import usage_of_machine
 
 COMPONENTS = Path(__file__).parents[1]
 COMMAND = re.compile(r"vitrine (?:run|import|sync|register)\b(?!.* --profile)")
-RELATIVE = re.compile(r"(?<![\w/.-])(?:conf|data|metrics|models|plots|reports|results)/\w")
+RELATIVE = re.compile(r"(?<![\w/.-])(?:\.vitrine|conf|data|metrics|models|plots|reports|results)/\w")
 LONGEST_NAME = 120  # bytes, of the records of a command by hand
 # Importing the libraries makes millions of objects that stay; checking them every 700 took a second.
 COLLECT_AFTER = (50_000, 20, 20)

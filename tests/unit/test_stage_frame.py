@@ -176,6 +176,9 @@ def test_a_sentence_of_a_profiles_worktree_names_the_profile_and_where_its_paths
     said = "models/index does not exist; run 'vitrine run --until index'."
     assert in_profile(said, tmp_path) == said
     assert in_profile(said, work).endswith(f"(paths begin in {work})")  # an override is run by its --set
+    assert in_profile("see .vitrine/quality/catalog_quality/page.html", work).endswith(
+        f"(paths begin in {work})"
+    )
     (tmp_path / "conf").mkdir()
     for place in (tmp_path, work):  # a profile of which git does not know yet, and one that it knows
         file = place / "conf" / "fashion.yaml"
