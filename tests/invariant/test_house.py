@@ -205,8 +205,9 @@ def test_help_answers_within_a_second() -> None:
 
     command = [sys.executable, "-m", "flows.cli", "--help"]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    best = 9.0
-    for _ in range(3):
+    best, tries = 9.0, 0
+    while best >= 2.0 and tries < 3:
+        tries += 1
         start = time.perf_counter()
         done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
         best = min(best, time.perf_counter() - start)
