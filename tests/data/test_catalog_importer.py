@@ -430,7 +430,7 @@ def test_a_failed_import_leaves_the_former_one(tmp_path: Path) -> None:
 
 
 def test_import_command_speaks_one_sentence(tmp_path: Path) -> None:
-    root = folder_of(tmp_path / "s", [item(1), item(2, photo="gone.jpg")])
+    root = folder_of(tmp_path / "s", [item(1), item(2, photo="2.JPG")])
     (tmp_path / "m.yaml").write_text(json.dumps(mapping_of()))
     (tmp_path / "wrong.yaml").write_text(json.dumps(mapping_of(attributes=["price"])))
 
@@ -439,7 +439,8 @@ def test_import_command_speaks_one_sentence(tmp_path: Path) -> None:
 
     good = run("m.yaml")
     assert (good.returncode, good.stdout) == (0, "2 rows, 1 with a picture, now in data/source.\n")
-    assert "image in 1 row: items.jsonl row 2: 'images/gone.jpg' does not exist" in good.stderr
+    other = "'images/2.JPG' does not exist, but '2.jpg' does: capitals differ"
+    assert f"image in 1 row: items.jsonl row 2: {other}" in good.stderr
     for result, code, text in (
         (run("wrong.yaml"), 2, "'price'"),
         (run("none.yaml"), 2, "none.yaml"),

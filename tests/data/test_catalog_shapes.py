@@ -207,6 +207,7 @@ def test_every_field_is_mapped_or_has_the_reason_why_not(tmp_path: Path) -> None
             "page": f"https://shop.example/{i}",
             "story": f"{i} " + "It was made by hand in a small workshop. " * 3,
             "type of goods": ("mug", "plate")[i // 2 % 2],
+            "Lieferzeit": ("2 Tage", "1 Woche")[i % 2],
         }
         for i in range(24)
     ]
@@ -223,6 +224,7 @@ def test_every_field_is_mapped_or_has_the_reason_why_not(tmp_path: Path) -> None
         "page": "holds addresses",
         "story": "long text, ",
         "type of goods": "says what category or product_type says",
+        "Lieferzeit": "says how it is delivered",
     }
     assert {name: start.unmapped.get(name, "")[: len(why)] for name, why in told.items()} == told
     assert set(start.unmapped) - set(told) <= {"name"} and "; not mapped: holds addresses" in start.mapping

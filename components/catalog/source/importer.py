@@ -66,7 +66,9 @@ def mapped_rows(
             yield file.relative_to(root).as_posix(), row
     if not rows:
         raise SourceError(f"{root / pattern} holds no rows; give a source with products.")
-    broken = "".join(f" {n:,} rows say: {reason}." for reason, n in problems.most_common(1))
+    broken = "".join(
+        f" {n:,} {'row says' if n == 1 else 'rows say'}: {reason}." for reason, n in problems.most_common(1)
+    )
     if unseen and problems.total() == rows:
         raise SourceError(f"no row of {root / pattern} can be read:{broken} Correct the file.")
     if unseen:

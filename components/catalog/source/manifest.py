@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Literal
 
@@ -140,7 +140,8 @@ def _put_picture(
         return _start_problem("its bytes", image[:START_BYTES])
     name, picture = repr(image[:80]), source / image
     if not is_file(picture):
-        return f"{name} does not exist"
+        other = _names_in(picture.parent).get(picture.name.casefold())
+        return f"{name} does not exist" + (f", but {other!r} does: capitals differ" if other else "")
     # A link may lead anywhere; only what lies in the source may come in.
     if not picture.resolve().is_relative_to(source.resolve()):
         return f"{name} is a link out of the source"
@@ -149,6 +150,15 @@ def _put_picture(
     put(picture, target / image)
     with picture.open("rb") as handle:
         return _start_problem(name, handle.read(START_BYTES))
+
+
+@lru_cache(maxsize=8)
+def _names_in(folder: Path) -> dict[str, str]:
+    """The files of a folder by their names in small letters: Windows tells no capitals apart, Linux does."""
+    try:
+        return {file.name.casefold(): file.name for file in folder.iterdir()}
+    except OSError:  # it is not there
+        return {}
 
 
 def _start_problem(name: str, start: bytes) -> str:

@@ -14,6 +14,12 @@ FILLED = 0.05  # share of the rows that must have an attribute
 _NUMBER = re.compile(r"[-+]?[\d.,]+")
 _PRICE = re.compile("price|cost|preis|prix|precio|prezzo|prijs|cena")
 
+# Of delivery and stock, in the seven languages whose names are known and Polish.
+_LOGISTICS = re.compile(
+    "deliver|shipping|availab|in.?stock|stock.?(level|status|quantity)|lieferzeit|versand|verfügbar|bestand|"
+    "livraison|disponib|entrega|envío|consegna|spedizione|levertijd|verzend|voorraad|dostaw|wysyłk"
+)
+
 
 def unfit(path: str, facts: FieldFacts, rows: int) -> str:
     """Why a field is no attribute of few, short values; empty where it is one."""
@@ -30,6 +36,8 @@ def unfit(path: str, facts: FieldFacts, rows: int) -> str:
         return (
             f"a price that names no currency: write price_eur: {{field: {path}, price: true}}, or what it is"
         )
+    if _LOGISTICS.search(name.casefold()):
+        return "says how it is delivered, which no picture shows"
     if facts.filled < FILLED * rows:
         return f"only {facts.filled:,} of {rows:,} rows have it"
     if different < 2:
