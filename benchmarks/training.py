@@ -40,6 +40,7 @@ from components.encoder.model.towers.start import starting_model
 from components.encoder.model.towers.tokenizer import TextTokenizer
 from components.encoder.model.train.contrastive import Contrastive
 from components.encoder.model.train.training_set import make_training_set
+from components.stage.resources.accelerator import multiplies_bf16
 from components.stage.resources.memory import keep_freed_memory
 from components.training.optimiser import adamw
 
@@ -127,7 +128,7 @@ def peer_epochs(params: EncoderParams, encoder: Encoder, loader: Any, epochs: in
     optimizer = adamw(network, params.training)
     arguments = SimpleNamespace(
         device="cpu",
-        precision="amp_bf16",
+        precision="amp_bf16" if multiplies_bf16("cpu") else "fp32",  # as ours does
         distill=False,
         accum_freq=1,
         skip_scheduler=True,
