@@ -382,9 +382,8 @@ def test_a_split_that_the_mapping_does_not_translate_is_named(tmp_path: Path) ->
 
 def test_a_source_of_which_no_row_can_be_read_says_why(tmp_path: Path) -> None:
     root = folder_of(tmp_path / "s", ["[", "{oops", "[1]"])
-    with pytest.raises(
-        SourceError, match=r"no row of .*items\.jsonl can be read: 2 rows say: is not JSON|1 rows say"
-    ):
+    said = r"no row of .*items\.jsonl can be read: 1 row says: is not JSON"
+    with pytest.raises(SourceError, match=said):
         imported(root, mapping_of())
 
 
