@@ -113,3 +113,5 @@ def test_the_weights_found_are_the_best_of_the_simplex() -> None:
     assert found[best] == max(found.values())
     corners = [mean_ndcg(source, qrels) for source in sources]
     assert found[best] > max(corners), "sources with errors of their own are better together"
+    same = best_weights([grades.astype(np.float32)] * 3, qrels, 3)
+    assert same == (1 / 3, 1 / 3, 1 / 3), "where the queries cannot tell, no source is left out"
