@@ -104,6 +104,16 @@ def test_few_titles_teach_nothing_and_the_named_attributes_are_taken(titles: Tit
     )
 
 
+def test_words_around_a_part_need_enough_titles_that_name_it() -> None:
+    plain = [("kitchen", Listing("Red saucer", {"colour": "red"}, "mug")) for _ in range(60)]
+    sets = [("kitchen", Listing("Red mug set of six", {"colour": "red"}, "mug")) for _ in range(20)]
+    params = TitlesParams(fewest=40)
+    for shown, after in ((19, ()), (20, ("set", "of"))):
+        seen = observe_titles([*plain, *sets[:shown]], SCHEMA)
+        slots = learn_titles(seen, SCHEMA, VISIBLE, params, ())["kitchen"].slots
+        assert {slot.attribute: slot.after for slot in slots}[None] == after
+
+
 def test_a_long_title_leaves_out_whole_attributes(titles: Titles) -> None:
     listing = Listing("", {"colour": "navy blue", "lid": "screw cap"}, "tea pot")
     found = [titles.compose("kitchen", listing, most) for most in (40, 36, 20, 5)]

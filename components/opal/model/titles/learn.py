@@ -150,7 +150,7 @@ def _learned(
 ) -> CategoryTitles:
     """The slots of a category, from what its titles show."""
     slots: list[Slot] = []
-    before, after = _around(tally)
+    before, after = _around(tally, params.fewest // 2)
     for name in category.attributes:
         stated = {value: n for (part, value), n in tally.stated.items() if part == name}
         if not stated or (visible and name not in visible):
@@ -210,19 +210,22 @@ def _in_order(slots: Sequence[Slot], earlier: Mapping[tuple[Part, Part], int]) -
     return tuple(sorted(slots, key=lambda s: (-_wins(s), s.attribute is None, s.attribute or "")))
 
 
-def _around(tally: TitleTally) -> tuple[dict[Part, Run], dict[Part, Run]]:
-    """The words that mostly stand before and behind each part; no word is counted for two of them."""
-    before = _usual((part, gap[-LONGEST:]) for _, gap, part in tally.gaps)
+def _around(tally: TitleTally, fewest: int) -> tuple[dict[Part, Run], dict[Part, Run]]:
+    """The words that mostly stand before and behind each part that at least ``fewest`` titles name.
+
+    No word is counted for two of them.
+    """
+    before = _usual(((part, gap[-LONGEST:]) for _, gap, part in tally.gaps), fewest)
     left = []
     for part, gap, following in tally.gaps:
         claimed = before.get(following, ()) if following != "" else ()
         own = gap[: len(gap) - len(claimed)] if claimed and gap[-len(claimed) :] == claimed else gap
         left.append((part, tuple(reversed(own[:LONGEST]))))
-    behind = {part: tuple(reversed(run)) for part, run in _usual(left).items()}
+    behind = {part: tuple(reversed(run)) for part, run in _usual(left, fewest).items()}
     return before, behind
 
 
-def _usual(gaps: Iterable[tuple[Part, Run]]) -> dict[Part, Run]:
+def _usual(gaps: Iterable[tuple[Part, Run]], fewest: int) -> dict[Part, Run]:
     """For each part the words that most of its gaps end in; two, if the one hardly stands alone."""
     endings: defaultdict[Part, Counter[Run]] = defaultdict(Counter)
     for part, gap in gaps:
@@ -233,6 +236,8 @@ def _usual(gaps: Iterable[tuple[Part, Run]]) -> dict[Part, Run]:
                 endings[part][gap[len(gap) - size :]] += 1
     out: dict[Part, Run] = {}
     for part, counts in endings.items():
+        if counts[()] < fewest:
+            continue
         usual: Run = ()
         for least in (MOSTLY, *[TOGETHER] * (LONGEST - 1)):
             longer = [run for run in counts if len(run) == len(usual) + 1 and run[1:] == usual]
