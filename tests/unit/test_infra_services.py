@@ -202,7 +202,7 @@ def test_pools_and_deployments_agree() -> None:
     pools = {deployment["work_pool"]["name"] for deployment in deployments}
     assert pools == {"cpu", "gpu"}
     for name, pool in (("cpu-worker", "cpu"), ("gpu-worker", "gpu")):
-        assert SERVICES[name]["command"] == ["/opt/vitrine/infra/worker.sh", pool]
+        assert SERVICES[name]["command"] == ["sh", "infra/worker.sh", pool]
     for deployment in deployments:
         module, _, flow = deployment["entrypoint"].rpartition(".")
         assert isinstance(getattr(importlib.import_module(module), flow), Flow), deployment["entrypoint"]
