@@ -208,13 +208,14 @@ def test_every_field_is_mapped_or_has_the_reason_why_not(tmp_path: Path) -> None
             "story": f"{i} " + "It was made by hand in a small workshop. " * 3,
             "type of goods": ("mug", "plate")[i // 2 % 2],
             "Lieferzeit": ("2 Tage", "1 Woche")[i % 2],
+            "Bestandteile": ("Ton", "Glas")[i % 2],
         }
         for i in range(24)
     ]
     write_rows(tmp_path, rows)
     start = inspect(tmp_path, "shop")
     mapped = yaml.safe_load(start.mapping)
-    assert mapped["attributes"] == {"colour": "colour"}
+    assert mapped["attributes"] == {"colour": "colour", "Bestandteile": "Bestandteile"}
     told = {
         "price": "a price that names no currency: write price_eur: {field: price, price: true}",
         "weight": "24 different values in 24 rows, all numbers: a measure; add weight: weight",

@@ -16,7 +16,7 @@ _PRICE = re.compile("price|cost|preis|prix|precio|prezzo|prijs|cena")
 
 # Of delivery and stock, in the seven languages whose names are known and Polish.
 _LOGISTICS = re.compile(
-    "deliver|shipping|availab|in.?stock|stock.?(level|status|quantity)|lieferzeit|versand|verfügbar|bestand|"
+    "deliver|shipping|availab|in.?stock|stock.?(level|status|quantity)|lieferzeit|versand|verfügbar|bestand(?!teil)|"
     "livraison|disponib|entrega|envío|consegna|spedizione|levertijd|verzend|voorraad|dostaw|wysyłk"
 )
 
