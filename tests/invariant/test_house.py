@@ -70,6 +70,15 @@ def test_every_class_has_a_name_of_its_own() -> None:
     assert {name: files for name, files in where.items() if len(files) > 1} == {}
 
 
+def test_a_folder_holds_at_most_a_dozen_modules() -> None:
+    modules: dict[str, int] = {}
+    for file in (*sources("components"), *sources("flows")):
+        if file.name != "__init__.py":
+            folder = str(file.parent.relative_to(ROOT))
+            modules[folder] = modules.get(folder, 0) + 1
+    assert {folder: count for folder, count in modules.items() if count > 12} == {}
+
+
 @pytest.mark.parametrize("component", sorted(MAY_IMPORT))
 def test_no_import_runs_upward(component: str) -> None:
     for file in sources(f"components/{component}"):

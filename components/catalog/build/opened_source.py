@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from components.catalog.source.catalogue_folder import CatalogueFolder
+from components.catalog.build.catalogue_folder import CatalogueFolder
 from components.catalog.source.importer import FileSource
 from components.catalog.source.manifest import FILES, SourceManifest
 from components.catalog.source.params import SourceParams
