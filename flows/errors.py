@@ -17,7 +17,7 @@ class FlowError(VitrineError):
 
 
 class WorkspaceError(FlowError, ConfigurationError):
-    """The folder is no Vitrine workspace, or git or DVC is not set up in it (exit code 2)."""
+    """A workspace, a runner's clone, git, DVC or Prefect is not set up as it must be (exit code 2)."""
 
     exit_code = 2
 
@@ -48,10 +48,6 @@ class RunnerError(FlowError):
 
 class RunnerTimeoutError(RunnerError):
     """No runner took the stage, or it did not end in time (exit code 1)."""
-
-
-class RunnerConfigurationError(WorkspaceError):
-    """The workspace, the clone of the runner or the Prefect server is set up wrongly (exit code 2)."""
 
 
 class RunnerInputError(InvalidDataError):

@@ -112,8 +112,14 @@ def share_caches(root: Path, work: Path) -> None:
 
 
 def cache_folder(root: Path) -> Path:
-    """Absolute path of the workspace's DVC cache, wherever its configuration puts it."""
-    return (root / dvc_output(root, "cache", "dir").strip().splitlines()[-1]).resolve()
+    """Absolute path of the workspace's DVC cache; WorkspaceError: its configuration is damaged."""
+    from dvc.config import Config, ConfigError
+
+    try:
+        configured = Config(str(root / ".dvc")).get("cache", {}).get("dir")
+    except ConfigError as error:
+        raise WorkspaceError(f"DVC's configuration of {root} cannot be read: {error}.") from None
+    return Path(configured or root / ".dvc" / "cache").resolve()
 
 
 def dvc_output(root: Path, *arguments: str) -> str:

@@ -29,7 +29,7 @@ from components.stage.errors import VitrineError
 from components.stage.files.publish import write_text
 from components.stage.record import STATE, StageResult
 from components.tracking.lineage.lockfile import is_inside
-from flows.errors import RunnerConfigurationError, RunnerError, RunnerInputError
+from flows.errors import RunnerError, RunnerInputError, WorkspaceError
 from flows.remote.handover import Handover, check_out, current_fingerprint, differences, lock_entry
 from flows.run.locks import held
 from flows.run.stages import QUIET, StageJob, Watcher, call_dvc, run_stage
@@ -71,10 +71,10 @@ def run_dvc(stage: StageJob, call: str, what: str, **arguments: Any) -> None:
 
 
 def runner_clone() -> Path:
-    """The clone this runner works in, from its environment; RunnerConfigurationError: none is named there."""
+    """The clone this runner works in, from its environment; WorkspaceError: none is named there."""
     value = os.environ.get(CLONE_VARIABLE, "")
     if not value or not (Path(value) / ".git").exists():
-        raise RunnerConfigurationError(
+        raise WorkspaceError(
             f"{CLONE_VARIABLE} is '{value}' on the runner; set it to a clone of the project and restart "
             "the worker."
         )
@@ -98,12 +98,12 @@ def _remembered(clone: Path, facts: Mapping[str, str], result: StageResult) -> S
 def execute(handover: Handover, stage: StageJob, watcher: Watcher = QUIET) -> StageResult:
     """Run a handed-over stage in the clone ``stage.root`` and push what it made.
 
-    Raises RunnerConfigurationError: no possible name, or the commit cannot be reached; RunnerInputError: an
+    Raises WorkspaceError: no possible name, or the commit cannot be reached; RunnerInputError: an
     input, parameter or the command differs from what was handed over; RunnerError: no pull or push of data.
     """
     clone = stage.root
     if not is_inside(stage.name):  # it comes from elsewhere, and names a log and a lock
-        raise RunnerConfigurationError(f"{stage.name[:80]!r} is no stage; hand it over again.")
+        raise WorkspaceError(f"{stage.name[:80]!r} is no stage; hand it over again.")
     with held(clone / STATE / "locks" / "clone.lock", f"Clone {clone}", CLONE_WAIT_S, watcher.say):
         check_out(clone, handover.commit)
         if handover.pushed:

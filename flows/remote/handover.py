@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.errors import RunnerConfigurationError, RunnerInputError, WorkspaceError
+from flows.errors import RunnerInputError, WorkspaceError
 from flows.workspace import git, snapshot
 
 COMMIT = re.compile(r"[0-9a-f]{40,64}")
@@ -47,7 +47,7 @@ def opened(root: Path, stage: str) -> Iterator[tuple[Any, Any]]:
 
     DVC's own lookup by name resolves files against the current directory, which is not the clone in a worker.
 
-    Raises RunnerConfigurationError: there is no such stage.
+    Raises WorkspaceError: there is no such stage.
     """
     from dvc.repo import Repo
 
@@ -55,14 +55,14 @@ def opened(root: Path, stage: str) -> Iterator[tuple[Any, Any]]:
         named = (found for found in repo.index.stages if getattr(found, "name", None))
         found = next((found for found in named if stage_name(found) == stage), None)
         if found is None:
-            raise RunnerConfigurationError(
+            raise WorkspaceError(
                 f"There is no stage '{stage}' in dvc.yaml of {root}; `dvc stage list` shows all."
             )
         yield repo, found
 
 
 def check_portable(stage: Any) -> None:
-    """RunnerConfigurationError for a stage whose results could not come back through the run cache."""
+    """WorkspaceError for a stage whose results could not come back through the run cache."""
     name, wrong = stage_name(stage), ""
     if not stage.deps or stage.always_changed:
         wrong = f"Stage '{name}' declares no inputs"
@@ -72,7 +72,7 @@ def check_portable(stage: Any) -> None:
         elif out.persist or not out.is_in_repo:
             wrong = f"Output {out.def_path} of stage '{name}' is persistent or outside the workspace"
     if wrong:
-        raise RunnerConfigurationError(
+        raise WorkspaceError(
             f"{wrong}, so DVC's run cache cannot bring its results back from a GPU runner; change that, or "
             "drop `meta.pool: gpu`."
         )
@@ -115,7 +115,7 @@ def _inputs(repo: Any, stage: Any, root: Path) -> tuple[list[str], list[str]]:
         path = Path(dep.fs_path)
         if dep.protocol != "local" or not path.is_relative_to(root):
             where = f"Input {dep.def_path} of stage '{stage_name(stage)}' lies outside the workspace"
-            raise RunnerConfigurationError(f"{where}; `dvc import-url` it.")
+            raise WorkspaceError(f"{where}; `dvc import-url` it.")
         places = (Path(out.fs_path) for out in cached)
         ours = (place for place in places if path.is_relative_to(place) or place.is_relative_to(path))
         found = {str(place.relative_to(root)) for place in ours}
@@ -131,7 +131,7 @@ def publish(root: Path, carried: list[str]) -> str:
     It goes to the git remote, or stays here where there is none: then this is the origin of the runner's
     clone. Branches, index and working tree stay as they are. :func:`withdraw` takes it back.
 
-    Raises RunnerConfigurationError: a carried file is ignored by git, or the remote takes no commit of us.
+    Raises WorkspaceError: a carried file is ignored by git, or the remote takes no commit of us.
     """
     wrong = "An input is neither in git nor in DVC, so a runner cannot get it; track it"
     try:
@@ -141,7 +141,7 @@ def publish(root: Path, carried: list[str]) -> str:
         wrong = "The working tree cannot be pushed to a hidden ref of the git remote"
         _push(root, HIDDEN + commit)
     except WorkspaceError as error:
-        raise RunnerConfigurationError(f"{wrong} ({error})") from None
+        raise WorkspaceError(f"{wrong} ({error})") from None
     return commit
 
 
@@ -169,8 +169,7 @@ def published(root: Path) -> list[str]:
 def prepare(stage: str, root: Path) -> Handover:
     """Describe a stage for a runner and publish the working tree it is run in.
 
-    Raises RunnerConfigurationError: the stage cannot run elsewhere, or the working tree cannot be published;
-    RunnerInputError: an input is missing.
+    Raises WorkspaceError: it cannot run elsewhere, or be published; RunnerInputError: an input is missing.
     """
     with opened(root, stage) as (repo, found):
         check_portable(found)
@@ -194,17 +193,17 @@ def lock_entry(stage: str, root: Path) -> dict[str, str]:
 def check_out(clone: Path, commit: str) -> None:
     """Bring the runner's clone to a commit; what stood there before is dropped.
 
-    Raises RunnerConfigurationError: no git repository, or the commit is neither in it nor at its origin.
+    Raises WorkspaceError: no git repository, or the commit is neither in it nor at its origin.
     """
     if not COMMIT.fullmatch(commit):  # it comes from another machine, and git knows options like "--..."
-        raise RunnerConfigurationError(f"{commit[:80]!r} is no commit; hand the stage over again.")
+        raise WorkspaceError(f"{commit[:80]!r} is no commit; hand the stage over again.")
     for source in ((), ("origin",), ("origin", HIDDEN + commit)):
         if source:
             git(clone, "fetch", "--quiet", *source, check=False)
         if git(clone, "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}", check=False):
             git(clone, "checkout", "--quiet", "--force", "--detach", commit)
             return
-    raise RunnerConfigurationError(
+    raise WorkspaceError(
         f"Commit {commit[:10]} is neither in the runner's clone {clone} nor at its origin; give the "
         "workspace the same git remote."
     )

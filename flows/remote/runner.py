@@ -24,7 +24,7 @@ from prefect.states import Cancelled, Cancelling
 
 from components.parameters.runner import GpuParams
 from components.stage.record import STATE, Record, StageResult, save_record
-from flows.errors import RunnerConfigurationError, RunnerError, RunnerTimeoutError
+from flows.errors import RunnerError, RunnerTimeoutError, WorkspaceError
 from flows.remote.gpu_stage import ARTIFACT_TYPE, POLL_S, RESULT, SERVER_PATIENCE_S, patiently, run_dvc
 from flows.remote.handover import Handover, current_fingerprint, differences, lock_entry, prepare, withdraw
 from flows.run.stages import QUIET, StageJob, Watcher
@@ -42,7 +42,7 @@ def _submit(handover: Handover, gpu: GpuParams, pipeline_run: str, client: SyncP
         patiently(lambda: client.read_work_pool(str(gpu.work_pool)), client, gpu.worker_timeout_s)
         return patiently(lambda: create(parameters=parameters), client, gpu.worker_timeout_s)
     except ObjectNotFound:
-        raise RunnerConfigurationError(
+        raise WorkspaceError(
             f"The Prefect server at {client.api_url} has no work pool '{gpu.work_pool}' or no deployment "
             f"'{gpu.deployment}'; make them with infra/pools.sh, or set runner.gpu.work_pool and "
             "runner.gpu.deployment to null to run here."
@@ -138,7 +138,7 @@ def run_remote(stage: StageJob, gpu: GpuParams, watcher: Watcher = QUIET) -> Sta
 
     A stage that failed there is a result too, with the exit code and sentence of its command.
 
-    Raises RunnerConfigurationError: pool, deployment, stage, git or DVC are set up wrongly; RunnerInputError:
+    Raises WorkspaceError: pool, deployment, stage, git or DVC are set up wrongly; RunnerInputError:
     an input is missing; RunnerTimeoutError: no live worker, no end in time, or no Prefect server;
     RunnerError: data could not be pushed or brought back.
     """

@@ -18,7 +18,7 @@ from rich.console import Console
 from components.parameters.runner import RunnerParams
 from components.stage.errors import ConfigurationError
 from components.stage.params import validate
-from flows.errors import RunnerConfigurationError, RunnerInputError, WorkspaceError
+from flows.errors import RunnerInputError, WorkspaceError
 from flows.garbage import Cleaning, collect
 from flows.remote.handover import check_out, current_fingerprint, differences, prepare, withdraw
 from flows.remote.pipeline_run import newest_commit
@@ -186,7 +186,7 @@ def test_gc_takes_back_what_a_killed_run_left_for_a_runner(made: Path, tmp_path:
 def test_a_remote_that_takes_no_commit_is_said(workspace: Path, clone: Path, tmp_path: Path) -> None:
     call("git", "remote", "set-url", "origin", str(tmp_path / "gone"), cwd=clone)
     (clone / "prepared.txt").write_text("source\n")
-    with pytest.raises(RunnerConfigurationError, match="cannot be pushed to a hidden ref"):
+    with pytest.raises(WorkspaceError, match="cannot be pushed to a hidden ref"):
         prepare("train", clone)
 
 
@@ -220,7 +220,7 @@ def test_the_fingerprint_does_not_depend_on_the_folder_one_stands_in(workspace: 
     ],
 )
 def test_a_stage_that_cannot_run_elsewhere_is_refused(workspace: Path, stage: str, said: str) -> None:
-    with pytest.raises(RunnerConfigurationError, match=said) as refused:
+    with pytest.raises(WorkspaceError, match=said) as refused:
         prepare(stage, workspace)
     assert refused.value.exit_code == 2
 
@@ -233,7 +233,7 @@ def test_a_missing_input_is_named(workspace: Path) -> None:
 
 
 def test_a_commit_that_nobody_has_is_said(workspace: Path, clone: Path) -> None:
-    with pytest.raises(RunnerConfigurationError, match="same git remote"):
+    with pytest.raises(WorkspaceError, match="same git remote"):
         check_out(clone, "1" * 40)
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from components.parameters.profiles import checked_name
 from components.stage.errors import ConfigurationError
 from components.stage.record import StageResult
-from flows.errors import RunnerConfigurationError, RunnerError
+from flows.errors import RunnerError, WorkspaceError
 from flows.importing import ImportRequest, import_source
 from flows.options import RunRequest
 from flows.profiles import run_lock, worktree_path
@@ -52,7 +52,7 @@ def test_a_runs_id_is_one_folder_of_the_logs(tmp_path: Path, run_id: str) -> Non
 
 @pytest.mark.parametrize("commit", ["--output=evil", "HEAD", "", "a" * 39, "A" * 40, "a" * 40 + "\n"])
 def test_a_runner_takes_commits_alone(tmp_path: Path, commit: str) -> None:
-    with pytest.raises(RunnerConfigurationError, match="is no commit"):
+    with pytest.raises(WorkspaceError, match="is no commit"):
         check_out(tmp_path, commit)
 
 
@@ -60,7 +60,7 @@ def test_a_runner_takes_commits_alone(tmp_path: Path, commit: str) -> None:
 def test_a_runner_takes_no_stage_outside_the_clone(tmp_path: Path, name: str) -> None:
     clone = tmp_path / "clone"
     clone.mkdir()
-    with pytest.raises(RunnerConfigurationError, match="is no stage"):
+    with pytest.raises(WorkspaceError, match="is no stage"):
         execute(Handover(name, "a" * 40, {}, ["x"]), StageJob(clone, name, "run"))
     assert not list(clone.rglob("*"))
 

@@ -252,3 +252,16 @@ def test_a_profile_and_an_override_run_beside_the_main_workspace(tmp_path: Path)
     }
     again = command(root, *vitrine, "run", "--profile", "small")
     assert "every stage is cached" in again.stdout
+
+
+def test_the_cache_is_where_any_level_of_the_configuration_puts_it(tmp_path: Path) -> None:
+    folder = tmp_path / ".dvc"
+    folder.mkdir()
+    assert cache_folder(tmp_path) == folder.resolve() / "cache"
+    (folder / "config").write_text("[cache]\n    dir = ../shared\n")
+    assert cache_folder(tmp_path) == tmp_path.resolve() / "shared"
+    (folder / "config.local").write_text("[cache]\n    dir = /elsewhere/cache\n")
+    assert cache_folder(tmp_path) == Path("/elsewhere/cache")
+    (folder / "config").write_text("[cache\n")
+    with pytest.raises(WorkspaceError, match=r"configuration of .* cannot be read"):
+        cache_folder(tmp_path)
