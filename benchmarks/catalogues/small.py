@@ -68,7 +68,7 @@ class Catalogue:
         return found[: self.most]
 
     def mapping(self) -> dict[str, Any]:
-        """How its fields map (docs/your-catalogue.md)."""
+        """How its fields map (docs/mapping.md)."""
         texts = {"product_id": "product_id", "title": "title", "category": "category_path.0"}
         return {
             "products": "products.jsonl",

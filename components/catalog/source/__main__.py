@@ -25,7 +25,7 @@ def main(argv: Sequence[str]) -> int:
     """Bring a source into the workspace; returns the exit code."""
     parser = Parser(prog="python -m components.catalog.source", description=main.__doc__)
     parser.add_argument("--source", type=Path, required=True, help="folder with the source's files")
-    parser.add_argument("--mapping", type=Path, required=True, help="mapping file (docs/your-catalogue.md)")
+    parser.add_argument("--mapping", type=Path, required=True, help="mapping file (docs/mapping.md)")
     parser.add_argument("--into", type=Path, default=Paths().source, help="source folder of the workspace")
     parser.add_argument(
         "--inspect", type=Path, metavar="PROFILE.yaml", help="only write a mapping file and a profile to edit"

@@ -44,7 +44,7 @@ def inspect(root: Path, name: str) -> Start:
         fields = ", ".join(list(found.table.fields)[:20])
         raise SourceError(
             f"no field of {root / found.table.pattern} looks like an id that every row has ({fields}); "
-            f"write a mapping yourself (docs/your-catalogue.md)."
+            f"write a mapping yourself (docs/mapping.md)."
         )
     if not found.picture:
         raise SourceError(_no_picture(folder, found))
@@ -73,7 +73,7 @@ def _head(folder: Folder, found: Guess) -> list[str]:
     table = found.table
     others = [other.pattern for other in folder.tables if other is not table]
     lines = [
-        "Made by `vitrine import --inspect`; every line is a guess. docs/your-catalogue.md explains them.",
+        "Made by `vitrine import --inspect`; every line is a guess. docs/mapping.md explains them.",
         f"Looked at: {len(table.rows):,} rows of {table.pattern}{' (there are more)' if table.more else ''}.",
         f"Pictures in the folder: {len(folder.pictures):,}. Other tables: {', '.join(others[:9]) or 'none'}.",
     ]
