@@ -56,10 +56,14 @@ def _passed_on(module: str, *arguments: str, profile: str | None = None) -> None
     from flows.profiles import worktree_path
 
     root = workspace()
+    have = sorted(file.parent.name for file in worktree_path(root, "any").parent.glob("*/dvc.yaml"))
+    if profile is not None and profile not in have:
+        others = f" ({', '.join(have)} did)" if have else ""
+        raise SelectionError(f"Profile '{profile}' has not run here{others}: vitrine run --profile {profile}")
     if profile is not None:
         root = worktree_path(root, profile)
-        if not (root / "dvc.yaml").exists():
-            raise SelectionError(f"Profile '{profile}' has not run here: vitrine run --profile {profile}")
+    elif have and module != "components.tracking" and not (root / "models").exists():
+        raise SelectionError(f"Nothing was trained in {root} itself; ask with --profile {' or '.join(have)}.")
     passed_on(root, [sys.executable, "-m", module, *arguments])
 
 

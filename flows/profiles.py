@@ -2,8 +2,7 @@
 
 ``.vitrine/work/X`` is a worktree on branch ``profile/X``. Code comes from the main working tree as it is,
 also uncommitted; parameters from ``params.yaml`` with ``conf/X.yaml`` laid on it; results and sources are
-the worktree's own; DVC's cache, our caches and MLflow's store are shared. So the main workspace stays as it
-was, and two profiles never mix.
+the worktree's own; DVC's cache, our caches and MLflow's store are shared.
 """
 
 from __future__ import annotations

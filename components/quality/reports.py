@@ -30,7 +30,7 @@ class CheckRow(NamedTuple):
 
 def validation_page(verdict: Verdict, examples: int) -> str:
     """The page of a verdict, the same text for the same verdict; ``examples`` rows are shown per reason."""
-    noted = [(o.check.says, _extent(o)) for o in verdict.outcomes if state(o) == "noted"]
+    noted = [_noted(o) for o in verdict.outcomes if state(o) == "noted"]
     return render_page(
         TEMPLATE,
         verdict=verdict,
@@ -45,11 +45,14 @@ def validation_page(verdict: Verdict, examples: int) -> str:
     )
 
 
-def _extent(outcome: Outcome) -> str:
-    """For how many rows a check does not hold; of the whole, what was seen."""
+def _noted(outcome: Outcome) -> str:
+    """For how many rows a check does not hold, or speaks within its limit; of the whole, what was seen."""
+    says, rows = f"\u2018{outcome.check.says}\u2019", f"{len(outcome.failing):,} of {outcome.rows:,}"
+    if outcome.names_rows and outcome.success:
+        return f"{says} holds: {rows} {outcome.check.kind} against it are within its limit"
     if outcome.names_rows:
-        return f" for {len(outcome.failing):,} of {outcome.rows:,} {outcome.check.kind}"
-    return f": {next(iter(outcome.reasons.values()), outcome.observed)}"
+        return f"{says} does not hold for {rows} {outcome.check.kind}"
+    return f"{says} does not hold: {next(iter(outcome.reasons.values()), outcome.observed)}"
 
 
 def _checks(verdict: Verdict, kind: str) -> list[CheckRow]:

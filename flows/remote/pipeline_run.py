@@ -63,9 +63,7 @@ def pipeline(system: System = "all", revision: str = "HEAD", push: bool = True) 
             code = run_pipeline(clone, system, work.log)
             print(work.log.read_bytes()[-LOG_BYTES:].decode("utf-8", "replace"))
             if code:
-                return Failed(
-                    message=f"vitrine run {system} ended with exit code {code}: {last_line(work.log)}"
-                )
+                return Failed(message=f"vitrine run {system}: exit code {code}: {last_line(work.log)}")
             if push:
                 run_dvc(work, "push", "The results could not be pushed to the DVC remote", run_cache=True)
     except VitrineError as error:

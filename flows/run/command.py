@@ -26,7 +26,7 @@ from flows.errors import FlowError
 from flows.importing import check_import
 from flows.options import RunRequest
 from flows.profiles import commit_worktree, dvc_output, prepare_worktree, run_lock
-from flows.run.graph import STUDY, Graph, read_graph, select, stale
+from flows.run.graph import STUDY, Graph, check_names, read_graph, select, stale
 from flows.run.locks import held
 from flows.run.partial import partial_report, with_report
 from flows.run.stages import PipelineRun, Watcher
@@ -39,13 +39,16 @@ def run(main: Path, request: RunRequest, console: Console) -> None:
     start = time.perf_counter()
     overrides = request.overrides or []
     name = work_name(request.profile, overrides)
+    # what is misspelt is told now, not once another run has ended
+    check_names(main, request.system, request.first, request.last)
+    params = profile_text(main, request.profile, overrides) if name is not None else ""
     with ExitStack() as stack:
         say = partial(console.print, style="dim", markup=False, highlight=False, soft_wrap=True)
         place = run_lock(main, name)
         stack.enter_context(held(place, f"Workspace {name or main}", request.lock_timeout_s, say))
         root = main
         if name is not None:
-            root = prepare_worktree(main, name, profile_text(main, request.profile, overrides))
+            root = prepare_worktree(main, name, params)
             say(f"profile {name}: {root}")
         if request.profile and (told := without_import(main, root, request.profile)):
             say(told)
@@ -71,8 +74,7 @@ def run(main: Path, request: RunRequest, console: Console) -> None:
         with partial_report(job, whole):
             results = _execute(main, job, console)
     if request.profile is not None and not overrides:
-        folder = keep_results(main, root, request.profile)
-        say(f"results kept in {folder}")
+        say(f"results kept in {keep_results(main, root, request.profile)}")
     if name is not None and commit_worktree(root, f"Results of profile {name}"):
         say(f"committed on branch profile/{name}")
     made = {metric for stage in stages for metric in graph.stages[stage].metrics}

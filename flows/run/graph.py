@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from components.stage.params import Params, did_you_mean, full_stop, validate
+from components.stage.params import Params, did_you_mean, full_stop, read_yaml, validate
 from components.tracking.lineage.lockfile import read_lock
 from flows.errors import LockHeldError, SelectionError, WorkspaceError
 from flows.run.locks import Say, mend
@@ -172,8 +172,8 @@ def _reasons(items: Iterable[Any]) -> tuple[str, ...]:
                 if isinstance(state, dict):  # parameters come as a mapping of keys
                     found += [f"parameter {key} {value}" for key, value in state.items()]
                 else:
-                    output = "output " if what == "changed outs" else ""
-                    found.append(f"{output}{path} {'missing' if state == 'deleted' else state}")
+                    said = f"{path} {'missing' if state == 'deleted' else state}"
+                    found.append(f"output {said}" if what == "changed outs" else said)
     return tuple(found) or ("changed",)
 
 
@@ -190,10 +190,8 @@ def select(graph: Graph, system: str, first: str | None = None, last: str | None
         if name is not None and name not in chosen:
             near = did_you_mean(name, [stage for stage in graph.stages if stage in chosen])
             raise SelectionError(full_stop(f"'{name}' is no stage of system '{system}'; {near}"))
-    if first is not None:
-        chosen &= graph.descendants([first])
-    if last is not None:
-        chosen &= graph.ancestors([last])
+    chosen &= graph.descendants([first]) if first is not None else chosen
+    chosen &= graph.ancestors([last]) if last is not None else chosen
     if not chosen:
         raise SelectionError(f"No stage lies between '{first}' and '{last}'.")
     return tuple(name for name in graph.stages if name in chosen)
@@ -215,6 +213,21 @@ def _system(graph: Graph, system: str) -> set[str]:
     known = ["all", STUDY, *sorted({s for node in graph.stages.values() for s in node.systems})]
     near = did_you_mean(system, known)
     raise SelectionError(full_stop(f"No stage of dvc.yaml belongs to system '{system}'; {near}"))
+
+
+def check_names(root: Path, system: str, *stages: str | None) -> None:
+    """SelectionError: no file of stages has one of these names; told before any lock is waited for.
+
+    Of a name with ``@``, one of a matrix, what stands behind it only DVC knows.
+    """
+    metas: dict[str, StageMeta] = {}
+    for file in filter(Path.exists, (root / "dvc.yaml", root / STUDY_FILE)):
+        bodies: Any = read_yaml(file).get("stages") or {}
+        metas |= {n: validate(StageMeta, b.get("do", b).get("meta") or {}, n) for n, b in bodies.items()}
+    _system(Graph({name: StageNode(name, (), meta, "", ()) for name, meta in metas.items()}, {}), system)
+    for name in filter(None, stages):
+        if name.rpartition(":")[2].partition("@")[0] not in metas:
+            raise SelectionError(full_stop(f"'{name}' is no stage; {did_you_mean(name, list(metas))}"))
 
 
 def stale(graph: Graph, chosen: Iterable[str]) -> tuple[str, ...]:

@@ -16,14 +16,6 @@ POLL_S = 0.25
 Say = Callable[[str], None]
 
 
-def _file_lock(path: Path, timeout_s: float, got: Callable[[int], None] | None = None) -> FileLock:
-    """The lock on a file, which stays (``flock``, as DVC takes); ``got`` is told its descriptor."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(
-        path, timeout_s, poll_interval=POLL_S, preserve_lock_file=True, on_acquired=got, thread_local=False
-    )
-
-
 @contextmanager
 def held(path: Path, what: str, timeout_s: float, say: Say) -> Iterator[int]:
     """Hold an exclusive lock on ``path`` and yield its file descriptor; the kernel frees it when we die.
@@ -31,14 +23,17 @@ def held(path: Path, what: str, timeout_s: float, say: Say) -> Iterator[int]:
     Raises LockHeldError: another process has held it for all of ``timeout_s`` seconds.
     """
     handles: list[int] = []
-    lock = _file_lock(path, timeout_s, handles.append)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(  # ``flock``, as DVC takes; the file stays
+        path, timeout_s, thread_local=False, preserve_lock_file=True, on_acquired=handles.append
+    )
     try:
         lock.acquire(timeout=0)
     except Timeout:
         if timeout_s:
             say(f"{what} is in use by {_holder(path)}; waiting up to {timeout_s:g} s")
         try:
-            lock.acquire()
+            lock.acquire(poll_interval=POLL_S)
         except Timeout:
             raise LockHeldError(
                 f"{what} is in use by {_holder(path)} and was not freed within {timeout_s:g} s; "

@@ -57,9 +57,8 @@ def partial_report(job: PipelineRun, whole: bool = True) -> Iterator[None]:
 def _build(job: PipelineRun, absent: dict[str, str]) -> None:
     if "data/checked" not in absent:
         with suppress(CommandFailedError):  # it has said why; the run's own end matters more
-            where = str(PARTIAL / "index.html")
-            command = [sys.executable, "-m", "components.report", "partial", where, json.dumps(absent)]
-            passed_on(job.root, command)
+            told = [str(PARTIAL / "index.html"), json.dumps(absent)]
+            passed_on(job.root, [sys.executable, "-m", "components.report", "partial", *told])
 
 
 def left_alone(job: PipelineRun) -> dict[str, str]:

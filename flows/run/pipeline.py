@@ -171,19 +171,16 @@ def bring_up_to_date(name: str, run: PipelineRun, cores: Cores) -> PrefectState[
                 run.failure = run.failure or error  # what does not read from it goes on
             raise error
         cores.finished(name)
-    told = f"{result.state} in {result.seconds:.1f} s"
-    return PrefectState(
-        type=StateType.COMPLETED, name="Completed" if result.state == "ran" else "Cached", message=told
-    )
+    name, told = "Completed" if result.state == "ran" else "Cached", f"in {result.seconds:.1f} s"
+    return PrefectState(type=StateType.COMPLETED, name=name, message=f"{result.state} {told}")
 
 
 def worth_another_try(_: Any, __: Any, state: PrefectState[Any]) -> bool:
     """Whether a failed task may succeed when it is run again."""
     try:
-        error = state.result(raise_on_failure=False)
+        return _may_pass(state.result(raise_on_failure=False))
     except Exception as raised:
-        error = raised
-    return _may_pass(error)
+        return _may_pass(raised)
 
 
 def _may_pass(error: object) -> bool:

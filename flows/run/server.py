@@ -122,8 +122,7 @@ class PrefectServer:
         now = time.monotonic()
         there = self._process.poll() is None if self._process else self._answers(SLOW_S)
         self._seen = now if there else self._seen
-        gone = now - self._seen >= (0.0 if self._ours else AWAY_S)
-        return not there and gone
+        return not there and now - self._seen >= (0.0 if self._ours else AWAY_S)
 
     def __exit__(self, *_: object) -> None:
         if self._process is not None:

@@ -31,7 +31,7 @@ from flows.run.locks import held, mend
 JOB = Path(__file__).with_name("dvc_job.py")
 POLL_S = 0.1
 TAIL_BYTES = 4096
-COUNTED = re.compile(r": \d[\d,]*/\d")  # "training: 12/300 steps, ..."
+COUNTED = r": \d[\d,]*/\d"  # a line in which a stage counts its work: "training: 12/300 steps, ..."
 PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -145,7 +145,7 @@ def call_dvc(
             while process.poll() is None:
                 if job.called_off.is_set():
                     raise CalledOffError(f"Stage '{job.name}' was called off.")
-                watcher.follow(job.name, time.perf_counter() - start, progress_in(job.log))
+                watcher.follow(job.name, time.perf_counter() - start, last_line(job.log, COUNTED))
                 time.sleep(POLL_S)
         except BaseException:
             processes.stop(process)
@@ -180,13 +180,7 @@ def end_of(log: Path) -> str:
         return CONTROL.sub("", file.read().decode("utf-8", "replace"))
 
 
-def progress_in(log: Path) -> str:
-    """The newest line of a log in which a stage counts its work (``components.stage.progress``)."""
+def last_line(log: Path, having: str = r"\S") -> str:
+    """The newest complete or running line of a log that has something (a regular expression); "" without."""
     lines = re.split(r"[\r\n]+", end_of(log))
-    return next((line.strip() for line in reversed(lines) if COUNTED.search(line)), "")
-
-
-def last_line(log: Path) -> str:
-    """The newest complete or running line of a log, for the progress display."""
-    lines = re.split(r"[\r\n]+", end_of(log))
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return next((line.strip() for line in reversed(lines) if re.search(having, line)), "")

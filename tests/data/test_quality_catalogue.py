@@ -305,6 +305,10 @@ def test_rejects_of_the_import_count_and_are_shown(shop):
     assert [bad["row"] for bad in shop.quarantine()] == [None] * 4
     assert shop.quarantine()[0]["reason"] == "a.csv, row 7: no file 'a.jpg'"
     assert len(shop.ids()) == 40
+    checks = {(kind, e["says"]): e for kind in kinds for e in kinds[kind]["expectations"]}
+    read = checks["products", "the source row can be read"]
+    assert (read["rows"], read["failing"], read["success"]) == (42, 2, False)
+    assert ("qrels", "the source row can be read") not in checks
 
 
 def test_judgements_follow_their_product_and_do_not_count(shop):
@@ -314,6 +318,15 @@ def test_judgements_follow_their_product_and_do_not_count(shop):
     assert left == [row for row in shop.qrels if row["product_id"] != "p01"]
     aside = [bad for bad in shop.quarantine() if bad["kind"] == "qrels"]
     assert len(aside) == 2 and not any(bad["counted"] for bad in aside)
+    assert shop.summary()["kinds"]["qrels"]["bad_fraction"] == 0
+
+
+def test_judgements_of_a_product_that_could_not_be_read_follow_it_too(shop):
+    del shop.products[1]
+    shop.rejects = [reject("product", 7, "image", "cannot be decoded") | {"product_id": "p01"}]
+    assert shop.run() == 0
+    aside = [bad for bad in shop.quarantine() if bad["kind"] == "qrels"]
+    assert [bad["reason"] for bad in aside] == ["product 'p01' was set aside"] * 2
     assert shop.summary()["kinds"]["qrels"]["bad_fraction"] == 0
 
 

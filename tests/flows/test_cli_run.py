@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -72,7 +73,7 @@ def test_dry_run_says_what_and_why_and_runs_nothing(root: Path) -> None:
         (["run", "[/x]"], "belongs to system '[/x]'"),
         (["run", "--set", "[/x]=1"], "--set [/x]: unknown key"),
         (["run", "--[/x]"], "No such option: --[/x]"),
-        (["run", "--from", "sacle"], "'sacle' is no stage of system 'all'; did you mean scale?"),
+        (["run", "opal", "--from", "scale"], "'scale' is no stage of system 'opal'; known: make."),
         (["run", "al"], "belongs to system 'al'; did you mean all?"),
         (["run", "--profile", "nowhere"], "There is no profile 'nowhere' (profiles: small)"),
         (["run", "--set", "runner.gpu.timeout=3"], "did you mean timeout_s?"),
@@ -124,6 +125,32 @@ def test_help_of_search_lists_all_its_options(capsys: pytest.CaptureFixture[str]
     told = capsys.readouterr().out
     for option in ("--where", "--weights", "--system", "--image", "--json"):
         assert option in told
+
+
+@pytest.mark.parametrize(
+    ("words", "lock", "sentence"),
+    [
+        (["--until", "sacle"], "workspace", "'sacle' is no stage; did you mean scale?"),
+        (["encodr"], "workspace", "belongs to system 'encodr'; did you mean encoder?"),
+        (["--profile", "smal"], "smal", "There is no profile 'smal'"),
+    ],
+)
+def test_what_is_misspelt_is_told_without_waiting_for_another_run(
+    root: Path, words: list[str], lock: str, sentence: str
+) -> None:
+    with held(root / f".vitrine/locks/run-{lock}", "a run", 0, print):
+        refused = told(root, "run", *words, "--lock-timeout", "0")
+    assert refused.returncode == 2 and sentence in refused.stderr
+
+
+def test_a_profile_that_has_not_run_names_those_that_have(root: Path) -> None:
+    (root / ".vitrine/work/shop").mkdir(parents=True)
+    (root / ".vitrine/work/shop/dvc.yaml").touch()
+    try:
+        assert "'shpo' has not run here (shop did)" in told(root, "similar", "p1", "--profile", "shpo").stderr
+        assert "ask with --profile shop" in told(root, "search", "red mug").stderr
+    finally:
+        shutil.rmtree(root / ".vitrine/work/shop")
 
 
 def test_the_tracker_tells_the_usage_of_the_command_that_was_typed(

@@ -12,7 +12,7 @@ from components.stage.frame import explain
 from components.stage.record import StageResult
 from components.stage.resources import full_disk
 from components.stage.resources.full_disk import of_full_disk, why_it_ended
-from flows.run.stages import QUIET, StageJob, Watcher, _answer, last_line, progress_in, run_stage
+from flows.run.stages import COUNTED, QUIET, StageJob, Watcher, _answer, last_line, run_stage
 from tests.flows.toy_workspace import PROJECT, make_workspace, settings
 
 
@@ -128,10 +128,10 @@ def test_a_failure_is_told_in_dvcs_words_else(root: Path, tmp_path: Path) -> Non
 def test_last_line_is_what_a_terminal_would_show(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_bytes(b"first\n\r\x1b[2Ktrain: 1/3\r\x1b[2Ktrain: 2/3, 4/s")
-    assert last_line(log) == progress_in(log) == "train: 2/3, 4/s"
+    assert last_line(log) == last_line(log, COUNTED) == "train: 2/3, 4/s"
     log.write_bytes(
         b"> python -m x\ntrain: 1,002/3,000 steps, 4/s\nloss is 3/4\n\tdvc config core.autostage true\n"
     )
-    assert progress_in(log) == "train: 1,002/3,000 steps, 4/s"  # what DVC says is no progress
+    assert last_line(log, COUNTED) == "train: 1,002/3,000 steps, 4/s"  # what DVC says is no progress
     log.write_bytes(b"")
     assert last_line(log) == ""

@@ -32,7 +32,7 @@ def test_failures_come_first_and_doubtful_values_are_marked(tmp_path: Path) -> N
     assert_structured(page)
     assert "3 photos, described as kitchen. 1 without a listing, shown first." in page
     assert "At most 20% are wrong." in page and "unlike every training picture" in page
-    assert ">brand</th><td>not visible</td>" in page
+    assert ">brand</th><td>left out</td>" in page
     assert page.index("the photo is broken") < page.index("Red &lt;b&gt;mug")
     assert "<td>? 20%</td>" in page and "<td>90%</td>" in page and page.count('class="low"') == 3
     assert (

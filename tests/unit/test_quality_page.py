@@ -40,13 +40,22 @@ def test_what_is_only_noted_is_said_in_the_verdict_and_stands_first_among_the_ch
     assert "No row was set aside." in text
     assert "‘titles are short’ does not hold for 2 of 10 products" in text
     assert text.rindex("titles are short") < text.rindex("titles differ")
+    assert "‘titles differ’ holds: 1 of 10 products against it are within its limit" in page(
+        outcome("titles differ", "critical", True, (1,))
+    )
 
 
 def test_a_column_of_nothing_is_left_out_and_a_gate_without_allowance_says_so() -> None:
-    assert "Seen" not in page(outcome("titles differ", "warning", True))
-    assert "Seen" in page(outcome("titles differ", "warning", True, observed="nine kinds"))
+    assert "For example" not in page(outcome("titles differ", "warning", True))
+    assert "For example" in page(outcome("titles differ", "warning", True, observed="nine kinds"))
     assert "at most 2.00% of the rows may be bad" in page(outcome("x", "warning", True))
     assert "No row may be bad; " in page(outcome("x", "warning", True), most=0.0)
+
+
+def test_what_was_set_aside_stands_before_the_checks_and_checks_that_hold_are_folded() -> None:
+    html = whole(outcome("titles differ", "warning", False, (3,)), outcome("short", "info", True), bad=ASIDE)
+    aside, fails = html.index("Rows set aside, by reason"), html.index(">rows set aside</td>")
+    assert aside < fails < html.index("<summary>1 that hold</summary>") < html.index(">short</td>")
 
 
 ASIDE = [BadRow("products", "p1", "", 3, "title", "twice", "titles differ", counted=False)]

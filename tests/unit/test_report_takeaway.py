@@ -6,7 +6,7 @@ import pytest
 
 from components.report.figures.claims import judged_claims
 from components.report.figures.figures import Figures, PairedTest, usual_n
-from components.report.figures.key_figures import key_figures, slices
+from components.report.figures.key_figures import key_figures, part_in_words, slices
 from components.report.galleries.retrieval import failure_in_words
 from components.report.params import Claim, ReportParams, SearchGalleryOf
 from components.report.text import glossary
@@ -97,6 +97,15 @@ def test_parts_of_the_test_cases_come_worst_first_and_tell_which_lie_below_the_w
     rates = {"fallback_rate": row["mrr"], "fallback_rate_plain": row["titles_mrr"]}
     (part,) = slices(Figures("ground", {"ours": rates}, ()), "fallback_rate", "ours", None)
     assert part.below and part.baseline is None, "of rates of errors, more is worse"
+
+
+def test_a_part_of_few_cases_is_not_marked_and_one_of_all_cases_is_no_part() -> None:
+    whole, none_right = Interval(value=0.5, low=0.4, high=0.6, n=90), {"value": 0.0, "low": 0.0, "high": 0.0}
+    row = {"mrr": whole, "mrr_new_text": whole, "mrr_size": Interval(**none_right, n=1)}
+    row["mrr_category_toys"] = Interval(**none_right, n=10)
+    parts = slices(Figures("fusion", {"ours": row}, ()), "mrr", "ours", None)
+    told = [(part_in_words(part.metric, "mrr"), part.below) for part in parts]
+    assert told == [("Category: toys", True), ("Size", False)]
 
 
 def test_first_figures_stand_beside_what_is_claimed_else_beside_the_best_that_was_tested() -> None:

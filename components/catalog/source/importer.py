@@ -218,14 +218,18 @@ class FileSource:
 
     def _picture(self, image: Any) -> bytes | ImageError:
         try:
-            data = catalogue_picture(self._read(image), self._params.images)
+            data = self._read(image)
+        except ImageError as error:
+            return error  # it names the file
+        try:
+            data = catalogue_picture(data, self._params.images)
             if self._params.reencode:
                 return reencode(data, self._params.images, self._params.reencode)
             # One pixel is enough: the decoder must still read the picture to its end.
             decode_image(data, self._params.images, target_px=1)
             return data
         except ImageError as error:
-            return error
+            return ImageError(f"the image {error}")
 
     def _read(self, image: Any) -> bytes:
         if isinstance(image, list):

@@ -14,7 +14,7 @@ from components.quality.catalogue.checked import write_checked
 from components.quality.catalogue.products import ATTRIBUTE, ShardCheck, product_frames
 from components.quality.catalogue.same_pictures import with_twins
 from components.quality.catalogue.texts import schema_within
-from components.quality.expectations import Outcome, joined, of_kind, open_context, validate
+from components.quality.expectations import Check, Outcome, joined, of_kind, open_context, validate
 from components.quality.params import QualityParams
 from components.quality.reports import measure, publish_reports, refuse
 from components.quality.suite import load_suite
@@ -93,7 +93,11 @@ class _CatalogueGate:
         self.suite = load_suite("catalogue", params.expectations, values)
         self.outcomes: list[Outcome] = []
         self.products = self._check_products()
-        self.qrels = qrel_columns(catalogue, set(self.queries["query_id"]), set(self.products["product_id"]))
+        self.rejects = list(_rejects(catalogue / "rejects.parquet"))
+        # a product that could not be read was set aside: its judgements follow it, and do not count
+        unread = {bad.product_id for bad in self.rejects if bad.kind == "products" and bad.product_id}
+        known = unread | set(self.products["product_id"])
+        self.qrels = qrel_columns(catalogue, set(self.queries["query_id"]), known)
 
     def _check_products(self) -> pd.DataFrame:
         """Check products shard by shard; what is left in memory is what the whole is judged by."""
@@ -116,9 +120,10 @@ class _CatalogueGate:
 
     def judge(self) -> None:
         """Check rows, then what hangs together; a row set aside takes those along that need it."""
-        self.verdict.bad += _rejects(self.catalogue / "rejects.parquet")
+        self.verdict.bad += self.rejects
         frames = {"products": self.products, "queries": self.queries, "qrels": self.qrels}
         self.verdict.rows = {k: len(frame) + len(self.verdict.bad_rows(k)) for k, frame in frames.items()}
+        self.verdict.outcomes += [self._read(kind) for kind in frames if self.verdict.bad_rows(kind)]
         self._rows("products", self.products, self.outcomes)
         self._rows("queries", self.queries, validate(self.queries, self.suite["queries"]))
         self._rows("qrels", self.qrels, validate(self.qrels, self.suite["qrels"]))
@@ -126,6 +131,15 @@ class _CatalogueGate:
         self._unanswered_queries()
         self._drop_orphans()
         self._judge_the_rest()
+
+    def _read(self, kind: str) -> Outcome:
+        """What came of reading the source, as a check among the others."""
+        reasons: dict[int, str] = {}
+        for bad in self.rejects:
+            if bad.kind == kind:
+                reasons.setdefault(bad.row, bad.reason)  # a row's first fault
+        check = Check(kind, "row", IMPORTER, "warning", "import", {}, "")
+        return Outcome(check, False, self.verdict.rows[kind], tuple(reasons), reasons=reasons)
 
     def _left(self, kind: str, frame: pd.DataFrame) -> pd.DataFrame:
         return frame.drop(index=[row for row in self.verdict.bad_rows(kind) if row >= 0])

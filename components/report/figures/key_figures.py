@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -10,6 +11,7 @@ from components.report.figures.figures import Figures, PairedTest, Verdict, pair
 from components.stage.record import Interval, lower_is_better
 
 MOST = 3  # figures that a reader keeps in mind
+FEW = 10  # an interval over fewer cases than this marks no part: that of a single case has no width at all
 # These words in a longer name make another measure of it, and no part of its cases.
 OTHER_MEASURES = frozenset({"above", "constrained", "desirability", "mean"})
 
@@ -19,7 +21,7 @@ class Compared:
     """One figure of ``ours`` beside that of ``baseline``, with the paired test between them, if any.
 
     ``verdict`` is of ``ours``; ``below`` says whether its whole interval is worse than ``whole``, the figure
-    over all cases.
+    over all cases; of fewer than ten cases it never is.
     """
 
     system: str
@@ -101,6 +103,8 @@ def slices(figures: Figures, metric: str, ours: str, baseline: str | None) -> li
     for name, cell in row.items():
         if whole is None or not part(name, metric):
             continue
+        if (cell.value, cell.n) == (whole.value, whole.n):  # a part of all cases tells nothing
+            continue
         below = _worse(cell, whole, lower_is_better(metric))
         found.append(replace(compared(figures, name, ours, baseline), below=below))
     sign = 1 if lower_is_better(metric) else -1
@@ -118,11 +122,12 @@ def part(name: str, metric: str) -> str:
 
 
 def part_in_words(name: str, metric: str) -> str:
-    """A part of ``metric`` as a row is headed: ``attribute_f1_category_toys`` → Category toys."""
-    return part(name, metric).replace("_", " ").replace(".", ": ").strip().capitalize()
+    """A part of ``metric`` as a row is headed: ``attribute_f1_category_toys`` → Category: toys."""
+    words = part(name, metric).replace("_", " ").replace(".", ": ").strip().capitalize()
+    return re.sub(r"^(Category|Noise) ", r"\1: ", words)
 
 
 def _worse(cell: Interval, whole: Interval, less_is_better: bool) -> bool:
-    if cell.low is None or cell.high is None:
+    if cell.low is None or cell.high is None or cell.n < FEW:
         return False
     return cell.low > whole.value if less_is_better else cell.high < whole.value

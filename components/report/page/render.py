@@ -9,7 +9,7 @@ from typing import Any
 from components.catalog.format.records import Product
 from components.report.figures import curves as chart
 from components.report.figures import figures as fig
-from components.report.figures.key_figures import part_in_words
+from components.report.figures.key_figures import FEW, part_in_words
 from components.report.galleries.catalogue import attributes, noise_acts
 from components.report.galleries.retrieval import failure_in_words, outcomes_in_words, query_text
 from components.report.params import CLAIM_N, ReportParams
@@ -67,6 +67,7 @@ def render(params: ReportParams, context: dict[str, Any]) -> str:
         "left": chart.LEFT,
         "right": chart.RIGHT,
         "claim_n": CLAIM_N,
+        "few": FEW,
         "bottom": chart.BOTTOM,
     }
     filters = _filters(params, context["listings"])

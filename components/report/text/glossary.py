@@ -184,6 +184,7 @@ MEASURES = {
     "pooled": ("Pooled", "queries and titles together"),
     "cluttered": ("cluttered", "pictures with other things beside the product"),
     "plain": ("plain", "pictures of the product alone"),
+    "plain_alone": ("plain alone", "no other pictures among those that are ranked"),
     "desirability": ("Desirability", "judged by what shoppers click, put in the cart and buy"),
     "sparse_text": ("Sparse text", "among products with few words"),
     "picture_missing": ("Picture missing", "without the pictures of some products"),

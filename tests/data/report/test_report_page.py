@@ -201,7 +201,19 @@ def test_the_page_counts_products_queries_and_judgements(workspace: Workspace, p
     assert "kitchen 3 3 2 8" in words
     assert "Catalog the catalogue, before anything learns from it ✓ passed" in words
     assert "products: 30 checked, 6 in quarantine" in words
-    assert "unknown colour: 4 no picture: 2" in words
+    assert "4 not ‘unknown colour’ 2 not ‘no picture’" in words
+
+
+def test_a_side_of_other_cases_than_the_test_says_how_many(workspace: Workspace, params: MakeParams) -> None:
+    alike = built(workspace, params()).words
+    assert "that both have" not in alike and "What the measures mean HITS@k" in alike
+    workspace.metrics["colour_histogram"]["hits_at_5"]["n"] = 1090
+    workspace.json("metrics/encoder.json", workspace.metrics)
+    words = built(workspace, params()).words
+    assert (
+        "0.400 [0.370, 0.430] n=1,090 ▲ better +0.210 [0.180, 0.240] over the 1,050 that both have" in words
+    )
+    assert "0.610 [0.580, 0.640] 0.400 [0.370, 0.430] n=1,090 +0.210" in words
 
 
 def test_the_table_gives_intervals_and_marks_only_what_a_test_supports(

@@ -252,7 +252,7 @@ def test_listings_are_shown_as_a_seller_sees_them_beside_what_is_true(shop: Shop
     assert "✓ 3 of 3 right kitchen Red mug, stated the seller: SELLER'S WORDS" in words
     assert "type ✓ mug colour ✓ crimson 88% handles ✓ 2" in words
     assert "✗ 1 of 2 wrong" in words and "colour ✗ teal is crimson 88%" in words
-    assert "Not visible: handles (2, 25%, right)" in words
+    assert "Left out: handles (2, 25%, right)" in words
     assert "✗ no listing" in words and 'no listing: {"title":"Red m' in words
     html = everything(build_report(Paths.below(shop.root), ReportParams.model_validate(every_system())))
     assert "<del>✗ <bdi>teal</bdi></del>" in html
@@ -301,7 +301,7 @@ def test_results_of_an_earlier_version_leave_nothing_out(shop: ShopOfAll) -> Non
             del row[column]
     shop.write()
     words = built(shop).words
-    assert "✓ 3 of 3 right kitchen Red mug the seller" in words and "Not visible" not in words
+    assert "✓ 3 of 3 right kitchen Red mug the seller" in words and "Left out" not in words
 
 
 def found_boxes(page: Page) -> list[dict[str, float]]:
