@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from components.stage.record import Exchange
-from components.tracking.agent.prompts import prompt_name
+from components.tracking.publish.agent import prompt_name
 from components.tracking.publish.publish import publish
 from tests.unit.tracking.conftest import as_parquet
 
