@@ -17,7 +17,7 @@ from rich.console import Console
 from components.report.budget import memory
 from components.stage.files.publish import remove
 from components.stage.record import STATE
-from components.tracking.lineage.objects import Cache, computable, needed
+from components.tracking.lineage.lockfile import Cache, computable, needed
 from components.tracking.lineage.repair import dvc_stands_still
 from flows.errors import LockHeldError
 from flows.overrides import Override, Worktree, git_worktrees, last_used, overrides, unsaved

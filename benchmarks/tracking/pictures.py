@@ -17,8 +17,8 @@ from typing import Any
 from urllib.parse import quote
 
 from benchmarks.tracking.copies import add_copy, executions, prepare
+from components.tracking.publish.overview import MODELS, RUNS, address
 from components.tracking.publish.publish import publish
-from components.tracking.publish.views import MODELS, RUNS, address
 from components.tracking.registry.registry import promote, register
 from components.tracking.store import MODE, connect, store_of, ui_command
 

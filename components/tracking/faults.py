@@ -15,50 +15,41 @@ if TYPE_CHECKING:
     from components.tracking.store import Store
 
 ANSWER_WITHIN_S = 5.0
-CODES = {
-    "UNAUTHENTICATED": 401,
-    "CUSTOMER_UNAUTHORIZED": 401,
-    "PERMISSION_DENIED": 403,
-    "ENDPOINT_NOT_FOUND": 404,
-}
-SCHEMA = "database schema"  # of MLflow's message about tables of another version
+CODES = {"UNAUTHENTICATED": 401, "CUSTOMER_UNAUTHORIZED": 401, "PERMISSION_DENIED": 403}
+CODES |= {"ENDPOINT_NOT_FOUND": 404}
 
 
 @contextmanager
 def explained(store: Store) -> Iterator[None]:
     """Say what is wrong with the tracker where MLflow, or the library below it, raises something of its own.
 
-    Raises:
-        TrackerUnavailableError: as ``meaning`` says; any other error passes as it is.
+    Raises TrackerUnavailableError: as ``meaning`` says; any other error passes as it is.
     """
     try:
         yield
-    except TrackingError:
-        raise
     except Exception as error:
-        if known := meaning(store, error):
+        if not isinstance(error, TrackingError) and (known := meaning(store, error)):
             raise known from None
         raise
 
 
 def meaning(store: Store, error: BaseException) -> TrackerUnavailableError | None:
     """The tracker's fault behind an error: who may, what it knows, whether it answers; None for any other."""
-    sentence = next((found for link in _chain(error) if (found := _sentence(store, link))), "")
-    return TrackerUnavailableError(sentence) if sentence else None
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, and those that it came from."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__ or error.__context__
+    seen: list[BaseException] = []  # the error, and those that it came from
+    link: BaseException | None = error
+    while link is not None and link not in seen:
+        if sentence := _sentence(store, link):
+            return TrackerUnavailableError(sentence)
+        seen.append(link)
+        link = link.__cause__ or link.__context__
+    return None
 
 
 def _sentence(store: Store, error: BaseException) -> str:
     home, text = type(error).__module__.partition(".")[0], " ".join(str(error).split())
-    code = _code(error)
+    status = getattr(getattr(error, "response", None), "status_code", 0)
+    named = CODES.get(str(getattr(error, "error_code", "")), 0)
+    code = named or (status if status in (401, 403, 502, 503, 504) else 0)  # 404: perhaps a missing file
     if code == 401 or "password authentication failed" in text:
         who = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD" if store.http else "MLFLOW_TRACKING_URI"
         return f"{store.shown} refuses this user or password: set the right ones in {who}."
@@ -70,7 +61,7 @@ def _sentence(store: Store, error: BaseException) -> str:
             f"{store.shown} runs {_server_version(store)} and does not know a call that MLflow "
             f"{version('mlflow')} makes: use the same version on both sides."
         )
-    if SCHEMA in text:
+    if "database schema" in text:
         return (
             f"{store.shown} has the tables of another version of MLflow than {version('mlflow')}, which is "
             "here: if that one was older, copy the database and run `mlflow db upgrade` on it; if it was "
@@ -88,13 +79,6 @@ def _sentence(store: Store, error: BaseException) -> str:
     if home in ("psycopg2", "psycopg", "pymysql"):
         return f"{store.shown} does not answer ({text[:200]}): start the database."
     return ""
-
-
-def _code(error: BaseException) -> int:
-    """HTTP status of an answer that a client's error speaks of, or 0."""
-    named = CODES.get(str(getattr(error, "error_code", "")), 0)
-    status = getattr(getattr(error, "response", None), "status_code", 0)
-    return named or (status if status in (401, 403, 502, 503, 504) else 0)  # 404: perhaps a missing file
 
 
 def _server_version(store: Store) -> str:

@@ -10,6 +10,21 @@ from pydantic import Field, NonNegativeInt
 from components.stage.params import Params
 
 MOST_FIGURES = 12
+# metrics/<name>.json, variant, baseline, metrics
+HEADLINES = (
+    ("encoder", "fine_tuned", "colour_histogram", "hits_at_5 mrr ndcg_at_10 recall_at_100 "
+     "titles_hits_at_5 titles_mrr attribute_mean_accuracy"),
+    ("ground", "dense_head", "foreground", "iou iou_cluttered iou_plain pointing pointing_cluttered "
+     "fallback_rate"),
+    ("vlclip", "full", "raw", "mrr mrr_cluttered mrr_plain hits_at_5 ndcg_at_10 recall_at_100 titles_mrr "
+     "attribute_mean_accuracy similar_precision"),
+    ("fusion", "moe_bilinear", "hybrid_image", "ndcg_at_10 mrr recall_at_100 textual_ndcg_at_10 "
+     "visual_ndcg_at_10 sparse_text_ndcg_at_10 picture_missing_ndcg_at_10 text_missing_ndcg_at_10"),
+    ("refine", "refined", "seller", "attribute_f1 attribute_macro_f1 drop_precision drop_recall "
+     "title_rouge_l"),
+    ("listing", "dpo", "linear_probe", "attribute_macro_f1 attribute_f1 hallucination_rate completion_rate "
+     "title_rouge_l raw_valid constrained_attribute_macro_f1 constrained_hallucination_rate"),
+)  # fmt: skip
 
 
 class Headline(Params):
@@ -43,70 +58,6 @@ class TrackingParams(Params):
     variants: dict[str, str] = {"models/encoder": "fine_tuned", "models/grounder": "dense_head"}
     # metrics/<name>.json -> what is shown of it
     headline: dict[str, Headline] = {
-        "encoder": Headline(
-            variant="fine_tuned",
-            baseline="colour_histogram",
-            metrics=(
-                "hits_at_5",
-                "mrr",
-                "ndcg_at_10",
-                "recall_at_100",
-                "titles_hits_at_5",
-                "titles_mrr",
-                "attribute_mean_accuracy",
-            ),
-        ),
-        "ground": Headline(
-            variant="dense_head",
-            baseline="foreground",
-            metrics=("iou", "iou_cluttered", "iou_plain", "pointing", "pointing_cluttered", "fallback_rate"),
-        ),
-        "vlclip": Headline(
-            variant="full",
-            baseline="raw",
-            metrics=(
-                "mrr",
-                "mrr_cluttered",
-                "mrr_plain",
-                "hits_at_5",
-                "ndcg_at_10",
-                "recall_at_100",
-                "titles_mrr",
-                "attribute_mean_accuracy",
-                "similar_precision",
-            ),
-        ),
-        "fusion": Headline(
-            variant="moe_bilinear",
-            baseline="hybrid_image",
-            metrics=(
-                "ndcg_at_10",
-                "mrr",
-                "recall_at_100",
-                "textual_ndcg_at_10",
-                "visual_ndcg_at_10",
-                "sparse_text_ndcg_at_10",
-                "picture_missing_ndcg_at_10",
-                "text_missing_ndcg_at_10",
-            ),
-        ),
-        "refine": Headline(
-            variant="refined",
-            baseline="seller",
-            metrics=("attribute_f1", "attribute_macro_f1", "drop_precision", "drop_recall", "title_rouge_l"),
-        ),
-        "listing": Headline(
-            variant="dpo",
-            baseline="linear_probe",
-            metrics=(
-                "attribute_macro_f1",
-                "attribute_f1",
-                "hallucination_rate",
-                "completion_rate",
-                "title_rouge_l",
-                "raw_valid",
-                "constrained_attribute_macro_f1",
-                "constrained_hallucination_rate",
-            ),
-        ),
+        name: Headline(variant=variant, baseline=baseline, metrics=tuple(metrics.split()))
+        for name, variant, baseline, metrics in HEADLINES
     }

@@ -15,8 +15,8 @@ import sqlite3
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from components.tracking.errors import TrackerUnavailableError, UnknownReference
 from components.tracking.faults import explained
 
 ANSWER_WITHIN_S = 5.0
+PAGE = 1000  # what MLflow lists at once
 # What MLflow's pages are told of an experiment: it trains models (its first page is then the table of runs).
 KIND, TRAINING = "mlflow.experimentKind", "custom_model_development"
 CATALOGUE = "vitrine.catalogue"
@@ -90,16 +91,15 @@ def store_of(root: Path) -> Store:
     """
     root = root.resolve()
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if uri and not uri.startswith("sqlite:///"):
+        return Store(uri.rstrip("/"), None)
+    database = root / unquote(uri.removeprefix("sqlite:///").split("?")[0])
     if not uri:
         database = (main_workspace(root) or root) / "mlruns" / "mlflow.db"
-    elif uri.startswith("sqlite:///"):
-        database = root / unquote(uri.removeprefix("sqlite:///").split("?")[0])
-    else:
-        return Store(uri.rstrip("/"), None)
-    return Store(address_of(database), database)
+    return Store(_address_of(database), database)
 
 
-def address_of(database: Path) -> str:
+def _address_of(database: Path) -> str:
     """The address of an SQLite file for SQLAlchemy, where ``%``, ``?`` and ``#`` would be its grammar.
 
     MLflow makes the folder of an address that begins with ``sqlite:///`` and does not decode it first: a
@@ -117,11 +117,8 @@ def main_workspace(root: Path) -> Path | None:
 
 def profile_of(root: Path, environ: Mapping[str, str] = os.environ) -> str:
     """Profile here: ``VITRINE_PROFILE``, the worktree's name, or ``report.profile`` of params.yaml."""
-    if environ.get("VITRINE_PROFILE"):
-        return environ["VITRINE_PROFILE"]
-    if main_workspace(root):
-        return root.name
-    return _reported_profile(root)
+    worktree = root.name if main_workspace(root) else ""
+    return environ.get("VITRINE_PROFILE") or worktree or _reported_profile(root)
 
 
 def catalogue_of(root: Path, environ: Mapping[str, str] = os.environ) -> str:
@@ -147,7 +144,8 @@ def check(store: Store) -> None:
         TrackerUnavailableError: server down, database locked or broken, or an address MLflow 3 does not take.
     """
     if store.database is not None:
-        _check_database(store.database)
+        if store.database.exists():
+            _check_database(store.database)
     elif store.http:
         _check_server(store)
     elif not re.match(r"^(postgresql|mysql|mssql)(\+\w+)?://", store.uri):
@@ -158,16 +156,11 @@ def check(store: Store) -> None:
 
 
 def _check_database(database: Path) -> None:
-    if not database.exists():
-        return
     try:
-        connection = sqlite3.connect(database, timeout=ANSWER_WITHIN_S, isolation_level=None)
-        try:
+        with closing(sqlite3.connect(database, timeout=ANSWER_WITHIN_S, isolation_level=None)) as connection:
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
             connection.execute("ROLLBACK")
-        finally:
-            connection.close()
     except sqlite3.OperationalError as error:
         raise TrackerUnavailableError(
             f"{database} cannot be written ({error}): close the program that holds it, or repair its "
@@ -182,8 +175,8 @@ def _check_database(database: Path) -> None:
 
 def _check_server(store: Store) -> None:
     try:
-        with urllib.request.urlopen(f"{store.shown}/health", timeout=ANSWER_WITHIN_S):
-            return
+        urllib.request.urlopen(f"{store.shown}/health", timeout=ANSWER_WITHIN_S).close()
+        return
     except urllib.error.HTTPError as error:
         if error.code < 500:  # it answers; who may do what is decided at the first real call
             return
@@ -193,21 +186,8 @@ def _check_server(store: Store) -> None:
     raise TrackerUnavailableError(f"{store.shown} does not answer ({reason}): start the MLflow server.")
 
 
-def _reach_database(store: Store) -> None:
-    """Open a database server's port as its user: MLflow itself would ask again for two minutes."""
-    from sqlalchemy import create_engine
-
-    engine = create_engine(store.uri, connect_args={"connect_timeout": int(ANSWER_WITHIN_S)})
-    try:
-        engine.connect().close()
-    finally:
-        engine.dispose()
-
-
 def _make(database: Path) -> None:
     """Make an SQLite store with MLflow's tables where there is none."""
-    if database.exists():
-        return
     from mlflow.tracking import MlflowClient
 
     database.parent.mkdir(parents=True, exist_ok=True)
@@ -216,7 +196,7 @@ def _make(database: Path) -> None:
         if not database.exists():
             # Made aside and renamed: a kill during the migrations must not leave half a schema.
             with published(database) as temporary:
-                MlflowClient(tracking_uri=address_of(temporary)).search_experiments(max_results=1)
+                MlflowClient(tracking_uri=_address_of(temporary)).search_experiments(max_results=1)
 
 
 def connect(store: Store) -> Any:
@@ -224,8 +204,7 @@ def connect(store: Store) -> Any:
 
     One question is asked, so that a wrong password or another version shows here, as one sentence.
 
-    Raises:
-        TrackerUnavailableError: as ``check``; or the store refuses the user, or is of another version.
+    Raises TrackerUnavailableError: as ``check``; or the store refuses the user, or is of another version.
     """
     check(store)
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
@@ -235,15 +214,17 @@ def connect(store: Store) -> Any:
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    if store.database is not None:
+    if store.database is not None and not store.database.exists():
         _make(store.database)
-    elif not store.http:
-        with explained(store):
-            _reach_database(store)
-    client = MlflowClient(
-        tracking_uri=store.uri, registry_uri=os.environ.get("MLFLOW_REGISTRY_URI") or store.uri
-    )
     with explained(store):
+        if store.database is None and not store.http:
+            # Open the port as its user: MLflow itself would ask again for two minutes.
+            from sqlalchemy import NullPool, create_engine
+
+            wait = {"connect_timeout": int(ANSWER_WITHIN_S)}
+            create_engine(store.uri, poolclass=NullPool, connect_args=wait).connect().close()
+        registry = os.environ.get("MLFLOW_REGISTRY_URI") or store.uri
+        client = MlflowClient(tracking_uri=store.uri, registry_uri=registry)
         client.search_experiments(max_results=1)
     return client
 
@@ -265,6 +246,16 @@ def once() -> Iterator[None]:
             os.environ[RETRIES] = before
 
 
+def all_pages(search: Callable[..., Any], *given: Any, **options: Any) -> list[Any]:
+    """Everything that one of MLflow's searches finds, page by page."""
+    from mlflow.utils import get_results_from_paginated_fn
+
+    def _page(size: int, token: str | None) -> Any:
+        return search(*given, max_results=size, page_token=token, **options)
+
+    return list(get_results_from_paginated_fn(_page, PAGE))
+
+
 def in_catalogue(base: str, catalogue: str) -> str:
     """A name that carries its catalogue: of an experiment, or the beginning of a registered model's."""
     return f"{base}-{catalogue}" if catalogue else base
@@ -274,40 +265,33 @@ def experiments_of(client: Any, base: str, deleted: bool = False) -> dict[str, A
     """Id -> MLflow's experiment, of those Vitrine writes: one a catalogue (``base``: without a name)."""
     from mlflow.entities import ViewType
 
-    wanted = ViewType.ALL if deleted else ViewType.ACTIVE_ONLY
-    found: dict[str, Any] = {}
-    token: str | None = None
-    while True:
-        page = client.search_experiments(view_type=wanted, page_token=token)
-        for one in page:
-            if one.name == base or (one.name.startswith(f"{base}-") and CATALOGUE in one.tags):
-                found[str(one.experiment_id)] = one
-        token = page.token
-        if not token:
-            return found
+    kind = ViewType.ALL if deleted else ViewType.ACTIVE_ONLY
+    return {
+        str(one.experiment_id): one
+        for one in all_pages(client.search_experiments, view_type=kind)
+        if one.name == base or (one.name.startswith(f"{base}-") and CATALOGUE in one.tags)
+    }
 
 
 def experiment_of(client: Any, store: Store, base: str, catalogue: str = "") -> str:
     """Id of the catalogue's experiment, made if it is missing; MLflow opens it as model training.
 
-    Raises:
-        TrackerUnavailableError: the experiment was deleted, or an SQLite store was moved after it was made
-            (artifact paths are absolute, and a copied workspace would write into the original).
+    Raises TrackerUnavailableError: the experiment was deleted, or an SQLite store was moved after it was made
+    (artifact paths are absolute, and a copied workspace would write into the original).
     """
-    name = in_catalogue(base, catalogue)
+    name, place = in_catalogue(base, catalogue), store.artifacts.as_uri() if store.artifacts else None
     found = client.get_experiment_by_name(name)
     if found is None:
-        location = store.artifacts.as_uri() if store.artifacts else None
         tags = {KIND: TRAINING, CATALOGUE: catalogue}
         with once():
-            return str(client.create_experiment(name, artifact_location=location, tags=tags))
+            return str(client.create_experiment(name, artifact_location=place, tags=tags))
     if found.lifecycle_stage != "active":
         raise TrackerUnavailableError(
             f"Experiment '{name}' was deleted in MLflow: restore it (`mlflow experiments restore "
             f"--experiment-id {found.experiment_id}`, with MLFLOW_TRACKING_URI={store.shown}), or name "
             "another one in params.yaml."
         )
-    if store.artifacts and found.artifact_location != store.artifacts.as_uri():
+    if place and found.artifact_location != place:
         raise TrackerUnavailableError(
             f"{store.database} keeps its artifacts in {found.artifact_location}: it was moved or copied; "
             "move it back, or move the database to another place and sync again."
@@ -323,21 +307,12 @@ def front_page(server: str) -> str:
 def ui_command(root: Path, port: int) -> list[str]:
     """The command that shows the store in a browser, on this machine only (127.0.0.1).
 
-    Raises:
-        UnknownReferenceError: the store is a server, which has a page of its own.
+    Raises UnknownReferenceError: the store is a server, which has a page of its own.
     """
     store = store_of(root)
     if store.http:
         raise UnknownReferenceError(f"The runs are on a server: open {front_page(store.shown)} in a browser.")
-    mlflow = (sys.executable, "-m", "mlflow")  # this environment's, also where its bin is not on the path
-    command = [
-        *mlflow,
-        "server",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--backend-store-uri",
-        store.uri,
-    ]
-    return [*command, "--default-artifact-root", str(store.artifacts)] if store.artifacts else command
+    # this environment's MLflow, also where its bin is not on the path
+    command = [sys.executable, *f"-m mlflow server --host 127.0.0.1 --port {port}".split()]
+    place = ["--default-artifact-root", str(store.artifacts)] if store.artifacts else []
+    return [*command, "--backend-store-uri", store.uri, *place]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from components.stage.files.thumbnails import thumbnail
-from components.tracking.compare.per_query import Results, Texts
+from components.tracking.compare.per_query import Results
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -44,24 +44,22 @@ class Products:
 def read_products(files: Mapping[str, Path]) -> Products:
     """Read the small columns; a file that is missing or no catalogue's gives nothing."""
     import pyarrow as pa
-    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     found = Products(files)
-    columns = ("product_id", "title", "category", "group_id")
     try:
         for shard in found.shards:
-            table = pq.read_table(shard, columns=list(columns))
-            ids, titles, categories, groups = (table.column(c).to_pylist() for c in columns)
-            found.titles |= dict(zip(ids, (t or "" for t in titles), strict=True))
-            found.categories |= dict(zip(ids, (c or "" for c in categories), strict=True))
-            found.groups |= {i: g or i for i, g in zip(ids, groups, strict=True)}
+            for row in pq.read_table(
+                shard, columns=["product_id", "title", "category", "group_id"]
+            ).to_pylist():
+                product = row["product_id"]
+                found.titles[product] = row["title"] or ""
+                found.categories[product] = row["category"] or ""
+                found.groups[product] = row["group_id"] or product
         if "qrels.parquet" in files:
-            qrels = pq.read_table(files["qrels.parquet"], columns=["query_id", "product_id", "relevance"])
-            best = qrels.filter(pc.equal(qrels["relevance"], EXACT))
-            queries, products = (best.column(c).to_pylist() for c in ("query_id", "product_id"))
-            for query, product in zip(queries, products, strict=True):
-                found.exact.setdefault(query, set()).add(product)
+            best = pq.read_table(files["qrels.parquet"], filters=[("relevance", "=", EXACT)])
+            for row in best.select(["query_id", "product_id"]).to_pylist():
+                found.exact.setdefault(row["query_id"], set()).add(row["product_id"])
     except (pa.ArrowException, OSError, KeyError):
         return Products(files)
     return found
@@ -69,37 +67,23 @@ def read_products(files: Mapping[str, Path]) -> Products:
 
 def placed(results: Results, products: Products) -> None:
     """Give results the groups and categories of their keys, where the catalogue knows them."""
+    keys = list(results.keys)
     if not products.titles:
         return
-    of_products = sum(key in products.titles for key in results.keys) == len(results.keys)
+    of_products = all(key in products.titles for key in keys)
     if of_products and results.groups is None:
-        results.groups = _labels(results.keys, products.groups)
+        results.groups = np.array([products.groups.get(key, "") for key in keys], dtype=object)
     if "category" not in results.slices and "attribute" not in results.slices:
-        labels = products.categories if of_products else _categories_of_queries(results.keys, products)
-        results.slices["category"] = _labels(results.keys, labels)
-
-
-def _categories_of_queries(keys: Texts, products: Products) -> dict[str, str]:
-    """Query -> the category of what it asks for, where all of that is of one category."""
-    found = {}
-    for key in keys:
-        categories = {products.categories.get(p, "") for p in products.exact.get(key, ())}
-        if len(categories) == 1:
-            found[key] = categories.pop()
-    return found
-
-
-def _labels(keys: Texts, of: Mapping[str, str]) -> Texts:
-    return np.array([of.get(key, "") for key in keys], dtype=object)
+        asked = {key: {key} if of_products else products.exact.get(key, set()) for key in keys}
+        # of a query the category of what it asks for, where all of that is of one category
+        labels = ({products.categories.get(p, "") for p in asked[key]} for key in keys)
+        category = [one.pop() if len(one) == 1 else "" for one in labels]
+        results.slices["category"] = np.array(category, dtype=object)
 
 
 def pictures(products: Products, ids: Collection[str]) -> dict[str, str]:
     """Product -> its picture as a data URI of a few kilobytes; those that cannot be shown are left out."""
-    found: dict[str, str] = {}
-    for product, raw in encoded(products, ids):
-        if product not in found and (uri := small(raw)):
-            found[product] = uri
-    return found
+    return {product: uri for product, raw in encoded(products, ids) if (uri := small(raw))}
 
 
 def encoded(products: Products, ids: Collection[str]) -> Iterator[tuple[str, bytes]]:
@@ -115,11 +99,10 @@ def encoded(products: Products, ids: Collection[str]) -> Iterator[tuple[str, byt
                 for group in range(file.num_row_groups):
                     held = file.read_row_group(group, columns=["product_id"])["product_id"]
                     mask = pc.is_in(held, value_set=wanted)
-                    if not pc.any(mask).as_py():
-                        continue
-                    table = file.read_row_group(group, columns=["product_id", "image"]).filter(mask)
-                    for row in table.to_pylist():
-                        yield row["product_id"], (row["image"] or {}).get("bytes") or b""
+                    if pc.any(mask).as_py():
+                        table = file.read_row_group(group, columns=["product_id", "image"]).filter(mask)
+                        for row in table.to_pylist():
+                            yield row["product_id"], (row["image"] or {}).get("bytes") or b""
         except (pa.ArrowException, OSError):
             continue
 

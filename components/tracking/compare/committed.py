@@ -6,22 +6,20 @@ then a figure counts as the same while it lies within the 95% interval that was 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console
 
 from components.stage.errors import InvalidDataError
-from components.stage.record import Interval
-from components.tracking.compare.sides import figures_in
+from components.tracking.compare.sides import figures_in, lock_at
 from components.tracking.errors import UnknownReferenceError
-from components.tracking.lineage.lockfile import LOCK_FILES, LockEntry, parse_lock, read_lock
+from components.tracking.lineage.lockfile import LockEntry, read_lock
 from components.tracking.lineage.revision import file_at, files_at, resolve_commit
 
 Verdict = Literal["within", "outside", "missing", "new", "no interval"]
-Cells = Mapping[tuple[str, str], Interval | None]  # (variant, metric) -> figure, None for no number
 WRONG: tuple[Verdict, ...] = ("outside", "missing")
 
 
@@ -66,23 +64,15 @@ class Verification:
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON: each figure with its change, and the stages whose inputs or outputs differ."""
-        return {
-            "commit": self.commit,
-            "identical": self.identical,
-            "within": not self.wrong,
-            "files": list(self.files),
-            "figures": [{**vars(figure), "change": figure.change} for figure in self.figures],
-            "outputs": {stage: list(paths) for stage, paths in self.outputs.items()},
-            "inputs": {stage: list(paths) for stage, paths in self.inputs.items()},
-        }
+        figures = [{**vars(figure), "change": figure.change} for figure in self.figures]
+        return asdict(self) | {"identical": self.identical, "within": not self.wrong, "figures": figures}
 
 
 def verify(root: Path, revision: str = "HEAD") -> Verification:
     """Compare ``metrics/*.json`` and the entries of dvc.lock with those of a commit.
 
-    Raises:
-        UnknownReferenceError: there is no such commit, or it holds no metrics.
-        InvalidDataError: a file of metrics or a dvc.lock cannot be read.
+    Raises UnknownReferenceError: there is no such commit, or it holds no metrics; InvalidDataError: a file of
+    metrics or a dvc.lock cannot be read.
     """
     commit = resolve_commit(root, revision)
     if commit is None:
@@ -93,29 +83,34 @@ def verify(root: Path, revision: str = "HEAD") -> Verification:
         raise UnknownReferenceError(f"Commit {commit[:10]} holds no metrics/*.json to compare with.")
     ours = {f"metrics/{p.name}": p.read_text(encoding="utf-8") for p in (root / "metrics").glob("*.json")}
     files = sorted(name for name in {*theirs, *ours} if theirs.get(name) != ours.get(name))
-    figures: list[CommittedDifference] = []
-    for name in files:
-        figures += _differences(name, _figures(name, theirs.get(name)), _figures(name, ours.get(name)))
-    outputs, inputs = _entries(root, commit)
+    figures = [one for name in files for one in _differences(name, theirs.get(name), ours.get(name))]
+    lock, here, nothing = lock_at(root, commit), read_lock(root), LockEntry()
+    outputs: dict[str, tuple[str, ...]] = {}
+    inputs: dict[str, tuple[str, ...]] = {}
+    for stage in sorted({*lock, *here}):
+        old, new = lock.get(stage, nothing), here.get(stage, nothing)
+        for differing, facts in ((outputs, _outputs), (inputs, _inputs)):
+            before, now = facts(old), facts(new)
+            if changed := sorted(key for key in {*before, *now} if before.get(key) != now.get(key)):
+                differing[stage] = tuple(changed)
     return Verification(commit, tuple(files), tuple(figures), outputs, inputs)
 
 
-def _figures(name: str, text: str | None) -> Cells:
+def _differences(name: str, committed: str | None, found: str | None) -> list[CommittedDifference]:
+    """Figures of one file that differ."""
     try:
-        return figures_in(text or "{}")
+        theirs, ours = figures_in(committed or "{}"), figures_in(found or "{}")
     except ValueError as error:
         raise InvalidDataError(f"{name} is not valid JSON ({error}); run its stage again.") from None
-
-
-def _differences(name: str, theirs: Cells, ours: Cells) -> Iterator[CommittedDifference]:
-    """Figures of one file that differ."""
+    differ = []
     for key in dict.fromkeys([*theirs, *ours]):
         old, new = theirs.get(key), ours.get(key)
-        committed, found = (cell.value if cell else None for cell in (old, new))
-        if committed != found or (key in theirs) != (key in ours):
+        before, now = (cell.value if cell else None for cell in (old, new))
+        if before != now or (key in theirs) != (key in ours):
             low, high = (old.low, old.high) if old else (None, None)
-            verdict = verdict_of(found, low, high) if key in theirs else "new"
-            yield CommittedDifference(name, *key, committed, found, low, high, verdict)
+            verdict = verdict_of(now, low, high) if key in theirs else "new"
+            differ.append(CommittedDifference(name, *key, before, now, low, high, verdict))
+    return differ
 
 
 def verdict_of(found: float | None, low: float | None, high: float | None) -> Verdict:
@@ -125,25 +120,6 @@ def verdict_of(found: float | None, low: float | None, high: float | None) -> Ve
     if low is None or high is None:
         return "no interval"
     return "within" if low <= found <= high else "outside"
-
-
-def _entries(root: Path, commit: str) -> tuple[dict[str, tuple[str, ...]], dict[str, tuple[str, ...]]]:
-    """Stage -> outputs whose hashes differ, and stage -> inputs, parameters or command that do."""
-    ours, nothing = read_lock(root), LockEntry()
-    theirs: dict[str, LockEntry] = {}
-    for file, prefix in LOCK_FILES.items():
-        entries = parse_lock(file_at(root, commit, file) or "", f"{file} of {commit[:10]}")
-        theirs |= {prefix + name: entry for name, entry in entries.items()}
-    outputs: dict[str, tuple[str, ...]] = {}
-    inputs: dict[str, tuple[str, ...]] = {}
-    for stage in sorted({*theirs, *ours}):
-        old, new = theirs.get(stage, nothing), ours.get(stage, nothing)
-        for found, facts in ((outputs, _outputs), (inputs, _inputs)):
-            before, now = facts(old), facts(new)
-            changed = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
-            if changed:
-                found[stage] = tuple(changed)
-    return outputs, inputs
 
 
 def _outputs(entry: LockEntry) -> dict[str, Any]:
@@ -157,33 +133,25 @@ def _inputs(entry: LockEntry) -> dict[str, Any]:
 
 def print_verification(console: Console, found: Verification) -> None:
     """Say what is the same and what is not."""
-
-    def _say(text: str) -> None:
+    parts = (("outputs differ", found.outputs), ("computed from other inputs", found.inputs))
+    said = [f"{s}: {name}: {', '.join(paths)}" for name, stages in parts for s, paths in stages.items()]
+    for one in found.figures:
+        interval = f" [{one.low:.4f}, {one.high:.4f}]" if one.low is not None else ""
+        numbers = ((one.committed, ".4f"), (one.found, ".4f"), (one.change, "+.2e"))
+        committed, now, change = ("-" if value is None else f"{value:{form}}" for value, form in numbers)
+        where = f"{Path(one.file).stem}.{one.variant}.{one.metric}"
+        said.append(f"{where}: {committed}{interval} -> {now} ({change}): {one.verdict}")
+    for text in [*said, _conclusion(found)]:
         console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-    for name, stages in (("outputs differ", found.outputs), ("computed from other inputs", found.inputs)):
-        for stage, paths in stages.items():
-            _say(f"{stage}: {name}: {', '.join(paths)}")
-    for figure in found.figures:
-        interval = f" [{figure.low:.4f}, {figure.high:.4f}]" if figure.low is not None else ""
-        committed, now, change = (
-            "-" if value is None else f"{value:{form}}"
-            for value, form in ((figure.committed, ".4f"), (figure.found, ".4f"), (figure.change, "+.2e"))
-        )
-        where = f"{Path(figure.file).stem}.{figure.variant}.{figure.metric}"
-        _say(f"{where}: {committed}{interval} -> {now} ({change}): {figure.verdict}")
-    _say(_conclusion(found))
 
 
 def _conclusion(found: Verification) -> str:
-    commit = found.commit[:10]
+    commit, verdicts = found.commit[:10], [figure.verdict for figure in found.figures]
     if found.identical:
         return f"Bit-identical: every figure and every output is that of commit {commit}."
-    if found.wrong:
-        count = len(found.wrong)
-        return f"NOT the same as commit {commit}: {count} figures are missing or outside of their interval."
-    unknown = sum(figure.verdict == "no interval" for figure in found.figures)
-    judged = sum(figure.verdict == "within" for figure in found.figures)
+    if wrong := len(found.wrong):
+        return f"NOT the same as commit {commit}: {wrong} figures are missing or outside of their interval."
+    unknown, judged = verdicts.count("no interval"), verdicts.count("within")
     rest = f"; {unknown} more differ and have no interval to judge them by" if unknown else ""
     return (
         f"The same as commit {commit} within the intervals: {judged} figures differ, none lies outside{rest}."

@@ -37,6 +37,11 @@ class Example:
     gain: float
     answers: tuple[SideAnswer, SideAnswer]  # of the first side, of this side
 
+    def shown(self, *sides: int) -> set[str]:
+        """Products that the sides found; side 0, the first one, with the product that was asked about."""
+        own = {self.product} if self.product and 0 in sides else set()
+        return own | {product for side in sides for product, _ in self.answers[side].found}
+
 
 @dataclass(frozen=True)
 class Gallery:
@@ -50,42 +55,36 @@ class Gallery:
     won: tuple[Example, ...]
     lost: tuple[Example, ...]
 
-    def products(self, place: int) -> set[str]:
-        """Products whose pictures are shown of the first side (0) or of this one (1)."""
-        shown = {e.product for e in (*self.won, *self.lost) if e.product and place == 0}
-        return shown | {p for e in (*self.won, *self.lost) for p, _ in e.answers[place].found}
-
 
 def gallery(pair: PairedValues, metric: str, most: int, products: Sequence[Products]) -> Gallery:
     """The ``most`` rows with the largest gain and loss; ties in the order of their keys."""
     gain = np.nan_to_num(pair.gain(metric))
-    order = np.argsort(-gain, kind="stable")
-    won = [i for i in order[:most] if gain[i] > 0]
+    won = [i for i in np.argsort(-gain, kind="stable")[:most] if gain[i] > 0]
     lost = [i for i in np.argsort(gain, kind="stable")[:most] if gain[i] < 0]
-    system = pair.system
-    names = (pair.side, system.table, system.variant, system.task, metric)
-    return Gallery(*names, *(examples(pair, metric, places, gain, products) for places in (won, lost)))
+    names = (pair.side, pair.system.table, pair.system.variant, pair.system.task, metric)
+    return Gallery(*names, *(examples(pair, metric, places, products) for places in (won, lost)))
 
 
 def examples(
-    pair: PairedValues, metric: str, places: Sequence[int], gain: Any, products: Sequence[Products]
+    pair: PairedValues, metric: str, places: Sequence[int], products: Sequence[Products]
 ) -> tuple[Example, ...]:
     """The rows at ``places``, with what either side answered; ``products`` are those of either side."""
-    if not places:
-        return ()
-    rows = [side.rows.take(places).to_pylist() for side in (pair.reference, pair.other)]
-    values = [side.metrics[metric] for side in (pair.reference, pair.other)]
+    sides, gain = (pair.reference, pair.other), np.nan_to_num(pair.gain(metric))
+    rows = [side.rows.take(places).to_pylist() if places else [] for side in sides]
     made = []
-    for at, place in enumerate(places):
-        key = str(pair.reference.keys[place])
-        product = str(rows[0][at].get("product_id") or "")
+    for place, *held in zip(places, *rows, strict=True):
+        key, own = str(pair.reference.keys[place]), held[0]
+        product = str(own.get("product_id") or "")
         if not product and key in products[0].titles:  # a query that is a product's own title
             product = key
-        said = rows[0][at].get("text") or products[0].titles.get(product or key) or key
-        attribute = rows[0][at].get("attribute")
-        asked = f"{attribute} of {said}" if attribute else said
-        answers = [_answer(rows[i][at], key, float(values[i][place]), products[i]) for i in (0, 1)]
-        made.append(Example(key, asked, product, float(gain[place]), (answers[0], answers[1])))
+        asked = own.get("text") or products[0].titles.get(product or key) or key
+        asked = f"{own['attribute']} of {asked}" if own.get("attribute") else asked
+        values = [float(side.metrics[metric][place]) for side in sides]
+        answers = (
+            _answer(held[0], key, values[0], products[0]),
+            _answer(held[1], key, values[1], products[1]),
+        )
+        made.append(Example(key, asked, product, float(gain[place]), answers))
     return tuple(made)
 
 
@@ -113,6 +112,5 @@ def pairs(held: object) -> set[tuple[str, str]]:
     if isinstance(held, list):
         return {(str(one["name"]), str(one["value"])) for one in held if isinstance(one, dict)}
     named = held.items() if isinstance(held, dict) else ()
-    return {
-        (str(k), str(v)) for k, values in named for v in (values if isinstance(values, list) else [values])
-    }
+    several = ((k, values if isinstance(values, list) else [values]) for k, values in named)
+    return {(str(k), str(value)) for k, values in several for value in values}

@@ -54,6 +54,11 @@ class PairedDifference:
             return "unclear"
         return "better" if (self.difference > 0) != lower_is_better(self.metric) else "worse"
 
+    @property
+    def figure(self) -> str:
+        """The name that the evaluation gives to what was tested."""
+        return System(self.table, self.variant, self.task).figure(self.metric)
+
 
 @dataclass(frozen=True)
 class PairedValues:
@@ -91,20 +96,15 @@ def paired_rows(
     for system in sorted(reference.keys() & other.keys()):
         left, right = reference[system], other[system]
         keys = np.intersect1d(left.keys, right.keys)
-        most = max(len(left.keys), len(right.keys))
-        a, b = left.at(keys), right.at(keys)
-        if not same and len(keys):
-            if a.said is None or b.said is None:
-                untold.add(system.table)
-                continue
-            keys = keys[a.said == b.said]
-            a, b = left.at(keys), right.at(keys)
+        if not same:
+            a, b = left.at(keys).said, right.at(keys).said
+            keys = keys[:0] if a is None or b is None else keys[a == b]
         if not len(keys):
             untold.add(system.table)
             continue
-        if len(keys) < most:
-            shared.append(len(keys) / most)
-        yield PairedValues(side, system, a, b)
+        share = len(keys) / max(len(left.keys), len(right.keys))
+        shared += [share] if share < 1 else []
+        yield PairedValues(side, system, left.at(keys), right.at(keys))
     if shared:
         notes.append(
             f"{len(shared)} systems are tested on what both {side} and the reference answered: "
@@ -120,9 +120,7 @@ def tests_of(pair: PairedValues, paired: Paired, slices: bool) -> Iterator[Paire
     every = np.ones(len(pair.reference.keys), bool)
     for place, metric in enumerate(pair.metrics()):
         yield from _test(pair, metric, "", every, paired)
-        if place or not slices:
-            continue
-        for dimension, labels in pair.reference.slices.items():
+        for dimension, labels in pair.reference.slices.items() if slices and not place else ():
             found = sorted(set(labels) - {""})
             for label in found if len(found) > 1 else ():
                 yield from _test(pair, metric, f"{dimension}: {label}", labels == label, paired)

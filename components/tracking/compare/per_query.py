@@ -19,7 +19,6 @@ KEYS = ("query_id", "product_id")
 SLICED_BY = ("kind", "category")  # columns whose values part the rows into slices
 SAID = ("text", "truth_title", "true_title")  # what a key stands for: equal on both sides, or not the same
 PLACES = frozenset({"x", "y"})  # where something was seen in a picture: not how well
-SPLIT = "\x1f"
 
 
 @dataclass(frozen=True, order=True)
@@ -74,60 +73,48 @@ def read_results(files: Mapping[str, bytes]) -> dict[System, Results]:
             table = pq.read_table(io.BytesIO(raw))
         except (pa.ArrowException, OSError):
             continue
-        folder = path.parts[0] if len(path.parts) > 1 else path.stem
-        found |= dict(_systems(table, folder, path.stem))
+        found |= dict(_systems(table, path.parts[0] if len(path.parts) > 1 else path.stem, path.stem))
     return found
 
 
 def _systems(table: Any, folder: str, stem: str) -> Iterator[tuple[System, Results]]:
-    held = set(table.column_names)
-    key = next((name for name in KEYS if name in held), None)
-    if key is None or "variant" not in held or not table.num_rows:
-        return
-    metrics = _metrics(table)
-    ids = _texts(table, key)
-    if {"attribute", "truth", "predicted"} <= held:  # a row for each attribute of a product
-        ids = np.char.add(np.char.add(ids.astype(str), " "), _texts(table, "attribute").astype(str))
-    variants = _texts(table, "variant")
-    tasks = _texts(table, "task") if "task" in held else np.full(len(ids), "", dtype=object)
-    labels = np.array([f"{v}{SPLIT}{t}" for v, t in zip(variants, tasks, strict=True)])
-    for label in np.unique(labels) if metrics else ():
-        rows = np.flatnonzero(labels == label)
-        keys, first = np.unique(ids[rows].astype(str), return_index=True)
-        variant, _, task = str(label).partition(SPLIT)
-        system = System(folder, variant, task or ("" if stem in (folder, variant) else stem))
-        yield system, _results(table.take(rows[first]), keys, metrics, rows[first])
-
-
-def _results(rows: Any, keys: Texts, metrics: Mapping[str, Floats], where: NDArray[np.int64]) -> Results:
-    held = set(rows.column_names)
-    slices = {name: _texts(rows, name) for name in SLICED_BY if name in held}
-    if {"attribute", "truth"} <= held:
-        slices["attribute"] = _texts(rows, "attribute")
-    groups = next((_texts(rows, name) for name in ("group_id",) if name in held), None)
-    if groups is None and "attribute" in slices:
-        groups = _texts(rows, "product_id")
-    said = next((_texts(rows, name) for name in SAID if name in held), None)
-    if said is not None and not said.astype(bool).any():
-        said = None
-    values = {name: column[where] for name, column in metrics.items()}
-    kept = {name: column for name, column in values.items() if not np.isnan(column).all()}
-    return Results(keys, kept, slices, groups, said, rows)
-
-
-def _metrics(table: Any) -> dict[str, Floats]:
-    """Columns that say how well: 64-bit floats; weights and coordinates are none."""
     import pyarrow as pa
 
-    found = {
-        name: table.column(name).to_numpy().astype(np.float64)
-        for name in table.column_names
-        if table.schema.field(name).type == pa.float64() and name not in PLACES
-    }
-    if {"attribute", "truth", "predicted"} <= set(table.column_names):
+    held = set(table.column_names)
+    key = next((name for name in KEYS if name in held), None)
+    if key is None or "variant" not in held:
+        return
+    # columns that say how well: 64-bit floats; weights and coordinates are none
+    floats = [f.name for f in table.schema if f.type == pa.float64() and f.name not in PLACES]
+    metrics = {name: table.column(name).to_numpy().astype(np.float64) for name in floats}
+    ids = _texts(table, key)
+    if {"attribute", "truth", "predicted"} <= held:  # a row for each attribute of a product
+        ids = ids + " " + _texts(table, "attribute")
         answers = zip(_texts(table, "truth"), _texts(table, "predicted"), strict=True)
-        found["attribute_accuracy"] = np.array([float(said in stated(truth)) for truth, said in answers])
-    return found
+        metrics["attribute_accuracy"] = np.array([float(said in stated(truth)) for truth, said in answers])
+    variants, tasks = _texts(table, "variant"), _texts(table, "task")
+    for variant, task in sorted(set(zip(variants, tasks, strict=True))) if metrics else ():
+        rows = np.flatnonzero((variants == variant) & (tasks == task))
+        keys, first = np.unique(ids[rows].astype(str), return_index=True)
+        values = {name: column[rows[first]] for name, column in metrics.items()}
+        kept = {name: column for name, column in values.items() if not np.isnan(column).all()}
+        part = table.take(rows[first])
+        slices = {name: _texts(part, name) for name in SLICED_BY if name in held}
+        if by_attribute := {"attribute", "truth"} <= held:
+            slices["attribute"] = _texts(part, "attribute")
+        grouped = "group_id" if "group_id" in held else "product_id" if by_attribute else ""
+        said = next((_texts(part, name) for name in SAID if name in held), None)
+        yield (
+            System(folder, variant, task or ("" if stem in (folder, variant) else stem)),
+            Results(
+                keys,
+                kept,
+                slices,
+                _texts(part, grouped) if grouped else None,
+                said if said is not None and any(said) else None,
+                part,
+            ),
+        )
 
 
 def stated(truth: str) -> frozenset[str]:
@@ -140,7 +127,9 @@ def stated(truth: str) -> frozenset[str]:
 
 
 def _texts(table: Any, name: str) -> Texts:
-    return np.array(["" if v is None else str(v) for v in table.column(name).to_pylist()], dtype=object)
+    """A column as texts; "" for null, and all "" where there is no such column."""
+    values = table.column(name).to_pylist() if name in table.column_names else [None] * table.num_rows
+    return np.array(["" if value is None else str(value) for value in values], dtype=object)
 
 
 def mean_over(seeds: list[Results]) -> Results:
@@ -148,12 +137,7 @@ def mean_over(seeds: list[Results]) -> Results:
     keys = seeds[0].keys
     for other in seeds[1:]:
         keys = np.intersect1d(keys, other.keys)
-    aligned = [one.at(keys) for one in seeds]
-    names = set.intersection(*(set(one.metrics) for one in aligned))
-    first = aligned[0]
-    first.metrics = {
-        name: np.mean([one.metrics[name] for one in aligned], axis=0)
-        for name in first.metrics
-        if name in names
-    }
+    first, *others = aligned = [one.at(keys) for one in seeds]
+    shared = [name for name in first.metrics if all(name in one.metrics for one in others)]
+    first.metrics = {name: np.mean([one.metrics[name] for one in aligned], axis=0) for name in shared}
     return first

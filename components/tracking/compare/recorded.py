@@ -1,4 +1,7 @@
-"""Sides that MLflow knows: runs, model versions, aliases and logged models; and pages logged beside them."""
+"""The side of a comparison that a name means; runs and models as MLflow knows them; pages logged beside them.
+
+MLflow is loaded only where a run or model is meant.
+"""
 
 from __future__ import annotations
 
@@ -9,48 +12,82 @@ from pathlib import Path
 from typing import Any
 
 from components.stage.record import Interval
-from components.tracking.compare.sides import Side, from_lock, local
+from components.tracking.compare.sides import (
+    Side,
+    commit_side,
+    from_lock,
+    local,
+    profile_side,
+    workspace_side,
+)
 from components.tracking.errors import UnknownReferenceError
 from components.tracking.faults import explained
-from components.tracking.lineage.lockfile import LockEntry, Output
-from components.tracking.publish.publish import tracking_params
-from components.tracking.publish.runs import Runs
-from components.tracking.registry.names import existing_name, registry_call
-from components.tracking.store import catalogue_of, store_of
+from components.tracking.lineage.lockfile import Output
+from components.tracking.lineage.revision import resolve_commit
+from components.tracking.publish.run_content import DEP, NO_FIGURES, OUT
+from components.tracking.publish.runs import Runs, tracking_params
+from components.tracking.registry.registry import existing_name, registry_call
+from components.tracking.store import CATALOGUE, main_workspace, store_of
 
 MODEL = re.compile(r"(?:models:/)?(?P<name>.+?)(?:@(?P<alias>[^@/]+)|/(?P<version>\d+))")
 LOGGED = re.compile(r"(?:models:/)?(?P<id>m-[0-9a-f]{32})")
+KINDS = ("profile", "git", "run", "model")
 FOLDER = "compare"  # of a run's artifacts, that holds pages about it
+
+
+def side_of(root: Path, name: str) -> Side:
+    """Find what ``name`` means: ``.`` (the workspace), a profile, a branch or commit, a model, a run.
+
+    ``profile:X``, ``git:X``, ``model:X`` and ``run:X`` say which is meant where a name could be several. A
+    model is ``NAME@ALIAS``, ``NAME/VERSION`` or the id of a logged model.
+
+    Raises UnknownReferenceError: nothing has this name, or several runs begin with it;
+    TrackerUnavailableError: only MLflow can know the name, and the store does not answer.
+    """
+    kind, _, bare = name.partition(":")
+    if kind not in KINDS:
+        kind, bare = "", name
+    if name == ".":
+        return workspace_side(root, name)
+    main = main_workspace(root) or root
+    if kind in ("", "profile") and (side := profile_side(main, bare)):
+        return side
+    if kind in ("", "git") and (commit := resolve_commit(root, bare)):
+        return commit_side(root, bare, commit)
+    if kind in ("", "run", "model"):
+        return recorded_side(root, bare, kind)
+    if kind == "profile" and (main / "conf" / f"{bare}.yaml").is_file():
+        raise UnknownReferenceError(f"Profile '{bare}' has no results here: vitrine run --profile {bare}")
+    raise UnknownReferenceError(
+        f"There is no {'profile' if kind == 'profile' else 'commit or branch'} '{bare}' here."
+    )
 
 
 def recorded_side(root: Path, name: str, kind: str = "") -> Side:
     """The side of a run (its id, the start of it, or a pipeline's id) or of a model; ``kind`` says which.
 
-    Raises:
-        UnknownReferenceError: MLflow has neither, several runs fit, or the run was deleted.
-        TrackerUnavailableError: the store does not answer.
+    Raises UnknownReferenceError: MLflow has neither, several runs fit, or the run was deleted;
+    TrackerUnavailableError: the store does not answer.
     """
     store = store_of(root)
     runs = Runs.open(store, tracking_params(root).experiment)
+    client, model = runs.client, kind in ("", "model")
     with registry_call(f"'{name}' cannot be read"), explained(store):
-        if kind in ("", "model") and (logged := LOGGED.fullmatch(name)):
-            model = runs.client.get_logged_model(logged["id"])
-            return _model_side(root, runs, name, model.source_run_id)
-        if kind in ("", "model") and (found := MODEL.fullmatch(name)):
-            return _model_side(root, runs, name, _version(root, runs, **found.groupdict()).run_id)
+        if model and (logged := LOGGED.fullmatch(name)):
+            return _model_side(root, runs, name, client.get_logged_model(logged["id"]).source_run_id)
+        if model and (found := MODEL.fullmatch(name)):
+            called = existing_name(client, root, found["name"])
+            if found["alias"]:
+                version = client.get_model_version_by_alias(called, found["alias"])
+            else:
+                version = client.get_model_version(called, found["version"])
+            return _model_side(root, runs, name, version.run_id)
         if kind == "model":
             raise UnknownReferenceError(
                 f"'{name}' is no model: give NAME@ALIAS, NAME/VERSION, or the id of a logged model (m-...)."
             )
         run = runs.named(name)  # a pipeline run with all its stages, cached ones too, or a single stage's run
         return _filled(root, runs, Side(name, "run"), run, runs.members(run))
-
-
-def _version(root: Path, runs: Runs, name: str, alias: str | None, version: str | None) -> Any:
-    name = existing_name(runs.client, tracking_params(root), catalogue_of(root), name)
-    if alias:
-        return runs.client.get_model_version_by_alias(name, alias)
-    return runs.client.get_model_version(name, version)
 
 
 def _model_side(root: Path, runs: Runs, name: str, run_id: str | None) -> Side:
@@ -63,59 +100,49 @@ def _model_side(root: Path, runs: Runs, name: str, run_id: str | None) -> Side:
         )
     stages = {run.data.tags.get("vitrine.stage", run_id): run}
     for key, md5 in run.data.tags.items():
-        if key.startswith("vitrine.out.models/"):
-            readers = runs.search(f"tags.`vitrine.dep.{key.removeprefix('vitrine.out.')}` = '{md5}'")
+        if key.startswith(f"{OUT}models/"):
+            readers = runs.search(f"tags.`{DEP}{key.removeprefix(OUT)}` = '{md5}'")
             stages |= {reader.data.tags.get("vitrine.stage", ""): reader for reader in readers}
     return _filled(root, runs, Side(name, "model"), run, list(stages.values()))
 
 
 def _filled(root: Path, runs: Runs, side: Side, run: Any, members: list[Any]) -> Side:
     tags = run.data.tags
-    side.commit = tags.get("vitrine.git_commit", "")
+    side.commit, side.catalogue = tags.get("vitrine.git_commit", ""), tags.get(CATALOGUE, "")
     side.dirty = {"true": True, "false": False}.get(tags.get("vitrine.dirty", ""))
-    side.catalogue = tags.get("vitrine.catalogue", "")
     side.runs = (str(run.info.run_id),)
-    lock, loose = {}, {}
+    lock, loose, held = {}, {}, local(root)
     with tempfile.TemporaryDirectory(prefix="vitrine-") as temporary:
         folder = Path(temporary)
         sources: dict[str, Any] = {}
         for member in members:
-            entry = runs.lock_entry(member, folder)
-            if entry:
+            if entry := runs.lock_entry(member, folder):
                 lock[member.data.tags["vitrine.stage"]] = entry
                 sources |= {out.path: member for out in entry.outs}
             else:  # a stage that failed has no hashes, but parameters and figures
                 loose.update(member.data.params)
-        held = local(root)
 
         def _fetch(output: Output) -> Mapping[str, bytes]:
-            return held(output) or _artifacts(runs, sources[output.path], output.path, folder)
+            if found := held(output):
+                return found
+            run, paths = sources[output.path], [output.path]
+            if not Path(output.path).suffix:
+                items = runs.client.list_artifacts(run.info.run_id, output.path)
+                paths = [item.path for item in items if not item.is_dir]
+            read = {path: runs.file(run, path, folder) for path in paths}
+            return {path: raw for path, raw in read.items() if raw is not None}
 
         from_lock(root, side, lock, _fetch)
     side.parameters = loose | side.parameters
-    if not side.metrics:
-        _from_metrics(side, members, lock)
+    if not side.metrics:  # figures as MLflow shows them, of a run of another clone
+        for member in members:
+            stage = member.data.tags.get("vitrine.stage", "run")
+            for name, value in member.data.metrics.items():
+                if not name.startswith(NO_FIGURES) and value == value:
+                    side.metrics[stage, "", name] = Interval(value=value, n=0)
+        if side.metrics and lock:
+            side.notes.append(f"{side.name}: its metrics files are not here, so figures have no intervals.")
     return side
-
-
-def _artifacts(runs: Runs, run: Any, path: str, folder: Path) -> dict[str, bytes]:
-    """A file of a run, or all files of one of its folders: path -> contents."""
-    paths = [path]
-    if not Path(path).suffix:
-        paths = [item.path for item in runs.client.list_artifacts(run.info.run_id, path) if not item.is_dir]
-    read = {one: runs.file(run, one, folder) for one in paths}
-    return {one: raw for one, raw in read.items() if raw is not None}
-
-
-def _from_metrics(side: Side, members: Iterable[Any], lock: Mapping[str, LockEntry]) -> None:
-    """Figures as MLflow shows them, where no metrics file can be had: of a run of another clone."""
-    for member in members:
-        stage = member.data.tags.get("vitrine.stage", "run")
-        for name, value in member.data.metrics.items():
-            if not name.startswith(("system/", "timing/", "curve/")) and value == value:
-                side.metrics[stage, "", name] = Interval(value=value, n=0)
-    if side.metrics and lock:
-        side.notes.append(f"{side.name}: its metrics files are not here, so figures have no intervals.")
 
 
 def log_page(root: Path, page: Path, sides: Iterable[Side]) -> list[str]:
@@ -123,24 +150,18 @@ def log_page(root: Path, page: Path, sides: Iterable[Side]) -> list[str]:
 
     A profile, a commit or the workspace belongs to the pipeline runs that made exactly its results.
 
-    Raises:
-        TrackingError: the store does not answer, or MLflow refuses.
+    Raises TrackingError: the store does not answer, or MLflow refuses.
     """
     store = store_of(root)
-    if store.missing():
-        return []
     try:
         runs = Runs.open(store, tracking_params(root).experiment)
     except UnknownReferenceError:  # nothing has been recorded, so no run is known there
         return []
-    logged: list[str] = []
     with registry_call("The page was not logged"), explained(store):
-        for side in sides:
-            for run_id in side.runs or _makers(runs, side):
-                if run_id not in logged:
-                    runs.client.log_artifact(run_id, str(page), FOLDER)
-                    logged.append(run_id)
-    return logged
+        ids = dict.fromkeys(run_id for side in sides for run_id in side.runs or _makers(runs, side))
+        for run_id in ids:
+            runs.client.log_artifact(run_id, str(page), FOLDER)
+    return list(ids)
 
 
 def _makers(runs: Runs, side: Side) -> tuple[str, ...]:

@@ -1,13 +1,10 @@
-"""One side of a comparison: figures, parameters, data and code of a profile, a commit or the workspace.
-
-Runs and models of MLflow are read in ``recorded``, which loads MLflow only when one is asked for.
-"""
+"""One side of a comparison: figures, parameters, data and code of a profile, a commit or the workspace."""
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,16 +15,16 @@ from components.stage.files.publish import write_text
 from components.stage.record import STATE, Interval
 from components.stage.resume import sha256_file
 from components.tracking.errors import UnknownReferenceError
-from components.tracking.lineage.lockfile import LockEntry, Output, located, parse_lock, read_lock
+from components.tracking.lineage.lockfile import LOCK_FILES, LockEntry, Output, located, parse_lock, read_lock
+from components.tracking.lineage.repair import held
 from components.tracking.lineage.revision import file_at, files_at, resolve_commit, revision
-from components.tracking.publish.datasets import CHECKED
-from components.tracking.publish.headline import number
+from components.tracking.publish.datasets import CHECKED, checked_files
+from components.tracking.publish.figures import number
 from components.tracking.publish.run_content import clean_key, flattened, is_code
-from components.tracking.store import catalogue_of, main_workspace, profile_of
+from components.tracking.store import catalogue_of, profile_of
 
 PER_QUERY = "results/per_query/"
 NAMED = 12  # stages in a note
-KINDS = ("profile", "git", "run", "model")
 Fetch = Callable[[Output], Mapping[str, bytes]]  # files of an output that are here: path -> contents
 Key = tuple[str, str, str]  # table (stem of the metrics file), variant, metric
 
@@ -58,90 +55,51 @@ class Side:
         return f"{path.parent.name}{path.name}" if path else ""
 
 
-def side_of(root: Path, name: str) -> Side:
-    """Find what ``name`` means: ``.`` (the workspace), a profile, a branch or commit, a model, a run.
-
-    ``profile:X``, ``git:X``, ``model:X`` and ``run:X`` say which is meant where a name could be several. A
-    model is ``NAME@ALIAS``, ``NAME/VERSION`` or the id of a logged model.
-
-    Raises:
-        UnknownReferenceError: nothing has this name, or several runs begin with it.
-        TrackerUnavailableError: only MLflow can know the name, and the store does not answer.
-    """
-    kind, _, bare = name.partition(":")
-    if kind not in KINDS:
-        kind, bare = "", name
-    if name == ".":
-        return _workspace(root, name)
-    main = main_workspace(root) or root
-    if kind in ("", "profile") and (side := _profile(main, bare)):
-        return side
-    if kind in ("", "git") and (commit := resolve_commit(root, bare)):
-        return _commit(root, bare, commit)
-    if kind in ("", "run", "model"):
-        from components.tracking.compare.recorded import recorded_side
-
-        return recorded_side(root, bare, kind)
-    if kind == "profile" and (main / "conf" / f"{bare}.yaml").is_file():
-        raise UnknownReferenceError(f"Profile '{bare}' has no results here: vitrine run --profile {bare}")
-    raise UnknownReferenceError(
-        f"There is no {'profile' if kind == 'profile' else 'commit or branch'} '{bare}' here."
-    )
-
-
 def from_lock(root: Path, side: Side, lock: Mapping[str, LockEntry], fetch: Fetch) -> Side:
     """Add all that lock entries state; ``fetch`` gives the files of an output that are here."""
-    lock, stale = consistent(lock)
-    if stale:
+    kept = _consistent(lock)
+    if stale := [stage for stage in lock if stage not in kept]:
         named = ", ".join(stale[:NAMED]) + (f" and {len(stale) - NAMED} more" if len(stale) > NAMED else "")
         side.notes.append(f"{side.name}: left out, for their inputs have changed since: {named}.")
-    for stage, entry in lock.items():
+    for stage, entry in kept.items():
         side.entries[stage] = entry.digest()
         side.parameters |= {clean_key(k): v for k, v in flattened(entry.parameters()).items()}
         for item in entry.deps:  # code is a module or a component's folder
             code = is_code(item.path) or item.path.startswith("components/")
-            (side.code if code else side.data)[item.path.rstrip("/")] = item.md5
+            (side.code if code else side.data)[item.name] = item.md5
         for out in entry.outs:
-            side.data[out.path.rstrip("/")] = out.md5
-            _take(side, out, fetch)
+            side.data[out.name] = out.md5
+            if out.path.startswith("metrics/") and out.path.endswith(".json"):
+                for path, raw in fetch(out).items():
+                    take_figures(side, path, raw)
+            elif f"{out.path}/".startswith(PER_QUERY):
+                rows = {path: raw for path, raw in fetch(out).items() if path.endswith(".parquet")}
+                side.per_query |= {path.removeprefix(PER_QUERY): raw for path, raw in rows.items()}
     side.catalogue = side.parameters.get("report.profile", side.catalogue)
     checked = Output(path=CHECKED, md5=side.data.get(CHECKED, ""))
-    side.products = {k.removeprefix(f"{CHECKED}/"): v for k, v in located(root, checked).items()}
+    side.products = checked_files(root, LockEntry(deps=(checked,)))
     side.queries = side.product_file("queries.parquet")
     return side
 
 
-def consistent(lock: Mapping[str, LockEntry]) -> tuple[dict[str, LockEntry], list[str]]:
-    """Entries that fit together, and the names of the others.
+def _consistent(lock: Mapping[str, LockEntry]) -> dict[str, LockEntry]:
+    """Entries that fit together.
 
     A worktree begins with the lock of the branch it was made from: what has not run since is of that
     branch's catalogue. Such an entry, or one that reads what such an entry made, names other hashes of its
     inputs than the stages have that make them now.
     """
-    made = {out.path.rstrip("/"): (stage, out.md5) for stage, entry in lock.items() for out in entry.outs}
+    made = {out.name: (stage, out.md5) for stage, entry in lock.items() for out in entry.outs}
     kept = dict(lock)
-    while True:
-        stale = [
-            stage for stage, entry in kept.items() if any(_changed(dep, made, kept) for dep in entry.deps)
-        ]
-        if not stale:
-            return kept, [stage for stage in lock if stage not in kept]
+
+    def _changed(dep: Output) -> bool:
+        stage, md5 = made.get(dep.name, ("", dep.md5))
+        return md5 != dep.md5 or bool(stage and stage not in kept)
+
+    while stale := [stage for stage, entry in kept.items() if any(map(_changed, entry.deps))]:
         for stage in stale:
             del kept[stage]
-
-
-def _changed(dep: Output, made: Mapping[str, tuple[str, str]], kept: Mapping[str, LockEntry]) -> bool:
-    stage, md5 = made.get(dep.path.rstrip("/"), ("", dep.md5))
-    return md5 != dep.md5 or bool(stage and stage not in kept)
-
-
-def _take(side: Side, out: Output, fetch: Fetch) -> None:
-    if out.path.startswith("metrics/") and out.path.endswith(".json"):
-        for path, raw in fetch(out).items():
-            take_figures(side, path, raw)
-    elif f"{out.path}/".startswith(PER_QUERY):
-        found = {path: raw for path, raw in fetch(out).items() if path.endswith(".parquet")}
-        side.per_query |= {path.removeprefix(PER_QUERY): raw for path, raw in found.items()}
+    return kept
 
 
 def take_figures(side: Side, path: str, raw: bytes | str) -> None:
@@ -162,8 +120,7 @@ def take_figures(side: Side, path: str, raw: bytes | str) -> None:
 def figures_in(raw: bytes | str) -> dict[tuple[str, str], Interval | None]:
     """(variant, metric) -> figure of a metrics file; None for one that is no number.
 
-    Raises:
-        ValueError: the file is no JSON.
+    Raises ValueError: the file is no JSON.
     """
     loaded = json.loads(raw)
     return {
@@ -177,34 +134,33 @@ def figures_in(raw: bytes | str) -> dict[tuple[str, str], Interval | None]:
 
 def _interval(cell: Mapping[str, Any]) -> Interval | None:
     value, low, high = (number(cell.get(name)) for name in ("value", "low", "high"))
-    n = cell.get("n")
-    n = n if isinstance(n, int) else 0
+    n = cell["n"] if isinstance(cell.get("n"), int) else 0
     return None if value is None else Interval(value=value, low=low, high=high, n=n)
 
 
 def local(root: Path) -> Fetch:
     """Reads outputs of this workspace and of its DVC cache."""
-
-    def _fetch(output: Output) -> Mapping[str, bytes]:
-        return {path: file.read_bytes() for path, file in located(root, output).items()}
-
-    return _fetch
+    return lambda output: {path: file.read_bytes() for path, file in located(root, output).items()}
 
 
-def _workspace(root: Path, name: str) -> Side:
+def workspace_side(root: Path, name: str) -> Side:
+    """The workspace as it is."""
     code = revision(root)
     side = Side(name, "workspace", catalogue_of(root, {}), code.commit, code.dirty)
     return from_lock(root, side, read_lock(root), local(root))
 
 
-def _commit(root: Path, name: str, commit: str) -> Side:
-    held = local(root)
+def commit_side(root: Path, name: str, commit: str) -> Side:
+    """What was committed: dvc.lock, metrics, and what DVC's cache has of the rest.
+
+    Raises UnknownReferenceError: no results were committed there.
+    """
 
     def _fetch(output: Output) -> Mapping[str, bytes]:
         committed = file_at(root, commit, output.path) if output.path.startswith("metrics/") else None
-        return held(output) if committed is None else {output.path: committed.encode()}
+        return local(root)(output) if committed is None else {output.path: committed.encode()}
 
-    lock = _lock_at(root, commit)
+    lock = lock_at(root, commit)
     report = _mapping(file_at(root, commit, "params.yaml") or "").get("report")
     catalogue = str(report.get("profile") or "") if isinstance(report, dict) else ""
     side = from_lock(root, Side(name, "commit", catalogue, commit, False), lock, _fetch)
@@ -220,12 +176,16 @@ def _commit(root: Path, name: str, commit: str) -> Side:
     return side
 
 
-def _lock_at(root: Path, commit: str) -> dict[str, LockEntry]:
-    text = file_at(root, commit, "dvc.lock")
-    return parse_lock(text, f"dvc.lock at {commit[:12]}") if text else {}
+def lock_at(root: Path, commit: str) -> dict[str, LockEntry]:
+    """The lock entries of a commit, as ``read_lock`` gives the workspace's."""
+    found: dict[str, LockEntry] = {}
+    for file, prefix in LOCK_FILES.items():
+        entries = parse_lock(file_at(root, commit, file) or "", f"{file} at {commit[:12]}")
+        found |= {prefix + name: entry for name, entry in entries.items()}
+    return found
 
 
-def _profile(root: Path, name: str) -> Side | None:
+def profile_side(root: Path, name: str) -> Side | None:
     """A profile as its worktree has it, also while it runs; else its kept results with its branch's lock."""
     if Path(name).name != name or name in ("", "..", "per_query", "compare"):
         return None
@@ -239,15 +199,17 @@ def _profile(root: Path, name: str) -> Side | None:
             side.commit, side.dirty = code.commit, code.dirty
         side.catalogue = catalogue_of(worktree, {}) or name
         from_lock(worktree, side, lock, local(worktree))
-        if _is_running(root, name):
-            side.notes.append(f"{name} is running: figures are of the stages that have finished.")
+        own = root / STATE / "locks" / f"run-{name}"
+        with held(own) if own.exists() else nullcontext(True) as free:
+            if not free:
+                side.notes.append(f"{name} is running: figures are of the stages that have finished.")
     elif files:
         branch = resolve_commit(root, f"refs/heads/profile/{name}")
-        lock = (_lock_at(root, branch) if branch else {}) or (read_lock(root) if here else {})
+        lock = (lock_at(root, branch) if branch else {}) or (read_lock(root) if here else {})
         from_lock(root, side, lock, local(root))
     elif here and read_lock(root):
-        return _workspace(root, name)
-    for path in files if side.kind and not side.metrics else ():
+        return workspace_side(root, name)
+    for path in files if not side.metrics else ():
         take_figures(side, path.name, path.read_text(encoding="utf-8"))
     if not side.parameters and (conf := root / "conf" / f"{name}.yaml").is_file():
         side.parameters = flattened(_mapping(conf.read_text(encoding="utf-8")))
@@ -261,18 +223,6 @@ def _kept_code(kept: Path) -> tuple[str, bool | None]:
         return str(facts.get("commit") or ""), facts.get("dirty")
     except (OSError, ValueError, AttributeError):
         return "", None
-
-
-def _is_running(root: Path, name: str) -> bool:
-    """Whether a run holds the lock of the profile's worktree."""
-    try:
-        with (root / STATE / "locks" / f"run-{name}").open("rb") as handle:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
 
 
 def _mapping(text: str) -> dict[str, Any]:
@@ -301,12 +251,8 @@ def keep_results(root: Path, work: Path, profile: str) -> Path:
         "profile": profile,
         "commit": code.commit,
         "dirty": code.dirty,
-        "params_sha256": _sha256(work / "params.yaml"),
-        "lock_sha256": _sha256(work / "dvc.lock"),
     }
+    for name, file in (("params_sha256", "params.yaml"), ("lock_sha256", "dvc.lock")):
+        facts[name] = sha256_file(work / file) if (work / file).exists() else ""
     write_text(folder / "run.json", json.dumps(facts, indent=1, sort_keys=True) + "\n")
     return folder
-
-
-def _sha256(path: Path) -> str:
-    return sha256_file(path) if path.exists() else ""

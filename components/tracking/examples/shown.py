@@ -15,13 +15,12 @@ from components.stage.files.thumbnails import thumbnail
 from components.tracking.compare.catalogue import Products, decoded, encoded, read_products, small
 from components.tracking.compare.gallery import Example
 from components.tracking.compare.per_query import read_results
-from components.tracking.examples.beside import Beside, Measured, beside
+from components.tracking.examples.beside import Beside, Measured, beside, confusion, told
 from components.tracking.examples.cards import WIDE, box_card, card
-from components.tracking.examples.tables import confusion, told, won_and_lost
-from components.tracking.lineage.lockfile import LockEntry, located
+from components.tracking.lineage.lockfile import LockEntry
 from components.tracking.params import TrackingParams
-from components.tracking.publish.datasets import CHECKED, checked_data
-from components.tracking.publish.headline import Tables, headline_of, logged_table
+from components.tracking.publish.datasets import checked_files
+from components.tracking.publish.figures import Tables, headline_of, logged_table
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -54,57 +53,56 @@ class StageEvaluation:
     def tables(self, tables: Tables) -> dict[str, str]:
         """File -> table of queries won and lost and of values confused, of each evaluation's main system."""
         made: dict[str, str] = {}
-        for name, variant in sorted(self.main_systems(tables)):
-            if found := self._beside((name, variant)):
-                made |= won_and_lost(found, self.products) if found.baseline else {}
-                made |= confusion(self.measured, name, variant)
+        for who in sorted(self.main_systems(tables)):
+            if found := self._beside(who):
+                made |= found.won_and_lost(self.products) if found.baseline else {}
+                made |= confusion(self.measured, *who)
         return made
 
     def fetch(self, systems: Iterable[Who]) -> None:
         """Read the pictures of all that will be shown of ``systems``, in one pass over the catalogue."""
-        wanted = {product for who in systems for product in self._pictured(who)}
+        rows = [one for who in systems for one in self._sample(self._beside(who))]
+        wanted = {product for one in rows for product in (one.product, *one.shown(0, 1)) if product}
         self.pictures |= dict(encoded(self.products, wanted - self.pictures.keys()))
 
     def lay_out(self, folder: Path, who: Who, own: str, timestamp: int) -> bool:
         """Write a system's pictures for the grid below ``folder``; whether there are any."""
-        cards = self._cards(who)
-        if cards:
-            lay_out_images(folder, own, timestamp, cards)
+        found = self._beside(who)
+        if not found:
+            return False
+        boxes = {f"box - {asked}": picture for asked, picture in self._box_cards(found).values()}
+        rows = self._sample(found)
+        cards = boxes or {f"{_kind(one)} - {one.asked}": self._card(one, found) for one in rows}
+        lay_out_images(folder, own, timestamp, cards)
         return bool(cards)
 
     def lay_out_page(self, folder: Path, who: Who, on: str) -> bool:
         """Write the page and the table of a system's examples into ``folder``; whether there are any."""
         found = self._beside(who)
-        rows = found.sample(MOST, self.products) if found else ()
+        rows = self._sample(found)
         if not found or not rows:
             return False
-        ids = {product for one in rows for product in (one.product, *_found(one))}
+        ids = {product for one in rows for product in (one.product, *one.shown(0, 1))}
+        boxes = {p: thumbnail(c, WIDE, 70, "webp").uri for p, (_, c) in self._box_cards(found).items()}
         context = {
             "found": found,
             "examples": rows,
             "titles": self.products.titles,
             "pictures": {i: uri for i in ids if i in self.pictures and (uri := small(self.pictures[i]))},
-            "on": on,
-            "drawn": self._drawn(found),
+            "on": on or "what was measured",
+            "drawn": boxes,
         }
         number = {"number": lambda value: f"{value:.2f}"}
+        table: list[list[Any]] = []
+        for one in rows:
+            theirs, ours = one.answers
+            other = (round(theirs.value, 4), told(theirs, self.products)) if found.baseline else (None, "")
+            value, said = round(ours.value, 4), told(ours, self.products)
+            table.append([one.asked, found.figure, value, other[0], said, other[1]])
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / "examples.html").write_text(render_page(TEMPLATE, number, **context), encoding="utf-8")
-        (folder / "examples.json").write_text(logged_table(ASKED, [self._row(found, one) for one in rows]))
+        (folder / "examples.json").write_text(logged_table(ASKED, table))
         return True
-
-    def _drawn(self, found: Beside) -> dict[str, str]:
-        """Product -> its picture with boxes as a data URI; {} of a system that draws none."""
-        boxes = found.boxes(MOST, self.products)
-        cards = {one.product: box_card(one, found.figure, self._opened(one.product)) for one in boxes}
-        return {product: thumbnail(picture, WIDE, 70, "webp").uri for product, picture in cards.items()}
-
-    def _opened(self, product: str) -> Image | None:
-        return decoded(self.pictures.get(product, b""), WIDE)
-
-    def _row(self, found: Beside, one: Example) -> list[Any]:
-        theirs, ours = one.answers
-        other = [round(theirs.value, 4), told(theirs, self.products)] if found.baseline else [None, ""]
-        return [one.asked, found.figure, round(ours.value, 4), other[0], told(ours, self.products), other[1]]
 
     def _beside(self, who: Who) -> Beside | None:
         if who not in self._found:
@@ -112,20 +110,20 @@ class StageEvaluation:
             self._found[who] = beside(self.measured, *who, headline) if headline else None
         return self._found[who]
 
-    def _pictured(self, who: Who) -> set[str]:
-        found = self._beside(who)
-        rows = found.sample(MOST, self.products) if found else ()
-        return {product for one in rows for product in (one.product, *_found(one)) if product}
+    def _sample(self, found: Beside | None) -> tuple[Example, ...]:
+        return found.sample(MOST, self.products) if found else ()
 
-    def _cards(self, who: Who) -> dict[str, Image]:
-        found = self._beside(who)
-        if found is None:
-            return {}
-        if boxes := found.boxes(MOST, self.products):
-            return {f"box - {b.asked}": box_card(b, found.figure, self._opened(b.product)) for b in boxes}
-        opened = {i: picture for i in self._pictured(who) if (picture := self._opened(i))}
-        rows = found.sample(MOST, self.products)
-        return {f"{_kind(one)} - {one.asked}": card(one, found.figure, opened) for one in rows}
+    def _box_cards(self, found: Beside) -> dict[str, tuple[str, Image]]:
+        """Product -> its name and its picture with boxes; {} of a system that draws none."""
+        boxes = found.boxes(MOST, self.products)
+        return {b.product: (b.asked, box_card(b, found.figure, self._opened(b.product))) for b in boxes}
+
+    def _card(self, one: Example, found: Beside) -> Image:
+        shown = one.shown(0, 1)
+        return card(one, found.figure, {i: p for i in shown if (p := self._opened(i))})
+
+    def _opened(self, product: str) -> Image | None:
+        return decoded(self.pictures.get(product, b""), WIDE)
 
 
 def read_shown(
@@ -133,21 +131,12 @@ def read_shown(
 ) -> StageEvaluation:
     """What can be shown of a stage, from the per-query files among ``files`` and the data that it read."""
     per_query = {
-        name.removeprefix(PER_QUERY): file
+        name.removeprefix(PER_QUERY): file.read_bytes()
         for name, file in files.items()
         if name.startswith(PER_QUERY) and name.endswith(".parquet")
     }
-    if not per_query or entry is None:
-        return StageEvaluation({}, Products({}), params)
-    data = checked_data(entry)
-    held = located(root, data) if data else {}
-    products = read_products({name.removeprefix(f"{CHECKED}/"): file for name, file in held.items()})
-    measured = read_results({name: file.read_bytes() for name, file in per_query.items()})
-    return StageEvaluation(measured, products, params)
-
-
-def _found(example: Example) -> list[str]:
-    return [product for answer in example.answers for product, _ in answer.found]
+    products = read_products(checked_files(root, entry) if per_query else {})
+    return StageEvaluation(read_results(per_query), products, params)
 
 
 def _kind(example: Example) -> str:
@@ -168,10 +157,10 @@ def lay_out_images(folder: Path, own: str, timestamp: int, pictures: Mapping[str
     MLflow's ``log_image`` gives each picture a name of chance, so that writing a run again would show it
     twice. Under a name made from the run's own they are the same files.
     """
-    (folder / IMAGES).mkdir(parents=True, exist_ok=True)
     for text, picture in pictures.items():
         key = key_of(text)
         name = f"{key}+step+0+timestamp+{timestamp}+{uuid.uuid5(uuid.NAMESPACE_URL, f'{own}:{key}')}"
+        (folder / IMAGES).mkdir(parents=True, exist_ok=True)
         picture.save(folder / IMAGES / f"{name}.png", compress_level=3)
         small = picture.copy()
         small.thumbnail((GRID_PX, GRID_PX))

@@ -66,14 +66,11 @@ def guard_lock_file(root: Path) -> bool:
     put aside: DVC's run cache then gives the results back without running anything. While a DVC is at work
     nothing is done: half a file may be one that is just being written.
 
-    Raises:
-        ConfigurationError: dvc.lock holds a merge conflict, which only a person can resolve.
+    Raises ConfigurationError: dvc.lock holds a merge conflict, which only a person can resolve.
     """
     with dvc_stands_still(root) as still:
-        there = [
-            (root / name, root / STATE / copy) for name, copy in COPIES.items() if (root / name).exists()
-        ]
-        repaired = [_repair(path, copy) for path, copy in there if still]
+        there = {root / name: root / STATE / copy for name, copy in COPIES.items() if (root / name).exists()}
+        repaired = [_repair(path, copy) for path, copy in there.items() if still]
     return any(repaired)
 
 
@@ -102,23 +99,20 @@ def _is_sound(text: str) -> bool:
 
 
 def _without_dead(path: Path) -> bool:
-    """Rewrite a rwlock that nobody writes; whether something was removed."""
+    """Rewrite a rwlock that nobody writes, without dead processes; whether something was removed."""
+    living: dict[str, Any] = {"write": {}, "read": {}}
     try:
         lock = json.loads(path.read_text(encoding="utf-8"))
-        living = _living(lock)
+        write = {place: info for place, info in lock.get("write", {}).items() if info and _alive(info)}
+        read = {place: [i for i in infos if _alive(i)] for place, infos in lock.get("read", {}).items()}
+        living = {"write": write, "read": {place: infos for place, infos in read.items() if infos}}
+        held_before = bool(lock.get("write") or lock.get("read"))
     except (ValueError, AttributeError, TypeError):
-        lock, living = None, {"write": {}, "read": {}}
+        lock, held_before = None, True
     if living == lock:
         return False
     path.write_text(json.dumps(living), encoding="utf-8")
-    return lock is None or bool(lock.get("write") or lock.get("read"))
-
-
-def _living(lock: dict[str, Any]) -> dict[str, Any]:
-    """A rwlock without the entries of dead processes."""
-    write = {path: info for path, info in lock.get("write", {}).items() if info and _alive(info)}
-    read = {path: [i for i in infos if _alive(i)] for path, infos in lock.get("read", {}).items()}
-    return {"write": write, "read": {path: infos for path, infos in read.items() if infos}}
+    return held_before
 
 
 def _alive(info: dict[str, Any]) -> bool:
@@ -129,7 +123,7 @@ def _alive(info: dict[str, Any]) -> bool:
         return True
     except (psutil.Error, KeyError, ValueError):
         return False
-    return "dvc" in line or "vitrine" in line or "flows" in line or "pytest" in line
+    return any(name in line for name in ("dvc", "vitrine", "flows", "pytest"))
 
 
 def clear_index_lock(root: Path, lock: Path) -> bool:

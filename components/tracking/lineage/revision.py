@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from components.tracking.errors import TrackingError
 
 # What a run itself writes into tracked files; everything else that differs makes the tree dirty.
-WRITTEN_BY_RUNS = ("dvc.lock", "metrics", "results")
+OTHERS = (".", *(f":(exclude){name}" for name in ("dvc.lock", "metrics", "results")))
 GIT_TIMEOUT_S = 60
 
 
@@ -28,8 +28,7 @@ class Revision(BaseModel):
 def git(root: Path, *arguments: str, given: bytes = b"") -> bytes:
     """Standard output of a git command, which gets ``given`` as its input.
 
-    Raises:
-        TrackingError: it failed, took too long, or git is not installed.
+    Raises TrackingError: it failed, took too long, or git is not installed.
     """
     quiet = os.environ | {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
     command = ["git", "-C", str(root), *arguments]
@@ -54,8 +53,7 @@ def _git(root: Path, *arguments: str) -> bytes | None:
 def blobs(root: Path, ids: Iterable[str]) -> Iterator[str]:
     """Contents of git's objects with these ids, in their order.
 
-    Raises:
-        TrackingError: git could not read them.
+    Raises TrackingError: git could not read them.
     """
     rest = git(root, "cat-file", "--batch", given="".join(f"{one}\n" for one in ids).encode())
     while rest:
@@ -75,8 +73,7 @@ def revision(root: Path) -> Revision:
     head = _git(root, "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
     if head is None:
         return Revision()
-    excluded = [f":(exclude){name}" for name in WRITTEN_BY_RUNS]
-    changes = _git(root, "status", "--porcelain", "-z", "--untracked-files=normal", "--", ".", *excluded)
+    changes = _git(root, "status", "--porcelain", "-z", "--untracked-files=normal", "--", *OTHERS)
     return Revision(commit=head.decode().strip(), dirty=None if changes is None else bool(changes))
 
 
@@ -85,10 +82,9 @@ def uncommitted(root: Path, limit_bytes: int) -> str:
 
     Cut at ``limit_bytes``; what runs write is left out.
     """
-    excluded = [f":(exclude){name}" for name in WRITTEN_BY_RUNS]
-    diff = _git(root, "diff", "HEAD", "--no-color", "--no-ext-diff", "--", ".", *excluded) or b""
-    new = _git(root, "ls-files", "--others", "--exclude-standard", "--", ".", *excluded) or b""
-    named = [f"new, not added to git: {name}\n" for name in new.decode(errors="replace").splitlines()]
+    diff = _git(root, "diff", "HEAD", "--no-color", "--no-ext-diff", "--", *OTHERS) or b""
+    new = _git(root, "ls-files", "--others", "--exclude-standard", "--", *OTHERS) or b""
+    named = (f"new, not added to git: {name}\n" for name in new.decode(errors="replace").splitlines())
     text = "".join(named) + diff.decode("utf-8", errors="replace")
     whole = len(text.encode())
     if whole <= limit_bytes:

@@ -16,10 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,8 +24,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from components.stage.files.publish import write_text
 from components.stage.record import STATE, Record
-from components.tracking.lineage.lockfile import LockEntry, digest, disagreement, lock_time, read_lock
-from components.tracking.lineage.repair import held
+from components.tracking.lineage.lockfile import LockEntry, digest, disagreement, read_lock
 from components.tracking.lineage.revision import Revision, revision, uncommitted
 from components.tracking.store import Store, catalogue_of, profile_of, store_of
 
@@ -72,6 +68,13 @@ class Pipeline(Origin):
     diff: str = ""  # what was not committed
 
 
+class OpenedRun(BaseModel):
+    """A pipeline run that a sync has begun or gone on with, and has to end in MLflow."""
+
+    pipeline: str
+    run_id: str
+
+
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -92,14 +95,6 @@ def _write(path: Path, value: BaseModel) -> None:
     write_text(path, json.dumps(value.model_dump(), indent=1, sort_keys=True))
 
 
-def publishing(root: Path, wait_s: float) -> AbstractContextManager[bool]:
-    """Hold the workspace's publishing lock; yields False when another process kept it for ``wait_s`` seconds.
-
-    Two publishers at once would make two runs of one record.
-    """
-    return held(root / STATE / "publish.lock", wait_s)
-
-
 def record_files(root: Path) -> list[Path]:
     """All records of the workspace (stages of other dvc.yaml files have folders of their own)."""
     return sorted((root / STATE / "records").rglob("*.json"))
@@ -110,39 +105,36 @@ def marks(root: Path, store: Store) -> Path:
     return root / STATE / "published" / store.key
 
 
-class OpenedRun(BaseModel):
-    """A pipeline run that a sync has begun or gone on with, and has to end in MLflow."""
+def mark(root: Path, store: Store, record: str, run_id: str) -> None:
+    """Note that ``store`` holds the record as run ``run_id``."""
+    write_text(marks(root, store) / f"{record}.json", json.dumps({"run_id": run_id}))
 
-    pipeline: str
-    run_id: str
+
+def _opened(root: Path, store: Store, pipeline: str) -> Path:
+    return root / STATE / "open" / store.key / f"{key_of(pipeline)}.json"
 
 
 def note_opened(root: Path, store: Store, pipeline: str, run_id: str) -> None:
     """Note, before its stages are written, that a pipeline run has to be ended."""
-    _write(_opened(root, store) / f"{key_of(pipeline)}.json", OpenedRun(pipeline=pipeline, run_id=run_id))
+    _write(_opened(root, store, pipeline), OpenedRun(pipeline=pipeline, run_id=run_id))
 
 
 def note_ended(root: Path, store: Store, pipeline: str) -> None:
     """Note that a pipeline run is ended in MLflow."""
-    (_opened(root, store) / f"{key_of(pipeline)}.json").unlink(missing_ok=True)
+    _opened(root, store, pipeline).unlink(missing_ok=True)
 
 
 def opened(root: Path, store: Store) -> dict[str, str]:
     """Pipeline run -> its MLflow run, of those that a killed sync has left open."""
-    found = (read_state(path, OpenedRun) for path in sorted(_opened(root, store).glob("*.json")))
-    return {} if store.missing() else {one.pipeline: one.run_id for one in found if one is not None}
+    paths = [] if store.missing() else sorted(_opened(root, store, "").parent.glob("*.json"))
+    found = (read_state(path, OpenedRun) for path in paths)
+    return {one.pipeline: one.run_id for one in found if one is not None}
 
 
-def _opened(root: Path, store: Store) -> Path:
-    return root / STATE / "open" / store.key
-
-
-def unpublished(root: Path, store: Store, records: list[Path] | None = None) -> list[Path]:
-    """Records, of the workspace or of the given list, that ``store`` does not hold yet."""
-    folder = marks(root, store)
-    # A store that was deleted holds nothing any more; the records are published again.
-    done = {path.name for path in folder.glob("*.json")} if not store.missing() else set()
-    return [path for path in (record_files(root) if records is None else records) if path.name not in done]
+def unpublished(root: Path, store: Store) -> list[Path]:
+    """Records of the workspace that ``store`` does not hold yet; a store that was deleted holds none."""
+    done = set() if store.missing() else {path.name for path in marks(root, store).glob("*.json")}
+    return [path for path in record_files(root) if path.name not in done]
 
 
 def pending(root: Path) -> bool:
@@ -151,11 +143,6 @@ def pending(root: Path) -> bool:
     store = store_of(root)
     waits = unpublished(root, store) or opened(root, store)
     return bool(waits) or any((root / STATE / "links").glob("*.json"))
-
-
-def mark(root: Path, store: Store, record: str, run_id: str) -> None:
-    """Note that ``store`` holds the record as run ``run_id``."""
-    write_text(marks(root, store) / f"{record}.json", json.dumps({"run_id": run_id}))
 
 
 def load_records(paths: list[Path]) -> tuple[list[Record], list[str]]:
@@ -169,12 +156,6 @@ def load_records(paths: list[Path]) -> tuple[list[Record], list[str]]:
             path.replace(path.with_suffix(".broken"))
             warnings.append(f"{path} is not a valid record; it was set aside as {path.stem}.broken.")
     return sorted(records, key=lambda record: (record.started, record.id)), warnings
-
-
-def joins(root: Path) -> dict[str, Join]:
-    """All joins made so far, by record id."""
-    found = (read_state(path, Join) for path in (root / STATE / "joined").glob("*.json"))
-    return {join.record: join for join in found if join is not None}
 
 
 def start_pipeline(root: Path, pipeline: str, changed: Mapping[str, str] | None = None) -> None:
@@ -199,15 +180,20 @@ def _now(root: Path, pipeline: str) -> Pipeline:
     return Pipeline(pipeline=pipeline, code=revision(root), **found)
 
 
+def _joins(root: Path) -> dict[str, Join]:
+    """All joins made so far, by record id."""
+    found = (read_state(path, Join) for path in (root / STATE / "joined").glob("*.json"))
+    return {join.record: join for join in found if join is not None}
+
+
 def join_records(root: Path, records: list[Record]) -> dict[str, Join]:
     """Fix what each record belongs to, and return all joins known.
 
     Only the newest finished execution of a stage can own the lock entry that stands in dvc.lock now.
 
-    Raises:
-        LockFileError: dvc.lock cannot be read; nothing is fixed then.
+    Raises LockFileError: dvc.lock cannot be read; nothing is fixed then.
     """
-    known = joins(root)
+    known = _joins(root)
     new = [record for record in records if record.id not in known]
     if not new:
         return known
@@ -221,30 +207,21 @@ def join_records(root: Path, records: list[Record]) -> dict[str, Join]:
         if item.status == "finished":
             newest[item.stage] = max(newest.get(item.stage, 0.0), item.started)
     for record in new:
-        entry, reason = _own_entry(root, record, lock, newest)
+        entry, reason = lock.get(record.stage), ""
+        if record.status != "finished":
+            reason = "the stage did not finish"
+        elif entry is None:
+            reason = "dvc.lock has no entry of this stage"
+        elif record.started < newest[record.stage]:
+            reason = "a later execution owns the entry in dvc.lock"
+        else:
+            reason = disagreement(root, record.stage, entry, record.started + record.seconds)
         facts = (started(root, record.parent) or now).model_dump(include={"code", "profile", "catalogue"})
         facts |= record.model_dump(include={"stage", "status", "started", "seconds", "prefect_run"})
-        known[record.id] = Join(
-            record=record.id, pipeline=record.parent or bare, entry=entry, reason=reason, **facts
-        )
+        facts |= {"pipeline": record.parent or bare, "entry": None if reason else entry, "reason": reason}
+        known[record.id] = Join(record=record.id, **facts)
         _write(root / STATE / "joined" / f"{record.id}.json", known[record.id])
     return known
-
-
-def _own_entry(
-    root: Path, record: Record, lock: dict[str, LockEntry], newest: dict[str, float]
-) -> tuple[LockEntry | None, str]:
-    """The lock entry that this execution made, or why there is none."""
-    entry = lock.get(record.stage)
-    if record.status != "finished":
-        return None, "the stage did not finish"
-    if entry is None:
-        return None, "dvc.lock has no entry of this stage"
-    if record.started < newest[record.stage]:
-        return None, "a later execution owns the entry in dvc.lock"
-    older = lock_time(root, record.stage) < record.started + record.seconds
-    reason = disagreement(root, entry, older)
-    return (None, reason) if reason else (entry, "")
 
 
 def _executed(root: Path, pipeline: str) -> bool:
@@ -253,7 +230,7 @@ def _executed(root: Path, pipeline: str) -> bool:
     fresh = (read_state(path, Record) for path in record_files(root) if not (folder / path.name).exists())
     if any(record is not None and record.parent == pipeline for record in fresh):
         return True
-    return any(join.pipeline == pipeline for join in joins(root).values())
+    return any(join.pipeline == pipeline for join in _joins(root).values())
 
 
 def link_cached(root: Path, parent: str, stages: list[str]) -> None:
@@ -262,8 +239,7 @@ def link_cached(root: Path, parent: str, stages: list[str]) -> None:
     A pipeline run that executed nothing is not recorded, and nothing is queued.
     Call it when the stages have run and before ``publish``. Stages without a lock entry are left out.
 
-    Raises:
-        LockFileError: dvc.lock cannot be read.
+    Raises LockFileError: dvc.lock cannot be read.
     """
     root = root.resolve()
     if not stages or not _executed(root, parent):
@@ -279,41 +255,8 @@ def queued_links(root: Path) -> dict[Path, Links]:
     """Links that wait, by the file that holds them; a broken file is removed (links can be made again)."""
     found: dict[Path, Links] = {}
     for path in sorted((root / STATE / "links").glob("*.json")):
-        links = read_state(path, Links)
-        if links is None:
-            path.unlink(missing_ok=True)
-        else:
+        if links := read_state(path, Links):
             found[path] = links
+        else:
+            path.unlink(missing_ok=True)
     return found
-
-
-@dataclass
-class Cleaned:
-    """Counts of removed files."""
-
-    records: int = 0
-    orphans: int = 0
-
-
-def clean(root: Path, older_than_days: float) -> Cleaned:
-    """Remove published records older than so many days with their marks, and orphaned marks.
-
-    A record that is not published is never removed, however old.
-    """
-    root, cleaned = root.resolve(), Cleaned()
-    store, limit = store_of(root), time.time() - older_than_days * 86_400
-    keep = {path.name for path in unpublished(root, store)}
-    for path in record_files(root):
-        if path.name not in keep and path.stat().st_mtime < limit:
-            path.unlink()
-            cleaned.records += 1
-    state, left = root / STATE, {path.name for path in record_files(root)}
-    for path in [*(state / "published").glob("*/*.json"), *(state / "joined").glob("*.json")]:
-        if path.name not in left:
-            path.unlink()
-            cleaned.orphans += 1
-    for path in (state / "pipelines").glob("*.json"):
-        if path.stat().st_mtime < limit:
-            path.unlink()
-            cleaned.orphans += 1
-    return cleaned

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from components.stage.params import load_params
 from components.tracking.errors import UnknownReferenceError
 from components.tracking.lineage.lockfile import LockEntry, is_inside
-from components.tracking.store import Store, connect, experiments_of
+from components.tracking.params import TrackingParams
+from components.tracking.store import Store, all_pages, connect, experiments_of
 
-PAGE = 1000
 SHORTEST_PREFIX = 4
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
-def is_deleted(client: Any, run_id: str) -> bool:
-    """Has somebody deleted the run in MLflow, or removed it for good?"""
-    from mlflow.exceptions import MlflowException
+def tracking_params(root: Path) -> TrackingParams:
+    """Block ``tracking`` of the workspace's params.yaml (or of the file named by ``VITRINE_PARAMS``).
 
-    try:
-        return str(client.get_run(run_id).info.lifecycle_stage) != "active"
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return True
-        raise
+    Raises ConfigurationError: the file or block is missing or wrong.
+    """
+    return load_params("tracking", TrackingParams, root / os.environ.get("VITRINE_PARAMS", "params.yaml"))
 
 
 @dataclass
@@ -39,68 +37,54 @@ class Runs:
     def open(cls, store: Store, experiment: str) -> Runs:
         """Connect to a store that holds runs; ``experiment`` is what the experiments' names begin with.
 
-        Raises:
-            TrackerUnavailableError: the store does not answer.
-            UnknownReferenceError: nothing has been recorded yet.
+        Raises TrackerUnavailableError: the store does not answer; UnknownReferenceError: nothing is recorded.
         """
         if not store.missing():
             client = connect(store)
-            if found := experiments_of(client, experiment):
+            if found := experiments_of(client, experiment, deleted=True):
                 return cls(client, list(found))
         raise UnknownReferenceError(
             f"{store.shown} holds no experiment '{experiment}' yet: run vitrine sync first."
         )
 
-    def search(self, query: str) -> list[Any]:
-        """All active runs that match a filter, oldest first."""
-        found: list[Any] = []
-        token: str | None = None
-        while True:
-            options = {"max_results": PAGE, "order_by": ["attributes.start_time ASC"], "page_token": token}
-            page = self.client.search_runs(self.experiments, query, **options)
-            found += page
-            token = page.token
-            if not token:
-                return found
+    def search(self, query: str, deleted: bool = False) -> list[Any]:
+        """All active (or deleted) runs that match a filter, oldest first."""
+        from mlflow.entities import ViewType
+
+        kind = ViewType.DELETED_ONLY if deleted else ViewType.ACTIVE_ONLY
+        options = {"run_view_type": kind, "order_by": ["attributes.start_time ASC"]}
+        return all_pages(self.client.search_runs, self.experiments, query, **options)
 
     def named(self, name: str) -> Any:
         """The run with this id, or whose id begins with it, or the newest of the pipeline run with this id.
 
-        Raises:
-            UnknownReferenceError: none, or more than one.
+        Raises UnknownReferenceError: none, or more than one.
         """
-        plain = name.strip().lower()
-        named = self.search("") if len(plain) >= SHORTEST_PREFIX else []
-        ids = [run for run in named if run.info.run_id.startswith(plain)]
-        if not ids and "'" not in name:
-            ids = self.search(f"tags.`vitrine.pipeline` = '{name}'")[-1:]
-        if not ids and (deleted := self._deleted(name)):
+        found = self._named(name)
+        if not found and (deleted := self._named(name, deleted=True)):
+            gone = deleted[0].info.run_id
             raise UnknownReferenceError(
-                f"Run {deleted} was deleted in MLflow: restore it there (`mlflow runs restore --run-id "
-                f"{deleted}`), or name another one."
+                f"Run {gone} was deleted in MLflow: restore it there (`mlflow runs restore --run-id "
+                f"{gone}`), or name another one."
             )
-        if not ids:
+        if not found:
             raise UnknownReferenceError(
                 f"'{name}' is not a run, profile, branch or commit (a run's id needs at least 4 characters)."
             )
-        if len(ids) > 1:
-            listed = ", ".join(run.info.run_id[:12] for run in ids[:5])
+        if len(found) > 1:
+            listed = ", ".join(run.info.run_id[:12] for run in found[:5])
             raise UnknownReferenceError(
-                f"{len(ids)} run ids begin with '{name}' ({listed}): give more characters."
+                f"{len(found)} run ids begin with '{name}' ({listed}): give more characters."
             )
-        return ids[0]
+        return found[0]
 
-    def _deleted(self, name: str) -> str:
-        """Id of a deleted run that is called so, or begins so; "" if there is none."""
-        from mlflow.entities import ViewType
-
+    def _named(self, name: str, deleted: bool = False) -> list[Any]:
         plain = name.strip().lower()
-        ids = [one.experiment_id for one in self.client.search_experiments(view_type=ViewType.ALL)]
-        for run in self.client.search_runs(ids, run_view_type=ViewType.DELETED_ONLY, max_results=5000):
-            begins = len(plain) >= SHORTEST_PREFIX and run.info.run_id.startswith(plain)
-            if begins or run.data.tags.get("vitrine.pipeline") == name:
-                return str(run.info.run_id)
-        return ""
+        every = self.search("", deleted) if len(plain) >= SHORTEST_PREFIX else []
+        found = [run for run in every if run.info.run_id.startswith(plain)]
+        if not found and "'" not in name:
+            found = self.search(f"tags.`vitrine.pipeline` = '{name}'", deleted)[-1:]
+        return found
 
     def get(self, run_id: str) -> Any | None:
         """The run of this id; None where the store has none."""
@@ -118,13 +102,10 @@ class Runs:
         """
         if run.data.tags.get("vitrine.kind") != "pipeline":
             return [run]
-        stages: dict[str, Any] = {}
-        for key, linked in run.data.tags.items():
-            if key.startswith("cached.") and (found := self.get(linked)):
-                stages[found.data.tags.get("vitrine.stage", key)] = found
-        for child in self.search(f"tags.`mlflow.parentRunId` = '{run.info.run_id}'"):
-            stages[child.data.tags.get("vitrine.stage", child.info.run_id)] = child
-        return list(stages.values())
+        linked = [self.get(value) for key, value in run.data.tags.items() if key.startswith("cached.")]
+        own = self.search(f"tags.`mlflow.parentRunId` = '{run.info.run_id}'")
+        found = [one for one in (*linked, *own) if one]
+        return list({one.data.tags.get("vitrine.stage", one.info.run_id): one for one in found}.values())
 
     def file(self, run: Any, path: str, folder: Path) -> bytes | None:
         """Contents of a file of the run, by way of ``folder``; None when the run has no such file.
@@ -144,7 +125,5 @@ class Runs:
 
     def lock_entry(self, run: Any, folder: Path) -> LockEntry | None:
         """The stage's entry of dvc.lock, as the run keeps it; None for executions that own none."""
-        if "vitrine.lock_entry" not in run.data.tags:
-            return None
-        raw = self.file(run, "lock_entry.json", folder)
+        raw = self.file(run, "lock_entry.json", folder) if "vitrine.lock_entry" in run.data.tags else None
         return LockEntry.model_validate_json(raw) if raw else None

@@ -19,9 +19,8 @@ CARD = "README.md"  # the model card, written at registration
 def checked_files(folder: Path) -> dict[str, str]:
     """Relative path -> SHA-256 of every file of a model folder that may be published.
 
-    Raises:
-        ModelFolderError: the folder is missing or a link, holds a link, a hidden file, or a file that is
-            not on the allow-list or is not what its name says, or has no weights or no config.json.
+    Raises ModelFolderError: the folder is missing or a link, holds a link, a hidden file, or a file that is
+    not on the allow-list or is not what its name says, or has no weights or no config.json.
     """
     if folder.is_symlink() or not folder.is_dir():
         raise ModelFolderError(
@@ -47,27 +46,20 @@ def content_hash(files: dict[str, str]) -> str:
 
 
 def _check(path: Path) -> None:
-    name = path.name
+    """Hold a file against its name; safetensors compares its header with the length, and reads no tensor."""
+    from safetensors import SafetensorError, safe_open
+
+    name, kind = path.name, "a safetensors file" if path.suffix == WEIGHTS else "valid JSON"
     if name.startswith(".") or not (path.suffix in SUFFIXES or name in TOKENIZER_FILES or name == CARD):
         raise ModelFolderError(
             f"{path} may not be registered: only {', '.join(SUFFIXES)} and tokenizer files may be; "
             "pickles and torch files can run code when they are read."
         )
-    if path.suffix == WEIGHTS:
-        _check_weights(path)
-    if path.suffix == ".json":
-        try:
-            json.loads(path.read_bytes())
-        except (ValueError, RecursionError) as error:
-            raise ModelFolderError(f"{path} is not valid JSON ({error}); make the model again.") from None
-
-
-def _check_weights(path: Path) -> None:
-    """Let safetensors hold the header against the file's length: no tensor is read."""
-    from safetensors import SafetensorError, safe_open
-
     try:
-        with safe_open(path, framework="np"):
-            pass
-    except (SafetensorError, OSError) as error:
-        raise ModelFolderError(f"{path} is not a safetensors file ({error}); make the model again.") from None
+        if path.suffix == WEIGHTS:
+            with safe_open(path, framework="np"):
+                pass
+        elif path.suffix == ".json":
+            json.loads(path.read_bytes())
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
+        raise ModelFolderError(f"{path} is not {kind} ({error}); make the model again.") from None

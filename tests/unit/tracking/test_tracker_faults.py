@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -19,8 +20,7 @@ import pytest
 from components.tracking.compare.compare import compare
 from components.tracking.lineage.lineage import lineage
 from components.tracking.publish.publish import pending, publish
-from components.tracking.registry.fetch import load_path
-from components.tracking.registry.registry import register
+from components.tracking.registry.registry import load_path, register
 from components.tracking.store import once, store_of
 
 HERE = Path(__file__).parents[3]
@@ -221,7 +221,7 @@ def test_a_run_of_another_commit_and_clone_is_compared_by_what_mlflow_keeps(work
     workspace.pipeline(parent="p2", seed=1)
     other = publish(workspace.root).published.popitem()[1]
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
-    told = json.dumps(lineage(clone, run_id).as_json())
+    told = json.dumps(asdict(lineage(clone, run_id)))
     assert run_id in told
     found = compare(clone, [run_id, other])
     assert found.as_json()
@@ -236,7 +236,7 @@ def test_a_workspaces_path_may_hold_any_character(workspace, name):
     result = publish(root)
     assert result.warnings == [] and result.waiting == 0
     register(root, "encoder", Path("models/encoder"), "champion")
-    assert load_path(root, "encoder", "champion").is_relative_to(root / "mlruns")
+    assert load_path(root, "encoder", "champion").is_relative_to(root / ".vitrine/models")
     assert [p.name for p in root.parent.iterdir()] == [name]  # nothing beside the workspace
     assert count_runs(workspace) == 4
 

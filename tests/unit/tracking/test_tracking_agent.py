@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from components.stage.record import Exchange
-from components.tracking.agent.prompts import prompt_name
+from components.stage.record import Exchange, Record
+from components.tracking.lineage.lockfile import read_lock
+from components.tracking.publish.agent import conversations, prompt_name
 from components.tracking.publish.publish import publish
 from tests.unit.tracking.conftest import as_parquet
 
@@ -33,8 +34,8 @@ def asked(product: str, roles: tuple[str, ...] = ROLES) -> list[Exchange]:
     ]
 
 
-def clarify(workspace, products: int = 3, prompts: dict[str, str] = PROMPTS, **record: Any) -> None:
-    """A run of the text agent: texts, traces, and a record of what its questions cost."""
+def clarify(workspace, products: int = 3, prompts: dict[str, str] = PROMPTS, **record: Any) -> Record:
+    """A run of the text agent: texts, traces, and the record of what its questions cost."""
     ids = [f"P{i}" for i in range(products)]
     texts = [{"product_id": i, "text": "red wool hat"} for i in ids]
     steps = [{"product_id": i, "role": r, "output": s} for i in ids for r, s in zip(ROLES, SAID, strict=True)]
@@ -44,7 +45,7 @@ def clarify(workspace, products: int = 3, prompts: dict[str, str] = PROMPTS, **r
     workspace.write("data/checked/products/part-0.parquet", as_parquet(rows))
     workspace.stage("catalog_quality", ["data/checked"])
     own = {"exchanges": [e for i in ids for e in asked(i)], "prompts": prompts} | record
-    workspace.stage("clarify", ["data/clarified"], ["data/checked"], **own)
+    return workspace.stage("clarify", ["data/clarified"], ["data/checked"], **own)
 
 
 def client_of(workspace):
@@ -108,11 +109,32 @@ def test_a_trace_has_each_round_with_its_tokens_and_its_time(done) -> None:
     assert json.loads(found[0].info.trace_metadata["mlflow.trace.tokenUsage"])["total_tokens"] == 46
 
 
-def test_written_again_after_a_kill_there_is_nothing_twice(workspace) -> None:
+KILLED = (
+    ("mlflow.tracking.MlflowClient", "register_prompt", 2),
+    ("mlflow.tracking.client.TracingClient", "log_spans", 1),
+    ("mlflow.tracking.client.TracingClient", "start_trace", 2),
+)
+
+
+def test_kills_between_prompts_and_traces_are_completed_by_the_next_sync_with_nothing_twice(
+    workspace,
+) -> None:
     clarify(workspace)
-    publish(workspace.root)
+    for owner, call, at in KILLED:
+        original, calls = getattr(pkgutil.resolve_name(owner), call), iter(range(1, 100))
+
+        def dying(*arguments, original=original, calls=calls, at=at, **named):
+            if next(calls) == at:
+                raise KeyboardInterrupt
+            return original(*arguments, **named)
+
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(f"{owner}.{call}", dying)
+            publish(workspace.root)
+    assert publish(workspace.root).warnings == []
     client = client_of(workspace)
     before = {t.info.trace_id: [s.span_id for s in t.data.spans] for t in traces(client)}
+    assert [len(spans) for spans in before.values()] == [5, 5, 5]
     for one in client.search_runs([e.experiment_id for e in client.search_experiments()]):
         if "vitrine.complete" in one.data.tags:  # as if it had been killed before its last call
             client.delete_tag(one.info.run_id, "vitrine.complete")
@@ -120,34 +142,6 @@ def test_written_again_after_a_kill_there_is_nothing_twice(workspace) -> None:
         mark.unlink()
     assert publish(workspace.root).warnings == []
     assert {t.info.trace_id: [s.span_id for s in t.data.spans] for t in traces(client)} == before
-    assert len(client.search_model_versions("tags.`mlflow.prompt.is_prompt` = 'true'")) == 3
-
-
-@pytest.mark.parametrize(
-    ("owner", "call", "at"),
-    [
-        ("mlflow.tracking.MlflowClient", "register_prompt", 2),
-        ("mlflow.tracking.client.TracingClient", "log_spans", 1),
-        ("mlflow.tracking.client.TracingClient", "start_trace", 2),
-    ],
-)
-def test_a_kill_between_prompts_and_traces_is_completed_by_the_next_sync(
-    workspace, monkeypatch, owner: str, call: str, at: int
-) -> None:
-    clarify(workspace)
-    original, calls = getattr(pkgutil.resolve_name(owner), call), iter(range(1, 100))
-
-    def dying(*arguments, **named):
-        if next(calls) == at:
-            raise KeyboardInterrupt
-        return original(*arguments, **named)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(f"{owner}.{call}", dying)
-        publish(workspace.root)
-    assert publish(workspace.root).warnings == []
-    client = client_of(workspace)
-    assert sorted(len(t.data.spans) for t in traces(client)) == [5, 5, 5]
     assert len(client.search_model_versions("tags.`mlflow.prompt.is_prompt` = 'true'")) == 3
 
 
@@ -161,10 +155,9 @@ def test_a_question_without_a_usable_answer_is_an_error_and_foreign_answers_are_
     assert found.keys() == {"P0"}
 
 
-def test_at_most_twenty_products_have_traces(workspace) -> None:
-    clarify(workspace, products=25)
-    assert publish(workspace.root).warnings == []
-    assert len(traces(client_of(workspace))) == 20
+def test_at_most_twenty_products_have_traces(bare) -> None:
+    record = clarify(bare, products=25)
+    assert len(conversations(bare.root, record, read_lock(bare.root)["clarify"])) == 20
 
 
 def test_names_of_prompts_carry_the_catalogue_in_signs_that_mlflow_takes() -> None:

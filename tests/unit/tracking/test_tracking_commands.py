@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from components.tracking.__main__ import main
-from components.tracking.publish.pending import clean
-from components.tracking.publish.publish import pending, publish
 
 
 def test_sync_compare_lineage_register_promote(in_workspace, capsys):
@@ -89,31 +85,3 @@ def test_ui_is_local_and_shows_this_store(in_workspace, capsys, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
     assert main(["ui"]) == 2
     assert "http://127.0.0.1:1/#/experiments?workflowType=machine_learning" in capsys.readouterr().err
-
-
-def test_clean_drops_old_published_records_and_orphans_only(workspace, capsys):
-    old = workspace.pipeline()
-    publish(workspace.root)
-    records = workspace.root / ".vitrine/records"
-    for path in records.rglob("*.json"):
-        os.utime(path, (time.time() - 40 * 86400,) * 2)
-    waiting = workspace.record("encoder")
-    young = records / "encoder" / f"{waiting.id}.json"
-    os.utime(young, (time.time() - 40 * 86400,) * 2)
-    (records / "catalog" / f"{old['catalog'].id}.json").unlink()
-    cleaned = clean(workspace.root, 30)
-    assert cleaned.records == 2 and young.exists()
-    marks = [
-        p.stem
-        for p in (workspace.root / ".vitrine").rglob("*.json")
-        if p.parts[-2] in ("joined",) or "published" in p.parts
-    ]
-    assert marks == [] and cleaned.orphans == 6
-    assert pending(workspace.root)
-
-
-def test_clean_keeps_recent_records(workspace):
-    workspace.pipeline()
-    publish(workspace.root)
-    assert clean(workspace.root, 30).records == 0
-    assert not pending(workspace.root)

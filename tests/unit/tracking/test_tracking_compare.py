@@ -16,8 +16,8 @@ from components.stage.record import Interval
 from components.tracking.compare.compare import Wanted, compared
 from components.tracking.compare.compare import compare as compare_sides
 from components.tracking.compare.page import page_path, render, write_page
-from components.tracking.compare.recorded import log_page
-from components.tracking.compare.sides import Side, side_of, take_figures
+from components.tracking.compare.recorded import log_page, side_of
+from components.tracking.compare.sides import Side, take_figures
 from components.tracking.compare.view import around_difference, interval, show
 from components.tracking.errors import OtherCatalogueError, UnknownReferenceError
 from components.tracking.publish.publish import link_cached, publish

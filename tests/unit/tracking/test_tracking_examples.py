@@ -21,13 +21,12 @@ from components.tracking.compare.compare import Wanted, compare
 from components.tracking.compare.gallery import Example, SideAnswer
 from components.tracking.compare.page import write_page
 from components.tracking.compare.per_query import read_results
-from components.tracking.examples.beside import beside
+from components.tracking.examples.beside import beside, confusion
 from components.tracking.examples.cards import WIDE, box_card, card
 from components.tracking.examples.shown import StageEvaluation, key_of
-from components.tracking.examples.tables import confusion, won_and_lost
 from components.tracking.params import Headline, TrackingParams
+from components.tracking.publish.models import write_signature
 from components.tracking.publish.publish import publish
-from components.tracking.registry.signature import write_signature
 from tests.accessible import grave_findings, needs_chromium
 from tests.unit.tracking.conftest import as_parquet
 
@@ -228,7 +227,7 @@ def test_a_lost_query_is_one_that_the_baseline_answers_better() -> None:
         {"encoder/encoder.parquet": as_parquet(ranked("fine_tuned", 2) + ranked("colours", 1))}
     )
     found = beside(measured, "encoder", "fine_tuned", HEADLINE)
-    tables = won_and_lost(found, Products({}))
+    tables = found.won_and_lost(Products({}))
     assert list(tables) == ["encoder_lost.json"]
     assert json.loads(tables["encoder_lost.json"])["data"][0][2] == -0.5
 

@@ -127,41 +127,52 @@ def test_address_that_mlflow_does_not_take_is_refused(workspace, monkeypatch):
     assert result.waiting == 3 and "not a tracking store" in result.warnings[0]
 
 
-@pytest.mark.parametrize(
-    ("call", "at"),
-    [
-        ("create_run", 1),
-        ("create_run", 2),
-        ("log_batch", 2),
-        ("log_artifacts", 1),
-        ("set_terminated", 1),
-        ("set_terminated", 5),  # the pipeline run's own, when every record is marked as published
-        ("create_logged_model", 1),
-        ("log_model_artifacts", 1),
-        ("finalize_logged_model", 1),
-        ("log_outputs", 1),
-        ("create_run", 5),  # of the evaluation of the model
-        ("log_inputs", 1),
-        ("log_batch", 7),  # the model's figures
-        ("set_tag", 1),
-    ],
+# Calls that write, in the order in which publishing makes them. Each is interrupted: the n-th of its kind
+# that a sync makes, before MLflow is asked, or the m-th, when it has done it and nobody heard of that.
+WRITING = (
+    *(("create_run", 1, 1), ("create_run", 2, 1)),  # of the pipeline and of its first stage
+    *(("log_batch", 1, 1), ("log_artifacts", 1, 1), ("set_terminated", 1, 1), ("create_run", 1, 1)),
+    *(("create_logged_model", 1, 1), ("log_model_artifacts", 1, 1), ("finalize_logged_model", 1, 1)),
+    *(("log_outputs", 1, 1), ("log_artifacts", 1, 1)),
+    *(("create_run", 1, 1), ("create_run", 2, 1)),  # of the evaluation's stage and of the evaluation
+    *(("log_inputs", 1, 1), ("log_batch", 2, 2), ("set_tag", 1, 1)),
+    *(
+        ("set_terminated", 1, 1),
+        ("set_terminated", 2, 2),
+        ("set_terminated", 2, 1),
+    ),
 )
-def test_interrupted_publish_is_completed_by_the_next(workspace, runs_of, monkeypatch, call, at):
+
+
+def interrupted(workspace, call, number, late):
+    """Publish, and be stopped before a call of MLflow's client, or right after it; whether it was made."""
+    from mlflow.tracking import MlflowClient
+
+    original, calls = getattr(MlflowClient, call), iter(range(1, 1000))
+
+    def dying(self, *arguments, **named):
+        struck = next(calls) == number
+        made = None if struck and not late else original(self, *arguments, **named)
+        if struck:
+            raise KeyboardInterrupt
+        return made
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(MlflowClient, call, dying)
+        try:
+            publish(workspace.root)
+        except KeyboardInterrupt:
+            return True
+    return False
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["before the call", "after the call"])
+def test_a_publish_that_is_interrupted_again_and_again_is_completed_by_the_next(workspace, runs_of, late):
     from mlflow.tracking import MlflowClient
 
     workspace.pipeline(parent="p1")
-    original, calls = getattr(MlflowClient, call), iter(range(1, 10_000))
-
-    def dying(self, *arguments, **named):
-        if next(calls) == at:
-            raise KeyboardInterrupt
-        return original(self, *arguments, **named)
-
-    monkeypatch.setattr(MlflowClient, call, dying)
-    with pytest.raises(KeyboardInterrupt):
-        publish(workspace.root)
-    monkeypatch.undo()
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for call, before, after in WRITING:
+        assert interrupted(workspace, call, after if late else before, late), f"{call} was made too rarely"
     assert publish(workspace.root).waiting == 0
     runs = runs_of(workspace)
     stages = sorted(r.data.tags["vitrine.stage"] for r in runs if r.data.tags["vitrine.kind"] == "stage")
@@ -174,7 +185,7 @@ def test_interrupted_publish_is_completed_by_the_next(workspace, runs_of, monkey
     client = MlflowClient(tracking_uri=f"sqlite:///{workspace.root}/mlruns/mlflow.db")
     assert len(client.get_metric_history(encoder.info.run_id, "curve/loss")) == 5
     (model,) = client.search_logged_models([encoder.info.experiment_id])
-    assert model.status == "READY" and [metric.value for metric in model.metrics] == [0.5]
+    assert model.status == "READY" and {metric.value for metric in model.metrics} == {0.5}
     assert [one.model_id for one in encoder.outputs.model_outputs] == [model.model_id]
 
 

@@ -13,38 +13,46 @@ import pytest
 from rich.console import Console
 
 from components.stage.record import Interval
-from components.tracking.compare.compare import Comparison, FigureRow
+from components.tracking.compare.compare import Comparison, FigureRow, SeedGroup
 from components.tracking.compare.paired import PairedDifference
-from components.tracking.compare.seeds import SeedGroup
-from components.tracking.compare.sides import Side, side_of
+from components.tracking.compare.recorded import side_of
+from components.tracking.compare.sides import Side
 from components.tracking.compare.view import show
 from components.tracking.errors import ModelFolderError, UnknownReferenceError
 from components.tracking.lineage.lineage import lineage, tree
 from components.tracking.lineage.lockfile import Output, cached_file, file_md5, is_inside, located
 from components.tracking.publish.publish import publish
 from components.tracking.publish.runs import Runs
-from components.tracking.registry import fetch
-from components.tracking.registry.fetch import load_path
-from components.tracking.registry.names import CONTENT
-from components.tracking.registry.registry import model_card, register, weights_origins
+from components.tracking.registry.registry import CONTENT, load_path, model_card, register, weights_origins
 from components.tracking.store import connect, store_of
 
 MODEL, NAME = Path("models/encoder"), "vitrine-encoder"
 
 
-@pytest.fixture
-def trained(workspace):
+@pytest.fixture(scope="module")
+def trained(new_workspace):
+    workspace = new_workspace()
     records = workspace.pipeline(parent="p1")
     workspace.run_id = publish(workspace.root).published[records["encoder"].id]
     register(workspace.root, "encoder", MODEL, "champion")
+    workspace.client = connect(store_of(workspace.root))
     return workspace
 
 
 @pytest.fixture
-def served(trained, monkeypatch):
-    """The same store as behind a server: files have to be fetched."""
-    monkeypatch.setattr(fetch, "_local_artifacts", lambda uri, place: None)
-    return trained
+def registered(trained):
+    """The same with version 1 as it was registered, and nothing fetched; a test may spoil it."""
+    shutil.rmtree(trained.root / ".vitrine/models", ignore_errors=True)
+    version = trained.client.get_model_version(NAME, "1")
+    folder = trained.client.get_logged_model(version.source.removeprefix("models:/")).artifact_location
+    trained.artifacts = Path(folder.removeprefix("file://")) / "model"
+    before = {path: path.read_bytes() for path in trained.artifacts.iterdir()}
+    yield trained
+    trained.client.set_model_version_tag(NAME, "1", CONTENT, version.tags[CONTENT])
+    for path in trained.artifacts.iterdir():
+        path.unlink()
+    for path, content in before.items():
+        path.write_bytes(content)
 
 
 def everything(root: Path) -> set[Path]:
@@ -55,69 +63,51 @@ def everything(root: Path) -> set[Path]:
     "tag",
     ["../../../components", "/tmp/x", "", "a" * 63, "A" * 64, "a" * 64 + "\n", "a" * 32 + "/" + "a" * 31],
 )
-def test_a_tag_that_is_not_a_hash_is_refused_before_anything_is_written(served, tag):
-    connect(store_of(served.root)).set_model_version_tag(NAME, "1", CONTENT, tag)
-    before = everything(served.root)
+def test_a_tag_that_is_not_a_hash_is_refused_before_anything_is_written(registered, tag):
+    registered.client.set_model_version_tag(NAME, "1", CONTENT, tag)
+    before = everything(registered.root)
     with pytest.raises(
         ModelFolderError, match=r"vitrine-encoder v1 in MLflow is .*not a SHA-256 of 64 hex digits"
     ):
-        load_path(served.root, "encoder", "champion")
-    assert everything(served.root) == before
-
-
-def test_files_that_are_not_those_registered_are_never_published(served, tmp_path):
-    code = tmp_path / "components"
-    code.mkdir()
-    (code / "evil.py").write_text("print('ran')\n")
-    client = connect(store_of(served.root))
-    version = client.get_model_version_by_alias(NAME, "champion")
-    client.log_model_artifacts(version.source.removeprefix("models:/"), str(code), "model")
-    with pytest.raises(ModelFolderError, match="may not be registered"):
-        load_path(served.root, "encoder", "champion")
-    assert not list((served.root / ".vitrine").rglob("*.py")), "nothing of it stays, not even aside"
-    assert not list((served.root / ".vitrine/models" / NAME).iterdir())
-
-
-def test_a_model_with_other_bytes_is_never_published(served):
-    connect(store_of(served.root)).set_model_version_tag(NAME, "1", CONTENT, "a" * 64)
-    with pytest.raises(ModelFolderError, match="is not the model that was registered"):
-        load_path(served.root, "encoder", "champion")
-    assert not list((served.root / ".vitrine/models" / NAME).iterdir())
-
-
-def test_a_fetched_model_is_checked_and_stored_under_its_hash(served):
-    folder = load_path(served.root, "encoder", "champion")
-    assert folder.parent == served.root / ".vitrine/models" / NAME and len(folder.name) == 64
-    assert (folder / "model.safetensors").read_bytes() == (
-        served.root / MODEL / "model.safetensors"
-    ).read_bytes()
-    assert load_path(served.root, "encoder", "champion") == folder
-    whole = (folder / "model.safetensors").read_bytes()
-    (folder / "model.safetensors").write_bytes(whole[:-1] + b"?")
-    (folder / "config.json").unlink()
-    assert load_path(served.root, "encoder", "champion") == folder, "a damaged download is fetched again"
-    assert (folder / "model.safetensors").read_bytes() == whole and (folder / "config.json").is_file()
+        load_path(registered.root, "encoder", "champion")
+    assert everything(registered.root) == before
 
 
 @pytest.mark.parametrize(
-    "source",
+    ("name", "content", "said"),
     [
-        "/etc",
-        "file:///etc",
-        "runs:/b/x",
-        "models:/m-1/../x",
-        "models:/n/1",
+        ("evil.py", "print('ran')\n", "may not be registered"),
+        ("config.json", '{"tampered": true}', "is not the model that was registered"),
     ],
 )
-def test_a_source_that_is_no_logged_model_is_refused(source):
+def test_files_that_are_not_those_registered_are_never_published(registered, name, content, said):
+    (registered.artifacts / name).write_text(content)
+    before = everything(registered.root)
+    with pytest.raises(ModelFolderError, match=said):
+        load_path(registered.root, "encoder", "champion")
+    assert everything(registered.root) == before, "nothing of it stays, not even aside"
+
+
+def test_a_fetched_model_is_checked_and_stored_under_its_hash(registered):
+    folder = load_path(registered.root, "encoder", "champion")
+    assert folder.parent == registered.root / ".vitrine/models" and len(folder.name) == 64
+    whole = (folder / "model.safetensors").read_bytes()
+    assert whole == (registered.root / MODEL / "model.safetensors").read_bytes()
+    assert load_path(registered.root, "encoder", "champion") == folder
+    (folder / "model.safetensors").write_bytes(whole[:-1] + b"?")
+    (folder / "config.json").unlink()
+    assert load_path(registered.root, "encoder", "champion") == folder, "a damaged copy is fetched again"
+    assert (folder / "model.safetensors").read_bytes() == whole and (folder / "config.json").is_file()
+
+
+@pytest.mark.parametrize("source", ["/etc", "file:///etc", "runs:/b/x", "models:/m-1/../x", "models:/n/1"])
+def test_a_source_that_is_no_logged_model_is_refused(registered, monkeypatch, source):
+    from mlflow.tracking import MlflowClient
+
+    version = SimpleNamespace(version="1", tags={CONTENT: "a" * 64}, source=source)
+    monkeypatch.setattr(MlflowClient, "get_model_version_by_alias", lambda *_: version)
     with pytest.raises(ModelFolderError, match="not a logged model"):
-        fetch._model_id("encoder v1", SimpleNamespace(source=source))
-
-
-@pytest.mark.parametrize("name", ["..", ".", "../x", "a/b", ".hidden", ""])
-def test_any_model_name_becomes_one_folder_name(name):
-    assert "/" not in fetch._folder_name(name) and not fetch._folder_name(name).startswith(".")
-    assert fetch._folder_name("vitrine-encoder 2") == "vitrine-encoder 2"
+        load_path(registered.root, "encoder", "champion")
 
 
 def test_paths_of_lock_entries_from_mlflow_cannot_leave_the_workspace(bare, tmp_path):

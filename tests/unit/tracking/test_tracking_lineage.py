@@ -26,8 +26,15 @@ def text_of(found):
     return console.export_text()
 
 
-def test_stage_is_traced_through_hashes_to_its_source(workspace):
-    ids = run_ids(workspace, records=workspace.pipeline(parent="p1"))
+@pytest.fixture(scope="module")
+def done(new_workspace):
+    """A published workspace, and the run of each stage."""
+    workspace = new_workspace()
+    return workspace, run_ids(workspace, records=workspace.pipeline(parent="p1"))
+
+
+def test_stage_is_traced_through_hashes_to_its_source(done):
+    workspace, ids = done
     found = lineage(workspace.root, ids["encoder_eval"][:12])
     assert set(found.nodes) == set(ids.values())
     evaluation = found.nodes[ids["encoder_eval"]]
@@ -37,9 +44,8 @@ def test_stage_is_traced_through_hashes_to_its_source(workspace):
     }
     assert found.nodes[ids["catalog"]].inputs == []
     assert evaluation.commit == workspace.git("rev-parse", "HEAD")
-    assert (
-        found.nodes[ids["encoder"]].outputs["models/encoder"] == workspace.lock["encoder"]["outs"][0]["md5"]
-    )
+    made = found.nodes[ids["encoder"]].outputs
+    assert made["models/encoder"] == workspace.lock["encoder"]["outs"][0]["md5"]
 
 
 def test_input_is_traced_to_the_run_that_made_these_bytes_not_to_the_newest(workspace):
@@ -47,16 +53,12 @@ def test_input_is_traced_to_the_run_that_made_these_bytes_not_to_the_newest(work
     second = run_ids(workspace, records=workspace.pipeline(parent="p2", seed=1))
     assert set(lineage(workspace.root, first["encoder_eval"]).nodes) == set(first.values())
     assert set(lineage(workspace.root, second["encoder_eval"]).nodes) == set(second.values())
-
-
-def test_cached_input_is_traced_to_the_earlier_pipeline_run(workspace):
-    first = run_ids(workspace, records=workspace.pipeline(parent="p1"))
+    # and a cached one to an earlier pipeline run
     workspace.write("metrics/encoder.json", {"fine_tuned": {"mrr": {"value": 0.9, "n": 4}}})
-    again = workspace.stage("encoder_eval", ["metrics/encoder.json"], ["models/encoder"], parent="p2")
-    link_cached(workspace.root, "p2", ["catalog", "encoder"])
+    again = workspace.stage("encoder_eval", ["metrics/encoder.json"], ["models/encoder"], parent="p3")
+    link_cached(workspace.root, "p3", ["catalog", "encoder"])
     made = publish(workspace.root).published[again.id]
-    found = lineage(workspace.root, "p2")
-    assert set(found.nodes) == {made, first["encoder"], first["catalog"]}
+    assert set(lineage(workspace.root, "p3").nodes) == {made, second["encoder"], second["catalog"]}
 
 
 def test_folder_of_several_outputs_is_traced_by_its_path(workspace):
@@ -83,8 +85,8 @@ def test_source_that_no_run_made_is_a_leaf(workspace):
     assert "(source)" in text_of(found)
 
 
-def test_tree_shows_each_run_once_and_names_registered_models(workspace):
-    ids = run_ids(workspace, records=workspace.pipeline(parent="p1"))
+def test_tree_shows_each_run_once_and_names_registered_models(done):
+    workspace, ids = done
     register(workspace.root, "encoder", Path("models/encoder"), "challenger")
     found = lineage(workspace.root, "p1")
     assert found.nodes[ids["encoder"]].models == ["vitrine-encoder v1 @challenger"]

@@ -96,9 +96,11 @@ def test_sizes_are_compared_always_and_contents_when_the_lock_is_older(tmp_path)
     (tmp_path / "out").mkdir()
     (tmp_path / "out/a").write_text("one")
     entry = LockEntry(outs=(Output(path="out", md5=tree_md5(tmp_path / "out"), size=3, nfiles=1),))
-    assert disagreement(tmp_path, entry, older=True) == ""
+    (tmp_path / "dvc.lock").write_text("")
+    before, after = 0.0, (tmp_path / "dvc.lock").stat().st_mtime + 1
+    assert disagreement(tmp_path, "make", entry, after) == ""
     (tmp_path / "out/a").write_text("two")
-    assert disagreement(tmp_path, entry, older=False) == ""
-    assert "out" in disagreement(tmp_path, entry, older=True)
+    assert disagreement(tmp_path, "make", entry, before) == ""
+    assert "out" in disagreement(tmp_path, "make", entry, after)
     (tmp_path / "out/a").write_text("longer")
-    assert "out" in disagreement(tmp_path, entry, older=False)
+    assert "out" in disagreement(tmp_path, "make", entry, before)

@@ -203,20 +203,13 @@ def test_files_above_the_limit_stay_with_dvc(workspace, params):
     assert "encoder.json" in names and "encoder.parquet" not in names
 
 
-def test_publishing_twice_changes_nothing(workspace, runs_of):
-    workspace.pipeline()
+def test_published_twice_or_with_lost_marks_there_is_no_second_run(workspace, runs_of):
+    """Marks are lost by a kill after the run is complete and before its mark is written."""
+    workspace.pipeline(parent="p1")
     assert pending(workspace.root)
     first = publish(workspace.root)
-    assert not pending(workspace.root)
-    again = publish(workspace.root)
-    assert len(first.published) == 3 and again.published == {}
-    assert len(runs_of(workspace)) == 5
-
-
-def test_lost_marks_do_not_cause_a_second_run(workspace, runs_of):
-    """A kill after the run is complete and before its mark is written."""
-    workspace.pipeline(parent="p1")
-    first = publish(workspace.root)
+    assert len(first.published) == 3 and not pending(workspace.root)
+    assert publish(workspace.root).published == {}
     for path in (workspace.root / ".vitrine/published").rglob("*.json"):
         path.unlink()
     assert publish(workspace.root).published == first.published
@@ -413,14 +406,6 @@ def test_outside_git_runs_are_recorded_without_a_commit(workspace, runs_of, monk
     workspace.pipeline(parent="p1")
     assert publish(workspace.root).warnings == []
     assert all("vitrine.git_commit" not in run.data.tags for run in runs_of(workspace))
-
-
-def test_given_records_alone_are_published(workspace, runs_of):
-    records = workspace.pipeline(parent="p1")
-    path = workspace.root / f".vitrine/records/encoder/{records['encoder'].id}.json"
-    result = publish(workspace.root, [path])
-    assert list(result.published) == [records["encoder"].id] and result.waiting == 0
-    assert set(by_stage(runs_of(workspace))) == {"encoder"} and pending(workspace.root)
 
 
 def test_record_survives_in_the_run_as_it_was_written(done, runs_of):

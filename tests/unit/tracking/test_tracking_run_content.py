@@ -12,19 +12,25 @@ from hypothesis import strategies as st
 from components.stage.record import Record
 from components.tracking.lineage.revision import Revision
 from components.tracking.params import TrackingParams
-from components.tracking.publish.headline import COLUMNS, figure_rows, logged_table, paired_rows, shown
+from components.tracking.publish.figures import (
+    COLUMNS,
+    CURVE_POINTS,
+    figure_rows,
+    figures,
+    logged_table,
+    paired_rows,
+    shown,
+    thinned,
+)
 from components.tracking.publish.models import line, sparklines
 from components.tracking.publish.pending import Join
 from components.tracking.publish.run_content import (
-    CURVE_POINTS,
     KEY_LENGTH,
     clean_key,
-    figures,
     flattened,
     parameters,
     shortened,
     tags,
-    thinned,
 )
 
 WILD = st.text(min_size=1, max_size=300)
@@ -121,7 +127,7 @@ def test_a_run_shows_at_most_twelve_figures_and_curves_and_no_infinite_one(table
 @given(st.integers(0, 5000))
 def test_thinned_curves_keep_their_ends_and_order(length):
     points = [{"step": float(i), "value": 0.0} for i in range(length)]
-    kept = [p["step"] for p in thinned(points)]
+    kept = [p["step"] for p in thinned(points, CURVE_POINTS)]
     assert len(kept) == min(length, CURVE_POINTS) and kept == sorted(set(kept))
     assert length == 0 or (kept[0], kept[-1]) == (0.0, length - 1.0)
 

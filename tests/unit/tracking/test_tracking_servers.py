@@ -21,8 +21,7 @@ import pytest
 
 from components.tracking.compare.compare import compare
 from components.tracking.publish.publish import pending, publish
-from components.tracking.registry.fetch import load_path
-from components.tracking.registry.registry import promote, register
+from components.tracking.registry.registry import load_path, promote, register
 from components.tracking.store import connect, store_of
 from tests.services import (
     VALUES,

@@ -1,4 +1,4 @@
-"""Which figures of a stage MLflow shows as metrics, at most twelve a run, and the table that holds all."""
+"""The figures of a run: at most twelve as MLflow's metrics, with curves and usage; all of them as a table."""
 
 from __future__ import annotations
 
@@ -6,16 +6,28 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice, zip_longest
-from typing import Any
+from typing import Any, NamedTuple
 
 from components.stage.record import Record
 from components.tracking.params import MOST_FIGURES, Headline, TrackingParams
 
 MOST_CURVES = 6
+CURVE_POINTS = 1000  # per curve; the full curve is a file of the graph
+MOST_SYSTEM, SYSTEM_POINTS = 40, 60  # series of the machine, and points of each; the record has all
 VALIDATION = "validation_"  # what training measured on the validation split; figures of the model, too
 COLUMNS = ("table", "variant", "metric", "value", "low", "high", "n")
 TESTS = ("table", "metric", "a", "b", "difference", "low", "high", "p", "n")
 Tables = Mapping[str, Mapping[str, Any]]  # stem of the metrics file -> its contents
+Points = Sequence[Mapping[str, float]]
+
+
+class Figure(NamedTuple):
+    """One value of one MLflow metric."""
+
+    key: str
+    value: float
+    step: int = 0
+    timestamp: int = 0  # Unix time, milliseconds; 0: that of the figures around it
 
 
 def number(value: object) -> float | None:
@@ -29,6 +41,11 @@ def number(value: object) -> float | None:
     return float(inner)
 
 
+def numbers(values: Mapping[str, object]) -> dict[str, float]:
+    """Those of the values that are numbers."""
+    return {key: found for key, value in values.items() if (found := number(value)) is not None}
+
+
 def headline_of(params: TrackingParams, table: str) -> Headline | None:
     """What is shown of a metrics file; a study's is shown as that of its system."""
     return params.headline.get(table) or params.headline.get(table.removeprefix("study_"))
@@ -36,11 +53,8 @@ def headline_of(params: TrackingParams, table: str) -> Headline | None:
 
 def evaluated(table: Mapping[str, Any], variant: str, headline: Headline) -> dict[str, float]:
     """The headline figures of one variant: metric -> value."""
-    figures = table.get(variant)
-    if not isinstance(figures, Mapping):
-        return {}
-    found = {metric: number(figures.get(metric)) for metric in headline.metrics}
-    return {metric: value for metric, value in found.items() if value is not None}
+    row = table.get(variant)
+    return numbers({m: row.get(m) for m in headline.metrics}) if isinstance(row, Mapping) else {}
 
 
 def shown(record: Record, tables: Tables, params: TrackingParams) -> dict[str, float]:
@@ -50,14 +64,13 @@ def shown(record: Record, tables: Tables, params: TrackingParams) -> dict[str, f
     """
     rest = MOST_FIGURES - min(len(record.curves), MOST_CURVES)
     nested = {name: table for name, table in tables.items() if any(map(_nested, table.values()))}
-    flat = {key: number(value) for table in tables.values() for key, value in table.items()}
-    single = {key: value for key, value in flat.items() if value is not None}
     if nested:
         columns = [_in_order(name, table, params) for name, table in nested.items()]
         alternating = chain.from_iterable(zip_longest(*columns))
         return dict(islice((pair for pair in alternating if pair), rest))
+    single = numbers({key: value for table in tables.values() for key, value in table.items()})
     in_order = sorted(record.metrics, key=lambda name: (not name.startswith(VALIDATION), "." in name))
-    own = {name: record.metrics[name] for name in in_order if number(record.metrics[name]) is not None}
+    own = numbers({name: record.metrics[name] for name in in_order})
     return dict(islice((single or own).items(), rest))
 
 
@@ -67,10 +80,8 @@ def _nested(value: object) -> bool:
 
 def _in_order(name: str, table: Mapping[str, Any], params: TrackingParams) -> Iterator[tuple[str, float]]:
     variants = [key for key, value in table.items() if not key.startswith("_") and _nested(value)]
-    headline = headline_of(params, name)
-    if headline is None:
-        metrics: Sequence[str] = sorted({metric for variant in variants for metric in table[variant]})
-    else:
+    metrics: Sequence[str] = sorted({metric for variant in variants for metric in table[variant]})
+    if headline := headline_of(params, name):
         metrics = headline.metrics
         variants.sort(key=lambda variant: variant != headline.variant)
     for metric in metrics:
@@ -80,15 +91,50 @@ def _in_order(name: str, table: Mapping[str, Any], params: TrackingParams) -> It
                 yield f"{variant}/{metric}", value
 
 
+def figures(record: Record, tables: Tables, params: TrackingParams) -> list[Figure]:
+    """The metrics of the run: a dozen figures and curves, what the execution cost, how busy the machine was.
+
+    The machine's series stand under the names of MLflow's page of system metrics, each at its own times.
+    """
+    cost = {"system/seconds": record.seconds, "system/peak_memory_bytes": float(record.peak_memory_bytes)}
+    found = [Figure(key, value) for key, value in (shown(record, tables, params) | cost).items()]
+    for name, points in islice(record.curves.items(), MOST_CURVES):
+        kept = (p for p in thinned(points, CURVE_POINTS) if {"step", "value"} <= p.keys())
+        found += [Figure(f"curve/{name}", p["value"], int(p["step"])) for p in kept]
+    for name, points in islice(record.system.items(), MOST_SYSTEM):
+        for step, p in enumerate(thinned(points, SYSTEM_POINTS)):
+            if {"seconds", "value"} <= p.keys():
+                at = round((record.started + p["seconds"]) * 1000)
+                found.append(Figure(f"system/{name}", p["value"], step, at))
+    return [figure for figure in found if math.isfinite(figure.value)]  # the record keeps the others
+
+
+def thinned(points: Points, most: int) -> Points:
+    """At most ``most`` points, evenly spread, first and last among them."""
+    last = len(points) - 1
+    return points if last < most else [points[round(i * last / (most - 1))] for i in range(most)]
+
+
+def pipeline_figures(tables: Tables, params: TrackingParams) -> list[Figure]:
+    """What a stage says to its pipeline run: the headline file, or the first figure of each system."""
+    every = {key: value for table in tables.values() for key, value in table.items()}
+    found = numbers({key: value for key, value in every.items() if not isinstance(value, dict)})
+    for name, table in tables.items():
+        if first := params.headline.get(name):
+            own = evaluated(table, first.variant, first)
+            found |= {f"{name}.{metric}": value for metric, value in list(own.items())[:1]}
+    return [Figure(key, value) for key, value in found.items()]
+
+
 def figure_rows(record: Record, tables: Tables) -> list[list[Any]]:
     """All figures: those of the metrics files with their intervals, and what only the record has."""
     rows: list[list[Any]] = []
     known: set[str] = set()
     for name, table in tables.items():
-        for variant, figures in table.items():
+        for variant, row in table.items():
             if variant.startswith("_"):
                 continue
-            for metric, value in (figures if _nested(figures) else {"": figures}).items():
+            for metric, value in (row if _nested(row) else {"": row}).items():
                 known.add(f"{variant}.{metric}".strip("."))
                 interval = value if isinstance(value, Mapping) else {}
                 plain = [number(value), *(number(interval.get(part)) for part in ("low", "high", "n"))]
@@ -100,16 +146,9 @@ def figure_rows(record: Record, tables: Tables) -> list[list[Any]]:
 
 def paired_rows(tables: Tables) -> list[list[Any]]:
     """The paired tests of the metrics files."""
-    return [
-        [name, *(_plain(test.get(column)) for column in TESTS[1:])]
-        for name, table in tables.items()
-        for test in table.get("_tests", ())
-        if isinstance(test, Mapping)
-    ]
-
-
-def _plain(value: object) -> object:
-    return number(value) if isinstance(value, float) else value
+    rows = [(name, test) for name, table in tables.items() for test in table.get("_tests", ())]
+    held = [[name, *map(test.get, TESTS[1:])] for name, test in rows if isinstance(test, Mapping)]
+    return [[number(cell) if isinstance(cell, float) else cell for cell in row] for row in held]
 
 
 def logged_table(columns: Iterable[str], rows: Sequence[Sequence[Any]]) -> str:
