@@ -5,17 +5,20 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from unicodedata import normalize
 
+from components.catalog.format.errors import ImageError
+from components.catalog.format.images import decode_image
+from components.encoder.model.features.pixels import LIMITS
 from components.encoder.search.conditions import conditions
 from components.fusion.answer.answer import PLAIN, AnswerChoice, check_towers, read_answer
 from components.fusion.model.data.product_text import plain
 from components.fusion.model.errors import FusionConfigurationError, FusionDataError
 from components.fusion.model.params import FusionParams, SearchParams
 from components.retrieval.hits import print_hits
-from components.search.products import SearchResult, by_words
+from components.search.products import SearchResult, by_words, fulfilling
 from components.search.question import Question, read_parts
 from components.stage.arguments import Parser, composed
 from components.stage.files.printable import printable
@@ -49,6 +52,22 @@ def _question(arguments: argparse.Namespace) -> Question:
     if parts and (not text or image is None):
         raise FusionConfigurationError("--weights needs both: a text and --image.")
     return Question(text, image, arguments.k, where, parts)
+
+
+def _check_picture(file: Path) -> None:
+    """Look at a picture before any model is opened for it.
+
+    Raises:
+        FusionDataError: it cannot be read, or decoded within the limits; names the file.
+    """
+    try:
+        too_large = file.stat().st_size > LIMITS.max_bytes
+        decode_image(b"" if too_large else file.read_bytes(), LIMITS, target_px=1)
+    except OSError as error:
+        raise FusionDataError(f"{file} cannot be read: {error.strerror}.") from None
+    except ImageError as error:
+        why = f"has over {LIMITS.max_bytes:,} bytes; give a smaller one" if too_large else error
+        raise FusionDataError(f"The picture {file} {why}.") from None
 
 
 def chosen_system(asked_for: str | None, question: Question, answer: AnswerChoice | None) -> str:
@@ -97,13 +116,16 @@ def why(asked_for: str | None, system: str, question: Question, answer: AnswerCh
         return f"{system} answers by default: {answer.queries:,} validation queries are too few to choose."
     others = {name: value for name, value in answer.ndcg_at_10.items() if name != system}
     next_best = max(others, key=lambda name: others[name], default=None)
-    then = f" (then {next_best}, {others[next_best]:.3f})" if next_best else ""
-    figure = f"{answer.ndcg_at_10[system]:.3f}{then}"
-    return f"{system} answers: best on {answer.queries:,} validation queries, nDCG@10 {figure}."
+    figure = f"{answer.ndcg_at_10[system]:.3f}"
+    near = f"{others[next_best]:.3f}" if next_best else ""
+    then = f" (then {next_best}, {near})" if near else ""
+    then = f", as {next_best}" if near == figure else then
+    return f"{system} answers: best on {answer.queries:,} validation queries, nDCG@10 {figure}{then}."
 
 
-def _not_known(words: Sequence[str]) -> str:
-    return f"No product's text has: {printable(', '.join(words))}." if words else ""
+def _not_known(words: Mapping[str, str]) -> str:
+    told = [f"{word} (did you mean {near}?)" if near else word for word, near in words.items()]
+    return f"No product's text has: {printable(', '.join(told))}." if told else ""
 
 
 def no_match(near: float | None, answer: AnswerChoice | None) -> str:
@@ -114,9 +136,9 @@ def no_match(near: float | None, answer: AnswerChoice | None) -> str:
     # as many decimals as tell the two apart: 0.82 beside 0.82 would explain nothing
     digits = next((n for n in range(2, 9) if f"{near:.{n}f}" != f"{floor.score:.{n}f}"), 9)
     return (
-        f"No good match: the nearest text of all products is {near:.{digits}f} near. Of the validation "
-        f"queries with an answer {floor.warned:.0%} stay below {floor.score:.{digits}f}; "
-        f"without one, {floor.caught:.0%}."
+        f"No good match: the text of the nearest product has a similarity of {near:.{digits}f} with the "
+        f"query. Below {floor.score:.{digits}f} are {floor.warned:.0%} of the validation queries that have "
+        f"an answer, and {floor.caught:.0%} of those that have none."
     )
 
 
@@ -155,7 +177,11 @@ def main(argv: list[str]) -> int:
 
 
 def _find(question: Question, system: str, answer: AnswerChoice | None, paths: Paths) -> SearchResult:
-    """Ask one system; nothing is imported that it does not need."""
+    """Ask one system; nothing is imported that it does not need, no model opened for what cannot be asked."""
+    if question.image is not None:
+        _check_picture(question.image)
+    if question.where and paths.catalogue.is_dir():
+        fulfilling(paths.catalogue, question.where)
     if system == "encoder":
         from components.encoder.search.search import search as by_encoder
 

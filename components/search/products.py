@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +29,8 @@ from components.retrieval.hits import Hit
 from components.retrieval.ranking import top_k
 from components.search.question import Question
 
+SIMILAR = 0.8  # two words: one letter of six is wrong
+MOST_TYPOS = 5  # words of a query that a similar one is looked for: each is held against every known word
 SURE = 0.5  # a type below it is less likely than that it is another, or none
 Row = Mapping[str, Any]
 Flags = npt.NDArray[np.bool_]
@@ -39,14 +42,15 @@ class SearchResult:
 
     Attributes:
         ranked_by: a sentence that says by what. near: cosine of the query and the nearest product text; None
-        where nobody has asked the texts. unknown: words of the query that no product's text has. remark: on
-        the query's type; may be empty. fits: whether a type of the catalogue clearly fits the query.
+        where nobody has asked the texts. unknown: words of the query that no product's text has, each with
+        the most similar that one has, or "". remark: on the query's type; may be empty. fits: whether a type
+        of the catalogue clearly fits the query.
     """
 
     hits: list[Hit]
     ranked_by: str
     near: float | None = None
-    unknown: tuple[str, ...] = ()
+    unknown: Mapping[str, str] = field(default_factory=dict)
     remark: str = ""
     fits: bool = False
 
@@ -69,7 +73,16 @@ def fulfilling(catalogue: Path, where: Sequence[Condition]) -> Flags:
     return products_fulfilling(pa.concat_tables(tables), where)
 
 
-def word_index(catalogue: Path, fields: Sequence[FieldName], params: Bm25Params) -> Bm25:
+class WordIndex(Bm25):
+    """The index that BM25 ranks by; it also tells its words."""
+
+    @property
+    def words(self) -> list[str]:
+        """Every word that some product's text has."""
+        return list(self._index.vocab_dict)
+
+
+def word_index(catalogue: Path, fields: Sequence[FieldName], params: Bm25Params) -> WordIndex:
     """The index of all products' words.
 
     Raises:
@@ -78,7 +91,7 @@ def word_index(catalogue: Path, fields: Sequence[FieldName], params: Bm25Params)
     texts = [" ".join(field_text(row, name) for name in fields) for row in catalogue_rows(catalogue)]
     if not texts:
         raise FusionDataError(f"{catalogue} has no product to search.")
-    return Bm25(texts, params)
+    return WordIndex(texts, params)
 
 
 def hits_of(catalogue: Path, places: npt.NDArray[np.int64], scores: npt.NDArray[np.float32]) -> list[Hit]:
@@ -93,9 +106,15 @@ def hits_of(catalogue: Path, places: npt.NDArray[np.int64], scores: npt.NDArray[
     return found
 
 
-def unknown_words(index: Bm25, text: str) -> tuple[str, ...]:
-    """Words of a text that no product's text has: a typo, or something that the shop does not sell."""
-    return tuple(word for word in words(text) if not index.known_share([word])[0])
+def unknown_words(index: WordIndex, text: str) -> dict[str, str]:
+    """Words of a text that no product's text has: a typo, or something that the shop does not sell.
+
+    Each with the most similar word that one has, or "" where none is.
+    """
+    unknown = [word for word in words(text) if not index.known_share([word])[0]]
+    known = index.words if unknown else []
+    near = ((word, get_close_matches(word, known, n=1, cutoff=SIMILAR)) for word in unknown[:MOST_TYPOS])
+    return dict.fromkeys(unknown, "") | {word: found[0] for word, found in near if found}
 
 
 def ranked(question: Question, catalogue: Path, scores: Scores, seen: Flags, by: str) -> SearchResult:

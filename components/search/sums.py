@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -80,13 +81,13 @@ def by_sum(question: Question, shop: AnswerSources, answer: AnswerChoice | None,
     near: float | None = None
     likeliest: Likeliest | None = None
     asked: QueryInputs | None = None
-    unknown: tuple[str, ...] = ()
+    unknown: dict[str, str] = {}
     if question.text:
         index = word_index(shop.catalogue, shop.fusion.text.fields, shop.fusion.bm25)
         unknown, text = unknown_words(index, question.text), question.text
         if question.image is not None:
             text = _known(text, unknown)
-            unknown = tuple(word for word in unknown if word not in JOINING)
+            unknown = {word: near for word, near in unknown.items() if word not in JOINING}
         asked = QueryInputs.of(towers.queries([text]), [text], index)
     if question.image is not None:
         picture = query_vector(BatchEncoder(loaded.encoder, 1, "fp32"), "", question.image)
@@ -103,7 +104,7 @@ def by_sum(question: Question, shop: AnswerSources, answer: AnswerChoice | None,
     return replace(found, near=near, unknown=unknown, remark=no_type(likeliest), fits=fits(likeliest))
 
 
-def _known(text: str, unknown: tuple[str, ...]) -> str:
+def _known(text: str, unknown: Mapping[str, str]) -> str:
     """A picture's text without words that no product has ("but"): they would count against the others."""
     return " ".join(word for word in words(text) if word not in unknown) or text
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from components.encoder.model.features.pixels import LIMITS
 from components.encoder.model.features.vector_cache import Vectors
 from components.encoder.model.towers.files import load_encoder
 from components.encoder.search.conditions import Condition, fulfilling
+from components.retrieval.errors import RetrievalDataError
 from components.retrieval.hits import Hit
 from components.retrieval.index import ProductIndex, load_index
 from components.stage.paths import Paths
@@ -87,6 +89,10 @@ def similar(product_id: str, k: int, where: Sequence[Condition], paths: Paths = 
         FilterError: ``where`` asks for what no product has.
     """
     found = load_index(paths.index)
-    row = found.row_of(product_id)
+    try:
+        row = found.row_of(product_id)
+    except RetrievalDataError as error:
+        near = get_close_matches(product_id, found.products["product_id"].to_pylist(), n=1)
+        raise RetrievalDataError(f"{error} Did you mean '{near[0]}'?") if near else error from None
     vector = found.vector(row)[None]
     return _hits(found, *found.search(vector, k + 1, _allowed(found, where)), leave_out=row)[:k]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.stage.arguments import Parser, composed
-from components.stage.errors import VitrineError
+from components.stage.errors import ConfigurationError, VitrineError
 from components.stage.files.printable import printable
 from components.stage.files.publish import write_text
 from components.stage.frame import explain
@@ -56,6 +56,8 @@ def at_point(params: DescribeParams, precision: float | None, completion: float 
     """
     if precision is None and completion is None:
         return params
+    if precision is not None and completion is not None:
+        raise ConfigurationError("Give --precision or --completion, not both.")
     asked = {"precision": precision, "completion": completion}
     return validate(type(params), params.model_dump() | asked, "the command line")
 
@@ -75,6 +77,15 @@ def nothing_stated(described: Sequence[Described], params: DescribeParams) -> st
         f"No value was sure enough to be stated (asked for: {now}). Ask for less with --precision 0.6, "
         "or for the surest values of a share of the fields with --completion 0.5."
     )
+
+
+def unlike_training(described: Sequence[Described]) -> str:
+    """How many photos nothing is stated of because the model knows nothing like them; empty for none."""
+    unlike = sum(bool(each.stated and each.stated.unlike) for each in described)
+    if not unlike:
+        return ""
+    which = "This photo is" if len(described) == 1 else f"{unlike:,} of {len(described):,} photos are"
+    return f"{which} unlike every picture that the model has learned from, so nothing is stated."
 
 
 def _describe(asked: argparse.Namespace) -> int:
@@ -103,7 +114,7 @@ def _describe(asked: argparse.Namespace) -> int:
     described = describe(photos, asked.category, folder, schema, params)
     point = about_point(read_certainty(folder), params.precision, params.completion)
     print(point, file=sys.stderr)
-    if hint := nothing_stated(described, params):
+    for hint in filter(None, (unlike_training(described), nothing_stated(described, params))):
         print(hint, file=sys.stderr)
     if asked.photo.is_file():
         if described[0].problem:

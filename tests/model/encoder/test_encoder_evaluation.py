@@ -158,6 +158,8 @@ def test_search_and_similar_answer_without_the_graph(trained: Path, tmp_path: Pa
     assert [h["rank"] for h in hits] == [1, 2, 3, 4, 5]
     like = json.loads(search(bare, "similar", hits[0]["product_id"], "--k", "3", "--json").stdout)
     assert len(like) == 3 and hits[0]["product_id"] not in {h["product_id"] for h in like}
+    misspelt = search(bare, "similar", f"{hits[0]['product_id']}x").stderr
+    assert f"Did you mean '{hits[0]['product_id']}'?" in misspelt
 
 
 def test_a_text_is_answered_with_hubs_held_back_and_a_product_without(trained: Path) -> None:

@@ -141,6 +141,8 @@ def test_who_answers_is_told_with_one_candidate_and_with_few_queries() -> None:
         return why(None, "bm25", Question("mug"), AnswerChoice.model_validate(GOOD | changed))
 
     assert told() == "bm25 answers: best on 100 validation queries, nDCG@10 0.500."
+    assert told(ndcg_at_10={"bm25": 0.5, "hybrid": 0.4}).endswith("nDCG@10 0.500 (then hybrid, 0.400).")
+    assert told(ndcg_at_10={"bm25": 0.5, "hybrid": 0.5}).endswith("nDCG@10 0.500, as hybrid.")
     assert told(queries=3, ndcg_at_10={}).startswith("bm25 answers by default: 3 validation queries")
 
 
@@ -179,16 +181,22 @@ def test_the_floor_is_of_all_products_as_a_search_sees_them(
 def test_a_best_answer_below_the_floor_is_no_good_match() -> None:
     floor = Floor(score=0.5, warned=0.05, caught=0.9, queries=100)
     answer = AnswerChoice.model_validate(GOOD | {"floor": floor})
-    assert no_match(0.49, answer).startswith("No good match: the nearest text of all products is 0.49 near.")
-    assert "without one, 90%" in no_match(0.49, answer)
+    assert no_match(0.49, answer) == (
+        "No good match: the text of the nearest product has a similarity of 0.49 with the query. Below 0.50 "
+        "are 5% of the validation queries that have an answer, and 90% of those that have none."
+    )
     assert not no_match(0.5, answer) and not no_match(None, answer) and not no_match(0.1, None)
     near = no_match(0.49996, answer)
-    assert "is 0.49996 near" in near and "stay below 0.50000;" in near, "the figures explain the warning"
+    assert "of 0.49996 with" in near and "Below 0.50000 are" in near, "the figures explain the warning"
     far = SearchResult([], "", near=0.49)
     assert len(warnings(far, answer)) == 1
     assert not warnings(replace(far, fits=True), answer), "a type fits, and every word is known"
-    told = warnings(replace(far, fits=True, unknown=("curtain",)), answer)
-    assert len(told) == 2 and "curtain" in told[0] and told[1].startswith("No good match")
+    told = warnings(replace(far, fits=True, unknown={"curtain": "certain"}), answer)
+    assert (
+        len(told) == 2
+        and told[0] == "No product's text has: curtain (did you mean certain?)."
+        and told[1].startswith("No good match")
+    )
 
 
 def test_a_query_that_no_type_fits_is_told_and_one_that_a_type_fits_is_not() -> None:

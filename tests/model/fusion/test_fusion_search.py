@@ -149,8 +149,24 @@ def test_words_that_no_product_has_are_told(
         assert main(["red curtain \x1b[31m", "--system", system]) == 0
         told = capfd.readouterr().err
         assert "No product's text has: curtain" in told and "\x1b" not in told
+    assert main(["red mugg", "--system=bm25"]) == 0
+    assert capfd.readouterr().err == "No product's text has: mugg (did you mean mug?).\n"
     assert main(["red mug"]) == 0
     assert not capfd.readouterr().err
+
+
+def test_a_picture_that_is_none_and_an_impossible_condition_are_told_before_a_model_is_opened(
+    own: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(own)
+    monkeypatch.setattr("components.search.sums.load_towers", None)
+    monkeypatch.setattr("components.search.search.load_towers", None)
+    for name, content, told in (("scan.jpg", b"%PDF-1.4", "not a JPEG"), ("none.png", b"", "is empty")):
+        (own / name).write_bytes(content)
+        assert main(["--image", name]) == 4
+        assert f"error: The picture {name} " in (said := capfd.readouterr().err) and told in said
+    assert main(["mug", "--where=colour=nocolour"]) == 2
+    assert "No product has colour 'nocolour'" in capfd.readouterr().err
 
 
 def test_the_type_of_a_query_is_inferred_and_told_where_none_fits(
@@ -184,7 +200,7 @@ def test_unknown_words_and_nearness_do_not_depend_on_conditions(root: Path, shop
         search(model, "red curtain", 3, where, shop / "data/checked")
         for where in (conditions(asked) for asked in ([], ["product_type=lamp"], NOTHING))
     ]
-    assert not found[2].hits and {one.unknown for one in found} == {("curtain",)}
+    assert not found[2].hits and all(one.unknown == {"curtain": ""} for one in found)
     assert len({one.near for one in found}) == 1
 
 

@@ -104,10 +104,13 @@ def test_a_photo_becomes_a_listing(
         )
         assert set(shown["not_visible"]) <= {"type", "brand", "colour", "size_cm"}
     assert described(shop, monkeypatch, str(tmp_path / "noise.png"), "--completion", "1") == 0
-    shown = json.loads(capsys.readouterr().out)
+    printed = capsys.readouterr()
+    shown = json.loads(printed.out)
     assert shown["unlike_training"] and not shown["listing"]["attributes"]
+    assert "This photo is unlike every picture that the model has learned from" in printed.err
     assert described(shop, monkeypatch, str(tmp_path / "a.png"), "--precision", "2") == 2
     assert described(shop, monkeypatch, "a.png", "--precision", "1", "--completion", "1") == 2
+    assert capsys.readouterr().err.endswith("error: Give --precision or --completion, not both.\n")
 
 
 def test_without_a_catalogue_the_missing_schema_is_named(
