@@ -31,7 +31,7 @@ demo: env  ## the whole graph on the synthetic shop, results on the terminal
 study: env  ## ablations, extra rows and further seeds, after the demo (results in metrics/study_*.json)
 	$(BIN)/vitrine run study
 
-test: env  ## the default test suite (about eleven minutes on two cores)
+test: env  ## the default test suite (about eight minutes on two cores)
 	$(PYTEST) -m "not slow"
 
 test-all: env  ## kills, services and other long tests too
