@@ -237,6 +237,8 @@ def promote(root: Path, name: str, version: str, alias: str, *, force: bool = Fa
     client = connect(store_of(root.resolve()))
     name = existing_name(client, root.resolve(), name)
     with registry_call(f"{name} {version} was not promoted"):
+        if not client.search_registered_models(_named(name)):
+            raise UnknownReferenceError(f"No model {name} is registered: `vitrine register` makes versions.")
         if not version.isdigit():
             version = str(client.get_model_version_by_alias(name, version).version)
         offered = client.get_model_version(name, version).tags.get(CATALOGUE, "")

@@ -116,6 +116,8 @@ def test_unknown_names_are_refused_by_name(trained):
     ):
         with pytest.raises(UnknownReferenceError):
             call(trained.root)
+    with pytest.raises(UnknownReferenceError, match="`vitrine register` makes versions"):
+        promote(trained.root, "nothing", "1", "champion")
 
 
 def model(tmp_path: Path) -> Path:
