@@ -57,23 +57,21 @@ def main() -> None:
     rows = torch.rand(64, 3, params.image_px, params.image_px)
     pictures = rows.contiguous(memory_format=torch.channels_last)
 
-    def tower() -> nn.Module:
-        return copy.deepcopy(visual).train()
-
+    towers = [copy.deepcopy(visual).train() for _ in range(4 + arguments.compile)]
     cases: dict[str, Callable[[], float]] = {}
     for name, network, batch in (
-        ("whole tower, channels last (what training does)", tower(), pictures),
-        ("planes in memory", tower().to(memory_format=torch.contiguous_format), rows),
-        ("statistics of batch normalisation fixed", tower().eval(), pictures),
-        ("no batch normalisation at all (a bound)", without_batch_norm(tower()), pictures),
+        ("whole tower, channels last (what training does)", towers[0], pictures),
+        ("planes in memory", towers[1].to(memory_format=torch.contiguous_format), rows),
+        ("statistics of batch normalisation fixed", towers[2].eval(), pictures),
+        ("no batch normalisation at all (a bound)", without_batch_norm(towers[3]), pictures),
         ("last three blocks tuned alone", last_blocks, pictures),
-        *([("torch.compile", torch.compile(tower()), pictures)] if arguments.compile else []),
+        *([("torch.compile", torch.compile(towers[4]), pictures)] if arguments.compile else []),
     ):
         cases[name] = partial(seconds, network, batch)
         print(f"first step {cases[name]():6.2f} s  {name}", flush=True)
-    times = {name: [step() for _ in range(arguments.runs)] for name, step in cases.items()}
-    for name, measured in times.items():
-        print(f"{statistics.median(measured):6.2f} s  {name}")
+    rounds = [{name: step() for name, step in cases.items()} for _ in range(arguments.runs)]
+    for name in cases:
+        print(f"{statistics.median(measured[name] for measured in rounds):6.2f} s  {name}")
 
 
 if __name__ == "__main__":
