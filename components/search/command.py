@@ -114,13 +114,15 @@ def why(asked_for: str | None, system: str, question: Question, answer: AnswerCh
         return "hybrid_image answers: it can be asked with a picture."
     if not answer.chosen:
         return f"{system} answers by default: {answer.queries:,} validation queries are too few to choose."
-    others = {name: value for name, value in answer.ndcg_at_10.items() if name != system}
-    next_best = max(others, key=lambda name: others[name], default=None)
-    figure = f"{answer.ndcg_at_10[system]:.3f}"
-    near = f"{others[next_best]:.3f}" if next_best else ""
-    then = f" (then {next_best}, {near})" if near else ""
-    then = f", as {next_best}" if near == figure else then
-    return f"{system} answers: best on {answer.queries:,} validation queries, nDCG@10 {figure}{then}."
+    figures = {name: f"{answer.ndcg_at_10[name]:.3f}" for name in answer.best()}
+    if fewer := answer.text_missing_ndcg_at_10:
+        figures = {name: f"{figure} and {fewer[name]:.3f}" for name, figure in figures.items()}
+    near = next((name for name in figures if name != system), None)
+    then = f" (then {near}, {figures[near]})" if near else ""
+    then = f", as {near}" if near and figures[near] == figures[system] else then
+    how = ", as products are and with texts missing: " if fewer else ", "
+    best = f"{system} answers: best on {answer.queries:,} validation queries"
+    return f"{best}{how}nDCG@10 {figures[system]}{then}."
 
 
 def _not_known(words: Mapping[str, str]) -> str:

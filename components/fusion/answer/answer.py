@@ -70,6 +70,7 @@ class AnswerChoice(Params):
         system: ``bm25``, ``hybrid``, ``hybrid_image``, ``hybrid_image_type`` or a network.
         towers_sha256: of the towers that it was found with; those of another run have other scores.
         ndcg_at_10: of every candidate on the validation queries; a gate's by cross-validation.
+        text_missing_ndcg_at_10: the same where a share of the products has lost its texts.
         queries: how many those were.
         hybrid_image: weights of BM25, text and picture.
         type_weight: of a type's log-probability beside them, in ``hybrid_image_type``.
@@ -81,6 +82,7 @@ class AnswerChoice(Params):
     system: System
     towers_sha256: str
     ndcg_at_10: dict[System, FiniteFloat]
+    text_missing_ndcg_at_10: dict[System, FiniteFloat] = Field(default_factory=dict)
     queries: NonNegativeInt
     hybrid_image: tuple[Share, Share, Share]
     type_weight: NonNegativeFloat = 0.0
@@ -93,12 +95,19 @@ class AnswerChoice(Params):
         _sum_to_one(*self.hybrid_image)
         if self.chosen and self.system not in self.ndcg_at_10:
             raise ValueError(f"ndcg_at_10 has no figure of '{self.system}'")
+        if self.text_missing_ndcg_at_10 and self.text_missing_ndcg_at_10.keys() != self.ndcg_at_10.keys():
+            raise ValueError("text_missing_ndcg_at_10 names other systems than ndcg_at_10")
         return self
 
     @property
     def chosen(self) -> bool:
         """Whether there were enough queries to choose the system; else it answers by default."""
         return self.queries >= FEWEST
+
+    def best(self) -> list[System]:
+        """All candidates, the highest sum of both figures first; of equals the default, then the simplest."""
+        both = {n: plain + self.text_missing_ndcg_at_10.get(n, 0) for n, plain in self.ndcg_at_10.items()}
+        return sorted(both, key=lambda name: (-both[name], name != BY_DEFAULT))
 
 
 def write_answer(answer: AnswerChoice, models: Path) -> Path:

@@ -14,19 +14,11 @@ from components.catalog.format.schema import read_schema
 from components.encoder.model.features.held_out import query_task
 from components.encoder.model.features.pixels import shard_paths
 from components.encoder.model.features.query_types import QueryTypes
-from components.fusion.answer.answer import BY_DEFAULT, FEWEST, AnswerChoice, Floor, Parts
+from components.fusion.answer.answer import BY_DEFAULT, FEWEST, PLAIN, AnswerChoice, Floor, Parts
 from components.fusion.answer.composed import BARRED, composed_queries, composed_scores
-from components.fusion.evaluate.held_out import HeldOutQueries, Settings
-from components.fusion.evaluate.scorers import TunedBaselines
-from components.fusion.model.baselines import (
-    Questions,
-    hybrid_scores,
-    hybrid_sources,
-    mean_ndcg,
-    simplex,
-    weighted_sum,
-    with_types,
-)
+from components.fusion.evaluate.held_out import HeldOutQueries, Settings, without_texts
+from components.fusion.evaluate.scorers import TunedBaselines, network_scorer, plain_scorers
+from components.fusion.model.baselines import Questions, mean_ndcg, simplex, weighted_sum
 from components.fusion.model.networks.files import TrainedNetwork
 from components.fusion.model.towers.towers import Items
 from components.retrieval.metrics import Qrels
@@ -44,10 +36,10 @@ def choose(
     types: QueryTypes,
     found: TunedBaselines,
 ) -> AnswerChoice:
-    """The best on validation; of equals what reads all that a product has. Too few queries choose nothing.
+    """The best on validation, as its products are and with a share of their texts taken away.
 
-    Queries derived from a table are words of its titles: where keyword search alone finds them all, they do
-    not say how it answers other words.
+    Queries derived from a table are words of its titles: keyword search finds them all in a small catalogue,
+    where shoppers use other words. Without those texts a system has to know the product.
 
     Args:
         types: tell the type of a query. found: weights of the rows that train nothing, from the same split.
@@ -55,24 +47,20 @@ def choose(
     items, towers, catalogue = validation.items, validation.questions.towers, settings.catalogue
     # A product of any relevance answers here, whatever counts as a hit in the table.
     task = query_task(catalogue, "validation", items.product_ids, 1)
-    questions, weights = Questions(task, towers, settings.fusion), found.hybrid_image
-    asked, qrels = questions.asked(items), task.qrels
-    lexical, text, image = weights
-    plain = weighted_sum(hybrid_sources(asked, items), weights)
-    figures = {
-        "bm25": mean_ndcg(asked.lexical, qrels),
-        "hybrid": mean_ndcg(hybrid_scores(asked, items), qrels),
-        "hybrid_image": mean_ndcg(plain, qrels),
-        "hybrid_image_type": mean_ndcg(
-            with_types(plain, questions.types(types, items), found.type_weight), qrels
-        ),
-    }
+    questions = Questions(task, towers, settings.fusion)
+    plain = plain_scorers(questions, types, found)
+    scorers = {name: plain[name] for name in PLAIN}
+    scorers |= {name: network_scorer(questions, network) for name, network in networks.items()}
+    figures = {name: mean_ndcg(scores(items), task.qrels) for name, scores in scorers.items()}
     figures |= {name: n.validation for name, n in networks.items() if n.validation is not None}
-    parts, parts_ndcg = _parts(questions, items, catalogue, weights)
-    return AnswerChoice(
-        system=best_of(figures) if len(task.texts) >= FEWEST else BY_DEFAULT,
+    fewer = without_texts(items, settings.params.missing_share, settings.params.seed)
+    lexical, text, image = found.hybrid_image
+    parts, parts_ndcg = _parts(questions, items, catalogue, found.hybrid_image)
+    answer = AnswerChoice(
+        system=BY_DEFAULT,
         towers_sha256=towers.model.model_sha256,
         ndcg_at_10=figures,
+        text_missing_ndcg_at_10={name: mean_ndcg(of(fewer), task.qrels) for name, of in scorers.items()},
         queries=len(task.texts),
         hybrid_image=(lexical, text, image),
         type_weight=found.type_weight,
@@ -80,11 +68,7 @@ def choose(
         parts_ndcg_at_10=parts_ndcg,
         floor=_floor(questions, items, catalogue),
     )
-
-
-def best_of(found: Mapping[str, float]) -> str:
-    """The system with the highest figure; ``BY_DEFAULT`` where it is one of several, else the first."""
-    return max(found, key=lambda name: (found[name], name == BY_DEFAULT))
+    return answer.model_copy(update={"system": answer.best()[0]}) if answer.chosen else answer
 
 
 def _parts(

@@ -86,13 +86,11 @@ def test_the_best_of_validation_answers(trained: Path) -> None:
     assert (
         sum(answer.hybrid_image) == pytest.approx(1) == pytest.approx(answer.parts.text + answer.parts.image)
     )
+    assert set(answer.text_missing_ndcg_at_10) == set(answer.ndcg_at_10)
+    assert (
+        answer.text_missing_ndcg_at_10["bm25"] < answer.ndcg_at_10["bm25"]
+    )  # words that are gone find nothing
     assert answer.floor is None  # eight queries say nothing about it
-
-
-def test_of_equals_the_one_answers_that_reads_all_of_a_product() -> None:
-    assert choose.best_of({"bm25": 1.0, "hybrid_image": 1.0, "moe_bilinear": 1.0}) == "hybrid_image"
-    assert choose.best_of({"bm25": 0.9, "hybrid_image": 0.8, "moe_bilinear": 0.9}) == "bm25"
-    assert choose.best_of({"bm25": 0.9, "hybrid_image": 0.9, "moe_bilinear": 0.95}) == "moe_bilinear"
 
 
 GOOD: dict[str, object] = {
@@ -108,6 +106,7 @@ GOOD: dict[str, object] = {
         {"system": "../../x", "ndcg_at_10": {"../../x": 0.5}},
         {"ndcg_at_10": {"bm25": 0.5, "../../x": 0.5}},
         {"ndcg_at_10": {"bm25": float("nan")}},
+        {"text_missing_ndcg_at_10": {"hybrid": 0.5}},
         {"hybrid_image": [1, 1, 0]},
         {"hybrid_image": [2, -1, 0]},
         {"type_weight": -1},
@@ -128,6 +127,17 @@ def test_where_fusion_was_left_out_there_is_no_answer(tmp_path: Path) -> None:
     assert read_answer(tmp_path) is None
 
 
+def test_of_equals_the_one_answers_that_needs_fewer_texts() -> None:
+    def best(plain: dict[str, float], fewer: dict[str, float]) -> str:
+        told = GOOD | {"ndcg_at_10": plain, "text_missing_ndcg_at_10": fewer, "system": "hybrid_image"}
+        return AnswerChoice.model_validate(told).best()[0]
+
+    perfect = {"bm25": 1.0, "hybrid_image": 1.0, "moe_bilinear": 1.0}
+    assert best(perfect, {"bm25": 0.6, "hybrid_image": 0.7, "moe_bilinear": 0.8}) == "moe_bilinear"
+    assert best(perfect, {}) == "hybrid_image"  # which reads all that a product has
+    assert best({"bm25": 0.9, "hybrid_image": 0.8, "moe_bilinear": 0.9}, {}) == "bm25"  # the simplest
+
+
 def test_an_answer_of_other_towers_is_refused() -> None:
     answer = AnswerChoice.model_validate(GOOD)
     check_towers(answer, "t")
@@ -143,6 +153,8 @@ def test_who_answers_is_told_with_one_candidate_and_with_few_queries() -> None:
     assert told() == "bm25 answers: best on 100 validation queries, nDCG@10 0.500."
     assert told(ndcg_at_10={"bm25": 0.5, "hybrid": 0.4}).endswith("nDCG@10 0.500 (then hybrid, 0.400).")
     assert told(ndcg_at_10={"bm25": 0.5, "hybrid": 0.5}).endswith("nDCG@10 0.500, as hybrid.")
+    both = told(ndcg_at_10={"bm25": 0.5, "hybrid": 0.4}, text_missing_ndcg_at_10={"bm25": 0.3, "hybrid": 0.3})
+    assert both.endswith("texts missing: nDCG@10 0.500 and 0.300 (then hybrid, 0.400 and 0.300).")
     assert told(queries=3, ndcg_at_10={}).startswith("bm25 answers by default: 3 validation queries")
 
 
