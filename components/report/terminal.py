@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from components.report.errors import ReportInputError
-from components.report.figures.claims import standing_of
-from components.report.figures.figures import Figures, bounds, number, paired, read_figures
+from components.report.figures.claims import JudgedClaim, judged_claims
+from components.report.figures.figures import Figures, bounds, number, read_figures
 from components.report.params import CLAIM_N, Claim, ReportParams
 from components.report.text.markdown import count
 from components.stage.errors import VitrineError
@@ -86,20 +86,16 @@ def headline_table(params: ReportParams, found: Mapping[str, Figures]) -> Table 
     table.add_column("ours\n[dim]baseline[/]", justify="right", no_wrap=True)
     table.add_column("difference", justify="right", no_wrap=True)
     before = ""
-    for claim in params.claims:
-        figures = found.get(claim.system)
-        variants = figures.variants if figures else {}
-        row, other = (variants.get(side, {}) for side in (claim.ours, claim.baseline))
-        if figures is None or claim.metric not in row or claim.metric not in other:
-            continue
-        system = claim.system if claim.system != before else ""
-        before = claim.system
+    claims = [claim for claim in params.claims if _measured(claim, found)]
+    for row in judged_claims(found, claims, params.claim_margin):
+        claim = row.claim
         table.add_row(
-            system,
+            claim.system if claim.system != before else "",
             f"{claim.ours} {SIGNS[claim.relation]} {claim.baseline}\n[dim]{claim.metric}[/]",
-            f"{figure(row[claim.metric])}\n[dim]{figure(other[claim.metric])}[/]",
-            _difference(claim, params.claim_margin, figures),
+            f"{figure(row.ours)}\n[dim]{figure(row.baseline)}[/]",
+            _difference(row),
         )
+        before = claim.system
     table.caption, table.caption_justify, table.caption_style = f"{LEGEND}\n{FEW}", "left", "dim"
     return table if table.row_count else None
 
@@ -117,15 +113,18 @@ def _folded(metric: str) -> str:
     return f"{metric[: space + 1]}\n{metric[space + 1 :]}" if space > 0 else metric
 
 
-def _difference(claim: Claim, margin: float, figures: Figures) -> str:
+def _measured(claim: Claim, found: Mapping[str, Figures]) -> bool:
+    """Whether both sides of a claim have its figure."""
+    variants = found[claim.system].variants if claim.system in found else {}
+    return all(claim.metric in variants.get(side, {}) for side in (claim.ours, claim.baseline))
+
+
+def _difference(row: JudgedClaim) -> str:
     """``+0.021 ✓``: ours − baseline, and what the paired test says of the claim."""
-    test = paired(figures, claim.metric, claim.ours, claim.baseline)
-    if test is None:
+    if row.test is None:
         return "–"
-    few = "*" if test.n < CLAIM_N else " "
-    sides = [figures.variants[side][claim.metric] for side in (claim.ours, claim.baseline)]
-    mark = MARKS[standing_of(claim, test, sides, margin) or "open"]
-    return f"{number(test.difference, signed=True)} {mark}{few}"
+    mark = MARKS[row.standing or "open"]
+    return f"{number(row.test.difference, signed=True)} {mark}{'*' if row.few else ' '}"
 
 
 def results_tables(

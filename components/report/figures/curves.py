@@ -43,27 +43,15 @@ class Chart:
 
 @dataclass(frozen=True)
 class StageCharts:
-    """The charts of one stage: what it minimised stands first, the rest beside it."""
+    """The charts of one stage, the loss that it minimised first where there is one."""
 
     stage: str
-    first: Chart | None
-    rest: tuple[Chart, ...]
-
-    @property
-    def all(self) -> list[Chart]:
-        """Every chart of the stage."""
-        return [*([self.first] if self.first else []), *self.rest]
+    charts: tuple[Chart, ...]
 
     @property
     def averaged(self) -> int:
         """The most neighbouring steps that a drawn point is the mean of."""
-        return max((each.averaged for each in self.all), default=1)
-
-    @classmethod
-    def of(cls, stage: str, drawn: list[Chart]) -> StageCharts:
-        """Take the loss to the front, or the first chart where there is no loss."""
-        first = next((each for each in drawn if each.title == "Loss"), drawn[0] if drawn else None)
-        return cls(stage, first, tuple(each for each in drawn if each is not first))
+        return max((each.averaged for each in self.charts), default=1)
 
 
 def read_curves(path: Path) -> Curves:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,8 +32,7 @@ def shown_products(
     by_type: dict[str, list[str]] = {}
     for product_id, product_type in checked.types.items():
         by_type.setdefault(product_type, []).append(product_id)
-    sizes = Counter({name: len(ids) for name, ids in by_type.items()})
-    largest = sorted(sizes, key=lambda name: (-sizes[name], name))[: params.types]
+    largest = sorted(by_type, key=lambda name: (-len(by_type[name]), name))[: params.types]
     return {name: drawn(by_type[name], params.per_type, seed) for name in largest} if params.per_type else {}
 
 

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from components.catalog.format.attributes import Attributes, Value, as_value, of_pairs, shown
-from components.report.catalogue import CheckedCatalogue, drawn
+from components.report.catalogue import CheckedCatalogue, drawn, read_results
 from components.report.errors import ReportInputError
 from components.report.galleries.grounding import Box, checked_box
-from components.report.galleries.per_query import read_results
 from components.report.params import ListingGalleryParams
 
 COLUMNS = ["product_id", "category", "constrained_text"]
