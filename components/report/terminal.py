@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -43,29 +43,14 @@ def read_metrics(root: Path) -> dict[str, Figures]:
     return found
 
 
-def report_params(root: Path) -> ReportParams | None:
-    """What the page is asked to show; None where nobody says, and then the terminal shows everything."""
-    try:
-        return load_params("report", ReportParams, root / "params.yaml")
-    except VitrineError:
-        return None
-
-
-def shown_metrics(params: ReportParams, system: str) -> list[str]:
-    """Metrics of a system in its table: those that claims rest on, then those of the headline."""
-    claimed = [claim.metric for claim in params.claims if claim.system == system]
-    sources = [source.split(".", 2) for source in params.headline.values()]
-    return list(dict.fromkeys([*claimed, *(metric for name, _, metric in sources if name == system)]))[
-        :COLUMNS
-    ]
-
-
-def shown_variants(params: ReportParams, system: str) -> set[str]:
-    """Rows of a system's table: its main variant, both sides of its claims, and those of the headline."""
+def _chosen(params: ReportParams, system: str) -> tuple[list[str], set[str]]:
+    """Metrics and rows of a system's table: what its claims rest on, its main variant, and the headline."""
     claims = [claim for claim in params.claims if claim.system == system]
     sources = [source.split(".", 2) for source in params.headline.values()]
-    found = {side for claim in claims for side in (claim.ours, claim.baseline)} | {params.systems[system]}
-    return found | {variant for name, variant, _ in sources if name == system}
+    headline = [(variant, metric) for name, variant, metric in sources if name == system]
+    metrics = dict.fromkeys([claim.metric for claim in claims] + [metric for _, metric in headline])
+    rows = {side for claim in claims for side in (claim.ours, claim.baseline)}
+    return list(metrics)[:COLUMNS], rows | {params.systems[system]} | {variant for variant, _ in headline}
 
 
 def headline_table(params: ReportParams, found: Mapping[str, Figures]) -> Table | None:
@@ -159,24 +144,21 @@ def _tables(params: ReportParams | None, figures: Figures, width: int) -> list[T
         return results_tables(figures, list(figures.variants), width=width)
     if figures.system not in params.systems:
         return []
-    chosen, wanted = shown_metrics(params, figures.system), shown_variants(params, figures.system)
+    chosen, wanted = _chosen(params, figures.system)
     rows = [v for v, row in figures.variants.items() if v in wanted and any(m in row for m in chosen)]
     return results_tables(figures, rows, chosen, width) if rows else []
 
 
-def _in_order(params: ReportParams | None, found: Iterable[str]) -> list[str]:
-    """Systems as the page orders them, then the others by name."""
-    order = list(params.systems) if params is not None else []
-    return sorted(found, key=lambda name: (order.index(name) if name in order else len(order), name))
-
-
 def print_results(console: Console, root: Path, made: Collection[str] | None = None) -> None:
     """Print claims and tables of the workspace at ``root``; with ``made``, of these metrics files only."""
-    params, found = report_params(root), read_metrics(root)
-    found = {name: rows for name, rows in found.items() if made is None or name in made}
+    params: ReportParams | None = None  # where nobody says what the page shows, everything is shown
+    with suppress(VitrineError):
+        params = load_params("report", ReportParams, root / "params.yaml")
+    order = list(params.systems) if params else []
+    found = {name: rows for name, rows in read_metrics(root).items() if made is None or name in made}
     if params is not None and (headline := headline_table(params, found)) is not None:
         console.print(headline)
-    for name in _in_order(params, found):
+    for name in sorted(found, key=lambda name: (order.index(name) if name in order else len(order), name)):
         for table in _tables(params, found[name], console.width):
             console.print(table)
     for reason, names in _left_out(root, made).items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from components.report.errors import ReportInputError
@@ -38,7 +38,7 @@ class Chart:
     x_ticks: tuple[tuple[float, str], ...]
     y_ticks: tuple[tuple[float, str], ...]
     averaged: int  # every drawn point is the mean of up to this many
-    x: str = "step"  # what runs to the right
+    x: str  # what runs to the right
 
 
 @dataclass(frozen=True)
@@ -153,11 +153,11 @@ def doubt_charts(plots: Path, most: int, absent: Callable[[Path], str] = lambda 
         curves = read_curves(file)
         drawn = {row: points for row, points in list(curves.items())[-MOST_LINES:] if points}
         if drawn:
-            found.append(replace(_chart(title, drawn, most), x=x))
+            found.append(_chart(title, drawn, most, x))
     return found
 
 
-def _chart(title: str, curves: Curves, most: int) -> Chart:
+def _chart(title: str, curves: Curves, most: int, x_label: str = "step") -> Chart:
     drawn = {name: thinned(points, most) for name, points in curves.items()}
     xs = [x for points in curves.values() for x, _ in points]
     ys = [y for points, _ in drawn.values() for _, y in points]
@@ -190,4 +190,5 @@ def _chart(title: str, curves: Curves, most: int) -> Chart:
         x_ticks=tuple((_place_x(x), label(x)) for x in nice_ticks(x_low, x_high)),
         y_ticks=tuple((_place_y(y), label(y)) for y in nice_ticks(y_low, y_high)),
         averaged=max(run for _, run in drawn.values()),
+        x=x_label,
     )
