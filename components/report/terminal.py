@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -112,13 +112,17 @@ def _difference(row: JudgedClaim) -> str:
     return f"{number(row.test.difference, signed=True)} {mark}{'*' if row.few else ' '}"
 
 
-def results_tables(
-    figures: Figures, rows: Collection[str], chosen: Sequence[str] = (), width: int = 100
-) -> list[Table]:
+def _tables(params: ReportParams | None, figures: Figures, width: int) -> list[Table]:
     """One table per as many metrics as fit ``width`` characters: a row per variant; n is in the heading.
 
-    ``rows`` are the variants that are shown; ``chosen`` metrics in that order, or all without any of them.
+    Everything of a system where nobody chose; else few metrics, of the variants that they compare.
     """
+    rows, chosen = list(figures.variants), list[str]()
+    if params is not None:
+        if figures.system not in params.systems:
+            return []
+        chosen, wanted = _chosen(params, figures.system)
+        rows = [v for v, row in figures.variants.items() if v in wanted and any(m in row for m in chosen)]
     every = [m for m in figures.metrics if any(m in figures.variants[name] for name in rows)]
     names = [metric for metric in chosen if metric in every] or every
     room = width - max(map(len, rows), default=0) - 4
@@ -136,17 +140,6 @@ def results_tables(
                 table.add_row(name, *(figure(figures.variants[name].get(metric)) for metric in part))
         tables.append(table)
     return tables
-
-
-def _tables(params: ReportParams | None, figures: Figures, width: int) -> list[Table]:
-    """Everything of a system where nobody chose; else few metrics, of the variants that they compare."""
-    if params is None:
-        return results_tables(figures, list(figures.variants), width=width)
-    if figures.system not in params.systems:
-        return []
-    chosen, wanted = _chosen(params, figures.system)
-    rows = [v for v, row in figures.variants.items() if v in wanted and any(m in row for m in chosen)]
-    return results_tables(figures, rows, chosen, width) if rows else []
 
 
 def print_results(console: Console, root: Path, made: Collection[str] | None = None) -> None:

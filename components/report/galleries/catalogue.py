@@ -38,11 +38,10 @@ def shown_products(
 
 def attributes(listing: Product, truth: Truth | None) -> list[StatedAttribute]:
     """The listing's attributes by name, each with what the truth says of it."""
-    if truth is None:
-        return [StatedAttribute(n, shown(v), "", "given") for n, v in sorted(listing.attributes.items())]
+    known = listing.attributes if truth is None else truth.attributes
     rows = []
-    for name in sorted({*listing.attributes, *truth.attributes}):
-        stated, true = (shown(each.attributes.get(name, "")) for each in (listing, truth))
+    for name in sorted({*listing.attributes, *known}):
+        stated, true = (shown(each.get(name, "")) for each in (listing.attributes, known))
         state: State = "given"
         if stated != true:
             state = "missing" if not stated else "wrong" if true else "added"
