@@ -1,4 +1,4 @@
-"""What the report reads of the checked catalogue and of the truth beside it: counts, samples, judgements."""
+"""What the report reads of the checked catalogue, the truth beside it, and results per query or product."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from components.catalog.format.parquet import row_groups
 from components.catalog.format.records import SPLITS, TRUTH, Product, Query, Truth
 from components.catalog.format.shards import Catalogue, product_of
 from components.catalog.format.truth import truth_of
+from components.report.errors import ReportInputError
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,29 @@ def read_truth(path: Path, ids: Collection[str]) -> dict[str, Truth]:
         return {}
     tables = row_groups(path, TRUTH.names, wanted=_among(ids))
     return {row["product_id"]: truth_of(row) for table in tables for row in table.to_pylist()}
+
+
+def read_results(path: Path, columns: list[str]) -> list[dict[str, Any]]:
+    """All rows of a file of ``results/per_query`` with all their columns; ``columns`` must be among them.
+
+    Raises:
+        ReportInputError: the file is missing or unreadable, or lacks a column.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            held = file.schema_arrow.names
+            rows: list[dict[str, Any]] = file.read().to_pylist()
+    except FileNotFoundError:
+        raise ReportInputError(f"{path} does not exist; run the evaluation that makes it.") from None
+    except (OSError, pa.ArrowException) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ReportInputError(f"{path} is not a readable Parquet file: {reason}.") from None
+    if missing := [name for name in columns if name not in held]:
+        raise ReportInputError(f"{path} has no column {', '.join(missing)} (it has {', '.join(held)}).")
+    return rows
 
 
 def drawn(ids: Iterable[str], count: int, seed: int) -> list[str]:

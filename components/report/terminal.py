@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from components.report.errors import ReportInputError
-from components.report.figures.claims import standing_of
-from components.report.figures.figures import Figures, bounds, number, paired, read_figures
+from components.report.figures.claims import JudgedClaim, judged_claims
+from components.report.figures.figures import Figures, bounds, number, read_figures
 from components.report.params import CLAIM_N, Claim, ReportParams
 from components.report.text.markdown import count
 from components.stage.errors import VitrineError
@@ -43,29 +43,14 @@ def read_metrics(root: Path) -> dict[str, Figures]:
     return found
 
 
-def report_params(root: Path) -> ReportParams | None:
-    """What the page is asked to show; None where nobody says, and then the terminal shows everything."""
-    try:
-        return load_params("report", ReportParams, root / "params.yaml")
-    except VitrineError:
-        return None
-
-
-def shown_metrics(params: ReportParams, system: str) -> list[str]:
-    """Metrics of a system in its table: those that claims rest on, then those of the headline."""
-    claimed = [claim.metric for claim in params.claims if claim.system == system]
-    sources = [source.split(".", 2) for source in params.headline.values()]
-    return list(dict.fromkeys([*claimed, *(metric for name, _, metric in sources if name == system)]))[
-        :COLUMNS
-    ]
-
-
-def shown_variants(params: ReportParams, system: str) -> set[str]:
-    """Rows of a system's table: its main variant, both sides of its claims, and those of the headline."""
+def _chosen(params: ReportParams, system: str) -> tuple[list[str], set[str]]:
+    """Metrics and rows of a system's table: what its claims rest on, its main variant, and the headline."""
     claims = [claim for claim in params.claims if claim.system == system]
     sources = [source.split(".", 2) for source in params.headline.values()]
-    found = {side for claim in claims for side in (claim.ours, claim.baseline)} | {params.systems[system]}
-    return found | {variant for name, variant, _ in sources if name == system}
+    headline = [(variant, metric) for name, variant, metric in sources if name == system]
+    metrics = dict.fromkeys([claim.metric for claim in claims] + [metric for _, metric in headline])
+    rows = {side for claim in claims for side in (claim.ours, claim.baseline)}
+    return list(metrics)[:COLUMNS], rows | {params.systems[system]} | {variant for variant, _ in headline}
 
 
 def headline_table(params: ReportParams, found: Mapping[str, Figures]) -> Table | None:
@@ -86,20 +71,16 @@ def headline_table(params: ReportParams, found: Mapping[str, Figures]) -> Table 
     table.add_column("ours\n[dim]baseline[/]", justify="right", no_wrap=True)
     table.add_column("difference", justify="right", no_wrap=True)
     before = ""
-    for claim in params.claims:
-        figures = found.get(claim.system)
-        variants = figures.variants if figures else {}
-        row, other = (variants.get(side, {}) for side in (claim.ours, claim.baseline))
-        if figures is None or claim.metric not in row or claim.metric not in other:
-            continue
-        system = claim.system if claim.system != before else ""
-        before = claim.system
+    claims = [claim for claim in params.claims if _measured(claim, found)]
+    for row in judged_claims(found, claims, params.claim_margin):
+        claim = row.claim
         table.add_row(
-            system,
+            claim.system if claim.system != before else "",
             f"{claim.ours} {SIGNS[claim.relation]} {claim.baseline}\n[dim]{claim.metric}[/]",
-            f"{figure(row[claim.metric])}\n[dim]{figure(other[claim.metric])}[/]",
-            _difference(claim, params.claim_margin, figures),
+            f"{figure(row.ours)}\n[dim]{figure(row.baseline)}[/]",
+            _difference(row),
         )
+        before = claim.system
     table.caption, table.caption_justify, table.caption_style = f"{LEGEND}\n{FEW}", "left", "dim"
     return table if table.row_count else None
 
@@ -117,24 +98,31 @@ def _folded(metric: str) -> str:
     return f"{metric[: space + 1]}\n{metric[space + 1 :]}" if space > 0 else metric
 
 
-def _difference(claim: Claim, margin: float, figures: Figures) -> str:
+def _measured(claim: Claim, found: Mapping[str, Figures]) -> bool:
+    """Whether both sides of a claim have its figure."""
+    variants = found[claim.system].variants if claim.system in found else {}
+    return all(claim.metric in variants.get(side, {}) for side in (claim.ours, claim.baseline))
+
+
+def _difference(row: JudgedClaim) -> str:
     """``+0.021 ✓``: ours − baseline, and what the paired test says of the claim."""
-    test = paired(figures, claim.metric, claim.ours, claim.baseline)
-    if test is None:
+    if row.test is None:
         return "–"
-    few = "*" if test.n < CLAIM_N else " "
-    sides = [figures.variants[side][claim.metric] for side in (claim.ours, claim.baseline)]
-    mark = MARKS[standing_of(claim, test, sides, margin) or "open"]
-    return f"{number(test.difference, signed=True)} {mark}{few}"
+    mark = MARKS[row.standing or "open"]
+    return f"{number(row.test.difference, signed=True)} {mark}{'*' if row.few else ' '}"
 
 
-def results_tables(
-    figures: Figures, rows: Collection[str], chosen: Sequence[str] = (), width: int = 100
-) -> list[Table]:
+def _tables(params: ReportParams | None, figures: Figures, width: int) -> list[Table]:
     """One table per as many metrics as fit ``width`` characters: a row per variant; n is in the heading.
 
-    ``rows`` are the variants that are shown; ``chosen`` metrics in that order, or all without any of them.
+    Everything of a system where nobody chose; else few metrics, of the variants that they compare.
     """
+    rows, chosen = list(figures.variants), list[str]()
+    if params is not None:
+        if figures.system not in params.systems:
+            return []
+        chosen, wanted = _chosen(params, figures.system)
+        rows = [v for v, row in figures.variants.items() if v in wanted and any(m in row for m in chosen)]
     every = [m for m in figures.metrics if any(m in figures.variants[name] for name in rows)]
     names = [metric for metric in chosen if metric in every] or every
     room = width - max(map(len, rows), default=0) - 4
@@ -154,30 +142,16 @@ def results_tables(
     return tables
 
 
-def _tables(params: ReportParams | None, figures: Figures, width: int) -> list[Table]:
-    """Everything of a system where nobody chose; else few metrics, of the variants that they compare."""
-    if params is None:
-        return results_tables(figures, list(figures.variants), width=width)
-    if figures.system not in params.systems:
-        return []
-    chosen, wanted = shown_metrics(params, figures.system), shown_variants(params, figures.system)
-    rows = [v for v, row in figures.variants.items() if v in wanted and any(m in row for m in chosen)]
-    return results_tables(figures, rows, chosen, width) if rows else []
-
-
-def _in_order(params: ReportParams | None, found: Iterable[str]) -> list[str]:
-    """Systems as the page orders them, then the others by name."""
-    order = list(params.systems) if params is not None else []
-    return sorted(found, key=lambda name: (order.index(name) if name in order else len(order), name))
-
-
 def print_results(console: Console, root: Path, made: Collection[str] | None = None) -> None:
     """Print claims and tables of the workspace at ``root``; with ``made``, of these metrics files only."""
-    params, found = report_params(root), read_metrics(root)
-    found = {name: rows for name, rows in found.items() if made is None or name in made}
+    params: ReportParams | None = None  # where nobody says what the page shows, everything is shown
+    with suppress(VitrineError):
+        params = load_params("report", ReportParams, root / "params.yaml")
+    order = list(params.systems) if params else []
+    found = {name: rows for name, rows in read_metrics(root).items() if made is None or name in made}
     if params is not None and (headline := headline_table(params, found)) is not None:
         console.print(headline)
-    for name in _in_order(params, found):
+    for name in sorted(found, key=lambda name: (order.index(name) if name in order else len(order), name)):
         for table in _tables(params, found[name], console.width):
             console.print(table)
     for reason, names in _left_out(root, made).items():

@@ -31,7 +31,7 @@ TEMPLATE = Path(__file__).with_name("contact_sheet.jinja")
 
 def contact_sheet(items: Iterable[tuple[Product, Truth]], columns: int, boxes: bool) -> Image.Image:
     """The pictures of ``items`` in rows of ``columns``; ``boxes`` outlines each product's true place."""
-    pictures = [_outlined(product, truth) if boxes else _decoded(product) for product, truth in items]
+    pictures = [_decoded(product, truth if boxes else None) for product, truth in items]
     side = max((picture.width for picture in pictures), default=1) + GAP_PX
     rows = -(-len(pictures) // columns)
     sheet = Image.new("RGB", (columns * side + GAP_PX, rows * side + GAP_PX), (250, 250, 250))
@@ -41,14 +41,10 @@ def contact_sheet(items: Iterable[tuple[Product, Truth]], columns: int, boxes: b
     return sheet
 
 
-def _decoded(product: Product) -> Image.Image:
-    return Image.open(BytesIO(product.image)).convert("RGB")
-
-
-def _outlined(product: Product, truth: Truth) -> Image.Image:
-    picture = _decoded(product)
-    if truth.box is not None:
-        x0, y0, x1, y1 = (value * picture.width for value in truth.box)
+def _decoded(product: Product, outlined: Truth | None) -> Image.Image:
+    picture = Image.open(BytesIO(product.image)).convert("RGB")
+    if outlined and (box := outlined.box):
+        x0, y0, x1, y1 = (value * picture.width for value in box)
         ImageDraw.Draw(picture).rectangle((x0, y0, x1 - 1, y1 - 1), outline=(255, 0, 60))
     return picture
 

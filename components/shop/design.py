@@ -140,13 +140,6 @@ def plan(params: ShopParams) -> ProductPlan:
     return ProductPlan(params, params.seed, np.stack([group, place], axis=1)[order], kinds, splits)
 
 
-def _measure(rng: np.random.Generator, kind: ProductType) -> dict[str, str]:
-    if kind.measure is None:
-        return {}
-    name, low, high, step = kind.measure
-    return {name: str(low + step * int(rng.integers(0, (high - low) // step + 1)))}
-
-
 def _design(seed: int, group: int, kind: ProductType) -> tuple[dict[str, str], Form]:
     """The attributes and proportions that all variants of a group share."""
     rng = generator(seed, "design", group)
@@ -155,7 +148,9 @@ def _design(seed: int, group: int, kind: ProductType) -> tuple[dict[str, str], F
     attributes["pattern"] = pick(rng, kind.patterns)
     attributes["use"] = pick(rng, kind.uses)
     attributes["brand"] = pick(rng, _category_brands(seed, kind.category))
-    attributes |= _measure(rng, kind)
+    if kind.measure:
+        name, low, high, step = kind.measure
+        attributes[name] = str(low + step * int(rng.integers(0, (high - low) // step + 1)))
     a, b, c, d = rng.uniform(-1, 1, 4).tolist()
     return attributes, (a, b, c, d)
 

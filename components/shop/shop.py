@@ -68,14 +68,12 @@ def _chunk(start: int) -> list[_Item]:
     return [_item(_worker_shop, index) for index in range(start, min(start + CHUNK, len(_worker_shop)))]
 
 
-def _asked(shop: ProductPlan) -> tuple[list[Query], list[QrelRow]]:
+def _asked(shop: ProductPlan | None = None) -> tuple[list[Query], list[QrelRow]]:
+    """Queries and judgements of ``shop``, in a worker of its own."""
+    shop = shop or _worker_shop
+    assert shop is not None
     asked = sorted(ask(shop), key=lambda entry: entry[0].query_id)
     return [query for query, _, _ in asked], [qrel for _, _, qrels in asked for qrel in qrels]
-
-
-def _asked_in_worker() -> tuple[list[Query], list[QrelRow]]:
-    assert _worker_shop is not None
-    return _asked(_worker_shop)
 
 
 class Shop:
@@ -119,7 +117,7 @@ class Shop:
         context = get_context("spawn")
         workers = min(self.params.workers, -(-self.params.products // CHUNK))
         with ProcessPoolExecutor(workers, context, _start_worker, (self.params,)) as pool:
-            being_asked = pool.submit(_asked_in_worker)
+            being_asked = pool.submit(_asked)
             starts = iter(range(0, len(self._plan), CHUNK))
             waiting = [pool.submit(_chunk, start) for start in islice(starts, 2 * workers)]
             try:

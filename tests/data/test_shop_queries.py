@@ -13,7 +13,7 @@ from components.shop.design import generator, plan, specification
 from components.shop.errors import ShopError
 from components.shop.params import EngagementParams, QueryCounts, ShopParams
 from components.shop.shop import Shop
-from components.shop.texts import text, wording
+from components.shop.texts import wording
 from components.shop.texts.queries import Wish, appeal, ask, desirability
 from components.shop.texts.text import write_listing
 from tests.data.parameter_blocks import shop_block
@@ -110,7 +110,7 @@ def test_texts_say_what_is_wished(asked: Asked) -> None:
 def test_textual_queries_ask_what_a_listing_states(asked: Asked, products: list[Product]) -> None:
     """Some exact answer states every asked value in its title or description."""
     by_id = {product.product_id: product for product in products}
-    synonyms = {name: {name, *words} for name, words in text._PRINTS.items()}
+    synonyms = {name: {name, *words} for name, words in wording.SELLERS["prints"].items()}
     for query, wish, qrels in asked:
         if query.kind != "textual":
             continue

@@ -10,12 +10,6 @@ from components.report.figures.figures import Figures, PairedTest, paired
 from components.report.params import CLAIM_N, Claim, Standing
 from components.stage.record import Interval, lower_is_better
 
-RELATIONS = {
-    "above": "is above",
-    "below": "is below",
-    "not_below": "is not below",
-    "not_above": "is not above",
-}
 NEAR = 0.0005  # closer than this to the best possible value is written as that value
 UNDEFINED = Interval(value=float("nan"), n=0)
 
@@ -33,7 +27,7 @@ class JudgedClaim:
     @property
     def relation(self) -> str:
         """The claim's verb in words."""
-        return RELATIONS[self.claim.relation]
+        return f"is {self.claim.relation.replace('_', ' ')}"
 
     @property
     def few(self) -> bool:
@@ -66,10 +60,10 @@ def _judged(place: int, figures: Figures, claim: Claim, margin: float) -> Judged
             )
         cells.append(row.get(claim.metric, UNDEFINED))
     test = paired(figures, claim.metric, claim.ours, claim.baseline)
-    return JudgedClaim(claim, cells[0], cells[1], test, standing_of(claim, test, cells, margin))
+    return JudgedClaim(claim, cells[0], cells[1], test, _standing(claim, test, cells, margin))
 
 
-def standing_of(
+def _standing(
     claim: Claim, test: PairedTest | None, sides: Sequence[Interval], margin: float
 ) -> Standing | None:
     """What the paired test says of a claim; nothing without one.

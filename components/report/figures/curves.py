@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from components.report.errors import ReportInputError
@@ -38,32 +38,20 @@ class Chart:
     x_ticks: tuple[tuple[float, str], ...]
     y_ticks: tuple[tuple[float, str], ...]
     averaged: int  # every drawn point is the mean of up to this many
-    x: str = "step"  # what runs to the right
+    x: str  # what runs to the right
 
 
 @dataclass(frozen=True)
 class StageCharts:
-    """The charts of one stage: what it minimised stands first, the rest beside it."""
+    """The charts of one stage, the loss that it minimised first where there is one."""
 
     stage: str
-    first: Chart | None
-    rest: tuple[Chart, ...]
-
-    @property
-    def all(self) -> list[Chart]:
-        """Every chart of the stage."""
-        return [*([self.first] if self.first else []), *self.rest]
+    charts: tuple[Chart, ...]
 
     @property
     def averaged(self) -> int:
         """The most neighbouring steps that a drawn point is the mean of."""
-        return max((each.averaged for each in self.all), default=1)
-
-    @classmethod
-    def of(cls, stage: str, drawn: list[Chart]) -> StageCharts:
-        """Take the loss to the front, or the first chart where there is no loss."""
-        first = next((each for each in drawn if each.title == "Loss"), drawn[0] if drawn else None)
-        return cls(stage, first, tuple(each for each in drawn if each is not first))
+        return max((each.averaged for each in self.charts), default=1)
 
 
 def read_curves(path: Path) -> Curves:
@@ -165,11 +153,11 @@ def doubt_charts(plots: Path, most: int, absent: Callable[[Path], str] = lambda 
         curves = read_curves(file)
         drawn = {row: points for row, points in list(curves.items())[-MOST_LINES:] if points}
         if drawn:
-            found.append(replace(_chart(title, drawn, most), x=x))
+            found.append(_chart(title, drawn, most, x))
     return found
 
 
-def _chart(title: str, curves: Curves, most: int) -> Chart:
+def _chart(title: str, curves: Curves, most: int, x_label: str = "step") -> Chart:
     drawn = {name: thinned(points, most) for name, points in curves.items()}
     xs = [x for points in curves.values() for x, _ in points]
     ys = [y for points, _ in drawn.values() for _, y in points]
@@ -202,4 +190,5 @@ def _chart(title: str, curves: Curves, most: int) -> Chart:
         x_ticks=tuple((_place_x(x), label(x)) for x in nice_ticks(x_low, x_high)),
         y_ticks=tuple((_place_y(y), label(y)) for y in nice_ticks(y_low, y_high)),
         averaged=max(run for _, run in drawn.values()),
+        x=x_label,
     )

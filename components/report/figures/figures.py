@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -133,17 +133,6 @@ def read_figures(path: Path, system: str) -> Figures:
     return Figures(system, variants, tests)
 
 
-def reordered(figures: Figures, names: list[str]) -> Figures:
-    """The same figures with their variants in the order of ``names``."""
-    return replace(figures, variants={name: figures.variants[name] for name in names})
-
-
-def with_first(figures: Figures, variant: str) -> Figures:
-    """The same figures with ``variant`` before the others."""
-    rest = {name: row for name, row in figures.variants.items() if name != variant}
-    return replace(figures, variants={variant: figures.variants[variant]} | rest)
-
-
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
@@ -185,11 +174,9 @@ def paired(figures: Figures, metric: str, ours: str, baseline: str) -> PairedTes
     return None
 
 
-def verdict_counts(figures: Figures) -> dict[str, int]:
+def verdict_counts(figures: Figures) -> Counter[Verdict | None]:
     """How many paired tests found their first variant better, worse, or neither."""
-    found = [verdict(figures, test.a, test.b, test.metric) for test in figures.tests]
-    said: tuple[Verdict, ...] = ("better", "unclear", "worse")
-    return {each: found.count(each) for each in said}
+    return Counter(verdict(figures, test.a, test.b, test.metric) for test in figures.tests)
 
 
 def supported_best(figures: Figures, metric: str) -> str | None:
@@ -215,18 +202,15 @@ def headline(all_figures: dict[str, Figures], wanted: dict[str, str]) -> dict[st
     numbers = {}
     for name, source in wanted.items():
         system, variant, metric = source.split(".", 2)
-        row = all_figures[system].variants.get(variant)
-        if row is not None and metric not in row and metric in all_figures[system].metrics:
-            continue
-        if row is None or metric not in row:
-            known = ", ".join(row if row is not None else all_figures[system].variants)
-            what = (
-                f"metric '{metric}' of {system}.{variant}"
-                if row is not None
-                else f"variant '{variant}' of {system}"
-            )
+        figures = all_figures[system]
+        row = figures.variants.get(variant)
+        if row is None or metric not in {*row, *figures.metrics}:
+            what = f"variant '{variant}' of {system}"
+            what = what if row is None else f"metric '{metric}' of {system}.{variant}"
+            known = ", ".join(figures.variants if row is None else row)
             raise ReportParamsError(f"report.headline.{name}: there is no {what} (known: {known}).")
-        numbers[name] = row[metric].value
+        if metric in row:
+            numbers[name] = row[metric].value
     return numbers
 
 

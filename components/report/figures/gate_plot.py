@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from components.report.catalogue import read_results
 from components.report.errors import ReportInputError
-from components.report.galleries.per_query import read_results
 
 EXPERTS = ("text", "image", "cross")
 COLUMNS = ["variant", "kind", "product_id", "category", *EXPERTS]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,18 +32,16 @@ def shown_products(
     by_type: dict[str, list[str]] = {}
     for product_id, product_type in checked.types.items():
         by_type.setdefault(product_type, []).append(product_id)
-    sizes = Counter({name: len(ids) for name, ids in by_type.items()})
-    largest = sorted(sizes, key=lambda name: (-sizes[name], name))[: params.types]
+    largest = sorted(by_type, key=lambda name: (-len(by_type[name]), name))[: params.types]
     return {name: drawn(by_type[name], params.per_type, seed) for name in largest} if params.per_type else {}
 
 
 def attributes(listing: Product, truth: Truth | None) -> list[StatedAttribute]:
     """The listing's attributes by name, each with what the truth says of it."""
-    if truth is None:
-        return [StatedAttribute(n, shown(v), "", "given") for n, v in sorted(listing.attributes.items())]
+    known = listing.attributes if truth is None else truth.attributes
     rows = []
-    for name in sorted({*listing.attributes, *truth.attributes}):
-        stated, true = (shown(each.attributes.get(name, "")) for each in (listing, truth))
+    for name in sorted({*listing.attributes, *known}):
+        stated, true = (shown(each.get(name, "")) for each in (listing.attributes, known))
         state: State = "given"
         if stated != true:
             state = "missing" if not stated else "wrong" if true else "added"

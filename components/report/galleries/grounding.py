@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from components.report.catalogue import CheckedCatalogue, drawn
+from components.report.catalogue import CheckedCatalogue, drawn, read_results
 from components.report.errors import ReportInputError
-from components.report.galleries.per_query import read_results
-from components.report.params import GroundingGalleryParams
+from components.report.params import GroundingGalleryParams, ReportParams
+from components.stage.paths import Paths
 
 Box = tuple[float, float, float, float]
+BOXES = "boxes.parquet"  # of data/grounding
 COLUMNS = ["product_id", "x", "y", "hit", "box"]
 
 
@@ -68,86 +69,78 @@ class GroundingGallery:
         return [(title, pointings) for title, pointings in named if pointings]
 
 
-class PointingFiles(NamedTuple):
-    """``pointing.parquet`` of an evaluation, and the file of boxes that says why pictures fell back."""
-
-    pointings: Path
-    boxes: Path
-
-
 def grounding_gallery(
-    files: PointingFiles, variant: str, params: GroundingGalleryParams, seed: int, checked: CheckedCatalogue
+    paths: Paths, folder: str, params: ReportParams, checked: CheckedCatalogue
 ) -> GroundingGallery | None:
-    """Draw pointings that have a true ``box``; None where there is no pointing file or no true box.
+    """Draw pointings of ``folder/pointing.parquet`` that have a true ``box``; None where there is none.
 
-    Columns ``variant`` (then only the rows of ``variant`` count), ``found_box``, ``iou`` and ``fallback`` may
-    be there. The file of boxes is read where a picture shown fell back.
+    Columns ``variant`` (then only the rows of the variant shown count), ``found_box``, ``iou`` and
+    ``fallback`` may be there. The boxes of ``data/grounding`` say why a picture that is shown fell back.
 
     Raises:
         ReportInputError: a coordinate is missing or outside 0..1, the edges of a box are in the wrong order,
             a product is not in the catalogue, or a file is broken.
     """
-    path = files.pointings
-    if not path.is_file():
-        return None
-    found = read_results(path, COLUMNS)
+    wanted, variant = params.grounding, params.grounding.variants[folder]
+    path = paths.per_query / folder / "pointing.parquet"
+    found = read_results(path, COLUMNS) if path.is_file() else []
     rows = {row["product_id"]: row for row in found if row["box"] and row.get("variant") in (None, variant)}
     if not rows:
         return None
     fallbacks = [each for each, row in rows.items() if row.get("fallback")]
-    missed = [each for each, row in rows.items() if _missed(row, params) and not row.get("fallback")]
-    hits = [each for each, row in rows.items() if not _missed(row, params) and not row.get("fallback")]
-    first = drawn(fallbacks, params.fallbacks, seed)
-    why = _reasons(files.boxes, first) if first else {}
-    ids = first + drawn(missed, params.failures, seed) + drawn(hits, params.successes, seed)
+    boxed = {each: row for each, row in rows.items() if not row.get("fallback")}
+    missed = [each for each, row in boxed.items() if _missed(row, wanted)]
+    hits = [each for each, row in boxed.items() if not _missed(row, wanted)]
+    first = drawn(fallbacks, wanted.fallbacks, params.seed)
+    reasons = read_results(paths.grounding / BOXES, ["product_id", "reason"]) if first else []
+    why = {row["product_id"]: row["reason"] for row in reasons}
+    ids = [
+        *first,
+        *drawn(missed, wanted.failures, params.seed),
+        *drawn(hits, wanted.successes, params.seed),
+    ]
     return GroundingGallery(
-        folder=path.parent.name,
+        folder=folder,
         variant=variant,
         total=len(rows),
         missed=len(missed),
         fallbacks=len(fallbacks),
         boxed=any(row.get("iou") is not None for row in rows.values()),
         judged=True,
-        pointings=tuple(_pointing(path, rows[each], params, why.get(each), checked) for each in ids),
+        pointings=tuple(_pointing(path, rows[each], wanted, why.get(each), checked) for each in ids),
     )
 
 
 def unjudged_gallery(
-    path: Path, params: GroundingGalleryParams, seed: int, checked: CheckedCatalogue
+    paths: Paths, params: ReportParams, checked: CheckedCatalogue
 ) -> GroundingGallery | None:
     """Draw boxes of ``data/grounding`` for a catalogue without true ones; None where no box was looked for.
 
     Raises:
         ReportInputError: as for judged boxes.
     """
-    if not params.unjudged or not path.is_file():
+    wanted, path = params.grounding, paths.grounding / BOXES
+    if not wanted.unjudged or not path.is_file():
         return None
     found = read_results(path, ["product_id", "box", "point", "fallback", "reason"])
     rows = {row["product_id"]: row for row in found}
     fallbacks = [each for each, row in rows.items() if row["fallback"]]
     boxed = [each for each, row in rows.items() if not row["fallback"]]
-    ids = drawn(fallbacks, params.fallbacks, seed) + drawn(boxed, params.unjudged, seed)
+    ids = drawn(fallbacks, wanted.fallbacks, params.seed) + drawn(boxed, wanted.unjudged, params.seed)
     shown = []
     for each in ids:
         row = rows[each]
         x, y = row["point"] or (None, None)
         pointed = {"x": x, "y": y, "hit": True, "box": None, "found_box": row["box"]}
-        shown.append(_pointing(path, row | pointed, params, row["reason"], checked))
-    return GroundingGallery(
-        path.parent.name, "ground", len(rows), 0, len(fallbacks), True, False, tuple(shown)
-    )
+        shown.append(_pointing(path, row | pointed, wanted, row["reason"], checked))
+    folder = path.parent.name
+    return GroundingGallery(folder, "ground", len(rows), 0, len(fallbacks), True, False, tuple(shown))
 
 
 def _missed(row: dict[str, Any], params: GroundingGalleryParams) -> bool:
     """A box that covers too little of the true one; where only points were found, a point outside it."""
     iou = row.get("iou")
     return not row["hit"] if iou is None else bool(iou < params.minimum_iou)
-
-
-def _reasons(path: Path, ids: list[str]) -> dict[str, str]:
-    wanted = set(ids)
-    rows = read_results(path, ["product_id", "reason"])
-    return {row["product_id"]: row["reason"] or "" for row in rows if row["product_id"] in wanted}
 
 
 def _pointing(

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from components.catalog.format.attributes import Attributes, Value, as_value, of_pairs, shown
-from components.report.catalogue import CheckedCatalogue, drawn
+from components.report.catalogue import CheckedCatalogue, drawn, read_results
 from components.report.errors import ReportInputError
 from components.report.galleries.grounding import Box, checked_box
-from components.report.galleries.per_query import read_results
 from components.report.params import ListingGalleryParams
 
 COLUMNS = ["product_id", "category", "constrained_text"]
@@ -113,10 +112,7 @@ def listing_gallery(
     apart = any(
         row[f"truth_{p}"] != row[f"seller_{p}"] for row in rows.values() for p in ("title", "attributes")
     )
-    cases = {
-        each: replace(_case(path, row, apart, checked.types[each]), box=_box(path, row))
-        for each, row in rows.items()
-    }
+    cases = {each: _case(path, row, apart, checked.types[each]) for each, row in rows.items()}
     counts: Counter[str] = Counter(
         entry.state for case in cases.values() for entry in case.stated if not entry.is_type
     )
@@ -127,29 +123,26 @@ def listing_gallery(
     return ListingGallery(folder.name, params.variant, apart, point, shown_cases, len(cases), counts)
 
 
-def _box(path: Path, row: dict[str, Any]) -> Box | None:
-    box = row.get("box")
-    return checked_box(path, row["product_id"], "box", box) if box else None
-
-
 def _case(path: Path, row: dict[str, Any], apart: bool, product_type: str) -> ListingCase:
     known = _attributes(path, row, "truth_attributes")
     complete = apart and bool(known or row["truth_title"])
-    head = row["product_id"], row["category"] or ""
-    seller = row["seller_title"] or ""
+    box = checked_box(path, row["product_id"], "box", row["box"]) if row.get("box") else None
+    case = ListingCase(row["product_id"], row["category"] or "", "", row["seller_title"] or "", box=box)
     try:
         said = json.loads(row["constrained_text"] or "")
         attributes = {str(name): _value(value) for name, value in said["attributes"].items()}
         title = str(said["title"])
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         text = row["constrained_text"] or "nothing was written"
-        return ListingCase(*head, "", seller, problem=f"no listing: {text}")
+        return replace(case, problem=f"no listing: {text}")
     typed = isinstance(said.get(TYPE), str) and TYPE not in attributes
     if typed:
         attributes = {TYPE: said[TYPE], **attributes}
         known = {TYPE: product_type, **known} if product_type else known
-    sure = _chances(row, "confidence")
-    unsure = _chances(row, "left_out")
+    sure, unsure = (
+        {pair["name"]: pair["value"] for pair in row.get(column) or ()}
+        for column in ("confidence", "left_out")
+    )
     entries = [
         Entry(
             name,
@@ -168,7 +161,7 @@ def _case(path: Path, row: dict[str, Any], apart: bool, product_type: str) -> Li
         if name not in attributes
     ]
     title = row["stated_title"] if row.get("stated_title") is not None else title
-    return ListingCase(*head, title, seller, tuple(entries))
+    return replace(case, title=title, entries=tuple(entries))
 
 
 def _state(stated: Value, known: Value | None, complete: bool) -> State:
@@ -176,10 +169,6 @@ def _state(stated: Value, known: Value | None, complete: bool) -> State:
     if known is None:
         return "wrong" if complete else "plain"
     return "right" if known == stated else "wrong"
-
-
-def _chances(row: dict[str, Any], column: str) -> dict[str, float]:
-    return {pair["name"]: pair["value"] for pair in row.get(column) or ()}
 
 
 def _attributes(path: Path, row: dict[str, Any], column: str) -> Attributes:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from components.catalog.format.records import Product
-from components.report.catalogue import CheckedCatalogue, drawn, read_grades
+from components.report.catalogue import CheckedCatalogue, drawn, read_grades, read_results
 from components.report.errors import ReportInputError
 from components.report.figures.figures import metric_label, number
-from components.report.galleries.per_query import read_results
-from components.report.params import RetrievalGalleryParams, SearchGalleryOf
+from components.report.params import ReportParams, RetrievalGalleryParams, SearchGalleryOf
 
 GRADES = {3: "exact", 2: "close", 1: "related"}
 KEYS = ("variant", "task", "query_id", "kind", "top")
@@ -61,9 +59,6 @@ class Search:
         return others | shown | ({self.sought} if self.sought else set())
 
 
-FAILURES: tuple[Outcome, ...] = ("lost", "neither", "failed")
-
-
 @dataclass(frozen=True)
 class SearchGroup:
     """Searches of one task and kind of query, failures first, and how many there are of each outcome."""
@@ -73,11 +68,6 @@ class SearchGroup:
     total: int
     counts: dict[Outcome, int]
     searches: tuple[Search, ...]
-
-    @property
-    def failed(self) -> int:
-        """Searches in which the system did not find what was searched for."""
-        return sum(self.counts.get(name, 0) for name in FAILURES)
 
 
 @dataclass(frozen=True)
@@ -96,76 +86,57 @@ class RetrievalGallery:
         return {p for group in self.groups for search in group.searches for p in search.products()}
 
 
-class Searches(NamedTuple):
-    """Per-query results of one variant of a system, ordered by task, kind and query, and of its baseline."""
-
-    system: str
-    variant: str
-    rows: list[dict[str, Any]]
-    baseline: str | None = None
-    others: Sequence[dict[str, Any]] = ()
-
-
-def read_searches(path: Path, variant: str, metric: str, baseline: str | None = None) -> Searches:
-    """The rows of ``variant`` in ``SYSTEM.parquet`` that hold a ranking and a value of ``metric``.
-
-    Without rows of ``baseline`` there is none.
-
-    Raises:
-        ReportInputError: the file or a column is missing, or no row of the variant holds a ranking.
-    """
-    held = [
-        row
-        for row in read_results(path, [*KEYS, metric])
-        if row["variant"] in (variant, baseline) and row["top"] and _defined(row[metric])
-    ]
-    rows = [row for row in held if row["variant"] == variant]
-    if not rows:
-        raise ReportInputError(
-            f"{path} has no row of variant '{variant}' with a ranking and {metric}; run the evaluation again."
-        )
-    ordered = sorted(rows, key=lambda row: (row["task"] or "", row["kind"] or "", row["query_id"]))
-    others = [row for row in held if row["variant"] == baseline]
-    return Searches(path.stem, variant, ordered, baseline if others else None, others)
-
-
 def _defined(value: object) -> bool:
     return isinstance(value, float) and not math.isnan(value)
 
 
 def retrieval_gallery(
-    found: Searches, params: RetrievalGalleryParams, seed: int, checked: CheckedCatalogue
+    path: Path, baseline: str | None, params: ReportParams, checked: CheckedCatalogue
 ) -> RetrievalGallery:
-    """Draw searches per task and kind, and mark their hits by the catalogue's judgements.
+    """Draw searches of ``SYSTEM.parquet`` per task and kind; mark their hits by the catalogue's judgements.
 
     Of the failures half are searches that the baseline did better, of the successes half those that it
-    did not find; where there are too few of these, more of the others.
+    did not find; where there are too few of these, more of the others. Without rows of ``baseline`` there is
+    none.
 
     Raises:
-        ReportInputError: a ranking names a query or product that the checked catalogue does not hold.
+        ReportInputError: the file or a column is missing, no row of the system's main variant holds a ranking
+            and its metric, or a ranking names a query or product that the checked catalogue does not hold.
     """
-    success = params.systems[found.system]
-    grouped, others = _by_kind(found.rows), _by_kind(found.others)
+    system, wanted = path.stem, params.retrieval
+    variant, success = params.systems[system], wanted.systems[system]
+    rows = read_results(path, [*KEYS, success.metric])
+    held = [row for row in rows if row["top"] and _defined(row[success.metric])]
+    grouped, others = _by_kind(held, variant), _by_kind(held, baseline)
+    if not grouped:
+        raise ReportInputError(
+            f"{path} has no row of variant '{variant}' with a ranking and {success.metric}; "
+            "run the evaluation again."
+        )
     groups = []
-    for (task, kind), group in grouped.items():
+    for (task, kind), group in sorted(grouped.items()):
         other = others.get((task, kind), {})
         outcomes = {each: _outcome(row, other.get(each), success) for each, row in group.items()}
-        ids = _shown(outcomes, params, seed)
+        ids = _shown(outcomes, wanted, params.seed)
         grades = read_grades(checked.reader, ids)
         searches = tuple(
-            _search(group[each], other.get(each), outcomes[each], params, (success, checked, grades[each]))
+            _search(group[each], other.get(each), outcomes[each], wanted, (success, checked, grades[each]))
             for each in ids
         )
         groups.append(SearchGroup(task, kind, len(group), Counter(outcomes.values()), searches))
     shown = [search for group_ in groups for search in group_.searches]
     disagreeing = sum((search.hits > 0) != search.success for search in shown)
-    return RetrievalGallery(found.system, found.variant, found.baseline, success, tuple(groups), disagreeing)
+    return RetrievalGallery(
+        system, variant, baseline if others else None, success, tuple(groups), disagreeing
+    )
 
 
-def _by_kind(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, str], Rows]:
+def _by_kind(rows: list[dict[str, Any]], variant: str | None) -> dict[tuple[str, str], Rows]:
+    """Task and kind of query -> the rows of ``variant``."""
     grouped: dict[tuple[str, str], Rows] = {}
     for row in rows:
-        grouped.setdefault((row["task"] or "", row["kind"] or ""), {})[row["query_id"]] = row
+        if row["variant"] == variant:
+            grouped.setdefault((row["task"] or "", row["kind"] or ""), {})[row["query_id"]] = row
     return grouped
 
 
@@ -265,23 +236,26 @@ def _marked(
         raise ReportInputError(
             f"The per-query results name {what}, which data/checked lacks; run the evaluation again."
         )
-    if query_id in checked.queries:
-        return tuple(_graded(rank, each, grades, params.relevant_from) for rank, each in enumerate(top, 1))
-    return tuple(_same(rank, each, query_id, checked) for rank, each in enumerate(top, 1))
+    hits = []
+    for rank, each in enumerate(top, 1):
+        if query_id in checked.queries:
+            grade = grades.get(each, 0)
+            hit, mark = grade >= params.relevant_from, GRADES.get(grade, "")
+        else:
+            mark = _sameness(each, query_id, checked)
+            hit = bool(mark)
+        hits.append(RankedHit(rank, each, hit, mark))
+    return tuple(hits)
 
 
-def _graded(rank: int, product_id: str, grades: dict[str, int], relevant_from: int) -> RankedHit:
-    grade = grades.get(product_id, 0)
-    return RankedHit(rank, product_id, grade >= relevant_from, GRADES.get(grade, ""))
-
-
-def _same(rank: int, product_id: str, query_id: str, checked: CheckedCatalogue) -> RankedHit:
+def _sameness(product_id: str, query_id: str, checked: CheckedCatalogue) -> str:
+    """How a product answers one that was searched for: the same, or of its group or title; "" for neither."""
     if product_id == query_id:
-        return RankedHit(rank, product_id, True, "this product")
+        return "this product"
     for what, held in (("group", checked.groups), ("title", checked.titles)):
         if held[query_id] and held[product_id] == held[query_id]:
-            return RankedHit(rank, product_id, True, f"same {what}")
-    return RankedHit(rank, product_id, False, "")
+            return f"same {what}"
+    return ""
 
 
 def query_text(search: Search, listed: dict[str, Product]) -> str:

@@ -5,24 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from components.catalog.format.errors import ImageError
+from components.catalog.format.images import decode_image
+from components.catalog.format.params import ImageLimits
 from components.catalog.format.records import Product, Truth
 from components.report.catalogue import CheckedCatalogue, listings, read_truth
+from components.report.errors import ReportInputError
 from components.report.figures.claims import JudgedClaim
 from components.report.figures.gate_plot import GatePlot, gate_plot
 from components.report.figures.key_figures import first_baseline
 from components.report.galleries.catalogue import shown_products
-from components.report.galleries.grounding import (
-    GroundingGallery,
-    PointingFiles,
-    grounding_gallery,
-    unjudged_gallery,
-)
+from components.report.galleries.grounding import GroundingGallery, grounding_gallery, unjudged_gallery
 from components.report.galleries.listings import ListingGallery, listing_gallery
-from components.report.galleries.pictures import product_picture
-from components.report.galleries.retrieval import RetrievalGallery, read_searches, retrieval_gallery
+from components.report.galleries.retrieval import RetrievalGallery, retrieval_gallery
 from components.report.params import ReportParams
-from components.stage.files.thumbnails import Thumbnail
+from components.stage.files.thumbnails import Thumbnail, thumbnail
 from components.stage.paths import Paths
+
+# The gate has already judged the catalogue by the limits of params.yaml; these only stop a swapped file.
+LIMITS = ImageLimits(
+    max_bytes=2**28, max_pixels=250_000_000, min_side_px=1, max_scans=2**31, max_decoded_bytes=2**62
+)
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,12 @@ def read_galleries(
     Raises:
         ReportInputError: a file is missing, broken, or of another catalogue.
     """
-    searches, groundings = _searches(paths, params, checked, claims), _groundings(paths, params, checked)
+    searches = []
+    for system in params.retrieval.systems:  # beside what the first claim of each names
+        baseline = first_baseline(system, params.systems[system], claims)
+        path = paths.per_query / system / f"{system}.parquet"
+        searches.append(retrieval_gallery(path, baseline, params, checked))
+    groundings = _groundings(paths, params, checked)
     generated = (
         listing_gallery(paths.per_query / "listing", params.listings, params.seed, checked)
         if params.listings
@@ -72,46 +80,38 @@ def read_galleries(
     true = read_truth(paths.truth / "truth.parquet", in_catalogue)
     if not any(_tells_more(known, listed[each]) for each, known in true.items()):
         true = {}  # what sellers wrote stands in for it
-    catalogue = {"shown": shown, "has_truth": bool(true), "truth": true}
     size = params.listings.picture_px if params.listings else 0
+    small, quality = params.thumbnail_px, params.jpeg_quality
     pictures = {
-        each: product_picture(
-            each, listing.image, size if each in larger else params.thumbnail_px, params.jpeg_quality
-        )
+        each: _picture(each, listing.image, size if each in larger else small, quality)
         for each, listing in listed.items()
     }
-    catalogue["further"] = {
-        each: [
-            product_picture(each, data, params.thumbnail_px, params.jpeg_quality)
-            for data in listed[each].more_images
-        ]
+    further = {
+        each: [_picture(each, data, small, quality) for data in listed[each].more_images]
         for each in in_catalogue
     }
+    catalogue = {"shown": shown, "has_truth": bool(true), "truth": true, "further": further}
     return Galleries(searches, groundings, generated, gates, catalogue, listed, pictures)
-
-
-def _searches(
-    paths: Paths, params: ReportParams, checked: CheckedCatalogue, claims: list[JudgedClaim]
-) -> list[RetrievalGallery]:
-    """Searches of every system that ranks products, beside those of what its first claim names."""
-    found = []
-    for system, success in params.retrieval.systems.items():
-        subject = params.systems[system]
-        path = paths.per_query / system / f"{system}.parquet"
-        searches = read_searches(path, subject, success.metric, first_baseline(system, subject, claims))
-        found.append(retrieval_gallery(searches, params.retrieval, params.seed, checked))
-    return found
 
 
 def _groundings(paths: Paths, params: ReportParams, checked: CheckedCatalogue) -> list[GroundingGallery]:
     """Boxes beside true ones; where no true one is known, the boxes alone."""
-    boxes = paths.grounding / "boxes.parquet"
-    found = []
-    for folder, variant in params.grounding.variants.items():
-        files = PointingFiles(paths.per_query / folder / "pointing.parquet", boxes)
-        gallery = grounding_gallery(files, variant, params.grounding, params.seed, checked)
-        found += [gallery] if gallery else []
-    if not found:
-        unjudged = unjudged_gallery(boxes, params.grounding, params.seed, checked)
-        found += [unjudged] if unjudged else []
-    return found
+    judged = (grounding_gallery(paths, folder, params, checked) for folder in params.grounding.variants)
+    found = [gallery for gallery in judged if gallery]
+    unjudged = None if found else unjudged_gallery(paths, params, checked)
+    return [unjudged] if unjudged else found
+
+
+def _picture(product_id: str, data: bytes, longest_px: int, quality: int) -> Thumbnail:
+    """A product's encoded picture as a small JPEG; the same bytes give the same picture.
+
+    Raises:
+        ReportInputError: the bytes are no JPEG, PNG or WebP picture, are cut short, or are too large.
+    """
+    try:
+        image = decode_image(data, LIMITS, target_px=longest_px)
+    except ImageError as error:
+        raise ReportInputError(
+            f"data/checked, product '{product_id}': the image {error}; run the stage catalog_quality again."
+        ) from None
+    return thumbnail(image, longest_px, quality)

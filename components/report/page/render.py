@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from components.catalog.format.records import Product
-from components.report.figures import curves as chart
+from components.report.figures import curves
 from components.report.figures import figures as fig
 from components.report.figures.key_figures import FEW, part_in_words
 from components.report.galleries.catalogue import attributes, noise_acts
@@ -44,10 +44,8 @@ def _filters(params: ReportParams, listed: dict[str, Product]) -> dict[str, Call
         "number": fig.number,
         "query_text": lambda search: query_text(search, listed),
         "usual_n": fig.usual_n,
-        "signed": lambda value: fig.number(value, signed=True),
         "system": fig.system_label,
         "thousands": lambda count: f"{count:,}",
-        "two_digits": lambda value: fig.number(value, 2),
         "verdict": lambda figures, test: fig.verdict(figures, test.a, test.b, test.metric),
         "verdict_counts": fig.verdict_counts,
         "label": lambda variant, system: glossary.label(system, variant),
@@ -61,16 +59,6 @@ def _filters(params: ReportParams, listed: dict[str, Product]) -> dict[str, Call
 
 def render(params: ReportParams, context: dict[str, Any]) -> str:
     """The page as one HTML text, its style sheet inside; ``context`` gives the templates their names."""
-    frame = {
-        "width": chart.WIDTH,
-        "height": chart.HEIGHT,
-        "left": chart.LEFT,
-        "right": chart.RIGHT,
-        "claim_n": CLAIM_N,
-        "few": FEW,
-        "bottom": chart.BOTTOM,
-    }
     filters = _filters(params, context["listings"])
-    return render_page(
-        TEMPLATES / "page.jinja", filters, **context, **frame, params=params, glossary=glossary
-    )
+    constants = {"claim_n": CLAIM_N, "few": FEW, "frame": curves, "glossary": glossary}
+    return render_page(TEMPLATES / "page.jinja", filters, **context, **constants, params=params)

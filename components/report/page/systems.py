@@ -76,8 +76,7 @@ def _result(params: ReportParams, figures: fig.Figures, claims: list[JudgedClaim
         raise ReportParamsError(
             f"report.systems.{figures.system}: there is no variant '{subject}' (known: {known})."
         )
-    figures = fig.with_first(figures, subject)
-    figures = fig.reordered(figures, glossary.in_order(figures))
+    figures = glossary.in_order(figures, subject)
     taken = takeaway(figures, subject, claims, params.pretrained)
     return Result(figures, taken, honest_reading(figures, subject))
 
@@ -100,11 +99,12 @@ def _sliced(
 
 def read_curves(paths: Paths, params: ReportParams) -> list[chart.StageCharts]:
     """The charts of every stage that ``report.curves`` names."""
-    drawn = []
+    found = []
     for stage in params.curves:
-        curves = chart.read_curves(paths.plots / f"{stage}.csv")
-        drawn.append(chart.StageCharts.of(stage, chart.charts(curves, params.curve_points)))
-    return drawn
+        drawn = chart.charts(chart.read_curves(paths.plots / f"{stage}.csv"), params.curve_points)
+        in_order = sorted(drawn, key=lambda each: each.title != "Loss")
+        found.append(chart.StageCharts(stage, tuple(in_order)))
+    return found
 
 
 def owner(groups: Sequence[SystemGroup], system: str) -> SystemGroup | None:

@@ -28,48 +28,46 @@ def count(figures: Figures, metric: str) -> str:
     return f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,}–{counts[-1]:,}"
 
 
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    head, *lines = [f"| {' | '.join(row)} |" for row in (heads, *rows)]
+    return "\n".join([head, "|---" * len(heads) + "|", *lines])
+
+
 def results_table(figures: Figures, metrics: Sequence[str]) -> str:
     """A row per metric, a column per variant."""
-    variants = list(figures.variants)
-    lines = [f"| metric | {' | '.join(variants)} | n |", "|---" * (len(variants) + 2) + "|"]
-    for metric in metrics:
-        cells = " | ".join(cell(figures.variants[v].get(metric)) for v in variants)
-        lines.append(f"| `{metric}` | {cells} | {count(figures, metric)} |")
-    return "\n".join(lines)
+    rows = [
+        [f"`{m}`", *(cell(row.get(m)) for row in figures.variants.values()), count(figures, m)]
+        for m in metrics
+    ]
+    return _table(["metric", *figures.variants, "n"], rows)
 
 
 def rows_table(figures: Figures, metrics: Sequence[str]) -> str:
     """A row per variant, a column per metric: for studies, which have many rows."""
-    lines = [f"| row | {' | '.join(f'`{m}`' for m in metrics)} |", "|---" * (len(metrics) + 1) + "|"]
-    for name, row in figures.variants.items():
-        lines.append(f"| {name} | {' | '.join(cell(row.get(m)) for m in metrics)} |")
-    return "\n".join([*lines, f"| n | {' | '.join(count(figures, m) for m in metrics)} |"])
-
-
-def _test_row(test: PairedTest) -> str:
-    p = "< 0.001" if test.p < 0.001 else f"{test.p:.3f}"
-    difference = f"{test.difference:+.3f} [{test.low:+.3f}, {test.high:+.3f}]"
-    return f"| `{test.metric}`: {test.a} − {test.b} | {difference} | {p} | {test.n:,} |"
+    rows = [[name, *(cell(row.get(m)) for m in metrics)] for name, row in figures.variants.items()]
+    counts = ["n", *(count(figures, m) for m in metrics)]
+    return _table(["row", *(f"`{m}`" for m in metrics)], [*rows, counts])
 
 
 def tests_table(tests: Sequence[PairedTest]) -> str:
     """A row per paired test: the difference, its 95% interval, p and n."""
-    return "\n".join(["| paired test | difference | p | n |", "|---|---|---|---|", *map(_test_row, tests)])
+    rows = []
+    for test in tests:
+        p = "< 0.001" if test.p < 0.001 else f"{test.p:.3f}"
+        difference = f"{test.difference:+.3f} [{test.low:+.3f}, {test.high:+.3f}]"
+        rows.append([f"`{test.metric}`: {test.a} − {test.b}", difference, p, f"{test.n:,}"])
+    return _table(["paired test", "difference", "p", "n"], rows)
 
 
 def claims_table(path: Path) -> str:
     """A row per claim, metric and seed of a study's file; ``""`` where it tests none."""
-    lines = [
-        f"| {test['claim']} | `{test['metric']}` | {test['seed']} | {test['difference']:+.3f} "
-        f"[{test['low']:+.3f}, {test['high']:+.3f}] | {test['n']:,} |"
-        for test in read_json(path).get(TESTS_KEY, [])
-        if "claim" in test
-    ]
-    return (
-        "\n".join(["| claim | metric | seed | difference | n |", "|---|---|---|---|---|", *lines])
-        if lines
-        else ""
-    )
+    rows = []
+    for test in read_json(path).get(TESTS_KEY, []):
+        if "claim" in test:
+            difference = f"{test['difference']:+.3f} [{test['low']:+.3f}, {test['high']:+.3f}]"
+            named = [test["claim"], f"`{test['metric']}`", str(test["seed"])]
+            rows.append([*named, difference, f"{test['n']:,}"])
+    return _table(["claim", "metric", "seed", "difference", "n"], rows) if rows else ""
 
 
 def tables(place: Path, chosen: Sequence[str] = ()) -> str:

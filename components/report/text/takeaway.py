@@ -63,11 +63,10 @@ def _losses(figures: Figures, subject: str, claims: list[JudgedClaim]) -> list[s
             if verdict(figures, subject, other, metric) == "worse"
             and (metric, frozenset((subject, other))) not in claimed
         ]
-        sentences += (
-            [f"{ours} is worse than {glossary.label(figures.system, other)} on {listed(worse)}."]
-            if worse
-            else []
-        )
+        if worse:
+            sentences.append(
+                f"{ours} is worse than {glossary.label(figures.system, other)} on {listed(worse)}."
+            )
     return sentences
 
 

@@ -19,17 +19,7 @@ from components.shop.errors import ShopError
 from components.shop.params import EngagementParams
 from components.shop.pictures.scene import camera
 from components.shop.texts.text import write_listing
-from components.shop.texts.wording import (
-    ACCENTS,
-    HELD_OUT,
-    HELD_OUT_PLAIN,
-    HUES,
-    NOUNS,
-    SEEN,
-    TEXTUAL,
-    VISUAL,
-    VISUAL_PLAIN,
-)
+from components.shop.texts.wording import ACCENTS, HUES, NOUNS, SEEN, TEMPLATES
 
 _NOUN_SHARE = 0.3  # of visual queries that name the type in words of their own
 _HUE_SHARE = 0.35  # the same for colours
@@ -119,11 +109,11 @@ def _see(rng: np.random.Generator, what: Specification, wanted: dict[str, str], 
     name = what.kind.name
     noun = NOUNS.get(name, name) if rng.random() < _NOUN_SHARE else name
     seen = " and ".join(_shuffled(rng, phrases)) if len(phrases) < 3 else ", ".join(_shuffled(rng, phrases))
-    if "colour" in wanted:
-        return pick(rng, HELD_OUT if held_out else VISUAL).format(
-            colour=_hue(rng, wanted["colour"]), noun=noun, seen=seen
-        )
-    return pick(rng, HELD_OUT_PLAIN if held_out else VISUAL_PLAIN).format(noun=noun, seen=seen)
+    kind = "held_out" if held_out else "visual"
+    if "colour" not in wanted:
+        return pick(rng, TEMPLATES[f"{kind}_plain"]).format(noun=noun, seen=seen)
+    template = pick(rng, TEMPLATES[kind])
+    return template.format(colour=_hue(rng, wanted["colour"]), noun=noun, seen=seen)
 
 
 def _textual(
@@ -131,10 +121,9 @@ def _textual(
 ) -> tuple[str, Wish] | None:
     """A query in the listing's words: attributes that the product's own title or description states."""
     listing = write_listing(what, generator(shop.seed, "listing", what.index))
-    stated = sorted(listing.in_title | listing.in_description)
     names = [
         name
-        for name in stated
+        for name in sorted(listing.stated)
         if name in ("brand", "colour", "material", "use")
         or (name == "pattern" and what.attributes[name] != "plain")
     ]
@@ -147,7 +136,7 @@ def _textual(
         return None
     front = " ".join(_shuffled(rng, [value for name, value in wanted.items() if name != "use"]))
     back = f"for {wanted['use']}" if "use" in wanted else ""
-    text = pick(rng, TEXTUAL).format(front=front, noun=what.kind.name, back=back)
+    text = pick(rng, TEMPLATES["textual"]).format(front=front, noun=what.kind.name, back=back)
     return " ".join(text.split()).lower(), Wish(what.kind.name, wanted)
 
 
@@ -167,8 +156,7 @@ def wishes(
     Raises:
         ShopError: the split's products do not give that many different queries.
     """
-    counts = shop.params.queries.count
-    total = {"train": counts.train, "validation": counts.validation, "test": counts.test}[split]
+    total: int = getattr(shop.params.queries.count, split)
     visual = round(total * shop.params.queries.visual_share)
     products = [what for shelf in shelves.values() for what in shelf.products]
     rng = generator(shop.seed, "queries", split)
@@ -227,11 +215,8 @@ STEPS = 4  # seen, click, cart, purchase
 def fashion(seed: int) -> dict[str, float]:
     """How much this year's shoppers like each colour and each pattern (mean 0)."""
     rng = generator(seed, "fashion")
-    liking = {name: float(value) for name, value in zip(COLOURS, rng.normal(0, 1, len(COLOURS)), strict=True)}
-    liking |= {
-        name: float(value) for name, value in zip(PATTERNS, rng.normal(0, 0.6, len(PATTERNS)), strict=True)
-    }
-    return liking
+    colours, patterns = rng.normal(0, 1, len(COLOURS)), rng.normal(0, 0.6, len(PATTERNS))
+    return dict(zip((*COLOURS, *PATTERNS), [*colours.tolist(), *patterns.tolist()], strict=True))
 
 
 def appeal(shop: ProductPlan, products: list[Specification]) -> NDArray[np.float64]:

@@ -12,75 +12,24 @@ from dataclasses import dataclass
 import numpy as np
 
 from components.shop.design import Specification, pick
+from components.shop.texts.wording import SELLERS
 
-_NOUNS: dict[str, tuple[str, ...]] = {
-    "shirt": ("shirt", "shirt", "top"),
-    "dress": ("dress", "dress", "frock"),
-    "trousers": ("trousers", "trousers", "slacks"),
-    "sneaker": ("sneaker", "sneaker", "sports shoe"),
-    "pump": ("pump", "pump", "court shoe"),
-    "handbag": ("handbag", "handbag", "bag"),
-    "backpack": ("backpack", "backpack", "daypack"),
-    "suitcase": ("suitcase", "suitcase", "trolley case"),
-    "watch": ("watch", "watch", "timepiece"),
-    "bottle": ("bottle", "bottle", "drinking bottle"),
-    "sofa": ("sofa", "sofa", "settee"),
-    "lamp": ("lamp", "lamp", "table lamp"),
-    "cushion": ("cushion", "cushion", "scatter cushion"),
-    "toy car": ("toy car", "toy car", "model car"),
-    "teddy bear": ("teddy bear", "teddy bear", "cuddly bear"),
-}
-_PRINTS: dict[str, tuple[str, ...]] = {
-    "plain": ("plain", "solid"),
-    "striped": ("striped", "stripe"),
-    "checked": ("checked", "chequered"),
-    "dotted": ("dotted", "polka dot"),
-    "floral": ("floral", "flower print"),
-    "zigzag": ("zigzag", "chevron"),
-}
-# How a part's value reads in a listing; parts not named here read as their value alone.
-_PART_NAMES = {
-    "sleeves": "{} sleeves", "neckline": "{} neckline", "length": "{} length", "leg": "{} leg",
-    "hem": "{} hem",
-    "cut": "{} cut", "closure": "{} closure", "sole": "{} sole", "shaft": "{} shaft", "heel": "{} heel",
-    "toe": "{} toe", "shape": "{} shape", "shell": "{} shell", "corners": "{} corners", "style": "{} style",
-    "dial": "{} dial", "frame": "{} frame", "lens": "{} lenses", "spout": "{} spout", "back": "{} back",
-    "legs": "{} legs", "top": "{} top", "base": "{} base", "shade": "{} shade", "edge": "{} edge",
-    "body": "{} body", "pose": "{} pose",
-}  # fmt: skip
-_WHOLE_VALUES = {"sleeveless": "sleeveless cut", "rounded": "rounded arms", "square": "square arms"}
-_UNITS = {
-    "capacity_ml": "{} ml",
-    "capacity_l": "{} litres",
-    "height_cm": "{} cm high",
-    "width_cm": "{} cm wide",
-    "length_cm": "{} cm long",
-}
-_PRAISE = (
-    "A favourite of our regulars.",
-    "Made to last.",
-    "Pairs well with much you own.",
-    "New this season.",
-    "Lovingly finished.",
-    "An easy present.",
-)
 _Rng = np.random.Generator
 
 
 @dataclass(frozen=True)
 class ShopListing:
-    """A clean listing and the names of the attributes that its title and its description state."""
+    """A clean listing and the names of the attributes that its title or its description states."""
 
     title: str
     description: str
-    in_title: frozenset[str]
-    in_description: frozenset[str]
+    stated: frozenset[str]
 
 
 def _part(name: str, value: str) -> str:
     if name == "arms" or value == "sleeveless":
-        return _WHOLE_VALUES.get(value, value)
-    return value if " " in value else _PART_NAMES.get(name, "{}").format(value)
+        return str(SELLERS["whole_values"].get(value, value))
+    return value if " " in value else str(SELLERS["parts"].get(name, "{}").format(value))
 
 
 def _said(rng: _Rng, what: Specification, share: dict[str, float]) -> set[str]:
@@ -92,7 +41,7 @@ def _front(rng: _Rng, what: Specification, said: set[str]) -> list[str]:
     """Adjectives before the noun, in one of several orders."""
     words = {
         "colour": what.attributes["colour"],
-        "pattern": pick(rng, _PRINTS[what.attributes["pattern"]]),
+        "pattern": pick(rng, SELLERS["prints"][what.attributes["pattern"]]),
         "material": what.attributes["material"],
     }
     order = pick(
@@ -106,12 +55,12 @@ def _front(rng: _Rng, what: Specification, said: set[str]) -> list[str]:
     return [words[name] for name in order if name in said]
 
 
-def _title(rng: _Rng, what: Specification) -> tuple[str, frozenset[str]]:
+def _title(rng: _Rng, what: Specification) -> tuple[str, set[str]]:
     said = _said(rng, what, {"brand": 0.75, "colour": 0.65, "pattern": 0.5, "material": 0.45, "use": 0.3})
     if what.attributes["pattern"] == "plain" and rng.random() < 0.7:
         said.discard("pattern")
     part = pick(rng, tuple(what.kind.parts))
-    noun = pick(rng, _NOUNS.get(what.kind.name, (what.kind.name,)))
+    noun = pick(rng, SELLERS["nouns"].get(what.kind.name, (what.kind.name,)))
     core = [*_front(rng, what, said), noun]
     if rng.random() < 0.4 and not what.attributes[part].startswith("no "):
         said.add(part)
@@ -125,7 +74,7 @@ def _title(rng: _Rng, what: Specification) -> tuple[str, frozenset[str]]:
         lambda c: f"{c}, {brand} {use}" if brand else f"{c}, {use}" if use else c,
     )
     text = " ".join(pick(rng, layouts)(" ".join(core)).split())
-    return text[0].upper() + text[1:], frozenset(said)
+    return text[0].upper() + text[1:], said
 
 
 def _sentences(rng: _Rng, what: Specification, said: set[str]) -> list[str]:
@@ -175,12 +124,12 @@ def write_listing(what: Specification, rng: _Rng) -> ShopListing:
     lines = _sentences(rng, what, said)
     if what.kind.measure and rng.random() < 0.6:
         name = what.kind.measure[0]
-        lines.append("Size: " + _UNITS[name].format(what.attributes[name]) + ".")
+        lines.append("Size: " + SELLERS["units"][name].format(what.attributes[name]) + ".")
         said.add(name)
     if rng.random() < 0.3:
         lines.append(f"From {what.attributes['brand']}.")
         said.add("brand")
     if rng.random() < 0.5 or not lines:
-        lines.append(pick(rng, _PRAISE))
+        lines.append(pick(rng, SELLERS["praise"]))
     ordered = [lines[k] for k in rng.permutation(len(lines))]
-    return ShopListing(title, " ".join(ordered), in_title, frozenset(said))
+    return ShopListing(title, " ".join(ordered), frozenset(said | in_title))

@@ -79,12 +79,9 @@ def examples(
             product = key
         asked = own.get("text") or products[0].titles.get(product or key) or key
         asked = f"{own['attribute']} of {asked}" if own.get("attribute") else asked
-        values = [float(side.metrics[metric][place]) for side in sides]
-        answers = (
-            _answer(held[0], key, values[0], products[0]),
-            _answer(held[1], key, values[1], products[1]),
-        )
-        made.append(Example(key, asked, product, float(gain[place]), answers))
+        values = (float(side.metrics[metric][place]) for side in sides)
+        ours, theirs = map(_answer, held, (key, key), values, products)
+        made.append(Example(key, asked, product, float(gain[place]), (ours, theirs)))
     return tuple(made)
 
 

@@ -52,7 +52,6 @@ def render(found: Comparison) -> str:
     clear = sorted((t for t in slices if t.verdict != "unclear"), key=lambda test: -abs(test.difference))
     context = {
         "found": found,
-        "letters": found.letters,
         "main": main[:MAIN_ROWS],
         "every": every[:MOST_ROWS],
         "differing": len(every),
@@ -60,7 +59,6 @@ def render(found: Comparison) -> str:
         "tested_slices": len(slices),
         "same": same,
         "tested": tested,
-        "tests": len(found.tests),
         "counts": Counter(test.verdict for test in found.tests if not test.slice),
         "pictures": {name: pictures(found.products[name], ids) for name, ids in shown.items()},
         "most": MOST_CHANGES,

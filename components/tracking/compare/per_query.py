@@ -48,14 +48,11 @@ class Results:
     def at(self, keys: Texts) -> Results:
         """The same for some of the keys, in their order."""
         where = np.searchsorted(self.keys, keys)
-        return Results(
-            keys,
-            {name: values[where] for name, values in self.metrics.items()},
-            {name: labels[where] for name, labels in self.slices.items()},
-            None if self.groups is None else self.groups[where],
-            None if self.said is None else self.said[where],
-            None if self.rows is None else self.rows.take(where),
-        )
+        groups, said = (None if texts is None else texts[where] for texts in (self.groups, self.said))
+        metrics = {name: values[where] for name, values in self.metrics.items()}
+        slices = {name: labels[where] for name, labels in self.slices.items()}
+        rows = None if self.rows is None else self.rows.take(where)
+        return Results(keys, metrics, slices, groups, said, rows)
 
 
 def read_results(files: Mapping[str, bytes]) -> dict[System, Results]:
@@ -103,18 +100,11 @@ def _systems(table: Any, folder: str, stem: str) -> Iterator[tuple[System, Resul
         if by_attribute := {"attribute", "truth"} <= held:
             slices["attribute"] = _texts(part, "attribute")
         grouped = "group_id" if "group_id" in held else "product_id" if by_attribute else ""
+        groups = _texts(part, grouped) if grouped else None
         said = next((_texts(part, name) for name in SAID if name in held), None)
-        yield (
-            System(folder, variant, task or ("" if stem in (folder, variant) else stem)),
-            Results(
-                keys,
-                kept,
-                slices,
-                _texts(part, grouped) if grouped else None,
-                said if said is not None and any(said) else None,
-                part,
-            ),
-        )
+        said = said if said is not None and any(said) else None
+        system = System(folder, variant, task or ("" if stem in (folder, variant) else stem))
+        yield system, Results(keys, kept, slices, groups, said, part)
 
 
 def stated(truth: str) -> frozenset[str]:

@@ -247,11 +247,7 @@ def keep_results(root: Path, work: Path, profile: str) -> Path:
     for path in found:
         write_text(folder / path.name, path.read_text(encoding="utf-8"))
     code = revision(root)
-    facts = {
-        "profile": profile,
-        "commit": code.commit,
-        "dirty": code.dirty,
-    }
+    facts = {"profile": profile, "commit": code.commit, "dirty": code.dirty}
     for name, file in (("params_sha256", "params.yaml"), ("lock_sha256", "dvc.lock")):
         facts[name] = sha256_file(work / file) if (work / file).exists() else ""
     write_text(folder / "run.json", json.dumps(facts, indent=1, sort_keys=True) + "\n")
