@@ -10,16 +10,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from components.encoder.evaluate.attribute_values import ATTRIBUTES, attribute_answers
 from components.encoder.evaluate.figures import (
-    ATTRIBUTES,
     DEPTH,
+    HeldOutFigures,
     VariantFigures,
-    answer_rows,
-    interval_table,
-    paired_tests,
+    prefix_of,
     task_metrics,
+    tested_figures,
 )
-from components.encoder.evaluate.zero_shot import attribute_answers
 from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.features.held_out import HeldOut, Task
 from components.retrieval.metrics import Qrels, judge
@@ -138,15 +137,12 @@ def claimed(test: dict[str, Any], rows: Sequence[str]) -> dict[str, Any]:
     return test | {"claim": CLAIMS[test["metric"]], "seed": seed}
 
 
-class VlclipEvaluation:
-    """Collects the metrics and per-query results of several variants on one held-out split."""
+class VlclipEvaluation(HeldOutFigures):
+    """VL-CLIP's table: every figure by scene too, and similar items."""
 
     def __init__(self, held_out: HeldOut, params: VlclipEvaluationParams) -> None:
-        self.held_out, self.params = held_out, params
-        self.measured: dict[str, VariantFigures] = {}
-        self._per_query: list[dict[str, Any]] = []
-        self._per_attribute: list[dict[str, Any]] = []
-        self._per_item: list[dict[str, Any]] = []
+        super().__init__(held_out, params)
+        self._similar_k, self._per_item = params.similar_k, list[dict[str, Any]]()
         scenes = [held_out.truth.get(i, {}).get("scene", "unknown") for i in held_out.product_ids]
         self._slices = {
             task.name: [
@@ -157,37 +153,26 @@ class VlclipEvaluation:
         }
         self._like: SimilarItems = likeness(held_out, params.similar_attributes)
 
-    def _of(self, variant: str) -> VariantFigures:
-        return self.measured.setdefault(variant, VariantFigures())
-
     def add(self, variant: str, encoder: BatchEncoder, images: npt.NDArray[np.float32]) -> None:
         """Every figure of one variant; ``images [products, D]`` are its vectors of its own pictures."""
         for task in self.held_out.tasks:
-            self._add_task(variant, task, encoder.texts(task.texts) @ images.T)
+            scores = encoder.texts(task.texts) @ images.T
+            _, rows = self.add_task(variant, task, scores)
+            for part in self._slices[task.name]:
+                for i, value in self._add_slice(variant, task, part, scores).items():
+                    rows[i][f"mrr_{part.scene}"] = value
         for scene in (*SCENES, ALONE):
             self._add_pooled(variant, scene)
-        self._add_similar(variant, images)
-        answers = attribute_answers(encoder, images, self.held_out, self.params.attribute_prompt)
-        self._of(variant).add_answers(answers)
-        self._per_attribute += answer_rows(variant, answers)
-
-    def _add_task(self, variant: str, task: Task, scores: npt.NDArray[np.float32]) -> None:
-        """Every metric of one task, over all pictures and for each scene."""
-        prefix = "" if task.name == "queries" else f"{task.name}_"
-        ranking = top_k(scores, min(DEPTH, scores.shape[1]))
-        metrics = task_metrics(judge(ranking, task.qrels), self.params.relevant_grade)
-        for name, values in metrics.items():
-            self._of(variant).add(f"{prefix}{name}", values, task.clusters)
-        sliced = {s.scene: self._add_slice(variant, task, s, scores, prefix) for s in self._slices[task.name]}
+        precision = precision_at(images, self._like, self._similar_k)
+        self._add_similar(variant, precision)
         ids = self.held_out.product_ids
-        for i, query_id in enumerate(task.query_ids):
-            row: dict[str, Any] = {"variant": variant, "task": task.name, "query_id": query_id}
-            row |= {"kind": task.kinds[i]} | {name: float(v[i]) for name, v in metrics.items()}
-            row |= {f"mrr_{scene}": values.get(i) for scene, values in sliced.items()}
-            self._per_query.append(row | {"text": task.texts[i], "top": [ids[p] for p in ranking[i, :10]]})
+        for at, value in zip(self._like.asked, precision.tolist(), strict=True):
+            self._per_item.append({"variant": variant, "product_id": ids[at], "precision": value})
+        prompt = self.params.attribute_prompt
+        self.add_answers(variant, attribute_answers(encoder, images, self.held_out, prompt))
 
     def _add_slice(
-        self, variant: str, task: Task, part: SceneSlice, scores: npt.NDArray[np.float32], prefix: str
+        self, variant: str, task: Task, part: SceneSlice, scores: npt.NDArray[np.float32]
     ) -> dict[int, float]:
         """Metrics of one scene; the reciprocal rank by the query's position in its task."""
         if not len(part.queries):
@@ -196,12 +181,12 @@ class VlclipEvaluation:
         metrics = task_metrics(judge(ranking, part.qrels), self.params.relevant_grade)
         clusters = [task.clusters[q] for q in part.queries] if task.clusters is not None else None
         for name in SLICED:
-            self._of(variant).add(f"{prefix}{name}_{part.scene}", metrics[name], clusters)
+            self.of(variant).add(f"{prefix_of(task)}{name}_{part.scene}", metrics[name], clusters)
         return dict(zip(part.queries.tolist(), metrics["mrr"].tolist(), strict=True))
 
     def _add_pooled(self, variant: str, scene: str) -> None:
         """MRR of one scene over queries and titles together; a title's unit is its product's group."""
-        measured = self._of(variant)
+        measured = self.of(variant)
         values: list[npt.NDArray[np.float64]] = []
         clusters: list[object] = []
         for prefix in ("", "titles_"):
@@ -211,19 +196,13 @@ class VlclipEvaluation:
             clusters += [(prefix, c) for c in measured.clusters.get(name) or range(len(part))]
         measured.add(f"pooled_mrr_{scene}", np.concatenate(values), clusters)
 
-    def _add_similar(self, variant: str, images: npt.NDArray[np.float32]) -> None:
-        precision = precision_at(images, self._like, self.params.similar_k)
-        asked = self._like.asked
-        groups = self._like.groups[asked].tolist()
-        self._of(variant).add("similar_precision", precision, groups)
-        ids = self.held_out.product_ids
-        for at, value in zip(asked, precision, strict=True):
-            self._per_item.append({"variant": variant, "product_id": ids[at], "precision": float(value)})
+    def _add_similar(self, variant: str, values: npt.NDArray[np.float64]) -> None:
+        groups = self._like.groups[self._like.asked].tolist()
+        self.of(variant).add("similar_precision", values, groups)
 
     def add_chance(self) -> None:
         """What a random order of similar items would score."""
-        values = chance(self._like, self.params.similar_k)
-        self._of("chance").add("similar_precision", values, self._like.groups[self._like.asked].tolist())
+        self._add_similar("chance", chance(self._like, self._similar_k))
 
     def add_seeds(self) -> None:
         """Rows ``full_all_seeds`` and ``raw_all_seeds``: each question's mean over a variant's seeds."""
@@ -231,23 +210,22 @@ class VlclipEvaluation:
             rows = [self.measured[row] for row in seeds_of(variant, list(self.measured)).values()]
             for name in rows[0].values if len(rows) > 1 else ():
                 mean = np.mean([row.values[name] for row in rows], axis=0)
-                self._of(f"{variant}{ALL_SEEDS}").add(name, mean, rows[0].clusters[name])
+                self.of(f"{variant}{ALL_SEEDS}").add(name, mean, rows[0].clusters[name])
 
     def adopt(self, other: VlclipEvaluation, prefix: str) -> None:
         """Keep the retrieval figures of an evaluation on a part of the split, under names with ``prefix``."""
         for variant, measured in other.measured.items():
             for name in (n for n in ADOPTED if n in measured.values):
-                self._of(variant).add(f"{prefix}{name}", measured.values[name], measured.clusters[name])
+                self.of(variant).add(f"{prefix}{name}", measured.values[name], measured.clusters[name])
 
     def metrics(self) -> dict[str, Any]:
         """variant -> metric -> {value, low, high, n}, and the paired tests under ``_tests``."""
         rows = list(self.measured)
-        tests = paired_tests(self.measured, compared(rows), TESTED, self.params)
-        tests = [claimed(test, rows) for test in tests]
-        table = interval_table(self.measured, self.params)
+        table = tested_figures(self.measured, compared(rows), TESTED, self.params)
+        table["_tests"] = [claimed(test, rows) for test in table["_tests"]]
         if (share := self._share_of_the_way()) is not None:
             table["full"][WAY] = share.model_dump()
-        return {**table, "_tests": tests}
+        return table
 
     def _share_of_the_way(self) -> Interval | None:
         """How far ``full`` goes from ``raw`` to ``true_box``; None where one of them was not measured."""
@@ -262,7 +240,7 @@ class VlclipEvaluation:
     def tables(self) -> Mapping[str, pa.Table]:
         """Per-query, per-attribute and per-item results, by file name."""
         return {
-            "vlclip.parquet": pa.Table.from_pylist(self._per_query, schema=PER_QUERY),
-            "attributes.parquet": pa.Table.from_pylist(self._per_attribute, schema=ATTRIBUTES),
+            "vlclip.parquet": pa.Table.from_pylist(self.per_query, schema=PER_QUERY),
+            "attributes.parquet": pa.Table.from_pylist(self.per_attribute, schema=ATTRIBUTES),
             "similar.parquet": pa.Table.from_pylist(self._per_item, schema=SIMILAR),
         }

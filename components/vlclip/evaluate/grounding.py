@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from components.encoder.evaluate.figures import VariantFigures, interval_table, paired_tests
+from components.encoder.evaluate.figures import VariantFigures, tested_figures
 from components.encoder.model.crops.boxes import WHOLE, Boxes, centre_boxes, inside, iou
 from components.encoder.model.crops.grounding_file import Grounding
 from components.encoder.model.features.held_out import HeldOut
@@ -114,8 +114,7 @@ class GroundingEvaluation:
         ours, *others = self.measured
         pairs = [(ours, other) for other in others]
         names = ("iou", "iou_cluttered", "iou_plain", "pointing", "pointing_cluttered")
-        tests = paired_tests(self.measured, pairs, names, self.params)
-        return {**interval_table(self.measured, self.params), "_tests": tests}
+        return tested_figures(self.measured, pairs, names, self.params)
 
     def table(self) -> pa.Table:
         """One row per variant and product, as the report's gallery reads it."""

@@ -14,7 +14,7 @@ import yaml
 
 from components.encoder.evaluate.colour_histogram import ColourHistogram, histograms
 from components.encoder.evaluate.figures import OTHERS, Evaluation
-from components.encoder.evaluate.named_types import NamedTypes, postings
+from components.encoder.evaluate.query_type import NamedTypes, postings
 from components.encoder.evaluate.stage import study_rows
 from components.encoder.model.errors import EncoderConfigurationError, TrainingDataError
 from components.encoder.model.features.encode import BatchEncoder
