@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from components.grounding.dense.cut_outs import box_of
 from components.grounding.dense.head import DenseHead, Maps
-from components.grounding.foreground import box_of
-from components.grounding.grounding import AnyOf, Prompt
+from components.grounding.grounding import Prompt
 
 Floats = npt.NDArray[np.float32]
 
@@ -92,27 +92,23 @@ class AskedTypes:
     ) -> None:
         self.types, self.texts = list(types), texts
         self.temperature, self.least_similarity = temperature, least_similarity
-        self._known = {t: i for i, t in enumerate(types)}
         self._mixtures: dict[str, Floats | None] = {}
         self._vectors: Floats | None = None
 
     def weights(self, asked: Sequence[Prompt]) -> list[Floats | None]:
         """Weights ``[types]`` of each prompt; None where it cannot be asked for."""
-        words = {a for a in asked if isinstance(a, str) and a not in self._known and a not in self._mixtures}
+        words = {a for a in asked if isinstance(a, str) and a not in self.types and a not in self._mixtures}
         if new := sorted(words):
             self._mixtures |= dict(zip(new, self._mixed(new), strict=True))
-        return [self._any(a) if isinstance(a, AnyOf) else self._one(a) for a in asked]
+        return [self._of(a) for a in asked]
 
-    def _one(self, word: str) -> Floats | None:
-        if word not in self._known:
-            return self._mixtures[word]
-        one: Floats = np.eye(1, len(self.types), self._known[word], dtype=np.float32)[0]
-        return one
-
-    def _any(self, asked: AnyOf) -> Floats | None:
-        """One for each of the types that the head knows: what is like another one is not asked for."""
-        inside = np.isin(self.types, asked.types).astype(np.float32)
-        return inside if inside.any() else None
+    def _of(self, asked: Prompt) -> Floats | None:
+        """One for each type that is meant; of several, what is like one of them is not asked for."""
+        named = (asked,) if isinstance(asked, str) else asked.types
+        inside = np.isin(self.types, named).astype(np.float32)
+        if inside.any():
+            return inside
+        return self._mixtures[asked] if isinstance(asked, str) else None
 
     def _mixed(self, words: Sequence[str]) -> list[Floats | None]:
         if self.texts is None:

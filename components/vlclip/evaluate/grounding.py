@@ -15,7 +15,7 @@ from components.encoder.model.crops.boxes import WHOLE, Boxes, centre_boxes, ins
 from components.encoder.model.crops.grounding_file import Grounding
 from components.encoder.model.features.held_out import HeldOut
 from components.encoder.model.features.pixels import PixelCache
-from components.grounding.foreground import box_of, foreground_parts
+from components.grounding.dense.cut_outs import box_of
 from components.vlclip.evaluate.evaluate import SCENES
 from components.vlclip.model.params import VlclipEvaluationParams
 
@@ -132,10 +132,18 @@ def random_boxes(count: int, seed: int) -> Boxes:
 def foregrounds(pixels: npt.NDArray[np.uint8]) -> Boxes:
     """Box of what stands out from the ground, ``[N, 4]``, for square pictures ``[N, px, px, 3]``.
 
-    Its largest connected part is boxed; a picture of one colour is kept whole.
+    The ground is the median colour of the picture's rim; what is farther from it than Otsu's threshold is
+    foreground (Otsu 1979). Its largest connected part is boxed; a picture of one colour is kept whole.
     """
+    from scipy import ndimage
+    from skimage.filters import threshold_otsu
+
     found = []
-    for parts in map(foreground_parts, pixels):
+    for picture in pixels:
+        colours = picture.astype(np.float64)
+        rim = np.concatenate([colours[0], colours[-1], colours[:, 0], colours[:, -1]])
+        distance = np.linalg.norm(colours - np.median(rim, axis=0), axis=-1)
+        parts = ndimage.label(distance > threshold_otsu(distance))[0]
         sizes = np.bincount(parts.ravel())[1:]
         found.append(box_of(parts == 1 + sizes.argmax()) if len(sizes) else WHOLE)
     return np.array(found).reshape(-1, 4)

@@ -15,13 +15,19 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 
 from components.encoder.model.crops.boxes import iou
-from components.grounding.dense.calibration import calibrated
 from components.grounding.dense.cut_outs import cut_out
 from components.grounding.dense.files import load_grounder, save_grounder
 from components.grounding.dense.grounder import DenseGrounder
 from components.grounding.dense.reading import AskedTypes, best_region, read_shape
 from components.grounding.dense.scenes import CELL_PX, Composer
-from components.grounding.dense.teach import Machine, SceneParts, chosen_pictures, cut_outs_of, taught_head
+from components.grounding.dense.teach import (
+    Machine,
+    SceneParts,
+    calibrated,
+    chosen_pictures,
+    cut_outs_of,
+    taught_head,
+)
 from components.grounding.errors import GrounderFileError
 from components.grounding.grounding import AnyOf, ground
 from components.grounding.params import SceneGrounding
