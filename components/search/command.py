@@ -13,13 +13,12 @@ from components.catalog.format.errors import ImageError
 from components.catalog.format.images import decode_image
 from components.encoder.model.features.pixels import LIMITS
 from components.encoder.search.conditions import conditions
-from components.fusion.answer.answer import PLAIN, AnswerChoice, check_towers, read_answer
+from components.fusion.answer.answer import PLAIN, AnswerChoice, Parts, check_towers, read_answer
 from components.fusion.model.data.product_text import plain
 from components.fusion.model.errors import FusionConfigurationError, FusionDataError
 from components.fusion.model.params import FusionParams, SearchParams
 from components.retrieval.hits import print_hits
-from components.search.products import SearchResult, by_words, fulfilling
-from components.search.question import Question, read_parts
+from components.search.products import Question, SearchResult, by_words, fulfilling, no_type
 from components.stage.arguments import Parser, composed
 from components.stage.files.printable import printable
 from components.stage.frame import explain
@@ -54,6 +53,34 @@ def _question(arguments: argparse.Namespace) -> Question:
     return Question(text, image, arguments.k, where, parts)
 
 
+def read_parts(text: str) -> Parts:
+    """``text=0.6,image=0.4``, made to sum to 1; a part that is not named counts nothing.
+
+    Raises:
+        FusionConfigurationError: another name or one twice, no number from 0 on, or nothing that counts.
+    """
+    found: dict[str, float] = {}
+    for word in text.split(","):
+        name, _, value = (part.strip() for part in word.partition("="))
+        try:
+            number = float(value)
+        except ValueError:
+            number = -1.0
+        if name not in ("text", "image") or not 0 <= number < float("inf"):
+            raise FusionConfigurationError(
+                f"--weights takes text=0.6,image=0.4 with numbers from 0 on, not '{word}'."
+            )
+        if name in found:
+            raise FusionConfigurationError(f"--weights names {name} twice.")
+        found[name] = number
+    total = sum(found.values())
+    if total == float("inf"):
+        raise FusionConfigurationError("--weights are too great to be compared; take text=0.6,image=0.4.")
+    if not total:
+        raise FusionConfigurationError("--weights must let text or image count: text=0.6,image=0.4.")
+    return Parts(text=found.get("text", 0) / total, image=found.get("image", 0) / total)
+
+
 def _check_picture(file: Path) -> None:
     """Look at a picture before any model is opened for it.
 
@@ -83,8 +110,10 @@ def chosen_system(asked_for: str | None, question: Question, answer: AnswerChoic
     if asked_for is not None and asked_for not in known:
         names = ", ".join(dict.fromkeys(known))
         raise FusionConfigurationError(f"'{asked_for}' does not search; --system takes {names}.")
-    system = asked_for or _preferred(question, answer)
-    system = _params().network if system == "fusion" else system
+    preferred = "encoder" if answer is None else answer.system if question.image is None else "hybrid_image"
+    system = asked_for or preferred
+    if system == "fusion":
+        system = load_params("fusion_search", SearchParams).network
     if question.image is not None and system not in SEES:
         raise FusionConfigurationError(f"'{system}' is asked by a text alone; leave --system out.")
     if question.parts and system == "encoder":
@@ -92,16 +121,6 @@ def chosen_system(asked_for: str | None, question: Question, answer: AnswerChoic
     if system in ("hybrid_image", "hybrid_image_type") and answer is None:
         raise FusionConfigurationError(f"{system} has no weights yet; start with: vitrine run fusion")
     return system
-
-
-def _params() -> SearchParams:
-    return load_params("fusion_search", SearchParams)
-
-
-def _preferred(question: Question, answer: AnswerChoice | None) -> str:
-    if answer is None:
-        return "encoder"
-    return answer.system if question.image is None else "hybrid_image"
 
 
 def why(asked_for: str | None, system: str, question: Question, answer: AnswerChoice | None) -> str:
@@ -148,8 +167,10 @@ def warnings(found: SearchResult, answer: AnswerChoice | None) -> list[str]:
     A text that is far from all products' is no reason by itself: shoppers write otherwise than the queries
     that the floor was found with. Where the catalogue has every word and a type clearly fits, it is not told.
     """
-    floor = "" if found.fits and not found.unknown else no_match(found.near, answer)
-    return [told for told in (_not_known(found.unknown), floor, printable(found.remark)) if told]
+    remark = no_type(found.likeliest)
+    fits = found.likeliest is not None and not remark
+    floor = "" if fits and not found.unknown else no_match(found.near, answer)
+    return [told for told in (_not_known(found.unknown), floor, printable(remark)) if told]
 
 
 def main(argv: list[str]) -> int:
@@ -191,7 +212,7 @@ def _find(question: Question, system: str, answer: AnswerChoice | None, paths: P
         raise FusionConfigurationError(
             f"There is no catalogue at {paths.catalogue.absolute()}; run the graph."
         )
-    params, fusion = _params(), load_params("fusion", FusionParams)
+    params, fusion = load_params("fusion_search", SearchParams), load_params("fusion", FusionParams)
     if system == "bm25":
         return by_words(question, paths.catalogue, fusion)
     import torch
@@ -203,7 +224,6 @@ def _find(question: Question, system: str, answer: AnswerChoice | None, paths: P
         model = open_model(paths.fusion, system, params.encode, paths.cache, params.threads)
         check_towers(answer, model.towers.model.model_sha256)
         return search(model, question.text, question.k, question.where, paths.catalogue)
-    from components.search.sums import AnswerSources, by_sum
+    from components.search.sums import by_sum
 
-    shop = AnswerSources(paths.catalogue, paths.fusion, paths.cache, fusion, params.encode, params.threads)
-    return by_sum(question, shop, answer, system)
+    return by_sum(question, system, answer, paths, fusion)
