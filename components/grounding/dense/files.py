@@ -54,7 +54,7 @@ class TrainedHead:
     scenes: dict[str, Any]
     sizes_px: tuple[int, ...]
     agreement: float | None
-    minimum_area: float = 0.0
+    minimum_area: float
 
 
 def save_grounder(trained: TrainedHead | None, reason: str, folder: Path) -> None:

@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from PIL import Image
 
 from components.encoder.model.crops.boxes import Boxes, iou
@@ -18,7 +17,8 @@ from components.grounding.dense.reading import Floats, Reader, best_region
 from components.grounding.dense.scenes import Composer, Scene
 from components.grounding.dense.train import scene_pool, train_head
 from components.grounding.grounding import readable
-from components.grounding.params import RegionParams, SceneGrounding, SceneParams
+from components.grounding.params import GroundParams, RegionParams, SceneParams
+from components.stage.resources.accelerator import device
 
 GROUND_PICTURES = 100  # whose corners are grounds
 LEAST_TYPES = 2
@@ -39,17 +39,6 @@ class SceneParts(NamedTuple):
         if len(self.types) < LEAST_TYPES:
             return f"only {self.types[0]!r} could be cut out: types need others to compete with"
         return ""
-
-
-class Machine(NamedTuple):
-    """What the trunk and the head run on."""
-
-    maps: Maps
-    image_sha256: str
-    device: torch.device
-    precision: str
-    batch_size: int
-    threads: int
 
 
 def cut_outs_of(pictures: Iterable[tuple[bytes, str]], params: SceneParams, threads: int) -> SceneParts:
@@ -75,20 +64,24 @@ def cut_outs_of(pictures: Iterable[tuple[bytes, str]], params: SceneParams, thre
     return SceneParts([c._replace(kind=number[kind]) for (_, c), kind in cuts], grounds, types)
 
 
-def taught_head(found: SceneParts, params: SceneGrounding, machine: Machine) -> TrainedHead:
-    """The head, trained on scenes of what could be cut out, and calibrated on further ones."""
-    types = len(found.types)
-    composer = Composer(found.cut_outs, found.grounds, types, params.composer)
-    pool = scene_pool(machine.maps, composer, params.training.scenes, machine.threads)
-    head, loss = train_head(pool, types, params.training, machine.device, machine.precision)
-    reader = Reader(machine.maps, head, params.sizes_px, machine.batch_size)
-    first = params.training.scenes
-    further = [composer.scene(first + i) for i in range(params.region.scenes)]
-    calibration = calibrated(reader, further, types, params.region, params.composer.seed)
+def taught_head(found: SceneParts, params: GroundParams, maps: Maps, image_sha256: str) -> TrainedHead:
+    """The head, trained on scenes of what could be cut out, and calibrated on further ones.
+
+    Args:
+        maps: of the trunk whose image tower has the digest ``image_sha256``.
+    """
+    types, scenes = len(found.types), params.scenes
+    assert scenes is not None
+    composer = Composer(found.cut_outs, found.grounds, types, scenes.composer)
+    first, region = scenes.training.scenes, scenes.region
+    pool = scene_pool(maps, composer, first, params.threads)
+    head, loss = train_head(pool, types, scenes.training, device(), params.precision)
+    reader = Reader(maps, head, scenes.sizes_px, params.batch_size)
+    further = [composer.scene(first + i) for i in range(region.scenes)]
+    calibration = calibrated(reader, further, types, region, scenes.composer.seed)
     told = {"cut_outs": len(found.cut_outs), "scenes": len(pool.cells), "last_loss": round(loss, 6)}
-    return TrainedHead(
-        head, found.types, calibration, machine.image_sha256, told, params.sizes_px, params.region.agreement
-    )
+    reads = scenes.sizes_px, region.agreement, params.minimum_area
+    return TrainedHead(head, found.types, calibration, image_sha256, told, *reads)
 
 
 def calibrated(

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from components.catalog.format.attributes import Value, of_pairs
 from components.encoder.evaluate.attribute_values import ATTRIBUTES, attribute_answers
 from components.encoder.evaluate.figures import (
     DEPTH,
@@ -25,9 +26,40 @@ from components.retrieval.metrics import Qrels, judge
 from components.retrieval.ranking import top_k
 from components.retrieval.significance import bootstrap_ratio
 from components.stage.record import Interval
-from components.vlclip.evaluate.similar import SimilarItems, chance, likeness, precision_at
 from components.vlclip.model.params import VlclipEvaluationParams
 from components.vlclip.model.variants import UNSEEN
+
+BLOCK = 2048  # products ranked at once
+SCENES = ("cluttered", "plain")
+ALONE = "plain_alone"  # plain pictures as the only candidates: how they are read, whatever else is found
+SLICED = ("hits_at_1", "hits_at_5", "hits_at_10", "mrr")  # nDCG would need the ideal without other scenes
+TESTED = (
+    *("hits_at_5", "mrr", "mrr_cluttered", "mrr_plain", "titles_mrr", "titles_mrr_cluttered"),
+    *("pooled_mrr_cluttered", "pooled_mrr_plain", f"pooled_mrr_{ALONE}"),
+    *("similar_precision", "attribute_accuracy"),
+    *("unseen_types_mrr", "unseen_types_titles_mrr", "unseen_types_pooled_mrr_cluttered"),
+)
+ADOPTED = ("hits_at_5", "mrr", "titles_mrr", *(f"pooled_mrr_{scene}" for scene in SCENES))
+SIMILAR = pa.schema([("variant", pa.string()), ("product_id", pa.string()), ("precision", pa.float64())])
+RETRIEVAL = (
+    *("hits_at_1", "hits_at_5", "hits_at_10", "mrr", "ndcg_at_1", "ndcg_at_10", "recall_at_100"),
+    *(f"mrr_{scene}" for scene in SCENES),
+)
+PER_QUERY = pa.schema(
+    [
+        *((name, pa.string()) for name in ("variant", "task", "query_id", "kind")),
+        *((name, pa.float64()) for name in RETRIEVAL),
+        *(("text", pa.string()), ("top", pa.list_(pa.string()))),
+    ]
+)
+# What has to be shown in every seed and over all of them.
+CLAIMS = {
+    "pooled_mrr_cluttered": "full > raw on cluttered pictures",
+    "pooled_mrr_plain": "full is not below raw on plain pictures",
+    "mrr": "full > raw over all queries",
+}
+ALL_SEEDS = "_all_seeds"
+WAY = "share_of_true_box_cluttered"  # of the way from raw to true_box in pooled_mrr_cluttered that full goes
 
 
 @dataclass(frozen=True)
@@ -75,36 +107,68 @@ def scene_slice(task: Task, scenes: Sequence[str], scene: str, level: int, alone
     return SceneSlice(f"{scene}_alone" if alone else scene, queries, sliced, left_out)
 
 
-SCENES = ("cluttered", "plain")
-ALONE = "plain_alone"  # plain pictures as the only candidates: how they are read, whatever else is found
-SLICED = ("hits_at_1", "hits_at_5", "hits_at_10", "mrr")  # nDCG would need the ideal without other scenes
-TESTED = (
-    *("hits_at_5", "mrr", "mrr_cluttered", "mrr_plain", "titles_mrr", "titles_mrr_cluttered"),
-    *("pooled_mrr_cluttered", "pooled_mrr_plain", f"pooled_mrr_{ALONE}"),
-    *("similar_precision", "attribute_accuracy"),
-    *("unseen_types_mrr", "unseen_types_titles_mrr", "unseen_types_pooled_mrr_cluttered"),
-)
-ADOPTED = ("hits_at_5", "mrr", "titles_mrr", *(f"pooled_mrr_{scene}" for scene in SCENES))
-SIMILAR = pa.schema([("variant", pa.string()), ("product_id", pa.string()), ("precision", pa.float64())])
-RETRIEVAL = (
-    *("hits_at_1", "hits_at_5", "hits_at_10", "mrr", "ndcg_at_1", "ndcg_at_10", "recall_at_100"),
-    *(f"mrr_{scene}" for scene in SCENES),
-)
-PER_QUERY = pa.schema(
-    [
-        *((name, pa.string()) for name in ("variant", "task", "query_id", "kind")),
-        *((name, pa.float64()) for name in RETRIEVAL),
-        *(("text", pa.string()), ("top", pa.list_(pa.string()))),
-    ]
-)
-# What has to be shown in every seed and over all of them.
-CLAIMS = {
-    "pooled_mrr_cluttered": "full > raw on cluttered pictures",
-    "pooled_mrr_plain": "full is not below raw on plain pictures",
-    "mrr": "full > raw over all queries",
-}
-ALL_SEEDS = "_all_seeds"
-WAY = "share_of_true_box_cluttered"  # of the way from raw to true_box in pooled_mrr_cluttered that full goes
+@dataclass(frozen=True)
+class SimilarItems:
+    """What counts as similar on one split.
+
+    Two products are similar if they have the same product type and agree in each of ``attributes`` that is
+    known of the asking product (by truth where there is truth, else by the seller's record). Products of the
+    same group are neither asked for nor counted: finding a variant of the same thing is no recommendation.
+    """
+
+    kinds: npt.NDArray[np.int64]  # [N], equal where products are similar
+    groups: npt.NDArray[np.int64]  # [N]
+    relevant: npt.NDArray[np.int64]  # [N], how many products could be found
+
+    @property
+    def asked(self) -> npt.NDArray[np.int64]:
+        """Products that have a similar one at all."""
+        return np.flatnonzero(self.relevant > 0)
+
+
+def _numbers(values: Sequence[object]) -> npt.NDArray[np.int64]:
+    places: dict[object, int] = {}
+    return np.array([places.setdefault(v, len(places)) for v in values], dtype=np.int64)
+
+
+def likeness(held_out: HeldOut, attributes: Sequence[str]) -> SimilarItems:
+    """Which products of the split are similar."""
+    kinds: list[tuple[Value, ...]] = []
+    for row in held_out.rows:
+        source = held_out.truth.get(row["product_id"], {}).get("attributes") or row["attributes"]
+        values = of_pairs(source)
+        kinds.append((row["product_type"], *(values.get(name, "") for name in attributes)))
+    numbers, groups = _numbers(kinds), _numbers([r["group_id"] for r in held_out.rows])
+    same_kind = np.bincount(numbers)[numbers]
+    both = _numbers(list(zip(numbers.tolist(), groups.tolist(), strict=True)))
+    return SimilarItems(numbers, groups, same_kind - np.bincount(both)[both])
+
+
+def precision_at(vectors: npt.NDArray[np.float32], like: SimilarItems, k: int) -> npt.NDArray[np.float64]:
+    """For each asked product, the share of similar ones among its ``k`` nearest of other groups.
+
+    The share is of ``min(k, how many similar ones there are)``, so that 1 can always be reached.
+    """
+    asked, found = like.asked, []
+    for start in range(0, len(asked), BLOCK):
+        part = asked[start : start + BLOCK]
+        scores = vectors[part] @ vectors.T
+        scores[like.groups[part][:, None] == like.groups[None, :]] = -2.0
+        nearest = top_k(scores, k)
+        # Where other groups run out, members of the own group follow at -2: never hits.
+        hits = (like.kinds[nearest] == like.kinds[part][:, None]) & (
+            like.groups[nearest] != like.groups[part][:, None]
+        )
+        found.append(hits.sum(axis=1) / np.minimum(k, like.relevant[part]))
+    return np.concatenate(found) if found else np.zeros(0)
+
+
+def chance(like: SimilarItems, k: int) -> npt.NDArray[np.float64]:
+    """Expected value of :func:`precision_at` for a random order, per asked product."""
+    sizes = np.bincount(like.groups)[like.groups]
+    others = (len(like.kinds) - sizes)[like.asked]
+    relevant = like.relevant[like.asked]
+    return np.minimum(k, others) * (relevant / np.maximum(others, 1)) / np.minimum(k, relevant)
 
 
 def seeds_of(variant: str, rows: Sequence[str]) -> dict[str, str]:
@@ -151,7 +215,7 @@ class VlclipEvaluation(HeldOutFigures):
             ]
             for task in held_out.tasks
         }
-        self._like: SimilarItems = likeness(held_out, params.similar_attributes)
+        self._like = likeness(held_out, params.similar_attributes)
 
     def add(self, variant: str, encoder: BatchEncoder, images: npt.NDArray[np.float32]) -> None:
         """Every figure of one variant; ``images [products, D]`` are its vectors of its own pictures."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -31,18 +30,12 @@ POINTINGS = pa.schema(
 )
 
 
-@dataclass(frozen=True)
-class FoundBoxes:
+class FoundBoxes(NamedTuple):
     """Boxes ``[N, 4]`` of one row, where each points ``[N, 2]``, and which ones fell back to all of it."""
 
     boxes: Boxes
     points: Boxes
     fallback: list[bool]
-
-
-def centred(boxes: Boxes) -> FoundBoxes:
-    """Boxes that point at their own middle."""
-    return FoundBoxes(boxes, (boxes[:, :2] + boxes[:, 2:]) / 2, [False] * len(boxes))
 
 
 def every_row(
@@ -56,16 +49,18 @@ def every_row(
     for places, part in pixels.fresh(at):  # memory holds a part of the pictures at a time
         salient[places] = foregrounds(part)
     baselines = {
-        "whole_image": centred(centre_boxes(count, 1.0)),
-        "centre_crop": centred(centre_boxes(count, params.centre_side)),
-        "random_box": centred(random_boxes(count, params.seed)),
-        "foreground": centred(salient),
+        "whole_image": centre_boxes(count, 1.0),
+        "centre_crop": centre_boxes(count, params.centre_side),
+        "random_box": random_boxes(count, params.seed),
+        "foreground": salient,
     }
+    none = [False] * count
+    theirs = {n: FoundBoxes(b, (b[:, :2] + b[:, 2:]) / 2, none) for n, b in baselines.items()}
     ours = {
         name: FoundBoxes(found.boxes[at], found.points[at], [found.fallback[i] for i in at])
         for name, found in groundings.items()
     }
-    return chosen, ours | baselines
+    return chosen, ours | theirs
 
 
 class GroundingEvaluation:
