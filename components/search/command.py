@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from unicodedata import normalize
 
 from components.catalog.format.errors import ImageError
 from components.catalog.format.images import decode_image
@@ -31,6 +30,7 @@ SEES = ("encoder", "hybrid_image")  # systems that a picture can be asked of
 def _parser() -> Parser:
     parser = Parser(prog="vitrine search")
     parser.add_argument("text", nargs="?", default="", type=composed)
+    parser.add_argument("--like", metavar="PRODUCT_ID", type=composed)  # vitrine similar
     parser.add_argument("--image", type=Path)
     parser.add_argument("--weights", metavar="text=0.6,image=0.4")
     parser.add_argument("--system")
@@ -42,9 +42,11 @@ def _parser() -> Parser:
 
 def _question(arguments: argparse.Namespace) -> Question:
     where = conditions(arguments.where)
-    text, image = plain(normalize("NFC", arguments.text)), arguments.image
+    text, image = plain(arguments.text), arguments.image
     if arguments.k < 1:
         raise FusionConfigurationError("--k must be at least 1.")
+    if arguments.like is not None:
+        return Question("", None, arguments.k, where)
     if not text and image is None:
         raise FusionDataError("Say what to search for: a text that is not empty, --image, or both.")
     parts = read_parts(arguments.weights) if arguments.weights is not None else None
@@ -81,20 +83,22 @@ def read_parts(text: str) -> Parts:
     return Parts(text=found.get("text", 0) / total, image=found.get("image", 0) / total)
 
 
-def _check_picture(file: Path) -> None:
-    """Look at a picture before any model is opened for it.
+def _picture(file: Path) -> bytes:
+    """Read and look at a picture before any model is opened for it.
 
     Raises:
         FusionDataError: it cannot be read, or decoded within the limits; names the file.
     """
     try:
         too_large = file.stat().st_size > LIMITS.max_bytes
-        decode_image(b"" if too_large else file.read_bytes(), LIMITS, target_px=1)
+        data = b"" if too_large else file.read_bytes()
+        decode_image(data, LIMITS, target_px=1)
     except OSError as error:
         raise FusionDataError(f"{file} cannot be read: {error.strerror}.") from None
     except ImageError as error:
         why = f"has over {LIMITS.max_bytes:,} bytes; give a smaller one" if too_large else error
         raise FusionDataError(f"The picture {file} {why}.") from None
+    return data
 
 
 def chosen_system(asked_for: str | None, question: Question, answer: AnswerChoice | None) -> str:
@@ -173,12 +177,17 @@ def warnings(found: SearchResult, answer: AnswerChoice | None) -> list[str]:
     return [told for told in (_not_known(found.unknown), floor, printable(remark)) if told]
 
 
-def main(argv: list[str]) -> int:
+def main(argv: Sequence[str]) -> int:
     """Run the command; returns the exit code."""
     arguments = _parser().parse_args(argv)
     logging.disable(logging.INFO)  # libraries that tell of their own steps
     try:
         question, paths = _question(arguments), Paths()
+        if arguments.like is not None:
+            from components.encoder.search.search import similar
+
+            print_hits(similar(arguments.like, question.k, question.where), arguments.json)
+            return 0
         answer = read_answer(paths.fusion)
         system = chosen_system(arguments.system, question, answer)
         found = _find(question, system, answer, paths)
@@ -199,14 +208,13 @@ def main(argv: list[str]) -> int:
 
 def _find(question: Question, system: str, answer: AnswerChoice | None, paths: Paths) -> SearchResult:
     """Ask one system; nothing is imported that it does not need, no model opened for what cannot be asked."""
-    if question.image is not None:
-        _check_picture(question.image)
+    picture = _picture(question.image) if question.image is not None else None
     if question.where and paths.catalogue.is_dir():
         fulfilling(paths.catalogue, question.where)
     if system == "encoder":
         from components.encoder.search.search import search as by_encoder
 
-        hits = by_encoder(question.text, question.image, question.k, question.where)
+        hits = by_encoder(question.text, picture, question.k, question.where)
         return SearchResult(hits, "Ranked by the picture's vector.")
     if not paths.catalogue.is_dir():
         raise FusionConfigurationError(
@@ -226,4 +234,4 @@ def _find(question: Question, system: str, answer: AnswerChoice | None, paths: P
         return search(model, question.text, question.k, question.where, paths.catalogue)
     from components.search.sums import by_sum
 
-    return by_sum(question, system, answer, paths, fusion)
+    return by_sum(question, picture, system, answer, paths)

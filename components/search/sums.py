@@ -43,18 +43,19 @@ Scored = tuple[Scores, Flags, str]  # scores ``[1, N]``, products that have any,
 
 
 def by_sum(
-    question: Question, system: str, answer: AnswerChoice | None, paths: Paths, fusion: FusionParams
+    question: Question, picture: bytes | None, system: str, answer: AnswerChoice | None, paths: Paths
 ) -> SearchResult:
     """A plain system for words; with a picture, the picture's score is added to the words'.
 
     Args:
-        answer: the weights from validation; ``hybrid`` needs none. fusion: how words and texts are read.
+        picture: the question's, encoded. answer: the weights from validation; ``hybrid`` needs none.
 
     Raises:
         ModelFileError, FusionDataError: the towers are missing, damaged, or not those of ``answer``.
         ImageError: the picture is damaged.
     """
-    loaded, params = load_towers(paths.fusion / "align_image"), load_params("fusion_search", SearchParams)
+    fusion, params = load_params("fusion", FusionParams), load_params("fusion_search", SearchParams)
+    loaded = load_towers(paths.fusion / "align_image")
     check_towers(answer, loaded.model_sha256)
     towers = Towers(loaded, fusion.text, params.encode, paths.cache, params.threads)
     items = product_vectors(towers, paths.catalogue)
@@ -65,13 +66,13 @@ def by_sum(
     if question.text:
         index = word_index(paths.catalogue, fusion.text.fields, fusion.bm25)
         unknown, text = unknown_words(index, question.text), question.text
-        if question.image is not None:
+        if picture is not None:
             text = _known(text, unknown)
             unknown = {word: near for word, near in unknown.items() if word not in JOINING}
         asked = QueryInputs.of(towers.queries([text]), [text], index)
-    if question.image is not None:
-        picture = query_vector(BatchEncoder(loaded.encoder, 1, "fp32"), "", question.image)
-        scored = _of_picture(picture, asked, items, question, answer)
+    if picture is not None:
+        vector = query_vector(BatchEncoder(loaded.encoder, 1, "fp32"), "", picture)
+        scored = _of_picture(vector, asked, items, question, answer)
     else:
         assert asked is not None
         if system == "hybrid_image_type":
