@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import pyarrow.parquet as pq
 
+from components.catalog.format.parquet import row_groups
 from components.encoder.embed.params import HubParams
 from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.features.held_out import Task, query_task, title_task
@@ -133,11 +133,8 @@ def _drawn(named: Iterable[tuple[str, T]], most: int) -> list[T]:
 
 def _rows(catalogue: Path, split: str) -> Iterator[dict[str, Any]]:
     """Id, title, group and place of a split's products, a few at a time."""
-    place = 0
-    for shard in shard_paths(catalogue):
-        columns = ["product_id", "title", "group_id", "split"]
-        for batch in pq.ParquetFile(shard).iter_batches(AT_ONCE, columns=columns):
-            for row in batch.to_pylist():
-                if row["split"] == split:
-                    yield row | {"title": row["title"] or "", "place": place}
-                place += 1
+    columns = ["product_id", "title", "group_id", "split"]
+    tables = (table for shard in shard_paths(catalogue) for table in row_groups(shard, columns))
+    for place, row in enumerate(row for table in tables for row in table.to_pylist()):
+        if row["split"] == split:
+            yield row | {"title": row["title"] or "", "place": place}

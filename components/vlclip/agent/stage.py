@@ -176,7 +176,7 @@ def _pictures(catalogue: Path, params: ClarifyParams) -> Iterator[bytes | None]:
 async def _write(
     ids: Sequence[str], clarified: AsyncIterator[Clarified], session: ChatSession, folder: Path
 ) -> tuple[Counter[str], list[str]]:
-    """Write every product's text and trace into ``folder``, in catalogue order; counts, and why some failed."""
+    """Write every product's text and trace into ``folder``, in order; counts, and why some failed."""
     progress, names = Progress("clarifying", len(ids), "products"), iter(ids)
     tally, reasons = Counter[str](), list[str]()
     try:
