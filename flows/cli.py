@@ -151,8 +151,7 @@ def similar(
     product: Product, where: Where = None, k: Count = 10, profile: Profile = None, as_json: Json = False
 ) -> None:
     """Find products that look like the one with this id."""
-    options = words(k=k, where=where, json=as_json)
-    _passed_on("components.encoder.search", "similar", *options, "--", product, profile=profile)
+    _passed_on("components.search", *words(like=product, k=k, where=where, json=as_json), profile=profile)
 
 
 TRACKER = {

@@ -65,10 +65,7 @@ class Proposals:
 class Grounder(Protocol):
     """Proposes one box per picture for its prompt."""
 
-    @property
-    def threshold(self) -> float:
-        """The least score of a box that is used."""
-        ...
+    threshold: float  # least score of a box that is used
 
     def propose(self, pictures: Sequence[bytes], prompts: Sequence[Prompt]) -> Proposals:
         """The best box of each encoded picture; a picture that cannot be read is a problem, no error."""
@@ -149,18 +146,17 @@ def ground(
         pictures: encoded. prompts: an empty or unknown type asks for nothing.
         known_types: product types of the schema. minimum_area: share of the picture.
     """
-    reasons = [_no_prompt(prompt, known_types) for prompt in prompts]
-    asked = [i for i, reason in enumerate(reasons) if not reason]
-    out = [Grounded(None, 0.0, None, reason) for reason in reasons]
+    out = [Grounded(None, 0.0, None, _no_prompt(prompt, known_types)) for prompt in prompts]
+    asked = [i for i, one in enumerate(out) if not one.reason]
     if not asked:
         return out
     found = grounder.propose([pictures[i] for i in asked], [prompts[i] for i in asked])
     for k, i in enumerate(asked):
+        proposed = found.boxes[k], float(found.scores[k]), found.points[k]
         if problem := found.problems[k]:
             out[i] = Grounded(None, 0.0, None, problem)
-            continue
-        box, score, point = found.boxes[k], float(found.scores[k]), found.points[k]
-        out[i] = judged(box, score, point, grounder.threshold, minimum_area)
+        else:
+            out[i] = judged(*proposed, grounder.threshold, minimum_area)
     return out
 
 

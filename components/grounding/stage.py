@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,12 +25,11 @@ from components.encoder.model.features.pixels import ROWS_AT_ONCE, shard_paths
 from components.encoder.model.towers.files import LoadedEncoder, load_encoder
 from components.grounding.dense.files import TrainedHead, save_grounder
 from components.grounding.dense.grounder import DenseGrounder
-from components.grounding.dense.reading import AskedTypes
-from components.grounding.dense.teach import Machine, chosen_pictures, cut_outs_of, taught_head
-from components.grounding.dense.trunk import trunk_maps
+from components.grounding.dense.reading import AskedTypes, trunk_maps
+from components.grounding.dense.teach import chosen_pictures, cut_outs_of, taught_head
 from components.grounding.grounding import AnyOf, CentreGrounder, Grounder, Prompt, ground
-from components.grounding.params import DetectorGrounding, GroundParams
-from components.stage.files.publish import published
+from components.grounding.params import GroundParams
+from components.stage.files.publish import published, write_text
 from components.stage.params import Params
 from components.stage.paths import Paths
 from components.stage.progress import Progress
@@ -73,8 +72,14 @@ def make_grounder(params: GroundParams, encoder: Callable[[], LoadedEncoder], tr
     Args:
         encoder: gives the towers; a detector does not ask for them. train: gives pictures to learn from.
     """
-    if params.detector is not None:
-        return _detector(params, params.detector, train)
+    if (detector := params.detector) is not None:
+        from components.grounding.detectors import DetectorGrounder
+
+        found_by = DetectorGrounder(detector, params.precision, params.batch_size)
+        if detector.threshold is None:
+            pictures = train(detector.calibration_pictures)
+            found_by.calibrate([data for data, _ in pictures], other_types([kind for _, kind in pictures]))
+        return Made(found_by, {"method": found_by.kind, "threshold": found_by.threshold})
     scenes, towers = params.scenes, encoder()
     assert scenes is not None
     composer = scenes.composer
@@ -85,24 +90,11 @@ def make_grounder(params: GroundParams, encoder: Callable[[], LoadedEncoder], tr
         return Made(CentreGrounder(scenes.centre_side), {"method": CENTRE, "why": found.problem})
     batch = BatchEncoder(towers, params.batch_size, params.precision)
     maps = trunk_maps(towers.encoder, params.precision)
-    machine = Machine(
-        maps, towers.image_sha256, batch.device, params.precision, params.batch_size, params.threads
-    )
-    trained = replace(taught_head(found, scenes, machine), minimum_area=params.minimum_area)
+    trained = taught_head(found, params, maps, towers.image_sha256)
     asked = AskedTypes(trained.types, batch.text_features, scenes.temperature, scenes.least_similarity)
     grounder = DenseGrounder(trained, maps, asked, params.batch_size, params.threads)
     told = {"method": TAUGHT, **trained.scenes, **trained.calibration._asdict(), "types": trained.types}
     return Made(grounder, told, trained)
-
-
-def _detector(params: GroundParams, detector: DetectorGrounding, train: Pictures) -> Made:
-    from components.grounding.detectors import DetectorGrounder
-
-    grounder = DetectorGrounder(detector, params.precision, params.batch_size)
-    if detector.threshold is None:
-        pictures = train(detector.calibration_pictures)
-        grounder.calibrate([data for data, _ in pictures], other_types([kind for _, kind in pictures]))
-    return Made(grounder, {"method": grounder.kind, "threshold": grounder.threshold})
 
 
 def other_types(kinds: Sequence[str]) -> list[str]:
@@ -172,8 +164,12 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
     with published(paths.grounding) as folder, record.timed("ground"):
         folder.mkdir(parents=True)
         reasons = _write_boxes(made, paths.catalogue, block.minimum_area, folder)
-        (folder / "meta.json").write_text(_meta(block, reasons, made), encoding="utf-8")
-    total = sum(reasons.values())
+        fallbacks = {reason: count for reason, count in reasons.items() if reason}
+        settings = block.model_dump(mode="json", exclude={"threads", "batch_size"})
+        meta = {"count": reasons.total(), "fallbacks": fallbacks, "parameters": settings}
+        meta |= {"threshold": made.grounder.threshold, "made": made.told}
+        write_text(folder / "meta.json", json.dumps(meta, indent=1, sort_keys=True) + "\n")
+    total = reasons.total()
     record.outputs = [str(paths.grounder), str(paths.grounding)]
     record.metrics = {
         "products": float(total),
@@ -208,12 +204,3 @@ def _write_boxes(made: Made, catalogue: Path, minimum_area: float, folder: Path)
                     writer.add({"product_id": name, **verdict})
             progress.advance(count)
     return reasons
-
-
-def _meta(params: GroundParams, reasons: Counter[str], made: Made) -> str:
-    """What made the boxes, from which score on, and how often each reason to fall back occurred."""
-    settings: dict[str, Any] = params.model_dump(mode="json", exclude={"threads", "batch_size"})
-    fallbacks = {reason: count for reason, count in sorted(reasons.items()) if reason}
-    meta = {"count": sum(reasons.values()), "fallbacks": fallbacks, "parameters": settings}
-    meta |= {"threshold": made.grounder.threshold, "made": made.told}
-    return json.dumps(meta, indent=1, sort_keys=True) + "\n"

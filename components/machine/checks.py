@@ -103,9 +103,8 @@ def check_ignores(root: Path) -> list[Finding]:
     listed = path.read_text(encoding="utf-8").split() if path.exists() else []
     missing = {STATE.name, "__pycache__"} - {line.strip("/") for line in listed}
     if missing:
-        return [
-            Finding(".dvcignore", "warning", f"lacks {', '.join(sorted(missing))}", "add a line for each")
-        ]
+        told = f"lacks {', '.join(sorted(missing))}"
+        return [Finding(".dvcignore", "warning", told, "add a line for each")]
     return [Finding(".dvcignore", "ok", "hides state and bytecode")]
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
+from components.stage.attribute_names import unknown_attributes
 from components.stage.errors import ConfigurationError
-from components.stage.params import did_you_mean, full_stop, read_yaml, validate
+from components.stage.params import PARAMS_FILE, did_you_mean, full_stop, read_yaml, validate
+from components.stage.paths import Paths
 
 # Top-level key of params.yaml -> the model it must fit. Parameter modules import nothing heavy.
 BLOCKS: Mapping[str, str] = {
@@ -86,3 +89,16 @@ def check_blocks(
     if problems:
         raise ConfigurationError(full_stop(f"{source}: {'; '.join(problems)}"))
     return {name: checked[name] for name in blocks}
+
+
+def unknown_in_workspace(root: Path) -> list[str]:
+    """Sentences about attributes that the parameters name and the checked catalogue has not.
+
+    Empty where there is no checked catalogue yet, or one that cannot be read: its stages say so themselves.
+    """
+    try:
+        schema = json.loads((root / Paths().catalogue / "schema.json").read_text(encoding="utf-8"))
+        known = {name for category in schema["categories"].values() for name in category["attributes"]}
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        return []
+    return list(unknown_attributes(read_yaml(root / PARAMS_FILE), known))

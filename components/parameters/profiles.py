@@ -120,13 +120,11 @@ def with_overrides(blocks: Mapping[str, Any], overrides: Sequence[str]) -> dict[
     for override in overrides:
         keys, value = parse_override(override)
         name = keys[0]
-        now = {name: _resolved(blocks, name) if name in BLOCKS else {}}
+        now: dict[str, Any] = {}
+        if name in BLOCKS:
+            now[name] = validate(model(name), blocks.get(name, {}), name).model_dump(mode="json")
         blocks = with_profile(blocks, _nested(None, now, keys, 0, value))
     return dict(blocks)
-
-
-def _resolved(blocks: Mapping[str, Any], name: str) -> dict[str, Any]:
-    return validate(model(name), blocks.get(name, {}), name).model_dump(mode="json")
 
 
 def _nested(kind: type[BaseModel] | None, now: Any, keys: list[str], at: int, value: Any) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from components.encoder.model.features.pixels import shard_paths
 from components.encoder.model.features.query_types import Floats, QueryTypes
 from components.encoder.search.conditions import FIELDS, Condition
 from components.encoder.search.conditions import fulfilling as products_fulfilling
+from components.fusion.answer.answer import Parts
 from components.fusion.model.data.product_text import field_text
 from components.fusion.model.errors import FusionDataError
 from components.fusion.model.fuse.item_vectors import QueryInputs
@@ -27,7 +28,6 @@ from components.fusion.model.sources.bm25 import Bm25, Scores, words
 from components.fusion.model.towers.towers import Items
 from components.retrieval.hits import Hit
 from components.retrieval.ranking import top_k
-from components.search.question import Question
 
 SIMILAR = 0.8  # two words: one letter of six is wrong
 MOST_TYPOS = 5  # words of a query that a similar one is looked for: each is held against every known word
@@ -37,22 +37,43 @@ Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
+class Question:
+    """One search.
+
+    Attributes:
+        k: how many products. where: what a product must fulfil.
+        parts: what text and picture count where both are given; None: as validation has found.
+    """
+
+    text: str
+    image: Path | None = None
+    k: int = 10
+    where: tuple[Condition, ...] = ()
+    parts: Parts | None = None
+
+
+class Likeliest(NamedTuple):
+    """The likeliest type of a query, and its probability among the catalogue's types."""
+
+    name: str
+    probability: float
+
+
+@dataclass(frozen=True)
 class SearchResult:
     """What a search has found.
 
     Attributes:
         ranked_by: a sentence that says by what. near: cosine of the query and the nearest product text; None
         where nobody has asked the texts. unknown: words of the query that no product's text has, each with
-        the most similar that one has, or "". remark: on the query's type; may be empty. fits: whether a type
-        of the catalogue clearly fits the query.
+        the most similar that one has, or "". likeliest: type of the query; None where nobody has asked.
     """
 
     hits: list[Hit]
     ranked_by: str
     near: float | None = None
     unknown: Mapping[str, str] = field(default_factory=dict)
-    remark: str = ""
-    fits: bool = False
+    likeliest: Likeliest | None = None
 
 
 def catalogue_rows(catalogue: Path) -> Iterator[Row]:
@@ -134,13 +155,6 @@ def by_words(question: Question, catalogue: Path, fusion: FusionParams) -> Searc
     return replace(found, unknown=unknown_words(index, question.text))
 
 
-class Likeliest(NamedTuple):
-    """The likeliest type of a query, and its probability among the catalogue's types."""
-
-    name: str
-    probability: float
-
-
 def ask_types(
     asked: QueryInputs, types: QueryTypes, said: Floats, items: Items, catalogue: Path
 ) -> tuple[QueryInputs, Likeliest]:
@@ -156,14 +170,9 @@ def ask_types(
     return asked.typed(types, said, replace(items, rows=rows)), likeliest
 
 
-def fits(likeliest: Likeliest | None) -> bool:
-    """Whether a type of the catalogue clearly fits a query; not where nobody has asked."""
-    return likeliest is not None and likeliest.probability >= SURE
-
-
 def no_type(likeliest: Likeliest | None) -> str:
-    """A remark where no type of the catalogue fits a query; empty else."""
-    if likeliest is None or fits(likeliest):
+    """A remark where no type of the catalogue clearly fits a query; empty else."""
+    if likeliest is None or likeliest.probability >= SURE:
         return ""
     return (
         "No product type clearly fits this query: the likeliest of the catalogue's types, "

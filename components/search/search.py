@@ -28,10 +28,8 @@ from components.search.products import (
     Likeliest,
     SearchResult,
     ask_types,
-    fits,
     fulfilling,
     hits_of,
-    no_type,
     unknown_words,
     word_index,
 )
@@ -114,7 +112,7 @@ def search(
     places = np.flatnonzero(fulfilling(catalogue, where) & every.seen)
     near, unknown = nearest(every.scores["text"], every.sees["text"]), unknown_words(index, text)
     if not len(places):
-        return SearchResult([], "", near, unknown, no_type(likeliest), fits(likeliest))
+        return SearchResult([], "", near, unknown, likeliest)
     evidence = every.of(places)
     if gate is None:
         scores, by = evidence.scores["fused"], "vectors alone"
@@ -124,8 +122,7 @@ def search(
         scores, by = gate.rank(evidence), f"mixture: {told}"
     best = top_k(scores, k)[0]
     hits = hits_of(catalogue, places[best], scores[0, best])
-    ranked_by = f"Ranked by {network.name}'s {by}."
-    return SearchResult(hits, ranked_by, near, unknown, no_type(likeliest), fits(likeliest))
+    return SearchResult(hits, f"Ranked by {network.name}'s {by}.", near, unknown, likeliest)
 
 
 def nearest(text: Scores, seen: Flags) -> float | None:

@@ -13,8 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from components.parameters.attributes import unknown_in_workspace
-from components.parameters.blocks import check_parameters
+from components.parameters.blocks import check_parameters, unknown_in_workspace
 from components.parameters.profiles import profile_text, without_import, work_name
 from components.parameters.runner import RunnerParams
 from components.report.budget import plan_table, print_summary

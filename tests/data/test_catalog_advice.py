@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from components.catalog.source.__main__ import main
-from components.parameters.attributes import unknown_in_workspace
+from components.parameters.blocks import unknown_in_workspace
 from tests.data.test_catalog_importer import folder_of, item, mapping_of, source_of
 
 

@@ -102,7 +102,7 @@ def test_impossible_arguments_are_configuration_errors(
             "components.search",
             ["--k=10", "--image={root}/toy.yaml", "--system=encoder", "--"],
         ),
-        (["similar", "P1"], "components.encoder.search", ["similar", "--k=10", "--", "P1"]),
+        (["similar", "P1"], "components.search", ["--like=P1", "--k=10"]),
         (
             ["describe", "toy.yaml", "--category", "kitchen", "--precision", "0"],
             "components.opal.describe",

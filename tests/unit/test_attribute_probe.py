@@ -8,9 +8,8 @@ from sklearn.linear_model import LogisticRegression
 
 from components.catalog.format.attributes import Value, each
 from components.catalog.format.schema import CatalogSchema
+from components.encoder.evaluate.attribute_values import AttributeAnswers, probe_answers
 from components.encoder.evaluate.figures import VariantFigures
-from components.encoder.evaluate.probe import probe_answers
-from components.encoder.evaluate.zero_shot import AttributeAnswers
 from components.encoder.model.features import attribute_probe
 from components.encoder.model.features.attribute_probe import ABSENT, AttributeProbe, StatedProducts
 from components.encoder.model.features.held_out import HeldOut

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from components.catalog.format.records import Qrel, Query
 from components.catalog.format.schema import CatalogSchema
 from components.catalog.format.shards import write_qrels, write_queries
-from components.encoder.evaluate.zero_shot import attribute_answers
+from components.encoder.evaluate.attribute_values import attribute_answers
 from components.encoder.model.features.held_out import HeldOut, Task, query_task, title_task
 
 TITLES = st.sampled_from(["Red mug", "red mug ", "Blue mug", "", " "])

@@ -14,14 +14,14 @@ arXiv 1710.04087), with a bank in the place of the queries, as in querybank norm
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import pyarrow.parquet as pq
 
+from components.catalog.format.parquet import row_groups
 from components.encoder.embed.params import HubParams
 from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.features.held_out import Task, query_task, title_task
@@ -89,22 +89,24 @@ def learn_hubs(catalogue: Path, encoder: BatchEncoder, features: FeatureCache, p
     if not tasks:
         return Hubs(bank, params.nearest, 0.0)
     images = features.vectors(np.array([row["place"] for row in rows], dtype=np.int64))
-    scores = [(task, encoder.texts(task.texts) @ images.T) for task in tasks]
-    return Hubs(bank, params.nearest, best_strength(scores, nearness(images, bank, params.nearest)))
+    near = nearness(images, bank, params.nearest)
+    scores = ((task, encoder.texts(task.texts) @ images.T, -near) for task in tasks)
+    return Hubs(bank, params.nearest, best_weight(STRENGTHS, scores))
 
 
-def best_strength(scores: list[tuple[Task, Vectors]], near: Vectors) -> float:
-    """The strength with the highest nDCG@10, every task counting alike; the least of equals.
+def best_weight(weights: Sequence[float], asked: Iterable[tuple[Task, Vectors, Vectors]]) -> float:
+    """The weight of a second score with the highest nDCG@10, every task counting alike; the least of equals.
 
     Args:
-        scores: of each task, ``[queries, products]``. near: ``[products]``.
+        asked: each task with its scores ``[queries, products]`` and the second ones, of the same shape or
+            ``[products]``.
     """
-    means = np.zeros(len(STRENGTHS))
-    for task, plain in scores:
-        for at, strength in enumerate(STRENGTHS):
-            ranking = top_k(plain - np.float32(strength) * near, 10)
+    means = np.zeros(len(weights))
+    for task, scores, second in asked:
+        for at, weight in enumerate(weights):
+            ranking = top_k(scores + np.float32(weight) * second, 10)
             means[at] += np.nanmean(ndcg_at(judge(ranking, task.qrels), 10))
-    return STRENGTHS[int(means.argmax())]
+    return weights[int(means.argmax())]
 
 
 def text_bank(catalogue: Path, most: int) -> list[str]:
@@ -131,11 +133,8 @@ def _drawn(named: Iterable[tuple[str, T]], most: int) -> list[T]:
 
 def _rows(catalogue: Path, split: str) -> Iterator[dict[str, Any]]:
     """Id, title, group and place of a split's products, a few at a time."""
-    place = 0
-    for shard in shard_paths(catalogue):
-        columns = ["product_id", "title", "group_id", "split"]
-        for batch in pq.ParquetFile(shard).iter_batches(AT_ONCE, columns=columns):
-            for row in batch.to_pylist():
-                if row["split"] == split:
-                    yield row | {"title": row["title"] or "", "place": place}
-                place += 1
+    columns = ["product_id", "title", "group_id", "split"]
+    tables = (table for shard in shard_paths(catalogue) for table in row_groups(shard, columns))
+    for place, row in enumerate(row for table in tables for row in table.to_pylist()):
+        if row["split"] == split:
+            yield row | {"title": row["title"] or "", "place": place}

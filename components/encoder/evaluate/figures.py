@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,10 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from components.encoder.evaluate.attribute_values import ATTRIBUTES, AttributeAnswers, attribute_answers
 from components.encoder.evaluate.colour_histogram import ColourHistogram, histograms_of
-from components.encoder.evaluate.inferred_types import Bonus
-from components.encoder.evaluate.named_types import NamedTypes
-from components.encoder.evaluate.zero_shot import AttributeAnswers, attribute_answers
+from components.encoder.evaluate.query_type import Bonus, NamedTypes
 from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.features.held_out import HeldOut, Task, one_spelling
 from components.encoder.model.features.picture_features import FeatureCache
@@ -38,14 +36,8 @@ OTHERS = (  # rows that are no encoder's own
     f"colour_histogram{UNTYPED}",
 )
 TESTED = (
-    "hits_at_5",
-    "mrr",
-    "titles_hits_at_5",
-    "titles_mrr",
-    "ndcg_at_10",
-    "titles_ndcg_at_10",
-    "attribute_accuracy",
-    "new_text_hits_at_5",
+    *("hits_at_5", "mrr", "titles_hits_at_5", "titles_mrr", "ndcg_at_10", "titles_ndcg_at_10"),
+    *("attribute_accuracy", "new_text_hits_at_5"),
 )
 BY_TEXT = ("hits_at_5", "mrr", "ndcg_at_10")  # told apart for queries whose text is a train query's, or not
 
@@ -88,52 +80,72 @@ class VariantFigures:
             self.add(f"attribute_accuracy_{name}", correct[names == name])
 
 
-def answer_rows(variant: str, answers: AttributeAnswers) -> list[dict[str, Any]]:
-    """Rows of ``attributes.parquet``; several true values are a JSON list."""
-    truth = (v if isinstance(v, str) else json.dumps(v, ensure_ascii=False) for v in answers.truth)
-    columns = zip(answers.product_ids, answers.names, truth, answers.predicted, strict=True)
-    names = ("product_id", "attribute", "truth", "predicted")
-    return [{"variant": variant, **dict(zip(names, row, strict=True))} for row in columns]
+def tested_figures(
+    measured: Mapping[str, VariantFigures], pairs: Sequence[tuple[str, str]], metrics: Sequence[str],
+    params: HeldOutParams,
+) -> dict[str, Any]:  # fmt: skip
+    """variant -> metric -> {value, low, high, n}; ``_tests``: paired bootstraps of ``metrics`` by pair.
 
-
-def interval_table(measured: Mapping[str, VariantFigures], params: HeldOutParams) -> dict[str, Any]:
-    """variant -> metric -> {value, low, high, n}."""
-    return {
+    A pair is tested in what was measured of both of its variants.
+    """
+    drawn = (params.seed, params.bootstrap_samples)
+    figures: dict[str, Any] = {
         variant: {
-            name: bootstrap_interval(
-                values, params.seed, params.bootstrap_samples, clusters=row.clusters[name]
-            ).model_dump()
+            name: bootstrap_interval(values, *drawn, clusters=row.clusters[name]).model_dump()
             for name, values in row.values.items()
         }
         for variant, row in measured.items()
     }
-
-
-def paired_tests(
-    measured: Mapping[str, VariantFigures], pairs: Sequence[tuple[str, str]], metrics: Sequence[str],
-    params: HeldOutParams,
-) -> list[dict[str, Any]]:  # fmt: skip
-    """A paired bootstrap of each metric that both variants of a pair have."""
-    tests = []
-    for ours, other in pairs:
-        if ours not in measured or other not in measured:
-            continue
+    figures["_tests"] = tests = []
+    for ours, other in (pair for pair in pairs if measured.keys() >= set(pair)):
         a, b = measured[ours], measured[other]
         for metric in (m for m in metrics if m in a.values and m in b.values):
-            difference = paired_bootstrap(
-                a.values[metric], b.values[metric], params.seed, params.bootstrap_samples,
-                clusters=b.clusters[metric],
-            )  # fmt: skip
-            tests.append({"metric": metric, "a": ours, "b": other, **difference.model_dump()})
-    return tests
+            found = paired_bootstrap(a.values[metric], b.values[metric], *drawn, clusters=b.clusters[metric])
+            tests.append({"metric": metric, "a": ours, "b": other, **found.model_dump()})
+    return figures
 
 
-def _prefixed(task: Task, name: str) -> str:
-    return name if task.name == "queries" else f"{task.name}_{name}"
+class HeldOutFigures:
+    """Collects metrics and per-query results of several variants on one held-out split."""
+
+    def __init__(self, held_out: HeldOut, params: HeldOutParams) -> None:
+        self.held_out, self.params = held_out, params
+        self.measured: dict[str, VariantFigures] = {}
+        self.per_query, self.per_attribute = list[dict[str, Any]](), list[dict[str, Any]]()
+
+    def of(self, variant: str) -> VariantFigures:
+        """What was measured of a variant."""
+        return self.measured.setdefault(variant, VariantFigures())
+
+    def add_task(
+        self, variant: str, task: Task, scores: npt.NDArray[np.float32]
+    ) -> tuple[dict[str, Floats], list[dict[str, Any]]]:
+        """Rank the split's pictures by ``scores [queries, products]``; metrics, and a row for each query."""
+        ranking = top_k(scores, min(DEPTH, scores.shape[1]))
+        metrics = task_metrics(judge(ranking, task.qrels), self.params.relevant_grade)
+        for name, values in metrics.items():
+            self.of(variant).add(f"{prefix_of(task)}{name}", values, task.clusters)
+        ids, rows = self.held_out.product_ids, list[dict[str, Any]]()
+        for i, query_id in enumerate(task.query_ids):
+            row: dict[str, Any] = {name: float(values[i]) for name, values in metrics.items()}
+            asked = {"variant": variant, "task": task.name, "query_id": query_id, "kind": task.kinds[i]}
+            rows.append(asked | row | {"text": task.texts[i], "top": [ids[p] for p in ranking[i, :10]]})
+        self.per_query += rows
+        return metrics, rows
+
+    def add_answers(self, variant: str, answers: AttributeAnswers) -> None:
+        """Attribute accuracy, and which value was chosen for each product."""
+        self.of(variant).add_answers(answers)
+        self.per_attribute += answers.rows(variant)
 
 
-class Evaluation:
-    """Collects metrics and per-query results of several variants on one held-out split.
+def prefix_of(task: Task) -> str:
+    """What the names of a task's metrics begin with."""
+    return "" if task.name == "queries" else f"{task.name}_"
+
+
+class Evaluation(HeldOutFigures):
+    """The encoder's table.
 
     Args:
         trained_texts: of train queries, in one spelling: they tell known queries from new ones.
@@ -142,46 +154,22 @@ class Evaluation:
     def __init__(
         self, held_out: HeldOut, params: EvaluationParams, trained_texts: Collection[str] = ()
     ) -> None:
-        self.held_out, self.params, self.trained_texts = held_out, params, trained_texts
-        self.measured: dict[str, VariantFigures] = {}
-        self._per_query: list[dict[str, Any]] = []
-        self._per_attribute: list[dict[str, Any]] = []
-
-    def of(self, variant: str) -> VariantFigures:
-        """What was measured of a variant."""
-        return self.measured.setdefault(variant, VariantFigures())
+        super().__init__(held_out, params)
+        self.bins, self.trained_texts = params.histogram_bins, trained_texts
 
     def add_scores(self, variant: str, task: Task, scores: npt.NDArray[np.float32]) -> None:
-        """Rank the split's pictures by ``scores [queries, products]`` and keep every metric."""
-        ranking = top_k(scores, min(DEPTH, scores.shape[1]))
-        metrics = task_metrics(judge(ranking, task.qrels), self.params.relevant_grade)
-        for name, values in metrics.items():
-            self.of(variant).add(_prefixed(task, name), values, task.clusters)
-            for kind in (
-                sorted(set(task.kinds)) if task.name == "queries" and len(set(task.kinds)) > 1 else []
-            ):
-                chosen = np.array([k == kind for k in task.kinds])
-                self.of(variant).add(f"{kind}_{name}", values[chosen])
-        if task.name == "queries":
-            self._add_by_text(variant, task, metrics)
-        ids = self.held_out.product_ids
-        for i, query_id in enumerate(task.query_ids):
-            row: dict[str, Any] = {"variant": variant, "task": task.name, "query_id": query_id}
-            row["kind"] = task.kinds[i]
-            row |= {name: float(v[i]) for name, v in metrics.items()}
-            self._per_query.append(row | {"text": task.texts[i], "top": [ids[p] for p in ranking[i, :10]]})
-
-    def _add_by_text(self, variant: str, task: Task, metrics: Mapping[str, Floats]) -> None:
-        """Queries whose text training has seen, and those whose text is new, each for themselves."""
+        """Every metric of a task; of queries also by kind, and by whether training has seen the text."""
+        metrics, _ = self.add_task(variant, task, scores)
+        if task.name != "queries":
+            return
+        kinds = np.array(task.kinds)
+        for kind in sorted(set(task.kinds)) if len(set(task.kinds)) > 1 else ():
+            for name, values in metrics.items():
+                self.of(variant).add(f"{kind}_{name}", values[kinds == kind])
         known = np.array([one_spelling(text) in self.trained_texts for text in task.texts], dtype=bool)
         for group, chosen in (("known_text", known), ("new_text", ~known)):
             for name in BY_TEXT:
                 self.of(variant).add(f"{group}_{name}", metrics[name][chosen])
-
-    def add_answers(self, variant: str, answers: AttributeAnswers) -> None:
-        """Attribute accuracy, and which value was chosen for each product."""
-        self.of(variant).add_answers(answers)
-        self._per_attribute += answer_rows(variant, answers)
 
     def metrics(self) -> dict[str, Any]:
         """variant -> metric -> {value, low, high, n}, and the paired tests under ``_tests``."""
@@ -189,20 +177,14 @@ class Evaluation:
         typed, inferred = f"fine_tuned{TYPED}", f"fine_tuned{INFERRED}"
         pairs = [*(("fine_tuned", m) for m in others), (typed, "colour_histogram")]
         pairs += [(inferred, typed), (inferred, "colour_histogram"), (f"{inferred}{NORMALISED}", inferred)]
-        tests = paired_tests(self.measured, pairs, TESTED, self.params)
-        return {**interval_table(self.measured, self.params), "_tests": tests}
+        return tested_figures(self.measured, pairs, TESTED, self.params)
 
     def tables(self) -> Mapping[str, pa.Table]:
         """Per-query and per-attribute results, by file name."""
         return {
-            "encoder.parquet": pa.Table.from_pylist(self._per_query),
-            "attributes.parquet": pa.Table.from_pylist(self._per_attribute, schema=ATTRIBUTES),
+            "encoder.parquet": pa.Table.from_pylist(self.per_query),
+            "attributes.parquet": pa.Table.from_pylist(self.per_attribute, schema=ATTRIBUTES),
         }
-
-
-ATTRIBUTES = pa.schema(
-    [(n, pa.string()) for n in ("variant", "product_id", "attribute", "truth", "predicted")]
-)
 
 
 def evaluate_encoder(
@@ -232,7 +214,7 @@ def evaluate_baselines(
     evaluation: Evaluation, pixels: PixelCache, words_at: Mapping[str, list[int]], told: NamedTypes
 ) -> None:
     """The colour baseline for retrieval: told every candidate's type, and not told it."""
-    held_out, bins = evaluation.held_out, evaluation.params.histogram_bins
+    held_out, bins = evaluation.held_out, evaluation.bins
     rows = np.concatenate([held_out.train_positions, held_out.positions])
     train, test = np.split(histograms_of(pixels, rows, bins), [len(held_out.train_positions)])
     baseline = ColourHistogram(train, words_at)

@@ -9,6 +9,7 @@ import torch
 
 from components.encoder.embed.hubs import learn_hubs
 from components.encoder.embed.params import HubParams
+from components.encoder.evaluate.attribute_values import probe_answers
 from components.encoder.evaluate.figures import (
     INFERRED,
     NORMALISED,
@@ -18,9 +19,7 @@ from components.encoder.evaluate.figures import (
     evaluate_baselines,
     evaluate_encoder,
 )
-from components.encoder.evaluate.inferred_types import Bonus, InferredTypes
-from components.encoder.evaluate.named_types import NamedTypes, postings
-from components.encoder.evaluate.probe import probe_answers
+from components.encoder.evaluate.query_type import Bonus, InferredTypes, NamedTypes, postings
 from components.encoder.model.errors import EncoderConfigurationError
 from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.features.held_out import asked_in, read_held_out

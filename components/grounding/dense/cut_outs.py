@@ -34,9 +34,22 @@ def cut_out(picture: Pixels, kind: int) -> TypedCutOut | None:
     mask = plain_product(picture)
     if mask is None:
         return None
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    part = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    part = bounds(mask)
     return TypedCutOut(picture[part], mask[part], kind)
+
+
+def bounds(mask: Mask) -> tuple[slice, slice]:
+    """Rows and columns that hold all of a mask that is not empty."""
+    from scipy import ndimage
+
+    rows, columns = ndimage.find_objects(mask.view(np.uint8))[0]
+    return rows, columns
+
+
+def box_of(mask: Mask) -> tuple[float, float, float, float]:
+    """The box x0 y0 x1 y1 of a mask that is not empty, in fractions."""
+    (height, width), (rows, columns) = mask.shape, bounds(mask)
+    return columns.start / width, rows.start / height, columns.stop / width, rows.stop / height
 
 
 def plain_product(picture: Pixels) -> Mask | None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from components.grounding.dense.calibration import RegionCalibration
 from components.grounding.dense.head import DenseHead
 from components.grounding.errors import GrounderFileError
 from components.stage.files.model_files import (
@@ -24,6 +23,20 @@ from components.stage.files.model_files import (
 
 CONFIG, WEIGHTS = "config.json", "head.safetensors"
 FORMAT = 1
+
+
+class RegionCalibration(NamedTuple):
+    """``share`` of the peak and ``margin`` of a region; ``threshold`` of the score.
+
+    ``scene_iou``: on the scenes that chose them. ``absent_fallback``: share of questions for a type that a
+    scene does not show that fall below the threshold, on the scenes that did not set it.
+    """
+
+    share: float
+    margin: float
+    threshold: float
+    scene_iou: float
+    absent_fallback: float
 
 
 @dataclass(frozen=True)
@@ -41,7 +54,7 @@ class TrainedHead:
     scenes: dict[str, Any]
     sizes_px: tuple[int, ...]
     agreement: float | None
-    minimum_area: float = 0.0
+    minimum_area: float
 
 
 def save_grounder(trained: TrainedHead | None, reason: str, folder: Path) -> None:
@@ -50,16 +63,11 @@ def save_grounder(trained: TrainedHead | None, reason: str, folder: Path) -> Non
     config: dict[str, Any] = {"format": FORMAT, "reason": reason}
     if trained is not None:
         head = trained.head
+        config |= {field.name: getattr(trained, field.name) for field in fields(trained)}
         config |= {
             "head": {"channels": head.channels, "types": head.types, "hidden": head.hidden},
             "dropout": head.dropout,
-            "types": trained.types,
             "calibration": trained.calibration._asdict(),
-            "image_sha256": trained.image_sha256,
-            "scenes": trained.scenes,
-            "sizes_px": list(trained.sizes_px),
-            "agreement": trained.agreement,
-            "minimum_area": trained.minimum_area,
         }
         tensors = {k: v.detach().cpu().contiguous() for k, v in head.state_dict().items()}
         save_file(tensors, folder / WEIGHTS)
@@ -93,17 +101,9 @@ def load_grounder(folder: Path, image_sha256: str) -> TrainedHead | None:
         head.load_state_dict(load_file(folder / WEIGHTS))
         check_weights(head.state_dict().items())
         head = head.to(memory_format=torch.channels_last).eval()  # as it was trained: other sums otherwise
-        calibration = RegionCalibration(**config["calibration"])
-        trained = TrainedHead(
-            head.eval(),
-            config["types"],
-            calibration,
-            config["image_sha256"],
-            config["scenes"],
-            tuple(config["sizes_px"]),
-            config["agreement"],
-            config["minimum_area"],
-        )
+        told = {field.name: config[field.name] for field in fields(TrainedHead)} | {"head": head}
+        told["calibration"] = RegionCalibration(**config["calibration"])
+        trained = TrainedHead(**told | {"sizes_px": tuple(config["sizes_px"])})
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise GrounderFileError(f"{folder} cannot be loaded ({error}); run 'vitrine run ground'.") from None
     if trained.image_sha256 != image_sha256:

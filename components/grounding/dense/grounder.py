@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -10,11 +10,10 @@ import numpy.typing as npt
 from PIL import Image
 
 from components.encoder.model.crops.boxes import iou
-from components.grounding.dense.cut_outs import plain_product
+from components.grounding.dense.cut_outs import box_of, plain_product
 from components.grounding.dense.files import TrainedHead
 from components.grounding.dense.head import Maps
-from components.grounding.dense.reading import AskedTypes, Floats, Reader, best_region
-from components.grounding.foreground import box_of
+from components.grounding.dense.reading import AskedTypes, Reader, best_region
 from components.grounding.grounding import NO_PICTURE, NOT_LEARNED, Prompt, Proposals, readable
 
 PLAIN_PX = 64  # longer side at which a plain picture's product is outlined
@@ -37,11 +36,7 @@ class DenseGrounder:
         self.reader = Reader(maps, trained.head, trained.sizes_px, batch_size)
         self.asked, self.calibration = asked, trained.calibration
         self.agreement, self.threads = trained.agreement, threads
-
-    @property
-    def threshold(self) -> float:
-        """Least peak of a map whose box is used."""
-        return self.calibration.threshold
+        self.threshold = self.calibration.threshold
 
     def propose(self, pictures: Sequence[bytes], prompts: Sequence[Prompt]) -> Proposals:
         """One box per picture; a picture that cannot be read or a word near no type is a problem.
@@ -65,14 +60,17 @@ class DenseGrounder:
                 asked.setdefault(of[i], []).append(i)
         if asked:
             shown = [image for at in asked if (image := images[at]) is not None]
-            groups = list(asked.values())
-            for i, likely in self._maps(shown, groups, weights):
-                share, margin = self.calibration.share, self.calibration.margin
-                boxes[i], points[i], scores[i] = best_region(likely, share, margin)
+            most, calibration = max(map(len, asked.values())), self.calibration
+            wanted = np.zeros((len(shown), most, len(self.asked.types)), dtype=np.float32)
+            for at, rows in enumerate(asked.values()):
+                wanted[at, : len(rows)] = [weights[i] for i in rows]
+            found = self.reader.likely(shown, wanted)
             with ThreadPoolExecutor(self.threads) as pool:
-                for group, outline in zip(groups, pool.map(self._outline, shown), strict=True):
-                    for i in group:
-                        boxes[i] = self._agreed(boxes[i], outline)
+                outlines = pool.map(self._outline, shown)
+                for rows, maps, outline in zip(asked.values(), found, outlines, strict=True):
+                    for i, likely in zip(rows, maps, strict=False):
+                        box, points[i], scores[i] = best_region(likely, calibration.share, calibration.margin)
+                        boxes[i] = self._agreed(np.array(box), outline)
         return Proposals(boxes, scores, points, problems)
 
     def _outline(self, image: Image.Image) -> npt.NDArray[np.float64] | None:
@@ -91,20 +89,6 @@ class DenseGrounder:
         if outline is None or self.agreement is None or not np.isfinite(box).all():
             return box
         return outline if iou(outline[None], box[None])[0] >= self.agreement else box
-
-    def _maps(
-        self, images: Sequence[Image.Image], groups: Sequence[Sequence[int]], weights: Sequence[Floats | None]
-    ) -> Iterator[tuple[int, Floats]]:
-        """Each row of the groups, one group for each image, with the map of what it asks."""
-        most = max(map(len, groups))
-        wanted = np.zeros((len(groups), most, len(self.asked.types)), dtype=np.float32)
-        for at, group in enumerate(groups):
-            for k, i in enumerate(group):
-                wanted[at, k] = weights[i]
-        found = self.reader.likely(images, wanted)
-        for at, group in enumerate(groups):
-            for k, i in enumerate(group):
-                yield i, found[at, k]
 
     def _decoded(self, data: bytes) -> Image.Image | None:
         side = max(self.reader.sizes_px)

@@ -1,4 +1,4 @@
-"""How probable each product type is at each place of pictures, read at several sizes."""
+"""How probable each product type is at each place of pictures, read by a frozen trunk at several sizes."""
 
 from __future__ import annotations
 
@@ -9,17 +9,50 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from torch import Tensor
 
+from components.encoder.model.features.folded import folded
+from components.encoder.model.towers.dual_encoder import Encoder
+from components.grounding.dense.cut_outs import box_of
 from components.grounding.dense.head import DenseHead, Maps
-from components.grounding.foreground import box_of
-from components.grounding.grounding import AnyOf, Prompt
+from components.grounding.grounding import Prompt
+from components.stage.resources.accelerator import autocast, device
 
 Floats = npt.NDArray[np.float32]
 
 SHAPE_STEP = 32  # sides of what a convolutional trunk reads are multiples of this
 LONGEST_SHAPE = 4.0  # a longer picture is squeezed to this ratio of its sides
 GRID = 56  # cells per side of the map that all sizes are brought to
+FINEST_STRIDE = 8  # pixels of a cell of the finest map that is read
 FLAT = 1e-6  # a map whose peak is below this says nothing
+
+
+def trunk_maps(encoder: Encoder, precision: str) -> Maps:
+    """Maps of strides 8 and coarser of a convolutional trunk, or the one grid of a transformer.
+
+    A transformer reads squares of its own size only, so pictures are stretched to it.
+
+    Raises:
+        EncoderConfigurationError: the tower gives no maps.
+    """
+    machine, own = device(), (encoder.image_px, encoder.image_px)
+    encoder = folded(encoder.to(machine, memory_format=torch.channels_last).eval())
+
+    def _seen(pixels: Tensor) -> list[Tensor]:
+        with torch.inference_mode(), autocast(machine, precision):
+            return encoder.stage_maps(pixels.to(machine))
+
+    fixed = len(_seen(torch.zeros(1, 3, *own))) == 1
+
+    def _maps(pixels: Tensor) -> list[Tensor]:
+        if fixed:
+            pixels = F.interpolate(pixels.float(), size=own, mode="bilinear", antialias=True)
+        found = _seen(pixels)
+        coarse = [m for m in found if m.shape[-1] * FINEST_STRIDE <= pixels.shape[-1]] or found[-1:]
+        # Copies, or they could not be trained on outside of inference mode.
+        return [m.clone() for m in coarse]
+
+    return _maps
 
 
 def read_shape(size: tuple[int, int], image_px: int) -> tuple[int, int]:
@@ -92,27 +125,23 @@ class AskedTypes:
     ) -> None:
         self.types, self.texts = list(types), texts
         self.temperature, self.least_similarity = temperature, least_similarity
-        self._known = {t: i for i, t in enumerate(types)}
         self._mixtures: dict[str, Floats | None] = {}
         self._vectors: Floats | None = None
 
     def weights(self, asked: Sequence[Prompt]) -> list[Floats | None]:
         """Weights ``[types]`` of each prompt; None where it cannot be asked for."""
-        words = {a for a in asked if isinstance(a, str) and a not in self._known and a not in self._mixtures}
+        words = {a for a in asked if isinstance(a, str) and a not in self.types and a not in self._mixtures}
         if new := sorted(words):
             self._mixtures |= dict(zip(new, self._mixed(new), strict=True))
-        return [self._any(a) if isinstance(a, AnyOf) else self._one(a) for a in asked]
+        return [self._of(a) for a in asked]
 
-    def _one(self, word: str) -> Floats | None:
-        if word not in self._known:
-            return self._mixtures[word]
-        one: Floats = np.eye(1, len(self.types), self._known[word], dtype=np.float32)[0]
-        return one
-
-    def _any(self, asked: AnyOf) -> Floats | None:
-        """One for each of the types that the head knows: what is like another one is not asked for."""
-        inside = np.isin(self.types, asked.types).astype(np.float32)
-        return inside if inside.any() else None
+    def _of(self, asked: Prompt) -> Floats | None:
+        """One for each type that is meant; of several, what is like one of them is not asked for."""
+        named = (asked,) if isinstance(asked, str) else asked.types
+        inside = np.isin(self.types, named).astype(np.float32)
+        if inside.any():
+            return inside
+        return self._mixtures[asked] if isinstance(asked, str) else None
 
     def _mixed(self, words: Sequence[str]) -> list[Floats | None]:
         if self.texts is None:

@@ -7,18 +7,18 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from PIL import Image
 
-from components.grounding.dense.calibration import calibrated
-from components.grounding.dense.cut_outs import TypedCutOut, cut_out
-from components.grounding.dense.files import TrainedHead
+from components.encoder.model.crops.boxes import Boxes, iou
+from components.grounding.dense.cut_outs import Pixels, TypedCutOut, cut_out
+from components.grounding.dense.files import RegionCalibration, TrainedHead
 from components.grounding.dense.head import Maps
-from components.grounding.dense.reading import Reader
-from components.grounding.dense.scenes import Composer, Pixels
+from components.grounding.dense.reading import Floats, Reader, best_region
+from components.grounding.dense.scenes import Composer, Scene
 from components.grounding.dense.train import scene_pool, train_head
 from components.grounding.grounding import readable
-from components.grounding.params import SceneGrounding, SceneParams
+from components.grounding.params import GroundParams, RegionParams, SceneParams
+from components.stage.resources.accelerator import device
 
 GROUND_PICTURES = 100  # whose corners are grounds
 LEAST_TYPES = 2
@@ -39,17 +39,6 @@ class SceneParts(NamedTuple):
         if len(self.types) < LEAST_TYPES:
             return f"only {self.types[0]!r} could be cut out: types need others to compete with"
         return ""
-
-
-class Machine(NamedTuple):
-    """What the trunk and the head run on."""
-
-    maps: Maps
-    image_sha256: str
-    device: torch.device
-    precision: str
-    batch_size: int
-    threads: int
 
 
 def cut_outs_of(pictures: Iterable[tuple[bytes, str]], params: SceneParams, threads: int) -> SceneParts:
@@ -75,20 +64,70 @@ def cut_outs_of(pictures: Iterable[tuple[bytes, str]], params: SceneParams, thre
     return SceneParts([c._replace(kind=number[kind]) for (_, c), kind in cuts], grounds, types)
 
 
-def taught_head(found: SceneParts, params: SceneGrounding, machine: Machine) -> TrainedHead:
-    """The head, trained on scenes of what could be cut out, and calibrated on further ones."""
-    types = len(found.types)
-    composer = Composer(found.cut_outs, found.grounds, types, params.composer)
-    pool = scene_pool(machine.maps, composer, params.training.scenes, machine.threads)
-    head, loss = train_head(pool, types, params.training, machine.device, machine.precision)
-    reader = Reader(machine.maps, head, params.sizes_px, machine.batch_size)
-    first = params.training.scenes
-    further = [composer.scene(first + i) for i in range(params.region.scenes)]
-    calibration = calibrated(reader, further, types, params.region, params.composer.seed)
+def taught_head(found: SceneParts, params: GroundParams, maps: Maps, image_sha256: str) -> TrainedHead:
+    """The head, trained on scenes of what could be cut out, and calibrated on further ones.
+
+    Args:
+        maps: of the trunk whose image tower has the digest ``image_sha256``.
+    """
+    types, scenes = len(found.types), params.scenes
+    assert scenes is not None
+    composer = Composer(found.cut_outs, found.grounds, types, scenes.composer)
+    first, region = scenes.training.scenes, scenes.region
+    pool = scene_pool(maps, composer, first, params.threads)
+    head, loss = train_head(pool, types, scenes.training, device(), params.precision)
+    reader = Reader(maps, head, scenes.sizes_px, params.batch_size)
+    further = [composer.scene(first + i) for i in range(region.scenes)]
+    calibration = calibrated(reader, further, types, region, scenes.composer.seed)
     told = {"cut_outs": len(found.cut_outs), "scenes": len(pool.cells), "last_loss": round(loss, 6)}
-    return TrainedHead(
-        head, found.types, calibration, machine.image_sha256, told, params.sizes_px, params.region.agreement
-    )
+    reads = scenes.sizes_px, region.agreement, params.minimum_area
+    return TrainedHead(head, found.types, calibration, image_sha256, told, *reads)
+
+
+def calibrated(
+    reader: Reader, scenes: Sequence[Scene], types: int, params: RegionParams, seed: int
+) -> RegionCalibration:
+    """Share, margin and threshold from scenes; half of the absent questions only checks the threshold.
+
+    Where the scenes show nothing to ask for, or everything, the first share and a threshold of 0 stand.
+    """
+    shown = [[at for at, kind in enumerate(s.kinds) if s.kinds.count(kind) == 1] for s in scenes]
+    absent = _absent(scenes, types, seed)
+    weights = np.zeros((len(scenes), 1 + max(map(len, shown)), types), dtype=np.float32)
+    for i, scene in enumerate(scenes):
+        for k, at in enumerate(shown[i], start=1):
+            weights[i, k, scene.kinds[at]] = 1
+        if i in absent:
+            weights[i, 0, absent[i]] = 1
+    maps = reader.likely([Image.fromarray(s.pixels) for s in scenes], weights)
+    seen = [maps[i, k] for i, places in enumerate(shown) for k in range(1, len(places) + 1)]
+    true = [scenes[i].boxes[at] for i, places in enumerate(shown) for at in places]
+    tried = [(share, margin) for share in params.shares for margin in params.margins]
+    overlaps = [_overlap(seen, true, share, margin) for share, margin in tried]
+    best = int(np.argmax(overlaps))
+    peaks = np.array([maps[i, 0].max() for i in absent])
+    threshold = float(np.quantile(peaks[::2], params.absent_quantile)) if len(peaks) else 0.0
+    checked = float((peaks[1::2] < threshold).mean()) if len(peaks) > 1 else 0.0
+    return RegionCalibration(*tried[best], threshold, overlaps[best], checked)
+
+
+def _overlap(maps: Sequence[Floats], true: Sequence[Boxes], share: float, margin: float) -> float:
+    """Mean intersection over union of the maps' boxes with the true ones; 0 where there are none."""
+    if not maps:
+        return 0.0
+    found = np.array([best_region(m, share, margin)[0] for m in maps])
+    return float(iou(np.nan_to_num(found), np.array(true)).mean())
+
+
+def _absent(scenes: Sequence[Scene], types: int, seed: int) -> dict[int, int]:
+    """A type that a scene does not show, by the scene's place; without those that show all."""
+    rng = np.random.default_rng(seed)
+    found = {}
+    for i, scene in enumerate(scenes):
+        others = sorted(set(range(types)) - set(scene.cells.ravel().tolist()) - set(scene.kinds))
+        if others:
+            found[i] = others[int(rng.integers(len(others)))]
+    return found
 
 
 def chosen_pictures(kinds: Sequence[str], most: int) -> list[int]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -61,7 +62,7 @@ def train_head(
         optimiser, params.learning_rate, total_steps=params.steps, pct_start=0.1
     )
     progress, losses = Progress("training the dense head", params.steps, "steps"), list[float]()
-    for rows in _batches(len(pool.cells), params):
+    for rows in islice(_batches(len(pool.cells), params), params.steps):
         with autocast(device, precision):
             logits = head([_taken(m, rows, device) for m in pool.maps])
         loss = cell_loss(logits, pool.cells[rows].to(device))
@@ -87,13 +88,8 @@ def _taken(maps: Tensor, rows: Tensor, device: torch.device) -> Tensor:
 
 
 def _batches(count: int, params: HeadTraining) -> Iterator[Tensor]:
-    """Rows of each step: every scene once before any comes again."""
+    """Rows of step after step, without end: every scene once before any comes again."""
     generator = torch.Generator().manual_seed(params.seed)
-    rows: Sequence[Tensor] = ()
     size = min(params.batch_size, count)
-    for _ in range(params.steps):
-        if not rows:
-            order = torch.randperm(count, generator=generator)
-            rows = list(order[: count - count % size].split(size))
-        yield rows[0]
-        rows = rows[1:]
+    while True:
+        yield from torch.randperm(count, generator=generator)[: count - count % size].split(size)

@@ -17,8 +17,7 @@ from components.encoder.model.crops.crops import crop_square
 from components.encoder.model.features.pixels import square
 from components.grounding.dense.files import load_grounder
 from components.grounding.dense.grounder import DenseGrounder
-from components.grounding.dense.reading import AskedTypes
-from components.grounding.dense.trunk import trunk_maps
+from components.grounding.dense.reading import AskedTypes, trunk_maps
 from components.grounding.grounding import AnyOf, ground
 from components.opal.model.errors import ListingModelFileError, PhotoError
 from components.opal.model.language.files import GROUNDER

@@ -12,16 +12,7 @@ from components.evidence.mentions import Fact
 from components.llm.session import Asks
 from components.vlclip.agent.facts import FactCheck, ProductFacts, capped, seller_facts
 from components.vlclip.agent.params import ClarifyParams
-from components.vlclip.agent.prompts import (
-    CRITIQUE_CHARACTERS,
-    EVALUATOR,
-    REFINER,
-    STOP,
-    SUMMARIZER,
-    form,
-    instructions,
-    turn,
-)
+from components.vlclip.agent.prompts import CRITIQUE_CHARACTERS, ROLES, STOP, form, instructions, turn
 
 
 @dataclass(frozen=True)
@@ -61,16 +52,10 @@ class Agent:
 
     def __init__(self, session: Asks, params: ClarifyParams) -> None:
         self._session, self._params = session, params
-        most = params.max_characters
-        text, critique = form("text", most), form("critique", CRITIQUE_CHARACTERS)
-        self._forms = {
-            "summarizer": ("text", text),
-            "evaluator": ("critique", critique),
-            "refiner": ("text", text),
-        }
-        told = {"summarizer": SUMMARIZER, "evaluator": EVALUATOR, "refiner": REFINER}
+        most = {"text": params.max_characters, "critique": CRITIQUE_CHARACTERS}
+        self._forms = {role: (key, form(key, most[key])) for role, (key, _) in ROLES.items()}
         # what each role is told
-        self.prompts = {role: instructions(told[role], key, most) for role, (key, _) in self._forms.items()}
+        self.prompts = {role: instructions(told, key, most["text"]) for role, (key, told) in ROLES.items()}
 
     async def clarify(self, row: Mapping[str, Any], facts: ProductFacts, picture: bytes | None) -> Clarified:
         """The text of one product.

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from components.catalog.format.attributes import Value, each, of_pairs
 from components.catalog.format.schema import Attribute, CatalogSchema
-from components.evidence.calibration import EvidenceCalibration, calibrate
+from components.evidence.calibration import calibrate
 from components.evidence.features import EvidenceReader, TextEncoder
 from components.evidence.listing import SellerListing, seller_listing
 from components.evidence.observed import nothing_yet
@@ -115,17 +115,12 @@ class ValueProbabilities:
             observed.finish()
             self.words = observed.words
             reader = EvidenceReader(encoder, observed, used, params.model)
-            self._calibration = self._calibrated(reader, listings, params)
+            validation = [x for x in listings if x.split == "validation"]
+            evidence = reader.read(validation[: params.model.calibration_products])
+            self._calibration = calibrate(evidence, params.model.penalty, params.support)
             self._weigh(reader, listings)
             observed.siblings.close()
         self._visible = self._calibration.visible(params.model.visible_above)
-
-    @staticmethod
-    def _calibrated(
-        reader: EvidenceReader, listings: Sequence[SellerListing], params: FactParams
-    ) -> EvidenceCalibration:
-        validation = [x for x in listings if x.split == "validation"][: params.model.calibration_products]
-        return calibrate(reader.read(validation), params.model.penalty, params.support)
 
     def _weigh(self, reader: EvidenceReader, listings: Sequence[SellerListing]) -> None:
         """Every value of every attribute that a product's type has."""
@@ -135,12 +130,8 @@ class ValueProbabilities:
                 for row, probabilities in zip(found.rows.tolist(), likely, strict=True):
                     key = start + row, found.name
                     # of several stated values each has a row, where it is the likely one
-                    best = (
-                        np.maximum(probabilities, self._found[key][1])
-                        if key in self._found
-                        else probabilities
-                    )
-                    self._found[key] = found.values, best
+                    _, held = self._found.get(key, ((), probabilities))
+                    self._found[key] = found.values, np.maximum(probabilities, held)
 
     def tells(self, row: int, name: str) -> bool:
         """Whether pictures show the attribute, by the calibration."""

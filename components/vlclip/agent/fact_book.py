@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -35,7 +35,9 @@ class FactBook:
             kind: Lexicon(kind[1].strip() or kind[0], {a.name: a.values for a in attributes})
             for kind, attributes in evidence.kinds.items()
         }
-        self._titles = self._title_counts() if params.title_words else {}
+        self._titles: dict[Kind, Counter[str]] = defaultdict(Counter)
+        for row in rows if params.title_words else ():
+            self._titles[kind_of(row)].update(set(self._corrected(row["title"])))
 
     def _corrected(self, text: str) -> list[str]:
         """The words of a text, misspelt ones replaced."""
@@ -61,13 +63,6 @@ class FactBook:
         common = frozenset(name for name, n in uses.items() if n > half)
         closed = frozenset(self._schema.closed_attributes())
         return FactWriter(common, closed, self._params.max_characters)
-
-    def _title_counts(self) -> dict[Kind, Counter[str]]:
-        counts: dict[Kind, Counter[str]] = {}
-        for row in self._rows:
-            own = counts.setdefault(kind_of(row), Counter())
-            own.update(set(self._corrected(row["title"])))
-        return counts
 
     def of(self, row: int) -> ProductFacts:
         """What is known of the product in a row: what is allowed to be said, and how well it is supported."""
@@ -121,12 +116,10 @@ class FactBook:
             if (stated and p >= limits.support) or may_add:
                 yield KnownFact(attribute.name, value, p, stated, visible)
 
-    def _told(
-        self, lexicon: Lexicon, title: Sequence[str], description: Sequence[str]
-    ) -> dict[str, list[str]]:
+    def _told(self, lexicon: Lexicon, *texts: Sequence[str]) -> dict[str, list[str]]:
         """Values that title and description name; of a value of several attributes, the likeliest."""
         told: dict[str, list[str]] = {}
-        for tokens in (title, description):
+        for tokens in texts:
             for mention in lexicon.mentions(tokens):
                 name, value = mention.facts[0]
                 told.setdefault(name, []).append(value)

@@ -33,6 +33,12 @@ REFINER = (
     "or 'checks.strange' is left in it. Keep it one short English phrase of at most {characters} characters."
 )
 
+ROLES = {  # each with the one key of its answer
+    "summarizer": ("text", SUMMARIZER),
+    "evaluator": ("critique", EVALUATOR),
+    "refiner": ("text", REFINER),
+}
+
 
 def form(name: str, most_characters: int) -> dict[str, Any]:
     """The JSON Schema of an answer with the one key ``name``."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import asdict
 from functools import cached_property
 from itertools import repeat
 from pathlib import Path
@@ -60,26 +61,6 @@ TRACES = pa.schema(
 )
 
 
-@dataclass
-class ClarifyCounts:
-    """What the stage did, for the record."""
-
-    rounds: int = 0
-    stopped: int = 0
-    removed: int = 0
-    failed: int = 0
-    first_reason: str = ""
-
-    def add(self, product_id: str, done: Clarified) -> None:
-        """Count what the agent did for one product."""
-        self.rounds += done.rounds
-        self.stopped += done.stopped
-        self.removed += done.facts_removed
-        if done.reason:
-            self.failed += 1
-            self.first_reason = self.first_reason or f"product {product_id}: {done.reason}"
-
-
 class Blocks(Params):
     """The parameters of the stage: the text agent, and the chat model that it may ask."""
 
@@ -107,12 +88,25 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
         pictures = _pictures(paths.catalogue, clarify) if chat.sees_pictures else repeat(None)
         session = ChatSession(chat, llm, paths.cache / "replies")
         agent = Agent(session, clarify)
-        watched = sampled((r["product_id"] for r in rows), WATCHED)
-        agents = {i: Agent(Watched(session, i, record.exchanges), clarify) for i in watched}
+        ids = [r["product_id"] for r in rows]
+        watched = {i: Agent(Watched(session, i, record.exchanges), clarify) for i in sampled(ids, WATCHED)}
         record.prompts = agent.prompts
-        tally = asyncio.run(_write(Work(agent, agents, book, rows, pictures), session, folder))
-        record.metrics = _figures(session, tally, len(rows))
-        check_failures(tally.failed, len(rows), llm, tally.first_reason)
+
+        async def _clarified(item: tuple[int, bytes | None]) -> Clarified:
+            row, picture = item
+            return await watched.get(ids[row], agent).clarify(rows[row], book.of(row), picture)
+
+        done = in_order(_clarified, zip(range(len(rows)), pictures, strict=False), chat.concurrency)
+        tally, reasons = asyncio.run(_write(ids, done, session, folder))
+        record.metrics = {
+            "products": float(len(rows)),
+            "rounds_per_product": tally["rounds"] / max(len(rows), 1),
+            "stopped_fraction": tally["stopped"] / max(len(rows), 1),
+            "facts_removed": float(tally["facts_removed"]),
+            "failed": float(len(reasons)),
+            **{f"llm.{name}": value for name, value in session.figures().items()},
+        }
+        check_failures(len(reasons), len(rows), llm, reasons[0] if reasons else "")
     record.outputs = [str(paths.clarified)]
 
 
@@ -179,43 +173,28 @@ def _pictures(catalogue: Path, params: ClarifyParams) -> Iterator[bytes | None]:
                     yield None
 
 
-@dataclass(frozen=True)
-class Work:
-    """Who writes, and about what: products in catalogue order, with their pictures where they are shown."""
-
-    agent: Agent
-    watched: Mapping[str, Agent]  # by product: those whose exchanges the record keeps
-    book: FactBook
-    rows: Sequence[dict[str, Any]]
-    pictures: Iterator[bytes | None]
-
-
-async def _write(work: Work, session: ChatSession, folder: Path) -> ClarifyCounts:
-    """Write every product's text and trace into ``folder``, in catalogue order."""
-    tally, progress = ClarifyCounts(), Progress("clarifying", len(work.rows), "products")
-
-    async def _one(item: tuple[int, bytes | None]) -> Clarified:
-        row, picture = item
-        agent = work.watched.get(work.rows[row]["product_id"], work.agent)
-        return await agent.clarify(work.rows[row], work.book.of(row), picture)
-
-    items = zip(range(len(work.rows)), work.pictures, strict=False)
+async def _write(
+    ids: Sequence[str], clarified: AsyncIterator[Clarified], session: ChatSession, folder: Path
+) -> tuple[Counter[str], list[str]]:
+    """Write every product's text and trace into ``folder``, in order; counts, and why some failed."""
+    progress, names = Progress("clarifying", len(ids), "products"), iter(ids)
+    tally, reasons = Counter[str](), list[str]()
     try:
         with (
             RowWriter(folder / "texts.parquet", TEXTS) as texts,
             RowWriter(folder / "traces.parquet", TRACES) as traces,
         ):
-            ids = iter([r["product_id"] for r in work.rows])
-            async for done in in_order(_one, items, session.model.concurrency):
-                name = next(ids)
+            async for done in clarified:
+                name = next(names)
                 texts.add(_text_row(name, done))
                 for step in done.steps:
                     traces.add({"product_id": name, **asdict(step)})
-                tally.add(name, done)
+                tally.update(rounds=done.rounds, stopped=done.stopped, facts_removed=done.facts_removed)
+                reasons += [f"product {name}: {done.reason}"] if done.reason else []
                 progress.advance()
     finally:
         await session.close()
-    return tally
+    return tally, reasons
 
 
 def _text_row(product_id: str, done: Clarified) -> dict[str, Any]:
@@ -227,17 +206,4 @@ def _text_row(product_id: str, done: Clarified) -> dict[str, Any]:
         "facts_removed": min(done.facts_removed, 32_767),
         "facts": [{"name": n, "value": v} for n, v in sorted(done.facts)],
         "reason": done.reason,
-    }
-
-
-def _figures(session: ChatSession, tally: ClarifyCounts, count: int) -> dict[str, float]:
-    """What the stage did with ``count`` products, for the record."""
-    products = max(count, 1)
-    return {
-        "products": float(count),
-        "rounds_per_product": tally.rounds / products,
-        "stopped_fraction": tally.stopped / products,
-        "facts_removed": float(tally.removed),
-        "failed": float(tally.failed),
-        **{f"llm.{name}": value for name, value in session.figures().items()},
     }

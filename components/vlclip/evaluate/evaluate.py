@@ -10,25 +10,56 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from components.catalog.format.attributes import Value, of_pairs
+from components.encoder.evaluate.attribute_values import ATTRIBUTES, attribute_answers
 from components.encoder.evaluate.figures import (
-    ATTRIBUTES,
     DEPTH,
+    HeldOutFigures,
     VariantFigures,
-    answer_rows,
-    interval_table,
-    paired_tests,
+    prefix_of,
     task_metrics,
+    tested_figures,
 )
-from components.encoder.evaluate.zero_shot import attribute_answers
 from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.features.held_out import HeldOut, Task
 from components.retrieval.metrics import Qrels, judge
 from components.retrieval.ranking import top_k
 from components.retrieval.significance import bootstrap_ratio
 from components.stage.record import Interval
-from components.vlclip.evaluate.similar import SimilarItems, chance, likeness, precision_at
 from components.vlclip.model.params import VlclipEvaluationParams
 from components.vlclip.model.variants import UNSEEN
+
+BLOCK = 2048  # products ranked at once
+SCENES = ("cluttered", "plain")
+ALONE = "plain_alone"  # plain pictures as the only candidates: how they are read, whatever else is found
+SLICED = ("hits_at_1", "hits_at_5", "hits_at_10", "mrr")  # nDCG would need the ideal without other scenes
+TESTED = (
+    *("hits_at_5", "mrr", "mrr_cluttered", "mrr_plain", "titles_mrr", "titles_mrr_cluttered"),
+    *("pooled_mrr_cluttered", "pooled_mrr_plain", f"pooled_mrr_{ALONE}"),
+    *("similar_precision", "attribute_accuracy"),
+    *("unseen_types_mrr", "unseen_types_titles_mrr", "unseen_types_pooled_mrr_cluttered"),
+)
+ADOPTED = ("hits_at_5", "mrr", "titles_mrr", *(f"pooled_mrr_{scene}" for scene in SCENES))
+SIMILAR = pa.schema([("variant", pa.string()), ("product_id", pa.string()), ("precision", pa.float64())])
+RETRIEVAL = (
+    *("hits_at_1", "hits_at_5", "hits_at_10", "mrr", "ndcg_at_1", "ndcg_at_10", "recall_at_100"),
+    *(f"mrr_{scene}" for scene in SCENES),
+)
+PER_QUERY = pa.schema(
+    [
+        *((name, pa.string()) for name in ("variant", "task", "query_id", "kind")),
+        *((name, pa.float64()) for name in RETRIEVAL),
+        *(("text", pa.string()), ("top", pa.list_(pa.string()))),
+    ]
+)
+# What has to be shown in every seed and over all of them.
+CLAIMS = {
+    "pooled_mrr_cluttered": "full > raw on cluttered pictures",
+    "pooled_mrr_plain": "full is not below raw on plain pictures",
+    "mrr": "full > raw over all queries",
+}
+ALL_SEEDS = "_all_seeds"
+WAY = "share_of_true_box_cluttered"  # of the way from raw to true_box in pooled_mrr_cluttered that full goes
 
 
 @dataclass(frozen=True)
@@ -76,36 +107,68 @@ def scene_slice(task: Task, scenes: Sequence[str], scene: str, level: int, alone
     return SceneSlice(f"{scene}_alone" if alone else scene, queries, sliced, left_out)
 
 
-SCENES = ("cluttered", "plain")
-ALONE = "plain_alone"  # plain pictures as the only candidates: how they are read, whatever else is found
-SLICED = ("hits_at_1", "hits_at_5", "hits_at_10", "mrr")  # nDCG would need the ideal without other scenes
-TESTED = (
-    *("hits_at_5", "mrr", "mrr_cluttered", "mrr_plain", "titles_mrr", "titles_mrr_cluttered"),
-    *("pooled_mrr_cluttered", "pooled_mrr_plain", f"pooled_mrr_{ALONE}"),
-    *("similar_precision", "attribute_accuracy"),
-    *("unseen_types_mrr", "unseen_types_titles_mrr", "unseen_types_pooled_mrr_cluttered"),
-)
-ADOPTED = ("hits_at_5", "mrr", "titles_mrr", *(f"pooled_mrr_{scene}" for scene in SCENES))
-SIMILAR = pa.schema([("variant", pa.string()), ("product_id", pa.string()), ("precision", pa.float64())])
-RETRIEVAL = (
-    *("hits_at_1", "hits_at_5", "hits_at_10", "mrr", "ndcg_at_1", "ndcg_at_10", "recall_at_100"),
-    *(f"mrr_{scene}" for scene in SCENES),
-)
-PER_QUERY = pa.schema(
-    [
-        *((name, pa.string()) for name in ("variant", "task", "query_id", "kind")),
-        *((name, pa.float64()) for name in RETRIEVAL),
-        *(("text", pa.string()), ("top", pa.list_(pa.string()))),
-    ]
-)
-# What has to be shown in every seed and over all of them.
-CLAIMS = {
-    "pooled_mrr_cluttered": "full > raw on cluttered pictures",
-    "pooled_mrr_plain": "full is not below raw on plain pictures",
-    "mrr": "full > raw over all queries",
-}
-ALL_SEEDS = "_all_seeds"
-WAY = "share_of_true_box_cluttered"  # of the way from raw to true_box in pooled_mrr_cluttered that full goes
+@dataclass(frozen=True)
+class SimilarItems:
+    """What counts as similar on one split.
+
+    Two products are similar if they have the same product type and agree in each of ``attributes`` that is
+    known of the asking product (by truth where there is truth, else by the seller's record). Products of the
+    same group are neither asked for nor counted: finding a variant of the same thing is no recommendation.
+    """
+
+    kinds: npt.NDArray[np.int64]  # [N], equal where products are similar
+    groups: npt.NDArray[np.int64]  # [N]
+    relevant: npt.NDArray[np.int64]  # [N], how many products could be found
+
+    @property
+    def asked(self) -> npt.NDArray[np.int64]:
+        """Products that have a similar one at all."""
+        return np.flatnonzero(self.relevant > 0)
+
+
+def _numbers(values: Sequence[object]) -> npt.NDArray[np.int64]:
+    places: dict[object, int] = {}
+    return np.array([places.setdefault(v, len(places)) for v in values], dtype=np.int64)
+
+
+def likeness(held_out: HeldOut, attributes: Sequence[str]) -> SimilarItems:
+    """Which products of the split are similar."""
+    kinds: list[tuple[Value, ...]] = []
+    for row in held_out.rows:
+        source = held_out.truth.get(row["product_id"], {}).get("attributes") or row["attributes"]
+        values = of_pairs(source)
+        kinds.append((row["product_type"], *(values.get(name, "") for name in attributes)))
+    numbers, groups = _numbers(kinds), _numbers([r["group_id"] for r in held_out.rows])
+    same_kind = np.bincount(numbers)[numbers]
+    both = _numbers(list(zip(numbers.tolist(), groups.tolist(), strict=True)))
+    return SimilarItems(numbers, groups, same_kind - np.bincount(both)[both])
+
+
+def precision_at(vectors: npt.NDArray[np.float32], like: SimilarItems, k: int) -> npt.NDArray[np.float64]:
+    """For each asked product, the share of similar ones among its ``k`` nearest of other groups.
+
+    The share is of ``min(k, how many similar ones there are)``, so that 1 can always be reached.
+    """
+    asked, found = like.asked, []
+    for start in range(0, len(asked), BLOCK):
+        part = asked[start : start + BLOCK]
+        scores = vectors[part] @ vectors.T
+        scores[like.groups[part][:, None] == like.groups[None, :]] = -2.0
+        nearest = top_k(scores, k)
+        # Where other groups run out, members of the own group follow at -2: never hits.
+        hits = (like.kinds[nearest] == like.kinds[part][:, None]) & (
+            like.groups[nearest] != like.groups[part][:, None]
+        )
+        found.append(hits.sum(axis=1) / np.minimum(k, like.relevant[part]))
+    return np.concatenate(found) if found else np.zeros(0)
+
+
+def chance(like: SimilarItems, k: int) -> npt.NDArray[np.float64]:
+    """Expected value of :func:`precision_at` for a random order, per asked product."""
+    sizes = np.bincount(like.groups)[like.groups]
+    others = (len(like.kinds) - sizes)[like.asked]
+    relevant = like.relevant[like.asked]
+    return np.minimum(k, others) * (relevant / np.maximum(others, 1)) / np.minimum(k, relevant)
 
 
 def seeds_of(variant: str, rows: Sequence[str]) -> dict[str, str]:
@@ -138,15 +201,12 @@ def claimed(test: dict[str, Any], rows: Sequence[str]) -> dict[str, Any]:
     return test | {"claim": CLAIMS[test["metric"]], "seed": seed}
 
 
-class VlclipEvaluation:
-    """Collects the metrics and per-query results of several variants on one held-out split."""
+class VlclipEvaluation(HeldOutFigures):
+    """VL-CLIP's table: every figure by scene too, and similar items."""
 
     def __init__(self, held_out: HeldOut, params: VlclipEvaluationParams) -> None:
-        self.held_out, self.params = held_out, params
-        self.measured: dict[str, VariantFigures] = {}
-        self._per_query: list[dict[str, Any]] = []
-        self._per_attribute: list[dict[str, Any]] = []
-        self._per_item: list[dict[str, Any]] = []
+        super().__init__(held_out, params)
+        self._similar_k, self._per_item = params.similar_k, list[dict[str, Any]]()
         scenes = [held_out.truth.get(i, {}).get("scene", "unknown") for i in held_out.product_ids]
         self._slices = {
             task.name: [
@@ -155,39 +215,28 @@ class VlclipEvaluation:
             ]
             for task in held_out.tasks
         }
-        self._like: SimilarItems = likeness(held_out, params.similar_attributes)
-
-    def _of(self, variant: str) -> VariantFigures:
-        return self.measured.setdefault(variant, VariantFigures())
+        self._like = likeness(held_out, params.similar_attributes)
 
     def add(self, variant: str, encoder: BatchEncoder, images: npt.NDArray[np.float32]) -> None:
         """Every figure of one variant; ``images [products, D]`` are its vectors of its own pictures."""
         for task in self.held_out.tasks:
-            self._add_task(variant, task, encoder.texts(task.texts) @ images.T)
+            scores = encoder.texts(task.texts) @ images.T
+            _, rows = self.add_task(variant, task, scores)
+            for part in self._slices[task.name]:
+                for i, value in self._add_slice(variant, task, part, scores).items():
+                    rows[i][f"mrr_{part.scene}"] = value
         for scene in (*SCENES, ALONE):
             self._add_pooled(variant, scene)
-        self._add_similar(variant, images)
-        answers = attribute_answers(encoder, images, self.held_out, self.params.attribute_prompt)
-        self._of(variant).add_answers(answers)
-        self._per_attribute += answer_rows(variant, answers)
-
-    def _add_task(self, variant: str, task: Task, scores: npt.NDArray[np.float32]) -> None:
-        """Every metric of one task, over all pictures and for each scene."""
-        prefix = "" if task.name == "queries" else f"{task.name}_"
-        ranking = top_k(scores, min(DEPTH, scores.shape[1]))
-        metrics = task_metrics(judge(ranking, task.qrels), self.params.relevant_grade)
-        for name, values in metrics.items():
-            self._of(variant).add(f"{prefix}{name}", values, task.clusters)
-        sliced = {s.scene: self._add_slice(variant, task, s, scores, prefix) for s in self._slices[task.name]}
+        precision = precision_at(images, self._like, self._similar_k)
+        self._add_similar(variant, precision)
         ids = self.held_out.product_ids
-        for i, query_id in enumerate(task.query_ids):
-            row: dict[str, Any] = {"variant": variant, "task": task.name, "query_id": query_id}
-            row |= {"kind": task.kinds[i]} | {name: float(v[i]) for name, v in metrics.items()}
-            row |= {f"mrr_{scene}": values.get(i) for scene, values in sliced.items()}
-            self._per_query.append(row | {"text": task.texts[i], "top": [ids[p] for p in ranking[i, :10]]})
+        for at, value in zip(self._like.asked, precision.tolist(), strict=True):
+            self._per_item.append({"variant": variant, "product_id": ids[at], "precision": value})
+        prompt = self.params.attribute_prompt
+        self.add_answers(variant, attribute_answers(encoder, images, self.held_out, prompt))
 
     def _add_slice(
-        self, variant: str, task: Task, part: SceneSlice, scores: npt.NDArray[np.float32], prefix: str
+        self, variant: str, task: Task, part: SceneSlice, scores: npt.NDArray[np.float32]
     ) -> dict[int, float]:
         """Metrics of one scene; the reciprocal rank by the query's position in its task."""
         if not len(part.queries):
@@ -196,12 +245,12 @@ class VlclipEvaluation:
         metrics = task_metrics(judge(ranking, part.qrels), self.params.relevant_grade)
         clusters = [task.clusters[q] for q in part.queries] if task.clusters is not None else None
         for name in SLICED:
-            self._of(variant).add(f"{prefix}{name}_{part.scene}", metrics[name], clusters)
+            self.of(variant).add(f"{prefix_of(task)}{name}_{part.scene}", metrics[name], clusters)
         return dict(zip(part.queries.tolist(), metrics["mrr"].tolist(), strict=True))
 
     def _add_pooled(self, variant: str, scene: str) -> None:
         """MRR of one scene over queries and titles together; a title's unit is its product's group."""
-        measured = self._of(variant)
+        measured = self.of(variant)
         values: list[npt.NDArray[np.float64]] = []
         clusters: list[object] = []
         for prefix in ("", "titles_"):
@@ -211,19 +260,13 @@ class VlclipEvaluation:
             clusters += [(prefix, c) for c in measured.clusters.get(name) or range(len(part))]
         measured.add(f"pooled_mrr_{scene}", np.concatenate(values), clusters)
 
-    def _add_similar(self, variant: str, images: npt.NDArray[np.float32]) -> None:
-        precision = precision_at(images, self._like, self.params.similar_k)
-        asked = self._like.asked
-        groups = self._like.groups[asked].tolist()
-        self._of(variant).add("similar_precision", precision, groups)
-        ids = self.held_out.product_ids
-        for at, value in zip(asked, precision, strict=True):
-            self._per_item.append({"variant": variant, "product_id": ids[at], "precision": float(value)})
+    def _add_similar(self, variant: str, values: npt.NDArray[np.float64]) -> None:
+        groups = self._like.groups[self._like.asked].tolist()
+        self.of(variant).add("similar_precision", values, groups)
 
     def add_chance(self) -> None:
         """What a random order of similar items would score."""
-        values = chance(self._like, self.params.similar_k)
-        self._of("chance").add("similar_precision", values, self._like.groups[self._like.asked].tolist())
+        self._add_similar("chance", chance(self._like, self._similar_k))
 
     def add_seeds(self) -> None:
         """Rows ``full_all_seeds`` and ``raw_all_seeds``: each question's mean over a variant's seeds."""
@@ -231,23 +274,22 @@ class VlclipEvaluation:
             rows = [self.measured[row] for row in seeds_of(variant, list(self.measured)).values()]
             for name in rows[0].values if len(rows) > 1 else ():
                 mean = np.mean([row.values[name] for row in rows], axis=0)
-                self._of(f"{variant}{ALL_SEEDS}").add(name, mean, rows[0].clusters[name])
+                self.of(f"{variant}{ALL_SEEDS}").add(name, mean, rows[0].clusters[name])
 
     def adopt(self, other: VlclipEvaluation, prefix: str) -> None:
         """Keep the retrieval figures of an evaluation on a part of the split, under names with ``prefix``."""
         for variant, measured in other.measured.items():
             for name in (n for n in ADOPTED if n in measured.values):
-                self._of(variant).add(f"{prefix}{name}", measured.values[name], measured.clusters[name])
+                self.of(variant).add(f"{prefix}{name}", measured.values[name], measured.clusters[name])
 
     def metrics(self) -> dict[str, Any]:
         """variant -> metric -> {value, low, high, n}, and the paired tests under ``_tests``."""
         rows = list(self.measured)
-        tests = paired_tests(self.measured, compared(rows), TESTED, self.params)
-        tests = [claimed(test, rows) for test in tests]
-        table = interval_table(self.measured, self.params)
+        table = tested_figures(self.measured, compared(rows), TESTED, self.params)
+        table["_tests"] = [claimed(test, rows) for test in table["_tests"]]
         if (share := self._share_of_the_way()) is not None:
             table["full"][WAY] = share.model_dump()
-        return {**table, "_tests": tests}
+        return table
 
     def _share_of_the_way(self) -> Interval | None:
         """How far ``full`` goes from ``raw`` to ``true_box``; None where one of them was not measured."""
@@ -262,7 +304,7 @@ class VlclipEvaluation:
     def tables(self) -> Mapping[str, pa.Table]:
         """Per-query, per-attribute and per-item results, by file name."""
         return {
-            "vlclip.parquet": pa.Table.from_pylist(self._per_query, schema=PER_QUERY),
-            "attributes.parquet": pa.Table.from_pylist(self._per_attribute, schema=ATTRIBUTES),
+            "vlclip.parquet": pa.Table.from_pylist(self.per_query, schema=PER_QUERY),
+            "attributes.parquet": pa.Table.from_pylist(self.per_attribute, schema=ATTRIBUTES),
             "similar.parquet": pa.Table.from_pylist(self._per_item, schema=SIMILAR),
         }

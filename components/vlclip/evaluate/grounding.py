@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from components.encoder.evaluate.figures import VariantFigures, interval_table, paired_tests
+from components.encoder.evaluate.figures import VariantFigures, tested_figures
 from components.encoder.model.crops.boxes import WHOLE, Boxes, centre_boxes, inside, iou
 from components.encoder.model.crops.grounding_file import Grounding
 from components.encoder.model.features.held_out import HeldOut
 from components.encoder.model.features.pixels import PixelCache
-from components.grounding.foreground import box_of, foreground_parts
+from components.grounding.dense.cut_outs import box_of
 from components.vlclip.evaluate.evaluate import SCENES
 from components.vlclip.model.params import VlclipEvaluationParams
 
@@ -31,18 +30,12 @@ POINTINGS = pa.schema(
 )
 
 
-@dataclass(frozen=True)
-class FoundBoxes:
+class FoundBoxes(NamedTuple):
     """Boxes ``[N, 4]`` of one row, where each points ``[N, 2]``, and which ones fell back to all of it."""
 
     boxes: Boxes
     points: Boxes
     fallback: list[bool]
-
-
-def centred(boxes: Boxes) -> FoundBoxes:
-    """Boxes that point at their own middle."""
-    return FoundBoxes(boxes, (boxes[:, :2] + boxes[:, 2:]) / 2, [False] * len(boxes))
 
 
 def every_row(
@@ -56,16 +49,18 @@ def every_row(
     for places, part in pixels.fresh(at):  # memory holds a part of the pictures at a time
         salient[places] = foregrounds(part)
     baselines = {
-        "whole_image": centred(centre_boxes(count, 1.0)),
-        "centre_crop": centred(centre_boxes(count, params.centre_side)),
-        "random_box": centred(random_boxes(count, params.seed)),
-        "foreground": centred(salient),
+        "whole_image": centre_boxes(count, 1.0),
+        "centre_crop": centre_boxes(count, params.centre_side),
+        "random_box": random_boxes(count, params.seed),
+        "foreground": salient,
     }
+    none = [False] * count
+    theirs = {n: FoundBoxes(b, (b[:, :2] + b[:, 2:]) / 2, none) for n, b in baselines.items()}
     ours = {
         name: FoundBoxes(found.boxes[at], found.points[at], [found.fallback[i] for i in at])
         for name, found in groundings.items()
     }
-    return chosen, ours | baselines
+    return chosen, ours | theirs
 
 
 class GroundingEvaluation:
@@ -114,8 +109,7 @@ class GroundingEvaluation:
         ours, *others = self.measured
         pairs = [(ours, other) for other in others]
         names = ("iou", "iou_cluttered", "iou_plain", "pointing", "pointing_cluttered")
-        tests = paired_tests(self.measured, pairs, names, self.params)
-        return {**interval_table(self.measured, self.params), "_tests": tests}
+        return tested_figures(self.measured, pairs, names, self.params)
 
     def table(self) -> pa.Table:
         """One row per variant and product, as the report's gallery reads it."""
@@ -133,10 +127,18 @@ def random_boxes(count: int, seed: int) -> Boxes:
 def foregrounds(pixels: npt.NDArray[np.uint8]) -> Boxes:
     """Box of what stands out from the ground, ``[N, 4]``, for square pictures ``[N, px, px, 3]``.
 
-    Its largest connected part is boxed; a picture of one colour is kept whole.
+    The ground is the median colour of the picture's rim; what is farther from it than Otsu's threshold is
+    foreground (Otsu 1979). Its largest connected part is boxed; a picture of one colour is kept whole.
     """
+    from scipy import ndimage
+    from skimage.filters import threshold_otsu
+
     found = []
-    for parts in map(foreground_parts, pixels):
+    for picture in pixels:
+        colours = picture.astype(np.float64)
+        rim = np.concatenate([colours[0], colours[-1], colours[:, 0], colours[:, -1]])
+        distance = np.linalg.norm(colours - np.median(rim, axis=0), axis=-1)
+        parts = ndimage.label(distance > threshold_otsu(distance))[0]
         sizes = np.bincount(parts.ravel())[1:]
         found.append(box_of(parts == 1 + sizes.argmax()) if len(sizes) else WHOLE)
     return np.array(found).reshape(-1, 4)

@@ -53,9 +53,8 @@ class Blocks(Params):
     vlclip: VlclipParams  # its margin: a variant is shown what it was trained on
     study: Path | None = None  # folder of further models; each is a row of the tables
     left_out_types: int | None = Field(None, ge=2)  # as rows ``raw_unseen`` and ``full_unseen`` were trained
-    boxes: dict[str, Path] = Field(
-        default_factory=dict
-    )  # a study's row -> its folder of boxes, where it is not the graph's own
+    # a study's row -> its folder of boxes, where it is not the graph's own
+    boxes: dict[str, Path] = Field(default_factory=dict)
 
 
 def run(params: Blocks, paths: Paths, record: Record) -> None:

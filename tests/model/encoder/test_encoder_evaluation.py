@@ -14,7 +14,7 @@ import yaml
 
 from components.encoder.evaluate.colour_histogram import ColourHistogram, histograms
 from components.encoder.evaluate.figures import OTHERS, Evaluation
-from components.encoder.evaluate.named_types import NamedTypes, postings
+from components.encoder.evaluate.query_type import NamedTypes, postings
 from components.encoder.evaluate.stage import study_rows
 from components.encoder.model.errors import EncoderConfigurationError, TrainingDataError
 from components.encoder.model.features.encode import BatchEncoder
@@ -23,7 +23,7 @@ from components.encoder.model.features.pixels import PixelCache, square
 from components.encoder.model.params import EmbeddingsParams, EncoderParams, EvaluationParams
 from components.encoder.model.towers.files import load_encoder, save_encoder
 from components.encoder.model.towers.start import starting_model
-from components.encoder.search import __main__ as encoder_search
+from components.search import command
 from components.stage.resume import sha256_file, sha256_folder
 from tests.in_process import Done, run_command, run_stage
 
@@ -62,7 +62,8 @@ def pass_the_gate(root: Path) -> None:
 
 
 def search(root: Path, *words: str) -> Done:
-    return run_command(root, encoder_search.main, *words)
+    """A search that the encoder answers, for nothing of fusion is there."""
+    return run_command(root, command.main, *words)
 
 
 def test_training_beats_no_training_on_what_it_was_shown(trained: Path) -> None:
@@ -151,14 +152,14 @@ def test_vectors_that_can_be_cut_are_a_row_for_each_of_their_sizes(trained: Path
 def test_search_and_similar_answer_without_the_graph(trained: Path, tmp_path: Path) -> None:
     bare = tmp_path / "bare"
     shutil.copytree(trained / "models", bare / "models")
-    found = search(bare, "search", "red square", "--k", "5", "--where", "colour=red", "--json")
+    found = search(bare, "red square", "--k", "5", "--where", "colour=red", "--json")
     assert found.returncode == 0, found.stderr
     hits = json.loads(found.stdout)
     assert len(hits) == 5 and {h["attributes"]["colour"] for h in hits} == {"red"}
     assert [h["rank"] for h in hits] == [1, 2, 3, 4, 5]
-    like = json.loads(search(bare, "similar", hits[0]["product_id"], "--k", "3", "--json").stdout)
+    like = json.loads(search(bare, "--like", hits[0]["product_id"], "--k", "3", "--json").stdout)
     assert len(like) == 3 and hits[0]["product_id"] not in {h["product_id"] for h in like}
-    misspelt = search(bare, "similar", f"{hits[0]['product_id']}x").stderr
+    misspelt = search(bare, "--like", f"{hits[0]['product_id']}x").stderr
     assert f"Did you mean '{hits[0]['product_id']}'?" in misspelt
 
 
@@ -170,11 +171,11 @@ def test_a_text_is_answered_with_hubs_held_back_and_a_product_without(trained: P
     vectors = np.array(table["vector"].to_pylist(), np.float32)
     encoder = BatchEncoder(load_encoder(trained / "models/encoder"), batch_size=1, precision="fp32")
     scores = encoder.texts(["red square"])[0] @ vectors.T - biases
-    hits = json.loads(search(trained, "search", "red square", "--k", "160", "--json").stdout)
+    hits = json.loads(search(trained, "red square", "--k", "160", "--json").stdout)
     assert {h["product_id"]: h["score"] for h in hits} == pytest.approx(
         dict(zip(ids, scores.tolist(), strict=True)), abs=1e-5
     )
-    like = json.loads(search(trained, "similar", ids[0], "--k", "1", "--json").stdout)
+    like = json.loads(search(trained, "--like", ids[0], "--k", "1", "--json").stdout)
     assert like[0]["score"] == pytest.approx(np.sort(vectors @ vectors[0])[-2], abs=1e-5)
 
 
@@ -182,7 +183,7 @@ def test_a_picture_finds_itself(trained: Path, tmp_path: Path) -> None:
     shard = sorted((trained / "data/checked/products").glob("*.parquet"))[0]
     row = pq.read_table(shard).slice(3, 1).to_pylist()[0]
     (tmp_path / "photo.png").write_bytes(row["image"]["bytes"])
-    found = search(trained, "search", "--image", str(tmp_path / "photo.png"), "--k", "1", "--json")
+    found = search(trained, "--image", str(tmp_path / "photo.png"), "--k", "1", "--json")
     hit = json.loads(found.stdout)[0]
     assert hit["product_id"] == row["product_id"] and hit["score"] == pytest.approx(1, abs=1e-3)
 
@@ -190,12 +191,12 @@ def test_a_picture_finds_itself(trained: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence", "code"),
     [
-        (["search"], "Say what to search for", 4),
-        (["search", "red", "--where", "colour"], "--where takes name=value", 2),
-        (["search", "red", "--where", "smell=sweet"], "smell", None),
-        (["search", "red", "--k", "0"], "--k must be", 2),
-        (["search", "--image", "nowhere.jpg"], "nowhere.jpg", 4),
-        (["similar", "nobody"], "nobody", None),
+        ([], "Say what to search for", 4),
+        (["red", "--where", "colour"], "--where takes name=value", 2),
+        (["red", "--where", "smell=sweet"], "smell", None),
+        (["red", "--k", "0"], "--k must be", 2),
+        (["--image", "nowhere.jpg"], "nowhere.jpg", 4),
+        (["--like", "nobody"], "nobody", None),
     ],
 )
 def test_a_wrong_search_is_told_in_a_sentence(
@@ -208,7 +209,7 @@ def test_a_wrong_search_is_told_in_a_sentence(
 
 def test_a_photo_that_is_no_picture_is_refused(trained: Path, tmp_path: Path) -> None:
     (tmp_path / "x.jpg").write_text("<html>")
-    done = search(trained, "search", "--image", str(tmp_path / "x.jpg"))
+    done = search(trained, "--image", str(tmp_path / "x.jpg"))
     assert done.returncode == 4 and "Traceback" not in done.stderr
 
 
@@ -218,7 +219,7 @@ def test_an_index_of_another_model_is_refused(trained: Path, tmp_path: Path) -> 
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
     weights.write_bytes(bytes(data))
-    done = search(tmp_path, "search", "red")
+    done = search(tmp_path, "red")
     assert done.returncode == 4 and "model" in done.stderr
 
 

@@ -11,7 +11,7 @@ import pytest
 from components.catalog.format.records import Product
 from components.catalog.format.shards import CatalogueWriter
 from components.encoder.embed import hubs as module
-from components.encoder.embed.hubs import Hubs, best_strength, learn_hubs, text_bank
+from components.encoder.embed.hubs import STRENGTHS, Hubs, best_weight, learn_hubs, text_bank
 from components.encoder.embed.params import HubParams
 from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.features.held_out import Task
@@ -53,7 +53,7 @@ def test_where_no_product_is_a_hub_nothing_changes() -> None:
     vectors = np.eye(40, dtype=np.float32)
     hubs = Hubs(vectors, 20, 0.75)
     assert np.ptp(hubs.biases(vectors)) == 0, "all products are as near to the bank"
-    assert best_strength([(own_answers(40), unit(40, 40))], hubs.biases(vectors)) == 0
+    assert best_weight(STRENGTHS, [(own_answers(40), unit(40, 40), -hubs.biases(vectors))]) == 0
 
 
 def test_a_hub_is_held_back_and_what_it_hid_is_found() -> None:
@@ -64,7 +64,7 @@ def test_a_hub_is_held_back_and_what_it_hid_is_found() -> None:
     near = module.nearness(vectors, texts, 20)
     assert near.argmax() == 0
     scores = texts @ vectors.T
-    strength = best_strength([(own_answers(60), scores)], near)
+    strength = best_weight(STRENGTHS, [(own_answers(60), scores, -near)])
     assert strength > 0
     first, less = scores.argmax(axis=1), (scores - strength * near).argmax(axis=1)
     assert (first == 0).sum() > 20 and (less == 0).sum() < 5
@@ -104,7 +104,7 @@ def test_the_strength_is_as_told_or_by_validation(shapes: Path, tiny: EncoderPar
     )
     assert told.strength == 0.3 and len(told.bank) == 30 and told.biases(vectors).any()
     assert off.strength == 0 and not off.biases(vectors).any()
-    assert chosen.strength in module.STRENGTHS
+    assert chosen.strength in STRENGTHS
     with pytest.raises(ValueError, match="strength"):
         HubParams(strength=-1)
 

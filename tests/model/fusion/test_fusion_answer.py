@@ -19,8 +19,7 @@ from components.fusion.model.errors import FusionDataError
 from components.fusion.model.params import FusionParams
 from components.fusion.model.towers.towers import joined
 from components.search.command import no_match, warnings, why
-from components.search.products import Likeliest, SearchResult, no_type
-from components.search.question import Question
+from components.search.products import Likeliest, Question, SearchResult, no_type
 from components.stage.left_out import write_note
 from tests.model.fusion.conftest import BLOCKS
 
@@ -202,8 +201,9 @@ def test_a_best_answer_below_the_floor_is_no_good_match() -> None:
     assert "of 0.49996 with" in near and "Below 0.50000 are" in near, "the figures explain the warning"
     far = SearchResult([], "", near=0.49)
     assert len(warnings(far, answer)) == 1
-    assert not warnings(replace(far, fits=True), answer), "a type fits, and every word is known"
-    told = warnings(replace(far, fits=True, unknown={"curtain": "certain"}), answer)
+    fits = replace(far, likeliest=Likeliest("mug", 0.5))
+    assert not warnings(fits, answer), "a type fits, and every word is known"
+    told = warnings(replace(fits, unknown={"curtain": "certain"}), answer)
     assert (
         len(told) == 2
         and told[0] == "No product's text has: curtain (did you mean certain?)."

@@ -16,9 +16,8 @@ import yaml
 from components.encoder.search.conditions import conditions
 from components.fusion.model.errors import FusionConfigurationError
 from components.fusion.model.params import EncodeParams
-from components.search.command import main
+from components.search.command import main, read_parts
 from components.search.kept import KEPT, forget_oldest
-from components.search.question import read_parts
 from components.search.search import open_model, search
 from flows.cli import app, guarded
 from tests.model.coloured_shapes import picture

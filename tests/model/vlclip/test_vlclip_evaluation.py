@@ -21,9 +21,8 @@ from components.encoder.model.features.rows import read_rows
 from components.retrieval.metrics import Qrels, judge, reciprocal_rank
 from components.retrieval.ranking import top_k
 from components.stage.resume import sha256_folder
-from components.vlclip.evaluate.evaluate import scene_slice
+from components.vlclip.evaluate.evaluate import chance, likeness, precision_at, scene_slice
 from components.vlclip.evaluate.grounding import foregrounds, random_boxes
-from components.vlclip.evaluate.similar import chance, likeness, precision_at
 from components.vlclip.evaluate.stage import perceptual_hashes
 from components.vlclip.model.params import VlclipEvaluationParams
 from tests.in_process import run_stage

@@ -23,7 +23,7 @@ from components.encoder.model.crops.errors import BoxError, GroundingDataError
 from components.encoder.model.crops.grounding_file import BY_CATEGORY, read_grounding
 from components.encoder.model.towers.files import load_encoder
 from components.grounding.dense.files import load_grounder
-from components.grounding.dense.trunk import trunk_maps
+from components.grounding.dense.reading import trunk_maps
 from components.grounding.errors import GrounderFileError
 from components.grounding.grounding import Proposals, ground
 from components.grounding.params import GroundParams

@@ -15,16 +15,15 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 
 from components.encoder.model.crops.boxes import iou
-from components.grounding.dense.calibration import calibrated
 from components.grounding.dense.cut_outs import cut_out
-from components.grounding.dense.files import load_grounder, save_grounder
+from components.grounding.dense.files import TrainedHead, load_grounder, save_grounder
 from components.grounding.dense.grounder import DenseGrounder
 from components.grounding.dense.reading import AskedTypes, best_region, read_shape
 from components.grounding.dense.scenes import CELL_PX, Composer
-from components.grounding.dense.teach import Machine, SceneParts, chosen_pictures, cut_outs_of, taught_head
+from components.grounding.dense.teach import SceneParts, calibrated, chosen_pictures, cut_outs_of, taught_head
 from components.grounding.errors import GrounderFileError
 from components.grounding.grounding import AnyOf, ground
-from components.grounding.params import SceneGrounding
+from components.grounding.params import GroundParams, SceneGrounding
 
 COLOURS = {"apple": (210, 40, 40), "leaf": (40, 170, 60), "sky": (50, 80, 220)}
 METHOD = SceneGrounding.model_validate({
@@ -69,15 +68,15 @@ def taught() -> SceneParts:
     return cut_outs_of(pictures, METHOD.composer, 1)
 
 
-@pytest.fixture(scope="module")
-def machine() -> Machine:
+def head_of(taught: SceneParts, method: SceneGrounding) -> TrainedHead:
     torch.set_num_threads(1)
-    return Machine(maps, "sha", torch.device("cpu"), "fp32", 8, 1)
+    params = GroundParams(threads=1, batch_size=8, precision="fp32", scenes=method)
+    return taught_head(taught, params, maps, "sha")
 
 
 @pytest.fixture(scope="module")
-def grounder(taught: SceneParts, machine: Machine) -> DenseGrounder:
-    trained = taught_head(taught, METHOD, machine)
+def grounder(taught: SceneParts) -> DenseGrounder:
+    trained = head_of(taught, METHOD)
     return DenseGrounder(trained, maps, AskedTypes(trained.types, texts, 0.05, 0.5), 8, 1)
 
 
@@ -236,22 +235,22 @@ def test_neighbours_in_a_batch_change_no_box(grounder: DenseGrounder) -> None:
     assert np.allclose(together.boxes, [a.boxes[0] for a in alone], atol=0.02, equal_nan=True)
 
 
-def test_the_same_pictures_teach_the_same_head(taught: SceneParts, machine: Machine, tmp_path: Path) -> None:
+def test_the_same_pictures_teach_the_same_head(taught: SceneParts, tmp_path: Path) -> None:
     short = METHOD.model_copy(update={"training": METHOD.training.model_copy(update={"steps": 3})})
     for name in ("one", "two"):
-        save_grounder(taught_head(taught, short, machine), "", tmp_path / name)
+        save_grounder(head_of(taught, short), "", tmp_path / name)
     for file in ("config.json", "head.safetensors"):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
     loaded = load_grounder(tmp_path / "one", "sha")
-    fresh = taught_head(taught, short, machine)
+    fresh = head_of(taught, short)
     assert loaded is not None and loaded.types == fresh.types and loaded.calibration == fresh.calibration
     batch = maps(torch.rand(2, 3, 64, 64) * 255)
     assert torch.equal(loaded.head(batch), fresh.head(batch))
 
 
-def test_a_spoiled_grounder_is_refused(taught: SceneParts, machine: Machine, tmp_path: Path) -> None:
+def test_a_spoiled_grounder_is_refused(taught: SceneParts, tmp_path: Path) -> None:
     short = METHOD.model_copy(update={"training": METHOD.training.model_copy(update={"steps": 1})})
-    save_grounder(taught_head(taught, short, machine), "", tmp_path / "good")
+    save_grounder(head_of(taught, short), "", tmp_path / "good")
     with pytest.raises(GrounderFileError, match="another image tower"):
         load_grounder(tmp_path / "good", "other")
     with pytest.raises(GrounderFileError, match="nothing"):

@@ -1,18 +1,26 @@
-"""Zero-shot attribute values: which of an attribute's allowed values fits the picture best."""
+"""Values of attributes that pictures show: zero-shot by prompts, and by a baseline that reads no texts."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
-from components.catalog.format.attributes import Value, as_value, each, of_pairs
+from components.catalog.format.attributes import Value, as_value, each, of_pairs, shown
+from components.encoder.model.features.attribute_probe import AttributeProbe, StatedProducts, Take
 from components.encoder.model.features.captions import attribute_phrase
 from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.features.held_out import HeldOut
 from components.encoder.model.features.vector_cache import Vectors
+
+COLUMNS = ("variant", "product_id", "attribute", "truth", "predicted")
+ATTRIBUTES = pa.schema([(name, pa.string()) for name in COLUMNS])
+Known = list[tuple[int, str, Value, list[str]]]  # row, attribute, true value, allowed values
 
 
 @dataclass(frozen=True)
@@ -24,13 +32,25 @@ class AttributeAnswers:
     truth: list[Value]
     predicted: list[str]
 
+    @classmethod
+    def of(cls, held_out: HeldOut, known: Known, predicted: list[str]) -> AttributeAnswers:
+        """Answers to questions of :func:`known_attributes`."""
+        ids = held_out.product_ids
+        return cls([ids[k[0]] for k in known], [k[1] for k in known], [k[2] for k in known], predicted)
+
     @property
     def correct(self) -> npt.NDArray[np.float64]:
         """1 where the predicted value is the true one, or one of the true ones."""
         return np.array([float(p in each(t)) for t, p in zip(self.truth, self.predicted, strict=True)])
 
+    def rows(self, variant: str) -> list[dict[str, Any]]:
+        """Rows of ``attributes.parquet``; several true values are a JSON list."""
+        truth = (v if isinstance(v, str) else json.dumps(v, ensure_ascii=False) for v in self.truth)
+        answers = zip(self.product_ids, self.names, truth, self.predicted, strict=True)
+        return [dict(zip(COLUMNS, (variant, *answer), strict=True)) for answer in answers]
 
-def known_attributes(held_out: HeldOut) -> list[tuple[int, str, Value, list[str]]]:
+
+def known_attributes(held_out: HeldOut) -> Known:
     """(row, attribute, true value, allowed values) of every closed attribute with at least two values."""
     found = []
     for i, row in enumerate(held_out.rows):
@@ -72,7 +92,25 @@ def attribute_answers(
         values[int((vectors[choices] @ images[i]).argmax())]
         for (i, _, _, values), choices in zip(known, asked, strict=True)
     ]
-    ids = held_out.product_ids
-    return AttributeAnswers(
-        [ids[k[0]] for k in known], [k[1] for k in known], [k[2] for k in known], predicted
-    )
+    return AttributeAnswers.of(held_out, known, predicted)
+
+
+def stated_by_sellers(rows: Sequence[dict[str, Any]], split: str) -> StatedProducts:
+    """What sellers state of the products of one split; ``rows`` are the whole catalogue."""
+    at = [i for i, row in enumerate(rows) if row["split"] == split]
+    attributes = [of_pairs(rows[i]["attributes"]) for i in at]
+    return StatedProducts(np.array(at, dtype=np.int64), [rows[i]["category"] for i in at], attributes)
+
+
+def probe_answers(rows: Sequence[dict[str, Any]], held_out: HeldOut, take: Take) -> AttributeAnswers:
+    """The baseline without texts: each attribute's likeliest value by linear probes of frozen features.
+
+    Args:
+        rows: of the whole catalogue. take: gives the features of catalogue rows.
+    """
+    train, validation = (stated_by_sellers(rows, split) for split in ("train", "validation"))
+    probe = AttributeProbe(held_out.schema, take, train, validation, absent=False)
+    found = probe.answers(held_out.positions, [row["category"] for row in held_out.rows])
+    known = known_attributes(held_out)
+    predicted = [shown(found[i][name].value) if name in found[i] else "" for i, name, _, _ in known]
+    return AttributeAnswers.of(held_out, known, predicted)
