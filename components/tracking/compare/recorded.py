@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,12 @@ def side_of(root: Path, name: str) -> Side:
     if kind in ("", "git") and (commit := resolve_commit(root, bare)):
         return commit_side(root, bare, commit)
     if kind in ("", "run", "model"):
-        return recorded_side(root, bare, kind)
+        try:
+            return recorded_side(root, bare, kind)
+        except UnknownReferenceError as error:
+            profiles = [] if kind else [file.stem for file in (main / "conf").glob("*.yaml")]
+            near = get_close_matches(bare, [*profiles, "HEAD"], 1)
+            raise UnknownReferenceError(f"{error} Did you mean '{near[0]}'?") if near else error from None
     if kind == "profile" and (main / "conf" / f"{bare}.yaml").is_file():
         raise UnknownReferenceError(f"Profile '{bare}' has no results here: vitrine run --profile {bare}")
     raise UnknownReferenceError(

@@ -262,6 +262,8 @@ def test_profile_without_results_says_how_to_get_them(two_commits):
     workspace.write("conf/empty.yaml", "encoder: {lr: 1}")
     with pytest.raises(UnknownReferenceError, match="vitrine run --profile empty"):
         compare(workspace.root, first, "profile:empty")
+    with pytest.raises(UnknownReferenceError, match="Did you mean 'empty'"):
+        compare(workspace.root, first, "emtpy")
 
 
 def test_stages_that_have_not_run_since_their_inputs_changed_are_left_out(workspace):
