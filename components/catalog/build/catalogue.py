@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 import pyarrow as pa
 
 from components.catalog.build.careless_photos import take_photos
+from components.catalog.build.opened_source import CatalogueFolder
 from components.catalog.build.params import CatalogParams
 from components.catalog.format.errors import SourceError
 from components.catalog.format.parquet import write_rows
-from components.catalog.format.records import Product, Qrel, QrelRow, Query, Truth
-from components.catalog.format.schema import CatalogSchema, write_schema
+from components.catalog.format.schema import write_schema
 from components.catalog.format.shards import CatalogueWriter, write_manifest, write_qrels, write_queries
 from components.catalog.format.truth import TruthWriter
 from components.catalog.noise.seller_text import SellerNoise
+from components.catalog.source.importer import FileSource
 from components.stage.progress import Progress
 
 # Source rows that are no product, query or judgement, with where and why: the gate counts them as bad rows.
@@ -33,33 +33,6 @@ REJECTS = pa.schema(
 )
 
 
-class CatalogueSource(Protocol):
-    """Where products come from: a folder in the form of a catalogue, or mapped files."""
-
-    @property
-    def product_count(self) -> int:
-        """How many products are expected; some may turn out to be none."""
-
-    @property
-    def has_more_images(self) -> bool:
-        """Whether some product may have further pictures."""
-
-    def schema(self) -> CatalogSchema:
-        """Categories, types and attributes of the products."""
-
-    def products(self) -> Iterator[tuple[Product, Truth]]:
-        """Products in ``product_id`` order, each with its truth."""
-
-    def queries(self) -> tuple[Iterable[Query], Iterable[Qrel | QrelRow]]:
-        """Queries in ``query_id`` order, judgements by query and product."""
-
-    def rejects(self) -> Iterable[dict[str, Any]]:
-        """Rows that are none of these, in the columns of ``REJECTS``; complete after ``products``."""
-
-    def worst(self) -> str:
-        """What is most often wrong with rejected rows, as a phrase."""
-
-
 class Built(NamedTuple):
     """How much a build wrote."""
 
@@ -71,7 +44,9 @@ class Built(NamedTuple):
     photos: dict[str, int]  # kind of picture -> number; empty without photo noise
 
 
-def write_catalogue(source: CatalogueSource, params: CatalogParams, target: Path, truth: Path) -> Built:
+def write_catalogue(
+    source: CatalogueFolder | FileSource, params: CatalogParams, target: Path, truth: Path
+) -> Built:
     """Write the catalogue to the folder ``target`` and the truth to the file ``truth``.
 
     Raises:

@@ -31,13 +31,13 @@ def is_file(path: Path) -> bool:
 class ProductPictures(NamedTuple):
     """A main picture and further ones, each a path below the source's folder or bytes.
 
-    ``left`` counts what the row names besides and what does not exist; ``url`` is what the main one was named
-    by.
+    ``pictures_left`` counts what the row names besides and what does not exist; ``url`` is what the main one
+    was named by, if by one.
     """
 
     image: str | bytes
-    more: list[str | bytes]
-    left: int
+    more_images: list[str | bytes]
+    pictures_left: int
     url: str = ""
 
 
