@@ -15,12 +15,11 @@ from components.quality.catalogue.products import ATTRIBUTE, ShardCheck, product
 from components.quality.catalogue.same_pictures import with_twins
 from components.quality.catalogue.texts import schema_within
 from components.quality.expectations import Check, Outcome, joined, of_kind, open_context, validate
-from components.quality.params import QualityParams
+from components.quality.params import QualityBlock, QualityParams
 from components.quality.reports import measure, publish_reports, refuse
 from components.quality.suite import load_suite
 from components.quality.verdict import BadRow, Verdict, write_quarantine
 from components.stage.files.publish import published
-from components.stage.params import Params
 from components.stage.paths import Paths
 from components.stage.record import Record
 
@@ -34,13 +33,7 @@ KEPT = ("row", "product_id", "split", "group_id", "picture")  # of each product,
 SEVERITY = {"quarantine": "warning", "report": "info"}
 
 
-class Blocks(Params):
-    """The parameters of the stage: what a catalogue is held against."""
-
-    quality: QualityParams = QualityParams()
-
-
-def run(params: Blocks, paths: Paths, record: Record) -> None:
+def run(params: QualityBlock, paths: Paths, record: Record) -> None:
     """Write the checked catalogue, the quarantine, and the gate's page and summary.
 
     Raises:
