@@ -12,8 +12,9 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from itertools import islice, tee
+from itertools import groupby, islice, tee
 from multiprocessing import get_context
+from operator import attrgetter
 from pathlib import Path
 
 from components.catalog.build.params import CatalogParams
@@ -108,9 +109,6 @@ def drawn_pool(source: Catalogue, params: PhotoNoiseParams, seed: int) -> Pool:
 
 def _hashed(source: Catalogue, split: Split, seed: int) -> Iterator[tuple[bytes, str, str]]:
     """The products of a split as hash, id and type; rows with one id count once."""
-    last_id = None
-    for product in source.products(["product_type"], split):
-        if product.product_id != last_id:
-            text = f"beside\x1f{seed}\x1f{product.product_id}"
-            yield hashlib.sha256(text.encode()).digest(), product.product_id, product.product_type
-        last_id = product.product_id
+    for product_id, rows in groupby(source.products(["product_type"], split), attrgetter("product_id")):
+        digest = hashlib.sha256(f"beside\x1f{seed}\x1f{product_id}".encode()).digest()
+        yield digest, product_id, next(rows).product_type

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -33,21 +32,13 @@ REJECTS = pa.schema(
 )
 
 
-class Built(NamedTuple):
-    """How much a build wrote."""
-
-    products: int
-    queries: int
-    qrels: int
-    rejects: int
-    noise: dict[str, int]  # kind of act -> number
-    photos: dict[str, int]  # kind of picture -> number; empty without photo noise
-
-
 def write_catalogue(
     source: CatalogueFolder | FileSource, params: CatalogParams, target: Path, truth: Path
-) -> Built:
+) -> dict[str, float]:
     """Write the catalogue to the folder ``target`` and the truth to the file ``truth``.
+
+    Returns:
+        How many products, queries, qrels and rejects there are, acts of noise and pictures, by kind.
 
     Raises:
         SourceError: the source gives no product at all.
@@ -80,4 +71,7 @@ def write_catalogue(
     }
     write_manifest(target, {**counts, "splits": writer.split_counts})
     photos = take_photos(target, truth, params, params.photo_noise) if params.photo_noise else {}
-    return Built(**counts, noise=dict(acts), photos=photos)
+    by_kind = {f"noise.{kind}": n for kind, n in acts.items()} | {
+        f"photos.{kind}": n for kind, n in photos.items()
+    }
+    return {name: float(number) for name, number in (by_kind | counts).items()}

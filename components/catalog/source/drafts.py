@@ -109,7 +109,7 @@ def _group_keys(row: Fields, mapping: Mapping) -> list[str]:
     return [f"{path}={text}" for path, text in texts if text]
 
 
-def product_draft(row: Fields, mapping: Mapping, root: Path | None = None) -> Draft:
+def product_draft(row: Fields, mapping: Mapping, root: Path) -> Draft:
     """Read a product; the first of its pictures that exists below ``root`` is the main one.
 
     Raises:

@@ -29,7 +29,6 @@ from components.catalog.source.observed_schema import ObservedSchema
 from components.catalog.source.params import SourceParams
 from components.catalog.source.reading.row import all_composed
 from components.catalog.source.reading.rows import SourceRow, read_rows, source_files
-from components.catalog.source.splits import split_of
 from components.catalog.source.staging import Staged, Staging
 from components.catalog.source.tables.continued import SkippedRow, whole_products
 from components.catalog.source.tables.joins import Joined
@@ -130,7 +129,7 @@ class FileSource(ExitStack):
         self._staging = self.enter_context(Staging(work))
         self.has_more_images = False
         self._left_out: dict[str, set[str]] = {}  # attributes beyond the budget, by category
-        self._observed = ObservedSchema(params.enum_max_values, params.max_attributes, params.enum_max_share)
+        self._observed = ObservedSchema(params)
         try:
             self._stage()
         except BaseException:
@@ -167,7 +166,7 @@ class FileSource(ExitStack):
         for draft, group_id, *_ in self._staging.products():
             if isinstance(draft.image, str) and not is_file(self._root / draft.image):
                 continue  # no product comes of it: a judgement of it would count as a bad row as well
-            split = draft.split or split_of(group_id, self._params.splits, self._params.seed)
+            split = draft.split or self._params.splits.split_of(group_id, self._params.seed)
             yield TableDescription(draft.product_id, split, draft.product_type, self._kept(draft))
 
     def _stage_rows(
@@ -250,7 +249,7 @@ class FileSource(ExitStack):
             product_type=draft.product_type,
             attributes=self._kept(draft),
             group_id=staged.group_id,
-            split=draft.split or split_of(staged.group_id, self._params.splits, self._params.seed),
+            split=draft.split or self._params.splits.split_of(staged.group_id, self._params.seed),
         )
         return product, truth_of_listing(product)
 

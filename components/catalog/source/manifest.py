@@ -72,8 +72,7 @@ def import_source(
         MappingError: a mapped field is in no row.
     """
     put, params = partial(_put, link=link), params or SourceParams()
-    observed = ObservedSchema(params.enum_max_values, params.max_attributes, params.enum_max_share)
-    summary = Summary(observed=observed)
+    summary = Summary(ObservedSchema(params))
     # The disk is flushed once: file by file, 9,000 pictures would take 40 s.
     with published(into / FILES, flush=lambda _: os.sync()) as target:
         for file in _tables(source, mapping):

@@ -46,14 +46,15 @@ class Summary:
     """What was found in a source.
 
     Attributes:
-        rows: all that were read. products: those with a picture. more_pictures: kept beside the main ones.
-        pictures_left: named and not kept.
+        observed: what the products show. rows: all that were read. products: those with a picture.
+        more_pictures: kept beside the main ones. pictures_left: named and not kept.
         failures: by our name of the field. left_out: by reason. several: our name of a field with several
             values, which of them was taken, and an example. alike: products whose picture has another URL
             than an earlier product's, and the same file. unread: our names of attributes whose value was left
-            out, with examples. observed: what the products show.
+            out, with examples.
     """
 
+    observed: ObservedSchema
     rows: int = 0
     products: int = 0
     more_pictures: int = 0
@@ -63,7 +64,6 @@ class Summary:
     several: dict[str, Failures] = field(default_factory=dict)
     alike: int = 0
     unread: dict[str, Failures] = field(default_factory=dict)
-    observed: ObservedSchema = field(default_factory=lambda: ObservedSchema(200))
     _urls: dict[str, str] = field(default_factory=dict, repr=False)
 
     def add(self, file: str, number: int, row: Draft | RowProblem | SkippedRow) -> None:

@@ -77,14 +77,9 @@ class _Lines:
         self._waiting = deque([first])
         self.columns = 0
 
-    def __iter__(self) -> _Lines:
-        return self
-
-    def __next__(self) -> str:
-        line = self._waiting.popleft() if self._waiting else self._handle.readline()
-        if not line:
-            raise StopIteration
-        return line
+    def __iter__(self) -> Iterator[str]:
+        while line := self._waiting.popleft() if self._waiting else self._handle.readline():
+            yield line
 
     def take_back(self, lines: list[str]) -> None:
         """Give lines back, to be read again."""
