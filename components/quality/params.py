@@ -62,3 +62,15 @@ class ListingQualityParams(Params):
     page_examples: PositiveInt = 10  # rows shown per reason on the validation page
     # What else must hold, by table of the suites
     expectations: dict[str, tuple[Expectation, ...]] = Field(default_factory=dict)
+
+
+class QualityBlock(Params):
+    """The parameters of the gates of catalogue and embeddings."""
+
+    quality: QualityParams = QualityParams()
+
+
+class ListingQualityBlock(Params):
+    """The parameters of the gates of refined listings and preference pairs."""
+
+    listing_quality: ListingQualityParams = ListingQualityParams()

@@ -14,10 +14,7 @@ from components.stage.files.publish import published, write_text
 from components.stage.record import STATE, Record
 
 TEMPLATE = Path(__file__).with_name("page.jinja")
-SEVERITIES = {"warning": "sets rows aside", "critical": "stops the pipeline", "info": "reported only"}
-NUMBERS = {"Rows", "Failing", "Set aside", "Bad on their own", "Row", "Number"}
 WORST_FIRST = ("could not be checked", "fails", "rows set aside", "noted", "holds")
-STATES = dict(zip(WORST_FIRST, ("bad", "bad", "bad", "note", "good"), strict=True))
 
 
 class CheckRow(NamedTuple):
@@ -30,18 +27,14 @@ class CheckRow(NamedTuple):
 
 def validation_page(verdict: Verdict, examples: int) -> str:
     """The page of a verdict, the same text for the same verdict; ``examples`` rows are shown per reason."""
-    noted = [_noted(o) for o in verdict.outcomes if state(o) == "noted"]
     return render_page(
         TEMPLATE,
         verdict=verdict,
         examples=examples,
         aside=sum(len(verdict.bad_rows(kind)) for kind in verdict.rows),
-        noted=noted,
+        noted=[_noted(o) for o in verdict.outcomes if state(o) == "noted"],
         checks={kind: _checks(verdict, kind) for kind in verdict.rows},
         bad=_bad(verdict),
-        numbers=NUMBERS,
-        severities=SEVERITIES,
-        states=STATES,
     )
 
 

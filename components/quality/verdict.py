@@ -139,17 +139,9 @@ class Verdict:
 
 
 def _described(outcome: Outcome) -> dict[str, Any]:
-    return {
-        "expectation": outcome.check.expectation,
-        "field": outcome.check.field,
-        "says": outcome.check.says,
-        "severity": outcome.check.severity,
-        "success": outcome.success,
-        "rows": outcome.rows,
-        "failing": len(outcome.failing),
-        "observed": outcome.observed,
-        "error": outcome.error,
-    }
+    asked = {name: getattr(outcome.check, name) for name in ("expectation", "field", "says", "severity")}
+    seen = {name: getattr(outcome, name) for name in ("success", "rows", "observed", "error")}
+    return {**asked, **seen, "failing": len(outcome.failing)}
 
 
 def write_quarantine(path: Path, bad: Sequence[BadRow]) -> None:
@@ -163,6 +155,5 @@ def write_quarantine(path: Path, bad: Sequence[BadRow]) -> None:
     types = {"row": pa.int64(), "counted": pa.bool_()}
     schema = pa.schema([(name, types.get(name, pa.string())) for name in BadRow._fields])
     path.parent.mkdir(parents=True, exist_ok=True)
-    columns: dict[str, list[Any]] = {name: [row[i] for row in bad] for i, name in enumerate(schema.names)}
-    columns["row"] = [row if row >= 0 else None for row in columns["row"]]
-    pq.write_table(pa.table(columns, schema=schema), path, compression="zstd")
+    rows = [one._asdict() | {"row": one.row if one.row >= 0 else None} for one in bad]
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), path, compression="zstd")

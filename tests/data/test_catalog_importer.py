@@ -8,6 +8,7 @@ import io
 import json
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -379,7 +380,8 @@ def test_threads_keep_the_order_and_run_only_a_little_ahead(workers: int) -> Non
             asked.append(number)
             yield number
 
-    results = in_order(lambda number: number * 2, items(), workers, window=8)
+    pool = ThreadPoolExecutor(workers) if workers > 1 else None
+    results = in_order(pool, lambda number: number * 2, items(), window=8)
     assert [next(results) for _ in range(10)] == list(range(0, 20, 2))
     assert len(asked) <= 20
     assert list(results) == list(range(20, 200, 2))

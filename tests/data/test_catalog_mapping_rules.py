@@ -18,6 +18,7 @@ from components.catalog.format.schema import Attribute
 from components.catalog.source.manifest import import_source
 from components.catalog.source.mapping import mapping_values, parse_mapping
 from components.catalog.source.observed_schema import ObservedSchema
+from components.catalog.source.params import SourceParams
 from components.catalog.source.summary import Summary
 from components.catalog.source.values.paths import look_up, own_name
 from components.stage.errors import ConfigurationError
@@ -291,7 +292,7 @@ def test_an_attribute_holds_all_values_of_a_list(
     found = products_of(root, values)
     assert [p.attributes.get("climate") for p in found] == [("Indoor", "Warm"), "Cool", None]
     assert not list(imported(root, values).warnings())
-    schema = ObservedSchema(enum_max_values=9)
+    schema = ObservedSchema(SourceParams(enum_max_values=9))
     for one in found:
         schema.add(one.category, one.product_type, one.attributes)
     (category,) = schema.schema().categories.values()

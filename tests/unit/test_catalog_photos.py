@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from components.catalog.format.records import SPLITS, Product, Split
 from components.catalog.noise.cut_out import CutOut, cut_out, grown, reached, shrunk
-from components.catalog.noise.grounds import DRAWN, backdrop
+from components.catalog.noise.grounds import DRAWN
 from components.catalog.noise.params import PhotoNoiseParams
 from components.catalog.noise.photos import PhotoNoise, Thing
 from components.catalog.noise.scene import scene
@@ -242,7 +242,7 @@ def test_connection_and_growth_agree_with_scipy(seed: int) -> None:
 @pytest.mark.parametrize("ground", sorted(DRAWN))
 def test_grounds_are_of_the_asked_size_and_differ_from_draw_to_draw(ground: str) -> None:
     one, same, other = (
-        backdrop(ground, np.random.default_rng(seed), (90, 70)).pixels  # type: ignore[arg-type]
+        DRAWN[ground](np.random.default_rng(seed), (90, 70)).pixels  # type: ignore[index]
         for seed in (1, 1, 2)
     )
     assert one.shape == (70, 90, 3) and one.dtype == np.float32

@@ -23,6 +23,7 @@ from components.catalog.format.schema import (
 )
 from components.catalog.source.advice import advice
 from components.catalog.source.observed_schema import ObservedSchema
+from components.catalog.source.params import SourceParams
 from tests.product_problems import product_problems
 
 SHOES = Category(
@@ -207,7 +208,7 @@ def test_hostile_names_and_values_are_only_strings(names: list[str], values: lis
 
 
 def test_observed_schema_fits_what_it_saw() -> None:
-    observed = ObservedSchema(enum_max_values=3)
+    observed = ObservedSchema(SourceParams(enum_max_values=3))
     for n in range(6):
         few = {"colour": f"c{n % 3}", "serial": f"s{n}"} | ({"rare": "yes"} if n == 0 else {})
         observed.add("A", f"type {n % 2}", few)
@@ -218,7 +219,7 @@ def test_observed_schema_fits_what_it_saw() -> None:
 
 
 def test_values_that_are_nearly_all_different_are_free_text_and_told() -> None:
-    observed = ObservedSchema(enum_max_values=200)
+    observed = ObservedSchema(SourceParams())
     for n in range(60):
         values = {"weight": f"{n * 7} g", "size": f"{n % 24} cm", "length": f"{n}", "colour": f"c{n % 19}"}
         observed.add("A", "lamp", values)
@@ -234,7 +235,7 @@ def test_values_that_are_nearly_all_different_are_free_text_and_told() -> None:
 
 
 def observed_attribute(*values: str) -> Attribute:
-    observed = ObservedSchema(enum_max_values=3)
+    observed = ObservedSchema(SourceParams(enum_max_values=3))
     for value in values:
         observed.add("Home", "lamp", {"x": value})
     return observed.schema().categories["Home"].attributes["x"]

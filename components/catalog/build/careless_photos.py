@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import heapq
 import shutil
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from itertools import islice
+from itertools import groupby, islice, tee
 from multiprocessing import get_context
+from operator import attrgetter
 from pathlib import Path
 
 from components.catalog.build.params import CatalogParams
@@ -22,6 +23,7 @@ from components.catalog.format.shards import Catalogue, CatalogueWriter
 from components.catalog.format.truth import TruthWriter, read_truth
 from components.catalog.noise.params import PhotoNoiseParams
 from components.catalog.noise.photos import Photo, PhotoNoise, Pool, Thing, cut_from
+from components.catalog.source.importer import in_order
 from components.stage.files.publish import remove
 from components.stage.frame import die_with_parent
 from components.stage.progress import Progress
@@ -61,24 +63,12 @@ def _taken(source: Catalogue, seller: PhotoNoise, workers: int) -> Iterator[tupl
     if workers == 1 or source.product_count <= CHUNK:
         yield from ((product, seller.apply(product)) for product in source.products())
         return
-    chunks = _batched(source.products(), CHUNK)
+    products = source.products()
+    chunks, kept = tee(iter(lambda: list(islice(products, CHUNK)), []))
     # Forked children would inherit the locks of a parent's threads (Arrow) in whatever state.
-    with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (seller,)) as pool:
-        waiting = deque((chunk, pool.submit(_take, chunk)) for chunk in islice(chunks, 2 * workers))
-        try:
-            while waiting:
-                products, photos = waiting.popleft()
-                yield from zip(products, photos.result(), strict=True)
-                waiting.extend((chunk, pool.submit(_take, chunk)) for chunk in islice(chunks, 1))
-        finally:
-            for _, photos in waiting:
-                photos.cancel()
-
-
-def _batched(products: Iterator[Product], size: int) -> Iterator[list[Product]]:
-    """Lists of ``size`` products, the last one shorter."""
-    while chunk := list(islice(products, size)):
-        yield chunk
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (seller,))
+    for photos, taken in zip(in_order(pool, _take, chunks, 2 * workers), kept, strict=True):
+        yield from zip(taken, photos, strict=True)
 
 
 _seller: PhotoNoise | None = None  # of a worker process: its pool of things is sent once
@@ -107,9 +97,7 @@ def _told(known: Truth, photo: Photo) -> Truth:
 
 def drawn_pool(source: Catalogue, params: PhotoNoiseParams, seed: int) -> Pool:
     """For each split at most ``params.pool`` cut-outs of its products, drawn by a hash of their ids."""
-    ranked: dict[str, list[tuple[bytes, str, str]]] = {}
-    for split in SPLITS:
-        ranked[split] = heapq.nsmallest(SPARE * params.pool, _hashed(source, split, seed))
+    ranked = {split: heapq.nsmallest(SPARE * params.pool, _hashed(source, split, seed)) for split in SPLITS}
     wanted = [identifier for chosen in ranked.values() for _, identifier, _ in chosen]
     side = round(params.other_size[1] * params.longest_side_px)
     cuts = {identifier: cut_from(image, side) for identifier, image in source.images(wanted)}
@@ -121,9 +109,6 @@ def drawn_pool(source: Catalogue, params: PhotoNoiseParams, seed: int) -> Pool:
 
 def _hashed(source: Catalogue, split: Split, seed: int) -> Iterator[tuple[bytes, str, str]]:
     """The products of a split as hash, id and type; rows with one id count once."""
-    last_id = None
-    for product in source.products(["product_type"], split):
-        if product.product_id != last_id:
-            text = f"beside\x1f{seed}\x1f{product.product_id}"
-            yield hashlib.sha256(text.encode()).digest(), product.product_id, product.product_type
-        last_id = product.product_id
+    for product_id, rows in groupby(source.products(["product_type"], split), attrgetter("product_id")):
+        digest = hashlib.sha256(f"beside\x1f{seed}\x1f{product_id}".encode()).digest()
+        yield digest, product_id, next(rows).product_type

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
 
 from components.catalog.build.careless_photos import take_photos
+from components.catalog.build.opened_source import CatalogueFolder
 from components.catalog.build.params import CatalogParams
 from components.catalog.format.errors import SourceError
 from components.catalog.format.parquet import write_rows
-from components.catalog.format.records import Product, Qrel, QrelRow, Query, Truth
-from components.catalog.format.schema import CatalogSchema, write_schema
+from components.catalog.format.schema import write_schema
 from components.catalog.format.shards import CatalogueWriter, write_manifest, write_qrels, write_queries
 from components.catalog.format.truth import TruthWriter
 from components.catalog.noise.seller_text import SellerNoise
+from components.catalog.source.importer import FileSource
 from components.stage.progress import Progress
 
 # Source rows that are no product, query or judgement, with where and why: the gate counts them as bad rows.
@@ -33,46 +32,13 @@ REJECTS = pa.schema(
 )
 
 
-class CatalogueSource(Protocol):
-    """Where products come from: a folder in the form of a catalogue, or mapped files."""
-
-    @property
-    def product_count(self) -> int:
-        """How many products are expected; some may turn out to be none."""
-
-    @property
-    def has_more_images(self) -> bool:
-        """Whether some product may have further pictures."""
-
-    def schema(self) -> CatalogSchema:
-        """Categories, types and attributes of the products."""
-
-    def products(self) -> Iterator[tuple[Product, Truth]]:
-        """Products in ``product_id`` order, each with its truth."""
-
-    def queries(self) -> tuple[Iterable[Query], Iterable[Qrel | QrelRow]]:
-        """Queries in ``query_id`` order, judgements by query and product."""
-
-    def rejects(self) -> Iterable[dict[str, Any]]:
-        """Rows that are none of these, in the columns of ``REJECTS``; complete after ``products``."""
-
-    def worst(self) -> str:
-        """What is most often wrong with rejected rows, as a phrase."""
-
-
-class Built(NamedTuple):
-    """How much a build wrote."""
-
-    products: int
-    queries: int
-    qrels: int
-    rejects: int
-    noise: dict[str, int]  # kind of act -> number
-    photos: dict[str, int]  # kind of picture -> number; empty without photo noise
-
-
-def write_catalogue(source: CatalogueSource, params: CatalogParams, target: Path, truth: Path) -> Built:
+def write_catalogue(
+    source: CatalogueFolder | FileSource, params: CatalogParams, target: Path, truth: Path
+) -> dict[str, float]:
     """Write the catalogue to the folder ``target`` and the truth to the file ``truth``.
+
+    Returns:
+        How many products, queries, qrels and rejects there are, acts of noise and pictures, by kind.
 
     Raises:
         SourceError: the source gives no product at all.
@@ -105,4 +71,7 @@ def write_catalogue(source: CatalogueSource, params: CatalogParams, target: Path
     }
     write_manifest(target, {**counts, "splits": writer.split_counts})
     photos = take_photos(target, truth, params, params.photo_noise) if params.photo_noise else {}
-    return Built(**counts, noise=dict(acts), photos=photos)
+    by_kind = {f"noise.{kind}": n for kind, n in acts.items()} | {
+        f"photos.{kind}": n for kind, n in photos.items()
+    }
+    return {name: float(number) for name, number in (by_kind | counts).items()}

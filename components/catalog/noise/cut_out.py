@@ -99,10 +99,7 @@ def _ground(near: Mask) -> Mask:
     step = -(-max(near.shape) // COARSE)
     rows, columns = -(-height // step), -(-width // step)
     padded = np.pad(near, ((0, rows * step - height), (0, columns * step - width)), mode="edge")
-    coarse = np.ones((rows, columns), dtype=bool)
-    for row in range(step):
-        for column in range(step):
-            coarse &= padded[row::step, column::step]
+    coarse: Mask = np.logical_and.reduce(padded.reshape(rows, step, columns, step), (1, 3))
     seeds = np.zeros_like(coarse)
     for edge in _edges(seeds):
         edge[...] = True
@@ -135,13 +132,9 @@ def _along_rows(allowed: Mask, found: Mask) -> Mask:
 def grown(mask: Mask, by: int) -> Mask:
     """True wherever a true pixel lies within a square of ``by`` pixels to every side."""
     height, width = mask.shape
-    found = np.pad(mask, by)
-    tall = found[:height].copy()
-    for at in range(1, 2 * by + 1):
-        tall |= found[at : at + height]
-    wide = tall[:, :width].copy()
-    for at in range(1, 2 * by + 1):
-        wide |= tall[:, at : at + width]
+    found, square = np.pad(mask, by), range(2 * by + 1)
+    tall = np.logical_or.reduce([found[at : at + height] for at in square])
+    wide: Mask = np.logical_or.reduce([tall[:, at : at + width] for at in square])
     return wide
 
 

@@ -40,11 +40,6 @@ class Backdrop(NamedTuple):
     lines: tuple[float, ...] = ()
 
 
-def backdrop(kind: Ground, rng: np.random.Generator, size: tuple[int, int]) -> Backdrop:
-    """A ground of ``kind``, ``size`` = (width, height) pixels; equal states of ``rng`` give equal pixels."""
-    return DRAWN[kind](rng, size)
-
-
 def _pick(rng: np.random.Generator, colours: tuple[Colour, ...], spread: float = 0.02) -> Floats:
     """One of ``colours``, lighter or darker, and of a hue that differs by about ``spread``."""
     base = np.asarray(colours[int(rng.integers(len(colours)))]) * rng.normal(1, 0.12)
@@ -231,6 +226,7 @@ def _shelf(rng: np.random.Generator, size: tuple[int, int]) -> Backdrop:
     return Backdrop(pixels, (lower + 0.004,))
 
 
+# Draws a ground of ``size`` = (width, height) pixels; equal states of the generator give equal pixels.
 DRAWN: dict[Ground, Callable[[np.random.Generator, tuple[int, int]], Backdrop]] = {
     "boards": _boards,
     "tiles": _tiles,

@@ -7,7 +7,6 @@ product type still names one thing.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -21,10 +20,10 @@ from components.catalog.format.records import Noise, Product
 from components.catalog.noise.cut_out import CutOut, cut_out
 from components.catalog.noise.params import Ground, PhotoNoiseParams
 from components.catalog.noise.scene import PhotoScene, scene
+from components.catalog.noise.seller_text import random_of
 
-LIMITS = ImageLimits(
-    min_side_px=1
-)  # the build has judged pictures already; here they only must not cost more
+# The build has judged pictures already; here they only must not cost more.
+LIMITS = ImageLimits(min_side_px=1)
 NO_PLAIN_GROUND = "no_plain_ground"
 
 
@@ -61,7 +60,7 @@ class PhotoNoise:
         cut = cut_from(product.image, self._params.longest_side_px)
         if cut is None:
             return Photo(product.image, None, NO_PLAIN_GROUND)
-        rng = self._random(product.product_id)
+        rng = random_of("seller-photo", self._seed, product.product_id)
         if rng.random() >= self._params.share:
             return Photo(product.image, cut.box, "plain")
         ground = self._ground(rng, product)
@@ -69,10 +68,6 @@ class PhotoNoise:
         if taken is None:
             return Photo(product.image, cut.box, "plain")
         return self._photo(taken, ground, rng)
-
-    def _random(self, product_id: str) -> np.random.Generator:
-        digest = hashlib.sha256(f"seller-photo\x1f{self._seed}\x1f{product_id}".encode()).digest()
-        return np.random.default_rng(int.from_bytes(digest[:16], "big"))
 
     def _ground(self, rng: np.random.Generator, product: Product) -> Ground:
         held_back = () if product.split == "test" else self._params.test_only

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from components.catalog.noise.cut_out import CutOut, Mask, grown, shrunk
-from components.catalog.noise.grounds import Backdrop, Floats, backdrop
+from components.catalog.noise.grounds import DRAWN, Backdrop, Floats
 from components.catalog.noise.params import Ground, PhotoNoiseParams
 
 ASPECTS = (1.0, 0.75, 0.75, 4 / 3, 0.8)  # width over height: phones, upright more often than not
@@ -64,7 +64,7 @@ def scene(
     Equal states of ``rng`` give equal pixels. At most ``max_hidden`` of the product is behind other things.
     """
     size = _size(params.longest_side_px, float(rng.choice(ASPECTS)))
-    behind = backdrop(ground, rng, size)
+    behind = DRAWN[ground](rng, size)
     turn = rng.uniform(0, 2 * np.pi)
     light = _Light(float(np.cos(turn)), float(np.sin(turn)), float(rng.uniform(0.3, 0.65)))
     own = _place(rng, _posed(rng, product, params.product_size, size, behind), product, size, behind)
@@ -247,12 +247,7 @@ def _developed(rng: np.random.Generator, canvas: Floats, light: _Light) -> NDArr
 
 
 def _bounds(mask: Mask) -> tuple[float, float, float, float]:
-    """The smallest box around true pixels, as fractions."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    height, width = mask.shape
-    return (
-        float(columns[0]) / width,
-        float(rows[0]) / height,
-        float(columns[-1] + 1) / width,
-        float(rows[-1] + 1) / height,
-    )
+    """The smallest box around true pixels, of which there are some, as fractions."""
+    found, (height, width) = Image.fromarray(mask).getbbox(), mask.shape
+    assert found is not None
+    return found[0] / width, found[1] / height, found[2] / width, found[3] / height

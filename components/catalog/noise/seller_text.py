@@ -74,6 +74,12 @@ VOWELS = "aeiou"
 SHORTEST_MISSPELT = 4  # characters; shorter words turn into other words
 
 
+def random_of(purpose: str, seed: int, product_id: str) -> np.random.Generator:
+    """The chance by which a seller acts on a product: a function of the arguments alone."""
+    digest = hashlib.sha256(f"{purpose}\x1f{seed}\x1f{product_id}".encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:16], "big"))
+
+
 class SellerNoise:
     """Turns clean products into sellers' listings; a pure function of (seed, product, schema, parameters).
 
@@ -94,16 +100,12 @@ class SellerNoise:
 
     def apply(self, product: Product) -> tuple[Product, tuple[Noise, ...]]:
         """The listing a seller would write, and every act that made it differ from ``product``."""
-        listing = _Listing(product, self._params, self._random(product.product_id))
+        listing = _Listing(product, self._params, random_of("seller-noise", self._seed, product.product_id))
         self._untold(listing)
         self._attributes(listing)
         self._title(listing)
         self._texts(listing)
         return listing.product(), tuple(listing.acts)
-
-    def _random(self, product_id: str) -> np.random.Generator:
-        digest = hashlib.sha256(f"seller-noise\x1f{self._seed}\x1f{product_id}".encode()).digest()
-        return np.random.default_rng(int.from_bytes(digest[:16], "big"))
 
     def _untold(self, listing: _Listing) -> None:
         if not self._params.title_value_missing:  # a draw would shift all that follow

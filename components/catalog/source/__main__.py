@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from components.catalog.format.schema import CatalogSchema, read_schema
+from components.catalog.format.schema import read_schema
 from components.stage.arguments import Parser
 from components.stage.errors import ConfigurationError, VitrineError
 from components.stage.files.printable import printable
@@ -73,11 +73,6 @@ def _inspect(source: Path, mapping: Path, profile: Path, force: bool) -> None:
     print(f"{mapping} and {profile} are written; read and correct them.")
 
 
-def _parameters() -> dict[str, Any]:
-    """The workspace's parameters as they stand; none where there is no such file."""
-    return read_yaml(parameters_file()) if parameters_file().exists() else {}
-
-
 def _block(parameters: dict[str, Any], name: str) -> dict[str, Any]:
     """A block of parameters; empty where there is none."""
     found = parameters.get(name)
@@ -91,22 +86,21 @@ def _import(arguments: argparse.Namespace) -> None:
     from components.catalog.source.params import SourceParams
     from components.stage.attribute_names import unknown_attributes
 
-    mapping, parameters = read_mapping(arguments.mapping), _parameters()
+    mapping = read_mapping(arguments.mapping)
+    parameters = read_yaml(parameters_file()) if parameters_file().exists() else {}
     own = {n: value for n, value in _block(parameters, "catalog").items() if n in SourceParams.model_fields}
     params = validate(SourceParams, own, f"{parameters_file()}.catalog")
     found = import_source(arguments.source, mapping, arguments.into, link=arguments.link, params=params)
     more = f" and {found.more_pictures:,} further ones" if found.more_pictures else ""
     print(f"{found.rows:,} rows, {found.products:,} with a picture{more}, now in {arguments.into}.")
-    own_schema = read_schema(arguments.source / mapping.schema_file) if mapping.schema_file else None
-    known = _attributes(own_schema) if own_schema else found.observed.names()
+    own_schema, known = None, found.observed.names()
+    if mapping.schema_file:
+        own_schema = read_schema(arguments.source / mapping.schema_file)
+        known = {name for category in own_schema.categories.values() for name in category.attributes}
     asked = int(_block(parameters, "quality").get("min_products", 0))
     told = (*advice(found.observed, asked, own_schema), *unknown_attributes(parameters, known))
     for warning in (*found.warnings(), *told):
         print(printable(warning if warning.startswith(" ") else f"warning: {warning}"), file=sys.stderr)
-
-
-def _attributes(schema: CatalogSchema) -> set[str]:
-    return {name for category in schema.categories.values() for name in category.attributes}
 
 
 if __name__ == "__main__":

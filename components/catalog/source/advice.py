@@ -34,7 +34,7 @@ def advice(seen: ObservedSchema, min_products: int, own: CatalogSchema | None = 
             f"{len(few):,} of {len(seen.products):,} categories have fewer than {FEW_PRODUCTS} products, too "
             f"few to learn what they say: {_named(few)}. Lead them to wider ones by 'values' in the mapping."
         )
-    yield from _wide(seen) if own is None else _wide_schema(own, seen.max_attributes)
+    yield from _wide(seen) if own is None else _wide_schema(own, seen.params.max_attributes)
 
 
 def _wide_schema(own: CatalogSchema, most: int) -> Iterator[str]:
@@ -48,7 +48,7 @@ def _wide_schema(own: CatalogSchema, most: int) -> Iterator[str]:
 
 def _wide(seen: ObservedSchema) -> Iterator[str]:
     for category, left in seen.left_out().items():
-        kept = seen.max_attributes
+        kept = seen.params.max_attributes
         yield (
             f"category {category[:80]!r} has {kept + len(left):,} attributes: the {kept} that most of its "
             f"products state are kept (catalog.max_attributes), {len(left):,} are left out of its products: "
@@ -56,7 +56,7 @@ def _wide(seen: ObservedSchema) -> Iterator[str]:
         )
     if free := seen.free_texts():
         yield (
-            f"{_counted(free)} more than {seen.enum_max_values} values in a category "
+            f"{_counted(free)} more than {seen.params.enum_max_values} values in a category "
             f"(catalog.enum_max_values) and are free text there, without a closed list: {_listed(free)}."
         )
     if singular := seen.singular():

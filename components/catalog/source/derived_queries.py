@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import product
-from string import Formatter
 from typing import NamedTuple
 
 from components.catalog.format.attributes import Attributes, Value, each
 from components.catalog.format.records import Qrel, Query
-from components.catalog.source.mapping import DerivedQueries
+from components.catalog.source.mapping import DerivedQueries, names_in
 
 Folded = dict[str, str]  # the values of an attribute in small letters, and as they are written
 EXACT, NEAR = 3, 1  # relevance where everything is as asked, and where one of several attributes is not
@@ -27,12 +26,6 @@ class TableDescription(NamedTuple):
     split: str
     product_type: str
     attributes: Attributes
-
-
-def attributes_asked(template: str) -> tuple[str, ...]:
-    """Attributes that a template names, in its order."""
-    names = (name for _, name, _, _ in Formatter().parse(template) if name)
-    return tuple(dict.fromkeys(name for name in names if name != "product_type"))
 
 
 def derived_queries(
@@ -49,7 +42,7 @@ def derived_queries(
         if member.split in rule.splits:
             by_type[member.split, member.product_type.casefold()].append(member)
     for number, template in enumerate(rule.templates):
-        names = attributes_asked(template)
+        names = [name for name in names_in(template) if name != "product_type"]
         for (split, _), members in sorted(by_type.items()):
             held = [(p, tuple(_folded(p.attributes.get(name)) for name in names)) for p in members]
             first = {asked: p for p, values in reversed(held) for asked in product(*values)}

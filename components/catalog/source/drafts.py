@@ -92,10 +92,14 @@ def _split(row: Fields, mapping: Mapping) -> Split | None:
     if mapping.split is None:
         return None
     text = required(row, From(field=mapping.split.field, values=mapping.split.values), "split")
+    return _known_split(text, f"{mapping.split.field} is")
+
+
+def _known_split(text: str, said: str, row_id: str = "") -> Split:
     for split in SPLITS:
         if text == split:
             return split
-    raise RowProblem("split", f"{mapping.split.field} is {text[:40]!r}, not one of {', '.join(SPLITS)}")
+    raise RowProblem("split", f"{said} {text[:40]!r}, not one of {', '.join(SPLITS)}", row_id)
 
 
 def _group_keys(row: Fields, mapping: Mapping) -> list[str]:
@@ -105,7 +109,7 @@ def _group_keys(row: Fields, mapping: Mapping) -> list[str]:
     return [f"{path}={text}" for path, text in texts if text]
 
 
-def product_draft(row: Fields, mapping: Mapping, root: Path | None = None) -> Draft:
+def product_draft(row: Fields, mapping: Mapping, root: Path) -> Draft:
     """Read a product; the first of its pictures that exists below ``root`` is the main one.
 
     Raises:
@@ -116,7 +120,7 @@ def product_draft(row: Fields, mapping: Mapping, root: Path | None = None) -> Dr
     unread: dict[str, str] = {}
     product_id = required(row, fields.product_id, "product_id", several)
     try:
-        draft = Draft(
+        return Draft(
             product_id=product_id,
             title=read_text(row, fields.title, "title", several),
             description=read_text(row, fields.description, "description", several),
@@ -125,15 +129,10 @@ def product_draft(row: Fields, mapping: Mapping, root: Path | None = None) -> Dr
             attributes=_attributes(row, mapping, several, unread),
             split=_split(row, mapping),
             group_keys=_group_keys(row, mapping),
-            image="",
             several=several,
-            more_images=[],
-            pictures_left=0,
-            url="",
             unread=unread,
+            **pictures(row, mapping, root)._asdict(),
         )
-        image, more, left, url = pictures(row, mapping, root)
-        return draft._replace(image=image, more_images=more, pictures_left=left, url=url)
     except RowProblem as problem:
         problem.row_id = product_id
         raise
@@ -141,21 +140,18 @@ def product_draft(row: Fields, mapping: Mapping, root: Path | None = None) -> Dr
         raise RowProblem("attributes", str(error), product_id) from None
 
 
-def query_row(row: Fields, fields: QueryFields) -> dict[str, str]:
+def query_row(row: Fields, fields: QueryFields) -> dict[str, Any]:
     """Read a query as values of ``records.Query``.
 
     Raises:
         RowProblem: a field is missing, or the split is none.
     """
     found = {name: required(row, source, name) for name, source in fields.__dict__.items()}
-    if found["split"] not in SPLITS:
-        raise RowProblem(
-            "split", f"is {found['split'][:40]!r}, not one of {', '.join(SPLITS)}", found["query_id"]
-        )
+    _known_split(found["split"], "is", found["query_id"])
     return found
 
 
-def qrel_row(row: Fields, fields: QrelFields) -> dict[str, str | int | None]:
+def qrel_row(row: Fields, fields: QrelFields) -> dict[str, Any]:
     """Read a judgement as values of ``records.Qrel``.
 
     Raises:

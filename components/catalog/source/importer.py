@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,8 +29,7 @@ from components.catalog.source.observed_schema import ObservedSchema
 from components.catalog.source.params import SourceParams
 from components.catalog.source.reading.row import all_composed
 from components.catalog.source.reading.rows import SourceRow, read_rows, source_files
-from components.catalog.source.splits import split_of
-from components.catalog.source.staging import Reject, Staged, Staging
+from components.catalog.source.staging import Staged, Staging
 from components.catalog.source.tables.continued import SkippedRow, whole_products
 from components.catalog.source.tables.joins import Joined
 from components.catalog.source.values.paths import Fields, field_names, look_up
@@ -72,18 +73,12 @@ def mapped_rows(
     if unseen and problems.total() == rows:
         raise SourceError(f"no row of {root / pattern} can be read:{broken} Correct the file.")
     if unseen:
-        known = ", ".join(_existing_fields(files[0], encoding)) or "none"
+        sample = islice(read_rows(files[0], (), encoding), SAMPLE_ROWS)
+        known = dict.fromkeys(name for row in sample for name in field_names(row.fields))
         raise MappingError(
             f"no row of {root / pattern} has the mapped field {', '.join(map(repr, unseen))}; "
-            f"it has these: {known}. Correct the mapping.{broken}"
+            f"it has these: {', '.join(list(known)[:60]) or 'none'}. Correct the mapping.{broken}"
         )
-
-
-def _existing_fields(file: Path, encoding: str) -> list[str]:
-    found: dict[str, None] = {}
-    for _, row in zip(range(SAMPLE_ROWS), read_rows(file, (), encoding), strict=False):
-        found.update(dict.fromkeys(field_names(row.fields)))
-    return list(found)[:60]
 
 
 def product_drafts(
@@ -96,55 +91,56 @@ def product_drafts(
     """
     if mapping.image.path is not None and not (root / mapping.image.folder).is_dir():
         raise SourceError(f"{root / mapping.image.folder} is not a folder of images; correct image.folder.")
+    read = partial(product_draft, mapping=mapping, root=root)
     paths = mapping.product_fields()
     with Joined(mapping, partial(mapped_rows, root, encoding=mapping.encoding)) as joined:
         beside = joined if mapping.join else None
         rows = mapped_rows(root, mapping.products, paths, mapping.encoding, beside)
         for file, row, left_out in whole_products(rows, mapping):
-            try:
-                if row.problem:
-                    raise RowProblem("row", row.problem)
-                yield file, row.number, left_out or product_draft(row.fields, mapping, root)
-            except RowProblem as problem:
-                yield file, row.number, problem
+            yield file, row.number, _outcome(row, read) if left_out is None else left_out
 
 
-class FileSource:
+def _outcome(row: SourceRow, read: Callable[[Fields], B]) -> B | RowProblem:
+    """What ``read`` makes of a row, or why it makes nothing."""
+    try:
+        if row.problem:
+            raise RowProblem("row", row.problem)
+        return read(row.fields)
+    except RowProblem as problem:
+        return problem
+
+
+class FileSource(ExitStack):
     """Products, queries and judgements of mapped files, in the order of the catalogue.
 
     The rows are staged in ``work`` when the source is made; use as a context manager.
+
+    Attributes:
+        product_count: rows that may become products, if their pictures can be read.
+        has_more_images: whether some product names further pictures that exist.
 
     Raises:
         SourceError, MappingError: the source cannot be read, or the mapping does not fit it.
     """
 
     def __init__(self, root: Path, mapping: Mapping, params: SourceParams, work: Path) -> None:
+        super().__init__()
         self._root, self._mapping, self._params = root, mapping, params
-        self._staging = Staging(work)
-        self.has_more_images = False  # whether some product names further pictures that exist
+        self._staging = self.enter_context(Staging(work))
+        self.has_more_images = False
         self._left_out: dict[str, set[str]] = {}  # attributes beyond the budget, by category
-        self._observed = ObservedSchema(params.enum_max_values, params.max_attributes, params.enum_max_share)
+        self._observed = ObservedSchema(params)
         try:
             self._stage()
         except BaseException:
-            self._staging.__exit__()
+            self.close()
             raise
-
-    def __enter__(self) -> FileSource:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._staging.__exit__()
-
-    @property
-    def product_count(self) -> int:
-        """Rows that may become products, if their pictures can be read."""
-        return self._staging.product_count
+        self.product_count = self._staging.product_count
 
     def _stage(self) -> None:
         for file, number, draft in product_drafts(self._root, self._mapping):
             if isinstance(draft, RowProblem):
-                self._staging.reject(Reject("product", file, number, draft.field, draft.reason, draft.row_id))
+                self._staging.reject("product", file, number, draft)
             elif isinstance(draft, Draft):
                 self._staging.add_product(draft, file, number)
                 self._observed.add(draft.category, draft.product_type, draft.attributes)
@@ -157,39 +153,32 @@ class FileSource:
             self._left_out = {name: set(names) for name, names in self._observed.left_out().items()}
         self._staging.group()
         if queries := self._mapping.queries:
-            self._stage_rows("query", queries, query_row, self._staging.add_query)
+            self._stage_rows("query", queries, query_row)
         if qrels := self._mapping.qrels:
-            self._stage_rows("qrel", qrels, qrel_row, self._staging.add_qrel)
+            self._stage_rows("qrel", qrels, qrel_row)
         if self._mapping.derive_queries:
             for query, judged in derived_queries(self._described(), self._mapping.derive_queries):
-                self._staging.add_query(query.model_dump())
+                self._staging.add("query", query.model_dump())
                 for qrel in judged:
-                    self._staging.add_qrel(qrel.model_dump())
+                    self._staging.add("qrel", qrel.model_dump())
 
     def _described(self) -> Iterator[TableDescription]:
         for draft, group_id, *_ in self._staging.products():
             if isinstance(draft.image, str) and not is_file(self._root / draft.image):
                 continue  # no product comes of it: a judgement of it would count as a bad row as well
-            split = draft.split or split_of(group_id, self._params.splits, self._params.seed)
+            split = draft.split or self._params.splits.split_of(group_id, self._params.seed)
             yield TableDescription(draft.product_id, split, draft.product_type, self._kept(draft))
 
     def _stage_rows(
-        self,
-        kind: str,
-        rule: QueryRule | QrelRule,
-        read: Callable[[Fields, Any], B],
-        keep: Callable[[B], None],
+        self, kind: str, rule: QueryRule | QrelRule, read: Callable[[Fields, Any], dict[str, Any]]
     ) -> None:
         encoding = self._mapping.encoding
         for file, row in mapped_rows(self._root, rule.file, field_paths(rule.fields), encoding):
-            try:
-                if row.problem:
-                    raise RowProblem("row", row.problem)
-                keep(read(row.fields, rule.fields))
-            except RowProblem as problem:
-                self._staging.reject(
-                    Reject(kind, file, row.number, problem.field, problem.reason, problem.row_id)
-                )
+            found = _outcome(row, lambda fields: read(fields, rule.fields))
+            if isinstance(found, RowProblem):
+                self._staging.reject(kind, file, row.number, found)
+            else:
+                self._staging.add(kind, found)
 
     def schema(self) -> CatalogSchema:
         """The source's own ``schema.json`` when the mapping names one, else what its products show."""
@@ -200,13 +189,12 @@ class FileSource:
 
     def products(self) -> Iterator[tuple[Product, Truth]]:
         """Yield products by id; the truth repeats the listing, for nothing more is known of it."""
-        window = AHEAD_PER_WORKER * self._params.workers
-        for staged, image, more in in_order(
-            self._pictures, self._staging.products(), self._params.workers, window
-        ):
+        workers, drafts = self._params.workers, self._staging.products()
+        pool = ThreadPoolExecutor(workers) if workers > 1 else None
+        for staged, image, more in in_order(pool, self._pictures, drafts, AHEAD_PER_WORKER * workers):
             if isinstance(image, ImageError):
-                reason, product_id = str(image), staged.draft.product_id
-                self._staging.reject(Reject("product", staged.file, staged.row, "image", reason, product_id))
+                problem = RowProblem("image", str(image), staged.draft.product_id)
+                self._staging.reject("product", staged.file, staged.row, problem)
             else:
                 yield self._product(staged, image, more)
 
@@ -261,7 +249,7 @@ class FileSource:
             product_type=draft.product_type,
             attributes=self._kept(draft),
             group_id=staged.group_id,
-            split=draft.split or split_of(staged.group_id, self._params.splits, self._params.seed),
+            split=draft.split or self._params.splits.split_of(staged.group_id, self._params.seed),
         )
         return product, truth_of_listing(product)
 
@@ -271,9 +259,8 @@ class FileSource:
 
     def queries(self) -> tuple[Iterable[Query], Iterable[Qrel]]:
         """The queries by id, and the judgements by query and product."""
-        return (Query(**row) for row in self._staging.queries()), (
-            Qrel(**row) for row in self._staging.qrels()
-        )
+        queries, qrels = self._staging.asked("query"), self._staging.asked("qrel")
+        return (Query(**row) for row in queries), (Qrel(**row) for row in qrels)
 
     def rejects(self) -> Iterator[dict[str, Any]]:
         """Yield what was set aside so far, as rows of ``rejects.parquet``; complete after ``products``."""
@@ -284,16 +271,21 @@ class FileSource:
         return self._staging.worst_reject()
 
 
-def in_order(work: Callable[[A], B], items: Iterable[A], workers: int, window: int) -> Iterator[B]:
-    """Map over ``items`` with threads, in order, at most ``window`` items ahead of the reader."""
-    if workers == 1:
+def in_order(pool: Executor | None, work: Callable[[A], B], items: Iterable[A], window: int) -> Iterator[B]:
+    """Map over ``items`` in order, at most ``window`` items ahead of the reader; then shut the pool down.
+
+    Without a pool the work is done here.
+    """
+    if pool is None:
         yield from map(work, items)
         return
-    with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[Future[B]] = deque()
+    waiting: deque[Future[B]] = deque()
+    try:
         for item in items:
             waiting.append(pool.submit(work, item))
             if len(waiting) >= window:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

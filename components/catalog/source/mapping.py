@@ -57,7 +57,7 @@ def _plain_text(value: object) -> object:
     return str(value) if isinstance(value, int | float | date) else value
 
 
-def _names_in(template: str) -> list[str]:
+def names_in(template: str) -> list[str]:
     """The fields that a template names in braces.
 
     Raises:
@@ -110,7 +110,7 @@ class From(Params):
     def _one_origin(self) -> From:
         if sum(origin is not None for origin in (self.field, self.template, self.constant)) != 1:
             raise ValueError("give one of field, template and constant")
-        if self.template is not None and not _names_in(self.template):
+        if self.template is not None and not names_in(self.template):
             raise ValueError(f"template {self.template!r} names no field; write {{FIELD}}, or a constant")
         if self.currency is not None and not self.price:
             raise ValueError("currency is of a price; add price: true")
@@ -118,7 +118,7 @@ class From(Params):
 
     def paths(self) -> list[str]:
         """The fields of the row that it reads."""
-        named = [self.field] if self.field else _names_in(self.template or "")
+        named = [self.field] if self.field else names_in(self.template or "")
         return [*named, self.currency] if self.currency else named
 
     def __str__(self) -> str:
@@ -233,7 +233,7 @@ class DerivedQueries(Params):
     @model_validator(mode="after")
     def _templates_ask_for_a_type(self) -> DerivedQueries:
         for template in self.templates:
-            names = _names_in(template)
+            names = names_in(template)
             if "product_type" not in names:
                 raise ValueError(f"template {template!r} must hold {{product_type}}")
             if odd := sorted(name for name in names if set(name) & set(".[]")):
@@ -242,7 +242,7 @@ class DerivedQueries(Params):
 
     def attributes(self) -> set[str]:
         """Every attribute that a template names."""
-        return {name for template in self.templates for name in _names_in(template)} - {"product_type"}
+        return {name for template in self.templates for name in names_in(template)} - {"product_type"}
 
 
 class Mapping(Params):

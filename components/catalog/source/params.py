@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+from typing import TYPE_CHECKING
+
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from components.catalog.format.params import ImageLimits, ReencodeParams
 from components.stage.params import Params, Share
+
+if TYPE_CHECKING:  # for parameters are read without the libraries of data
+    from components.catalog.format.records import Split
 
 
 class SplitFractions(Params):
@@ -20,6 +26,17 @@ class SplitFractions(Params):
         if abs(self.train + self.validation + self.test - 1) > 1e-6:
             raise ValueError("train, validation and test must sum to 1")
         return self
+
+    def split_of(self, group_id: str, seed: int) -> Split:
+        """The split of every product of ``group_id``, the same on every machine, in these shares of groups.
+
+        A pure function of id and seed (53 bits of SHA-256), so adding products never moves the others.
+        """
+        digest = hashlib.sha256(f"split\x1f{seed}\x1f{group_id}".encode()).digest()
+        position = (int.from_bytes(digest[:8], "big") >> 11) / 2**53
+        if position < self.train:
+            return "train"
+        return "validation" if position - self.train < self.validation else "test"
 
 
 class SourceParams(Params):

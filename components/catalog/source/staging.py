@@ -11,18 +11,19 @@ import os
 import sqlite3
 from array import array
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from components.catalog.format.union_find import root
 from components.catalog.source.drafts import Draft
+from components.catalog.source.values.texts import RowProblem
 
 TABLES = """
 PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -16384;
 CREATE TABLE products (number INTEGER PRIMARY KEY, product_id TEXT, draft TEXT, member_of INTEGER);
 CREATE TABLE group_keys (key TEXT, number INTEGER);
-CREATE TABLE queries (query_id TEXT, query TEXT);
-CREATE TABLE qrels (query_id TEXT, product_id TEXT, qrel TEXT);
+CREATE TABLE asked (kind TEXT, query_id TEXT, product_id TEXT, row TEXT);
 CREATE TABLE rejects (kind TEXT, file TEXT, row INTEGER, field TEXT, reason TEXT, product_id TEXT);
 """
 
@@ -36,35 +37,19 @@ class Staged(NamedTuple):
     row: int
 
 
-class Reject(NamedTuple):
-    """A row set aside, with its place and the reason; ``kind`` is product, query or qrel."""
-
-    kind: str
-    file: str
-    row: int  # in that file, from 1
-    field: str
-    reason: str
-    product_id: str  # as far as it is known
-
-
-class Staging:
+class Staging(ExitStack):
     """The staged rows of one source, in a work folder that the caller removes; use as a context manager."""
 
     def __init__(self, folder: Path) -> None:
+        super().__init__()
         folder.mkdir(parents=True)
         self.product_count = 0
         # One writer and reader at a time, but the reader may be another thread than the writer was.
-        self._base = sqlite3.connect(folder / "rows.sqlite", isolation_level=None, check_same_thread=False)
+        base = sqlite3.connect(folder / "rows.sqlite", isolation_level=None, check_same_thread=False)
+        self._base = self.enter_context(closing(base))
         self._base.executescript(TABLES)
         self._base.execute("BEGIN")
-        self._spool = (folder / "images").open("w+b")
-
-    def __enter__(self) -> Staging:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._base.close()
-        self._spool.close()
+        self._spool = self.enter_context((folder / "images").open("w+b"))
 
     def add_product(self, draft: Draft, file: str, row: int) -> None:
         """Keep a draft; its pictures' bytes go to the spool."""
@@ -88,19 +73,16 @@ class Staging:
         self._spool.write(picture)
         return place
 
-    def add_query(self, query: dict[str, str]) -> None:
-        """Keep a query."""
-        self._base.execute("INSERT INTO queries VALUES (?, ?)", (query["query_id"], json.dumps(query)))
+    def add(self, kind: str, row: dict[str, Any]) -> None:
+        """Keep a query (``kind`` is query) or a judgement (qrel)."""
+        values = (kind, row["query_id"], row.get("product_id"), json.dumps(row))
+        self._base.execute("INSERT INTO asked VALUES (?, ?, ?, ?)", values)
 
-    def add_qrel(self, qrel: dict[str, Any]) -> None:
-        """Keep a judgement."""
-        values = (qrel["query_id"], qrel["product_id"], json.dumps(qrel))
-        self._base.execute("INSERT INTO qrels VALUES (?, ?, ?)", values)
-
-    def reject(self, reject: Reject) -> None:
-        """Set a row aside."""
-        values = [_clean(value) if isinstance(value, str) else value for value in reject]
-        self._base.execute("INSERT INTO rejects VALUES (?, ?, ?, ?, ?, ?)", values)
+    def reject(self, kind: str, file: str, row: int, problem: RowProblem) -> None:
+        """Set a row of a product, query or qrel aside; ``row`` is its number in the file, from 1."""
+        values = (kind, file, row, problem.field, problem.reason, problem.row_id)
+        held = [_clean(value) if isinstance(value, str) else value for value in values]
+        self._base.execute("INSERT INTO rejects VALUES (?, ?, ?, ?, ?, ?)", held)
 
     def group(self) -> None:
         """Join products that share a group key, through any chain of them (union-find)."""
@@ -137,20 +119,16 @@ class Staging:
         """A spooled picture, by the place that stands for it in a staged draft; safe from any thread."""
         return os.pread(self._spool.fileno(), place[1], place[0])
 
-    def queries(self) -> Iterator[dict[str, Any]]:
-        """Yield queries by id."""
-        rows = self._base.cursor().execute("SELECT query FROM queries ORDER BY query_id, rowid")
-        return (json.loads(text) for (text,) in rows)
-
-    def qrels(self) -> Iterator[dict[str, Any]]:
-        """Yield judgements by query and product."""
-        rows = self._base.cursor().execute("SELECT qrel FROM qrels ORDER BY query_id, product_id, rowid")
-        return (json.loads(text) for (text,) in rows)
+    def asked(self, kind: str) -> Iterator[dict[str, Any]]:
+        """Yield queries by id, or judgements by query and product."""
+        order = "SELECT row FROM asked WHERE kind = ? ORDER BY query_id, product_id, rowid"
+        return (json.loads(text) for (text,) in self._base.cursor().execute(order, (kind,)))
 
     def rejects(self) -> Iterator[dict[str, Any]]:
         """Yield rejected rows by kind, file and row."""
         rows = self._base.cursor().execute("SELECT * FROM rejects ORDER BY kind, file, row, field")
-        return (Reject(*row)._asdict() for row in rows)
+        names = [name for name, *_ in rows.description]
+        return (dict(zip(names, row, strict=True)) for row in rows)
 
     def worst_reject(self) -> str:
         """What is most often wrong with rejected rows, with one of the reasons and their number."""

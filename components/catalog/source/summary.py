@@ -46,25 +46,24 @@ class Summary:
     """What was found in a source.
 
     Attributes:
-        rows: all that were read. products: those with a picture. more_pictures: kept beside the main ones.
-        pictures_left: named and not kept.
+        observed: what the products show. rows: all that were read. products: those with a picture.
+        more_pictures: kept beside the main ones. pictures_left: named and not kept.
         failures: by our name of the field. left_out: by reason. several: our name of a field with several
             values, which of them was taken, and an example. alike: products whose picture has another URL
             than an earlier product's, and the same file. unread: our names of attributes whose value was left
-            out, with examples. observed: what the products show.
+            out, with examples.
     """
 
+    observed: ObservedSchema
     rows: int = 0
     products: int = 0
     more_pictures: int = 0
     pictures_left: int = 0
     failures: dict[str, Failures] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
-    several: Counter[str] = field(default_factory=Counter)
-    several_examples: dict[str, str] = field(default_factory=dict)
+    several: dict[str, Failures] = field(default_factory=dict)
     alike: int = 0
     unread: dict[str, Failures] = field(default_factory=dict)
-    observed: ObservedSchema = field(default_factory=lambda: ObservedSchema(200))
     _urls: dict[str, str] = field(default_factory=dict, repr=False)
 
     def add(self, file: str, number: int, row: Draft | RowProblem | SkippedRow) -> None:
@@ -90,8 +89,7 @@ class Summary:
         for name, reason in draft.unread.items():
             self.unread.setdefault(name, Failures()).add(reason, draft.product_id)
         for name, values in draft.several.items():
-            self.several[name] += 1
-            self.several_examples.setdefault(name, values)
+            self.several.setdefault(name, Failures()).add(values, draft.product_id)
 
     @property
     def failed(self) -> int:
@@ -111,8 +109,8 @@ class Summary:
             yield from (f"  {reason}" for reason in self.reasons())
         for reason, number in self.left_out.items():
             yield f"{_rows(number)} left out, as no product of its own: {reason}."
-        for name, number in self.several.items():
-            how, values = self.several_examples[name].split(": ", 1)
+        for name, found in self.several.items():
+            how, values = next(iter(found.reasons)).split(": ", 1)
             kept = {"join": "joined into one text", "last": "the last is taken"}.get(
                 how, "the first is taken"
             )
@@ -121,7 +119,7 @@ class Summary:
                 if name.startswith("attributes.")
                 else "for a field holds one value. Choose with take: first, last or join in the mapping."
             )
-            yield f"{name} has several values in {number:,} products, such as {values}: {kept}, {choice}"
+            yield f"{name} has several values in {found.rows:,} products, such as {values}: {kept}, {choice}"
         for name, found in self.unread.items():
             yield f"{name} is left out of {found.rows:,} products: {found.examples(EXAMPLES)}."
         if self.alike:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from components.catalog.format.parquet import row_groups
 from components.catalog.format.records import SPLITS
 from components.catalog.format.schema import read_schema, write_schema
-from components.catalog.format.shards import Catalogue
+from components.catalog.format.shards import Catalogue, write_manifest
 from components.quality.catalogue.texts import schema_within
 from components.quality.params import QualityParams
 from components.quality.verdict import Verdict
@@ -87,5 +87,4 @@ def _write_manifest(source: Path, target: Path, verdict: Verdict) -> None:
     left = verdict.facts["Left after quarantine"]
     manifest |= {name: left[name] for name in ("products", "queries", "qrels")}
     manifest["splits"] = {split: left[f"products, {split}"] for split in SPLITS}
-    text = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
-    (target / "manifest.json").write_text(text, encoding="utf-8")
+    write_manifest(target, manifest)

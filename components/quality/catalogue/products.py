@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import nullcontext, suppress
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
@@ -41,21 +41,13 @@ def _picture(data: bytes | None, limits: ImageLimits) -> dict[str, Any]:
 
     Beyond the limits nothing is decoded, and ``image_decodes`` is false: ``image_problem`` says why.
     """
-    columns: dict[str, Any] = {
-        "image_bytes": len(data or b""),
-        "image_decodes": False,
-        "picture": None,
-        "image_format": None,
-        "image_width": None,
-        "image_height": None,
-    }
+    columns: dict[str, Any] = dict.fromkeys(("picture", "image_format", "image_width", "image_height"))
+    columns |= {"image_bytes": len(data or b""), "image_decodes": False}
     if not data:
         return {**columns, "image_problem": "the image is missing"}
-    try:
+    with suppress(ImageError):  # told below, in the words of the limits that are asked for
         seen = check_image(data, ANY_SIZE)
         columns |= {"image_format": seen.format, "image_width": seen.width, "image_height": seen.height}
-    except ImageError:  # told below, in the words of the limits that are asked for
-        pass
     try:
         columns |= {"picture": fingerprint(data, limits), "image_decodes": True}
         return {**columns, "image_problem": ""}
@@ -80,9 +72,8 @@ def _listing(row: dict[str, Any], schema: CatalogSchema) -> dict[str, Any]:
     pairs = [(pair["name"] or "", pair["value"] or "") for pair in row["attributes"] or []]
     names = [name for name, _ in pairs]
     category = schema.categories.get(row["category"] or "")
-    multiple = (
-        {n for n, attribute in category.attributes.items() if attribute.multiple} if category else set()
-    )
+    known = category.attributes if category else {}
+    multiple = {name for name, attribute in known.items() if attribute.multiple}
     twice = {name for name in set(names) - multiple if names.count(name) > 1}
     found["attributes"] += [
         f"attribute {shortened(name)!r} is given twice, and is not multiple in the schema" for name in twice
@@ -145,16 +136,6 @@ def _group_columns(task: tuple[Path, int, ShardCheck]) -> list[dict[str, Any]]:
     return columns
 
 
-@contextmanager
-def _each(workers: int) -> Iterator[Callable[..., Iterator[list[dict[str, Any]]]]]:
-    """``map``, in this process or in ``workers`` others; decoding small pictures holds Python's lock."""
-    if workers == 1:
-        yield map
-        return
-    with ProcessPoolExecutor(workers, get_context("spawn"), die_with_parent) as pool:
-        yield pool.map
-
-
 def product_frames(
     catalogue: Path, look: ShardCheck, workers: int, meanwhile: Callable[[], object] = int
 ) -> Iterator[pd.DataFrame]:
@@ -180,8 +161,10 @@ def product_frames(
     counts = [open_parquet(file).num_row_groups for file in source.shards]
     tasks = [(file, at, look) for file, n in zip(source.shards, counts, strict=True) for at in range(n)]
     first = 0
-    with _each(workers) as each:
-        found = each(_group_columns, tasks)
+    # Processes, for decoding small pictures holds Python's lock.
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), die_with_parent) if workers > 1 else None
+    with pool or nullcontext():
+        found = iter((pool.map if pool else map)(_group_columns, tasks))
         meanwhile()
         for count in counts:
             rows = [row for part in islice(found, count) for row in part]

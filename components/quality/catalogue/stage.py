@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,12 +15,11 @@ from components.quality.catalogue.products import ATTRIBUTE, ShardCheck, product
 from components.quality.catalogue.same_pictures import with_twins
 from components.quality.catalogue.texts import schema_within
 from components.quality.expectations import Check, Outcome, joined, of_kind, open_context, validate
-from components.quality.params import QualityParams
+from components.quality.params import QualityBlock, QualityParams
 from components.quality.reports import measure, publish_reports, refuse
 from components.quality.suite import load_suite
 from components.quality.verdict import BadRow, Verdict, write_quarantine
 from components.stage.files.publish import published
-from components.stage.params import Params
 from components.stage.paths import Paths
 from components.stage.record import Record
 
@@ -34,13 +33,7 @@ KEPT = ("row", "product_id", "split", "group_id", "picture")  # of each product,
 SEVERITY = {"quarantine": "warning", "report": "info"}
 
 
-class Blocks(Params):
-    """The parameters of the stage: what a catalogue is held against."""
-
-    quality: QualityParams = QualityParams()
-
-
-def run(params: Blocks, paths: Paths, record: Record) -> None:
+def run(params: QualityBlock, paths: Paths, record: Record) -> None:
     """Write the checked catalogue, the quarantine, and the gate's page and summary.
 
     Raises:
@@ -80,7 +73,7 @@ class _CatalogueGate:
     def __init__(self, catalogue: Path, params: QualityParams, verdict: Verdict) -> None:
         self.catalogue, self.params, self.verdict = catalogue, params, verdict
         self.schema: CatalogSchema = read_schema(catalogue / "schema.json")
-        self.queries = query_columns(catalogue)
+        self.queries = _queries(catalogue)
         values = {
             **params.model_dump(),
             "attribute_values": SEVERITY[params.attribute_values],
@@ -97,7 +90,11 @@ class _CatalogueGate:
         # a product that could not be read was set aside: its judgements follow it, and do not count
         unread = {bad.product_id for bad in self.rejects if bad.kind == "products" and bad.product_id}
         known = unread | set(self.products["product_id"])
-        self.qrels = qrel_columns(catalogue, set(self.queries["query_id"]), known)
+        qrels = _frame(catalogue / "qrels.parquet", QRELS.names)
+        self.qrels = qrels.assign(
+            query_exists=qrels["query_id"].isin(self.queries["query_id"]),
+            product_exists=qrels["product_id"].isin(list(known)),
+        )
 
     def _check_products(self) -> pd.DataFrame:
         """Check products shard by shard; what is left in memory is what the whole is judged by."""
@@ -163,8 +160,10 @@ class _CatalogueGate:
             self.verdict.bad.append(BadRow("qrels", *ids, int(row), missing, reason, FOLLOWS, counted=False))
 
     def _unanswered_queries(self) -> None:
-        left = self._left("queries", self.queries)
-        answers = relevant_products(self._left("qrels", self.qrels), left, self.params.min_relevance)
+        """Set aside test queries that no product is an answer to, judged at least ``min_relevance``."""
+        left, qrels = self._left("queries", self.queries), self._left("qrels", self.qrels)
+        good = qrels.loc[qrels["relevance"] >= self.params.min_relevance, "query_id"].value_counts()
+        answers = left["query_id"].map(good).fillna(0).astype(int)
         outcomes = validate(left.assign(answers=answers), self.suite["kept_queries"])
         self._rows("queries", self.queries, outcomes)
 
@@ -215,38 +214,17 @@ def _rejects(file: Path) -> Iterable[BadRow]:
 
 
 def _frame(file: Path, columns: list[str]) -> pd.DataFrame:
+    """The rows of a file, with their numbers in ``row``."""
     import pandas as pd
 
     groups = [group.to_pandas() for group in row_groups(file, columns)]
-    return pd.concat(groups, ignore_index=True) if groups else pd.DataFrame(columns=columns)
+    frame = pd.concat(groups, ignore_index=True) if groups else pd.DataFrame(columns=columns)
+    return frame.assign(row=range(len(frame)))
 
 
-def query_columns(catalogue: Path) -> pd.DataFrame:
-    """One row per query, its text without white space around it; an empty id or split is null.
-
-    Raises:
-        CatalogueError: ``queries.parquet`` is missing, damaged or lacks a column.
-    """
+def _queries(catalogue: Path) -> pd.DataFrame:
+    """One row per query, its text without white space around it; an empty id or split is null."""
     frame = _frame(catalogue / "queries.parquet", QUERIES.names)
     for name in ("query_id", "split"):
         frame[name] = frame[name].where(frame[name] != "", None)
-    frame["text"] = frame["text"].fillna("").astype(str).str.strip()
-    return frame.assign(row=range(len(frame)))
-
-
-def qrel_columns(catalogue: Path, queries: Collection[str], products: Collection[str]) -> pd.DataFrame:
-    """One row per judgement, and whether its ids are among ``queries`` and ``products``.
-
-    Raises:
-        CatalogueError: ``qrels.parquet`` is missing, damaged or lacks a column.
-    """
-    frame = _frame(catalogue / "qrels.parquet", QRELS.names)
-    frame["query_exists"] = frame["query_id"].isin(list(queries))
-    frame["product_exists"] = frame["product_id"].isin(list(products))
-    return frame.assign(row=range(len(frame)))
-
-
-def relevant_products(qrels: pd.DataFrame, queries: pd.DataFrame, min_relevance: int) -> pd.Series:
-    """For each query the number of products judged at least ``min_relevance``, aligned with ``queries``."""
-    good = qrels.loc[qrels["relevance"] >= min_relevance, "query_id"].value_counts()
-    return queries["query_id"].map(good).fillna(0).astype(int)
+    return frame.assign(text=frame["text"].fillna("").astype(str).str.strip())

@@ -33,12 +33,13 @@ def text_columns(row: dict[str, Any], params: QualityParams) -> dict[str, Any]:
 
 def _over_long(pairs: list[tuple[str, str]], params: QualityParams) -> Iterator[str]:
     for name, value in pairs:
-        if (length := len(name)) > params.max_attribute_name_chars:
-            limit = params.max_attribute_name_chars
-            yield f"the name of attributes.{shortened(name)} has {length:,} characters, more than {limit:,}"
-        if (length := len(value)) > params.max_attribute_value_chars:
-            limit = params.max_attribute_value_chars
-            yield f"attributes.{shortened(name)} has {length:,} characters, more than {limit:,}"
+        place = f"attributes.{shortened(name)}"
+        for what, text, most in (
+            (f"the name of {place}", name, params.max_attribute_name_chars),
+            (place, value, params.max_attribute_value_chars),
+        ):
+            if len(text) > most:
+                yield f"{what} has {len(text):,} characters, more than {most:,}"
 
 
 def schema_within(schema: CatalogSchema, params: QualityParams) -> tuple[CatalogSchema, dict[str, int]]:

@@ -15,11 +15,10 @@ import numpy as np
 from components.catalog.format.parquet import row_groups
 from components.catalog.format.shards import Catalogue
 from components.quality.errors import GateError
-from components.quality.params import QualityParams
+from components.quality.params import QualityBlock, QualityParams
 from components.quality.reports import conclude
 from components.quality.suite import load_suite
 from components.quality.verdict import Verdict
-from components.stage.params import Params
 from components.stage.paths import Paths
 from components.stage.record import Record
 
@@ -31,13 +30,7 @@ META_KEYS = ("dimension", "count", "kind", "model_sha256", "preprocessing_sha256
 DECIMALS = 4
 
 
-class Blocks(Params):
-    """The parameters of the stage: what vectors are held against."""
-
-    quality: QualityParams = QualityParams()
-
-
-def run(params: Blocks, paths: Paths, record: Record) -> None:
+def run(params: QualityBlock, paths: Paths, record: Record) -> None:
     """Write the gate's page and summary.
 
     Raises:

@@ -14,25 +14,18 @@ from typing import Any
 from components.catalog.format.attributes import Value, as_value
 from components.catalog.format.schema import CatalogSchema, listing_problems, read_schema
 from components.quality.errors import GateError
-from components.quality.params import ListingQualityParams
+from components.quality.params import ListingQualityBlock, ListingQualityParams
 from components.quality.refined.columns import read, sellers
 from components.quality.reports import conclude
 from components.quality.suite import load_suite
 from components.quality.verdict import Verdict
-from components.stage.params import Params
 from components.stage.paths import Paths
 from components.stage.record import Record
 
 COLUMNS = ("product_id", "category", "prompt", "chosen", "rejected", "kind", "checks")
 
 
-class Blocks(Params):
-    """The parameters of the stage: what preference pairs are held against."""
-
-    listing_quality: ListingQualityParams = ListingQualityParams()
-
-
-def run(params: Blocks, paths: Paths, record: Record) -> None:
+def run(params: ListingQualityBlock, paths: Paths, record: Record) -> None:
     """Write the gate's page and summary.
 
     Raises:

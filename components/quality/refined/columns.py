@@ -46,13 +46,7 @@ def read(file: Path, columns: Sequence[str]) -> Rows:
 def sellers(catalogue: Path) -> dict[str, dict[str, Any]]:
     """Sellers' listings by product id, without pictures and descriptions, in catalogue order."""
     columns = [name for name in PRODUCTS.names if name not in ("image", "description", "group_id")]
-    rows = (
-        row
-        for shard in Catalogue(catalogue).shards
-        for table in row_groups(shard, columns)
-        for row in table.to_pylist()
-    )
-    return {row["product_id"]: row for row in rows}
+    return {row["product_id"]: row for row in Catalogue(catalogue).table(columns).to_pylist()}
 
 
 def _stated(row: Mapping[str, Any]) -> Attributes:

@@ -5,13 +5,14 @@ Refined listings are remade, not repaired: there is no quarantine, each check fa
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.catalog.format.schema import read_schema
 from components.quality.errors import GateError
-from components.quality.params import ListingQualityParams
+from components.quality.params import ListingQualityBlock, ListingQualityParams
 from components.quality.refined.columns import (
     DECISION_COLUMNS,
     INSTRUCTION_COLUMNS,
@@ -27,7 +28,6 @@ from components.quality.refined.columns import (
 from components.quality.reports import conclude
 from components.quality.suite import load_suite
 from components.quality.verdict import Verdict
-from components.stage.params import Params
 from components.stage.paths import Paths
 from components.stage.record import Record
 
@@ -35,13 +35,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-class Blocks(Params):
-    """The parameters of the stage: what refined listings are held against."""
-
-    listing_quality: ListingQualityParams = ListingQualityParams()
-
-
-def run(params: Blocks, paths: Paths, record: Record) -> None:
+def run(params: ListingQualityBlock, paths: Paths, record: Record) -> None:
     """Write the gate's page and summary.
 
     Raises:
@@ -68,7 +62,8 @@ def check_refined(folder: Path, catalogue: Path, params: ListingQualityParams) -
         refined = {row["product_id"]: row for row in listings}
         counted = {"listings": listings, "decisions": decisions, "instructions": instructions}
         verdict.rows = {kind: len(rows) for kind, rows in counted.items()}
-        verdict.facts = {"Decisions": _verbs(decisions), "Instructions": _grains(instructions)}
+        grains = Counter(str(row["grain"]) for row in instructions)
+        verdict.facts = {"Decisions": _verbs(decisions), "Instructions": dict(sorted(grains.items()))}
         for name in ("products", "decisions", "instructions"):
             verdict.note_input(folder / f"{name}.parquet")
         suite = load_suite("refined", params.expectations, params.model_dump())
@@ -79,17 +74,10 @@ def check_refined(folder: Path, catalogue: Path, params: ListingQualityParams) -
     return verdict
 
 
-def _verbs(decisions: Rows) -> dict[str, int]:
-    out = {f"{field}: {verb}": 0 for field in ("attributes", "title") for verb in VERBS}
-    for row in decisions:
-        key = f"{row['field']}: {row['decision']}"
-        out[key] = out.get(key, 0) + 1
-    return out
-
-
-def _grains(instructions: Rows) -> dict[str, int]:
-    grains = [str(row["grain"]) for row in instructions]
-    return {grain: grains.count(grain) for grain in sorted(set(grains))}
+def _verbs(decisions: Rows) -> Counter[str]:
+    counts = Counter({f"{field}: {verb}": 0 for field in ("attributes", "title") for verb in VERBS})
+    counts.update(f"{row['field']}: {row['decision']}" for row in decisions)
+    return counts
 
 
 def _share(some: int, others: int, of_none: float = 1.0) -> float:

@@ -39,19 +39,10 @@ NAMES = {
     "group": "itemgroupid groupid design parentid parent modelcode duplicategroup dupgroup",
 }
 # Kinds of entries of a shop system, which are no kinds of goods
-SALE_TYPES = frozenset(
-    (
-        "simple",
-        "variable",
-        "variation",
-        "grouped",
-        "external",
-        "configurable",
-        "bundle",
-        "virtual",
-        "downloadable",
-    )
-)
+SALE_TYPES = {
+    "simple", "variable", "variation", "grouped", "external", "configurable", "bundle", "virtual",
+    "downloadable",
+}  # fmt: skip
 PATHS = (" > ", ">", " / ", "|")  # written between the steps of a category
 SHORTEST_KEY = 2  # characters; single digits are in every table
 MOST_ATTRIBUTES = 40
@@ -280,22 +271,19 @@ def _variants(found: Guess) -> None:
 
 def _categories(found: Guess) -> None:
     table = found.table
-    named = _candidates(table, "category")
-    category = next((path for path in named if not table.fields[path].values.keys() <= SALE_TYPES), None)
-    kinds = [
-        path
-        for path in _candidates(table, "product_type")
-        if path != category and not table.fields[path].values.keys() <= SALE_TYPES
-    ]
-    facts = table.fields.get(category or "")
-    if category is None or facts is None:
+    named, typed = (
+        [path for path in _candidates(table, part) if not table.fields[path].values.keys() <= SALE_TYPES]
+        for part in ("category", "product_type")
+    )
+    category = next(iter(named), None)
+    kinds = [path for path in typed if path != category]
+    if category is None:
         kind = next(iter(kinds), None)
         found.fields["category"] = {"constant": "All"}
         found.fields["product_type"] = _source(found, kind) if kind else {"constant": "product"}
         return
-    between = next(
-        (s for s in PATHS if sum(s in value for value in facts.values) > len(facts.values) / 2), ""
-    )
+    facts = table.fields[category]
+    between = next((s for s in PATHS if sum(s in v for v in facts.values) > len(facts.values) / 2), "")
     steps = between or facts.lists
     more = {"separator": between.strip() or None}
     found.fields["category"] = _source(found, category, **more, take="first" if steps else None)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import islice, takewhile
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -136,7 +137,7 @@ def _sampled(root: Path, name: str, refused: list[str]) -> SampledTable | None:
     """A table, or None; ``refused`` is told why a file that should be one cannot be read at all."""
     table = SampledTable(name)
     try:
-        (file,) = source_files(root, _escaped(name))
+        (file,) = source_files(root, glob.escape(name))
     except (SourceError, ValueError):  # of another form
         return None
     try:
@@ -166,10 +167,6 @@ def _fill(table: SampledTable, file: Path) -> None:
             table.rows.append(row.fields)
 
 
-def _escaped(name: str) -> str:
-    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
-
-
 def _put(tables: list[SampledTable], table: SampledTable) -> None:
     """Add a table; files of one folder, kind and form are one, ``part-*.parquet``."""
     here = Path(table.pattern)
@@ -177,17 +174,12 @@ def _put(tables: list[SampledTable], table: SampledTable) -> None:
         there = Path(known.pattern)
         alike = there.parent == here.parent and there.suffix == here.suffix
         if alike and known.fields and known.fields.keys() == table.fields.keys():
-            stems = _shared(there.stem.rstrip("*"), here.stem)
+            stems = os.path.commonprefix((there.stem.rstrip("*"), here.stem))  # noqa: RUF071 - of names
             known.pattern = (here.parent / f"{stems}*{here.suffix}").as_posix()
             known.more = True
             return
-    table.pattern = _escaped(table.pattern)
+    table.pattern = glob.escape(table.pattern)
     tables.append(table)
-
-
-def _shared(one: str, other: str) -> str:
-    """What two names begin with."""
-    return "".join(a for a, _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 def _values(row: Fields, prefix: str = "") -> Iterator[tuple[str, Any]]:

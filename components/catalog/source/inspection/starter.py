@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
+from jinja2 import Environment, FileSystemLoader
 
 from components.catalog.format.errors import SourceError
 from components.catalog.source.inspection.guess import Guess, field_of, guess
 from components.catalog.source.inspection.sample import FieldFacts, Folder, look_into
 from components.catalog.source.mapping import parse_mapping
-from components.catalog.source.reading.separated import USUAL
 from components.stage.files.printable import printable
 
 EXAMPLE_CHARS = 40
-PRICE_NOTE = "for search --where 'price<50'; but listings learn to state every attribute, a price too"
 MOST_FIELDS = 200  # that are described
+_UNSEEN = re.compile(r"[^\x20-\x7e\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 
 
 class Start(NamedTuple):
@@ -48,9 +49,9 @@ def inspect(root: Path, name: str) -> Start:
         )
     if not found.picture:
         raise SourceError(_no_picture(folder, found))
-    text = "\n".join([*_head(folder, found), *_body(found), *_seen(found)]) + "\n"
+    text = _mapping(folder, found)
     parse_mapping(yaml.safe_load(text), f"mapping for {root}")
-    return Start(text, _profile(found, name), found.unmapped)
+    return Start(text, _rendered("profile", found=found, name=name), found.unmapped)
 
 
 def _no_picture(folder: Folder, found: Guess) -> str:
@@ -69,75 +70,38 @@ def _no_picture(folder: Folder, found: Guess) -> str:
     )
 
 
-def _head(folder: Folder, found: Guess) -> list[str]:
-    table = found.table
-    others = [other.pattern for other in folder.tables if other is not table]
-    lines = [
-        "Made by `vitrine import --inspect`; every line is a guess. docs/mapping.md explains them.",
-        f"Looked at: {len(table.rows):,} rows of {table.pattern}{' (there are more)' if table.more else ''}.",
-        f"Pictures in the folder: {len(folder.pictures):,}. Other tables: {', '.join(others[:9]) or 'none'}.",
-    ]
-    ids = table.fields[found.fields["product_id"]]
-    repeated = [value for value, n in ids.values.items() if n > 1]
-    if repeated and not found.continues:
-        some = ", ".join(map(_short, repeated[:3]))
-        lines.append(
-            f"Ids that stand in several rows: {len(repeated):,}, such as {some}. The gate sets all aside."
-        )
-    if table.problems:
-        reason, number = table.problems.most_common(1)[0]
-        lines.append(f"{number:,} of the rows cannot be read: {reason}.")
-    return [_comment(line) for line in lines]
+def _rendered(template: str, **context: object) -> str:
+    """A text of the template of that name beside this module."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"thousands": "{:,}".format, "seen": _seen, "short": _short}
+    return environment.get_template(f"{template}.jinja").render(**context, line=_line)
 
 
-def _body(found: Guess) -> list[str]:
-    lines = [_line("products", found.table.pattern)]
-    if found.table.encoding != USUAL:
-        lines.append(_line("encoding", found.table.encoding) + "   # a guess: the file is not UTF-8")
-    lines.append("fields:")
-    lines += [f"  {_line(key, source)}{_fill(found, source)}" for key, source in found.fields.items()]
-    if found.join:
-        lines.append(_line("join", found.join))
-    pictures = found.picture.get("path") or found.picture.get("bytes")
-    lines.append(f"{_line('image', found.picture)}{_fill(found, pictures)}")
-    if found.continues:
-        lines.append(f"{_line('continues', found.continues)}  # rows without it belong to the product above")
+def _mapping(folder: Folder, found: Guess) -> str:
+    ids = found.table.fields[found.fields["product_id"]]
     prices = {
-        n: source for n, source in found.attributes.items() if isinstance(source, dict) and "price" in source
+        n: source
+        for n, source in found.attributes.items()
+        if isinstance(source, dict) and source.get("price")
     }
-    plain = {name: source for name, source in found.attributes.items() if name not in prices}
-    lines.append("attributes:" if plain else "attributes: {}   # no field has few, short values")
-    for name, source in plain.items():
-        facts = found.table.fields[field_of(source)]
-        note = f"; several values in {facts.lists:,} rows" if facts.lists else ""
-        lines.append(f"  {_line(name, source)}{_fill(found, source)}{note}")
-    for name, source in prices.items():
-        lines.append(f"  # {_line(name, source)}   # {PRICE_NOTE}")
-    if found.split:
-        lines.append(_line("split", found.split))
-    if found.group:
-        lines.append(f"{_line('group', found.group)}  # products that must not be spread over splits")
-    lines += [
-        "# Fusion learns from queries. Without a log of your shoppers' (queries, qrels), some are made:"
-    ]
-    if found.asked and field_of(found.fields["product_type"]):
-        lines.append(_line("derive_queries", {"templates": [f"{{{found.asked}}} {{product_type}}"]}))
-    else:
-        lines.append(
-            '# derive_queries: {templates: ["{colour} {product_type}"]}   # needs a type and an attribute'
-        )
-    return lines
-
-
-def _seen(found: Guess) -> list[str]:
-    rows = len(found.table.rows)
-    lines = ["", f"# All fields in {rows:,} rows: how many are filled, different values, examples."]
-    for path, facts in list(found.table.fields.items())[:MOST_FIELDS]:
-        why = f"; not mapped: {found.unmapped[path]}" if path in found.unmapped else ""
-        lines.append(_comment(f"{_short(path)}: {_facts(facts, rows)}{why}"))
-    if (more := len(found.table.fields) - MOST_FIELDS) > 0:
-        lines.append(f"# and {more:,} other fields")
-    return lines
+    return _rendered(
+        "mapping",
+        folder=folder,
+        found=found,
+        others=[other.pattern for other in folder.tables if other is not found.table],
+        repeated=[value for value, n in ids.values.items() if n > 1],
+        prices=prices,
+        plain={name: source for name, source in found.attributes.items() if name not in prices},
+        fill=partial(_fill, found),
+        described=partial(_facts, rows=len(found.table.rows)),
+        field_of=field_of,
+        most_fields=MOST_FIELDS,
+    )
 
 
 def _facts(facts: FieldFacts, rows: int) -> str:
@@ -151,9 +115,8 @@ def _fill(found: Guess, source: Any) -> str:
     facts = found.table.fields.get(field_of(source))
     if facts is None or (isinstance(source, dict) and source.get("take") == "last"):
         return ""  # the examples are first elements
-    return "   " + _comment(
-        f"filled {facts.filled / len(found.table.rows):.0%}; " + " | ".join(map(_short, facts.examples()))
-    )
+    some = " | ".join(map(_short, facts.examples()))
+    return f"   # filled {facts.filled / len(found.table.rows):.0%}; {_seen(some)}"
 
 
 def _line(key: str, value: Any) -> str:
@@ -162,26 +125,10 @@ def _line(key: str, value: Any) -> str:
     return text.strip()[1:-1]
 
 
-def _comment(text: str) -> str:
-    return "# " + re.sub(
-        r"[^\x20-\x7e\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]", "?", printable(text)
-    )
+def _seen(text: str) -> str:
+    """What a comment may hold of a text of others."""
+    return _UNSEEN.sub("?", printable(text))
 
 
 def _short(text: str) -> str:
     return text if len(text) <= EXAMPLE_CHARS else text[: EXAMPLE_CHARS - 1] + "…"
-
-
-def _profile(found: Guess, name: str) -> str:
-    attributes = [found.asked] if found.asked else []
-    return "\n".join(
-        [
-            "# A start for your own catalogue: what differs from conf/own.yaml, which it extends.",
-            "# `vitrine params --profile NAME` lists every parameter with its unit and reason.",
-            "extends: own",
-            _line("listing", {"taught": {"title_attributes": attributes}})
-            + "   # of a title, where too few teach what it names",
-            _line("report", {"title": f"Vitrine, {name}", "profile": name}),
-            "",
-        ]
-    )

@@ -29,7 +29,7 @@ def json_rows(handle: BinaryIO, *, lines: bool) -> Iterator[SourceRow]:
     texts = _elements(handle)
     rows = [SourceRow(number, *parsed(text)) for number, text in zip((1, 2), texts, strict=False)]
     if len(rows) == 1 and (inner := _only_list(rows[0].fields)):
-        yield from (_as_row(number, element) for number, element in enumerate(inner, 1))
+        yield from (SourceRow(number, *_fields(element)) for number, element in enumerate(inner, 1))
         return
     yield from rows
     yield from (SourceRow(number, *parsed(text)) for number, text in enumerate(texts, 3))
@@ -38,12 +38,13 @@ def json_rows(handle: BinaryIO, *, lines: bool) -> Iterator[SourceRow]:
 def parsed(text: bytes) -> tuple[dict[str, Any], str]:
     """The object that a text is, and an empty phrase; or nothing, and why it is none."""
     try:
-        loaded = read_json(text)
+        return _fields(read_json(text))
     except ValueError as error:
         return {}, str(error)
-    if isinstance(loaded, dict):
-        return loaded, ""
-    return {}, "is JSON, but not an object of fields"
+
+
+def _fields(value: Any) -> tuple[dict[str, Any], str]:
+    return (value, "") if isinstance(value, dict) else ({}, "is JSON, but not an object of fields")
 
 
 def read_json(text: bytes | str) -> Any:
@@ -69,12 +70,6 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if double := twice(names):
         raise ValueError(f"is not JSON of one meaning (two fields are named {double[:40]!r})")
     return dict(zip(names, (value for _, value in pairs), strict=True))
-
-
-def _as_row(number: int, element: object) -> SourceRow:
-    if isinstance(element, dict):
-        return SourceRow(number, element)
-    return SourceRow(number, {}, "is JSON, but not an object of fields")
 
 
 def _only_list(fields: dict[str, Any]) -> list[Any] | None:

@@ -29,8 +29,8 @@ def separated_rows(file: Path, handle: TextIO, tabs: bool, encoding: str = USUAL
         SourceError: the header cannot be read or names a column twice, or the file is in another encoding.
     """
     csv.field_size_limit(FIELD_LIMIT)
-    lines = _Lines(handle)
-    first = lines.peek()
+    first = handle.readline()
+    lines = _Lines(handle, first)
     records = _records(lines, "\t" if tabs else max(",;\t|", key=first.count))
     names = _header(file, next(records, ([], 1, "")), encoding)
     lines.columns = len(names)
@@ -72,25 +72,14 @@ def _header(file: Path, first: tuple[list[str], int, str], encoding: str) -> lis
 class _Lines:
     """The lines of a file that can be taken back. ``columns``: how many fields a row has, once known."""
 
-    def __init__(self, handle: TextIO) -> None:
+    def __init__(self, handle: TextIO, first: str) -> None:
         self._handle = handle
-        self._waiting: deque[str] = deque()
+        self._waiting = deque([first])
         self.columns = 0
 
-    def __iter__(self) -> _Lines:
-        return self
-
-    def __next__(self) -> str:
-        line = self._waiting.popleft() if self._waiting else self._handle.readline()
-        if not line:
-            raise StopIteration
-        return line
-
-    def peek(self) -> str:
-        """The first line; empty where there is none."""
-        line = next(self, "")
-        self.take_back([line] if line else [])
-        return line
+    def __iter__(self) -> Iterator[str]:
+        while line := self._waiting.popleft() if self._waiting else self._handle.readline():
+            yield line
 
     def take_back(self, lines: list[str]) -> None:
         """Give lines back, to be read again."""

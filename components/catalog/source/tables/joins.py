@@ -6,8 +6,7 @@ import base64
 import json
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from types import TracebackType
+from contextlib import ExitStack, closing, suppress
 
 from components.catalog.format.errors import MappingError
 from components.catalog.source.mapping import JoinRule, Mapping
@@ -19,7 +18,7 @@ MAX_JOINED = 100  # rows of one product; what is beyond is left aside
 Read = Callable[[str, list[str]], Iterator[tuple[str, SourceRow]]]
 
 
-class Joined:
+class Joined(ExitStack):
     """The tables that ``mapping`` joins, held in a file of SQLite's own; use as a context manager.
 
     ``read`` yields the rows of a file of the source with the fields that are asked for. Memory does not grow
@@ -30,8 +29,10 @@ class Joined:
     """
 
     def __init__(self, mapping: Mapping, read: Read) -> None:
+        super().__init__()
         self._rules = mapping.join
-        self._base = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        base = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        self._base = self.enter_context(closing(base))
         self._base.execute("CREATE TABLE joined (name TEXT, key TEXT, row TEXT)")
         self._base.execute("BEGIN")
         asked = mapping.product_fields()
@@ -40,17 +41,9 @@ class Joined:
             self._fill(name, rule, [rule.key, *_fields_of(inside)], read)
         self._base.execute("CREATE INDEX by_key ON joined (name, key)")
 
-    def __enter__(self) -> Joined:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._base.close()
-
     def _fill(self, name: str, rule: JoinRule, paths: list[str], read: Read) -> None:
         for _, row in read(rule.file, paths):
-            key = _key(row, rule.key)
+            key = ", ".join(_keys(row, rule.key))
             if key and not row.problem:
                 kept = {path.split(".")[0]: look_up(row.fields, path.split(".")[0])[1] for path in paths}
                 kept |= {path: row.fields[path] for path in paths if path in row.fields}
@@ -67,24 +60,17 @@ class Joined:
         for name, rule in self._rules.items():
             if name in row.fields:
                 raise MappingError(f"join.{name}: rows have a field of that name; give the table another.")
-            keys = _keys(row, rule.field)
-            found = [json.loads(text) for key in keys for text in self._of_key(name, key)]
+            asked = "SELECT row FROM joined WHERE name = ? AND key = ? ORDER BY rowid LIMIT ?"
+            keys = ((name, key, MAX_JOINED) for key in _keys(row, rule.field))
+            found = [json.loads(text) for one in keys for (text,) in self._base.execute(asked, one)]
             if found:
                 fields[name] = found[:MAX_JOINED]
         return row._replace(fields=fields)
-
-    def _of_key(self, name: str, key: str) -> list[str]:
-        asked = "SELECT row FROM joined WHERE name = ? AND key = ? ORDER BY rowid LIMIT ?"
-        return [text for (text,) in self._base.execute(asked, (name, key, MAX_JOINED))]
 
 
 def _fields_of(inside: list[str]) -> list[str]:
     """Paths in the joined row, without the place that says which of several rows is meant."""
     return [path.split(".", 1)[-1] if path[:1] in "[-0123456789" and "." in path else path for path in inside]
-
-
-def _key(row: SourceRow, path: str) -> str:
-    return ", ".join(_keys(row, path))
 
 
 def _keys(row: SourceRow, path: str) -> list[str]:

@@ -15,23 +15,9 @@ _TAG = re.compile(
 )
 _UNSEEN = ("script", "style", "iframe", "video", "template", "noscript")
 _INLINE = {
-    "a",
-    "abbr",
-    "b",
-    "bdi",
-    "code",
-    "em",
-    "font",
-    "i",
-    "mark",
-    "s",
-    "small",
-    "span",
-    "strong",
-    "sub",
-    "sup",
+    "a", "abbr", "b", "bdi", "code", "em", "font", "i", "mark", "s", "small", "span", "strong", "sub", "sup",
     "u",
-}
+}  # fmt: skip
 
 
 def plain_text(text: str) -> str:

@@ -31,18 +31,18 @@ def is_file(path: Path) -> bool:
 class ProductPictures(NamedTuple):
     """A main picture and further ones, each a path below the source's folder or bytes.
 
-    ``left`` counts what the row names besides and what does not exist; ``url`` is what the main one was named
-    by.
+    ``pictures_left`` counts what the row names besides and what does not exist; ``url`` is what the main one
+    was named by, if by one.
     """
 
     image: str | bytes
-    more: list[str | bytes]
-    left: int
+    more_images: list[str | bytes]
+    pictures_left: int
     url: str = ""
 
 
-def pictures(row: Fields, mapping: Mapping, root: Path | None) -> ProductPictures:
-    """A row's pictures: those that exist below ``root``; where none does, or without it, the first.
+def pictures(row: Fields, mapping: Mapping, root: Path) -> ProductPictures:
+    """A row's pictures: those that exist below ``root``; where none does, the first.
 
     Raises:
         RowProblem: the row names no picture, or one outside the folder; or only URLs, which nobody fetches.
@@ -57,7 +57,7 @@ def pictures(row: Fields, mapping: Mapping, root: Path | None) -> ProductPicture
     places = [(name, list(_places(name, rule))) for name in names]
     first = names[0], places[0][1][0]
     found = [first]
-    if root is not None and sum(len(inside) for _, inside in places) > 1:
+    if sum(len(inside) for _, inside in places) > 1:
         existing = ((n, next((p for p in inside if is_file(root / p)), None)) for n, inside in places)
         found = [(name, place) for name, place in existing if place is not None] or [first]
         if found == [first] and not is_file(root / first[1]) and (known := names_of_url(first[0])):

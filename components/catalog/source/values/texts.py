@@ -46,10 +46,15 @@ def text_of(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, list | tuple):
         return ", ".join(filter(None, map(text_of, value)))
-    if isinstance(value, float | Decimal):
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    if isinstance(value, float):
         return _number(value)
     if isinstance(value, bytes):
-        return text_of(_decoded(value))
+        try:
+            return text_of(value.decode())
+        except UnicodeDecodeError:
+            raise ValueError("holds bytes that are no text") from None
     if isinstance(value, dict):
         raise ValueError(
             "holds no text but " + ("fields of its own; name one of them" if value else "nothing")
@@ -64,9 +69,7 @@ def text_of(value: object) -> str:
     return text
 
 
-def _number(value: float | Decimal) -> str:
-    if isinstance(value, Decimal):
-        return format(value, "f")
+def _number(value: float) -> str:
     if not math.isfinite(value):
         raise ValueError("holds no finite number")
     if not value.is_integer():
@@ -74,13 +77,6 @@ def _number(value: float | Decimal) -> str:
     if abs(value) > EXACT_FLOAT:
         raise ValueError("holds a number that was kept as a float, which has lost its last digits")
     return str(int(value))
-
-
-def _decoded(value: bytes) -> str:
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        raise ValueError("holds bytes that are no text") from None
 
 
 def read_texts(row: Fields, source: From | None, name: str) -> list[str]:
@@ -106,14 +102,13 @@ def read_text(row: Fields, source: From | None, name: str, several: dict[str, st
         RowProblem: what the field holds is no text.
     """
     texts = read_texts(row, source, name)
-    take = source.take if source is not None else None
-    if len(texts) < 2:
-        return texts[0] if texts else ""
-    if take is None and name in RUNNING:
+    if source is None or len(texts) < 2:
+        return "".join(texts)
+    if source.take is None and name in RUNNING:
         return ", ".join(texts)
-    if several is not None and take is None:
+    if several is not None and source.take is None:
         several[name] = f"first: {', '.join(texts)[:80]}"
-    return {"join": ", ".join(texts), "last": texts[-1]}.get(take or "first", texts[0])
+    return _taken(texts, source.take)
 
 
 def read_values(row: Fields, source: From, name: str, several: dict[str, str]) -> list[str]:
@@ -123,14 +118,16 @@ def read_values(row: Fields, source: From, name: str, several: dict[str, str]) -
         RowProblem: what the field holds is no text, or holds more than ``MOST_VALUES`` values.
     """
     texts = read_texts(row, source, name)
-    if len(texts) < 2:
-        return texts
-    if source.take is not None:
+    if source.take is not None and len(texts) > 1:
         several[name] = f"{source.take}: {', '.join(texts)[:80]}"
-        return [{"join": ", ".join(texts), "last": texts[-1]}.get(source.take, texts[0])]
+        return [_taken(texts, source.take)]
     if len(texts) > MOST_VALUES:
         raise RowProblem(name, f"{source} holds {len(texts):,} values, more than {MOST_VALUES}")
     return texts
+
+
+def _taken(texts: list[str], take: str | None) -> str:
+    return ", ".join(texts) if take == "join" else texts[-1 if take == "last" else 0]
 
 
 def required(row: Fields, source: From, name: str, several: dict[str, str] | None = None) -> str:
