@@ -62,6 +62,11 @@ def _rounded(chances: Mapping[str, float]) -> dict[str, float]:
     return {name: round(chance, 4) for name, chance in chances.items()}
 
 
+def limits_of(params: DescribeParams) -> ImageLimits:
+    """What a photo may cost."""
+    return ImageLimits(**params.model_dump(include={"max_bytes", "max_pixels", "min_side_px"}))
+
+
 def describe(
     photos: Sequence[Path], category: str, model: Path, schema: CatalogSchema, params: DescribeParams
 ) -> list[Described]:
@@ -75,12 +80,9 @@ def describe(
         known = ", ".join(sorted(schema.categories))
         raise ListingConfigurationError(f"There is no category {category[:80]!r}; known: {known[:400]}.")
     loaded, note, certainty = load_listing_model(model), read_note(model), read_certainty(model)
-    limits = ImageLimits(
-        max_bytes=params.max_bytes, max_pixels=params.max_pixels, min_side_px=params.min_side_px
-    )
     decoding = Decoding(params.batch_size, note["max_new_tokens"], note["precision"])
     speaker = Speaker(ListingGenerator(loaded, note, schema, decoding), certainty, params)
-    shown = PhotoReader(model, speaker.generator, limits, params.threads)
+    shown = PhotoReader(model, speaker.generator, limits_of(params), params.threads)
     out: list[Described] = []
     with open_reader(params.printed_text, Paths().cache, params.threads) as reader:
         for start in range(0, len(photos), params.batch_size):
@@ -133,18 +135,14 @@ def _describe_batch(
             data[photo] = read_photo(photo, shown.limits)
         except PhotoError as error:
             problems[photo] = printable(str(error))  # its name may be no UTF-8
-    printed = [reader.words(each) for each in data.values()] if reader else []
-    said, boxes = list[StatedAnswer](), list[list[float] | None]()
+    found = {}
     if data:
+        printed = [reader.words(each) if reader else None for each in data.values()]
         pixels, boxes = shown.read(list(data.values()), [category] * len(data))
-        said = speaker(pixels, category, [frozenset(words) for words in printed])
-    written, read = dict(zip(data, said, strict=True)), dict(zip(data, boxes, strict=True))
-    words = dict(zip(data, printed, strict=False))
+        said = speaker(pixels, category, [frozenset(words) for words in printed if words is not None])
+        for photo, stated, box, words in zip(data, said, boxes, printed, strict=True):
+            found[photo] = Described(printable(photo.name), category, stated, printed=words, box=box)
     return [
-        Described(printable(photo.name), category, None, problems[photo])
-        if photo in problems
-        else Described(
-            printable(photo.name), category, written[photo], printed=words.get(photo), box=read[photo]
-        )
+        found.get(photo) or Described(printable(photo.name), category, None, problems[photo])
         for photo in photos
     ]

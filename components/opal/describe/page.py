@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from components.catalog.format.images import decode_image
 from components.catalog.format.params import ImageLimits
@@ -33,23 +32,20 @@ def _card(described: Described, path: Path, limits: ImageLimits) -> dict[str, ob
     }
 
 
-class PageNotes(NamedTuple):
-    """What a page says besides listings: ``low`` marks values less sure, ``point`` is a sentence."""
-
-    low: float
-    point: str
-
-
 def describe_page(
-    described: Sequence[Described], photos: Sequence[Path], limits: ImageLimits, shown: PageNotes
+    described: Sequence[Described], photos: Sequence[Path], limits: ImageLimits, low: float, point: str
 ) -> str:
-    """The page as HTML; photos without a listing come first."""
+    """The page as HTML; photos without a listing come first.
+
+    Args:
+        low: confidence below which a value is marked. point: a sentence on what is stated.
+    """
     cards = [_card(each, path, limits) for each, path in zip(described, photos, strict=True)]
     return render_page(
         TEMPLATE,
         cards=sorted(cards, key=lambda card: card["listing"] is not None),
         categories=list(dict.fromkeys(each.category for each in described)),
         without=sum(card["listing"] is None for card in cards),
-        low=shown.low,
-        point=shown.point,
+        low=low,
+        point=point,
     )
