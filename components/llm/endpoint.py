@@ -12,6 +12,8 @@ import math
 import os
 import random
 from collections import Counter
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
@@ -198,16 +200,12 @@ def retry_after(header: str) -> float:
     """Seconds that a ``Retry-After`` header asks for (RFC 9110 §10.2.3); 0 when it is absent or unusable."""
     try:
         seconds = float(header)
-        return max(0.0, seconds) if math.isfinite(seconds) else 0.0
     except ValueError:
-        pass
-    from datetime import UTC, datetime
-    from email.utils import parsedate_to_datetime
-
-    try:
-        return max(0.0, (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):
-        return 0.0
+        try:
+            seconds = (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds()
+        except (ValueError, TypeError):
+            return 0.0
+    return max(0.0, seconds) if math.isfinite(seconds) else 0.0
 
 
 def read_reply(response: httpx.Response) -> Reply | None:

@@ -185,9 +185,10 @@ class ChatSession:
         Raises:
             BudgetSpentError, EndpointError: nothing more can be asked in this session.
         """
-        check, turns, problem, usage = self._check(schema), messages, "", Usage()
-        for attempt in range(self.params.reasks + 1):
-            request = self._request(task, turns, schema, attempt)
+        params, check, turns, problem, usage = self.params, self._check(schema), messages, "", Usage()
+        for attempt in range(params.reasks + 1):
+            seed = params.seed + attempt
+            request = Request(task, turns, schema, params.temperature, params.max_tokens, seed)
             try:
                 reply = await self._reply(request)
             except ReplyError as error:
@@ -199,7 +200,7 @@ class ChatSession:
                 return Answer(value, "", attempt + 1, usage)
             self.counts["cut" if reply.cut else "malformed"] += 1
             turns = (*messages, *_again(reply, problem))
-        reason = f"no usable answer in {self.params.reasks + 1} attempts: {problem}"
+        reason = f"no usable answer in {params.reasks + 1} attempts: {problem}"
         return Answer(None, reason, attempt + 1, usage)
 
     def figures(self) -> dict[str, float]:
@@ -219,12 +220,6 @@ class ChatSession:
         if known is None or known[0] is not schema:
             known = self._checks[id(schema)] = (schema, SchemaCheck(schema))
         return known[1]
-
-    def _request(
-        self, task: str, messages: tuple[Message, ...], schema: Mapping[str, Any], attempt: int
-    ) -> Request:
-        params = self.params
-        return Request(task, messages, schema, params.temperature, params.max_tokens, params.seed + attempt)
 
     async def _reply(self, request: Request) -> Reply:
         if self._cache is None:
