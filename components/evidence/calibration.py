@@ -44,22 +44,19 @@ class AttributeWeights:
         likelihood[said] = self.wrong / (len(evidence.values) - 1)
         likelihood[said, evidence.stated[said]] = 1 - self.wrong
         joint = np.maximum(p * likelihood, 1e-300)
-        out: Floats = joint / joint.sum(axis=1, keepdims=True)
-        return out
+        return np.asarray(joint / joint.sum(axis=1, keepdims=True))
 
     def right(self, evidence: AttributeEvidence) -> Floats:
         """Probability that each value would be right if a seller stated it, ``[n, values]``."""
         p = _softmax(evidence.features @ self.weights)
         stated = (1 - self.wrong) * p
         other = self.wrong * (1 - p) / (len(evidence.values) - 1)
-        right: Floats = stated / np.maximum(stated + other, 1e-300)
-        return right
+        return np.asarray(stated / np.maximum(stated + other, 1e-300))
 
 
 def _softmax(logits: Floats) -> Floats:
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    p: Floats = shifted / shifted.sum(axis=1, keepdims=True)
-    return p
+    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
 
 
 @dataclass(frozen=True)
@@ -129,8 +126,7 @@ def _scales(evidence: Sequence[AttributeEvidence]) -> Floats:
         (e.features - e.features.mean(axis=1, keepdims=True)).reshape(-1, len(FEATURES)) for e in evidence
     ]
     spread = np.sqrt((np.concatenate(centred) ** 2).mean(axis=0))
-    scales: Floats = np.where(spread > 1e-9, spread, 1.0)
-    return scales
+    return np.asarray(np.where(spread > 1e-9, spread, 1.0))
 
 
 def _loss(problem: _Problem, theta: torch.Tensor, delta: torch.Tensor, penalty: float) -> torch.Tensor:

@@ -189,15 +189,11 @@ class EvidenceReader:
     def _usual(self, category: str, name: str, values: Sequence[str], members: Sequence[_Stated]) -> Floats:
         """How often train listings of each member's type state each value, without the member itself."""
         counts = self._pictures.counts(category)
-        out = np.empty((len(members), len(values)))
-        rows: dict[str, Floats] = {}
+        kinds = {member.listing.product_type for member in members}
+        rows = {kind: [float(counts[(kind, name, v)]) for v in values] for kind in kinds}
+        out = np.array([rows[member.listing.product_type] for member in members])
         for at, member in enumerate(members):
-            kind = member.listing.product_type
-            if kind not in rows:
-                rows[kind] = np.array([float(counts[(kind, name, v)]) for v in values])
-            out[at] = rows[kind]
             if member.listing.split == "train" and member.value in values:
                 out[at, values.index(member.value)] -= 1
         out += 0.5
-        normalised: Floats = out / out.sum(axis=1, keepdims=True)
-        return normalised
+        return np.asarray(out / out.sum(axis=1, keepdims=True))

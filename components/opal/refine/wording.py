@@ -63,6 +63,13 @@ def abbreviates(short: str, value: str) -> bool:
     return True
 
 
+def abbreviated(short: str, values: Iterable[str], text: str) -> str:
+    """The one of ``values`` that ``short`` abbreviates; of several the one that ``text`` says, or empty."""
+    found = [v for v in values if abbreviates(short, v)]
+    found = contained(text, found) if len(found) > 1 else found
+    return found[0] if len(found) == 1 else ""
+
+
 def same_words(value: str, values: Sequence[str]) -> str:
     """The one of ``values`` that ``value`` says in other capitals or separators; empty if none."""
     folded = {word_run(v): v for v in reversed(values)}
@@ -88,17 +95,13 @@ def recognised(
     if inside or has_digit(value):
         return "", ""
     said = word_run(value)
-    if not all(map(used, said)) and len(near := _one_slip_from(said, values)) == 1:
+    if not all(map(used, said)) and len(near := [v for v in values if edits(said, word_run(v)) < 2]) == 1:
         return near[0], "misspelling"
-    short = [v for v in values if abbreviates(value, v)]
-    if len(short) > 1:
-        short = contained(text, short)
-    return (short[0], "abbreviation") if len(short) == 1 and core(value) else ("", "")
+    meant = abbreviated(value, values, text) if core(value) else ""
+    return (meant, "abbreviation") if meant else ("", "")
 
 
-def _one_slip_from(said: Sequence[str], values: Iterable[str]) -> list[str]:
-    """The values at an edit distance of one."""
+def edits(said: Sequence[str], meant: Sequence[str]) -> int:
+    """Edit distance of two runs of words; 2 for more, and where ``said`` is too short to be misspelt."""
     text = " ".join(said)
-    if len(text) < SHORTEST_SLIP:
-        return []
-    return [v for v in values if OSA.distance(text, " ".join(word_run(v)), score_cutoff=1) < 2]
+    return 2 if len(text) < SHORTEST_SLIP else OSA.distance(text, " ".join(meant), score_cutoff=1)
