@@ -54,7 +54,7 @@ def _f1(counts: Counts, weights: npt.NDArray[Any]) -> Floats:
     weights = weights.astype(np.float64)
     right = 2 * (weights @ counts.right.astype(np.float64))
     whole = right + weights @ (counts.wrong.astype(np.float64) + counts.missed)
-    return np.divide(right, whole, out=np.full_like(right, np.nan), where=whole > 0)
+    return np.asarray(np.divide(right, whole, out=np.full_like(right, np.nan), where=whole > 0))
 
 
 def macro_f1(counts: Counts, weights: npt.NDArray[Any]) -> Floats:

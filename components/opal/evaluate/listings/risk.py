@@ -199,18 +199,12 @@ class RiskTable:
         """Every measure of a row. ``equal_to``: the row whose completion is the equal one."""
         if name not in self.rows:
             return {}
-        whole, drawn, n = self._whole[name], self._drawn[name], self.rows[name].groups
-        out = {"risk_coverage_area": _interval(whole.area[0], drawn.area, n)}
-        out["hallucination_at_half"] = _interval(whole.rates[0, AT_HALF], drawn.rates[:, AT_HALF], n)
-        if equal_to in self.rows:
-            value, draws = (
-                _where_both(found[name].rates, found[equal_to].rates)[0]
-                for found in (self._whole, self._drawn)
-            )
-            out["hallucination_at_equal"] = _interval(value[0], draws, n)
+        n = self.rows[name].groups
+        whole, drawn = (_measures(of[name], of.get(equal_to)) for of in (self._whole, self._drawn))
+        out = {metric: _interval(whole[metric][0], drawn[metric], n) for metric in whole}
         # Errors of a sample add to the error of the whole, so the draws lie above it: they are moved back.
-        error = np.maximum(drawn.error - drawn.error.mean() + whole.error[0], 0)
-        out["calibration_error"] = _interval(whole.error[0], error, n)
+        error, errors = self._whole[name].error[0], self._drawn[name].error
+        out["calibration_error"] = _interval(error, np.maximum(errors - errors.mean() + error, 0), n)
         return {metric: found for metric, found in out.items() if np.isfinite(found.value)}
 
     def tests(self, pairs: Sequence[tuple[str, str]]) -> dict[str, Difference]:
@@ -267,22 +261,20 @@ def _measured(row: Ranked, weights: npt.NDArray[Any]) -> Drawn:
     return Drawn(row.area(weights), row.at_completions(weights), row.calibration_error(weights))
 
 
+def _measures(row: Drawn, other: Drawn | None) -> dict[str, Floats]:
+    """Measures of a row in every sample; beside another one also at the highest completion both reach."""
+    found = {"risk_coverage_area": row.area, "hallucination_at_half": row.rates[:, AT_HALF]}
+    if other is not None:
+        reached = np.isfinite(row.rates) & np.isfinite(other.rates)
+        at = len(GRID) - 1 - np.argmax(reached[:, ::-1], axis=1)
+        found["hallucination_at_equal"] = row.rates[np.arange(len(at)), at]
+    return found
+
+
 def _differences(a: Drawn, b: Drawn) -> dict[str, Floats]:
     """Measures of ``a`` minus those of ``b`` in every sample."""
-    first, second = _where_both(a.rates, b.rates)
-    return {
-        "risk_coverage_area": a.area - b.area,
-        "hallucination_at_half": a.rates[:, AT_HALF] - b.rates[:, AT_HALF],
-        "hallucination_at_equal": first - second,
-    }
-
-
-def _where_both(a: Floats, b: Floats) -> tuple[Floats, Floats]:
-    """Rates ``[samples]`` of two rows at the highest completion of ``GRID`` that both reach."""
-    reached = np.isfinite(a) & np.isfinite(b)
-    at = len(GRID) - 1 - np.argmax(reached[:, ::-1], axis=1)
-    rows = np.arange(len(a))
-    return a[rows, at], b[rows, at]
+    first, second = _measures(a, b), _measures(b, a)
+    return {metric: first[metric] - second[metric] for metric in first}
 
 
 def _interval(value: float, drawn: Floats, n: int) -> Interval:

@@ -70,18 +70,15 @@ def read_cases(catalogue: Path, truth: Path, refined: Path, split: str) -> list[
     ]
     if not cases:
         raise NoTruthError(f"The truth says nothing of the {split} split, so nothing judges refinement.")
-    if all(_sellers_own(case) for case in cases):
+    # a truth that is not the seller's own words knows the scene of the picture too
+    if all(
+        c.truth.scene == "unknown" and c.seller == Listing(c.truth.title, c.truth.attributes) for c in cases
+    ):
         raise NoTruthError(
             "There is no independent truth: all that is known of the products is what their sellers wrote, "
             "so nothing says whether refinement made it better."
         )
     return cases
-
-
-def _sellers_own(case: Case) -> bool:
-    """Whether the truth is what the seller wrote; a truth of its own knows the scene of the picture too."""
-    truth = case.truth
-    return truth.scene == "unknown" and case.seller == Listing(truth.title, truth.attributes)
 
 
 def _figures(cases: Sequence[Case]) -> dict[str, dict[str, Floats]]:
