@@ -8,8 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from components.catalog.format.params import ImageLimits
-from components.opal.describe.describe import Described
-from components.opal.describe.page import describe_page
+from components.opal.describe.describe import Described, describe_page
 from components.opal.model.certainty.abstain import StatedAnswer
 from components.opal.model.listing_text import Listing
 from components.opal.model.writing.generate import Generated

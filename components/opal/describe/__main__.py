@@ -93,8 +93,7 @@ def _describe(asked: argparse.Namespace) -> int:
     import torch
 
     from components.catalog.format.schema import read_schema
-    from components.opal.describe.describe import describe, limits_of
-    from components.opal.describe.page import describe_page
+    from components.opal.describe.describe import describe, describe_page, limits_of
     from components.opal.describe.photos import photos_of
     from components.opal.model.certainty.abstain import about_point
     from components.opal.model.certainty.certainty import read_certainty

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from components.catalog.format.images import decode_image
 from components.catalog.format.params import ImageLimits
 from components.catalog.format.schema import CatalogSchema
 from components.opal.describe.photos import PhotoReader, read_photo
@@ -22,8 +23,13 @@ from components.opal.model.language.files import load_listing_model, read_note
 from components.opal.model.params import DescribeParams
 from components.opal.model.printed.reader import PrintedTextReader, open_reader
 from components.opal.model.writing.generate import Decoding, Generated, ListingGenerator
+from components.stage.files.pages import render_page
 from components.stage.files.printable import printable
+from components.stage.files.thumbnails import thumbnail
 from components.stage.paths import Paths
+
+PICTURE_PX, QUALITY = 256, 80  # on the page
+TEMPLATE = Path(__file__).with_name("page.jinja")
 
 
 @dataclass(frozen=True)
@@ -146,3 +152,39 @@ def _describe_batch(
         found.get(photo) or Described(printable(photo.name), category, None, problems[photo])
         for photo in photos
     ]
+
+
+def _card(described: Described, path: Path, limits: ImageLimits) -> dict[str, object]:
+    """One photo with its listing, or with the reason why it has none."""
+    if described.stated is None or described.generated is None:
+        return {"photo": described.photo, "listing": None, "error": described.row()["error"]}
+    return {
+        "photo": described.photo,
+        "listing": described.generated.listing,
+        "confidence": described.generated.confidence,
+        "left_out": described.stated.left_out,
+        "unlike": described.stated.unlike,
+        "box": described.box,
+        "picture": thumbnail(
+            decode_image(path.read_bytes(), limits, target_px=PICTURE_PX), PICTURE_PX, QUALITY
+        ),
+    }
+
+
+def describe_page(
+    described: Sequence[Described], photos: Sequence[Path], limits: ImageLimits, low: float, point: str
+) -> str:
+    """The page as HTML; photos without a listing come first.
+
+    Args:
+        low: confidence below which a value is marked. point: a sentence on what is stated.
+    """
+    cards = [_card(each, path, limits) for each, path in zip(described, photos, strict=True)]
+    return render_page(
+        TEMPLATE,
+        cards=sorted(cards, key=lambda card: card["listing"] is not None),
+        categories=list(dict.fromkeys(each.category for each in described)),
+        without=sum(card["listing"] is None for card in cards),
+        low=low,
+        point=point,
+    )
