@@ -112,21 +112,17 @@ class EndpointModel:
             )
         if status not in RETRIED:
             raise ReplyError(f"refused with status {status}")
-        self._obey(wait)
-        return self._count(f"status_{status}")
-
-    def _count(self, cause: str, detail: str = "") -> str:
-        self.counts[cause] = self.counts.get(cause, 0) + 1
-        return f"{cause.replace('_', ' ')} {detail}".strip()
-
-    def _obey(self, header: str) -> None:
-        seconds = retry_after(header)
-        if seconds > self._params.backoff_max_s:
+        if (seconds := retry_after(wait)) > self._params.backoff_max_s:
             raise EndpointError(
                 f"The endpoint of ${self._params.url_env} asks to wait {seconds:.0f} s, longer than "
                 "llm.endpoint.backoff_max_s; every answer so far is cached. Run again later."
             )
         self._not_before = max(self._not_before, asyncio.get_running_loop().time() + seconds)
+        return self._count(f"status_{status}")
+
+    def _count(self, cause: str, detail: str = "") -> str:
+        self.counts[cause] = self.counts.get(cause, 0) + 1
+        return f"{cause.replace('_', ' ')} {detail}".strip()
 
     def _body(self, request: Request) -> dict[str, Any]:
         body: dict[str, Any] = {
