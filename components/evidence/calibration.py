@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -88,8 +88,7 @@ class EvidenceCalibration:
         }
 
 
-@dataclass(frozen=True)
-class _Problem:
+class _Problem(NamedTuple):
     """The validation evidence as padded arrays: N stated values with up to K alternatives and F features."""
 
     x: torch.Tensor  # [N, K, F]
@@ -101,23 +100,14 @@ class _Problem:
 
 def _problem(evidence: Sequence[AttributeEvidence], names: Sequence[str], scales: Floats) -> _Problem:
     """Evidence of several attributes as one padded problem of choice."""
-    n, k = sum(len(e.rows) for e in evidence), max(len(e.values) for e in evidence)
-    x = np.zeros((n, k, len(FEATURES)))
-    mask = np.full((n, k), -np.inf)
-    at = 0
-    for e in evidence:
-        x[at : at + len(e.rows), : len(e.values)] = e.features / scales
-        mask[at : at + len(e.rows), : len(e.values)] = 0.0
-        at += len(e.rows)
-    attribute = [names.index(e.name) for e in evidence for _ in e.rows]
-    alternatives = [len(e.values) - 1 for e in evidence for _ in e.rows]
-    return _Problem(
-        torch.from_numpy(x),
-        torch.from_numpy(mask),
-        torch.from_numpy(np.concatenate([e.stated for e in evidence])),
-        torch.tensor(attribute),
-        torch.tensor(alternatives, dtype=torch.float64),
-    )
+    most, counts = max(len(e.values) for e in evidence), [len(e.rows) for e in evidence]
+    padded = [np.pad(e.features / scales, ((0, 0), (0, most - len(e.values)), (0, 0))) for e in evidence]
+    attribute = np.repeat([names.index(e.name) for e in evidence], counts)
+    alternatives = np.repeat([len(e.values) - 1 for e in evidence], counts)
+    mask = np.where(np.arange(most) > alternatives[:, None], -np.inf, 0.0)
+    stated = np.concatenate([e.stated for e in evidence])
+    parts = np.concatenate(padded), mask, stated, attribute, alternatives.astype(np.float64)
+    return _Problem(*map(torch.from_numpy, parts))
 
 
 def _scales(evidence: Sequence[AttributeEvidence]) -> Floats:

@@ -52,18 +52,15 @@ def most_common(counts: Counter[str], most: int | None = None) -> Counter[str]:
     return Counter(dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:most]))
 
 
-def _same_noun(a: str, b: str) -> bool:
-    """One of them is the other's plural: no slip, however a catalogue names its types."""
-    short, long = sorted((a, b), key=len)
-    return a == b or (short + "s" == long and not short.endswith("s"))  # "glasss" is no plural
-
-
 def _slip(word: str, meant: str) -> bool:
     """Whether ``word`` can be a slip of ``meant``: slips spare the first letter, other words do not.
 
-    "rocks" is no slip of "socks" (Yannakoudakis and Fawthrop 1983 find 1.4% of errors there).
+    "rocks" is no slip of "socks" (Yannakoudakis and Fawthrop 1983 find 1.4% of errors there). Nor is a
+    plural, however a catalogue names its types.
     """
-    return word[0] == meant[0] and not _same_noun(word, meant)
+    short, long = sorted((word, meant), key=len)
+    plural = short + "s" == long and not short.endswith("s")  # "glasss" is no plural
+    return word[0] == meant[0] and word != meant and not plural
 
 
 def cased_like(word: str, model: str) -> str:

@@ -7,6 +7,7 @@ another one, for "185 cm" is no misspelt "15 cm".
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from rapidfuzz.distance import OSA
@@ -41,14 +42,6 @@ def contained(text: str, values: Iterable[str]) -> list[str]:
                 said.add(run)
     found = [v for v in values if word_run(v) in said and not taken_back.issuperset(word_run(v))]
     return [v for v in found if not any(v != w and set(word_run(v)) < set(word_run(w)) for w in found)]
-
-
-def around(text: str, value: str) -> tuple[str, ...]:
-    """The words of ``text`` besides those of a ``value`` that it contains: ``("sort", "of")``."""
-    left = list(word_run(text))
-    for word in word_run(value):
-        left.remove(word)
-    return tuple(left)
 
 
 def abbreviates(short: str, value: str) -> bool:
@@ -90,8 +83,10 @@ def recognised(
     if same := same_words(value, values):
         return same, "other capitals or separators"
     inside = contained(value, values)
-    if len(inside) == 1 and not any(map(has_digit, around(value, inside[0]))):
-        return inside[0], "the value inside a longer wording"
+    if len(inside) == 1:
+        besides = Counter(word_run(value)) - Counter(word_run(inside[0]))
+        if not any(map(has_digit, besides)):
+            return inside[0], "the value inside a longer wording"
     if inside or has_digit(value):
         return "", ""
     said = word_run(value)
