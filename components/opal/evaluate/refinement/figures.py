@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -13,7 +12,6 @@ from components.catalog.format.records import Truth
 from components.opal.evaluate.listings.macro_f1 import by_group, count_values, macro_f1_interval
 from components.opal.evaluate.listings.measures import Target, rouge_l
 from components.opal.model.listing_text import Listing
-from components.retrieval.significance import bootstrap_interval
 from components.stage.record import Interval
 
 
@@ -142,11 +140,3 @@ def judged_titles(cases: Sequence[Case]) -> Judged:
             metric = f"title_mended_{kinds.pop()}" if kinds else "title_unharmed"
             _note(out, metric, case.refined.title == case.truth.title, case)
     return out
-
-
-def intervals(judged: Judged, seed: int, samples: int) -> dict[str, Any]:
-    """Each metric with its interval; groups of products are resampled together."""
-    return {
-        name: bootstrap_interval(values, seed, samples, clusters=groups).model_dump()
-        for name, (values, groups) in sorted(judged.items())
-    }

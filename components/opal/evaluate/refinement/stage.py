@@ -17,7 +17,6 @@ from components.catalog.format.truth import read_truth
 from components.opal.evaluate.listings.measures import Floats
 from components.opal.evaluate.refinement.figures import (
     Case,
-    intervals,
     judged_titles,
     judged_values,
     macro_f1,
@@ -103,7 +102,8 @@ def _metrics(cases: Sequence[Case], figures: dict[str, dict[str, Floats]], param
         for category in sorted(set(categories)):
             row[f"attribute_f1_{category}"] = _interval(metrics["attribute_f1"], categories == category)
         out[variant] = {m: figure for m, figure in row.items() if figure["n"]}
-    out["refined"] |= intervals(judged_values(cases) | judged_titles(cases), *how)
+    for metric, (hits, of) in (judged_values(cases) | judged_titles(cases)).items():
+        out["refined"][metric] = bootstrap_interval(hits, *how, clusters=of).model_dump()
     out["_tests"] = []
     for metric in TESTED:
         a, b = figures["refined"][metric], figures["seller"][metric]
