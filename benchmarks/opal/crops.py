@@ -31,8 +31,8 @@ from components.encoder.model.features.picture_features import FeatureCache
 from components.encoder.model.features.pixels import PixelCache
 from components.encoder.model.features.rows import read_rows, read_truth
 from components.encoder.model.towers.files import load_encoder
+from components.opal.evaluate.listings.baselines import Known, probed
 from components.opal.evaluate.listings.held_out import HeldOutListings, read_held_out_listings
-from components.opal.evaluate.listings.linear_probe import Known, probed
 from components.opal.evaluate.listings.macro_f1 import count_values, macro_f1
 from components.opal.evaluate.listings.risk import Ranked
 from components.opal.model.listings import refined_listings

@@ -31,12 +31,12 @@ import torch
 
 from components.catalog.format.params import ImageLimits
 from components.catalog.format.schema import Attribute, CatalogSchema, read_schema
-from components.encoder.model.features.attribute_probe import AttributeProbe, StatedProducts
+from components.encoder.model.features.attribute_probe import AttributeProbe
 from components.encoder.model.features.encode import BatchEncoder
 from components.encoder.model.features.rows import read_rows
 from components.encoder.model.towers.files import load_encoder
 from components.opal.describe.photos import PhotoReader, read_photo
-from components.opal.evaluate.listings.linear_probe import picture_features, refined_positions
+from components.opal.evaluate.listings.baselines import Known, picture_features
 from components.opal.model.language.files import load_listing_model, read_note
 from components.opal.model.listings import refined_listings
 from components.opal.model.params import ListingEvalParams, ListingParams, VisionParams
@@ -156,15 +156,11 @@ class Answers:
             out[inside], out[~inside] = self.features.take(at[inside]), shown[at[~inside] - own]
             return out
 
-        parts = (self._stated(split) for split in ("train", "validation"))
+        known = Known(self.rows, self.refined, self.features)
+        parts = (known.stated(split) for split in ("train", "validation"))
         probe = AttributeProbe(schema, take, *parts, absent=False)
         found = probe.answers(np.arange(len(photos)) + own, [asked.category] * len(photos))
         return [str(row[asked.name].value) if asked.name in row else None for row in found]
-
-    def _stated(self, split: str) -> StatedProducts:
-        at = refined_positions(self.rows, self.refined, split, ())
-        said = [self.refined[self.rows[i]["product_id"]].attributes for i in at]
-        return StatedProducts(at, [self.rows[i]["category"] for i in at], said)
 
 
 def measured(answers: Answers, schema: CatalogSchema, found: Mapping[Asked, list[Photo]]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -44,22 +44,19 @@ class AttributeWeights:
         likelihood[said] = self.wrong / (len(evidence.values) - 1)
         likelihood[said, evidence.stated[said]] = 1 - self.wrong
         joint = np.maximum(p * likelihood, 1e-300)
-        out: Floats = joint / joint.sum(axis=1, keepdims=True)
-        return out
+        return np.asarray(joint / joint.sum(axis=1, keepdims=True))
 
     def right(self, evidence: AttributeEvidence) -> Floats:
         """Probability that each value would be right if a seller stated it, ``[n, values]``."""
         p = _softmax(evidence.features @ self.weights)
         stated = (1 - self.wrong) * p
         other = self.wrong * (1 - p) / (len(evidence.values) - 1)
-        right: Floats = stated / np.maximum(stated + other, 1e-300)
-        return right
+        return np.asarray(stated / np.maximum(stated + other, 1e-300))
 
 
 def _softmax(logits: Floats) -> Floats:
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    p: Floats = shifted / shifted.sum(axis=1, keepdims=True)
-    return p
+    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
 
 
 @dataclass(frozen=True)
@@ -91,8 +88,7 @@ class EvidenceCalibration:
         }
 
 
-@dataclass(frozen=True)
-class _Problem:
+class _Problem(NamedTuple):
     """The validation evidence as padded arrays: N stated values with up to K alternatives and F features."""
 
     x: torch.Tensor  # [N, K, F]
@@ -104,23 +100,14 @@ class _Problem:
 
 def _problem(evidence: Sequence[AttributeEvidence], names: Sequence[str], scales: Floats) -> _Problem:
     """Evidence of several attributes as one padded problem of choice."""
-    n, k = sum(len(e.rows) for e in evidence), max(len(e.values) for e in evidence)
-    x = np.zeros((n, k, len(FEATURES)))
-    mask = np.full((n, k), -np.inf)
-    at = 0
-    for e in evidence:
-        x[at : at + len(e.rows), : len(e.values)] = e.features / scales
-        mask[at : at + len(e.rows), : len(e.values)] = 0.0
-        at += len(e.rows)
-    attribute = [names.index(e.name) for e in evidence for _ in e.rows]
-    alternatives = [len(e.values) - 1 for e in evidence for _ in e.rows]
-    return _Problem(
-        torch.from_numpy(x),
-        torch.from_numpy(mask),
-        torch.from_numpy(np.concatenate([e.stated for e in evidence])),
-        torch.tensor(attribute),
-        torch.tensor(alternatives, dtype=torch.float64),
-    )
+    most, counts = max(len(e.values) for e in evidence), [len(e.rows) for e in evidence]
+    padded = [np.pad(e.features / scales, ((0, 0), (0, most - len(e.values)), (0, 0))) for e in evidence]
+    attribute = np.repeat([names.index(e.name) for e in evidence], counts)
+    alternatives = np.repeat([len(e.values) - 1 for e in evidence], counts)
+    mask = np.where(np.arange(most) > alternatives[:, None], -np.inf, 0.0)
+    stated = np.concatenate([e.stated for e in evidence])
+    parts = np.concatenate(padded), mask, stated, attribute, alternatives.astype(np.float64)
+    return _Problem(*map(torch.from_numpy, parts))
 
 
 def _scales(evidence: Sequence[AttributeEvidence]) -> Floats:
@@ -129,8 +116,7 @@ def _scales(evidence: Sequence[AttributeEvidence]) -> Floats:
         (e.features - e.features.mean(axis=1, keepdims=True)).reshape(-1, len(FEATURES)) for e in evidence
     ]
     spread = np.sqrt((np.concatenate(centred) ** 2).mean(axis=0))
-    scales: Floats = np.where(spread > 1e-9, spread, 1.0)
-    return scales
+    return np.asarray(np.where(spread > 1e-9, spread, 1.0))
 
 
 def _loss(problem: _Problem, theta: torch.Tensor, delta: torch.Tensor, penalty: float) -> torch.Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -47,15 +47,6 @@ class AttributeEvidence:
     held: npt.NDArray[np.bool_]
 
 
-@dataclass(frozen=True)
-class _Seen:
-    """What texts, siblings and pictures say, for each listing of a batch."""
-
-    mentions: list[dict[tuple[str, str], bool]]
-    siblings: list[Counter[tuple[str, str]]]
-    pictures: list[dict[str, tuple[Floats, Floats]]]
-
-
 class _Stated(NamedTuple):
     """A value that a listing of a batch states of an attribute, among all that is known of it."""
 
@@ -63,6 +54,9 @@ class _Stated(NamedTuple):
     listing: SellerListing
     value: str  # empty: it states none
     known: Sequence[str]
+    mentions: Mapping[tuple[str, str], bool]  # what its texts, siblings and picture say
+    siblings: Counter[tuple[str, str]]
+    scores: Mapping[str, tuple[Floats, Floats]]
 
 
 class TextEncoder(Protocol):
@@ -101,44 +95,39 @@ class EvidenceReader:
             unstated: also about attributes that a listing states no known value of.
         """
         mentions = [self._mentions.of(listing) for listing in listings]
-        siblings = self._siblings.of(listings)
+        siblings, scores = self._siblings.of(listings), self._picture_scores(listings)
         parts: defaultdict[tuple[str, str], list[_Stated]] = defaultdict(list)
         for i, listing in enumerate(listings):
             judged = self._pictures.judged(listing.category)
             for name, values in judged.items() if len(listing.vector) else ():
                 known = [value for value in each(listing.attributes.get(name)) if value in values]
-                stated = [_Stated(i, listing, value, known) for value in known]
-                if unstated and not stated:
-                    stated = [_Stated(i, listing, "", [])]
-                if stated:
-                    parts[(listing.category, name)] += stated
-        seen = _Seen(mentions, siblings, self._picture_scores(listings))
-        return [self._evidence(key, stated, seen) for key, stated in sorted(parts.items())]
+                for value in known or ([""] if unstated else []):
+                    stated = _Stated(i, listing, value, known, mentions[i], siblings[i], scores[i])
+                    parts[(listing.category, name)].append(stated)
+        return [self._evidence(key, stated) for key, stated in sorted(parts.items())]
 
-    def _evidence(self, key: tuple[str, str], members: Sequence[_Stated], seen: _Seen) -> AttributeEvidence:
+    def _evidence(self, key: tuple[str, str], members: Sequence[_Stated]) -> AttributeEvidence:
         """Everything about one attribute of one category, of some listings of the batch."""
         category, name = key
-        rows = [member.row for member in members]
         values = self._pictures.judged(category)[name]
         place = {value: k for k, value in enumerate(values)}
-        features = np.zeros((len(rows), len(values), len(FEATURES)))
+        features = np.zeros((len(members), len(values), len(FEATURES)))
         usual = self._usual(category, name, values, members)
         features[:, :, 2] = np.log(usual)
-        for at, i in enumerate(rows):
-            features[at, :, 0], features[at, :, 1] = seen.pictures[i][name]
-            for fact, named in seen.mentions[i].items():
-                if fact[0] == name and fact[1] in place:
-                    features[at, place[fact[1]], 3:5] = 1.0, float(named)
-            for fact, count in seen.siblings[i].items():
-                if fact[0] == name and fact[1] in place:
-                    features[at, place[fact[1]], 5] = min(count, MOST_SIBLINGS)
+        for at, member in enumerate(members):
+            features[at, :, 0], features[at, :, 1] = member.scores[name]
+            for (attribute, value), named in member.mentions.items():
+                if attribute == name and value in place:
+                    features[at, place[value], 3:5] = 1.0, float(named)
+            for (attribute, value), count in member.siblings.items():
+                if attribute == name and value in place:
+                    features[at, place[value], 5] = min(count, MOST_SIBLINGS)
         features[:, :, self._silent] = 0.0
         stated = np.array([place.get(m.value, -1) for m in members], np.int64)
         held = np.array([[v in m.known and v != m.value for v in values] for m in members], np.bool_)
         plausible = usual > 0.25 / len(values)
-        return AttributeEvidence(
-            name, values, np.array(rows, np.int64), stated, features, plausible & ~held, held
-        )
+        rows = np.array([member.row for member in members], np.int64)
+        return AttributeEvidence(name, values, rows, stated, features, plausible & ~held, held)
 
     def _picture_scores(self, listings: Sequence[SellerListing]) -> list[dict[str, tuple[Floats, Floats]]]:
         """Per listing and attribute the scores of its values by prompt and by example pictures."""
@@ -189,15 +178,11 @@ class EvidenceReader:
     def _usual(self, category: str, name: str, values: Sequence[str], members: Sequence[_Stated]) -> Floats:
         """How often train listings of each member's type state each value, without the member itself."""
         counts = self._pictures.counts(category)
-        out = np.empty((len(members), len(values)))
-        rows: dict[str, Floats] = {}
+        kinds = {member.listing.product_type for member in members}
+        rows = {kind: [float(counts[(kind, name, v)]) for v in values] for kind in kinds}
+        out = np.array([rows[member.listing.product_type] for member in members])
         for at, member in enumerate(members):
-            kind = member.listing.product_type
-            if kind not in rows:
-                rows[kind] = np.array([float(counts[(kind, name, v)]) for v in values])
-            out[at] = rows[kind]
             if member.listing.split == "train" and member.value in values:
                 out[at, values.index(member.value)] -= 1
         out += 0.5
-        normalised: Floats = out / out.sum(axis=1, keepdims=True)
-        return normalised
+        return np.asarray(out / out.sum(axis=1, keepdims=True))

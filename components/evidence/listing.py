@@ -37,17 +37,10 @@ class SellerListing:
 
 def seller_listing(row: Mapping[str, Any], vector: Vector | None = None) -> SellerListing:
     """A listing from a catalogue row; a text that is missing is empty."""
-    text = {name: str(row[name] or "") for name in TEXT_COLUMNS if name != "attributes"}
-    stated = of_pairs(pair for pair in row["attributes"] or () if pair["value"])
+    text: dict[str, Any] = {name: str(row[name] or "") for name in TEXT_COLUMNS if name != "attributes"}
     return SellerListing(
-        product_id=text["product_id"],
-        split=text["split"],
-        title=text["title"],
-        description=text["description"],
-        category=text["category"],
-        product_type=text["product_type"],
-        attributes=stated,
-        group_id=text["group_id"],
+        **text,
+        attributes=of_pairs(pair for pair in row["attributes"] or () if pair["value"]),
         vector=NO_VECTOR if vector is None else vector,
         image=(row.get("image") or {}).get("bytes") or b"",
     )

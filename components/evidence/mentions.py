@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from components.catalog.format.attributes import each
@@ -29,47 +29,37 @@ class Mention:
     facts: tuple[Fact, ...]
 
 
-@dataclass
 class Lexicon:
     """The values that one product type can take, ready to be found in texts.
 
     Args:
-        values: attribute to its values. product_type: its name.
+        product_type: its name. values: attribute to its values.
     """
 
-    product_type: str
-    values: Mapping[str, Sequence[str]]
-    type_words: tuple[str, ...] = field(init=False)
-    free_words: frozenset[str] = field(init=False)
-    implied: frozenset[Fact] = field(init=False)  # facts that the type itself says: casual, of casual shoes
-    name_stems: frozenset[str] = field(init=False)
-    _phrases: dict[str, list[tuple[tuple[str, ...], list[Fact]]]] = field(init=False)
-    _names: dict[str, frozenset[str]] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.type_words = tuple(words(self.product_type))
+    def __init__(self, product_type: str, values: Mapping[str, Sequence[str]]) -> None:
+        self.product_type, self.values = product_type, values
+        self.type_words = tuple(words(product_type))
         self.free_words = frozenset(self.type_words)
-        self._names = {name: frozenset(map(stem, words(name.replace("_", " ")))) for name in self.values}
+        self._names = {name: frozenset(map(stem, words(name.replace("_", " ")))) for name in values}
         self.name_stems = frozenset().union(*self._names.values())
         facts: dict[tuple[str, ...], list[Fact]] = {}
-        for name, values in self.values.items():
-            for value in values:
+        for name, several in values.items():
+            for value in several:
                 if phrase := tuple(words(value)):
                     facts.setdefault(phrase, []).append((name, value))
         own = set(map(stem, self.type_words))
+        # facts that the type itself says: casual, of casual shoes
         self.implied = frozenset(
             f for p, named in facts.items() if own.issuperset(map(stem, p)) for f in named
         )
-        self._phrases = {}
+        self._phrases: dict[str, list[tuple[tuple[str, ...], list[Fact]]]] = {}
         for phrase in sorted(facts, key=lambda p: (-len(p), p)):
             self._phrases.setdefault(phrase[0], []).append((phrase, facts[phrase]))
 
     def mentions(self, tokens: Sequence[str]) -> list[Mention]:
         """As :meth:`find`, with the facts that a value of several attributes most likely states."""
-        return [
-            Mention(m.start, m.end, self._likeliest(tokens, m.start, m.end, m.facts))
-            for m in self.find(tokens, self.type_words)
-        ]
+        found = self.find(tokens, self.type_words)
+        return [replace(m, facts=self._likeliest(tokens, m)) for m in found]
 
     def find(self, tokens: Sequence[str], type_words: tuple[str, ...]) -> list[Mention]:
         """Values named in ``tokens`` and not denied, longest phrase first at each place, none overlapping.
@@ -84,27 +74,24 @@ class Lexicon:
                 continue
             for phrase, facts in self._phrases.get(tokens[at], ()):
                 end = at + len(phrase)
-                if tuple(tokens[at:end]) == phrase and denied(tokens, at, end):
-                    at = end  # nor is a part of it said: "faux patent leather" is no leather
-                    break
                 if tuple(tokens[at:end]) == phrase:
-                    found.append(Mention(at, end, tuple(facts)))
+                    # nor is a part of a denied one said: "faux patent leather" is no leather
+                    if not denied(tokens, at, end):
+                        found.append(Mention(at, end, tuple(facts)))
                     at = end
                     break
             else:
                 at += 1
         return found
 
-    def _likeliest(
-        self, tokens: Sequence[str], start: int, end: int, facts: Sequence[Fact]
-    ) -> tuple[Fact, ...]:
+    def _likeliest(self, tokens: Sequence[str], found: Mention) -> tuple[Fact, ...]:
         """The facts a value may state: attributes whose name stands nearest; plain names before others."""
-        if len(facts) == 1:
-            return tuple(facts)
-        scores = {fact: self._nearness(tokens, start, end, fact[0]) for fact in facts}
+        if len(found.facts) == 1:
+            return found.facts
+        scores = {fact: self._nearness(tokens, found, fact[0]) for fact in found.facts}
         best = max(scores.values())
         # a name right beside the value leaves no doubt; one a word further may belong to the next phrase
-        left = [f for f in facts if scores[f] == best] if best >= ADJACENT else facts
+        left = [f for f in found.facts if scores[f] == best] if best >= ADJACENT else found.facts
         return tuple(sorted(left, key=lambda fact: (len(self._names[fact[0]]), -scores[fact])))
 
     def named(self, tokens: Sequence[str], mention: Mention, name: str) -> bool:
@@ -112,10 +99,10 @@ class Lexicon:
         beside = tokens[max(0, mention.start - NEAR) : mention.end + NEAR]
         return any(stem(token) in self._names[name] for token in beside)
 
-    def _nearness(self, tokens: Sequence[str], start: int, end: int, name: str) -> int:
+    def _nearness(self, tokens: Sequence[str], found: Mention, name: str) -> int:
         score = 0
         for distance, weight in NEARNESS.items():
-            at = end - 1 + distance if distance > 0 else start + distance
+            at = found.end - 1 + distance if distance > 0 else found.start + distance
             if 0 <= at < len(tokens) and stem(tokens[at]) in self._names[name]:
                 score += weight
         return score

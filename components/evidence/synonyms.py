@@ -12,14 +12,14 @@ from components.catalog.format.attributes import facts
 from components.catalog.format.schema import CatalogSchema
 from components.evidence.listing import SellerListing
 from components.evidence.params import WordParams
-from components.evidence.words import cores
+from components.evidence.words import cores, schema_words
 
 
 class Synonyms:
     """Counts which values are stated where a word stands in the title; ``finish`` decides."""
 
     def __init__(self, params: WordParams, schema: CatalogSchema) -> None:
-        self._params, self._schema = params, schema
+        self._params = params
         self._stated: dict[str, frozenset[str]] = {
             name: frozenset(n for n, a in category.attributes.items() if a.values)
             for name, category in schema.categories.items()
@@ -28,11 +28,7 @@ class Synonyms:
         self._words: defaultdict[str, Counter[str]] = defaultdict(Counter)  # word -> types of its titles
         self._values: Counter[tuple[str, str, str]] = Counter()  # (type, attribute, value) -> listings
         self._stating: Counter[tuple[str, str]] = Counter()  # (type, attribute) -> listings
-        self._own: set[str] = set()  # words of the schema mean what they say
-        for category in schema.categories.values():
-            self._own.update(w for n in category.product_types for w in cores(n))
-            self._own.update(w for n in category.attributes for w in cores(n.replace("_", " ")))
-            self._own.update(w for a in category.attributes.values() for v in a.values for w in cores(v))
+        self._own = frozenset(schema_words(schema))  # words of the schema mean what they say
         self.meanings: dict[str, tuple[str, str]] = {}  # word -> (attribute, value)
 
     def add(self, listing: SellerListing) -> None:

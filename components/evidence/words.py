@@ -22,9 +22,8 @@ _CORE = re.compile(r"^(\W*)(.*?)(\W*)$", re.DOTALL)
 @lru_cache(maxsize=65_536)
 def affixes(token: str) -> tuple[str, str, str]:
     """What stands before, in, and after the word of a token: ``"(Red,"`` is ``("(", "Red", ",")``."""
-    found = _CORE.match(token)
-    assert found is not None  # the pattern matches every text
-    return found.group(1), found.group(2), found.group(3)
+    ((before, word, after),) = _CORE.findall(token)  # the pattern matches every text
+    return before, word, after
 
 
 @lru_cache(maxsize=65_536)
@@ -48,18 +47,20 @@ def stem(word: str) -> str:
     return word[:-1] if len(word) > 3 and word.endswith("s") else word
 
 
-def _same_noun(a: str, b: str) -> bool:
-    """One of them is the other's plural: no slip, however a catalogue names its types."""
-    short, long = sorted((a, b), key=len)
-    return a == b or (short + "s" == long and not short.endswith("s"))  # "glasss" is no plural
+def most_common(counts: Counter[str], most: int | None = None) -> Counter[str]:
+    """The most frequent ones in this order, equally frequent ones by their letters."""
+    return Counter(dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:most]))
 
 
 def _slip(word: str, meant: str) -> bool:
     """Whether ``word`` can be a slip of ``meant``: slips spare the first letter, other words do not.
 
-    "rocks" is no slip of "socks" (Yannakoudakis and Fawthrop 1983 find 1.4% of errors there).
+    "rocks" is no slip of "socks" (Yannakoudakis and Fawthrop 1983 find 1.4% of errors there). Nor is a
+    plural, however a catalogue names its types.
     """
-    return word[0] == meant[0] and not _same_noun(word, meant)
+    short, long = sorted((word, meant), key=len)
+    plural = short + "s" == long and not short.endswith("s")  # "glasss" is no plural
+    return word[0] == meant[0] and word != meant and not plural
 
 
 def cased_like(word: str, model: str) -> str:
@@ -81,7 +82,7 @@ class Words:
         self._cases: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._in_titles: defaultdict[str, Counter[str]] = defaultdict(Counter)  # type -> word -> titles
         self._titles: Counter[str] = Counter()
-        self.of_schema = frozenset(_schema_words(schema))
+        self.of_schema = frozenset(schema_words(schema))
         self._known: list[str] = []  # what a misspelling can mean, the commonest first
 
     def add(self, title: str, description: str, product_type: str) -> None:
@@ -100,8 +101,7 @@ class Words:
 
     def _forget(self) -> None:
         """Drop all but the most frequent words, so that memory has a bound."""
-        kept = sorted(self.counts.items(), key=lambda item: (-item[1], item[0]))[: self._params.most_words]
-        self.counts = Counter(dict(kept))
+        self.counts = most_common(self.counts, self._params.most_words)
         for rare in [w for w in self._cases if w not in self.counts]:
             del self._cases[rare]
         for words in self._in_titles.values():
@@ -127,11 +127,11 @@ class Words:
     def usual_case(self, word: str) -> str:
         """How a word is mostly written within a title, capitals-only aside where another way exists."""
         seen = self._cases.get(word, Counter())
-        ways = sorted(seen.items(), key=lambda item: (-item[1], item[0]))
-        shouted = [w for w, _ in ways if len(w) > 1 and w.isupper()]
-        calm = [(w, n) for w, n in ways if w not in shouted]
-        if calm and calm[0][1] * 2 >= seen[shouted[0]] if shouted else calm:
-            return calm[0][0]
+        ways = list(most_common(seen))
+        shouted = [w for w in ways if len(w) > 1 and w.isupper()]
+        calm = [w for w in ways if w not in shouted]
+        if calm and (not shouted or seen[calm[0]] * 2 >= seen[shouted[0]]):
+            return calm[0]
         return shouted[0] if shouted else ""
 
     @lru_cache(maxsize=65_536)  # noqa: B019 - lives as long as the one stage that uses it
@@ -187,15 +187,13 @@ class Words:
         return [known[at] for at in places]
 
 
-def _schema_words(schema: CatalogSchema) -> Iterable[str]:
-    """Every word that the schema itself uses."""
+def schema_words(schema: CatalogSchema) -> Iterable[str]:
+    """Every word that the schema itself uses, for comparing."""
     for category in schema.categories.values():
-        for name in category.product_types:
-            yield from cores(name)
-        for name, attribute in category.attributes.items():
-            yield from cores(name.replace("_", " "))
-            for value in attribute.values:
-                yield from cores(value)
+        names = (name.replace("_", " ") for name in category.attributes)
+        values = (value for attribute in category.attributes.values() for value in attribute.values)
+        for text in (*category.product_types, *names, *values):
+            yield from cores(text)
 
 
 def phrases(tokens: Sequence[str], longest: int) -> Iterable[tuple[int, tuple[str, ...]]]:

@@ -12,6 +12,8 @@ import math
 import os
 import random
 from collections import Counter
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
@@ -110,21 +112,17 @@ class EndpointModel:
             )
         if status not in RETRIED:
             raise ReplyError(f"refused with status {status}")
-        self._obey(wait)
-        return self._count(f"status_{status}")
-
-    def _count(self, cause: str, detail: str = "") -> str:
-        self.counts[cause] = self.counts.get(cause, 0) + 1
-        return f"{cause.replace('_', ' ')} {detail}".strip()
-
-    def _obey(self, header: str) -> None:
-        seconds = retry_after(header)
-        if seconds > self._params.backoff_max_s:
+        if (seconds := retry_after(wait)) > self._params.backoff_max_s:
             raise EndpointError(
                 f"The endpoint of ${self._params.url_env} asks to wait {seconds:.0f} s, longer than "
                 "llm.endpoint.backoff_max_s; every answer so far is cached. Run again later."
             )
         self._not_before = max(self._not_before, asyncio.get_running_loop().time() + seconds)
+        return self._count(f"status_{status}")
+
+    def _count(self, cause: str, detail: str = "") -> str:
+        self.counts[cause] = self.counts.get(cause, 0) + 1
+        return f"{cause.replace('_', ' ')} {detail}".strip()
 
     def _body(self, request: Request) -> dict[str, Any]:
         body: dict[str, Any] = {
@@ -198,16 +196,12 @@ def retry_after(header: str) -> float:
     """Seconds that a ``Retry-After`` header asks for (RFC 9110 §10.2.3); 0 when it is absent or unusable."""
     try:
         seconds = float(header)
-        return max(0.0, seconds) if math.isfinite(seconds) else 0.0
     except ValueError:
-        pass
-    from datetime import UTC, datetime
-    from email.utils import parsedate_to_datetime
-
-    try:
-        return max(0.0, (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):
-        return 0.0
+        try:
+            seconds = (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds()
+        except (ValueError, TypeError):
+            return 0.0
+    return max(0.0, seconds) if math.isfinite(seconds) else 0.0
 
 
 def read_reply(response: httpx.Response) -> Reply | None:

@@ -6,16 +6,18 @@ import asyncio
 import json
 import re
 import time
+import zlib
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from components.llm.chat import ChatModel, Message, Reply, Request, Usage
+from diskcache import Cache, JSONDisk
+
+from components.llm.chat import ChatModel, Message, Reply, Request, Usage, counted_tokens
 from components.llm.errors import BudgetSpentError, EndpointError, ReplyError, TooManyFailuresError
 from components.llm.params import Budget, LLMParams
-from components.llm.response_cache import ResponseCache
 from components.stage.record import Exchange
 
 T = TypeVar("T")
@@ -156,6 +158,44 @@ class Spending:
             self.count(usage)
 
 
+class ResponseCache:
+    """Replies by request key, as JSON in a folder; a kill loses at most those that have not arrived yet.
+
+    Deleting the folder costs money and time, and changes no result as long as the model repeats its answers.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        # JSON, because diskcache's default form would run code that somebody has put into the folder
+        self._cache = Cache(folder, disk=JSONDisk, eviction_policy="none", size_limit=2**62)
+
+    def get(self, key: bytes) -> Reply | None:
+        """The cached reply, if there is one; an entry that cannot be used is dropped, and asked for again."""
+        try:
+            kept = self._cache.get(key.hex())
+            return None if kept is None else _reply(kept)
+        except (ValueError, TypeError, KeyError, RecursionError, zlib.error, ReplyError):
+            self._cache.delete(key.hex())
+            return None
+
+    def put(self, key: bytes, reply: Reply) -> None:
+        """Cache a reply; it is on disk when this returns."""
+        tokens = (reply.usage.prompt_tokens, reply.usage.completion_tokens)
+        self._cache.set(key.hex(), {"text": reply.text, "cut": reply.cut, "tokens": tokens})
+
+    def close(self) -> None:
+        """Close the files."""
+        self._cache.close()
+
+
+def _reply(kept: dict[str, Any]) -> Reply:
+    """The reply in a cached entry; anything may stand in a folder that other versions have written to."""
+    text, cut, (prompt, completion) = kept["text"], kept["cut"], kept["tokens"]
+    if not isinstance(cut, bool):
+        raise TypeError("'cut' is true or false")
+    str.encode(text)  # of a text only; fails for half a character, which no file of a stage can hold
+    return Reply(text, cut, Usage(counted_tokens("prompt", prompt), counted_tokens("completion", completion)))
+
+
 class ChatSession:
     """One stage's conversation with one model; close it when done.
 
@@ -185,9 +225,10 @@ class ChatSession:
         Raises:
             BudgetSpentError, EndpointError: nothing more can be asked in this session.
         """
-        check, turns, problem, usage = self._check(schema), messages, "", Usage()
-        for attempt in range(self.params.reasks + 1):
-            request = self._request(task, turns, schema, attempt)
+        params, check, turns, problem, usage = self.params, self._check(schema), messages, "", Usage()
+        for attempt in range(params.reasks + 1):
+            seed = params.seed + attempt
+            request = Request(task, turns, schema, params.temperature, params.max_tokens, seed)
             try:
                 reply = await self._reply(request)
             except ReplyError as error:
@@ -199,7 +240,7 @@ class ChatSession:
                 return Answer(value, "", attempt + 1, usage)
             self.counts["cut" if reply.cut else "malformed"] += 1
             turns = (*messages, *_again(reply, problem))
-        reason = f"no usable answer in {self.params.reasks + 1} attempts: {problem}"
+        reason = f"no usable answer in {params.reasks + 1} attempts: {problem}"
         return Answer(None, reason, attempt + 1, usage)
 
     def figures(self) -> dict[str, float]:
@@ -219,12 +260,6 @@ class ChatSession:
         if known is None or known[0] is not schema:
             known = self._checks[id(schema)] = (schema, SchemaCheck(schema))
         return known[1]
-
-    def _request(
-        self, task: str, messages: tuple[Message, ...], schema: Mapping[str, Any], attempt: int
-    ) -> Request:
-        params = self.params
-        return Request(task, messages, schema, params.temperature, params.max_tokens, params.seed + attempt)
 
     async def _reply(self, request: Request) -> Reply:
         if self._cache is None:

@@ -8,8 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from components.catalog.format.params import ImageLimits
-from components.opal.describe.describe import Described
-from components.opal.describe.page import PageNotes, describe_page
+from components.opal.describe.describe import Described, describe_page
 from components.opal.model.certainty.abstain import StatedAnswer
 from components.opal.model.listing_text import Listing
 from components.opal.model.writing.generate import Generated
@@ -28,7 +27,7 @@ def test_failures_come_first_and_doubtful_values_are_marked(tmp_path: Path) -> N
     nothing = Described("a.png", "kitchen", StatedAnswer(Generated("", Listing("Mug")), {}, unlike=True))
     bad = Described("b.png", "kitchen", None, "b.png: the photo is broken.")
     photos = [tmp_path / name for name in ("a.png", "b.png", "a.png")]
-    page = describe_page([good, bad, nothing], photos, LIMITS, PageNotes(0.4, "At most 20% are wrong."))
+    page = describe_page([good, bad, nothing], photos, LIMITS, 0.4, "At most 20% are wrong.")
     assert_structured(page)
     assert "3 photos, described as kitchen. 1 without a listing, shown first." in page
     assert "At most 20% are wrong." in page and "unlike every training picture" in page

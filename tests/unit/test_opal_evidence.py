@@ -15,7 +15,7 @@ from components.evidence.calibration import calibrate
 from components.evidence.features import FEATURES, AttributeEvidence
 from components.evidence.listing import SellerListing
 from components.evidence.mentions import Mentions
-from components.evidence.sibling_values import SiblingValues
+from components.evidence.observed import SiblingValues
 from components.evidence.synonyms import Synonyms
 from components.evidence.words import Words
 from components.opal.refine.params import SupportParams

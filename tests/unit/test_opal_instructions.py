@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from components.catalog.format.schema import CatalogSchema, listing_json_schema
 from components.evidence.listing import SellerListing
 from components.opal.model.listing_text import Listing
-from components.opal.refine.entailment import EntailedReply, entailed
-from components.opal.refine.instructions import Instruction, InstructionWriter
+from components.opal.refine.instructions import EntailedReply, Instruction, InstructionWriter, entailed
 from components.opal.refine.params import InstructionParams
 
 GRAINS = ("listing", "attribute", "attributes", "title", "visible", "not_visible")

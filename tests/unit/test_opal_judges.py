@@ -20,7 +20,7 @@ from components.opal.refine.decisions import Decision, applied, refine
 from components.opal.refine.judges.printed_text import PrintedTextJudge
 from components.opal.refine.judges.schema import SchemaJudge, recognised
 from components.opal.refine.judges.title import TitleJudge
-from components.opal.refine.known_values import KnownValues
+from components.opal.refine.observed import KnownValues
 from components.opal.refine.params import TitleParams
 from components.shop.assortment import TYPES
 

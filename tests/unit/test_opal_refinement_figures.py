@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from components.catalog.format.records import Noise, Truth
+from components.opal.evaluate.listings.measures import rouge_l
 from components.opal.evaluate.refinement.figures import (
     Case,
     judged_titles,
@@ -13,7 +14,6 @@ from components.opal.evaluate.refinement.figures import (
     macro_f1,
     pair_f1,
     product_figures,
-    rouge_l,
     untold,
 )
 from components.opal.model.listing_text import Listing

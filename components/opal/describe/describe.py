@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from components.catalog.format.images import decode_image
 from components.catalog.format.params import ImageLimits
 from components.catalog.format.schema import CatalogSchema
 from components.opal.describe.photos import PhotoReader, read_photo
@@ -22,8 +23,13 @@ from components.opal.model.language.files import load_listing_model, read_note
 from components.opal.model.params import DescribeParams
 from components.opal.model.printed.reader import PrintedTextReader, open_reader
 from components.opal.model.writing.generate import Decoding, Generated, ListingGenerator
+from components.stage.files.pages import render_page
 from components.stage.files.printable import printable
+from components.stage.files.thumbnails import thumbnail
 from components.stage.paths import Paths
+
+PICTURE_PX, QUALITY = 256, 80  # on the page
+TEMPLATE = Path(__file__).with_name("page.jinja")
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,11 @@ def _rounded(chances: Mapping[str, float]) -> dict[str, float]:
     return {name: round(chance, 4) for name, chance in chances.items()}
 
 
+def limits_of(params: DescribeParams) -> ImageLimits:
+    """What a photo may cost."""
+    return ImageLimits(**params.model_dump(include={"max_bytes", "max_pixels", "min_side_px"}))
+
+
 def describe(
     photos: Sequence[Path], category: str, model: Path, schema: CatalogSchema, params: DescribeParams
 ) -> list[Described]:
@@ -75,12 +86,9 @@ def describe(
         known = ", ".join(sorted(schema.categories))
         raise ListingConfigurationError(f"There is no category {category[:80]!r}; known: {known[:400]}.")
     loaded, note, certainty = load_listing_model(model), read_note(model), read_certainty(model)
-    limits = ImageLimits(
-        max_bytes=params.max_bytes, max_pixels=params.max_pixels, min_side_px=params.min_side_px
-    )
     decoding = Decoding(params.batch_size, note["max_new_tokens"], note["precision"])
     speaker = Speaker(ListingGenerator(loaded, note, schema, decoding), certainty, params)
-    shown = PhotoReader(model, speaker.generator, limits, params.threads)
+    shown = PhotoReader(model, speaker.generator, limits_of(params), params.threads)
     out: list[Described] = []
     with open_reader(params.printed_text, Paths().cache, params.threads) as reader:
         for start in range(0, len(photos), params.batch_size):
@@ -133,18 +141,50 @@ def _describe_batch(
             data[photo] = read_photo(photo, shown.limits)
         except PhotoError as error:
             problems[photo] = printable(str(error))  # its name may be no UTF-8
-    printed = [reader.words(each) for each in data.values()] if reader else []
-    said, boxes = list[StatedAnswer](), list[list[float] | None]()
+    found = {}
     if data:
+        printed = [reader.words(each) if reader else None for each in data.values()]
         pixels, boxes = shown.read(list(data.values()), [category] * len(data))
-        said = speaker(pixels, category, [frozenset(words) for words in printed])
-    written, read = dict(zip(data, said, strict=True)), dict(zip(data, boxes, strict=True))
-    words = dict(zip(data, printed, strict=False))
+        said = speaker(pixels, category, [frozenset(words) for words in printed if words is not None])
+        for photo, stated, box, words in zip(data, said, boxes, printed, strict=True):
+            found[photo] = Described(printable(photo.name), category, stated, printed=words, box=box)
     return [
-        Described(printable(photo.name), category, None, problems[photo])
-        if photo in problems
-        else Described(
-            printable(photo.name), category, written[photo], printed=words.get(photo), box=read[photo]
-        )
+        found.get(photo) or Described(printable(photo.name), category, None, problems[photo])
         for photo in photos
     ]
+
+
+def _card(described: Described, path: Path, limits: ImageLimits) -> dict[str, object]:
+    """One photo with its listing, or with the reason why it has none."""
+    if described.stated is None or described.generated is None:
+        return {"photo": described.photo, "listing": None, "error": described.row()["error"]}
+    return {
+        "photo": described.photo,
+        "listing": described.generated.listing,
+        "confidence": described.generated.confidence,
+        "left_out": described.stated.left_out,
+        "unlike": described.stated.unlike,
+        "box": described.box,
+        "picture": thumbnail(
+            decode_image(path.read_bytes(), limits, target_px=PICTURE_PX), PICTURE_PX, QUALITY
+        ),
+    }
+
+
+def describe_page(
+    described: Sequence[Described], photos: Sequence[Path], limits: ImageLimits, low: float, point: str
+) -> str:
+    """The page as HTML; photos without a listing come first.
+
+    Args:
+        low: confidence below which a value is marked. point: a sentence on what is stated.
+    """
+    cards = [_card(each, path, limits) for each, path in zip(described, photos, strict=True)]
+    return render_page(
+        TEMPLATE,
+        cards=sorted(cards, key=lambda card: card["listing"] is not None),
+        categories=list(dict.fromkeys(each.category for each in described)),
+        without=sum(card["listing"] is None for card in cards),
+        low=low,
+        point=point,
+    )

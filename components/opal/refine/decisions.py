@@ -42,9 +42,9 @@ class Decision:
     support: float | None = None
 
 
-def kept(field: Literal["attributes", "title"], name: str, value: str, judge: str, reason: str) -> Decision:
-    """A decision that changes nothing."""
-    return Decision(field, name, value, "keep", value, judge, reason)
+def kept(name: str, value: str, judge: str, reason: str, support: float | None = None) -> Decision:
+    """A decision about an attribute value that changes nothing."""
+    return Decision("attributes", name, value, "keep", value, judge, reason, support)
 
 
 Key = tuple[str, str, str]  # of a decision: field, name, and the seller's value of an attribute
@@ -122,8 +122,5 @@ def refine(listings: Sequence[SellerListing], judges: Sequence[Judge]) -> list[R
 
 def decision_table(refined: Sequence[Refined]) -> pa.Table:
     """The decisions of some listings as rows of ``DECISIONS``."""
-    rows = [(r.listing.product_id, d) for r in refined for d in r.decisions]
-    columns: dict[str, list[object]] = {"product_id": [product_id for product_id, _ in rows]}
-    for name in DECISIONS.names[1:]:
-        columns[name] = [getattr(d, name) for _, d in rows]
-    return pa.table(columns, schema=DECISIONS)
+    rows = [{"product_id": r.listing.product_id, **vars(d)} for r in refined for d in r.decisions]
+    return pa.Table.from_pylist(rows, schema=DECISIONS)

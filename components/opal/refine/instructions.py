@@ -7,20 +7,23 @@ from the record; every answer is checked to be entailed before it is kept. Our c
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
+from components.catalog.format.attributes import Value, each
 from components.catalog.format.schema import CatalogSchema, Category
 from components.evidence.listing import SellerListing
-from components.opal.model.listing_text import Listing, answer_text, compact_json, value_text
-from components.opal.refine.entailment import NOT_VISIBLE, EntailedReply, entailed
+from components.opal.model.listing_text import PARTS, Listing, answer_text, as_text, compact_json, value_text
 from components.opal.refine.params import InstructionParams
 
 INSTRUCTIONS = pa.schema([(n, pa.string()) for n in ("product_id", "split", "grain", "prompt", "answer")])
+NOT_VISIBLE = "not visible"
 # Each question in a few wordings, so that a model learns what is asked and not a phrase.
 WORDINGS: Mapping[str, tuple[str, ...]] = {
     "listing": (
@@ -62,58 +65,49 @@ class _Record:
     random: np.random.Generator
     most: int
 
+    def draw(self, names: Sequence[str], count: int) -> tuple[str, ...]:
+        """Some of the names, in their order."""
+        return tuple(names[int(i)] for i in sorted(self.random.permutation(len(names))[:count]))
 
-def _draw(record: _Record, names: Sequence[str], count: int) -> tuple[str, ...]:
-    return tuple(names[int(i)] for i in sorted(record.random.permutation(len(names))[:count]))
-
-
-def _listing(record: _Record) -> tuple[str, tuple[str, ...]] | None:
-    if not record.listing.title:
-        return None
-    return answer_text(_whole(record.listing), record.category), ()
-
-
-def _whole(listing: SellerListing) -> Listing:
-    return Listing(listing.title, listing.attributes, listing.product_type)
+    @property
+    def whole(self) -> Listing:
+        """The listing as a model would write it."""
+        return Listing(self.listing.title, self.listing.attributes, self.listing.product_type)
 
 
-def _attribute(record: _Record) -> tuple[str, tuple[str, ...]] | None:
-    asked = _draw(record, record.visible, 1)
-    return (
-        (value_text(record.category, asked[0], record.listing.attributes[asked[0]]), asked) if asked else None
-    )
+class EntailedReply(NamedTuple):
+    """The answer to a question of one grain; ``asked`` are the attributes that the question names.
+
+    It is compact JSON for every grain but ``attribute``, ``title`` and ``not_visible``, which are text.
+    """
+
+    grain: str
+    answer: str
+    asked: tuple[str, ...] = ()
 
 
-def _attributes(record: _Record) -> tuple[str, tuple[str, ...]] | None:
-    if len(record.visible) < 2:
-        return None
-    most = min(record.most, len(record.visible))
-    asked = _draw(record, record.visible, int(record.random.integers(2, most + 1)))
-    chosen = Listing("", {name: record.listing.attributes[name] for name in asked})
-    return answer_text(chosen, record.category).removeprefix('{"attributes":')[:-1], asked
-
-
-def _title(record: _Record) -> tuple[str, tuple[str, ...]] | None:
-    return (record.listing.title, ()) if record.listing.title else None
-
-
-def _visible(record: _Record) -> tuple[str, tuple[str, ...]] | None:
-    return (compact_json(list(record.visible)), ()) if record.visible else None
-
-
-def _not_visible(record: _Record) -> tuple[str, tuple[str, ...]] | None:
-    asked = _draw(record, record.hidden, 1)
-    return (NOT_VISIBLE, asked) if asked else None
-
-
-GRAINS: Mapping[str, Callable[[_Record], tuple[str, tuple[str, ...]] | None]] = {
-    "listing": _listing,
-    "attribute": _attribute,
-    "attributes": _attributes,
-    "title": _title,
-    "visible": _visible,
-    "not_visible": _not_visible,
-}
+def _reply(record: _Record, grain: str) -> EntailedReply | None:
+    """The answer to a question of a grain; None where the record cannot answer it."""
+    listing, category = record.listing, record.category
+    match grain:
+        case "listing" if listing.title:
+            return EntailedReply(grain, answer_text(record.whole, category))
+        case "title" if listing.title:
+            return EntailedReply(grain, listing.title)
+        case "visible" if record.visible:
+            return EntailedReply(grain, compact_json(list(record.visible)))
+        case "not_visible" if asked := record.draw(record.hidden, 1):
+            return EntailedReply(grain, NOT_VISIBLE, asked)
+        case "attribute" if asked := record.draw(record.visible, 1):
+            text = value_text(category, asked[0], listing.attributes[asked[0]])
+            return EntailedReply(grain, text, asked)
+        case "attributes" if len(record.visible) > 1:
+            most = min(record.most, len(record.visible))
+            asked = record.draw(record.visible, int(record.random.integers(2, most + 1)))
+            chosen = Listing("", {name: listing.attributes[name] for name in asked})
+            text = answer_text(chosen, category).removeprefix('{"attributes":')[:-1]
+            return EntailedReply(grain, text, asked)
+    return None
 
 
 class InstructionWriter:
@@ -146,24 +140,89 @@ class InstructionWriter:
 
     def _sample(self, record: _Record, grain: str) -> Instruction | None:
         """One question of a grain with its answer; None where the record cannot answer it."""
-        found = GRAINS[grain](record)
-        if found is None:
+        reply, listing = _reply(record, grain), record.listing
+        if reply is None:
             return None
-        answer, asked = found
-        listing = record.listing
-        if not entailed(EntailedReply(grain, answer, asked), _whole(listing), self._visible, record.category):
+        if not entailed(reply, record.whole, self._visible, record.category):
             self.refused[grain] += 1
             return None
         wording = WORDINGS[grain][int(record.random.integers(len(WORDINGS[grain])))]
-        said = ", ".join(name.replace("_", " ") for name in asked)
+        said = ", ".join(name.replace("_", " ") for name in reply.asked)
         # Names are put in by replacing, not formatting: a schema's name may hold braces.
         prompt = wording.replace("{names}", said).replace("{category}", listing.category)
-        return Instruction(
-            listing.product_id, listing.split, grain, prompt[:1].upper() + prompt[1:], answer, asked
-        )
+        prompt = prompt[:1].upper() + prompt[1:]
+        return Instruction(listing.product_id, listing.split, grain, prompt, reply.answer, reply.asked)
 
 
 def instruction_table(samples: Sequence[Instruction]) -> pa.Table:
     """Samples as rows of ``INSTRUCTIONS``."""
-    columns = {name: [getattr(s, name) for s in samples] for name in INSTRUCTIONS.names}
-    return pa.table(columns, schema=INSTRUCTIONS)
+    return pa.Table.from_pylist([vars(s) for s in samples], schema=INSTRUCTIONS)
+
+
+def _states(attributes: object, record: Mapping[str, Value], category: Category | None) -> bool:
+    """Whether every pair of a JSON object is a pair of the record and of the category's schema."""
+    if not isinstance(attributes, dict):
+        return False
+    known = category.attributes if category else {}
+    return all(
+        name in known and _is(record.get(name), value, known[name].multiple)
+        for name, value in attributes.items()
+    )
+
+
+def _is(stated: Value | None, said: object, multiple: bool) -> bool:
+    """Whether an answer's value, or its list of an attribute that may hold several, is the record's."""
+    held = said if multiple and isinstance(said, list) else [said]
+    if any(isinstance(part, dict | list | bool) for part in held) or len(held) != len(each(stated)):
+        return False
+    return all(any(_same(text, part) for part in held) for text in each(stated))
+
+
+def _same(stated: str, said: object) -> bool:
+    """Whether an answer's value is the record's."""
+    if said is None:
+        return False
+    text = as_text(said)
+    if isinstance(said, str):
+        return text == stated
+    try:  # a number may be written in other digits than the record's: 500 and 500.0
+        return float(text) == float(stated)
+    except ValueError:
+        return False
+
+
+def entailed(
+    reply: EntailedReply, record: Listing, visible: Collection[str], category: Category | None
+) -> bool:
+    """Whether a reply follows from the refined record.
+
+    Args:
+        visible: attributes whose values a picture can tell. category: of the schema; a reply may name only
+            its attributes.
+    """
+    grain, answer, asked = reply
+    if grain == "title":
+        return bool(record.title) and answer == record.title
+    if grain == "attribute":
+        stated = {name: record.attributes[name] for name in asked if name in record.attributes}
+        return len(asked) == 1 and any(value_text(category, *fact) == answer for fact in stated.items())
+    if grain == "not_visible":
+        return answer == NOT_VISIBLE and not set(asked) & set(visible)
+    try:
+        said = json.loads(answer)
+    except (ValueError, RecursionError):
+        return False
+    if grain == "visible":
+        names = said if isinstance(said, list) else [None]
+        return all(isinstance(n, str) and n in visible and n in record.attributes for n in names)
+    if not isinstance(said, dict):
+        return False
+    if grain == "attributes":
+        return set(said) == set(asked) and _states(said, record.attributes, category)
+    if grain == "listing":
+        whole = {"attributes", "title"} <= set(said) <= PARTS and record.title
+        if not whole or said["title"] != record.title:
+            return False
+        told = said.get("type", record.product_type) == record.product_type
+        return told and _states(said["attributes"], record.attributes, category)
+    return False

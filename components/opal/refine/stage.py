@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import closing
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -24,7 +24,7 @@ from components.opal.model.printed.reader import PrintedTextReader, open_reader
 from components.opal.refine.decisions import DECISIONS, Refined, decision_table, refine
 from components.opal.refine.instructions import INSTRUCTIONS, InstructionWriter, instruction_table
 from components.opal.refine.judge import JudgeInputs
-from components.opal.refine.judge_panel import open_panel
+from components.opal.refine.judge_panel import JudgePanel, open_panel
 from components.opal.refine.listings import listing_batches
 from components.opal.refine.observed import observe
 from components.opal.refine.params import RefineParams
@@ -52,64 +52,47 @@ class Blocks(Params):
     llm: LLMParams
 
 
-@dataclass
-class RefineCounts:
-    """Counts for the record."""
-
-    counts: Counter[str] = field(default_factory=Counter)
-
-    def add(self, refined: Refined) -> None:
-        """Count one listing's decisions."""
-        self.counts["products"] += 1
-        for decision in refined.decisions:
-            self.counts[f"{decision.field}.{decision.decision}"] += 1
-
-    def metrics(self) -> dict[str, float]:
-        """Counts, and the share of values and of title words that stayed as they were or in another form."""
-        out = {name: float(count) for name, count in sorted(self.counts.items())}
-        for name in ("attributes", "title"):
-            parts = [self.counts[f"{name}.{verb}"] for verb in ("keep", "normalise", "drop")]
-            if sum(parts):
-                out[f"{name}.keep_rate"] = (parts[0] + parts[1]) / sum(parts)
-        return out
+def _keep_rates(counts: Counter[str]) -> dict[str, float]:
+    """The share of values, and of title words, that stayed as they were or in another form."""
+    out = {}
+    for name in ("attributes", "title"):
+        keep, normalise, drop = (counts[f"{name}.{verb}"] for verb in ("keep", "normalise", "drop"))
+        if keep + normalise + drop:
+            out[f"{name}.keep_rate"] = (keep + normalise) / (keep + normalise + drop)
+    return out
 
 
-class Writers:
-    """The stage's three files, open for appending; use as a context manager."""
-
-    def __init__(self, folder: Path, printed: bool) -> None:
-        folder.mkdir(parents=True)
-        self._products = PRODUCTS.append(PRINTED) if printed else PRODUCTS
-        self._files = {
-            name: pq.ParquetWriter(folder / f"{name}.parquet", schema, compression="zstd")
-            for name, schema in (
-                ("products", self._products), ("decisions", DECISIONS), ("instructions", INSTRUCTIONS)
+def _write(
+    folder: Path,
+    batches: Iterable[list[Refined]],
+    visible: frozenset[str],
+    writer: InstructionWriter,
+    products: pa.Schema,
+) -> Counter[str]:
+    """Write listings, the decisions about them, and the instruction samples that they give; counts of all."""
+    counts: Counter[str] = Counter()
+    schemas = {"products": products, "decisions": DECISIONS, "instructions": INSTRUCTIONS}
+    folder.mkdir(parents=True)
+    with ExitStack() as stack:
+        files = {
+            name: stack.enter_context(
+                pq.ParquetWriter(folder / f"{name}.parquet", schema, compression="zstd")
             )
-        }  # fmt: skip
-
-    def write_batch(
-        self, refined: list[Refined], visible: frozenset[str], writer: InstructionWriter, tally: RefineCounts
-    ) -> None:
-        """Append refined listings, the decisions about them, and the instruction samples that they give."""
-        samples = [sample for r in refined for sample in writer.write(r.listing)]
-        tables = {
-            "products": _products(refined, visible, self._products),
-            "decisions": decision_table(refined),
-            "instructions": instruction_table(samples),
+            for name, schema in schemas.items()
         }
-        for name, table in tables.items():
-            if len(table):
-                self._files[name].write_table(table)
-        tally.counts["instructions"] += len(samples)
-        for r in refined:
-            tally.add(r)
-
-    def __enter__(self) -> Writers:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for file in self._files.values():
-            file.close()
+        for refined in batches:
+            samples = [sample for r in refined for sample in writer.write(r.listing)]
+            tables = {
+                "products": _products(refined, visible, products),
+                "decisions": decision_table(refined),
+                "instructions": instruction_table(samples),
+            }
+            for name, table in tables.items():
+                if len(table):
+                    files[name].write_table(table)
+            counts.update(products=len(refined), instructions=len(samples))
+            counts.update(f"{d.field}.{d.decision}" for r in refined for d in r.decisions)
+    return counts
 
 
 def _products(refined: list[Refined], visible: frozenset[str], schema: pa.Schema) -> pa.Table:
@@ -139,7 +122,7 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
         BudgetSpentError, EndpointError, TooManyFailuresError: the chat model gave no more, or no usable,
             answers; the ones it gave are kept for the next run.
     """
-    how, schema, tally = params.refine, Catalogue(paths.catalogue).schema, RefineCounts()
+    how, schema = params.refine, Catalogue(paths.catalogue).schema
     if not any(category.attributes for category in schema.categories.values()):
         raise NoAttributesError(
             "No category of this catalogue has an attribute, and a listing is made of attributes; name your "
@@ -150,7 +133,7 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
     with reading as reader, tempfile.TemporaryDirectory(prefix="vitrine-refine-") as scratch:
         if reader is not None:
             with record.timed("read_text"):
-                tally.counts["pictures_with_words"] = _read_all(reader, paths)
+                record.metrics["pictures_with_words"] = float(_read_all(reader, paths))
         with record.timed("observe"):
             observed = observe(_batches(how, paths), schema, how, Path(scratch))
         with record.timed("calibrate"):
@@ -158,18 +141,18 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
         record.prompts = panel.prompts
         writer = InstructionWriter(how.instructions, schema, panel.visible, how.seed)
         with closing(panel), closing(observed.siblings), published(paths.refined) as folder:
-            with record.timed("refine"), Writers(folder, reader is not None) as files:
-                progress = Progress("refining", Catalogue(paths.catalogue).product_count, "listings")
-                for batch in _batches(how, paths, how.mllm is not None, reader):
-                    files.write_batch(refine(batch, panel.judges), panel.visible, writer, tally)
-                    progress.advance(len(batch))
+            products = PRODUCTS if reader is None else PRODUCTS.append(PRINTED)
+            with record.timed("refine"):
+                batches = _refined(_batches(how, paths, how.mllm is not None, reader), panel, paths)
+                counts = _write(folder, batches, panel.visible, writer, products)
             figures = panel.figures()
             text = json.dumps(panel.report, indent=1, sort_keys=True) + "\n"
             (folder / "calibration.json").write_text(text, encoding="utf-8")
     refused = {f"refused.{g}": float(n) for g, n in sorted(writer.refused.items())}
-    record.metrics = tally.metrics() | figures | refused
+    record.metrics |= {name: float(count) for name, count in sorted(counts.items())}
+    record.metrics |= _keep_rates(counts) | figures | refused
     seconds = record.timings["observe"] + record.timings["calibrate"] + record.timings["refine"]
-    record.metrics["products_per_second"] = tally.counts["products"] / max(seconds, 1e-9)
+    record.metrics["products_per_second"] = counts["products"] / max(seconds, 1e-9)
     record.outputs = [str(paths.refined)]
 
 
@@ -182,6 +165,16 @@ def _read_all(reader: PrintedTextReader, paths: Paths) -> int:
             found += bool(reader.words(listing.image))
             progress.advance(1)
     return found
+
+
+def _refined(
+    batches: Iterable[list[SellerListing]], panel: JudgePanel, paths: Paths
+) -> Iterator[list[Refined]]:
+    """Listings after all judges, with a line of progress."""
+    progress = Progress("refining", Catalogue(paths.catalogue).product_count, "listings")
+    for batch in batches:
+        yield refine(batch, panel.judges)
+        progress.advance(len(batch))
 
 
 def _batches(

@@ -7,6 +7,7 @@ another one, for "185 cm" is no misspelt "15 cm".
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from rapidfuzz.distance import OSA
@@ -43,14 +44,6 @@ def contained(text: str, values: Iterable[str]) -> list[str]:
     return [v for v in found if not any(v != w and set(word_run(v)) < set(word_run(w)) for w in found)]
 
 
-def around(text: str, value: str) -> tuple[str, ...]:
-    """The words of ``text`` besides those of a ``value`` that it contains: ``("sort", "of")``."""
-    left = list(word_run(text))
-    for word in word_run(value):
-        left.remove(word)
-    return tuple(left)
-
-
 def abbreviates(short: str, value: str) -> bool:
     """Whether each word of ``short`` is made of letters of that word of ``value``, the first one first."""
     words, whole = word_run(short), word_run(value)
@@ -61,6 +54,13 @@ def abbreviates(short: str, value: str) -> bool:
         if a[0] != b[0] or len(a) > len(b) or not all(letter in letters for letter in a):
             return False
     return True
+
+
+def abbreviated(short: str, values: Iterable[str], text: str) -> str:
+    """The one of ``values`` that ``short`` abbreviates; of several the one that ``text`` says, or empty."""
+    found = [v for v in values if abbreviates(short, v)]
+    found = contained(text, found) if len(found) > 1 else found
+    return found[0] if len(found) == 1 else ""
 
 
 def same_words(value: str, values: Sequence[str]) -> str:
@@ -83,22 +83,20 @@ def recognised(
     if same := same_words(value, values):
         return same, "other capitals or separators"
     inside = contained(value, values)
-    if len(inside) == 1 and not any(map(has_digit, around(value, inside[0]))):
-        return inside[0], "the value inside a longer wording"
+    if len(inside) == 1:
+        besides = Counter(word_run(value)) - Counter(word_run(inside[0]))
+        if not any(map(has_digit, besides)):
+            return inside[0], "the value inside a longer wording"
     if inside or has_digit(value):
         return "", ""
     said = word_run(value)
-    if not all(map(used, said)) and len(near := _one_slip_from(said, values)) == 1:
+    if not all(map(used, said)) and len(near := [v for v in values if edits(said, word_run(v)) < 2]) == 1:
         return near[0], "misspelling"
-    short = [v for v in values if abbreviates(value, v)]
-    if len(short) > 1:
-        short = contained(text, short)
-    return (short[0], "abbreviation") if len(short) == 1 and core(value) else ("", "")
+    meant = abbreviated(value, values, text) if core(value) else ""
+    return (meant, "abbreviation") if meant else ("", "")
 
 
-def _one_slip_from(said: Sequence[str], values: Iterable[str]) -> list[str]:
-    """The values at an edit distance of one."""
+def edits(said: Sequence[str], meant: Sequence[str]) -> int:
+    """Edit distance of two runs of words; 2 for more, and where ``said`` is too short to be misspelt."""
     text = " ".join(said)
-    if len(text) < SHORTEST_SLIP:
-        return []
-    return [v for v in values if OSA.distance(text, " ".join(word_run(v)), score_cutoff=1) < 2]
+    return 2 if len(text) < SHORTEST_SLIP else OSA.distance(text, " ".join(meant), score_cutoff=1)

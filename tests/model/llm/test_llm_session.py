@@ -19,8 +19,15 @@ from components.llm.errors import BudgetSpentError, EndpointError, TooManyFailur
 from components.llm.offline import OfflineModel
 from components.llm.open_model import open_model
 from components.llm.params import LLMParams
-from components.llm.response_cache import ResponseCache
-from components.llm.session import Answer, ChatSession, SchemaCheck, check_failures, in_order, parse_answer
+from components.llm.session import (
+    Answer,
+    ChatSession,
+    ResponseCache,
+    SchemaCheck,
+    check_failures,
+    in_order,
+    parse_answer,
+)
 from components.stage.errors import ConfigurationError
 from components.stage.params import validate
 

@@ -29,7 +29,7 @@ from components.catalog.format.schema import (
     read_schema,
     write_schema,
 )
-from components.opal.describe.command import main
+from components.opal.describe.__main__ import main
 from components.opal.model.language.files import load_listing_model, read_note
 from components.opal.model.listing_text import parse_answer
 from components.opal.model.preferences.stage import PAIRS_SCHEMA

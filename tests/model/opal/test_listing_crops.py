@@ -21,7 +21,7 @@ from components.encoder.model.features.rows import read_rows
 from components.grounding.errors import GrounderFileError
 from components.grounding.stage import Blocks as GroundBlocks
 from components.grounding.stage import run as ground
-from components.opal.describe.command import main as describe
+from components.opal.describe.__main__ import main as describe
 from components.opal.describe.photos import PhotoReader, read_photo
 from components.opal.model.errors import ListingModelFileError
 from components.opal.model.language.files import check_listing_folder, load_listing_model, read_note

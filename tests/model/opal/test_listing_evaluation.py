@@ -14,7 +14,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from components.opal.describe.command import main as describe
+from components.opal.describe.__main__ import main as describe
 from components.stage.paths import Paths
 from tests.model.opal.listing_shop import blocks, paths_of, picture, run_stage, write_workspace
 from tests.model.opal.test_printed_text import photo

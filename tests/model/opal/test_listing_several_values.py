@@ -15,9 +15,9 @@ from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 
 from components.catalog.format.attributes import as_value
 from components.catalog.format.schema import CatalogSchema, listing_json_schema
+from components.opal.evaluate.listings.baselines import voted
 from components.opal.evaluate.listings.macro_f1 import attribute_scores, count_values
 from components.opal.evaluate.listings.measures import Target, compare, product_measures
-from components.opal.evaluate.listings.nearest import voted
 from components.opal.model.language.tokenizer import learn_listing_tokenizer
 from components.opal.model.listing_text import Listing, answer_text, parse_answer, schema_problems
 from components.opal.model.preferences.pairs import faults

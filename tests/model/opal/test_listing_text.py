@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.catalog.format.schema import CatalogSchema
+from components.opal.evaluate.listings.baselines import nearest_rows, voted
 from components.opal.evaluate.listings.macro_f1 import by_group, count_values, macro_f1, macro_f1_test
 from components.opal.evaluate.listings.measures import Target, product_measures
-from components.opal.evaluate.listings.nearest import nearest_rows, voted
 from components.opal.model.errors import ListingDataError
 from components.opal.model.language.tokenizer import learn_listing_tokenizer
 from components.opal.model.listing_text import Listing, answer_text, parse_answer

@@ -7,22 +7,27 @@ without a language model: the votes of the nearest of their products, and a line
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
 from components.catalog.format.attributes import Attributes
 from components.catalog.format.schema import CatalogSchema, Category, read_schema
-from components.encoder.model.features.attribute_probe import AttributeProbe, StatedProducts
+from components.encoder.model.features.attribute_probe import AttributeProbe
 from components.encoder.model.features.rows import read_rows
 from components.opal.evaluate.listings.answers import Asking
+from components.opal.evaluate.listings.baselines import (
+    Known,
+    as_generated,
+    neighbours,
+    picture_features,
+    voted,
+)
 from components.opal.evaluate.listings.evaluation import ListingEvaluation
 from components.opal.evaluate.listings.held_out import HeldOutListings, read_held_out_listings
-from components.opal.evaluate.listings.linear_probe import picture_features, refined_positions
-from components.opal.evaluate.listings.nearest import as_generated, neighbour_rows, voted
 from components.opal.model.language.files import load_listing_model, read_note
 from components.opal.model.listing_text import Listing
 from components.opal.model.listings import refined_listings
@@ -44,15 +49,6 @@ class Blocks(Params):
     listing_eval: ListingEvalParams
 
 
-class Carried(NamedTuple):
-    """What products of other categories say, in the place of the left-out category's own."""
-
-    rows: list[
-        dict[str, Any]
-    ]  # all as if they were of the category, its own of no split that is learned from
-    refined: dict[str, Listing]  # with attributes and values that the category has
-
-
 def allowed(listing: Listing, category: Category) -> Listing:
     """What of a listing of another category this one may hold; the type is of the other one and goes."""
     known = category.attributes
@@ -60,33 +56,27 @@ def allowed(listing: Listing, category: Category) -> Listing:
     return replace(listing, attributes=kept, product_type="")
 
 
-def carried(
-    rows: Sequence[Mapping[str, Any]], refined: Mapping[str, Listing], name: str, category: Category
-) -> Carried:
-    """The catalogue as a learner sees it who knows the category's schema and none of its products."""
-    own = {row["product_id"] for row in rows if row["category"] == name}
-    seen = [
+def carried(known: Known, name: str, category: Category) -> Known:
+    """The catalogue as a learner sees it who knows the category's schema and none of its products.
+
+    All products are as if of the category, its own of no split that is learned from; refined listings have
+    attributes and values that the category has.
+    """
+    own = {row["product_id"] for row in known.rows if row["category"] == name}
+    rows = [
         {**row, "category": name, "split": "test" if row["product_id"] in own else row["split"]}
-        for row in rows
+        for row in known.rows
     ]
-    return Carried(seen, {k: allowed(v, category) for k, v in refined.items() if k not in own})
+    refined = {k: allowed(v, category) for k, v in known.refined.items() if k not in own}
+    return known._replace(rows=rows, refined=refined)
 
 
-def probe_of_others(
-    known: Carried, held_out: HeldOutListings, schema: CatalogSchema, take: Any
-) -> list[Listing]:
+def probe_of_others(known: Known, held_out: HeldOutListings, schema: CatalogSchema) -> list[Listing]:
     """The likeliest values by a linear probe that learned from other categories."""
-
-    def _stated(split: str) -> StatedProducts:
-        at = refined_positions(known.rows, known.refined, split, ())
-        categories = [known.rows[i]["category"] for i in at]
-        return StatedProducts(
-            at, categories, [known.refined[known.rows[i]["product_id"]].attributes for i in at]
-        )
-
     categories = [target.category for target in held_out.targets]
     only = schema.model_copy(update={"categories": {categories[0]: schema.categories[categories[0]]}})
-    probe = AttributeProbe(only, take, _stated("train"), _stated("validation"), absent=True)
+    stated = known.stated("train"), known.stated("validation")
+    probe = AttributeProbe(only, known.features.take, *stated, absent=True)
     found = probe.answers(held_out.positions, categories)
     return [Listing("", {n: a.value for n, a in row.items() if a.value}) for row in found]
 
@@ -109,18 +99,18 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
     rows, schema = read_rows(paths.catalogue), read_schema(paths.catalogue / "schema.json")
     refined = refined_listings(paths.refined)
     everything = read_held_out_listings(rows, how, paths.truth, refined)
-    features = picture_features(paths, how, params.listing)
+    every = Known(rows, refined, picture_features(paths, how, params.listing))
     asking = Asking(how, schema, paths)
     metrics: dict[str, Any] = {"_tests": []}
     tables: dict[str, Any] = {}
     for name in sorted(folder.name for folder in paths.listing.iterdir()):
         held_out = inside(everything, name)
         evaluation = ListingEvaluation(held_out, schema, how.seed, how.bootstrap_samples, COMPARED)
-        known = carried(rows, refined, name, schema.categories[name])
-        near = neighbour_rows(known.rows, held_out.positions, known.refined, features, how.neighbours)
+        known = carried(every, name, schema.categories[name])
+        near = neighbours(known, held_out.positions, how.neighbours)
         baselines: dict[str, Sequence[Listing | None]] = {
             "vote_of_others": [voted(n) for n in near],
-            "probe_of_others": probe_of_others(known, held_out, schema, features.take),
+            "probe_of_others": probe_of_others(known, held_out, schema),
         }
         for row, listings in baselines.items():
             same = as_generated(listings, held_out.targets, schema)

@@ -76,13 +76,12 @@ class Asking:
             same = [h is f for f, h in zip(free, held, strict=True)]  # which the count of tokens asks
             free, held = sure, [f if alike else h for f, h, alike in zip(sure, also, same, strict=True)]
         described = self._described(held, categories, generator, certainty)
-        return Written(free, held, described._replace(boxes=self._boxes(note, held_out)))
-
-    def _boxes(self, note: dict[str, Any], held_out: HeldOutListings) -> list[list[float] | None]:
-        if not note["crop"]:
-            return []
-        found = category_boxes(self.paths)
-        return [None if found.fallback[i] else found.boxes[i].tolist() for i in held_out.positions]
+        if note["crop"]:
+            found, at = category_boxes(self.paths), held_out.positions
+            described = described._replace(
+                boxes=[None if found.fallback[i] else found.boxes[i].tolist() for i in at]
+            )
+        return Written(free, held, described)
 
     def _described(
         self,

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
-from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,21 +23,17 @@ from components.opal.evaluate.listings.macro_f1 import (
     macro_f1_interval,
     macro_f1_test,
 )
-from components.opal.evaluate.listings.measures import Target, product_measures
+from components.opal.evaluate.listings.measures import product_measures
 from components.opal.evaluate.listings.risk import Ranked, RiskTable
 from components.opal.model.listing_text import Listing
 from components.opal.model.writing.generate import Generated
-from components.retrieval.significance import bootstrap_interval, paired_bootstrap
+from components.retrieval.significance import Difference, bootstrap_interval, paired_bootstrap
+from components.stage.record import Interval
 
 Floats = npt.NDArray[np.float64]
 MODES = ("raw", "constrained")
+MACRO = "attribute_macro_f1"
 CHANCES = pa.list_(pa.struct([("name", pa.string()), ("value", pa.float64())]))
-SHOWN = (
-    ("stated_title", pa.string()),
-    ("left_out", CHANCES),
-    ("point", pa.string()),
-    ("box", pa.list_(pa.float32())),  # of the photo, that the model read; null: all of it
-)
 SLICED = ("attribute_f1", "hallucination_rate")
 EQUAL_TO = "sft_refined"  # at whose completion rows are compared
 RELIANCE = "picture_reliance"
@@ -63,21 +57,27 @@ COMPARED = (
 )
 
 
-@dataclass
-class VariantResult:
-    """One variant in one mode: values per product, and counts per attribute."""
+class VariantResult(NamedTuple):
+    """One variant in one mode: counts per attribute, and values per product."""
 
     counts: Counts
-    values: dict[str, Floats] = field(default_factory=dict)
+    values: dict[str, Floats]
 
 
-def _shown(described: DescribedAnswers, i: int) -> dict[str, Any]:
-    """Columns ``SHOWN`` of a product: what is stated, how sure of what is left out, and what was read."""
-    one = described.stated[i]
-    title = one.generated.listing.title if one.generated.listing else ""
-    left_out = [{"name": name, "value": chance} for name, chance in sorted(one.left_out.items())]
-    box = described.boxes[i] if described.boxes else None
-    return {"stated_title": title, "left_out": left_out, "point": described.point, "box": box}
+def _chances(chances: Iterable[Mapping[str, float]]) -> pa.Array:
+    named = [[{"name": n, "value": c} for n, c in sorted(each.items())] for each in chances]
+    return pa.array(named, CHANCES)
+
+
+def _shown(described: DescribedAnswers, count: int) -> dict[str, pa.Array]:
+    """Of each product what is stated, how sure of what is left out, and the box that was read; null: all."""
+    said = [one.generated.listing for one in described.stated]
+    return {
+        "stated_title": pa.array([one.title if one else "" for one in said], pa.string()),
+        "left_out": _chances(one.left_out for one in described.stated),
+        "point": pa.array([described.point] * count, pa.string()),
+        "box": pa.array(described.boxes or [None] * count, pa.list_(pa.float32())),
+    }
 
 
 def prefixed(mode: str, name: str) -> str:
@@ -103,19 +103,18 @@ class ListingEvaluation:
         self.held_out, self.schema, self.seed, self.samples = held_out, schema, seed, samples
         self.compared = compared
         self.measured: dict[str, dict[str, VariantResult]] = {}
-        self.pretrained: dict[str, bool] = {}
         self.ranked: dict[str, Ranked] = {}
-        self._described: set[str] = set()
-        self._rows: list[dict[str, Any]] = []
+        self._pretrained: set[str] = set()
+        self._tables: dict[str, pa.Table] = {}
 
     def add(
         self,
         variant: str,
         raw: Sequence[Generated],
         constrained: Sequence[Generated],
-        pretrained: bool | None = None,
         *,
-        also: Mapping[str, Floats] = MappingProxyType({}),
+        pretrained: bool = False,
+        also: Mapping[str, Floats] | None = None,
         described: DescribedAnswers | None = None,
     ) -> None:
         """Measure one variant. ``pretrained`` is recorded for rows whose meaning hangs on it.
@@ -124,49 +123,51 @@ class ListingEvaluation:
             also: further measures, one value per product, which no way of decoding changes.
             described: what a seller is shown of the constrained answers; kept beside them, not measured.
         """
-        if pretrained is not None:
-            self.pretrained[variant] = pretrained
-        both = dict(zip(MODES, (raw, constrained), strict=True))
-        self.measured[variant] = {mode: self._measure(generated) for mode, generated in both.items()}
-        self.measured[variant]["raw"].values.update(also)
-        self.ranked[variant] = Ranked(self.held_out.targets, constrained, self.held_out.groups)
-        if described is not None:
-            self._described.add(variant)
-        for i, target in enumerate(self.held_out.targets):
-            row = self._row(variant, i, target, raw[i], constrained[i])
-            self._rows.append(row | (_shown(described, i) if described else {}))
+        targets = self.held_out.targets
+        self.measured[variant] = {}
+        for mode, generated in zip(MODES, (raw, constrained), strict=True):
+            listings = [g.listing for g in generated]
+            values = product_measures(self.schema, targets, listings)
+            self.measured[variant][mode] = VariantResult(count_values(targets, listings), values)
+        self.measured[variant]["raw"].values.update(also or {})
+        self.ranked[variant] = Ranked(targets, constrained, self.held_out.groups)
+        if pretrained:
+            self._pretrained.add(variant)
+        self._tables[f"{variant}.parquet"] = self._table(variant, raw, constrained, described)
 
-    def _measure(self, generated: Sequence[Generated]) -> VariantResult:
-        listings = [g.listing for g in generated]
-        counts = count_values(self.held_out.targets, listings)
-        return VariantResult(counts, product_measures(self.schema, self.held_out.targets, listings))
-
-    def _row(
-        self, variant: str, i: int, target: Target, raw: Generated, constrained: Generated
-    ) -> dict[str, Any]:
-        """What is kept of one product: what was written, what it is held against, and its measures."""
-        shown, refined = constrained.listing or Listing(""), self.held_out.refined[i] or Listing("")
-        row: dict[str, Any] = {
-            "variant": variant,
-            "product_id": target.product_id,
-            "category": target.category,
-            "group_id": self.held_out.groups[i],
-            "noise": sorted(self.held_out.noise[i]),
-            "raw_text": raw.whole,
-            "constrained_text": constrained.whole,
-            "confidence": [{"name": n, "value": c} for n, c in sorted(constrained.confidence.items())],
+    def _table(
+        self,
+        variant: str,
+        raw: Sequence[Generated],
+        constrained: Sequence[Generated],
+        described: DescribedAnswers | None,
+    ) -> pa.Table:
+        """What was written of each product, what it is held against, and its measures."""
+        held, count, text = self.held_out, len(self.held_out.targets), pa.string()
+        columns: dict[str, pa.Array] = {
+            "variant": pa.array([variant] * count, text),
+            "product_id": pa.array([target.product_id for target in held.targets], text),
+            "category": pa.array([target.category for target in held.targets], text),
+            "group_id": pa.array(held.groups, text),
+            "noise": pa.array([sorted(kinds) for kinds in held.noise], pa.list_(text)),
+            "raw_text": pa.array([one.whole for one in raw], text),
+            "constrained_text": pa.array([one.whole for one in constrained], text),
+            "confidence": _chances(one.confidence for one in constrained),
         }
-        sides = {
-            "generated": shown,
-            "truth": target.listing,
-            "seller": self.held_out.seller[i],
-            "refined": refined,
+        columns |= _shown(described, count) if described else {}
+        sides: dict[str, Sequence[Listing | None]] = {
+            "generated": [one.listing for one in constrained],
+            "truth": [target.listing for target in held.targets],
+            "seller": held.seller,
+            "refined": held.refined,
         }
-        for side, listing in sides.items():
-            row |= {f"{side}_title": listing.title, f"{side}_attributes": pairs(listing.attributes)}
+        for side, listings in sides.items():
+            known = [listing or Listing("") for listing in listings]
+            columns[f"{side}_title"] = pa.array([listing.title for listing in known], text)
+            columns[f"{side}_attributes"] = pa.array([pairs(x.attributes) for x in known], PAIRS)
         for mode, measured in self.measured[variant].items():
-            row |= {prefixed(mode, name): float(v[i]) for name, v in measured.values.items()}
-        return row
+            columns |= {prefixed(mode, name): pa.array(v) for name, v in measured.values.items()}
+        return pa.table(columns)
 
     @cached_property
     def risk(self) -> RiskTable:
@@ -175,11 +176,7 @@ class ListingEvaluation:
 
     def metrics(self) -> dict[str, Any]:
         """variant -> metric -> {value, low, high, n}, and the paired tests under ``_tests``."""
-        return {**self.figures(), "_tests": self._tests()}
-
-    def figures(self) -> dict[str, Any]:
-        """variant -> metric -> {value, low, high, n}."""
-        return {variant: self._figures(variant) for variant in self.measured}
+        return {variant: self._figures(variant) for variant in self.measured} | {"_tests": self._tests()}
 
     def _interval(self, values: Floats, chosen: npt.NDArray[np.bool_] | None = None) -> dict[str, Any]:
         groups = self.held_out.groups
@@ -187,28 +184,28 @@ class ListingEvaluation:
             values, groups = values[chosen], [g for g, c in zip(groups, chosen, strict=True) if c]
         return bootstrap_interval(values, self.seed, self.samples, clusters=groups).model_dump()
 
-    def _figures(self, variant: str) -> dict[str, Any]:
-        """Every figure of one variant, in both ways of decoding."""
+    def headline(self, variant: str, only: Collection[str] | None = None) -> dict[str, Any]:
+        """Figures of all products, of both ways of decoding, and of the order of confidence.
+
+        Args:
+            only: these measures; None for all.
+        """
         figures: dict[str, Any] = {}
         for mode, measured in self.measured[variant].items():
             for name, values in measured.values.items():
-                if np.isfinite(values).any():
+                if (only is None or name in only) and np.isfinite(values).any():
                     figures[prefixed(mode, name)] = self._interval(values)
             grouped = by_group(measured.counts, self.held_out.groups)
-            macro = macro_f1_interval(grouped, self.seed, self.samples)
-            figures[prefixed(mode, "attribute_macro_f1")] = macro.model_dump()
-        figures |= self._by_attribute(variant) | self._slices(variant)
-        figures |= {n: found.model_dump() for n, found in self.risk.figures(variant, EQUAL_TO).items()}
+            figures[prefixed(mode, MACRO)] = macro_f1_interval(grouped, self.seed, self.samples).model_dump()
+        return figures | {n: f.model_dump() for n, f in self.risk.figures(variant, EQUAL_TO).items()}
+
+    def _figures(self, variant: str) -> dict[str, Any]:
+        """Every figure of one variant."""
+        figures = self.headline(variant) | self._by_attribute(variant) | self._slices(variant)
         whole = self.ranked[variant].no_wrong_value()
         figures |= {} if whole is None else {"no_wrong_value": self._interval(whole)}
-        if variant in self.pretrained:
-            n = len(self.held_out.targets)
-            figures["pretrained"] = {
-                "value": float(self.pretrained[variant]),
-                "low": None,
-                "high": None,
-                "n": n,
-            }
+        if variant in self._pretrained:
+            figures["pretrained"] = Interval(value=1.0, n=len(self.held_out.targets)).model_dump()
         return figures
 
     def _by_attribute(self, variant: str) -> dict[str, Any]:
@@ -225,10 +222,7 @@ class ListingEvaluation:
         }
         errors = self.ranked[variant].error_of_attributes()
         found |= {f"calibration_error_{name}": error for name, error in errors.items()}
-        return {
-            metric: {"value": value, "low": None, "high": None, "n": n}
-            for metric, (value, n) in found.items()
-        }
+        return {metric: Interval(value=value, n=n).model_dump() for metric, (value, n) in found.items()}
 
     def _slices(self, variant: str) -> dict[str, Any]:
         """By category and by what the seller did to the product's own listing, of constrained decoding."""
@@ -251,53 +245,37 @@ class ListingEvaluation:
         for a, b in self.compared:
             if a not in self.measured or b not in self.measured:
                 continue
-            for mode in MODES:
-                first, second = self.measured[a][mode], self.measured[b][mode]
-                macro = self._macro_test(first, second)
-                tests.append({"metric": prefixed(mode, "attribute_macro_f1"), "a": a, "b": b, **macro})
-                for metric in (m for m in TESTED if m in first.values and m in second.values):
-                    difference = self._paired(first.values[metric], second.values[metric])
-                    if difference:
-                        tests.append({"metric": prefixed(mode, metric), "a": a, "b": b, **difference})
-            for metric, found in self.risk.tests([(a, b)]).items():
-                tests.append({"metric": metric, "a": a, "b": b, **found.model_dump()})
-            tests += self._no_wrong_test(a, b)
+            found = {
+                prefixed(mode, metric): self.difference(metric, [(a, b)], mode)
+                for mode in MODES
+                for metric in (MACRO, *TESTED)
+            }
+            found |= self.risk.tests([(a, b)])
+            whole = [self.ranked[name].no_wrong_value() for name in (a, b)]
+            found["no_wrong_value"] = self._paired(*whole)
+            tests += [{"metric": m, "a": a, "b": b, **d.model_dump()} for m, d in found.items() if d]
         return tests
 
-    def _no_wrong_test(self, a: str, b: str) -> list[dict[str, Any]]:
-        first, second = (self.ranked[name].no_wrong_value() for name in (a, b))
-        found = None if first is None or second is None else self._paired(first, second)
-        return [{"metric": "no_wrong_value", "a": a, "b": b, **found}] if found else []
+    def difference(self, metric: str, pairs: Sequence[tuple[str, str]], mode: str) -> Difference | None:
+        """The paired test over groups of products of a measure; None if nothing is defined.
 
-    def _macro_test(self, a: VariantResult, b: VariantResult) -> dict[str, Any]:
-        groups = self.held_out.groups
-        pair = [by_group(a.counts, groups)], [by_group(b.counts, groups)]
-        return macro_f1_test(*pair, self.seed, self.samples).model_dump()
-
-    def _paired(self, a: Floats, b: Floats) -> dict[str, Any] | None:
-        if not np.isfinite(a + b).any():
+        Args:
+            pairs: of variants, the one that should be better first; several are of several seeds, whose
+                groups are drawn alike and whose differences are averaged.
+        """
+        sides = [[self.measured[name][mode] for name in side] for side in zip(*pairs, strict=True)]
+        if metric == MACRO:
+            first, second = ([by_group(one.counts, self.held_out.groups) for one in side] for side in sides)
+            return macro_f1_test(first, second, self.seed, self.samples)
+        if not all(metric in one.values for side in sides for one in side):
             return None
-        groups = self.held_out.groups
-        return paired_bootstrap(a, b, self.seed, self.samples, clusters=groups).model_dump()
+        return self._paired(*(np.mean([one.values[metric] for one in side], axis=0) for side in sides))
+
+    def _paired(self, a: Floats | None, b: Floats | None) -> Difference | None:
+        if a is None or b is None or not np.isfinite(a + b).any():
+            return None
+        return paired_bootstrap(a, b, self.seed, self.samples, clusters=self.held_out.groups)
 
     def tables(self) -> Mapping[str, pa.Table]:
         """One file per variant, one row per product."""
-        return {
-            f"{variant}.parquet": pa.Table.from_pylist(
-                [row for row in self._rows if row["variant"] == variant], schema=self._schema(variant)
-            )
-            for variant in self.measured
-        }
-
-    def _schema(self, variant: str) -> pa.Schema:
-        """Columns of a variant's file, in the order of its rows."""
-        text = ["variant", "product_id", "category", "group_id"]
-        fields = [(name, pa.string()) for name in text] + [("noise", pa.list_(pa.string()))]
-        fields += [("raw_text", pa.string()), ("constrained_text", pa.string())]
-        fields += [("confidence", CHANCES)]
-        fields += [(name, kind) for name, kind in SHOWN if variant in self._described]
-        for side in ("generated", "truth", "seller", "refined"):
-            fields += [(f"{side}_title", pa.string()), (f"{side}_attributes", PAIRS)]
-        for mode, measured in self.measured[variant].items():
-            fields += [(prefixed(mode, name), pa.float64()) for name in measured.values]
-        return pa.schema(fields)
+        return self._tables

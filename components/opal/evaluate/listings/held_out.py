@@ -33,8 +33,14 @@ class HeldOutListings:
     refined: list[Listing | None]
 
 
-def held_out_rows(rows: Rows, params: ListingEvalParams) -> npt.NDArray[np.int64]:
-    """Catalogue positions of the measured products: the first ``products`` of a seeded order, in row order.
+def read_held_out_listings(
+    rows: Rows, params: ListingEvalParams, truth: Path, refined: dict[str, Listing]
+) -> HeldOutListings:
+    """The first ``products`` of a split in a seeded order, in row order.
+
+    Truth where there is one; else the seller's own listing stands in for it (real catalogues).
+
+    Where nothing is known but what sellers wrote, what they left empty is not held against a listing.
 
     Raises:
         ListingDataError: the split is empty.
@@ -43,21 +49,8 @@ def held_out_rows(rows: Rows, params: ListingEvalParams) -> npt.NDArray[np.int64
     if not inside:
         raise ListingDataError(f"the catalogue has no product in the {params.split} split.")
     order = np.random.default_rng(params.seed).permutation(len(inside))[: params.products]
-    return np.array(sorted(inside[i] for i in order), dtype=np.int64)
-
-
-def read_held_out_listings(
-    rows: Rows, params: ListingEvalParams, truth: Path, refined: dict[str, Listing]
-) -> HeldOutListings:
-    """Truth where there is one; else the seller's own listing stands in for it (real catalogues).
-
-    Where nothing is known but what sellers wrote, what they left empty is not held against a listing.
-
-    Raises:
-        ListingDataError: the split is empty.
-    """
-    known, positions = read_truth(truth), held_out_rows(rows, params)
-    chosen = [rows[i] for i in positions]
+    positions = np.array(sorted(inside[i] for i in order), dtype=np.int64)
+    known, chosen = read_truth(truth), [rows[i] for i in positions]
     true = [
         Listing(
             t["title"] or r["title"],

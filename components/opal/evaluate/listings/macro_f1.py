@@ -49,8 +49,12 @@ def count_values(targets: Sequence[Target], listings: Sequence[Listing | None]) 
     return Counts(names, right, wrong, missed)
 
 
-def _ratio(part: Floats, whole: Floats) -> Floats:
-    return np.divide(part, whole, out=np.full_like(part, np.nan), where=whole > 0)
+def _f1(counts: Counts, weights: npt.NDArray[Any]) -> Floats:
+    """F1 of each attribute for weighted products, ``[samples, attributes]``; NaN where it occurs nowhere."""
+    weights = weights.astype(np.float64)
+    right = 2 * (weights @ counts.right.astype(np.float64))
+    whole = right + weights @ (counts.wrong.astype(np.float64) + counts.missed)
+    return np.asarray(np.divide(right, whole, out=np.full_like(right, np.nan), where=whole > 0))
 
 
 def macro_f1(counts: Counts, weights: npt.NDArray[Any]) -> Floats:
@@ -58,12 +62,7 @@ def macro_f1(counts: Counts, weights: npt.NDArray[Any]) -> Floats:
 
     An attribute that occurs neither in truth nor in any listing of a sample is left out of its mean.
     """
-    weights = weights.astype(np.float64)
-    right = weights @ counts.right.astype(np.float64)
-    both = weights @ (counts.wrong.astype(np.float64) + counts.missed)
-    f1 = _ratio(2 * right, 2 * right + both)
-    mean: Floats = np.nanmean(f1, axis=1)
-    return mean
+    return np.asarray(np.nanmean(_f1(counts, weights), axis=1))
 
 
 @lru_cache(maxsize=1)
@@ -110,8 +109,7 @@ def macro_f1_test(a: Sequence[Counts], b: Sequence[Counts], seed: int, samples: 
 
     def _difference(weights: npt.NDArray[Any]) -> Floats:
         each = [macro_f1(x, weights) - macro_f1(y, weights) for x, y in zip(a, b, strict=True)]
-        mean: Floats = np.mean(each, axis=0)
-        return mean
+        return np.asarray(np.mean(each, axis=0))
 
     drawn = np.concatenate([_difference(w) for w in _resamples(n, seed, samples)])
     return difference_of(_difference(np.ones((1, n)))[0], drawn, n)
@@ -133,8 +131,5 @@ def difference_of(value: float, drawn: Floats, n: int) -> Difference:
 
 def attribute_scores(counts: Counts) -> Mapping[str, float]:
     """F1 of each attribute over all products; NaN where it occurs nowhere."""
-    right, wrong, missed = (
-        x.sum(axis=0).astype(np.float64) for x in (counts.right, counts.wrong, counts.missed)
-    )
-    f1 = _ratio(2 * right, 2 * right + wrong + missed)
+    f1 = _f1(counts, np.ones((1, len(counts.right))))[0]
     return dict(zip(counts.names, f1.tolist(), strict=True))

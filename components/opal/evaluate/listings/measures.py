@@ -113,12 +113,14 @@ def type_accuracy(found: ListingComparison) -> float:
 
 def title_rouge_l(found: ListingComparison) -> float:
     """ROUGE-L F1 of the title (Lin 2004, by rouge-score), 0..1."""
-    return _title_scores(found)[0]
+    true = found.target.listing.title.casefold()
+    return rouge_l(found.title.casefold(), true) if true.strip() else NAN
 
 
 def title_bleu(found: ListingComparison) -> float:
     """Sentence BLEU of the title (sacrebleu, effective order), 0..1."""
-    return _title_scores(found)[1]
+    true = found.target.listing.title.casefold()
+    return _bleu(found.title.casefold(), true) if true.strip() else NAN
 
 
 # What is measured of each product; NaN where a measure is not defined (nothing stated, nothing to state).
@@ -143,27 +145,25 @@ def product_measures(
     return {m.__name__: np.array([m(found) for found in compared], np.float64) for m in MEASURES}
 
 
-def _title_scores(found: ListingComparison) -> tuple[float, float]:
-    expected = found.target.listing.title
-    return _scores(expected.casefold(), found.title.casefold()) if expected.strip() else (NAN, NAN)
+# Free and constrained decoding, and the models among each other, mostly write the same title.
+@lru_cache(maxsize=100_000)
+def rouge_l(title: str, true: str) -> float:
+    """ROUGE-L F of a title (Lin 2004, by rouge-score); NaN where there is no true title."""
+    return float(_rouge().score(true, title)["rougeL"].fmeasure) if true else NAN
 
 
 @cache
-def _title_scorers() -> tuple[Any, Any]:
+def _rouge() -> Any:
     from rouge_score.rouge_scorer import RougeScorer
-    from sacrebleu.metrics.bleu import BLEU
 
-    return RougeScorer(["rougeL"], use_stemmer=False), BLEU(effective_order=True)
+    return RougeScorer(["rougeL"])
 
 
 @lru_cache(maxsize=100_000)
-def _scores(expected: str, found: str) -> tuple[float, float]:
-    """Of one pair: free and constrained decoding, and the models among each other, mostly write the same."""
-    rouge, bleu = _title_scorers()
-    return (
-        float(rouge.score(expected, found)["rougeL"].fmeasure),
-        bleu.sentence_score(found, [expected]).score / 100 if found.strip() else 0.0,
-    )
+def _bleu(title: str, true: str) -> float:
+    from sacrebleu.metrics.bleu import BLEU
+
+    return BLEU(effective_order=True).sentence_score(title, [true]).score / 100 if title.strip() else 0.0
 
 
 def noise_kinds(cell: list[dict[str, Any]] | None) -> set[str]:

@@ -6,10 +6,8 @@ products are resampled whole, and every row by the same draws, so that two rows 
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -29,6 +27,7 @@ HALF = 0.5  # completion
 BINS = 10  # of the calibration error, each with as many values
 LEAST = 50  # values of a bin of one attribute: fewer are never even, however honest the confidence
 GRID = np.arange(1, 101) / 100  # completions at which a curve is read
+AT_HALF = int(np.argmin(np.abs(GRID - HALF)))
 BLOCK = 100  # bootstrap samples at once
 MOST_SAMPLES = 1000  # each goes through every value of every row
 
@@ -65,10 +64,6 @@ class Ranked:
     def __len__(self) -> int:
         return len(self.sure)
 
-    @cached_property
-    def _once(self) -> Floats:
-        return np.ones((1, self.groups))
-
     def curve(self, weights: npt.NDArray[Any]) -> tuple[Floats, Floats, Floats]:
         """Of weighted groups ``[samples, groups]``: weight, rate of wrong values, completion.
 
@@ -87,8 +82,7 @@ class Ranked:
         The mean over the stated values of the rate of wrong values among those at least as sure.
         """
         weight, rate, _ = self.curve(weights)
-        mean: Floats = (weight * rate).sum(axis=1) / weight.sum(axis=1)
-        return mean
+        return np.asarray((weight * rate).sum(axis=1) / weight.sum(axis=1))
 
     def at_completions(self, weights: npt.NDArray[Any]) -> Floats:
         """Rate of wrong values where each completion of ``GRID`` is reached, ``[samples, 100]``, or NaN."""
@@ -99,19 +93,14 @@ class Ranked:
             out[row, at < len(r)] = r[at[at < len(r)]]
         return out
 
-    def bin_gaps(self) -> Floats:
-        """Confidence minus rightness, summed per group and bin, ``[groups, BINS]``."""
-        out = np.zeros((self.groups, BINS))
-        for b, chosen in enumerate(np.array_split(np.arange(len(self)), BINS)):
-            gap = self.sure[chosen] - (1 - self.wrong[chosen])
-            out[:, b] = np.bincount(self.unit[chosen], weights=gap, minlength=self.groups)
-        return out
-
     def calibration_error(self, weights: npt.NDArray[Any]) -> Floats:
         """Expected calibration error in ``BINS`` bins of equal mass (Naeini et al. 2015), ``[samples]``."""
+        gaps = np.zeros((self.groups, BINS))  # confidence minus rightness, summed
+        for b, chosen in enumerate(np.array_split(np.arange(len(self)), BINS)):
+            gap = self.sure[chosen] - (1 - self.wrong[chosen])
+            gaps[:, b] = np.bincount(self.unit[chosen], weights=gap, minlength=self.groups)
         stated = weights @ np.bincount(self.unit, minlength=self.groups)
-        error: Floats = np.abs(weights @ self.bin_gaps()).sum(axis=1) / np.maximum(stated, 1e-12)
-        return error
+        return np.asarray(np.abs(weights @ gaps).sum(axis=1) / np.maximum(stated, 1e-12))
 
     def reliability(self) -> list[tuple[float, float]]:
         """Of each bin: mean confidence, and the share that is right."""
@@ -144,15 +133,14 @@ class Ranked:
 
         ``[products]``; None where so many are never filled.
         """
-        _, _, filled = self.curve(self._once)
+        _, _, filled = self.curve(np.ones((1, self.groups)))
         at = int(np.searchsorted(filled[0], HALF - 1e-12))
         if at >= len(self):
             return None
         kept = slice(0, int(self.last[at]) + 1)
         stated = np.bincount(self.product[kept], minlength=self.products)
         wrong = np.bincount(self.product[kept], weights=self.wrong[kept], minlength=self.products)
-        good: Floats = ((stated > 0) & (wrong == 0)).astype(np.float64)
-        return good
+        return np.asarray(((stated > 0) & (wrong == 0)).astype(np.float64))
 
 
 def _judged(target: Target, one: Generated) -> list[tuple[float, float, float, str]]:
@@ -211,19 +199,12 @@ class RiskTable:
         """Every measure of a row. ``equal_to``: the row whose completion is the equal one."""
         if name not in self.rows:
             return {}
-        whole, drawn, n = self._whole[name], self._drawn[name], self.rows[name].groups
-        out = {"risk_coverage_area": _interval(whole.area[0], drawn.area, n)}
-        at_half = _column(HALF)
-        out["hallucination_at_half"] = _interval(whole.rates[0, at_half], drawn.rates[:, at_half], n)
-        if equal_to in self.rows:
-            value, draws = (
-                _where_both(found[name].rates, found[equal_to].rates)[0]
-                for found in (self._whole, self._drawn)
-            )
-            out["hallucination_at_equal"] = _interval(value[0], draws, n)
+        n = self.rows[name].groups
+        whole, drawn = (_measures(of[name], of.get(equal_to)) for of in (self._whole, self._drawn))
+        out = {metric: _interval(whole[metric][0], drawn[metric], n) for metric in whole}
         # Errors of a sample add to the error of the whole, so the draws lie above it: they are moved back.
-        error = np.maximum(drawn.error - drawn.error.mean() + whole.error[0], 0)
-        out["calibration_error"] = _interval(whole.error[0], error, n)
+        error, errors = self._whole[name].error[0], self._drawn[name].error
+        out["calibration_error"] = _interval(error, np.maximum(errors - errors.mean() + error, 0), n)
         return {metric: found for metric, found in out.items() if np.isfinite(found.value)}
 
     def tests(self, pairs: Sequence[tuple[str, str]]) -> dict[str, Difference]:
@@ -247,70 +228,53 @@ class RiskTable:
 
     def risk_csv(self) -> str:
         """Rate of wrong values of each row (a column) at each completion, in percent (``step``)."""
-        lines = [
-            (100 * c, {name: row.rates[0, i] for name, row in self._whole.items()})
-            for i, c in enumerate(GRID)
-        ]
-        return _csv(self.rows, lines)
+        rates = {name: row.rates[0] for name, row in self._whole.items()}
+        return _csv([{"step": 100 * c, **{n: r[i] for n, r in rates.items()}} for i, c in enumerate(GRID)])
 
     def reliability_csv(self) -> str:
         """Share of right values of each row (a column) in each bin, by its mean confidence in percent."""
-        lines = [
-            (100 * sure, {name: right})
-            for name, row in self.rows.items()
-            for sure, right in row.reliability()
-        ]
-        return _csv(self.rows, lines)
+        bins = [(sure, name, right) for name, row in self.rows.items() for sure, right in row.reliability()]
+        lines = [{"step": 100 * sure, name: right} for sure, name, right in sorted(bins, key=lambda b: b[0])]
+        return _csv(lines, ["step", *self.rows])
 
     def attributes_csv(self) -> str:
         """The bins of every attribute of each row: mean confidence, share that is right, number of values."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["variant", "attribute", "confidence", "right", "n"])
-        for name, row in self.rows.items():
-            for attribute, bins in row.attribute_bins.items():
-                for b in bins:
-                    sure, right = row.sure[b].mean(), 1 - row.wrong[b].mean()
-                    writer.writerow([name, attribute, f"{sure:.6g}", f"{right:.6g}", len(b)])
-        return text.getvalue()
+        columns = ["variant", "attribute", "confidence", "right", "n"]
+        lines = [
+            (name, attribute, row.sure[b].mean(), 1 - row.wrong[b].mean(), len(b))
+            for name, row in self.rows.items()
+            for attribute, bins in row.attribute_bins.items()
+            for b in bins
+        ]
+        return _csv(lines, columns)
 
 
-def _csv(rows: Iterable[str], lines: Iterable[tuple[float, Mapping[str, float]]]) -> str:
-    """Columns ``step`` and one per row; cells that say nothing are empty."""
-    names, text = list(rows), io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["step", *names])
-    for step, said in sorted(lines, key=lambda line: line[0]):
-        cells = (said.get(name, np.nan) for name in names)
-        writer.writerow([f"{step:.6g}", *(f"{c:.6g}" if np.isfinite(c) else "" for c in cells)])
-    return text.getvalue()
+def _csv(lines: Sequence[Any], columns: list[str] | None = None) -> str:
+    """Lines as CSV; cells that say nothing are empty."""
+    from pandas import DataFrame
+
+    frame = DataFrame(lines, columns=columns)
+    return frame.to_csv(index=False, float_format="%.6g", lineterminator="\n")
 
 
 def _measured(row: Ranked, weights: npt.NDArray[Any]) -> Drawn:
     return Drawn(row.area(weights), row.at_completions(weights), row.calibration_error(weights))
 
 
+def _measures(row: Drawn, other: Drawn | None) -> dict[str, Floats]:
+    """Measures of a row in every sample; beside another one also at the highest completion both reach."""
+    found = {"risk_coverage_area": row.area, "hallucination_at_half": row.rates[:, AT_HALF]}
+    if other is not None:
+        reached = np.isfinite(row.rates) & np.isfinite(other.rates)
+        at = len(GRID) - 1 - np.argmax(reached[:, ::-1], axis=1)
+        found["hallucination_at_equal"] = row.rates[np.arange(len(at)), at]
+    return found
+
+
 def _differences(a: Drawn, b: Drawn) -> dict[str, Floats]:
     """Measures of ``a`` minus those of ``b`` in every sample."""
-    first, second = _where_both(a.rates, b.rates)
-    at_half = _column(HALF)
-    return {
-        "risk_coverage_area": a.area - b.area,
-        "hallucination_at_half": a.rates[:, at_half] - b.rates[:, at_half],
-        "hallucination_at_equal": first - second,
-    }
-
-
-def _column(completion: float) -> int:
-    return int(np.argmin(np.abs(GRID - completion)))
-
-
-def _where_both(a: Floats, b: Floats) -> tuple[Floats, Floats]:
-    """Rates ``[samples]`` of two rows at the highest completion of ``GRID`` that both reach."""
-    reached = np.isfinite(a) & np.isfinite(b)
-    at = len(GRID) - 1 - np.argmax(reached[:, ::-1], axis=1)
-    rows = np.arange(len(a))
-    return a[rows, at], b[rows, at]
+    first, second = _measures(a, b), _measures(b, a)
+    return {metric: first[metric] - second[metric] for metric in first}
 
 
 def _interval(value: float, drawn: Floats, n: int) -> Interval:

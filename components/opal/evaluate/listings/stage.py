@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
-
 import torch
 
 from components.catalog.format.schema import read_schema
 from components.encoder.model.features.rows import read_rows
 from components.opal.evaluate.listings.answers import Asking
-from components.opal.evaluate.listings.evaluation import RELIANCE, ListingEvaluation
-from components.opal.evaluate.listings.held_out import read_held_out_listings
-from components.opal.evaluate.listings.linear_probe import Known, picture_features, probed, refined_positions
-from components.opal.evaluate.listings.nearest import (
+from components.opal.evaluate.listings.baselines import (
+    Known,
     as_generated,
     calibrated_on,
     copied,
-    neighbour_rows,
+    neighbours,
+    picture_features,
+    probed,
     shares,
     voted,
 )
+from components.opal.evaluate.listings.evaluation import RELIANCE, ListingEvaluation
+from components.opal.evaluate.listings.held_out import read_held_out_listings
 from components.opal.evaluate.listings.picture_reliance import picture_reliance
 from components.opal.model.certainty.certainty import read_certainty
 from components.opal.model.language.files import load_listing_model, read_note
-from components.opal.model.language.listing_model import ListingModel
 from components.opal.model.listings import refined_listings
 from components.opal.model.params import DescribeParams, ListingEvalParams, ListingParams, SftParams
 from components.opal.model.sft.samples import read_lessons
@@ -63,25 +61,21 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
     held_out = read_held_out_listings(rows, how, paths.truth, refined)
     evaluation = ListingEvaluation(held_out, schema, how.seed, how.bootstrap_samples)
     categories = [target.category for target in held_out.targets]
-    features = picture_features(paths, how, params.listing)
+    known = Known(rows, refined, picture_features(paths, how, params.listing))
     with record.timed("nearest"):
-        near = neighbour_rows(rows, held_out.positions, refined, features, how.neighbours)
-        measured = {target.product_id for target in held_out.targets}
-        unseen = refined_positions(rows, refined, "validation", measured)
-        others = neighbour_rows(rows, unseen, refined, features, how.neighbours)
+        near = neighbours(known, held_out.positions, how.neighbours)
+        unseen = known.positions("validation", {target.product_id for target in held_out.targets})
+        others = neighbours(known, unseen, how.neighbours)
         for name, answer in (("nearest_neighbour", copied), ("nearest_vote", voted)):
             seen = [Generated("", listing := answer(n), shares(n, listing)) for n in others]
-            certainty = calibrated_on(seen, unseen, rows, refined)
             listings = [answer(n) for n in near]
-            same = [
-                replace(g, confidence=shares(n, g.listing))
-                for g, n in zip(as_generated(listings, held_out.targets, schema), near, strict=True)
-            ]
-            same = certainty.calibrated(same, categories)
+            sure = [shares(n, listing) for n, listing in zip(near, listings, strict=True)]
+            same = as_generated(listings, held_out.targets, schema, sure)
+            same = calibrated_on(seen, unseen, known).calibrated(same, categories)
             evaluation.add(name, same, same)
     with record.timed("linear_probe"):
         titles = [n[0].title if n else "" for n in near]
-        same = probed(Known(rows, refined, features), held_out, titles, schema)
+        same = probed(known, held_out, titles, schema)
         evaluation.add("linear_probe", same, same)
     asking = Asking(how, schema, paths, params.describe)
     for name in TRAINED:
@@ -99,13 +93,10 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
         metrics, tables = evaluation.metrics(), evaluation.tables()
     targets = paths.metrics / "listing.json", paths.per_query / "listing"
     record.outputs = publish_figures(metrics, tables, *targets)
-    for name, text in (
-        ("listing_risk", evaluation.risk.risk_csv()),
-        ("listing_reliability", evaluation.risk.reliability_csv()),
-        ("listing_attributes", evaluation.risk.attributes_csv()),
-    ):
-        write_text(paths.plots / f"{name}.csv", text)
-        record.outputs.append(str(paths.plots / f"{name}.csv"))
+    for name in ("risk", "reliability", "attributes"):
+        file = paths.plots / f"listing_{name}.csv"
+        write_text(file, getattr(evaluation.risk, f"{name}_csv")())
+        record.outputs.append(str(file))
     record.metrics |= {
         name: value
         for name, value in flat_figures(metrics).items()
@@ -127,16 +118,11 @@ def _zero_shot(params: Blocks, asking: Asking, evaluation: ListingEvaluation, re
     means nothing."""
     if params.listing.pretrained is None:
         return
-    model, note = _first_model(params, asking.paths)
+    lessons = read_lessons("refined", params.listing, asking.paths.catalogue, asking.paths.refined)
+    samples = lessons.order(lessons.capped(params.sft))
+    model, pictures = starting_model(params.listing, lessons, samples, asking.paths)
+    note = note_of(params.listing, pictures.image_px, lessons.lesson)
     with record.timed("zero_shot"):
         free, held, _ = asking.answers(model, note, evaluation.held_out, "zero_shot")
     evaluation.add("zero_shot", free, held, pretrained=True)
     _note_speed("zero_shot", free, held, record)
-
-
-def _first_model(params: Blocks, paths: Paths) -> tuple[ListingModel, dict[str, Any]]:
-    """The model before its first step."""
-    lessons = read_lessons("refined", params.listing, paths.catalogue, paths.refined)
-    samples = lessons.order(lessons.capped(params.sft))
-    model, pictures = starting_model(params.listing, lessons, samples, paths)
-    return model, note_of(params.listing, pictures.image_px, lessons.lesson)

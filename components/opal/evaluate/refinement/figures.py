@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
 
 import numpy as np
 
 from components.catalog.format.attributes import Value, each, facts
 from components.catalog.format.records import Truth
 from components.opal.evaluate.listings.macro_f1 import by_group, count_values, macro_f1_interval
-from components.opal.evaluate.listings.measures import Target
+from components.opal.evaluate.listings.measures import Target, rouge_l
 from components.opal.model.listing_text import Listing
-from components.retrieval.significance import bootstrap_interval
 from components.stage.record import Interval
 
 
@@ -53,18 +49,6 @@ def untold(true: Mapping[str, Value], title: str) -> set[str]:
     """Attributes whose true value, or one of several, the title does not state in full."""
     said = _words(title)
     return {name for name, value in facts(true) if not _words(value) <= said}
-
-
-@cache
-def _scorer() -> Any:
-    from rouge_score.rouge_scorer import RougeScorer
-
-    return RougeScorer(["rougeL"])
-
-
-def rouge_l(title: str, true: str) -> float:
-    """ROUGE-L F of a title (Lin 2004, by rouge-score); NaN where there is no true title."""
-    return float(_scorer().score(true, title)["rougeL"].fmeasure) if true else float("nan")
 
 
 def product_figures(case: Case, variant: str) -> dict[str, float]:
@@ -105,9 +89,10 @@ def macro_f1(cases: Sequence[Case], variant: str, seed: int, samples: int) -> In
 Judged = dict[str, tuple[list[float], list[str]]]
 
 
-def _noise_of(case: Case) -> dict[str, str]:
-    """Kind of the noise that touched each attribute or text field, by field."""
-    return {n.field: n.kind for n in case.truth.noise}
+def _note(judged: Judged, metric: str, hit: bool, case: Case) -> None:
+    hits, groups = judged.setdefault(metric, ([], []))
+    hits.append(float(hit))
+    groups.append(case.group_id)
 
 
 def _become(case: Case, name: str, value: str) -> str | None:
@@ -128,49 +113,30 @@ def judged_values(cases: Sequence[Case]) -> Judged:
     were dropped or mended; also per kind of noise. ``right_kept``: of right values, how many are still there.
     ``normalise_precision``: of values put in another form, how many are now right.
     """
-    out: defaultdict[str, tuple[list[float], list[str]]] = defaultdict(lambda: ([], []))
-
-    def _note(metric: str, hit: bool, case: Case) -> None:
-        out[metric][0].append(float(hit))
-        out[metric][1].append(case.group_id)
-
+    out: Judged = {}
     for case in cases:
-        noise, true = _noise_of(case), case.truth.attributes
+        noise, true = {n.field: n.kind for n in case.truth.noise}, case.truth.attributes
         for name, value in facts(case.seller.attributes):
             now, wrong = _become(case, name, value), value not in each(true.get(name))
             if now is None:
-                _note("drop_precision", wrong, case)
+                _note(out, "drop_precision", wrong, case)
             elif now != value:
-                _note("normalise_precision", now in each(true.get(name)), case)
+                _note(out, "normalise_precision", now in each(true.get(name)), case)
             if not wrong:
-                _note("right_kept", now == value, case)
+                _note(out, "right_kept", now == value, case)
                 continue
             mended = now is None or now in each(true.get(name))
-            _note("drop_recall", mended, case)
-            _note(f"drop_recall_{noise.get(f'attributes.{name}', 'unknown')}", mended, case)
-    return dict(out)
+            _note(out, "drop_recall", mended, case)
+            _note(out, f"drop_recall_{noise.get(f'attributes.{name}', 'unknown')}", mended, case)
+    return out
 
 
 def judged_titles(cases: Sequence[Case]) -> Judged:
     """Per kind of title noise, how many touched titles are again the true one, word by word."""
-    out: defaultdict[str, tuple[list[float], list[str]]] = defaultdict(lambda: ([], []))
+    out: Judged = {}
     for case in cases:
         kinds = {n.kind for n in case.truth.noise if n.field == "title"}
-        if not case.seller.title or not case.truth.title:
-            continue
-        mended = float(case.refined.title == case.truth.title)
-        for kind in sorted(kinds) if len(kinds) == 1 else []:
-            out[f"title_mended_{kind}"][0].append(mended)
-            out[f"title_mended_{kind}"][1].append(case.group_id)
-        if not kinds:
-            out["title_unharmed"][0].append(mended)
-            out["title_unharmed"][1].append(case.group_id)
-    return dict(out)
-
-
-def intervals(judged: Judged, seed: int, samples: int) -> dict[str, Any]:
-    """Each metric with its interval; groups of products are resampled together."""
-    return {
-        name: bootstrap_interval(values, seed, samples, clusters=groups).model_dump()
-        for name, (values, groups) in sorted(judged.items())
-    }
+        if case.seller.title and case.truth.title and len(kinds) < 2:
+            metric = f"title_mended_{kinds.pop()}" if kinds else "title_unharmed"
+            _note(out, metric, case.refined.title == case.truth.title, case)
+    return out

@@ -17,7 +17,6 @@ from components.catalog.format.truth import read_truth
 from components.opal.evaluate.listings.measures import Floats
 from components.opal.evaluate.refinement.figures import (
     Case,
-    intervals,
     judged_titles,
     judged_values,
     macro_f1,
@@ -70,18 +69,15 @@ def read_cases(catalogue: Path, truth: Path, refined: Path, split: str) -> list[
     ]
     if not cases:
         raise NoTruthError(f"The truth says nothing of the {split} split, so nothing judges refinement.")
-    if all(_sellers_own(case) for case in cases):
+    # a truth that is not the seller's own words knows the scene of the picture too
+    if all(
+        c.truth.scene == "unknown" and c.seller == Listing(c.truth.title, c.truth.attributes) for c in cases
+    ):
         raise NoTruthError(
             "There is no independent truth: all that is known of the products is what their sellers wrote, "
             "so nothing says whether refinement made it better."
         )
     return cases
-
-
-def _sellers_own(case: Case) -> bool:
-    """Whether the truth is what the seller wrote; a truth of its own knows the scene of the picture too."""
-    truth = case.truth
-    return truth.scene == "unknown" and case.seller == Listing(truth.title, truth.attributes)
 
 
 def _figures(cases: Sequence[Case]) -> dict[str, dict[str, Floats]]:
@@ -92,34 +88,28 @@ def _figures(cases: Sequence[Case]) -> dict[str, dict[str, Floats]]:
 
 def _metrics(cases: Sequence[Case], figures: dict[str, dict[str, Floats]], params: RefineEvalParams) -> Any:
     """Every figure with its interval, and the tests of refined against seller's listings."""
-    groups = [case.group_id for case in cases]
+    groups = np.array([case.group_id for case in cases], object)
     categories = np.array([case.category for case in cases])
     how = (params.seed, params.bootstrap_samples)
+
+    def _interval(values: Floats, inside: Any = slice(None)) -> dict[str, Any]:
+        return bootstrap_interval(values[inside], *how, clusters=list(groups[inside])).model_dump()
+
     out: dict[str, Any] = {}
     for variant, metrics in figures.items():
-        row = {m: bootstrap_interval(v, *how, clusters=groups).model_dump() for m, v in metrics.items()}
+        row = {m: _interval(v) for m, v in metrics.items()}
         row["attribute_macro_f1"] = macro_f1(cases, variant, *how).model_dump()
         for category in sorted(set(categories)):
-            inside = categories == category
-            row[f"attribute_f1_{category}"] = bootstrap_interval(
-                metrics["attribute_f1"][inside],
-                *how,
-                clusters=[g for g, i in zip(groups, inside, strict=True) if i],
-            ).model_dump()
+            row[f"attribute_f1_{category}"] = _interval(metrics["attribute_f1"], categories == category)
         out[variant] = {m: figure for m, figure in row.items() if figure["n"]}
-    out["refined"] |= intervals(judged_values(cases) | judged_titles(cases), *how)
-    out["_tests"] = [
-        {
-            "metric": m,
-            "a": "refined",
-            "b": "seller",
-            **paired_bootstrap(
-                figures["refined"][m], figures["seller"][m], *how, clusters=groups
-            ).model_dump(),
-        }
-        for m in TESTED
-        if not np.isnan(figures["refined"][m] - figures["seller"][m]).all()
-    ]
+    for metric, (hits, of) in (judged_values(cases) | judged_titles(cases)).items():
+        out["refined"][metric] = bootstrap_interval(hits, *how, clusters=of).model_dump()
+    out["_tests"] = []
+    for metric in TESTED:
+        a, b = figures["refined"][metric], figures["seller"][metric]
+        if not np.isnan(a - b).all():
+            found = paired_bootstrap(a, b, *how, clusters=list(groups)).model_dump()
+            out["_tests"].append({"metric": metric, "a": "refined", "b": "seller", **found})
     return out
 
 

@@ -14,16 +14,14 @@ from components.catalog.format.schema import CatalogSchema, Category, read_schem
 from components.encoder.model.features.rows import read_rows
 from components.opal.evaluate.listings.answers import Asking
 from components.opal.evaluate.listings.evaluation import (
-    EQUAL_TO,
+    MACRO,
     MODES,
     RELIANCE,
     Floats,
     ListingEvaluation,
-    VariantResult,
     prefixed,
 )
 from components.opal.evaluate.listings.held_out import read_held_out_listings
-from components.opal.evaluate.listings.macro_f1 import by_group, macro_f1_interval, macro_f1_test
 from components.opal.evaluate.listings.measures import Target
 from components.opal.evaluate.listings.picture_reliance import picture_reliance
 from components.opal.evaluate.listings.stage import PREFERRED, TRAINED
@@ -37,7 +35,7 @@ from components.opal.model.listings import read_parquet
 from components.opal.model.params import ListingEvalParams
 from components.opal.model.writing.generate import Generated
 from components.retrieval.published_figures import publish_figures
-from components.retrieval.significance import bootstrap_interval, paired_bootstrap
+from components.retrieval.significance import paired_bootstrap
 from components.stage.params import Params
 from components.stage.paths import Paths
 from components.stage.record import Record
@@ -46,7 +44,6 @@ from components.stage.resources.memory import keep_few_kernels
 OWN = "own"  # the graph's seed
 BASELINE = "nearest_neighbour"
 CONTROL = "dpo_control"  # the steps of dpo without a preference; only the studies train it
-MACRO = "attribute_macro_f1"
 RISKS = ("risk_coverage_area", "hallucination_at_equal")  # of values in the order of confidence
 HELD_AGAINST = ("sft_refined", CONTROL)
 Claim = tuple[str, str, str, str]  # metric, row, the row it is held against, and what is to be shown
@@ -84,93 +81,28 @@ class Blocks(Params):
 
 
 def row_name(row: str, seed: str) -> str:
-    """Name of a row of one seed; the graph's own has no suffix."""
-    return row if seed == OWN else f"{row}_{seed}"
+    """Name of a row of one seed; the graph's own has no suffix, nor has what trains nothing."""
+    return row if seed == OWN or row == BASELINE else f"{row}_{seed}"
 
 
-class StudyEvaluation:
-    """Rows of several seeds on one held-out split, each claim tested in each seed and over all."""
-
-    def __init__(
-        self, evaluation: ListingEvaluation, seeds: Sequence[str], claims: Sequence[Claim] = CLAIMS
-    ) -> None:
-        self.evaluation, self.seeds, self.claims = evaluation, list(seeds), claims
-        self.groups = evaluation.held_out.groups
-        self.how = (evaluation.seed, evaluation.samples)
-
-    def _row(self, row: str, seed: str) -> str:
-        """Name of a row in one seed; the baseline trains nothing, and is the same in all."""
-        return row_name(row, seed) if row in (*TRAINED, CONTROL) else row
-
-    def _test(
-        self, metric: str, a: Sequence[VariantResult], b: Sequence[VariantResult]
-    ) -> dict[str, Any] | None:
-        """Paired over groups of products, drawn alike for every seed; None if nothing is defined."""
-        if metric == MACRO:
-            first, second = ([by_group(m.counts, self.groups) for m in side] for side in (a, b))
-            return macro_f1_test(first, second, *self.how).model_dump()
-        if not all(metric in m.values for m in (*a, *b)):
-            return None
-        left, right = (np.mean([m.values[metric] for m in side], axis=0) for side in (a, b))
-        if not np.isfinite(left + right).any():
-            return None
-        return paired_bootstrap(left, right, *self.how, clusters=self.groups).model_dump()
-
-    def _claim_tests(self, metric: str, a: str, b: str, mode: str) -> list[dict[str, Any]]:
-        """A claim's test in each seed, and pooled where there are several."""
-        named = [(seed, self._row(a, seed), self._row(b, seed)) for seed in self.seeds]
-        measured = self.evaluation.measured
-        first, second = ([measured[names[side]][mode] for names in named] for side in (1, 2))
-        parts = [(*names, [x], [y]) for names, x, y in zip(named, first, second, strict=True)]
+def claim_tests(
+    evaluation: ListingEvaluation, seeds: Sequence[str], claims: Sequence[Claim]
+) -> list[dict[str, Any]]:
+    """One line per claim, way of decoding, and seed; of several, ``pooled`` is the mean over the seeds."""
+    written = [(mode, claim) for claim in claims if claim[0] not in RISKS for mode in MODES]
+    ranked = [("raw", claim) for claim in claims if claim[0] in RISKS]
+    tests = []
+    for mode, (metric, a, b, shown) in written + ranked:
+        pairs = [(row_name(a, seed), row_name(b, seed)) for seed in seeds]
+        parts = [(seed, *pair, [pair]) for seed, pair in zip(seeds, pairs, strict=True)]
         if len(parts) > 1:
-            parts.append(("pooled", a, b, first, second))
-        found = [({"a": n, "b": m, "seed": seed}, self._test(metric, x, y)) for seed, n, m, x, y in parts]
-        return [{**names, **result} for names, result in found if result]
-
-    def tests(self) -> list[dict[str, Any]]:
-        """One line per claim, way of decoding, and seed; ``pooled`` is the mean over the seeds."""
-        return [
-            {"metric": prefixed(mode, metric), "claim": claim, **test}
-            for metric, a, b, claim in self.claims
-            if metric not in RISKS
-            for mode in MODES
-            for test in self._claim_tests(metric, a, b, mode)
-        ] + [
-            {"metric": metric, "claim": claim, **test}
-            for metric, a, b, claim in self.claims
-            if metric in RISKS
-            for test in self._risk_tests(metric, a, b)
-        ]
-
-    def _risk_tests(self, metric: str, a: str, b: str) -> list[dict[str, Any]]:
-        """A claim about values in the order of confidence, in each seed and pooled."""
-        named = [(seed, self._row(a, seed), self._row(b, seed)) for seed in self.seeds]
-        risk = self.evaluation.risk
-        parts = [(*names, risk.tests([names[1:]])) for names in named]
-        if len(named) > 1:
-            parts.append(("pooled", a, b, risk.tests([names[1:] for names in named])))
-        return [
-            {"a": n, "b": m, "seed": seed, **found[metric].model_dump()}
-            for seed, n, m, found in parts
-            if metric in found
-        ]
-
-    def figures(self) -> dict[str, Any]:
-        """Row -> metric -> {value, low, high, n}."""
-        return {name: self._figures(name, both) for name, both in self.evaluation.measured.items()}
-
-    def _figures(self, name: str, both: Mapping[str, VariantResult]) -> dict[str, Any]:
-        """Figures of one row in both ways of decoding."""
-        out: dict[str, Any] = {}
-        for mode, measured in both.items():
-            for metric in (n for n in SHOWN if n in measured.values):
-                interval = bootstrap_interval(measured.values[metric], *self.how, clusters=self.groups)
-                if interval.n:
-                    out[prefixed(mode, metric)] = interval.model_dump()
-            grouped = by_group(measured.counts, self.groups)
-            out[prefixed(mode, MACRO)] = macro_f1_interval(grouped, *self.how).model_dump()
-        risks = self.evaluation.risk.figures(name, EQUAL_TO)
-        return out | {metric: found.model_dump() for metric, found in risks.items()}
+            parts.append(("pooled", a, b, pairs))
+        for seed, first, second, asked in parts:
+            risks = evaluation.risk.tests(asked) if metric in RISKS else {}
+            if found := risks.get(metric) or evaluation.difference(metric, asked, mode):
+                named = {"metric": prefixed(mode, metric), "claim": shown, "a": first, "b": second}
+                tests.append({**named, "seed": seed, **found.model_dump()})
+    return tests
 
 
 def _written(
@@ -238,11 +170,11 @@ def run(params: Blocks, paths: Paths, record: Record) -> None:
             judged = row in (*PREFERRED, CONTROL, *ALONE)
             also = {RELIANCE: picture_reliance(model, note, held_out, asking)} if judged else {}
         evaluation.add(name, free, held, also=also)
-    study = StudyEvaluation(evaluation, [OWN, *seeds])
     with record.timed("intervals"):
-        alone = StudyEvaluation(evaluation, [OWN], CLAIMS_ALONE)
-        tests = [*study.tests(), *alone.tests(), _refined_test(how, paths)]
-        metrics = {**study.figures(), "_tests": tests}
+        tests = claim_tests(evaluation, [OWN, *seeds], CLAIMS) + claim_tests(evaluation, [OWN], CLAIMS_ALONE)
+        tests.append(_refined_test(how, paths))
+        figures = {name: evaluation.headline(name, SHOWN) for name in evaluation.measured}
+        metrics = figures | {"_tests": tests}
     targets = paths.metrics / "study_opal.json", paths.per_query / "study_opal"
     record.outputs = publish_figures(metrics, evaluation.tables(), *targets)
     record.metrics = {f"{t['claim']}.{t['metric']}.{t['seed']}": t["difference"] for t in tests}

@@ -113,39 +113,28 @@ class MllmJudge:
             picture = reencode(listing.image, LIMITS, self._params.picture)
         except ImageError as error:
             reason = f"the picture cannot be shown: it {error}"
-            return [kept("attributes", n, v, NAME, reason) for n, v in asked]
-        answer = await self._session.ask(
-            TASK, self._messages(listing, list(zip(names, asked, strict=True)), picture), SCHEMA
-        )
+            return [kept(n, v, NAME, reason) for n, v in asked]
+        most = self._params.most_characters  # a seller's words go in as data, cut to length
+        values = [{"attribute": n[:most], "value": v[:most]} for n, (_, v) in zip(names, asked, strict=True)]
+        data = {"product_type": listing.product_type[:most], "values": values}
+        question = Message("user", json.dumps(data, ensure_ascii=False), picture)
+        answer = await self._session.ask(TASK, (Message("system", SYSTEM), question), SCHEMA)
         self._asked += 1
         if answer.value is None:
             self._failed += 1
             self._example = self._example or f"product {listing.product_id}: {answer.reason}"
         return [_decision(name, fact, answer) for name, fact in zip(names, asked, strict=True)]
 
-    def _messages(
-        self, listing: SellerListing, asked: Sequence[tuple[str, tuple[str, str]]], picture: bytes
-    ) -> tuple[Message, ...]:
-        """The question about one picture; a seller's words go in as data, cut to length."""
-        most = self._params.most_characters
-        data = {
-            "product_type": listing.product_type[:most],
-            "values": [{"attribute": name[:most], "value": v[:most]} for name, (_, v) in asked],
-        }
-        text = json.dumps(data, ensure_ascii=False)
-        return (Message("system", SYSTEM), Message("user", text, picture))
-
 
 def _decision(asked: str, fact: tuple[str, str], answer: Answer) -> Decision:
     """Drop a value that the model calls contradicted; keep it after anything else it says."""
     name, value = fact
     if answer.value is None:
-        return kept("attributes", name, value, NAME, "no usable answer")
+        return kept(name, value, NAME, "no usable answer")
     said = [v["verdict"] for v in answer.value["verdicts"] if v["attribute"] == asked]
     if len(said) == 1 and said[0] == "contradicted":
         return Decision("attributes", name, value, "drop", "", NAME, "the picture contradicts it")
-    reason = said[0] if len(said) == 1 else "no single answer"
-    return kept("attributes", name, value, NAME, reason)
+    return kept(name, value, NAME, said[0] if len(said) == 1 else "no single answer")
 
 
 def open_judge(inputs: JudgeInputs) -> OpenedJudge | None:

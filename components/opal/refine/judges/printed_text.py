@@ -9,16 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from rapidfuzz.distance import OSA
-
 from components.catalog.format.attributes import facts
 from components.catalog.format.schema import CatalogSchema
 from components.evidence.listing import SellerListing
 from components.opal.model.printed.reader import spelled
-from components.opal.refine.decisions import Decision
+from components.opal.refine.decisions import Decision, kept
 from components.opal.refine.judge import JudgeInputs, OpenedJudge
-from components.opal.refine.known_values import KnownValues
-from components.opal.refine.wording import SHORTEST_SLIP, has_digit, word_run
+from components.opal.refine.observed import KnownValues
+from components.opal.refine.wording import edits, has_digit, word_run
 
 NAME = "printed_text"
 
@@ -51,7 +49,7 @@ class PrintedTextJudge:
             others = (word_run(v) for v in attribute.values)
             if any(spelled(other, printed) and not set(other) <= set(words) for other in others):
                 return None  # several values are printed
-            return Decision("attributes", name, value, "keep", value, NAME, "printed on the product", sure)
+            return kept(name, value, NAME, "printed on the product", sure)
         usual = self._known.usual(listing.category, name) if attribute.type == "string" else ()
         near = [] if value in usual else [v for v in usual if _misspells(words, word_run(v), printed)]
         if len(near) != 1:
@@ -62,10 +60,9 @@ class PrintedTextJudge:
 
 def _misspells(words: Sequence[str], meant: Sequence[str], printed: Mapping[str, float]) -> bool:
     """Whether ``words`` are one edit away from ``meant``, which is printed."""
-    said, name = " ".join(words), " ".join(meant)
-    if len(said) < SHORTEST_SLIP or has_digit(said + name) or not spelled(meant, printed):
+    if any(map(has_digit, (*words, *meant))) or not spelled(meant, printed):
         return False
-    return OSA.distance(said, name, score_cutoff=1) == 1
+    return edits(words, meant) == 1
 
 
 def open_judge(inputs: JudgeInputs) -> OpenedJudge | None:

@@ -15,8 +15,8 @@ from components.catalog.format.schema import Attribute, CatalogSchema, attribute
 from components.evidence.listing import SellerListing
 from components.opal.refine.decisions import Decision, kept
 from components.opal.refine.judge import JudgeInputs, OpenedJudge
-from components.opal.refine.known_values import KnownValues
-from components.opal.refine.wording import abbreviates, contained, recognised, same_words
+from components.opal.refine.observed import KnownValues
+from components.opal.refine.wording import abbreviated, abbreviates, recognised, same_words
 
 NAME = "schema"
 
@@ -45,7 +45,7 @@ class SchemaJudge:
         if attribute.type == "string":
             return self._free_text(listing, name, value)
         if not attribute_problem(attribute, value):
-            return kept("attributes", name, value, NAME, "fits the schema")
+            return kept(name, value, NAME, "fits the schema")
         if attribute.type == "number":
             return self._number(name, value)
         return self._closed(listing, name, value, attribute)
@@ -77,24 +77,17 @@ class SchemaJudge:
         """
         usual = self._known.usual(listing.category, name)
         if value in usual:
-            return kept("attributes", name, value, NAME, "a value that other listings state")
+            return kept(name, value, NAME, "a value that other listings state")
         if not value.strip():
             return self._drop(name, value, "is blank")
-        new, reason = _usual_form(value, usual, f"{listing.title} {listing.description}")
-        if new:
-            return self._normalise(name, value, new, reason)
-        if value.endswith(".") and any(abbreviates(value, known) for known in usual):
-            return self._drop(name, value, "an abbreviation of several values")
-        return kept("attributes", name, value, NAME, "free text that nothing speaks against")
-
-
-def _usual_form(value: str, usual: Sequence[str], text: str) -> tuple[str, str]:
-    """The usual value that ``value`` says, and how; empty when none or several."""
-    if same := same_words(value, usual):
-        return same, "other capitals or separators"
-    short = [v for v in usual if abbreviates(value, v)] if value.endswith(".") else []
-    short = contained(text, short) if len(short) > 1 else short
-    return (short[0], "abbreviation") if len(short) == 1 else ("", "")
+        if same := same_words(value, usual):
+            return self._normalise(name, value, same, "other capitals or separators")
+        if value.endswith("."):
+            if meant := abbreviated(value, usual, f"{listing.title} {listing.description}"):
+                return self._normalise(name, value, meant, "abbreviation")
+            if any(abbreviates(value, known) for known in usual):
+                return self._drop(name, value, "an abbreviation of several values")
+        return kept(name, value, NAME, "free text that nothing speaks against")
 
 
 def open_judge(inputs: JudgeInputs) -> OpenedJudge:

@@ -44,18 +44,13 @@ class SupportJudge:
                 if listings[row].support.get((evidence.name, value), 0.0) >= self._keep_above:
                     continue  # an earlier judge has found it on the product itself
                 if support >= self._keep_above:
-                    decision = kept("attributes", evidence.name, value, NAME, "supported")
-                    out[row].append(_with_support(decision, support))
+                    out[row].append(kept(evidence.name, value, NAME, "supported", support))
                 else:
-                    reason = _against(evidence, at, weights)
+                    against = _against(evidence, at, weights)
                     out[row].append(
-                        Decision("attributes", evidence.name, value, "drop", "", NAME, reason, support)
+                        Decision("attributes", evidence.name, value, "drop", "", NAME, against, support)
                     )
         return out
-
-
-def _with_support(decision: Decision, support: float) -> Decision:
-    return Decision(**{**decision.__dict__, "support": support})
 
 
 def _against(evidence: AttributeEvidence, at: int, weights: AttributeWeights) -> str:

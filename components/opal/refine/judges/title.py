@@ -20,19 +20,6 @@ NAME = "title_words"
 LONGEST_ABBREVIATION = 3  # letters of a word in capitals that nobody writes otherwise: it stays
 
 
-def _in_capitals(word: str) -> bool:
-    return len(word) > 1 and word.isupper() and word.isalpha()
-
-
-def record_words(listing: SellerListing) -> set[str]:
-    """Words of what the listing's form states: attribute values and product type."""
-    return {
-        word
-        for text in (*(v for _, v in facts(listing.attributes)), listing.product_type)
-        for word in cores(text)
-    }
-
-
 class TitleJudge:
     """Cleans titles with what the catalogue's train split shows of its own language; knows no word list."""
 
@@ -45,7 +32,9 @@ class TitleJudge:
 
     def _title(self, listing: SellerListing) -> list[Decision]:
         """A decision for each word of the title."""
-        record, printed = record_words(listing), listing.printed.keys()
+        stated = [value for _, value in facts(listing.attributes)]
+        record = {word for text in (*stated, listing.product_type) for word in cores(text)}
+        printed = listing.printed.keys()
         tokens = listing.title.split()
         shouted = self._shouted(tokens, record)
         mended = [self._mended(token, at, record, shouted[at], printed) for at, token in enumerate(tokens)]
@@ -98,7 +87,8 @@ class TitleJudge:
 
         One word in capitals between others is a name, a size or an abbreviation: KURA, LED, HP.
         """
-        large = [_in_capitals(affixes(token)[1]) for token in tokens]
+        words = [affixes(token)[1] for token in tokens]
+        large = [len(word) > 1 and word.isupper() and word.isalpha() for word in words]
         out = []
         for at, token in enumerate(tokens):
             beside = (at > 0 and large[at - 1]) or (at + 1 < len(tokens) and large[at + 1])
