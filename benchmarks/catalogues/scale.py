@@ -114,8 +114,8 @@ def run_import(source: Path, target: Path) -> None:
 
 def run_build(source: Path, target: Path) -> None:
     """Our build: stage, sort, group, check every picture, write shards and truth."""
-    from components.catalog.build.build import build, opened
-
+    from components.catalog.build.catalogue import write_catalogue
+    from components.catalog.build.opened_source import opened
     from components.catalog.build.params import CatalogParams
     from components.catalog.source.manifest import SourceManifest
 
@@ -123,8 +123,8 @@ def run_build(source: Path, target: Path) -> None:
     mapping = {**MAPPING, "image": {"bytes": "image"}} if in_rows else MAPPING
     params = CatalogParams.model_validate(PARAMS)
     manifest = SourceManifest.model_validate({"kind": "files", "mapping": mapping})
-    with opened(manifest, source, params, target / "work") as (opened_source, expected):
-        build(opened_source, expected, params, target / "catalog", target / "truth.parquet")
+    with opened(manifest, source, params, target / "work") as found:
+        write_catalogue(found, params, target / "catalog", target / "truth.parquet")
 
 
 def run_datasets(source: Path, target: Path) -> None:

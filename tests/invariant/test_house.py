@@ -79,6 +79,35 @@ def test_a_folder_holds_at_most_a_dozen_modules() -> None:
     assert {folder: count for folder, count in modules.items() if count > 12} == {}
 
 
+def defined(file: Path) -> set[str]:
+    """Names that a module has: what it defines or imports, at any depth."""
+    nodes = list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
+    found = {getattr(node, "name", "") for node in nodes}
+    found |= {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    return found | {
+        alias.asname or alias.name
+        for n in nodes
+        if hasattr(n, "names")
+        for alias in n.names
+        if isinstance(alias, ast.alias)
+    }
+
+
+def test_benchmarks_which_no_other_test_runs_import_what_there_is() -> None:
+    gone = []
+    for file in sources("benchmarks"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            module = getattr(node, "module", None) or ""
+            if module.split(".")[0] not in ("components", "flows", "benchmarks"):
+                continue
+            path = ROOT.joinpath(*module.split("."))
+            home = path.with_suffix(".py") if path.with_suffix(".py").is_file() else path / "__init__.py"
+            known = defined(home) if home.is_file() else set()
+            known |= {child.stem for child in path.glob("*")}
+            gone += [f"{file.name}: {module}.{a.name}" for a in node.names if a.name not in known]
+    assert not gone
+
+
 @pytest.mark.parametrize("component", sorted(MAY_IMPORT))
 def test_no_import_runs_upward(component: str) -> None:
     for file in sources(f"components/{component}"):
