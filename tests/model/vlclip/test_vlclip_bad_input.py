@@ -94,7 +94,7 @@ def test_strange_types_names_like_orders_and_a_photo_of_40_megabytes_take_part(o
     """Products of no type or a strange one have whole pictures; thousands of values are only compared."""
     strange = {"p0000": "", "p0001": "  ", "p0002": "spaceship", "p0003": ORDER}
     colours = ["red", "green", "blue", "white"]
-    values = [*colours, *(f"{ORDER} {i}" for i in range(4_996))]
+    values = [*colours, *(f"{ORDER} {i}" for i in range(1_996))]
     change_schema(own, {
         "colour": {"type": "enum", "values": values, "required": True},
         ORDER: {"type": "enum", "values": colours, "required": False},
