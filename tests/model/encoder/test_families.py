@@ -29,9 +29,9 @@ def pictures(count: int = 3, side: int = SIDE) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(1).integers(0, 256, (count, 3, side, side), dtype=np.uint8))
 
 
-@pytest.fixture(params=list(FAMILIES))
-def family(request: pytest.FixtureRequest, tmp_path: Path) -> Family:
-    return FAMILIES[request.param](tmp_path)
+@pytest.fixture(scope="module", params=list(FAMILIES))
+def family(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Family:
+    return FAMILIES[request.param](tmp_path_factory.mktemp(request.param))
 
 
 def close(ours: torch.Tensor, theirs: torch.Tensor) -> None:
