@@ -9,6 +9,7 @@ def catalog_block(**changes: Any) -> dict[str, Any]:
     """Block ``catalog``: small pictures allowed, no noise."""
     return {
         "seed": 1,
+        "workers": 1,
         "rows_per_shard": 100,
         "images": {"max_bytes": 100_000, "max_pixels": 250_000, "min_side_px": 8},
         "splits": {"train": 0.6, "validation": 0.2, "test": 0.2},

@@ -94,8 +94,8 @@ def contents(root: Path) -> tuple[list[Product], list[Truth]]:
 
 def test_any_number_of_workers_gives_the_same_bytes(here: Path, source: Path) -> None:
     one = build(here, source, photo_noise=NOISE, workers=1)
-    three = build(here, source, photo_noise=NOISE, workers=3)
-    assert one == three
+    two = build(here, source, photo_noise=NOISE, workers=2)
+    assert one == two
     assert {name for name in one if name.startswith("data/catalog")} == {
         f"data/catalog/{name}" for name in (
             "manifest.json", "qrels.parquet", "queries.parquet", "rejects.parquet", "schema.json",

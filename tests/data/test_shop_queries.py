@@ -184,8 +184,8 @@ def test_a_shopper_without_leanings_gives_no_signal() -> None:
 
 def test_a_shop_too_small_for_its_queries_says_what_to_change() -> None:
     queries = QUERIES.model_copy(
-        update={"count": QueryCounts(train=0, validation=0, test=9000), "visual_share": 0.0}
+        update={"count": QueryCounts(train=0, validation=0, test=1000), "visual_share": 0.0}
     )
     small = PARAMS.model_copy(update={"products": 48, "test_fraction": 0.1, "queries": queries})
-    with pytest.raises(ShopError, match=r"shop\.queries\.count\.test \(now 9000\)"):
+    with pytest.raises(ShopError, match=r"shop\.queries\.count\.test \(now 1000\)"):
         Shop(small).queries()

@@ -192,7 +192,7 @@ def test_params_prints_what_lies_at_a_dotted_key(tmp_path: Path, capsys: pytest.
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20)
 
 
-@hypothesis.settings(deadline=None, max_examples=40)
+@hypothesis.settings(deadline=None, max_examples=20)
 @hypothesis.example("\x85")
 @hypothesis.example(1e-05)
 @hypothesis.example([1e22, float("-inf")])

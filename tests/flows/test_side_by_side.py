@@ -20,9 +20,11 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from components.parameters.runner import cores_wanted
+from flows.cli import app, guarded
 from flows.run.cores import Cores, by_critical_path, machine_cores
 from flows.run.graph import Graph, StageMeta, StageNode, read_graph
 from tests.flows.toy_workspace import PATIENCE_S, Paused, command, make_workspace, rows, settings, until
+from tests.in_process import run_command
 
 TWO_CORES = pytest.mark.skipif(len(machine_cores()) < 2, reason="needs two cores to run two stages at once")
 
@@ -79,7 +81,7 @@ def test_a_run_goes_on_side_by_side_from_what_is_there_and_tries_again_what_cras
     assert read_graph(root).reasons == {}, "DVC takes what was made for its own"
 
     # as after a kill between the stages and their records: the next run offers them, though all is cached
-    nothing = command(root, sys.executable, "-m", "flows.cli", "run", "encoder")
+    nothing = run_command(root, lambda words: guarded(lambda: app(list(words))), "run", "encoder")
     assert "every stage is cached" in nothing.stdout
     assert "not recorded in MLflow yet" in nothing.stdout + nothing.stderr
     assert set(rows(nothing.stdout, "Budget")) >= {"make", "scale", "sum"}

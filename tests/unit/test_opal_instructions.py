@@ -52,7 +52,7 @@ def check(
     return entailed(reply, record, visible, schema.categories["c"])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(worlds(), st.integers(0, 2**31))
 def test_every_sample_of_any_record_is_entailed(world: Any, seed: int) -> None:
     schema, listing, visible = world
@@ -67,7 +67,7 @@ def test_every_sample_of_any_record_is_entailed(world: Any, seed: int) -> None:
     assert ("not_visible" in grains) == bool(set(schema.categories["c"].attributes) - visible)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(worlds())
 def test_whole_listings_obey_the_json_schema_of_their_category(world: Any) -> None:
     import jsonschema
@@ -78,7 +78,7 @@ def test_whole_listings_obey_the_json_schema_of_their_category(world: Any) -> No
             jsonschema.validate(json.loads(sample.answer), listing_json_schema(schema, "c"))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(worlds(), TEXT, st.data())
 def test_an_answer_about_another_record_is_not_entailed(world: Any, lie: str, data: st.DataObject) -> None:
     schema, listing, visible = world

@@ -45,7 +45,7 @@ def worlds(draw: st.DrawFn) -> tuple[list[str], np.ndarray, dict[str, dict[str, 
     return products, np.array(scores).reshape(queries, -1), judged, depth
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(worlds())
 def test_every_metric_equals_trec_eval(world):
     products, scores, judged, depth = world

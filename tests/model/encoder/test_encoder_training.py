@@ -34,7 +34,7 @@ from components.training.errors import DivergedError
 ROOT = Path(__file__).parents[3]
 
 
-TUNED = [(False, False), (True, False), (False, True), (True, True)]
+TUNED = [(False, False), (True, False), (False, True)]
 
 
 def tuned(params: EncoderParams, image: bool, text: bool, **training: object) -> EncoderParams:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import io
 import json
 import os
 import shutil
@@ -17,13 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import lamps
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
 from faulty_server import KEY, URL, Act, FaultyServer, Script
 from lamps import CLARIFY, COLOURS, MATERIALS, SHAPES, listing, write_encoder, write_shop
-from PIL import Image
 
 from components.evidence.words import words
 from components.llm.errors import BudgetSpentError, EndpointError, TooManyFailuresError
@@ -38,6 +35,7 @@ from components.vlclip.agent.params import ClarifyParams
 from components.vlclip.agent.stage import Blocks, run
 from tests.model.llm.conftest import LLM
 from tests.model.red_team import LISTING_TEXTS
+from tests.model.spoiled_catalogue import large_photo
 
 ROOT = Path(__file__).parents[3]
 Serve = Callable[[Script], FaultyServer]
@@ -292,16 +290,13 @@ def test_a_picture_that_cannot_be_read_is_not_shown(
 def test_a_photo_of_40_megabytes_is_shown_small(
     serve: Serve, llm_params: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (3600, 5400, 3), dtype=np.uint8)
-    out = io.BytesIO()
-    Image.fromarray(noise).save(out, "JPEG", quality=98, subsampling=0)
-    pictures = iter([out.getvalue()])
+    pictures = iter([large_photo()])
     small_one = lamps.picture
     monkeypatch.setattr("lamps.picture", lambda colour: next(pictures, None) or small_one(colour))
     write_shop(tmp_path, {}, products=40)
     server = serve(honest)
     clarify(tmp_path, tmp_path / "out", llm_params(), tmp_path / "cache")
-    assert len(out.getvalue()) > 40_000_000
+    assert len(large_photo()) > 40_000_000
     assert max(len(json.dumps(body)) for body in server.bodies) < 50_000
     assert texts(tmp_path / "out")[0]["text"] == "red lamp"
 

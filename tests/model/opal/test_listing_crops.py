@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import shutil
@@ -45,9 +46,9 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("crops")
     write_workspace(root)
     paths = paths_of(root)
-    ground(
-        GroundBlocks.model_validate({"ground": squares_shop.BLOCKS["ground"]}), paths, Record(stage="ground")
-    )
+    block = copy.deepcopy(squares_shop.BLOCKS["ground"])
+    block["scenes"]["training"] |= {"scenes": 64, "steps": 60}  # until it finds a thing on wide ground
+    ground(GroundBlocks.model_validate({"ground": block}), paths, Record(stage="ground"))
     run_stage("opal.model.sft", paths, variant="refined", listing=listing())
     run_stage("opal.model.preferences", paths)
     run_stage("opal.model.dpo", paths, listing=listing())

@@ -116,7 +116,7 @@ BLOCKS: dict[str, Any] = {
         "precision": "fp32",
         "scenes": {
             "composer": {"image_px": 64, "cut_out_px": 48, "least_size": 0.25, "most_size": 0.5},
-            "training": {"scenes": 64, "steps": 60, "batch_size": 16, "hidden": 16, "dropout": 0.1},
+            "training": {"scenes": 32, "steps": 20, "batch_size": 16, "hidden": 16, "dropout": 0.1},
             "region": {"scenes": 8, "absent_quantile": 0.5},
             "sizes_px": [64],
             "least_similarity": -1.0,

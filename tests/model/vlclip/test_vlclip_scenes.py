@@ -236,20 +236,24 @@ def test_neighbours_in_a_batch_change_no_box(grounder: DenseGrounder) -> None:
 
 
 def test_the_same_pictures_teach_the_same_head(taught: SceneParts, tmp_path: Path) -> None:
-    short = METHOD.model_copy(update={"training": METHOD.training.model_copy(update={"steps": 3})})
-    for name in ("one", "two"):
-        save_grounder(head_of(taught, short), "", tmp_path / name)
+    short = METHOD.model_copy(
+        update={"training": METHOD.training.model_copy(update={"steps": 3, "scenes": 32})}
+    )
+    fresh, other = head_of(taught, short), head_of(taught, short)
+    save_grounder(fresh, "", tmp_path / "one")
+    save_grounder(other, "", tmp_path / "two")
     for file in ("config.json", "head.safetensors"):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
     loaded = load_grounder(tmp_path / "one", "sha")
-    fresh = head_of(taught, short)
     assert loaded is not None and loaded.types == fresh.types and loaded.calibration == fresh.calibration
     batch = maps(torch.rand(2, 3, 64, 64) * 255)
     assert torch.equal(loaded.head(batch), fresh.head(batch))
 
 
 def test_a_spoiled_grounder_is_refused(taught: SceneParts, tmp_path: Path) -> None:
-    short = METHOD.model_copy(update={"training": METHOD.training.model_copy(update={"steps": 1})})
+    short = METHOD.model_copy(
+        update={"training": METHOD.training.model_copy(update={"steps": 1, "scenes": 16})}
+    )
     save_grounder(head_of(taught, short), "", tmp_path / "good")
     with pytest.raises(GrounderFileError, match="another image tower"):
         load_grounder(tmp_path / "good", "other")
