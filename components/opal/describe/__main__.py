@@ -62,20 +62,24 @@ def at_point(params: DescribeParams, precision: float | None, completion: float 
     return validate(type(params), params.model_dump() | asked, "the command line")
 
 
-def nothing_stated(described: Sequence[Described], params: DescribeParams) -> str:
-    """What to do where no listing states any attribute; empty where one does, or no photo was known."""
+def nothing_stated(described: Sequence[Described], params: DescribeParams, can_promise: bool) -> str:
+    """What to do where no listing states any attribute; empty where one does, or no photo was known.
+
+    Args:
+        can_promise: whether the model keeps the promise that was asked for; if not, that was told already.
+    """
     seen = [
         each.generated.listing
         for each in described
         if each.generated and each.generated.listing and each.stated and not each.stated.unlike
     ]
-    if not seen or any(listing.attributes for listing in seen):
+    if not can_promise or not seen or any(listing.attributes for listing in seen):
         return ""
     now = f"--completion {params.completion:g}" if params.completion is not None else ""
     now = now or (f"--precision {params.precision:g}" if params.precision is not None else "every value")
     return (
-        f"No value was sure enough to be stated (asked for: {now}). Ask for less with --precision 0.6, "
-        "or for the surest values of a share of the fields with --completion 0.5."
+        f"No value was sure enough to be stated (asked for: {now}). Ask for a lower --precision, or for the "
+        "surest values of a share of the fields with --completion 0.5."
     )
 
 
@@ -95,8 +99,9 @@ def _describe(asked: argparse.Namespace) -> int:
     from components.catalog.format.schema import read_schema
     from components.opal.describe.describe import describe, describe_page, limits_of
     from components.opal.describe.photos import photos_of
-    from components.opal.model.certainty.abstain import about_point
+    from components.opal.model.certainty.abstain import about_point, threshold_of
     from components.opal.model.certainty.certainty import read_certainty
+    from components.opal.model.certainty.promise import NOWHERE
     from components.opal.model.errors import ListingConfigurationError, PhotoError
     from components.opal.model.params import DescribeParams
 
@@ -110,9 +115,11 @@ def _describe(asked: argparse.Namespace) -> int:
     photos, schema = photos_of(asked.photo), read_schema(asked.schema)
     folder = asked.model or Path(params.model)
     described = describe(photos, asked.category, folder, schema, params)
-    point = about_point(read_certainty(folder), params.precision, params.completion)
+    certainty, wanted = read_certainty(folder), (params.precision, params.completion)
+    point = about_point(certainty, *wanted)
     print(point, file=sys.stderr)
-    for hint in filter(None, (unlike_training(described), nothing_stated(described, params))):
+    keeps = certainty is None or threshold_of(certainty, *wanted) < NOWHERE
+    for hint in filter(None, (unlike_training(described), nothing_stated(described, params, keeps))):
         print(hint, file=sys.stderr)
     if asked.photo.is_file():
         if described[0].problem:

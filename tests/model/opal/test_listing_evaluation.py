@@ -90,9 +90,11 @@ def test_a_photo_becomes_a_listing(
     assert described(shop, monkeypatch, str(tmp_path / "a.png")) == 0
     printed = capsys.readouterr()
     shown = json.loads(printed.out)
-    assert "No value was sure enough" in printed.err
-    assert "--precision 0.6" in printed.err and "--completion 0.5" in printed.err
+    assert "cannot promise" in printed.err and "--completion" in printed.err
+    assert "No value was sure enough" not in printed.err  # told once, and with what can be promised
     assert shown["listing"] == {"attributes": {}, "title": "Shapes"} and shown["category"] == "shapes"
+    assert described(shop, monkeypatch, str(tmp_path / "a.png"), "--completion", "0") == 0
+    assert "asked for: --completion 0" in capsys.readouterr().err
     (tmp_path / "noise.png").write_bytes(_noise())
     for words, stated in ((["--precision", "0.9"], 0), (["--precision", "0"], 1), (["--completion", "1"], 1)):
         assert described(shop, monkeypatch, str(tmp_path / "a.png"), *words) == 0
