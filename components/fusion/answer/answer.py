@@ -70,7 +70,8 @@ class AnswerChoice(Params):
         system: ``bm25``, ``hybrid``, ``hybrid_image``, ``hybrid_image_type`` or a network.
         towers_sha256: of the towers that it was found with; those of another run have other scores.
         ndcg_at_10: of every candidate on the validation queries; a gate's by cross-validation.
-        text_missing_ndcg_at_10: the same where a share of the products has lost its texts.
+        text_missing_ndcg_at_10: the same where a share of the products has lost its texts; a gate's is that
+            of the gate itself, which these queries taught.
         queries: how many those were.
         hybrid_image: weights of BM25, text and picture.
         type_weight: of a type's log-probability beside them, in ``hybrid_image_type``.
@@ -107,7 +108,8 @@ class AnswerChoice(Params):
     def best(self) -> list[System]:
         """All candidates, the highest sum of both figures first; of equals the default, then the simplest."""
         both = {n: plain + self.text_missing_ndcg_at_10.get(n, 0) for n, plain in self.ndcg_at_10.items()}
-        return sorted(both, key=lambda name: (-both[name], name != BY_DEFAULT))
+        simplest = [BY_DEFAULT, *PLAIN, *sorted(both)]  # the file tells them by name, not in this order
+        return sorted(both, key=lambda name: (-both[name], simplest.index(name)))
 
 
 def write_answer(answer: AnswerChoice, models: Path) -> Path:

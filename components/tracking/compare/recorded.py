@@ -55,14 +55,15 @@ def side_of(root: Path, name: str) -> Side:
         return side
     if kind in ("", "git") and (commit := resolve_commit(root, bare)):
         return commit_side(root, bare, commit)
+    profiles = [file.stem for file in (main / "conf").glob("*.yaml")]
     if kind in ("", "run", "model"):
         try:
             return recorded_side(root, bare, kind)
         except UnknownReferenceError as error:
-            profiles = [] if kind else [file.stem for file in (main / "conf").glob("*.yaml")]
-            near = get_close_matches(bare, [*profiles, "HEAD"], 1)
-            raise UnknownReferenceError(f"{error} Did you mean '{near[0]}'?") if near else error from None
-    if kind == "profile" and (main / "conf" / f"{bare}.yaml").is_file():
+            near = [] if kind else get_close_matches(bare, [*profiles, "HEAD"], 1)
+            if near != [bare]:
+                raise UnknownReferenceError(f"{error} Did you mean '{near[0]}'?") if near else error from None
+    if kind in ("", "profile") and bare in profiles:
         raise UnknownReferenceError(f"Profile '{bare}' has no results here: vitrine run --profile {bare}")
     raise UnknownReferenceError(
         f"There is no {'profile' if kind == 'profile' else 'commit or branch'} '{bare}' here."

@@ -135,6 +135,8 @@ def test_of_equals_the_one_answers_that_needs_fewer_texts() -> None:
     assert best(perfect, {"bm25": 0.6, "hybrid_image": 0.7, "moe_bilinear": 0.8}) == "moe_bilinear"
     assert best(perfect, {}) == "hybrid_image"  # which reads all that a product has
     assert best({"bm25": 0.9, "hybrid_image": 0.8, "moe_bilinear": 0.9}, {}) == "bm25"  # the simplest
+    by_name = {"concat_mlp": 0.9, "hybrid": 0.9, "hybrid_image": 0.8}  # as a file sorts them
+    assert best(by_name, {}) == "hybrid"
 
 
 def test_an_answer_of_other_towers_is_refused() -> None:

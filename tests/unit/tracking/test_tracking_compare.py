@@ -260,10 +260,14 @@ def test_figures_that_are_no_numbers_are_noted_and_left_out():
 def test_profile_without_results_says_how_to_get_them(two_commits):
     workspace, first, _ = two_commits
     workspace.write("conf/empty.yaml", "encoder: {lr: 1}")
-    with pytest.raises(UnknownReferenceError, match="vitrine run --profile empty"):
-        compare(workspace.root, first, "profile:empty")
+    for name in ("empty", "profile:empty"):
+        with pytest.raises(UnknownReferenceError, match="no results here: vitrine run --profile empty"):
+            compare(workspace.root, first, name)
     with pytest.raises(UnknownReferenceError, match="Did you mean 'empty'"):
         compare(workspace.root, first, "emtpy")
+    with pytest.raises(UnknownReferenceError, match="is not a run") as told:
+        compare(workspace.root, first, "run:HEDA")  # neither a profile nor HEAD can be meant
+    assert "Did you mean" not in str(told.value)
 
 
 def test_stages_that_have_not_run_since_their_inputs_changed_are_left_out(workspace):
