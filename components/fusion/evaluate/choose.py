@@ -50,9 +50,10 @@ def choose(
     questions = Questions(task, towers, settings.fusion)
     plain = plain_scorers(questions, types, found)
     scorers = {name: plain[name] for name in PLAIN}
-    scorers |= {name: network_scorer(questions, network) for name, network in networks.items()}
     figures = {name: mean_ndcg(scores(items), task.qrels) for name, scores in scorers.items()}
-    figures |= {name: n.validation for name, n in networks.items() if n.validation is not None}
+    for name, network in networks.items():
+        if network.validation is not None:
+            scorers[name], figures[name] = network_scorer(questions, network), network.validation
     fewer = without_texts(items, settings.params.missing_share, settings.params.seed)
     lexical, text, image = found.hybrid_image
     parts, parts_ndcg = _parts(questions, items, catalogue, found.hybrid_image)
